@@ -1,1 +1,9 @@
-
+//! x
+pub mod clock;
+pub mod error;
+pub mod oauth;
+mod origin;
+pub mod provider;
+pub mod token;
+pub use error::{Error, ErrorKind};
+pub use origin::Origin;

@@ -1,0 +1,227 @@
+//! One exchange after another.
+
+use std::{fmt, sync::Arc};
+
+use super::{
+    AcceptedCode, OAuthClientBuilder, PendingAuthorization, endpoint_error, form::Form,
+    token_response, transport::Transport,
+};
+use crate::{
+    clock::Clock,
+    error::{Error, ErrorKind},
+    provider::{Endpoint, Provider},
+    token::{AccessToken, ClientSecret, RefreshToken, TokenSet},
+};
+
+/// Speaks OAuth 2.0 with one provider for one application. The [module page](crate::oauth) shows how.
+///
+/// Cheap to clone. Each call is one request, made when the future is polled, with a deadline of 10 seconds; what was begun
+/// is lost if the future is dropped, so leave renewals to a [`TokenCache`](crate::cache::TokenCache), which runs them in a
+/// task of their own. Calls must be made inside a tokio runtime.
+#[derive(Clone)]
+pub struct OAuthClient {
+    configuration: Arc<Configuration>,
+    transport: Transport,
+}
+
+pub(super) struct Configuration {
+    pub(super) provider: Provider,
+    pub(super) client_id: String,
+    pub(super) client_secret: ClientSecret,
+    pub(super) redirect_uri: Option<String>,
+    pub(super) scope: Option<String>,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+/// A token of either sort, to be revoked.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum TokenToRevoke<'a> {
+    /// An access token. Revoking it may leave the grant alive.
+    Access(&'a AccessToken),
+    /// A refresh token. Revoking it ends the grant, and at most providers its access tokens (RFC 7009 section 2.1).
+    Refresh(&'a RefreshToken),
+}
+
+impl OAuthClient {
+    /// Starts building a client with the credentials that the provider gave the application.
+    pub fn builder(
+        provider: Provider,
+        client_id: impl Into<String>,
+        client_secret: impl Into<String>,
+    ) -> OAuthClientBuilder {
+        OAuthClientBuilder::new(provider, client_id.into(), ClientSecret::new(client_secret))
+    }
+
+    pub(super) fn new(configuration: Configuration, transport: Transport) -> Self {
+        Self {
+            configuration: Arc::new(configuration),
+            transport,
+        }
+    }
+
+    /// The provider that this client speaks with.
+    #[must_use]
+    pub fn provider(&self) -> &Provider {
+        &self.configuration.provider
+    }
+
+    /// Where to send a customer's browser, and what to keep in that browser's session until it comes back.
+    ///
+    /// Each call makes a new `state`, and a new PKCE challenge if the provider has them. Nothing is sent.
+    ///
+    /// # Errors
+    ///
+    /// [`Configuration`](ErrorKind::Configuration) if no redirect URI was set; [`Interrupted`](ErrorKind::Interrupted) if
+    /// the operating system gives no randomness.
+    pub fn authorization_url(&self) -> Result<(String, PendingAuthorization), Error> {
+        let configuration = &*self.configuration;
+        let redirect_uri = self.redirect_uri()?;
+        let pending = PendingAuthorization::begin(configuration.provider.proof_key())?;
+        let url = pending.url(
+            configuration.provider.authorization_endpoint(),
+            &configuration.client_id,
+            redirect_uri,
+            configuration.scope.as_deref(),
+        );
+        Ok((url, pending))
+    }
+
+    /// Exchanges a code for the first token set of a grant (RFC 6749 section 4.1.3).
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`](ErrorKind::Refused) with the provider's code, [`Unavailable`](ErrorKind::Unavailable) or
+    /// [`InvalidResponse`](ErrorKind::InvalidResponse). A code must not be sent twice, so after any of them the customer
+    /// has to be sent to the provider again.
+    pub async fn exchange_code(&self, code: AcceptedCode) -> Result<TokenSet, Error> {
+        let redirect_uri = self.redirect_uri()?;
+        let mut form = Form::new("authorization_code");
+        form.field("code", code.code().expose());
+        form.field("redirect_uri", redirect_uri);
+        if let Some(verifier) = code.verifier() {
+            form.field("code_verifier", verifier.expose());
+        }
+        self.exchange(form).await
+    }
+
+    /// Exchanges a refresh token for the next token set (RFC 6749 section 6).
+    ///
+    /// What the provider leaves out of its answer is taken over from `tokens`. The refresh token in `tokens` must be taken
+    /// for used from the moment this is polled: do not call it twice with the same one.
+    ///
+    /// # Errors
+    ///
+    /// [`NoGrant`](ErrorKind::NoGrant) if `tokens` has no refresh token; [`Refused`](ErrorKind::Refused), with
+    /// [`is_invalid_grant`](Error::is_invalid_grant) if the customer has to consent again;
+    /// [`Unavailable`](ErrorKind::Unavailable) or [`InvalidResponse`](ErrorKind::InvalidResponse), after which it is not
+    /// known whether the provider used the refresh token up.
+    pub async fn refresh(&self, tokens: &TokenSet) -> Result<TokenSet, Error> {
+        let Some(refresh_token) = tokens.refresh_token() else {
+            return Err(Error::new(
+                ErrorKind::NoGrant,
+                "the token set holds no refresh token: let the customer consent again",
+            ));
+        };
+        let mut form = Form::new("refresh_token");
+        form.field("refresh_token", refresh_token.expose());
+        Ok(self.exchange(form).await?.renewing(tokens))
+    }
+
+    /// Gets a token for the application itself (RFC 6749 section 4.4), from providers that offer that.
+    ///
+    /// # Errors
+    ///
+    /// As [`exchange_code`](Self::exchange_code), but may be called again.
+    pub async fn client_credentials(&self) -> Result<TokenSet, Error> {
+        let mut form = Form::new("client_credentials");
+        if let Some(scope) = &self.configuration.scope {
+            form.field("scope", scope);
+        }
+        self.exchange(form).await
+    }
+
+    /// Revokes a token (RFC 7009). A token that the provider no longer knows counts as revoked.
+    ///
+    /// # Errors
+    ///
+    /// [`Configuration`](ErrorKind::Configuration) if the provider has no revocation endpoint; otherwise as
+    /// [`exchange_code`](Self::exchange_code), but may be called again: after any of them the token must be taken for
+    /// alive.
+    pub async fn revoke(&self, token: impl Into<TokenToRevoke<'_>> + Send) -> Result<(), Error> {
+        let Some(endpoint) = self.configuration.provider.revocation_endpoint() else {
+            return Err(Error::configuration(
+                "revocation endpoint: the provider has none",
+            ));
+        };
+        let (token, hint) = match token.into() {
+            TokenToRevoke::Access(token) => (token.expose().to_owned(), "access_token"),
+            TokenToRevoke::Refresh(token) => (token.expose().to_owned(), "refresh_token"),
+        };
+        let token = zeroize::Zeroizing::new(token);
+        let mut form = Form::bare();
+        form.field("token", &token);
+        form.field("token_type_hint", hint);
+        let response = self.transport.send(self.request(endpoint, form)).await?;
+        if response.status().is_success() {
+            return Ok(());
+        }
+        Err(endpoint_error::read(
+            "revocation endpoint",
+            &response,
+            self.configuration.clock.wall(),
+        ))
+    }
+
+    async fn exchange(&self, form: Form) -> Result<TokenSet, Error> {
+        let configuration = &*self.configuration;
+        let request = self.request(configuration.provider.token_endpoint(), form);
+        let sent = configuration.clock.wall();
+        let response = self.transport.send(request).await?;
+        token_response::read(
+            &response,
+            sent,
+            configuration.clock.wall(),
+            configuration.provider.access_token_lifetime(),
+        )
+    }
+
+    fn request(&self, endpoint: &Endpoint, form: Form) -> http::Request<bytes::Bytes> {
+        form.into_request(
+            endpoint.uri().clone(),
+            self.configuration.provider.client_authentication(),
+            &self.configuration.client_id,
+            &self.configuration.client_secret,
+        )
+    }
+
+    fn redirect_uri(&self) -> Result<&str, Error> {
+        self.configuration
+            .redirect_uri
+            .as_deref()
+            .ok_or_else(|| Error::configuration("redirect URI: set one to ask for consent"))
+    }
+}
+
+impl fmt::Debug for OAuthClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OAuthClient")
+            .field("provider", &self.configuration.provider)
+            .field("client_id", &self.configuration.client_id)
+            .field("redirect_uri", &self.configuration.redirect_uri)
+            .field("scope", &self.configuration.scope)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a> From<&'a AccessToken> for TokenToRevoke<'a> {
+    fn from(token: &'a AccessToken) -> Self {
+        Self::Access(token)
+    }
+}
+
+impl<'a> From<&'a RefreshToken> for TokenToRevoke<'a> {
+    fn from(token: &'a RefreshToken) -> Self {
+        Self::Refresh(token)
+    }
+}

@@ -1,0 +1,121 @@
+//! The body of a request to the token or revocation endpoint.
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use bytes::Bytes;
+use http::{
+    HeaderValue, Method, Request, Uri,
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE},
+};
+use zeroize::Zeroizing;
+
+use crate::{
+    provider::ClientAuthentication,
+    token::{ClientSecret, wiped},
+};
+
+/// Room for a form with long tokens, so that it does not leave copies behind by growing.
+const ROOM: usize = 8 * 1024;
+
+pub(super) struct Form(form_urlencoded::Serializer<'static, String>);
+
+impl Form {
+    pub(super) fn new(grant_type: &str) -> Self {
+        let mut form = Self::bare();
+        form.field("grant_type", grant_type);
+        form
+    }
+
+    pub(super) fn bare() -> Self {
+        Self(form_urlencoded::Serializer::new(String::with_capacity(
+            ROOM,
+        )))
+    }
+
+    pub(super) fn field(&mut self, name: &str, value: &str) {
+        self.0.append_pair(name, value);
+    }
+
+    pub(super) fn into_request(
+        mut self,
+        endpoint: Uri,
+        authentication: ClientAuthentication,
+        client_id: &str,
+        client_secret: &ClientSecret,
+    ) -> Request<Bytes> {
+        // One way only: RFC 6749 section 2.3 forbids a second in the same request.
+        let authorization = match authentication {
+            ClientAuthentication::RequestBody => {
+                self.field("client_id", client_id);
+                self.field("client_secret", client_secret.expose());
+                None
+            }
+            ClientAuthentication::Basic => Some(basic(client_id, client_secret)),
+        };
+        let body = Zeroizing::new(self.0.finish().into_bytes());
+        let mut request = Request::new(wiped(body));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = endpoint;
+        let headers = request.headers_mut();
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/x-www-form-urlencoded"),
+        );
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        if let Some(authorization) = authorization {
+            headers.insert(AUTHORIZATION, authorization);
+        }
+        request
+    }
+}
+
+/// RFC 6749 section 2.3.1: both are form-encoded before they are joined by a colon.
+fn basic(client_id: &str, client_secret: &ClientSecret) -> HeaderValue {
+    let encode = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+    let pair = Zeroizing::new(format!(
+        "{}:{}",
+        encode(client_id),
+        *Zeroizing::new(encode(client_secret.expose()))
+    ));
+    let value = Zeroizing::new(format!("Basic {}", BASE64_STANDARD.encode(pair.as_bytes())));
+    // Base64 always fits a header.
+    let mut value =
+        HeaderValue::from_str(&value).unwrap_or_else(|_| HeaderValue::from_static("Basic"));
+    value.set_sensitive(true);
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(authentication: ClientAuthentication) -> Request<Bytes> {
+        let mut form = Form::new("refresh_token");
+        form.field("refresh_token", "r 1&=");
+        form.into_request(
+            Uri::from_static("https://id.example.com/token"),
+            authentication,
+            "id:x",
+            &ClientSecret::new("se cret"),
+        )
+    }
+
+    #[test]
+    fn p22_credentials_go_in_one_way_only() {
+        let in_body = request(ClientAuthentication::RequestBody);
+        assert!(in_body.headers().get(AUTHORIZATION).is_none());
+        assert_eq!(
+            in_body.body(),
+            "grant_type=refresh_token&refresh_token=r+1%26%3D&client_id=id%3Ax&client_secret=se+cret"
+        );
+
+        let basic = request(ClientAuthentication::Basic);
+        assert_eq!(
+            basic.body(),
+            "grant_type=refresh_token&refresh_token=r+1%26%3D"
+        );
+        let header = basic.headers().get(AUTHORIZATION).unwrap();
+        assert!(header.is_sensitive());
+        // base64 of "id%3Ax:se+cret"
+        assert_eq!(header, "Basic aWQlM0F4OnNlK2NyZXQ=");
+    }
+}
