@@ -1,0 +1,265 @@
+//! Grants in a folder of a local disk.
+//!
+//! Each tenant has a file (the grant) and a lock file beside it. A save takes the lock, reads what is there, compares the
+//! generation, and only then writes: a temporary file, synced, renamed over the old one, and the folder synced. So a crash
+//! at any instant leaves the old grant or the new one, whole, and a file that cannot be understood is never overwritten.
+
+use std::{
+    fs::{self, File, OpenOptions, TryLockError},
+    io::{self, Read, Write},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+use super::{SaveOutcome, TokenStore};
+use crate::{
+    error::{Error, ErrorKind},
+    token::{Generation, Grant, TenantId},
+};
+
+/// A grant is a few KiB; a file larger than this is not one.
+const LARGEST_FILE: u64 = 1024 * 1024;
+
+/// How often, and how far apart, a lock that is held is tried again: 5 seconds in all, for work of a few milliseconds.
+const LOCK_ATTEMPTS: u32 = 250;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
+/// A store in a folder, good enough to survive a restart, a crash and several processes on one machine.
+///
+/// Files are readable by their owner alone (mode 0600 on Unix) and hold the tokens in the clear: the folder is as secret as
+/// they are. Locks are those of the operating system, freed when a process dies; on network file systems they may mean
+/// nothing, so keep the folder on a local disk. Blocking work is done on the runtime's threads for that.
+///
+/// ```
+/// use tower_oauth2_client::store::FileStore;
+///
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let path = folder.path().join("grants");
+/// let store = FileStore::open(&path)?;
+/// assert!(path.is_dir());
+/// # Ok::<(), tower_oauth2_client::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct FileStore {
+    folder: Arc<Path>,
+}
+
+impl FileStore {
+    /// Opens a folder, and creates it (for its owner alone) if it is not there. Blocks for a moment: call it at start.
+    ///
+    /// # Errors
+    ///
+    /// [`Store`](ErrorKind::Store), with the path, if the folder cannot be created or written to: better now than when a
+    /// refresh token has been spent.
+    pub fn open(folder: impl AsRef<Path>) -> Result<Self, Error> {
+        let folder = folder.as_ref();
+        let fail = |error| failed("token folder", folder, "cannot be written", Some(error));
+        create_folder(folder).map_err(fail)?;
+        let probe = folder.join(format!(".probe-{}", std::process::id()));
+        create_file(&probe)
+            .and_then(|_| fs::remove_file(&probe))
+            .map_err(fail)?;
+        Ok(Self {
+            folder: folder.into(),
+        })
+    }
+
+    fn path(&self, tenant: &TenantId) -> PathBuf {
+        self.folder.join(format!("{}.json", file_name(tenant)))
+    }
+}
+
+impl TokenStore for FileStore {
+    async fn load(&self, tenant: &TenantId) -> Result<Option<Grant>, Error> {
+        let (path, tenant) = (self.path(tenant), tenant.clone());
+        blocking(move || read(&path, &tenant)).await
+    }
+
+    async fn save(
+        &self,
+        tenant: &TenantId,
+        expected: Option<Generation>,
+        grant: &Grant,
+    ) -> Result<SaveOutcome, Error> {
+        let path = self.path(tenant);
+        let lock = lock(path.with_extension("lock")).await?;
+        let (folder, tenant) = (Arc::clone(&self.folder), tenant.clone());
+        let bytes = grant.to_bytes(&tenant);
+        blocking(move || {
+            // Held until the work is done, even if nobody waits for it any more.
+            let _lock = lock;
+            let held = read(&path, &tenant)?;
+            if held.as_ref().map(|held| held.generation) != expected {
+                return Ok(SaveOutcome::Superseded(held));
+            }
+            replace(&folder, &path, &bytes)
+                .map_err(|error| failed("token file", &path, "cannot be written", Some(error)))?;
+            Ok(SaveOutcome::Committed)
+        })
+        .await
+    }
+}
+
+fn read(path: &Path, tenant: &TenantId) -> Result<Option<Grant>, Error> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed("token file", path, "cannot be read", Some(error))),
+    };
+    let mut bytes = Zeroizing::new(Vec::with_capacity(16 * 1024));
+    file.take(LARGEST_FILE + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| failed("token file", path, "cannot be read", Some(error)))?;
+    if bytes.len() as u64 > LARGEST_FILE {
+        return Err(failed(
+            "token file",
+            path,
+            "is over 1 MiB: not a grant",
+            None,
+        ));
+    }
+    Grant::from_bytes(tenant, &bytes)
+        .map(Some)
+        .map_err(|error| {
+            let what =
+                format!("cannot be used: {error}; it is left as it is, move it away to start anew");
+            failed("token file", path, &what, None)
+        })
+}
+
+/// Only ever called with the tenant's lock held, so that the temporary file has one writer.
+fn replace(folder: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let temporary = path.with_extension("tmp");
+    // What a crash left behind: never looked at, and perhaps not ours to read.
+    match fs::remove_file(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = create_file(&temporary)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&temporary, path)?;
+    sync_folder(folder)
+}
+
+async fn lock(path: PathBuf) -> Result<File, Error> {
+    let path = Arc::new(path);
+    for _ in 0..LOCK_ATTEMPTS {
+        let shared = Arc::clone(&path);
+        let attempt = blocking(move || {
+            let file = open_lock(&shared)
+                .map_err(|error| failed("lock file", &shared, "cannot be opened", Some(error)))?;
+            match file.try_lock() {
+                Ok(()) => Ok(Some(file)),
+                Err(TryLockError::WouldBlock) => Ok(None),
+                Err(TryLockError::Error(error)) => Err(failed(
+                    "lock file",
+                    &shared,
+                    "cannot be locked",
+                    Some(error),
+                )),
+            }
+        });
+        if let Some(file) = attempt.await? {
+            return Ok(file);
+        }
+        tokio::time::sleep(LOCK_PAUSE).await;
+    }
+    Err(failed(
+        "lock file",
+        &path,
+        "has been held by another process for 5 seconds: is it stopped?",
+        None,
+    ))
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| {
+        Error::new(
+            ErrorKind::Interrupted,
+            "the work on a token file was cut short: see the cause",
+        )
+        .with_source(error)
+    })?
+}
+
+fn failed(what: &str, path: &Path, how: &str, error: Option<io::Error>) -> Error {
+    let failure = Error::new(
+        ErrorKind::Store,
+        format!("{what} {}: {how}", path.display()),
+    );
+    match error {
+        Some(error) => failure.with_source(error),
+        None => failure,
+    }
+}
+
+/// A name that no other tenant has on any file system, whatever it thinks of case, Unicode and separators: the hash tells
+/// tenants apart, the words before it tell an operator whose it is.
+fn file_name(tenant: &TenantId) -> String {
+    let words: String = tenant
+        .as_str()
+        .chars()
+        .take(40)
+        .map(|c| {
+            if c.is_ascii_alphanumeric() {
+                c.to_ascii_lowercase()
+            } else {
+                '-'
+            }
+        })
+        .collect();
+    let hash: String = Sha256::digest(tenant.as_str())
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    format!("{words}-{hash}")
+}
+
+fn create_folder(folder: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)
+}
+
+fn create_file(path: &Path) -> io::Result<File> {
+    owner_only().write(true).create_new(true).open(path)
+}
+
+fn open_lock(path: &Path) -> io::Result<File> {
+    owner_only()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)
+}
+
+fn owner_only() -> OpenOptions {
+    #[cfg_attr(not(unix), expect(unused_mut, reason = "modes are Unix's"))]
+    let mut options = OpenOptions::new();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+}
+
+/// A rename is durable once its folder is (on Unix; Windows has no such call, and orders renames by itself).
+#[cfg(unix)]
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+#[cfg(not(unix))]
+fn sync_folder(_: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
