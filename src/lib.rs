@@ -1,4 +1,5 @@
 //! x
+pub mod cache;
 pub mod clock;
 pub mod error;
 pub mod oauth;

@@ -155,12 +155,11 @@ impl OAuthClient {
             ));
         };
         let (token, hint) = match token.into() {
-            TokenToRevoke::Access(token) => (token.expose().to_owned(), "access_token"),
-            TokenToRevoke::Refresh(token) => (token.expose().to_owned(), "refresh_token"),
+            TokenToRevoke::Access(token) => (token.expose(), "access_token"),
+            TokenToRevoke::Refresh(token) => (token.expose(), "refresh_token"),
         };
-        let token = zeroize::Zeroizing::new(token);
         let mut form = Form::bare();
-        form.field("token", &token);
+        form.field("token", token);
         form.field("token_type_hint", hint);
         let response = self.transport.send(self.request(endpoint, form)).await?;
         if response.status().is_success() {

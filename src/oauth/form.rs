@@ -16,7 +16,7 @@ use crate::{
 /// Room for a form with long tokens, so that it does not leave copies behind by growing.
 const ROOM: usize = 8 * 1024;
 
-pub(super) struct Form(form_urlencoded::Serializer<'static, String>);
+pub(super) struct Form(Zeroizing<String>);
 
 impl Form {
     pub(super) fn new(grant_type: &str) -> Self {
@@ -26,13 +26,11 @@ impl Form {
     }
 
     pub(super) fn bare() -> Self {
-        Self(form_urlencoded::Serializer::new(String::with_capacity(
-            ROOM,
-        )))
+        Self(Zeroizing::new(String::with_capacity(ROOM)))
     }
 
     pub(super) fn field(&mut self, name: &str, value: &str) {
-        self.0.append_pair(name, value);
+        form_urlencoded::Serializer::for_suffix(&mut *self.0, 0).append_pair(name, value);
     }
 
     pub(super) fn into_request(
@@ -51,7 +49,7 @@ impl Form {
             }
             ClientAuthentication::Basic => Some(basic(client_id, client_secret)),
         };
-        let body = Zeroizing::new(self.0.finish().into_bytes());
+        let body = Zeroizing::new(std::mem::take(&mut *self.0).into_bytes());
         let mut request = Request::new(wiped(body));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = endpoint;

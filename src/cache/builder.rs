@@ -1,0 +1,113 @@
+//! Settings of a [`TokenCache`], checked when it is built.
+
+use std::{fmt, sync::Arc};
+
+use super::{
+    TokenCache, TokenSource,
+    core::{Core, Parts},
+    source::ErasedSource,
+};
+use crate::{
+    clock::{Clock, SystemClock},
+    error::Error,
+    store::{ErasedStore, MemoryStore, TokenStore},
+    token::TenantId,
+};
+
+/// Builds a [`TokenCache`].
+#[must_use = "a builder does nothing before it is built"]
+pub struct TokenCacheBuilder {
+    source: Box<dyn ErasedSource>,
+    store: Box<dyn ErasedStore>,
+    tenant: String,
+    origins: Vec<crate::Origin>,
+    added_origins: Vec<String>,
+    clock: Arc<dyn Clock>,
+    seed: Option<u64>,
+}
+
+impl TokenCacheBuilder {
+    pub(super) fn new(source: impl TokenSource) -> Self {
+        let origins = source.origins();
+        Self {
+            source: Box::new(source),
+            store: Box::new(MemoryStore::new()),
+            tenant: "default".into(),
+            origins,
+            added_origins: Vec::new(),
+            clock: Arc::new(SystemClock),
+            seed: None,
+        }
+    }
+
+    /// Sets where the grant rests. Defaults to memory, which a restart empties.
+    pub fn store(mut self, store: impl TokenStore) -> Self {
+        self.store = Box::new(store);
+        self
+    }
+
+    /// Sets whose grant it is, where a store keeps several. Defaults to `default`.
+    pub fn tenant(mut self, tenant: impl Into<String>) -> Self {
+        self.tenant = tenant.into();
+        self
+    }
+
+    /// Adds an origin that the token is meant for, to those that the source names (those of the provider, for an
+    /// [`OAuthClient`](crate::oauth::OAuthClient)).
+    pub fn origin(mut self, url: impl Into<String>) -> Self {
+        self.added_origins.push(url.into());
+        self
+    }
+
+    /// Sets where the time comes from. Defaults to the operating system.
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Sets what the random choice of refresh times and pauses starts from, so that a test can repeat them. Defaults to
+    /// something else in each cache.
+    pub fn jitter_seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Builds the cache. Nothing is read or sent before the first token is asked for.
+    ///
+    /// # Errors
+    ///
+    /// [`Configuration`](crate::ErrorKind::Configuration), by name: an origin that is not one, no origin at all, or a tenant
+    /// name that is not one.
+    pub fn build(mut self) -> Result<TokenCache, Error> {
+        let tenant = TenantId::new(self.tenant)?;
+        for url in &self.added_origins {
+            self.origins.push(url.parse()?);
+        }
+        if self.origins.is_empty() {
+            return Err(Error::configuration(
+                "origins: name at least one that the token is meant for",
+            ));
+        }
+        Ok(TokenCache {
+            core: Arc::new(Core::new(Parts {
+                source: self.source,
+                store: self.store,
+                clock: self.clock,
+                tenant,
+                origins: self.origins,
+                random: self
+                    .seed
+                    .map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed),
+            })),
+        })
+    }
+}
+
+impl fmt::Debug for TokenCacheBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenCacheBuilder")
+            .field("tenant", &self.tenant)
+            .field("origins", &self.origins)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,115 @@
+//! What a program does to a grant on purpose. Each runs in a task of its own, which its caller's end does not stop.
+
+use std::{future::Future, sync::Arc};
+
+use tokio::runtime::Handle;
+
+use super::{
+    core::Core,
+    renewal::{following, revoke_at_provider},
+    snapshot::Snapshot,
+};
+use crate::{
+    error::{Error, ErrorKind},
+    store::SaveOutcome,
+    token::{Generation, Grant, GrantState, TokenSet},
+};
+
+/// How often a save that lost a race is tried anew. Each loss means that somebody else has made progress.
+const ATTEMPTS: u32 = 16;
+
+pub(super) async fn replace(core: &Arc<Core>, tokens: TokenSet) -> Result<(), Error> {
+    let core = Arc::clone(core);
+    detached(async move {
+        let (grant, _) = overwrite(&core, || GrantState::Active(tokens.clone())).await?;
+        let snapshot = Snapshot::of_stored(grant, core.now(), core.clock().wall(), core.chance());
+        core.publish(snapshot);
+        let mut slot = core.lock();
+        // The failures were those of another grant.
+        slot.cooldown.clear();
+        slot.forced_at = None;
+        Ok(())
+    })
+    .await
+}
+
+pub(super) async fn revoke(core: &Arc<Core>) -> Result<(), Error> {
+    let core = Arc::clone(core);
+    detached(async move {
+        let since = core.clock().wall();
+        let held = Arc::clone(&core.snapshot());
+        // Here and now, whatever becomes of the rest.
+        core.publish(Snapshot::of_stored(
+            Grant {
+                generation: following(held.generation(), None),
+                state: GrantState::Revoked { since },
+            },
+            core.now(),
+            since,
+            0.0,
+        ));
+        let (stored, before) = match overwrite(&core, || GrantState::Revoked { since }).await {
+            Ok((grant, before)) => {
+                core.adopt(Some(&grant));
+                (Ok(()), before)
+            }
+            Err(error) => (Err(error), None),
+        };
+        // The newest tokens that are known: those of another replica, if it was faster.
+        let newest = before
+            .as_ref()
+            .and_then(Grant::tokens)
+            .or_else(|| held.tokens());
+        let told = match newest {
+            Some(tokens) => revoke_at_provider(&core, tokens).await,
+            None => Ok(()),
+        };
+        stored.and(told)
+    })
+    .await
+}
+
+/// Saves a state over whatever is stored, and returns it with what was there before.
+async fn overwrite(
+    core: &Core,
+    state: impl Fn() -> GrantState,
+) -> Result<(Grant, Option<Grant>), Error> {
+    let mut stored = core.read().await?;
+    for _ in 0..ATTEMPTS {
+        let expected = stored.as_ref().map(|grant| grant.generation);
+        let grant = Grant {
+            generation: following(generation_here(core), expected),
+            state: state(),
+        };
+        match core.save(expected, &grant).await? {
+            SaveOutcome::Committed => return Ok((grant, stored)),
+            SaveOutcome::Superseded(newer) => stored = newer,
+        }
+    }
+    Err(Error::new(
+        ErrorKind::Store,
+        "the grant is being changed by others all the time: check how many programs share its store",
+    ))
+}
+
+fn generation_here(core: &Core) -> Option<Generation> {
+    core.snapshot().generation()
+}
+
+async fn detached<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> Result<T, Error> {
+    let runtime = Handle::try_current().map_err(|_| {
+        Error::new(
+            ErrorKind::Interrupted,
+            "called outside of a tokio runtime: call it inside one",
+        )
+    })?;
+    runtime.spawn(work).await.map_err(|error| {
+        Error::new(
+            ErrorKind::Interrupted,
+            "a command was cut short: its runtime shut down, or a token source or store panicked",
+        )
+        .with_source(error)
+    })?
+}

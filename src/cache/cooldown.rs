@@ -1,0 +1,151 @@
+//! How long an endpoint is left alone after a failure.
+
+use std::time::{Duration, Instant};
+
+use crate::error::Error;
+
+/// How much depends on the next exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Urgency {
+    /// The held token is good for long.
+    Advisory,
+    /// The held token is about to expire.
+    Mandatory,
+    /// Requests fail.
+    Blocking,
+}
+
+const ADVISORY: Duration = Duration::from_secs(300);
+const MANDATORY: Duration = Duration::from_secs(30);
+const BLOCKING_FIRST: Duration = Duration::from_secs(1);
+const BLOCKING_LAST: Duration = Duration::from_secs(30);
+
+/// The failures since the last success.
+#[derive(Debug, Default)]
+pub(super) struct Cooldown {
+    failed: Option<Failed>,
+}
+
+#[derive(Debug)]
+struct Failed {
+    at: Instant,
+    times: u32,
+    chance: f64,
+    error: Error,
+}
+
+impl Cooldown {
+    /// A success: nothing is held back.
+    pub(super) fn clear(&mut self) {
+        self.failed = None;
+    }
+
+    /// One more failure. `chance` is a random number from 0 to 1.
+    pub(super) fn add(&mut self, now: Instant, error: Error, chance: f64) {
+        let times = self.failed.as_ref().map_or(0, |failed| failed.times);
+        self.failed = Some(Failed {
+            at: now,
+            times: times.saturating_add(1),
+            chance: chance.clamp(0.0, 1.0),
+            error,
+        });
+    }
+
+    /// The last failure, if it is too early to try again.
+    pub(super) fn check(&self, now: Instant, urgency: Urgency) -> Result<(), Error> {
+        match (&self.failed, self.until(urgency)) {
+            (Some(failed), Some(until)) if now < until => Err(failed.error.clone()),
+            _ => Ok(()),
+        }
+    }
+
+    /// When it is time to try again, if there was a failure.
+    pub(super) fn until(&self, urgency: Urgency) -> Option<Instant> {
+        let failed = self.failed.as_ref()?;
+        let asked = failed.error.retry_after().unwrap_or_default();
+        Some(failed.at + failed.pause(urgency).max(asked))
+    }
+}
+
+impl Failed {
+    fn pause(&self, urgency: Urgency) -> Duration {
+        match urgency {
+            Urgency::Advisory => ADVISORY.mul_f64(1.0 + self.chance),
+            Urgency::Mandatory => MANDATORY,
+            Urgency::Blocking => {
+                let doublings = (self.times - 1).min(5);
+                let most = BLOCKING_FIRST
+                    .saturating_mul(1 << doublings)
+                    .min(BLOCKING_LAST);
+                most.mul_f64(self.chance).max(BLOCKING_FIRST)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        ErrorKind,
+        clock::{Clock, SystemClock},
+        error::Answer,
+    };
+
+    fn failure(retry_after: Option<u64>) -> Error {
+        Error::new(ErrorKind::Unavailable, "down").with_answer(Answer {
+            retry_after: retry_after.map(Duration::from_secs),
+            ..Answer::default()
+        })
+    }
+
+    fn pause(cooldown: &Cooldown, now: Instant, urgency: Urgency) -> u64 {
+        (cooldown.until(urgency).unwrap() - now).as_secs()
+    }
+
+    #[test]
+    fn p16_backoff_neither_overflows_nor_sticks() {
+        let now = SystemClock.monotonic();
+        let mut cooldown = Cooldown::default();
+        assert!(cooldown.check(now, Urgency::Blocking).is_ok());
+        for times in 1..=10_000 {
+            cooldown.add(now, failure(None), 1.0);
+            let expected = [1, 2, 4, 8, 16].get(times - 1).copied().unwrap_or(30);
+            assert_eq!(
+                pause(&cooldown, now, Urgency::Blocking),
+                expected,
+                "{times}"
+            );
+            assert_eq!(pause(&cooldown, now, Urgency::Mandatory), 30);
+            assert_eq!(pause(&cooldown, now, Urgency::Advisory), 600);
+        }
+        assert!(
+            cooldown
+                .check(now + BLOCKING_LAST, Urgency::Blocking)
+                .is_ok()
+        );
+        cooldown.clear();
+        assert!(cooldown.check(now, Urgency::Advisory).is_ok());
+    }
+
+    #[test]
+    fn p16_pauses_are_spread_but_never_below_a_second() {
+        let now = SystemClock.monotonic();
+        let mut cooldown = Cooldown::default();
+        for _ in 0..10 {
+            cooldown.add(now, failure(None), 0.0);
+        }
+        assert_eq!(pause(&cooldown, now, Urgency::Blocking), 1);
+        assert_eq!(pause(&cooldown, now, Urgency::Advisory), 300);
+    }
+
+    #[test]
+    fn p16_retry_after_is_obeyed() {
+        let now = SystemClock.monotonic();
+        let mut cooldown = Cooldown::default();
+        cooldown.add(now, failure(Some(120)), 0.5);
+        assert_eq!(pause(&cooldown, now, Urgency::Blocking), 120);
+        assert_eq!(pause(&cooldown, now, Urgency::Mandatory), 120);
+        assert_eq!(pause(&cooldown, now, Urgency::Advisory), 450);
+    }
+}

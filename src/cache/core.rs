@@ -1,0 +1,266 @@
+//! What all handles of a cache, and its tasks, share.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use arc_swap::{ArcSwap, Guard};
+use tokio::{sync::Notify, task::JoinHandle};
+
+use super::{
+    Acquired,
+    cooldown::{Cooldown, Urgency},
+    flight::{Attended, Cause, Flight},
+    keeper,
+    snapshot::{BearerToken, Snapshot},
+    source::ErasedSource,
+};
+use crate::{
+    clock::Clock,
+    error::{Error, ErrorKind},
+    origin::Origin,
+    store::{ErasedStore, SaveOutcome},
+    token::{Generation, Grant, TenantId},
+};
+
+/// For one call of a store, whatever it is.
+const STORE_DEADLINE: Duration = Duration::from_secs(10);
+
+pub(super) struct Core {
+    /// What requests read. Written under the lock of `slot` only.
+    current: ArcSwap<Snapshot>,
+    slot: Mutex<Slot>,
+    /// Wakes the keeper when there is something new to keep.
+    pub(super) published: Arc<Notify>,
+    pub(super) source: Box<dyn ErasedSource>,
+    store: Box<dyn ErasedStore>,
+    clock: Arc<dyn Clock>,
+    tenant: TenantId,
+    origins: Vec<Origin>,
+    random: Mutex<fastrand::Rng>,
+}
+
+pub(super) struct Parts {
+    pub(super) source: Box<dyn ErasedSource>,
+    pub(super) store: Box<dyn ErasedStore>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) tenant: TenantId,
+    pub(super) origins: Vec<Origin>,
+    pub(super) random: fastrand::Rng,
+}
+
+/// What decides whether an exchange may begin. Locked for moments, never across an await.
+#[derive(Default)]
+pub(super) struct Slot {
+    /// The exchange under way: while there is one, no other begins.
+    pub(super) flight: Option<Flight>,
+    pub(super) cooldown: Cooldown,
+    /// When the last exchange began, and the last one that a 401 forced.
+    pub(super) exchanged_at: Option<Instant>,
+    pub(super) forced_at: Option<Instant>,
+    keeper: Option<JoinHandle<()>>,
+}
+
+/// Which snapshots give way to a new one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Precedence {
+    /// Those of an older generation.
+    Newer,
+    /// Also one of the same generation: the store's word counts for more than this process's.
+    Stored,
+}
+
+impl Core {
+    pub(super) fn new(parts: Parts) -> Self {
+        Self {
+            current: ArcSwap::from_pointee(Snapshot::EMPTY),
+            slot: Mutex::default(),
+            published: Arc::new(Notify::new()),
+            source: parts.source,
+            store: parts.store,
+            clock: parts.clock,
+            tenant: parts.tenant,
+            origins: parts.origins,
+            random: Mutex::new(parts.random),
+        }
+    }
+
+    pub(super) fn fresh(&self) -> Option<BearerToken> {
+        let snapshot = self.current.load();
+        let (token, schedule) = snapshot.token()?;
+        (self.clock.monotonic() < schedule.refresh_at).then(|| token.clone())
+    }
+
+    pub(super) fn acquire(self: &Arc<Self>) -> Acquired {
+        let snapshot = self.current.load();
+        let now = self.now();
+        let Some(held) = snapshot.alive(now) else {
+            return match self.attend(Cause::Due) {
+                Attended::Done(result) => Acquired::Now(result),
+                Attended::Joined(flight) => Acquired::Later(Box::pin(flight.landed())),
+            };
+        };
+        if snapshot.answer(Cause::Ahead, now).is_some() {
+            return Acquired::Now(Ok(held.clone()));
+        }
+        let held = held.clone();
+        if snapshot.answer(Cause::Due, now).is_some() {
+            // Whatever comes of it, this request goes on with what is held.
+            let _ = self.attend(Cause::Ahead);
+            return Acquired::Now(Ok(held));
+        }
+        match self.attend(Cause::Due) {
+            Attended::Done(result) => Acquired::Now(Ok(result.unwrap_or(held))),
+            Attended::Joined(flight) => {
+                let core = Arc::clone(self);
+                Acquired::Later(Box::pin(async move {
+                    let landed = flight.landed().await;
+                    // The held one, if it outlived the wait; or what another path has brought meanwhile.
+                    landed.or_else(|error| core.snapshot().alive(core.now()).cloned().ok_or(error))
+                }))
+            }
+        }
+    }
+
+    /// The held token, if it is alive and newer than `generation`.
+    pub(super) fn newer_than(&self, generation: Generation) -> Option<BearerToken> {
+        self.current
+            .load()
+            .answer(Cause::Rejected(generation), self.now())
+            .cloned()
+    }
+
+    pub(super) fn snapshot(&self) -> Guard<Arc<Snapshot>> {
+        self.current.load()
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Slot> {
+        // A panic elsewhere leaves nothing half done in the slot: each change is one assignment.
+        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn now(&self) -> Instant {
+        self.clock.monotonic()
+    }
+
+    pub(super) fn clock(&self) -> &dyn Clock {
+        &*self.clock
+    }
+
+    pub(super) fn origins(&self) -> &[Origin] {
+        &self.origins
+    }
+
+    pub(super) fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+
+    /// A random number from 0 to 1.
+    pub(super) fn chance(&self) -> f64 {
+        self.random
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .f64()
+    }
+
+    pub(super) async fn read(&self) -> Result<Option<Grant>, Error> {
+        within(STORE_DEADLINE, self.store.load(&self.tenant)).await
+    }
+
+    pub(super) async fn save(
+        &self,
+        expected: Option<Generation>,
+        grant: &Grant,
+    ) -> Result<SaveOutcome, Error> {
+        within(
+            STORE_DEADLINE,
+            self.store.save(&self.tenant, expected, grant),
+        )
+        .await
+    }
+
+    /// Lets requests use what this process has brought about, unless something newer is there.
+    pub(super) fn publish(self: &Arc<Self>, snapshot: Snapshot) {
+        self.exchange_snapshot(snapshot, Precedence::Newer);
+    }
+
+    /// Takes over what the store holds, if that is news.
+    pub(super) fn adopt(self: &Arc<Self>, stored: Option<&Grant>) {
+        let Some(grant) = stored else { return };
+        let snapshot =
+            Snapshot::of_stored(grant.clone(), self.now(), self.clock.wall(), self.chance());
+        self.exchange_snapshot(snapshot, Precedence::Stored);
+    }
+
+    fn exchange_snapshot(self: &Arc<Self>, snapshot: Snapshot, precedence: Precedence) {
+        let mut slot = self.lock();
+        let current = self.current.load();
+        let news = match (snapshot.grant(), current.grant()) {
+            (Some(new), Some(old)) => {
+                new.generation > old.generation
+                    || (precedence == Precedence::Stored
+                        && new.generation == old.generation
+                        && new != old)
+            }
+            (Some(_), None) => true,
+            (None, _) => false,
+        };
+        if news {
+            self.current.store(Arc::new(snapshot));
+            self.keep(&mut slot);
+        }
+    }
+
+    /// Brings the end of the held token in line with the wall clock.
+    pub(super) fn correct(&self) {
+        let _slot = self.lock();
+        let corrected = self.current.load().corrected(self.now(), self.clock.wall());
+        if let Some(corrected) = corrected {
+            tracing::debug!(
+                target: "tower_oauth2_client",
+                "the wall clock is ahead of the monotonic one, as after a suspend: the token ends earlier"
+            );
+            self.current.store(Arc::new(corrected));
+        }
+    }
+
+    /// Sees to it that a keeper runs: the last one may have ended with its runtime.
+    fn keep(self: &Arc<Self>, slot: &mut Slot) {
+        self.published.notify_one();
+        if slot.keeper.as_ref().is_none_or(JoinHandle::is_finished) {
+            slot.keeper = keeper::begin(self);
+        }
+    }
+
+    /// How much depends on an exchange at this moment.
+    pub(super) fn urgency(&self, cause: Cause, now: Instant) -> Urgency {
+        match cause {
+            Cause::Ahead => Urgency::Advisory,
+            Cause::Due if self.current.load().alive(now).is_some() => Urgency::Mandatory,
+            Cause::Due | Cause::Rejected(_) | Cause::Asked(_) => Urgency::Blocking,
+        }
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        if let Some(keeper) = self.lock().keeper.take() {
+            keeper.abort();
+        }
+    }
+}
+
+async fn within<T>(
+    deadline: Duration,
+    call: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    tokio::time::timeout(deadline, call)
+        .await
+        .unwrap_or_else(|_| {
+            Err(Error::new(
+                ErrorKind::Store,
+                "the token store did not answer within 10 seconds: check that it is reachable",
+            ))
+        })
+}

@@ -1,0 +1,219 @@
+//! The token of one grant, kept fresh by one exchange at a time.
+//!
+//! A [`TokenCache`] holds a grant's newest token set in a snapshot that requests read without a lock. What happens when
+//! one is asked for a token depends on how much of the token's life is left:
+//!
+//! | the token is | a request | and |
+//! | --- | --- | --- |
+//! | fresh | takes it | |
+//! | in the *advisory* window (the last 15 % of its life, 5 minutes to 4 hours, at most half) | takes it | an exchange is made in the background, started at a random point of the window's first half |
+//! | in the *mandatory* window (the last minute, at most a tenth of its life) | waits for the exchange | falls back to the held token if that fails |
+//! | expired, or not there | waits for the exchange | gets its error if that fails |
+//!
+//! However many callers need a new token, and whatever brought them, there is one exchange; it runs in a task of its own,
+//! which no caller's end can stop, and all who wait get what came of it. The order within that task is: read the store
+//! (another replica may have been faster), exchange, save, and only then let anyone use the new token. If the save fails,
+//! the old token serves as long as it can, then the new one, and the save is tried until it succeeds.
+//!
+//! Failures are told to all who waited and remembered: the next exchange is made after 5 to 10 minutes while the held token
+//! is good for long, after 30 seconds when it is about to expire, and after 1 to 30 seconds (growing, at random) when there
+//! is none; never more than once a second, and never before the time that the provider asked for. When the provider answers
+//! `invalid_grant`, and the store holds nothing newer, the grant has ended: that is stored, and there are no more
+//! exchanges until a new grant arrives, by [`replace`](TokenCache::replace) here or in another process.
+//!
+//! ```
+//! use std::time::{Duration, SystemTime};
+//! use tower_oauth2_client::{
+//!     Error,
+//!     cache::{TokenCache, TokenSource},
+//!     token::{AccessToken, TokenSet},
+//! };
+//!
+//! /// Any async function that gets a token will do; an `OAuthClient` is one that comes with the crate.
+//! struct Issuer;
+//!
+//! impl TokenSource for Issuer {
+//!     async fn exchange(&self, _held: Option<&TokenSet>) -> Result<TokenSet, Error> {
+//!         let lifetime = Duration::from_secs(3_600);
+//!         Ok(TokenSet::new(AccessToken::new("a1")?, lifetime, SystemTime::UNIX_EPOCH))
+//!     }
+//! }
+//!
+//! # tokio_test::block_on(async {
+//! let tokens = TokenCache::builder(Issuer).origin("https://api.example.com").build()?;
+//! assert_eq!(tokens.token().await?.header_value(), "Bearer a1");
+//! # Ok::<(), tower_oauth2_client::Error>(()) }).unwrap();
+//! ```
+
+use std::{fmt, future::Future, pin::Pin, sync::Arc};
+
+use crate::{
+    error::Error,
+    origin::Origin,
+    token::{Generation, TenantId, TokenSet},
+};
+
+mod builder;
+mod command;
+mod cooldown;
+mod core;
+mod flight;
+mod keeper;
+mod renewal;
+mod schedule;
+mod snapshot;
+mod source;
+
+pub use self::{
+    builder::TokenCacheBuilder,
+    snapshot::BearerToken,
+    source::{ClientCredentials, TokenSource},
+};
+use self::{
+    core::Core,
+    flight::{Attended, Cause},
+};
+
+/// Keeps one grant's token fresh. The [module page](crate::cache) tells how.
+///
+/// A handle: clones share the grant, the exchange and the background task, which ends when the last handle is dropped. An
+/// exchange that is under way by then still runs to its end.
+///
+/// Methods that wait must be called inside a tokio runtime with time enabled. Their futures may be dropped at any point:
+/// what was begun goes on.
+#[derive(Clone)]
+pub struct TokenCache {
+    core: Arc<Core>,
+}
+
+impl TokenCache {
+    /// Starts building a cache that gets its tokens from `source`.
+    pub fn builder(source: impl TokenSource) -> TokenCacheBuilder {
+        TokenCacheBuilder::new(source)
+    }
+
+    /// A token to put on a request now. Does not wait while the held one is good.
+    ///
+    /// For requests that go through a [`BearerAuth`](crate::bearer::BearerAuth) service there is no need to call this.
+    ///
+    /// # Errors
+    ///
+    /// [`is_consent_required`](Error::is_consent_required) if there is no grant or it has ended;
+    /// otherwise what came of the exchange, or of the last one if it is too early for another.
+    pub async fn token(&self) -> Result<BearerToken, Error> {
+        match self.acquire() {
+            Acquired::Now(result) => result,
+            Acquired::Later(wait) => wait.await,
+        }
+    }
+
+    /// Exchanges now, however good the held token is, and returns the new one. Joins an exchange that is under way.
+    ///
+    /// # Errors
+    ///
+    /// As [`token`](Self::token). The held token goes on serving requests.
+    pub async fn refresh_now(&self) -> Result<BearerToken, Error> {
+        let held = self.core.snapshot().generation();
+        match self.core.attend(Cause::Asked(held)) {
+            Attended::Done(result) => result,
+            Attended::Joined(flight) => flight.landed().await,
+        }
+    }
+
+    /// Begins a new grant with the tokens of a new consent: stores them, then uses them.
+    ///
+    /// An answer to the old grant that comes in later does not overwrite it. A state of reauthorization or revocation ends
+    /// with it.
+    ///
+    /// # Errors
+    ///
+    /// [`Store`](crate::ErrorKind::Store): the tokens are neither stored nor used; call it again with the same ones.
+    pub async fn replace(&self, tokens: TokenSet) -> Result<(), Error> {
+        command::replace(&self.core, tokens).await
+    }
+
+    /// Ends the grant: no request gets a token any more, the store forgets the tokens, and the provider is told.
+    ///
+    /// Use ends here at once, also if the rest fails. An exchange under way does not bring the grant back.
+    ///
+    /// # Errors
+    ///
+    /// [`Store`](crate::ErrorKind::Store) if the end could not be stored, so that a restart would use the grant again;
+    /// otherwise what the provider's revocation endpoint answered. It may be called again until it succeeds, as long as
+    /// this process runs.
+    pub async fn revoke(&self) -> Result<(), Error> {
+        command::revoke(&self.core).await
+    }
+
+    /// The origins that the token is meant for.
+    #[must_use]
+    pub fn origins(&self) -> &[Origin] {
+        self.core.origins()
+    }
+
+    /// Whose grant it is.
+    #[must_use]
+    pub fn tenant(&self) -> &TenantId {
+        self.core.tenant()
+    }
+}
+
+/// What the layer asks.
+impl TokenCache {
+    /// The held token while it is fresh: one load, one look at the clock, one copy of a pointer.
+    pub(crate) fn fresh(&self) -> Option<BearerToken> {
+        self.core.fresh()
+    }
+
+    pub(crate) fn acquire(&self) -> Acquired {
+        self.core.acquire()
+    }
+
+    /// What to answer a 401 with that a request carrying `generation` got.
+    pub(crate) fn rejected(&self, generation: Generation) -> Rejected {
+        if let Some(newer) = self.core.newer_than(generation) {
+            return Rejected::Newer(newer);
+        }
+        match self.core.attend(Cause::Rejected(generation)) {
+            Attended::Done(Ok(newer)) => Rejected::Newer(newer),
+            Attended::Done(Err(_)) => Rejected::Nothing,
+            Attended::Joined(flight) => {
+                let core = Arc::clone(&self.core);
+                Rejected::Later(Box::pin(async move {
+                    let landed = flight.landed().await;
+                    // The exchange that was joined may have been another one's, for an older token.
+                    landed
+                        .ok()
+                        .filter(|token| token.generation() > generation)
+                        .or_else(|| core.newer_than(generation))
+                }))
+            }
+        }
+    }
+}
+
+/// A token, or the way to one.
+pub(crate) enum Acquired {
+    Now(Result<BearerToken, Error>),
+    Later(Wait<Result<BearerToken, Error>>),
+}
+
+/// A newer token than the rejected one, or the way to one.
+pub(crate) enum Rejected {
+    Newer(BearerToken),
+    Later(Wait<Option<BearerToken>>),
+    Nothing,
+}
+
+/// Boxed: only those wait for whom a microsecond does not matter.
+pub(crate) type Wait<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+impl fmt::Debug for TokenCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenCache")
+            .field("tenant", self.tenant())
+            .field("generation", &self.core.snapshot().generation())
+            .field("origins", &self.origins())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,190 @@
+//! When a token is renewed, and when it is dead.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::token::TokenSet;
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3_600);
+
+/// The turning points of an access token's life, on the monotonic clock, and its end on the wall clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Schedule {
+    /// From here on it is renewed in the background: somewhere in the first half of the advisory window.
+    pub(super) refresh_at: Instant,
+    /// From here on a request waits for the renewal.
+    pub(super) mandatory_at: Instant,
+    /// From here on it is dead.
+    pub(super) expires: Instant,
+    /// The same on the wall clock, which goes on while the machine is suspended.
+    pub(super) expires_wall: SystemTime,
+}
+
+impl Schedule {
+    /// For a token whose request was sent at `sent`. `chance` is a random number from 0 to 1.
+    pub(super) fn of_new(tokens: &TokenSet, sent: Instant, chance: f64) -> Self {
+        Self::ending(sent + tokens.lifetime(), tokens, chance)
+    }
+
+    /// For a token from a store: what is left of its life by the wall clock, and never more than the whole of it, so that a
+    /// clock that was set back does not lengthen it.
+    pub(super) fn of_stored(
+        tokens: &TokenSet,
+        now: Instant,
+        wall: SystemTime,
+        chance: f64,
+    ) -> Self {
+        let left = tokens
+            .expires_at()
+            .duration_since(wall)
+            .unwrap_or(Duration::ZERO);
+        Self::ending(now + left.min(tokens.lifetime()), tokens, chance)
+    }
+
+    /// For a token that is used as long as it lives, and not renewed.
+    pub(super) fn without_renewal(self) -> Self {
+        Self {
+            refresh_at: self.expires,
+            mandatory_at: self.expires,
+            ..self
+        }
+    }
+
+    /// The same, ending no later than the wall clock says. `None` if it already does.
+    pub(super) fn corrected(self, now: Instant, wall: SystemTime) -> Option<Self> {
+        let left = self
+            .expires_wall
+            .duration_since(wall)
+            .unwrap_or(Duration::ZERO);
+        let early = self
+            .expires
+            .saturating_duration_since(now)
+            .saturating_sub(left);
+        // Below this the two clocks do not differ, they are only read one after the other.
+        if early <= Duration::from_secs(1) {
+            return None;
+        }
+        Some(Self {
+            refresh_at: earlier(self.refresh_at, early),
+            mandatory_at: earlier(self.mandatory_at, early),
+            expires: earlier(self.expires, early),
+            expires_wall: self.expires_wall,
+        })
+    }
+
+    fn ending(expires: Instant, tokens: &TokenSet, chance: f64) -> Self {
+        let lifetime = tokens.lifetime();
+        let advisory = advisory(lifetime);
+        let mandatory_at = earlier(expires, mandatory(lifetime));
+        let refresh_at = earlier(
+            expires,
+            advisory.mul_f64(1.0 - chance.clamp(0.0, 1.0) / 2.0),
+        );
+        Self {
+            refresh_at: refresh_at.min(mandatory_at),
+            mandatory_at,
+            expires,
+            expires_wall: tokens.expires_at(),
+        }
+    }
+}
+
+/// 15 % of the life, 5 minutes to 4 hours, never over half of it.
+fn advisory(lifetime: Duration) -> Duration {
+    (lifetime * 3 / 20)
+        .clamp(5 * MINUTE, 4 * HOUR)
+        .min(lifetime / 2)
+}
+
+/// 60 seconds, never over a tenth of the life.
+fn mandatory(lifetime: Duration) -> Duration {
+    MINUTE.min(lifetime / 10)
+}
+
+/// Saturates at the clock's own beginning, which some systems have at boot.
+fn earlier(instant: Instant, by: Duration) -> Instant {
+    instant.checked_sub(by).unwrap_or(instant)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        clock::{Clock, SystemClock},
+        token::AccessToken,
+    };
+
+    fn tokens(seconds: u64, issued_at: SystemTime) -> TokenSet {
+        let lifetime = Duration::from_secs(seconds);
+        TokenSet::new(AccessToken::new("a").unwrap(), lifetime, issued_at)
+    }
+
+    fn wall() -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(1_764_000_000)
+    }
+
+    fn before_end(schedule: Schedule) -> (f64, f64) {
+        let before = |at: Instant| (schedule.expires - at).as_secs_f64();
+        (before(schedule.refresh_at), before(schedule.mandatory_at))
+    }
+
+    #[test]
+    fn a_day_long_token_is_renewed_between_3_6_and_1_8_hours_before_its_end() {
+        let now = SystemClock.monotonic();
+        let tokens = tokens(86_400, wall());
+        let (first, mandatory) = before_end(Schedule::of_new(&tokens, now, 0.0));
+        let (last, _) = before_end(Schedule::of_new(&tokens, now, 1.0));
+        assert_eq!(
+            (first, last, mandatory),
+            (3.6 * 3_600.0, 1.8 * 3_600.0, 60.0)
+        );
+    }
+
+    #[test]
+    fn windows_of_short_tokens_scale_down() {
+        for (seconds, advisory_seconds, mandatory_seconds) in [
+            (0, 0.0, 0.0),
+            (5, 2.5, 0.5),
+            (60, 30.0, 6.0),
+            (600, 300.0, 60.0),
+            (3_600, 540.0, 60.0),
+            (31_622_400, 14_400.0, 60.0),
+        ] {
+            let lifetime = Duration::from_secs(seconds);
+            assert_eq!(
+                advisory(lifetime).as_secs_f64(),
+                advisory_seconds,
+                "{seconds}"
+            );
+            assert_eq!(
+                mandatory(lifetime).as_secs_f64(),
+                mandatory_seconds,
+                "{seconds}"
+            );
+        }
+    }
+
+    #[test]
+    fn p18_a_clock_set_back_before_loading_does_not_lengthen_the_life() {
+        let now = SystemClock.monotonic();
+        let tokens = tokens(3_600, wall());
+        let left = |at: SystemTime| Schedule::of_stored(&tokens, now, at, 0.0).expires - now;
+        assert_eq!(left(wall() + Duration::from_secs(600)).as_secs(), 3_000);
+        assert_eq!(left(wall() - Duration::from_secs(7_200)).as_secs(), 3_600);
+        assert_eq!(left(wall() + Duration::from_secs(7_200)).as_secs(), 0);
+    }
+
+    #[test]
+    fn p18_the_earlier_clock_decides() {
+        let now = SystemClock.monotonic();
+        let schedule = Schedule::of_new(&tokens(3_600, wall()), now, 0.5);
+        assert_eq!(schedule.corrected(now, wall()), None);
+        assert_eq!(schedule.corrected(now, wall() - 2 * HOUR), None);
+        // Suspended for half an hour: the wall clock went on.
+        let later = schedule.corrected(now, wall() + HOUR / 2).unwrap();
+        assert_eq!(later.expires - now, HOUR / 2);
+        assert_eq!(schedule.refresh_at - later.refresh_at, HOUR / 2);
+        // And no further once that is taken into account.
+        assert_eq!(later.corrected(now, wall() + HOUR / 2), None);
+    }
+}

@@ -1,0 +1,113 @@
+//! How to get the next token set.
+
+use std::{
+    future::{self, Future},
+    pin::Pin,
+};
+
+use crate::{
+    error::{Error, ErrorKind},
+    oauth::OAuthClient,
+    origin::Origin,
+    token::TokenSet,
+};
+
+/// How to get the next token set.
+///
+/// Called by a [`TokenCache`](crate::cache::TokenCache) alone, never twice at once for one grant, and in a task of its own,
+/// so that its future is dropped only with the runtime or at the deadline of 15 seconds. It must not cache anything, nor
+/// retry after a refresh token may have been received, and must not itself wait for a token of the same cache.
+///
+/// Comes with the crate: an [`OAuthClient`] renews by refresh token, [`ClientCredentials`] asks for the application itself.
+pub trait TokenSource: Send + Sync + 'static {
+    /// One exchange. `held` is the newest token set of the grant, which the exchange may use up; `None` if there is no
+    /// grant yet.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::invalid_grant`] ends the grant. Anything else, such as [`Error::unavailable`], counts as passing.
+    fn exchange(
+        &self,
+        held: Option<&TokenSet>,
+    ) -> impl Future<Output = Result<TokenSet, Error>> + Send;
+
+    /// Tells the provider that the grant has ended. Does nothing by default.
+    ///
+    /// # Errors
+    ///
+    /// Handed to the caller of [`TokenCache::revoke`](crate::cache::TokenCache::revoke), for whom the grant has ended all
+    /// the same.
+    fn revoke(&self, held: &TokenSet) -> impl Future<Output = Result<(), Error>> + Send {
+        let _ = held;
+        future::ready(Ok(()))
+    }
+
+    /// The origins that the tokens are meant for. None by default: then the cache's builder has to name them.
+    fn origins(&self) -> Vec<Origin> {
+        Vec::new()
+    }
+}
+
+/// Renews by refresh token: the grant of a customer.
+impl TokenSource for OAuthClient {
+    async fn exchange(&self, held: Option<&TokenSet>) -> Result<TokenSet, Error> {
+        match held {
+            Some(tokens) => self.refresh(tokens).await,
+            None => Err(Error::new(
+                ErrorKind::NoGrant,
+                "there is no grant yet: let the customer consent, and give the tokens to the cache",
+            )),
+        }
+    }
+
+    /// The refresh token first: it is what can bring the rest back.
+    async fn revoke(&self, held: &TokenSet) -> Result<(), Error> {
+        let refresh_token = match held.refresh_token() {
+            Some(token) => OAuthClient::revoke(self, token).await,
+            None => Ok(()),
+        };
+        // Not every provider ends the access tokens of a refresh token with it.
+        let access_token = OAuthClient::revoke(self, held.access_token()).await;
+        refresh_token.and(access_token)
+    }
+
+    fn origins(&self) -> Vec<Origin> {
+        self.provider().api_origins().to_vec()
+    }
+}
+
+/// Gets tokens for the application itself (RFC 6749 section 4.4). Needs no consent, and no durable store.
+#[derive(Clone, Debug)]
+pub struct ClientCredentials(pub OAuthClient);
+
+impl TokenSource for ClientCredentials {
+    async fn exchange(&self, _held: Option<&TokenSet>) -> Result<TokenSet, Error> {
+        self.0.client_credentials().await
+    }
+
+    async fn revoke(&self, held: &TokenSet) -> Result<(), Error> {
+        self.0.revoke(held.access_token()).await
+    }
+
+    fn origins(&self) -> Vec<Origin> {
+        self.0.provider().api_origins().to_vec()
+    }
+}
+
+type Boxed<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
+
+/// [`TokenSource`] with boxed futures, so that a cache's type does not name its source.
+pub(super) trait ErasedSource: Send + Sync + 'static {
+    fn exchange<'a>(&'a self, held: Option<&'a TokenSet>) -> Boxed<'a, TokenSet>;
+    fn revoke<'a>(&'a self, held: &'a TokenSet) -> Boxed<'a, ()>;
+}
+
+impl<T: TokenSource> ErasedSource for T {
+    fn exchange<'a>(&'a self, held: Option<&'a TokenSet>) -> Boxed<'a, TokenSet> {
+        Box::pin(TokenSource::exchange(self, held))
+    }
+
+    fn revoke<'a>(&'a self, held: &'a TokenSet) -> Boxed<'a, ()> {
+        Box::pin(TokenSource::revoke(self, held))
+    }
+}
