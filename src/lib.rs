@@ -1,4 +1,5 @@
 //! x
+pub mod bearer;
 pub mod cache;
 pub mod clock;
 pub mod error;

@@ -1,0 +1,234 @@
+use std::{collections::VecDeque, convert::Infallible, task::Waker};
+
+use http_body_util::{Empty, Full};
+use proptest::prelude::*;
+
+use super::*;
+
+/// A body of given frames, which may tell its length beforehand, and may tell its end with the last frame.
+struct Script {
+    frames: VecDeque<Result<Frame<Bytes>, &'static str>>,
+    is_length_known: bool,
+    is_end_known: bool,
+}
+
+impl Body for Script {
+    type Data = Bytes;
+    type Error = &'static str;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, &'static str>>> {
+        Poll::Ready(self.frames.pop_front())
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.is_end_known && self.frames.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        if !self.is_length_known {
+            return SizeHint::default();
+        }
+        let data = self.frames.iter().flatten().filter_map(Frame::data_ref);
+        SizeHint::with_exact(data.map(|data| data.len() as u64).sum())
+    }
+}
+
+fn script(data: &[&'static str]) -> Script {
+    Script {
+        frames: data
+            .iter()
+            .map(|data| Ok(Frame::data(Bytes::from_static(data.as_bytes()))))
+            .collect(),
+        is_length_known: false,
+        is_end_known: false,
+    }
+}
+
+fn trailers(value: &'static str) -> HeaderMap {
+    HeaderMap::from_iter([(http::header::ETAG, value.parse().unwrap())])
+}
+
+/// All frames, as text; `Err` where one failed.
+fn send<B: Body<Data = Bytes> + Unpin>(body: &mut B) -> Vec<Result<String, B::Error>> {
+    std::iter::from_fn(|| next(body)).collect()
+}
+
+fn next<B: Body<Data = Bytes> + Unpin>(body: &mut B) -> Option<Result<String, B::Error>> {
+    let mut context = Context::from_waker(Waker::noop());
+    match Pin::new(body).poll_frame(&mut context) {
+        Poll::Ready(frame) => frame.map(|frame| frame.map(|frame| show(&frame))),
+        Poll::Pending => panic!("scripts are always ready"),
+    }
+}
+
+fn show(frame: &Frame<Bytes>) -> String {
+    match frame.data_ref() {
+        Some(data) => format!("{data:?}"),
+        None => format!("{:?}", frame.trailers_ref()),
+    }
+}
+
+#[test]
+fn empty_body_needs_no_tape() {
+    let (_, tape) = ReplayBody::record(Empty::<Bytes>::new(), 1);
+    assert!(matches!(tape, Some(Tape::Empty)));
+    let mut again = tape.unwrap().replay::<Empty<Bytes>>().unwrap();
+    assert!(again.is_end_stream());
+    assert_eq!(again.size_hint().exact(), Some(0));
+    assert!(send(&mut again).is_empty());
+}
+
+#[test]
+fn p08_a_limit_of_nothing_turns_replaying_off() {
+    let (_, tape) = ReplayBody::record(Empty::<Bytes>::new(), 0);
+    assert!(tape.is_none());
+}
+
+#[test]
+fn data_is_not_copied() {
+    let data = Bytes::from_static(b"shared");
+    let (mut body, tape) = ReplayBody::record(Full::new(data.clone()), 64);
+    send(&mut body);
+    let Some(Tape::Frames(tape)) = tape else {
+        panic!("no tape")
+    };
+    let Kept::Data(kept) = &tape.get().unwrap().frames[0] else {
+        panic!("no data")
+    };
+    assert_eq!(kept.as_ptr(), data.as_ptr());
+}
+
+#[test]
+fn p08_replay_is_the_same_to_the_byte_trailers_included() {
+    let mut frames = script(&["one", "", "two"]);
+    frames
+        .frames
+        .push_back(Ok(Frame::trailers(trailers("\"x\""))));
+    let (mut body, tape) = ReplayBody::record(frames, 64);
+    let tape = tape.unwrap();
+    let sent = send(&mut body);
+    assert_eq!(sent.len(), 4);
+    for _ in 0..2 {
+        let mut again = tape.replay::<Script>().unwrap();
+        assert_eq!(
+            again.size_hint().exact(),
+            None,
+            "sent without a length the first time"
+        );
+        assert_eq!(send(&mut again), sent);
+        assert!(again.is_end_stream());
+    }
+}
+
+#[test]
+fn p08_known_length_is_whole_with_its_last_frame() {
+    // Full tells its end, this one only that nothing is left; its sender drops it then.
+    let mut frames = script(&["one", "two"]);
+    frames.is_length_known = true;
+    let (mut body, tape) = ReplayBody::record(frames, 64);
+    let tape = tape.unwrap();
+    next(&mut body);
+    assert!(!tape.is_whole());
+    next(&mut body);
+    assert!(!tape.is_whole(), "trailers may follow");
+    drop(body);
+    assert!(tape.is_whole());
+    assert_eq!(
+        tape.replay::<Script>().unwrap().size_hint().exact(),
+        Some(6)
+    );
+}
+
+#[test]
+fn p08_what_is_not_sent_whole_is_not_replayed_and_not_cut() {
+    // Too large, found out by its length.
+    let (_, tape) = ReplayBody::record(Full::<Bytes>::from("four"), 3);
+    assert!(tape.is_none());
+
+    // Too large, found out on the way: sent whole all the same.
+    let (mut body, tape) = ReplayBody::record(script(&["on", "e", "two"]), 5);
+    assert_eq!(send(&mut body).len(), 3);
+    drop(body);
+    assert!(!tape.unwrap().is_whole());
+
+    // Still being sent, and dropped on the way.
+    let (mut body, tape) = ReplayBody::record(script(&["one", "two"]), 64);
+    let tape = tape.unwrap();
+    next(&mut body);
+    assert!(tape.replay::<Script>().is_none());
+    drop(body);
+    assert!(tape.replay::<Script>().is_none());
+
+    // Never begun.
+    let (body, tape) = ReplayBody::record(Full::<Bytes>::from("x"), 64);
+    drop(body);
+    assert!(!tape.unwrap().is_whole());
+
+    // Failed, even after all that was announced.
+    let mut frames = script(&["one"]);
+    frames.is_length_known = true;
+    frames.frames.push_back(Err("broken"));
+    let (mut body, tape) = ReplayBody::record(frames, 64);
+    assert_eq!(send(&mut body).last(), Some(&Err("broken")));
+    drop(body);
+    assert!(!tape.unwrap().is_whole());
+}
+
+proptest! {
+    #[test]
+    fn p08_any_body_in_any_frames_is_replayed_or_not_at_all(
+        chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..20), 0..10),
+        with_trailers: bool,
+        is_length_known: bool,
+        is_end_known: bool,
+        limit in 0_usize..150,
+        polls in 0_usize..13,
+    ) {
+        let mut frames: VecDeque<_> = chunks
+            .iter()
+            .map(|chunk| Ok(Frame::data(Bytes::copy_from_slice(chunk))))
+            .collect();
+        if with_trailers {
+            frames.push_back(Ok(Frame::trailers(trailers("\"t\""))));
+        }
+        let count = frames.len();
+        let whole: Vec<_> = frames.iter().flatten().map(show).collect();
+        let size = chunks.iter().map(Vec::len).sum::<usize>() + if with_trailers { 7 } else { 0 };
+        let data_size = chunks.iter().map(Vec::len).sum::<usize>();
+        let (mut body, tape) = ReplayBody::record(Script { frames, is_length_known, is_end_known }, limit);
+        let sent: Vec<_> = (0..polls).map_while(|_| next(&mut body)).map(Result::unwrap).collect();
+        // Whatever is kept, what is sent is what the caller gave.
+        prop_assert_eq!(&sent[..], &whole[..sent.len()]);
+        drop(body);
+
+        if let Some(tape) = &tape
+            && let Some(mut again) = tape.replay::<Script>()
+        {
+            prop_assert!(size <= limit);
+            let replayed: Vec<_> = send(&mut again).into_iter().map(Result::unwrap).collect();
+            if with_trailers && replayed.len() < count {
+                // Dropped by its sender once the announced bytes were through: it did not send the trailers either.
+                prop_assert!(is_length_known);
+                prop_assert_eq!(sent.len(), replayed.len());
+                prop_assert_eq!(sent, replayed);
+            } else {
+                // Frames without data at the end carry nothing.
+                let data = |frames: &[String]| frames.iter().filter(|frame| *frame != "b\"\"").cloned().collect::<Vec<_>>();
+                prop_assert_eq!(data(&replayed), data(&whole));
+            }
+        }
+        if polls > count && limit > 0 && size <= limit && data_size <= limit {
+            prop_assert!(tape.is_some_and(|tape| tape.is_whole()), "sent whole, within the limit");
+        }
+    }
+}
+
+#[test]
+fn bytes_turn_into_a_body() {
+    let mut body = ReplayBody::<Full<Bytes>>::from(Bytes::from_static(b"form"));
+    let sent: Vec<Result<String, Infallible>> = send(&mut body);
+    assert_eq!(sent, [Ok("b\"form\"".to_owned())]);
+}

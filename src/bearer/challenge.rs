@@ -1,0 +1,92 @@
+//! What a 401 says about the token.
+
+use http::{HeaderMap, HeaderValue, header::WWW_AUTHENTICATE};
+
+/// Whether a 401 may be due to the token, so that a new one may help.
+///
+/// A challenge (RFC 9110 section 11.6.1) need not name a cause, and servers write it in every way or leave it out; so the
+/// token is blamed unless a `Bearer` challenge names another cause (RFC 6750 section 3.1), and none names the token.
+pub(super) fn blames_the_token(headers: &HeaderMap) -> bool {
+    let causes = || {
+        headers
+            .get_all(WWW_AUTHENTICATE)
+            .iter()
+            .flat_map(bearer_causes)
+    };
+    causes().any(|cause| cause == "invalid_token")
+        || !causes().any(|cause| cause == "insufficient_scope" || cause == "invalid_request")
+}
+
+/// The `error` of each `Bearer` challenge in one header, which may hold several.
+fn bearer_causes(value: &HeaderValue) -> Vec<String> {
+    let challenges = value
+        .to_str()
+        .ok()
+        // What cannot be read acquits nobody.
+        .and_then(|value| http_auth::parse_challenges(value).ok())
+        .unwrap_or_default();
+    challenges
+        .iter()
+        .filter(|challenge| challenge.scheme.eq_ignore_ascii_case("bearer"))
+        .flat_map(|challenge| &challenge.params)
+        .filter(|(name, _)| name.eq_ignore_ascii_case("error"))
+        .map(|(_, value)| value.to_unescaped())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn blamed(values: &[&'static str]) -> bool {
+        let headers = values
+            .iter()
+            .map(|value| (WWW_AUTHENTICATE, HeaderValue::from_static(value)));
+        blames_the_token(&headers.collect())
+    }
+
+    #[test]
+    fn p07_only_another_named_cause_acquits_the_token() {
+        for values in [
+            &[] as &[_],
+            &["Bearer"],
+            &["bearer"],
+            &["Basic realm=\"x\""],
+            &[
+                "Bearer realm=\"a, b\", error=\"invalid_token\", error_description=\"it \\\"expired\\\"\"",
+            ],
+            &["BEARER ERROR=invalid_token"],
+            &["Basic realm=\"x\", Bearer error=\"invalid_token\""],
+            &["Basic realm=\"x\"", "Bearer error=\"invalid_token\""],
+            &["Bearer error=\"expired_token\""],
+            &["Bearer error=\"insufficient_scope\", Bearer error=\"invalid_token\""],
+            &["Basic error=\"insufficient_scope\""],
+            &["Bearer realm=\"error=insufficient_scope\""],
+            &[""],
+            &[",,"],
+            &["Bearer error=\"insufficient_scope"],
+            &["no challenge ; at=all"],
+        ] {
+            assert!(blamed(values), "{values:?}");
+        }
+        for values in [
+            &["Bearer error=\"insufficient_scope\""] as &[_],
+            &["bearer Error=insufficient_scope, scope=\"a b\""],
+            &["Bearer error=\"invalid_request\""],
+            &["Basic realm=\"x\", Bearer realm=\"y\", error=\"insufficient_scope\""],
+            &["Basic realm=\"x\"", "Bearer error=\"insufficient_scope\""],
+            &["Bearer error=\"insufficient\\_scope\""],
+        ] {
+            assert!(!blamed(values), "{values:?}");
+        }
+    }
+
+    #[test]
+    fn unreadable_bytes_acquit_nobody() {
+        let value = HeaderValue::from_bytes(b"Bearer error=\"insufficient_scope\xff\"").unwrap();
+        assert!(blames_the_token(&HeaderMap::from_iter([(
+            WWW_AUTHENTICATE,
+            value
+        )])));
+    }
+}

@@ -1,0 +1,98 @@
+//! Reading a response to its end, so that its connection can be used again.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Buf;
+use http_body::Body;
+use pin_project_lite::pin_project;
+use tokio::{
+    runtime::Handle,
+    time::{Sleep, sleep},
+};
+
+/// What a 401 has to say is a few hundred bytes. Beyond these a new connection is the cheaper way.
+const MOST_BYTES: u64 = 64 * 1024;
+const LONGEST: Duration = Duration::from_secs(1);
+
+pin_project! {
+    /// Ends with the body, or when it turns out not to be worth it. Dropping it drops the body.
+    pub(super) struct Drain<R> {
+        #[pin]
+        body: R,
+        left: u64,
+        #[pin]
+        deadline: Sleep,
+    }
+}
+
+impl<R: Body> Drain<R> {
+    /// `None` if there is nothing to read, or too much.
+    pub(super) fn new(body: R) -> Option<Self> {
+        let worthwhile = !body.is_end_stream() && body.size_hint().lower() <= MOST_BYTES;
+        // Without a runtime there is no clock to stop it by.
+        (worthwhile && Handle::try_current().is_ok()).then(|| Self {
+            body,
+            left: MOST_BYTES,
+            deadline: sleep(LONGEST),
+        })
+    }
+}
+
+impl<R: Body> Future for Drain<R> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut this = self.project();
+        if this.deadline.poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        while let Some(Ok(frame)) = ready!(this.body.as_mut().poll_frame(cx)) {
+            let size = frame.data_ref().map_or(0, |data| data.remaining() as u64);
+            match this.left.checked_sub(size) {
+                Some(left) => *this.left = left,
+                None => break,
+            }
+        }
+        Poll::Ready(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http_body_util::{Empty, Full, channel::Channel};
+    use tokio_test::{assert_pending, assert_ready, task};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn p09_drained_to_a_cap_in_bytes_and_time() {
+        assert!(Drain::new(Empty::<Bytes>::new()).is_none());
+        assert!(Drain::new(Full::<Bytes>::from(vec![0; 64 * 1024 + 1])).is_none());
+
+        let (mut sender, body) = Channel::<Bytes>::new(1);
+        let mut drain = task::spawn(Drain::new(body).unwrap());
+        assert_pending!(drain.poll());
+        let data = |bytes: usize| Bytes::from(vec![0; bytes]);
+        sender.send_data(data(64 * 1024)).await.unwrap();
+        assert_pending!(drain.poll(), "up to the cap");
+        drop(sender);
+        assert_ready!(drain.poll());
+
+        let (mut sender, body) = Channel::<Bytes>::new(1);
+        let mut drain = task::spawn(Drain::new(body).unwrap());
+        sender.send_data(data(64 * 1024 + 1)).await.unwrap();
+        assert_ready!(drain.poll(), "past the cap");
+
+        let (_sender, body) = Channel::<Bytes>::new(1);
+        let mut drain = task::spawn(Drain::new(body).unwrap());
+        assert_pending!(drain.poll());
+        tokio::time::advance(LONGEST).await;
+        assert_ready!(drain.poll(), "past the deadline");
+    }
+}

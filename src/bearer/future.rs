@@ -1,0 +1,295 @@
+//! A request's way, state by state.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use http::{Request, Response, StatusCode, header::AUTHORIZATION, request};
+use http_body::Body;
+use pin_project_lite::pin_project;
+use tower::Service;
+
+use super::{BearerAuthError, ReplayBody, body::Tape, challenge, drain::Drain, service::Shared};
+use crate::{
+    cache::{BearerToken, Rejected, Wait},
+    error::Error,
+    token::Generation,
+};
+
+pin_project! {
+    /// The future of a [`BearerAuth`](crate::bearer::BearerAuth) service. Not boxed while the token is fresh.
+    ///
+    /// Dropping it drops the request; an exchange that it waited for goes on.
+    pub struct ResponseFuture<S, B, R>
+    where
+        S: Service<Request<ReplayBody<B>>>,
+    {
+        #[pin]
+        state: State<S, S::Future, B, R>,
+        shared: Arc<Shared<S>>,
+    }
+}
+
+pin_project! {
+    #[project = StateProjection]
+    enum State<S, F, B, R> {
+        /// It may not be sent, or there is no token.
+        Refused { error: Option<Error> },
+        /// It waits for a token, and holds nothing of the inner service.
+        Waiting {
+            wait: Wait<Result<BearerToken, Error>>,
+            waiting: Option<(S, Request<B>)>,
+        },
+        /// It has its token, and waits for the inner service. Without an attempt it is the retry.
+        Readying {
+            service: S,
+            readying: Option<(Request<ReplayBody<B>>, Option<Attempt>)>,
+        },
+        /// It is sent, for the first time.
+        Sent {
+            #[pin]
+            future: F,
+            attempt: Option<Attempt>,
+        },
+        /// It got a 401, and waits for a newer token.
+        Renewing {
+            wait: Wait<Option<BearerToken>>,
+            renewing: Option<(Response<R>, Again)>,
+        },
+        /// It has a newer token, and reads the first response to its end.
+        Draining {
+            drain: Pin<Box<Drain<R>>>,
+            request: Option<Request<ReplayBody<B>>>,
+        },
+        /// It is sent, for the second time.
+        Resent {
+            #[pin]
+            future: F,
+        },
+        /// It has been answered.
+        Done,
+    }
+}
+
+/// What a first answer is judged by.
+pub(super) struct Attempt {
+    /// Which token the request carried.
+    pub(super) generation: Generation,
+    /// How to send it again; `None` if that is ruled out.
+    pub(super) again: Option<Again>,
+}
+
+/// A request without its token, and where its body will be.
+pub(super) struct Again {
+    pub(super) head: request::Parts,
+    pub(super) tape: Tape,
+}
+
+impl Again {
+    /// The same request with another token, if its body has been sent whole.
+    fn with<B>(self, token: BearerToken) -> Option<Request<ReplayBody<B>>> {
+        let body = self.tape.replay()?;
+        let mut head = self.head;
+        head.headers
+            .insert(AUTHORIZATION, token.into_header_value());
+        Some(Request::from_parts(head, body))
+    }
+}
+
+impl<S, B, R> ResponseFuture<S, B, R>
+where
+    S: Service<Request<ReplayBody<B>>>,
+{
+    pub(super) fn refused(shared: Arc<Shared<S>>, error: Error) -> Self {
+        let state = State::Refused { error: Some(error) };
+        Self { state, shared }
+    }
+
+    pub(super) fn waiting(
+        shared: Arc<Shared<S>>,
+        wait: Wait<Result<BearerToken, Error>>,
+        service: S,
+        request: Request<B>,
+    ) -> Self {
+        let state = State::Waiting {
+            wait,
+            waiting: Some((service, request)),
+        };
+        Self { state, shared }
+    }
+
+    pub(super) fn sent(shared: Arc<Shared<S>>, future: S::Future, attempt: Attempt) -> Self {
+        let state = State::Sent {
+            future,
+            attempt: Some(attempt),
+        };
+        Self { state, shared }
+    }
+}
+
+impl<S, B, R> Future for ResponseFuture<S, B, R>
+where
+    S: Service<Request<ReplayBody<B>>, Response = Response<R>> + Clone,
+    B: Body,
+    R: Body,
+{
+    type Output = Result<Response<R>, BearerAuthError<S::Error>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        loop {
+            let next = match this.state.as_mut().project() {
+                StateProjection::Refused { error } => match error.take() {
+                    Some(error) => Step::Answer(Err(BearerAuthError::Token(error))),
+                    None => Step::Over,
+                },
+                StateProjection::Waiting { wait, waiting } => {
+                    match (ready!(wait.as_mut().poll(cx)), waiting.take()) {
+                        (Ok(token), Some((service, request))) => {
+                            let (request, attempt) = this.shared.prepare(request, token);
+                            Step::Enter(State::Readying {
+                                service,
+                                readying: Some((request, Some(attempt))),
+                            })
+                        }
+                        (Err(error), _) => Step::Answer(Err(BearerAuthError::Token(error))),
+                        (Ok(_), None) => Step::Over,
+                    }
+                }
+                StateProjection::Readying { service, readying } => {
+                    match ready!(service.poll_ready(cx)) {
+                        Ok(()) => match readying.take() {
+                            Some((request, Some(attempt))) => Step::Enter(State::Sent {
+                                future: service.call(request),
+                                attempt: Some(attempt),
+                            }),
+                            Some((request, None)) => Step::Enter(State::Resent {
+                                future: service.call(request),
+                            }),
+                            None => Step::Over,
+                        },
+                        Err(error) => Step::Answer(Err(BearerAuthError::Inner(error))),
+                    }
+                }
+                StateProjection::Sent { future, attempt } => match ready!(future.poll(cx)) {
+                    Ok(response) => match attempt.take() {
+                        Some(attempt) => judge(this.shared, response, attempt),
+                        None => Step::Over,
+                    },
+                    Err(error) => Step::Answer(Err(BearerAuthError::Inner(error))),
+                },
+                StateProjection::Renewing { wait, renewing } => {
+                    match (ready!(wait.as_mut().poll(cx)), renewing.take()) {
+                        (Some(token), Some((response, again))) => {
+                            retry(this.shared, response, again, token)
+                        }
+                        (None, Some((response, _))) => Step::Answer(Ok(response)),
+                        (_, None) => Step::Over,
+                    }
+                }
+                StateProjection::Draining { drain, request } => {
+                    ready!(drain.as_mut().poll(cx));
+                    match request.take() {
+                        Some(request) => resend(this.shared, request),
+                        None => Step::Over,
+                    }
+                }
+                StateProjection::Resent { future } => {
+                    Step::Answer(ready!(future.poll(cx)).map_err(BearerAuthError::Inner))
+                }
+                StateProjection::Done => Step::Over,
+            };
+            match next {
+                Step::Enter(state) => this.state.set(state),
+                Step::Answer(answer) => {
+                    this.state.set(State::Done);
+                    return Poll::Ready(answer);
+                }
+                Step::Over => panic!("`ResponseFuture` polled after completion"),
+            }
+        }
+    }
+}
+
+/// What comes after a state.
+enum Step<S, F, B, R, E> {
+    Enter(State<S, F, B, R>),
+    Answer(Result<Response<R>, BearerAuthError<E>>),
+    /// Polled after the answer.
+    Over,
+}
+
+/// Is it the token's fault, and can the request be sent again?
+fn judge<S, F, B, R, E>(
+    shared: &Shared<S>,
+    response: Response<R>,
+    attempt: Attempt,
+) -> Step<S, F, B, R, E>
+where
+    S: Clone,
+    R: Body,
+{
+    if response.status() != StatusCode::UNAUTHORIZED
+        || !challenge::blames_the_token(response.headers())
+    {
+        return Step::Answer(Ok(response));
+    }
+    // Also when this request cannot profit from it: those who come next will.
+    let rejected = shared.tokens.rejected(attempt.generation);
+    let Some(again) = attempt.again.filter(|again| again.tape.is_whole()) else {
+        return Step::Answer(Ok(response));
+    };
+    match rejected {
+        Rejected::Newer(token) => retry(shared, response, again, token),
+        Rejected::Later(wait) => Step::Enter(State::Renewing {
+            wait,
+            renewing: Some((response, again)),
+        }),
+        Rejected::Nothing => Step::Answer(Ok(response)),
+    }
+}
+
+fn retry<S, F, B, R, E>(
+    shared: &Shared<S>,
+    response: Response<R>,
+    again: Again,
+    token: BearerToken,
+) -> Step<S, F, B, R, E>
+where
+    S: Clone,
+    R: Body,
+{
+    let Some(request) = again.with(token) else {
+        return Step::Answer(Ok(response));
+    };
+    match Drain::new(response.into_body()) {
+        Some(drain) => Step::Enter(State::Draining {
+            drain: Box::pin(drain),
+            request: Some(request),
+        }),
+        None => resend(shared, request),
+    }
+}
+
+fn resend<S: Clone, F, B, R, E>(
+    shared: &Shared<S>,
+    request: Request<ReplayBody<B>>,
+) -> Step<S, F, B, R, E> {
+    Step::Enter(State::Readying {
+        service: shared.spare(),
+        readying: Some((request, None)),
+    })
+}
+
+impl<S, B, R> fmt::Debug for ResponseFuture<S, B, R>
+where
+    S: Service<Request<ReplayBody<B>>>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}

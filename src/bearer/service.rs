@@ -1,0 +1,155 @@
+//! The service: from a request to a future.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+};
+
+use http::{Request, Response, header::AUTHORIZATION};
+use http_body::Body;
+use tower::Service;
+
+use super::{
+    BearerAuthError, BearerAuthLayer, ReplayBody, ResponseFuture,
+    future::{Again, Attempt},
+    guard,
+};
+use crate::cache::{Acquired, BearerToken, TokenCache};
+
+/// A service whose requests carry a bearer token. See the [module docs](crate::bearer).
+#[derive(Clone)]
+pub struct BearerAuth<S> {
+    inner: S,
+    shared: Arc<Shared<S>>,
+}
+
+/// What the service and the futures of its requests share, so that a request costs one reference count.
+pub(super) struct Shared<S> {
+    pub(super) tokens: TokenCache,
+    replay_limit: usize,
+    /// Where second calls come from. Cloned when one is needed: cloning the inner service for each request, just in case,
+    /// would cost more than everything else that is done here.
+    spare: Mutex<S>,
+}
+
+impl<S: Clone> BearerAuth<S> {
+    pub(super) fn new(inner: S, layer: BearerAuthLayer) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                tokens: layer.tokens,
+                replay_limit: layer.replay_limit,
+                spare: Mutex::new(inner.clone()),
+            }),
+            inner,
+        }
+    }
+
+    /// Gives back what `poll_ready` reserved, and returns a service that reserves anew.
+    fn give_back(&mut self) -> S {
+        self.inner = self.shared.spare();
+        self.inner.clone()
+    }
+}
+
+impl<S> BearerAuth<S> {
+    /// The inner service.
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The inner service. What is changed here holds for this handle's first calls, not for retries.
+    pub fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// The inner service.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+}
+
+impl<S: Clone> Shared<S> {
+    pub(super) fn spare(&self) -> S {
+        self.spare
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+impl<S> Shared<S> {
+    /// A request with its token, and what is needed to send it again.
+    pub(super) fn prepare<B: Body>(
+        &self,
+        request: Request<B>,
+        token: BearerToken,
+    ) -> (Request<ReplayBody<B>>, Attempt) {
+        let (mut head, body) = request.into_parts();
+        let (body, tape) = ReplayBody::record(body, self.replay_limit);
+        let attempt = Attempt {
+            generation: token.generation(),
+            again: tape.map(|tape| Again {
+                head: head.clone(),
+                tape,
+            }),
+        };
+        head.headers
+            .insert(AUTHORIZATION, token.into_header_value());
+        (Request::from_parts(head, body), attempt)
+    }
+}
+
+impl<S, B, R> Service<Request<B>> for BearerAuth<S>
+where
+    S: Service<Request<ReplayBody<B>>, Response = Response<R>> + Clone,
+    B: Body,
+    R: Body,
+{
+    type Response = Response<R>;
+    type Error = BearerAuthError<S::Error>;
+    type Future = ResponseFuture<S, B, R>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx).map_err(BearerAuthError::Inner)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let shared = &self.shared;
+        if let Err(error) = guard::check(&request, shared.tokens.origins()) {
+            self.give_back();
+            return ResponseFuture::refused(Arc::clone(&self.shared), error);
+        }
+        let token = match shared.tokens.fresh() {
+            Some(token) => token,
+            None => match shared.tokens.acquire() {
+                Acquired::Now(Ok(token)) => token,
+                Acquired::Now(Err(error)) => {
+                    self.give_back();
+                    return ResponseFuture::refused(Arc::clone(&self.shared), error);
+                }
+                Acquired::Later(wait) => {
+                    let service = self.give_back();
+                    return ResponseFuture::waiting(
+                        Arc::clone(&self.shared),
+                        wait,
+                        service,
+                        request,
+                    );
+                }
+            },
+        };
+        let (request, attempt) = shared.prepare(request, token);
+        let future = self.inner.call(request);
+        ResponseFuture::sent(Arc::clone(&self.shared), future, attempt)
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for BearerAuth<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BearerAuth")
+            .field("inner", &self.inner)
+            .field("tokens", &self.shared.tokens)
+            .finish_non_exhaustive()
+    }
+}
