@@ -54,7 +54,10 @@ pub(super) struct Parts {
 #[derive(Default)]
 pub(super) struct Slot {
     /// The exchange under way: while there is one, no other begins.
-    pub(super) flight: Option<Flight>,
+    pub(super) exchange: Option<Flight>,
+    /// The look into the store under way, where a 401 may not force an exchange; and when the last one ended.
+    pub(super) look: Option<Flight>,
+    pub(super) looked_at: Option<Instant>,
     pub(super) cooldown: Cooldown,
     /// When the last exchange began, and the last one that a 401 forced.
     pub(super) exchanged_at: Option<Instant>,

@@ -10,7 +10,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::{runtime::Handle, sync::watch};
@@ -23,6 +23,9 @@ use crate::{
 
 /// Between two exchanges that 401s force, of one grant.
 const FORCED_FLOOR: Duration = Duration::from_secs(30);
+
+/// Between two looks into the store that 401s cause meanwhile.
+const LOOK_FLOOR: Duration = Duration::from_secs(1);
 
 /// What brings a caller here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +41,14 @@ pub(super) enum Cause {
 }
 
 pub(super) type Outcome = Result<BearerToken, Error>;
+
+/// What a flight is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Errand {
+    Exchange,
+    /// Only to see whether another replica has stored something newer.
+    Look,
+}
 
 /// What came of coming here.
 pub(super) enum Attended {
@@ -70,7 +81,7 @@ impl Core {
     pub(super) fn attend(self: &Arc<Self>, cause: Cause) -> Attended {
         let now = self.now();
         let mut slot = self.lock();
-        if let Some(flight) = &slot.flight {
+        if let Some(flight) = &slot.exchange {
             if let Cause::Rejected(generation) = cause
                 && self.snapshot().generation() == Some(generation)
             {
@@ -82,16 +93,21 @@ impl Core {
         if let Some(token) = self.snapshot().answer(cause, now) {
             return Attended::Done(Ok(token.clone()));
         }
-        let urgency = self.urgency(cause, now);
-        if !matches!(cause, Cause::Asked(_))
-            && let Err(error) = slot.cooldown.check(now, urgency)
-        {
-            return Attended::Done(Err(error));
-        }
-        // Within the floor the store may still hold something newer.
-        let may_exchange = match cause {
-            Cause::Rejected(_) => slot.forced_at.is_none_or(|at| now >= at + FORCED_FLOOR),
-            _ => true,
+        let errand = match cause {
+            Cause::Rejected(_) if is_within(FORCED_FLOOR, slot.forced_at, now) => {
+                if let Some(flight) = &slot.look {
+                    return Attended::Joined(flight.clone());
+                }
+                if is_within(LOOK_FLOOR, slot.looked_at, now) {
+                    return Attended::Done(Err(renewal::rejected_anew()));
+                }
+                Errand::Look
+            }
+            Cause::Asked(_) => Errand::Exchange,
+            _ => match slot.cooldown.check(now, self.urgency(cause, now)) {
+                Ok(()) => Errand::Exchange,
+                Err(error) => return Attended::Done(Err(error)),
+            },
         };
         let Ok(runtime) = Handle::try_current() else {
             return Attended::Done(Err(Error::new(
@@ -99,28 +115,39 @@ impl Core {
                 "called outside of a tokio runtime: call it inside one",
             )));
         };
-        let (pilot, flight) = Pilot::take_off(self, cause);
-        slot.flight = Some(flight.clone());
+        let (pilot, flight) = Pilot::take_off(self, cause, errand);
+        match errand {
+            Errand::Exchange => slot.exchange = Some(flight.clone()),
+            Errand::Look => slot.look = Some(flight.clone()),
+        }
         drop(slot);
         runtime.spawn(async move {
-            let outcome = renewal::renew(&pilot, cause, may_exchange).await;
+            let outcome = match errand {
+                Errand::Exchange => renewal::renew(&pilot, cause).await,
+                Errand::Look => renewal::look(&pilot.core, cause).await,
+            };
             pilot.land(outcome);
         });
         Attended::Joined(flight)
     }
 }
 
+fn is_within(floor: Duration, last: Option<Instant>, now: Instant) -> bool {
+    last.is_some_and(|last| now < last + floor)
+}
+
 /// The task's side of a [`Flight`].
 pub(super) struct Pilot {
     pub(super) core: Arc<Core>,
     cause: Cause,
+    errand: Errand,
     outcome: watch::Sender<Option<Outcome>>,
     rejected: Arc<AtomicBool>,
     landed: bool,
 }
 
 impl Pilot {
-    fn take_off(core: &Arc<Core>, cause: Cause) -> (Self, Flight) {
+    fn take_off(core: &Arc<Core>, cause: Cause, errand: Errand) -> (Self, Flight) {
         let (sender, receiver) = watch::channel(None);
         let rejected = Arc::new(AtomicBool::new(matches!(cause, Cause::Rejected(_))));
         let flight = Flight {
@@ -130,6 +157,7 @@ impl Pilot {
         let pilot = Self {
             core: Arc::clone(core),
             cause,
+            errand,
             outcome: sender,
             rejected,
             landed: false,
@@ -152,18 +180,24 @@ impl Pilot {
         self.tell(outcome);
     }
 
-    /// Makes room for the next exchange, and decides when there may be one.
+    /// Makes room for the next one, and decides when there may be an exchange.
     fn clear(&mut self, outcome: &Outcome) {
         self.landed = true;
         let core = &self.core;
         let chance = core.chance();
         let now = core.now();
         let mut slot = core.lock();
+        if self.errand == Errand::Look {
+            // Whatever it found, it says nothing about the endpoint.
+            slot.look = None;
+            slot.looked_at = Some(now);
+            return;
+        }
+        slot.exchange = None;
         match outcome {
             Ok(_) => slot.cooldown.clear(),
             Err(error) => slot.cooldown.add(now, error.clone(), chance),
         }
-        slot.flight = None;
         drop(slot);
         if let Err(error) = outcome {
             tracing::warn!(

@@ -29,7 +29,7 @@ const LAST_PAUSE: Duration = Duration::from_secs(10);
 /// How long saving is tried once nobody holds the cache any more.
 const LAST_WILL: Duration = Duration::from_secs(30);
 
-pub(super) async fn renew(pilot: &Pilot, cause: Cause, may_exchange: bool) -> Outcome {
+pub(super) async fn renew(pilot: &Pilot, cause: Cause) -> Outcome {
     let core = &pilot.core;
     // Read before the refresh token is spent: another replica may have renewed, and a store that is down is found out now.
     let stored = core.read().await?;
@@ -40,12 +40,6 @@ pub(super) async fn renew(pilot: &Pilot, cause: Cause, may_exchange: bool) -> Ou
     }
     if let Some(error) = held.ended() {
         return Err(error);
-    }
-    if !may_exchange {
-        return Err(Error::new(
-            ErrorKind::Unavailable,
-            "the provider rejects tokens that it has just issued: no further exchange for 30 seconds",
-        ));
     }
     let sent = begin(core, cause).await;
     let exchange = core.source.exchange(held.tokens());
@@ -70,6 +64,23 @@ pub(super) async fn renew(pilot: &Pilot, cause: Cause, may_exchange: bool) -> Ou
         Err(error) if error.is_invalid_grant() => end(core, &held, expected, error).await,
         Err(error) => Err(error),
     }
+}
+
+/// Only the first half of that: what another replica has stored may be taken, but nothing is sent.
+pub(super) async fn look(core: &Arc<Core>, cause: Cause) -> Outcome {
+    let stored = core.read().await?;
+    core.adopt(stored.as_ref());
+    core.snapshot()
+        .answer(cause, core.now())
+        .cloned()
+        .ok_or_else(rejected_anew)
+}
+
+pub(super) fn rejected_anew() -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        "the provider rejects tokens that it has just issued: no further exchange for up to 30 seconds",
+    )
 }
 
 /// Waits out the floor, and notes that an exchange begins.

@@ -145,7 +145,8 @@ impl Snapshot {
             Cause::Due => now < schedule.mandatory_at,
             Cause::Rejected(generation) => token.generation > generation && now < schedule.expires,
             Cause::Asked(generation) => {
-                Some(token.generation) > generation && now < schedule.expires
+                // Not knowing any, one cannot tell a newer one.
+                generation.is_some_and(|held| token.generation > held) && now < schedule.expires
             }
         };
         good.then_some(token)

@@ -1,0 +1,629 @@
+//! The layer, state by state, over a service that is answered by hand.
+
+use std::{
+    convert::Infallible,
+    future::pending,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, header::AUTHORIZATION};
+use http_body_util::{BodyExt, Full, channel::Channel};
+use tokio::{task::JoinSet, time::timeout};
+use tokio_test::{assert_pending, assert_ready_err, assert_ready_ok, task};
+use tower::{Layer, Service, ServiceBuilder, ServiceExt, limit::ConcurrencyLimit};
+use tower_oauth2_client::{
+    ErrorKind,
+    bearer::{BearerAuth, BearerAuthError, BearerAuthLayer, ReplayBody},
+    cache::TokenCache,
+    token::Generation,
+};
+use tower_test::mock;
+
+#[path = "support/mod.rs"]
+mod support;
+
+use support::{API, DAY, HandClock, Source, Turn, down};
+
+type Body = Full<Bytes>;
+type Inner = mock::Mock<Request<ReplayBody<Body>>, Response<Body>>;
+type Handle = mock::Handle<Request<ReplayBody<Body>>, Response<Body>>;
+
+/// A layer over a mock, its token fresh.
+struct Stack {
+    clock: HandClock,
+    source: Source,
+    tokens: TokenCache,
+    service: mock::Spawn<BearerAuth<Inner>>,
+    handle: Handle,
+}
+
+async fn stack() -> Stack {
+    stack_with(BearerAuthLayer::new).await
+}
+
+async fn stack_with(layer: impl FnOnce(TokenCache) -> BearerAuthLayer) -> Stack {
+    let clock = HandClock::new();
+    let source = Source::new(&clock);
+    let tokens = source.cache().build().unwrap();
+    tokens.token().await.unwrap();
+    let layer = layer(tokens.clone());
+    let (service, handle) = mock::spawn_with(move |inner| layer.layer(inner));
+    Stack {
+        clock,
+        source,
+        tokens,
+        service,
+        handle,
+    }
+}
+
+impl Stack {
+    fn send(
+        &mut self,
+        request: Request<Body>,
+    ) -> task::Spawn<<BearerAuth<Inner> as Service<Request<Body>>>::Future> {
+        assert_ready_ok!(self.service.poll_ready());
+        task::spawn(self.service.call(request))
+    }
+
+    /// The next request that reaches the inner service, its body read to the end.
+    async fn arrived(&mut self) -> (Request<Bytes>, mock::SendResponse<Response<Body>>) {
+        let next = timeout(DAY / 24, self.handle.next_request());
+        let (request, answer) = next.await.expect("a request arrives").unwrap();
+        let (head, body) = request.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        (Request::from_parts(head, body), answer)
+    }
+
+    async fn is_idle(&mut self) -> bool {
+        let mut next = task::spawn(self.handle.next_request());
+        next.poll().is_pending()
+    }
+}
+
+fn get() -> Request<Body> {
+    Request::get(format!("{API}/v1/company"))
+        .body(Body::default())
+        .unwrap()
+}
+
+fn answer(status: u16) -> Response<Body> {
+    Response::builder()
+        .status(status)
+        .body(Body::default())
+        .unwrap()
+}
+
+fn challenge(challenge: &str) -> Response<Body> {
+    let response = Response::builder()
+        .status(401)
+        .header("www-authenticate", challenge);
+    response.body(Body::from("no")).unwrap()
+}
+
+fn token_of<B>(request: &Request<B>) -> &str {
+    request.headers()[AUTHORIZATION].to_str().unwrap()
+}
+
+/// Lets an exchange be made, if one is due: not within a second of the last.
+async fn settle() {
+    tokio::time::sleep(Duration::from_secs(2)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn p01_a_fresh_token_costs_one_clock_read_and_awaits_nothing() {
+    let mut stack = stack().await;
+    let reads = stack.clock.reads();
+    let _response = stack.send(get());
+    assert_eq!(stack.clock.reads() - reads, 1);
+    // The inner service has it before the response is polled even once.
+    let (request, _) = stack.handle.next_request().await.unwrap();
+    assert_eq!(token_of(&request), "Bearer a1");
+    assert!(request.headers()[AUTHORIZATION].is_sensitive());
+}
+
+#[tokio::test(start_paused = true)]
+async fn p01_requests_share_one_header_value() {
+    let mut stack = stack().await;
+    let mut places = Vec::new();
+    for _ in 0..2 {
+        let _response = stack.send(get());
+        let (request, _) = stack.handle.next_request().await.unwrap();
+        places.push(request.headers()[AUTHORIZATION].as_bytes().as_ptr());
+    }
+    assert_eq!(places[0], places[1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p02_readiness_is_polled_for_the_service_that_is_called_and_again_for_the_retry() {
+    let mut stack = stack().await;
+    stack.handle.allow(1);
+    let mut response = stack.send(get());
+    let (_, refuse) = stack.arrived().await;
+    refuse.send_response(answer(401));
+    assert_pending!(response.poll());
+    settle().await;
+    // It has a newer token, but the inner service is not ready: the mock would panic if it were called now.
+    assert_pending!(response.poll());
+    settle().await;
+    assert!(stack.is_idle().await);
+    stack.handle.allow(1);
+    assert_pending!(response.poll());
+    let (request, accept) = stack.arrived().await;
+    assert_eq!(token_of(&request), "Bearer a2");
+    accept.send_response(answer(200));
+    assert_eq!(assert_ready_ok!(response.poll()).status(), 200);
+}
+
+/// An inner service that lets one request through at a time, and tells how many have arrived.
+fn narrow() -> (
+    ConcurrencyLimit<
+        impl Service<
+            Request<ReplayBody<Body>>,
+            Response = Response<Body>,
+            Error = Infallible,
+            Future: Send,
+        > + Clone,
+    >,
+    Arc<AtomicUsize>,
+) {
+    let arrived = Arc::new(AtomicUsize::new(0));
+    let counter = arrived.clone();
+    let service = tower::service_fn(move |_| {
+        counter.fetch_add(1, Ordering::SeqCst);
+        async { Ok(answer(200)) }
+    });
+    (ConcurrencyLimit::new(service, 1), arrived)
+}
+
+#[tokio::test(start_paused = true)]
+async fn p02_a_request_that_waits_for_a_token_holds_no_capacity() {
+    let source = Source::new(&HandClock::new());
+    source.close_gate();
+    let tokens = source.cache().build().unwrap();
+    let (inner, arrived) = narrow();
+    let api = BearerAuthLayer::new(tokens).layer(inner.clone());
+    let mut waiting = JoinSet::new();
+    for _ in 0..1_000 {
+        let api = api.clone();
+        waiting.spawn(async move { api.oneshot(get()).await.unwrap().status() });
+    }
+    settle().await;
+    // Another client of the same service is not starved.
+    let plain = get().map(|_| ReplayBody::from(Bytes::new()));
+    inner.oneshot(plain).await.unwrap();
+    assert_eq!(arrived.load(Ordering::SeqCst), 1);
+    source.open_gate();
+    assert!(waiting.join_all().await.iter().all(StatusCode::is_success));
+    assert_eq!(arrived.load(Ordering::SeqCst), 1_001);
+    assert_eq!(source.exchanges(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p02_the_capacity_that_poll_ready_took_is_given_back() {
+    let source = Source::new(&HandClock::new());
+    source.close_gate();
+    source.then(Turn::Fail(down()));
+    let tokens = source.cache().build().unwrap();
+    let (mut inner, _) = narrow();
+    let mut api = BearerAuthLayer::new(tokens).layer(inner.clone());
+    let elsewhere = || {
+        Request::get("https://example.org")
+            .body(Body::default())
+            .unwrap()
+    };
+
+    // While it waits.
+    let waiting = api.ready().await.unwrap().call(get());
+    assert!(inner.ready().await.is_ok());
+    inner = inner.clone();
+    // When it is refused, for its origin …
+    assert!(api.ready().await.unwrap().call(elsewhere()).await.is_err());
+    assert!(inner.ready().await.is_ok());
+    inner = inner.clone();
+    // … or for want of a token.
+    source.open_gate();
+    assert!(waiting.await.is_err());
+    assert!(api.ready().await.unwrap().call(get()).await.is_err());
+    assert!(inner.ready().await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn p03_a_hundred_rejected_requests_cause_one_exchange_and_all_succeed() {
+    let source = Source::new(&HandClock::new());
+    let tokens = source.cache().build().unwrap();
+    tokens.token().await.unwrap();
+    let service = tower::service_fn(|request: Request<ReplayBody<Body>>| async move {
+        let is_old = token_of(&request) == "Bearer a1";
+        Ok::<_, Infallible>(answer(if is_old { 401 } else { 200 }))
+    });
+    let api = BearerAuthLayer::new(tokens).layer(service);
+    let mut requests = JoinSet::new();
+    for _ in 0..100 {
+        requests.spawn(api.clone().oneshot(get()));
+    }
+    let answers = requests.join_all().await;
+    assert!(
+        answers
+            .into_iter()
+            .all(|answer| answer.unwrap().status() == 200)
+    );
+    assert_eq!(source.exchanges(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p04_a_dropped_request_does_not_abort_the_exchange_that_it_set_off() {
+    let mut stack = stack().await;
+    let mut response = stack.send(get());
+    let (_, refuse) = stack.arrived().await;
+    refuse.send_response(answer(401));
+    assert_pending!(response.poll());
+    drop(response);
+    settle().await;
+    assert_eq!(
+        stack.tokens.token().await.unwrap().header_value(),
+        "Bearer a2"
+    );
+    assert_eq!(stack.source.exchanges(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p06_a_late_401_for_an_older_token_causes_no_exchange() {
+    let mut stack = stack().await;
+    let mut late = stack.send(get());
+    let (request, refuse) = stack.arrived().await;
+    assert_eq!(token_of(&request), "Bearer a1");
+    stack.tokens.refresh_now().await.unwrap();
+    refuse.send_response(answer(401));
+    // At once, since the newer token is at hand.
+    assert_pending!(late.poll());
+    let (request, accept) = stack.arrived().await;
+    assert_eq!(token_of(&request), "Bearer a2");
+    accept.send_response(answer(200));
+    assert_eq!(assert_ready_ok!(late.poll()).status(), 200);
+    assert_eq!(stack.source.exchanges(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p06_a_401_adopts_what_another_replica_has_stored() {
+    let source = Source::new(&HandClock::new());
+    let store = support::Store::default();
+    let replica = || source.cache().store(store.clone()).build().unwrap();
+    let (here, there) = (replica(), replica());
+    here.token().await.unwrap();
+    there.refresh_now().await.unwrap();
+    let exchanges = source.exchanges();
+    let service = tower::service_fn(|request: Request<ReplayBody<Body>>| async move {
+        let is_old = token_of(&request) == "Bearer a1";
+        Ok::<_, Infallible>(answer(if is_old { 401 } else { 200 }))
+    });
+    let api = BearerAuthLayer::new(here).layer(service);
+    assert_eq!(api.oneshot(get()).await.unwrap().status(), 200);
+    assert_eq!(source.exchanges(), exchanges);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p07_one_retry_never_two_and_the_second_response_as_it_is() {
+    let mut stack = stack().await;
+    let mut response = stack.send(get());
+    let (_, refuse) = stack.arrived().await;
+    refuse.send_response(answer(401));
+    assert_pending!(response.poll());
+    settle().await;
+    assert_pending!(response.poll());
+    let (request, refuse) = stack.arrived().await;
+    assert_eq!(token_of(&request), "Bearer a2");
+    refuse.send_response(challenge(
+        "Bearer error=\"invalid_token\", realm=\"second\"",
+    ));
+    let response = assert_ready_ok!(response.poll());
+    assert_eq!(response.status(), 401);
+    assert!(
+        response.headers()["www-authenticate"]
+            .to_str()
+            .unwrap()
+            .contains("second")
+    );
+    assert_eq!(
+        response.into_body().collect().await.unwrap().to_bytes(),
+        "no"
+    );
+    assert!(stack.is_idle().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p07_the_first_response_when_no_newer_token_is_to_be_had() {
+    let mut stack = stack().await;
+    stack.source.then(Turn::Fail(down()));
+    let mut response = stack.send(get());
+    let (_, refuse) = stack.arrived().await;
+    refuse.send_response(challenge("Bearer realm=\"first\""));
+    assert_pending!(response.poll());
+    settle().await;
+    let response = assert_ready_ok!(response.poll());
+    assert_eq!(response.status(), 401);
+    assert_eq!(
+        response.into_body().collect().await.unwrap().to_bytes(),
+        "no",
+        "unread"
+    );
+    // P5: the held token goes on serving.
+    assert_eq!(
+        stack.tokens.token().await.unwrap().header_value(),
+        "Bearer a1"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn p07_a_server_that_rejects_everything_causes_an_exchange_every_thirty_seconds_at_most() {
+    let source = Source::new(&HandClock::new());
+    let tokens = source.cache().build().unwrap();
+    let service = tower::service_fn(|_: Request<ReplayBody<Body>>| async {
+        Ok::<_, Infallible>(answer(401))
+    });
+    let api = BearerAuthLayer::new(tokens).layer(service);
+    for _ in 0..600 {
+        assert_eq!(api.clone().oneshot(get()).await.unwrap().status(), 401);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    // The first token, and then 600 seconds of rejections.
+    assert!(
+        (18..=22).contains(&source.exchanges()),
+        "{}",
+        source.exchanges()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn p07_a_403_never_renews() {
+    let mut stack = stack().await;
+    let mut response = stack.send(get());
+    let (_, refuse) = stack.arrived().await;
+    let mut forbidden = challenge("Bearer error=\"invalid_token\"");
+    *forbidden.status_mut() = StatusCode::FORBIDDEN;
+    refuse.send_response(forbidden);
+    assert_eq!(assert_ready_ok!(response.poll()).status(), 403);
+    settle().await;
+    assert_eq!(stack.source.exchanges(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p07_challenges_that_blame_the_token_renew_and_others_do_not() {
+    for (text, renews) in [
+        ("Bearer error=\"invalid_token\"", true),
+        ("bearer", true),
+        ("Basic realm=\"x\"", true),
+        ("Bearer error=\"insufficient_scope\", scope=\"x\"", false),
+        ("Bearer error=\"invalid_request\"", false),
+    ] {
+        let mut stack = stack().await;
+        let mut response = stack.send(get());
+        let (_, refuse) = stack.arrived().await;
+        refuse.send_response(challenge(text));
+        assert_eq!(response.poll().is_pending(), renews, "{text}");
+        settle().await;
+        assert_eq!(
+            stack.source.exchanges(),
+            if renews { 2 } else { 1 },
+            "{text}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p08_the_retry_is_the_same_request_but_for_the_token() {
+    #[derive(Clone, PartialEq, Debug)]
+    struct Extension(&'static str);
+
+    let mut stack = stack().await;
+    let request = Request::post(format!("{API}/v1/deductions?a=b"))
+        .version(http::Version::HTTP_2)
+        .header("x-one", "1")
+        .header("x-one", "2")
+        .header("content-type", "application/json")
+        .extension(Extension("kept"))
+        .body(Body::from("{\"operation_id\":\"o1\"}"))
+        .unwrap();
+    let mut response = stack.send(request);
+    let (first, refuse) = stack.arrived().await;
+    refuse.send_response(answer(401));
+    assert_pending!(response.poll());
+    settle().await;
+    assert_pending!(response.poll());
+    let (second, _) = stack.arrived().await;
+
+    assert_eq!(first.method(), second.method());
+    assert_eq!(first.uri(), second.uri());
+    assert_eq!(first.version(), second.version());
+    assert_eq!(first.body(), second.body());
+    assert_eq!(second.body(), "{\"operation_id\":\"o1\"}");
+    assert_eq!(second.extensions().get(), Some(&Extension("kept")));
+    assert_eq!(token_of(&first), "Bearer a1");
+    assert_eq!(token_of(&second), "Bearer a2");
+    let without_token = |request: &Request<Bytes>| {
+        let mut headers = request.headers().clone();
+        headers.remove(AUTHORIZATION);
+        headers
+    };
+    assert_eq!(without_token(&first), without_token(&second));
+}
+
+#[tokio::test(start_paused = true)]
+async fn p08_a_body_that_cannot_be_sent_again_is_not_retried_but_the_token_is_renewed() {
+    for (limit, body) in [(4, "five5"), (0, "")] {
+        let mut stack = stack_with(|tokens| BearerAuthLayer::new(tokens).replay_limit(limit)).await;
+        let request = Request::post(format!("{API}/v1/deductions"))
+            .body(Body::from(body))
+            .unwrap();
+        let mut response = stack.send(request);
+        let (request, refuse) = stack.arrived().await;
+        assert_eq!(request.body(), body, "sent whole");
+        refuse.send_response(answer(401));
+        assert_eq!(assert_ready_ok!(response.poll()).status(), 401);
+        settle().await;
+        assert_eq!(
+            stack.tokens.token().await.unwrap().header_value(),
+            "Bearer a2"
+        );
+        assert!(stack.is_idle().await);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p08_an_answer_before_the_body_was_sent_whole_is_returned() {
+    let source = Source::new(&HandClock::new());
+    let tokens = source.cache().build().unwrap();
+    tokens.token().await.unwrap();
+    // Answers after the first frame of a body that has not ended.
+    let service = tower::service_fn(|request: Request<ReplayBody<Channel<Bytes>>>| async move {
+        let mut body = request.into_body();
+        assert_eq!(
+            body.frame().await.unwrap().unwrap().into_data().unwrap(),
+            "half"
+        );
+        let early = Ok::<_, Infallible>(answer(401));
+        tokio::spawn(async move {
+            let _still_sending = body;
+            pending::<()>().await;
+        });
+        early
+    });
+    let api = BearerAuthLayer::new(tokens.clone()).layer(service);
+    let (mut sender, body) = Channel::new(1);
+    sender.send_data(Bytes::from("half")).await.unwrap();
+    let request = Request::post(format!("{API}/upload")).body(body).unwrap();
+    assert_eq!(api.oneshot(request).await.unwrap().status(), 401);
+    settle().await;
+    assert_eq!(tokens.token().await.unwrap().header_value(), "Bearer a2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn p17_no_token_means_a_typed_error_and_nothing_is_sent() {
+    let clock = HandClock::new();
+    let source = Source::new(&clock);
+    source.then(Turn::Fail(down()));
+    let tokens = source.cache().build().unwrap();
+    let layer = BearerAuthLayer::new(tokens);
+    let (mut service, mut handle) =
+        mock::spawn_with::<_, _, _, BearerAuth<Inner>>(move |inner| layer.layer(inner));
+    assert_ready_ok!(service.poll_ready());
+    let mut response = task::spawn(service.call(get()));
+    assert_pending!(response.poll());
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let error = assert_ready_err!(response.poll());
+    assert_eq!(error.token_error().unwrap().kind(), ErrorKind::Unavailable);
+    // And to those who come next, without waiting.
+    assert_ready_ok!(service.poll_ready());
+    let mut response = task::spawn(service.call(get()));
+    assert_ready_err!(response.poll());
+    let mut next = task::spawn(handle.next_request());
+    assert_pending!(next.poll());
+}
+
+#[tokio::test(start_paused = true)]
+async fn p20_the_token_leaves_for_its_origins_only() {
+    let mut stack = stack().await;
+    let to = |uri: &str| Request::get(uri).body(Body::default()).unwrap();
+    let with = |name: &str, value: &str| {
+        let mut request = get();
+        let name: http::HeaderName = name.parse().unwrap();
+        request.headers_mut().append(name, value.parse().unwrap());
+        request
+    };
+    for request in [
+        to("http://api.example.com/"),
+        to("https://api.example.com:8443/"),
+        to("https://example.com/"),
+        to("https://user:pass@api.example.com/"),
+        to("/v1/company"),
+        with("host", "evil.example"),
+        with("host", "api.example.com:8443"),
+        with("host", "user@api.example.com"),
+        with("host", ""),
+        with("authorization", "Basic abc"),
+    ] {
+        let shown = format!("{request:?}");
+        let mut response = stack.send(request);
+        let error = assert_ready_err!(response.poll());
+        assert_eq!(
+            error.token_error().unwrap().kind(),
+            ErrorKind::Request,
+            "{shown}"
+        );
+    }
+    assert!(stack.is_idle().await);
+    for request in [
+        to("https://API.example.com:443/x?y"),
+        with("host", "api.example.com"),
+        with("host", "api.example.com:443"),
+    ] {
+        let _response = stack.send(request);
+        let (request, _) = stack.handle.next_request().await.unwrap();
+        assert_eq!(token_of(&request), "Bearer a1");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn inner_errors_come_out_as_they_were() {
+    let mut stack = stack().await;
+    let mut response = stack.send(get());
+    let (_, refuse) = stack.handle.next_request().await.unwrap();
+    refuse.send_error("inner");
+    let error = assert_ready_err!(response.poll());
+    assert_eq!(error.to_string(), "inner");
+    assert!(matches!(error, BearerAuthError::Inner(_)));
+
+    stack.handle.send_error("not ready");
+    let error = assert_ready_err!(stack.service.poll_ready());
+    assert_eq!(error.inner().unwrap().to_string(), "not ready");
+}
+
+#[tokio::test(start_paused = true)]
+async fn boxed_the_error_is_found_by_its_type() {
+    let source = Source::new(&HandClock::new());
+    source.then(Turn::Fail(down()));
+    let tokens = source.cache().build().unwrap();
+    let service = tower::service_fn(|_: Request<ReplayBody<Body>>| async {
+        Ok::<_, Infallible>(answer(200))
+    });
+    let api = ServiceBuilder::new()
+        .timeout(Duration::from_secs(60))
+        .layer(BearerAuthLayer::new(tokens))
+        .service(service);
+    let error = api.oneshot(get()).await.unwrap_err();
+    let error = error.downcast::<BearerAuthError<Infallible>>().unwrap();
+    assert!(error.token_error().unwrap().is_transient());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_outlived_the_wait_carries_the_newest_token() {
+    let mut stack = stack().await;
+    tokio::time::sleep(2 * DAY).await;
+    stack.source.close_gate();
+    tokio::time::sleep(DAY).await;
+    let mut response = stack.send(get());
+    assert_pending!(response.poll());
+    stack.source.open_gate();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    // Renewed in the background, or by this request: it does not matter.
+    let _ = response.poll();
+    let (request, _) = stack.handle.next_request().await.unwrap();
+    let newest = stack.tokens.token().await.unwrap();
+    assert_eq!(&request.headers()[AUTHORIZATION], newest.header_value());
+    assert!(newest.generation() > Generation::FIRST);
+}
+
+#[test]
+fn the_service_can_be_sent_and_shared_between_tasks() {
+    fn shareable<T: Send + Sync>() {}
+    fn sendable<T: Send>() {}
+    shareable::<BearerAuth<Inner>>();
+    shareable::<BearerAuthLayer>();
+    shareable::<TokenCache>();
+    sendable::<<BearerAuth<Inner> as Service<Request<Body>>>::Future>();
+}

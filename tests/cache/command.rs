@@ -1,0 +1,165 @@
+//! What a program does to a grant on purpose.
+
+use std::time::Duration;
+
+use tower_oauth2_client::{
+    ErrorKind,
+    cache::TokenCache,
+    token::{Generation, GrantState},
+};
+
+use crate::support::{DAY, HandClock, Source, Store};
+
+async fn begun() -> (Source, Store, TokenCache) {
+    let source = Source::new(&HandClock::new());
+    let store = Store::default();
+    let tokens = source.cache().store(store.clone()).build().unwrap();
+    tokens.token().await.unwrap();
+    (source, store, tokens)
+}
+
+async fn is_revoked(store: &Store) -> bool {
+    matches!(
+        store.held().await.unwrap().state,
+        GrantState::Revoked { .. }
+    )
+}
+
+/// An exchange that has got as far as the provider.
+async fn under_way(
+    source: &Source,
+    tokens: &TokenCache,
+) -> tokio::task::JoinHandle<
+    Result<tower_oauth2_client::cache::BearerToken, tower_oauth2_client::Error>,
+> {
+    source.close_gate();
+    let tokens = tokens.clone();
+    let asking = tokio::spawn(async move { tokens.refresh_now().await });
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    asking
+}
+
+#[tokio::test(start_paused = true)]
+async fn configuration_fails_when_it_is_built() {
+    let source = Source::new(&HandClock::new());
+    for (builder, what) in [
+        (TokenCache::builder(source.clone()), "origins"),
+        (source.cache().origin("http://api.example.com"), "origin"),
+        (source.cache().tenant(""), "tenant"),
+    ] {
+        let error = builder.build().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Configuration);
+        assert!(error.to_string().starts_with(what), "{error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn revoke_ends_use_tells_the_provider_and_is_durable() {
+    let (source, store, tokens) = begun().await;
+    tokens.revoke().await.unwrap();
+    assert_eq!(tokens.token().await.unwrap_err().kind(), ErrorKind::Revoked);
+    assert_eq!(source.revoked(), ["r1"]);
+    assert!(is_revoked(&store).await);
+    assert_eq!(
+        store.held().await.unwrap().tokens(),
+        None,
+        "the tokens are gone"
+    );
+    let again = source.cache().store(store).build().unwrap();
+    assert_eq!(again.token().await.unwrap_err().kind(), ErrorKind::Revoked);
+    assert_eq!(source.exchanges(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn revoke_ends_use_even_if_the_provider_cannot_be_told() {
+    let (source, store, tokens) = begun().await;
+    source.fail_revocations(true);
+    assert_eq!(
+        tokens.revoke().await.unwrap_err().kind(),
+        ErrorKind::Unavailable
+    );
+    assert!(tokens.token().await.is_err());
+    assert!(is_revoked(&store).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn revoke_holds_here_even_if_the_store_cannot_be_written() {
+    let (source, store, tokens) = begun().await;
+    store.fail_saves(true);
+    assert_eq!(tokens.revoke().await.unwrap_err().kind(), ErrorKind::Store);
+    assert_eq!(tokens.token().await.unwrap_err().kind(), ErrorKind::Revoked);
+    assert_eq!(
+        source.revoked(),
+        ["r1"],
+        "the provider is told all the same"
+    );
+    tokio::time::sleep(2 * DAY).await;
+    assert_eq!(tokens.token().await.unwrap_err().kind(), ErrorKind::Revoked);
+    assert_eq!(source.exchanges(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn revoke_wins_over_an_exchange_under_way_and_is_durable() {
+    let (source, store, tokens) = begun().await;
+    let asking = under_way(&source, &tokens).await;
+    tokens.revoke().await.unwrap();
+    source.open_gate();
+    assert_eq!(
+        asking.await.unwrap().unwrap_err().kind(),
+        ErrorKind::Revoked
+    );
+    assert_eq!(tokens.token().await.unwrap_err().kind(), ErrorKind::Revoked);
+    assert!(is_revoked(&store).await);
+    assert_eq!(
+        source.revoked(),
+        ["r1", "r2"],
+        "also what came in after the end"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dropped_revoke_goes_on() {
+    let (source, store, tokens) = begun().await;
+    let mut revoking = tokio_test::task::spawn(tokens.revoke());
+    assert!(revoking.poll().is_pending());
+    drop(revoking);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(is_revoked(&store).await);
+    assert_eq!(source.revoked(), ["r1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn replace_begins_anew_after_an_end() {
+    let (source, store, tokens) = begun().await;
+    tokens.revoke().await.unwrap();
+    let consented = source.give(DAY);
+    tokens.replace(consented).await.unwrap();
+    assert_eq!(tokens.token().await.unwrap().header_value(), "Bearer a2");
+    assert!(!is_revoked(&store).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn replace_outlives_a_late_answer_to_the_old_grant() {
+    let (source, store, tokens) = begun().await;
+    let asking = under_way(&source, &tokens).await;
+    let consented = source.give(DAY);
+    let name = consented.access_token().header_value().clone();
+    tokens.replace(consented.clone()).await.unwrap();
+    source.open_gate();
+    assert_eq!(asking.await.unwrap().unwrap().header_value(), &name);
+    assert_eq!(tokens.token().await.unwrap().header_value(), &name);
+    assert_eq!(store.held().await.unwrap().tokens(), Some(&consented));
+}
+
+#[tokio::test(start_paused = true)]
+async fn replace_that_cannot_be_stored_is_told_and_changes_nothing() {
+    let (source, store, tokens) = begun().await;
+    store.fail_saves(true);
+    let consented = source.give(DAY);
+    assert_eq!(
+        tokens.replace(consented).await.unwrap_err().kind(),
+        ErrorKind::Store
+    );
+    assert_eq!(tokens.token().await.unwrap().header_value(), "Bearer a1");
+    assert_eq!(store.held().await.unwrap().generation, Generation::FIRST);
+}

@@ -1,0 +1,159 @@
+//! Several caches over one store.
+
+use std::time::Duration;
+
+use tower_oauth2_client::{
+    Error, ErrorKind,
+    cache::TokenCache,
+    store::TokenStore,
+    token::{Generation, Grant, GrantState, TenantId},
+};
+
+use crate::support::{HandClock, Source, Store, Turn, token_set};
+
+struct Pair {
+    source: Source,
+    store: Store,
+    one: TokenCache,
+    two: TokenCache,
+}
+
+/// Two replicas that hold the same token.
+async fn pair() -> Pair {
+    let source = Source::new(&HandClock::new());
+    let store = Store::default();
+    let replica = || source.cache().store(store.clone()).build().unwrap();
+    let (one, two) = (replica(), replica());
+    one.token().await.unwrap();
+    two.token().await.unwrap();
+    Pair {
+        source,
+        store,
+        one,
+        two,
+    }
+}
+
+async fn header(tokens: &TokenCache) -> String {
+    let token = tokens.token().await.unwrap();
+    token.header_value().to_str().unwrap().to_owned()
+}
+
+/// What another replica stores, generation 2.
+fn newer(state: impl FnOnce(tower_oauth2_client::token::TokenSet) -> GrantState) -> Grant {
+    use tower_oauth2_client::clock::Clock;
+    let tokens = token_set(99, Duration::from_secs(86_400), HandClock::new().wall());
+    Grant {
+        generation: Generation::FIRST.next(),
+        state: state(tokens),
+    }
+}
+
+fn interfere(store: &Store, grant: Grant) {
+    let memory = store.memory.clone();
+    store.before_next_save(move || async move {
+        let tenant = TenantId::new("default").unwrap();
+        memory
+            .save(&tenant, Some(Generation::FIRST), &grant)
+            .await
+            .unwrap();
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn p06_a_newer_grant_in_the_store_is_adopted_without_an_exchange() {
+    let pair = pair().await;
+    assert_eq!(
+        pair.source.exchanges(),
+        1,
+        "the second replica found the first one's"
+    );
+    pair.one.refresh_now().await.unwrap();
+    assert_eq!(header(&pair.two).await, "Bearer a1");
+    pair.two.refresh_now().await.unwrap();
+    assert_eq!(header(&pair.two).await, "Bearer a2");
+    assert_eq!(pair.source.exchanges(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p12_the_loser_of_a_race_adopts_the_winners_tokens() {
+    let pair = pair().await;
+    interfere(&pair.store, newer(GrantState::Active));
+    let token = pair.one.refresh_now().await.unwrap();
+    assert_eq!(token.header_value(), "Bearer a99");
+    assert_eq!(header(&pair.one).await, "Bearer a99");
+    assert_eq!(
+        pair.store.held().await,
+        Some(newer(GrantState::Active)),
+        "and leaves them alone"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn p12_the_loser_of_a_race_does_not_end_the_winners_grant() {
+    let pair = pair().await;
+    // The provider refuses the second use of a refresh token; the winner has saved by then.
+    pair.source.then(Turn::Fail(Error::invalid_grant()));
+    let memory = pair.store.memory.clone();
+    let loser = tokio::spawn({
+        let tokens = pair.one.clone();
+        async move { tokens.refresh_now().await }
+    });
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    let tenant = TenantId::new("default").unwrap();
+    memory
+        .save(&tenant, Some(Generation::FIRST), &newer(GrantState::Active))
+        .await
+        .unwrap();
+    assert_eq!(loser.await.unwrap().unwrap().header_value(), "Bearer a99");
+    assert_eq!(pair.store.held().await, Some(newer(GrantState::Active)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn p12_nor_if_the_winner_saves_between_its_second_look_and_its_save() {
+    let pair = pair().await;
+    pair.source.then(Turn::Fail(Error::invalid_grant()));
+    interfere(&pair.store, newer(GrantState::Active));
+    let token = pair.one.refresh_now().await.unwrap();
+    assert_eq!(token.header_value(), "Bearer a99");
+    assert_eq!(pair.store.held().await, Some(newer(GrantState::Active)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn p12_new_tokens_outdo_an_end_that_a_loser_has_stored() {
+    let pair = pair().await;
+    interfere(
+        &pair.store,
+        newer(|tokens| GrantState::ReauthorizationRequired {
+            since: tokens.issued_at(),
+            tokens,
+            reason: tower_oauth2_client::token::ReauthorizationReason::InvalidGrant,
+        }),
+    );
+    let token = pair.one.refresh_now().await.unwrap();
+    assert_eq!(token.header_value(), "Bearer a2");
+    let held = pair.store.held().await.unwrap();
+    assert_eq!(held.generation, Generation::from_u64(3));
+    assert!(matches!(held.state, GrantState::Active(_)));
+    assert_eq!(header(&pair.one).await, "Bearer a2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_revocation_by_another_replica_is_found_at_the_next_exchange() {
+    let pair = pair().await;
+    pair.two.revoke().await.unwrap();
+    assert_eq!(
+        header(&pair.one).await,
+        "Bearer a1",
+        "until then it cannot know"
+    );
+    assert_eq!(
+        pair.one.refresh_now().await.unwrap_err().kind(),
+        ErrorKind::Revoked
+    );
+    assert_eq!(
+        pair.one.token().await.unwrap_err().kind(),
+        ErrorKind::Revoked
+    );
+    assert_eq!(pair.source.exchanges(), 1);
+}

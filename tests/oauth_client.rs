@@ -1,0 +1,369 @@
+//! The requests that an `OAuthClient` makes, and what it makes of the answers, over a service that is answered by hand.
+
+use std::{
+    collections::BTreeMap,
+    convert::Infallible,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Method, Request, Response};
+use http_body_util::{BodyExt, Full, channel::Channel};
+use tower_oauth2_client::{
+    Error, ErrorKind,
+    cache::TokenCache,
+    oauth::OAuthClient,
+    provider::{self, ClientAuthentication, Provider},
+    token::{AccessToken, RefreshToken, TokenSet},
+};
+
+#[path = "support/mod.rs"]
+mod support;
+
+use support::{HOUR, HandClock, Store, token_set};
+
+type Fields = BTreeMap<String, String>;
+type Seen = Arc<Mutex<Vec<(Method, String, http::HeaderMap, Fields)>>>;
+
+/// A client whose provider always answers the same, and what it was asked.
+fn client(provider: Provider, status: u16, body: &str) -> (OAuthClient, Seen) {
+    let seen = Seen::default();
+    let body = body.to_owned();
+    let notes = seen.clone();
+    let http = tower::service_fn(move |request: Request<Full<Bytes>>| {
+        let (notes, body) = (notes.clone(), body.clone());
+        async move {
+            let (head, form) = request.into_parts();
+            let form = form.collect().await.unwrap().to_bytes();
+            let fields: Vec<_> = form_urlencoded::parse(&form).into_owned().collect();
+            let names: Fields = fields.iter().cloned().collect();
+            assert_eq!(names.len(), fields.len(), "no field is repeated");
+            notes
+                .lock()
+                .unwrap()
+                .push((head.method, head.uri.to_string(), head.headers, names));
+            let answer = Response::builder()
+                .status(status)
+                .body(Full::<Bytes>::from(body));
+            Ok::<_, Infallible>(answer.unwrap())
+        }
+    });
+    let oauth = OAuthClient::builder(provider, "the-client", "the-secret")
+        .redirect_uri("https://partner.example.com/callback")
+        .scopes(["company.basic:read", "deductions:write"])
+        .build(http)
+        .unwrap();
+    (oauth, seen)
+}
+
+const TOKENS: &str =
+    r#"{"access_token":"a2","token_type":"Bearer","refresh_token":"r2","expires_in":3600}"#;
+
+fn fields(fields: &[(&str, &str)]) -> Fields {
+    fields
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect()
+}
+
+async fn code(oauth: &OAuthClient) -> Result<TokenSet, Error> {
+    let (_, pending) = oauth.authorization_url()?;
+    let callback = format!("?code=c1&state={}", pending.state());
+    oauth.exchange_code(pending.accept(&callback)?).await
+}
+
+#[tokio::test]
+async fn exchange_of_a_code_is_the_documented_request() {
+    let (oauth, seen) = client(provider::justworks(), 200, TOKENS);
+    let tokens = code(&oauth).await.unwrap();
+    assert_eq!(tokens.access_token().expose(), "a2");
+    assert_eq!(tokens.lifetime(), HOUR);
+
+    let (method, uri, headers, form) = seen.lock().unwrap()[0].clone();
+    assert_eq!(method, Method::POST);
+    assert_eq!(uri, "https://public-api.justworks.com/oauth/token");
+    assert_eq!(headers["content-type"], "application/x-www-form-urlencoded");
+    assert!(!headers.contains_key("authorization"));
+    let expected = [
+        ("grant_type", "authorization_code"),
+        ("client_id", "the-client"),
+        ("client_secret", "the-secret"),
+        ("redirect_uri", "https://partner.example.com/callback"),
+        ("code", "c1"),
+    ];
+    assert_eq!(form, fields(&expected));
+}
+
+#[tokio::test]
+async fn refresh_and_revocation_are_the_documented_requests() {
+    let (oauth, seen) = client(provider::justworks(), 200, TOKENS);
+    let old = token_set(1, HOUR, std::time::SystemTime::UNIX_EPOCH);
+    oauth.refresh(&old).await.unwrap();
+    oauth.revoke(&RefreshToken::new("r1")).await.unwrap();
+    oauth
+        .revoke(&AccessToken::new("a1").unwrap())
+        .await
+        .unwrap();
+
+    let credentials = [("client_id", "the-client"), ("client_secret", "the-secret")];
+    let expected = [
+        (
+            "https://public-api.justworks.com/oauth/token",
+            [("grant_type", "refresh_token"), ("refresh_token", "r1")],
+        ),
+        (
+            "https://public-api.justworks.com/v1/oauth/revoke",
+            [("token", "r1"), ("token_type_hint", "refresh_token")],
+        ),
+        (
+            "https://public-api.justworks.com/v1/oauth/revoke",
+            [("token", "a1"), ("token_type_hint", "access_token")],
+        ),
+    ];
+    let seen = seen.lock().unwrap();
+    assert_eq!(seen.len(), 3);
+    for ((method, uri, _, form), (to, with)) in seen.iter().zip(expected) {
+        assert_eq!((method, uri.as_str()), (&Method::POST, to));
+        assert_eq!(form, &fields(&[credentials, with].concat()));
+    }
+}
+
+#[tokio::test]
+async fn basic_authentication_and_pkce_for_providers_that_have_them() {
+    let provider = Provider::new(
+        "https://id.example.com/authorize",
+        "https://id.example.com/token",
+    )
+    .unwrap();
+    assert_eq!(
+        provider.client_authentication(),
+        ClientAuthentication::Basic
+    );
+    let (oauth, seen) = client(provider, 200, TOKENS);
+    let (url, _) = oauth.authorization_url().unwrap();
+    assert!(url.contains("code_challenge_method=S256"));
+    code(&oauth).await.unwrap();
+    let (_, _, headers, form) = seen.lock().unwrap()[0].clone();
+    assert!(
+        headers["authorization"]
+            .to_str()
+            .unwrap()
+            .starts_with("Basic ")
+    );
+    assert!(form.contains_key("code_verifier"));
+    assert!(!form.contains_key("client_secret") && !form.contains_key("client_id"));
+}
+
+#[tokio::test]
+async fn client_credentials_for_providers_that_have_it() {
+    let (oauth, seen) = client(provider::justworks(), 200, TOKENS);
+    let tokens = TokenCache::builder(tower_oauth2_client::cache::ClientCredentials(oauth))
+        .build()
+        .unwrap();
+    assert_eq!(tokens.token().await.unwrap().header_value(), "Bearer a2");
+    let (_, _, _, form) = seen.lock().unwrap()[0].clone();
+    assert_eq!(form["grant_type"], "client_credentials");
+    assert_eq!(form["scope"], "company.basic:read deductions:write");
+}
+
+#[tokio::test]
+async fn wrong_settings_fail_when_built_by_name() {
+    let http = || {
+        tower::service_fn(|_: Request<Full<Bytes>>| async {
+            Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+        })
+    };
+    let build = |id: &str, secret: &str, redirect: &str, scope: &str| {
+        OAuthClient::builder(provider::justworks(), id, secret)
+            .redirect_uri(redirect)
+            .scopes([scope])
+            .build(http())
+    };
+    let (id, secret, redirect, scope) = ("id", "seeded", "https://a.example/cb", "x:read");
+    assert!(build(id, secret, redirect, scope).is_ok());
+    for (built, name) in [
+        (build("", secret, redirect, scope), "client id"),
+        (build("i\nd", secret, redirect, scope), "client id"),
+        (build(id, "", redirect, scope), "client secret"),
+        (build(id, secret, "/callback", scope), "redirect URI"),
+        (
+            build(id, secret, "http://a.example/cb", scope),
+            "redirect URI",
+        ),
+        (
+            build(id, secret, "https://a.example/cb#x", scope),
+            "redirect URI",
+        ),
+        (build(id, secret, redirect, "two words"), "scopes"),
+    ] {
+        let error = built.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Configuration);
+        assert!(error.to_string().starts_with(name), "{error}");
+        assert!(!error.to_string().contains("seeded"));
+    }
+    for (provider, name) in [
+        (
+            Provider::new("http://id.example.com/a", "https://id.example.com/t"),
+            "authorization endpoint",
+        ),
+        (
+            Provider::new("https://id.example.com/a", "http://id.example.com/t"),
+            "token endpoint",
+        ),
+        (
+            provider::justworks().with_revocation_endpoint("relative"),
+            "revocation endpoint",
+        ),
+        (provider::justworks().on_origin("ftp://localhost"), "origin"),
+    ] {
+        let error = provider.unwrap_err();
+        assert!(
+            error.is_misuse() && error.to_string().starts_with(name),
+            "{error}"
+        );
+    }
+    let without = OAuthClient::builder(provider::justworks(), id, secret)
+        .build(http())
+        .unwrap();
+    assert!(
+        without
+            .authorization_url()
+            .unwrap_err()
+            .to_string()
+            .starts_with("redirect URI")
+    );
+}
+
+/// What a token endpoint may answer with that is no token set.
+const BAD_ANSWERS: [(u16, &str); 11] = [
+    (200, "<html>seeded</html>"),
+    (200, ""),
+    (200, "{}"),
+    (
+        200,
+        r#"{"error":"invalid_grant","error_description":"seeded"}"#,
+    ),
+    (200, r#"{"access_token":"seeded","expires"#),
+    (204, ""),
+    (302, "seeded"),
+    (307, "seeded"),
+    (502, "<html>seeded</html>"),
+    (400, "<html>seeded</html>"),
+    (400, r#"{"error":"seeded"}"#),
+];
+
+#[tokio::test(start_paused = true)]
+async fn p22_bad_answers_are_typed_errors_without_secrets_and_leave_the_grant_as_it_was() {
+    let too_large = format!(r#"{{"x":"{}"}}"#, "seeded".repeat(200_000));
+    for (status, body) in BAD_ANSWERS.into_iter().chain([(200, too_large.as_str())]) {
+        let (oauth, seen) = client(provider::justworks(), status, body);
+        let clock = HandClock::new();
+        let store = Store::default();
+        let tokens = TokenCache::builder(oauth)
+            .store(store.clone())
+            .clock(clock.clone())
+            .build()
+            .unwrap();
+        let held = token_set(1, HOUR, tower_oauth2_client::clock::Clock::wall(&clock));
+        tokens.replace(held.clone()).await.unwrap();
+
+        let error = tokens.refresh_now().await.unwrap_err();
+        assert!(error.is_transient(), "{status} {body:.50}: {error:?}");
+        assert!(
+            !format!("{error} {error:?}").contains("seeded"),
+            "{error:?}"
+        );
+        assert_eq!(
+            seen.lock().unwrap().len(),
+            1,
+            "redirects are not followed, nothing is repeated"
+        );
+        assert_eq!(tokens.token().await.unwrap().header_value(), "Bearer a1");
+        assert_eq!(store.held().await.unwrap().tokens(), Some(&held));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p15_only_invalid_grant_ends_a_grant() {
+    for (status, body, ends) in [
+        (400, r#"{"error":"invalid_grant"}"#, true),
+        (401, r#"{"error":"invalid_client"}"#, false),
+        (400, r#"{"error":"invalid_request"}"#, false),
+        (400, r#"{"error":"invalid_scope"}"#, false),
+        (400, r#"{"error":"unauthorized_client"}"#, false),
+        (500, r#"{"error":"invalid_grant"}"#, false),
+    ] {
+        let (oauth, _) = client(provider::justworks(), status, body);
+        let clock = HandClock::new();
+        let tokens = TokenCache::builder(oauth)
+            .clock(clock.clone())
+            .build()
+            .unwrap();
+        let held = token_set(1, HOUR, tower_oauth2_client::clock::Clock::wall(&clock));
+        tokens.replace(held).await.unwrap();
+        let error = tokens.refresh_now().await.unwrap_err();
+        assert_eq!(
+            error.kind() == ErrorKind::ReauthorizationRequired,
+            ends,
+            "{body}: {error}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p22_an_answer_that_never_ends_is_given_up() {
+    let http = tower::service_fn(|_: Request<Full<Bytes>>| async {
+        let (sender, body) = Channel::<Bytes>::new(1);
+        tokio::spawn(async move {
+            let _open = sender;
+            std::future::pending::<()>().await;
+        });
+        Ok::<_, Infallible>(Response::new(body))
+    });
+    let oauth = OAuthClient::builder(provider::justworks(), "id", "secret")
+        .build(http)
+        .unwrap();
+    let began = tokio::time::Instant::now();
+    let error = oauth.client_credentials().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert_eq!(began.elapsed(), Duration::from_secs(10));
+}
+
+#[tokio::test]
+async fn revocation_that_fails_is_told() {
+    for (status, kind) in [
+        (503, ErrorKind::Unavailable),
+        (302, ErrorKind::InvalidResponse),
+        (404, ErrorKind::InvalidResponse),
+    ] {
+        let (oauth, _) = client(provider::justworks(), status, "");
+        let error = oauth.revoke(&RefreshToken::new("r1")).await.unwrap_err();
+        assert_eq!(error.kind(), kind);
+    }
+    let provider = Provider::new("https://id.example.com/a", "https://id.example.com/t").unwrap();
+    let (oauth, seen) = client(provider, 200, "");
+    assert!(
+        oauth
+            .revoke(&RefreshToken::new("r1"))
+            .await
+            .unwrap_err()
+            .is_misuse()
+    );
+    assert!(seen.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_grant_without_refresh_token_is_not_renewed() {
+    let (oauth, seen) = client(provider::justworks(), 200, TOKENS);
+    let tokens = TokenSet::new(
+        AccessToken::new("a1").unwrap(),
+        HOUR,
+        std::time::SystemTime::UNIX_EPOCH,
+    );
+    assert_eq!(
+        oauth.refresh(&tokens).await.unwrap_err().kind(),
+        ErrorKind::NoGrant
+    );
+    assert!(seen.lock().unwrap().is_empty());
+}

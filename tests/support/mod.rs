@@ -1,0 +1,301 @@
+//! What several tests share: a clock that moves by hand, and token sources and stores that do as they are told.
+
+#![allow(dead_code, reason = "each test uses its own part of this")]
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant, SystemTime},
+};
+
+use tokio::sync::Semaphore;
+use tower_oauth2_client::{
+    Error,
+    cache::{TokenCache, TokenCacheBuilder, TokenSource},
+    clock::Clock,
+    store::{MemoryStore, SaveOutcome, TokenStore},
+    token::{AccessToken, Generation, Grant, RefreshToken, TenantId, TokenSet},
+};
+
+pub const API: &str = "https://api.example.com";
+pub const MINUTE: Duration = Duration::from_secs(60);
+pub const HOUR: Duration = Duration::from_secs(3_600);
+pub const DAY: Duration = Duration::from_secs(86_400);
+
+/// The runtime's clock, paused or not, with a wall clock that can be set apart from it. Counts how often it is read.
+#[derive(Clone)]
+pub struct HandClock {
+    start: tokio::time::Instant,
+    apart: Arc<Mutex<i64>>,
+    reads: Arc<AtomicU64>,
+}
+
+impl HandClock {
+    pub fn new() -> Self {
+        Self {
+            start: tokio::time::Instant::now(),
+            apart: Arc::default(),
+            reads: Arc::default(),
+        }
+    }
+
+    /// Sets the wall clock forwards, as a suspend does, or back.
+    pub fn shift_wall(&self, seconds: i64) {
+        *self.apart.lock().unwrap() += seconds;
+    }
+
+    pub fn reads(&self) -> u64 {
+        self.reads.load(Ordering::SeqCst)
+    }
+}
+
+impl Clock for HandClock {
+    fn monotonic(&self) -> Instant {
+        self.reads.fetch_add(1, Ordering::SeqCst);
+        tokio::time::Instant::now().into_std()
+    }
+
+    fn wall(&self) -> SystemTime {
+        self.reads.fetch_add(1, Ordering::SeqCst);
+        let apart = *self.apart.lock().unwrap();
+        let shift = Duration::from_secs(apart.unsigned_abs());
+        let time =
+            SystemTime::UNIX_EPOCH + Duration::from_secs(1_764_000_000) + self.start.elapsed();
+        if apart < 0 {
+            time - shift
+        } else {
+            time + shift
+        }
+    }
+}
+
+impl fmt::Debug for HandClock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HandClock")
+    }
+}
+
+/// What a source does when it is asked.
+pub enum Turn {
+    /// Gives tokens that live this long.
+    Give(Duration),
+    Fail(Error),
+    Panic,
+    Hang,
+}
+
+/// A source of tokens `a1`, `a2`, … with refresh tokens `r1`, `r2`, …, that notes what it was asked with.
+#[derive(Clone)]
+pub struct Source {
+    clock: HandClock,
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    script: Mutex<VecDeque<Turn>>,
+    usual: Mutex<Duration>,
+    asked_with: Mutex<Vec<Option<String>>>,
+    revoked: Mutex<Vec<String>>,
+    revocation_fails: Mutex<bool>,
+    /// How long an exchange takes; and a gate that each has to pass.
+    delay: Mutex<Duration>,
+    gate: Semaphore,
+    given: AtomicU64,
+}
+
+impl Source {
+    pub fn new(clock: &HandClock) -> Self {
+        Self {
+            clock: clock.clone(),
+            inner: Arc::new(Inner {
+                script: Mutex::default(),
+                usual: Mutex::new(DAY),
+                asked_with: Mutex::default(),
+                revoked: Mutex::default(),
+                revocation_fails: Mutex::new(false),
+                delay: Mutex::new(Duration::from_millis(50)),
+                gate: Semaphore::new(Semaphore::MAX_PERMITS),
+                given: AtomicU64::new(0),
+            }),
+        }
+    }
+
+    /// What it does next, before it goes back to giving tokens.
+    pub fn then(&self, turn: Turn) {
+        self.inner.script.lock().unwrap().push_back(turn);
+    }
+
+    pub fn set_lifetime(&self, lifetime: Duration) {
+        *self.inner.usual.lock().unwrap() = lifetime;
+    }
+
+    pub fn set_delay(&self, delay: Duration) {
+        *self.inner.delay.lock().unwrap() = delay;
+    }
+
+    /// Exchanges wait from now on, until they are let through.
+    pub fn close_gate(&self) {
+        self.inner.gate.forget_permits(usize::MAX);
+    }
+
+    pub fn open_gate(&self) {
+        self.inner.gate.add_permits(1_000);
+    }
+
+    pub fn fail_revocations(&self, fail: bool) {
+        *self.inner.revocation_fails.lock().unwrap() = fail;
+    }
+
+    /// How many exchanges there have been.
+    pub fn exchanges(&self) -> usize {
+        self.inner.asked_with.lock().unwrap().len()
+    }
+
+    /// The refresh tokens that exchanges were made with.
+    pub fn asked_with(&self) -> Vec<Option<String>> {
+        self.inner.asked_with.lock().unwrap().clone()
+    }
+
+    pub fn revoked(&self) -> Vec<String> {
+        self.inner.revoked.lock().unwrap().clone()
+    }
+
+    pub fn give(&self, lifetime: Duration) -> TokenSet {
+        let number = self.inner.given.fetch_add(1, Ordering::SeqCst) + 1;
+        token_set(number, lifetime, self.clock.wall())
+    }
+
+    /// A builder of a cache over this source, on its clock, that always makes the same choices.
+    pub fn cache(&self) -> TokenCacheBuilder {
+        TokenCache::builder(self.clone())
+            .origin(API)
+            .clock(self.clock.clone())
+            .jitter_seed(7)
+    }
+}
+
+impl TokenSource for Source {
+    async fn exchange(&self, held: Option<&TokenSet>) -> Result<TokenSet, Error> {
+        let refresh_token = held.and_then(TokenSet::refresh_token);
+        self.inner
+            .asked_with
+            .lock()
+            .unwrap()
+            .push(refresh_token.map(|token| token.expose().to_owned()));
+        let turn = self.inner.script.lock().unwrap().pop_front();
+        let delay = *self.inner.delay.lock().unwrap();
+        tokio::time::sleep(delay).await;
+        let _permit = self.inner.gate.acquire().await.unwrap();
+        let usual = *self.inner.usual.lock().unwrap();
+        match turn.unwrap_or(Turn::Give(usual)) {
+            Turn::Give(lifetime) => Ok(self.give(lifetime)),
+            Turn::Fail(error) => Err(error),
+            Turn::Panic => panic!("as the test asked for"),
+            Turn::Hang => std::future::pending().await,
+        }
+    }
+
+    async fn revoke(&self, held: &TokenSet) -> Result<(), Error> {
+        let token = held.refresh_token().map(|token| token.expose().to_owned());
+        self.inner.revoked.lock().unwrap().extend(token);
+        if *self.inner.revocation_fails.lock().unwrap() {
+            return Err(Error::unavailable("no revocations today"));
+        }
+        Ok(())
+    }
+}
+
+/// `a7` with `r7`.
+pub fn token_set(number: u64, lifetime: Duration, at: SystemTime) -> TokenSet {
+    let access_token = AccessToken::new(format!("a{number}")).unwrap();
+    TokenSet::new(access_token, lifetime, at)
+        .with_refresh_token(RefreshToken::new(format!("r{number}")), at)
+}
+
+pub fn down() -> Error {
+    Error::unavailable("down, as the test asked for")
+}
+
+/// A store in memory that can be made to fail, to hang, and to be slow.
+#[derive(Clone, Default)]
+pub struct Store {
+    pub memory: MemoryStore,
+    loads_fail: Arc<Mutex<bool>>,
+    saves_fail: Arc<Mutex<bool>>,
+    saves_hang: Arc<Mutex<bool>>,
+    saves: Arc<AtomicU64>,
+    before_save: Arc<Mutex<Option<BeforeSave>>>,
+}
+
+type BeforeSave = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
+
+impl Store {
+    pub fn fail_loads(&self, fail: bool) {
+        *self.loads_fail.lock().unwrap() = fail;
+    }
+
+    pub fn fail_saves(&self, fail: bool) {
+        *self.saves_fail.lock().unwrap() = fail;
+    }
+
+    /// Saves happen, but nobody hears of it.
+    pub fn hang_saves(&self, hang: bool) {
+        *self.saves_hang.lock().unwrap() = hang;
+    }
+
+    /// How many saves have been tried.
+    pub fn saves(&self) -> u64 {
+        self.saves.load(Ordering::SeqCst)
+    }
+
+    /// What another replica does just before the next save.
+    pub fn before_next_save<F: Future<Output = ()> + Send + 'static>(
+        &self,
+        act: impl FnOnce() -> F + Send + 'static,
+    ) {
+        *self.before_save.lock().unwrap() = Some(Box::new(|| Box::pin(act())));
+    }
+
+    pub async fn held(&self) -> Option<Grant> {
+        self.memory
+            .load(&TenantId::new("default").unwrap())
+            .await
+            .unwrap()
+    }
+}
+
+impl TokenStore for Store {
+    async fn load(&self, tenant: &TenantId) -> Result<Option<Grant>, Error> {
+        if *self.loads_fail.lock().unwrap() {
+            return Err(Error::store("loads fail, as the test asked for"));
+        }
+        self.memory.load(tenant).await
+    }
+
+    async fn save(
+        &self,
+        tenant: &TenantId,
+        expected: Option<Generation>,
+        grant: &Grant,
+    ) -> Result<SaveOutcome, Error> {
+        self.saves.fetch_add(1, Ordering::SeqCst);
+        let act = self.before_save.lock().unwrap().take();
+        if let Some(act) = act {
+            act().await;
+        }
+        if *self.saves_fail.lock().unwrap() {
+            return Err(Error::store("saves fail, as the test asked for"));
+        }
+        let outcome = self.memory.save(tenant, expected, grant).await;
+        if *self.saves_hang.lock().unwrap() {
+            std::future::pending::<()>().await;
+        }
+        outcome
+    }
+}
