@@ -1,0 +1,215 @@
+//! A fake Justworks on loopback: authorization server, resources, and every way they can go wrong.
+
+mod answer;
+mod app;
+mod authority;
+mod behavior;
+mod body;
+mod builder;
+mod challenge;
+mod clock;
+mod endpoints;
+mod event;
+mod evidence;
+mod expiry;
+mod fault;
+mod form;
+mod person;
+mod records;
+mod scope;
+mod server;
+mod service;
+mod state;
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+pub use self::app::App;
+pub use self::behavior::{
+    Behavior, ClientAuthentication, Consent, DateHeader, Pkce, RefreshTokenField, RefreshWindow,
+    Replay, Rotation,
+};
+pub use self::body::{ConnectionLost, SandboxBody};
+pub use self::builder::SandboxBuilder;
+pub use self::challenge::Challenge;
+pub use self::event::{Credential, Event, Happening, TokenHash};
+pub use self::evidence::Counters;
+pub use self::expiry::{ExpiresAt, ExpiresIn};
+pub use self::fault::{Endpoint, Fault};
+pub use self::person::ConsentError;
+pub use self::scope::{SCOPES, SENSITIVE_SCOPES};
+pub use self::service::{SandboxFuture, SandboxService};
+
+use self::clock::system_time;
+use self::endpoints::Decision;
+use self::server::Server;
+use self::state::Shared;
+
+/// A running sandbox. Clones are handles to the same one; its socket closes when the last is dropped.
+#[derive(Clone)]
+pub struct Sandbox {
+    shared: Arc<Shared>,
+    app: Arc<App>,
+    server: Option<Arc<Server>>,
+}
+
+impl Sandbox {
+    /// Starts a sandbox with all defaults on a free port of `127.0.0.1`.
+    ///
+    /// # Errors
+    ///
+    /// If no port can be listened on.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime with IO enabled.
+    pub async fn start() -> io::Result<Self> {
+        Self::builder().start().await
+    }
+
+    /// Sets up a sandbox.
+    pub fn builder() -> SandboxBuilder {
+        SandboxBuilder::new()
+    }
+
+    /// The address listened on; `None` if the sandbox was built without a socket.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.server.as_ref().map(|server| server.address())
+    }
+
+    /// `http://` and the address, without a slash at the end; `http://localhost` without a socket.
+    #[must_use]
+    pub fn url(&self) -> String {
+        match self.address() {
+            Some(address) => format!("http://{address}"),
+            None => "http://localhost".to_owned(),
+        }
+    }
+
+    /// The app's client id.
+    #[must_use]
+    pub fn client_id(&self) -> &str {
+        &self.app.client_id
+    }
+
+    /// The app's client secret.
+    #[must_use]
+    pub fn client_secret(&self) -> &str {
+        &self.app.client_secret
+    }
+
+    /// The app's redirect URI.
+    #[must_use]
+    pub fn redirect_uri(&self) -> &str {
+        self.app.redirect_uris.first().map_or("", String::as_str)
+    }
+
+    /// The sandbox as a tower service, with or without a socket.
+    #[must_use]
+    pub fn service(&self) -> SandboxService {
+        SandboxService::new(Arc::clone(&self.shared))
+    }
+
+    /// Plays a person who opens an authorization URL and allows everything. Gives the URL they are sent back to.
+    ///
+    /// With [`Consent::Page`] the person goes through the pages; otherwise they are asked nothing. No socket is used:
+    /// only the URL's path and query count. The callback URL is not opened. It carries an `error` if the request was
+    /// wrong in a way that the app is told about.
+    ///
+    /// # Errors
+    ///
+    /// If the person is not sent back: the URL is none, the app or redirect URI is unknown, or a fault was in the way.
+    pub async fn consent(&self, authorization_url: &str) -> Result<String, ConsentError> {
+        person::visit(self.service(), authorization_url, Decision::Allow).await
+    }
+
+    /// Plays a person who opens an authorization URL and denies. Otherwise like [`consent`](Self::consent).
+    ///
+    /// # Errors
+    ///
+    /// As [`consent`](Self::consent).
+    pub async fn deny(&self, authorization_url: &str) -> Result<String, ConsentError> {
+        person::visit(self.service(), authorization_url, Decision::Deny).await
+    }
+
+    /// How the sandbox behaves now.
+    #[must_use]
+    pub fn behavior(&self) -> Behavior {
+        self.shared.lock().behavior.clone()
+    }
+
+    /// Changes how the sandbox behaves from now on, all at once.
+    ///
+    /// # Panics
+    ///
+    /// If `change` does. It must not call the sandbox, which waits for it.
+    pub fn change(&self, change: impl FnOnce(&mut Behavior)) {
+        // The lock is not held while foreign code runs.
+        let mut behavior = self.behavior();
+        change(&mut behavior);
+        self.shared.lock().behavior = behavior;
+    }
+
+    /// Scripts a fault: the next request to `endpoint` that no earlier fault of it claims takes part.
+    pub fn inject(&self, endpoint: Endpoint, fault: Fault) {
+        self.shared.lock().script.push(endpoint, fault);
+    }
+
+    /// Forgets every fault that has not been played.
+    pub fn clear_faults(&self) {
+        self.shared.lock().script.clear();
+    }
+
+    /// What the sandbox's clock shows.
+    #[must_use]
+    pub fn now(&self) -> SystemTime {
+        system_time(self.shared.lock().today())
+    }
+
+    /// Moves the sandbox's clock forward, and nobody else's.
+    pub fn advance(&self, by: Duration) {
+        self.shared.lock().clock.advance(by);
+    }
+
+    /// Expires every access token given out so far.
+    pub fn expire_access_tokens(&self) {
+        let mut state = self.shared.lock();
+        let now = state.now();
+        state.authority.expire_access_tokens(now);
+    }
+
+    /// Revokes every access token given out so far. Refresh tokens stay good.
+    pub fn revoke_access_tokens(&self) {
+        self.shared.lock().authority.revoke_access_tokens();
+    }
+
+    /// Ends every grant, as a person does who disconnects the app: neither access nor refresh tokens stay good.
+    pub fn revoke_grants(&self) {
+        self.shared.lock().authority.revoke_grants();
+    }
+
+    /// What has happened so far, in numbers.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.shared.lock().evidence.counters()
+    }
+
+    /// What has happened so far, the latest last: 10,000 events at most, then the oldest go.
+    #[must_use]
+    pub fn events(&self) -> Vec<Event> {
+        self.shared.lock().evidence.events().cloned().collect()
+    }
+}
+
+impl fmt::Debug for Sandbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sandbox")
+            .field("url", &self.url())
+            .field("client_id", &self.client_id())
+            .finish_non_exhaustive()
+    }
+}
