@@ -10,6 +10,10 @@ use super::expiry::{ExpiresAt, ExpiresIn};
 /// The default is the strictest server that is still correct. Set it when building
 /// ([`SandboxBuilder::behavior`](super::SandboxBuilder::behavior), or one setter a field), and change it while the
 /// sandbox runs with [`Sandbox::change`](super::Sandbox::change). Tokens keep the lifetimes they were issued with.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a mode of its own, named where it is set"
+)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Behavior {

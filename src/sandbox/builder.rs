@@ -15,8 +15,9 @@ use super::challenge::Challenge;
 use super::clock::Clock;
 use super::evidence::Evidence;
 use super::expiry::{ExpiresAt, ExpiresIn};
-use super::fault::{Endpoint, Fault, Script};
+use super::fault::{Endpoint, Fault};
 use super::records::Records;
+use super::script::Script;
 use super::state::{Shared, State};
 use super::{Sandbox, Server};
 

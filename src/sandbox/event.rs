@@ -109,6 +109,71 @@ pub enum Happening {
     },
 }
 
+/// The event in words, as the status page shows it.
+impl fmt::Display for Happening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Allowed { client_id, scope } => write!(f, "{client_id} was allowed {scope}"),
+            Self::Denied { client_id } => write!(f, "{client_id} was denied"),
+            Self::Exchanged {
+                by,
+                presented,
+                grant,
+                access_token,
+                refresh_token,
+            } => {
+                let by = match by {
+                    Credential::Code => "code",
+                    Credential::RefreshToken => "refresh token",
+                };
+                write!(
+                    f,
+                    "{by} {presented} of grant {grant} gave access token {access_token}"
+                )?;
+                match refresh_token {
+                    Some(token) => write!(f, " and refresh token {token}"),
+                    None => Ok(()),
+                }
+            }
+            Self::ExchangeRefused { presented, error } => match presented {
+                Some(token) => write!(f, "exchange of {token} refused: {error}"),
+                None => write!(f, "exchange refused: {error}"),
+            },
+            Self::RefreshTokenReused { presented, grant } => {
+                write!(
+                    f,
+                    "replaced refresh token {presented} of grant {grant} presented again"
+                )
+            }
+            Self::FamilyKilled { grant } => write!(f, "grant {grant} ended by a reuse"),
+            Self::Revoked { token, known } => {
+                let known = if *known { "" } else { ", which is unknown" };
+                write!(f, "asked to revoke {token}{known}")
+            }
+            Self::Authorized { endpoint, token } => write!(f, "{endpoint:?} opened by {token}"),
+            Self::Unauthorized { endpoint, token } => match token {
+                Some(token) => write!(f, "{endpoint:?} answered 401 to {token}"),
+                None => write!(f, "{endpoint:?} answered 401 to a request without a token"),
+            },
+            Self::Forbidden { endpoint, token } => {
+                write!(f, "{endpoint:?} answered 403 to {token}")
+            }
+            Self::Deduction {
+                operation_id,
+                applied,
+            } => {
+                let outcome = if *applied {
+                    "created"
+                } else {
+                    "repeated or refused"
+                };
+                write!(f, "deduction {operation_id} {outcome}")
+            }
+            Self::FaultPlayed { endpoint, fault } => write!(f, "{endpoint:?} played {fault}"),
+        }
+    }
+}
+
 /// What an exchange was made by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -1,6 +1,5 @@
 //! Faults: what to do wrong, where, and how often.
 
-use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::time::Duration;
 
@@ -67,8 +66,8 @@ impl Endpoint {
 pub struct Fault {
     pub(super) kind: Kind,
     pub(super) after_work: bool,
-    skip: u64,
-    times: u64,
+    pub(super) skip: u64,
+    pub(super) times: u64,
 }
 
 impl Fault {
@@ -178,6 +177,14 @@ impl Fault {
         self.times(u64::MAX)
     }
 
+    /// How many requests it will still strike, in words.
+    pub(super) fn count(&self) -> String {
+        match self.times {
+            u64::MAX => "always".to_owned(),
+            times => times.to_string(),
+        }
+    }
+
     /// Whether there is nothing to do without the real answer.
     pub(super) fn spoils_the_answer(&self) -> bool {
         matches!(self.kind, Kind::Truncate | Kind::Slow(_) | Kind::Huge(_))
@@ -237,79 +244,11 @@ pub(super) enum Kind {
     },
 }
 
-/// The faults still to come, by endpoint.
-#[derive(Debug, Default)]
-pub(super) struct Script(HashMap<Endpoint, VecDeque<Fault>>);
-
-impl Script {
-    pub(super) fn push(&mut self, endpoint: Endpoint, fault: Fault) {
-        self.0.entry(endpoint).or_default().push_back(fault);
-    }
-
-    pub(super) fn clear(&mut self) {
-        self.0.clear();
-    }
-
-    /// Those of one endpoint that have not been played out.
-    pub(super) fn pending(&self, endpoint: Endpoint) -> impl Iterator<Item = &Fault> {
-        self.0.get(&endpoint).into_iter().flatten()
-    }
-
-    /// The fault the next request to `endpoint` takes part in.
-    pub(super) fn next(&mut self, endpoint: Endpoint) -> Option<Fault> {
-        let faults = self.0.get_mut(&endpoint)?;
-        while faults.front().is_some_and(|fault| fault.times == 0) {
-            faults.pop_front();
-        }
-        let fault = faults.front_mut()?;
-        if fault.skip > 0 {
-            fault.skip -= 1;
-            return None;
-        }
-        let played = fault.clone();
-        // `always` has no end.
-        if fault.times != u64::MAX {
-            fault.times -= 1;
-        }
-        if fault.times == 0 {
-            faults.pop_front();
-        }
-        Some(played)
-    }
-}
-
 const GARBAGE: &[u8] = b"{\"access_token\": \xff\xfe<!doctype html>\0]";
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn played(script: &mut Script, requests: usize) -> Vec<String> {
-        (0..requests)
-            .map(|_| match script.next(Endpoint::Token) {
-                Some(fault) => fault.to_string(),
-                None => "none".to_owned(),
-            })
-            .collect()
-    }
-
-    #[test]
-    fn faults_are_played_in_order_each_as_often_as_it_says() {
-        let mut script = Script::default();
-        script.push(Endpoint::Token, Fault::hang().skip(1).times(2));
-        script.push(Endpoint::Token, Fault::reset().times(0));
-        script.push(Endpoint::Token, Fault::truncate());
-        script.push(Endpoint::Company, Fault::reset().always());
-        let expected = [
-            "none",
-            "hang before work",
-            "hang before work",
-            "truncate",
-            "none",
-        ];
-        assert_eq!(played(&mut script, 5), expected);
-        assert_eq!(script.pending(Endpoint::Company).count(), 1);
-    }
 
     #[test]
     fn debug_leaves_the_body_out() {

@@ -34,11 +34,6 @@ impl Form {
             .filter(|value| !value.is_empty())
     }
 
-    /// The names of the fields that were sent.
-    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        self.fields.keys().map(String::as_str)
-    }
-
     /// A field that was sent more than once.
     pub(super) fn repeated(&self) -> Option<&str> {
         self.repeated.first().map(String::as_str)

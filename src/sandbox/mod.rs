@@ -17,6 +17,8 @@ mod form;
 mod person;
 mod records;
 mod scope;
+mod script;
+mod seed;
 mod server;
 mod service;
 mod state;

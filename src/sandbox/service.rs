@@ -132,7 +132,7 @@ async fn play(
         Kind::Drop => Err(ConnectionLost { reset: false }),
         Kind::Reset => Err(ConnectionLost { reset: true }),
         Kind::Hang => pending().await,
-        Kind::Truncate => Ok(respelled(done, truncated)),
+        Kind::Truncate => Ok(respelled(done, |bytes| truncated(&bytes))),
         Kind::Slow(wait) => Ok(respelled(done, |bytes| slowed(&bytes, wait))),
         Kind::Huge(length) => Ok(respelled(done, |bytes| padded(bytes, length))),
         Kind::Answer {
@@ -155,7 +155,7 @@ fn respelled(answer: Answer, steps: impl FnOnce(Bytes) -> Vec<Step>) -> Answer {
     answer.map(|body| SandboxBody::script(steps(body.into_bytes())))
 }
 
-fn truncated(bytes: Bytes) -> Vec<Step> {
+fn truncated(bytes: &Bytes) -> Vec<Step> {
     let half = bytes.slice(..bytes.len() / 2);
     let cut = Step::Fail(ConnectionLost { reset: false });
     vec![Step::Send(half), Step::Flush, cut]

@@ -9,8 +9,8 @@ use super::behavior::Behavior;
 use super::clock::{Clock, Moment};
 use super::event::Happening;
 use super::evidence::{Evidence, LiveRequest};
-use super::fault::Script;
 use super::records::Records;
+use super::script::Script;
 
 /// One sandbox.
 pub(super) struct Shared {

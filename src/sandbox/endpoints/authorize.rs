@@ -34,21 +34,22 @@ pub(super) fn request(shared: &Shared, request: &Parts) -> Answer {
         }
     };
     let decision = match state.behavior.consent {
-        Consent::Allow => Some(Decision::Allow),
-        Consent::Deny => Some(Decision::Deny),
-        Consent::Page => None,
-    };
-    // A caller in this process speaks for the person, but does not skip the pages a person would see.
-    let attached = request.extensions.get::<Decision>().copied();
-    match decision.map(|decision| attached.unwrap_or(decision)) {
-        Some(decision) => conclude(&mut state, asked, decision, StatusCode::FOUND),
-        None => {
+        Consent::Allow => Decision::Allow,
+        Consent::Deny => Decision::Deny,
+        Consent::Page => {
             let name = app_name(&state, &asked);
             let now = state.now();
             let consent = state.authority.wait(asked, now);
-            log_in_page(StatusCode::OK, &consent, &name, None)
+            return log_in_page(StatusCode::OK, &consent, &name, None);
         }
-    }
+    };
+    let attached = request.extensions.get::<Decision>().copied();
+    conclude(
+        &mut state,
+        asked,
+        attached.unwrap_or(decision),
+        StatusCode::FOUND,
+    )
 }
 
 /// The first form: who is there.

@@ -6,7 +6,7 @@ use http::request::Parts;
 use super::bearer::authorize;
 use crate::sandbox::answer::{self, Answer};
 use crate::sandbox::fault::Endpoint;
-use crate::sandbox::records::company;
+use crate::sandbox::seed::company;
 use crate::sandbox::state::Shared;
 
 pub(super) fn show(shared: &Shared, request: &Parts) -> Answer {

@@ -9,6 +9,7 @@ mod members;
 mod page;
 mod paging;
 mod revoke;
+mod status;
 mod token;
 
 use std::sync::Arc;
@@ -27,6 +28,9 @@ pub(super) use self::authorize::Decision;
 pub(super) async fn answer(shared: &Arc<Shared>, request: Request<RequestBody>) -> Answer {
     let (parts, body) = request.into_parts();
     let path = parts.uri.path();
+    if shared.status_page && status::serves(path) {
+        return status::answer(shared, &parts, body).await;
+    }
     match (parts.method.as_str(), path) {
         ("GET", "/oauth/authorize") => authorize::request(shared, &parts),
         ("POST", "/oauth/login") => authorize::log_in(shared, &parts.headers, body).await,

@@ -3,8 +3,8 @@
 use http::StatusCode;
 
 use crate::sandbox::answer::{self, Answer};
-use crate::sandbox::records::COMPANY_NAME;
 use crate::sandbox::scope::{SENSITIVE_SCOPES, Scopes};
+use crate::sandbox::seed::COMPANY_NAME;
 
 /// The page that asks who is there.
 pub(super) fn log_in_page(
@@ -36,14 +36,15 @@ pub(super) fn log_in_page(
 
 /// The page that shows what an app asks for.
 pub(super) fn consent_page(consent: &str, app: &str, scopes: &Scopes) -> Answer {
-    let items: String = scopes
+    let items = scopes
         .iter()
         .filter(|scope| !SENSITIVE_SCOPES.contains(scope))
         .map(|scope| {
             let meaning = escaped(meaning(scope));
             format!("<li>{meaning} <code>{}</code></li>\n", escaped(scope))
         })
-        .collect();
+        .collect::<Vec<_>>()
+        .concat();
     let sensitive = if scopes.any_sensitive() {
         SENSITIVE_CHECKBOX
     } else {
@@ -76,12 +77,17 @@ pub(super) fn error_page(status: StatusCode, why: &str) -> Answer {
 }
 
 /// A whole page around `body`, which is HTML.
-pub(super) fn page(title: &str, body: &str) -> String {
+fn page(title: &str, body: &str) -> String {
+    document(title, "", &format!("<main>\n{body}\n</main>"))
+}
+
+/// A whole document: a title, more of a head, and a body, the latter two of HTML.
+pub(super) fn document(title: &str, head: &str, body: &str) -> String {
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width\">\n\
-         <title>{title} - Justworks sandbox</title>\n<style>{STYLE}</style>\n</head>\n\
-         <body>\n<header>Justworks sandbox</header>\n<main>\n{body}\n</main>\n</body>\n</html>\n",
+         <title>{title} - Justworks sandbox</title>\n<style>{STYLE}</style>\n{head}</head>\n\
+         <body>\n<header>Justworks sandbox</header>\n{body}\n</body>\n</html>\n",
         title = escaped(title),
     )
 }

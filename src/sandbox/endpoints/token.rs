@@ -82,15 +82,15 @@ fn by_refresh_token(
 fn conclude(
     state: &mut State,
     by: Credential,
-    presented: &str,
+    credential: &str,
     outcome: Result<Issued, Refused>,
 ) -> Answer {
-    let presented = TokenHash::of(presented);
-    let reused = match &outcome {
+    let presented = TokenHash::of(credential);
+    let replaced = match &outcome {
         Ok(issued) => issued.reused.then_some(issued.grant),
-        Err(refused) => refused.reused,
+        Err(refusal) => refusal.reused,
     };
-    if let Some(grant) = reused {
+    if let Some(grant) = replaced {
         state.record(Happening::RefreshTokenReused { presented, grant });
     }
     match outcome {
@@ -104,15 +104,15 @@ fn conclude(
             });
             answer::json(StatusCode::OK, &token_answer(&issued, by, state))
         }
-        Err(refused) => {
-            if let Some(grant) = refused.killed {
+        Err(refusal) => {
+            if let Some(grant) = refusal.killed {
                 state.record(Happening::FamilyKilled { grant });
             }
             state.record(Happening::ExchangeRefused {
                 presented: Some(presented),
-                error: refused.error,
+                error: refusal.error,
             });
-            ClientError::new(refused.error, refused.description).answer()
+            ClientError::new(refusal.error, refusal.description).answer()
         }
     }
 }
