@@ -138,7 +138,7 @@ const STYLE: &str = "\
     main{max-width:34rem;margin:2rem auto;padding:1.5rem 2rem;background:#fff;border:1px solid #d5dbe1;border-radius:8px}\
     main.wide{max-width:64rem}\
     h1{font-size:1.4rem;margin:0 0 1rem;overflow-wrap:anywhere}h2{font-size:1.1rem;margin:2rem 0 .5rem}\
-    p,li,td{overflow-wrap:anywhere}\
+    p,li{overflow-wrap:anywhere}td{overflow-wrap:break-word}\
     label{display:block;margin:.75rem 0 .25rem;font-weight:600}\
     input[type=email],input[type=password]{width:100%;box-sizing:border-box;padding:.5rem;font:inherit;border:1px solid #8a949e;border-radius:4px}\
     .choice{display:flex;gap:.5rem;align-items:baseline}.choice label{display:inline;margin:0;font-weight:400}\

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
+use jiff::Timestamp;
 
 use super::page::{document, error_page, escaped};
 use super::read_form;
@@ -265,7 +266,10 @@ fn events(state: &State) -> String {
         .events()
         .rev()
         .take(EVENTS_SHOWN)
-        .map(|event| row(&[&httpdate::fmt_http_date(event.at), &event.what]))
+        .map(|event| {
+            let at = Timestamp::try_from(event.at).unwrap_or_default();
+            row(&[&at.strftime("%m-%d %H:%M:%S"), &event.what])
+        })
         .collect();
     section("Latest events", &["When", "What"], &rows)
 }
