@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::DATE;
+use http::header::{CONTENT_LENGTH, DATE};
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::BodyExt;
@@ -132,7 +132,7 @@ async fn play(
         Kind::Drop => Err(ConnectionLost { reset: false }),
         Kind::Reset => Err(ConnectionLost { reset: true }),
         Kind::Hang => pending().await,
-        Kind::Truncate => Ok(respelled(done, |bytes| truncated(&bytes))),
+        Kind::Truncate => Ok(truncated(done)),
         Kind::Slow(wait) => Ok(respelled(done, |bytes| slowed(&bytes, wait))),
         Kind::Huge(length) => Ok(respelled(done, |bytes| padded(bytes, length))),
         Kind::Answer {
@@ -155,10 +155,16 @@ fn respelled(answer: Answer, steps: impl FnOnce(Bytes) -> Vec<Step>) -> Answer {
     answer.map(|body| SandboxBody::script(steps(body.into_bytes())))
 }
 
-fn truncated(bytes: &Bytes) -> Vec<Step> {
-    let half = bytes.slice(..bytes.len() / 2);
-    let cut = Step::Fail(ConnectionLost { reset: false });
-    vec![Step::Send(half), Step::Flush, cut]
+fn truncated(mut answer: Answer) -> Answer {
+    // Without its length, the answer would be cut by chunks, which fewer clients notice.
+    if let Some(length) = answer.body().size_hint().exact() {
+        answer.headers_mut().insert(CONTENT_LENGTH, length.into());
+    }
+    respelled(answer, |bytes| {
+        let half = bytes.slice(..bytes.len() / 2);
+        let cut = Step::Fail(ConnectionLost { reset: false });
+        vec![Step::Send(half), Step::Flush, cut]
+    })
 }
 
 fn slowed(bytes: &Bytes, wait: Duration) -> Vec<Step> {
