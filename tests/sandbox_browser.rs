@@ -4,6 +4,7 @@
 
 use std::error::Error;
 use std::process::Stdio;
+use std::time::Duration;
 
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -19,139 +20,132 @@ type Outcome<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
 
 #[tokio::test]
 async fn a_person_allows_with_and_without_the_sensitive_scopes() -> Outcome {
-    let mut visit = Visit::begin().await?;
-    let scope = "member.basic:read member.dob:read member.sex:read";
-    for (ticked, granted) in [(false, "member.basic:read"), (true, scope)] {
-        visit.open(scope).await?;
-        visit.log_in().await?;
-        let page = visit.browser.find(By::Css("main")).await?.text().await?;
-        assert!(page.contains("Connect <Payroll & Co>"), "{page}");
-        assert!(page.contains("See who works here"), "{page}");
-        if ticked {
+    visit(async |visit: &Visit| {
+        let scope = "member.basic:read member.dob:read member.sex:read";
+        for (ticked, granted) in [(false, "member.basic:read"), (true, scope)] {
+            visit.open(scope).await?;
+            visit.log_in().await?;
+            visit.reads("//h1", "Connect <Payroll & Co>").await?;
             visit
-                .browser
-                .find(By::Id("sensitive"))
-                .await?
-                .click()
+                .reads("//li", "See who works here member.basic:read")
                 .await?;
+            if ticked {
+                visit
+                    .element("//input[@id='sensitive']")
+                    .await?
+                    .click()
+                    .await?;
+            }
+            let callback = visit.decide("Allow").await?;
+            assert_eq!(
+                parameter(&callback, "state").as_deref(),
+                Some("from the app")
+            );
+            let code = parameter(&callback, "code").ok_or(callback)?;
+            assert_eq!(visit.redeem(&code).await?["scope"], granted);
         }
-        let callback = visit.decide("Allow").await?;
-        assert_eq!(
-            parameter(&callback, "state").as_deref(),
-            Some("from the app")
-        );
-        let code = parameter(&callback, "code").ok_or(callback)?;
-        assert_eq!(visit.redeem(&code).await?["scope"], granted);
-    }
-    visit.end().await
+        Ok(())
+    })
+    .await
 }
 
 #[tokio::test]
 async fn a_person_denies() -> Outcome {
-    let mut visit = Visit::begin().await?;
-    visit.open("member.basic:read").await?;
-    visit.log_in().await?;
-    assert!(visit.browser.find(By::Id("sensitive")).await.is_err());
-    let callback = visit.decide("Deny").await?;
-    assert_eq!(
-        parameter(&callback, "error").as_deref(),
-        Some("access_denied")
-    );
-    assert_eq!(
-        parameter(&callback, "state").as_deref(),
-        Some("from the app")
-    );
-    assert_eq!(parameter(&callback, "code"), None);
-    assert_eq!(visit.sandbox.counters().denials, 1);
-    visit.end().await
+    visit(async |visit: &Visit| {
+        visit.open("member.basic:read").await?;
+        visit.log_in().await?;
+        visit.reads("//h1", "Connect <Payroll & Co>").await?;
+        let sensitive = visit.browser.find_all(By::Id("sensitive")).await?;
+        assert!(sensitive.is_empty(), "nothing sensitive was asked for");
+        let callback = visit.decide("Deny").await?;
+        assert_eq!(
+            parameter(&callback, "error").as_deref(),
+            Some("access_denied")
+        );
+        assert_eq!(
+            parameter(&callback, "state").as_deref(),
+            Some("from the app")
+        );
+        assert_eq!(parameter(&callback, "code"), None);
+        assert_eq!(visit.sandbox.counters().denials, 1);
+        Ok(())
+    })
+    .await
 }
 
 #[tokio::test]
 async fn a_person_is_told_what_they_forgot_and_what_is_wrong() -> Outcome {
-    let visit = Visit::begin().await?;
-    visit.open("payroll:read").await?;
-    visit.press("Next").await?;
-    let alert = visit
-        .browser
-        .find(By::Css("[role=alert]"))
-        .await?
-        .text()
-        .await?;
-    assert_eq!(alert, "Please give an email address and a password.");
+    visit(async |visit: &Visit| {
+        visit.open("payroll:read").await?;
+        visit.press("Next").await?;
+        let alert = "//p[@role='alert']";
+        visit.reads(alert, "Please give an email address and a password.").await?;
 
-    let foreign = format!(
-        "{}/oauth/authorize?response_type=code&client_id=sandbox-client&redirect_uri=https://evil.example/",
-        visit.sandbox.url(),
-    );
-    visit.browser.goto(&foreign).await?;
-    let alert = visit
-        .browser
-        .find(By::Css("[role=alert]"))
-        .await?
-        .text()
-        .await?;
-    assert_eq!(
-        alert,
-        "The redirect URI is not one that the app has registered."
-    );
-    assert_eq!(visit.browser.current_url().await?.as_str(), foreign);
-    visit.end().await
+        let foreign = format!(
+            "{}/oauth/authorize?response_type=code&client_id=sandbox-client&redirect_uri=https://evil.example/",
+            visit.sandbox.url(),
+        );
+        visit.browser.goto(&foreign).await?;
+        visit.reads(alert, "The redirect URI is not one that the app has registered.").await?;
+        assert_eq!(visit.browser.current_url().await?.as_str(), foreign);
+        Ok(())
+    })
+    .await
 }
 
 #[tokio::test]
 async fn a_developer_switches_a_fault_on() -> Outcome {
-    let visit = Visit::begin().await?;
-    visit
-        .browser
-        .goto(format!("{}/sandbox", visit.sandbox.url()))
-        .await?;
-    visit.press("Inject").await?;
-    let page = visit.browser.find(By::Css("main")).await?.text().await?;
-    assert!(
-        page.contains("Authorize status 401 before work 1"),
-        "{page}"
-    );
-    visit.end().await
+    visit(async |visit: &Visit| {
+        visit
+            .browser
+            .goto(format!("{}/sandbox", visit.sandbox.url()))
+            .await?;
+        visit.press("Inject").await?;
+        visit
+            .reads(
+                "//td[text()='Authorize']/..",
+                "Authorize status 401 before work 1",
+            )
+            .await
+    })
+    .await
 }
 
 /// A sandbox, a browser, and an app waiting to be called back.
 struct Visit {
     sandbox: Sandbox,
     browser: WebDriver,
-    driver: Child,
     app: TcpListener,
 }
 
+/// Takes these steps in a browser, and closes it whatever came of them.
+async fn visit(steps: impl AsyncFnOnce(&Visit) -> Outcome) -> Outcome {
+    let app = TcpListener::bind("127.0.0.1:0").await?;
+    let sandbox = Sandbox::builder()
+        .client_name("<Payroll & Co>")
+        .redirect_uri(format!("http://{}/callback", app.local_addr()?))
+        .consent(Consent::Page)
+        .status_page(true)
+        .start()
+        .await?;
+    let (mut driver, port) = start_driver().await?;
+    let mut capabilities = DesiredCapabilities::chrome();
+    for argument in CHROMIUM_ARGUMENTS {
+        capabilities.add_arg(argument)?;
+    }
+    let browser = WebDriver::new(format!("http://127.0.0.1:{port}"), capabilities).await?;
+    let visit = Visit {
+        sandbox,
+        browser: browser.clone(),
+        app,
+    };
+    let outcome = steps(&visit).await;
+    browser.quit().await?;
+    driver.kill().await?;
+    outcome
+}
+
 impl Visit {
-    async fn begin() -> Outcome<Self> {
-        let app = TcpListener::bind("127.0.0.1:0").await?;
-        let sandbox = Sandbox::builder()
-            .client_name("<Payroll & Co>")
-            .redirect_uri(format!("http://{}/callback", app.local_addr()?))
-            .consent(Consent::Page)
-            .status_page(true)
-            .start()
-            .await?;
-        let (driver, port) = start_driver().await?;
-        let mut capabilities = DesiredCapabilities::chrome();
-        for argument in CHROMIUM_ARGUMENTS {
-            capabilities.add_arg(argument)?;
-        }
-        let browser = WebDriver::new(format!("http://127.0.0.1:{port}"), capabilities).await?;
-        Ok(Self {
-            sandbox,
-            browser,
-            driver,
-            app,
-        })
-    }
-
-    async fn end(mut self) -> Outcome {
-        self.browser.quit().await?;
-        self.driver.kill().await?;
-        Ok(())
-    }
-
     /// Follows the app's link.
     async fn open(&self, scope: &str) -> Outcome {
         let query = form_urlencoded::Serializer::new(String::new())
@@ -166,18 +160,40 @@ impl Visit {
     }
 
     async fn log_in(&self) -> Outcome {
-        let password = self.browser.find(By::Id("password")).await?;
+        let password = self.element("//input[@id='password']").await?;
         password.send_keys("anything").await?;
         self.press("Next").await
     }
 
     async fn press(&self, button: &str) -> Outcome {
-        let button = By::XPath(format!("//button[text()='{button}']"));
-        Ok(self.browser.find(button).await?.click().await?)
+        let button = format!("//button[text()='{button}']");
+        Ok(self.element(&button).await?.click().await?)
+    }
+
+    /// Waits for an element: a click does not wait for the page it leads to.
+    async fn element(&self, xpath: &str) -> Outcome<WebElement> {
+        let xpath = By::XPath(xpath.to_owned());
+        Ok(self
+            .browser
+            .query(xpath)
+            .wait(PATIENCE, INTERVAL)
+            .first()
+            .await?)
+    }
+
+    /// Waits for an element that reads like this.
+    async fn reads(&self, xpath: &str, text: &str) -> Outcome {
+        let query = self.browser.query(By::XPath(xpath.to_owned()));
+        query
+            .with_text(text.to_owned())
+            .wait(PATIENCE, INTERVAL)
+            .first()
+            .await?;
+        Ok(())
     }
 
     /// Presses a button and waits for the browser to call the app. Gives what it called.
-    async fn decide(&mut self, button: &str) -> Outcome<String> {
+    async fn decide(&self, button: &str) -> Outcome<String> {
         let ((), target) = tokio::try_join!(self.press(button), called(&self.app))?;
         Ok(target)
     }
@@ -249,6 +265,9 @@ fn parameter(target: &str, name: &str) -> Option<String> {
         .find(|(key, _)| key == name)
         .map(|(_, value)| value.into_owned())
 }
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const INTERVAL: Duration = Duration::from_millis(50);
 
 /// A profile of its own is chromedriver's default.
 const CHROMIUM_ARGUMENTS: [&str; 7] = [
