@@ -1,4 +1,86 @@
-//! A fake Justworks on loopback: authorization server, resources, and every way they can go wrong.
+//! A fake Justworks to test against: authorization server, resources, and every way they can go wrong.
+//!
+//! The sandbox runs in your test's process. It speaks the Partner API's wire and knows nothing of the rest of this
+//! crate, so it serves any client:
+//!
+//! ```
+//! use http::{Request, StatusCode};
+//! use http_body_util::{BodyExt, Full};
+//! use tower::ServiceExt;
+//! use tower_oauth2_client::sandbox::{Endpoint, Fault, Sandbox};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let sandbox = Sandbox::builder().build();
+//!
+//! // A person allows the app, and the app redeems the code it is called back with.
+//! let url = format!("/oauth/authorize?response_type=code&client_id={}", sandbox.client_id());
+//! let callback = sandbox.consent(&url).await?;
+//! let code = callback.split_once("code=").ok_or("no code")?.1;
+//! let form = format!(
+//!     "grant_type=authorization_code&code={code}&client_id={}&client_secret={}",
+//!     sandbox.client_id(), sandbox.client_secret(),
+//! );
+//! let exchange = Request::post("/oauth/token")
+//!     .header("content-type", "application/x-www-form-urlencoded")
+//!     .body(Full::from(form))?;
+//!
+//! // The first answer is lost although the code was spent: does your client cope?
+//! sandbox.inject(Endpoint::Token, Fault::drop_connection().after_work());
+//! assert!(sandbox.service().oneshot(exchange.clone()).await.is_err());
+//! let answer = sandbox.service().oneshot(exchange).await?;
+//! assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
+//! assert_eq!(sandbox.counters().families_killed, 1);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # With a socket, or without
+//!
+//! [`Sandbox::start`] listens on a free port of `127.0.0.1`, for clients that bring their own connections.
+//! [`SandboxBuilder::build`] does not listen: [`Sandbox::service`] is a tower service that answers the same, and needs
+//! no network. With it a test can run in tokio's paused time (`#[tokio::test(start_paused = true)]`), where an hour
+//! passes at once. Faults that end a connection are then seen as [`ConnectionLost`].
+//!
+//! # Endpoints
+//!
+//! | path | what it does |
+//! | --- | --- |
+//! | `GET /oauth/authorize` | asks for consent: at once, or by a page ([`Consent`]) |
+//! | `POST /oauth/token` | exchanges a code or a refresh token |
+//! | `POST /v1/oauth/revoke` | revokes an access or refresh token |
+//! | `GET /v1/company` | the company; takes `company.basic:read` |
+//! | `GET /v1/members`, `GET /v1/members/{id}` | its members, by pages; take `member.basic:read`, other scopes show more fields |
+//! | `GET /v1/deductions`, `POST /v1/deductions` | deductions, each created once for its `operation_id`; take `deductions:read` and `deductions:write` |
+//! | `GET /sandbox` | what goes on, with switches for the faults; only if [asked for](SandboxBuilder::status_page) |
+//!
+//! # How it behaves
+//!
+//! [`Behavior`] holds every mode: how refresh tokens rotate, what a second use does, how expiry is spelled, how long
+//! things live. By default the sandbox is the strictest server that is still correct: refresh tokens are good for one
+//! use, and a second use ends the whole grant. A client that copes with that copes with the lenient ones too. Modes
+//! are set when building and [changed](Sandbox::change) while it runs.
+//!
+//! # How it fails
+//!
+//! A [`Fault`] says what to do wrong, [`Sandbox::inject`] where: answers that are late, lost, cut, slow, huge, or not
+//! an answer at all. Nothing else makes it answer with a 5xx.
+//!
+//! # Time
+//!
+//! The sandbox's clock follows tokio's, paused or not, and [`Sandbox::advance`] moves it further: 30 days pass
+//! without a sleep. Its clock alone decides what has expired, and stands in `Date` and `expires_at`.
+//!
+//! # What happened
+//!
+//! [`Sandbox::counters`] and [`Sandbox::events`] tell: how many exchanges, which refresh token was presented twice,
+//! how many requests were in flight at most. Codes and tokens appear as [`TokenHash`] only.
+//!
+//! # What it is not
+//!
+//! It is no authorization server to build on. It keeps everything in memory, its tokens are made to be told apart
+//! rather than to withstand guessing, and any password logs in. What Justworks does not document, the sandbox makes a
+//! mode, and its default is a choice rather than a fact.
 
 mod answer;
 mod app;
