@@ -6,10 +6,12 @@ use std::error::Error;
 use std::process::Stdio;
 use std::time::Duration;
 
+use fantoccini::elements::Element;
+use fantoccini::{Client, ClientBuilder, Locator};
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full};
-use serde_json::Value;
-use thirtyfour::prelude::*;
+use hyper_util::client::legacy::connect::HttpConnector;
+use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
@@ -55,7 +57,7 @@ async fn a_person_denies() -> Outcome {
         visit.open("member.basic:read").await?;
         visit.log_in().await?;
         visit.reads("h1", "Connect <Payroll & Co>").await?;
-        let sensitive = visit.browser.find_all(By::Id("sensitive")).await?;
+        let sensitive = visit.browser.find_all(Locator::Id("sensitive")).await?;
         assert!(sensitive.is_empty(), "nothing sensitive was asked for");
         let callback = visit.decide("Deny").await?;
         assert_eq!(
@@ -98,7 +100,7 @@ async fn a_developer_switches_a_fault_on() -> Outcome {
     visit(async |visit: &Visit| {
         visit
             .browser
-            .goto(format!("{}/sandbox", visit.sandbox.url()))
+            .goto(&format!("{}/sandbox", visit.sandbox.url()))
             .await?;
         visit.press("Inject").await?;
         let row = "//tr[td[1]='Authorize' and td[2]='status 401 before work' and td[3]='1']";
@@ -110,7 +112,7 @@ async fn a_developer_switches_a_fault_on() -> Outcome {
 /// A sandbox, a browser, and an app waiting to be called back.
 struct Visit {
     sandbox: Sandbox,
-    browser: WebDriver,
+    browser: Client,
     app: TcpListener,
 }
 
@@ -125,18 +127,22 @@ async fn visit(steps: impl AsyncFnOnce(&Visit) -> Outcome) -> Outcome {
         .start()
         .await?;
     let (mut driver, port) = start_driver().await?;
-    let mut capabilities = DesiredCapabilities::chrome();
-    for argument in CHROMIUM_ARGUMENTS {
-        capabilities.add_arg(argument)?;
-    }
-    let browser = WebDriver::new(format!("http://127.0.0.1:{port}"), capabilities).await?;
+    let mut capabilities = serde_json::Map::new();
+    capabilities.insert(
+        "goog:chromeOptions".to_owned(),
+        json!({ "args": CHROMIUM_ARGUMENTS }),
+    );
+    let browser = ClientBuilder::new(HttpConnector::new())
+        .capabilities(capabilities)
+        .connect(&format!("http://127.0.0.1:{port}"))
+        .await?;
     let visit = Visit {
         sandbox,
         browser: browser.clone(),
         app,
     };
     let outcome = steps(&visit).await;
-    browser.quit().await?;
+    browser.close().await?;
     driver.kill().await?;
     outcome
 }
@@ -152,7 +158,7 @@ impl Visit {
             .append_pair("state", "from the app")
             .finish();
         let url = format!("{}/oauth/authorize?{query}", self.sandbox.url());
-        Ok(self.browser.goto(url).await?)
+        Ok(self.browser.goto(&url).await?)
     }
 
     async fn log_in(&self) -> Outcome {
@@ -167,14 +173,9 @@ impl Visit {
     }
 
     /// Waits for an element: a click does not wait for the page it leads to.
-    async fn element(&self, xpath: &str) -> Outcome<WebElement> {
-        let xpath = By::XPath(xpath.to_owned());
-        Ok(self
-            .browser
-            .query(xpath)
-            .wait(PATIENCE, INTERVAL)
-            .first()
-            .await?)
+    async fn element(&self, xpath: &str) -> Outcome<Element> {
+        let wait = self.browser.wait().at_most(PATIENCE).every(INTERVAL);
+        Ok(wait.for_element(Locator::XPath(xpath)).await?)
     }
 
     /// Waits for an element with exactly this text. Asking for both at once leaves no time for the page to change.

@@ -120,6 +120,8 @@ impl Fault {
     }
 
     /// Answers with this status, an empty body and no headers beyond `Date` and the body's length.
+    ///
+    /// An informational status (1xx) is no answer of its own, and cannot be sent on a socket.
     pub fn status(status: StatusCode) -> Self {
         Self::new(Kind::Answer {
             status,

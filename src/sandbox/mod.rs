@@ -226,11 +226,11 @@ impl Sandbox {
         self.shared.lock().behavior.clone()
     }
 
-    /// Changes how the sandbox behaves from now on, all at once.
+    /// Changes how the sandbox behaves from now on, all at once. Of two changes made at the same time, one is lost.
     ///
     /// # Panics
     ///
-    /// If `change` does. It must not call the sandbox, which waits for it.
+    /// If `change` does; nothing is changed then.
     pub fn change(&self, change: impl FnOnce(&mut Behavior)) {
         // The lock is not held while foreign code runs.
         let mut behavior = self.behavior();

@@ -2,6 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Full;
+use tower::ServiceExt;
 use tower_oauth2_client::sandbox::{Credential, Endpoint, Fault, Happening, Sandbox, TokenHash};
 
 use crate::support::{code, company, connect, exchange, form, get, redeem, refresh, renew, send};
@@ -142,6 +146,10 @@ async fn no_secret_stands_in_the_log_or_in_any_debug_output() {
     ];
     send(&sandbox, form("/v1/oauth/revoke", &revoke)).await;
     let status = get(&sandbox, "/sandbox", "").await;
+    let asked = Request::get("/sandbox")
+        .body(Full::<Bytes>::default())
+        .unwrap();
+    let body = sandbox.service().oneshot(asked).await.unwrap().into_body();
     let shown = [
         format!("{:?}", sandbox.events()),
         format!(
@@ -150,6 +158,7 @@ async fn no_secret_stands_in_the_log_or_in_any_debug_output() {
             sandbox.behavior()
         ),
         format!("{:?}", Sandbox::builder()),
+        format!("{body:?}"),
         String::from_utf8(status.body.to_vec()).unwrap(),
     ];
     for text in shown {

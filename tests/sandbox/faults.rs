@@ -130,7 +130,7 @@ async fn a_truncated_body_breaks_off_in_the_middle() {
     assert_eq!(response.status(), StatusCode::OK);
     let mut body = response.into_body();
     let half = body.frame().await.unwrap().unwrap().into_data().unwrap();
-    assert!(half.starts_with(b"{\"access_token\":"));
+    assert!(half.starts_with(b"{\""));
     let lost = body.frame().await.unwrap().unwrap_err();
     assert!(!lost.is_reset());
     assert!(body.frame().await.is_none());
@@ -165,11 +165,8 @@ async fn a_huge_answer_is_right_but_too_long() {
     let (sandbox, tokens) = connected().await;
     sandbox.inject(Endpoint::Token, Fault::huge(2_000_001));
     let reply = refresh(&sandbox, &tokens.refresh).await;
-    assert_eq!(
-        reply.body.iter().filter(|byte| **byte == b' ').count() / 1_000,
-        2_000
-    );
-    assert!(reply.body.len() > 2_000_001);
+    assert!(reply.body[..2_000_001].iter().all(|byte| *byte == b' '));
+    assert_eq!(reply.body[2_000_001], b'{');
     assert!(!reply.text("access_token").is_empty());
 }
 

@@ -4,6 +4,9 @@ mod code;
 mod consent;
 mod refresh;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, HashMap};
 
 use self::code::Code;
