@@ -46,6 +46,7 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
 /// Its monotonic hand is that of `tokio::time`, so that it stands still and jumps with `tokio::time::pause` and
 /// `tokio::time::advance` in tests.
 #[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::exhaustive_structs, reason = "it is its own value")]
 pub struct SystemClock;
 
 impl Clock for SystemClock {

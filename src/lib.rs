@@ -1,12 +1,69 @@
-//! x
+//! Tower middleware that makes outbound HTTP requests authenticated, and keeps them so for months without a human.
+//!
+//! A **layer** puts a bearer token on each request and recovers once from a 401 ([`bearer`]). It reads the token from a
+//! **cache** that one refresh at a time keeps fresh ([`cache`]). A refresh runs an **OAuth** exchange ([`oauth`]) and rests
+//! in a durable **store** before anyone uses it ([`store`]). **Justworks** is the first provider, as data ([`provider`]).
+//! A **sandbox** provider runs on loopback for examples, tests and users' own tests ([`sandbox`]).
+//!
+//! ```
+//! # use bytes::Bytes;
+//! # use http_body_util::Empty;
+//! # use tower::ServiceBuilder;
+//! use tower_oauth2_client::{
+//!     bearer::{BearerAuthLayer, ReplayBody},
+//!     cache::TokenCache,
+//!     oauth::OAuthClient,
+//!     provider,
+//!     store::FileStore,
+//! };
+//!
+//! # use std::convert::Infallible;
+//! # let folder = tempfile::tempdir()?;
+//! # let path = folder.path().join("grants");
+//! # let http = tower::service_fn(|_: http::Request<ReplayBody<http_body_util::Full<Bytes>>>| async {
+//! #     Ok::<_, Infallible>(http::Response::new(Empty::<Bytes>::new()))
+//! # });
+//! // `http` is any tower service of `http::Request`, such as a hyper-util client.
+//! let oauth = OAuthClient::builder(provider::justworks(), "client-id", "client-secret")
+//!     .redirect_uri("https://partner.example.com/callback")
+//!     .build(http.clone())?;
+//! let tokens = TokenCache::builder(oauth.clone())
+//!     .store(FileStore::open(&path)?)
+//!     .tenant("customer-1")
+//!     .build()?;
+//! let api = ServiceBuilder::new()
+//!     .layer(BearerAuthLayer::new(tokens.clone()))
+//!     .service(http);
+//!
+//! // Once per customer: send the browser to `url`, and give the tokens that come of it to `tokens.replace`.
+//! let (url, pending) = oauth.authorization_url()?;
+//! # let _ = (api, url, pending);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Each module's page teaches its part. What is promised, and where it is tested, stands in [`guarantees`].
+#![cfg_attr(docsrs, feature(doc_cfg))]
+#![cfg_attr(
+    not(feature = "sandbox"),
+    allow(rustdoc::broken_intra_doc_links, reason = "the sandbox is a feature")
+)]
+// Not in Cargo.toml, where it would hold for tests and examples too: those may fail.
+#![cfg_attr(not(test), deny(clippy::expect_used, clippy::unwrap_used))]
+
 pub mod bearer;
 pub mod cache;
 pub mod clock;
 pub mod error;
+pub mod guarantees;
 pub mod oauth;
 mod origin;
 pub mod provider;
+#[cfg(feature = "sandbox")]
+pub mod sandbox;
 pub mod store;
 pub mod token;
-pub use error::{Error, ErrorKind};
-pub use origin::Origin;
+
+pub use self::{
+    error::{Error, ErrorKind, OAuthErrorCode},
+    origin::Origin,
+};

@@ -51,6 +51,15 @@ impl Origin {
             && port_of(authority, self.secure) == Some(self.port)
     }
 
+    /// For constants: https, on its usual port.
+    pub(crate) fn from_static(host: &'static str) -> Self {
+        Self {
+            secure: true,
+            host: host.to_owned(),
+            port: default_port(true),
+        }
+    }
+
     /// The origin of `uri`.
     pub(crate) fn of(name: &str, uri: &Uri) -> Result<Self, Error> {
         let fail = |what: &str| Err(Error::configuration(format!("{name}: {what}")));

@@ -158,7 +158,7 @@ async fn basic_authentication_and_pkce_for_providers_that_have_them() {
 #[tokio::test]
 async fn client_credentials_for_providers_that_have_it() {
     let (oauth, seen) = client(provider::justworks(), 200, TOKENS);
-    let tokens = TokenCache::builder(tower_oauth2_client::cache::ClientCredentials(oauth))
+    let tokens = TokenCache::builder(tower_oauth2_client::cache::ClientCredentials::new(oauth))
         .build()
         .unwrap();
     assert_eq!(tokens.token().await.unwrap().header_value(), "Bearer a2");

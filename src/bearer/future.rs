@@ -216,6 +216,10 @@ where
 }
 
 /// What comes after a state.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "never kept: a box would cost each request an allocation"
+)]
 enum Step<S, F, B, R, E> {
     Enter(State<S, F, B, R>),
     Answer(Result<Response<R>, BearerAuthError<E>>),

@@ -123,8 +123,8 @@ mod tests {
         SystemTime::UNIX_EPOCH + Duration::from_secs(1_764_000_000)
     }
 
-    fn before_end(schedule: Schedule) -> (f64, f64) {
-        let before = |at: Instant| (schedule.expires - at).as_secs_f64();
+    fn before_end(schedule: Schedule) -> (Duration, Duration) {
+        let before = |at: Instant| schedule.expires - at;
         (before(schedule.refresh_at), before(schedule.mandatory_at))
     }
 
@@ -134,31 +134,25 @@ mod tests {
         let tokens = tokens(86_400, wall());
         let (first, mandatory) = before_end(Schedule::of_new(&tokens, now, 0.0));
         let (last, _) = before_end(Schedule::of_new(&tokens, now, 1.0));
-        assert_eq!(
-            (first, last, mandatory),
-            (3.6 * 3_600.0, 1.8 * 3_600.0, 60.0)
-        );
+        assert_eq!((first, last), (18 * HOUR / 5, 9 * HOUR / 5));
+        assert_eq!(mandatory, MINUTE);
     }
 
     #[test]
     fn windows_of_short_tokens_scale_down() {
-        for (seconds, advisory_seconds, mandatory_seconds) in [
-            (0, 0.0, 0.0),
-            (5, 2.5, 0.5),
-            (60, 30.0, 6.0),
-            (600, 300.0, 60.0),
-            (3_600, 540.0, 60.0),
-            (31_622_400, 14_400.0, 60.0),
+        for (seconds, advisory_millis, mandatory_millis) in [
+            (0, 0, 0),
+            (5, 2_500, 500),
+            (60, 30_000, 6_000),
+            (600, 300_000, 60_000),
+            (3_600, 540_000, 60_000),
+            (31_622_400, 14_400_000, 60_000),
         ] {
             let lifetime = Duration::from_secs(seconds);
+            assert_eq!(advisory(lifetime).as_millis(), advisory_millis, "{seconds}");
             assert_eq!(
-                advisory(lifetime).as_secs_f64(),
-                advisory_seconds,
-                "{seconds}"
-            );
-            assert_eq!(
-                mandatory(lifetime).as_secs_f64(),
-                mandatory_seconds,
+                mandatory(lifetime).as_millis(),
+                mandatory_millis,
                 "{seconds}"
             );
         }

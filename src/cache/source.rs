@@ -78,7 +78,15 @@ impl TokenSource for OAuthClient {
 
 /// Gets tokens for the application itself (RFC 6749 section 4.4). Needs no consent, and no durable store.
 #[derive(Clone, Debug)]
-pub struct ClientCredentials(pub OAuthClient);
+pub struct ClientCredentials(OAuthClient);
+
+impl ClientCredentials {
+    /// Asks with the credentials and scopes of `client`.
+    #[must_use]
+    pub fn new(client: OAuthClient) -> Self {
+        Self(client)
+    }
+}
 
 impl TokenSource for ClientCredentials {
     async fn exchange(&self, _held: Option<&TokenSet>) -> Result<TokenSet, Error> {

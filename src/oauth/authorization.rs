@@ -192,7 +192,7 @@ fn provider_error(error: &str) -> Error {
 
 /// RFC 7636 section 4.2.
 fn challenge(verifier: &CodeVerifier) -> String {
-    BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(verifier.expose().as_bytes()))
+    BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(verifier.expose()))
 }
 
 /// 256 random bits as 43 characters: both a state (RFC 6749 section 10.10) and a verifier (RFC 7636 section 4.1).
@@ -205,7 +205,7 @@ fn random() -> Result<Zeroizing<String>, Error> {
         )
         .with_source(error)
     })?;
-    Ok(Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(&*bytes)))
+    Ok(Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(*bytes)))
 }
 
 /// Compares without telling by the time it takes where the difference is.

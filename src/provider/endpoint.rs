@@ -25,6 +25,11 @@ impl Endpoint {
         Ok(Self(uri))
     }
 
+    /// For constants.
+    pub(super) fn from_static(url: &'static str) -> Self {
+        Self(Uri::from_static(url))
+    }
+
     pub(crate) fn on_origin(self, origin: &Origin) -> Result<Self, Error> {
         Uri::builder()
             .scheme(origin.scheme())

@@ -17,7 +17,7 @@ const TOKEN_ENDPOINT: &str = "https://public-api.justworks.com/oauth/token";
 /// *OpenAPI*, `revokeOAuthToken`: below `/v1`.
 const REVOCATION_ENDPOINT: &str = "https://public-api.justworks.com/v1/oauth/revoke";
 /// *OpenAPI*, `servers`; *docs*.
-const API_ORIGIN: &str = "https://public-api.justworks.com";
+const API_HOST: &str = "public-api.justworks.com";
 /// *OpenAPI*, description: access tokens are valid for 24 hours.
 const ACCESS_TOKEN_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -37,18 +37,12 @@ const ACCESS_TOKEN_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 /// # Ok::<(), tower_oauth2_client::Error>(())
 /// ```
 #[must_use]
-#[expect(
-    clippy::expect_used,
-    reason = "constants, each parsed by a test: nothing from outside can reach this"
-)]
 pub fn justworks() -> Provider {
-    let endpoint = |url| Endpoint::parse("Justworks", url).expect("a valid constant");
-    let origin: Origin = API_ORIGIN.parse().expect("a valid constant");
     Provider {
-        authorization_endpoint: endpoint(AUTHORIZATION_ENDPOINT),
-        token_endpoint: endpoint(TOKEN_ENDPOINT),
-        revocation_endpoint: Some(endpoint(REVOCATION_ENDPOINT)),
-        api_origins: vec![origin],
+        authorization_endpoint: Endpoint::from_static(AUTHORIZATION_ENDPOINT),
+        token_endpoint: Endpoint::from_static(TOKEN_ENDPOINT),
+        revocation_endpoint: Some(Endpoint::from_static(REVOCATION_ENDPOINT)),
+        api_origins: vec![Origin::from_static(API_HOST)],
         client_authentication: ClientAuthentication::RequestBody,
         proof_key: false,
         access_token_lifetime: ACCESS_TOKEN_LIFETIME,
@@ -197,6 +191,13 @@ mod tests {
             ClientAuthentication::RequestBody
         );
         assert_eq!(provider.access_token_lifetime().as_secs(), 86_400);
+        // What is built from constants is what would have been read.
+        let checked = provider
+            .clone()
+            .on_origin("https://public-api.justworks.com")
+            .unwrap();
+        assert_eq!(checked.token_endpoint(), provider.token_endpoint());
+        assert_eq!(checked.api_origins(), provider.api_origins());
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! at any instant leaves the old grant or the new one, whole, and a file that cannot be understood is never overwritten.
 
 use std::{
+    fmt::Write as _,
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, Read, Write},
     path::{Path, PathBuf},
@@ -215,11 +216,12 @@ fn file_name(tenant: &TenantId) -> String {
             }
         })
         .collect();
-    let hash: String = Sha256::digest(tenant.as_str())
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    format!("{words}-{hash}")
+    let mut name = format!("{words}-");
+    for byte in Sha256::digest(tenant.as_str()) {
+        // Writing to a string does not fail.
+        let _ = write!(name, "{byte:02x}");
+    }
+    name
 }
 
 fn create_folder(folder: &Path) -> io::Result<()> {

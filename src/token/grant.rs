@@ -95,6 +95,7 @@ impl fmt::Display for Generation {
 
 /// A customer's consent: alive as long as its newest refresh token.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "plain data, which stores build")]
 pub struct Grant {
     /// Which state of the grant this is.
     pub generation: Generation,

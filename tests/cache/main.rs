@@ -1,5 +1,7 @@
 //! The life of a token in a cache, in virtual time.
 
+#![allow(clippy::unchecked_time_subtraction, reason = "of constants")]
+
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -23,21 +23,21 @@ use tower_oauth2_client::{
     token::{AccessToken, Generation, Grant, RefreshToken, TenantId, TokenSet},
 };
 
-pub const API: &str = "https://api.example.com";
-pub const MINUTE: Duration = Duration::from_secs(60);
-pub const HOUR: Duration = Duration::from_secs(3_600);
-pub const DAY: Duration = Duration::from_secs(86_400);
+pub(crate) const API: &str = "https://api.example.com";
+pub(crate) const MINUTE: Duration = Duration::from_secs(60);
+pub(crate) const HOUR: Duration = Duration::from_secs(3_600);
+pub(crate) const DAY: Duration = Duration::from_secs(86_400);
 
 /// The runtime's clock, paused or not, with a wall clock that can be set apart from it. Counts how often it is read.
 #[derive(Clone)]
-pub struct HandClock {
+pub(crate) struct HandClock {
     start: tokio::time::Instant,
     apart: Arc<Mutex<i64>>,
     reads: Arc<AtomicU64>,
 }
 
 impl HandClock {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             start: tokio::time::Instant::now(),
             apart: Arc::default(),
@@ -46,11 +46,11 @@ impl HandClock {
     }
 
     /// Sets the wall clock forwards, as a suspend does, or back.
-    pub fn shift_wall(&self, seconds: i64) {
+    pub(crate) fn shift_wall(&self, seconds: i64) {
         *self.apart.lock().unwrap() += seconds;
     }
 
-    pub fn reads(&self) -> u64 {
+    pub(crate) fn reads(&self) -> u64 {
         self.reads.load(Ordering::SeqCst)
     }
 }
@@ -82,7 +82,7 @@ impl fmt::Debug for HandClock {
 }
 
 /// What a source does when it is asked.
-pub enum Turn {
+pub(crate) enum Turn {
     /// Gives tokens that live this long.
     Give(Duration),
     Fail(Error),
@@ -92,7 +92,7 @@ pub enum Turn {
 
 /// A source of tokens `a1`, `a2`, … with refresh tokens `r1`, `r2`, …, that notes what it was asked with.
 #[derive(Clone)]
-pub struct Source {
+pub(crate) struct Source {
     clock: HandClock,
     inner: Arc<Inner>,
 }
@@ -110,7 +110,7 @@ struct Inner {
 }
 
 impl Source {
-    pub fn new(clock: &HandClock) -> Self {
+    pub(crate) fn new(clock: &HandClock) -> Self {
         Self {
             clock: clock.clone(),
             inner: Arc::new(Inner {
@@ -127,52 +127,52 @@ impl Source {
     }
 
     /// What it does next, before it goes back to giving tokens.
-    pub fn then(&self, turn: Turn) {
+    pub(crate) fn then(&self, turn: Turn) {
         self.inner.script.lock().unwrap().push_back(turn);
     }
 
-    pub fn set_lifetime(&self, lifetime: Duration) {
+    pub(crate) fn set_lifetime(&self, lifetime: Duration) {
         *self.inner.usual.lock().unwrap() = lifetime;
     }
 
-    pub fn set_delay(&self, delay: Duration) {
+    pub(crate) fn set_delay(&self, delay: Duration) {
         *self.inner.delay.lock().unwrap() = delay;
     }
 
     /// Exchanges wait from now on, until they are let through.
-    pub fn close_gate(&self) {
+    pub(crate) fn close_gate(&self) {
         self.inner.gate.forget_permits(usize::MAX);
     }
 
-    pub fn open_gate(&self) {
+    pub(crate) fn open_gate(&self) {
         self.inner.gate.add_permits(1_000);
     }
 
-    pub fn fail_revocations(&self, fail: bool) {
+    pub(crate) fn fail_revocations(&self, fail: bool) {
         *self.inner.revocation_fails.lock().unwrap() = fail;
     }
 
     /// How many exchanges there have been.
-    pub fn exchanges(&self) -> usize {
+    pub(crate) fn exchanges(&self) -> usize {
         self.inner.asked_with.lock().unwrap().len()
     }
 
     /// The refresh tokens that exchanges were made with.
-    pub fn asked_with(&self) -> Vec<Option<String>> {
+    pub(crate) fn asked_with(&self) -> Vec<Option<String>> {
         self.inner.asked_with.lock().unwrap().clone()
     }
 
-    pub fn revoked(&self) -> Vec<String> {
+    pub(crate) fn revoked(&self) -> Vec<String> {
         self.inner.revoked.lock().unwrap().clone()
     }
 
-    pub fn give(&self, lifetime: Duration) -> TokenSet {
+    pub(crate) fn give(&self, lifetime: Duration) -> TokenSet {
         let number = self.inner.given.fetch_add(1, Ordering::SeqCst) + 1;
         token_set(number, lifetime, self.clock.wall())
     }
 
     /// A builder of a cache over this source, on its clock, that always makes the same choices.
-    pub fn cache(&self) -> TokenCacheBuilder {
+    pub(crate) fn cache(&self) -> TokenCacheBuilder {
         TokenCache::builder(self.clone())
             .origin(API)
             .clock(self.clock.clone())
@@ -212,20 +212,20 @@ impl TokenSource for Source {
 }
 
 /// `a7` with `r7`.
-pub fn token_set(number: u64, lifetime: Duration, at: SystemTime) -> TokenSet {
+pub(crate) fn token_set(number: u64, lifetime: Duration, at: SystemTime) -> TokenSet {
     let access_token = AccessToken::new(format!("a{number}")).unwrap();
     TokenSet::new(access_token, lifetime, at)
         .with_refresh_token(RefreshToken::new(format!("r{number}")), at)
 }
 
-pub fn down() -> Error {
+pub(crate) fn down() -> Error {
     Error::unavailable("down, as the test asked for")
 }
 
 /// A store in memory that can be made to fail, to hang, and to be slow.
 #[derive(Clone, Default)]
-pub struct Store {
-    pub memory: MemoryStore,
+pub(crate) struct Store {
+    pub(crate) memory: MemoryStore,
     loads_fail: Arc<Mutex<bool>>,
     saves_fail: Arc<Mutex<bool>>,
     saves_hang: Arc<Mutex<bool>>,
@@ -236,33 +236,33 @@ pub struct Store {
 type BeforeSave = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
 
 impl Store {
-    pub fn fail_loads(&self, fail: bool) {
+    pub(crate) fn fail_loads(&self, fail: bool) {
         *self.loads_fail.lock().unwrap() = fail;
     }
 
-    pub fn fail_saves(&self, fail: bool) {
+    pub(crate) fn fail_saves(&self, fail: bool) {
         *self.saves_fail.lock().unwrap() = fail;
     }
 
     /// Saves happen, but nobody hears of it.
-    pub fn hang_saves(&self, hang: bool) {
+    pub(crate) fn hang_saves(&self, hang: bool) {
         *self.saves_hang.lock().unwrap() = hang;
     }
 
     /// How many saves have been tried.
-    pub fn saves(&self) -> u64 {
+    pub(crate) fn saves(&self) -> u64 {
         self.saves.load(Ordering::SeqCst)
     }
 
     /// What another replica does just before the next save.
-    pub fn before_next_save<F: Future<Output = ()> + Send + 'static>(
+    pub(crate) fn before_next_save<F: Future<Output = ()> + Send + 'static>(
         &self,
         act: impl FnOnce() -> F + Send + 'static,
     ) {
         *self.before_save.lock().unwrap() = Some(Box::new(|| Box::pin(act())));
     }
 
-    pub async fn held(&self) -> Option<Grant> {
+    pub(crate) async fn held(&self) -> Option<Grant> {
         self.memory
             .load(&TenantId::new("default").unwrap())
             .await

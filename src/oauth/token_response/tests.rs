@@ -55,7 +55,7 @@ fn p18_expires_at_in_every_legal_spelling() {
             r#","expires_at":"2026-01-01T00:59:59.999999999Z""#,
             Some(sent())
         ),
-        HOUR - Duration::from_nanos(1)
+        Duration::from_nanos(3_599_999_999_999)
     );
 }
 

@@ -19,9 +19,7 @@ fn grant(generation: u64, secret: &str) -> Grant {
     }
 }
 
-fn first() -> Option<Generation> {
-    Some(Generation::FIRST)
-}
+const FIRST: Option<Generation> = Some(Generation::FIRST);
 
 #[tokio::test]
 async fn survives_a_restart() {
@@ -29,7 +27,7 @@ async fn survives_a_restart() {
     let acme = tenant("acme");
     let store = FileStore::open(folder.path()).unwrap();
     store.save(&acme, None, &grant(1, "a")).await.unwrap();
-    store.save(&acme, first(), &grant(2, "b")).await.unwrap();
+    store.save(&acme, FIRST, &grant(2, "b")).await.unwrap();
 
     let again = FileStore::open(folder.path()).unwrap();
     assert_eq!(again.load(&acme).await.unwrap(), Some(grant(2, "b")));
@@ -97,10 +95,7 @@ async fn corrupt_or_foreign_file_is_named_and_never_overwritten() {
         fs::write(&path, &bytes).unwrap();
         let load = store.load(&acme).await.unwrap_err();
         let fresh = store.save(&acme, None, &grant(1, "a")).await.unwrap_err();
-        let next = store
-            .save(&acme, first(), &grant(2, "b"))
-            .await
-            .unwrap_err();
+        let next = store.save(&acme, FIRST, &grant(2, "b")).await.unwrap_err();
         for error in [load, fresh, next] {
             assert_eq!(error.kind(), ErrorKind::Store);
             let message = error.to_string();

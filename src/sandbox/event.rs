@@ -1,0 +1,217 @@
+//! What happened, one event each, without a secret in it.
+
+use std::fmt;
+use std::time::SystemTime;
+
+use sha2::{Digest, Sha256};
+
+use super::fault::Endpoint;
+
+/// One thing that happened in the sandbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Event {
+    /// When, by the sandbox's clock.
+    pub at: SystemTime,
+    /// What.
+    pub what: Happening,
+}
+
+/// What an [`Event`] tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Happening {
+    /// A person, or the sandbox for them, allowed an app.
+    Allowed {
+        /// The app.
+        client_id: String,
+        /// The scopes granted, separated by spaces.
+        scope: String,
+    },
+    /// A person, or the sandbox for them, denied an app.
+    Denied {
+        /// The app.
+        client_id: String,
+    },
+    /// The token endpoint gave out tokens.
+    Exchanged {
+        /// By what.
+        by: Credential,
+        /// The code or refresh token presented.
+        presented: TokenHash,
+        /// The number of the grant, counted from 1.
+        grant: u64,
+        /// The access token given out.
+        access_token: TokenHash,
+        /// The refresh token given out, if any.
+        refresh_token: Option<TokenHash>,
+    },
+    /// The token endpoint refused.
+    ExchangeRefused {
+        /// The code or refresh token presented, if the request came that far.
+        presented: Option<TokenHash>,
+        /// The OAuth error code.
+        error: &'static str,
+    },
+    /// A refresh token that had been replaced was presented again.
+    RefreshTokenReused {
+        /// The token.
+        presented: TokenHash,
+        /// The number of its grant.
+        grant: u64,
+    },
+    /// A reused refresh token or code ended its whole grant.
+    FamilyKilled {
+        /// The number of the grant.
+        grant: u64,
+    },
+    /// The revocation endpoint was asked to revoke a token, and did if it knew it.
+    Revoked {
+        /// The token.
+        token: TokenHash,
+        /// Whether it was known, and this app's.
+        known: bool,
+    },
+    /// A resource let a request through.
+    Authorized {
+        /// Where.
+        endpoint: Endpoint,
+        /// The access token used.
+        token: TokenHash,
+    },
+    /// A resource answered 401.
+    Unauthorized {
+        /// Where.
+        endpoint: Endpoint,
+        /// The access token used, if any.
+        token: Option<TokenHash>,
+    },
+    /// A resource answered 403.
+    Forbidden {
+        /// Where.
+        endpoint: Endpoint,
+        /// The access token used.
+        token: TokenHash,
+    },
+    /// A row of a deduction request was read.
+    Deduction {
+        /// The row's `operation_id`.
+        operation_id: String,
+        /// Whether this row created the deduction: `false` for a repeated or refused one.
+        applied: bool,
+    },
+    /// A scripted fault was played.
+    FaultPlayed {
+        /// Where.
+        endpoint: Endpoint,
+        /// The fault, in words.
+        fault: String,
+    },
+}
+
+/// The event in words, as the status page shows it.
+impl fmt::Display for Happening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Allowed { client_id, scope } => write!(f, "{client_id} was allowed {scope}"),
+            Self::Denied { client_id } => write!(f, "{client_id} was denied"),
+            Self::Exchanged {
+                by,
+                presented,
+                grant,
+                access_token,
+                refresh_token,
+            } => {
+                let by = match by {
+                    Credential::Code => "code",
+                    Credential::RefreshToken => "refresh token",
+                };
+                write!(
+                    f,
+                    "{by} {presented} of grant {grant} gave access token {access_token}"
+                )?;
+                match refresh_token {
+                    Some(token) => write!(f, " and refresh token {token}"),
+                    None => Ok(()),
+                }
+            }
+            Self::ExchangeRefused { presented, error } => match presented {
+                Some(token) => write!(f, "exchange of {token} refused: {error}"),
+                None => write!(f, "exchange refused: {error}"),
+            },
+            Self::RefreshTokenReused { presented, grant } => {
+                write!(
+                    f,
+                    "replaced refresh token {presented} of grant {grant} presented again"
+                )
+            }
+            Self::FamilyKilled { grant } => write!(f, "grant {grant} ended by a reuse"),
+            Self::Revoked { token, known } => {
+                let known = if *known { "" } else { ", which is unknown" };
+                write!(f, "asked to revoke {token}{known}")
+            }
+            Self::Authorized { endpoint, token } => write!(f, "{endpoint:?} opened by {token}"),
+            Self::Unauthorized { endpoint, token } => match token {
+                Some(token) => write!(f, "{endpoint:?} answered 401 to {token}"),
+                None => write!(f, "{endpoint:?} answered 401 to a request without a token"),
+            },
+            Self::Forbidden { endpoint, token } => {
+                write!(f, "{endpoint:?} answered 403 to {token}")
+            }
+            Self::Deduction {
+                operation_id,
+                applied,
+            } => {
+                let outcome = if *applied {
+                    "created"
+                } else {
+                    "repeated or refused"
+                };
+                write!(f, "deduction {operation_id} {outcome}")
+            }
+            Self::FaultPlayed { endpoint, fault } => write!(f, "{endpoint:?} played {fault}"),
+        }
+    }
+}
+
+/// What an exchange was made by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Credential {
+    /// An authorization code.
+    Code,
+    /// A refresh token.
+    RefreshToken,
+}
+
+/// The first 32 bits of a token's SHA-256: enough to tell a test's tokens apart, and of no use to a thief.
+///
+/// ```
+/// use tower_oauth2_client::sandbox::TokenHash;
+///
+/// assert_eq!(TokenHash::of("a token").to_string().len(), 8);
+/// assert_eq!(TokenHash::of("a token"), TokenHash::of("a token"));
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TokenHash([u8; 4]);
+
+impl TokenHash {
+    /// The hash of this code or token.
+    #[must_use]
+    pub fn of(token: &str) -> Self {
+        let digest = Sha256::digest(token.as_bytes());
+        Self([digest[0], digest[1], digest[2], digest[3]])
+    }
+}
+
+impl fmt::Display for TokenHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for TokenHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TokenHash({self})")
+    }
+}

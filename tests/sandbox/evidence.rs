@@ -1,0 +1,179 @@
+//! Counters and the event log.
+
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Full;
+use tower::ServiceExt;
+use tower_oauth2_client::sandbox::{Credential, Endpoint, Fault, Happening, Sandbox, TokenHash};
+
+use crate::support::{code, company, connect, exchange, form, get, redeem, refresh, renew, send};
+
+#[tokio::test(start_paused = true)]
+async fn the_log_tells_the_story_in_order() {
+    let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_323_045);
+    let sandbox = Sandbox::builder().clock_starts_at(start).build();
+    let code = code(&sandbox, &[("scope", "company.basic:read")]).await;
+    let first = redeem(&sandbox, &code).await;
+    let (access, token) = (first.text("access_token"), first.text("refresh_token"));
+    sandbox.advance(Duration::from_secs(1));
+    let second = renew(&sandbox, &token).await;
+    company(&sandbox, &access).await;
+    get(&sandbox, "/v1/members", &access).await;
+    refresh(&sandbox, &token).await;
+    company(&sandbox, &access).await;
+    get(&sandbox, "/v1/company", "").await;
+    exchange(&sandbox, &[]).await;
+
+    let [code, access, token] = [&code, &access, &token].map(|text| TokenHash::of(text));
+    let [new_access, new_token] = [&second.access, &second.refresh].map(|text| TokenHash::of(text));
+    let told: Vec<_> = sandbox
+        .events()
+        .into_iter()
+        .map(|event| event.what)
+        .collect();
+    let expected = [
+        Happening::Allowed {
+            client_id: "sandbox-client".into(),
+            scope: "company.basic:read".into(),
+        },
+        Happening::Exchanged {
+            by: Credential::Code,
+            presented: code,
+            grant: 1,
+            access_token: access,
+            refresh_token: Some(token),
+        },
+        Happening::Exchanged {
+            by: Credential::RefreshToken,
+            presented: token,
+            grant: 1,
+            access_token: new_access,
+            refresh_token: Some(new_token),
+        },
+        Happening::Authorized {
+            endpoint: Endpoint::Company,
+            token: access,
+        },
+        Happening::Forbidden {
+            endpoint: Endpoint::Members,
+            token: access,
+        },
+        Happening::RefreshTokenReused {
+            presented: token,
+            grant: 1,
+        },
+        Happening::FamilyKilled { grant: 1 },
+        Happening::ExchangeRefused {
+            presented: Some(token),
+            error: "invalid_grant",
+        },
+        Happening::Unauthorized {
+            endpoint: Endpoint::Company,
+            token: Some(access),
+        },
+        Happening::Unauthorized {
+            endpoint: Endpoint::Company,
+            token: Some(TokenHash::of("")),
+        },
+        Happening::ExchangeRefused {
+            presented: None,
+            error: "invalid_request",
+        },
+    ];
+    assert_eq!(told, expected);
+    let times: Vec<_> = sandbox.events().iter().map(|event| event.at).collect();
+    assert_eq!(
+        (times[0], times[2]),
+        (start, start + Duration::from_secs(1))
+    );
+
+    let counters = sandbox.counters();
+    assert_eq!(counters.exchanges, 2);
+    assert_eq!(
+        (counters.exchanges_by_code, counters.exchanges_by_refresh),
+        (1, 1)
+    );
+    assert_eq!(
+        (counters.exchanges_refused, counters.refresh_tokens_reused),
+        (2, 1)
+    );
+    assert_eq!(
+        (
+            counters.authorized,
+            counters.unauthorized,
+            counters.forbidden
+        ),
+        (1, 2, 1)
+    );
+    assert_eq!((counters.consents, counters.families_killed), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_in_flight_at_most_are_counted() {
+    let sandbox = Sandbox::builder().build();
+    let tokens = connect(&sandbox).await;
+    assert_eq!(sandbox.counters().in_flight_most, 1);
+    sandbox.inject(
+        Endpoint::Company,
+        Fault::delay(Duration::from_secs(1)).times(3),
+    );
+    let access = tokens.access.as_str();
+    let requests = tokio::join!(
+        company(&sandbox, access),
+        company(&sandbox, access),
+        company(&sandbox, access),
+    );
+    assert!(requests.0.is_success() && requests.1.is_success() && requests.2.is_success());
+    let counters = sandbox.counters();
+    assert_eq!((counters.in_flight_most, counters.in_flight), (3, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_secret_stands_in_the_log_or_in_any_debug_output() {
+    let sandbox = Sandbox::builder().status_page(true).build();
+    let code = code(&sandbox, &[]).await;
+    let first = redeem(&sandbox, &code).await;
+    let (access, token) = (first.text("access_token"), first.text("refresh_token"));
+    company(&sandbox, &access).await;
+    renew(&sandbox, &token).await;
+    refresh(&sandbox, &token).await;
+    let revoke = [
+        ("client_id", sandbox.client_id()),
+        ("client_secret", sandbox.client_secret()),
+        ("token", &access),
+    ];
+    send(&sandbox, form("/v1/oauth/revoke", &revoke)).await;
+    let status = get(&sandbox, "/sandbox", "").await;
+    let asked = Request::get("/sandbox")
+        .body(Full::<Bytes>::default())
+        .unwrap();
+    let body = sandbox.service().oneshot(asked).await.unwrap().into_body();
+    let shown = [
+        format!("{:?}", sandbox.events()),
+        format!(
+            "{sandbox:?} {:?} {:?}",
+            sandbox.service(),
+            sandbox.behavior()
+        ),
+        format!("{:?}", Sandbox::builder()),
+        format!("{body:?}"),
+        String::from_utf8(status.body.to_vec()).unwrap(),
+    ];
+    for text in shown {
+        for secret in [&code, &access, &token, sandbox.client_secret()] {
+            assert!(!text.contains(secret), "{text}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_log_is_bounded() {
+    let sandbox = Sandbox::builder().build();
+    for _ in 0..10_001 {
+        get(&sandbox, "/v1/company", "").await;
+    }
+    assert_eq!(sandbox.events().len(), 10_000);
+    assert_eq!(sandbox.counters().unauthorized, 10_001);
+}

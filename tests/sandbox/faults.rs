@@ -1,0 +1,341 @@
+//! Each fault, seen through the service in virtual time. `socket` sees those that concern a connection.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderValue, Request, StatusCode};
+use http_body::{Body, Frame};
+use http_body_util::{BodyExt, Full};
+use tokio::time::{Instant, timeout};
+use tower::ServiceExt;
+use tower_oauth2_client::sandbox::{ConnectionLost, Endpoint, Fault, Sandbox, SandboxBody};
+
+use crate::support::{Tokens, code, company, connect, encoded, get, redeem, refresh, send};
+
+type Outcome = Result<http::Response<SandboxBody>, ConnectionLost>;
+
+/// Refreshes, with whatever comes of it.
+async fn attempt(sandbox: &Sandbox, token: &str) -> Outcome {
+    let body = encoded(&[
+        ("client_id", sandbox.client_id()),
+        ("client_secret", sandbox.client_secret()),
+        ("grant_type", "refresh_token"),
+        ("refresh_token", token),
+    ]);
+    let request = Request::post("/oauth/token")
+        .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+        .body(Full::from(body))
+        .unwrap();
+    sandbox.service().oneshot(request).await
+}
+
+fn rotations(sandbox: &Sandbox) -> u64 {
+    sandbox.counters().exchanges_by_refresh
+}
+
+async fn connected() -> (Sandbox, Tokens) {
+    let sandbox = Sandbox::builder().build();
+    let tokens = connect(&sandbox).await;
+    (sandbox, tokens)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delay_before_the_work_leaves_the_token_unspent_meanwhile() {
+    let (sandbox, tokens) = connected().await;
+    let delay = Duration::from_secs(40);
+    sandbox.inject(Endpoint::Token, Fault::delay(delay));
+    let start = Instant::now();
+    let pending = timeout(delay / 2, attempt(&sandbox, &tokens.refresh));
+    assert!(pending.await.is_err());
+    assert_eq!(rotations(&sandbox), 0);
+
+    sandbox.inject(Endpoint::Token, Fault::delay(delay));
+    let answer = attempt(&sandbox, &tokens.refresh).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
+    assert_eq!(start.elapsed(), delay / 2 + delay);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delay_after_the_work_has_spent_the_token_meanwhile() {
+    let (sandbox, tokens) = connected().await;
+    let delay = Duration::from_secs(40);
+    sandbox.inject(Endpoint::Token, Fault::delay(delay).after_work());
+    let pending = timeout(delay / 2, attempt(&sandbox, &tokens.refresh));
+    assert!(pending.await.is_err());
+    assert_eq!(rotations(&sandbox), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drop_before_the_work_loses_nothing() {
+    let (sandbox, tokens) = connected().await;
+    sandbox.inject(Endpoint::Token, Fault::drop_connection());
+    let lost = attempt(&sandbox, &tokens.refresh).await.unwrap_err();
+    assert!(!lost.is_reset());
+    assert_eq!(rotations(&sandbox), 0);
+    assert_eq!(
+        refresh(&sandbox, &tokens.refresh).await.status,
+        StatusCode::OK
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drop_after_the_work_loses_the_answer_although_the_token_is_spent() {
+    let (sandbox, tokens) = connected().await;
+    sandbox.inject(Endpoint::Token, Fault::drop_connection().after_work());
+    attempt(&sandbox, &tokens.refresh).await.unwrap_err();
+    assert_eq!(rotations(&sandbox), 1);
+    assert_eq!(
+        refresh(&sandbox, &tokens.refresh).await.error(),
+        "invalid_grant"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reset_comes_before_or_after_the_work() {
+    let (sandbox, tokens) = connected().await;
+    sandbox.inject(Endpoint::Token, Fault::reset());
+    sandbox.inject(Endpoint::Token, Fault::reset().after_work());
+    for rotated in [0, 1] {
+        let lost = attempt(&sandbox, &tokens.refresh).await.unwrap_err();
+        assert!(lost.is_reset());
+        assert_eq!(rotations(&sandbox), rotated);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hang_lasts_until_the_caller_gives_up() {
+    let (sandbox, tokens) = connected().await;
+    let day = Duration::from_secs(24 * 3600);
+    for (fault, rotated) in [(Fault::hang(), 0), (Fault::hang().after_work(), 1)] {
+        sandbox.inject(Endpoint::Token, fault);
+        assert!(
+            timeout(day, attempt(&sandbox, &tokens.refresh))
+                .await
+                .is_err()
+        );
+        assert_eq!(rotations(&sandbox), rotated);
+        assert_eq!(sandbox.counters().in_flight, 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_truncated_body_breaks_off_in_the_middle() {
+    let (sandbox, tokens) = connected().await;
+    sandbox.inject(Endpoint::Token, Fault::truncate());
+    let response = attempt(&sandbox, &tokens.refresh).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    let mut body = response.into_body();
+    let half = body.frame().await.unwrap().unwrap().into_data().unwrap();
+    assert!(half.starts_with(b"{\""));
+    let lost = body.frame().await.unwrap().unwrap_err();
+    assert!(!lost.is_reset());
+    assert!(body.frame().await.is_none());
+    assert_eq!(rotations(&sandbox), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn slow_bytes_come_one_at_a_time() {
+    let (sandbox, tokens) = connected().await;
+    let wait = Duration::from_secs(1);
+    sandbox.inject(Endpoint::Company, Fault::slow(wait));
+    let start = Instant::now();
+    let reply = get(&sandbox, "/v1/company", &tokens.access).await;
+    assert_eq!(reply.text("display_name"), "Sandbox Bakery");
+    let bytes = u32::try_from(reply.body.len()).unwrap();
+    assert_eq!(start.elapsed(), wait * bytes);
+}
+
+#[tokio::test(start_paused = true)]
+async fn garbage_is_neither_json_nor_utf_8() {
+    let (sandbox, tokens) = connected().await;
+    sandbox.inject(Endpoint::Token, Fault::garbage());
+    let reply = refresh(&sandbox, &tokens.refresh).await;
+    assert_eq!(reply.status, StatusCode::OK);
+    assert_eq!(reply.header("content-type"), Some("application/json"));
+    assert!(std::str::from_utf8(&reply.body).is_err());
+    assert_eq!(rotations(&sandbox), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_huge_answer_is_right_but_too_long() {
+    let (sandbox, tokens) = connected().await;
+    sandbox.inject(Endpoint::Token, Fault::huge(2_000_001));
+    let reply = refresh(&sandbox, &tokens.refresh).await;
+    assert!(reply.body[..2_000_001].iter().all(|byte| *byte == b' '));
+    assert_eq!(reply.body[2_000_001], b'{');
+    assert!(!reply.text("access_token").is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn any_status_with_any_body_and_headers() {
+    let (sandbox, tokens) = connected().await;
+    let html = HeaderValue::from_static("text/html");
+    let location = HeaderValue::from_static("https://evil.example/");
+    for fault in [
+        Fault::status(StatusCode::BAD_GATEWAY)
+            .header(CONTENT_TYPE, html)
+            .body("<h1>502</h1>"),
+        Fault::status(StatusCode::TOO_MANY_REQUESTS).retry_after("120"),
+        Fault::status(StatusCode::FOUND).header(http::header::LOCATION, location),
+        Fault::status(StatusCode::OK).body("{}"),
+        Fault::status(StatusCode::NO_CONTENT),
+        Fault::status(StatusCode::BAD_REQUEST).body(r#"{"error":"invalid_grant"}"#),
+        Fault::status(StatusCode::IM_A_TEAPOT).after_work(),
+    ] {
+        sandbox.inject(Endpoint::Token, fault);
+    }
+    let mut seen = Vec::new();
+    for _ in 0..6 {
+        let reply = refresh(&sandbox, &tokens.refresh).await;
+        let header = ["content-type", "retry-after", "location"];
+        let header = header
+            .iter()
+            .find_map(|name| reply.header(name))
+            .unwrap_or_default();
+        let body = String::from_utf8(reply.body.to_vec()).unwrap();
+        seen.push((reply.status.as_u16(), header.to_owned(), body));
+    }
+    let expected = [
+        (502, "text/html", "<h1>502</h1>"),
+        (429, "120", ""),
+        (302, "https://evil.example/", ""),
+        (200, "", "{}"),
+        (204, "", ""),
+        (400, "", r#"{"error":"invalid_grant"}"#),
+    ]
+    .map(|(status, header, body)| (status, header.to_owned(), body.to_owned()));
+    assert_eq!(seen, expected);
+    assert_eq!(rotations(&sandbox), 0);
+    assert_eq!(
+        refresh(&sandbox, &tokens.refresh).await.status,
+        StatusCode::IM_A_TEAPOT
+    );
+    assert_eq!(rotations(&sandbox), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn retry_after_may_be_a_date_or_nonsense() {
+    let (sandbox, _) = connected().await;
+    for value in [
+        "0",
+        "-1",
+        "31536000",
+        "Fri, 02 Jan 2026 03:04:05 GMT",
+        "soon",
+        "",
+    ] {
+        let fault = Fault::status(StatusCode::SERVICE_UNAVAILABLE).retry_after(value);
+        sandbox.inject(Endpoint::Company, fault);
+        let reply = get(&sandbox, "/v1/company", "").await;
+        assert_eq!(reply.header("retry-after"), Some(value));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn faults_strike_their_endpoint_as_often_as_they_say() {
+    let (sandbox, tokens) = connected().await;
+    let fault = Fault::status(StatusCode::UNAUTHORIZED);
+    sandbox.inject(Endpoint::Company, fault.skip(1).times(2));
+    let mut statuses = Vec::new();
+    for _ in 0..4 {
+        assert_eq!(
+            get(&sandbox, "/v1/members", &tokens.access).await.status,
+            StatusCode::OK
+        );
+        statuses.push(company(&sandbox, &tokens.access).await.as_u16());
+    }
+    assert_eq!(statuses, [200, 401, 401, 200]);
+    let counters = sandbox.counters();
+    assert_eq!((counters.faults_played, counters.unauthorized), (2, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn cleared_faults_strike_no_more() {
+    let sandbox = Sandbox::builder()
+        .fault(Endpoint::Company, Fault::reset().always())
+        .build();
+    let tokens = connect(&sandbox).await;
+    for _ in 0..3 {
+        let request = Request::get("/v1/company")
+            .body(Full::<Bytes>::default())
+            .unwrap();
+        assert!(sandbox.service().oneshot(request).await.is_err());
+    }
+    sandbox.clear_faults();
+    assert_eq!(company(&sandbox, &tokens.access).await, StatusCode::OK);
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_endpoint_has_faults_of_its_own() {
+    let teapot = StatusCode::IM_A_TEAPOT;
+    let (sandbox, _) = connected().await;
+    for (endpoint, method, path) in [
+        (Endpoint::Authorize, "GET", "/oauth/authorize"),
+        (Endpoint::Authorize, "POST", "/oauth/consent"),
+        (Endpoint::Token, "POST", "/oauth/token"),
+        (Endpoint::Revoke, "POST", "/v1/oauth/revoke"),
+        (Endpoint::Company, "GET", "/v1/company"),
+        (Endpoint::Members, "GET", "/v1/members"),
+        (Endpoint::Members, "GET", "/v1/members/x"),
+        (Endpoint::Deductions, "POST", "/v1/deductions"),
+    ] {
+        for other in Endpoint::ALL {
+            sandbox.clear_faults();
+            sandbox.inject(other, Fault::status(teapot));
+            let request = Request::builder().method(method).uri(path);
+            let reply = send(&sandbox, request.body(Full::default()).unwrap()).await;
+            assert_eq!(
+                reply.status == teapot,
+                other == endpoint,
+                "{path} {other:?}"
+            );
+        }
+    }
+}
+
+/// A body that never ends: were it read, no answer would come.
+struct Endless;
+
+impl Body for Endless {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Pending
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_401_comes_before_the_body_is_read() {
+    let sandbox = Sandbox::builder().build();
+    let request = Request::post("/v1/deductions")
+        .header(AUTHORIZATION, "Bearer unknown")
+        .body(Endless)
+        .unwrap();
+    let start = Instant::now();
+    let answer = sandbox.service().oneshot(request).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(start.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_scripted_code_exchange_can_be_tried_again() {
+    let sandbox = Sandbox::builder().build();
+    sandbox.inject(
+        Endpoint::Token,
+        Fault::status(StatusCode::SERVICE_UNAVAILABLE),
+    );
+    let code = code(&sandbox, &[]).await;
+    assert_eq!(
+        redeem(&sandbox, &code).await.status,
+        StatusCode::SERVICE_UNAVAILABLE
+    );
+    assert_eq!(redeem(&sandbox, &code).await.status, StatusCode::OK);
+}

@@ -1,0 +1,147 @@
+//! From consent to a resource, as the Partner API documents it.
+
+use std::time::{Duration, SystemTime};
+
+use http::StatusCode;
+use tower_oauth2_client::sandbox::{Consent, Sandbox};
+
+use crate::support::{
+    Tokens, authorization_url, code, company, connect, exchange, get, parameter, redeem, refresh,
+    renew,
+};
+
+#[tokio::test(start_paused = true)]
+async fn a_consent_becomes_tokens_that_open_the_company() {
+    let sandbox = Sandbox::builder().build();
+    let url = authorization_url(&sandbox, &[("state", "a&b=c d")]);
+    let callback = sandbox.consent(&url).await.unwrap();
+    assert!(callback.starts_with("http://127.0.0.1:8000/callback?"));
+    assert_eq!(parameter(&callback, "state").as_deref(), Some("a&b=c d"));
+
+    let reply = redeem(&sandbox, &parameter(&callback, "code").unwrap()).await;
+    let tokens = Tokens::from(&reply);
+    assert_eq!(reply.text("token_type"), "Bearer");
+    assert_eq!(company(&sandbox, &tokens.access).await, StatusCode::OK);
+
+    let counters = sandbox.counters();
+    assert_eq!((counters.exchanges, counters.exchanges_by_code), (1, 1));
+    assert_eq!((counters.authorized, counters.in_flight), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_answer_is_what_the_contract_says() {
+    let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_323_045);
+    let sandbox = Sandbox::builder().clock_starts_at(start).build();
+    let reply = redeem(
+        &sandbox,
+        &code(&sandbox, &[("scope", "payroll:read")]).await,
+    )
+    .await;
+    assert_eq!(reply.text("expires_at"), "2026-01-03T03:04:05Z");
+    assert_eq!(reply.text("scope"), "payroll:read");
+    assert_eq!(reply.json().get("expires_in"), None);
+    assert_eq!(reply.header("date"), Some("Fri, 02 Jan 2026 03:04:05 GMT"));
+    assert_eq!(reply.header("cache-control"), Some("no-store"));
+    assert_eq!(reply.header("pragma"), Some("no-cache"));
+    assert_eq!(reply.header("content-type"), Some("application/json"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_access_token_ends_after_24_hours_of_virtual_time() {
+    let sandbox = Sandbox::builder().build();
+    let tokens = connect(&sandbox).await;
+    tokio::time::advance(Duration::from_secs(24 * 3600 - 1)).await;
+    assert_eq!(company(&sandbox, &tokens.access).await, StatusCode::OK);
+    sandbox.advance(Duration::from_secs(1));
+    let reply = get(&sandbox, "/v1/company", &tokens.access).await;
+    assert_eq!(reply.status, StatusCode::UNAUTHORIZED);
+    let challenge = r#"Bearer realm="justworks", error="invalid_token""#;
+    assert_eq!(reply.header("www-authenticate"), Some(challenge));
+    let renewed = renew(&sandbox, &tokens.refresh).await;
+    assert_eq!(company(&sandbox, &renewed.access).await, StatusCode::OK);
+}
+
+#[tokio::test(start_paused = true)]
+async fn tokens_are_expired_and_revoked_at_once_when_told() {
+    let sandbox = Sandbox::builder().build();
+    let tokens = connect(&sandbox).await;
+    sandbox.expire_access_tokens();
+    assert_eq!(
+        company(&sandbox, &tokens.access).await,
+        StatusCode::UNAUTHORIZED
+    );
+
+    let tokens = renew(&sandbox, &tokens.refresh).await;
+    assert_eq!(company(&sandbox, &tokens.access).await, StatusCode::OK);
+    sandbox.revoke_access_tokens();
+    assert_eq!(
+        company(&sandbox, &tokens.access).await,
+        StatusCode::UNAUTHORIZED
+    );
+
+    let tokens = renew(&sandbox, &tokens.refresh).await;
+    sandbox.revoke_grants();
+    assert_eq!(
+        company(&sandbox, &tokens.access).await,
+        StatusCode::UNAUTHORIZED
+    );
+    assert_eq!(
+        refresh(&sandbox, &tokens.refresh).await.error(),
+        "invalid_grant"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_person_goes_through_the_pages() {
+    let sandbox = Sandbox::builder().consent(Consent::Page).build();
+    connect(&sandbox).await;
+    let url = authorization_url(&sandbox, &[("state", "s")]);
+    let callback = sandbox.deny(&url).await.unwrap();
+    assert_eq!(
+        parameter(&callback, "error").as_deref(),
+        Some("access_denied")
+    );
+    assert_eq!(parameter(&callback, "state").as_deref(), Some("s"));
+    assert_eq!(sandbox.counters().denials, 1);
+}
+
+#[tokio::test]
+async fn the_socket_answers_like_the_service_until_the_sandbox_is_dropped() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let address = sandbox.address().unwrap();
+    assert_eq!(sandbox.url(), format!("http://{address}"));
+    let tokens = connect(&sandbox).await;
+    let http = reqwest::Client::new();
+    let request = http.get(format!("{}/v1/company", sandbox.url()));
+    let response = request.bearer_auth(&tokens.access).send().await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    let company: serde_json::Value =
+        serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
+    assert_eq!(company["display_name"], "Sandbox Bakery");
+
+    drop(sandbox);
+    // The listener closes when its task is next polled.
+    tokio::task::yield_now().await;
+    assert!(
+        http.get(format!("http://{address}/v1/company"))
+            .send()
+            .await
+            .is_err()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_seed_makes_tokens_the_same_every_time() {
+    let first = connect(&Sandbox::builder().seed(7).build()).await;
+    let second = connect(&Sandbox::builder().seed(7).build()).await;
+    assert_eq!(first.access, second.access);
+    let unknown = exchange(
+        &Sandbox::builder().seed(8).build(),
+        &[
+            ("grant_type", "refresh_token"),
+            ("refresh_token", &first.refresh),
+        ],
+    )
+    .await;
+    assert_eq!(unknown.error(), "invalid_grant");
+}

@@ -1,0 +1,355 @@
+//! Company, members and deductions.
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::{Request, StatusCode};
+use http_body_util::Full;
+use serde_json::{Value, json};
+use tower_oauth2_client::sandbox::{Endpoint, Fault, Happening, SCOPES, Sandbox};
+
+use crate::support::{Reply, Tokens, code, connect, get, redeem, send};
+
+async fn with_scope(sandbox: &Sandbox, scope: &str) -> String {
+    let code = code(sandbox, &[("scope", scope)]).await;
+    Tokens::from(&redeem(sandbox, &code).await).access
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_resource_takes_its_scope_or_its_parent() {
+    let sandbox = Sandbox::builder().build();
+    for (path, scopes) in [
+        (
+            "/v1/company",
+            vec!["company.basic:read", "company.detail:read"],
+        ),
+        (
+            "/v1/members",
+            vec!["member.basic:read", "member.detail:read"],
+        ),
+        (
+            "/v1/members/member_00000000000000000000000001",
+            vec!["member.basic:read", "member.detail:read"],
+        ),
+        (
+            "/v1/deductions",
+            vec!["deductions:read", "deductions:write"],
+        ),
+    ] {
+        for scope in SCOPES {
+            let token = with_scope(&sandbox, scope).await;
+            let reply = get(&sandbox, path, &token).await;
+            if scopes.contains(&scope) {
+                assert_eq!(reply.status, StatusCode::OK, "{path} {scope}");
+                continue;
+            }
+            assert_eq!(reply.status, StatusCode::FORBIDDEN, "{path} {scope}");
+            let expected = format!(
+                r#"Bearer realm="justworks", error="insufficient_scope", scope="{}""#,
+                scopes[0]
+            );
+            assert_eq!(reply.header("www-authenticate"), Some(expected.as_str()));
+        }
+    }
+    assert_eq!(sandbox.counters().unauthorized, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_without_a_usable_token_is_a_401() {
+    let sandbox = Sandbox::builder().build();
+    let token = connect(&sandbox).await;
+    let bearer = format!("Bearer {}", token.access);
+    for values in [
+        vec![],
+        vec!["Bearer"],
+        vec!["Bearer "],
+        vec!["Basic YTpi"],
+        vec![&token.access],
+        vec![&bearer, &bearer],
+        vec!["Bearer \u{fc}"],
+    ] {
+        let mut request = Request::get("/v1/company");
+        for value in &values {
+            request = request.header(AUTHORIZATION, value.as_bytes());
+        }
+        let reply = send(&sandbox, request.body(Full::default()).unwrap()).await;
+        assert_eq!(reply.status, StatusCode::UNAUTHORIZED, "{values:?}");
+    }
+    // RFC 6750, 2.1 and RFC 9110, 11.1: the scheme's case does not matter.
+    let request =
+        Request::get("/v1/company").header(AUTHORIZATION, bearer.replace("Bearer", "bEARER"));
+    let reply = send(&sandbox, request.body(Full::default()).unwrap()).await;
+    assert_eq!(reply.status, StatusCode::OK);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_token_or_code_opens_no_resource() {
+    let sandbox = Sandbox::builder().build();
+    let tokens = connect(&sandbox).await;
+    for token in [tokens.refresh, code(&sandbox, &[]).await] {
+        assert_eq!(
+            get(&sandbox, "/v1/company", &token).await.status,
+            StatusCode::UNAUTHORIZED
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_walk_by_cursor_sees_every_member_once() {
+    let sandbox = Sandbox::builder().members(23).build();
+    let token = connect(&sandbox).await.access;
+    let mut seen = Vec::new();
+    let mut path = "/v1/members?limit=10".to_owned();
+    loop {
+        let page = get(&sandbox, &path, &token).await.json();
+        let items = page["items"].as_array().unwrap();
+        seen.extend(
+            items
+                .iter()
+                .map(|member| member["id"].as_str().unwrap().to_owned()),
+        );
+        match page.get("next_cursor").and_then(Value::as_str) {
+            Some(cursor) => path = format!("/v1/members?limit=10&cursor={cursor}"),
+            None => break,
+        }
+    }
+    assert_eq!(seen.len(), 23);
+    seen.dedup();
+    assert_eq!(seen.len(), 23);
+}
+
+#[tokio::test(start_paused = true)]
+async fn members_show_only_what_the_scopes_allow() {
+    let sandbox = Sandbox::builder().build();
+    for (scope, field) in [
+        ("member.dob:read", "date_of_birth"),
+        ("member.sex:read", "sex_assigned_at_birth"),
+        ("member.pay:read", "current_pay"),
+        ("member.employment:read", "current_employment"),
+        ("member.detail:read", "addresses"),
+    ] {
+        let basic = with_scope(&sandbox, "member.basic:read").await;
+        let more = with_scope(&sandbox, &format!("member.basic:read {scope}")).await;
+        for path in [
+            "/v1/members?limit=1",
+            "/v1/members/member_00000000000000000000000001",
+        ] {
+            let first = |reply: &Reply| {
+                let json = reply.json();
+                json.get("items")
+                    .map_or(json.clone(), |items| items[0].clone())
+            };
+            let basic = first(&get(&sandbox, path, &basic).await);
+            let more = first(&get(&sandbox, path, &more).await);
+            assert_eq!(basic.get(field), None);
+            assert!(more.get(field).is_some(), "{field}");
+            assert_eq!(basic["name"], more["name"]);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn members_are_filtered() {
+    let sandbox = Sandbox::builder().build();
+    let token = connect(&sandbox).await.access;
+    for (query, count) in [
+        ("status=active", 20),
+        ("status=terminated", 5),
+        ("updated_at=2026-01-03T12:00:00Z", 1),
+        ("updated_at_gt=2026-01-03T13:00:00%2B01:00", 22),
+        ("updated_at_gte=2026-01-03T12:00:00Z", 23),
+        ("updated_at_lt=2026-01-03T12:00:00Z", 2),
+        ("updated_at_lte=2026-01-03T12:00:00Z", 3),
+        ("updated_at_ne=2026-01-03T12:00:00Z", 24),
+        (
+            "updated_at_gt=2026-01-01T12:00:00Z&updated_at_lt=2026-01-05T12:00:00Z",
+            3,
+        ),
+    ] {
+        let reply = get(&sandbox, &format!("/v1/members?{query}"), &token).await;
+        assert_eq!(
+            reply.json()["items"].as_array().unwrap().len(),
+            count,
+            "{query}"
+        );
+    }
+    for query in [
+        "status=x",
+        "limit=0",
+        "limit=101",
+        "limit=1&limit=1",
+        "cursor=x",
+        "updated_at=x",
+    ] {
+        let reply = get(&sandbox, &format!("/v1/members?{query}"), &token).await;
+        assert_eq!(
+            (reply.status, reply.error()),
+            (StatusCode::BAD_REQUEST, "invalid_request".into())
+        );
+    }
+    let reply = get(&sandbox, "/v1/members/member_x", &token).await;
+    assert_eq!(reply.status, StatusCode::NOT_FOUND);
+}
+
+async fn post(sandbox: &Sandbox, token: &str, body: impl Into<Bytes>) -> Reply {
+    let request = Request::post("/v1/deductions")
+        .header(AUTHORIZATION, format!("Bearer {token}"))
+        .header(CONTENT_TYPE, "application/json")
+        .body(Full::new(body.into()))
+        .unwrap();
+    send(sandbox, request).await
+}
+
+fn row(operation_id: &str) -> Value {
+    json!({
+        "member_id": "member_00000000000000000000000001",
+        "operation_id": operation_id,
+        "amount_type": "fixed",
+        "amount": 4500,
+        "currency": "USD",
+        "deduction_type_code": "401k",
+        "frequency": "one_time",
+        "start_date": "2026-02-01",
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deduction_is_applied_once_however_often_it_is_sent() {
+    let sandbox = Sandbox::builder().build();
+    let token = connect(&sandbox).await.access;
+    let body = json!({ "items": [row("a"), row("b"), row("a")] }).to_string();
+    sandbox.inject(
+        Endpoint::Deductions,
+        Fault::status(StatusCode::BAD_GATEWAY).after_work(),
+    );
+    assert_eq!(
+        post(&sandbox, &token, body.clone()).await.status,
+        StatusCode::BAD_GATEWAY
+    );
+    let reply = post(&sandbox, &token, body).await.json();
+    let result = |operation: &str, number: u8| {
+        json!({
+            "deduction_id": format!("deduction_{number:026}"),
+            "member_id": "member_00000000000000000000000001",
+            "operation_id": operation,
+            "success": true,
+        })
+    };
+    assert_eq!(
+        reply,
+        json!({ "items": [result("a", 1), result("b", 2), result("a", 1)] })
+    );
+    assert_eq!(sandbox.counters().deductions_applied, 2);
+
+    let listed = get(&sandbox, "/v1/deductions", &token).await.json();
+    assert_eq!(listed["items"].as_array().unwrap().len(), 2);
+    assert_eq!(listed["items"][0]["amount"], 4500);
+    let listed = get(&sandbox, "/v1/deductions?member_id=x", &token)
+        .await
+        .json();
+    assert_eq!(listed, json!({ "items": [] }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn wrong_rows_fail_on_their_own() {
+    let sandbox = Sandbox::builder().build();
+    let token = connect(&sandbox).await.access;
+    let with = |field: &str, value: Value| {
+        let mut row = row(field);
+        row[field] = value;
+        row
+    };
+    let changed = with("amount", json!(1));
+    let mut first = changed.clone();
+    first["amount"] = json!(2);
+    let rows = json!([
+        row("good"),
+        first,
+        changed,
+        with("member_id", json!("member_x")),
+        with("operation_id", json!("")),
+        with("amount_type", Value::Null),
+        with("currency", json!(1)),
+        with("frequency", json!("daily")),
+        with("start_date", json!("tomorrow")),
+        json!(7),
+    ]);
+    let reply = post(&sandbox, &token, json!({ "items": rows }).to_string()).await;
+    assert_eq!(reply.status, StatusCode::OK);
+    let outcomes: Vec<_> = reply.json()["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|result| {
+            (
+                result["success"] == true,
+                result.get("error_message").is_some(),
+            )
+        })
+        .collect();
+    let mut expected = vec![(true, false), (true, false)];
+    expected.resize(10, (false, true));
+    assert_eq!(outcomes, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_is_no_list_of_rows_is_refused() {
+    let sandbox = Sandbox::builder().build();
+    let token = connect(&sandbox).await.access;
+    for body in [
+        "",
+        "[]",
+        "{}",
+        "{\"items\":{}}",
+        "{\"items\":[",
+        "\u{feff}{}",
+        "nonsense",
+    ] {
+        let reply = post(&sandbox, &token, body).await;
+        assert_eq!(reply.status, StatusCode::BAD_REQUEST, "{body}");
+    }
+    let deep = "[".repeat(100_000);
+    assert_eq!(
+        post(&sandbox, &token, deep).await.status,
+        StatusCode::BAD_REQUEST
+    );
+    let large = vec![b' '; 1024 * 1024 + 1];
+    assert_eq!(
+        post(&sandbox, &token, large).await.status,
+        StatusCode::PAYLOAD_TOO_LARGE
+    );
+
+    let request = Request::post("/v1/deductions")
+        .header(AUTHORIZATION, format!("Bearer {token}"))
+        .header(CONTENT_TYPE, "text/plain")
+        .body("{\"items\":[]}".into())
+        .unwrap();
+    assert_eq!(
+        send(&sandbox, request).await.status,
+        StatusCode::UNSUPPORTED_MEDIA_TYPE
+    );
+
+    let reader = with_scope(&sandbox, "deductions:read").await;
+    let reply = post(&sandbox, &reader, "{\"items\":[]}").await;
+    assert_eq!(reply.status, StatusCode::FORBIDDEN);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_log_tells_which_row_created_what() {
+    let sandbox = Sandbox::builder().build();
+    let token = connect(&sandbox).await.access;
+    post(
+        &sandbox,
+        &token,
+        json!({ "items": [row("a"), row("a")] }).to_string(),
+    )
+    .await;
+    let applied: Vec<_> = sandbox
+        .events()
+        .into_iter()
+        .filter_map(|event| match event.what {
+            Happening::Deduction { applied, .. } => Some(applied),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(applied, [true, false]);
+}

@@ -1,0 +1,155 @@
+//! Faults that concern the connection, seen by a client that reads the socket itself.
+
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tower_oauth2_client::sandbox::{Endpoint, Fault, Sandbox};
+
+use crate::support::connect;
+
+const REQUEST: &[u8] =
+    b"POST /oauth/token HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\nsomething";
+
+/// Sends a request and reads until the sandbox ends the connection.
+async fn read_all(sandbox: &Sandbox) -> (String, Option<ErrorKind>) {
+    let mut stream = TcpStream::connect(sandbox.address().unwrap())
+        .await
+        .unwrap();
+    stream.write_all(REQUEST).await.unwrap();
+    let mut read = Vec::new();
+    let ended = stream.read_to_end(&mut read).await.err();
+    (
+        String::from_utf8_lossy(&read).into_owned(),
+        ended.map(|error| error.kind()),
+    )
+}
+
+#[tokio::test]
+async fn a_drop_closes_the_connection_without_a_byte() {
+    let sandbox = Sandbox::start().await.unwrap();
+    for fault in [
+        Fault::drop_connection(),
+        Fault::drop_connection().after_work(),
+    ] {
+        sandbox.inject(Endpoint::Token, fault);
+        assert_eq!(read_all(&sandbox).await, (String::new(), None));
+    }
+}
+
+#[tokio::test]
+async fn a_reset_resets_the_connection() {
+    let sandbox = Sandbox::start().await.unwrap();
+    for fault in [Fault::reset(), Fault::reset().after_work()] {
+        sandbox.inject(Endpoint::Token, fault);
+        let expected = (String::new(), Some(ErrorKind::ConnectionReset));
+        assert_eq!(read_all(&sandbox).await, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_truncated_answer_is_shorter_than_it_said() {
+    let sandbox = Sandbox::start().await.unwrap();
+    sandbox.inject(Endpoint::Token, Fault::truncate());
+    let (read, error) = read_all(&sandbox).await;
+    let (head, body) = read.split_once("\r\n\r\n").expect("a head");
+    let said: usize = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: "))
+        .expect("a length")
+        .parse()
+        .unwrap();
+    assert!(head.starts_with("HTTP/1.1 400 "), "{head}");
+    assert_eq!((body.len(), error), (said / 2, None));
+}
+
+#[tokio::test]
+async fn a_truncated_answer_fails_a_real_client() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let tokens = connect(&sandbox).await;
+    sandbox.inject(Endpoint::Company, Fault::truncate());
+    let request = reqwest::Client::new().get(format!("{}/v1/company", sandbox.url()));
+    let response = request.bearer_auth(tokens.access).send().await.unwrap();
+    assert!(response.bytes().await.is_err());
+}
+
+#[tokio::test]
+async fn slow_and_huge_answers_arrive_whole() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let tokens = connect(&sandbox).await;
+    let http = reqwest::Client::new();
+    for (fault, least) in [
+        (Fault::slow(Duration::ZERO), 100),
+        (Fault::huge(3 << 20), 3 << 20),
+    ] {
+        sandbox.inject(Endpoint::Company, fault);
+        let request = http.get(format!("{}/v1/company", sandbox.url()));
+        let response = request.bearer_auth(&tokens.access).send().await.unwrap();
+        let body = response.bytes().await.unwrap();
+        assert!(body.len() > least);
+        assert!(serde_json::from_slice::<serde_json::Value>(&body).is_ok());
+    }
+}
+
+#[tokio::test]
+async fn a_caller_who_goes_away_is_no_longer_in_flight() {
+    let sandbox = Sandbox::start().await.unwrap();
+    sandbox.inject(Endpoint::Token, Fault::hang());
+    let mut stream = TcpStream::connect(sandbox.address().unwrap())
+        .await
+        .unwrap();
+    stream.write_all(REQUEST).await.unwrap();
+    while sandbox.counters().in_flight == 0 {
+        tokio::task::yield_now().await;
+    }
+    drop(stream);
+    while sandbox.counters().in_flight > 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn dropping_the_last_handle_ends_every_connection() {
+    let sandbox = Sandbox::start().await.unwrap();
+    sandbox.inject(Endpoint::Token, Fault::hang());
+    let mut stream = TcpStream::connect(sandbox.address().unwrap())
+        .await
+        .unwrap();
+    stream.write_all(REQUEST).await.unwrap();
+    let clone = sandbox.clone();
+    drop(sandbox);
+    while clone.counters().in_flight == 0 {
+        tokio::task::yield_now().await;
+    }
+    drop(clone);
+    let ended = stream.read(&mut [0; 1]).await;
+    assert!(matches!(ended, Ok(0) | Err(_)));
+}
+
+#[tokio::test]
+async fn two_sandboxes_cannot_share_an_address() {
+    let first = Sandbox::start().await.unwrap();
+    let bind = first.address().unwrap();
+    let error = Sandbox::builder().bind(bind).start().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AddrInUse);
+}
+
+#[tokio::test]
+async fn nonsense_on_the_socket_is_a_bad_request() {
+    let sandbox = Sandbox::start().await.unwrap();
+    for nonsense in [
+        &b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n"[..],
+        b"GET /\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+    ] {
+        let mut stream = TcpStream::connect(sandbox.address().unwrap())
+            .await
+            .unwrap();
+        stream.write_all(nonsense).await.unwrap();
+        let mut read = Vec::new();
+        let _ = stream.read_to_end(&mut read).await;
+        let read = String::from_utf8_lossy(&read).into_owned();
+        assert!(!read.starts_with("HTTP/1.1 5"), "{read}");
+    }
+}

@@ -1,0 +1,124 @@
+//! The status page and its switches.
+
+use http::{Request, StatusCode};
+use http_body_util::Full;
+use tower_oauth2_client::sandbox::{Sandbox, TokenHash};
+
+use crate::support::{company, connect, form, get, refresh, send};
+
+async fn page(sandbox: &Sandbox) -> String {
+    let reply = get(sandbox, "/sandbox", "").await;
+    assert_eq!(reply.status, StatusCode::OK);
+    String::from_utf8(reply.body.to_vec()).unwrap()
+}
+
+async fn flip(sandbox: &Sandbox, fields: &[(&str, &str)]) -> StatusCode {
+    send(sandbox, form("/sandbox/switch", fields)).await.status
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_page_is_shown_only_if_asked_for() {
+    let sandbox = Sandbox::builder().build();
+    for path in ["/sandbox", "/sandbox/switch"] {
+        assert_eq!(get(&sandbox, path, "").await.status, StatusCode::NOT_FOUND);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_page_shows_grants_and_tokens_by_short_hash() {
+    let sandbox = Sandbox::builder().status_page(true).build();
+    let tokens = connect(&sandbox).await;
+    let page = page(&sandbox).await;
+    for token in [&tokens.access, &tokens.refresh] {
+        assert!(page.contains(&format!("{} live for", TokenHash::of(token))));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_switch_does_what_it_says() {
+    let sandbox = Sandbox::builder().status_page(true).build();
+    let tokens = connect(&sandbox).await;
+    let inject = [
+        ("switch", "inject"),
+        ("endpoint", "Company"),
+        ("fault", "0"),
+        ("times", "2"),
+    ];
+    assert_eq!(flip(&sandbox, &inject).await, StatusCode::SEE_OTHER);
+    assert!(
+        page(&sandbox)
+            .await
+            .contains("<td>status 401 before work</td><td>2</td>")
+    );
+    assert_eq!(
+        company(&sandbox, &tokens.access).await,
+        StatusCode::UNAUTHORIZED
+    );
+    assert_eq!(
+        flip(&sandbox, &[("switch", "clear")]).await,
+        StatusCode::SEE_OTHER
+    );
+    assert_eq!(company(&sandbox, &tokens.access).await, StatusCode::OK);
+
+    let before = sandbox.now();
+    assert_eq!(
+        flip(&sandbox, &[("switch", "advance"), ("hours", "2")]).await,
+        StatusCode::SEE_OTHER
+    );
+    assert_eq!(
+        sandbox.now().duration_since(before).unwrap().as_secs(),
+        7200
+    );
+    for switch in ["expire", "revoke"] {
+        let tokens = connect(&sandbox).await;
+        assert_eq!(
+            flip(&sandbox, &[("switch", switch)]).await,
+            StatusCode::SEE_OTHER
+        );
+        assert_eq!(
+            company(&sandbox, &tokens.access).await,
+            StatusCode::UNAUTHORIZED
+        );
+        assert_eq!(
+            refresh(&sandbox, &tokens.refresh).await.status,
+            StatusCode::OK
+        );
+    }
+    assert_eq!(
+        flip(&sandbox, &[("switch", "disconnect")]).await,
+        StatusCode::SEE_OTHER
+    );
+    assert_eq!(
+        refresh(&sandbox, &tokens.refresh).await.error(),
+        "invalid_grant"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn unknown_switches_and_other_sites_flip_nothing() {
+    let sandbox = Sandbox::builder().status_page(true).build();
+    for fields in [
+        &[][..],
+        &[("switch", "x")],
+        &[("switch", "advance")],
+        &[("switch", "advance"), ("hours", "-1")],
+        &[("switch", "inject"), ("endpoint", "x"), ("fault", "0")],
+        &[("switch", "inject"), ("endpoint", "Token"), ("fault", "99")],
+    ] {
+        assert_eq!(
+            flip(&sandbox, fields).await,
+            StatusCode::BAD_REQUEST,
+            "{fields:?}"
+        );
+    }
+    let mut request = form("/sandbox/switch", &[("switch", "disconnect")]);
+    request
+        .headers_mut()
+        .insert("sec-fetch-site", "cross-site".parse().unwrap());
+    assert_eq!(send(&sandbox, request).await.status, StatusCode::FORBIDDEN);
+    let request = Request::post("/sandbox").body(Full::default()).unwrap();
+    assert_eq!(
+        send(&sandbox, request).await.status,
+        StatusCode::METHOD_NOT_ALLOWED
+    );
+}

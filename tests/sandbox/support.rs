@@ -1,0 +1,149 @@
+//! A client that knows only the wire.
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderMap, Request, StatusCode};
+use http_body_util::{BodyExt, Full};
+use serde_json::Value;
+use tower::ServiceExt;
+use tower_oauth2_client::sandbox::Sandbox;
+
+/// A response, read whole.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl Reply {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).expect("a JSON body")
+    }
+
+    /// The OAuth error code.
+    pub(crate) fn error(&self) -> String {
+        self.text("error")
+    }
+
+    pub(crate) fn text(&self, field: &str) -> String {
+        self.json()[field].as_str().unwrap_or_default().to_owned()
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+}
+
+/// The tokens of one exchange.
+#[derive(Clone, Debug)]
+pub(crate) struct Tokens {
+    pub(crate) access: String,
+    pub(crate) refresh: String,
+}
+
+impl From<&Reply> for Tokens {
+    fn from(reply: &Reply) -> Self {
+        assert_eq!(reply.status, StatusCode::OK, "{reply:?}");
+        Self {
+            access: reply.text("access_token"),
+            refresh: reply.text("refresh_token"),
+        }
+    }
+}
+
+pub(crate) async fn send(sandbox: &Sandbox, request: Request<Full<Bytes>>) -> Reply {
+    let response = sandbox.service().oneshot(request).await.expect("an answer");
+    let (parts, body) = response.into_parts();
+    Reply {
+        status: parts.status,
+        headers: parts.headers,
+        body: body.collect().await.expect("a whole body").to_bytes(),
+    }
+}
+
+pub(crate) fn encoded(fields: &[(&str, &str)]) -> String {
+    form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(fields)
+        .finish()
+}
+
+pub(crate) fn form(path: &str, fields: &[(&str, &str)]) -> Request<Full<Bytes>> {
+    Request::post(path)
+        .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+        .body(encoded(fields).into())
+        .unwrap()
+}
+
+pub(crate) async fn get(sandbox: &Sandbox, path: &str, token: &str) -> Reply {
+    let request = Request::get(path)
+        .header(AUTHORIZATION, format!("Bearer {token}"))
+        .body(Full::default())
+        .unwrap();
+    send(sandbox, request).await
+}
+
+pub(crate) async fn company(sandbox: &Sandbox, token: &str) -> StatusCode {
+    get(sandbox, "/v1/company", token).await.status
+}
+
+/// Posts to the token endpoint with the app's credentials.
+pub(crate) async fn exchange(sandbox: &Sandbox, fields: &[(&str, &str)]) -> Reply {
+    let mut all = vec![
+        ("client_id", sandbox.client_id()),
+        ("client_secret", sandbox.client_secret()),
+    ];
+    all.extend_from_slice(fields);
+    send(sandbox, form("/oauth/token", &all)).await
+}
+
+pub(crate) async fn refresh(sandbox: &Sandbox, token: &str) -> Reply {
+    let fields = [("grant_type", "refresh_token"), ("refresh_token", token)];
+    exchange(sandbox, &fields).await
+}
+
+/// Refreshes, and expects tokens.
+pub(crate) async fn renew(sandbox: &Sandbox, token: &str) -> Tokens {
+    Tokens::from(&refresh(sandbox, token).await)
+}
+
+/// An authorization URL of the app with these further parameters.
+pub(crate) fn authorization_url(sandbox: &Sandbox, more: &[(&str, &str)]) -> String {
+    let mut fields = vec![
+        ("response_type", "code"),
+        ("client_id", sandbox.client_id()),
+        ("redirect_uri", sandbox.redirect_uri()),
+    ];
+    fields.extend_from_slice(more);
+    format!("{}/oauth/authorize?{}", sandbox.url(), encoded(&fields))
+}
+
+/// A parameter of a callback URL.
+pub(crate) fn parameter(callback: &str, name: &str) -> Option<String> {
+    let (_, query) = callback.split_once('?')?;
+    form_urlencoded::parse(query.as_bytes())
+        .find(|(key, _)| key == name)
+        .map(|(_, value)| value.into_owned())
+}
+
+/// A code that a person allowed, asked for with these further parameters.
+pub(crate) async fn code(sandbox: &Sandbox, more: &[(&str, &str)]) -> String {
+    let url = authorization_url(sandbox, more);
+    let callback = sandbox.consent(&url).await.expect("a callback");
+    parameter(&callback, "code").unwrap_or_else(|| panic!("no code in {callback}"))
+}
+
+pub(crate) async fn redeem(sandbox: &Sandbox, code: &str) -> Reply {
+    let fields = [
+        ("grant_type", "authorization_code"),
+        ("code", code),
+        ("redirect_uri", sandbox.redirect_uri()),
+    ];
+    exchange(sandbox, &fields).await
+}
+
+/// The first tokens of a new grant.
+pub(crate) async fn connect(sandbox: &Sandbox) -> Tokens {
+    let code = code(sandbox, &[]).await;
+    Tokens::from(&redeem(sandbox, &code).await)
+}
