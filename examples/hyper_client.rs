@@ -1,2 +1,74 @@
-//! x
-fn main() {}
+//! The shortest honest program over a hyper-util client.
+//!
+//! By itself it runs against the sandbox. With `JUSTWORKS_CLIENT_ID`, `JUSTWORKS_CLIENT_SECRET` and `JUSTWORKS_REDIRECT_URI` it
+//! runs against the real service, asks for consent the first time, and keeps the tokens in `./grants`, or wherever
+//! `JUSTWORKS_GRANTS` says.
+//!
+//! ```sh
+//! cargo run --example hyper_client --features sandbox
+//! ```
+
+use std::error::Error;
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::{BodyExt, Full};
+use hyper_rustls::HttpsConnectorBuilder;
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use settings::Settings;
+use tower::{ServiceBuilder, ServiceExt};
+use tower_oauth2_client::{
+    bearer::{BearerAuthLayer, ReplayBody},
+    cache::TokenCache,
+    oauth::OAuthClient,
+    store::FileStore,
+};
+
+mod settings;
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let settings = Settings::from_environment().await?;
+
+    let https = HttpsConnectorBuilder::new()
+        .with_webpki_roots()
+        .https_or_http()
+        .enable_http1()
+        .build();
+    let http = Client::builder(TokioExecutor::new()).build::<_, ReplayBody<Full<Bytes>>>(https);
+    let oauth = OAuthClient::builder(
+        settings.provider.clone(),
+        &settings.client_id,
+        &settings.client_secret,
+    )
+    .redirect_uri(&settings.redirect_uri)
+    .scopes(["company.basic:read"])
+    .build(http.clone())?;
+    let tokens = TokenCache::builder(oauth.clone())
+        .store(FileStore::open(&settings.grants)?)
+        .build()?;
+    let api = ServiceBuilder::new()
+        .layer(BearerAuthLayer::new(tokens.clone()))
+        .service(http);
+
+    if let Err(error) = tokens.token().await {
+        if !error.is_consent_required() {
+            return Err(error.into());
+        }
+        let (url, pending) = oauth.authorization_url()?;
+        let callback = settings.consent(&url).await?;
+        let first = oauth.exchange_code(pending.accept(&callback)?).await?;
+        tokens.replace(first).await?;
+    }
+
+    let company = format!("{}/v1/company", tokens.origins()[0]);
+    let response = api
+        .oneshot(Request::get(company).body(Full::default())?)
+        .await?;
+    println!("{}", response.status());
+    println!(
+        "{}",
+        String::from_utf8_lossy(&response.into_body().collect().await?.to_bytes())
+    );
+    Ok(())
+}
