@@ -1,1 +1,370 @@
-//! x
+//! The whole over real HTTP: a client of either sort, the layer, the cache, a file, and the sandbox on a socket.
+
+use std::{path::Path, time::Duration};
+
+use bytes::Bytes;
+use http::{Request, Response, header::AUTHORIZATION};
+use http_body_util::{BodyExt, Full};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use tokio::task::JoinSet;
+use tower::{Layer, ServiceExt};
+use tower_oauth2_client::{
+    ErrorKind,
+    bearer::{BearerAuth, BearerAuthLayer, ReplayBody},
+    cache::TokenCache,
+    oauth::OAuthClient,
+    provider,
+    sandbox::{Challenge, Endpoint, Fault, Sandbox},
+    store::{FileStore, MemoryStore, TokenStore},
+};
+
+type Http = Client<HttpConnector, ReplayBody<Full<Bytes>>>;
+
+struct Partner {
+    oauth: OAuthClient,
+    tokens: TokenCache,
+    api: BearerAuth<Http>,
+    url: String,
+}
+
+fn http() -> Http {
+    Client::builder(TokioExecutor::new()).build_http()
+}
+
+fn oauth(sandbox: &Sandbox) -> OAuthClient {
+    let provider = provider::justworks().on_origin(&sandbox.url()).unwrap();
+    OAuthClient::builder(provider, sandbox.client_id(), sandbox.client_secret())
+        .redirect_uri(sandbox.redirect_uri())
+        .scopes([
+            "company.basic:read",
+            "member.basic:read",
+            "deductions:write",
+        ])
+        .build(http())
+        .unwrap()
+}
+
+fn partner(sandbox: &Sandbox, store: impl TokenStore) -> Partner {
+    let oauth = oauth(sandbox);
+    let tokens = TokenCache::builder(oauth.clone())
+        .store(store)
+        .build()
+        .unwrap();
+    let api = BearerAuthLayer::new(tokens.clone()).layer(http());
+    Partner {
+        oauth,
+        tokens,
+        api,
+        url: sandbox.url(),
+    }
+}
+
+impl Partner {
+    async fn connect(&self, sandbox: &Sandbox) {
+        let (url, pending) = self.oauth.authorization_url().unwrap();
+        let callback = sandbox.consent(&url).await.unwrap();
+        let tokens = self
+            .oauth
+            .exchange_code(pending.accept(&callback).unwrap())
+            .await
+            .unwrap();
+        self.tokens.replace(tokens).await.unwrap();
+    }
+
+    async fn get(&self, path: &str) -> Response<Bytes> {
+        let request = Request::get(format!("{}{path}", self.url))
+            .body(Full::default())
+            .unwrap();
+        self.send(request).await
+    }
+
+    async fn send(&self, request: Request<Full<Bytes>>) -> Response<Bytes> {
+        let (head, body) = self
+            .api
+            .clone()
+            .oneshot(request)
+            .await
+            .unwrap()
+            .into_parts();
+        Response::from_parts(head, body.collect().await.unwrap().to_bytes())
+    }
+
+    fn deduction(&self, operation: &str) -> Request<Full<Bytes>> {
+        let row = format!(
+            r#"{{"items":[{{"member_id":"member_00000000000000000000000001","operation_id":"{operation}","amount_type":"fixed",
+            "amount":4500,"currency":"USD","deduction_type_code":"401k","frequency":"one_time","start_date":"2026-12-01"}}]}}"#
+        );
+        Request::post(format!("{}/v1/deductions", self.url))
+            .header("content-type", "application/json")
+            .body(Full::from(row))
+            .unwrap()
+    }
+}
+
+#[tokio::test]
+async fn the_three_resources_answer_with_a_token_and_not_without() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let partner = partner(&sandbox, MemoryStore::new());
+    partner.connect(&sandbox).await;
+    for path in ["/v1/company", "/v1/members?limit=5"] {
+        assert_eq!(partner.get(path).await.status(), 200, "{path}");
+        let bare = Request::get(format!("{}{path}", partner.url));
+        let bare = bare.body(ReplayBody::from(Bytes::new())).unwrap();
+        assert_eq!(http().request(bare).await.unwrap().status(), 401, "{path}");
+    }
+    assert_eq!(partner.send(partner.deduction("o1")).await.status(), 200);
+    assert_eq!(sandbox.counters().deductions_applied, 1);
+}
+
+#[tokio::test]
+async fn p03_a_stampede_on_a_dead_token_is_one_exchange() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let partner = partner(&sandbox, MemoryStore::new());
+    partner.connect(&sandbox).await;
+    sandbox.expire_access_tokens();
+    let mut requests = JoinSet::new();
+    for _ in 0..100 {
+        let request = Request::get(format!("{}/v1/company", partner.url))
+            .body(Full::default())
+            .unwrap();
+        requests.spawn(partner.api.clone().oneshot(request));
+    }
+    for response in requests.join_all().await {
+        assert_eq!(response.unwrap().status(), 200);
+    }
+    let counters = sandbox.counters();
+    assert_eq!(
+        (
+            counters.exchanges_by_refresh,
+            counters.refresh_tokens_reused
+        ),
+        (1, 0)
+    );
+}
+
+#[tokio::test]
+async fn p07_every_sort_of_challenge_is_recovered_from() {
+    for challenge in [Challenge::Standard, Challenge::Absent] {
+        let sandbox = Sandbox::builder()
+            .challenge(challenge.clone())
+            .start()
+            .await
+            .unwrap();
+        let partner = partner(&sandbox, MemoryStore::new());
+        partner.connect(&sandbox).await;
+        sandbox.revoke_access_tokens();
+        assert_eq!(
+            partner.get("/v1/company").await.status(),
+            200,
+            "{challenge:?}"
+        );
+        assert_eq!(sandbox.counters().unauthorized, 1);
+    }
+}
+
+#[tokio::test]
+async fn p07_a_missing_scope_is_not_the_tokens_fault() {
+    let sandbox = Sandbox::builder()
+        .scope_limit(Some(&["company.basic:read"]))
+        .start()
+        .await
+        .unwrap();
+    let partner = partner(&sandbox, MemoryStore::new());
+    partner.connect(&sandbox).await;
+    assert_eq!(partner.get("/v1/members").await.status(), 403);
+    assert_eq!(sandbox.counters().exchanges, 1);
+}
+
+#[tokio::test]
+async fn p08_a_rejected_post_is_applied_once() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let partner = partner(&sandbox, MemoryStore::new());
+    partner.connect(&sandbox).await;
+    sandbox.revoke_access_tokens();
+    let response = partner.send(partner.deduction("o1")).await;
+    assert_eq!(response.status(), 200);
+    assert!(String::from_utf8_lossy(response.body()).contains("\"success\":true"));
+    let counters = sandbox.counters();
+    assert_eq!((counters.unauthorized, counters.deductions_applied), (1, 1));
+}
+
+#[tokio::test]
+async fn p09_the_retry_goes_over_the_same_connection() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let oauth = oauth(&sandbox);
+    let tokens = TokenCache::builder(oauth.clone()).build().unwrap();
+    // A client that notes the connection that each answer came over.
+    let mut connector = HttpConnector::new();
+    connector.set_nodelay(true);
+    let client: Http = Client::builder(TokioExecutor::new()).build(connector);
+    let ports = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let notes = ports.clone();
+    let noting = tower::service_fn(move |mut request: Request<ReplayBody<Full<Bytes>>>| {
+        let (client, notes) = (client.clone(), notes.clone());
+        let connection = hyper_util::client::legacy::connect::capture_connection(&mut request);
+        async move {
+            let response = client.request(request).await;
+            if let Some(connected) = connection.connection_metadata().as_ref() {
+                let mut extensions = http::Extensions::new();
+                connected.get_extras(&mut extensions);
+                let info = extensions.get::<hyper_util::client::legacy::connect::HttpInfo>();
+                notes
+                    .lock()
+                    .unwrap()
+                    .push(info.unwrap().local_addr().port());
+            }
+            response
+        }
+    });
+    let (url, pending) = oauth.authorization_url().unwrap();
+    let callback = sandbox.consent(&url).await.unwrap();
+    let first = oauth
+        .exchange_code(pending.accept(&callback).unwrap())
+        .await
+        .unwrap();
+    tokens.replace(first).await.unwrap();
+    sandbox.revoke_access_tokens();
+
+    let api = BearerAuthLayer::new(tokens).layer(noting);
+    let request = Request::get(format!("{}/v1/company", sandbox.url()))
+        .body(Full::default())
+        .unwrap();
+    assert_eq!(api.oneshot(request).await.unwrap().status(), 200);
+    let ports = ports.lock().unwrap().clone();
+    assert_eq!(ports.len(), 2);
+    assert_eq!(ports[0], ports[1]);
+}
+
+#[tokio::test]
+async fn a_restart_needs_no_consent() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let open = |path: &Path| FileStore::open(path).unwrap();
+    let before = partner(&sandbox, open(folder.path()));
+    before.connect(&sandbox).await;
+    drop(before);
+    let after = partner(&sandbox, open(folder.path()));
+    assert_eq!(after.get("/v1/company").await.status(), 200);
+    sandbox.revoke_access_tokens();
+    assert_eq!(after.get("/v1/company").await.status(), 200);
+    drop(after);
+    // And neither does the next, with the rotated tokens.
+    let later = partner(&sandbox, open(folder.path()));
+    assert_eq!(later.get("/v1/company").await.status(), 200);
+    let counters = sandbox.counters();
+    assert_eq!(
+        (
+            counters.consents,
+            counters.exchanges_by_refresh,
+            counters.refresh_tokens_reused
+        ),
+        (1, 1, 0)
+    );
+}
+
+#[tokio::test]
+async fn a_customer_who_disconnects_is_told_as_such() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let partner = partner(&sandbox, MemoryStore::new());
+    partner.connect(&sandbox).await;
+    sandbox.revoke_grants();
+    assert_eq!(
+        partner.get("/v1/company").await.status(),
+        401,
+        "the answer as it was"
+    );
+    let error = partner.tokens.refresh_now().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ReauthorizationRequired);
+    partner.connect(&sandbox).await;
+    assert_eq!(partner.get("/v1/company").await.status(), 200);
+}
+
+#[tokio::test]
+async fn p17_after_a_revocation_nothing_is_sent() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let partner = partner(&sandbox, MemoryStore::new());
+    partner.connect(&sandbox).await;
+    partner.tokens.revoke().await.unwrap();
+    let requests = sandbox.counters().requests;
+    let request = Request::get(format!("{}/v1/company", partner.url))
+        .body(Full::default())
+        .unwrap();
+    let error = partner.api.clone().oneshot(request).await.unwrap_err();
+    assert_eq!(error.token_error().unwrap().kind(), ErrorKind::Revoked);
+    assert_eq!(sandbox.counters().requests, requests);
+}
+
+#[tokio::test]
+async fn p05_a_token_endpoint_that_is_down_costs_nothing_while_the_token_is_good() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let partner = partner(&sandbox, MemoryStore::new());
+    partner.connect(&sandbox).await;
+    sandbox.inject(Endpoint::Token, Fault::drop_connection().always());
+    assert_eq!(
+        partner.tokens.refresh_now().await.unwrap_err().kind(),
+        ErrorKind::Unavailable
+    );
+    assert_eq!(partner.get("/v1/company").await.status(), 200);
+}
+
+#[tokio::test]
+async fn reqwest_as_the_inner_service() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let client = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .unwrap();
+    let http = tower::service_fn(move |request: Request<ReplayBody<reqwest::Body>>| {
+        let client = client.clone();
+        async move {
+            let request = request.map(reqwest::Body::wrap).try_into()?;
+            client.execute(request).await.map(Response::from)
+        }
+    });
+    let provider = provider::justworks().on_origin(&sandbox.url()).unwrap();
+    let oauth = OAuthClient::builder(provider, sandbox.client_id(), sandbox.client_secret())
+        .redirect_uri(sandbox.redirect_uri())
+        .scopes(["deductions:write"])
+        .build(http.clone())
+        .unwrap();
+    let tokens = TokenCache::builder(oauth.clone()).build().unwrap();
+    let partner = Partner {
+        api: BearerAuthLayer::new(tokens.clone()).layer(self::http()),
+        oauth,
+        tokens: tokens.clone(),
+        url: sandbox.url(),
+    };
+    partner.connect(&sandbox).await;
+    sandbox.revoke_access_tokens();
+
+    let api = BearerAuthLayer::new(tokens).layer(http);
+    let (head, body) = partner.deduction("o1").into_parts();
+    let body = reqwest::Body::from(body.collect().await.unwrap().to_bytes());
+    let response = api.oneshot(Request::from_parts(head, body)).await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert!(!response.headers().contains_key(AUTHORIZATION));
+    let counters = sandbox.counters();
+    assert_eq!((counters.unauthorized, counters.deductions_applied), (1, 1));
+}
+
+#[tokio::test]
+async fn p18_a_server_whose_clock_is_two_hours_wrong_is_no_trouble() {
+    for skew in [-7_200_i64, 7_200] {
+        let now = tower_oauth2_client::clock::Clock::wall(&tower_oauth2_client::clock::SystemClock);
+        let shift = Duration::from_secs(skew.unsigned_abs());
+        let start = if skew < 0 { now - shift } else { now + shift };
+        let sandbox = Sandbox::builder()
+            .access_token_lifetime(Duration::from_secs(3_600))
+            .clock_starts_at(start)
+            .start()
+            .await
+            .unwrap();
+        let partner = partner(&sandbox, MemoryStore::new());
+        partner.connect(&sandbox).await;
+        assert_eq!(partner.get("/v1/company").await.status(), 200);
+        assert_eq!(sandbox.counters().exchanges, 1, "{skew}");
+    }
+}
