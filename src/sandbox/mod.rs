@@ -96,6 +96,7 @@ mod evidence;
 mod expiry;
 mod fault;
 mod form;
+mod modes;
 mod person;
 mod records;
 mod scope;
