@@ -10,6 +10,18 @@ use super::expiry::{ExpiresAt, ExpiresIn};
 /// The default is the strictest server that is still correct. Set it when building
 /// ([`SandboxBuilder::behavior`](super::SandboxBuilder::behavior), or one setter a field), and change it while the
 /// sandbox runs with [`Sandbox::change`](super::Sandbox::change). Tokens keep the lifetimes they were issued with.
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_oauth2_client::sandbox::{Rotation, Sandbox};
+///
+/// let sandbox = Sandbox::builder()
+///     .rotation(Rotation::SingleUse)
+///     .access_token_lifetime(Duration::from_secs(60))
+///     .build();
+/// sandbox.change(|behavior| behavior.rotation = Rotation::None);
+/// assert_eq!(sandbox.behavior().rotation, Rotation::None);
+/// ```
 #[allow(
     clippy::struct_excessive_bools,
     reason = "each is a mode of its own, named where it is set"
