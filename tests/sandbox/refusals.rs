@@ -6,7 +6,8 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{Method, Request, StatusCode};
 use http_body_util::Full;
-use tower_oauth2_client::sandbox::{ClientAuthentication, Sandbox};
+use tower::ServiceExt;
+use tower_oauth2_client::sandbox::{ClientAuthentication, Endpoint, Fault, Sandbox};
 
 use crate::support::{code, connect, encoded, exchange, post_form, redeem, refresh, refused, send};
 
@@ -207,4 +208,21 @@ async fn basic_authentication_may_be_accepted() {
     );
     let reply = send(&sandbox, basic(body(), right)).await;
     assert_eq!(reply.status, StatusCode::OK);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_form_that_breaks_off_is_refused() {
+    let sandbox = Sandbox::builder().build();
+    // The body of a truncated answer serves as one that breaks off.
+    sandbox.inject(Endpoint::Company, Fault::truncate());
+    let broken = Request::get("/v1/company")
+        .body(Full::<Bytes>::default())
+        .unwrap();
+    let broken = sandbox.service().oneshot(broken).await.unwrap().into_body();
+    let request = Request::post("/oauth/token")
+        .header(CONTENT_TYPE, FORM)
+        .body(broken)
+        .unwrap();
+    let answer = sandbox.service().oneshot(request).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
 }
