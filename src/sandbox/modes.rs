@@ -35,7 +35,8 @@ impl SandboxBuilder {
         self
     }
 
-    /// Whether a rotation also revokes the access token issued together with the used refresh token. Defaults to `false`.
+    /// Whether a rotation also revokes the access token issued together with the used refresh token. Defaults to
+    /// `false`.
     pub fn revoke_companion(mut self, revoke_companion: bool) -> Self {
         self.behavior.revoke_companion = revoke_companion;
         self
@@ -114,13 +115,15 @@ impl SandboxBuilder {
         self
     }
 
-    /// Whether revoking a refresh token ends its grant with every access token. Defaults to `true`; when `false`, only the token itself goes.
+    /// Whether revoking a refresh token ends its grant with every access token. Defaults to `true`; when `false`,
+    /// only the token itself goes.
     pub fn revocation_cascades(mut self, revocation_cascades: bool) -> Self {
         self.behavior.revocation_cascades = revocation_cascades;
         self
     }
 
-    /// Whether revoking an unknown token is answered with 200, as RFC 7009 asks. Defaults to `true`; when `false`, with 400.
+    /// Whether revoking an unknown token is answered with 200, as RFC 7009 asks. Defaults to `true`; when `false`,
+    /// with 400.
     pub fn unknown_revocation_succeeds(mut self, unknown_revocation_succeeds: bool) -> Self {
         self.behavior.unknown_revocation_succeeds = unknown_revocation_succeeds;
         self
