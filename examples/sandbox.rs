@@ -173,3 +173,84 @@ fn duration(
         .map(|milliseconds| Some(Duration::from_millis(milliseconds)))
         .ok_or_else(|| format!("{name}={text} is not a duration such as 30s"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(name: &str, value: &str) -> Result<Sandbox, String> {
+        let variable = |asked: &str| (asked == name).then(|| value.to_owned());
+        configured(Sandbox::builder(), variable).map(SandboxBuilder::build)
+    }
+
+    #[tokio::test]
+    async fn variables_set_the_modes() {
+        let default = with("", "").unwrap().behavior();
+        assert_eq!(default.consent, Consent::Page);
+        assert_eq!(default.rotation, Rotation::FamilyRevocation);
+        for (text, milliseconds) in [("500ms", 500), ("2", 2_000), ("2s", 2_000), ("3m", 180_000)] {
+            let behavior = with("SANDBOX_ACCESS_TTL", text).unwrap().behavior();
+            let lifetime = Duration::from_millis(milliseconds);
+            assert_eq!(behavior.access_token_lifetime, lifetime);
+        }
+        let behavior = with("SANDBOX_REFRESH_TTL", "1d").unwrap().behavior();
+        assert_eq!(behavior.refresh_token_lifetime, Duration::from_secs(86_400));
+        let behavior = with("SANDBOX_CODE_TTL", "1h").unwrap().behavior();
+        assert_eq!(behavior.code_lifetime, Duration::from_secs(3_600));
+        let behavior = with("SANDBOX_ROTATION", "deferred").unwrap().behavior();
+        assert_eq!(behavior.rotation, Rotation::Deferred);
+        let behavior = with("SANDBOX_CONSENT", "allow").unwrap().behavior();
+        assert_eq!(behavior.consent, Consent::Allow);
+        let behavior = with("SANDBOX_WINDOW", "fixed").unwrap().behavior();
+        assert_eq!(behavior.refresh_window, RefreshWindow::Fixed);
+        assert!(
+            with("SANDBOX_REVOKE_COMPANION", "1")
+                .unwrap()
+                .behavior()
+                .revoke_companion
+        );
+        let behavior = with("SANDBOX_EXPIRES_IN", "1").unwrap().behavior();
+        assert_eq!(behavior.expires_in, ExpiresIn::Number);
+    }
+
+    #[tokio::test]
+    async fn variables_set_the_app() {
+        assert_eq!(with("SANDBOX_CLIENT_ID", "a").unwrap().client_id(), "a");
+        assert_eq!(
+            with("SANDBOX_CLIENT_SECRET", "a").unwrap().client_secret(),
+            "a"
+        );
+        assert_eq!(
+            with("SANDBOX_REDIRECT_URI", "a").unwrap().redirect_uri(),
+            "a"
+        );
+    }
+
+    #[test]
+    fn a_wrong_variable_is_named() {
+        for (name, value) in [
+            ("SANDBOX_LISTEN", "8080"),
+            ("SANDBOX_ACCESS_TTL", "1y"),
+            ("SANDBOX_ACCESS_TTL", "99999999999999999999"),
+            ("SANDBOX_ACCESS_TTL", "18446744073709551615d"),
+            ("SANDBOX_ROTATION", "sometimes"),
+            ("SANDBOX_MEMBERS", "many"),
+        ] {
+            let wrong = with(name, value).unwrap_err();
+            assert!(wrong.contains(name), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn help_lists_every_variable() {
+        let asked = std::cell::RefCell::new(Vec::new());
+        let variable = |name: &str| {
+            asked.borrow_mut().push(name.to_owned());
+            None
+        };
+        assert!(configured(Sandbox::builder(), variable).is_ok());
+        for name in asked.into_inner() {
+            assert!(HELP.contains(&format!("{name}=")), "{name}");
+        }
+    }
+}

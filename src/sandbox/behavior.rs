@@ -10,6 +10,18 @@ use super::expiry::{ExpiresAt, ExpiresIn};
 /// The default is the strictest server that is still correct. Set it when building
 /// ([`SandboxBuilder::behavior`](super::SandboxBuilder::behavior), or one setter a field), and change it while the
 /// sandbox runs with [`Sandbox::change`](super::Sandbox::change). Tokens keep the lifetimes they were issued with.
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_oauth2_client::sandbox::{Rotation, Sandbox};
+///
+/// let sandbox = Sandbox::builder()
+///     .rotation(Rotation::SingleUse)
+///     .access_token_lifetime(Duration::from_secs(60))
+///     .build();
+/// sandbox.change(|behavior| behavior.rotation = Rotation::None);
+/// assert_eq!(sandbox.behavior().rotation, Rotation::None);
+/// ```
 #[allow(
     clippy::struct_excessive_bools,
     reason = "each is a mode of its own, named where it is set"
@@ -25,7 +37,8 @@ pub struct Behavior {
     pub code_lifetime: Duration,
     /// What happens to a refresh token when it is used. Defaults to [`Rotation::FamilyRevocation`].
     pub rotation: Rotation,
-    /// Whether a rotation also revokes the access token issued together with the used refresh token. Defaults to `false`.
+    /// Whether a rotation also revokes the access token issued together with the used refresh token. Defaults to
+    /// `false`.
     pub revoke_companion: bool,
     /// Whether using a refresh token gives the grant more time. Defaults to [`RefreshWindow::Rolling`].
     pub refresh_window: RefreshWindow,
@@ -51,9 +64,11 @@ pub struct Behavior {
     pub client_authentication: ClientAuthentication,
     /// Whether presenting a code twice revokes the tokens issued for it. Defaults to `true`.
     pub code_reuse_revokes: bool,
-    /// Whether revoking a refresh token ends its grant with every access token. Defaults to `true`; when `false`, only the token itself goes.
+    /// Whether revoking a refresh token ends its grant with every access token. Defaults to `true`; when `false`,
+    /// only the token itself goes.
     pub revocation_cascades: bool,
-    /// Whether revoking an unknown token is answered with 200, as RFC 7009 asks. Defaults to `true`; when `false`, with 400.
+    /// Whether revoking an unknown token is answered with 200, as RFC 7009 asks. Defaults to `true`; when `false`,
+    /// with 400.
     pub unknown_revocation_succeeds: bool,
     /// The `WWW-Authenticate` of a 401 from a resource. Defaults to [`Challenge::Standard`].
     pub challenge: Challenge,
@@ -94,7 +109,8 @@ pub enum Rotation {
     None,
     /// It is replaced. A second use is refused with `invalid_grant` and changes nothing.
     SingleUse,
-    /// It is replaced. A second use is refused and ends the whole grant, the winner's tokens included (RFC 9700, 4.14.2).
+    /// It is replaced. A second use is refused and ends the whole grant, the winner's tokens included (RFC 9700,
+    /// 4.14.2).
     FamilyRevocation,
     /// It is replaced, and may be presented again for a while. After that, a second use ends the whole grant.
     Grace {

@@ -177,3 +177,45 @@ pub(super) async fn read(body: RequestBody, most: usize) -> Result<Bytes, Unread
         Err(_) => Err(Unreadable::Broken),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_ends_when_its_last_step_is_done() {
+        let wait = Step::Wait(Duration::from_secs(60));
+        let twice = Step::Repeat(Bytes::from_static(b"ab"), 2);
+        let mut body = SandboxBody::script([wait, twice, Step::Flush]);
+        assert_eq!(body.size_hint().exact(), Some(4));
+        for _ in 0..2 {
+            assert!(!body.is_end_stream());
+            let frame = body.frame().await.expect("a frame").expect("no error");
+            assert_eq!(frame.into_data().expect("data"), "ab");
+        }
+        assert!(body.frame().await.is_none());
+        assert!(body.is_end_stream() && SandboxBody::full("").is_end_stream());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failed_body_has_ended_and_never_said_how_long_it_is() {
+        let lost = ConnectionLost { reset: true };
+        let mut body =
+            SandboxBody::script([Step::Fail(lost), Step::Send(Bytes::from_static(b"a"))]);
+        assert_eq!(body.size_hint().exact(), None);
+        assert_eq!(
+            body.frame().await.expect("a frame").expect_err("an error"),
+            lost
+        );
+        assert!(body.frame().await.is_none());
+    }
+
+    #[test]
+    fn errors_say_what_happened_and_debug_says_no_secret() {
+        let [closed, reset] = [false, true].map(|reset| ConnectionLost { reset }.to_string());
+        assert!(closed.contains("closed") && reset.contains("reset"));
+        assert!(Interrupted.to_string().contains("broke off"));
+        let debug = format!("{:?}", SandboxBody::full("a-token"));
+        assert_eq!(debug, "SandboxBody { .. }");
+    }
+}

@@ -61,6 +61,17 @@ impl Endpoint {
 /// fault strikes before the work, which then never happens; [`after_work`](Self::after_work) lets it happen first, so
 /// that only the answer is lost. [`truncate`](Self::truncate), [`slow`](Self::slow) and [`huge`](Self::huge) spoil a
 /// real answer, so their work is always done.
+///
+/// ```
+/// use http::StatusCode;
+/// use tower_oauth2_client::sandbox::{Endpoint, Fault, Sandbox};
+///
+/// let sandbox = Sandbox::builder().build();
+/// // Two exchanges are throttled, then the answer to one is lost although the server rotated.
+/// let throttled = Fault::status(StatusCode::TOO_MANY_REQUESTS).retry_after("2");
+/// sandbox.inject(Endpoint::Token, throttled.times(2));
+/// sandbox.inject(Endpoint::Token, Fault::drop_connection().after_work());
+/// ```
 #[derive(Clone)]
 #[must_use = "a fault does nothing until it is injected"]
 pub struct Fault {

@@ -28,10 +28,12 @@ impl Form {
 
     /// The field's value, if it has one.
     pub(super) fn field(&self, name: &str) -> Option<&str> {
-        self.fields
-            .get(name)
-            .map(String::as_str)
-            .filter(|value| !value.is_empty())
+        self.sent(name).filter(|value| !value.is_empty())
+    }
+
+    /// The field's value even if it is empty, which means something outside OAuth.
+    pub(super) fn sent(&self, name: &str) -> Option<&str> {
+        self.fields.get(name).map(String::as_str)
     }
 
     /// A field that was sent more than once.
@@ -56,6 +58,7 @@ mod tests {
         assert_eq!(form.field("b"), None);
         assert_eq!(form.field("c"), Some("1"));
         assert_eq!(form.field("d"), None);
+        assert_eq!((form.sent("a"), form.sent("d")), (Some(""), None));
     }
 
     #[test]

@@ -40,7 +40,8 @@
 //! [`Sandbox::start`] listens on a free port of `127.0.0.1`, for clients that bring their own connections.
 //! [`SandboxBuilder::build`] does not listen: [`Sandbox::service`] is a tower service that answers the same, and needs
 //! no network. With it a test can run in tokio's paused time (`#[tokio::test(start_paused = true)]`), where an hour
-//! passes at once. Faults that end a connection are then seen as [`ConnectionLost`].
+//! passes at once. Faults that end a connection are then seen as [`ConnectionLost`]. Do not pause time with a socket:
+//! tokio would let it run on while a packet is on its way.
 //!
 //! # Endpoints
 //!
@@ -96,6 +97,7 @@ mod evidence;
 mod expiry;
 mod fault;
 mod form;
+mod modes;
 mod person;
 mod records;
 mod scope;

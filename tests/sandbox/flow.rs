@@ -3,7 +3,9 @@
 use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
-use tower_oauth2_client::sandbox::{Consent, Sandbox};
+use tower_oauth2_client::sandbox::{
+    Behavior, Consent, Sandbox, SandboxBody, SandboxFuture, SandboxService,
+};
 
 use crate::support::{
     Tokens, authorization_url, code, company, connect, exchange, get, parameter, redeem, refresh,
@@ -144,4 +146,15 @@ async fn a_seed_makes_tokens_the_same_every_time() {
     )
     .await;
     assert_eq!(unknown.error(), "invalid_grant");
+}
+
+#[test]
+fn handles_and_services_go_anywhere() {
+    fn anywhere<T: Clone + Send + Sync + std::fmt::Debug + 'static>() {}
+    fn sent<T: Send + 'static>() {}
+    anywhere::<Sandbox>();
+    anywhere::<SandboxService>();
+    anywhere::<Behavior>();
+    sent::<SandboxFuture>();
+    sent::<SandboxBody>();
 }

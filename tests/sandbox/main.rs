@@ -1,12 +1,14 @@
 //! The sandbox, seen from the wire. All but what needs a socket runs in virtual time.
 
 mod authorization;
+mod codes;
 mod evidence;
 mod faults;
 mod flow;
 mod fuzz;
 mod refusals;
 mod resources;
+mod revocation;
 mod rotation;
 mod socket;
 mod spelling;

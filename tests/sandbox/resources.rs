@@ -179,6 +179,8 @@ async fn members_are_filtered() {
         "limit=1&limit=1",
         "cursor=x",
         "updated_at=x",
+        "updated_at=",
+        "status=",
     ] {
         let reply = get(&sandbox, &format!("/v1/members?{query}"), &token).await;
         assert_eq!(
@@ -243,10 +245,29 @@ async fn a_deduction_is_applied_once_however_often_it_is_sent() {
     let listed = get(&sandbox, "/v1/deductions", &token).await.json();
     assert_eq!(listed["items"].as_array().unwrap().len(), 2);
     assert_eq!(listed["items"][0]["amount"], 4500);
-    let listed = get(&sandbox, "/v1/deductions?member_id=x", &token)
-        .await
-        .json();
-    assert_eq!(listed, json!({ "items": [] }));
+    for (query, count) in [
+        ("member_id=member_00000000000000000000000001", 2),
+        ("member_id=x", 0),
+        ("deduction_type=401k&frequency=one_time", 2),
+        ("deduction_type=hsa", 0),
+        ("frequency=every_paycheck", 0),
+        ("description=x", 0),
+        ("limit=1", 1),
+    ] {
+        let path = format!("/v1/deductions?{query}");
+        let listed = get(&sandbox, &path, &token).await.json();
+        assert_eq!(listed["items"].as_array().unwrap().len(), count, "{query}");
+    }
+    for query in [
+        "frequency=daily",
+        "frequency=",
+        "limit=0",
+        "limit=1&limit=1",
+        "cursor=",
+    ] {
+        let reply = get(&sandbox, &format!("/v1/deductions?{query}"), &token).await;
+        assert_eq!(reply.status, StatusCode::BAD_REQUEST, "{query}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

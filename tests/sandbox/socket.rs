@@ -26,6 +26,19 @@ async fn read_all(sandbox: &Sandbox) -> (String, Option<ErrorKind>) {
     )
 }
 
+/// Waits for what other tasks bring about, and fails rather than hangs.
+async fn until(mut happened: impl FnMut() -> bool) {
+    let waiting = async {
+        while !happened() {
+            tokio::task::yield_now().await;
+        }
+    };
+    let patience = Duration::from_secs(60);
+    tokio::time::timeout(patience, waiting)
+        .await
+        .expect("it never happened");
+}
+
 #[tokio::test]
 async fn a_drop_closes_the_connection_without_a_byte() {
     let sandbox = Sandbox::start().await.unwrap();
@@ -100,13 +113,9 @@ async fn a_caller_who_goes_away_is_no_longer_in_flight() {
         .await
         .unwrap();
     stream.write_all(REQUEST).await.unwrap();
-    while sandbox.counters().in_flight == 0 {
-        tokio::task::yield_now().await;
-    }
+    until(|| sandbox.counters().in_flight > 0).await;
     drop(stream);
-    while sandbox.counters().in_flight > 0 {
-        tokio::task::yield_now().await;
-    }
+    until(|| sandbox.counters().in_flight == 0).await;
 }
 
 #[tokio::test]
@@ -119,9 +128,7 @@ async fn dropping_the_last_handle_ends_every_connection() {
     stream.write_all(REQUEST).await.unwrap();
     let clone = sandbox.clone();
     drop(sandbox);
-    while clone.counters().in_flight == 0 {
-        tokio::task::yield_now().await;
-    }
+    until(|| clone.counters().in_flight > 0).await;
     drop(clone);
     let ended = stream.read(&mut [0; 1]).await;
     assert!(matches!(ended, Ok(0) | Err(_)));

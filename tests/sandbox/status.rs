@@ -1,8 +1,10 @@
 //! The status page and its switches.
 
+use std::time::Duration;
+
 use http::{Request, StatusCode};
 use http_body_util::Full;
-use tower_oauth2_client::sandbox::{Sandbox, TokenHash};
+use tower_oauth2_client::sandbox::{Endpoint, Fault, Sandbox, TokenHash};
 
 use crate::support::{company, connect, form, get, refresh, send};
 
@@ -121,4 +123,29 @@ async fn unknown_switches_and_other_sites_flip_nothing() {
         send(&sandbox, request).await.status,
         StatusCode::METHOD_NOT_ALLOWED
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_page_shows_requests_that_have_no_answer_yet() {
+    let sandbox = Sandbox::builder().status_page(true).build();
+    sandbox.inject(Endpoint::Company, Fault::delay(Duration::from_secs(60)));
+    let waiting = company(&sandbox, "");
+    let looking = async {
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        page(&sandbox).await
+    };
+    let (_, page) = tokio::join!(waiting, looking);
+    assert!(
+        page.contains("<td>GET</td><td>/v1/company</td><td>30 s</td>"),
+        "{page}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_page_can_follow() {
+    let sandbox = Sandbox::builder().status_page(true).build();
+    let refresh = "<meta http-equiv=\"refresh\"";
+    assert!(!page(&sandbox).await.contains(refresh));
+    let followed = get(&sandbox, "/sandbox?follow", "").await;
+    assert!(String::from_utf8_lossy(&followed.body).contains(refresh));
 }

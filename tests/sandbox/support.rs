@@ -147,3 +147,24 @@ pub(crate) async fn connect(sandbox: &Sandbox) -> Tokens {
     let code = code(sandbox, &[]).await;
     Tokens::from(&redeem(sandbox, &code).await)
 }
+
+/// Posts a form that is written out.
+pub async fn post_form(sandbox: &Sandbox, path: &str, body: &str) -> Reply {
+    let request = Request::post(path).header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+    send(sandbox, request.body(body.to_owned().into()).unwrap()).await
+}
+
+/// Asserts an answer of RFC 6749, 5.2.
+#[track_caller]
+pub fn refused(reply: &Reply, status: u16, error: &str) {
+    assert_eq!(
+        (reply.status.as_u16(), reply.error().as_str()),
+        (status, error),
+        "{reply:?}"
+    );
+    assert!(!reply.text("error_description").is_empty());
+    assert_eq!(reply.header("cache-control"), Some("no-store"));
+    assert_eq!(reply.header("pragma"), Some("no-cache"));
+    assert_eq!(reply.header("content-type"), Some("application/json"));
+    assert!(reply.header("date").is_some());
+}

@@ -83,22 +83,7 @@ impl Authority {
             _ => {}
         }
         if behavior.pkce != Pkce::Ignored {
-            match (&code.challenge, redemption.verifier) {
-                (None, None) => {}
-                (Some(challenge), Some(verifier)) if challenge.is_met_by(verifier) => {}
-                (Some(_), None) => return Err(Refused::invalid_grant("code_verifier is missing")),
-                (Some(_), Some(_)) => {
-                    return Err(Refused::invalid_grant(
-                        "code_verifier does not match the challenge",
-                    ));
-                }
-                // RFC 9700, 2.1.1: otherwise an attacker could strip the challenge unnoticed.
-                (None, Some(_)) => {
-                    return Err(Refused::invalid_grant(
-                        "the code has no challenge to verify",
-                    ));
-                }
-            }
+            verify(code.challenge.as_ref(), redemption.verifier).map_err(Refused::invalid_grant)?;
         }
         let number = self.grants.last_key_value().map_or(1, |(last, _)| last + 1);
         code.redeemed_for = Some(number);
@@ -139,5 +124,17 @@ impl Authority {
             expires_at,
             reused: false,
         }
+    }
+}
+
+/// Whether a verifier proves that whoever redeems a code also asked for it.
+fn verify(challenge: Option<&CodeChallenge>, verifier: Option<&str>) -> Result<(), &'static str> {
+    match (challenge, verifier) {
+        (None, None) => Ok(()),
+        (Some(challenge), Some(verifier)) if challenge.is_met_by(verifier) => Ok(()),
+        (Some(_), Some(_)) => Err("code_verifier does not match the challenge"),
+        (Some(_), None) => Err("code_verifier is missing"),
+        // RFC 9700, 2.1.1: otherwise an attacker could strip the challenge unnoticed.
+        (None, Some(_)) => Err("the code has no challenge to verify"),
     }
 }

@@ -25,7 +25,8 @@ pub(super) struct Waiting {
 }
 
 impl Authority {
-    /// Shows a request to a person. The answer names it in the forms of the consent page, where nobody else can guess it.
+    /// Shows a request to a person. The answer names it in the forms of the consent page, where nobody else can guess
+    /// it.
     pub(in crate::sandbox) fn wait(
         &mut self,
         request: AuthorizationRequest,

@@ -14,7 +14,7 @@ use crate::sandbox::fault::Endpoint;
 use crate::sandbox::form::Form;
 use crate::sandbox::state::{Shared, State};
 
-/// Lists what was created, filtered by `member_id`.
+/// Lists what was created, by pages and filters.
 pub(super) fn list(shared: &Shared, request: &Parts) -> Answer {
     let mut state = shared.lock();
     if let Err(refusal) = authorize(
@@ -26,15 +26,17 @@ pub(super) fn list(shared: &Shared, request: &Parts) -> Answer {
         return *refusal;
     }
     let query = Form::parse(request.uri.query().unwrap_or_default().as_bytes());
-    let wanted = query.field("member_id");
+    if query
+        .sent("frequency")
+        .is_some_and(|frequency| !FREQUENCIES.contains(&frequency))
+    {
+        return bad_request(WRONG_FREQUENCY);
+    }
     match Page::asked_for(&query) {
         Ok(page) => {
             let deductions = state.records.deductions().iter();
             let found = deductions
-                .filter(|deduction| {
-                    let member_id = deduction.row.get("member_id").and_then(Value::as_str);
-                    wanted.is_none() || wanted == member_id
-                })
+                .filter(|deduction| admits(&query, &deduction.row))
                 .map(|deduction| {
                     let mut shown = deduction.row.clone();
                     shown.remove("operation_id");
@@ -45,6 +47,14 @@ pub(super) fn list(shared: &Shared, request: &Parts) -> Answer {
         }
         Err(wrong) => bad_request(wrong),
     }
+}
+
+/// Whether a deduction is one of those asked for.
+fn admits(query: &Form, row: &Map<String, Value>) -> bool {
+    FILTERS.iter().all(|(parameter, field)| {
+        let wanted = query.sent(parameter);
+        wanted.is_none() || wanted == row.get(*field).and_then(Value::as_str)
+    })
 }
 
 /// Creates deductions, each once however often its `operation_id` comes. Every row has a result of its own.
@@ -143,8 +153,8 @@ fn wrong_field(row: &Map<String, Value>) -> Option<String> {
         return Some("amount is not an integer".to_owned());
     }
     let frequency = row.get("frequency").and_then(Value::as_str);
-    if !matches!(frequency, Some("one_time" | "every_paycheck")) {
-        return Some("frequency is neither one_time nor every_paycheck".to_owned());
+    if !frequency.is_some_and(|frequency| FREQUENCIES.contains(&frequency)) {
+        return Some(WRONG_FREQUENCY.to_owned());
     }
     let start_date = row.get("start_date").and_then(Value::as_str);
     if start_date.is_none_or(|date| date.parse::<jiff::civil::Date>().is_err()) {
@@ -156,6 +166,17 @@ fn wrong_field(row: &Map<String, Value>) -> Option<String> {
 fn bad_request(why: &str) -> Answer {
     answer::error(StatusCode::BAD_REQUEST, "invalid_request", why)
 }
+
+/// The parameters of a list, and the fields they filter by.
+const FILTERS: [(&str, &str); 4] = [
+    ("deduction_type", "deduction_type_code"),
+    ("description", "description"),
+    ("frequency", "frequency"),
+    ("member_id", "member_id"),
+];
+
+const FREQUENCIES: [&str; 2] = ["one_time", "every_paycheck"];
+const WRONG_FREQUENCY: &str = "frequency is neither one_time nor every_paycheck";
 
 const TEXT_FIELDS: [&str; 7] = [
     "member_id",

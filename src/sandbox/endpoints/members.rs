@@ -78,10 +78,7 @@ type Comparison = fn(Ordering) -> bool;
 
 impl Filter {
     fn asked_for(query: &Form) -> Result<Self, &'static str> {
-        if query.repeated().is_some() {
-            return Err("a parameter was sent more than once");
-        }
-        let active = match query.field("status") {
+        let active = match query.sent("status") {
             None => None,
             Some("active") => Some(true),
             Some("terminated") => Some(false),
@@ -89,7 +86,7 @@ impl Filter {
         };
         let mut updated_at = Vec::new();
         for (name, comparison) in UPDATED_AT {
-            if let Some(text) = query.field(name) {
+            if let Some(text) = query.sent(name) {
                 let timestamp = text
                     .parse()
                     .map_err(|_| "updated_at is not a date and time")?;

@@ -10,6 +10,7 @@ mod page;
 mod paging;
 mod revoke;
 mod status;
+mod switches;
 mod token;
 
 use std::sync::Arc;

@@ -14,9 +14,12 @@ pub(super) struct Page {
 }
 
 impl Page {
-    /// Reads `cursor` and `limit`, or says what is wrong with them.
+    /// Reads `cursor` and `limit`, or says what is wrong with the query.
     pub(super) fn asked_for(query: &Form) -> Result<Self, &'static str> {
-        let limit = match query.field("limit") {
+        if query.repeated().is_some() {
+            return Err("a parameter was sent more than once");
+        }
+        let limit = match query.sent("limit") {
             None => LARGEST,
             Some(limit) => limit
                 .parse()
@@ -24,7 +27,7 @@ impl Page {
                 .filter(|limit| (1..=LARGEST).contains(limit))
                 .ok_or("limit is not a number from 1 to 100")?,
         };
-        let start = match query.field("cursor") {
+        let start = match query.sent("cursor") {
             None => 0,
             Some(cursor) => decoded(cursor).ok_or("cursor is not one of ours")?,
         };
@@ -82,6 +85,9 @@ mod tests {
     #[test]
     fn wrong_limits_and_cursors_are_refused() {
         for query in [
+            "limit=",
+            "cursor=",
+            "limit=1&limit=1",
             "limit=0",
             "limit=101",
             "limit=-1",

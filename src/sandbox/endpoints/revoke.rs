@@ -25,7 +25,7 @@ pub(super) async fn revoke(shared: &Shared, headers: &HeaderMap, body: RequestBo
 
 fn revoked(state: &mut State, headers: &HeaderMap, form: &Form) -> Result<(), ClientError> {
     let client_id = authenticate(headers, form, state)?;
-    // `token_type_hint` only ever speeds up a search, and a wrong one must not change the answer.
+    // RFC 7009, 2.2: a wrong or unknown `token_type_hint` must not change the answer.
     let Some(token) = form.field("token") else {
         return Err(ClientError::invalid_request("token is missing"));
     };

@@ -3,17 +3,15 @@
 use std::fmt::Display;
 use std::time::Duration;
 
+use http::StatusCode;
 use http::request::Parts;
-use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 
-use super::page::{document, error_page, escaped};
-use super::read_form;
+use super::page::{document, escaped};
+use super::switches;
 use crate::sandbox::answer::{self, Answer};
 use crate::sandbox::authority::{GrantOverview, TokenOverview};
 use crate::sandbox::body::RequestBody;
-use crate::sandbox::fault::{Endpoint, Fault};
-use crate::sandbox::form::Form;
 use crate::sandbox::state::{Shared, State};
 
 /// Whether a path belongs to the status page.
@@ -27,88 +25,10 @@ pub(super) async fn answer(shared: &Shared, request: &Parts, body: RequestBody) 
             let follows = request.uri.query() == Some("follow");
             answer::html(StatusCode::OK, status(&shared.lock(), follows))
         }
-        ("POST", SWITCH) => switch(shared, &request.headers, body).await,
+        ("POST", SWITCH) => switches::flip(shared, &request.headers, body).await,
         (_, PATH) => answer::method_not_allowed("GET"),
         _ => answer::method_not_allowed("POST"),
     }
-}
-
-/// Does what a button says, and shows the page again.
-async fn switch(shared: &Shared, headers: &HeaderMap, body: RequestBody) -> Answer {
-    // Any page in the same browser could post here.
-    let site = headers
-        .get("sec-fetch-site")
-        .map(http::HeaderValue::as_bytes);
-    if !matches!(site, None | Some(b"same-origin" | b"none")) {
-        return error_page(
-            StatusCode::FORBIDDEN,
-            "The switches work from their own page only.",
-        );
-    }
-    let form = match read_form(headers, body).await {
-        Ok(form) => form,
-        Err(not_a_form) => return not_a_form.page(),
-    };
-    if flip(&mut shared.lock(), &form).is_none() {
-        return error_page(StatusCode::BAD_REQUEST, "There is no such switch.");
-    }
-    answer::redirect(StatusCode::SEE_OTHER, PATH).unwrap_or_else(answer::not_found)
-}
-
-fn flip(state: &mut State, form: &Form) -> Option<()> {
-    let now = state.now();
-    match form.field("switch")? {
-        "inject" => {
-            let endpoint = form.field("endpoint")?;
-            let endpoint = Endpoint::ALL
-                .into_iter()
-                .find(|known| name(*known) == endpoint)?;
-            let place: usize = form.field("fault")?.parse().ok()?;
-            let fault = faults().into_iter().nth(place)?;
-            let times = form
-                .field("times")
-                .map_or(Some(1), |times| times.parse().ok())?;
-            state.script.push(endpoint, fault.times(times));
-        }
-        "clear" => state.script.clear(),
-        "expire" => state.authority.expire_access_tokens(now),
-        "revoke" => state.authority.revoke_access_tokens(),
-        "disconnect" => state.authority.revoke_grants(),
-        "advance" => {
-            let hours: u32 = form.field("hours")?.parse().ok()?;
-            let hour = Duration::from_secs(60 * 60);
-            state.clock.advance(hour.saturating_mul(hours));
-        }
-        _ => return None,
-    }
-    Some(())
-}
-
-/// The faults that have a switch.
-fn faults() -> Vec<Fault> {
-    let unavailable = Fault::status(StatusCode::SERVICE_UNAVAILABLE).retry_after("5");
-    let throttled = Fault::status(StatusCode::TOO_MANY_REQUESTS).retry_after("5");
-    let delay = Fault::delay(Duration::from_secs(2));
-    vec![
-        Fault::status(StatusCode::UNAUTHORIZED),
-        throttled,
-        unavailable,
-        delay.clone(),
-        delay.after_work(),
-        Fault::drop_connection(),
-        Fault::drop_connection().after_work(),
-        Fault::reset(),
-        Fault::reset().after_work(),
-        Fault::hang(),
-        Fault::truncate(),
-        Fault::slow(Duration::from_millis(20)),
-        Fault::garbage(),
-        Fault::huge(4 * 1024 * 1024),
-    ]
-}
-
-fn name(endpoint: Endpoint) -> String {
-    format!("{endpoint:?}")
 }
 
 fn status(state: &State, follows: bool) -> String {
@@ -127,7 +47,7 @@ fn status(state: &State, follows: bool) -> String {
         counters(state),
         live(state),
         grants(state),
-        switches(state),
+        switches::forms(state),
         events(state),
     ];
     let body = format!(
@@ -217,49 +137,6 @@ fn tokens(tokens: &[TokenOverview], now: Duration) -> String {
     words.join(", ")
 }
 
-fn switches(state: &State) -> String {
-    let pending: Vec<_> = Endpoint::ALL
-        .into_iter()
-        .flat_map(|endpoint| {
-            let faults = state.script.pending(endpoint);
-            faults.map(move |fault| row(&[&name(endpoint), fault, &fault.count()]))
-        })
-        .collect();
-    let endpoints = Endpoint::ALL
-        .into_iter()
-        .map(|endpoint| format!("<option>{}</option>", name(endpoint)))
-        .collect::<Vec<_>>()
-        .concat();
-    let faults = faults()
-        .iter()
-        .enumerate()
-        .map(|(place, fault)| {
-            format!(
-                "<option value=\"{place}\">{}</option>",
-                escaped(&fault.to_string())
-            )
-        })
-        .collect::<Vec<_>>()
-        .concat();
-    format!(
-        "{pending}<form class=\"buttons\" method=\"post\" action=\"{SWITCH}\">\n\
-         <select name=\"endpoint\" aria-label=\"Endpoint\">{endpoints}</select>\n\
-         <select name=\"fault\" aria-label=\"Fault\">{faults}</select>\n\
-         <input name=\"times\" type=\"number\" min=\"1\" value=\"1\" aria-label=\"Times\">\n\
-         <button class=\"main\" name=\"switch\" value=\"inject\">Inject</button>\n\
-         <button name=\"switch\" value=\"clear\">Clear all</button>\n</form>\n\
-         <h2>Tokens and time</h2>\n\
-         <form class=\"buttons\" method=\"post\" action=\"{SWITCH}\">\n\
-         <button name=\"switch\" value=\"expire\">Expire access tokens</button>\n\
-         <button name=\"switch\" value=\"revoke\">Revoke access tokens</button>\n\
-         <button name=\"switch\" value=\"disconnect\">End all grants</button>\n</form>\n\
-         <form class=\"buttons\" method=\"post\" action=\"{SWITCH}\">\n\
-         <input name=\"hours\" type=\"number\" min=\"1\" value=\"24\" aria-label=\"Hours\">\n\
-         <button name=\"switch\" value=\"advance\">Advance the clock by these hours</button>\n</form>\n",
-        pending = section("Faults to come", &["Endpoint", "Fault", "Times"], &pending),
-    )
-}
-
 fn events(state: &State) -> String {
     let rows: Vec<_> = state
         .evidence
@@ -274,7 +151,8 @@ fn events(state: &State) -> String {
     section("Latest events", &["When", "What"], &rows)
 }
 
-fn section(title: &str, columns: &[&str], rows: &[String]) -> String {
+/// A heading and a table. Titles and columns are HTML, as are the rows.
+pub(super) fn section(title: &str, columns: &[&str], rows: &[String]) -> String {
     if rows.is_empty() {
         return format!("<h2>{title}</h2>\n<p class=\"note\">None.</p>\n");
     }
@@ -289,7 +167,8 @@ fn section(title: &str, columns: &[&str], rows: &[String]) -> String {
     )
 }
 
-fn row(cells: &[&dyn Display]) -> String {
+/// A row of text.
+pub(super) fn row(cells: &[&dyn Display]) -> String {
     let cells = cells
         .iter()
         .map(|cell| format!("<td>{}</td>", escaped(&cell.to_string())))
@@ -308,8 +187,8 @@ fn seconds(duration: Duration) -> String {
     }
 }
 
-const PATH: &str = "/sandbox";
-const SWITCH: &str = "/sandbox/switch";
+pub(super) const PATH: &str = "/sandbox";
+pub(super) const SWITCH: &str = "/sandbox/switch";
 const GRANTS_SHOWN: usize = 50;
 const TOKENS_SHOWN: usize = 4;
 const EVENTS_SHOWN: usize = 40;

@@ -1,0 +1,106 @@
+//! The revocation endpoint.
+
+use http::StatusCode;
+use tower_oauth2_client::sandbox::Sandbox;
+
+use crate::support::{Reply, company, connect, form, post_form, refresh, refused, renew, send};
+
+async fn revoke(sandbox: &Sandbox, fields: &[(&str, &str)]) -> Reply {
+    let mut all = vec![
+        ("client_id", sandbox.client_id()),
+        ("client_secret", sandbox.client_secret()),
+    ];
+    all.extend_from_slice(fields);
+    send(sandbox, form("/v1/oauth/revoke", &all)).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn revoking_an_access_token_revokes_nothing_else() {
+    let sandbox = Sandbox::builder().build();
+    let tokens = connect(&sandbox).await;
+    // RFC 7009, 2.1: neither a wrong nor an unknown hint matters.
+    for hint in ["refresh_token", "nonsense"] {
+        let fields = [("token", tokens.access.as_str()), ("token_type_hint", hint)];
+        let reply = revoke(&sandbox, &fields).await;
+        assert_eq!((reply.status, reply.body.len()), (StatusCode::OK, 0));
+    }
+    assert_eq!(
+        company(&sandbox, &tokens.access).await,
+        StatusCode::UNAUTHORIZED
+    );
+    renew(&sandbox, &tokens.refresh).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn revoking_a_refresh_token_ends_its_grant() {
+    let sandbox = Sandbox::builder().build();
+    let tokens = connect(&sandbox).await;
+    assert_eq!(
+        revoke(&sandbox, &[("token", &tokens.refresh)]).await.status,
+        StatusCode::OK
+    );
+    assert_eq!(
+        company(&sandbox, &tokens.access).await,
+        StatusCode::UNAUTHORIZED
+    );
+    refused(
+        &refresh(&sandbox, &tokens.refresh).await,
+        400,
+        "invalid_grant",
+    );
+    // RFC 7009, 2.2: a client cannot do anything about a token that is gone already.
+    assert_eq!(
+        revoke(&sandbox, &[("token", &tokens.refresh)]).await.status,
+        StatusCode::OK
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn revoking_a_refresh_token_may_leave_the_access_token() {
+    let sandbox = Sandbox::builder().revocation_cascades(false).build();
+    let tokens = connect(&sandbox).await;
+    revoke(&sandbox, &[("token", &tokens.refresh)]).await;
+    assert_eq!(company(&sandbox, &tokens.access).await, StatusCode::OK);
+    refused(
+        &refresh(&sandbox, &tokens.refresh).await,
+        400,
+        "invalid_grant",
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn revoking_an_unknown_token_succeeds_unless_told_otherwise() {
+    let sandbox = Sandbox::builder().build();
+    assert_eq!(
+        revoke(&sandbox, &[("token", "unknown")]).await.status,
+        StatusCode::OK
+    );
+    sandbox.change(|behavior| behavior.unknown_revocation_succeeds = false);
+    refused(
+        &revoke(&sandbox, &[("token", "unknown")]).await,
+        400,
+        "invalid_request",
+    );
+    assert_eq!(sandbox.counters().revocations, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn wrong_revocations_are_told_apart() {
+    let sandbox = Sandbox::builder().build();
+    refused(&revoke(&sandbox, &[]).await, 400, "invalid_request");
+    refused(
+        &revoke(&sandbox, &[("token", "")]).await,
+        400,
+        "invalid_request",
+    );
+    refused(
+        &revoke(&sandbox, &[("token", "x"), ("token", "x")]).await,
+        400,
+        "invalid_request",
+    );
+    refused(
+        &post_form(&sandbox, "/v1/oauth/revoke", "token=x").await,
+        401,
+        "invalid_client",
+    );
+}
