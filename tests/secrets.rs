@@ -4,19 +4,19 @@ use std::{
     fmt::Debug,
     io,
     sync::{Arc, Mutex},
-    time::Duration,
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, StatusCode, header};
-use http_body_util::{BodyExt, Full};
+use http::{Request, StatusCode, header};
+use http_body_util::Full;
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
+use tempfile::TempDir;
 use tower::{Layer, ServiceExt};
 use tower_oauth2_client::{
-    bearer::{BearerAuthLayer, ReplayBody},
+    bearer::{BearerAuth, BearerAuthLayer, ReplayBody},
     cache::TokenCache,
     oauth::OAuthClient,
     provider,
@@ -24,6 +24,11 @@ use tower_oauth2_client::{
     store::{FileStore, TokenStore},
     token::TenantId,
 };
+
+#[path = "support/mod.rs"]
+mod support;
+
+use support::HandClock;
 
 /// Everything that is written anywhere.
 #[derive(Clone, Default)]
@@ -65,6 +70,21 @@ impl io::Write for Paper {
 
 const SECRET: &str = "seeded-client-secret";
 
+type Http = Client<HttpConnector, ReplayBody<Full<Bytes>>>;
+
+/// A partner whose every secret is known, and all that is said about it.
+struct Scene {
+    paper: Paper,
+    secrets: Vec<String>,
+    clock: HandClock,
+    sandbox: Sandbox,
+    oauth: OAuthClient,
+    folder: TempDir,
+    store: FileStore,
+    tokens: TokenCache,
+    api: BearerAuth<Http>,
+}
+
 #[tokio::test]
 async fn p21_no_secret_is_told_anywhere() {
     let paper = Paper::default();
@@ -75,120 +95,157 @@ async fn p21_no_secret_is_told_anywhere() {
         .with_writer(move || logs.clone())
         .init();
 
-    let sandbox = Sandbox::builder()
-        .client_secret(SECRET)
-        .start()
-        .await
-        .unwrap();
-    let http: Client<HttpConnector, ReplayBody<Full<Bytes>>> =
-        Client::builder(TokioExecutor::new()).build_http();
-    let provider = provider::justworks().on_origin(&sandbox.url()).unwrap();
-    let builder = OAuthClient::builder(provider, sandbox.client_id(), SECRET)
-        .redirect_uri(sandbox.redirect_uri());
-    paper.note(&builder);
-    let oauth = builder.build(http.clone()).unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let store = FileStore::open(folder.path()).unwrap();
-    let tokens = TokenCache::builder(oauth.clone())
-        .store(store.clone())
-        .build()
-        .unwrap();
-    let layer = BearerAuthLayer::new(tokens.clone());
-    let api = layer.layer(http);
-    let tenant = TenantId::new("default").unwrap();
+    let mut scene = Scene::new(paper).await;
+    scene.connect().await;
+    scene.hear_all_sorts_of_answers().await;
+    scene.refuse_and_revoke().await;
 
-    let (url, pending) = oauth.authorization_url().unwrap();
-    let callback = sandbox.consent(&url).await.unwrap();
-    let accepted = pending.accept(&callback).unwrap();
-    let mut secrets = vec![
-        SECRET.to_owned(),
-        pending.state().to_owned(),
-        accepted.code().expose().to_owned(),
-    ];
-    paper.note(&(&oauth, &pending, &accepted, &tokens, &layer, &api, &store));
-    paper.note_error(
-        &pending
-            .accept("?error=seeded-by-server&state=x")
-            .unwrap_err(),
-    );
-    tokens
-        .replace(oauth.exchange_code(accepted).await.unwrap())
-        .await
-        .unwrap();
-
-    let company = format!("{}/v1/company", sandbox.url());
-    let get = || Request::get(&company).body(Full::default()).unwrap();
-    for round in 0..6 {
-        let grant = store.load(&tenant).await.unwrap().unwrap();
-        let held = grant.tokens().unwrap();
-        secrets.push(held.access_token().expose().to_owned());
-        secrets.push(held.refresh_token().unwrap().expose().to_owned());
-        paper.note(&(&grant, tokens.token().await.unwrap(), &tokens, &api));
-
-        // What the server says back: all it knows, wherever it can.
-        let echo = secrets.join(" ");
-        let echo_json =
-            format!(r#"{{"error":"{echo}","error_description":"{echo}","access_token":"{echo}"}}"#);
-        let fault = match round {
-            0 => Fault::status(StatusCode::BAD_REQUEST).body(echo_json),
-            1 => Fault::status(StatusCode::OK).body(echo_json),
-            2 => Fault::status(StatusCode::BAD_GATEWAY).body(echo),
-            3 => Fault::status(StatusCode::FOUND).header(
-                header::LOCATION,
-                HeaderValue::from_str(&format!("https://evil.example/?{}", secrets[0])).unwrap(),
-            ),
-            4 => Fault::drop_connection(),
-            _ => Fault::truncate(),
-        };
-        sandbox.inject(Endpoint::Token, fault);
-        if let Err(error) = tokens.refresh_now().await {
-            paper.note_error(&error);
-        }
-        tokio::time::sleep(Duration::from_millis(1_100)).await;
-        // The answer that was cut was still a rotation: consent anew, as the customer would have to.
-        let _ = tokens
-            .refresh_now()
-            .await
-            .map_err(|error| paper.note_error(&error));
-        let response = api.clone().oneshot(get()).await.unwrap();
-        paper.note(&response);
-        let _ = response.into_body().collect().await;
-    }
-
-    // Refused, unreadable and revoked.
-    let elsewhere = Request::get("https://evil.example/")
-        .body(Full::default())
-        .unwrap();
-    paper.note_error(&api.clone().oneshot(elsewhere).await.unwrap_err());
-    for entry in std::fs::read_dir(folder.path()).unwrap() {
-        let path = entry.unwrap().path();
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "json")
-        {
-            let whole = std::fs::read_to_string(&path).unwrap();
-            std::fs::write(&path, whole.replace("\"version\"", "\"no version\"")).unwrap();
-        }
-    }
-    paper.note_error(&tokens.refresh_now().await.unwrap_err());
-    let _ = tokens
-        .revoke()
-        .await
-        .map_err(|error| paper.note_error(&error));
-    if let Err(error) = api.clone().oneshot(get()).await {
-        paper.note_error(&error);
-    }
-
-    let text = paper.text();
+    let text = scene.paper.text();
     assert!(
         text.contains("tower_oauth2_client"),
         "events are listened to"
     );
     assert!(text.contains("hyper_util"), "those of the client as well");
-    secrets.sort();
-    secrets.dedup();
-    assert!(secrets.len() > 6, "{}", secrets.len());
-    for secret in secrets {
+    scene.secrets.sort();
+    scene.secrets.dedup();
+    assert!(scene.secrets.len() > 6, "{}", scene.secrets.len());
+    for secret in scene.secrets {
         assert!(!text.contains(&secret), "told: {secret}");
+    }
+}
+
+impl Scene {
+    async fn new(paper: Paper) -> Self {
+        let clock = HandClock::new();
+        let sandbox = Sandbox::builder()
+            .client_secret(SECRET)
+            .start()
+            .await
+            .unwrap();
+        let http: Http = Client::builder(TokioExecutor::new()).build_http();
+        let provider = provider::justworks().on_origin(&sandbox.url()).unwrap();
+        let builder = OAuthClient::builder(provider, sandbox.client_id(), SECRET)
+            .clock(clock.clone())
+            .redirect_uri(sandbox.redirect_uri());
+        paper.note(&builder);
+        let oauth = builder.build(http.clone()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let store = FileStore::open(folder.path()).unwrap();
+        let builder = TokenCache::builder(oauth.clone())
+            .store(store.clone())
+            .clock(clock.clone());
+        paper.note(&builder);
+        let tokens = builder.build().unwrap();
+        let layer = BearerAuthLayer::new(tokens.clone());
+        let api = layer.layer(http);
+        paper.note(&(&oauth, &tokens, &layer, &api, &store));
+        let secrets = vec![SECRET.to_owned()];
+        Self {
+            paper,
+            secrets,
+            clock,
+            sandbox,
+            oauth,
+            folder,
+            store,
+            tokens,
+            api,
+        }
+    }
+
+    async fn connect(&mut self) {
+        let (url, pending) = self.oauth.authorization_url().unwrap();
+        let callback = self.sandbox.consent(&url).await.unwrap();
+        let accepted = pending.accept(&callback).unwrap();
+        self.secrets.push(pending.state().to_owned());
+        self.secrets.push(accepted.code().expose().to_owned());
+        self.paper.note(&(&pending, &accepted));
+        let stranger = pending
+            .accept("?error=seeded-by-server&state=x")
+            .unwrap_err();
+        self.paper.note_error(&stranger);
+        let tokens = self.oauth.exchange_code(accepted).await.unwrap();
+        self.tokens.replace(tokens).await.unwrap();
+    }
+
+    /// Notes the tokens that are held, and all that can be shown of them.
+    async fn look(&mut self) {
+        let grant = self
+            .store
+            .load(&TenantId::new("default").unwrap())
+            .await
+            .unwrap()
+            .unwrap();
+        let held = grant.tokens().unwrap();
+        self.secrets.push(held.access_token().expose().to_owned());
+        self.secrets
+            .push(held.refresh_token().unwrap().expose().to_owned());
+        self.paper.note(&(
+            &grant,
+            self.tokens.token().await.unwrap(),
+            &self.tokens,
+            &self.api,
+        ));
+    }
+
+    /// The server says back all it knows, wherever it can, or breaks off.
+    async fn hear_all_sorts_of_answers(&mut self) {
+        self.look().await;
+        let echo = self.secrets.join(" ");
+        let json =
+            format!(r#"{{"error":"{echo}","error_description":"{echo}","access_token":"{echo}"}}"#);
+        let elsewhere = format!("https://evil.example/?{SECRET}").parse().unwrap();
+        for fault in [
+            Fault::status(StatusCode::BAD_REQUEST).body(json.clone()),
+            Fault::status(StatusCode::OK).body(json),
+            Fault::status(StatusCode::BAD_GATEWAY).body(echo),
+            Fault::status(StatusCode::FOUND).header(header::LOCATION, elsewhere),
+            Fault::drop_connection(),
+            Fault::truncate(),
+        ] {
+            self.sandbox.inject(Endpoint::Token, fault);
+            let error = self.tokens.refresh_now().await.unwrap_err();
+            self.paper.note_error(&error);
+            self.clock.jump(2);
+            // What was cut was a rotation all the same: its second use ends the grant.
+            if let Err(error) = self.tokens.refresh_now().await {
+                self.paper.note_error(&error);
+            }
+            self.clock.jump(2);
+            self.look().await;
+            let response = self.api.clone().oneshot(self.company()).await.unwrap();
+            self.paper.note(&response);
+        }
+    }
+
+    async fn refuse_and_revoke(&mut self) {
+        let elsewhere = Request::get("https://evil.example/")
+            .body(Full::default())
+            .unwrap();
+        let error = self.api.clone().oneshot(elsewhere).await.unwrap_err();
+        self.paper.note_error(&error);
+
+        for entry in std::fs::read_dir(self.folder.path()).unwrap() {
+            let path = entry.unwrap().path();
+            if path
+                .extension()
+                .is_some_and(|extension| extension == "json")
+            {
+                let whole = std::fs::read_to_string(&path).unwrap();
+                std::fs::write(&path, whole.replace("\"version\"", "\"no version\"")).unwrap();
+            }
+        }
+        let unreadable = self.tokens.refresh_now().await.unwrap_err();
+        self.paper.note_error(&unreadable);
+        let unwritable = self.tokens.revoke().await.unwrap_err();
+        self.paper.note_error(&unwritable);
+        let revoked = self.api.clone().oneshot(self.company()).await.unwrap_err();
+        self.paper.note_error(&revoked);
+    }
+
+    fn company(&self) -> Request<Full<Bytes>> {
+        Request::get(format!("{}/v1/company", self.sandbox.url()))
+            .body(Full::default())
+            .unwrap()
     }
 }

@@ -1,7 +1,7 @@
 //! Authorization servers, as data.
 //!
 //! A [`Provider`] says where an authorization server is and how it likes to be spoken to. Nothing in the crate knows any
-//! provider by name: [`justworks`] is a value like one of yours.
+//! provider by name: [`justworks()`] is a value like one of yours.
 //!
 //! ```
 //! use tower_oauth2_client::provider::{ClientAuthentication, Provider};

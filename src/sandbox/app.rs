@@ -21,7 +21,7 @@ impl App {
     /// An app with these credentials.
     ///
     /// Its name defaults to its client id, its redirect URI to `http://127.0.0.1:8000/callback`, its scopes to all
-    /// of [`SCOPES`](super::SCOPES).
+    /// of [`SCOPES`].
     pub fn new(client_id: impl Into<String>, client_secret: impl Into<String>) -> Self {
         let client_id = client_id.into();
         Self {
@@ -56,7 +56,7 @@ impl App {
         self
     }
 
-    /// The scopes the app may ask for, and gets when it asks for none. Defaults to all of [`SCOPES`](super::SCOPES).
+    /// The scopes the app may ask for, and gets when it asks for none. Defaults to all of [`SCOPES`].
     #[must_use]
     pub fn scopes<S: Into<String>>(mut self, scopes: impl IntoIterator<Item = S>) -> Self {
         self.scopes = scopes.into_iter().collect();

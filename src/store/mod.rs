@@ -18,33 +18,48 @@
 //!
 //! /// Rows of (generation, bytes), as a database would have them.
 //! #[derive(Default)]
-//! struct Rows(Mutex<HashMap<String, (u64, Vec<u8>)>>);
+//! struct Rows(Mutex<HashMap<TenantId, (Generation, Vec<u8>)>>);
+//!
+//! type Row = (Generation, Vec<u8>);
+//!
+//! fn grant(tenant: &TenantId, row: Option<&Row>) -> Result<Option<Grant>, Error> {
+//!     row.map(|(_, bytes)| Grant::from_bytes(tenant, bytes).map_err(Error::store))
+//!         .transpose()
+//! }
 //!
 //! impl TokenStore for Rows {
 //!     async fn load(&self, tenant: &TenantId) -> Result<Option<Grant>, Error> {
 //!         let rows = self.0.lock().map_err(|_| Error::store("poisoned"))?;
-//!         rows.get(tenant.as_str())
-//!             .map(|(_, bytes)| Grant::from_bytes(tenant, bytes).map_err(Error::store))
-//!             .transpose()
+//!         grant(tenant, rows.get(tenant))
 //!     }
 //!
 //!     async fn save(
 //!         &self,
 //!         tenant: &TenantId,
 //!         expected: Option<Generation>,
-//!         grant: &Grant,
+//!         new: &Grant,
 //!     ) -> Result<SaveOutcome, Error> {
 //!         let mut rows = self.0.lock().map_err(|_| Error::store("poisoned"))?;
-//!         let held = rows.get(tenant.as_str()).map(|(generation, _)| *generation);
-//!         if held != expected.map(Generation::as_u64) {
-//!             drop(rows);
-//!             return Ok(SaveOutcome::Superseded(self.load(tenant).await?));
+//!         let held = rows.get(tenant);
+//!         if held.map(|(generation, _)| *generation) != expected {
+//!             return Ok(SaveOutcome::Superseded(grant(tenant, held)?));
 //!         }
-//!         let row = (grant.generation.as_u64(), grant.to_bytes(tenant).to_vec());
-//!         rows.insert(tenant.as_str().to_owned(), row);
+//!         let row = (new.generation, new.to_bytes(tenant).to_vec());
+//!         rows.insert(tenant.clone(), row);
 //!         Ok(SaveOutcome::Committed)
 //!     }
 //! }
+//!
+//! # tokio_test::block_on(async {
+//! # use tower_oauth2_client::token::GrantState;
+//! let (rows, acme) = (Rows::default(), TenantId::new("acme")?);
+//! let revoked = Grant {
+//!     generation: Generation::FIRST,
+//!     state: GrantState::Revoked { since: std::time::SystemTime::UNIX_EPOCH },
+//! };
+//! assert_eq!(rows.save(&acme, None, &revoked).await?, SaveOutcome::Committed);
+//! assert_eq!(rows.load(&acme).await?, Some(revoked));
+//! # Ok::<(), Error>(()) }).unwrap();
 //! ```
 
 use std::future::Future;

@@ -149,14 +149,14 @@ pub(crate) async fn connect(sandbox: &Sandbox) -> Tokens {
 }
 
 /// Posts a form that is written out.
-pub async fn post_form(sandbox: &Sandbox, path: &str, body: &str) -> Reply {
+pub(crate) async fn post_form(sandbox: &Sandbox, path: &str, body: &str) -> Reply {
     let request = Request::post(path).header(CONTENT_TYPE, "application/x-www-form-urlencoded");
     send(sandbox, request.body(body.to_owned().into()).unwrap()).await
 }
 
 /// Asserts an answer of RFC 6749, 5.2.
 #[track_caller]
-pub fn refused(reply: &Reply, status: u16, error: &str) {
+pub(crate) fn refused(reply: &Reply, status: u16, error: &str) {
     assert_eq!(
         (reply.status.as_u16(), reply.error().as_str()),
         (status, error),

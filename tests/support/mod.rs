@@ -33,6 +33,7 @@ pub(crate) const DAY: Duration = Duration::from_secs(86_400);
 pub(crate) struct HandClock {
     start: tokio::time::Instant,
     apart: Arc<Mutex<i64>>,
+    jumped: Arc<AtomicU64>,
     reads: Arc<AtomicU64>,
 }
 
@@ -41,6 +42,7 @@ impl HandClock {
         Self {
             start: tokio::time::Instant::now(),
             apart: Arc::default(),
+            jumped: Arc::default(),
             reads: Arc::default(),
         }
     }
@@ -48,6 +50,15 @@ impl HandClock {
     /// Sets the wall clock forwards, as a suspend does, or back.
     pub(crate) fn shift_wall(&self, seconds: i64) {
         *self.apart.lock().unwrap() += seconds;
+    }
+
+    /// Moves both hands on, where the runtime's time is the real one.
+    pub(crate) fn jump(&self, seconds: u64) {
+        self.jumped.fetch_add(seconds, Ordering::SeqCst);
+    }
+
+    fn jumped(&self) -> Duration {
+        Duration::from_secs(self.jumped.load(Ordering::SeqCst))
     }
 
     pub(crate) fn reads(&self) -> u64 {
@@ -58,7 +69,7 @@ impl HandClock {
 impl Clock for HandClock {
     fn monotonic(&self) -> Instant {
         self.reads.fetch_add(1, Ordering::SeqCst);
-        tokio::time::Instant::now().into_std()
+        tokio::time::Instant::now().into_std() + self.jumped()
     }
 
     fn wall(&self) -> SystemTime {
@@ -67,6 +78,7 @@ impl Clock for HandClock {
         let shift = Duration::from_secs(apart.unsigned_abs());
         let time =
             SystemTime::UNIX_EPOCH + Duration::from_secs(1_764_000_000) + self.start.elapsed();
+        let time = time + self.jumped();
         if apart < 0 {
             time - shift
         } else {
