@@ -10,36 +10,36 @@ use tower_oauth2_client::sandbox::Sandbox;
 
 /// A response, read whole.
 #[derive(Debug)]
-pub struct Reply {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub body: Bytes,
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
 }
 
 impl Reply {
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).expect("a JSON body")
     }
 
     /// The OAuth error code.
-    pub fn error(&self) -> String {
+    pub(crate) fn error(&self) -> String {
         self.text("error")
     }
 
-    pub fn text(&self, field: &str) -> String {
+    pub(crate) fn text(&self, field: &str) -> String {
         self.json()[field].as_str().unwrap_or_default().to_owned()
     }
 
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
 }
 
 /// The tokens of one exchange.
 #[derive(Clone, Debug)]
-pub struct Tokens {
-    pub access: String,
-    pub refresh: String,
+pub(crate) struct Tokens {
+    pub(crate) access: String,
+    pub(crate) refresh: String,
 }
 
 impl From<&Reply> for Tokens {
@@ -52,7 +52,7 @@ impl From<&Reply> for Tokens {
     }
 }
 
-pub async fn send(sandbox: &Sandbox, request: Request<Full<Bytes>>) -> Reply {
+pub(crate) async fn send(sandbox: &Sandbox, request: Request<Full<Bytes>>) -> Reply {
     let response = sandbox.service().oneshot(request).await.expect("an answer");
     let (parts, body) = response.into_parts();
     Reply {
@@ -62,20 +62,20 @@ pub async fn send(sandbox: &Sandbox, request: Request<Full<Bytes>>) -> Reply {
     }
 }
 
-pub fn encoded(fields: &[(&str, &str)]) -> String {
+pub(crate) fn encoded(fields: &[(&str, &str)]) -> String {
     form_urlencoded::Serializer::new(String::new())
         .extend_pairs(fields)
         .finish()
 }
 
-pub fn form(path: &str, fields: &[(&str, &str)]) -> Request<Full<Bytes>> {
+pub(crate) fn form(path: &str, fields: &[(&str, &str)]) -> Request<Full<Bytes>> {
     Request::post(path)
         .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
         .body(encoded(fields).into())
         .unwrap()
 }
 
-pub async fn get(sandbox: &Sandbox, path: &str, token: &str) -> Reply {
+pub(crate) async fn get(sandbox: &Sandbox, path: &str, token: &str) -> Reply {
     let request = Request::get(path)
         .header(AUTHORIZATION, format!("Bearer {token}"))
         .body(Full::default())
@@ -83,12 +83,12 @@ pub async fn get(sandbox: &Sandbox, path: &str, token: &str) -> Reply {
     send(sandbox, request).await
 }
 
-pub async fn company(sandbox: &Sandbox, token: &str) -> StatusCode {
+pub(crate) async fn company(sandbox: &Sandbox, token: &str) -> StatusCode {
     get(sandbox, "/v1/company", token).await.status
 }
 
 /// Posts to the token endpoint with the app's credentials.
-pub async fn exchange(sandbox: &Sandbox, fields: &[(&str, &str)]) -> Reply {
+pub(crate) async fn exchange(sandbox: &Sandbox, fields: &[(&str, &str)]) -> Reply {
     let mut all = vec![
         ("client_id", sandbox.client_id()),
         ("client_secret", sandbox.client_secret()),
@@ -97,18 +97,18 @@ pub async fn exchange(sandbox: &Sandbox, fields: &[(&str, &str)]) -> Reply {
     send(sandbox, form("/oauth/token", &all)).await
 }
 
-pub async fn refresh(sandbox: &Sandbox, token: &str) -> Reply {
+pub(crate) async fn refresh(sandbox: &Sandbox, token: &str) -> Reply {
     let fields = [("grant_type", "refresh_token"), ("refresh_token", token)];
     exchange(sandbox, &fields).await
 }
 
 /// Refreshes, and expects tokens.
-pub async fn renew(sandbox: &Sandbox, token: &str) -> Tokens {
+pub(crate) async fn renew(sandbox: &Sandbox, token: &str) -> Tokens {
     Tokens::from(&refresh(sandbox, token).await)
 }
 
 /// An authorization URL of the app with these further parameters.
-pub fn authorization_url(sandbox: &Sandbox, more: &[(&str, &str)]) -> String {
+pub(crate) fn authorization_url(sandbox: &Sandbox, more: &[(&str, &str)]) -> String {
     let mut fields = vec![
         ("response_type", "code"),
         ("client_id", sandbox.client_id()),
@@ -119,7 +119,7 @@ pub fn authorization_url(sandbox: &Sandbox, more: &[(&str, &str)]) -> String {
 }
 
 /// A parameter of a callback URL.
-pub fn parameter(callback: &str, name: &str) -> Option<String> {
+pub(crate) fn parameter(callback: &str, name: &str) -> Option<String> {
     let (_, query) = callback.split_once('?')?;
     form_urlencoded::parse(query.as_bytes())
         .find(|(key, _)| key == name)
@@ -127,13 +127,13 @@ pub fn parameter(callback: &str, name: &str) -> Option<String> {
 }
 
 /// A code that a person allowed, asked for with these further parameters.
-pub async fn code(sandbox: &Sandbox, more: &[(&str, &str)]) -> String {
+pub(crate) async fn code(sandbox: &Sandbox, more: &[(&str, &str)]) -> String {
     let url = authorization_url(sandbox, more);
     let callback = sandbox.consent(&url).await.expect("a callback");
     parameter(&callback, "code").unwrap_or_else(|| panic!("no code in {callback}"))
 }
 
-pub async fn redeem(sandbox: &Sandbox, code: &str) -> Reply {
+pub(crate) async fn redeem(sandbox: &Sandbox, code: &str) -> Reply {
     let fields = [
         ("grant_type", "authorization_code"),
         ("code", code),
@@ -143,20 +143,20 @@ pub async fn redeem(sandbox: &Sandbox, code: &str) -> Reply {
 }
 
 /// The first tokens of a new grant.
-pub async fn connect(sandbox: &Sandbox) -> Tokens {
+pub(crate) async fn connect(sandbox: &Sandbox) -> Tokens {
     let code = code(sandbox, &[]).await;
     Tokens::from(&redeem(sandbox, &code).await)
 }
 
 /// Posts a form that is written out.
-pub async fn post_form(sandbox: &Sandbox, path: &str, body: &str) -> Reply {
+pub(crate) async fn post_form(sandbox: &Sandbox, path: &str, body: &str) -> Reply {
     let request = Request::post(path).header(CONTENT_TYPE, "application/x-www-form-urlencoded");
     send(sandbox, request.body(body.to_owned().into()).unwrap()).await
 }
 
 /// Asserts an answer of RFC 6749, 5.2.
 #[track_caller]
-pub fn refused(reply: &Reply, status: u16, error: &str) {
+pub(crate) fn refused(reply: &Reply, status: u16, error: &str) {
     assert_eq!(
         (reply.status.as_u16(), reply.error().as_str()),
         (status, error),
