@@ -4,7 +4,9 @@ use http::{Request, StatusCode};
 use http_body_util::Full;
 use tower_oauth2_client::sandbox::{App, Consent, Endpoint, Fault, Sandbox};
 
-use crate::support::{authorization_url, code, encoded, form, parameter, redeem, send};
+use crate::support::{
+    authorization_url, code, encoded, form, parameter, redeem, refresh, refused, send,
+};
 
 #[tokio::test(start_paused = true)]
 async fn nobody_is_sent_to_an_address_that_is_not_registered() {
@@ -194,6 +196,23 @@ async fn granted_scopes_may_be_fewer_than_asked_for() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_refresh_may_grant_fewer_scopes_than_the_consent_did() {
+    let sandbox = Sandbox::builder().build();
+    let code = code(&sandbox, &[("scope", "payroll:read paystub:read")]).await;
+    let token = redeem(&sandbox, &code).await.text("refresh_token");
+    let limit = |scope: &str| {
+        let limit = Some(vec![scope.to_owned()]);
+        sandbox.change(|behavior| behavior.scope_limit = limit);
+    };
+    limit("time_off:read");
+    let reply = refresh(&sandbox, &token).await;
+    refused(&reply, 400, "invalid_scope");
+    limit("paystub:read");
+    let reply = refresh(&sandbox, &token).await;
+    assert_eq!(reply.text("scope"), "paystub:read");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_app_that_asks_for_no_scope_gets_all_it_has_registered() {
     let sandbox = Sandbox::builder()
         .scopes(["payroll:read", "paystub:read"])
@@ -274,6 +293,23 @@ async fn a_decision_takes_a_log_in_and_counts_once() {
         statuses.map(|status| status.as_u16()),
         [400, 400, 400, 200, 400, 303, 400]
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_people_may_be_asked_at_once() {
+    let sandbox = Sandbox::builder().consent(Consent::Page).build();
+    let first = open(&sandbox, &[]).await;
+    sandbox.advance(std::time::Duration::from_secs(3599));
+    let second = open(&sandbox, &[]).await;
+    for consent in [first, second] {
+        let log_in = [
+            ("consent", consent.as_str()),
+            ("email", "a"),
+            ("password", "b"),
+        ];
+        let reply = send(&sandbox, form("/oauth/login", &log_in)).await;
+        assert_eq!(reply.status, StatusCode::OK);
+    }
 }
 
 #[tokio::test(start_paused = true)]

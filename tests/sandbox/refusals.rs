@@ -206,7 +206,14 @@ async fn basic_authentication_may_be_accepted() {
         400,
         "invalid_request",
     );
-    let reply = send(&sandbox, basic(body(), right)).await;
+    let other = format!("{}&client_id=other", body());
+    refused(
+        &send(&sandbox, basic(other, right)).await,
+        401,
+        "invalid_client",
+    );
+    let same = format!("{}&client_id=sandbox-client", body());
+    let reply = send(&sandbox, basic(same, right)).await;
     assert_eq!(reply.status, StatusCode::OK);
 }
 
