@@ -1,36 +1,39 @@
 //! A fake Justworks to test against: authorization server, resources, and every way they can go wrong.
 //!
-//! The sandbox runs in your test's process. It speaks the Partner API's wire and knows nothing of the rest of this
-//! crate, so it serves any client:
+//! The sandbox runs in your test's process. It speaks the Partner API's wire and uses nothing of the rest of this crate, so
+//! it serves any client. This is the whole test of one:
 //!
 //! ```
-//! use http::{Request, StatusCode};
-//! use http_body_util::{BodyExt, Full};
-//! use tower::ServiceExt;
-//! use tower_oauth2_client::sandbox::{Endpoint, Fault, Sandbox};
-//!
+//! # use bytes::Bytes;
+//! # use http::Request;
+//! # use http_body_util::Full;
+//! # use tower::{Layer, ServiceExt};
+//! # use tower_oauth2_client::{
+//! #     bearer::BearerAuthLayer, cache::TokenCache, oauth::OAuthClient, provider, sandbox::Sandbox,
+//! # };
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let sandbox = Sandbox::builder().build();
 //!
-//! // A person allows the app, and the app redeems the code it is called back with.
-//! let url = format!("/oauth/authorize?response_type=code&client_id={}", sandbox.client_id());
-//! let callback = sandbox.consent(&url).await?;
-//! let code = callback.split_once("code=").ok_or("no code")?.1;
-//! let form = format!(
-//!     "grant_type=authorization_code&code={code}&client_id={}&client_secret={}",
-//!     sandbox.client_id(), sandbox.client_secret(),
-//! );
-//! let exchange = Request::post("/oauth/token")
-//!     .header("content-type", "application/x-www-form-urlencoded")
-//!     .body(Full::from(form))?;
+//! // The client under test, as the program sets it up, but for where it goes.
+//! let provider = provider::justworks().on_origin(&sandbox.url())?;
+//! let oauth = OAuthClient::builder(provider, sandbox.client_id(), sandbox.client_secret())
+//!     .redirect_uri(sandbox.redirect_uri())
+//!     .build::<_, Full<Bytes>, _>(sandbox.service())?;
+//! let tokens = TokenCache::builder(oauth.clone()).build()?;
+//! let api = BearerAuthLayer::new(tokens.clone()).layer(sandbox.service());
 //!
-//! // The first answer is lost although the code was spent: does your client cope?
-//! sandbox.inject(Endpoint::Token, Fault::drop_connection().after_work());
-//! assert!(sandbox.service().oneshot(exchange.clone()).await.is_err());
-//! let answer = sandbox.service().oneshot(exchange).await?;
-//! assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
-//! assert_eq!(sandbox.counters().families_killed, 1);
+//! // A person consents.
+//! let (url, pending) = oauth.authorization_url()?;
+//! let callback = sandbox.consent(&url).await?;
+//! tokens.replace(oauth.exchange_code(pending.accept(&callback)?).await?).await?;
+//!
+//! // The provider forgets the access token: does the client get over it, with one exchange?
+//! sandbox.revoke_access_tokens();
+//! let company = Request::get(format!("{}/v1/company", sandbox.url()));
+//! assert_eq!(api.oneshot(company.body(Full::<Bytes>::default())?).await?.status(), 200);
+//! assert_eq!(sandbox.counters().unauthorized, 1);
+//! assert_eq!(sandbox.counters().exchanges_by_refresh, 1);
 //! # Ok(())
 //! # }
 //! ```
