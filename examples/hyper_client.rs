@@ -51,15 +51,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .layer(BearerAuthLayer::new(tokens.clone()))
         .service(http);
 
-    if let Err(error) = tokens.token().await {
-        if !error.is_consent_required() {
-            return Err(error.into());
-        }
-        let (url, pending) = oauth.authorization_url()?;
-        let callback = settings.consent(&url).await?;
-        let first = oauth.exchange_code(pending.accept(&callback)?).await?;
-        tokens.replace(first).await?;
-    }
+    settings.connect(&oauth, &tokens).await?;
 
     let company = format!("{}/v1/company", tokens.origins()[0]);
     let response = api

@@ -28,7 +28,7 @@ use tokio::task::JoinSet;
 use tower::{ServiceBuilder, ServiceExt, limit::ConcurrencyLimit};
 use tower_oauth2_client::{
     ErrorKind,
-    bearer::{BearerAuth, BearerAuthError, BearerAuthLayer, ReplayBody},
+    bearer::{BearerAuth, BearerAuthLayer, ReplayBody},
     cache::TokenCache,
     clock::{Clock, SystemClock},
     oauth::OAuthClient,
@@ -250,11 +250,7 @@ impl Partner {
 
 async fn get(api: Api, url: String) -> Outcome<Bytes> {
     let request = Request::get(url).body(Full::default())?;
-    let response = match api.oneshot(request).await {
-        Ok(response) => response,
-        Err(BearerAuthError::Token(error)) => return Err(error.into()),
-        Err(BearerAuthError::Inner(error)) => return Err(error.into()),
-    };
+    let response = api.oneshot(request).await?;
     if response.status() != 200 {
         return Err(format!("answered {}", response.status()).into());
     }

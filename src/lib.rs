@@ -50,6 +50,8 @@
 // Not in Cargo.toml, where it would hold for tests and examples too: those may fail.
 #![cfg_attr(not(test), deny(clippy::expect_used, clippy::unwrap_used))]
 
+#[cfg(feature = "axum")]
+mod answer;
 pub mod bearer;
 pub mod cache;
 pub mod clock;

@@ -14,9 +14,9 @@ use hyper_util::{
     rt::TokioExecutor,
 };
 use tempfile::TempDir;
-use tower::{Layer, ServiceExt};
+use tower::{BoxError, Layer, ServiceExt};
 use tower_oauth2_client::{
-    bearer::{BearerAuth, BearerAuthLayer, ReplayBody},
+    bearer::{BearerAuth, BearerAuthError, BearerAuthLayer, ReplayBody},
     cache::TokenCache,
     oauth::OAuthClient,
     provider,
@@ -223,7 +223,7 @@ impl Scene {
             .body(Full::default())
             .unwrap();
         let error = self.api.clone().oneshot(elsewhere).await.unwrap_err();
-        self.paper.note_error(&error);
+        self.note_boxed(error);
 
         for entry in std::fs::read_dir(self.folder.path()).unwrap() {
             let path = entry.unwrap().path();
@@ -240,7 +240,12 @@ impl Scene {
         let unwritable = self.tokens.revoke().await.unwrap_err();
         self.paper.note_error(&unwritable);
         let revoked = self.api.clone().oneshot(self.company()).await.unwrap_err();
-        self.paper.note_error(&revoked);
+        self.note_boxed(revoked);
+    }
+
+    fn note_boxed<E: Into<BoxError> + Debug>(&self, error: BearerAuthError<E>) {
+        self.paper.note(&error);
+        self.paper.note_error(&*BoxError::from(error));
     }
 
     fn company(&self) -> Request<Full<Bytes>> {

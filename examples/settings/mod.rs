@@ -3,6 +3,8 @@
 use std::{env, error::Error, io, path::PathBuf};
 
 use tower_oauth2_client::{
+    cache::TokenCache,
+    oauth::OAuthClient,
     provider::{Provider, justworks},
     sandbox::Sandbox,
 };
@@ -55,8 +57,31 @@ impl Settings {
         })
     }
 
+    /// Whether it is the real service.
+    #[allow(dead_code, reason = "not every example needs to know")]
+    pub(crate) fn is_real(&self) -> bool {
+        self.stand_in.is_none()
+    }
+
+    /// Lets a person consent, if there is no grant that works.
+    pub(crate) async fn connect(
+        &self,
+        oauth: &OAuthClient,
+        tokens: &TokenCache,
+    ) -> Result<(), Box<dyn Error>> {
+        match tokens.token().await {
+            Ok(_) => return Ok(()),
+            Err(error) if error.is_consent_required() => {}
+            Err(error) => return Err(error.into()),
+        }
+        let (url, pending) = oauth.authorization_url()?;
+        let callback = self.consent(&url).await?;
+        let first = oauth.exchange_code(pending.accept(&callback)?).await?;
+        Ok(tokens.replace(first).await?)
+    }
+
     /// Where the browser comes back to from `url`, after a person has consented.
-    pub(crate) async fn consent(&self, url: &str) -> Result<String, Box<dyn Error>> {
+    async fn consent(&self, url: &str) -> Result<String, Box<dyn Error>> {
         if let Some(stand_in) = &self.stand_in {
             return Ok(stand_in.sandbox.consent(url).await?);
         }

@@ -94,7 +94,8 @@ impl<B: Body> ReplayBody<B> {
 }
 
 impl<B> ReplayBody<B> {
-    fn once(body: B) -> Self {
+    /// A body that is not kept.
+    pub(super) fn once(body: B) -> Self {
         Self {
             state: State::Once { body },
         }

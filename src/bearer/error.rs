@@ -2,12 +2,25 @@
 
 use std::{error::Error as StdError, fmt};
 
-use crate::error::Error;
+use crate::error::{BoxError, Error};
 
 /// Either the inner service's error, as it was, or this crate's.
 ///
-/// Its message is that of the error inside, and so is its [`source`](StdError::source): it adds nothing to a chain of
-/// errors. Behind a `Box<dyn Error>` it is found by its own type, `downcast_ref::<BearerAuthError<E>>()`.
+/// Boxed, it *is* the error inside: layers such as `tower::timeout` or `tower::buffer`, and `?` in a function that returns a
+/// `Box<dyn Error>`, see the inner service's error or an [`Error`], and `downcast_ref` finds it by its own type. That holds
+/// for inner services whose error is a box already, as those of `tower::buffer` and `tower::limit` have it; and it is why this
+/// type does not implement `std::error::Error` itself: a box does not, and what stands for one cannot.
+/// (With `anyhow`: `.map_err(|error| anyhow::Error::from_boxed(error.into()))`.)
+///
+/// ```
+/// use tower_oauth2_client::bearer::BearerAuthError;
+///
+/// let error = BearerAuthError::Inner(std::io::Error::other("reset"));
+/// assert_eq!(error.to_string(), "reset");
+///
+/// let boxed: Box<dyn std::error::Error + Send + Sync> = error.into();
+/// assert!(boxed.is::<std::io::Error>());
+/// ```
 #[derive(Clone, Debug)]
 #[expect(
     clippy::exhaustive_enums,
@@ -55,11 +68,17 @@ impl<E: fmt::Display> fmt::Display for BearerAuthError<E> {
     }
 }
 
-impl<E: StdError> StdError for BearerAuthError<E> {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        match self {
-            Self::Token(error) => error.source(),
-            Self::Inner(error) => error.source(),
+impl<E: Into<BoxError>> From<BearerAuthError<E>> for BoxError {
+    fn from(error: BearerAuthError<E>) -> Self {
+        match error {
+            BearerAuthError::Token(error) => error.into(),
+            BearerAuthError::Inner(error) => error.into(),
         }
+    }
+}
+
+impl<E: Into<BoxError>> From<BearerAuthError<E>> for Box<dyn StdError> {
+    fn from(error: BearerAuthError<E>) -> Self {
+        BoxError::from(error)
     }
 }

@@ -65,8 +65,8 @@ pin_project! {
             drain: Pin<Box<Drain<R>>>,
             request: Option<Request<ReplayBody<B>>>,
         },
-        /// It is sent, for the second time.
-        Resent {
+        /// It is sent for the last time: as a retry, or without a token. Whatever comes back is returned.
+        Last {
             #[pin]
             future: F,
         },
@@ -122,6 +122,11 @@ where
         Self { state, shared }
     }
 
+    pub(super) fn passed(shared: Arc<Shared<S>>, future: S::Future) -> Self {
+        let state = State::Last { future };
+        Self { state, shared }
+    }
+
     pub(super) fn sent(shared: Arc<Shared<S>>, future: S::Future, attempt: Attempt) -> Self {
         let state = State::Sent {
             future,
@@ -167,7 +172,7 @@ where
                                 future: service.call(request),
                                 attempt: Some(attempt),
                             }),
-                            Some((request, None)) => Step::Enter(State::Resent {
+                            Some((request, None)) => Step::Enter(State::Last {
                                 future: service.call(request),
                             }),
                             None => Step::Over,
@@ -198,7 +203,7 @@ where
                         None => Step::Over,
                     }
                 }
-                StateProjection::Resent { future } => {
+                StateProjection::Last { future } => {
                     Step::Answer(ready!(future.poll(cx)).map_err(BearerAuthError::Inner))
                 }
                 StateProjection::Done => Step::Over,

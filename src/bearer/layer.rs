@@ -1,5 +1,6 @@
 //! The settings, and what they are laid on.
 
+use http::Extensions;
 use tower::Layer;
 
 use super::BearerAuth;
@@ -10,7 +11,55 @@ use crate::cache::TokenCache;
 #[must_use = "a layer does nothing before it is laid on a service"]
 pub struct BearerAuthLayer {
     pub(super) tokens: TokenCache,
-    pub(super) replay_limit: usize,
+    pub(super) replay_limit: ReplayLimit,
+    pub(super) elsewhere: Elsewhere,
+}
+
+/// What becomes of a request to another origin than those the token is meant for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Elsewhere {
+    /// It is an error, and nothing is sent.
+    Refuse,
+    /// It is sent as it is, without the token, and its response is returned as it is.
+    SendWithoutToken,
+}
+
+/// How many bytes of a request's body are kept at most, to send them again after a 401.
+///
+/// In a request's extensions it counts for that request, instead of the layer's
+/// [`replay_limit`](BearerAuthLayer::replay_limit):
+///
+/// ```
+/// use tower_oauth2_client::bearer::ReplayLimit;
+///
+/// // Whatever the layer says, this one is never sent twice.
+/// let request = http::Request::post("https://api.example.com/v1/payments")
+///     .extension(ReplayLimit::NEVER)
+///     .body(())?;
+/// # Ok::<(), http::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ReplayLimit(usize);
+
+impl ReplayLimit {
+    /// Nothing is kept, and nothing is sent again, not even a request without a body.
+    pub const NEVER: Self = Self(0);
+
+    /// Up to this many bytes. 0 is [`NEVER`](Self::NEVER).
+    #[must_use]
+    pub const fn bytes(limit: usize) -> Self {
+        Self(limit)
+    }
+
+    pub(super) fn get(self) -> usize {
+        self.0
+    }
+
+    /// The request's own, if it has one.
+    pub(super) fn or_of(self, extensions: &Extensions) -> Self {
+        extensions.get().copied().unwrap_or(self)
+    }
 }
 
 impl BearerAuthLayer {
@@ -18,14 +67,22 @@ impl BearerAuthLayer {
     pub fn new(tokens: TokenCache) -> Self {
         Self {
             tokens,
-            replay_limit: 64 * 1024,
+            replay_limit: ReplayLimit(64 * 1024),
+            elsewhere: Elsewhere::Refuse,
         }
     }
 
     /// Sets up to how many bytes of a request's body are kept, to send them again after a 401. Larger bodies are sent
-    /// whole, and not retried. 0 turns retrying off, also for requests without a body. Defaults to 64 KiB.
+    /// whole, and not retried. 0 turns retrying off, also for requests without a body. Defaults to 64 KiB. A request may say
+    /// otherwise for itself, by a [`ReplayLimit`] in its extensions.
     pub fn replay_limit(mut self, bytes: usize) -> Self {
-        self.replay_limit = bytes;
+        self.replay_limit = ReplayLimit::bytes(bytes);
+        self
+    }
+
+    /// Sets what becomes of a request to another origin. Defaults to [`Elsewhere::Refuse`].
+    pub fn elsewhere(mut self, elsewhere: Elsewhere) -> Self {
+        self.elsewhere = elsewhere;
         self
     }
 }

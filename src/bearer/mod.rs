@@ -13,7 +13,8 @@
 //! * **A body that cannot be sent again**: larger than [`replay_limit`](BearerAuthLayer::replay_limit), or not yet sent
 //!   whole when the answer came. The 401 is returned as it is, and the token is renewed for those who come next.
 //! * **Another origin** than those the token is meant for, a `Host` header that names one, or an `Authorization` header of
-//!   the caller's own: an error, and nothing is sent.
+//!   the caller's own: an error, and nothing is sent. Requests to other origins may also be sent without a token, if
+//!   [`elsewhere`](BearerAuthLayer::elsewhere) says so.
 //!
 //! The request body is recorded while it is sent, without copying `Bytes`, so the inner service sees a
 //! [`ReplayBody`] around the caller's. A hyper-util client takes that as it is; for a client with a body type of its own, map
@@ -74,6 +75,9 @@ mod layer;
 mod service;
 
 pub use self::{
-    body::ReplayBody, error::BearerAuthError, future::ResponseFuture, layer::BearerAuthLayer,
+    body::ReplayBody,
+    error::BearerAuthError,
+    future::ResponseFuture,
+    layer::{BearerAuthLayer, Elsewhere, ReplayLimit},
     service::BearerAuth,
 };

@@ -11,9 +11,9 @@ use http_body::Body;
 use tower::Service;
 
 use super::{
-    BearerAuthError, BearerAuthLayer, ReplayBody, ResponseFuture,
+    BearerAuthError, BearerAuthLayer, Elsewhere, ReplayBody, ReplayLimit, ResponseFuture,
     future::{Again, Attempt},
-    guard,
+    guard::{self, Destination},
 };
 use crate::cache::{Acquired, BearerToken, TokenCache};
 
@@ -27,7 +27,8 @@ pub struct BearerAuth<S> {
 /// What the service and the futures of its requests share, so that a request costs one reference count.
 pub(super) struct Shared<S> {
     pub(super) tokens: TokenCache,
-    replay_limit: usize,
+    replay_limit: ReplayLimit,
+    elsewhere: Elsewhere,
     /// Where second calls come from. Cloned when one is needed: cloning the inner service for each request, just in case,
     /// would cost more than everything else that is done here.
     spare: Mutex<S>,
@@ -39,6 +40,7 @@ impl<S: Clone> BearerAuth<S> {
             shared: Arc::new(Shared {
                 tokens: layer.tokens,
                 replay_limit: layer.replay_limit,
+                elsewhere: layer.elsewhere,
                 spare: Mutex::new(inner.clone()),
             }),
             inner,
@@ -86,7 +88,8 @@ impl<S> Shared<S> {
         token: BearerToken,
     ) -> (Request<ReplayBody<B>>, Attempt) {
         let (mut head, body) = request.into_parts();
-        let (body, tape) = ReplayBody::record(body, self.replay_limit);
+        let limit = self.replay_limit.or_of(&head.extensions);
+        let (body, tape) = ReplayBody::record(body, limit.get());
         let attempt = Attempt {
             generation: token.generation(),
             again: tape.map(|tape| Again {
@@ -116,7 +119,16 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let shared = &self.shared;
-        if let Err(error) = guard::check(&request, shared.tokens.origins()) {
+        let refusal = match guard::check(&request, shared.tokens.origins()) {
+            Ok(Destination::Own) => None,
+            Ok(Destination::Elsewhere(_)) if shared.elsewhere == Elsewhere::SendWithoutToken => {
+                let future = self.inner.call(request.map(ReplayBody::once));
+                return ResponseFuture::passed(Arc::clone(&self.shared), future);
+            }
+            Ok(Destination::Elsewhere(why)) => Some(guard::refuse(why)),
+            Err(error) => Some(error),
+        };
+        if let Some(error) = refusal {
             self.give_back();
             return ResponseFuture::refused(Arc::clone(&self.shared), error);
         }

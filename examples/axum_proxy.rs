@@ -1,0 +1,133 @@
+//! A reverse proxy that adds the token on the way out: callers inside talk to it, and know nothing of tokens.
+//!
+//! By itself it makes one request through itself, to the sandbox, and ends. With the environment variables of `hyper_client` it
+//! goes on serving `127.0.0.1:3000`, in front of the real service.
+//!
+//! ```sh
+//! cargo run --example axum_proxy --features sandbox,axum
+//! ```
+
+use std::error::Error;
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{Request, State},
+    response::Response,
+};
+use http::{HeaderMap, Uri, header};
+use hyper_rustls::HttpsConnectorBuilder;
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use settings::Settings;
+use tokio::net::TcpListener;
+use tower::{ServiceExt, util::BoxCloneSyncService};
+use tower_oauth2_client::{
+    Origin,
+    bearer::{BearerAuthError, BearerAuthLayer, ReplayBody},
+    cache::TokenCache,
+    oauth::OAuthClient,
+    store::FileStore,
+};
+
+mod settings;
+
+type ClientError = hyper_util::client::legacy::Error;
+type Api = BoxCloneSyncService<Request, Response, BearerAuthError<ClientError>>;
+
+#[derive(Clone)]
+struct Upstream {
+    origin: Origin,
+    api: Api,
+}
+
+/// The whole proxy. A token that is not to be had becomes a 502 or 503, by the crate's feature `axum`.
+async fn forward(
+    State(upstream): State<Upstream>,
+    mut request: Request,
+) -> Result<Response, BearerAuthError<ClientError>> {
+    let path = request
+        .uri()
+        .path_and_query()
+        .map_or("/", |path| path.as_str());
+    // An origin and a path make a URI; if not, the request is refused as going elsewhere.
+    let uri: Uri = format!("{}{path}", upstream.origin)
+        .parse()
+        .unwrap_or_default();
+    *request.uri_mut() = uri;
+    remove_hop_by_hop(request.headers_mut());
+    let mut response = upstream.api.oneshot(request).await?;
+    remove_hop_by_hop(response.headers_mut());
+    Ok(response)
+}
+
+/// What speaks of one connection is not passed on to the next (RFC 9110 section 7.6.1), and the host is another.
+fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    let named: Vec<_> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse::<http::HeaderName>().ok())
+        .collect();
+    for name in named {
+        headers.remove(name);
+    }
+    for name in [
+        header::CONNECTION,
+        header::HOST,
+        header::TE,
+        header::TRANSFER_ENCODING,
+        header::UPGRADE,
+    ] {
+        headers.remove(name);
+    }
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let settings = Settings::from_environment().await?;
+    let https = HttpsConnectorBuilder::new()
+        .with_webpki_roots()
+        .https_or_http()
+        .enable_http1()
+        .build();
+    let http = Client::builder(TokioExecutor::new()).build::<_, ReplayBody<Body>>(https);
+    let oauth = OAuthClient::builder(
+        settings.provider.clone(),
+        &settings.client_id,
+        &settings.client_secret,
+    )
+    .redirect_uri(&settings.redirect_uri)
+    .build(http.clone())?;
+    let tokens = TokenCache::builder(oauth.clone())
+        .store(FileStore::open(&settings.grants)?)
+        .build()?;
+    settings.connect(&oauth, &tokens).await?;
+
+    let api = tower::ServiceBuilder::new()
+        .map_response(|response: Response<_>| response.map(Body::new))
+        .layer(BearerAuthLayer::new(tokens.clone()))
+        .service(http);
+    let upstream = Upstream {
+        origin: tokens.origins()[0].clone(),
+        api: BoxCloneSyncService::new(api),
+    };
+    let proxy = Router::new().fallback(forward).with_state(upstream);
+
+    if settings.is_real() {
+        let listener = TcpListener::bind("127.0.0.1:3000").await?;
+        println!(
+            "in front of {} on http://{}",
+            tokens.origins()[0],
+            listener.local_addr()?
+        );
+        return Ok(axum::serve(listener, proxy).await?);
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("http://{}/v1/company", listener.local_addr()?);
+    tokio::spawn(async move { axum::serve(listener, proxy).await });
+    let response = reqwest::get(url).await?;
+    println!("{}", response.status());
+    println!("{}", response.text().await?);
+    Ok(())
+}
