@@ -20,7 +20,7 @@ use tower::{
 };
 use tower_oauth2_client::{
     ErrorKind,
-    bearer::{BearerAuth, BearerAuthError, BearerAuthLayer, ReplayBody},
+    bearer::{BearerAuth, BearerAuthError, BearerAuthLayer, ReplayBody, ReplayLimit},
     cache::TokenCache,
     token::Generation,
 };
@@ -469,6 +469,92 @@ async fn p08_a_body_that_cannot_be_sent_again_is_not_retried_but_the_token_is_re
             "Bearer a2"
         );
         assert!(stack.is_idle());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p08_a_request_says_for_itself_whether_it_is_sent_again() {
+    for (of_layer, of_request, retried) in [
+        (64, ReplayLimit::NEVER, false),
+        (0, ReplayLimit::bytes(64), true),
+    ] {
+        let mut stack =
+            stack_with(|tokens| BearerAuthLayer::new(tokens).replay_limit(of_layer)).await;
+        let mut request = get();
+        request.extensions_mut().insert(of_request);
+        let mut response = stack.send(request);
+        let (_, refuse) = stack.arrived().await;
+        refuse.send_response(answer(401));
+        assert_eq!(response.poll().is_pending(), retried);
+        settle().await;
+        assert_eq!(
+            stack.source.exchanges(),
+            2,
+            "renewed for the others in any case"
+        );
+    }
+}
+
+/// Dropped in each of its states, a request leaves nothing behind that would hold up the next.
+#[tokio::test(start_paused = true)]
+async fn p04_a_request_may_be_dropped_at_any_point() {
+    for state in 0..7 {
+        let mut stack = stack().await;
+        stack.source.set_delay(Duration::from_secs(3));
+        if state == 0 {
+            // Waiting for a token.
+            tokio::time::sleep(40 * DAY).await;
+            stack.source.close_gate();
+            tokio::time::sleep(2 * DAY).await;
+            let mut response = stack.send(get());
+            assert_pending!(response.poll());
+            drop(response);
+            stack.source.open_gate();
+        } else {
+            let mut response = stack.send(get());
+            if state > 1 {
+                // Sent, and then refused with a body that takes a while to read.
+                let (_, refuse) = stack.arrived().await;
+                assert_pending!(response.poll());
+                refuse.send_response(answer(401));
+                if state > 3 {
+                    stack.handle.allow(0);
+                }
+            }
+            if state > 2 {
+                // Renewing.
+                assert_pending!(response.poll());
+            }
+            if state > 3 {
+                // Waiting for the inner service, before the retry.
+                tokio::time::sleep(Duration::from_secs(10)).await;
+                assert_pending!(response.poll());
+                assert!(stack.is_idle());
+            }
+            if state > 4 {
+                stack.handle.allow(1);
+                assert_pending!(response.poll());
+            }
+            if state > 5 {
+                let (request, _kept) = stack.arrived().await;
+                assert_eq!(token_of(&request), "Bearer a2");
+            }
+            drop(response);
+            stack.handle.allow(u64::MAX);
+        }
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let newest = stack.tokens.token().await.unwrap();
+        // What was sent before the drop is taken from the mock, and left unanswered.
+        while !stack.is_idle() {}
+        let mut response = stack.send(get());
+        let (request, accept) = stack.arrived().await;
+        assert_eq!(
+            &request.headers()[AUTHORIZATION],
+            newest.header_value(),
+            "{state}"
+        );
+        accept.send_response(answer(200));
+        assert_eq!(assert_ready_ok!(response.poll()).status(), 200);
     }
 }
 

@@ -61,9 +61,41 @@
 //!
 //! # Order
 //!
-//! Put the layer *outside* of whatever limits, buffers or times out a single request to the service (so that waiting for a
-//! token uses none of it up), and *inside* of whatever repeats or traces whole calls. It needs an inner service that can be
-//! cloned, since a retry is a second call; wrap one that cannot be in `tower::buffer`.
+//! Outside of the layer is what speaks of whole calls, inside what speaks of one request to the service. In a
+//! `ServiceBuilder` the first is the outermost.
+//!
+//! | layer | where | why |
+//! | --- | --- | --- |
+//! | `tower_http::trace` | outside for calls, inside for each request | the token is marked sensitive, and is not logged on either side |
+//! | `tower_http::sensitive_headers` | outside | what it marks stays marked in the retry; the token is marked in any case |
+//! | `tower::timeout` of a whole call | outside | it ends the wait for a token too; the exchange goes on without the caller |
+//! | `tower::retry` | outside | it repeats whole calls; the retry after a 401 is none of its business |
+//! | `tower_http::follow_redirect` | outside | each hop is checked: to another origin it is refused, or goes without a token; inside, that layer drops the token itself |
+//! | `tower_http::decompression` | either | inside, the first response is drained decompressed |
+//! | **[`BearerAuthLayer`]** | | |
+//! | `tower::buffer`, `tower::limit`, `tower::load_shed` | inside | a request that waits for a token takes up none of it |
+//! | `tower::timeout` of one attempt | inside | the wait for a token does not count, and the retry has the whole time again |
+//! | a map to the client's own body type | inside | the client sees a [`ReplayBody`] |
+//! | the HTTP client | innermost | it must not follow redirects by itself: they would not be checked |
+//!
+//! # What the inner service has to be
+//!
+//! `Clone`, since a retry is a second call, and a request that waited for a token is called on another clone than the one
+//! whose capacity it gave back. Clones must share what they stand for, as tower expects of all services. One that cannot be
+//! cloned is put into `tower::buffer`:
+//!
+//! ```compile_fail
+//! # fn tokens() -> tower_oauth2_client::cache::TokenCache { unimplemented!() }
+//! use tower::Layer;
+//! use tower_oauth2_client::bearer::BearerAuthLayer;
+//!
+//! struct Unique;
+//!
+//! let api = BearerAuthLayer::new(tokens()).layer(Unique); // the trait `Clone` is not implemented for `Unique`
+//! ```
+//!
+//! The request's body may be any [`http_body::Body`]; data other than `Bytes` are copied once. The response's body is not
+//! touched, unless it is that of a 401 which is answered by a retry.
 
 mod body;
 mod challenge;

@@ -1,0 +1,132 @@
+//! P1, counted: what a request with a fresh token allocates beyond the header that it gets.
+
+use std::{
+    convert::Infallible,
+    future::{Future, Ready, ready},
+    pin::pin,
+    task::{Context, Poll, Waker},
+};
+
+use allocation_counter::measure;
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, header::AUTHORIZATION};
+use http_body_util::Empty;
+use tower::{Layer, Service};
+use tower_oauth2_client::bearer::{BearerAuth, BearerAuthLayer, ReplayLimit};
+
+#[path = "support/mod.rs"]
+mod support;
+
+use support::{API, HandClock, Source};
+
+type Body = Empty<Bytes>;
+
+/// Answers at once, with nothing.
+#[derive(Clone)]
+struct Nothing;
+
+impl<B> Service<Request<B>> for Nothing {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Ready<Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<B>) -> Self::Future {
+        ready(Ok(Response::new(Body::new())))
+    }
+}
+
+/// How often memory is allocated between a request and its answer.
+fn allocations(mut service: impl Service<Request<Body>>, request: Request<Body>) -> u64 {
+    let mut context = Context::from_waker(Waker::noop());
+    let mut request = Some(request);
+    let counted = measure(|| {
+        assert!(service.poll_ready(&mut context).is_ready());
+        let response = pin!(service.call(request.take().unwrap()));
+        assert!(response.poll(&mut context).is_ready());
+    });
+    counted.count_total
+}
+
+/// The least that any layer could do: a header that is there already.
+fn with_static_header(mut request: Request<Body>) -> u64 {
+    let token = HeaderValue::from_static("Bearer static");
+    measure(|| {
+        request.headers_mut().insert(AUTHORIZATION, token);
+    })
+    .count_total
+}
+
+fn bare() -> Request<Body> {
+    Request::get(format!("{API}/v1/company"))
+        .body(Body::new())
+        .unwrap()
+}
+
+fn with_four_headers() -> Request<Body> {
+    let mut request = bare();
+    for name in ["accept", "user-agent", "x-one", "x-two"] {
+        request
+            .headers_mut()
+            .insert(name, HeaderValue::from_static("x"));
+    }
+    request
+}
+
+/// A layer whose token is fresh, over a service that does nothing.
+async fn warm(layer: impl FnOnce(BearerAuthLayer) -> BearerAuthLayer) -> BearerAuth<Nothing> {
+    let tokens = Source::new(&HandClock::new()).cache().build().unwrap();
+    tokens.token().await.unwrap();
+    layer(BearerAuthLayer::new(tokens)).layer(Nothing)
+}
+
+#[tokio::test(start_paused = true)]
+async fn p01_a_request_without_headers_allocates_nothing_more() {
+    let service = warm(|layer| layer).await;
+    assert_eq!(allocations(service, bare()), with_static_header(bare()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn p01_a_request_with_headers_allocates_what_keeping_them_for_a_retry_costs() {
+    let service = warm(|layer| layer).await;
+    let request = with_four_headers();
+    let keeping = measure(|| drop(request.headers().clone())).count_total;
+    assert!(keeping > 0);
+    let counted = allocations(service, with_four_headers());
+    assert!(
+        counted <= keeping + with_static_header(with_four_headers()),
+        "{counted}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn p01_with_retrying_off_it_allocates_nothing_more() {
+    let service = warm(|layer| layer.replay_limit(0)).await;
+    let counted = allocations(service, with_four_headers());
+    assert_eq!(counted, with_static_header(with_four_headers()));
+    assert_eq!(counted, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p01_the_future_is_the_inner_one_and_a_little_state_and_not_boxed() {
+    type Future = <BearerAuth<Nothing> as Service<Request<Body>>>::Future;
+    type Inner = <Nothing as Service<Request<Body>>>::Future;
+    // What a retry needs is kept in it: the request's head, above all.
+    let kept = size_of::<http::request::Parts>() + size_of::<Inner>() + size_of::<Response<Body>>();
+    assert!(
+        size_of::<Future>() <= kept + 128,
+        "{} and {kept}",
+        size_of::<Future>()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_requests_own_limit_counts() {
+    let service = warm(|layer| layer).await;
+    let mut request = with_four_headers();
+    request.extensions_mut().insert(ReplayLimit::NEVER);
+    assert_eq!(allocations(service, request), 0);
+}

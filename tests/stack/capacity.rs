@@ -1,0 +1,104 @@
+//! A thousand requests that wait for a token take nothing from the others.
+
+use std::{convert::Infallible, time::Duration};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use tokio::task::JoinSet;
+use tower::{
+    BoxError, Layer, Service, ServiceBuilder, ServiceExt, buffer::Buffer, limit::ConcurrencyLimit,
+};
+use tower_oauth2_client::bearer::{BearerAuthLayer, ReplayBody};
+
+use crate::support::{API, HandClock, Source};
+
+type Body = Full<Bytes>;
+type Outgoing = Request<ReplayBody<Body>>;
+
+fn get() -> Request<Body> {
+    Request::get(API).body(Body::default()).unwrap()
+}
+
+fn api()
+-> impl Service<Outgoing, Response = Response<Body>, Error = Infallible, Future: Send> + Clone + Send
+{
+    tower::service_fn(|_: Outgoing| async { Ok(Response::new(Body::default())) })
+}
+
+async fn starves_nobody<S>(inner: S)
+where
+    S: Service<Outgoing, Response = Response<Body>, Future: Send> + Clone + Send + Sync + 'static,
+    S::Error: Into<BoxError> + std::fmt::Debug + Send,
+{
+    let source = Source::new(&HandClock::new());
+    source.close_gate();
+    let tokens = source.cache().build().unwrap();
+    let waiting = BearerAuthLayer::new(tokens).layer(inner.clone());
+    let mut requests = JoinSet::new();
+    for _ in 0..1_000 {
+        let waiting = waiting.clone();
+        requests.spawn(async move { waiting.oneshot(get()).await.unwrap().status() });
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    for _ in 0..10 {
+        let other = inner
+            .clone()
+            .oneshot(get().map(|_| ReplayBody::from(Bytes::new())));
+        let answer = tokio::time::timeout(Duration::from_secs(1), other).await;
+        assert!(answer.expect("not starved").is_ok());
+    }
+    source.open_gate();
+    assert!(
+        requests
+            .join_all()
+            .await
+            .iter()
+            .all(http::StatusCode::is_success)
+    );
+    assert_eq!(source.exchanges(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p02_a_concurrency_limit_inside() {
+    starves_nobody(ConcurrencyLimit::new(api(), 2)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn p02_a_buffer_inside() {
+    starves_nobody(Buffer::new(api(), 2)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn p02_load_shedding_inside() {
+    let inner = ServiceBuilder::new()
+        .load_shed()
+        .concurrency_limit(1_000)
+        .service(api());
+    starves_nobody(inner).await;
+}
+
+/// A service that cannot be cloned is put into a buffer, which can.
+#[tokio::test(start_paused = true)]
+async fn an_inner_service_that_cannot_be_cloned() {
+    struct Once<S>(S);
+
+    impl<S: Service<Outgoing>> Service<Outgoing> for Once<S> {
+        type Response = S::Response;
+        type Error = S::Error;
+        type Future = S::Future;
+
+        fn poll_ready(
+            &mut self,
+            cx: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<Result<(), S::Error>> {
+            self.0.poll_ready(cx)
+        }
+
+        fn call(&mut self, request: Outgoing) -> S::Future {
+            self.0.call(request)
+        }
+    }
+
+    starves_nobody(Buffer::new(Once(api()), 2)).await;
+}

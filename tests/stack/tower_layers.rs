@@ -1,0 +1,174 @@
+//! Tower's own layers around it and inside it, their errors boxed or not.
+
+use std::{
+    convert::Infallible,
+    future::{Ready, ready},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, header};
+use http_body_util::Full;
+use tower::{
+    BoxError, Service, ServiceBuilder, ServiceExt, load_shed::error::Overloaded, retry::Policy,
+    timeout::error::Elapsed,
+};
+use tower_oauth2_client::{
+    Error,
+    bearer::{BearerAuthLayer, ReplayBody},
+};
+
+use crate::support::{API, HandClock, Source, Turn, down};
+
+type Body = Full<Bytes>;
+
+fn get() -> Request<Body> {
+    Request::get(API).body(Body::default()).unwrap()
+}
+
+fn layer(source: &Source) -> BearerAuthLayer {
+    BearerAuthLayer::new(source.cache().build().unwrap())
+}
+
+/// Tries again, up to three times in all, after a 503.
+#[derive(Clone)]
+struct ThreeTimes(usize);
+
+impl<E> Policy<Request<Body>, Response<Body>, E> for ThreeTimes {
+    type Future = Ready<()>;
+
+    fn retry(
+        &mut self,
+        _: &mut Request<Body>,
+        result: &mut Result<Response<Body>, E>,
+    ) -> Option<Ready<()>> {
+        let unavailable = result
+            .as_ref()
+            .is_ok_and(|answer| answer.status() == StatusCode::SERVICE_UNAVAILABLE);
+        self.0 += 1;
+        (unavailable && self.0 < 3).then(|| ready(()))
+    }
+
+    fn clone_request(&mut self, request: &Request<Body>) -> Option<Request<Body>> {
+        Some(request.clone())
+    }
+}
+
+/// Answers with these statuses, one after the other, and demands a token of every request.
+fn answering(
+    statuses: &'static [u16],
+) -> (
+    impl Service<Request<ReplayBody<Body>>, Response = Response<Body>, Error = Infallible, Future: Send>
+    + Clone
+    + Send,
+    Arc<AtomicUsize>,
+) {
+    let count = Arc::new(AtomicUsize::new(0));
+    let next = count.clone();
+    let service = tower::service_fn(move |request: Request<ReplayBody<Body>>| {
+        assert!(request.headers()[header::AUTHORIZATION].is_sensitive());
+        let status = statuses[next.fetch_add(1, Ordering::SeqCst)];
+        async move {
+            Ok(Response::builder()
+                .status(status)
+                .body(Body::default())
+                .unwrap())
+        }
+    });
+    (service, count)
+}
+
+#[tokio::test(start_paused = true)]
+async fn p07_a_retry_layer_outside_repeats_whole_calls() {
+    let source = Source::new(&HandClock::new());
+    let (api, count) = answering(&[503, 401, 503, 200]);
+    let stack = ServiceBuilder::new()
+        .retry(ThreeTimes(0))
+        .layer(layer(&source))
+        .service(api);
+    assert_eq!(stack.oneshot(get()).await.unwrap().status(), 200);
+    assert_eq!(count.load(Ordering::SeqCst), 4);
+    assert_eq!(source.exchanges(), 2, "one for the 401");
+}
+
+#[tokio::test(start_paused = true)]
+async fn everything_at_once_boxed() {
+    let source = Source::new(&HandClock::new());
+    let (api, _) = answering(&[401, 200]);
+    let stack = ServiceBuilder::new()
+        .timeout(Duration::from_secs(30))
+        .retry(ThreeTimes(0))
+        .layer(layer(&source))
+        .buffer(8)
+        .concurrency_limit(4)
+        .load_shed()
+        .timeout(Duration::from_secs(5))
+        .service(api);
+    assert_eq!(stack.oneshot(get()).await.unwrap().status(), 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn errors_of_the_layers_inside_are_found_by_their_type() {
+    let source = Source::new(&HandClock::new());
+    let slow = tower::service_fn(|_: Request<ReplayBody<Body>>| async {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        Ok::<_, Infallible>(Response::new(Body::default()))
+    });
+    let stack = ServiceBuilder::new()
+        .layer(layer(&source))
+        .timeout(Duration::from_secs(5))
+        .service(slow);
+    let error = BoxError::from(stack.oneshot(get()).await.unwrap_err());
+    assert!(error.is::<Elapsed>());
+
+    let stack = ServiceBuilder::new()
+        .layer(layer(&source))
+        .load_shed()
+        .concurrency_limit(1)
+        .service(slow);
+    let first = tokio::spawn(stack.clone().oneshot(get()));
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let error = BoxError::from(stack.oneshot(get()).await.unwrap_err());
+    assert!(error.is::<Overloaded>());
+    assert!(first.await.unwrap().is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_timeout_outside_ends_the_wait_and_not_the_exchange() {
+    let source = Source::new(&HandClock::new());
+    source.set_delay(Duration::from_secs(8));
+    let (api, _) = answering(&[200]);
+    let stack = ServiceBuilder::new()
+        .timeout(Duration::from_secs(5))
+        .layer(layer(&source))
+        .service(api);
+    assert!(
+        stack
+            .clone()
+            .oneshot(get())
+            .await
+            .unwrap_err()
+            .is::<Elapsed>()
+    );
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert_eq!(stack.oneshot(get()).await.unwrap().status(), 200);
+    assert_eq!(source.exchanges(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p17_the_crates_error_is_found_through_layers_outside() {
+    let source = Source::new(&HandClock::new());
+    source.then(Turn::Fail(down()));
+    let (api, count) = answering(&[]);
+    let stack = ServiceBuilder::new()
+        .timeout(Duration::from_secs(30))
+        .layer(layer(&source))
+        .service(api);
+    let error = stack.oneshot(get()).await.unwrap_err();
+    assert!(error.downcast_ref::<Error>().unwrap().is_transient());
+    assert_eq!(count.load(Ordering::SeqCst), 0);
+}
