@@ -217,7 +217,8 @@ impl Error {
         )
     }
 
-    /// Whether the same call may succeed later without anybody doing anything.
+    /// Whether the same may succeed later without anybody doing anything. (A code is gone all the same: see
+    /// [`exchange_code`](crate::oauth::OAuthClient::exchange_code).)
     #[must_use]
     pub fn is_transient(&self) -> bool {
         matches!(

@@ -22,7 +22,8 @@
 //!
 //! * **P6** A 401 speaks of the generation it was sent with. If the cache, or the store, already holds a newer one, that is
 //!   adopted and no exchange is made.
-//! * **P7** One retry, never two; the caller gets the second response as it is, or the first when no retry could be made.
+//! * **P7** One retry, never two; the caller gets the second response as it is, or the first when there is no newer token or
+//!   the body cannot be sent again. An inner service that fails the retry is an error, as it was.
 //!   403 never refreshes. A 401 whose challenge names a cause other than the token is not retried. Exchanges that 401s
 //!   force keep 30 seconds apart.
 //! * **P8** The retry sends the same method, URI, headers, extensions and body bytes. What cannot be replayed is not retried:
@@ -55,8 +56,8 @@
 //!
 //! * **P20** A token leaves only for the origins it is meant for, over https (http to loopback only). An `Authorization` set
 //!   by the caller is not silently replaced.
-//! * **P21** Secrets have no `Display`, a starred `Debug`, are wiped on drop, and stand in no log, error or panic, even when
-//!   the server echoes them.
+//! * **P21** Secrets have no `Display`, a starred `Debug`, are wiped on drop where this crate holds them (not in the buffers
+//!   of an HTTP client), and stand in no log, error or panic, even when the server echoes them.
 //! * **P22** The token endpoint's answer is read up to 1 MiB, redirects are not followed by this crate, and credentials go in
 //!   one way only.
 //! * **P23** One tenant's token is never seen by another: keys never derive from secrets, and stored grants name their tenant.

@@ -71,7 +71,7 @@ fn readme_has_the_feature_table() {
 #[test]
 fn readme_states_the_minimum_rust_version() {
     let version = env!("CARGO_PKG_RUST_VERSION");
-    assert!(read("README.md").contains(&format!("Rust ({version} or later)")));
+    assert!(read("README.md").contains(&format!("Rust ({version} or later")));
 }
 
 #[test]

@@ -130,6 +130,39 @@ async fn refresh_and_revocation_are_the_documented_requests() {
 }
 
 #[tokio::test]
+async fn what_a_refresh_leaves_out_is_taken_over() {
+    let (oauth, _) = client(provider::justworks(), 200, r#"{"access_token":"a2"}"#);
+    let old = token_set(1, HOUR, std::time::SystemTime::UNIX_EPOCH).with_scope("one two");
+    let new = oauth.refresh(&old).await.unwrap();
+    assert_eq!(new.access_token().expose(), "a2");
+    assert_eq!(new.refresh_token(), old.refresh_token());
+    assert_eq!(new.refresh_token_issued_at(), old.refresh_token_issued_at());
+    assert_eq!(new.scope(), Some("one two"));
+    assert_eq!(
+        new.lifetime(),
+        24 * HOUR,
+        "the provider's, where the answer names none"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn p18_a_life_is_counted_from_when_the_request_was_sent() {
+    let clock = HandClock::new();
+    let http = tower::service_fn(|_: Request<Full<Bytes>>| async {
+        tokio::time::sleep(Duration::from_secs(9)).await;
+        Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(TOKENS)))
+    });
+    let oauth = OAuthClient::builder(provider::justworks(), "id", "secret")
+        .clock(clock.clone())
+        .build(http)
+        .unwrap();
+    let sent = tower_oauth2_client::clock::Clock::wall(&clock);
+    let tokens = oauth.client_credentials().await.unwrap();
+    assert_eq!(tokens.issued_at(), sent);
+    assert_eq!(tokens.expires_at(), sent + HOUR);
+}
+
+#[tokio::test]
 async fn basic_authentication_and_pkce_for_providers_that_have_them() {
     let provider = Provider::new(
         "https://id.example.com/authorize",

@@ -53,7 +53,8 @@ impl<R: Body> Future for Drain<R> {
         }
         while let Some(Ok(frame)) = ready!(this.body.as_mut().poll_frame(cx)) {
             let size = frame.data_ref().map_or(0, |data| data.remaining() as u64);
-            match this.left.checked_sub(size) {
+            // A frame without data costs something too: there may be no end of them.
+            match this.left.checked_sub(size.max(1)) {
                 Some(left) => *this.left = left,
                 None => break,
             }
@@ -64,11 +65,29 @@ impl<R: Body> Future for Drain<R> {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
     use bytes::Bytes;
+    use http_body::Frame;
     use http_body_util::{Empty, Full, channel::Channel};
     use tokio_test::{assert_pending, assert_ready, task};
 
     use super::*;
+
+    /// Always has another frame, and never any data.
+    struct Endless;
+
+    impl Body for Endless {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            Poll::Ready(Some(Ok(Frame::data(Bytes::new()))))
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn p09_drained_to_a_cap_in_bytes_and_time() {
@@ -88,6 +107,9 @@ mod tests {
         let mut drain = task::spawn(Drain::new(body).unwrap());
         sender.send_data(data(64 * 1024 + 1)).await.unwrap();
         assert_ready!(drain.poll(), "past the cap");
+
+        let mut drain = task::spawn(Drain::new(Endless).unwrap());
+        assert_ready!(drain.poll(), "frames without data");
 
         let (_sender, body) = Channel::<Bytes>::new(1);
         let mut drain = task::spawn(Drain::new(body).unwrap());

@@ -27,6 +27,7 @@ pin_project! {
     pub struct ResponseFuture<S, B, R>
     where
         S: Service<Request<ReplayBody<B>>>,
+        B: Body,
     {
         #[pin]
         state: State<S, S::Future, B, R>,
@@ -36,7 +37,10 @@ pin_project! {
 
 pin_project! {
     #[project = StateProjection]
-    enum State<S, F, B, R> {
+    enum State<S, F, B, R>
+    where
+        B: Body,
+    {
         /// It may not be sent, or there is no token.
         Refused { error: Option<Error> },
         /// It waits for a token, and holds nothing of the inner service.
@@ -91,7 +95,7 @@ pub(super) struct Again {
 
 impl Again {
     /// The same request with another token, if its body has been sent whole.
-    fn with<B>(self, token: BearerToken) -> Option<Request<ReplayBody<B>>> {
+    fn with<B: Body>(self, token: BearerToken) -> Option<Request<ReplayBody<B>>> {
         let body = self.tape.replay()?;
         let mut head = self.head;
         head.headers
@@ -103,6 +107,7 @@ impl Again {
 impl<S, B, R> ResponseFuture<S, B, R>
 where
     S: Service<Request<ReplayBody<B>>>,
+    B: Body,
 {
     pub(super) fn refused(shared: Arc<Shared<S>>, error: Error) -> Self {
         let state = State::Refused { error: Some(error) };
@@ -225,7 +230,7 @@ where
     clippy::large_enum_variant,
     reason = "never kept: a box would cost each request an allocation"
 )]
-enum Step<S, F, B, R, E> {
+enum Step<S, F, B: Body, R, E> {
     Enter(State<S, F, B, R>),
     Answer(Result<Response<R>, BearerAuthError<E>>),
     /// Polled after the answer.
@@ -240,6 +245,7 @@ fn judge<S, F, B, R, E>(
 ) -> Step<S, F, B, R, E>
 where
     S: Clone,
+    B: Body,
     R: Body,
 {
     if response.status() != StatusCode::UNAUTHORIZED
@@ -270,6 +276,7 @@ fn retry<S, F, B, R, E>(
 ) -> Step<S, F, B, R, E>
 where
     S: Clone,
+    B: Body,
     R: Body,
 {
     let Some(request) = again.with(token) else {
@@ -284,7 +291,7 @@ where
     }
 }
 
-fn resend<S: Clone, F, B, R, E>(
+fn resend<S: Clone, F, B: Body, R, E>(
     shared: &Shared<S>,
     request: Request<ReplayBody<B>>,
 ) -> Step<S, F, B, R, E> {
@@ -297,6 +304,7 @@ fn resend<S: Clone, F, B, R, E>(
 impl<S, B, R> fmt::Debug for ResponseFuture<S, B, R>
 where
     S: Service<Request<ReplayBody<B>>>,
+    B: Body,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseFuture").finish_non_exhaustive()

@@ -94,6 +94,8 @@
 //! let api = BearerAuthLayer::new(tokens()).layer(Unique); // the trait `Clone` is not implemented for `Unique`
 //! ```
 //!
+//! Its futures are polled inside a tokio runtime with time enabled.
+//!
 //! The request's body may be any [`http_body::Body`]; data other than `Bytes` are copied once. The response's body is not
 //! touched, unless it is that of a 401 which is answered by a retry.
 

@@ -6,7 +6,10 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{Request, Response, header::AUTHORIZATION};
+use http::{
+    Request, Response,
+    header::{AUTHORIZATION, CONTENT_LENGTH},
+};
 use http_body::Body;
 use tower::Service;
 
@@ -60,11 +63,6 @@ impl<S> BearerAuth<S> {
         &self.inner
     }
 
-    /// The inner service. What is changed here holds for this handle's first calls, not for retries.
-    pub fn get_mut(&mut self) -> &mut S {
-        &mut self.inner
-    }
-
     /// The inner service.
     pub fn into_inner(self) -> S {
         self.inner
@@ -89,7 +87,11 @@ impl<S> Shared<S> {
     ) -> (Request<ReplayBody<B>>, Attempt) {
         let (mut head, body) = request.into_parts();
         let limit = self.replay_limit.or_of(&head.extensions);
-        let (body, tape) = ReplayBody::record(body, limit.get());
+        let length = head
+            .headers
+            .get(CONTENT_LENGTH)
+            .and_then(|length| length.to_str().ok()?.parse().ok());
+        let (body, tape) = ReplayBody::record(body, limit.get(), length);
         let attempt = Attempt {
             generation: token.generation(),
             again: tape.map(|tape| Again {

@@ -66,7 +66,7 @@ impl OAuthClientBuilder {
     /// # Errors
     ///
     /// [`Configuration`](crate::ErrorKind::Configuration), by name: an empty client id or secret, a redirect URI that is
-    /// not absolute or holds a fragment, a scope with characters that no scope can have (RFC 6749 section 3.3).
+    /// not absolute, not `https` (or `http` to loopback) or holds a fragment or user information, a scope with characters that no scope can have (RFC 6749 section 3.3).
     pub fn build<S, B, R>(self, http: S) -> Result<OAuthClient, Error>
     where
         S: Service<Request<B>, Response = Response<R>> + Clone + Send + Sync + 'static,

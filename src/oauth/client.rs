@@ -17,7 +17,7 @@ use crate::{
 ///
 /// Cheap to clone. Each call is one request, made when the future is polled, with a deadline of 10 seconds; what was begun
 /// is lost if the future is dropped, so leave renewals to a [`TokenCache`](crate::cache::TokenCache), which runs them in a
-/// task of their own. Calls must be made inside a tokio runtime.
+/// task of their own. Calls must be made inside a tokio runtime with time enabled.
 #[derive(Clone)]
 pub struct OAuthClient {
     configuration: Arc<Configuration>,
@@ -141,7 +141,8 @@ impl OAuthClient {
         self.exchange(form).await
     }
 
-    /// Revokes a token (RFC 7009). A token that the provider no longer knows counts as revoked.
+    /// Revokes a token (RFC 7009). Any success counts, as providers answer it for a token that they no longer know, too
+    /// (section 2.2).
     ///
     /// # Errors
     ///

@@ -74,10 +74,11 @@ fn basic(client_id: &str, client_secret: &ClientSecret) -> HeaderValue {
         encode(client_id),
         *Zeroizing::new(encode(client_secret.expose()))
     ));
-    let value = Zeroizing::new(format!("Basic {}", BASE64_STANDARD.encode(pair.as_bytes())));
+    let encoded = Zeroizing::new(BASE64_STANDARD.encode(pair.as_bytes()));
+    let value = Zeroizing::new(format!("Basic {}", *encoded).into_bytes());
     // Base64 always fits a header.
-    let mut value =
-        HeaderValue::from_str(&value).unwrap_or_else(|_| HeaderValue::from_static("Basic"));
+    let mut value = HeaderValue::from_maybe_shared(wiped(value))
+        .unwrap_or_else(|_| HeaderValue::from_static("Basic"));
     value.set_sensitive(true);
     value
 }
