@@ -13,6 +13,8 @@ pub(super) enum Urgency {
     Mandatory,
     /// Requests fail.
     Blocking,
+    /// The program asked for it: only the provider's own word holds it back.
+    Asked,
 }
 
 const ADVISORY: Duration = Duration::from_secs(300);
@@ -72,6 +74,7 @@ impl Failed {
         match urgency {
             Urgency::Advisory => ADVISORY.mul_f64(1.0 + self.chance),
             Urgency::Mandatory => MANDATORY,
+            Urgency::Asked => Duration::ZERO,
             Urgency::Blocking => {
                 let doublings = (self.times - 1).min(5);
                 let most = BLOCKING_FIRST
@@ -146,6 +149,7 @@ mod tests {
         cooldown.add(now, failure(Some(120)), 0.5);
         assert_eq!(pause(&cooldown, now, Urgency::Blocking), 120);
         assert_eq!(pause(&cooldown, now, Urgency::Mandatory), 120);
+        assert_eq!(pause(&cooldown, now, Urgency::Asked), 120);
         assert_eq!(pause(&cooldown, now, Urgency::Advisory), 450);
     }
 }

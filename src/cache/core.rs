@@ -241,7 +241,8 @@ impl Core {
         match cause {
             Cause::Ahead => Urgency::Advisory,
             Cause::Due if self.current.load().alive(now).is_some() => Urgency::Mandatory,
-            Cause::Due | Cause::Rejected(_) | Cause::Asked(_) => Urgency::Blocking,
+            Cause::Due | Cause::Rejected(_) => Urgency::Blocking,
+            Cause::Asked(_) => Urgency::Asked,
         }
     }
 }

@@ -103,7 +103,6 @@ impl Core {
                 }
                 Errand::Look
             }
-            Cause::Asked(_) => Errand::Exchange,
             _ => match slot.cooldown.check(now, self.urgency(cause, now)) {
                 Ok(()) => Errand::Exchange,
                 Err(error) => return Attended::Done(Err(error)),

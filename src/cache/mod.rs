@@ -107,7 +107,8 @@ impl TokenCache {
         }
     }
 
-    /// Exchanges now, however good the held token is, and returns the new one. Joins an exchange that is under way.
+    /// Exchanges now, however good the held token is, and returns the new one. Joins an exchange that is under way, and waits
+    /// for no pause but the one that the provider asked for.
     ///
     /// # Errors
     ///

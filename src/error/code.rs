@@ -1,0 +1,94 @@
+//! OAuth's error codes.
+
+use std::fmt;
+
+/// The error codes of RFC 6749 sections 4.1.2.1 and 5.2 and of RFC 7009 section 2.2.1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum OAuthErrorCode {
+    /// `access_denied`: the person, or the provider, did not consent.
+    AccessDenied,
+    /// `invalid_client`: the client id or secret is wrong.
+    InvalidClient,
+    /// `invalid_grant`: the code or refresh token is used, expired, revoked, or somebody else's.
+    InvalidGrant,
+    /// `invalid_request`: a field is missing, repeated or malformed.
+    InvalidRequest,
+    /// `invalid_scope`: a scope is unknown or wider than the grant.
+    InvalidScope,
+    /// `server_error`: the redirect's stand-in for a status of 500.
+    ServerError,
+    /// `temporarily_unavailable`: the redirect's stand-in for a status of 503.
+    TemporarilyUnavailable,
+    /// `unauthorized_client`: this client may not use this grant type.
+    UnauthorizedClient,
+    /// `unsupported_grant_type`: the provider does not know this grant type.
+    UnsupportedGrantType,
+    /// `unsupported_response_type`: the provider does not give codes this way.
+    UnsupportedResponseType,
+    /// `unsupported_token_type`: the provider does not revoke this sort of token.
+    UnsupportedTokenType,
+}
+
+const CODES: [(&str, OAuthErrorCode); 11] = [
+    ("access_denied", OAuthErrorCode::AccessDenied),
+    ("invalid_client", OAuthErrorCode::InvalidClient),
+    ("invalid_grant", OAuthErrorCode::InvalidGrant),
+    ("invalid_request", OAuthErrorCode::InvalidRequest),
+    ("invalid_scope", OAuthErrorCode::InvalidScope),
+    ("server_error", OAuthErrorCode::ServerError),
+    (
+        "temporarily_unavailable",
+        OAuthErrorCode::TemporarilyUnavailable,
+    ),
+    ("unauthorized_client", OAuthErrorCode::UnauthorizedClient),
+    (
+        "unsupported_grant_type",
+        OAuthErrorCode::UnsupportedGrantType,
+    ),
+    (
+        "unsupported_response_type",
+        OAuthErrorCode::UnsupportedResponseType,
+    ),
+    (
+        "unsupported_token_type",
+        OAuthErrorCode::UnsupportedTokenType,
+    ),
+];
+
+impl OAuthErrorCode {
+    /// The code as it is on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        CODES
+            .iter()
+            .find_map(|(text, code)| (*code == self).then_some(*text))
+            .unwrap_or("unknown")
+    }
+
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        CODES
+            .iter()
+            .find_map(|(known, code)| (*known == text).then_some(*code))
+    }
+}
+
+impl fmt::Display for OAuthErrorCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_read_as_they_are_written() {
+        for (text, code) in CODES {
+            assert_eq!(OAuthErrorCode::parse(text), Some(code));
+            assert_eq!(code.as_str(), text);
+        }
+        assert_eq!(OAuthErrorCode::parse("Invalid_Grant"), None);
+    }
+}
