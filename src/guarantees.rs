@@ -34,6 +34,8 @@
 //!
 //! * **P10** Read, exchange, save (conditional on the generation), publish, in this order. A new access token is not used
 //!   before its save commits while an older valid one can serve.
+//! * **P11** Replicas over one store do not present the same refresh token twice if one has stored its answer before the other
+//!   begins. (Two that begin at the same instant still do: a lease across processes is not promised yet.)
 //! * **P12** Whoever loses a race adopts the winner's tokens. Nobody writes a terminal state without reading again and
 //!   comparing generations.
 //! * **P14** A store that cannot be read is found out before the refresh token is spent. If a save fails after it, memory

@@ -363,6 +363,42 @@ async fn p07_the_first_response_when_no_newer_token_is_to_be_had() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn p07_a_grant_that_has_ended_has_no_newer_token() {
+    let mut stack = stack().await;
+    stack
+        .source
+        .then(Turn::Fail(tower_oauth2_client::Error::invalid_grant()));
+    let mut response = stack.send(get());
+    let (_, refuse) = stack.arrived().await;
+    refuse.send_response(answer(401));
+    assert_pending!(response.poll());
+    settle().await;
+    assert_eq!(assert_ready_ok!(response.poll()).status(), 401);
+    assert!(stack.is_idle(), "the rejected token is not sent again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn p06_a_pause_after_failures_does_not_hide_what_another_replica_has_stored() {
+    let source = Source::new(&HandClock::new());
+    let store = support::Store::default();
+    let replica = || source.cache().store(store.clone()).build().unwrap();
+    let (here, there) = (replica(), replica());
+    here.token().await.unwrap();
+    there.token().await.unwrap();
+    for _ in 0..8 {
+        source.then(Turn::Fail(down()));
+        here.refresh_now().await.unwrap_err();
+    }
+    there.refresh_now().await.unwrap();
+    let service = tower::service_fn(|request: Request<ReplayBody<Body>>| async move {
+        let is_old = token_of(&request) == "Bearer a1";
+        Ok::<_, Infallible>(answer(if is_old { 401 } else { 200 }))
+    });
+    let api = BearerAuthLayer::new(here).layer(service);
+    assert_eq!(api.oneshot(get()).await.unwrap().status(), 200);
+}
+
+#[tokio::test(start_paused = true)]
 async fn p07_a_server_that_rejects_everything_causes_an_exchange_every_thirty_seconds_at_most() {
     let source = Source::new(&HandClock::new());
     let tokens = source.cache().build().unwrap();
@@ -610,9 +646,11 @@ async fn p17_no_token_means_a_typed_error_and_nothing_is_sent() {
     tokio::time::sleep(Duration::from_millis(200)).await;
     let error = assert_ready_err!(response.poll());
     assert_eq!(error.token_error().unwrap().kind(), ErrorKind::Unavailable);
-    // And to those who come next, without waiting.
+    // And to those who come next, without another exchange.
     assert_ready_ok!(service.poll_ready());
     let mut response = task::spawn(service.call(get()));
+    let _ = response.poll();
+    tokio::time::sleep(Duration::from_millis(1)).await;
     assert_ready_err!(response.poll());
     let mut next = task::spawn(handle.next_request());
     assert_pending!(next.poll());

@@ -22,12 +22,7 @@ pub(super) async fn replace(core: &Arc<Core>, tokens: TokenSet) -> Result<(), Er
     let core = Arc::clone(core);
     detached(async move {
         let (grant, _) = overwrite(&core, || GrantState::Active(tokens.clone())).await?;
-        let snapshot = Snapshot::of_stored(grant, core.now(), core.clock().wall(), core.chance());
-        core.publish(snapshot);
-        let mut slot = core.lock();
-        // The failures were those of another grant.
-        slot.cooldown.clear();
-        slot.forced_at = None;
+        core.begin_anew(&grant);
         Ok(())
     })
     .await
@@ -36,9 +31,10 @@ pub(super) async fn replace(core: &Arc<Core>, tokens: TokenSet) -> Result<(), Er
 pub(super) async fn revoke(core: &Arc<Core>) -> Result<(), Error> {
     let core = Arc::clone(core);
     detached(async move {
-        let since = core.clock().wall();
         let held = Arc::clone(&core.snapshot());
+        let since = core.clock().wall();
         // Here and now, whatever becomes of the rest.
+        core.lock().is_revoked_here = true;
         core.publish(Snapshot::of_stored(
             Grant {
                 generation: following(held.generation(), None),
@@ -48,25 +44,37 @@ pub(super) async fn revoke(core: &Arc<Core>) -> Result<(), Error> {
             since,
             0.0,
         ));
-        let (stored, before) = match overwrite(&core, || GrantState::Revoked { since }).await {
-            Ok((grant, before)) => {
-                core.adopt(Some(&grant));
-                (Ok(()), before)
-            }
+        let (stored, before) = match store_end(&core).await {
+            Ok(before) => (Ok(()), before),
             Err(error) => (Err(error), None),
         };
         // The newest tokens that are known: those of another replica, if it was faster.
         let newest = before
             .as_ref()
             .and_then(Grant::tokens)
-            .or_else(|| held.tokens());
+            .or_else(|| held.tokens())
+            .cloned()
+            .or_else(|| core.lock().unconfirmed.clone());
+        core.lock().unconfirmed.clone_from(&newest);
         let told = match newest {
-            Some(tokens) => revoke_at_provider(&core, tokens).await,
+            Some(tokens) => revoke_at_provider(&core, &tokens).await,
             None => Ok(()),
         };
+        if told.is_ok() {
+            core.lock().unconfirmed = None;
+        }
         stored.and(told)
     })
     .await
+}
+
+/// Stores the end of a grant that was revoked here, and returns what was stored before.
+pub(super) async fn store_end(core: &Arc<Core>) -> Result<Option<Grant>, Error> {
+    let since = core.clock().wall();
+    let (grant, before) = overwrite(core, || GrantState::Revoked { since }).await?;
+    core.adopt(Some(&grant));
+    core.lock().is_revoked_here = false;
+    Ok(before)
 }
 
 /// Saves a state over whatever is stored, and returns it with what was there before.

@@ -34,6 +34,8 @@ struct Failed {
     times: u32,
     chance: f64,
     error: Error,
+    /// The latest time that the provider asked to be left alone until.
+    not_before: Option<Instant>,
 }
 
 impl Cooldown {
@@ -45,11 +47,14 @@ impl Cooldown {
     /// One more failure. `chance` is a random number from 0 to 1.
     pub(super) fn add(&mut self, now: Instant, error: Error, chance: f64) {
         let times = self.failed.as_ref().map_or(0, |failed| failed.times);
+        let earlier = self.failed.as_ref().and_then(|failed| failed.not_before);
+        let not_before = error.retry_after().map(|asked| now + asked).max(earlier);
         self.failed = Some(Failed {
             at: now,
             times: times.saturating_add(1),
             chance: chance.clamp(0.0, 1.0),
             error,
+            not_before,
         });
     }
 
@@ -64,8 +69,7 @@ impl Cooldown {
     /// When it is time to try again, if there was a failure.
     pub(super) fn until(&self, urgency: Urgency) -> Option<Instant> {
         let failed = self.failed.as_ref()?;
-        let asked = failed.error.retry_after().unwrap_or_default();
-        Some(failed.at + failed.pause(urgency).max(asked))
+        Some((failed.at + failed.pause(urgency)).max(failed.not_before.unwrap_or(failed.at)))
     }
 }
 
@@ -151,5 +155,8 @@ mod tests {
         assert_eq!(pause(&cooldown, now, Urgency::Mandatory), 120);
         assert_eq!(pause(&cooldown, now, Urgency::Asked), 120);
         assert_eq!(pause(&cooldown, now, Urgency::Advisory), 450);
+        // A later failure that names no time does not shorten it.
+        cooldown.add(now, failure(None), 0.5);
+        assert_eq!(pause(&cooldown, now, Urgency::Asked), 120);
     }
 }

@@ -21,7 +21,7 @@ use crate::{
     error::{Error, ErrorKind},
     origin::Origin,
     store::{ErasedStore, SaveOutcome},
-    token::{Generation, Grant, TenantId},
+    token::{Generation, Grant, GrantState, TenantId, TokenSet},
 };
 
 /// For one call of a store, whatever it is.
@@ -62,6 +62,11 @@ pub(super) struct Slot {
     /// When the last exchange began, and the last one that a 401 forced.
     pub(super) exchanged_at: Option<Instant>,
     pub(super) forced_at: Option<Instant>,
+    /// Whether the grant was revoked by this process, but the store does not know it yet: nothing that comes from there, or
+    /// from an exchange, brings it back.
+    pub(super) is_revoked_here: bool,
+    /// Tokens whose revocation the provider has not confirmed.
+    pub(super) unconfirmed: Option<TokenSet>,
     keeper: Option<JoinHandle<()>>,
 }
 
@@ -196,10 +201,27 @@ impl Core {
         self.exchange_snapshot(snapshot, Precedence::Stored);
     }
 
+    /// Begins anew, whatever was before: the store has a new consent.
+    pub(super) fn begin_anew(self: &Arc<Self>, stored: &Grant) {
+        let mut slot = self.lock();
+        slot.is_revoked_here = false;
+        slot.unconfirmed = None;
+        // The failures were those of another grant.
+        slot.cooldown.clear();
+        slot.forced_at = None;
+        drop(slot);
+        self.adopt(Some(stored));
+    }
+
     fn exchange_snapshot(self: &Arc<Self>, snapshot: Snapshot, precedence: Precedence) {
         let mut slot = self.lock();
         let current = self.current.load();
         let news = match (snapshot.grant(), current.grant()) {
+            (Some(new), Some(_))
+                if slot.is_revoked_here && !matches!(new.state, GrantState::Revoked { .. }) =>
+            {
+                false
+            }
             (Some(new), Some(old)) => {
                 new.generation > old.generation
                     || (precedence == Precedence::Stored
@@ -217,14 +239,18 @@ impl Core {
 
     /// Brings the end of the held token in line with the wall clock.
     pub(super) fn correct(&self) {
-        let _slot = self.lock();
+        let slot = self.lock();
         let corrected = self.current.load().corrected(self.now(), self.clock.wall());
+        let is_corrected = corrected.is_some();
         if let Some(corrected) = corrected {
+            self.current.store(Arc::new(corrected));
+        }
+        drop(slot);
+        if is_corrected {
             tracing::debug!(
                 target: "tower_oauth2_client",
                 "the wall clock is ahead of the monotonic one, as after a suspend: the token ends earlier"
             );
-            self.current.store(Arc::new(corrected));
         }
     }
 

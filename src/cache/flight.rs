@@ -13,9 +13,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{runtime::Handle, sync::watch};
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, watch},
+};
 
-use super::{core::Core, renewal, snapshot::BearerToken};
+use super::{
+    cooldown::Urgency,
+    core::Core,
+    renewal,
+    snapshot::{BearerToken, Snapshot},
+};
 use crate::{
     error::{Error, ErrorKind},
     token::Generation,
@@ -43,11 +51,11 @@ pub(super) enum Cause {
 pub(super) type Outcome = Result<BearerToken, Error>;
 
 /// What a flight is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 enum Errand {
     Exchange,
-    /// Only to see whether another replica has stored something newer.
-    Look,
+    /// Only to see whether another replica has stored something newer, where an exchange may not be made for this reason.
+    Look(Error),
 }
 
 /// What came of coming here.
@@ -62,17 +70,34 @@ pub(super) enum Attended {
 #[derive(Clone)]
 pub(super) struct Flight {
     outcome: watch::Receiver<Option<Outcome>>,
-    /// Whether the token that is held meanwhile was rejected, and so is no reason to hold back the new one.
-    rejected: Arc<AtomicBool>,
+    /// Whether what was told so far is of no use to this waiter.
+    waits_for_more: bool,
+    need: Arc<Need>,
+}
+
+/// Whether the token that is held meanwhile was rejected, and so is no reason to hold back the new one.
+#[derive(Default)]
+struct Need {
+    is_urgent: AtomicBool,
+    changed: Notify,
 }
 
 impl Flight {
     /// What comes of it. Dropping this future stops nothing.
     pub(super) async fn landed(mut self) -> Outcome {
-        match self.outcome.wait_for(Option::is_some).await {
-            Ok(outcome) => outcome.clone().unwrap_or_else(|| Err(interrupted())),
-            Err(_) => Err(interrupted()),
+        if self.waits_for_more {
+            // An end of the task counts: what it said last is then its last word.
+            let _ = self.outcome.changed().await;
         }
+        let told = self.outcome.wait_for(Option::is_some).await;
+        told.ok()
+            .and_then(|told| told.clone())
+            .unwrap_or_else(|| Err(interrupted()))
+    }
+
+    fn hurry(&self) {
+        self.need.is_urgent.store(true, Ordering::Relaxed);
+        self.need.changed.notify_one();
     }
 }
 
@@ -81,32 +106,39 @@ impl Core {
     pub(super) fn attend(self: &Arc<Self>, cause: Cause) -> Attended {
         let now = self.now();
         let mut slot = self.lock();
-        if let Some(flight) = &slot.exchange {
-            if let Cause::Rejected(generation) = cause
-                && self.snapshot().generation() == Some(generation)
-            {
-                flight.rejected.store(true, Ordering::Relaxed);
-            }
-            return Attended::Joined(flight.clone());
+        let snapshot = self.snapshot();
+        if slot.is_revoked_here
+            && let Some(error) = snapshot.ended()
+        {
+            return Attended::Done(Err(error));
         }
         // An exchange may have ended while this caller was on its way here.
-        if let Some(token) = self.snapshot().answer(cause, now) {
+        if let Some(token) = snapshot.answer(cause, now) {
             return Attended::Done(Ok(token.clone()));
         }
-        let errand = match cause {
+        if let Some(flight) = &slot.exchange {
+            return board(flight, cause, &snapshot, now);
+        }
+        let urgency = self.urgency(cause, now);
+        let held_back = match cause {
             Cause::Rejected(_) if is_within(FORCED_FLOOR, slot.forced_at, now) => {
+                Err(renewal::rejected_anew())
+            }
+            _ => slot.cooldown.check(now, urgency),
+        };
+        let errand = match held_back {
+            Ok(()) => Errand::Exchange,
+            // Requests fail, and another replica may have what they need.
+            Err(error) if urgency == Urgency::Blocking => {
                 if let Some(flight) = &slot.look {
                     return Attended::Joined(flight.clone());
                 }
                 if is_within(LOOK_FLOOR, slot.looked_at, now) {
-                    return Attended::Done(Err(renewal::rejected_anew()));
+                    return Attended::Done(Err(error));
                 }
-                Errand::Look
+                Errand::Look(error)
             }
-            _ => match slot.cooldown.check(now, self.urgency(cause, now)) {
-                Ok(()) => Errand::Exchange,
-                Err(error) => return Attended::Done(Err(error)),
-            },
+            Err(error) => return Attended::Done(Err(error)),
         };
         let Ok(runtime) = Handle::try_current() else {
             return Attended::Done(Err(Error::new(
@@ -114,20 +146,47 @@ impl Core {
                 "called outside of a tokio runtime: call it inside one",
             )));
         };
-        let (pilot, flight) = Pilot::take_off(self, cause, errand);
+        let (pilot, flight) = Pilot::take_off(self, cause, errand.clone());
         match errand {
             Errand::Exchange => slot.exchange = Some(flight.clone()),
-            Errand::Look => slot.look = Some(flight.clone()),
+            Errand::Look(_) => slot.look = Some(flight.clone()),
         }
         drop(slot);
         runtime.spawn(async move {
             let outcome = match errand {
                 Errand::Exchange => renewal::renew(&pilot, cause).await,
-                Errand::Look => renewal::look(&pilot.core, cause).await,
+                Errand::Look(reason) => renewal::look(&pilot.core, cause, reason).await,
             };
             pilot.land(outcome);
         });
         Attended::Joined(flight)
+    }
+}
+
+/// Joins an exchange under way, whose result may be there already, but not stored.
+fn board(flight: &Flight, cause: Cause, snapshot: &Snapshot, now: Instant) -> Attended {
+    let is_held_useless = match cause {
+        Cause::Rejected(generation) => snapshot.generation() == Some(generation),
+        Cause::Due => snapshot.alive(now).is_none(),
+        Cause::Ahead | Cause::Asked(_) => false,
+    };
+    if is_held_useless {
+        flight.hurry();
+    }
+    let mut flight = flight.clone();
+    let told = flight.outcome.borrow_and_update().clone();
+    match told {
+        None => Attended::Joined(flight),
+        // It was held back in favour of a token that has become useless: now it comes.
+        Some(Err(_)) if is_held_useless => {
+            flight.waits_for_more = true;
+            Attended::Joined(flight)
+        }
+        Some(Err(error)) => Attended::Done(Err(error)),
+        Some(Ok(_)) => Attended::Done(Err(Error::new(
+            ErrorKind::Store,
+            "the newest token could not be stored so far, and before it is there will be no next one: check the store",
+        ))),
     }
 }
 
@@ -141,24 +200,27 @@ pub(super) struct Pilot {
     cause: Cause,
     errand: Errand,
     outcome: watch::Sender<Option<Outcome>>,
-    rejected: Arc<AtomicBool>,
+    need: Arc<Need>,
     landed: bool,
 }
 
 impl Pilot {
     fn take_off(core: &Arc<Core>, cause: Cause, errand: Errand) -> (Self, Flight) {
         let (sender, receiver) = watch::channel(None);
-        let rejected = Arc::new(AtomicBool::new(matches!(cause, Cause::Rejected(_))));
+        let need = Arc::new(Need::default());
+        need.is_urgent
+            .store(matches!(cause, Cause::Rejected(_)), Ordering::Relaxed);
         let flight = Flight {
             outcome: receiver,
-            rejected: Arc::clone(&rejected),
+            waits_for_more: false,
+            need: Arc::clone(&need),
         };
         let pilot = Self {
             core: Arc::clone(core),
             cause,
             errand,
             outcome: sender,
-            rejected,
+            need,
             landed: false,
         };
         (pilot, flight)
@@ -169,9 +231,20 @@ impl Pilot {
         self.outcome.send_replace(Some(outcome));
     }
 
-    /// Whether the token that is held meanwhile was rejected.
-    pub(super) fn is_held_token_rejected(&self) -> bool {
-        self.rejected.load(Ordering::Relaxed)
+    /// Whether `held` serves requests meanwhile: it is alive, and nobody has come with a 401 for it.
+    pub(super) fn can_wait_with(&self, held: &Snapshot) -> bool {
+        !self.need.is_urgent.load(Ordering::Relaxed) && held.alive(self.core.now()).is_some()
+    }
+
+    /// Ends when `held` does not serve requests any more.
+    pub(super) async fn until_needed(&self, held: &Snapshot) {
+        while self.can_wait_with(held) {
+            let Some((_, schedule)) = held.token() else {
+                return;
+            };
+            let changed = self.need.changed.notified();
+            let _ = tokio::time::timeout_at(schedule.expires.into(), changed).await;
+        }
     }
 
     fn land(mut self, outcome: Outcome) {
@@ -186,7 +259,7 @@ impl Pilot {
         let chance = core.chance();
         let now = core.now();
         let mut slot = core.lock();
-        if self.errand == Errand::Look {
+        if matches!(self.errand, Errand::Look(_)) {
             // Whatever it found, it says nothing about the endpoint.
             slot.look = None;
             slot.looked_at = Some(now);

@@ -17,7 +17,8 @@
 //!
 //! Failures are told to all who waited and remembered: the next exchange is made after 5 to 10 minutes while the held token
 //! is good for long, after 30 seconds when it is about to expire, and after 1 to 30 seconds (growing, at random) when there
-//! is none; never more than once a second, and never before the time that the provider asked for. When the provider answers
+//! is none; never more than once a second, and never before the time that the provider asked for. Meanwhile the store is still
+//! looked into, where nothing else can serve. When the provider answers
 //! `invalid_grant`, and the store holds nothing newer, the grant has ended: that is stored, and there are no more
 //! exchanges until a new grant arrives, by [`replace`](TokenCache::replace) here or in another process.
 //!
@@ -128,7 +129,8 @@ impl TokenCache {
     ///
     /// # Errors
     ///
-    /// [`Store`](crate::ErrorKind::Store): the tokens are neither stored nor used; call it again with the same ones.
+    /// [`Store`](crate::ErrorKind::Store): the tokens are not used, though they may have been stored after all; call it again
+    /// with the same ones.
     pub async fn replace(&self, tokens: TokenSet) -> Result<(), Error> {
         command::replace(&self.core, tokens).await
     }

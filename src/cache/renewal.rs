@@ -1,11 +1,15 @@
 //! What happens in an exchange's task, from the first look into the store to the last attempt to save.
 
 use std::{
+    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use futures_util::future::{Either, select};
+
 use super::{
+    command,
     core::Core,
     flight::{Cause, Outcome, Pilot},
     snapshot::{BearerToken, Snapshot},
@@ -26,22 +30,29 @@ const FLOOR: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LAST_PAUSE: Duration = Duration::from_secs(10);
 
+/// How long a save may take before a token set is used without it, where there is no other to use.
+const GRACE: Duration = Duration::from_secs(1);
+
 /// How long saving is tried once nobody holds the cache any more.
 const LAST_WILL: Duration = Duration::from_secs(30);
 
 pub(super) async fn renew(pilot: &Pilot, cause: Cause) -> Outcome {
     let core = &pilot.core;
+    // Before the look into the store, so that what is seen there is not a second old when the exchange begins.
+    wait_out_the_floor(core).await;
     // Read before the refresh token is spent: another replica may have renewed, and a store that is down is found out now.
     let stored = core.read().await?;
     core.adopt(stored.as_ref());
     let held = Arc::clone(&core.snapshot());
+    let expected = stored.map(|grant| grant.generation);
     if let Some(token) = held.answer(cause, core.now()) {
         return Ok(token.clone());
     }
     if let Some(error) = held.ended() {
+        remember_end(core, &held, expected).await;
         return Err(error);
     }
-    let sent = begin(core, cause).await;
+    let sent = begin(core, cause);
     let exchange = core.source.exchange(held.tokens());
     let answer = tokio::time::timeout(EXCHANGE_DEADLINE, exchange)
         .await
@@ -51,7 +62,6 @@ pub(super) async fn renew(pilot: &Pilot, cause: Cause) -> Outcome {
                 "the exchange did not end within 15 seconds",
             ))
         });
-    let expected = stored.map(|grant| grant.generation);
     match answer {
         Ok(tokens) => {
             let grant = Grant {
@@ -66,14 +76,18 @@ pub(super) async fn renew(pilot: &Pilot, cause: Cause) -> Outcome {
     }
 }
 
-/// Only the first half of that: what another replica has stored may be taken, but nothing is sent.
-pub(super) async fn look(core: &Arc<Core>, cause: Cause) -> Outcome {
+/// Only the first half of that: what another replica has stored may be taken, but nothing is sent, for this `reason`.
+pub(super) async fn look(core: &Arc<Core>, cause: Cause, reason: Error) -> Outcome {
     let stored = core.read().await?;
     core.adopt(stored.as_ref());
-    core.snapshot()
-        .answer(cause, core.now())
+    let snapshot = core.snapshot();
+    let found = match cause {
+        Cause::Due => snapshot.alive(core.now()),
+        _ => snapshot.answer(cause, core.now()),
+    };
+    found
         .cloned()
-        .ok_or_else(rejected_anew)
+        .ok_or_else(|| snapshot.ended().unwrap_or(reason))
 }
 
 pub(super) fn rejected_anew() -> Error {
@@ -83,12 +97,15 @@ pub(super) fn rejected_anew() -> Error {
     )
 }
 
-/// Waits out the floor, and notes that an exchange begins.
-async fn begin(core: &Core, cause: Cause) -> Instant {
+async fn wait_out_the_floor(core: &Core) {
     let last = core.lock().exchanged_at;
     if let Some(wait) = last.and_then(|last| (last + FLOOR).checked_duration_since(core.now())) {
         tokio::time::sleep(wait).await;
     }
+}
+
+/// Notes that an exchange begins.
+fn begin(core: &Core, cause: Cause) -> Instant {
     let now = core.now();
     let mut slot = core.lock();
     slot.exchanged_at = Some(now);
@@ -96,6 +113,17 @@ async fn begin(core: &Core, cause: Cause) -> Instant {
         slot.forced_at = Some(now);
     }
     now
+}
+
+/// Stores an end that is known here alone, since it could not be stored when it was found out.
+async fn remember_end(core: &Core, held: &Snapshot, expected: Option<Generation>) {
+    if let Some(grant) = held
+        .grant()
+        .filter(|grant| Some(grant.generation) > expected)
+    {
+        // If it fails again, the next one who asks tries again.
+        let _ = core.save(expected, grant).await;
+    }
 }
 
 /// Stores a new token set, then lets requests use it; or the other way round if there is nothing else to use.
@@ -108,8 +136,9 @@ async fn settle(
     let core = &pilot.core;
     let since = core.now();
     let mut pause = FIRST_PAUSE;
+    let mut is_used = false;
     loop {
-        let (Some(grant), Some((token, _))) = (fresh.grant(), fresh.token()) else {
+        let (Some(grant), Some((token, _))) = (fresh.grant().cloned(), fresh.token()) else {
             // An active grant always has a token.
             return Err(Error::new(
                 ErrorKind::Interrupted,
@@ -117,60 +146,131 @@ async fn settle(
             ));
         };
         let token = token.clone();
-        let error = match core.save(expected, grant).await {
-            Ok(SaveOutcome::Committed) => return publish(core, fresh, token),
+        let use_now = || {
+            core.publish(fresh.clone());
+            pilot.tell(Ok(token.clone()));
+        };
+        let save = tokio::spawn({
+            // In a task of its own, so that a panic in the store loses nothing.
+            let (core, grant) = (Arc::clone(core), grant.clone());
+            async move { core.save(expected, &grant).await }
+        });
+        let needed = async {
+            // A store that works is faster than this.
+            tokio::time::sleep(GRACE).await;
+            pilot.until_needed(held).await;
+        };
+        let saved = match unless(is_used, save, needed).await {
+            Ok(saved) => saved,
+            Err(save) => {
+                use_now();
+                is_used = true;
+                save.await
+            }
+        };
+        let saved = saved.unwrap_or_else(|error| {
+            Err(Error::new(ErrorKind::Interrupted, "the token store panicked").with_source(error))
+        });
+        match saved {
+            Ok(SaveOutcome::Committed) => return publish(core, fresh, token).await,
             // An earlier attempt was taken for failed, but was not.
-            Ok(SaveOutcome::Superseded(Some(stored))) if stored == *grant => {
-                return publish(core, fresh, token);
+            Ok(SaveOutcome::Superseded(Some(stored))) if stored == grant => {
+                return publish(core, fresh, token).await;
             }
             Ok(SaveOutcome::Superseded(stored)) => {
-                match stored.as_ref().map(|grant| &grant.state) {
-                    // What ended the grant there was a refusal of the refresh token that was used up here.
-                    None | Some(GrantState::ReauthorizationRequired { .. }) => {
-                        expected = stored.map(|grant| grant.generation);
-                        fresh = fresh.renumbered(following(held.generation(), expected));
-                        continue;
-                    }
-                    Some(GrantState::Active(_)) => {
-                        core.adopt(stored.as_ref());
-                        return adopted(core);
-                    }
-                    Some(GrantState::Revoked { .. }) => {
-                        core.adopt(stored.as_ref());
-                        return Err(discard(core, &fresh).await);
-                    }
+                if let Some(outcome) = yield_to(core, held, &fresh, stored.as_ref()).await {
+                    return outcome;
+                }
+                expected = stored.map(|grant| grant.generation);
+                fresh = fresh.renumbered(following(held.generation(), expected));
+            }
+            Err(error) => {
+                tell_of_failed_save(core, &error, since);
+                if is_used {
+                    // Everybody has it already.
+                } else if pilot.can_wait_with(held) {
+                    pilot.tell(Err(error));
+                } else {
+                    use_now();
+                    is_used = true;
                 }
             }
-            Err(error) => error,
-        };
-        let now = core.now();
-        let can_wait = held.alive(now).is_some() && !pilot.is_held_token_rejected();
-        tracing::error!(
-            target: "tower_oauth2_client",
-            error = %error,
-            unsaved_seconds = now.saturating_duration_since(since).as_secs(),
-            "a new token set could not be stored and would be lost in a crash: saving is tried again"
-        );
-        if can_wait {
-            pilot.tell(Err(error));
-        } else {
-            core.publish(fresh.clone());
-            pilot.tell(Ok(token));
         }
-        let abandoned = Arc::strong_count(core) == 1;
-        if abandoned && now.saturating_duration_since(since) > LAST_WILL {
+        let is_abandoned = Arc::strong_count(core) == 1;
+        if is_abandoned && core.now().saturating_duration_since(since) > LAST_WILL {
             return Err(Error::new(
                 ErrorKind::Store,
                 "a new token set could not be stored, and its cache is gone: the customer may have to consent again",
             ));
         }
-        // Up to the end of the held token, when the new one must be used.
-        let held_until = held.token().map(|(_, schedule)| schedule.expires);
-        let until_end = held_until
-            .filter(|_| can_wait)
-            .map_or(LAST_PAUSE, |end| end.saturating_duration_since(now));
-        tokio::time::sleep(pause.min(until_end)).await;
+        if let Err(rest) = unless(
+            is_used,
+            Box::pin(tokio::time::sleep(pause)),
+            pilot.until_needed(held),
+        )
+        .await
+        {
+            core.publish(fresh.clone());
+            pilot.tell(Ok(token));
+            is_used = true;
+            rest.await;
+        }
         pause = (pause * 2).min(LAST_PAUSE);
+    }
+}
+
+/// Waits for `work`, unless `event` comes first: then gives the work back. With `never`, the event does not count.
+async fn unless<T: Future + Unpin>(
+    never: bool,
+    mut work: T,
+    event: impl Future<Output = ()>,
+) -> Result<T::Output, T> {
+    if never {
+        return Ok(work.await);
+    }
+    match select(&mut work, pin!(event)).await {
+        Either::Left((output, _)) => Ok(output),
+        Either::Right(((), _)) => Err(work),
+    }
+}
+
+fn tell_of_failed_save(core: &Core, error: &Error, since: Instant) {
+    tracing::error!(
+        target: "tower_oauth2_client",
+        error = %error,
+        unsaved_seconds = core.now().saturating_duration_since(since).as_secs(),
+        "a new token set could not be stored and would be lost in a crash: saving is tried again"
+    );
+}
+
+/// What is stored instead of what was expected: somebody else's tokens are taken over, and an end is respected, unless it is
+/// one that the exchange made here has overtaken. `None` if what is stored has to give way.
+async fn yield_to(
+    core: &Arc<Core>,
+    held: &Snapshot,
+    fresh: &Snapshot,
+    stored: Option<&Grant>,
+) -> Option<Outcome> {
+    let stored = stored?;
+    match &stored.state {
+        GrantState::Revoked { .. } => {
+            core.adopt(Some(stored));
+            Some(Err(discard(core, fresh).await))
+        }
+        // A refusal of the refresh token that was used up here. Of another one it would be news.
+        GrantState::ReauthorizationRequired { tokens, .. }
+            if held
+                .tokens()
+                .is_some_and(|used| used.refresh_token() == tokens.refresh_token()) =>
+        {
+            None
+        }
+        // A store that has gone back to an older state, as from a backup.
+        GrantState::Active(_) if Some(stored.generation) < fresh.generation() => None,
+        GrantState::Active(_) | GrantState::ReauthorizationRequired { .. } => {
+            core.adopt(Some(stored));
+            Some(adopted(core))
+        }
     }
 }
 
@@ -222,15 +322,23 @@ async fn end(
     Err(core.snapshot().ended().unwrap_or(refusal))
 }
 
-fn publish(core: &Arc<Core>, fresh: Snapshot, token: BearerToken) -> Outcome {
+async fn publish(core: &Arc<Core>, fresh: Snapshot, token: BearerToken) -> Outcome {
     tracing::debug!(
         target: "tower_oauth2_client",
         generation = token.generation().as_u64(),
         "a new token set is stored"
     );
-    core.publish(fresh);
-    // Unless the grant was revoked or replaced meanwhile.
+    core.publish(fresh.clone());
+    let is_revoked_here = core.lock().is_revoked_here;
     match core.snapshot().ended() {
+        // The end could not be stored, and the store has just taken the opposite.
+        Some(_) if is_revoked_here => {
+            if let Err(error) = command::store_end(core).await {
+                tell_of_failed_save(core, &error, core.now());
+            }
+            Err(discard(core, &fresh).await)
+        }
+        // It was revoked meanwhile.
         Some(error) => Err(error),
         None => Ok(token),
     }

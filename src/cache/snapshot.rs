@@ -140,13 +140,19 @@ impl Snapshot {
     /// The token, if it is what `cause` asks for, so that no exchange is needed.
     pub(super) fn answer(&self, cause: Cause, now: Instant) -> Option<&BearerToken> {
         let (token, schedule) = self.token()?;
+        // A grant that has ended has a new generation, but no new token.
+        let is_active = self.ended().is_none();
         let good = match cause {
             Cause::Ahead => now < schedule.refresh_at,
             Cause::Due => now < schedule.mandatory_at,
-            Cause::Rejected(generation) => token.generation > generation && now < schedule.expires,
+            Cause::Rejected(generation) => {
+                is_active && token.generation > generation && now < schedule.expires
+            }
             Cause::Asked(generation) => {
                 // Not knowing any, one cannot tell a newer one.
-                generation.is_some_and(|held| token.generation > held) && now < schedule.expires
+                is_active
+                    && generation.is_some_and(|held| token.generation > held)
+                    && now < schedule.expires
             }
         };
         good.then_some(token)

@@ -60,7 +60,8 @@ impl FileStore {
         let folder = folder.as_ref();
         let fail = |error| failed("token folder", folder, "cannot be written", Some(error));
         create_folder(folder).map_err(fail)?;
-        let probe = folder.join(format!(".probe-{}", std::process::id()));
+        // Its own in each call: one that a crash has left behind, or another process has, is no reason to fail.
+        let probe = folder.join(format!(".probe-{:016x}", fastrand::u64(..)));
         create_file(&probe)
             .and_then(|_| fs::remove_file(&probe))
             .map_err(fail)?;
@@ -106,6 +107,13 @@ impl TokenStore for FileStore {
 }
 
 fn read(path: &Path, tenant: &TenantId) -> Result<Option<Grant>, Error> {
+    // Opening something else, such as a pipe, could block for ever.
+    match fs::metadata(path) {
+        Ok(metadata) if !metadata.is_file() => {
+            return Err(failed("token file", path, "is not a file", None));
+        }
+        _ => {}
+    }
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -225,11 +233,20 @@ fn file_name(tenant: &TenantId) -> String {
 }
 
 fn create_folder(folder: &Path) -> io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder)
+    builder.create(folder)?;
+    // A new folder is durable once the one that it is in is.
+    match folder.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => sync_folder(Path::new(".")),
+        Some(parent) => sync_folder(parent),
+        None => Ok(()),
+    }
 }
 
 fn create_file(path: &Path) -> io::Result<File> {

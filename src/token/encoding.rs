@@ -36,6 +36,11 @@ impl Grant {
     ///
     /// A store that others can read should encrypt these bytes and bind them to the tenant.
     #[must_use]
+    #[expect(
+        clippy::expect_used,
+        clippy::missing_panics_doc,
+        reason = "strings and numbers can always be written as JSON, and an empty file would be worse than a panic"
+    )]
     pub fn to_bytes(&self, tenant: &TenantId) -> Zeroizing<Vec<u8>> {
         let stored = Stored {
             format: FORMAT.into(),
@@ -44,8 +49,8 @@ impl Grant {
             generation: self.generation.as_u64(),
             state: StoredState::of(&self.state),
         };
-        // Nothing in `Stored` can fail to be written as JSON: no map with keys that are no strings, no foreign types.
-        Zeroizing::new(serde_json::to_vec_pretty(&stored).unwrap_or_default())
+        let bytes = serde_json::to_vec_pretty(&stored).expect("a grant can be written as JSON");
+        Zeroizing::new(bytes)
     }
 
     /// Reads what [`to_bytes`](Self::to_bytes) wrote.

@@ -163,3 +163,101 @@ async fn replace_that_cannot_be_stored_is_told_and_changes_nothing() {
     assert_eq!(tokens.token().await.unwrap().header_value(), "Bearer a1");
     assert_eq!(store.held().await.unwrap().generation, Generation::FIRST);
 }
+
+#[tokio::test(start_paused = true)]
+async fn revoke_that_cannot_be_stored_holds_against_a_token_that_could_not_be_either() {
+    let source = Source::new(&HandClock::new());
+    let store = Store::default();
+    store.fail_saves(true);
+    let tokens = source.cache().store(store.clone()).build().unwrap();
+    assert_eq!(tokens.token().await.unwrap().header_value(), "Bearer a1");
+    tokens.revoke().await.unwrap_err();
+    assert_eq!(tokens.token().await.unwrap_err().kind(), ErrorKind::Revoked);
+}
+
+#[tokio::test(start_paused = true)]
+async fn revoke_that_cannot_be_stored_holds_against_an_exchange_under_way() {
+    let (source, store, tokens) = begun().await;
+    let asking = under_way(&source, &tokens).await;
+    store.fail_saves(true);
+    tokens.revoke().await.unwrap_err();
+    store.fail_saves(false);
+    source.open_gate();
+    assert_eq!(
+        asking.await.unwrap().unwrap_err().kind(),
+        ErrorKind::Revoked
+    );
+    assert_eq!(tokens.token().await.unwrap_err().kind(), ErrorKind::Revoked);
+    assert!(
+        is_revoked(&store).await,
+        "what came in late is not left in the store"
+    );
+    assert_eq!(source.revoked(), ["r1", "r2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn revoke_that_cannot_be_stored_holds_against_what_another_replica_stores() {
+    let (source, store, here) = begun().await;
+    let there = source.cache().store(store.clone()).build().unwrap();
+    there.refresh_now().await.unwrap();
+    store.fail_saves(true);
+    here.revoke().await.unwrap_err();
+    assert_eq!(here.token().await.unwrap_err().kind(), ErrorKind::Revoked);
+    assert_eq!(
+        here.refresh_now().await.unwrap_err().kind(),
+        ErrorKind::Revoked
+    );
+    assert_eq!(source.exchanges(), 2);
+    // Until it can be, or until there is a new consent.
+    store.fail_saves(false);
+    here.revoke().await.unwrap();
+    assert!(is_revoked(&store).await);
+    here.replace(source.give(DAY)).await.unwrap();
+    assert!(here.token().await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn revoke_may_be_called_again_until_the_provider_has_heard_of_it() {
+    let (source, _, tokens) = begun().await;
+    source.fail_revocations(true);
+    tokens.revoke().await.unwrap_err();
+    tokens.revoke().await.unwrap_err();
+    source.fail_revocations(false);
+    tokens.revoke().await.unwrap();
+    assert_eq!(source.revoked(), ["r1", "r1", "r1"]);
+    tokens.revoke().await.unwrap();
+    assert_eq!(source.revoked().len(), 3, "it has");
+}
+
+#[tokio::test(start_paused = true)]
+async fn replace_is_used_though_an_end_was_found_out_meanwhile() {
+    let (source, store, tokens) = begun().await;
+    source.then(crate::support::Turn::Fail(
+        tower_oauth2_client::Error::invalid_grant(),
+    ));
+    let asking = under_way(&source, &tokens).await;
+    let (failing, gate) = (store.clone(), source.clone());
+    store.before_next_save(move || async move {
+        failing.fail_saves(true);
+        gate.open_gate();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        failing.fail_saves(false);
+    });
+    let consented = source.give(DAY);
+    let name = consented.access_token().header_value().clone();
+    tokens.replace(consented).await.unwrap();
+    let _ = asking.await;
+    assert_eq!(tokens.token().await.unwrap().header_value(), &name);
+}
+
+#[tokio::test(start_paused = true)]
+async fn replace_forgets_the_failures_of_the_old_grant() {
+    let (source, _, tokens) = begun().await;
+    for _ in 0..10 {
+        source.then(crate::support::Turn::Fail(crate::support::down()));
+        tokens.refresh_now().await.unwrap_err();
+    }
+    // Dead on arrival, so that the next one is due at once.
+    tokens.replace(source.give(Duration::ZERO)).await.unwrap();
+    assert!(tokens.token().await.is_ok());
+}

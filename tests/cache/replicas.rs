@@ -122,14 +122,9 @@ async fn p12_nor_if_the_winner_saves_between_its_second_look_and_its_save() {
 #[tokio::test(start_paused = true)]
 async fn p12_new_tokens_outdo_an_end_that_a_loser_has_stored() {
     let pair = pair().await;
-    interfere(
-        &pair.store,
-        newer(|tokens| GrantState::ReauthorizationRequired {
-            since: tokens.issued_at(),
-            tokens,
-            reason: tower_oauth2_client::token::ReauthorizationReason::InvalidGrant,
-        }),
-    );
+    // It was refused what is being exchanged here.
+    let same = pair.store.held().await.unwrap().tokens().unwrap().clone();
+    interfere(&pair.store, newer(|_| ended(same)));
     let token = pair.one.refresh_now().await.unwrap();
     assert_eq!(token.header_value(), "Bearer a2");
     let held = pair.store.held().await.unwrap();
@@ -156,4 +151,64 @@ async fn a_revocation_by_another_replica_is_found_at_the_next_exchange() {
         ErrorKind::Revoked
     );
     assert_eq!(pair.source.exchanges(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p12_an_end_of_other_tokens_is_respected() {
+    let pair = pair().await;
+    let ended = newer(ended);
+    interfere(&pair.store, ended.clone());
+    pair.one.refresh_now().await.unwrap();
+    assert_eq!(
+        pair.store.held().await,
+        Some(ended),
+        "that of a grant that came in between"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn p11_the_floor_is_waited_out_before_the_store_is_read() {
+    let pair = pair().await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let waiting = tokio::spawn({
+        let one = pair.one.clone();
+        async move { one.refresh_now().await }
+    });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    pair.two.refresh_now().await.unwrap();
+    waiting.await.unwrap().unwrap();
+    let spent = pair.source.asked_with().into_iter().flatten();
+    assert_eq!(spent.filter(|token| token == "r1").count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p06_a_pause_after_failures_does_not_hide_what_another_replica_has_stored() {
+    let pair = pair().await;
+    tokio::time::sleep(Duration::from_secs(2 * 86_400)).await;
+    // Dead, and many failures old.
+    for _ in 0..12 {
+        pair.source.then(Turn::Fail(crate::support::down()));
+    }
+    let dead = pair.source.give(Duration::ZERO);
+    pair.one.replace(dead).await.unwrap();
+    for _ in 0..12 {
+        pair.one.refresh_now().await.unwrap_err();
+    }
+    assert!(pair.one.token().await.is_err());
+    pair.two.refresh_now().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let newest = pair.two.token().await.unwrap();
+    assert_eq!(
+        pair.one.token().await.unwrap().header_value(),
+        newest.header_value()
+    );
+}
+
+/// As a replica stores it whose refresh token was refused.
+fn ended(tokens: tower_oauth2_client::token::TokenSet) -> GrantState {
+    GrantState::ReauthorizationRequired {
+        since: tokens.issued_at(),
+        tokens,
+        reason: tower_oauth2_client::token::ReauthorizationReason::InvalidGrant,
+    }
 }

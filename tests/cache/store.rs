@@ -130,3 +130,98 @@ async fn saving_goes_on_for_a_while_after_the_last_handle() {
     tokio::time::sleep(Duration::from_secs(120)).await;
     assert_eq!(store.saves(), saves, "but not for ever");
 }
+
+#[tokio::test(start_paused = true)]
+async fn p14_memory_serves_from_the_end_of_the_held_token_though_a_save_hangs() {
+    let (source, store, tokens) = begun().await;
+    store.fail_saves(true);
+    source.then(Turn::Give(2 * DAY));
+    let began = tokio::time::Instant::now();
+    let _ = tokens.refresh_now().await;
+    tokio::time::sleep_until(began + DAY - Duration::from_secs(12)).await;
+    store.before_next_save(std::future::pending);
+    tokio::time::sleep_until(began + DAY - Duration::from_millis(40)).await;
+    for _ in 0..150 {
+        assert!(tokens.token().await.is_ok());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(header(&tokens).await, "Bearer a2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn p06_a_401_meanwhile_brings_the_unsaved_token_forward() {
+    let (source, store, tokens) = begun().await;
+    store.fail_saves(true);
+    let _ = tokens.refresh_now().await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let service = tower::service_fn(
+        |request: http::Request<tower_oauth2_client::bearer::ReplayBody<String>>| async move {
+            let is_old = request.headers()["authorization"] == "Bearer a1";
+            let answer = http::Response::builder().status(if is_old { 401 } else { 200 });
+            Ok::<_, std::convert::Infallible>(answer.body(String::new()).unwrap())
+        },
+    );
+    let api = tower::Layer::layer(
+        &tower_oauth2_client::bearer::BearerAuthLayer::new(tokens.clone()),
+        service,
+    );
+    let request = http::Request::get(crate::support::API)
+        .body(String::new())
+        .unwrap();
+    let answer = tower::ServiceExt::oneshot(api, request).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    assert_eq!(source.exchanges(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p18_a_token_that_ended_unsaved_is_not_handed_out() {
+    let source = Source::new(&HandClock::new());
+    let store = Store::default();
+    store.fail_saves(true);
+    source.set_lifetime(Duration::from_secs(60));
+    let tokens = source.cache().store(store.clone()).build().unwrap();
+    assert_eq!(header(&tokens).await, "Bearer a1");
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!(tokens.token().await.unwrap_err().kind(), ErrorKind::Store);
+    store.fail_saves(false);
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    assert_eq!(header(&tokens).await, "Bearer a2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn p14_a_panic_in_the_store_loses_no_tokens() {
+    let (source, store, tokens) = begun().await;
+    store.before_next_save(|| async { panic!("as the test asked for") });
+    let _ = tokens.refresh_now().await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(header(&tokens).await, "Bearer a2");
+    assert_eq!(generation(&store).await, Generation::FIRST.next());
+    assert_eq!(source.exchanges(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p15_an_end_that_could_not_be_stored_is_stored_later() {
+    let (source, store, tokens) = begun().await;
+    source.then(Turn::Fail(tower_oauth2_client::Error::invalid_grant()));
+    source.close_gate();
+    let asking = tokio::spawn({
+        let tokens = tokens.clone();
+        async move { tokens.refresh_now().await }
+    });
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    store.fail_saves(true);
+    source.open_gate();
+    assert_eq!(
+        asking.await.unwrap().unwrap_err().kind(),
+        ErrorKind::ReauthorizationRequired
+    );
+    store.fail_saves(false);
+    tokio::time::sleep(2 * DAY).await;
+    assert!(tokens.token().await.is_err());
+    let state = store.held().await.unwrap().state;
+    assert!(matches!(
+        state,
+        tower_oauth2_client::token::GrantState::ReauthorizationRequired { .. }
+    ));
+    assert_eq!(source.exchanges(), 2);
+}

@@ -119,6 +119,35 @@ async fn unwritable_folder_is_a_store_error_that_names_it() {
     }
 }
 
+#[test]
+fn many_may_open_a_folder_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("new");
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for _ in 0..20 {
+                    FileStore::open(&path).unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(
+        fs::read_dir(&path).unwrap().count(),
+        0,
+        "and leave nothing behind"
+    );
+}
+
+#[tokio::test]
+async fn something_else_in_the_place_of_a_file_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = FileStore::open(folder.path()).unwrap();
+    fs::create_dir(store.path(&tenant("acme"))).unwrap();
+    let error = store.load(&tenant("acme")).await.unwrap_err();
+    assert!(error.to_string().contains("is not a file"), "{error}");
+}
+
 #[tokio::test]
 async fn a_folder_that_is_gone_is_an_error_not_an_empty_store() {
     let parent = tempfile::tempdir().unwrap();
