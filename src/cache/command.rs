@@ -7,7 +7,6 @@ use tokio::runtime::Handle;
 use super::{
     core::Core,
     renewal::{following, revoke_at_provider},
-    snapshot::Snapshot,
 };
 use crate::{
     error::{Error, ErrorKind},
@@ -31,19 +30,8 @@ pub(super) async fn replace(core: &Arc<Core>, tokens: TokenSet) -> Result<(), Er
 pub(super) async fn revoke(core: &Arc<Core>) -> Result<(), Error> {
     let core = Arc::clone(core);
     detached(async move {
-        let held = Arc::clone(&core.snapshot());
-        let since = core.clock().wall();
         // Here and now, whatever becomes of the rest.
-        core.lock().is_revoked_here = true;
-        core.publish(Snapshot::of_stored(
-            Grant {
-                generation: following(held.generation(), None),
-                state: GrantState::Revoked { since },
-            },
-            core.now(),
-            since,
-            0.0,
-        ));
+        let held = core.end_here();
         let (stored, before) = match store_end(&core).await {
             Ok(before) => (Ok(()), before),
             Err(error) => (Err(error), None),
@@ -91,6 +79,8 @@ async fn overwrite(
         };
         match core.save(expected, &grant).await? {
             SaveOutcome::Committed => return Ok((grant, stored)),
+            // An earlier attempt, of which nobody heard.
+            SaveOutcome::Superseded(Some(same)) if same == grant => return Ok((grant, stored)),
             SaveOutcome::Superseded(newer) => stored = newer,
         }
     }

@@ -201,6 +201,23 @@ impl Core {
         self.exchange_snapshot(snapshot, Precedence::Stored);
     }
 
+    /// Ends the grant for this process, and returns what was held.
+    pub(super) fn end_here(&self) -> Arc<Snapshot> {
+        let mut slot = self.lock();
+        slot.is_revoked_here = true;
+        let held = self.current.load_full();
+        let since = self.clock.wall();
+        let grant = Grant {
+            generation: held
+                .generation()
+                .map_or(Generation::FIRST, Generation::next),
+            state: GrantState::Revoked { since },
+        };
+        self.current
+            .store(Arc::new(Snapshot::of_stored(grant, self.now(), since, 0.0)));
+        held
+    }
+
     /// Begins anew, whatever was before: the store has a new consent.
     pub(super) fn begin_anew(self: &Arc<Self>, stored: &Grant) {
         let mut slot = self.lock();

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{runtime::Handle, task::JoinHandle, time::timeout_at};
+use tokio::{runtime::Handle, task::JoinHandle, time::timeout};
 
 use super::{cooldown::Urgency, core::Core, flight::Cause};
 
@@ -26,9 +26,9 @@ pub(super) fn begin(core: &Arc<Core>) -> Option<JoinHandle<()>> {
 
 async fn keep(core: Weak<Core>, published: Arc<tokio::sync::Notify>) {
     while let Some(core) = core.upgrade() {
-        let wake = look(&core);
+        let nap = look(&core).saturating_duration_since(core.now());
         drop(core);
-        let _ = timeout_at(wake.into(), published.notified()).await;
+        let _ = timeout(nap, published.notified()).await;
     }
 }
 

@@ -330,18 +330,18 @@ async fn publish(core: &Arc<Core>, fresh: Snapshot, token: BearerToken) -> Outco
     );
     core.publish(fresh.clone());
     let is_revoked_here = core.lock().is_revoked_here;
-    match core.snapshot().ended() {
+    if is_revoked_here {
         // The end could not be stored, and the store has just taken the opposite.
-        Some(_) if is_revoked_here => {
-            if let Err(error) = command::store_end(core).await {
-                tell_of_failed_save(core, &error, core.now());
-            }
-            Err(discard(core, &fresh).await)
+        if let Err(error) = command::store_end(core).await {
+            tell_of_failed_save(core, &error, core.now());
         }
-        // It was revoked meanwhile.
-        Some(error) => Err(error),
-        None => Ok(token),
+        return Err(discard(core, &fresh).await);
     }
+    if core.snapshot().generation() == Some(token.generation()) {
+        return Ok(token);
+    }
+    // It was revoked or replaced meanwhile.
+    adopted(core)
 }
 
 /// What another replica's state of the grant means for those who wait here.

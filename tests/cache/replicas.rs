@@ -212,3 +212,23 @@ fn ended(tokens: tower_oauth2_client::token::TokenSet) -> GrantState {
         reason: tower_oauth2_client::token::ReauthorizationReason::InvalidGrant,
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn p12_without_a_second_look_nobody_is_declared_dead() {
+    let pair = pair().await;
+    pair.source.then(Turn::Fail(Error::invalid_grant()));
+    pair.source.close_gate();
+    let asking = tokio::spawn({
+        let one = pair.one.clone();
+        async move { one.refresh_now().await }
+    });
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    pair.store.fail_loads(true);
+    pair.source.open_gate();
+    assert_eq!(asking.await.unwrap().unwrap_err().kind(), ErrorKind::Store);
+    assert!(matches!(
+        pair.store.held().await.unwrap().state,
+        GrantState::Active(_)
+    ));
+    assert_eq!(header(&pair.one).await, "Bearer a1");
+}
