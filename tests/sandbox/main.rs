@@ -7,6 +7,7 @@ mod faults;
 mod flow;
 mod fuzz;
 mod refusals;
+mod replay;
 mod resources;
 mod revocation;
 mod rotation;

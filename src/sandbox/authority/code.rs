@@ -112,6 +112,7 @@ impl Authority {
                 grant,
                 expires_at: now.saturating_add(behavior.refresh_token_lifetime),
                 state: RefreshState::Live,
+                replaced: false,
                 companion: access_token.clone(),
                 retires: None,
             })
