@@ -37,6 +37,7 @@ impl Authority {
         behavior: &Behavior,
         now: Moment,
     ) -> Result<Issued, Refused> {
+        self.prune_if_crowded(now);
         let Some((held, grant)) = self
             .refresh_tokens
             .get(token)
