@@ -2,6 +2,7 @@
 
 mod authorization;
 mod codes;
+mod deductions;
 mod evidence;
 mod faults;
 mod flow;
