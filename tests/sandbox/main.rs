@@ -7,6 +7,7 @@ mod evidence;
 mod faults;
 mod flow;
 mod fuzz;
+mod pages;
 mod refusals;
 mod replay;
 mod resources;
