@@ -41,12 +41,16 @@ impl App {
     }
 
     /// The only redirect URI, compared character by character. Defaults to `http://127.0.0.1:8000/callback`.
+    ///
+    /// One with a fragment is never redirected to, as RFC 6749, 3.1.2 forbids it: the person is shown an error page.
     #[must_use]
     pub fn redirect_uri(self, redirect_uri: impl Into<String>) -> Self {
         self.redirect_uris([redirect_uri])
     }
 
     /// All redirect URIs, compared character by character. With more than one, authorization requests must name one.
+    ///
+    /// One with a fragment is never redirected to, as RFC 6749, 3.1.2 forbids it: the person is shown an error page.
     #[must_use]
     pub fn redirect_uris<S: Into<String>>(
         mut self,

@@ -140,7 +140,8 @@ pub enum Replay {
 pub enum RefreshWindow {
     /// Each exchange starts the refresh token's lifetime anew.
     Rolling,
-    /// The grant ends one refresh token lifetime after the consent, however often it is used.
+    /// Every refresh token of a grant ends one refresh token lifetime after the code was redeemed, however often one
+    /// is used. Access tokens given out before live their own lifetime to its end.
     Fixed,
 }
 
@@ -207,7 +208,7 @@ pub enum Pkce {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ClientAuthentication {
-    /// By `client_id` and `client_secret` in the form; HTTP Basic is refused.
+    /// By `client_id` and `client_secret` in the form; HTTP Basic is refused, and no 401 names it.
     Body,
     /// By the form or by HTTP Basic, but not by both.
     BodyOrBasic,

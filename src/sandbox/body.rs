@@ -19,6 +19,7 @@ use tokio::time::Sleep;
 #[derive(Default)]
 pub struct SandboxBody {
     steps: VecDeque<Step>,
+    hides_size: bool,
     wait: Option<Pin<Box<Sleep>>>,
 }
 
@@ -71,6 +72,7 @@ impl SandboxBody {
     pub(super) fn script(steps: impl IntoIterator<Item = Step>) -> Self {
         Self {
             steps: steps.into_iter().collect(),
+            hides_size: false,
             wait: None,
         }
     }
@@ -79,6 +81,14 @@ impl SandboxBody {
     pub(super) fn full(bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
         Self::script((!bytes.is_empty()).then_some(Step::Send(bytes)))
+    }
+
+    /// The same body, silent about how long it is: for an answer that says so itself, and may be wrong.
+    pub(super) fn hiding_size(mut self) -> Self {
+        // A body that has ended already would be none, and its length none either.
+        self.steps.push_back(Step::Flush);
+        self.hides_size = true;
+        self
     }
 
     /// The bytes of a body that is ready.
@@ -135,6 +145,9 @@ impl Body for SandboxBody {
     }
 
     fn size_hint(&self) -> SizeHint {
+        if self.hides_size {
+            return SizeHint::default();
+        }
         let sizes = self.steps.iter().map(|step| match step {
             Step::Send(bytes) => Some(bytes.len() as u64),
             Step::Repeat(bytes, times) => (bytes.len() as u64).checked_mul(*times),

@@ -73,6 +73,8 @@ impl SandboxBuilder {
     }
 
     /// The app's redirect URI, compared character by character. Defaults to `http://127.0.0.1:8000/callback`.
+    ///
+    /// One with a fragment is never redirected to, as RFC 6749, 3.1.2 forbids it: the person is shown an error page.
     pub fn redirect_uri(mut self, redirect_uri: impl Into<String>) -> Self {
         self.app = self.app.redirect_uri(redirect_uri);
         self
@@ -90,9 +92,9 @@ impl SandboxBuilder {
         self
     }
 
-    /// How many members the company has. Defaults to 25.
+    /// How many members the company has, cut to 100,000. Defaults to 25.
     pub fn members(mut self, members: usize) -> Self {
-        self.members = members;
+        self.members = members.min(MOST_MEMBERS);
         self
     }
 
@@ -179,3 +181,6 @@ impl SandboxBuilder {
         })
     }
 }
+
+/// All members are held in memory, a few KiB each.
+const MOST_MEMBERS: usize = 100_000;

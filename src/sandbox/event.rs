@@ -95,7 +95,7 @@ pub enum Happening {
     },
     /// A row of a deduction request was read.
     Deduction {
-        /// The row's `operation_id`.
+        /// The row's `operation_id`, cut to 64 characters.
         operation_id: String,
         /// Whether this row created the deduction: `false` for a repeated or refused one.
         applied: bool,
@@ -108,6 +108,14 @@ pub enum Happening {
         fault: String,
     },
 }
+
+/// A client's text, cut so that what is kept of it is bounded.
+pub(super) fn cut(text: &str) -> String {
+    text.chars().take(CHARACTERS_KEPT).collect()
+}
+
+/// Enough for a UUID, or two.
+const CHARACTERS_KEPT: usize = 64;
 
 /// The event in words, as the status page shows it.
 impl fmt::Display for Happening {

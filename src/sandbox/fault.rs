@@ -106,7 +106,7 @@ impl Fault {
         Self::new(Kind::Hang)
     }
 
-    /// Sends half of the answer's body, then closes the connection.
+    /// Sends half of the answer's body, then closes the connection. Of an empty body, a byte is promised and not sent.
     ///
     /// Called as a service, the response's body fails with [`ConnectionLost`](super::ConnectionLost) after that half.
     pub fn truncate() -> Self {
@@ -132,7 +132,8 @@ impl Fault {
 
     /// Answers with this status, an empty body and no headers beyond `Date` and the body's length.
     ///
-    /// An informational status (1xx) is no answer of its own, and cannot be sent on a socket.
+    /// An informational status (1xx) is no answer of its own: on a socket, an empty 500 is sent in its place and the
+    /// connection is closed. Only [`SandboxService`](super::SandboxService) gives it as it is.
     pub fn status(status: StatusCode) -> Self {
         Self::new(Kind::Answer {
             status,
@@ -150,6 +151,9 @@ impl Fault {
     }
 
     /// Gives the answer of [`status`](Self::status) one more header. Changes nothing on other faults.
+    ///
+    /// A `Content-Length` is sent as it is. On a socket, a body that is longer is cut to it, and after one that is
+    /// shorter the connection is closed.
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         if let Kind::Answer { headers, .. } = &mut self.kind {
             headers.push((name, value));

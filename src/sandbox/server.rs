@@ -2,12 +2,14 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use hyper::server::conn::http1;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::sleep;
 use tracing::debug;
 
 use super::body::ConnectionLost;
@@ -46,10 +48,11 @@ async fn accept(listener: TcpListener, service: SandboxService) {
             Ok((stream, _)) => {
                 connections.spawn(connection(stream, service.clone()));
             }
-            // Out of file descriptors, or a client gone before it was accepted: neither lasts.
+            // Out of file descriptors, or a client gone before it was accepted: neither lasts, but the first may last
+            // long enough to keep a core busy.
             Err(error) => {
                 debug!(%error, "the sandbox could not accept a connection");
-                tokio::task::yield_now().await;
+                sleep(BETWEEN_FAILURES).await;
             }
         }
         while connections.try_join_next().is_some() {}
@@ -61,6 +64,8 @@ async fn connection(stream: TcpStream, service: SandboxService) {
     let mut connection = http1::Builder::new()
         // The sandbox's clock is not the machine's.
         .auto_date_header(false)
+        .timer(TokioTimer::new())
+        .header_read_timeout(LONGEST_HEAD)
         .serve_connection(TokioIo::new(stream), service);
     let Err(error) = (&mut connection).await else {
         return;
@@ -78,3 +83,9 @@ fn is_reset(error: &hyper::Error) -> bool {
         .and_then(|source| source.downcast_ref::<ConnectionLost>())
         .is_some_and(ConnectionLost::is_reset)
 }
+
+/// How long to wait when no connection could be accepted.
+const BETWEEN_FAILURES: Duration = Duration::from_millis(50);
+
+/// How long a client may take to send the head of a request, idle connections included.
+const LONGEST_HEAD: Duration = Duration::from_secs(30);

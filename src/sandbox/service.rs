@@ -140,7 +140,11 @@ async fn play(
             headers,
             body,
         } => {
-            let mut scripted = Response::new(SandboxBody::full(body));
+            let mut body = SandboxBody::full(body);
+            if headers.iter().any(|(name, _)| *name == CONTENT_LENGTH) {
+                body = body.hiding_size();
+            }
+            let mut scripted = Response::new(body);
             *scripted.status_mut() = status;
             for (name, value) in headers {
                 scripted.headers_mut().append(name, value);
@@ -158,7 +162,9 @@ fn respelled(answer: Answer, steps: impl FnOnce(Bytes) -> Vec<Step>) -> Answer {
 fn truncated(mut answer: Answer) -> Answer {
     // Without its length, the answer would be cut by chunks, which fewer clients notice.
     if let Some(length) = answer.body().size_hint().exact() {
-        answer.headers_mut().insert(CONTENT_LENGTH, length.into());
+        // An empty body has no half to miss, so it promises a byte.
+        let promised = length.max(1);
+        answer.headers_mut().insert(CONTENT_LENGTH, promised.into());
     }
     respelled(answer, |bytes| {
         let half = bytes.slice(..bytes.len() / 2);

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::authority::Authority;
 use super::behavior::Behavior;
 use super::clock::{Clock, Moment};
-use super::event::Happening;
+use super::event::{Happening, cut};
 use super::evidence::{Evidence, LiveRequest};
 use super::records::Records;
 use super::script::Script;
@@ -45,8 +45,8 @@ impl Shared {
     pub(super) fn begin(self: &Arc<Self>, method: &str, path: &str) -> Live {
         let mut state = self.lock();
         let request = LiveRequest {
-            method: method.to_owned(),
-            path: path.to_owned(),
+            method: cut(method),
+            path: cut(path),
             since: state.now(),
         };
         Live {

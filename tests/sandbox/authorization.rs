@@ -2,10 +2,10 @@
 
 use http::{Request, StatusCode};
 use http_body_util::Full;
-use tower_oauth2_client::sandbox::{App, Consent, Endpoint, Fault, Sandbox};
+use tower_oauth2_client::sandbox::{App, Consent, Sandbox};
 
 use crate::support::{
-    authorization_url, code, encoded, form, parameter, redeem, refresh, refused, send,
+    authorization_url, code, encoded, get, parameter, redeem, refresh, refused, send,
 };
 
 #[tokio::test(start_paused = true)]
@@ -224,142 +224,16 @@ async fn an_app_that_asks_for_no_scope_gets_all_it_has_registered() {
     );
 }
 
-/// The name of the consent in a page's form.
-fn consent_in(page: &[u8]) -> String {
-    let page = std::str::from_utf8(page).unwrap();
-    let (_, rest) = page
-        .split_once("name=\"consent\" value=\"")
-        .expect("a form");
-    rest.split_once('"').unwrap().0.to_owned()
-}
-
-async fn open(sandbox: &Sandbox, more: &[(&str, &str)]) -> String {
-    let url = authorization_url(sandbox, more);
-    let path = url.strip_prefix("http://localhost").unwrap();
-    let reply = send(sandbox, Request::get(path).body(Full::default()).unwrap()).await;
-    assert_eq!(reply.status, StatusCode::OK);
-    consent_in(&reply.body)
-}
-
 #[tokio::test(start_paused = true)]
-async fn sensitive_scopes_are_granted_only_if_ticked() {
-    let sandbox = Sandbox::builder().consent(Consent::Page).build();
-    let scope = "member.basic:read member.dob:read";
-    for (tick, granted) in [
-        (None, "member.basic:read"),
-        (Some(("sensitive", "yes")), scope),
+async fn no_one_is_sent_to_a_fragment() {
+    let redirect_uri = "http://127.0.0.1:8000/callback#part";
+    let sandbox = Sandbox::builder().redirect_uri(redirect_uri).build();
+    for query in [
+        "response_type=code&client_id=sandbox-client",
+        "response_type=code&client_id=sandbox-client&redirect_uri=http%3A%2F%2F127.0.0.1%3A8000%2Fcallback%23part",
     ] {
-        let consent = open(&sandbox, &[("scope", scope)]).await;
-        let mut fields = vec![
-            ("consent", consent.as_str()),
-            ("email", "a"),
-            ("password", "b"),
-        ];
-        let page = send(&sandbox, form("/oauth/login", &fields)).await;
-        assert!(String::from_utf8_lossy(&page.body).contains("type=\"checkbox\""));
-        fields.push(("decision", "allow"));
-        fields.extend(tick);
-        let reply = send(&sandbox, form("/oauth/consent", &fields)).await;
-        assert_eq!(reply.status, StatusCode::SEE_OTHER);
-        let code = parameter(reply.header("location").unwrap(), "code").unwrap();
-        assert_eq!(redeem(&sandbox, &code).await.text("scope"), granted);
+        let reply = get(&sandbox, &format!("/oauth/authorize?{query}"), "").await;
+        assert_eq!(reply.status, StatusCode::BAD_REQUEST);
+        assert_eq!(reply.header("location"), None);
     }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_decision_takes_a_log_in_and_counts_once() {
-    let sandbox = Sandbox::builder().consent(Consent::Page).build();
-    let consent = open(&sandbox, &[]).await;
-    let decide = [("consent", consent.as_str()), ("decision", "allow")];
-    let log_in = [
-        ("consent", consent.as_str()),
-        ("email", "a"),
-        ("password", "b"),
-    ];
-    let statuses = [
-        send(&sandbox, form("/oauth/consent", &decide)).await.status,
-        send(&sandbox, form("/oauth/login", &log_in[..2]))
-            .await
-            .status,
-        send(&sandbox, form("/oauth/consent", &decide)).await.status,
-        send(&sandbox, form("/oauth/login", &log_in)).await.status,
-        send(&sandbox, form("/oauth/consent", &decide[..1]))
-            .await
-            .status,
-        send(&sandbox, form("/oauth/consent", &decide)).await.status,
-        send(&sandbox, form("/oauth/consent", &decide)).await.status,
-    ];
-    assert_eq!(
-        statuses.map(|status| status.as_u16()),
-        [400, 400, 400, 200, 400, 303, 400]
-    );
-}
-
-#[tokio::test(start_paused = true)]
-async fn two_people_may_be_asked_at_once() {
-    let sandbox = Sandbox::builder().consent(Consent::Page).build();
-    let first = open(&sandbox, &[]).await;
-    sandbox.advance(std::time::Duration::from_secs(3599));
-    let second = open(&sandbox, &[]).await;
-    for consent in [first, second] {
-        let log_in = [
-            ("consent", consent.as_str()),
-            ("email", "a"),
-            ("password", "b"),
-        ];
-        let reply = send(&sandbox, form("/oauth/login", &log_in)).await;
-        assert_eq!(reply.status, StatusCode::OK);
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_page_left_open_for_an_hour_has_to_be_asked_for_again() {
-    let sandbox = Sandbox::builder().consent(Consent::Page).build();
-    let consent = open(&sandbox, &[]).await;
-    sandbox.advance(std::time::Duration::from_secs(3600));
-    let log_in = [
-        ("consent", consent.as_str()),
-        ("email", "a"),
-        ("password", "b"),
-    ];
-    let reply = send(&sandbox, form("/oauth/login", &log_in)).await;
-    assert_eq!(reply.status, StatusCode::BAD_REQUEST);
-}
-
-#[tokio::test(start_paused = true)]
-async fn pages_run_no_scripts_and_hostile_names_stay_text() {
-    let sandbox = Sandbox::builder()
-        .client_name("<script>alert(1)</script>")
-        .scopes(["<script>"])
-        .consent(Consent::Page)
-        .build();
-    let consent = open(&sandbox, &[("state", "\"><script>"), ("scope", "<script>")]).await;
-    let log_in = [
-        ("consent", consent.as_str()),
-        ("email", "<script>"),
-        ("password", "b"),
-    ];
-    for fields in [&log_in[..2], &log_in[..]] {
-        let reply = send(&sandbox, form("/oauth/login", fields)).await;
-        let page = String::from_utf8_lossy(&reply.body).into_owned();
-        assert!(
-            !page.contains("<script") && page.contains("&lt;script&gt;"),
-            "{page}"
-        );
-        let policy = reply.header("content-security-policy").unwrap();
-        assert!(policy.starts_with("default-src 'none';"));
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_person_is_told_of_a_url_that_is_none_and_of_an_answer_that_was_lost() {
-    let sandbox = Sandbox::builder().build();
-    let error = sandbox.consent("not a url").await.unwrap_err();
-    assert_eq!(error.status(), None);
-    sandbox.inject(Endpoint::Authorize, Fault::drop_connection());
-    let error = sandbox
-        .consent(&authorization_url(&sandbox, &[]))
-        .await
-        .unwrap_err();
-    assert!(std::error::Error::source(&error).is_some());
 }

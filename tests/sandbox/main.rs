@@ -2,11 +2,14 @@
 
 mod authorization;
 mod codes;
+mod deductions;
 mod evidence;
 mod faults;
 mod flow;
 mod fuzz;
+mod pages;
 mod refusals;
+mod replay;
 mod resources;
 mod revocation;
 mod rotation;

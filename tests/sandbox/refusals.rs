@@ -174,17 +174,14 @@ fn basic(body: String, credentials: &str) -> Request<Full<Bytes>> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn basic_authentication_is_refused_by_name() {
+async fn basic_authentication_is_refused_and_not_asked_for() {
     let sandbox = Sandbox::builder().build();
     let token = connect(&sandbox).await.refresh;
     let body = encoded(&[("grant_type", "refresh_token"), ("refresh_token", &token)]);
     let request = basic(body, "sandbox-client:sandbox-client-secret");
     let reply = send(&sandbox, request).await;
     refused(&reply, 401, "invalid_client");
-    assert_eq!(
-        reply.header("www-authenticate"),
-        Some(r#"Basic realm="justworks""#)
-    );
+    assert_eq!(reply.header("www-authenticate"), None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -232,4 +229,59 @@ async fn a_form_that_breaks_off_is_refused() {
         .unwrap();
     let answer = sandbox.service().oneshot(request).await.unwrap();
     assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_half_of_basic_credentials_is_cut() {
+    let sandbox = Sandbox::builder()
+        .client_secret("a&b=c d+%")
+        .client_authentication(ClientAuthentication::BodyOrBasic)
+        .build();
+    let body = || encoded(&[("grant_type", "refresh_token"), ("refresh_token", "x")]);
+    for wrong in [
+        "sandbox-client:a",
+        "sandbox-client:a%26b%3Dc+d%2B%25&more=1",
+        "sandbox-client:a%26b%3Dc+d%2B%25=1",
+        "sandbox-client&x:a%26b%3Dc+d%2B%25",
+        "sandbox-client=x:a%26b%3Dc+d%2B%25",
+        "sandbox-client:&a%26b%3Dc+d%2B%25",
+    ] {
+        let reply = send(&sandbox, basic(body(), wrong)).await;
+        refused(&reply, 401, "invalid_client");
+        let challenge = Some(r#"Basic realm="justworks""#);
+        assert_eq!(reply.header("www-authenticate"), challenge, "{wrong}");
+    }
+    for right in [
+        "sandbox-client:a%26b%3Dc+d%2B%25",
+        "sandbox-client:a&b=c+d%2B%25",
+    ] {
+        let reply = send(&sandbox, basic(body(), right)).await;
+        refused(&reply, 400, "invalid_grant");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_401_names_basic_wherever_it_is_taken() {
+    let sandbox = Sandbox::builder()
+        .client_authentication(ClientAuthentication::BodyOrBasic)
+        .build();
+    let reply = post_form(&sandbox, "/oauth/token", "client_id=sandbox-client").await;
+    refused(&reply, 401, "invalid_client");
+    let challenge = Some(r#"Basic realm="justworks""#);
+    assert_eq!(reply.header("www-authenticate"), challenge);
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_authorization_headers_are_a_bad_request() {
+    for accepted in [
+        ClientAuthentication::Body,
+        ClientAuthentication::BodyOrBasic,
+    ] {
+        let sandbox = Sandbox::builder().client_authentication(accepted).build();
+        let body = encoded(&[("grant_type", "refresh_token"), ("refresh_token", "x")]);
+        let mut request = basic(body, "sandbox-client:sandbox-client-secret");
+        let again = request.headers()[AUTHORIZATION].clone();
+        request.headers_mut().append(AUTHORIZATION, again);
+        refused(&send(&sandbox, request).await, 400, "invalid_request");
+    }
 }

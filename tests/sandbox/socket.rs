@@ -3,6 +3,8 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
+use http::header::CONTENT_LENGTH;
+use http::{HeaderValue, StatusCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tower_oauth2_client::sandbox::{Endpoint, Fault, Sandbox};
@@ -10,7 +12,7 @@ use tower_oauth2_client::sandbox::{Endpoint, Fault, Sandbox};
 use crate::support::connect;
 
 const REQUEST: &[u8] =
-    b"POST /oauth/token HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\nsomething";
+    b"POST /oauth/token HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 9\r\n\r\nsomething";
 
 /// Sends a request and reads until the sandbox ends the connection.
 async fn read_all(sandbox: &Sandbox) -> (String, Option<ErrorKind>) {
@@ -159,4 +161,76 @@ async fn nonsense_on_the_socket_is_a_bad_request() {
         let read = String::from_utf8_lossy(&read).into_owned();
         assert!(!read.starts_with("HTTP/1.1 5"), "{read}");
     }
+}
+
+/// A length and a body that may not fit it, as the socket shows them.
+async fn scripted(fault: Fault) -> String {
+    let sandbox = Sandbox::start().await.unwrap();
+    sandbox.inject(Endpoint::Token, fault);
+    read_all(&sandbox).await.0
+}
+
+#[tokio::test]
+async fn a_truncated_answer_that_is_empty_lacks_a_byte() {
+    let sandbox = Sandbox::start().await.unwrap();
+    sandbox.inject(Endpoint::Revoke, Fault::truncate());
+    let request = reqwest::Client::new()
+        .post(format!("{}/v1/oauth/revoke", sandbox.url()))
+        .body("client_id=sandbox-client&client_secret=sandbox-client-secret&token=x")
+        .header("content-type", "application/x-www-form-urlencoded");
+    let response = request.send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.content_length(), Some(1));
+    assert!(response.bytes().await.is_err());
+}
+
+#[tokio::test]
+async fn a_scripted_length_is_sent_as_it_is() {
+    let with_length = |length, body| {
+        let length = HeaderValue::from_static(length);
+        let fault = Fault::status(StatusCode::OK).body(body);
+        scripted(fault.header(CONTENT_LENGTH, length))
+    };
+    for (length, body, sent) in [
+        ("99", "abc", "abc"),
+        ("3", "abc", "abc"),
+        ("2", "abc", "ab"),
+        ("0", "abc", ""),
+        ("99", "", ""),
+    ] {
+        let read = with_length(length, body).await;
+        assert!(read.starts_with("HTTP/1.1 200 "), "{length}: {read}");
+        assert!(
+            read.contains(&format!("content-length: {length}\r\n")),
+            "{read}"
+        );
+        let (_, read) = read.split_once("\r\n\r\n").expect("a head");
+        assert_eq!(read, sent, "{length}");
+    }
+    // What is no length at all must not take the sandbox down either.
+    with_length("many", "abc").await;
+}
+
+#[tokio::test]
+async fn an_informational_status_becomes_a_500_on_a_socket() {
+    let read = scripted(Fault::status(StatusCode::CONTINUE).body("abc")).await;
+    assert!(read.starts_with("HTTP/1.1 500 "), "{read}");
+}
+
+#[tokio::test]
+async fn a_drop_reads_the_request_and_closes_in_order() {
+    let sandbox = Sandbox::start().await.unwrap();
+    sandbox.inject(Endpoint::Token, Fault::drop_connection());
+    let mut stream = TcpStream::connect(sandbox.address().unwrap())
+        .await
+        .unwrap();
+    let body = vec![b'a'; 4 << 20];
+    let head = format!(
+        "POST /oauth/token HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(&body).await.unwrap();
+    let ended = stream.read(&mut [0; 1]).await;
+    assert!(matches!(ended, Ok(0)), "closed by {ended:?} instead of FIN");
 }

@@ -106,6 +106,12 @@ async fn unknown_switches_and_other_sites_flip_nothing() {
         &[("switch", "advance"), ("hours", "-1")],
         &[("switch", "inject"), ("endpoint", "x"), ("fault", "0")],
         &[("switch", "inject"), ("endpoint", "Token"), ("fault", "99")],
+        &[
+            ("switch", "inject"),
+            ("endpoint", "Token"),
+            ("fault", "0"),
+            ("times", "0"),
+        ],
     ] {
         assert_eq!(
             flip(&sandbox, fields).await,

@@ -168,3 +168,8 @@ pub(crate) fn refused(reply: &Reply, status: u16, error: &str) {
     assert_eq!(reply.header("content-type"), Some("application/json"));
     assert!(reply.header("date").is_some());
 }
+
+pub(crate) async fn with_scope(sandbox: &Sandbox, scope: &str) -> String {
+    let code = code(sandbox, &[("scope", scope)]).await;
+    Tokens::from(&redeem(sandbox, &code).await).access
+}

@@ -85,7 +85,9 @@ impl Authority {
         if behavior.pkce != Pkce::Ignored {
             verify(code.challenge.as_ref(), redemption.verifier).map_err(Refused::invalid_grant)?;
         }
-        let number = self.grants.last_key_value().map_or(1, |(last, _)| last + 1);
+        // Not the number of grants held: one that was pruned keeps its number.
+        self.granted += 1;
+        let number = self.granted;
         code.redeemed_for = Some(number);
         let grant = Grant {
             client_id: code.client_id.clone(),
@@ -112,6 +114,7 @@ impl Authority {
                 grant,
                 expires_at: now.saturating_add(behavior.refresh_token_lifetime),
                 state: RefreshState::Live,
+                replaced: false,
                 companion: access_token.clone(),
                 retires: None,
             })

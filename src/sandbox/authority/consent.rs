@@ -84,6 +84,7 @@ impl Authority {
         if scopes.is_empty() {
             return None;
         }
+        self.prune_if_crowded(now);
         let text = self.secret("code");
         let code = Code {
             client_id: request.client_id.clone(),

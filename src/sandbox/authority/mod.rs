@@ -2,6 +2,8 @@
 
 mod code;
 mod consent;
+mod overview;
+mod prune;
 mod refresh;
 
 #[cfg(test)]
@@ -13,11 +15,12 @@ use self::code::Code;
 pub(super) use self::code::{CodeChallenge, Redemption};
 pub(super) use self::consent::AuthorizationRequest;
 use self::consent::Waiting;
+pub(super) use self::overview::{GrantOverview, TokenOverview};
+use self::prune::FEWEST_PRUNED;
 use self::refresh::{RefreshState, RefreshToken};
 use super::app::App;
 use super::behavior::Behavior;
 use super::clock::Moment;
-use super::event::TokenHash;
 use super::scope::Scopes;
 
 /// Who may do what, and for how long.
@@ -27,8 +30,12 @@ pub(super) struct Authority {
     waiting: HashMap<String, Waiting>,
     codes: HashMap<String, Code>,
     grants: BTreeMap<u64, Grant>,
+    /// How many grants there have ever been.
+    granted: u64,
     access_tokens: HashMap<String, AccessToken>,
     refresh_tokens: HashMap<String, RefreshToken>,
+    /// How many codes and tokens are held before it is worth looking for dead ones.
+    crowded_at: usize,
 }
 
 /// One consent, and all tokens that come of it: a family.
@@ -88,8 +95,10 @@ impl Authority {
             waiting: HashMap::new(),
             codes: HashMap::new(),
             grants: BTreeMap::new(),
+            granted: 0,
             access_tokens: HashMap::new(),
             refresh_tokens: HashMap::new(),
+            crowded_at: FEWEST_PRUNED,
         }
     }
 
@@ -169,49 +178,6 @@ impl Authority {
         }
     }
 
-    /// What there is to show of every grant, newest first.
-    pub(super) fn overview(&self, now: Moment) -> Vec<GrantOverview> {
-        let mut overview: BTreeMap<u64, GrantOverview> = self
-            .grants
-            .iter()
-            .map(|(number, grant)| (*number, GrantOverview::new(*number, grant)))
-            .collect();
-        for (token, held) in &self.access_tokens {
-            if let Some(grant) = overview.get_mut(&held.grant) {
-                let live = !held.revoked && now < held.expires_at && !grant.ended;
-                grant.access_tokens.push(TokenOverview {
-                    token: TokenHash::of(token),
-                    expires_at: held.expires_at,
-                    state: if live { "live" } else { "dead" },
-                });
-            }
-        }
-        for (token, held) in &self.refresh_tokens {
-            if let Some(grant) = overview.get_mut(&held.grant) {
-                let state = match held.state {
-                    RefreshState::Live if now < held.expires_at && !grant.ended => "live",
-                    RefreshState::Spent { .. } if !grant.ended => "replaced",
-                    _ => "dead",
-                };
-                grant.refresh_tokens.push(TokenOverview {
-                    token: TokenHash::of(token),
-                    expires_at: held.expires_at,
-                    state,
-                });
-            }
-        }
-        let mut overview: Vec<_> = overview.into_values().rev().collect();
-        for grant in &mut overview {
-            grant
-                .access_tokens
-                .sort_by_key(|token| (token.expires_at, token.token));
-            grant
-                .refresh_tokens
-                .sort_by_key(|token| (token.expires_at, token.token));
-        }
-        overview
-    }
-
     /// Gives out an access token.
     fn issue_access_token(
         &mut self,
@@ -261,36 +227,6 @@ impl Refused {
 
     fn invalid_grant(description: &'static str) -> Self {
         Self::new("invalid_grant", description)
-    }
-}
-
-/// What there is to show of a grant.
-pub(super) struct GrantOverview {
-    pub(super) number: u64,
-    pub(super) client_id: String,
-    pub(super) scopes: String,
-    pub(super) ended: bool,
-    pub(super) access_tokens: Vec<TokenOverview>,
-    pub(super) refresh_tokens: Vec<TokenOverview>,
-}
-
-/// What there is to show of a token.
-pub(super) struct TokenOverview {
-    pub(super) token: TokenHash,
-    pub(super) expires_at: Moment,
-    pub(super) state: &'static str,
-}
-
-impl GrantOverview {
-    fn new(number: u64, grant: &Grant) -> Self {
-        Self {
-            number,
-            client_id: grant.client_id.clone(),
-            scopes: grant.scopes.to_string(),
-            ended: grant.ended,
-            access_tokens: Vec::new(),
-            refresh_tokens: Vec::new(),
-        }
     }
 }
 

@@ -1,13 +1,15 @@
 //! Refresh tokens: what using one does to it and to its family.
 
 use super::consent::limited;
-use super::{Authority, Behavior, Issued, Moment, Refused, Scopes};
+use super::{Authority, Behavior, Grant, Issued, Moment, Refused, Scopes};
 use crate::sandbox::behavior::{RefreshTokenField, RefreshWindow, Replay, Rotation};
 
 pub(super) struct RefreshToken {
     pub(super) grant: u64,
     pub(super) expires_at: Moment,
     pub(super) state: RefreshState,
+    /// Whether another was given out in its place, even if it stays good until that one is used.
+    pub(super) replaced: bool,
     /// The access token given out with it.
     pub(super) companion: String,
     /// The refresh token that dies when this one is first used.
@@ -16,7 +18,7 @@ pub(super) struct RefreshToken {
 
 pub(super) enum RefreshState {
     Live,
-    /// Replaced.
+    /// Replaced, and no longer good.
     Spent {
         at: Moment,
         /// What it was replaced by, for those who ask again in time.
@@ -35,6 +37,7 @@ impl Authority {
         behavior: &Behavior,
         now: Moment,
     ) -> Result<Issued, Refused> {
+        self.prune_if_crowded(now);
         let Some((held, grant)) = self
             .refresh_tokens
             .get(token)
@@ -48,33 +51,29 @@ impl Authority {
                 "the refresh token was issued to another client",
             ));
         }
-        let scopes = match narrower {
-            Some(narrower) if !grant.scopes.allows_all(&narrower) => {
-                return Err(Refused::new(
-                    "invalid_scope",
-                    "the scope exceeds what was granted",
-                ));
-            }
-            Some(narrower) => narrower,
-            None => grant.scopes.clone(),
-        };
-        let scopes = limited(scopes, behavior);
-        let ended = grant.ended;
-        match &held.state {
-            RefreshState::Spent { .. } if ended => Err(Refused {
-                reused: Some(number),
-                ..Refused::invalid_grant("the refresh token was replaced, and its grant has ended")
-            }),
-            _ if ended => Err(Refused::invalid_grant("the grant has ended")),
+        // What a token's past says comes before what is asked of it, or a reuse could hide behind a wrong scope.
+        let scopes = requested(grant, narrower, behavior);
+        let replaced = held.replaced;
+        let outcome = match &held.state {
+            _ if grant.ended => Err(Refused::invalid_grant("the grant has ended")),
             RefreshState::Revoked => Err(Refused::invalid_grant("the refresh token was revoked")),
             RefreshState::Spent { .. } => self.present_again(token, scopes, behavior, now),
             RefreshState::Live if now >= held.expires_at => {
                 Err(Refused::invalid_grant("the refresh token has expired"))
             }
-            RefreshState::Live if scopes.is_empty() => {
-                Err(Refused::new("invalid_scope", "no scope is left to grant"))
+            RefreshState::Live => {
+                scopes.map(|scopes| self.present(token, number, scopes, behavior, now))
             }
-            RefreshState::Live => Ok(self.present(token, number, scopes, behavior, now)),
+        };
+        match outcome {
+            Ok(issued) => Ok(Issued {
+                reused: replaced,
+                ..issued
+            }),
+            Err(refused) => Err(Refused {
+                reused: replaced.then_some(number),
+                ..refused
+            }),
         }
     }
 
@@ -123,12 +122,26 @@ impl Authority {
         if let Some(held) = self.refresh_tokens.get_mut(token) {
             held.expires_at = closes_at;
         }
+        Issued {
+            refresh_token: (behavior.refresh_token_field == RefreshTokenField::Sent)
+                .then(|| token.to_owned()),
+            ..self.without_refresh_token(grant, scopes, behavior, now)
+        }
+    }
+
+    /// An access token alone.
+    fn without_refresh_token(
+        &mut self,
+        grant: u64,
+        scopes: Scopes,
+        behavior: &Behavior,
+        now: Moment,
+    ) -> Issued {
         let expires_at = now.saturating_add(behavior.access_token_lifetime);
         Issued {
             grant,
             access_token: self.issue_access_token(grant, scopes.clone(), expires_at, None),
-            refresh_token: (behavior.refresh_token_field == RefreshTokenField::Sent)
-                .then(|| token.to_owned()),
+            refresh_token: None,
             scopes,
             expires_at,
             reused: false,
@@ -152,6 +165,7 @@ impl Authority {
             grant,
             expires_at: self.closes_at(grant, behavior, now),
             state: RefreshState::Live,
+            replaced: false,
             companion: access_token.clone(),
             retires: retires.clone(),
         };
@@ -164,6 +178,8 @@ impl Authority {
             reused: false,
         };
         if let Some(held) = self.refresh_tokens.get_mut(token) {
+            held.replaced = true;
+            // A sibling leaves the first use's moment alone, so that replays do not prolong the grace window.
             if retires.is_none() && matches!(held.state, RefreshState::Live) {
                 held.state = RefreshState::Spent {
                     at: now,
@@ -179,11 +195,11 @@ impl Authority {
         issued
     }
 
-    /// A replaced token's second use.
+    /// The use of a token that is spent.
     fn present_again(
         &mut self,
         token: &str,
-        scopes: Scopes,
+        scopes: Result<Scopes, Refused>,
         behavior: &Behavior,
         now: Moment,
     ) -> Result<Issued, Refused> {
@@ -191,17 +207,22 @@ impl Authority {
             return Err(Refused::invalid_grant("the refresh token is unknown"));
         };
         let grant = held.grant;
+        // Grace forgives a repetition, not a lifetime that is over.
         if let Rotation::Grace { window, replay } = behavior.rotation
             && let RefreshState::Spent { at, answer } = &held.state
             && now < at.saturating_add(window)
+            && now < held.expires_at
         {
-            let issued = match (replay, answer) {
-                (Replay::SamePair, Some(answer)) => Issued::clone(answer),
-                _ => self.rotate(token, grant, scopes, behavior, now),
-            };
-            return Ok(Issued {
-                reused: true,
-                ..issued
+            let scopes = scopes?;
+            let sent = behavior.refresh_token_field == RefreshTokenField::Sent;
+            return Ok(match (replay, answer) {
+                (Replay::SamePair, Some(answer)) => {
+                    let mut issued = Issued::clone(answer);
+                    issued.refresh_token = issued.refresh_token.filter(|_| sent);
+                    issued
+                }
+                _ if sent => self.rotate(token, grant, scopes, behavior, now),
+                _ => self.without_refresh_token(grant, scopes, behavior, now),
             });
         }
         let kills = matches!(
@@ -210,7 +231,6 @@ impl Authority {
         );
         let killed = kills && self.kill(grant);
         Err(Refused {
-            reused: Some(grant),
             killed: killed.then_some(grant),
             ..Refused::invalid_grant("the refresh token was used before")
         })
@@ -222,5 +242,27 @@ impl Authority {
             (RefreshWindow::Fixed, Some(grant)) => grant.closes_at,
             _ => now.saturating_add(behavior.refresh_token_lifetime),
         }
+    }
+}
+
+/// The scopes that an exchange gives: those asked for, or all of the grant, and none beyond the behavior's limit.
+fn requested(
+    grant: &Grant,
+    narrower: Option<Scopes>,
+    behavior: &Behavior,
+) -> Result<Scopes, Refused> {
+    let scopes = match narrower {
+        Some(narrower) if !grant.scopes.allows_all(&narrower) => {
+            let description = "the scope exceeds what was granted";
+            return Err(Refused::new("invalid_scope", description));
+        }
+        Some(narrower) => narrower,
+        None => grant.scopes.clone(),
+    };
+    let scopes = limited(scopes, behavior);
+    if scopes.is_empty() {
+        Err(Refused::new("invalid_scope", "no scope is left to grant"))
+    } else {
+        Ok(scopes)
     }
 }

@@ -50,6 +50,17 @@ fn rotation() -> impl Strategy<Value = Rotation> {
     ])
 }
 
+fn request() -> AuthorizationRequest {
+    AuthorizationRequest {
+        client_id: "app".to_owned(),
+        redirect_uri: "http://127.0.0.1/".to_owned(),
+        redirect_uri_sent: false,
+        scopes: Scopes::parse("payroll:read"),
+        state: None,
+        challenge: None,
+    }
+}
+
 /// What a client has seen, and the state machine it has seen it from.
 struct Run {
     authority: Authority,
@@ -77,17 +88,9 @@ impl Run {
     }
 
     fn connect(&mut self) {
-        let request = AuthorizationRequest {
-            client_id: "app".to_owned(),
-            redirect_uri: "http://127.0.0.1/".to_owned(),
-            redirect_uri_sent: false,
-            scopes: Scopes::parse("payroll:read"),
-            state: None,
-            challenge: None,
-        };
         let (code, _) = self
             .authority
-            .allow(&request, &self.behavior, self.now)
+            .allow(&request(), &self.behavior, self.now)
             .expect("a code");
         let redemption = Redemption {
             code: &code,
@@ -206,4 +209,52 @@ proptest! {
             prop_assert_eq!(present().is_ok(), lenient);
         }
     }
+}
+
+#[test]
+fn what_is_dead_for_long_is_forgotten_and_nothing_else() {
+    let mut run = Run::new(Rotation::FamilyRevocation);
+    run.connect();
+    run.now += Duration::from_secs(59 * 24 * 60 * 60);
+    run.connect();
+    run.authority.prune(run.now);
+    assert_eq!(run.authority.refresh_tokens.len(), 2);
+    assert_eq!(run.authority.access_tokens.len(), 1, "one is 58 days dead");
+    assert_eq!(
+        (run.authority.codes.len(), run.authority.grants.len()),
+        (1, 2)
+    );
+    run.now += Duration::from_secs(24 * 60 * 60);
+    run.authority.prune(run.now);
+    assert_eq!(run.authority.refresh_tokens.len(), 1);
+    assert_eq!(run.authority.grants.len(), 1);
+    run.refresh(1);
+    run.connect();
+    assert_eq!(run.seen.last().expect("tokens").grant, 3, "no number twice");
+}
+
+#[test]
+fn a_sandbox_that_runs_for_years_holds_what_lives() {
+    let mut run = Run::new(Rotation::FamilyRevocation);
+    run.connect();
+    for refreshed in 0..20_000 {
+        run.now += Duration::from_secs(60 * 60);
+        run.refresh(refreshed);
+    }
+    assert!(run.authority.refresh_tokens.len() <= 2 * super::FEWEST_PRUNED);
+    assert!(run.authority.access_tokens.len() <= 2 * super::FEWEST_PRUNED);
+    assert_eq!(run.authority.grants.len(), 1);
+}
+
+#[test]
+fn abandoned_consents_are_forgotten() {
+    let mut run = Run::new(Rotation::None);
+    let abandoned = run.authority.wait(request(), run.now);
+    run.now += Duration::from_secs(30 * 60);
+    run.authority.wait(request(), run.now);
+    assert_eq!(run.authority.waiting.len(), 2);
+    run.now += Duration::from_secs(30 * 60);
+    run.authority.wait(request(), run.now);
+    assert_eq!(run.authority.waiting.len(), 2);
+    assert!(!run.authority.waiting.contains_key(&abandoned));
 }

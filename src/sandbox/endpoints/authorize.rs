@@ -58,6 +58,9 @@ pub(super) async fn log_in(shared: &Shared, headers: &HeaderMap, body: RequestBo
         Ok(form) => form,
         Err(not_a_form) => return not_a_form.page(),
     };
+    if form.repeated().is_some() {
+        return error_page(StatusCode::BAD_REQUEST, REPEATED);
+    }
     let mut state = shared.lock();
     let now = state.now();
     let consent = form.field("consent").unwrap_or_default();
@@ -79,6 +82,9 @@ pub(super) async fn decide(shared: &Shared, headers: &HeaderMap, body: RequestBo
         Ok(form) => form,
         Err(not_a_form) => return not_a_form.page(),
     };
+    if form.repeated().is_some() {
+        return error_page(StatusCode::BAD_REQUEST, REPEATED);
+    }
     let decision = match form.field("decision") {
         Some("allow") => Decision::Allow,
         Some("deny") => Decision::Deny,
@@ -209,6 +215,15 @@ fn read_request(query: &Form, state: &State) -> Result<AuthorizationRequest, Wro
 }
 
 fn redirect_uri<'a>(query: &Form, app: &'a App) -> Result<&'a str, &'static str> {
+    let registered = registered_redirect_uri(query, app)?;
+    // RFC 6749, 3.1.2: a code behind a fragment would never reach the app.
+    if registered.contains('#') {
+        return Err("The app's redirect URI has a fragment.");
+    }
+    Ok(registered)
+}
+
+fn registered_redirect_uri<'a>(query: &Form, app: &'a App) -> Result<&'a str, &'static str> {
     match (query.field("redirect_uri"), &app.redirect_uris[..]) {
         (Some(asked), registered) => registered
             .iter()
@@ -283,5 +298,6 @@ fn challenge(query: &Form) -> Result<Option<CodeChallenge>, Complaint> {
     }
 }
 
+const REPEATED: &str = "A field was sent more than once.";
 const GONE: &str =
     "This page has been used, or was left open too long. Please start again from the app.";

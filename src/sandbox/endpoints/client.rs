@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::NotAForm;
 use crate::sandbox::answer::{self, Answer};
@@ -16,7 +16,7 @@ pub(super) struct ClientError {
     pub(super) error: &'static str,
     status: StatusCode,
     description: &'static str,
-    /// Whether to name the scheme the client used in `Authorization`.
+    /// Whether to name HTTP Basic, which only a server that takes it may.
     basic: bool,
 }
 
@@ -74,32 +74,43 @@ pub(super) fn authenticate(
             "a field was sent more than once",
         ));
     }
-    if headers.contains_key(AUTHORIZATION) {
-        return by_header(headers, form, state);
+    let mut authorizations = headers.get_all(AUTHORIZATION).iter();
+    match (authorizations.next(), authorizations.next()) {
+        (None, _) => by_form(form, state),
+        (Some(authorization), None) => by_header(authorization, form, state),
+        (Some(_), Some(_)) => Err(ClientError::invalid_request(
+            "credentials were sent in more than one header",
+        )),
     }
+}
+
+fn by_form(form: &Form, state: &State) -> Result<String, ClientError> {
+    let invalid = |why| Err(ClientError::invalid_client(why, takes_basic(state)));
     let Some(client_id) = form.field("client_id") else {
-        return Err(ClientError::invalid_client("client_id is missing", false));
+        return invalid("client_id is missing");
     };
     let Some(client_secret) = form.field("client_secret") else {
-        return Err(ClientError::invalid_client(
-            "client_secret is missing",
-            false,
-        ));
+        return invalid("client_secret is missing");
     };
     if state.authority.authenticates(client_id, client_secret) {
         Ok(client_id.to_owned())
     } else {
-        Err(ClientError::invalid_client(
-            "the client or its secret is unknown",
-            false,
-        ))
+        invalid("the client or its secret is unknown")
     }
 }
 
-fn by_header(headers: &HeaderMap, form: &Form, state: &State) -> Result<String, ClientError> {
-    if state.behavior.client_authentication == ClientAuthentication::Body {
+fn takes_basic(state: &State) -> bool {
+    state.behavior.client_authentication == ClientAuthentication::BodyOrBasic
+}
+
+fn by_header(
+    authorization: &HeaderValue,
+    form: &Form,
+    state: &State,
+) -> Result<String, ClientError> {
+    if !takes_basic(state) {
         let description = "credentials belong in the form, not in a header";
-        return Err(ClientError::invalid_client(description, true));
+        return Err(ClientError::invalid_client(description, false));
     }
     if form.field("client_secret").is_some() {
         return Err(ClientError::invalid_request(
@@ -107,7 +118,7 @@ fn by_header(headers: &HeaderMap, form: &Form, state: &State) -> Result<String, 
         ));
     }
     let unknown = ClientError::invalid_client("the client or its secret is unknown", true);
-    let Some((client_id, client_secret)) = basic_credentials(headers) else {
+    let Some((client_id, client_secret)) = basic_credentials(authorization) else {
         return Err(unknown);
     };
     let agrees = form
@@ -121,12 +132,8 @@ fn by_header(headers: &HeaderMap, form: &Form, state: &State) -> Result<String, 
 }
 
 /// RFC 6749, 2.3.1: both halves are form-encoded before they are joined.
-fn basic_credentials(headers: &HeaderMap) -> Option<(String, String)> {
-    let mut values = headers.get_all(AUTHORIZATION).iter();
-    let (Some(value), None) = (values.next(), values.next()) else {
-        return None;
-    };
-    let (scheme, encoded) = value.to_str().ok()?.split_once(' ')?;
+fn basic_credentials(authorization: &HeaderValue) -> Option<(String, String)> {
+    let (scheme, encoded) = authorization.to_str().ok()?.split_once(' ')?;
     if !scheme.eq_ignore_ascii_case("basic") {
         return None;
     }
@@ -136,8 +143,9 @@ fn basic_credentials(headers: &HeaderMap) -> Option<(String, String)> {
 }
 
 fn form_decoded(text: &str) -> String {
-    // A name without a value is the whole text, unless it holds the two separators, which encoding removes.
-    form_urlencoded::parse(text.as_bytes())
+    // A name without a value is the whole text once the two separators, which a client should have escaped, are.
+    let escaped = text.replace('&', "%26").replace('=', "%3D");
+    form_urlencoded::parse(escaped.as_bytes())
         .next()
         .map(|(name, _)| name.into_owned())
         .unwrap_or_default()

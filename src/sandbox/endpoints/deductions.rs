@@ -9,7 +9,7 @@ use super::is_content_type;
 use super::paging::Page;
 use crate::sandbox::answer::{self, Answer};
 use crate::sandbox::body::{RequestBody, Unreadable, read};
-use crate::sandbox::event::Happening;
+use crate::sandbox::event::{Happening, cut};
 use crate::sandbox::fault::Endpoint;
 use crate::sandbox::form::Form;
 use crate::sandbox::state::{Shared, State};
@@ -99,8 +99,7 @@ pub(super) async fn create(shared: &Shared, request: &Parts, body: RequestBody) 
 
 /// One row's result.
 fn apply(state: &mut State, row: &Value) -> Value {
-    let empty = Map::new();
-    let row = row.as_object().unwrap_or(&empty);
+    let row = &known_fields(row);
     let text = |name: &str| row.get(name).and_then(Value::as_str);
     let operation_id = text("operation_id").unwrap_or_default();
     let outcome = match wrong_field(row) {
@@ -122,7 +121,7 @@ fn apply(state: &mut State, row: &Value) -> Value {
     };
     let applied = matches!(outcome, Ok((_, true)));
     state.record(Happening::Deduction {
-        operation_id: operation_id.to_owned(),
+        operation_id: cut(operation_id),
         applied,
     });
     let mut result = Map::new();
@@ -141,26 +140,49 @@ fn apply(state: &mut State, row: &Value) -> Value {
 
 /// The first thing wrong with a row's fields.
 fn wrong_field(row: &Map<String, Value>) -> Option<String> {
-    let texts = TEXT_FIELDS.iter().find(|name| {
-        row.get(**name)
-            .and_then(Value::as_str)
-            .is_none_or(str::is_empty)
-    });
-    if let Some(name) = texts {
+    let text = |name: &str| row.get(name).and_then(Value::as_str).unwrap_or_default();
+    if let Some(name) = TEXT_FIELDS.iter().find(|name| text(name).is_empty()) {
         return Some(format!("{name} is missing"));
     }
     if !row.get("amount").is_some_and(Value::is_i64) {
         return Some("amount is not an integer".to_owned());
     }
-    let frequency = row.get("frequency").and_then(Value::as_str);
-    if !frequency.is_some_and(|frequency| FREQUENCIES.contains(&frequency)) {
+    if !FREQUENCIES.contains(&text("frequency")) {
         return Some(WRONG_FREQUENCY.to_owned());
     }
-    let start_date = row.get("start_date").and_then(Value::as_str);
-    if start_date.is_none_or(|date| date.parse::<jiff::civil::Date>().is_err()) {
-        return Some("start_date is not a date".to_owned());
+    if text("operation_id").len() > LONGEST_OPERATION_ID {
+        return Some(format!(
+            "operation_id is longer than {LONGEST_OPERATION_ID} bytes"
+        ));
+    }
+    let wrong_date = ["start_date", "end_date"]
+        .into_iter()
+        .find(|name| row.get(*name).is_some_and(|date| !is_date(date)));
+    if let Some(name) = wrong_date {
+        return Some(format!("{name} is not a date such as 2026-01-31"));
+    }
+    if row.get("description").is_some_and(|text| !text.is_string()) {
+        return Some("description is not a text".to_owned());
     }
     None
+}
+
+/// What the API knows of a row. `null` is as good as missing, and unknown fields are passed over.
+fn known_fields(row: &Value) -> Map<String, Value> {
+    FIELDS
+        .into_iter()
+        .filter_map(|name| Some((name.to_owned(), row.get(name)?.clone())))
+        .filter(|(_, value)| !value.is_null())
+        .collect()
+}
+
+/// Whether a value is a calendar date, spelled as RFC 3339 spells it and in no other way that ISO 8601 has.
+fn is_date(value: &Value) -> bool {
+    let Some(text) = value.as_str() else {
+        return false;
+    };
+    text.parse::<jiff::civil::Date>()
+        .is_ok_and(|date| date.to_string() == text)
 }
 
 fn bad_request(why: &str) -> Answer {
@@ -188,4 +210,19 @@ const TEXT_FIELDS: [&str; 7] = [
     "start_date",
 ];
 
+/// Everything a row may have.
+const FIELDS: [&str; 10] = [
+    "member_id",
+    "operation_id",
+    "amount_type",
+    "amount",
+    "currency",
+    "deduction_type_code",
+    "description",
+    "end_date",
+    "frequency",
+    "start_date",
+];
+
+const LONGEST_OPERATION_ID: usize = 255;
 const LARGEST_BODY: usize = 1024 * 1024;

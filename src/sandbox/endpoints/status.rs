@@ -96,9 +96,8 @@ fn grants(state: &State) -> String {
     let now = state.now();
     let rows: Vec<_> = state
         .authority
-        .overview(now)
+        .overview(now, GRANTS_SHOWN, TOKENS_SHOWN)
         .iter()
-        .take(GRANTS_SHOWN)
         .map(|grant: &GrantOverview| {
             let alive = if grant.ended { "ended" } else { "alive" };
             row(&[
@@ -122,10 +121,10 @@ fn grants(state: &State) -> String {
     section("Grants", &columns, &rows)
 }
 
-/// The newest tokens of a grant.
+/// Tokens in words.
 fn tokens(tokens: &[TokenOverview], now: Duration) -> String {
-    let newest = tokens.iter().rev().take(TOKENS_SHOWN);
-    let words: Vec<_> = newest
+    let words: Vec<_> = tokens
+        .iter()
         .map(|token| match token.state {
             "live" => {
                 let left = seconds(token.expires_at.saturating_sub(now));

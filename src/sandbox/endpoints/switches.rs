@@ -47,7 +47,8 @@ fn apply(state: &mut State, form: &Form) -> Option<()> {
             let fault = faults().into_iter().nth(place)?;
             let times = form
                 .field("times")
-                .map_or(Some(1), |times| times.parse().ok())?;
+                .map_or(Some(1), |times| times.parse().ok())
+                .filter(|times| *times > 0)?;
             state.script.push(endpoint, fault.times(times));
         }
         "clear" => state.script.clear(),
