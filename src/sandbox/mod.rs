@@ -1,37 +1,30 @@
 //! A fake Justworks to test against: authorization server, resources, and every way they can go wrong.
 //!
 //! The sandbox runs in your test's process. It speaks the Partner API's wire and uses nothing of the rest of this crate, so
-//! it serves any client. This is the whole test of one:
+//! it serves any client. Here is the whole test of one that is built from this crate:
 //!
 //! ```
-//! # use bytes::Bytes;
-//! # use http::Request;
-//! # use http_body_util::Full;
-//! # use tower::{Layer, ServiceExt};
-//! # use tower_oauth2_client::{
-//! #     bearer::BearerAuthLayer, cache::TokenCache, oauth::OAuthClient, provider, sandbox::Sandbox,
-//! # };
+//! use http::Request;
+//! use tower::{Layer, ServiceExt};
+//! use tower_oauth2_client::{bearer::BearerAuthLayer, cache::TokenCache, oauth::OAuthClient, provider, sandbox::Sandbox};
+//! type Body = http_body_util::Full<bytes::Bytes>;
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let sandbox = Sandbox::builder().build();
-//!
-//! // The client under test, as the program sets it up, but for where it goes.
 //! let provider = provider::justworks().on_origin(&sandbox.url())?;
 //! let oauth = OAuthClient::builder(provider, sandbox.client_id(), sandbox.client_secret())
 //!     .redirect_uri(sandbox.redirect_uri())
-//!     .build::<_, Full<Bytes>, _>(sandbox.service())?;
+//!     .build::<_, Body, _>(sandbox.service())?;
 //! let tokens = TokenCache::builder(oauth.clone()).build()?;
 //! let api = BearerAuthLayer::new(tokens.clone()).layer(sandbox.service());
-//!
 //! // A person consents.
 //! let (url, pending) = oauth.authorization_url()?;
 //! let callback = sandbox.consent(&url).await?;
 //! tokens.replace(oauth.exchange_code(pending.accept(&callback)?).await?).await?;
-//!
 //! // The provider forgets the access token: does the client get over it, with one exchange?
 //! sandbox.revoke_access_tokens();
-//! let company = Request::get(format!("{}/v1/company", sandbox.url()));
-//! assert_eq!(api.oneshot(company.body(Full::<Bytes>::default())?).await?.status(), 200);
+//! let company = Request::get(format!("{}/v1/company", sandbox.url())).body(Body::default())?;
+//! assert_eq!(api.oneshot(company).await?.status(), 200);
 //! assert_eq!(sandbox.counters().unauthorized, 1);
 //! assert_eq!(sandbox.counters().exchanges_by_refresh, 1);
 //! # Ok(())
