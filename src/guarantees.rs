@@ -24,8 +24,8 @@
 //!   adopted and no exchange is made.
 //! * **P7** One retry, never two; the caller gets the second response as it is, or the first when there is no newer token or
 //!   the body cannot be sent again. An inner service that fails the retry is an error, as it was.
-//!   403 never refreshes. A 401 whose challenge names a cause other than the token is not retried. Exchanges that 401s
-//!   force keep 30 seconds apart.
+//!   403 never refreshes. A 401 whose challenge names a cause other than the token is not retried. After an exchange
+//!   that a 401 forced, the next such one is made 30 seconds later at the earliest.
 //! * **P8** The retry sends the same method, URI, headers, extensions and body bytes. What cannot be replayed is not retried:
 //!   the first response is returned, and the token is refreshed for those who come next. A body is never cut or emptied.
 //! * **P9** The first response is drained to a cap, so that its connection is reused, or dropped beyond the cap.

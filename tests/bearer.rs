@@ -363,6 +363,22 @@ async fn p07_the_first_response_when_no_newer_token_is_to_be_had() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn p07_one_failure_of_the_endpoint_does_not_leave_a_rejected_token_in_use() {
+    let source = Source::new(&HandClock::new());
+    let tokens = source.cache().build().unwrap();
+    tokens.token().await.unwrap();
+    source.then(Turn::Fail(down()));
+    let service = tower::service_fn(|request: Request<ReplayBody<Body>>| async move {
+        let is_old = token_of(&request) == "Bearer a1";
+        Ok::<_, Infallible>(answer(if is_old { 401 } else { 200 }))
+    });
+    let api = BearerAuthLayer::new(tokens).layer(service);
+    assert_eq!(api.clone().oneshot(get()).await.unwrap().status(), 401);
+    settle().await;
+    assert_eq!(api.oneshot(get()).await.unwrap().status(), 200);
+}
+
+#[tokio::test(start_paused = true)]
 async fn p07_a_grant_that_has_ended_has_no_newer_token() {
     let mut stack = stack().await;
     stack

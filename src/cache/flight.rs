@@ -120,16 +120,19 @@ impl Core {
             return board(flight, cause, &snapshot, now);
         }
         let urgency = self.urgency(cause, now);
-        let held_back = match cause {
-            Cause::Rejected(_) if is_within(FORCED_FLOOR, slot.forced_at, now) => {
+        let ended = snapshot.ended();
+        // Requests fail, and another replica may have what they need.
+        let is_worth_a_look = urgency == Urgency::Blocking || ended.is_some();
+        let held_back = match (ended, cause) {
+            (Some(error), _) => Err(error),
+            (None, Cause::Rejected(_)) if is_within(FORCED_FLOOR, slot.forced_at, now) => {
                 Err(renewal::rejected_anew())
             }
-            _ => slot.cooldown.check(now, urgency),
+            (None, _) => slot.cooldown.check(now, urgency),
         };
         let errand = match held_back {
             Ok(()) => Errand::Exchange,
-            // Requests fail, and another replica may have what they need.
-            Err(error) if urgency == Urgency::Blocking => {
+            Err(error) if is_worth_a_look => {
                 if let Some(flight) = &slot.look {
                     return Attended::Joined(flight.clone());
                 }

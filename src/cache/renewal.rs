@@ -52,7 +52,7 @@ pub(super) async fn renew(pilot: &Pilot, cause: Cause) -> Outcome {
         remember_end(core, &held, expected).await;
         return Err(error);
     }
-    let sent = begin(core, cause);
+    let sent = begin(core);
     let exchange = core.source.exchange(held.tokens());
     let answer = tokio::time::timeout(EXCHANGE_DEADLINE, exchange)
         .await
@@ -64,6 +64,10 @@ pub(super) async fn renew(pilot: &Pilot, cause: Cause) -> Outcome {
         });
     match answer {
         Ok(tokens) => {
+            if let Cause::Rejected(_) = cause {
+                // Only then: a failure has its own pause, and is no reason to leave a rejected token in use for longer.
+                core.lock().forced_at = Some(sent);
+            }
             let grant = Grant {
                 generation: following(held.generation(), expected),
                 state: GrantState::Active(tokens),
@@ -80,7 +84,10 @@ pub(super) async fn renew(pilot: &Pilot, cause: Cause) -> Outcome {
 pub(super) async fn look(core: &Arc<Core>, cause: Cause, reason: Error) -> Outcome {
     let stored = core.read().await?;
     core.adopt(stored.as_ref());
-    let snapshot = core.snapshot();
+    let snapshot = Arc::clone(&core.snapshot());
+    if snapshot.ended().is_some() {
+        remember_end(core, &snapshot, stored.map(|grant| grant.generation)).await;
+    }
     let found = match cause {
         Cause::Due => snapshot.alive(core.now()),
         _ => snapshot.answer(cause, core.now()),
@@ -105,13 +112,9 @@ async fn wait_out_the_floor(core: &Core) {
 }
 
 /// Notes that an exchange begins.
-fn begin(core: &Core, cause: Cause) -> Instant {
+fn begin(core: &Core) -> Instant {
     let now = core.now();
-    let mut slot = core.lock();
-    slot.exchanged_at = Some(now);
-    if let Cause::Rejected(_) = cause {
-        slot.forced_at = Some(now);
-    }
+    core.lock().exchanged_at = Some(now);
     now
 }
 

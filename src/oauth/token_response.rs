@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 
 use super::endpoint_error;
 use crate::{
-    error::{Answer, Error, ErrorKind},
+    error::{Answer, Error, ErrorKind, OAuthErrorCode},
     token::{AccessToken, RefreshToken, TokenSet},
 };
 
@@ -73,13 +73,16 @@ pub(super) fn read(
     let Some(body) = endpoint_error::object::<Body>(response.body()) else {
         return fail("is not a JSON object with OAuth's members");
     };
-    if let Member::Text(error) = &body.error {
-        // Some servers say no with a status of 200. Not final: nothing in the specifications says what it means.
-        let known = crate::error::OAuthErrorCode::parse(error);
-        return fail(&known.map_or_else(
-            || "is an error of its own in a success".into(),
-            |code| format!("is the error {code} in a success"),
-        ));
+    // Some servers say no with a status of 200. Not final: nothing in the specifications says what it means.
+    let known = match &body.error {
+        Member::Absent => None,
+        Member::Text(error) => Some(OAuthErrorCode::parse(error)),
+        Member::Number(_) | Member::Other => Some(None),
+    };
+    match known {
+        None => {}
+        Some(Some(code)) => return fail(&format!("is the error {code} in a success")),
+        Some(None) => return fail("is an error of its own in a success"),
     }
     let Member::Text(access_token) = &body.access_token else {
         return fail("holds no access token");

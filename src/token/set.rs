@@ -36,12 +36,15 @@ pub struct TokenSet {
 impl TokenSet {
     /// A token set without a refresh token.
     ///
-    /// `issued_at` is when the request for it was sent. Lifetimes above 366 days count as 366 days.
+    /// `issued_at` is when the request for it was sent. Lifetimes count in whole milliseconds, and as 366 days at most.
     #[must_use]
     pub fn new(access_token: AccessToken, lifetime: Duration, issued_at: SystemTime) -> Self {
         Self {
             access_token,
-            lifetime: lifetime.min(LONGEST_LIFETIME),
+            // Whole milliseconds, so that a store gives back what it was given.
+            lifetime: Duration::from_millis(
+                u64::try_from(lifetime.min(LONGEST_LIFETIME).as_millis()).unwrap_or(u64::MAX),
+            ),
             issued_at,
             refresh_token: None,
             scope: None,

@@ -247,3 +247,21 @@ async fn p18_a_wall_clock_set_back_does_not_lengthen_a_life() {
     assert!(life.source.exchanges() >= 2);
     assert_ne!(header(&life.tokens).await, "Bearer a1");
 }
+
+#[tokio::test(start_paused = true)]
+async fn p18_a_slow_answer_does_not_lengthen_a_life() {
+    let clock = HandClock::new();
+    let source = Source::new(&clock);
+    source.set_delay(Duration::from_secs(10));
+    source.set_lifetime(MINUTE);
+    let tokens = source.cache().build().unwrap();
+    assert_eq!(header(&tokens).await, "Bearer a1");
+    for _ in 0..100 {
+        source.then(Turn::Fail(down()));
+    }
+    pass(Duration::from_secs(49)).await;
+    assert_eq!(header(&tokens).await, "Bearer a1");
+    // A minute after it was asked for, not after it came.
+    pass(Duration::from_secs(12)).await;
+    assert!(tokens.token().await.is_err());
+}

@@ -55,7 +55,7 @@ fn p18_expires_at_in_every_legal_spelling() {
             r#","expires_at":"2026-01-01T00:59:59.999999999Z""#,
             Some(sent())
         ),
-        Duration::from_nanos(3_599_999_999_999)
+        Duration::from_millis(3_599_999)
     );
 }
 
@@ -185,6 +185,10 @@ fn p22_bad_answers_name_what_was_wrong_and_hold_no_secret() {
         ),
         (
             r#"{"error":"seeded","access_token":"seeded"}"#,
+            "error of its own",
+        ),
+        (
+            r#"{"error":{"x":"seeded"},"access_token":"seeded"}"#,
             "error of its own",
         ),
         (
