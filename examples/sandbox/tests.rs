@@ -1,0 +1,170 @@
+//! What each variable sets, and how a wrong one is told of.
+
+use tower_oauth2_client::sandbox::{Behavior, DateHeader, Sandbox};
+
+use super::*;
+
+fn with(name: &str, value: &str) -> Result<Sandbox, String> {
+    let variable = |asked: &str| (asked == name).then(|| value.into());
+    listen(&variable)?;
+    configured(Sandbox::builder(), &variable).map(SandboxBuilder::build)
+}
+
+fn behavior(name: &str, value: &str) -> Behavior {
+    with(name, value).unwrap().behavior()
+}
+
+#[tokio::test]
+async fn variables_set_the_modes() {
+    let default = with("", "").unwrap().behavior();
+    assert_eq!(default.consent, Consent::Page);
+    assert_eq!(default.rotation, Rotation::FamilyRevocation);
+    for (text, milliseconds) in [("500ms", 500), ("2", 2_000), ("2s", 2_000), ("3m", 180_000)] {
+        let behavior = with("SANDBOX_ACCESS_TTL", text).unwrap().behavior();
+        let lifetime = Duration::from_millis(milliseconds);
+        assert_eq!(behavior.access_token_lifetime, lifetime);
+    }
+    let behavior = with("SANDBOX_REFRESH_TTL", "1d").unwrap().behavior();
+    assert_eq!(behavior.refresh_token_lifetime, Duration::from_secs(86_400));
+    let behavior = with("SANDBOX_CODE_TTL", "1h").unwrap().behavior();
+    assert_eq!(behavior.code_lifetime, Duration::from_secs(3_600));
+    let behavior = with("SANDBOX_ROTATION", "deferred").unwrap().behavior();
+    assert_eq!(behavior.rotation, Rotation::Deferred);
+    let behavior = with("SANDBOX_CONSENT", "allow").unwrap().behavior();
+    assert_eq!(behavior.consent, Consent::Allow);
+    let behavior = with("SANDBOX_WINDOW", "fixed").unwrap().behavior();
+    assert_eq!(behavior.refresh_window, RefreshWindow::Fixed);
+    assert!(
+        with("SANDBOX_REVOKE_COMPANION", "1")
+            .unwrap()
+            .behavior()
+            .revoke_companion
+    );
+    let behavior = with("SANDBOX_EXPIRES_IN", "1").unwrap().behavior();
+    assert_eq!(behavior.expires_in, ExpiresIn::Number);
+}
+
+#[tokio::test]
+async fn variables_set_the_app() {
+    assert_eq!(with("SANDBOX_CLIENT_ID", "a").unwrap().client_id(), "a");
+    assert_eq!(
+        with("SANDBOX_CLIENT_SECRET", "a").unwrap().client_secret(),
+        "a"
+    );
+    assert_eq!(
+        with("SANDBOX_REDIRECT_URI", "a").unwrap().redirect_uri(),
+        "a"
+    );
+}
+
+#[test]
+fn a_wrong_variable_is_named() {
+    for (name, value) in [
+        ("SANDBOX_LISTEN", "8080"),
+        ("SANDBOX_ACCESS_TTL", "1y"),
+        ("SANDBOX_ACCESS_TTL", "99999999999999999999"),
+        ("SANDBOX_ACCESS_TTL", "18446744073709551615d"),
+        ("SANDBOX_ROTATION", "sometimes"),
+        ("SANDBOX_MEMBERS", "many"),
+        ("SANDBOX_MEMBERS", "100001"),
+        ("SANDBOX_MEMBERS", "18446744073709551615"),
+        ("SANDBOX_CLIENT_ID", ""),
+        ("SANDBOX_CLIENT_SECRET", ""),
+        ("SANDBOX_REDIRECT_URI", ""),
+        ("SANDBOX_REDIRECT_URI", "http://127.0.0.1/#part"),
+        ("SANDBOX_EXPIRES_AT", "soon"),
+        ("SANDBOX_REFRESH_TOKEN", "perhaps"),
+        ("SANDBOX_DATE", "tomorrow"),
+        ("SANDBOX_DATE", "--5m"),
+        ("SANDBOX_DATE", ""),
+        ("SANDBOX_CHALLENGE", "digest"),
+        ("SANDBOX_PKCE", "0"),
+        ("SANDBOX_CLIENT_AUTH", "basic"),
+    ] {
+        let wrong = with(name, value).unwrap_err();
+        assert!(wrong.contains(&format!("{name}={value}")), "{wrong}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_variable_that_is_not_utf_8_is_named() {
+    use std::os::unix::ffi::OsStringExt;
+
+    for name in [
+        "SANDBOX_LISTEN",
+        "SANDBOX_CLIENT_SECRET",
+        "SANDBOX_PKCE",
+        "SANDBOX_DATE",
+    ] {
+        let variable = |asked: &str| (asked == name).then(|| OsString::from_vec(vec![0xff]));
+        let wrong = listen(&variable).map(|_| ()).and_then(|()| {
+            let configured = configured(Sandbox::builder(), &variable);
+            configured.map(|_| ())
+        });
+        assert!(wrong.unwrap_err().contains(name));
+    }
+}
+
+#[tokio::test]
+async fn variables_set_how_answers_are_spelled() {
+    for (word, expires_at) in [
+        ("utc", ExpiresAt::Utc),
+        ("offset", ExpiresAt::Offset(-300)),
+        ("epoch-number", ExpiresAt::EpochNumber),
+        ("absent", ExpiresAt::Absent),
+    ] {
+        assert_eq!(behavior("SANDBOX_EXPIRES_AT", word).expires_at, expires_at);
+    }
+    for (word, field) in [
+        ("sent", RefreshTokenField::Sent),
+        ("omitted", RefreshTokenField::OmittedOnRefresh),
+        ("never", RefreshTokenField::Never),
+    ] {
+        let behavior = behavior("SANDBOX_REFRESH_TOKEN", word);
+        assert_eq!(behavior.refresh_token_field, field);
+    }
+    let five = Duration::from_secs(5 * 60);
+    for (text, date) in [
+        ("0s", DateHeader::Clock),
+        ("-0", DateHeader::Clock),
+        ("5m", DateHeader::Ahead(five)),
+        ("-300", DateHeader::Behind(five)),
+        ("absent", DateHeader::Absent),
+    ] {
+        assert_eq!(behavior("SANDBOX_DATE", text).date, date);
+    }
+    let mac = behavior("SANDBOX_TOKEN_TYPE", "mac").token_type;
+    assert_eq!(mac.as_deref(), Some("mac"));
+    assert_eq!(behavior("SANDBOX_TOKEN_TYPE", "").token_type, None);
+    let challenge = behavior("SANDBOX_CHALLENGE", "two-headers").challenge;
+    assert_eq!(challenge, Challenge::TwoHeaders);
+}
+
+#[tokio::test]
+async fn variables_set_what_clients_may_do() {
+    let mut default = Behavior::default();
+    default.consent = Consent::Page;
+    assert_eq!(behavior("", ""), default);
+    let limit = behavior("SANDBOX_SCOPE_LIMIT", " payroll:read  company:read ").scope_limit;
+    assert_eq!(
+        limit,
+        Some(vec!["payroll:read".into(), "company:read".into()])
+    );
+    assert_eq!(behavior("SANDBOX_PKCE", "required").pkce, Pkce::Required);
+    let accepted = behavior("SANDBOX_CLIENT_AUTH", "body-or-basic").client_authentication;
+    assert_eq!(accepted, ClientAuthentication::BodyOrBasic);
+}
+
+#[test]
+fn help_lists_every_variable() {
+    let asked = std::cell::RefCell::new(Vec::new());
+    let variable = |name: &str| {
+        asked.borrow_mut().push(name.to_owned());
+        None
+    };
+    assert!(listen(&variable).is_ok() && configured(Sandbox::builder(), &variable).is_ok());
+    for name in asked.into_inner() {
+        assert!(HELP.contains(&format!("{name}=")), "{name}");
+    }
+}

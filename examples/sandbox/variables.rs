@@ -1,0 +1,212 @@
+//! The environment variables, and what they set.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tower_oauth2_client::sandbox::{
+    Challenge, ClientAuthentication, Consent, ExpiresAt, ExpiresIn, Pkce, RefreshTokenField,
+    RefreshWindow, Replay, Rotation, SandboxBuilder,
+};
+
+use crate::values::{choice, date, duration, filled, text};
+
+pub(crate) const HELP: &str = "\
+A fake Justworks on loopback: authorization server, resources, and a status page.
+
+Options:
+  -h, --help                       prints this
+
+Environment variables, all optional:
+  SANDBOX_LISTEN=127.0.0.1:8080    address and port; default 127.0.0.1:8080, port 0 picks a free one
+  SANDBOX_CLIENT_ID=...            default sandbox-client
+  SANDBOX_CLIENT_SECRET=...        default sandbox-client-secret
+  SANDBOX_CLIENT_NAME=...          name on the consent page; default Example app
+  SANDBOX_REDIRECT_URI=...         default http://127.0.0.1:8000/callback
+  SANDBOX_CONSENT=page             page (default), allow or deny: who answers authorization requests
+  SANDBOX_ACCESS_TTL=86400         access token lifetime: seconds, or with a unit 500ms, 30s, 10m, 24h, 30d
+  SANDBOX_REFRESH_TTL=30d          refresh token lifetime
+  SANDBOX_CODE_TTL=10m             authorization code lifetime
+  SANDBOX_ROTATION=family          none, single-use, family (default), grace, grace-sibling or deferred
+  SANDBOX_GRACE=30s                the window of grace and grace-sibling
+  SANDBOX_WINDOW=rolling           rolling (default) or fixed: whether using a refresh token gives more time
+  SANDBOX_REVOKE_COMPANION=0       1 revokes the old access token when its refresh token rotates
+  SANDBOX_EXPIRES_AT=utc           utc (default), fraction, offset, unknown-offset, lower-case, space, no-offset,
+                                   epoch-number, epoch-text, early, empty, null or absent
+  SANDBOX_EXPIRES_IN=0             1 sends expires_in beside expires_at
+  SANDBOX_REFRESH_TOKEN=sent       sent (default), omitted, empty, null or never: the field in answers to a refresh
+  SANDBOX_TOKEN_TYPE=Bearer        the text of token_type; empty leaves it out
+  SANDBOX_DATE=0s                  how far Date is ahead of the clock, or behind with a minus: -5m; absent for no Date
+  SANDBOX_SCOPE_LIMIT=...          the only scopes that are ever granted, separated by spaces; default all
+  SANDBOX_CHALLENGE=standard       standard (default), bare, lower-case, one-header, two-headers, basic,
+                                   insufficient-scope, invalid-request or absent: WWW-Authenticate of a 401
+  SANDBOX_PKCE=verified            verified (default), ignored or required
+  SANDBOX_CLIENT_AUTH=body         body (default) or body-or-basic: how clients may authenticate
+  SANDBOX_MEMBERS=25               how many members the company has, at most 100000
+";
+
+/// Where to listen.
+pub(crate) fn listen(variable: &impl Fn(&str) -> Option<OsString>) -> Result<SocketAddr, String> {
+    let listen = text(variable, "SANDBOX_LISTEN")?.unwrap_or("127.0.0.1:8080".to_owned());
+    listen
+        .parse()
+        .map_err(|_| format!("SANDBOX_LISTEN={listen} is not an address and port"))
+}
+
+/// Sets a sandbox up from variables, or says which of them is wrong.
+pub(crate) fn configured(
+    builder: SandboxBuilder,
+    variable: &impl Fn(&str) -> Option<OsString>,
+) -> Result<SandboxBuilder, String> {
+    let builder = with_app(builder, variable)?;
+    let builder = with_lifetimes(builder, variable)?;
+    let builder = with_spellings(builder, variable)?;
+    let window = duration(variable, "SANDBOX_GRACE")?.unwrap_or(Duration::from_secs(30));
+    let grace = |replay| Rotation::Grace { window, replay };
+    let consent = [
+        ("page", Consent::Page),
+        ("allow", Consent::Allow),
+        ("deny", Consent::Deny),
+    ];
+    let rotation = [
+        ("family", Rotation::FamilyRevocation),
+        ("single-use", Rotation::SingleUse),
+        ("none", Rotation::None),
+        ("grace", grace(Replay::SamePair)),
+        ("grace-sibling", grace(Replay::Sibling)),
+        ("deferred", Rotation::Deferred),
+    ];
+    let refresh_window = [
+        ("rolling", RefreshWindow::Rolling),
+        ("fixed", RefreshWindow::Fixed),
+    ];
+    let companion = [("0", false), ("1", true)];
+    let pkce = [
+        ("verified", Pkce::Verified),
+        ("ignored", Pkce::Ignored),
+        ("required", Pkce::Required),
+    ];
+    let client_authentication = [
+        ("body", ClientAuthentication::Body),
+        ("body-or-basic", ClientAuthentication::BodyOrBasic),
+    ];
+    let authentication = choice(variable, "SANDBOX_CLIENT_AUTH", &client_authentication)?;
+    Ok(builder
+        .client_authentication(authentication)
+        .consent(choice(variable, "SANDBOX_CONSENT", &consent)?)
+        .rotation(choice(variable, "SANDBOX_ROTATION", &rotation)?)
+        .refresh_window(choice(variable, "SANDBOX_WINDOW", &refresh_window)?)
+        .revoke_companion(choice(variable, "SANDBOX_REVOKE_COMPANION", &companion)?)
+        .pkce(choice(variable, "SANDBOX_PKCE", &pkce)?))
+}
+
+/// The app, and the company behind it.
+fn with_app(
+    mut builder: SandboxBuilder,
+    variable: &impl Fn(&str) -> Option<OsString>,
+) -> Result<SandboxBuilder, String> {
+    if let Some(client_id) = filled(variable, "SANDBOX_CLIENT_ID")? {
+        builder = builder.client_id(client_id);
+    }
+    if let Some(client_secret) = filled(variable, "SANDBOX_CLIENT_SECRET")? {
+        builder = builder.client_secret(client_secret);
+    }
+    if let Some(client_name) = text(variable, "SANDBOX_CLIENT_NAME")? {
+        builder = builder.client_name(client_name);
+    }
+    if let Some(redirect_uri) = filled(variable, "SANDBOX_REDIRECT_URI")? {
+        if redirect_uri.contains('#') {
+            return Err(format!(
+                "SANDBOX_REDIRECT_URI={redirect_uri} has a fragment"
+            ));
+        }
+        builder = builder.redirect_uri(redirect_uri);
+    }
+    if let Some(members) = text(variable, "SANDBOX_MEMBERS")? {
+        let number = members
+            .parse()
+            .ok()
+            .filter(|number| *number <= MOST_MEMBERS);
+        builder = builder.members(number.ok_or_else(|| {
+            format!("SANDBOX_MEMBERS={members} is not a number up to {MOST_MEMBERS}")
+        })?);
+    }
+    if let Some(scopes) = text(variable, "SANDBOX_SCOPE_LIMIT")? {
+        let scopes: Vec<_> = scopes.split_whitespace().collect();
+        builder = builder.scope_limit(Some(&scopes));
+    }
+    Ok(builder)
+}
+
+fn with_lifetimes(
+    mut builder: SandboxBuilder,
+    variable: &impl Fn(&str) -> Option<OsString>,
+) -> Result<SandboxBuilder, String> {
+    if let Some(lifetime) = duration(variable, "SANDBOX_ACCESS_TTL")? {
+        builder = builder.access_token_lifetime(lifetime);
+    }
+    if let Some(lifetime) = duration(variable, "SANDBOX_REFRESH_TTL")? {
+        builder = builder.refresh_token_lifetime(lifetime);
+    }
+    if let Some(lifetime) = duration(variable, "SANDBOX_CODE_TTL")? {
+        builder = builder.code_lifetime(lifetime);
+    }
+    Ok(builder)
+}
+
+/// How answers are spelled.
+fn with_spellings(
+    mut builder: SandboxBuilder,
+    variable: &impl Fn(&str) -> Option<OsString>,
+) -> Result<SandboxBuilder, String> {
+    let expires_at = [
+        ("utc", ExpiresAt::Utc),
+        ("fraction", ExpiresAt::Fraction(6)),
+        ("offset", ExpiresAt::Offset(-5 * 60)),
+        ("unknown-offset", ExpiresAt::UnknownOffset),
+        ("lower-case", ExpiresAt::LowerCase),
+        ("space", ExpiresAt::Space),
+        ("no-offset", ExpiresAt::NoOffset),
+        ("epoch-number", ExpiresAt::EpochNumber),
+        ("epoch-text", ExpiresAt::EpochText),
+        ("early", ExpiresAt::Early(Duration::from_secs(60))),
+        ("empty", ExpiresAt::Empty),
+        ("null", ExpiresAt::Null),
+        ("absent", ExpiresAt::Absent),
+    ];
+    let expires_in = [("0", ExpiresIn::Absent), ("1", ExpiresIn::Number)];
+    let refresh_token = [
+        ("sent", RefreshTokenField::Sent),
+        ("omitted", RefreshTokenField::OmittedOnRefresh),
+        ("empty", RefreshTokenField::EmptyOnRefresh),
+        ("null", RefreshTokenField::NullOnRefresh),
+        ("never", RefreshTokenField::Never),
+    ];
+    let challenge = [
+        ("standard", Challenge::Standard),
+        ("bare", Challenge::Bare),
+        ("lower-case", Challenge::LowerCase),
+        ("one-header", Challenge::TwoInOneHeader),
+        ("two-headers", Challenge::TwoHeaders),
+        ("basic", Challenge::BasicOnly),
+        ("insufficient-scope", Challenge::InsufficientScope),
+        ("invalid-request", Challenge::InvalidRequest),
+        ("absent", Challenge::Absent),
+    ];
+    if let Some(token_type) = text(variable, "SANDBOX_TOKEN_TYPE")? {
+        builder = builder.token_type(Some(token_type.as_str()).filter(|it| !it.is_empty()));
+    }
+    Ok(builder
+        .date(date(variable)?)
+        .expires_at(choice(variable, "SANDBOX_EXPIRES_AT", &expires_at)?)
+        .expires_in(choice(variable, "SANDBOX_EXPIRES_IN", &expires_in)?)
+        .refresh_token_field(choice(variable, "SANDBOX_REFRESH_TOKEN", &refresh_token)?)
+        .challenge(choice(variable, "SANDBOX_CHALLENGE", &challenge)?))
+}
+
+/// As many as the sandbox makes.
+const MOST_MEMBERS: usize = 100_000;
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;
