@@ -112,6 +112,16 @@ fn challenge(challenge: &str) -> Response<Body> {
     response.body(Body::from("no")).unwrap()
 }
 
+/// A service that has forgotten the first token, and takes any other.
+fn rejecting_the_first()
+-> impl Service<Request<ReplayBody<Body>>, Response = Response<Body>, Error = Infallible, Future: Send>
++ Clone {
+    tower::service_fn(|request: Request<ReplayBody<Body>>| async move {
+        let is_old = token_of(&request) == "Bearer a1";
+        Ok(answer(if is_old { 401 } else { 200 }))
+    })
+}
+
 fn token_of<B>(request: &Request<B>) -> &str {
     request.headers()[AUTHORIZATION].to_str().unwrap()
 }
@@ -241,11 +251,7 @@ async fn p03_a_hundred_rejected_requests_cause_one_exchange_and_all_succeed() {
     let source = Source::new(&HandClock::new());
     let tokens = source.cache().build().unwrap();
     tokens.token().await.unwrap();
-    let service = tower::service_fn(|request: Request<ReplayBody<Body>>| async move {
-        let is_old = token_of(&request) == "Bearer a1";
-        Ok::<_, Infallible>(answer(if is_old { 401 } else { 200 }))
-    });
-    let api = BearerAuthLayer::new(tokens).layer(service);
+    let api = BearerAuthLayer::new(tokens).layer(rejecting_the_first());
     let mut requests = JoinSet::new();
     for _ in 0..100 {
         requests.spawn(api.clone().oneshot(get()));
@@ -301,11 +307,7 @@ async fn p06_a_401_adopts_what_another_replica_has_stored() {
     here.token().await.unwrap();
     there.refresh_now().await.unwrap();
     let exchanges = source.exchanges();
-    let service = tower::service_fn(|request: Request<ReplayBody<Body>>| async move {
-        let is_old = token_of(&request) == "Bearer a1";
-        Ok::<_, Infallible>(answer(if is_old { 401 } else { 200 }))
-    });
-    let api = BearerAuthLayer::new(here).layer(service);
+    let api = BearerAuthLayer::new(here).layer(rejecting_the_first());
     assert_eq!(api.oneshot(get()).await.unwrap().status(), 200);
     assert_eq!(source.exchanges(), exchanges);
 }
@@ -368,11 +370,7 @@ async fn p07_one_failure_of_the_endpoint_does_not_leave_a_rejected_token_in_use(
     let tokens = source.cache().build().unwrap();
     tokens.token().await.unwrap();
     source.then(Turn::Fail(down()));
-    let service = tower::service_fn(|request: Request<ReplayBody<Body>>| async move {
-        let is_old = token_of(&request) == "Bearer a1";
-        Ok::<_, Infallible>(answer(if is_old { 401 } else { 200 }))
-    });
-    let api = BearerAuthLayer::new(tokens).layer(service);
+    let api = BearerAuthLayer::new(tokens).layer(rejecting_the_first());
     assert_eq!(api.clone().oneshot(get()).await.unwrap().status(), 401);
     settle().await;
     assert_eq!(api.oneshot(get()).await.unwrap().status(), 200);
@@ -406,11 +404,7 @@ async fn p06_a_pause_after_failures_does_not_hide_what_another_replica_has_store
         here.refresh_now().await.unwrap_err();
     }
     there.refresh_now().await.unwrap();
-    let service = tower::service_fn(|request: Request<ReplayBody<Body>>| async move {
-        let is_old = token_of(&request) == "Bearer a1";
-        Ok::<_, Infallible>(answer(if is_old { 401 } else { 200 }))
-    });
-    let api = BearerAuthLayer::new(here).layer(service);
+    let api = BearerAuthLayer::new(here).layer(rejecting_the_first());
     assert_eq!(api.oneshot(get()).await.unwrap().status(), 200);
 }
 
@@ -645,6 +639,34 @@ async fn p08_an_answer_before_the_body_was_sent_whole_is_returned() {
     source.open_gate();
     settle().await;
     assert_eq!(tokens.token().await.unwrap().header_value(), "Bearer a2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn p09_the_first_response_is_read_to_its_end_before_the_retry() {
+    type Slow = mock::Mock<Request<ReplayBody<Body>>, Response<Channel<Bytes>>>;
+    let source = Source::new(&HandClock::new());
+    let tokens = source.cache().build().unwrap();
+    tokens.token().await.unwrap();
+    let layer = BearerAuthLayer::new(tokens.clone());
+    let (mut service, mut handle) =
+        mock::spawn_with::<_, _, _, BearerAuth<Slow>>(move |inner| layer.layer(inner));
+    assert_ready_ok!(service.poll_ready());
+    let mut response = task::spawn(service.call(get()));
+    let (_, refuse) = handle.next_request().await.unwrap();
+    tokens.refresh_now().await.unwrap();
+    let (mut rest, body) = Channel::new(4);
+    refuse.send_response(Response::builder().status(401).body(body).unwrap());
+    assert_pending!(response.poll());
+    rest.send_data(Bytes::from("no, ")).await.unwrap();
+    assert_pending!(response.poll());
+    assert_pending!(
+        task::spawn(handle.next_request()).poll(),
+        "the connection is not free yet"
+    );
+    drop(rest);
+    assert_pending!(response.poll());
+    let (request, _) = handle.next_request().await.unwrap();
+    assert_eq!(token_of(&request), "Bearer a2");
 }
 
 #[tokio::test(start_paused = true)]

@@ -14,11 +14,11 @@ use hyper_util::{
     rt::TokioExecutor,
 };
 use tempfile::TempDir;
-use tower::{BoxError, Layer, ServiceExt};
+use tower::{BoxError, Layer, Service, ServiceExt};
 use tower_oauth2_client::{
     bearer::{BearerAuth, BearerAuthError, BearerAuthLayer, ReplayBody},
     cache::TokenCache,
-    oauth::OAuthClient,
+    oauth::{OAuthClient, TokenToRevoke},
     provider,
     sandbox::{Endpoint, Fault, Sandbox},
     store::{FileStore, TokenStore},
@@ -186,6 +186,15 @@ impl Scene {
             &self.tokens,
             &self.api,
         ));
+        let (access, refresh) = (held.access_token(), held.refresh_token().unwrap());
+        self.paper.note(&(access, refresh, access.header_value()));
+        self.paper
+            .note(&(TokenToRevoke::from(access), TokenToRevoke::from(refresh)));
+        let body = ReplayBody::<Full<Bytes>>::from(Bytes::from(refresh.expose().to_owned()));
+        self.paper.note(&body);
+        let mut api = self.api.clone();
+        self.paper
+            .note(&api.ready().await.unwrap().call(self.company()));
     }
 
     /// The server says back all it knows, wherever it can, or breaks off.
