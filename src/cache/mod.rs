@@ -62,6 +62,7 @@ mod flight;
 mod keeper;
 mod renewal;
 mod schedule;
+mod settle;
 mod snapshot;
 mod source;
 

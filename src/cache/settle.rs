@@ -1,0 +1,203 @@
+//! What becomes of a new token set: stored, then used; or used first, where there is nothing else.
+
+use std::{
+    future::Future,
+    pin::pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures_util::future::{Either, select};
+
+use super::{
+    command,
+    core::Core,
+    flight::{Outcome, Pilot},
+    renewal::{adopted, discard, following},
+    snapshot::{BearerToken, Snapshot},
+};
+use crate::{
+    error::{Error, ErrorKind},
+    store::SaveOutcome,
+    token::{Generation, Grant, GrantState},
+};
+
+/// Between attempts to save, doubling from the first to the last.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LAST_PAUSE: Duration = Duration::from_secs(10);
+
+/// How long a save may take before a token set is used without it, where there is no other to use.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// How long saving is tried once nobody holds the cache any more.
+const LAST_WILL: Duration = Duration::from_secs(30);
+
+/// Stores a new token set, then lets requests use it; or the other way round if there is nothing else to use.
+pub(super) async fn settle(
+    pilot: &Pilot,
+    held: &Snapshot,
+    mut expected: Option<Generation>,
+    mut fresh: Snapshot,
+) -> Outcome {
+    let core = &pilot.core;
+    let since = core.now();
+    let mut pause = FIRST_PAUSE;
+    let mut is_used = false;
+    loop {
+        let (Some(grant), Some((token, _))) = (fresh.grant().cloned(), fresh.token()) else {
+            // An active grant always has a token.
+            return Err(Error::new(
+                ErrorKind::Interrupted,
+                "a new grant holds no token",
+            ));
+        };
+        let token = token.clone();
+        let use_now = || {
+            core.publish(fresh.clone());
+            pilot.tell(Ok(token.clone()));
+        };
+        let save = tokio::spawn({
+            // In a task of its own, so that a panic in the store loses nothing.
+            let (core, grant) = (Arc::clone(core), grant.clone());
+            async move { core.save(expected, &grant).await }
+        });
+        let needed = async {
+            // A store that works is faster than this.
+            tokio::time::sleep(GRACE).await;
+            pilot.until_needed(held).await;
+        };
+        let saved = match unless(is_used, save, needed).await {
+            Ok(saved) => saved,
+            Err(save) => {
+                use_now();
+                is_used = true;
+                save.await
+            }
+        };
+        let saved = saved.unwrap_or_else(|error| {
+            Err(Error::new(ErrorKind::Interrupted, "the token store panicked").with_source(error))
+        });
+        match saved {
+            Ok(SaveOutcome::Committed) => return publish(core, fresh, token).await,
+            // An earlier attempt was taken for failed, but was not.
+            Ok(SaveOutcome::Superseded(Some(stored))) if stored == grant => {
+                return publish(core, fresh, token).await;
+            }
+            Ok(SaveOutcome::Superseded(stored)) => {
+                if let Some(outcome) = yield_to(core, held, &fresh, stored.as_ref()).await {
+                    return outcome;
+                }
+                expected = stored.map(|grant| grant.generation);
+                fresh = fresh.renumbered(following(held.generation(), expected));
+            }
+            Err(error) => {
+                tell_of_failed_save(core, &error, since);
+                if is_used {
+                    // Everybody has it already.
+                } else if pilot.can_wait_with(held) {
+                    pilot.tell(Err(error));
+                } else {
+                    use_now();
+                    is_used = true;
+                }
+            }
+        }
+        let is_abandoned = Arc::strong_count(core) == 1;
+        if is_abandoned && core.now().saturating_duration_since(since) > LAST_WILL {
+            return Err(Error::new(
+                ErrorKind::Store,
+                "a new token set could not be stored, and its cache is gone: the customer may have to consent again",
+            ));
+        }
+        if let Err(rest) = unless(
+            is_used,
+            Box::pin(tokio::time::sleep(pause)),
+            pilot.until_needed(held),
+        )
+        .await
+        {
+            core.publish(fresh.clone());
+            pilot.tell(Ok(token));
+            is_used = true;
+            rest.await;
+        }
+        pause = (pause * 2).min(LAST_PAUSE);
+    }
+}
+
+/// Waits for `work`, unless `event` comes first: then gives the work back. With `never`, the event does not count.
+async fn unless<T: Future + Unpin>(
+    never: bool,
+    mut work: T,
+    event: impl Future<Output = ()>,
+) -> Result<T::Output, T> {
+    if never {
+        return Ok(work.await);
+    }
+    match select(&mut work, pin!(event)).await {
+        Either::Left((output, _)) => Ok(output),
+        Either::Right(((), _)) => Err(work),
+    }
+}
+
+fn tell_of_failed_save(core: &Core, error: &Error, since: Instant) {
+    tracing::error!(
+        target: "tower_oauth2_client",
+        error = %error,
+        unsaved_seconds = core.now().saturating_duration_since(since).as_secs(),
+        "a new token set could not be stored and would be lost in a crash: saving is tried again"
+    );
+}
+
+/// What is stored instead of what was expected: somebody else's tokens are taken over, and an end is respected, unless it is
+/// one that the exchange made here has overtaken. `None` if what is stored has to give way.
+async fn yield_to(
+    core: &Arc<Core>,
+    held: &Snapshot,
+    fresh: &Snapshot,
+    stored: Option<&Grant>,
+) -> Option<Outcome> {
+    let stored = stored?;
+    match &stored.state {
+        GrantState::Revoked { .. } => {
+            core.adopt(Some(stored));
+            Some(Err(discard(core, fresh).await))
+        }
+        // A refusal of the refresh token that was used up here. Of another one it would be news.
+        GrantState::ReauthorizationRequired { tokens, .. }
+            if held
+                .tokens()
+                .is_some_and(|used| used.refresh_token() == tokens.refresh_token()) =>
+        {
+            None
+        }
+        // A store that has gone back to an older state, as from a backup.
+        GrantState::Active(_) if Some(stored.generation) < fresh.generation() => None,
+        GrantState::Active(_) | GrantState::ReauthorizationRequired { .. } => {
+            core.adopt(Some(stored));
+            Some(adopted(core))
+        }
+    }
+}
+
+async fn publish(core: &Arc<Core>, fresh: Snapshot, token: BearerToken) -> Outcome {
+    tracing::debug!(
+        target: "tower_oauth2_client",
+        generation = token.generation().as_u64(),
+        "a new token set is stored"
+    );
+    core.publish(fresh.clone());
+    let is_revoked_here = core.lock().is_revoked_here;
+    if is_revoked_here {
+        // The end could not be stored, and the store has just taken the opposite.
+        if let Err(error) = command::store_end(core).await {
+            tell_of_failed_save(core, &error, core.now());
+        }
+        return Err(discard(core, &fresh).await);
+    }
+    if core.snapshot().generation() == Some(token.generation()) {
+        return Ok(token);
+    }
+    // It was revoked or replaced meanwhile.
+    adopted(core)
+}
