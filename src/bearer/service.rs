@@ -18,7 +18,10 @@ use super::{
     future::{Again, Attempt},
     guard::{self, Destination},
 };
-use crate::cache::{Acquired, BearerToken, TokenCache};
+use crate::{
+    cache::{Acquired, BearerToken, TokenCache},
+    error::Error,
+};
 
 /// A service whose requests carry a bearer token. See the [module docs](crate::bearer).
 #[derive(Clone)]
@@ -54,6 +57,15 @@ impl<S: Clone> BearerAuth<S> {
     fn give_back(&mut self) -> S {
         self.inner = self.shared.spare();
         self.inner.clone()
+    }
+
+    /// Sends nothing, and so needs nothing of what `poll_ready` reserved.
+    fn refuse<B: Body, R>(&mut self, error: Error) -> ResponseFuture<S, B, R>
+    where
+        S: Service<Request<ReplayBody<B>>>,
+    {
+        self.give_back();
+        ResponseFuture::refused(Arc::clone(&self.shared), error)
     }
 }
 
@@ -120,42 +132,33 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let shared = &self.shared;
-        let refusal = match guard::check(&request, shared.tokens.origins()) {
-            Ok(Destination::Own) => None,
-            Ok(Destination::Elsewhere(_)) if shared.elsewhere == Elsewhere::SendWithoutToken => {
+        match guard::check(&request, self.shared.tokens.origins()) {
+            Ok(Destination::Own) => {}
+            Ok(Destination::Elsewhere(_))
+                if self.shared.elsewhere == Elsewhere::SendWithoutToken =>
+            {
                 let future = self.inner.call(request.map(ReplayBody::once));
                 return ResponseFuture::passed(Arc::clone(&self.shared), future);
             }
-            Ok(Destination::Elsewhere(why)) => Some(guard::refuse(why)),
-            Err(error) => Some(error),
-        };
-        if let Some(error) = refusal {
-            self.give_back();
-            return ResponseFuture::refused(Arc::clone(&self.shared), error);
+            Ok(Destination::Elsewhere(why)) => return self.refuse(guard::refuse(why)),
+            Err(error) => return self.refuse(error),
         }
-        let token = match shared.tokens.fresh() {
-            Some(token) => token,
-            None => match shared.tokens.acquire() {
-                Acquired::Now(Ok(token)) => token,
-                Acquired::Now(Err(error)) => {
-                    self.give_back();
-                    return ResponseFuture::refused(Arc::clone(&self.shared), error);
-                }
-                Acquired::Later(wait) => {
-                    let service = self.give_back();
-                    return ResponseFuture::waiting(
-                        Arc::clone(&self.shared),
-                        wait,
-                        service,
-                        request,
-                    );
-                }
-            },
+        let acquired = match self.shared.tokens.fresh() {
+            Some(token) => Acquired::Now(Ok(token)),
+            None => self.shared.tokens.acquire(),
         };
-        let (request, attempt) = shared.prepare(request, token);
-        let future = self.inner.call(request);
-        ResponseFuture::sent(Arc::clone(&self.shared), future, attempt)
+        match acquired {
+            Acquired::Now(Ok(token)) => {
+                let (request, attempt) = self.shared.prepare(request, token);
+                let future = self.inner.call(request);
+                ResponseFuture::sent(Arc::clone(&self.shared), future, attempt)
+            }
+            Acquired::Now(Err(error)) => self.refuse(error),
+            Acquired::Later(wait) => {
+                let service = self.give_back();
+                ResponseFuture::waiting(Arc::clone(&self.shared), wait, service, request)
+            }
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     error::{Error, ErrorKind},
     store::SaveOutcome,
-    token::{Generation, Grant, GrantState, TokenSet},
+    token::{Grant, GrantState, TokenSet},
 };
 
 /// How often a save that lost a race is tried anew. Each loss means that somebody else has made progress.
@@ -74,7 +74,7 @@ async fn overwrite(
     for _ in 0..ATTEMPTS {
         let expected = stored.as_ref().map(|grant| grant.generation);
         let grant = Grant {
-            generation: following(generation_here(core), expected),
+            generation: following(core.snapshot().generation(), expected),
             state: state(),
         };
         match core.save(expected, &grant).await? {
@@ -90,19 +90,10 @@ async fn overwrite(
     ))
 }
 
-fn generation_here(core: &Core) -> Option<Generation> {
-    core.snapshot().generation()
-}
-
 async fn detached<T: Send + 'static>(
     work: impl Future<Output = Result<T, Error>> + Send + 'static,
 ) -> Result<T, Error> {
-    let runtime = Handle::try_current().map_err(|_| {
-        Error::new(
-            ErrorKind::Interrupted,
-            "called outside of a tokio runtime: call it inside one",
-        )
-    })?;
+    let runtime = Handle::try_current().map_err(|_| Error::outside_of_a_runtime())?;
     runtime.spawn(work).await.map_err(|error| {
         Error::new(
             ErrorKind::Interrupted,

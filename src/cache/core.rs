@@ -13,6 +13,7 @@ use super::{
     cooldown::{Cooldown, Urgency},
     flight::{Attended, Cause, Flight},
     keeper,
+    renewal::following,
     snapshot::{BearerToken, Snapshot},
     source::ErasedSource,
 };
@@ -55,7 +56,7 @@ pub(super) struct Parts {
 pub(super) struct Slot {
     /// The exchange under way: while there is one, no other begins.
     pub(super) exchange: Option<Flight>,
-    /// The look into the store under way, where a 401 may not force an exchange; and when the last one ended.
+    /// The look into the store under way, where an exchange may not be made; and when the last one ended.
     pub(super) look: Option<Flight>,
     pub(super) looked_at: Option<Instant>,
     pub(super) cooldown: Cooldown,
@@ -173,7 +174,7 @@ impl Core {
     }
 
     pub(super) async fn read(&self) -> Result<Option<Grant>, Error> {
-        within(STORE_DEADLINE, self.store.load(&self.tenant)).await
+        in_time(self.store.load(&self.tenant)).await
     }
 
     pub(super) async fn save(
@@ -181,11 +182,7 @@ impl Core {
         expected: Option<Generation>,
         grant: &Grant,
     ) -> Result<SaveOutcome, Error> {
-        within(
-            STORE_DEADLINE,
-            self.store.save(&self.tenant, expected, grant),
-        )
-        .await
+        in_time(self.store.save(&self.tenant, expected, grant)).await
     }
 
     /// Lets requests use what this process has brought about, unless something newer is there.
@@ -208,9 +205,7 @@ impl Core {
         let held = self.current.load_full();
         let since = self.clock.wall();
         let grant = Grant {
-            generation: held
-                .generation()
-                .map_or(Generation::FIRST, Generation::next),
+            generation: following(held.generation(), None),
             state: GrantState::Revoked { since },
         };
         self.current
@@ -298,16 +293,19 @@ impl Drop for Core {
     }
 }
 
-async fn within<T>(
+async fn in_time<T>(call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let late = "the token store did not answer within 10 seconds: check that it is reachable";
+    within(STORE_DEADLINE, call, ErrorKind::Store, late).await
+}
+
+/// What comes of a call, or an error if that takes too long.
+pub(super) async fn within<T>(
     deadline: Duration,
     call: impl Future<Output = Result<T, Error>>,
+    kind: ErrorKind,
+    late: &'static str,
 ) -> Result<T, Error> {
     tokio::time::timeout(deadline, call)
         .await
-        .unwrap_or_else(|_| {
-            Err(Error::new(
-                ErrorKind::Store,
-                "the token store did not answer within 10 seconds: check that it is reachable",
-            ))
-        })
+        .unwrap_or_else(|_| Err(Error::new(kind, late)))
 }

@@ -32,7 +32,7 @@ use crate::{
 /// Between two exchanges that 401s force, of one grant.
 const FORCED_FLOOR: Duration = Duration::from_secs(30);
 
-/// Between two looks into the store that 401s cause meanwhile.
+/// Between two looks into the store, while an exchange may not be made.
 const LOOK_FLOOR: Duration = Duration::from_secs(1);
 
 /// What brings a caller here.
@@ -51,7 +51,6 @@ pub(super) enum Cause {
 pub(super) type Outcome = Result<BearerToken, Error>;
 
 /// What a flight is for.
-#[derive(Clone)]
 enum Errand {
     Exchange,
     /// Only to see whether another replica has stored something newer, where an exchange may not be made for this reason.
@@ -144,16 +143,16 @@ impl Core {
             Err(error) => return Attended::Done(Err(error)),
         };
         let Ok(runtime) = Handle::try_current() else {
-            return Attended::Done(Err(Error::new(
-                ErrorKind::Interrupted,
-                "called outside of a tokio runtime: call it inside one",
-            )));
+            return Attended::Done(Err(Error::outside_of_a_runtime()));
         };
-        let (pilot, flight) = Pilot::take_off(self, cause, errand.clone());
-        match errand {
-            Errand::Exchange => slot.exchange = Some(flight.clone()),
-            Errand::Look(_) => slot.look = Some(flight.clone()),
-        }
+        let only_looks = matches!(errand, Errand::Look(_));
+        let (pilot, flight) = Pilot::take_off(self, cause, only_looks);
+        let place = if only_looks {
+            &mut slot.look
+        } else {
+            &mut slot.exchange
+        };
+        *place = Some(flight.clone());
         drop(slot);
         runtime.spawn(async move {
             let outcome = match errand {
@@ -201,14 +200,14 @@ fn is_within(floor: Duration, last: Option<Instant>, now: Instant) -> bool {
 pub(super) struct Pilot {
     pub(super) core: Arc<Core>,
     cause: Cause,
-    errand: Errand,
+    only_looks: bool,
     outcome: watch::Sender<Option<Outcome>>,
     need: Arc<Need>,
     landed: bool,
 }
 
 impl Pilot {
-    fn take_off(core: &Arc<Core>, cause: Cause, errand: Errand) -> (Self, Flight) {
+    fn take_off(core: &Arc<Core>, cause: Cause, only_looks: bool) -> (Self, Flight) {
         let (sender, receiver) = watch::channel(None);
         let need = Arc::new(Need::default());
         need.is_urgent
@@ -221,7 +220,7 @@ impl Pilot {
         let pilot = Self {
             core: Arc::clone(core),
             cause,
-            errand,
+            only_looks,
             outcome: sender,
             need,
             landed: false,
@@ -262,7 +261,7 @@ impl Pilot {
         let chance = core.chance();
         let now = core.now();
         let mut slot = core.lock();
-        if matches!(self.errand, Errand::Look(_)) {
+        if self.only_looks {
             // Whatever it found, it says nothing about the endpoint.
             slot.look = None;
             slot.looked_at = Some(now);

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    core::Core,
+    core::{Core, within},
     flight::{Cause, Outcome, Pilot},
     settle::settle,
     snapshot::Snapshot,
@@ -37,19 +37,12 @@ pub(super) async fn renew(pilot: &Pilot, cause: Cause) -> Outcome {
         return Ok(token.clone());
     }
     if let Some(error) = held.ended() {
-        remember_end(core, &held, expected).await;
         return Err(error);
     }
     let sent = begin(core);
     let exchange = core.source.exchange(held.tokens());
-    let answer = tokio::time::timeout(EXCHANGE_DEADLINE, exchange)
-        .await
-        .unwrap_or_else(|_| {
-            Err(Error::new(
-                ErrorKind::Unavailable,
-                "the exchange did not end within 15 seconds",
-            ))
-        });
+    let late = "the exchange did not end within 15 seconds";
+    let answer = within(EXCHANGE_DEADLINE, exchange, ErrorKind::Unavailable, late).await;
     match answer {
         Ok(tokens) => {
             if let Cause::Rejected(_) = cause {
@@ -195,14 +188,9 @@ pub(super) async fn discard(core: &Core, fresh: &Snapshot) -> Error {
 }
 
 pub(super) async fn revoke_at_provider(core: &Core, tokens: &TokenSet) -> Result<(), Error> {
-    tokio::time::timeout(EXCHANGE_DEADLINE, core.source.revoke(tokens))
-        .await
-        .unwrap_or_else(|_| {
-            Err(Error::new(
-                ErrorKind::Unavailable,
-                "the provider did not confirm the revocation within 15 seconds",
-            ))
-        })
+    let late = "the provider did not confirm the revocation within 15 seconds";
+    let revocation = core.source.revoke(tokens);
+    within(EXCHANGE_DEADLINE, revocation, ErrorKind::Unavailable, late).await
 }
 
 /// The generation after everything that is known.

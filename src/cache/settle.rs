@@ -52,10 +52,6 @@ pub(super) async fn settle(
             ));
         };
         let token = token.clone();
-        let use_now = || {
-            core.publish(fresh.clone());
-            pilot.tell(Ok(token.clone()));
-        };
         let save = tokio::spawn({
             // In a task of its own, so that a panic in the store loses nothing.
             let (core, grant) = (Arc::clone(core), grant.clone());
@@ -69,7 +65,7 @@ pub(super) async fn settle(
         let saved = match unless(is_used, save, needed).await {
             Ok(saved) => saved,
             Err(save) => {
-                use_now();
+                use_unsaved(pilot, &fresh, &token);
                 is_used = true;
                 save.await
             }
@@ -97,7 +93,7 @@ pub(super) async fn settle(
                 } else if pilot.can_wait_with(held) {
                     pilot.tell(Err(error));
                 } else {
-                    use_now();
+                    use_unsaved(pilot, &fresh, &token);
                     is_used = true;
                 }
             }
@@ -116,13 +112,18 @@ pub(super) async fn settle(
         )
         .await
         {
-            core.publish(fresh.clone());
-            pilot.tell(Ok(token));
+            use_unsaved(pilot, &fresh, &token);
             is_used = true;
             rest.await;
         }
         pause = (pause * 2).min(LAST_PAUSE);
     }
+}
+
+/// Nothing else can serve, so this does before it is stored.
+fn use_unsaved(pilot: &Pilot, fresh: &Snapshot, token: &BearerToken) {
+    pilot.core.publish(fresh.clone());
+    pilot.tell(Ok(token.clone()));
 }
 
 /// Waits for `work`, unless `event` comes first: then gives the work back. With `never`, the event does not count.

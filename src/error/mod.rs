@@ -184,6 +184,13 @@ impl Error {
         Self::new(ErrorKind::Configuration, message)
     }
 
+    pub(crate) fn outside_of_a_runtime() -> Self {
+        Self::new(
+            ErrorKind::Interrupted,
+            "called outside of a tokio runtime: call it inside one",
+        )
+    }
+
     pub(crate) fn with_source(self, source: impl Into<BoxError>) -> Self {
         self.change(|inner| inner.source = Some(source.into()))
     }

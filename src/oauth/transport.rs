@@ -48,10 +48,7 @@ impl Transport {
 
     pub(super) async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, Error> {
         if tokio::runtime::Handle::try_current().is_err() {
-            return Err(Error::new(
-                ErrorKind::Interrupted,
-                "called outside of a tokio runtime: call it inside one",
-            ));
+            return Err(Error::outside_of_a_runtime());
         }
         match tokio::time::timeout(DEADLINE, self.0.clone().oneshot(request)).await {
             Ok(Ok(response)) => Ok(response),
