@@ -21,6 +21,11 @@ use tower_oauth2_client::{
     store::{FileStore, MemoryStore, TokenStore},
 };
 
+#[path = "support/mod.rs"]
+mod support;
+
+use support::connect;
+
 type Http = Client<HttpConnector, ReplayBody<Full<Bytes>>>;
 
 struct Partner {
@@ -64,14 +69,7 @@ fn partner(sandbox: &Sandbox, store: impl TokenStore) -> Partner {
 
 impl Partner {
     async fn connect(&self, sandbox: &Sandbox) {
-        let (url, pending) = self.oauth.authorization_url().unwrap();
-        let callback = sandbox.consent(&url).await.unwrap();
-        let tokens = self
-            .oauth
-            .exchange_code(pending.accept(&callback).unwrap())
-            .await
-            .unwrap();
-        self.tokens.replace(tokens).await.unwrap();
+        connect(sandbox, &self.oauth, &self.tokens).await;
     }
 
     async fn get(&self, path: &str) -> Response<Bytes> {
@@ -230,13 +228,7 @@ async fn p09_the_retry_goes_over_the_same_connection() {
             response
         }
     });
-    let (url, pending) = oauth.authorization_url().unwrap();
-    let callback = sandbox.consent(&url).await.unwrap();
-    let first = oauth
-        .exchange_code(pending.accept(&callback).unwrap())
-        .await
-        .unwrap();
-    tokens.replace(first).await.unwrap();
+    connect(&sandbox, &oauth, &tokens).await;
     sandbox.revoke_access_tokens();
 
     let api = BearerAuthLayer::new(tokens).layer(noting);

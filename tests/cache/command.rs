@@ -8,15 +8,7 @@ use tower_oauth2_client::{
     token::{Generation, GrantState},
 };
 
-use crate::support::{DAY, HandClock, Source, Store};
-
-async fn begun() -> (Source, Store, TokenCache) {
-    let source = Source::new(&HandClock::new());
-    let store = Store::default();
-    let tokens = source.cache().store(store.clone()).build().unwrap();
-    tokens.token().await.unwrap();
-    (source, store, tokens)
-}
+use crate::support::{DAY, HandClock, Source, Store, begun};
 
 async fn is_revoked(store: &Store) -> bool {
     matches!(

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tower_oauth2_client::{Error, ErrorKind, cache::TokenCache, token::GrantState};
 
-use crate::support::{DAY, HOUR, HandClock, MINUTE, Source, Store, Turn, down};
+use crate::support::{DAY, HOUR, HandClock, MINUTE, Source, Store, Turn, down, header};
 
 struct Life {
     clock: HandClock,
@@ -26,11 +26,6 @@ async fn begun() -> Life {
         store,
         tokens,
     }
-}
-
-async fn header(tokens: &TokenCache) -> String {
-    let token = tokens.token().await.unwrap();
-    token.header_value().to_str().unwrap().to_owned()
 }
 
 async fn pass(time: Duration) {

@@ -9,7 +9,7 @@ use tower_oauth2_client::{
     token::{Generation, Grant, GrantState, TenantId},
 };
 
-use crate::support::{HandClock, Source, Store, Turn, token_set};
+use crate::support::{HandClock, Source, Store, Turn, header, token_set};
 
 struct Pair {
     source: Source,
@@ -32,11 +32,6 @@ async fn pair() -> Pair {
         one,
         two,
     }
-}
-
-async fn header(tokens: &TokenCache) -> String {
-    let token = tokens.token().await.unwrap();
-    token.header_value().to_str().unwrap().to_owned()
 }
 
 /// What another replica stores, generation 2.

@@ -2,22 +2,9 @@
 
 use std::time::Duration;
 
-use tower_oauth2_client::{ErrorKind, cache::TokenCache, token::Generation};
+use tower_oauth2_client::{ErrorKind, token::Generation};
 
-use crate::support::{DAY, HandClock, Source, Store, Turn};
-
-async fn begun() -> (Source, Store, TokenCache) {
-    let source = Source::new(&HandClock::new());
-    let store = Store::default();
-    let tokens = source.cache().store(store.clone()).build().unwrap();
-    tokens.token().await.unwrap();
-    (source, store, tokens)
-}
-
-async fn header(tokens: &TokenCache) -> String {
-    let token = tokens.token().await.unwrap();
-    token.header_value().to_str().unwrap().to_owned()
-}
+use crate::support::{DAY, HandClock, Source, Store, Turn, begun, header};
 
 async fn generation(store: &Store) -> Generation {
     store.held().await.unwrap().generation

@@ -19,6 +19,8 @@ use tower_oauth2_client::{
     sandbox::Sandbox,
 };
 
+use crate::support::connect;
+
 type Body = Full<Bytes>;
 
 #[tokio::test]
@@ -43,13 +45,7 @@ async fn p03_a_hundred_rejected_requests_over_one_connection() {
         .build(http.clone())
         .unwrap();
     let tokens = TokenCache::builder(oauth.clone()).build().unwrap();
-    let (consent, pending) = oauth.authorization_url().unwrap();
-    let callback = sandbox.consent(&consent).await.unwrap();
-    let first = oauth
-        .exchange_code(pending.accept(&callback).unwrap())
-        .await
-        .unwrap();
-    tokens.replace(first).await.unwrap();
+    connect(&sandbox, &oauth, &tokens).await;
     sandbox.revoke_access_tokens();
 
     let api = BearerAuthLayer::new(tokens).layer(http);

@@ -24,6 +24,8 @@ use tower_oauth2_client::{
 };
 use tracing_subscriber::filter::LevelFilter;
 
+use crate::support::connect;
+
 type Body = Full<Bytes>;
 
 /// A sandbox without a socket whose access token has been killed, so that the first request needs a retry.
@@ -35,13 +37,7 @@ async fn killed() -> (Sandbox, TokenCache) {
         .build::<_, Body, _>(sandbox.service())
         .unwrap();
     let tokens = TokenCache::builder(oauth.clone()).build().unwrap();
-    let (url, pending) = oauth.authorization_url().unwrap();
-    let callback = sandbox.consent(&url).await.unwrap();
-    let first = oauth
-        .exchange_code(pending.accept(&callback).unwrap())
-        .await
-        .unwrap();
-    tokens.replace(first).await.unwrap();
+    connect(&sandbox, &oauth, &tokens).await;
     sandbox.revoke_access_tokens();
     (sandbox, tokens)
 }

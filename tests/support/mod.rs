@@ -311,3 +311,32 @@ impl TokenStore for Store {
         outcome
     }
 }
+
+/// A cache that holds its first token, over a source and a store that do as they are told.
+pub(crate) async fn begun() -> (Source, Store, TokenCache) {
+    let source = Source::new(&HandClock::new());
+    let store = Store::default();
+    let tokens = source.cache().store(store.clone()).build().unwrap();
+    tokens.token().await.unwrap();
+    (source, store, tokens)
+}
+
+/// What a request would carry.
+pub(crate) async fn header(tokens: &TokenCache) -> String {
+    let token = tokens.token().await.unwrap();
+    token.header_value().to_str().unwrap().to_owned()
+}
+
+/// A person consents at the sandbox, and the cache gets the tokens that come of it.
+#[cfg(feature = "sandbox")]
+pub(crate) async fn connect(
+    sandbox: &tower_oauth2_client::sandbox::Sandbox,
+    oauth: &tower_oauth2_client::oauth::OAuthClient,
+    tokens: &TokenCache,
+) {
+    let (url, pending) = oauth.authorization_url().unwrap();
+    let callback = sandbox.consent(&url).await.unwrap();
+    let code = pending.accept(&callback).unwrap();
+    let first = oauth.exchange_code(code).await.unwrap();
+    tokens.replace(first).await.unwrap();
+}
