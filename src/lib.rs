@@ -63,6 +63,7 @@ pub mod provider;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
 pub mod store;
+pub mod telemetry;
 pub mod token;
 
 pub use self::{

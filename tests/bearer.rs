@@ -687,7 +687,6 @@ async fn p17_no_token_means_a_typed_error_and_nothing_is_sent() {
     // And to those who come next, without another exchange.
     assert_ready_ok!(service.poll_ready());
     let mut response = task::spawn(service.call(get()));
-    let _ = response.poll();
     tokio::time::sleep(Duration::from_millis(1)).await;
     assert_ready_err!(response.poll());
     let mut next = task::spawn(handle.next_request());

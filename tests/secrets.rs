@@ -212,7 +212,8 @@ impl Scene {
             Fault::drop_connection(),
             Fault::truncate(),
         ] {
-            self.sandbox.inject(Endpoint::Token, fault);
+            // An answer that is lost is asked for a second time.
+            self.sandbox.inject(Endpoint::Token, fault.times(2));
             let error = self.tokens.refresh_now().await.unwrap_err();
             self.paper.note_error(&error);
             self.clock.jump(2);

@@ -1,9 +1,9 @@
 //! Settings of a [`TokenCache`], checked when it is built.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use super::{
-    TokenCache, TokenSource,
+    LostAnswer, TokenCache, TokenSource,
     core::{Core, Parts},
     source::ErasedSource,
 };
@@ -11,6 +11,7 @@ use crate::{
     clock::{Clock, SystemClock},
     error::Error,
     store::{ErasedStore, MemoryStore, TokenStore},
+    telemetry::{GrantListener, Telemetry},
     token::TenantId,
 };
 
@@ -24,11 +25,16 @@ pub struct TokenCacheBuilder {
     added_origins: Vec<String>,
     clock: Arc<dyn Clock>,
     seed: Option<u64>,
+    lost_answer: LostAnswer,
+    refresh_token_lifetime: Option<Duration>,
+    listener: Option<Arc<dyn GrantListener>>,
+    tells_tenant: bool,
 }
 
 impl TokenCacheBuilder {
     pub(super) fn new(source: impl TokenSource) -> Self {
         let origins = source.origins();
+        let refresh_token_lifetime = source.refresh_token_lifetime();
         Self {
             source: Box::new(source),
             store: Box::new(MemoryStore::new()),
@@ -37,6 +43,10 @@ impl TokenCacheBuilder {
             added_origins: Vec::new(),
             clock: Arc::new(SystemClock),
             seed: None,
+            lost_answer: LostAnswer::default(),
+            refresh_token_lifetime,
+            listener: None,
+            tells_tenant: false,
         }
     }
 
@@ -72,7 +82,34 @@ impl TokenCacheBuilder {
         self
     }
 
-    /// Builds the cache. Nothing is read or sent before the first token is asked for.
+    /// Sets what to do when the answer to an exchange was lost. Defaults to [`LostAnswer::ReplayOnce`].
+    pub fn lost_answer(mut self, policy: LostAnswer) -> Self {
+        self.lost_answer = policy;
+        self
+    }
+
+    /// Sets how long a refresh token lives that is not used, so that an idle grant is kept alive before that, and somebody
+    /// hears of it if that fails. Defaults to what the source says (30 days for Justworks).
+    pub fn refresh_token_lifetime(mut self, lifetime: Duration) -> Self {
+        self.refresh_token_lifetime = Some(lifetime);
+        self
+    }
+
+    /// Sets who hears of what becomes of the grant. Defaults to nobody.
+    pub fn listener(mut self, listener: impl GrantListener) -> Self {
+        self.listener = Some(Arc::new(listener));
+        self
+    }
+
+    /// Lets events, spans and metrics name the tenant. By default they do not.
+    pub fn tell_tenant(mut self) -> Self {
+        self.tells_tenant = true;
+        self
+    }
+
+    /// Builds the cache. Inside a tokio runtime its background task begins at once, and reads the store, so that a grant
+    /// that nobody uses is kept alive; elsewhere that waits until the first token is asked for. Nothing is sent before then,
+    /// but to keep a grant alive.
     ///
     /// # Errors
     ///
@@ -88,18 +125,20 @@ impl TokenCacheBuilder {
                 "origins: name at least one that the token is meant for",
             ));
         }
-        Ok(TokenCache {
-            core: Arc::new(Core::new(Parts {
-                source: self.source,
-                store: self.store,
-                clock: self.clock,
-                tenant,
-                origins: self.origins,
-                random: self
-                    .seed
-                    .map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed),
-            })),
-        })
+        let core = Arc::new(Core::new(Parts {
+            source: self.source,
+            store: self.store,
+            clock: self.clock,
+            telemetry: Telemetry::new(tenant, self.tells_tenant, self.listener),
+            lost_answer: self.lost_answer,
+            refresh_token_lifetime: self.refresh_token_lifetime,
+            origins: self.origins,
+            random: self
+                .seed
+                .map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed),
+        }));
+        core.keep(&mut core.lock());
+        Ok(TokenCache { core })
     }
 }
 

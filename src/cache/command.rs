@@ -1,11 +1,12 @@
 //! What a program does to a grant on purpose. Each runs in a task of its own, which its caller's end does not stop.
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, sync::Arc, time::Duration};
 
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, time::timeout};
 
 use super::{
     core::Core,
+    flight::shut_down,
     renewal::{following, revoke_at_provider},
 };
 use crate::{
@@ -18,20 +19,20 @@ use crate::{
 const ATTEMPTS: u32 = 16;
 
 pub(super) async fn replace(core: &Arc<Core>, tokens: TokenSet) -> Result<(), Error> {
-    let core = Arc::clone(core);
-    detached(async move {
+    detached(core, |core| async move {
         let (grant, _) = overwrite(&core, || GrantState::Active(tokens.clone())).await?;
         core.begin_anew(&grant);
+        core.telemetry.replaced(grant.generation);
         Ok(())
     })
     .await
 }
 
 pub(super) async fn revoke(core: &Arc<Core>) -> Result<(), Error> {
-    let core = Arc::clone(core);
-    detached(async move {
+    detached(core, |core| async move {
         // Here and now, whatever becomes of the rest.
         let held = core.end_here();
+        core.telemetry.revoked();
         let (stored, before) = match store_end(&core).await {
             Ok(before) => (Ok(()), before),
             Err(error) => (Err(error), None),
@@ -90,15 +91,71 @@ async fn overwrite(
     ))
 }
 
-async fn detached<T: Send + 'static>(
-    work: impl Future<Output = Result<T, Error>> + Send + 'static,
+/// Lets what is under way come to its end, and begins nothing new.
+pub(super) async fn shutdown(core: &Core, deadline: Duration) -> Result<(), Error> {
+    Handle::try_current().map_err(|_| Error::outside_of_a_runtime())?;
+    let keeper = {
+        let mut slot = core.lock();
+        slot.is_shut_down = true;
+        slot.keeper.take()
+    };
+    if let Some(keeper) = keeper {
+        keeper.abort();
+    }
+    let drained = async {
+        loop {
+            let idle = core.idle.notified();
+            if core.lock().work == 0 {
+                return;
+            }
+            idle.await;
+        }
+    };
+    timeout(deadline, drained).await.map_err(|_| {
+        Error::new(
+            ErrorKind::Interrupted,
+            "an exchange, or the saving of what it brought, did not end before the deadline of the shutdown: it goes on as long as the runtime does",
+        )
+    })
+}
+
+async fn detached<T: Send + 'static, W: Future<Output = Result<T, Error>> + Send + 'static>(
+    core: &Arc<Core>,
+    work: impl FnOnce(Arc<Core>) -> W,
 ) -> Result<T, Error> {
     let runtime = Handle::try_current().map_err(|_| Error::outside_of_a_runtime())?;
-    runtime.spawn(work).await.map_err(|error| {
+    let counted = Counted::begin(core)?;
+    let work = work(Arc::clone(core));
+    let task = runtime.spawn(async move {
+        let _counted = counted;
+        work.await
+    });
+    task.await.map_err(|error| {
         Error::new(
             ErrorKind::Interrupted,
             "a command was cut short: its runtime shut down, or a token source or store panicked",
         )
         .with_source(error)
     })?
+}
+
+/// A command under way, for a shutdown to wait for.
+struct Counted(Arc<Core>);
+
+impl Counted {
+    fn begin(core: &Arc<Core>) -> Result<Self, Error> {
+        let mut slot = core.lock();
+        if slot.is_shut_down {
+            return Err(shut_down());
+        }
+        slot.work += 1;
+        drop(slot);
+        Ok(Self(Arc::clone(core)))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.end_work(&mut self.0.lock());
+    }
 }

@@ -58,6 +58,11 @@ impl Cooldown {
         });
     }
 
+    /// The last failure.
+    pub(super) fn last(&self) -> Option<&Error> {
+        self.failed.as_ref().map(|failed| &failed.error)
+    }
+
     /// The last failure, if it is too early to try again.
     pub(super) fn check(&self, now: Instant, urgency: Urgency) -> Result<(), Error> {
         match (&self.failed, self.until(urgency)) {

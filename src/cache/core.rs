@@ -6,15 +6,14 @@ use std::{
 };
 
 use arc_swap::{ArcSwap, Guard};
-use tokio::{sync::Notify, task::JoinHandle};
+use tokio::sync::Notify;
 
 use super::{
-    Acquired,
-    cooldown::{Cooldown, Urgency},
-    flight::{Attended, Cause, Flight},
-    keeper,
-    renewal::following,
-    snapshot::{BearerToken, Snapshot},
+    Acquired, LostAnswer,
+    cooldown::Urgency,
+    flight::{Attended, Cause},
+    slot::Slot,
+    snapshot::{BearerToken, Moment, Snapshot},
     source::ErasedSource,
 };
 use crate::{
@@ -22,23 +21,28 @@ use crate::{
     error::{Error, ErrorKind},
     origin::Origin,
     store::{ErasedStore, SaveOutcome},
-    token::{Generation, Grant, GrantState, TenantId, TokenSet},
+    telemetry::Telemetry,
+    token::{Generation, Grant, TenantId},
 };
 
 /// For one call of a store, whatever it is.
 const STORE_DEADLINE: Duration = Duration::from_secs(10);
 
 pub(super) struct Core {
-    /// What requests read. Written under the lock of `slot` only.
+    /// What requests read. Replaced under the lock of `slot` only.
     current: ArcSwap<Snapshot>,
     slot: Mutex<Slot>,
     /// Wakes the keeper when there is something new to keep.
     pub(super) published: Arc<Notify>,
+    /// Wakes those who wait for the last work to end.
+    pub(super) idle: Notify,
     pub(super) source: Box<dyn ErasedSource>,
     store: Box<dyn ErasedStore>,
     clock: Arc<dyn Clock>,
-    tenant: TenantId,
+    pub(super) telemetry: Telemetry,
     origins: Vec<Origin>,
+    pub(super) lost_answer: LostAnswer,
+    refresh_token_lifetime: Option<Duration>,
     random: Mutex<fastrand::Rng>,
 }
 
@@ -46,38 +50,11 @@ pub(super) struct Parts {
     pub(super) source: Box<dyn ErasedSource>,
     pub(super) store: Box<dyn ErasedStore>,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) tenant: TenantId,
+    pub(super) telemetry: Telemetry,
     pub(super) origins: Vec<Origin>,
+    pub(super) lost_answer: LostAnswer,
+    pub(super) refresh_token_lifetime: Option<Duration>,
     pub(super) random: fastrand::Rng,
-}
-
-/// What decides whether an exchange may begin. Locked for moments, never across an await.
-#[derive(Default)]
-pub(super) struct Slot {
-    /// The exchange under way: while there is one, no other begins.
-    pub(super) exchange: Option<Flight>,
-    /// The look into the store under way, where an exchange may not be made; and when the last one ended.
-    pub(super) look: Option<Flight>,
-    pub(super) looked_at: Option<Instant>,
-    pub(super) cooldown: Cooldown,
-    /// When the last exchange began, and the last one that a 401 forced.
-    pub(super) exchanged_at: Option<Instant>,
-    pub(super) forced_at: Option<Instant>,
-    /// Whether the grant was revoked by this process, but the store does not know it yet: nothing that comes from there, or
-    /// from an exchange, brings it back.
-    pub(super) is_revoked_here: bool,
-    /// Tokens whose revocation the provider has not confirmed.
-    pub(super) unconfirmed: Option<TokenSet>,
-    keeper: Option<JoinHandle<()>>,
-}
-
-/// Which snapshots give way to a new one.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Precedence {
-    /// Those of an older generation.
-    Newer,
-    /// Also one of the same generation: the store's word counts for more than this process's.
-    Stored,
 }
 
 impl Core {
@@ -86,11 +63,14 @@ impl Core {
             current: ArcSwap::from_pointee(Snapshot::EMPTY),
             slot: Mutex::default(),
             published: Arc::new(Notify::new()),
+            idle: Notify::new(),
             source: parts.source,
             store: parts.store,
             clock: parts.clock,
-            tenant: parts.tenant,
+            telemetry: parts.telemetry,
             origins: parts.origins,
+            lost_answer: parts.lost_answer,
+            refresh_token_lifetime: parts.refresh_token_lifetime,
             random: Mutex::new(parts.random),
         }
     }
@@ -98,16 +78,27 @@ impl Core {
     pub(super) fn fresh(&self) -> Option<BearerToken> {
         let snapshot = self.current.load();
         let (token, schedule) = snapshot.token()?;
-        (self.clock.monotonic() < schedule.refresh_at).then(|| token.clone())
+        (self.clock.monotonic() < schedule.refresh_at).then(|| {
+            snapshot.mark_used();
+            token.clone()
+        })
     }
 
     pub(super) fn acquire(self: &Arc<Self>) -> Acquired {
         let snapshot = self.current.load();
+        snapshot.mark_used();
         let now = self.now();
         let Some(held) = snapshot.alive(now) else {
             return match self.attend(Cause::Due) {
                 Attended::Done(result) => Acquired::Now(result),
-                Attended::Joined(flight) => Acquired::Later(Box::pin(flight.landed())),
+                Attended::Joined(flight) => {
+                    let core = Arc::clone(self);
+                    Acquired::Later(Box::pin(async move {
+                        let landed = flight.landed().await;
+                        core.current.load().mark_used();
+                        landed
+                    }))
+                }
             };
         };
         if snapshot.answer(Cause::Ahead, now).is_some() {
@@ -125,8 +116,10 @@ impl Core {
                 let core = Arc::clone(self);
                 Acquired::Later(Box::pin(async move {
                     let landed = flight.landed().await;
+                    let snapshot = core.current.load();
+                    snapshot.mark_used();
                     // The held one, if it outlived the wait; or what another path has brought meanwhile.
-                    landed.or_else(|error| core.snapshot().alive(core.now()).cloned().ok_or(error))
+                    landed.or_else(|error| snapshot.alive(core.now()).cloned().ok_or(error))
                 }))
             }
         }
@@ -134,14 +127,19 @@ impl Core {
 
     /// The held token, if it is alive and newer than `generation`.
     pub(super) fn newer_than(&self, generation: Generation) -> Option<BearerToken> {
-        self.current
-            .load()
-            .answer(Cause::Rejected(generation), self.now())
-            .cloned()
+        let snapshot = self.current.load();
+        let newer = snapshot.answer(Cause::Rejected(generation), self.now())?;
+        snapshot.mark_used();
+        Some(newer.clone())
     }
 
     pub(super) fn snapshot(&self) -> Guard<Arc<Snapshot>> {
         self.current.load()
+    }
+
+    /// Only ever called with the slot's lock held.
+    pub(super) fn put(&self, snapshot: Snapshot) {
+        self.current.store(Arc::new(snapshot));
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Slot> {
@@ -157,12 +155,22 @@ impl Core {
         &*self.clock
     }
 
+    /// What turning points are reckoned from at this moment.
+    pub(super) fn moment(&self) -> Moment {
+        Moment {
+            now: self.clock.monotonic(),
+            wall: self.clock.wall(),
+            chance: self.chance(),
+            refresh_token_lifetime: self.refresh_token_lifetime,
+        }
+    }
+
     pub(super) fn origins(&self) -> &[Origin] {
         &self.origins
     }
 
     pub(super) fn tenant(&self) -> &TenantId {
-        &self.tenant
+        self.telemetry.tenant()
     }
 
     /// A random number from 0 to 1.
@@ -174,7 +182,7 @@ impl Core {
     }
 
     pub(super) async fn read(&self) -> Result<Option<Grant>, Error> {
-        in_time(self.store.load(&self.tenant)).await
+        in_time(self.store.load(self.tenant())).await
     }
 
     pub(super) async fn save(
@@ -182,105 +190,28 @@ impl Core {
         expected: Option<Generation>,
         grant: &Grant,
     ) -> Result<SaveOutcome, Error> {
-        in_time(self.store.save(&self.tenant, expected, grant)).await
-    }
-
-    /// Lets requests use what this process has brought about, unless something newer is there.
-    pub(super) fn publish(self: &Arc<Self>, snapshot: Snapshot) {
-        self.exchange_snapshot(snapshot, Precedence::Newer);
-    }
-
-    /// Takes over what the store holds, if that is news.
-    pub(super) fn adopt(self: &Arc<Self>, stored: Option<&Grant>) {
-        let Some(grant) = stored else { return };
-        let snapshot =
-            Snapshot::of_stored(grant.clone(), self.now(), self.clock.wall(), self.chance());
-        self.exchange_snapshot(snapshot, Precedence::Stored);
-    }
-
-    /// Ends the grant for this process, and returns what was held.
-    pub(super) fn end_here(&self) -> Arc<Snapshot> {
-        let mut slot = self.lock();
-        slot.is_revoked_here = true;
-        let held = self.current.load_full();
-        let since = self.clock.wall();
-        let grant = Grant {
-            generation: following(held.generation(), None),
-            state: GrantState::Revoked { since },
-        };
-        self.current
-            .store(Arc::new(Snapshot::of_stored(grant, self.now(), since, 0.0)));
-        held
-    }
-
-    /// Begins anew, whatever was before: the store has a new consent.
-    pub(super) fn begin_anew(self: &Arc<Self>, stored: &Grant) {
-        let mut slot = self.lock();
-        slot.is_revoked_here = false;
-        slot.unconfirmed = None;
-        // The failures were those of another grant.
-        slot.cooldown.clear();
-        slot.forced_at = None;
-        drop(slot);
-        self.adopt(Some(stored));
-    }
-
-    fn exchange_snapshot(self: &Arc<Self>, snapshot: Snapshot, precedence: Precedence) {
-        let mut slot = self.lock();
-        let current = self.current.load();
-        let news = match (snapshot.grant(), current.grant()) {
-            (Some(new), Some(_))
-                if slot.is_revoked_here && !matches!(new.state, GrantState::Revoked { .. }) =>
-            {
-                false
-            }
-            (Some(new), Some(old)) => {
-                new.generation > old.generation
-                    || (precedence == Precedence::Stored
-                        && new.generation == old.generation
-                        && new != old)
-            }
-            (Some(_), None) => true,
-            (None, _) => false,
-        };
-        if news {
-            self.current.store(Arc::new(snapshot));
-            self.keep(&mut slot);
-        }
-    }
-
-    /// Brings the end of the held token in line with the wall clock.
-    pub(super) fn correct(&self) {
-        let slot = self.lock();
-        let corrected = self.current.load().corrected(self.now(), self.clock.wall());
-        let is_corrected = corrected.is_some();
-        if let Some(corrected) = corrected {
-            self.current.store(Arc::new(corrected));
-        }
-        drop(slot);
-        if is_corrected {
-            tracing::debug!(
-                target: "tower_oauth2_client",
-                "the wall clock is ahead of the monotonic one, as after a suspend: the token ends earlier"
-            );
-        }
-    }
-
-    /// Sees to it that a keeper runs: the last one may have ended with its runtime.
-    fn keep(self: &Arc<Self>, slot: &mut Slot) {
-        self.published.notify_one();
-        if slot.keeper.as_ref().is_none_or(JoinHandle::is_finished) {
-            slot.keeper = keeper::begin(self);
-        }
+        in_time(self.store.save(self.tenant(), expected, grant)).await
     }
 
     /// How much depends on an exchange at this moment.
     pub(super) fn urgency(&self, cause: Cause, now: Instant) -> Urgency {
         match cause {
-            Cause::Ahead => Urgency::Advisory,
+            Cause::Ahead | Cause::Idle(_) => Urgency::Advisory,
             Cause::Due if self.current.load().alive(now).is_some() => Urgency::Mandatory,
             Cause::Due | Cause::Rejected(_) => Urgency::Blocking,
             Cause::Asked(_) => Urgency::Asked,
+        }
+    }
+
+    /// The cause as it is told.
+    pub(super) fn word_for(&self, cause: Cause, now: Instant) -> &'static str {
+        match cause {
+            Cause::Ahead => "advisory",
+            Cause::Due if self.current.load().alive(now).is_some() => "mandatory",
+            Cause::Due => "expired",
+            Cause::Rejected(_) => "unauthorized",
+            Cause::Asked(_) => "manual",
+            Cause::Idle(_) => "keepalive",
         }
     }
 }
@@ -295,17 +226,16 @@ impl Drop for Core {
 
 async fn in_time<T>(call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     let late = "the token store did not answer within 10 seconds: check that it is reachable";
-    within(STORE_DEADLINE, call, ErrorKind::Store, late).await
+    within(STORE_DEADLINE, call, || Error::new(ErrorKind::Store, late)).await
 }
 
 /// What comes of a call, or an error if that takes too long.
 pub(super) async fn within<T>(
     deadline: Duration,
     call: impl Future<Output = Result<T, Error>>,
-    kind: ErrorKind,
-    late: &'static str,
+    late: impl FnOnce() -> Error,
 ) -> Result<T, Error> {
     tokio::time::timeout(deadline, call)
         .await
-        .unwrap_or_else(|_| Err(Error::new(kind, late)))
+        .unwrap_or_else(|_| Err(late()))
 }

@@ -17,11 +17,13 @@ use tokio::{
     runtime::Handle,
     sync::{Notify, watch},
 };
+use tracing::Instrument;
 
 use super::{
     cooldown::Urgency,
     core::Core,
     renewal,
+    slot::Slot,
     snapshot::{BearerToken, Snapshot},
 };
 use crate::{
@@ -32,8 +34,9 @@ use crate::{
 /// Between two exchanges that 401s force, of one grant.
 const FORCED_FLOOR: Duration = Duration::from_secs(30);
 
-/// Between two looks into the store, while an exchange may not be made.
+/// Between two looks into the store, while an exchange may not be made: where requests fail, and where they do not.
 const LOOK_FLOOR: Duration = Duration::from_secs(1);
+const IDLE_LOOK_FLOOR: Duration = Duration::from_secs(30);
 
 /// What brings a caller here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +49,8 @@ pub(super) enum Cause {
     Rejected(Generation),
     /// The program asked for a newer one than this.
     Asked(Option<Generation>),
+    /// Nobody uses this one, and its refresh token has to be kept alive.
+    Idle(Option<Generation>),
 }
 
 pub(super) type Outcome = Result<BearerToken, Error>;
@@ -118,50 +123,85 @@ impl Core {
         if let Some(flight) = &slot.exchange {
             return board(flight, cause, &snapshot, now);
         }
-        let urgency = self.urgency(cause, now);
-        let ended = snapshot.ended();
-        // Requests fail, and another replica may have what they need.
-        let is_worth_a_look = urgency == Urgency::Blocking || ended.is_some();
-        let held_back = match (ended, cause) {
-            (Some(error), _) => Err(error),
-            (None, Cause::Rejected(_)) if is_within(FORCED_FLOOR, slot.forced_at, now) => {
-                Err(renewal::rejected_anew())
-            }
-            (None, _) => slot.cooldown.check(now, urgency),
-        };
-        let errand = match held_back {
+        if slot.is_shut_down {
+            return Attended::Done(Err(shut_down()));
+        }
+        if let Cause::Rejected(generation) = cause {
+            slot.rejected = Some(generation);
+        }
+        let errand = match self.held_back(&slot, &snapshot, cause, now) {
             Ok(()) => Errand::Exchange,
-            Err(error) if is_worth_a_look => {
+            Err((error, None)) => return Attended::Done(Err(error)),
+            Err((error, Some(floor))) => {
                 if let Some(flight) = &slot.look {
                     return Attended::Joined(flight.clone());
                 }
-                if is_within(LOOK_FLOOR, slot.looked_at, now) {
+                if is_within(floor, slot.looked_at, now) {
                     return Attended::Done(Err(error));
                 }
                 Errand::Look(error)
             }
-            Err(error) => return Attended::Done(Err(error)),
         };
         let Ok(runtime) = Handle::try_current() else {
             return Attended::Done(Err(Error::outside_of_a_runtime()));
         };
+        self.keep(&mut slot);
         let only_looks = matches!(errand, Errand::Look(_));
-        let (pilot, flight) = Pilot::take_off(self, cause, only_looks);
+        let word = self.word_for(cause, now);
+        let (pilot, flight) = Pilot::take_off(self, word, cause, only_looks);
         let place = if only_looks {
             &mut slot.look
         } else {
             &mut slot.exchange
         };
         *place = Some(flight.clone());
+        slot.work += 1;
         drop(slot);
-        runtime.spawn(async move {
+        let fly = async move {
             let outcome = match errand {
                 Errand::Exchange => renewal::renew(&pilot, cause).await,
                 Errand::Look(reason) => renewal::look(&pilot.core, cause, reason).await,
             };
             pilot.land(outcome);
-        });
+        };
+        runtime.spawn(fly.instrument(self.telemetry.exchange(word)));
         Attended::Joined(flight)
+    }
+
+    /// Why there may be no exchange for this cause now; and how long after the last look into the store there may be
+    /// another, where another replica may have what is needed.
+    fn held_back(
+        &self,
+        slot: &Slot,
+        snapshot: &Snapshot,
+        cause: Cause,
+        now: Instant,
+    ) -> Result<(), (Error, Option<Duration>)> {
+        if let Some(error) = snapshot.ended() {
+            return Err((error, Some(LOOK_FLOOR)));
+        }
+        if matches!(cause, Cause::Idle(_)) && snapshot.grant().is_none() {
+            return Err((renewal::unread(), Some(IDLE_LOOK_FLOOR)));
+        }
+        if snapshot.is_on_hold(cause, self.lost_answer, now) {
+            return Err((renewal::on_hold(), Some(IDLE_LOOK_FLOOR)));
+        }
+        let urgency = self.urgency(cause, now);
+        let is_blocked = (urgency == Urgency::Blocking).then_some(LOOK_FLOOR);
+        if matches!(cause, Cause::Rejected(_)) && is_within(FORCED_FLOOR, slot.forced_at, now) {
+            return Err((renewal::rejected_anew(), is_blocked));
+        }
+        slot.cooldown
+            .check(now, urgency)
+            .map_err(|error| (error, is_blocked))
+    }
+
+    /// Notes that a flight or a command has ended.
+    pub(super) fn end_work(&self, slot: &mut Slot) {
+        slot.work -= 1;
+        if slot.work == 0 {
+            self.idle.notify_waiters();
+        }
     }
 }
 
@@ -170,7 +210,7 @@ fn board(flight: &Flight, cause: Cause, snapshot: &Snapshot, now: Instant) -> At
     let is_held_useless = match cause {
         Cause::Rejected(generation) => snapshot.generation() == Some(generation),
         Cause::Due => snapshot.alive(now).is_none(),
-        Cause::Ahead | Cause::Asked(_) => false,
+        Cause::Ahead | Cause::Asked(_) | Cause::Idle(_) => false,
     };
     if is_held_useless {
         flight.hurry();
@@ -199,15 +239,24 @@ fn is_within(floor: Duration, last: Option<Instant>, now: Instant) -> bool {
 /// The task's side of a [`Flight`].
 pub(super) struct Pilot {
     pub(super) core: Arc<Core>,
-    cause: Cause,
+    /// What brought it, as it is told; and when.
+    word: &'static str,
+    since: Instant,
     only_looks: bool,
     outcome: watch::Sender<Option<Outcome>>,
     need: Arc<Need>,
+    /// Whether the token source was asked.
+    pub(super) has_sent: AtomicBool,
     landed: bool,
 }
 
 impl Pilot {
-    fn take_off(core: &Arc<Core>, cause: Cause, only_looks: bool) -> (Self, Flight) {
+    fn take_off(
+        core: &Arc<Core>,
+        word: &'static str,
+        cause: Cause,
+        only_looks: bool,
+    ) -> (Self, Flight) {
         let (sender, receiver) = watch::channel(None);
         let need = Arc::new(Need::default());
         need.is_urgent
@@ -219,10 +268,12 @@ impl Pilot {
         };
         let pilot = Self {
             core: Arc::clone(core),
-            cause,
+            word,
+            since: core.now(),
             only_looks,
             outcome: sender,
             need,
+            has_sent: AtomicBool::new(false),
             landed: false,
         };
         (pilot, flight)
@@ -261,6 +312,7 @@ impl Pilot {
         let chance = core.chance();
         let now = core.now();
         let mut slot = core.lock();
+        core.end_work(&mut slot);
         if self.only_looks {
             // Whatever it found, it says nothing about the endpoint.
             slot.look = None;
@@ -274,13 +326,17 @@ impl Pilot {
         }
         drop(slot);
         if let Err(error) = outcome {
-            tracing::warn!(
-                target: "tower_oauth2_client",
-                cause = ?self.cause,
-                error = %error,
-                "no new token"
-            );
+            core.telemetry.exchange_failed(self.word, error);
         }
+        let word = match outcome {
+            Ok(_) if self.has_sent.load(Ordering::Relaxed) => "refreshed",
+            Ok(_) => "adopted",
+            Err(error) if error.is_answer_lost() => "lost",
+            Err(error) if error.is_consent_required() => "ended",
+            Err(_) => "failed",
+        };
+        let took = now.saturating_duration_since(self.since);
+        core.telemetry.exchanged(self.word, word, took);
         // It may have waited for an exchange that failed: now there is a pause to plan with.
         core.published.notify_one();
     }
@@ -301,6 +357,13 @@ impl Drop for Pilot {
             });
         }
     }
+}
+
+pub(super) fn shut_down() -> Error {
+    Error::new(
+        ErrorKind::Interrupted,
+        "the cache was shut down: it begins no exchange any more",
+    )
 }
 
 fn interrupted() -> Error {

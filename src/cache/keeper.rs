@@ -1,20 +1,28 @@
-//! The background task of a cache: renews ahead of time, and compares the clocks.
+//! The background task of a cache: renews ahead of time, keeps an idle grant alive, and compares the clocks.
 //!
 //! It holds the cache weakly and so ends with its last handle, or with the runtime it was begun in; the next token that is
-//! published begins another. Requests do not depend on it: whoever finds a token in its advisory window sets off the
-//! exchange just the same.
+//! published, or asked for, begins another. Requests do not depend on it: whoever finds a token in its advisory window sets
+//! off the exchange just the same.
 
 use std::{
     sync::{Arc, Weak},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use tokio::{runtime::Handle, task::JoinHandle, time::timeout};
 
-use super::{cooldown::Urgency, core::Core, flight::Cause};
+use super::{
+    cooldown::Urgency,
+    core::Core,
+    flight::Cause,
+    snapshot::{Moment, Snapshot},
+};
 
 /// A suspend is noticed within this time: the monotonic clock, and with it every timer, stands still meanwhile.
 const HEARTBEAT: Duration = Duration::from_secs(30);
+
+/// The same where no living token depends on it.
+const SLOW_HEARTBEAT: Duration = Duration::from_secs(3_600);
 
 /// Also while there is something to do: the exchange itself keeps a floor of a second.
 const SHORTEST_NAP: Duration = Duration::from_secs(1);
@@ -26,26 +34,43 @@ pub(super) fn begin(core: &Arc<Core>) -> Option<JoinHandle<()>> {
 
 async fn keep(core: Weak<Core>, published: Arc<tokio::sync::Notify>) {
     while let Some(core) = core.upgrade() {
-        let nap = look(&core).saturating_duration_since(core.now());
+        let nap = look(&core);
         drop(core);
         let _ = timeout(nap, published.notified()).await;
     }
 }
 
-/// Does what is due, and tells when to look again.
-fn look(core: &Arc<Core>) -> Instant {
+/// Does what is due, and tells how long until there may be more to do.
+fn look(core: &Arc<Core>) -> Duration {
     core.correct();
-    let now = core.now();
-    let snapshot = core.snapshot();
-    let heartbeat = now + HEARTBEAT;
-    let Some((_, schedule)) = snapshot.token() else {
-        return heartbeat;
-    };
-    if snapshot.ended().is_some() {
-        return heartbeat;
+    let moment = core.moment();
+    let snapshot = Arc::clone(&core.snapshot());
+    if snapshot.grant().is_none() {
+        // What is stored has to be known, to be kept alive.
+        let _ = core.attend(Cause::Idle(None));
+        return SLOW_HEARTBEAT;
     }
+    tell(core, &snapshot, moment);
+    if snapshot.ended().is_some() {
+        return SLOW_HEARTBEAT;
+    }
+    let nap = if snapshot.is_in_use() {
+        keep_fresh(core, &snapshot, moment)
+    } else {
+        SLOW_HEARTBEAT
+    };
+    let is_alive = snapshot.alive(moment.now).is_some();
+    let heartbeat = if is_alive { HEARTBEAT } else { SLOW_HEARTBEAT };
+    nap.min(keep_alive(core, &snapshot, moment)).min(heartbeat)
+}
+
+/// Renews ahead of time.
+fn keep_fresh(core: &Arc<Core>, snapshot: &Snapshot, Moment { now, .. }: Moment) -> Duration {
+    let Some((_, schedule)) = snapshot.token() else {
+        return SLOW_HEARTBEAT;
+    };
     if now < schedule.refresh_at {
-        return schedule.refresh_at.min(heartbeat);
+        return schedule.refresh_at - now;
     }
     let (cause, urgency) = if now < schedule.mandatory_at {
         (Cause::Ahead, Urgency::Advisory)
@@ -55,6 +80,50 @@ fn look(core: &Arc<Core>) -> Instant {
         (Cause::Due, Urgency::Blocking)
     };
     let _ = core.attend(cause);
-    let next = core.lock().cooldown.until(urgency).unwrap_or(heartbeat);
-    next.clamp(now + SHORTEST_NAP, heartbeat)
+    let again = core.lock().cooldown.until(urgency);
+    again.map_or(HEARTBEAT, |again| {
+        again
+            .saturating_duration_since(now)
+            .clamp(SHORTEST_NAP, HEARTBEAT)
+    })
+}
+
+/// Makes the one exchange that keeps an idle grant from ending.
+fn keep_alive(core: &Arc<Core>, snapshot: &Snapshot, Moment { now, wall, .. }: Moment) -> Duration {
+    let Some(life) = snapshot.refresh_token() else {
+        return SLOW_HEARTBEAT;
+    };
+    let nap = life.until_due(now, wall);
+    if !nap.is_zero() {
+        return nap.max(SHORTEST_NAP);
+    }
+    let _ = core.attend(Cause::Idle(snapshot.generation()));
+    let again = core.lock().cooldown.until(Urgency::Advisory);
+    again.map_or(SLOW_HEARTBEAT, |again| {
+        again.saturating_duration_since(now).max(SHORTEST_NAP)
+    })
+}
+
+/// Says what is left of both tokens, and when that is little.
+fn tell(core: &Core, snapshot: &Snapshot, Moment { now, wall, .. }: Moment) {
+    let refresh_token = snapshot.refresh_token();
+    if let Some((_, schedule)) = snapshot.token() {
+        core.telemetry.lives(
+            schedule.expires.saturating_duration_since(now),
+            refresh_token.map(|life| life.left(wall)),
+        );
+    }
+    let Some((life, days)) = refresh_token.and_then(|life| Some((life, life.running_out(wall)?)))
+    else {
+        return;
+    };
+    let mut slot = core.lock();
+    let is_news = slot
+        .told
+        .is_none_or(|(ends, told)| ends != life.ends || days < told);
+    if is_news {
+        slot.told = Some((life.ends, days));
+        drop(slot);
+        core.telemetry.running_out(days);
+    }
 }

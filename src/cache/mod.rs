@@ -46,11 +46,12 @@
 //! # Ok::<(), tower_oauth2_client::Error>(()) }).unwrap();
 //! ```
 
-use std::{fmt, future::Future, pin::Pin, sync::Arc};
+use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use crate::{
     error::Error,
     origin::Origin,
+    telemetry::Unauthorized,
     token::{Generation, TenantId, TokenSet},
 };
 
@@ -59,17 +60,24 @@ mod command;
 mod cooldown;
 mod core;
 mod flight;
+mod journal;
+mod keepalive;
 mod keeper;
+mod publish;
 mod renewal;
 mod schedule;
 mod settle;
+mod slot;
 mod snapshot;
 mod source;
+mod status;
 
 pub use self::{
     builder::TokenCacheBuilder,
+    journal::LostAnswer,
     snapshot::BearerToken,
-    source::{ClientCredentials, TokenSource},
+    source::{ClientCredentials, TokenFn, TokenSource, token_fn},
+    status::{Status, TokenState},
 };
 use self::{
     core::Core,
@@ -149,6 +157,33 @@ impl TokenCache {
         command::revoke(&self.core).await
     }
 
+    /// What is known of the grant at this moment, without waiting for anything: the store is not read, and nothing is sent.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        status::status(&self.core)
+    }
+
+    /// Does not use the held token any more, in this process: the next request waits for a newer one. As after an API's 401
+    /// that came by another way than the layer.
+    ///
+    /// Nothing is sent yet. A token that comes later is not affected, nor is one that another replica holds.
+    pub fn invalidate(&self) {
+        self.core.invalidate();
+    }
+
+    /// Begins no exchange any more, here or in any clone, and waits for what is under way: exchanges, saves, commands. The held
+    /// token goes on serving requests as long as it lives.
+    ///
+    /// `deadline` is how long to wait. What has not ended by then is not cut short, but goes on as long as the runtime does.
+    ///
+    /// # Errors
+    ///
+    /// [`Interrupted`](crate::ErrorKind::Interrupted) if something had not ended by the deadline: a token set that could not
+    /// be stored yet would be lost with the process.
+    pub async fn shutdown(&self, deadline: Duration) -> Result<(), Error> {
+        command::shutdown(&self.core, deadline).await
+    }
+
     /// The origins that the token is meant for.
     #[must_use]
     pub fn origins(&self) -> &[Origin] {
@@ -175,21 +210,34 @@ impl TokenCache {
 
     /// What to answer a 401 with that a request carrying `generation` got.
     pub(crate) fn rejected(&self, generation: Generation) -> Rejected {
+        let telemetry = &self.core.telemetry;
         if let Some(newer) = self.core.newer_than(generation) {
+            telemetry.unauthorized(Unauthorized::Newer);
             return Rejected::Newer(newer);
         }
         match self.core.attend(Cause::Rejected(generation)) {
-            Attended::Done(Ok(newer)) => Rejected::Newer(newer),
-            Attended::Done(Err(_)) => Rejected::Nothing,
+            Attended::Done(Ok(newer)) => {
+                telemetry.unauthorized(Unauthorized::Newer);
+                Rejected::Newer(newer)
+            }
+            Attended::Done(Err(_)) => {
+                telemetry.unauthorized(Unauthorized::Nothing);
+                Rejected::Nothing
+            }
             Attended::Joined(flight) => {
                 let core = Arc::clone(&self.core);
                 Rejected::Later(Box::pin(async move {
                     let landed = flight.landed().await;
                     // The exchange that was joined may have been another one's, for an older token.
-                    landed
+                    let newer = landed
                         .ok()
                         .filter(|token| token.generation() > generation)
-                        .or_else(|| core.newer_than(generation))
+                        .or_else(|| core.newer_than(generation));
+                    core.telemetry.unauthorized(match newer {
+                        Some(_) => Unauthorized::Renewed,
+                        None => Unauthorized::Nothing,
+                    });
+                    newer
                 }))
             }
         }

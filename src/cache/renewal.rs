@@ -2,13 +2,15 @@
 //! then stands in `settle`.
 
 use std::{
-    sync::Arc,
-    time::{Duration, Instant},
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant, SystemTime},
 };
 
 use super::{
+    LostAnswer,
     core::{Core, within},
     flight::{Cause, Outcome, Pilot},
+    journal::{self, Note, Noted},
     settle::settle,
     snapshot::Snapshot,
 };
@@ -21,6 +23,9 @@ use crate::{
 /// For the exchange, with whatever the source makes of it.
 const EXCHANGE_DEADLINE: Duration = Duration::from_secs(15);
 
+/// For telling the provider that a grant has ended: two tokens, each with what the source makes of it.
+const REVOCATION_DEADLINE: Duration = Duration::from_secs(30);
+
 /// Between the beginnings of two exchanges, whatever comes back.
 const FLOOR: Duration = Duration::from_secs(1);
 
@@ -29,20 +34,34 @@ pub(super) async fn renew(pilot: &Pilot, cause: Cause) -> Outcome {
     // Before the look into the store, so that what is seen there is not a second old when the exchange begins.
     wait_out_the_floor(core).await;
     // Read before the refresh token is spent: another replica may have renewed, and a store that is down is found out now.
-    let stored = core.read().await?;
-    core.adopt(stored.as_ref());
+    let stored = core.read_in_peace().await?;
+    let admission = match core.source.gate() {
+        Some(gate) => Some(gate.enter().await?),
+        None => None,
+    };
     let held = Arc::clone(&core.snapshot());
-    let expected = stored.map(|grant| grant.generation);
     if let Some(token) = held.answer(cause, core.now()) {
         return Ok(token.clone());
     }
     if let Some(error) = held.ended() {
         return Err(error);
     }
-    let sent = begin(core);
-    let exchange = core.source.exchange(held.tokens());
-    let late = "the exchange did not end within 15 seconds";
-    let answer = within(EXCHANGE_DEADLINE, exchange, ErrorKind::Unavailable, late).await;
+    if held.is_on_hold(cause, core.lost_answer, core.now()) {
+        return Err(on_hold());
+    }
+    let expected = stored.map(|grant| grant.generation);
+    let (mut note, expected) = match journal::note(core, &held, expected).await? {
+        Noted::Go(note, expected) => (note, expected),
+        Noted::Overtaken => return adopted(core),
+    };
+    if let Some(error) = core.snapshot().ended() {
+        // Revoked meanwhile.
+        return Err(error);
+    }
+    let (answer, sent) = exchange(pilot, &held, note.as_mut()).await;
+    if let Some(admission) = admission {
+        admission.settle(&answer);
+    }
     match answer {
         Ok(tokens) => {
             if let Cause::Rejected(_) = cause {
@@ -53,12 +72,57 @@ pub(super) async fn renew(pilot: &Pilot, cause: Cause) -> Outcome {
                 generation: following(held.generation(), expected),
                 state: GrantState::Active(tokens),
             };
-            let fresh = Snapshot::of_new(grant, sent, core.chance());
+            let fresh = Snapshot::of_new(grant, sent, core.moment());
             settle(pilot, &held, expected, fresh).await
         }
-        Err(error) if error.is_invalid_grant() => end(core, &held, expected, error).await,
-        Err(error) => Err(error),
+        Err(error) if error.is_invalid_grant() => end(core, &held, expected, error, note).await,
+        Err(error) => {
+            if let Some(note) = note
+                && !error.is_answer_lost()
+            {
+                note.take_back(core).await;
+            }
+            Err(error)
+        }
     }
+}
+
+/// Asks the source; and once more, if its answer was lost and that may be. Also tells when it was last asked.
+async fn exchange(
+    pilot: &Pilot,
+    held: &Snapshot,
+    note: Option<&mut Note>,
+) -> (Result<TokenSet, Error>, Instant) {
+    let core = &pilot.core;
+    let sent = begin(pilot);
+    let answer = ask(core, held).await;
+    let (Err(error), Some(note)) = (&answer, note) else {
+        return (answer, sent);
+    };
+    if !error.is_answer_lost() {
+        return (answer, sent);
+    }
+    let mut is_replayed = core.lost_answer == LostAnswer::ReplayOnce && note.may_replay(core);
+    if is_replayed {
+        // Time for the first connection to be dead, too.
+        wait_out_the_floor(core).await;
+        is_replayed = note.replay(core).await && core.snapshot().ended().is_none();
+    }
+    core.telemetry.answer_lost(error, is_replayed);
+    if !is_replayed {
+        return (answer, sent);
+    }
+    let sent = begin(pilot);
+    (ask(core, held).await, sent)
+}
+
+async fn ask(core: &Core, held: &Snapshot) -> Result<TokenSet, Error> {
+    let exchange = core.source.exchange(held.tokens());
+    within(EXCHANGE_DEADLINE, exchange, || {
+        let late = "the exchange did not end within 15 seconds";
+        Error::new(ErrorKind::Unavailable, late).with_lost_answer()
+    })
+    .await
 }
 
 /// Only the first half of that: what another replica has stored may be taken, but nothing is sent, for this `reason`.
@@ -85,6 +149,18 @@ pub(super) fn rejected_anew() -> Error {
     )
 }
 
+pub(super) fn on_hold() -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        "the answer to the last exchange was lost: the refresh token is not sent again while the access token serves",
+    )
+    .with_lost_answer()
+}
+
+pub(super) fn unread() -> Error {
+    Error::new(ErrorKind::NoGrant, "there is no grant that is known of yet")
+}
+
 async fn wait_out_the_floor(core: &Core) {
     let last = core.lock().exchanged_at;
     if let Some(wait) = last.and_then(|last| (last + FLOOR).checked_duration_since(core.now())) {
@@ -93,9 +169,10 @@ async fn wait_out_the_floor(core: &Core) {
 }
 
 /// Notes that an exchange begins.
-fn begin(core: &Core) -> Instant {
-    let now = core.now();
-    core.lock().exchanged_at = Some(now);
+fn begin(pilot: &Pilot) -> Instant {
+    pilot.has_sent.store(true, Ordering::Relaxed);
+    let now = pilot.core.now();
+    pilot.core.lock().exchanged_at = Some(now);
     now
 }
 
@@ -116,9 +193,19 @@ async fn end(
     held: &Snapshot,
     expected: Option<Generation>,
     refusal: Error,
+    note: Option<Note>,
 ) -> Outcome {
-    // Without a second look nobody may be declared dead.
-    let stored = core.read().await?;
+    let was_lost = note.as_ref().is_some_and(|note| note.is_replay);
+    let stored = match (core.read().await, note) {
+        (Ok(stored), _) => stored,
+        (Err(error), note) => {
+            // Without a second look nobody may be declared dead. But there was an answer.
+            if let Some(note) = note {
+                note.take_back(core).await;
+            }
+            return Err(error);
+        }
+    };
     if stored.as_ref().map(|grant| grant.generation) > expected.max(held.generation()) {
         core.adopt(stored.as_ref());
         return adopted(core);
@@ -126,15 +213,17 @@ async fn end(
     let Some(tokens) = held.tokens() else {
         return Err(refusal);
     };
+    let wall = core.clock().wall();
+    let reason = why(held, was_lost, wall);
     let grant = Grant {
         generation: following(held.generation(), expected),
         state: GrantState::ReauthorizationRequired {
             tokens: tokens.clone(),
-            reason: ReauthorizationReason::InvalidGrant,
-            since: core.clock().wall(),
+            reason,
+            since: wall,
         },
     };
-    let ended = Snapshot::of_stored(grant.clone(), core.now(), core.clock().wall(), 0.0);
+    let ended = Snapshot::of_stored(grant.clone(), core.moment());
     match core.save(expected, &grant).await {
         Ok(SaveOutcome::Committed) => core.publish(ended),
         Ok(SaveOutcome::Superseded(stored)) => {
@@ -142,30 +231,29 @@ async fn end(
             return adopted(core);
         }
         Err(error) => {
-            tracing::error!(
-                target: "tower_oauth2_client",
-                error = %error,
-                "the end of a grant could not be stored: it is known to this process only"
-            );
+            core.telemetry.save_failed(&error, Duration::ZERO);
             core.publish(ended);
         }
     }
-    tracing::warn!(
-        target: "tower_oauth2_client",
-        reason = "invalid_grant",
-        "reauthorization required: the provider has ended the grant"
-    );
+    core.telemetry.reauthorization_required(reason);
     Err(core.snapshot().ended().unwrap_or(refusal))
+}
+
+fn why(held: &Snapshot, was_lost: bool, wall: SystemTime) -> ReauthorizationReason {
+    let life = held.refresh_token();
+    if was_lost {
+        ReauthorizationReason::RotationLost
+    } else if life.is_some_and(|life| life.left(wall).is_zero()) {
+        ReauthorizationReason::RefreshTokenExpired
+    } else {
+        ReauthorizationReason::InvalidGrant
+    }
 }
 
 /// What another replica's state of the grant means for those who wait here.
 pub(super) fn adopted(core: &Core) -> Outcome {
     let snapshot = core.snapshot();
-    tracing::debug!(
-        target: "tower_oauth2_client",
-        generation = snapshot.generation().map(Generation::as_u64),
-        "took over what another replica has stored"
-    );
+    core.telemetry.adopted(snapshot.generation());
     match snapshot.alive(core.now()) {
         Some(token) => Ok(token.clone()),
         None => Err(snapshot.ended().unwrap_or_else(|| {
@@ -188,9 +276,12 @@ pub(super) async fn discard(core: &Core, fresh: &Snapshot) -> Error {
 }
 
 pub(super) async fn revoke_at_provider(core: &Core, tokens: &TokenSet) -> Result<(), Error> {
-    let late = "the provider did not confirm the revocation within 15 seconds";
     let revocation = core.source.revoke(tokens);
-    within(EXCHANGE_DEADLINE, revocation, ErrorKind::Unavailable, late).await
+    within(REVOCATION_DEADLINE, revocation, || {
+        let late = "the provider did not confirm the revocation within 30 seconds";
+        Error::new(ErrorKind::Unavailable, late)
+    })
+    .await
 }
 
 /// The generation after everything that is known.

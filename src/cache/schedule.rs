@@ -14,6 +14,9 @@ pub(super) struct Schedule {
     pub(super) refresh_at: Instant,
     /// From here on a request waits for the renewal.
     pub(super) mandatory_at: Instant,
+    /// From here on an exchange is made ahead of time even if the answer to the last one was lost: the last 5 minutes, at most
+    /// half of the advisory window. If the refresh token was used up, nothing but these minutes is lost.
+    pub(super) last_call_at: Instant,
     /// From here on it is dead.
     pub(super) expires: Instant,
     /// The same on the wall clock, which goes on while the machine is suspended.
@@ -46,6 +49,7 @@ impl Schedule {
         Self {
             refresh_at: self.expires,
             mandatory_at: self.expires,
+            last_call_at: self.expires,
             ..self
         }
     }
@@ -67,9 +71,22 @@ impl Schedule {
         Some(Self {
             refresh_at: earlier(self.refresh_at, early),
             mandatory_at: earlier(self.mandatory_at, early),
+            last_call_at: earlier(self.last_call_at, early),
             expires: earlier(self.expires, early),
             expires_wall: self.expires_wall,
         })
+    }
+
+    /// For a token that is not used any more, though it may still live.
+    pub(super) fn ended(self, now: Instant) -> Self {
+        let end = |at: Instant| at.min(now);
+        Self {
+            refresh_at: end(self.refresh_at),
+            mandatory_at: end(self.mandatory_at),
+            last_call_at: end(self.last_call_at),
+            expires: end(self.expires),
+            expires_wall: self.expires_wall,
+        }
     }
 
     fn ending(expires: Instant, tokens: &TokenSet, chance: f64) -> Self {
@@ -83,6 +100,7 @@ impl Schedule {
         Self {
             refresh_at: refresh_at.min(mandatory_at),
             mandatory_at,
+            last_call_at: earlier(expires, (5 * MINUTE).min(advisory / 2)),
             expires,
             expires_wall: tokens.expires_at(),
         }

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     error::{Error, ErrorKind},
     store::SaveOutcome,
-    token::{Generation, Grant, GrantState},
+    token::{Generation, Grant, GrantState, TokenSet},
 };
 
 /// Between attempts to save, doubling from the first to the last.
@@ -142,12 +142,8 @@ async fn unless<T: Future + Unpin>(
 }
 
 fn tell_of_failed_save(core: &Core, error: &Error, since: Instant) {
-    tracing::error!(
-        target: "tower_oauth2_client",
-        error = %error,
-        unsaved_seconds = core.now().saturating_duration_since(since).as_secs(),
-        "a new token set could not be stored and would be lost in a crash: saving is tried again"
-    );
+    let unsaved = core.now().saturating_duration_since(since);
+    core.telemetry.save_failed(error, unsaved);
 }
 
 /// What is stored instead of what was expected: somebody else's tokens are taken over, and an end is respected, unless it is
@@ -173,8 +169,14 @@ async fn yield_to(
             None
         }
         // A store that has gone back to an older state, as from a backup.
-        GrantState::Active(_) if Some(stored.generation) < fresh.generation() => None,
-        GrantState::Active(_) | GrantState::ReauthorizationRequired { .. } => {
+        GrantState::Active(_) | GrantState::Exchanging { .. }
+            if Some(stored.generation) < fresh.generation() =>
+        {
+            None
+        }
+        GrantState::Active(_)
+        | GrantState::Exchanging { .. }
+        | GrantState::ReauthorizationRequired { .. } => {
             core.adopt(Some(stored));
             Some(adopted(core))
         }
@@ -182,11 +184,6 @@ async fn yield_to(
 }
 
 async fn publish(core: &Arc<Core>, fresh: Snapshot, token: BearerToken) -> Outcome {
-    tracing::debug!(
-        target: "tower_oauth2_client",
-        generation = token.generation().as_u64(),
-        "a new token set is stored"
-    );
     core.publish(fresh.clone());
     let is_revoked_here = core.lock().is_revoked_here;
     if is_revoked_here {
@@ -197,6 +194,8 @@ async fn publish(core: &Arc<Core>, fresh: Snapshot, token: BearerToken) -> Outco
         return Err(discard(core, &fresh).await);
     }
     if core.snapshot().generation() == Some(token.generation()) {
+        let lifetime = fresh.tokens().map(TokenSet::lifetime).unwrap_or_default();
+        core.telemetry.refreshed(token.generation(), lifetime);
         return Ok(token);
     }
     // It was revoked or replaced meanwhile.

@@ -1,10 +1,14 @@
 //! What a request reads: one immutable value, replaced as a whole.
 
-use std::{fmt, time::Instant, time::SystemTime};
+use std::{
+    fmt,
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant, SystemTime},
+};
 
 use http::HeaderValue;
 
-use super::{flight::Cause, schedule::Schedule};
+use super::{LostAnswer, flight::Cause, keepalive::RefreshTokenLife, schedule::Schedule};
 use crate::{
     error::{Error, ErrorKind},
     token::{Generation, Grant, GrantState, TokenSet},
@@ -43,7 +47,17 @@ impl fmt::Debug for BearerToken {
     }
 }
 
-/// A grant with the turning points of its token's life. Empty before the store was first read.
+/// What a grant's turning points are reckoned from.
+#[derive(Clone, Copy)]
+pub(super) struct Moment {
+    pub(super) now: Instant,
+    pub(super) wall: SystemTime,
+    /// A random number from 0 to 1.
+    pub(super) chance: f64,
+    pub(super) refresh_token_lifetime: Option<Duration>,
+}
+
+/// A grant with the turning points of its tokens' lives. Empty before the store was first read.
 #[derive(Clone)]
 pub(super) struct Snapshot {
     held: Option<Held>,
@@ -54,62 +68,113 @@ struct Held {
     grant: Grant,
     /// `None` once the grant is revoked.
     token: Option<(BearerToken, Schedule)>,
+    /// `None` if there is nothing to keep alive, or nobody knows for how long.
+    refresh_token: Option<RefreshTokenLife>,
+    used: Used,
+}
+
+/// Whether a request has had the token. Written once at most, so that requests do not contend for it.
+#[derive(Default)]
+struct Used(AtomicBool);
+
+impl Clone for Used {
+    fn clone(&self) -> Self {
+        Self(AtomicBool::new(self.0.load(Ordering::Relaxed)))
+    }
 }
 
 impl Snapshot {
     pub(super) const EMPTY: Self = Self { held: None };
 
-    /// A grant with its token's life as of an exchange just made.
-    pub(super) fn of_new(grant: Grant, sent: Instant, chance: f64) -> Self {
-        Self::with(grant, |tokens| Schedule::of_new(tokens, sent, chance))
-    }
-
-    /// A grant with what is left of its token's life.
-    pub(super) fn of_stored(grant: Grant, now: Instant, wall: SystemTime, chance: f64) -> Self {
-        Self::with(grant, |tokens| {
-            Schedule::of_stored(tokens, now, wall, chance)
+    /// A grant with its token's life as of an exchange just made, whose request was sent at `sent`.
+    pub(super) fn of_new(grant: Grant, sent: Instant, moment: Moment) -> Self {
+        Self::with(grant, moment, |tokens| {
+            Schedule::of_new(tokens, sent, moment.chance)
         })
     }
 
-    fn with(grant: Grant, schedule: impl FnOnce(&TokenSet) -> Schedule) -> Self {
+    /// A grant with what is left of its token's life.
+    pub(super) fn of_stored(grant: Grant, moment: Moment) -> Self {
+        Self::with(grant, moment, |tokens| {
+            Schedule::of_stored(tokens, moment.now, moment.wall, moment.chance)
+        })
+    }
+
+    fn with(grant: Grant, moment: Moment, schedule: impl FnOnce(&TokenSet) -> Schedule) -> Self {
+        let is_renewed = is_renewed(&grant.state);
         let token = grant.tokens().map(|tokens| {
-            let schedule = schedule(tokens);
             let token = BearerToken {
                 header: tokens.access_token().header_value().clone(),
                 generation: grant.generation,
             };
-            match grant.state {
-                GrantState::Active(_) => (token, schedule),
-                _ => (token, schedule.without_renewal()),
+            let schedule = schedule(tokens);
+            if is_renewed {
+                (token, schedule)
+            } else {
+                (token, schedule.without_renewal())
             }
         });
+        let refresh_token = grant
+            .tokens()
+            .filter(|_| is_renewed)
+            .zip(moment.refresh_token_lifetime)
+            .and_then(|(tokens, lifetime)| {
+                RefreshTokenLife::of(tokens, lifetime, moment.now, moment.wall, moment.chance)
+            });
         Self {
-            held: Some(Held { grant, token }),
+            held: Some(Held {
+                grant,
+                token,
+                refresh_token,
+                used: Used::default(),
+            }),
         }
     }
 
+    fn change(&self, change: impl FnOnce(&mut Held)) -> Self {
+        let mut held = self.held.clone();
+        if let Some(held) = &mut held {
+            change(held);
+        }
+        Self { held }
+    }
+
     /// The same grant under another number, after another state of it came in between.
-    pub(super) fn renumbered(self, generation: Generation) -> Self {
-        let held = self.held.map(|mut held| {
+    pub(super) fn renumbered(&self, generation: Generation) -> Self {
+        self.change(|held| {
             held.grant.generation = generation;
             if let Some((token, _)) = &mut held.token {
                 token.generation = generation;
             }
-            held
-        });
-        Self { held }
+        })
     }
 
-    /// The same, with its token's end corrected by the wall clock, if that says something else.
-    pub(super) fn corrected(&self, now: Instant, wall: SystemTime) -> Option<Self> {
-        let held = self.held.as_ref()?;
-        let (token, schedule) = held.token.as_ref()?;
-        let schedule = schedule.corrected(now, wall)?;
-        Some(Self {
-            held: Some(Held {
-                grant: held.grant.clone(),
-                token: Some((token.clone(), schedule)),
-            }),
+    /// The same tokens in another state of renewal.
+    pub(super) fn restated(&self, state: GrantState) -> Self {
+        self.change(|held| held.grant.state = state)
+    }
+
+    /// The same, with its token's end corrected by the wall clock, if that says something else; and by how much.
+    pub(super) fn corrected(&self, now: Instant, wall: SystemTime) -> Option<(Self, Duration)> {
+        let (_, before) = self.token()?;
+        let after = before.corrected(now, wall)?;
+        let by = before.expires - after.expires;
+        Some((self.rescheduled(after), by))
+    }
+
+    /// The same, with a token that is not used any more.
+    pub(super) fn invalidated(&self, now: Instant) -> Self {
+        match self.token() {
+            Some((_, schedule)) => self.rescheduled(schedule.ended(now)),
+            None => self.clone(),
+        }
+    }
+
+    fn rescheduled(&self, to: Schedule) -> Self {
+        self.change(|held| {
+            if let Some((_, schedule)) = &mut held.token {
+                *schedule = to;
+            }
         })
     }
 
@@ -128,6 +193,46 @@ impl Snapshot {
     pub(super) fn token(&self) -> Option<(&BearerToken, &Schedule)> {
         let (token, schedule) = self.held.as_ref()?.token.as_ref()?;
         Some((token, schedule))
+    }
+
+    pub(super) fn refresh_token(&self) -> Option<&RefreshTokenLife> {
+        self.held.as_ref()?.refresh_token.as_ref()
+    }
+
+    /// Notes that a request has had the token.
+    pub(super) fn mark_used(&self) {
+        if let Some(held) = &self.held
+            && !held.used.0.load(Ordering::Relaxed)
+        {
+            held.used.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the token is renewed ahead of time: a request has had it, or it is not known whether it can be.
+    pub(super) fn is_in_use(&self) -> bool {
+        let is_used = self
+            .held
+            .as_ref()
+            .is_some_and(|held| held.used.0.load(Ordering::Relaxed));
+        is_used || self.unanswered().is_some()
+    }
+
+    /// When the exchange began whose answer is not here.
+    pub(super) fn unanswered(&self) -> Option<SystemTime> {
+        match self.grant()?.state {
+            GrantState::Exchanging { since, .. } => Some(since),
+            _ => None,
+        }
+    }
+
+    /// Whether the answer to the last exchange was lost, and this is no reason to send the same refresh token again.
+    pub(super) fn is_on_hold(&self, cause: Cause, policy: LostAnswer, now: Instant) -> bool {
+        let until = self.token().map(|(_, schedule)| match (policy, cause) {
+            (LostAnswer::ReplayOnce, Cause::Ahead | Cause::Idle(_)) => schedule.last_call_at,
+            (LostAnswer::Hold, Cause::Ahead | Cause::Idle(_) | Cause::Due) => schedule.expires,
+            _ => now,
+        });
+        self.unanswered().is_some() && until.is_some_and(|until| now < until)
     }
 
     /// The token, if it can still be used.
@@ -154,6 +259,8 @@ impl Snapshot {
                     && generation.is_some_and(|held| token.generation > held)
                     && now < schedule.expires
             }
+            // A newer one has a newer refresh token, whether it is alive or not.
+            Cause::Idle(generation) => is_active && Some(token.generation) > generation,
         };
         good.then_some(token)
     }
@@ -161,7 +268,7 @@ impl Snapshot {
     /// Why there will be no more tokens of this grant, if it has ended.
     pub(super) fn ended(&self) -> Option<Error> {
         match self.grant()?.state {
-            GrantState::Active(_) => None,
+            GrantState::Active(_) | GrantState::Exchanging { .. } => None,
             GrantState::ReauthorizationRequired { .. } => Some(Error::new(
                 ErrorKind::ReauthorizationRequired,
                 "the grant has ended at the provider: let the customer consent again",
@@ -172,4 +279,8 @@ impl Snapshot {
             )),
         }
     }
+}
+
+fn is_renewed(state: &GrantState) -> bool {
+    matches!(state, GrantState::Active(_) | GrantState::Exchanging { .. })
 }

@@ -45,6 +45,8 @@ pub(crate) struct Answer {
     pub(crate) status: Option<StatusCode>,
     pub(crate) code: Option<OAuthErrorCode>,
     pub(crate) retry_after: Option<Duration>,
+    /// Whether a request was sent and nobody knows what the provider made of it.
+    pub(crate) is_lost: bool,
 }
 
 /// What an [`Error`] is about.
@@ -71,7 +73,7 @@ pub enum ErrorKind {
     InvalidResponse,
     /// The store could not be read or written.
     Store,
-    /// The work was cut short: a runtime that shut down, or a panic in a token source or a store.
+    /// The work was cut short, or not begun: a runtime or cache that shut down, or a panic in a token source or a store.
     Interrupted,
 }
 
@@ -93,6 +95,20 @@ impl Error {
             "the token source gave no token: see the cause",
         )
         .with_source(source)
+    }
+
+    /// A token source that has sent a request and got no answer, or none that can be read: whether the refresh token was
+    /// used up is not known. Sent once more or held back, as [`LostAnswer`](crate::cache::LostAnswer) says.
+    pub fn answer_lost(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self::new(
+            ErrorKind::Unavailable,
+            "the answer to an exchange was lost: whether the refresh token was used up is not known",
+        )
+        .with_source(source)
+        .with_answer(Answer {
+            is_lost: true,
+            ..Answer::default()
+        })
     }
 
     /// A token source whose grant has ended for good, as an `invalid_grant` says. It is not asked again before a new
@@ -163,6 +179,12 @@ impl Error {
         matches!(self.kind(), ErrorKind::Configuration | ErrorKind::Request)
     }
 
+    /// Whether a request was sent whose answer was lost, so that nobody knows what the provider made of it.
+    #[must_use]
+    pub fn is_answer_lost(&self) -> bool {
+        self.inner.answer.is_lost
+    }
+
     /// Whether the provider refused the code or refresh token (`invalid_grant`).
     #[must_use]
     pub fn is_invalid_grant(&self) -> bool {
@@ -193,6 +215,11 @@ impl Error {
 
     pub(crate) fn with_source(self, source: impl Into<BoxError>) -> Self {
         self.change(|inner| inner.source = Some(source.into()))
+    }
+
+    /// Marks that a request was sent and nobody knows what became of it.
+    pub(crate) fn with_lost_answer(self) -> Self {
+        self.change(|inner| inner.answer.is_lost = true)
     }
 
     pub(crate) fn with_answer(self, answer: Answer) -> Self {

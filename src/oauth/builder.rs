@@ -1,13 +1,21 @@
 //! Settings of an [`OAuthClient`], checked when it is built.
 
-use std::sync::Arc;
+use std::{
+    error::Error as StdError,
+    fmt,
+    sync::{Arc, Mutex},
+};
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use tower::Service;
 
-use super::{OAuthClient, client::Configuration, transport::Transport};
+use super::{
+    EndpointGate, OAuthClient,
+    client::Configuration,
+    transport::{IsUnsent, Transport},
+};
 use crate::{
     clock::{Clock, SystemClock},
     error::{BoxError, Error},
@@ -16,7 +24,6 @@ use crate::{
 };
 
 /// Builds an [`OAuthClient`].
-#[derive(Debug)]
 #[must_use = "a builder does nothing before it is built"]
 pub struct OAuthClientBuilder {
     provider: Provider,
@@ -25,6 +32,8 @@ pub struct OAuthClientBuilder {
     redirect_uri: Option<String>,
     scopes: Vec<String>,
     clock: Arc<dyn Clock>,
+    seed: Option<u64>,
+    is_unsent: IsUnsent,
 }
 
 impl OAuthClientBuilder {
@@ -36,6 +45,8 @@ impl OAuthClientBuilder {
             redirect_uri: None,
             scopes: Vec::new(),
             clock: Arc::new(SystemClock),
+            seed: None,
+            is_unsent: Arc::new(|_| false),
         }
     }
 
@@ -58,6 +69,32 @@ impl OAuthClientBuilder {
     /// Sets where the time comes from. Defaults to the operating system.
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Sets what the random choice of pauses starts from, so that a test can repeat them. Defaults to something else in each
+    /// client.
+    pub fn jitter_seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Sets which errors of the HTTP client, or of one behind it, say that not a byte of the request was sent, so that it
+    /// may be sent again. A refused connection always does; other ways to fail are known to the HTTP client alone.
+    ///
+    /// ```
+    /// # use tower_oauth2_client::{oauth::OAuthClient, provider};
+    /// # use hyper_util::client::legacy;
+    /// # let builder = OAuthClient::builder(provider::justworks(), "id", "secret");
+    /// builder.nothing_sent_if(|error| {
+    ///     error.downcast_ref::<legacy::Error>().is_some_and(legacy::Error::is_connect)
+    /// });
+    /// ```
+    pub fn nothing_sent_if(
+        mut self,
+        is_unsent: impl Fn(&(dyn StdError + 'static)) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.is_unsent = Arc::new(is_unsent);
         self
     }
 
@@ -108,9 +145,25 @@ impl OAuthClientBuilder {
                 redirect_uri: self.redirect_uri,
                 scope: (!self.scopes.is_empty()).then(|| self.scopes.join(" ")),
                 clock: self.clock,
+                gate: EndpointGate::new(),
+                random: Mutex::new(
+                    self.seed
+                        .map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed),
+                ),
             },
-            Transport::new(http),
+            Transport::new(http, self.is_unsent),
         ))
+    }
+}
+
+impl fmt::Debug for OAuthClientBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OAuthClientBuilder")
+            .field("provider", &self.provider)
+            .field("client_id", &self.client_id)
+            .field("redirect_uri", &self.redirect_uri)
+            .field("scopes", &self.scopes)
+            .finish_non_exhaustive()
     }
 }
 

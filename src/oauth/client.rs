@@ -1,10 +1,20 @@
 //! One exchange after another.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, Mutex},
+};
+
+use bytes::Bytes;
+use http::Response;
 
 use super::{
-    AcceptedCode, OAuthClientBuilder, PendingAuthorization, endpoint_error, form::Form,
-    token_response, transport::Transport,
+    AcceptedCode, EndpointGate, OAuthClientBuilder, PendingAuthorization,
+    attempt::{self, Repeat},
+    endpoint_error,
+    form::Form,
+    token_response,
+    transport::Transport,
 };
 use crate::{
     clock::Clock,
@@ -15,9 +25,9 @@ use crate::{
 
 /// Speaks OAuth 2.0 with one provider for one application. The [module page](crate::oauth) shows how.
 ///
-/// Cheap to clone. Each call is one request, made when the future is polled, with a deadline of 10 seconds; what was begun
-/// is lost if the future is dropped, so leave renewals to a [`TokenCache`](crate::cache::TokenCache), which runs them in a
-/// task of their own. Calls must be made inside a tokio runtime with time enabled.
+/// Cheap to clone. Each call is made when the future is polled, has up to 15 seconds to wait for its turn and 15 seconds for
+/// itself; what was begun is lost if the future is dropped, so leave renewals to a [`TokenCache`](crate::cache::TokenCache),
+/// which runs them in a task of their own. Calls must be made inside a tokio runtime with time enabled.
 #[derive(Clone)]
 pub struct OAuthClient {
     configuration: Arc<Configuration>,
@@ -31,6 +41,8 @@ pub(super) struct Configuration {
     pub(super) redirect_uri: Option<String>,
     pub(super) scope: Option<String>,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) gate: EndpointGate,
+    pub(super) random: Mutex<fastrand::Rng>,
 }
 
 /// A token of either sort, to be revoked.
@@ -66,6 +78,12 @@ impl OAuthClient {
         &self.configuration.provider
     }
 
+    /// What all calls of the token endpoint pass, those of clones included.
+    #[must_use]
+    pub fn gate(&self) -> &EndpointGate {
+        &self.configuration.gate
+    }
+
     /// Where to send a customer's browser, and what to keep in that browser's session until it comes back.
     ///
     /// Each call makes a new `state`, and a new PKCE challenge if the provider has them. Nothing is sent.
@@ -93,7 +111,7 @@ impl OAuthClient {
     ///
     /// [`Refused`](ErrorKind::Refused) with the provider's code, [`Unavailable`](ErrorKind::Unavailable) or
     /// [`InvalidResponse`](ErrorKind::InvalidResponse). A code must not be sent twice, so after any of them the customer
-    /// has to be sent to the provider again.
+    /// has to be sent to the provider again. It is sent even while the endpoint is otherwise left alone: somebody waits.
     pub async fn exchange_code(&self, code: AcceptedCode) -> Result<TokenSet, Error> {
         let redirect_uri = self.redirect_uri()?;
         let mut form = Form::new("authorization_code");
@@ -102,7 +120,10 @@ impl OAuthClient {
         if let Some(verifier) = code.verifier() {
             form.field("code_verifier", verifier.expose());
         }
-        self.exchange(form).await
+        let admission = self.gate().enter_anyway().await?;
+        let outcome = self.exchange(form, Repeat::Unsent).await;
+        admission.settle(&outcome);
+        outcome
     }
 
     /// Exchanges a refresh token for the next token set (RFC 6749 section 6).
@@ -115,8 +136,16 @@ impl OAuthClient {
     /// [`NoGrant`](ErrorKind::NoGrant) if `tokens` has no refresh token; [`Refused`](ErrorKind::Refused), with
     /// [`is_invalid_grant`](Error::is_invalid_grant) if the customer has to consent again;
     /// [`Unavailable`](ErrorKind::Unavailable) or [`InvalidResponse`](ErrorKind::InvalidResponse), after which it is not
-    /// known whether the provider used the refresh token up.
+    /// known whether the provider used the refresh token up (see [`is_answer_lost`](Error::is_answer_lost)).
     pub async fn refresh(&self, tokens: &TokenSet) -> Result<TokenSet, Error> {
+        let admission = self.gate().enter().await?;
+        let outcome = self.refresh_admitted(tokens).await;
+        admission.settle(&outcome);
+        outcome
+    }
+
+    /// The same for one who has passed the gate.
+    pub(crate) async fn refresh_admitted(&self, tokens: &TokenSet) -> Result<TokenSet, Error> {
         let Some(refresh_token) = tokens.refresh_token() else {
             return Err(Error::new(
                 ErrorKind::NoGrant,
@@ -125,7 +154,7 @@ impl OAuthClient {
         };
         let mut form = Form::new("refresh_token");
         form.field("refresh_token", refresh_token.expose());
-        Ok(self.exchange(form).await?.renewing(tokens))
+        Ok(self.exchange(form, Repeat::PutOff).await?.renewing(tokens))
     }
 
     /// Gets a token for the application itself (RFC 6749 section 4.4), from providers that offer that.
@@ -134,15 +163,24 @@ impl OAuthClient {
     ///
     /// As [`exchange_code`](Self::exchange_code), but may be called again.
     pub async fn client_credentials(&self) -> Result<TokenSet, Error> {
+        let admission = self.gate().enter().await?;
+        let outcome = self.client_credentials_admitted().await;
+        admission.settle(&outcome);
+        outcome
+    }
+
+    /// The same for one who has passed the gate.
+    pub(crate) async fn client_credentials_admitted(&self) -> Result<TokenSet, Error> {
         let mut form = Form::new("client_credentials");
         if let Some(scope) = &self.configuration.scope {
             form.field("scope", scope);
         }
-        self.exchange(form).await
+        self.exchange(form, Repeat::PutOff).await
     }
 
     /// Revokes a token (RFC 7009). Any success counts, as providers answer it for a token that they no longer know, too
-    /// (section 2.2).
+    /// (section 2.2). Repeated after any failure that may pass, such as a 503 (section 2.2.1), within the same limits as an
+    /// exchange.
     ///
     /// # Errors
     ///
@@ -162,7 +200,7 @@ impl OAuthClient {
         let mut form = Form::bare();
         form.field("token", token);
         form.field("token_type_hint", hint);
-        let response = self.transport.send(self.request(endpoint, form)).await?;
+        let response = self.send(endpoint, form, Repeat::AnyFailure).await?;
         if response.status().is_success() {
             return Ok(());
         }
@@ -173,11 +211,12 @@ impl OAuthClient {
         ))
     }
 
-    async fn exchange(&self, form: Form) -> Result<TokenSet, Error> {
+    async fn exchange(&self, form: Form, repeat: Repeat) -> Result<TokenSet, Error> {
         let configuration = &*self.configuration;
-        let request = self.request(configuration.provider.token_endpoint(), form);
+        // That of the first request, where there are several: a life is not taken for longer than it is.
         let sent = configuration.clock.wall();
-        let response = self.transport.send(request).await?;
+        let endpoint = configuration.provider.token_endpoint();
+        let response = self.send(endpoint, form, repeat).await?;
         token_response::read(
             &response,
             sent,
@@ -186,13 +225,21 @@ impl OAuthClient {
         )
     }
 
-    fn request(&self, endpoint: &Endpoint, form: Form) -> http::Request<bytes::Bytes> {
-        form.into_request(
+    async fn send(
+        &self,
+        endpoint: &Endpoint,
+        form: Form,
+        repeat: Repeat,
+    ) -> Result<Response<Bytes>, Error> {
+        let configuration = &*self.configuration;
+        let request = form.into_request(
             endpoint.uri().clone(),
-            self.configuration.provider.client_authentication(),
-            &self.configuration.client_id,
-            &self.configuration.client_secret,
-        )
+            configuration.provider.client_authentication(),
+            &configuration.client_id,
+            &configuration.client_secret,
+        );
+        let (clock, random) = (&*configuration.clock, &configuration.random);
+        attempt::send(&self.transport, request, repeat, clock, random).await
     }
 
     fn redirect_uri(&self) -> Result<&str, Error> {

@@ -27,6 +27,8 @@ pub(super) fn read(endpoint: &str, response: &Response<Bytes>, now: SystemTime) 
         status: Some(status),
         code: None,
         retry_after: retry_after(response.headers(), now),
+        // The gateway gave up waiting for a server that has the request.
+        is_lost: status == StatusCode::GATEWAY_TIMEOUT,
     };
     if status.is_redirection() {
         return Error::new(
@@ -117,7 +119,7 @@ pub(super) fn describe(response: &Response<Bytes>) -> String {
 }
 
 /// `Retry-After` as seconds or as a date (RFC 9110 section 10.2.3), within reason.
-fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let asked = if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
         // More digits than fit are a very long time.

@@ -8,6 +8,10 @@
 //! RFC 9700 section 4.12), retries nothing by itself (a code or refresh token is good for one use), and does not itself
 //! wait for tokens from here.
 //!
+//! A call is one exchange: one request, repeated (up to three in all, 15 seconds in all) only if nothing of it was sent, or
+//! if the endpoint answered 429 or 503. All clones of a client, and so all caches over it, share one [`EndpointGate`]: four
+//! exchanges at once, and a pause after five failures in a row.
+//!
 //! ```
 //! # use std::convert::Infallible;
 //! # use bytes::Bytes;
@@ -37,11 +41,13 @@
 //! # Ok::<(), tower_oauth2_client::Error>(()) }).unwrap();
 //! ```
 
+mod attempt;
 mod authorization;
 mod builder;
 mod client;
 mod endpoint_error;
 mod form;
+mod gate;
 mod token_response;
 mod transport;
 
@@ -49,4 +55,5 @@ pub use self::{
     authorization::{AcceptedCode, PendingAuthorization},
     builder::OAuthClientBuilder,
     client::{OAuthClient, TokenToRevoke},
+    gate::EndpointGate,
 };

@@ -20,6 +20,7 @@ use zeroize::Zeroizing;
 use super::endpoint_error;
 use crate::{
     error::{Answer, Error, ErrorKind, OAuthErrorCode},
+    telemetry,
     token::{AccessToken, RefreshToken, TokenSet},
 };
 
@@ -53,7 +54,7 @@ pub(super) fn read(
     now: SystemTime,
     default_lifetime: Duration,
 ) -> Result<TokenSet, Error> {
-    let fail = |what: &str| {
+    let refuse = |what: &str, is_lost: bool| {
         Err(Error::new(
             ErrorKind::InvalidResponse,
             format!(
@@ -64,9 +65,12 @@ pub(super) fn read(
         )
         .with_answer(Answer {
             status: Some(response.status()),
+            is_lost,
             ..Answer::default()
         }))
     };
+    // A success that cannot be used may still have replaced the refresh token.
+    let fail = |what: &str| refuse(what, true);
     if !response.status().is_success() {
         return Err(endpoint_error::read(ENDPOINT, response, now));
     }
@@ -81,8 +85,8 @@ pub(super) fn read(
     };
     match known {
         None => {}
-        Some(Some(code)) => return fail(&format!("is the error {code} in a success")),
-        Some(None) => return fail("is an error of its own in a success"),
+        Some(Some(code)) => return refuse(&format!("is the error {code} in a success"), false),
+        Some(None) => return refuse("is an error of its own in a success", false),
     }
     let Member::Text(access_token) = &body.access_token else {
         return fail("holds no access token");
@@ -97,11 +101,7 @@ pub(super) fn read(
         return fail("holds an access token that no header can carry");
     };
     let lifetime = lifetime(&body, response.headers(), sent, now).unwrap_or_else(|| {
-        tracing::warn!(
-            target: "tower_oauth2_client",
-            lifetime_seconds = default_lifetime.as_secs(),
-            "the token endpoint named no lifetime that is understood: the provider's usual one is assumed"
-        );
+        telemetry::lifetime_unknown(default_lifetime);
         default_lifetime
     });
     let mut tokens = TokenSet::new(access_token, lifetime, sent);
@@ -116,7 +116,7 @@ pub(super) fn read(
     Ok(tokens)
 }
 
-/// `expires_at` against the server's own clock, else `expires_in`; past ends count as none left.
+/// `expires_at` against the server's own clock and this one, else `expires_in`; past ends count as none left.
 fn lifetime(
     body: &Body,
     headers: &HeaderMap,
@@ -131,11 +131,26 @@ fn lifetime(
         warn_of_skew(server_now, sent, now);
     }
     if let Some(expires_at) = moment(&body.expires_at) {
-        // Without a `Date` the server's clock is taken to agree with this one.
-        let left = expires_at.duration_since(server_now.unwrap_or(sent));
-        return Some(left.unwrap_or(Duration::ZERO));
+        let from = |now: SystemTime| expires_at.duration_since(now).unwrap_or(Duration::ZERO);
+        return Some(match server_now {
+            Some(server_now) => soberly(from(server_now), from(sent)),
+            // The server's clock is taken to agree with this one.
+            None => from(sent),
+        });
     }
     seconds(&body.expires_in)
+}
+
+/// The shorter of what is left by the `Date` and by this machine's clock, since either may be wrong, and only too long a
+/// life does harm; unless it is less than half of the other, so that a clock that is far off does not have the client
+/// exchange all the time.
+fn soberly(by_date: Duration, by_own_clock: Duration) -> Duration {
+    let shorter = by_date.min(by_own_clock);
+    if shorter >= by_date.max(by_own_clock) / 2 {
+        shorter
+    } else {
+        by_date
+    }
 }
 
 fn warn_of_skew(server_now: SystemTime, sent: SystemTime, now: SystemTime) {
@@ -144,12 +159,9 @@ fn warn_of_skew(server_now: SystemTime, sent: SystemTime, now: SystemTime) {
         .duration_since(now)
         .or_else(|_| sent.duration_since(server_now))
         .unwrap_or(Duration::ZERO);
+    telemetry::clock_skew(skew);
     if skew > NOTABLE_SKEW {
-        tracing::warn!(
-            target: "tower_oauth2_client",
-            skew_seconds = skew.as_secs(),
-            "the token endpoint's clock and this one differ: lifetimes are taken by its clock, ends by this one"
-        );
+        telemetry::clocks_differ(skew);
     }
 }
 

@@ -20,6 +20,8 @@ const REVOCATION_ENDPOINT: &str = "https://public-api.justworks.com/v1/oauth/rev
 const API_HOST: &str = "public-api.justworks.com";
 /// *OpenAPI*, description: access tokens are valid for 24 hours.
 const ACCESS_TOKEN_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+/// *OpenAPI*, description: refresh tokens are valid for 30 days.
+const REFRESH_TOKEN_LIFETIME: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// The Justworks Partner API.
 ///
@@ -46,6 +48,7 @@ pub fn justworks() -> Provider {
         client_authentication: ClientAuthentication::RequestBody,
         proof_key: false,
         access_token_lifetime: ACCESS_TOKEN_LIFETIME,
+        refresh_token_lifetime: Some(REFRESH_TOKEN_LIFETIME),
     }
 }
 
@@ -191,6 +194,10 @@ mod tests {
             ClientAuthentication::RequestBody
         );
         assert_eq!(provider.access_token_lifetime().as_secs(), 86_400);
+        assert_eq!(
+            provider.refresh_token_lifetime(),
+            Some(Duration::from_secs(2_592_000))
+        );
         // What is built from constants is what would have been read.
         let checked = provider
             .clone()

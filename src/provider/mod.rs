@@ -47,6 +47,7 @@ pub struct Provider {
     client_authentication: ClientAuthentication,
     proof_key: bool,
     access_token_lifetime: Duration,
+    refresh_token_lifetime: Option<Duration>,
 }
 
 impl Provider {
@@ -70,6 +71,7 @@ impl Provider {
             client_authentication: ClientAuthentication::Basic,
             proof_key: true,
             access_token_lifetime: Duration::from_secs(3_600),
+            refresh_token_lifetime: None,
         })
     }
 
@@ -121,6 +123,14 @@ impl Provider {
     #[must_use]
     pub fn with_access_token_lifetime(mut self, lifetime: Duration) -> Self {
         self.access_token_lifetime = lifetime;
+        self
+    }
+
+    /// Sets how long a refresh token lives that is not used, so that idle grants can be kept alive before that. Defaults
+    /// to unknown: then they are not.
+    #[must_use]
+    pub fn with_refresh_token_lifetime(mut self, lifetime: Duration) -> Self {
+        self.refresh_token_lifetime = Some(lifetime);
         self
     }
 
@@ -190,5 +200,11 @@ impl Provider {
     #[must_use]
     pub fn access_token_lifetime(&self) -> Duration {
         self.access_token_lifetime
+    }
+
+    /// The life of a refresh token that is not used, if it is known.
+    #[must_use]
+    pub fn refresh_token_lifetime(&self) -> Option<Duration> {
+        self.refresh_token_lifetime
     }
 }

@@ -120,6 +120,11 @@ enum StoredState {
     Active {
         tokens: StoredTokens,
     },
+    Exchanging {
+        tokens: StoredTokens,
+        since: Timestamp,
+        is_replayed: bool,
+    },
     ReauthorizationRequired {
         tokens: StoredTokens,
         reason: StoredReason,
@@ -134,6 +139,26 @@ enum StoredState {
 #[serde(rename_all = "snake_case")]
 enum StoredReason {
     InvalidGrant,
+    RefreshTokenExpired,
+    RotationLost,
+}
+
+impl StoredReason {
+    fn of(reason: ReauthorizationReason) -> Self {
+        match reason {
+            ReauthorizationReason::InvalidGrant => Self::InvalidGrant,
+            ReauthorizationReason::RefreshTokenExpired => Self::RefreshTokenExpired,
+            ReauthorizationReason::RotationLost => Self::RotationLost,
+        }
+    }
+
+    fn read(self) -> ReauthorizationReason {
+        match self {
+            Self::InvalidGrant => ReauthorizationReason::InvalidGrant,
+            Self::RefreshTokenExpired => ReauthorizationReason::RefreshTokenExpired,
+            Self::RotationLost => ReauthorizationReason::RotationLost,
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -159,13 +184,22 @@ impl StoredState {
             GrantState::Active(tokens) => Self::Active {
                 tokens: StoredTokens::of(tokens),
             },
+            GrantState::Exchanging {
+                tokens,
+                since,
+                is_replayed,
+            } => Self::Exchanging {
+                tokens: StoredTokens::of(tokens),
+                since: to_timestamp(*since),
+                is_replayed: *is_replayed,
+            },
             GrantState::ReauthorizationRequired {
                 tokens,
-                reason: ReauthorizationReason::InvalidGrant,
+                reason,
                 since,
             } => Self::ReauthorizationRequired {
                 tokens: StoredTokens::of(tokens),
-                reason: StoredReason::InvalidGrant,
+                reason: StoredReason::of(*reason),
                 since: to_timestamp(*since),
             },
             GrantState::Revoked { since } => Self::Revoked {
@@ -177,13 +211,22 @@ impl StoredState {
     fn read(self) -> Option<GrantState> {
         Some(match self {
             Self::Active { tokens } => GrantState::Active(tokens.read()?),
+            Self::Exchanging {
+                tokens,
+                since,
+                is_replayed,
+            } => GrantState::Exchanging {
+                tokens: tokens.read()?,
+                since: since.try_into().ok()?,
+                is_replayed,
+            },
             Self::ReauthorizationRequired {
                 tokens,
-                reason: StoredReason::InvalidGrant,
+                reason,
                 since,
             } => GrantState::ReauthorizationRequired {
                 tokens: tokens.read()?,
-                reason: ReauthorizationReason::InvalidGrant,
+                reason: reason.read(),
                 since: since.try_into().ok()?,
             },
             Self::Revoked { since } => GrantState::Revoked {

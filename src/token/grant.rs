@@ -109,6 +109,19 @@ pub struct Grant {
 pub enum GrantState {
     /// It can be used and renewed.
     Active(TokenSet),
+    /// The same, but an exchange has begun whose answer is not stored: it is under way, or was lost with a connection or a
+    /// process. Whether the provider has used up the refresh token is not known.
+    ///
+    /// Written before the refresh token is sent, under the generation that is stored already, since the access token is
+    /// still the same one.
+    Exchanging {
+        /// The token set that the exchange was begun with.
+        tokens: TokenSet,
+        /// When it began, by this machine's wall clock.
+        since: SystemTime,
+        /// Whether the refresh token had been sent before, in an exchange whose answer was lost.
+        is_replayed: bool,
+    },
     /// The provider renews it no more. The held access token serves until it expires.
     ReauthorizationRequired {
         /// The last token set. Kept, so that nothing is lost if the provider was wrong.
@@ -129,8 +142,25 @@ pub enum GrantState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ReauthorizationReason {
-    /// The provider answered `invalid_grant`, and no other replica had renewed the grant.
+    /// The provider answered `invalid_grant`, and no other replica had renewed the grant: it was revoked there.
     InvalidGrant,
+    /// The same, after the refresh token's own life had ended.
+    RefreshTokenExpired,
+    /// The same, after the answer to an earlier exchange with this refresh token was lost: most likely the provider had
+    /// replaced it, and the new one never arrived.
+    RotationLost,
+}
+
+impl ReauthorizationReason {
+    /// The reason in one word, as it stands in events and on labels.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidGrant => "invalid_grant",
+            Self::RefreshTokenExpired => "refresh_token_expired",
+            Self::RotationLost => "rotation_lost",
+        }
+    }
 }
 
 impl Grant {
@@ -138,9 +168,9 @@ impl Grant {
     #[must_use]
     pub fn tokens(&self) -> Option<&TokenSet> {
         match &self.state {
-            GrantState::Active(tokens) | GrantState::ReauthorizationRequired { tokens, .. } => {
-                Some(tokens)
-            }
+            GrantState::Active(tokens)
+            | GrantState::Exchanging { tokens, .. }
+            | GrantState::ReauthorizationRequired { tokens, .. } => Some(tokens),
             GrantState::Revoked { .. } => None,
         }
     }

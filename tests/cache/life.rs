@@ -48,13 +48,6 @@ async fn background_no_request_waits_near_expiry() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_idle_cache_renews_by_itself() {
-    let life = begun().await;
-    pass(10 * DAY).await;
-    assert!((10..=12).contains(&life.source.exchanges()));
-}
-
-#[tokio::test(start_paused = true)]
 async fn p05_a_failed_early_renewal_costs_no_request_anything() {
     let life = begun().await;
     for _ in 0..1_000 {

@@ -239,6 +239,7 @@ pub(crate) fn down() -> Error {
 pub(crate) struct Store {
     pub(crate) memory: MemoryStore,
     loads_fail: Arc<Mutex<bool>>,
+    notes_fail: Arc<Mutex<bool>>,
     saves_fail: Arc<Mutex<bool>>,
     saves_hang: Arc<Mutex<bool>>,
     saves: Arc<AtomicU64>,
@@ -252,6 +253,12 @@ impl Store {
         *self.loads_fail.lock().unwrap() = fail;
     }
 
+    /// A store that cannot be written when an exchange begins.
+    pub(crate) fn fail_notes(&self, fail: bool) {
+        *self.notes_fail.lock().unwrap() = fail;
+    }
+
+    /// A store that cannot be written when it has ended.
     pub(crate) fn fail_saves(&self, fail: bool) {
         *self.saves_fail.lock().unwrap() = fail;
     }
@@ -296,6 +303,13 @@ impl TokenStore for Store {
         expected: Option<Generation>,
         grant: &Grant,
     ) -> Result<SaveOutcome, Error> {
+        // That an exchange begins, or that it came to nothing.
+        if expected == Some(grant.generation) {
+            if *self.notes_fail.lock().unwrap() {
+                return Err(Error::store("notes fail, as the test asked for"));
+            }
+            return self.memory.save(tenant, expected, grant).await;
+        }
         self.saves.fetch_add(1, Ordering::SeqCst);
         let act = self.before_save.lock().unwrap().take();
         if let Some(act) = act {

@@ -1,0 +1,187 @@
+//! What is noted in the store before a refresh token is sent.
+//!
+//! A note says that an exchange has begun with these tokens: it replaces the stored grant by the same one in the state
+//! [`Exchanging`](GrantState::Exchanging), under the same generation. So
+//!
+//! * a store that cannot be written is found out before the refresh token is spent;
+//! * whoever reads it, another replica or the next start after a crash, knows that the answer is still missing;
+//! * a refusal that comes after a lost answer is told apart from a revocation.
+//!
+//! A new token set, or an end, overwrites the note. An exchange that has failed without using anything up takes it back.
+//! Where there is no refresh token there is nothing to lose, and nothing is noted.
+
+use std::{sync::Arc, time::Duration, time::SystemTime};
+
+use super::{core::Core, slot::Slot, snapshot::Snapshot};
+use crate::{
+    error::{Error, ErrorKind},
+    store::SaveOutcome,
+    token::{Generation, Grant, GrantState, TokenSet},
+};
+
+/// How long an exchange that another process has noted may be under way there.
+const UNDER_WAY: Duration = Duration::from_secs(30);
+
+/// How long after it was begun an exchange whose answer was lost is made again: ten seconds for the answer, and ten more.
+/// Providers that forgive a second use do so for half a minute at least; by the wall clock, since a machine that slept
+/// meanwhile has missed that.
+const REPLAY: Duration = Duration::from_secs(20);
+
+/// How often a note that lost a race is tried anew.
+const ATTEMPTS: u32 = 4;
+
+/// What to do when the answer to an exchange was lost, so that nobody knows whether the provider has used up the refresh
+/// token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LostAnswer {
+    /// Send the same refresh token once more, a second after the first connection is gone and within ten. If that is lost
+    /// too, send it again only in the access token's last five minutes.
+    ///
+    /// Providers that forgive a prompt second use give the tokens then; with one that does not, the refresh token was lost
+    /// already, and only what is left of the access token's life may be lost besides.
+    #[default]
+    ReplayOnce,
+    /// Do not send it again while the access token lives: for a provider that answers a second use by ending the access token
+    /// too, and API calls that must go on as long as they can.
+    Hold,
+}
+
+/// What was noted of an exchange.
+pub(super) struct Note {
+    generation: Generation,
+    tokens: TokenSet,
+    since: SystemTime,
+    /// Whether the same refresh token has been sent before, and the answer lost.
+    pub(super) is_replay: bool,
+}
+
+/// What came of noting.
+pub(super) enum Noted {
+    /// The exchange may be made; with a note, if there is something to lose. A save has to expect this generation.
+    Go(Option<Note>, Option<Generation>),
+    /// Another replica has stored something newer, which was taken over.
+    Overtaken,
+}
+
+/// Notes that an exchange with what is held begins. The store was seen to hold `stored`.
+pub(super) async fn note(
+    core: &Arc<Core>,
+    held: &Snapshot,
+    stored: Option<Generation>,
+) -> Result<Noted, Error> {
+    let (Some(tokens), Some(generation)) = (held.tokens(), held.generation()) else {
+        return Ok(Noted::Go(None, stored));
+    };
+    if tokens.refresh_token().is_none() {
+        return Ok(Noted::Go(None, stored));
+    }
+    let note = Note {
+        generation,
+        tokens: tokens.clone(),
+        since: core.clock().wall(),
+        is_replay: held.unanswered().is_some(),
+    };
+    let mut expected = stored;
+    for _ in 0..ATTEMPTS {
+        match write(core, expected, &note).await? {
+            SaveOutcome::Committed => return Ok(Noted::Go(Some(note), Some(generation))),
+            SaveOutcome::Superseded(stored) => {
+                let found = stored.as_ref().map(|grant| grant.generation);
+                if found >= Some(generation) && found != expected {
+                    core.adopt(stored.as_ref());
+                    return Ok(Noted::Overtaken);
+                }
+                // A store that has gone back to an older state, as from a backup, gives way.
+                expected = found;
+            }
+        }
+    }
+    Err(Error::new(
+        ErrorKind::Store,
+        "the grant is being changed by others all the time: check how many programs share its store",
+    ))
+}
+
+impl Note {
+    /// Whether the same refresh token may be sent once more after its answer was lost.
+    pub(super) fn may_replay(&self, core: &Core) -> bool {
+        // A wall clock that was set back says nothing; then the deadlines of both exchanges do.
+        let elapsed = core.clock().wall().duration_since(self.since);
+        !self.is_replay && elapsed.is_ok_and(|elapsed| elapsed <= REPLAY)
+    }
+
+    /// Notes that it is. `false` if that cannot be recorded, so that it must not be.
+    pub(super) async fn replay(&mut self, core: &Arc<Core>) -> bool {
+        self.is_replay = true;
+        self.since = core.clock().wall();
+        let written = write(core, Some(self.generation), self).await;
+        matches!(written, Ok(SaveOutcome::Committed))
+    }
+
+    /// Takes the note back: nothing was used up. One of an earlier exchange, whose answer was lost, stays true.
+    pub(super) async fn take_back(self, core: &Arc<Core>) {
+        if self.is_replay {
+            return;
+        }
+        let grant = Grant {
+            generation: self.generation,
+            state: GrantState::Active(self.tokens),
+        };
+        // If that fails, the next start is more careful than it had to be.
+        let _ = core.save(Some(self.generation), &grant).await;
+        core.publish(Snapshot::of_stored(grant, core.moment()));
+    }
+}
+
+async fn write(
+    core: &Arc<Core>,
+    expected: Option<Generation>,
+    note: &Note,
+) -> Result<SaveOutcome, Error> {
+    let grant = Grant {
+        generation: note.generation,
+        state: GrantState::Exchanging {
+            tokens: note.tokens.clone(),
+            since: note.since,
+            is_replayed: note.is_replay,
+        },
+    };
+    core.lock().noted = Some(note.since);
+    let outcome = core.save(expected, &grant).await?;
+    if outcome == SaveOutcome::Committed {
+        core.publish(Snapshot::of_stored(grant, core.moment()));
+    }
+    Ok(outcome)
+}
+
+impl Core {
+    /// What the store holds, once no other process seems to be making an exchange.
+    pub(super) async fn read_in_peace(self: &Arc<Self>) -> Result<Option<Grant>, Error> {
+        let begun = self.now();
+        loop {
+            let stored = self.read().await?;
+            self.adopt(stored.as_ref());
+            let is_under_way = match stored.as_ref().map(|grant| &grant.state) {
+                Some(&GrantState::Exchanging { since, .. }) => {
+                    let wall = self.clock().wall();
+                    may_be_under_way(&self.lock(), since, wall)
+                }
+                _ => false,
+            };
+            // By this clock too, should the other one stand still.
+            if !is_under_way || self.now().saturating_duration_since(begun) >= UNDER_WAY {
+                return Ok(stored);
+            }
+            let pause =
+                Duration::from_millis(100) + Duration::from_millis(150).mul_f64(self.chance());
+            tokio::time::sleep(pause).await;
+        }
+    }
+}
+
+/// Whether an exchange that was noted then may be under way in another process.
+pub(super) fn may_be_under_way(slot: &Slot, since: SystemTime, wall: SystemTime) -> bool {
+    let age = wall.duration_since(since).unwrap_or(Duration::ZERO);
+    slot.noted != Some(since) && age < UNDER_WAY
+}

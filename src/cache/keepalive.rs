@@ -1,0 +1,142 @@
+//! The refresh token's own clock.
+//!
+//! A grant that nobody uses is not renewed day by day: its access token is let die, and one exchange is made when two thirds
+//! of the refresh token's life are over, and up to a fifteenth more at random (20 to 22 days of 30). That leaves a third
+//! of its life to try again in.
+//!
+//! Days are counted by the wall clock, and by the monotonic one since the grant was last seen to change: whichever says so
+//! first, so that a clock that is set back does not let a grant die.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::token::TokenSet;
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// How many days are left when somebody is told.
+const TOLD_AT: [u64; 3] = [1, 3, 7];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct RefreshTokenLife {
+    /// The keepalive, by either clock.
+    due_at: Instant,
+    due_wall: SystemTime,
+    /// When the refresh token ends, by the wall clock, and how long it lives.
+    pub(super) ends: SystemTime,
+    lifetime: Duration,
+}
+
+impl RefreshTokenLife {
+    /// `None` without a refresh token. `chance` is a random number from 0 to 1.
+    pub(super) fn of(
+        tokens: &TokenSet,
+        lifetime: Duration,
+        now: Instant,
+        wall: SystemTime,
+        chance: f64,
+    ) -> Option<Self> {
+        let issued = tokens.refresh_token_issued_at()?;
+        let spread = (2 * DAY).min(lifetime / 15);
+        let due = lifetime / 3 * 2 + spread.mul_f64(chance.clamp(0.0, 1.0));
+        // Counted from the last exchange, also if that brought no new refresh token: a provider that does not replace them
+        // must not be asked all the time.
+        let age = wall
+            .duration_since(tokens.issued_at())
+            .unwrap_or(Duration::ZERO);
+        Some(Self {
+            due_at: now.checked_add(due.saturating_sub(age)).unwrap_or(now),
+            due_wall: later(tokens.issued_at(), due),
+            ends: later(issued, lifetime),
+            lifetime,
+        })
+    }
+
+    /// How long until the keepalive; nothing if it is due.
+    pub(super) fn until_due(&self, now: Instant, wall: SystemTime) -> Duration {
+        let by_wall = self.due_wall.duration_since(wall);
+        let by_monotonic = self.due_at.saturating_duration_since(now);
+        by_wall.unwrap_or(Duration::ZERO).min(by_monotonic)
+    }
+
+    /// What is left of the refresh token's life; never more than the whole of it.
+    pub(super) fn left(&self, wall: SystemTime) -> Duration {
+        let left = self.ends.duration_since(wall).unwrap_or(Duration::ZERO);
+        left.min(self.lifetime)
+    }
+
+    /// The threshold that is reached, if any.
+    pub(super) fn running_out(&self, wall: SystemTime) -> Option<u64> {
+        let left = self.left(wall);
+        TOLD_AT
+            .into_iter()
+            // For short lives the larger thresholds would be reached from the beginning.
+            .filter(|days| DAY * u32::try_from(*days).unwrap_or(u32::MAX) <= self.lifetime / 3)
+            .find(|days| left.as_secs() <= days * DAY.as_secs())
+    }
+}
+
+fn later(time: SystemTime, by: Duration) -> SystemTime {
+    time.checked_add(by).unwrap_or(time)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        clock::{Clock, SystemClock},
+        token::{AccessToken, RefreshToken},
+    };
+
+    const MONTH: Duration = Duration::from_secs(30 * 86_400);
+
+    fn wall() -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(1_764_000_000)
+    }
+
+    fn life(chance: f64, now: Instant, at: SystemTime) -> RefreshTokenLife {
+        let tokens = TokenSet::new(AccessToken::new("a").unwrap(), DAY, wall())
+            .with_refresh_token(RefreshToken::new("r"), wall());
+        RefreshTokenLife::of(&tokens, MONTH, now, at, chance).unwrap()
+    }
+
+    #[test]
+    fn p19_a_keepalive_is_due_after_20_to_22_days() {
+        let now = SystemClock.monotonic();
+        for (chance, days) in [(0.0, 20), (0.5, 21), (1.0, 22)] {
+            let life = life(chance, now, wall());
+            assert_eq!(life.until_due(now, wall()), days * DAY);
+            assert_eq!(life.until_due(now + days * DAY, wall()), Duration::ZERO);
+            assert_eq!(life.until_due(now, wall() + days * DAY), Duration::ZERO);
+        }
+    }
+
+    #[test]
+    fn p19_what_was_stored_is_as_old_as_it_is() {
+        let now = SystemClock.monotonic();
+        let at = wall() + 19 * DAY;
+        assert_eq!(life(0.0, now, at).until_due(now, at), DAY);
+        // Issued in the future, by a clock that was wrong then: the monotonic one sees to it.
+        let at = wall() - 365 * DAY;
+        assert_eq!(
+            life(0.0, now, at).until_due(now + 20 * DAY, at),
+            Duration::ZERO
+        );
+        assert_eq!(life(0.0, now, at).left(at), MONTH);
+    }
+
+    #[test]
+    fn p19_the_last_days_are_told() {
+        let life = life(0.0, SystemClock.monotonic(), wall());
+        for (day, told) in [
+            (0, None),
+            (22, None),
+            (23, Some(7)),
+            (26, Some(7)),
+            (27, Some(3)),
+            (29, Some(1)),
+            (40, Some(1)),
+        ] {
+            assert_eq!(life.running_out(wall() + day * DAY), told, "day {day}");
+        }
+    }
+}

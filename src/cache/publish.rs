@@ -1,0 +1,139 @@
+//! What requests read is replaced here, and nowhere else: under the slot's lock, by something newer.
+
+use std::sync::Arc;
+
+use super::{
+    core::Core,
+    keeper,
+    renewal::following,
+    slot::Slot,
+    snapshot::{Moment, Snapshot},
+};
+use crate::token::{Grant, GrantState};
+
+/// Which snapshots give way to a new one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Precedence {
+    /// Those of an older generation.
+    Newer,
+    /// Also one of the same generation: the store's word counts for more than this process's.
+    Stored,
+}
+
+impl Core {
+    /// Lets requests use what this process has brought about, unless something newer is there.
+    pub(super) fn publish(self: &Arc<Self>, snapshot: Snapshot) {
+        self.exchange_snapshot(snapshot, Precedence::Newer);
+    }
+
+    /// Takes over what the store holds, if that is news.
+    pub(super) fn adopt(self: &Arc<Self>, stored: Option<&Grant>) {
+        let Some(grant) = stored else { return };
+        let snapshot = Snapshot::of_stored(grant.clone(), self.moment());
+        self.exchange_snapshot(snapshot, Precedence::Stored);
+    }
+
+    /// Ends the grant for this process, and returns what was held.
+    pub(super) fn end_here(&self) -> Arc<Snapshot> {
+        let moment = self.moment();
+        let mut slot = self.lock();
+        slot.is_revoked_here = true;
+        let held = Arc::clone(&self.snapshot());
+        let grant = Grant {
+            generation: following(held.generation(), None),
+            state: GrantState::Revoked { since: moment.wall },
+        };
+        self.put(Snapshot::of_stored(grant, moment));
+        held
+    }
+
+    /// Begins anew, whatever was before: the store has a new consent.
+    pub(super) fn begin_anew(self: &Arc<Self>, stored: &Grant) {
+        let mut slot = self.lock();
+        slot.is_revoked_here = false;
+        slot.unconfirmed = None;
+        // The failures were those of another grant.
+        slot.cooldown.clear();
+        slot.forced_at = None;
+        drop(slot);
+        self.adopt(Some(stored));
+    }
+
+    /// Sees to it that the held token is not used any more, and says which one it was.
+    pub(super) fn invalidate(self: &Arc<Self>) {
+        let now = self.now();
+        let mut slot = self.lock();
+        let held = Arc::clone(&self.snapshot());
+        if held.alive(now).is_none() {
+            return;
+        }
+        slot.rejected = held.generation();
+        self.put(held.invalidated(now));
+        self.keep(&mut slot);
+        drop(slot);
+        if let Some(generation) = held.generation() {
+            self.telemetry.invalidated(generation);
+        }
+    }
+
+    /// Brings the end of the held token in line with the wall clock.
+    pub(super) fn correct(&self) {
+        let Moment { now, wall, .. } = self.moment();
+        let slot = self.lock();
+        let corrected = self.snapshot().corrected(now, wall);
+        let by = corrected.map(|(snapshot, by)| {
+            self.put(snapshot);
+            by
+        });
+        drop(slot);
+        if let Some(by) = by {
+            self.telemetry.clock_corrected(by);
+        }
+    }
+
+    fn exchange_snapshot(self: &Arc<Self>, new: Snapshot, precedence: Precedence) {
+        let mut slot = self.lock();
+        let current = Arc::clone(&self.snapshot());
+        let Some(new_grant) = new.grant() else { return };
+        let is_end = matches!(new_grant.state, GrantState::Revoked { .. });
+        if slot.is_revoked_here && !is_end {
+            return;
+        }
+        match current.grant() {
+            Some(old) if old.generation > new_grant.generation || old == new_grant => return,
+            Some(old) if old.generation == new_grant.generation => {
+                let is_same_token = new.tokens().is_some() && new.tokens() == current.tokens();
+                let is_old_note = precedence == Precedence::Stored
+                    && current.unanswered().is_none()
+                    && new.unanswered().is_some()
+                    && new.unanswered() == slot.noted;
+                if is_same_token && is_old_note {
+                    // This process has taken it back, but the store was asked before that.
+                    return;
+                }
+                if is_same_token {
+                    // An exchange was noted, or given up. What is known of the token's life stays.
+                    self.put(current.restated(new_grant.state.clone()));
+                } else if precedence == Precedence::Stored {
+                    self.put(new);
+                } else {
+                    return;
+                }
+            }
+            _ => self.put(new),
+        }
+        self.keep(&mut slot);
+    }
+
+    /// Sees to it that a keeper runs: the last one may have ended with its runtime.
+    pub(super) fn keep(self: &Arc<Self>, slot: &mut Slot) {
+        self.published.notify_one();
+        let has_ended = slot
+            .keeper
+            .as_ref()
+            .is_none_or(tokio::task::JoinHandle::is_finished);
+        if has_ended && !slot.is_shut_down {
+            slot.keeper = keeper::begin(self);
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! What decides whether an exchange may begin.
+
+use std::time::{Instant, SystemTime};
+
+use tokio::task::JoinHandle;
+
+use super::{cooldown::Cooldown, flight::Flight};
+use crate::token::{Generation, TokenSet};
+
+/// Locked for moments, never across an await.
+#[derive(Default)]
+pub(super) struct Slot {
+    /// The exchange under way: while there is one, no other begins.
+    pub(super) exchange: Option<Flight>,
+    /// The look into the store under way, where an exchange may not be made; and when the last one ended.
+    pub(super) look: Option<Flight>,
+    pub(super) looked_at: Option<Instant>,
+    pub(super) cooldown: Cooldown,
+    /// When the last exchange began, and the last one that a 401 forced.
+    pub(super) exchanged_at: Option<Instant>,
+    pub(super) forced_at: Option<Instant>,
+    /// When the exchange began that this process has noted in the store. One that another has noted may be under way there.
+    pub(super) noted: Option<SystemTime>,
+    /// Whose token the API has refused last.
+    pub(super) rejected: Option<Generation>,
+    /// Of how few days left of which refresh token somebody has been told.
+    pub(super) told: Option<(SystemTime, u64)>,
+    /// Whether the grant was revoked by this process, but the store does not know it yet: nothing that comes from there, or
+    /// from an exchange, brings it back.
+    pub(super) is_revoked_here: bool,
+    /// Tokens whose revocation the provider has not confirmed.
+    pub(super) unconfirmed: Option<TokenSet>,
+    pub(super) keeper: Option<JoinHandle<()>>,
+    /// Whether nothing new may begin; and how many flights and commands have not ended.
+    pub(super) is_shut_down: bool,
+    pub(super) work: usize,
+}

@@ -1,0 +1,121 @@
+//! What is known of a grant at this moment.
+
+use std::time::{Duration, SystemTime};
+
+use super::{core::Core, journal::may_be_under_way};
+use crate::{
+    error::Error,
+    token::{Generation, GrantState, ReauthorizationReason},
+};
+
+/// What is known of a grant at this moment, as [`TokenCache::status`](super::TokenCache::status) tells it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Status {
+    /// How the token does.
+    pub state: TokenState,
+    /// Which state of the grant is known. `None` before the store was first read, and without a grant.
+    pub generation: Option<Generation>,
+    /// When the held access token ends, by this machine's wall clock, if it still lives.
+    pub expires_at: Option<SystemTime>,
+    /// How many whole days the refresh token has left, if there is one and its life is known.
+    pub refresh_token_days_left: Option<u64>,
+    /// Why there was no new token, if that was so the last time.
+    pub last_error: Option<Error>,
+    /// Whether an exchange is under way.
+    pub is_exchanging: bool,
+}
+
+/// How a token does.
+///
+/// The states further down come first: a token that was rejected may also be in its advisory window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TokenState {
+    /// The store was not read yet, or there is no grant.
+    Absent,
+    /// It serves, and is not yet to be renewed.
+    Fresh,
+    /// It serves, and is renewed in the background.
+    Advisory,
+    /// It is about to end: requests wait for its renewal.
+    Mandatory,
+    /// It does not serve any more.
+    Expired,
+    /// The API has refused it with a 401, or the program has [invalidated](super::TokenCache::invalidate) it, and there is
+    /// no newer one.
+    Rejected {
+        /// That of the refused token.
+        generation: Generation,
+    },
+    /// The answer to an exchange was lost, so that it is not known whether the refresh token is still good. The access token
+    /// serves as long as it lives.
+    Uncertain {
+        /// When the exchange began, by this machine's wall clock.
+        since: SystemTime,
+    },
+    /// The provider has ended the grant: the customer has to consent again. The access token serves as long as it lives.
+    ReauthorizationRequired {
+        /// Why.
+        reason: ReauthorizationReason,
+        /// When that was found out, by the wall clock of the machine that did.
+        since: SystemTime,
+    },
+    /// The grant was ended on purpose.
+    Revoked {
+        /// When, by the wall clock of the machine that did.
+        since: SystemTime,
+    },
+}
+
+pub(super) fn status(core: &Core) -> Status {
+    const DAY: u64 = 86_400;
+    let moment = core.moment();
+    let slot = core.lock();
+    let snapshot = core.snapshot();
+    let is_exchanging = slot.exchange.is_some();
+    let alive = snapshot
+        .token()
+        .map(|(_, schedule)| schedule)
+        .filter(|schedule| moment.now < schedule.expires);
+    let by_age = match snapshot.token() {
+        None => TokenState::Absent,
+        Some((_, schedule)) if moment.now < schedule.refresh_at => TokenState::Fresh,
+        Some((_, schedule)) if moment.now < schedule.mandatory_at => TokenState::Advisory,
+        Some((_, schedule)) if moment.now < schedule.expires => TokenState::Mandatory,
+        Some(_) => TokenState::Expired,
+    };
+    let state = match snapshot
+        .grant()
+        .map(|grant| (&grant.state, grant.generation))
+    {
+        Some((&GrantState::Revoked { since }, _)) => TokenState::Revoked { since },
+        Some((&GrantState::ReauthorizationRequired { reason, since, .. }, _)) => {
+            TokenState::ReauthorizationRequired { reason, since }
+        }
+        Some((&GrantState::Exchanging { since, .. }, _))
+            if !is_exchanging && !may_be_under_way(&slot, since, moment.wall) =>
+        {
+            TokenState::Uncertain { since }
+        }
+        Some((_, generation)) if slot.rejected == Some(generation) => {
+            TokenState::Rejected { generation }
+        }
+        _ => by_age,
+    };
+    let left = snapshot
+        .refresh_token()
+        .map(|life| life.left(moment.wall).as_secs() / DAY);
+    Status {
+        state,
+        generation: snapshot.generation(),
+        expires_at: alive.map(|schedule| moment.wall + left_of(schedule.expires, moment.now)),
+        refresh_token_days_left: left,
+        last_error: slot.cooldown.last().cloned(),
+        is_exchanging,
+    }
+}
+
+fn left_of(end: std::time::Instant, now: std::time::Instant) -> Duration {
+    end.saturating_duration_since(now)
+}

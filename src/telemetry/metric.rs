@@ -1,0 +1,63 @@
+//! Metrics, or nothing where the feature is off.
+
+use std::time::Duration;
+
+use crate::token::TenantId;
+
+pub(super) const EXCHANGES: &str = "tower_oauth2_client_exchanges_total";
+pub(super) const EXCHANGE_SECONDS: &str = "tower_oauth2_client_exchange_seconds";
+pub(super) const UNAUTHORIZED: &str = "tower_oauth2_client_unauthorized_total";
+pub(super) const SAVE_FAILURES: &str = "tower_oauth2_client_save_failures_total";
+pub(super) const REAUTHORIZATIONS: &str = "tower_oauth2_client_reauthorizations_total";
+pub(super) const LEFT_ALONE: &str = "tower_oauth2_client_endpoint_left_alone";
+pub(super) const CLOCK_SKEW: &str = "tower_oauth2_client_clock_skew_seconds";
+pub(super) const ACCESS_TOKEN_LEFT: &str = "tower_oauth2_client_access_token_seconds_left";
+pub(super) const REFRESH_TOKEN_LEFT: &str = "tower_oauth2_client_refresh_token_days_left";
+
+/// Names and values of labels. Values are words of this crate, so there are few of them.
+type Labels<'a> = &'a [(&'static str, &'static str)];
+
+#[cfg(feature = "metrics")]
+mod facade {
+    use metrics::{Label, counter, gauge, histogram};
+
+    use super::{Duration, Labels, TenantId};
+
+    fn labels(labels: Labels<'_>, tenant: Option<&TenantId>) -> Vec<Label> {
+        labels
+            .iter()
+            .map(|(name, value)| Label::from_static_parts(name, value))
+            .chain(tenant.map(|tenant| Label::new("tenant", tenant.as_str().to_owned())))
+            .collect()
+    }
+
+    pub(crate) fn count(name: &'static str, with: Labels<'_>, tenant: Option<&TenantId>) {
+        counter!(name, labels(with, tenant)).increment(1);
+    }
+
+    pub(crate) fn record(
+        name: &'static str,
+        with: Labels<'_>,
+        tenant: Option<&TenantId>,
+        took: Duration,
+    ) {
+        histogram!(name, labels(with, tenant)).record(took.as_secs_f64());
+    }
+
+    pub(crate) fn set(name: &'static str, tenant: Option<&TenantId>, value: f64) {
+        gauge!(name, labels(&[], tenant)).set(value);
+    }
+}
+
+#[cfg(not(feature = "metrics"))]
+mod facade {
+    use super::{Duration, Labels, TenantId};
+
+    pub(crate) fn count(_: &'static str, _: Labels<'_>, _: Option<&TenantId>) {}
+
+    pub(crate) fn record(_: &'static str, _: Labels<'_>, _: Option<&TenantId>, _: Duration) {}
+
+    pub(crate) fn set(_: &'static str, _: Option<&TenantId>, _: f64) {}
+}
+
+pub(super) use self::facade::{count, record, set};
