@@ -12,7 +12,7 @@
 
 use std::{sync::Arc, time::Duration, time::SystemTime};
 
-use super::{core::Core, slot::Slot, snapshot::Snapshot};
+use super::{core::Core, flight::Cause, slot::Slot, snapshot::Snapshot};
 use crate::{
     error::{Error, ErrorKind},
     store::SaveOutcome,
@@ -156,8 +156,11 @@ async fn write(
 }
 
 impl Core {
-    /// What the store holds, once no other process seems to be making an exchange.
-    pub(super) async fn read_in_peace(self: &Arc<Self>) -> Result<Option<Grant>, Error> {
+    /// What the store holds, once it has what `cause` asks for, or no other process seems to be making an exchange.
+    pub(super) async fn read_in_peace(
+        self: &Arc<Self>,
+        cause: Cause,
+    ) -> Result<Option<Grant>, Error> {
         let begun = self.now();
         loop {
             let stored = self.read().await?;
@@ -169,8 +172,12 @@ impl Core {
                 }
                 _ => false,
             };
+            let is_needless = self.snapshot().answer(cause, self.now()).is_some();
             // By this clock too, should the other one stand still.
-            if !is_under_way || self.now().saturating_duration_since(begun) >= UNDER_WAY {
+            if is_needless
+                || !is_under_way
+                || self.now().saturating_duration_since(begun) >= UNDER_WAY
+            {
                 return Ok(stored);
             }
             let pause =

@@ -34,21 +34,19 @@ pub(super) async fn renew(pilot: &Pilot, cause: Cause) -> Outcome {
     // Before the look into the store, so that what is seen there is not a second old when the exchange begins.
     wait_out_the_floor(core).await;
     // Read before the refresh token is spent: another replica may have renewed, and a store that is down is found out now.
-    let stored = core.read_in_peace().await?;
+    let stored = core.read_in_peace(cause).await?;
+    if let Some(outcome) = without_exchange(core, cause) {
+        return outcome;
+    }
     let admission = match core.source.gate() {
         Some(gate) => Some(gate.enter().await?),
         None => None,
     };
+    // The turn may have been a while in coming.
+    if let Some(outcome) = without_exchange(core, cause) {
+        return outcome;
+    }
     let held = Arc::clone(&core.snapshot());
-    if let Some(token) = held.answer(cause, core.now()) {
-        return Ok(token.clone());
-    }
-    if let Some(error) = held.ended() {
-        return Err(error);
-    }
-    if held.is_on_hold(cause, core.lost_answer, core.now()) {
-        return Err(on_hold());
-    }
     let expected = stored.map(|grant| grant.generation);
     let (mut note, expected) = match journal::note(core, &held, expected).await? {
         Noted::Go(note, expected) => (note, expected),
@@ -85,6 +83,19 @@ pub(super) async fn renew(pilot: &Pilot, cause: Cause) -> Outcome {
             Err(error)
         }
     }
+}
+
+/// What there is to say before anything is sent, if that is enough.
+fn without_exchange(core: &Core, cause: Cause) -> Option<Outcome> {
+    let held = core.snapshot();
+    if let Some(token) = held.answer(cause, core.now()) {
+        return Some(Ok(token.clone()));
+    }
+    if let Some(error) = held.ended() {
+        return Some(Err(error));
+    }
+    let is_on_hold = held.is_on_hold(cause, core.lost_answer, core.now());
+    is_on_hold.then(|| Err(on_hold()))
 }
 
 /// Asks the source; and once more, if its answer was lost and that may be. Also tells when it was last asked.

@@ -61,7 +61,7 @@ enum Breaker {
         pause: Duration,
     },
     /// That one is under way.
-    Probing { pause: Duration },
+    Probing { reason: Error, pause: Duration },
 }
 
 /// What an exchange must do that has come to the gate.
@@ -163,12 +163,30 @@ impl Shared {
             Breaker::Open { until, reason, .. } if now < *until => {
                 Err(left_alone(reason, *until - now))
             }
-            Breaker::Open { pause, .. } => {
-                *breaker = Breaker::Probing { pause: *pause };
+            Breaker::Open { reason, pause, .. } => {
+                *breaker = Breaker::Probing {
+                    reason: reason.clone(),
+                    pause: *pause,
+                };
                 Ok(Turn::Go)
             }
             Breaker::Probing { .. } => Ok(Turn::Wait),
         }
+    }
+
+    /// An exchange was admitted and not made, or came to no end.
+    fn give_up(&self, now: Instant) {
+        let mut breaker = self.lock();
+        if let Breaker::Probing { reason, pause } = &*breaker {
+            // The next one finds out.
+            *breaker = Breaker::Open {
+                until: now,
+                reason: reason.clone(),
+                pause: *pause,
+            };
+        }
+        drop(breaker);
+        self.settled.notify_waiters();
     }
 
     fn settle(&self, failure: Option<&Error>, now: Instant) {
@@ -255,7 +273,7 @@ fn left_alone(reason: &Error, left: Duration) -> Error {
     })
 }
 
-/// The right to make one exchange. Dropped without an outcome, the exchange counts as failed.
+/// The right to make one exchange. Dropped without an outcome, it says nothing about the endpoint.
 pub(crate) struct Admission {
     gate: EndpointGate,
     _permit: OwnedSemaphorePermit,
@@ -275,8 +293,7 @@ impl Admission {
 impl Drop for Admission {
     fn drop(&mut self) {
         if !self.is_settled {
-            let error = Error::new(ErrorKind::Interrupted, "an exchange was cut short");
-            self.gate.shared.settle(Some(&error), Instant::now());
+            self.gate.shared.give_up(Instant::now());
         }
     }
 }
@@ -293,3 +310,6 @@ impl fmt::Debug for EndpointGate {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,9 @@ mod support;
 
 mod command;
 mod flight;
+mod idle;
 mod life;
+mod lost;
 mod replicas;
+mod status;
 mod store;

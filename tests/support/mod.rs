@@ -115,6 +115,8 @@ struct Inner {
     asked_with: Mutex<Vec<Option<String>>>,
     revoked: Mutex<Vec<String>>,
     revocation_fails: Mutex<bool>,
+    /// Whether the refresh token stays as it is.
+    keeps: Mutex<bool>,
     /// How long an exchange takes; and a gate that each has to pass.
     delay: Mutex<Duration>,
     gate: Semaphore,
@@ -131,6 +133,7 @@ impl Source {
                 asked_with: Mutex::default(),
                 revoked: Mutex::default(),
                 revocation_fails: Mutex::new(false),
+                keeps: Mutex::new(false),
                 delay: Mutex::new(Duration::from_millis(50)),
                 gate: Semaphore::new(Semaphore::MAX_PERMITS),
                 given: AtomicU64::new(0),
@@ -149,6 +152,21 @@ impl Source {
 
     pub(crate) fn set_delay(&self, delay: Duration) {
         *self.inner.delay.lock().unwrap() = delay;
+    }
+
+    /// What was to come is off.
+    pub(crate) fn forget_turns(&self) {
+        self.inner.script.lock().unwrap().clear();
+    }
+
+    /// Answers bring no new refresh token from now on.
+    pub(crate) fn keep_refresh_tokens(&self, keep: bool) {
+        *self.inner.keeps.lock().unwrap() = keep;
+    }
+
+    /// How long ago the test began.
+    pub(crate) fn age(&self) -> Duration {
+        self.clock.start.elapsed()
     }
 
     /// Exchanges wait from now on, until they are let through.
@@ -206,7 +224,17 @@ impl TokenSource for Source {
         let _permit = self.inner.gate.acquire().await.unwrap();
         let usual = *self.inner.usual.lock().unwrap();
         match turn.unwrap_or(Turn::Give(usual)) {
-            Turn::Give(lifetime) => Ok(self.give(lifetime)),
+            Turn::Give(lifetime) => {
+                let given = self.give(lifetime);
+                let keeps = *self.inner.keeps.lock().unwrap();
+                let kept = held.filter(|_| keeps).and_then(|held| {
+                    Some((held.refresh_token()?, held.refresh_token_issued_at()?))
+                });
+                Ok(match kept {
+                    Some((token, issued_at)) => given.with_refresh_token(token.clone(), issued_at),
+                    None => given,
+                })
+            }
             Turn::Fail(error) => Err(error),
             Turn::Panic => panic!("as the test asked for"),
             Turn::Hang => std::future::pending().await,
@@ -279,6 +307,13 @@ impl Store {
         act: impl FnOnce() -> F + Send + 'static,
     ) {
         *self.before_save.lock().unwrap() = Some(Box::new(|| Box::pin(act())));
+    }
+
+    /// What an earlier process has left.
+    pub(crate) async fn put(&self, grant: Grant) {
+        let tenant = TenantId::new("default").unwrap();
+        let outcome = self.memory.save(&tenant, None, &grant).await.unwrap();
+        assert_eq!(outcome, SaveOutcome::Committed);
     }
 
     pub(crate) async fn held(&self) -> Option<Grant> {

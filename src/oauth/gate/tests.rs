@@ -1,0 +1,218 @@
+use http::StatusCode;
+use tokio::{
+    task::{JoinHandle, JoinSet},
+    time::sleep,
+};
+
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn down() -> Error {
+    Error::new(ErrorKind::Unavailable, "down")
+}
+
+fn answer(kind: ErrorKind, status: u16, code: Option<OAuthErrorCode>, seconds: u64) -> Error {
+    Error::new(kind, "an answer").with_answer(Answer {
+        status: StatusCode::from_u16(status).ok(),
+        code,
+        retry_after: (seconds > 0).then(|| Duration::from_secs(seconds)),
+        is_lost: false,
+    })
+}
+
+/// One exchange that ends at once. Whether it was made.
+async fn exchange(gate: &EndpointGate, outcome: Result<(), Error>) -> bool {
+    match gate.enter().await {
+        Ok(admission) => {
+            admission.settle(&outcome);
+            true
+        }
+        Err(_) => false,
+    }
+}
+
+/// A gate that five failures have closed.
+async fn closed() -> EndpointGate {
+    let gate = EndpointGate::new();
+    for _ in 0..FAILURES {
+        assert!(exchange(&gate, Err(down())).await);
+    }
+    gate
+}
+
+/// A gate that is open again after its pause, with the one exchange that is to find out.
+async fn probing() -> (EndpointGate, Admission, JoinHandle<bool>) {
+    let gate = closed().await;
+    sleep(PAUSE).await;
+    let probe = gate.enter().await.unwrap();
+    let waiting = tokio::spawn({
+        let gate = gate.clone();
+        async move { exchange(&gate, Ok(())).await }
+    });
+    sleep(SECOND).await;
+    assert!(
+        !waiting.is_finished(),
+        "the others wait for what it finds out"
+    );
+    (gate, probe, waiting)
+}
+
+#[tokio::test(start_paused = true)]
+async fn four_at_once_and_the_others_in_turn() {
+    let gate = EndpointGate::new();
+    let begun = Instant::now();
+    let mut exchanges = JoinSet::new();
+    for number in 0..12_u64 {
+        let gate = gate.clone();
+        exchanges.spawn(async move {
+            // In the order in which they came.
+            sleep(Duration::from_millis(number)).await;
+            let admission = gate.enter().await.unwrap();
+            let turn = begun.elapsed().as_secs();
+            sleep(SECOND).await;
+            admission.settle(&Ok::<(), Error>(()));
+            (number, turn)
+        });
+    }
+    for (number, turn) in exchanges.join_all().await {
+        assert_eq!(turn, number / 4, "{number}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_no_turn_in_time_hears_of_it() {
+    let gate = EndpointGate::new();
+    let mut held = Vec::new();
+    for _ in 0..AT_ONCE {
+        held.push(gate.enter().await.unwrap());
+    }
+    let error = gate.enter().await.err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(!error.is_answer_lost(), "nothing was sent");
+}
+
+#[tokio::test(start_paused = true)]
+async fn p16_five_failures_in_a_row_close_it_for_thirty_seconds() {
+    let gate = EndpointGate::new();
+    for _ in 0..3 {
+        for _ in 0..4 {
+            assert!(exchange(&gate, Err(down())).await);
+        }
+        assert!(exchange(&gate, Ok(())).await, "a success begins anew");
+    }
+    let gate = closed().await;
+    let error = gate.enter().await.err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert_eq!(error.retry_after(), Some(PAUSE));
+    sleep(PAUSE - SECOND).await;
+    assert!(!exchange(&gate, Ok(())).await);
+    sleep(SECOND).await;
+    assert!(exchange(&gate, Ok(())).await);
+    assert!(exchange(&gate, Err(down())).await, "it is open again");
+    assert!(exchange(&gate, Ok(())).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p16_one_exchange_finds_out_for_all() {
+    let (_, probe, waiting) = probing().await;
+    probe.settle(&Ok::<(), Error>(()));
+    assert!(waiting.await.unwrap());
+
+    let (gate, probe, waiting) = probing().await;
+    probe.settle(&Err::<(), _>(down()));
+    assert!(!waiting.await.unwrap());
+    assert!(!exchange(&gate, Ok(())).await, "one failure is enough now");
+    sleep(PAUSE).await;
+    assert!(exchange(&gate, Ok(())).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_never_made_leaves_it_to_the_next() {
+    let (_, probe, waiting) = probing().await;
+    drop(probe);
+    assert!(waiting.await.unwrap());
+
+    let gate = EndpointGate::new();
+    for _ in 0..20 {
+        drop(gate.enter().await.unwrap());
+    }
+    assert!(exchange(&gate, Ok(())).await, "and is no failure");
+}
+
+#[tokio::test(start_paused = true)]
+async fn p16_retry_after_holds_for_all() {
+    for status in [429, 503] {
+        let gate = EndpointGate::new();
+        let error = answer(ErrorKind::Unavailable, status, None, 120);
+        assert!(exchange(&gate, Err(error)).await);
+        sleep(119 * SECOND).await;
+        assert!(!exchange(&gate, Ok(())).await);
+        sleep(SECOND).await;
+        assert!(exchange(&gate, Ok(())).await);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p15_an_unknown_client_stops_the_endpoint_for_longer_each_time() {
+    let gate = EndpointGate::new();
+    let unknown = || {
+        let code = Some(OAuthErrorCode::InvalidClient);
+        answer(ErrorKind::Refused, 401, code, 0)
+    };
+    for minutes_of_half in [1, 2, 4, 8, 16, 32, 60, 60, 60] {
+        assert!(exchange(&gate, Err(unknown())).await);
+        let pause = PAUSE * minutes_of_half;
+        let error = gate.enter().await.err().unwrap();
+        assert_eq!(error.oauth_code(), Some(OAuthErrorCode::InvalidClient));
+        assert_eq!(error.retry_after(), Some(pause));
+        sleep(pause).await;
+    }
+    assert!(exchange(&gate, Ok(())).await, "it heals by itself");
+    assert!(exchange(&gate, Err(unknown())).await);
+    assert_eq!(gate.enter().await.err().unwrap().retry_after(), Some(PAUSE));
+}
+
+#[tokio::test(start_paused = true)]
+async fn p15_what_is_said_of_one_grant_says_nothing_of_the_endpoint() {
+    let gate = EndpointGate::new();
+    for _ in 0..20 {
+        for error in [
+            Error::invalid_grant(),
+            answer(
+                ErrorKind::Refused,
+                400,
+                Some(OAuthErrorCode::InvalidGrant),
+                0,
+            ),
+            answer(ErrorKind::InvalidResponse, 403, None, 0),
+            answer(ErrorKind::Unavailable, 429, None, 0),
+        ] {
+            assert!(exchange(&gate, Err(error)).await);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_code_goes_through_all_the_same() {
+    let gate = closed().await;
+    let admission = gate.enter_anyway().await.unwrap();
+    admission.settle(&Ok::<(), Error>(()));
+    assert!(
+        exchange(&gate, Ok(())).await,
+        "and its success is good news"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_of_those_under_way_do_not_lengthen_the_pause() {
+    let gate = EndpointGate::new();
+    let late = gate.enter().await.unwrap();
+    for _ in 0..FAILURES {
+        assert!(exchange(&gate, Err(down())).await);
+    }
+    sleep(10 * SECOND).await;
+    late.settle(&Err::<(), _>(down()));
+    sleep(20 * SECOND).await;
+    assert!(exchange(&gate, Ok(())).await);
+}

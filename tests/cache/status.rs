@@ -1,0 +1,106 @@
+//! The state of a grant, told at any time.
+
+use std::time::Duration;
+
+use tower_oauth2_client::{
+    Error, ErrorKind,
+    cache::TokenState,
+    token::{Generation, ReauthorizationReason},
+};
+
+use crate::support::{DAY, HOUR, HandClock, MINUTE, Source, Turn, begun, down, header};
+
+async fn pass(time: Duration) {
+    tokio::time::sleep(time).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_is_fresh_then_advisory_then_mandatory_then_expired() {
+    let source = Source::new(&HandClock::new());
+    let tokens = source.cache().refresh_token_lifetime(30 * DAY);
+    let tokens = tokens.build().unwrap();
+    assert_eq!(tokens.status().state, TokenState::Absent);
+    assert_eq!(tokens.status().generation, None);
+    tokens.token().await.unwrap();
+    let status = tokens.status();
+    assert_eq!(status.state, TokenState::Fresh);
+    assert_eq!(status.generation, Some(Generation::FIRST));
+    assert_eq!(status.refresh_token_days_left, Some(30));
+    assert!(status.last_error.is_none() && status.expires_at.is_some());
+
+    for _ in 0..10_000 {
+        source.then(Turn::Fail(down()));
+    }
+    for (at, state) in [
+        (20 * HOUR, TokenState::Fresh),
+        (23 * HOUR, TokenState::Advisory),
+        (DAY - 30 * SECOND, TokenState::Mandatory),
+        (DAY + MINUTE, TokenState::Expired),
+    ] {
+        pass(at.saturating_sub(source.age())).await;
+        assert_eq!(tokens.status().state, state, "after {at:?}");
+    }
+    let status = tokens.status();
+    assert_eq!(status.last_error.unwrap().kind(), ErrorKind::Unavailable);
+    assert_eq!(status.expires_at, None);
+    source.forget_turns();
+    pass(MINUTE).await;
+    assert_eq!(tokens.status().state, TokenState::Fresh, "by itself");
+    assert!(tokens.status().last_error.is_none());
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[tokio::test(start_paused = true)]
+async fn an_invalidated_token_is_rejected_until_there_is_a_newer_one() {
+    let (source, _, tokens) = begun().await;
+    tokens.invalidate();
+    let rejected = TokenState::Rejected {
+        generation: Generation::FIRST,
+    };
+    assert_eq!(tokens.status().state, rejected);
+    tokens.invalidate();
+    assert_eq!(source.exchanges(), 1, "nothing is sent yet");
+    assert_eq!(header(&tokens).await, "Bearer a2");
+    assert_eq!(tokens.status().state, TokenState::Fresh);
+    assert_eq!(source.exchanges(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_exchange_under_way_is_no_uncertainty() {
+    let (source, _, tokens) = begun().await;
+    source.close_gate();
+    let asking = tokio::spawn({
+        let tokens = tokens.clone();
+        async move { tokens.refresh_now().await.unwrap() }
+    });
+    pass(SECOND).await;
+    let status = tokens.status();
+    assert!(status.is_exchanging);
+    assert_eq!(status.state, TokenState::Fresh);
+    source.open_gate();
+    asking.await.unwrap();
+    assert!(!tokens.status().is_exchanging);
+}
+
+#[tokio::test(start_paused = true)]
+async fn ends_say_why_and_since_when() {
+    let (source, _, tokens) = begun().await;
+    source.then(Turn::Fail(Error::invalid_grant()));
+    tokens.refresh_now().await.unwrap_err();
+    let TokenState::ReauthorizationRequired { reason, since } = tokens.status().state else {
+        panic!("{:?}", tokens.status());
+    };
+    assert_eq!(reason, ReauthorizationReason::InvalidGrant);
+    let status = tokens.status();
+    assert!(status.expires_at.unwrap() > since, "it still serves");
+    assert_eq!(
+        status.last_error.unwrap().kind(),
+        ErrorKind::ReauthorizationRequired
+    );
+
+    tokens.revoke().await.unwrap();
+    assert!(matches!(tokens.status().state, TokenState::Revoked { .. }));
+    tokens.replace(source.give(DAY)).await.unwrap();
+    assert_eq!(tokens.status().state, TokenState::Fresh);
+}
