@@ -16,7 +16,7 @@
 //! * **P4** An exchange that has begun runs to its end in a task of its own with its own deadline. Dropping any caller, or
 //!   all of them, never aborts it; a panic in it wakes the waiters with an error. Each waiter keeps its own deadline.
 //! * **P5** A failed early refresh costs no request anything while the held token is valid. A failure never evicts a valid
-//!   token.
+//!   token. A grant in use is renewed in the background, from a random point of the last 15 % of the token's life on.
 //!
 //! # 401
 //!
@@ -32,27 +32,35 @@
 //!
 //! # Rotation and durability
 //!
-//! * **P10** Read, exchange, save (conditional on the generation), publish, in this order. A new access token is not used
-//!   before its save commits while an older valid one can serve.
-//! * **P11** Replicas over one store do not present the same refresh token twice if one has stored its answer before the other
-//!   begins. (Two that begin at the same instant still do: a lease across processes is not promised yet.)
+//! * **P10** Read, note, exchange, save (conditional on the generation), publish, in this order. A new access token is not
+//!   used before its save commits while an older valid one can serve.
+//! * **P11** A refresh token is presented once. If the answer is lost it is presented once more, within 20 seconds of the
+//!   first time by the wall clock, and that is noted; and then only when nothing is left to lose: in the last five minutes
+//!   of the access token, after its end, after a 401, or because the program asks. Replicas over one store do not
+//!   present the same one twice if one has noted its exchange before the other reads. (Two that read at the same instant
+//!   still do: a lease across processes is not promised yet.)
 //! * **P12** Whoever loses a race adopts the winner's tokens. Nobody writes a terminal state without reading again and
 //!   comparing generations.
-//! * **P14** A store that cannot be read is found out before the refresh token is spent. If a save fails after it, memory
-//!   serves, the save goes on being retried, and it is told as an error event.
+//! * **P14** A store that cannot be read or written is found out before the refresh token is spent: that an exchange begins is
+//!   written first. If a save fails after it, memory serves, the save goes on being retried, and it is told as an error event.
 //!
 //! # Failure
 //!
 //! * **P15** An answer ends a grant only if it is `invalid_grant`, parsed, with a status of 4xx, and the store holds nothing
-//!   newer. The end is durable, and there is no further exchange until a new grant arrives.
+//!   newer. The end is durable, says why (revoked there, expired, or a rotation whose answer was lost), is told once, and
+//!   there is no further exchange until a new grant arrives. `invalid_client` ends no grant: it pauses the endpoint.
 //! * **P16** Pauses after failures saturate, are spread at random, obey `Retry-After`, and there is never more than one
-//!   exchange a second for a grant, whatever the server answers.
+//!   exchange a second for a grant, whatever the server answers. All grants of a client share one limit and one breaker for
+//!   each token endpoint.
 //! * **P17** No token means an error, never an unauthenticated request.
 //!
 //! # Time
 //!
-//! * **P18** A lifetime is `expires_at` − the response's `Date` (or `expires_in`), counted from when the request was sent;
-//!   the end is judged by the earlier of the monotonic and the wall clock, a suspend within 30 seconds.
+//! * **P18** A lifetime is `expires_at` − the response's `Date` (or `expires_in`), counted from when the request was sent, and
+//!   the shorter one that this machine's clock makes of it if that is not less than half; the end is judged by the earlier
+//!   of the monotonic and the wall clock, a suspend within 30 seconds.
+//! * **P19** The refresh token has a clock of its own, where its life is known (30 days for Justworks): a grant that is not used
+//!   is renewed when two thirds of it are over, and somebody hears of it when 7, 3 and 1 days are left.
 //!
 //! # Security
 //!

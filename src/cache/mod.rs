@@ -6,21 +6,37 @@
 //! | the token is | a request | and |
 //! | --- | --- | --- |
 //! | fresh | takes it | |
-//! | in the *advisory* window (the last 15 % of its life, 5 minutes to 4 hours, at most half) | takes it | an exchange is made in the background, started at a random point of the window's first half |
+//! | in the *advisory* window (the last 15 % of its life, 5 minutes to 4 hours, at most half) | takes it | an exchange is made in the background, started at a random point of the window's first half, if any request has had the token |
 //! | in the *mandatory* window (the last minute, at most a tenth of its life) | waits for the exchange | falls back to the held token if that fails |
 //! | expired, or not there | waits for the exchange | gets its error if that fails |
 //!
 //! However many callers need a new token, and whatever brought them, there is one exchange; it runs in a task of its own,
 //! which no caller's end can stop, and all who wait get what came of it. The order within that task is: read the store
-//! (another replica may have been faster), exchange, save, and only then let anyone use the new token. If the save fails,
-//! the old token serves as long as it can, then the new one, and the save is tried until it succeeds.
+//! (another replica may have been faster), note in it that an exchange begins, exchange, save, and only then let anyone use
+//! the new token. If the save fails, the old token serves as long as it can, then the new one, and the save is tried until it
+//! succeeds.
 //!
-//! Failures are told to all who waited and remembered: the next exchange is made after 5 to 10 minutes while the held token
+//! A grant that nobody uses is not renewed day by day, but once before its refresh token ends, where the provider's data say
+//! when that is.
+//!
+//! # Failures
+//!
+//! They are told to all who waited and remembered: the next exchange is made after 5 to 10 minutes while the held token
 //! is good for long, after 30 seconds when it is about to expire, and after 1 to 30 seconds (growing, at random) when there
 //! is none; never more than once a second, and never before the time that the provider asked for. Meanwhile the store is still
 //! looked into, where nothing else can serve. When the provider answers
 //! `invalid_grant`, and the store holds nothing newer, the grant has ended: that is stored, and there are no more
 //! exchanges until a new grant arrives, by [`replace`](TokenCache::replace) here or in another process.
+//!
+//! When a request was sent and its answer lost, nobody knows whether the refresh token is still good. It is then sent once
+//! more, at once; or not, as [`LostAnswer`] says. After that the access token serves as long as it lives, and only in its
+//! last five minutes, or when it serves no more, the refresh token is tried again. What was noted in the store lets another
+//! replica, or the next start, know as much; and a refusal is told as a lost rotation, not as a revocation.
+//!
+//! [`status`](TokenCache::status) says at any time how it stands, and [`telemetry`](crate::telemetry) what is told as it
+//! happens.
+//!
+//! # A source of your own
 //!
 //! ```
 //! use std::time::{Duration, SystemTime};

@@ -3,7 +3,7 @@
 //! Without it, an endpoint that is slow or down hears from every grant at once, each with pauses of its own. With it:
 //!
 //! * four exchanges are made at once; the others wait their turn, first come first served, for up to 15 seconds;
-//! * after five failures in a row (no answer, or a 5xx) the endpoint is left alone for 30 seconds, and as long as it asks by
+//! * after five failures in a row (no answer, a 5xx, or a 429) the endpoint is left alone for 30 seconds, and as long as it asks by
 //!   `Retry-After` (10 minutes at most);
 //! * after `invalid_client`, which says nothing about any grant, for 30 seconds, and twice as long each time, up to 30
 //!   minutes;
@@ -15,6 +15,7 @@ use std::{
     time::Duration,
 };
 
+use http::StatusCode;
 use tokio::{
     runtime::Handle,
     sync::{Notify, OwnedSemaphorePermit, Semaphore},
@@ -249,9 +250,9 @@ enum Verdict {
 impl Verdict {
     fn of(error: &Error) -> Self {
         let asked = error.retry_after().filter(|asked| !asked.is_zero());
-        let has_answered = error
-            .status()
-            .is_some_and(|status| !status.is_server_error());
+        let has_answered = error.status().is_some_and(|status| {
+            !status.is_server_error() && status != StatusCode::TOO_MANY_REQUESTS
+        });
         match asked {
             _ if error.oauth_code() == Some(OAuthErrorCode::InvalidClient) => Self::Stop,
             Some(asked) => Self::LeaveAlone(asked),

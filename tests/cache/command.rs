@@ -253,3 +253,61 @@ async fn replace_forgets_the_failures_of_the_old_grant() {
     tokens.replace(source.give(Duration::ZERO)).await.unwrap();
     assert!(tokens.token().await.is_ok());
 }
+
+#[tokio::test(start_paused = true)]
+async fn shutdown_waits_for_exchanges_and_their_saves() {
+    let (source, store, tokens) = begun().await;
+    let asking = under_way(&source, &tokens).await;
+    let ending = tokio::spawn({
+        let tokens = tokens.clone();
+        async move { tokens.shutdown(Duration::from_secs(10)).await }
+    });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(!ending.is_finished());
+    source.open_gate();
+    ending.await.unwrap().unwrap();
+    assert_eq!(
+        store.held().await.unwrap().generation,
+        Generation::from_u64(2),
+        "stored before it ended"
+    );
+    asking.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_shutdown_the_held_token_serves_and_nothing_new_begins() {
+    let (source, _, tokens) = begun().await;
+    tokens.shutdown(Duration::ZERO).await.unwrap();
+    assert!(tokens.token().await.is_ok());
+    for error in [
+        tokens.refresh_now().await.map(drop).unwrap_err(),
+        tokens.replace(source.give(DAY)).await.unwrap_err(),
+        tokens.revoke().await.unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::Interrupted);
+    }
+    tokio::time::sleep(2 * DAY).await;
+    assert_eq!(
+        tokens.token().await.unwrap_err().kind(),
+        ErrorKind::Interrupted
+    );
+    assert_eq!(source.exchanges(), 1);
+    tokens.shutdown(Duration::ZERO).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_whose_deadline_passes_says_so_and_cuts_nothing_short() {
+    let (source, store, tokens) = begun().await;
+    store.fail_saves(true);
+    let asking = under_way(&source, &tokens).await;
+    source.open_gate();
+    let error = tokens.shutdown(Duration::from_secs(5)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Interrupted);
+    store.fail_saves(false);
+    tokens.shutdown(Duration::from_secs(60)).await.unwrap();
+    assert_eq!(
+        store.held().await.unwrap().generation,
+        Generation::from_u64(2)
+    );
+    let _ = asking.await;
+}

@@ -1,0 +1,377 @@
+//! What is told: every name stands on the page in the docs, with the fields and labels that it comes with, and the other way
+//! round; and tenants are named only where that was asked for.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write,
+    fs,
+    path::Path,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::StatusCode;
+use http_body_util::Full;
+use tower::{Layer as _, ServiceExt};
+use tower_oauth2_client::{
+    Error,
+    bearer::BearerAuthLayer,
+    cache::{TokenCache, TokenCacheBuilder},
+    clock::Clock,
+    oauth::OAuthClient,
+    provider,
+    sandbox::{DateHeader, Endpoint, ExpiresAt, Fault, Sandbox},
+    store::{MemoryStore, TokenStore},
+    token::{AccessToken, Generation, RefreshToken, TenantId, TokenSet},
+};
+use tracing::{
+    Event, Subscriber,
+    field::{Field, Visit},
+    span,
+};
+use tracing_subscriber::{Layer, layer::Context, layer::SubscriberExt, registry::LookupSpan};
+
+#[path = "support/mod.rs"]
+mod support;
+
+use support::{DAY, HOUR, HandClock, MINUTE, Source, Store, Turn, connect, down};
+
+type Fields = BTreeMap<String, BTreeSet<String>>;
+
+/// Notes the fields of every event and span of this crate by name, and all values that they had.
+#[derive(Clone, Default)]
+struct Notes {
+    fields: Arc<Mutex<Fields>>,
+    values: Arc<Mutex<String>>,
+}
+
+impl Notes {
+    fn note(&self, metadata: &tracing::Metadata<'_>, record: impl FnOnce(&mut dyn Visit)) {
+        if metadata.target() != "tower_oauth2_client" {
+            return;
+        }
+        let mut visitor = Visitor::default();
+        record(&mut visitor);
+        let mut fields = self.fields.lock().unwrap();
+        let known = fields.entry(metadata.name().to_owned()).or_default();
+        known.extend(visitor.names);
+        self.values.lock().unwrap().push_str(&visitor.values);
+    }
+}
+
+#[derive(Default)]
+struct Visitor {
+    names: Vec<String>,
+    values: String,
+}
+
+impl Visit for Visitor {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        if field.name() != "message" {
+            self.names.push(field.name().to_owned());
+        }
+        writeln!(self.values, "{value:?}").unwrap();
+    }
+}
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Notes {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        self.note(event.metadata(), |visit| event.record(visit));
+    }
+
+    fn on_new_span(&self, attributes: &span::Attributes<'_>, _: &span::Id, _: Context<'_, S>) {
+        self.note(attributes.metadata(), |visit| attributes.record(visit));
+    }
+}
+
+fn page() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/telemetry/mod.rs");
+    fs::read_to_string(path).unwrap()
+}
+
+/// The rows of the page's tables that have so many columns: the name, and what is in backquotes in one of them.
+fn documented(columns: usize, column: usize) -> Fields {
+    let mut rows = Fields::new();
+    for line in page().lines() {
+        let cells: Vec<_> = line.trim_start_matches("//! ").split('|').collect();
+        if cells.len() != columns + 2 || !cells[1].contains('`') {
+            continue;
+        }
+        let quoted = |text: &str| -> BTreeSet<String> {
+            let parts = text.split('`').enumerate();
+            parts
+                .filter(|(index, _)| index % 2 == 1)
+                .map(|(_, part)| part.to_owned())
+                .collect()
+        };
+        let name = quoted(cells[1]).pop_first().unwrap();
+        rows.insert(name, quoted(cells[column]));
+    }
+    rows
+}
+
+struct Told {
+    fields: Fields,
+    values: String,
+}
+
+/// Whatever can happen to a few grants, told of.
+fn everything(set: impl Fn(TokenCacheBuilder) -> TokenCacheBuilder) -> Told {
+    let notes = Notes::default();
+    let subscriber = tracing_subscriber::registry().with(notes.clone());
+    tracing::subscriber::with_default(subscriber, || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            what_happens_to_a_grant(&set).await;
+            what_happens_at_an_endpoint(&set).await;
+        });
+    });
+    let fields = notes.fields.lock().unwrap().clone();
+    let values = notes.values.lock().unwrap().clone();
+    Told { fields, values }
+}
+
+async fn pass(time: Duration) {
+    tokio::time::sleep(time).await;
+}
+
+async fn what_happens_to_a_grant(set: &impl Fn(TokenCacheBuilder) -> TokenCacheBuilder) {
+    let clock = HandClock::new();
+    let (source, store) = (Source::new(&clock), Store::default());
+    let new = || {
+        let builder = source.cache().store(store.clone()).tenant("acme");
+        set(builder.refresh_token_lifetime(30 * DAY))
+            .build()
+            .unwrap()
+    };
+    let (tokens, replica) = (new(), new());
+    tokens.replace(source.give(DAY)).await.unwrap();
+    tokens.token().await.unwrap();
+    replica.token().await.unwrap();
+    tokens.refresh_now().await.unwrap();
+    clock.shift_wall(3 * 86_400);
+    pass(MINUTE).await;
+    pass(HOUR).await;
+    replica.token().await.unwrap();
+    tokens.token().await.unwrap();
+    tokens.invalidate();
+    store.fail_saves(true);
+    tokens.token().await.unwrap();
+    pass(MINUTE).await;
+    store.fail_saves(false);
+    pass(MINUTE).await;
+    source.then(Turn::Fail(Error::answer_lost("cut")));
+    tokens.refresh_now().await.unwrap();
+    for _ in 0..100_000 {
+        source.then(Turn::Fail(down()));
+    }
+    pass(25 * DAY).await;
+    source.forget_turns();
+    source.then(Turn::Fail(Error::invalid_grant()));
+    tokens.refresh_now().await.unwrap_err();
+    // A loser of the race, who finds out what the other has stored.
+    let newer = source.give(DAY);
+    tokens.replace(newer).await.unwrap();
+    store.before_next_save({
+        let (memory, source) = (store.memory.clone(), source.clone());
+        move || async move {
+            let tenant = TenantId::new("acme").unwrap();
+            let mut grant = memory.load(&tenant).await.unwrap().unwrap();
+            let held = grant.generation;
+            grant.generation = held.next();
+            grant.state = tower_oauth2_client::token::GrantState::Active(source.give(DAY));
+            memory.save(&tenant, Some(held), &grant).await.unwrap();
+        }
+    });
+    tokens.refresh_now().await.unwrap();
+    tokens.revoke().await.unwrap();
+}
+
+async fn what_happens_at_an_endpoint(set: &impl Fn(TokenCacheBuilder) -> TokenCacheBuilder) {
+    let clock = HandClock::new();
+    let sandbox = Sandbox::builder().clock_starts_at(clock.wall()).build();
+    let provider = provider::justworks().on_origin(&sandbox.url()).unwrap();
+    let oauth = OAuthClient::builder(provider, sandbox.client_id(), sandbox.client_secret())
+        .redirect_uri(sandbox.redirect_uri())
+        .clock(clock.clone())
+        .build::<_, Full<Bytes>, _>(sandbox.service())
+        .unwrap();
+    let tokens = TokenCache::builder(oauth.clone())
+        .clock(clock.clone())
+        .tenant("acme");
+    let tokens = set(tokens).build().unwrap();
+    connect(&sandbox, &oauth, &tokens).await;
+    sandbox.change(|behavior| {
+        behavior.expires_at = ExpiresAt::Absent;
+        behavior.date = DateHeader::Ahead(HOUR);
+    });
+    tokens.refresh_now().await.unwrap();
+    let api = BearerAuthLayer::new(tokens.clone()).layer(sandbox.service());
+    sandbox.revoke_access_tokens();
+    let company = http::Request::get(format!("{}/v1/company", sandbox.url()));
+    let company = company.body(Full::<Bytes>::default()).unwrap();
+    assert_eq!(api.oneshot(company).await.unwrap().status(), 200);
+    let fault = Fault::status(StatusCode::SERVICE_UNAVAILABLE).retry_after("60");
+    sandbox.inject(Endpoint::Token, fault);
+    tokens.refresh_now().await.unwrap_err();
+    pass(2 * MINUTE).await;
+    tokens.refresh_now().await.unwrap();
+}
+
+#[test]
+fn every_event_and_span_stands_on_the_page_with_its_fields() {
+    let mut documented: Fields = documented(4, 3);
+    documented.retain(|name, _| name.contains('.'));
+    let mut told = everything(TokenCacheBuilder::tell_tenant).fields;
+    for (name, fields) in &mut told {
+        let is_of_a_grant = !name.starts_with("endpoint.");
+        // Said once for all of them, above the table; the span has it in its row.
+        if is_of_a_grant && name != "token.exchange" {
+            assert!(fields.remove("tenant"), "{name} does not name the tenant");
+        }
+    }
+    assert_eq!(told, documented);
+}
+
+#[test]
+fn no_event_names_the_tenant_unless_asked_for() {
+    let told = everything(|builder| builder);
+    assert!(!told.values.contains("acme"));
+    assert!(
+        told.fields
+            .values()
+            .all(|fields| !fields.contains("tenant"))
+    );
+    let told = everything(TokenCacheBuilder::tell_tenant);
+    assert!(told.values.contains("acme"));
+}
+
+#[test]
+fn nothing_is_told_past_the_page() {
+    fn visit(folder: &Path) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() && !path.ends_with("telemetry") {
+                visit(&path);
+            } else if path.is_file() {
+                let text = fs::read_to_string(&path).unwrap();
+                for word in [
+                    "trace!(",
+                    "debug!(",
+                    "info!(",
+                    "warn!(",
+                    "error!(",
+                    "metrics::",
+                ] {
+                    assert!(!text.contains(&format!("tracing::{word}")), "{path:?}");
+                }
+            }
+        }
+    }
+    visit(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
+}
+
+#[cfg(feature = "metrics")]
+mod metrics {
+    use metrics_util::{
+        MetricKind,
+        debugging::{DebugValue, DebuggingRecorder},
+    };
+
+    use super::{BTreeSet, Fields, documented, everything};
+
+    /// Names and labels of what was measured, and all values of labels.
+    fn measured(tells_tenant: bool) -> (Fields, BTreeSet<(String, String)>) {
+        let recorder = DebuggingRecorder::new();
+        let snapshotter = recorder.snapshotter();
+        metrics::with_local_recorder(&recorder, || {
+            everything(|builder| {
+                if tells_tenant {
+                    builder.tell_tenant()
+                } else {
+                    builder
+                }
+            });
+        });
+        let (mut names, mut values) = (Fields::new(), BTreeSet::new());
+        for (key, _, _, value) in snapshotter.snapshot().into_vec() {
+            let (kind, key) = key.into_parts();
+            let labels = names.entry(key.name().to_owned()).or_default();
+            for label in key.labels() {
+                labels.insert(label.key().to_owned());
+                values.insert((label.key().to_owned(), label.value().to_owned()));
+            }
+            match (kind, value) {
+                (MetricKind::Counter, DebugValue::Counter(count)) => assert!(count > 0),
+                (MetricKind::Gauge, DebugValue::Gauge(value)) => assert!(value.0 >= 0.0),
+                (MetricKind::Histogram, DebugValue::Histogram(took)) => assert!(!took.is_empty()),
+                (kind, value) => panic!("{kind:?} {value:?}"),
+            }
+        }
+        (names, values)
+    }
+
+    #[test]
+    fn every_metric_stands_on_the_page_with_its_labels() {
+        let mut documented = documented(4, 3);
+        documented.retain(|name, _| name.starts_with("tower_oauth2_client_"));
+        let (mut names, values) = measured(true);
+        for (name, labels) in &mut names {
+            let is_of_a_grant = !name.contains("endpoint") && !name.contains("clock");
+            let is_said_in_its_row = name.ends_with("_left");
+            if is_of_a_grant && !is_said_in_its_row {
+                assert!(labels.remove("tenant"), "{name} does not name the tenant");
+            }
+        }
+        assert_eq!(names, documented);
+        let page = super::page();
+        for (label, value) in values {
+            let is_word_of_ours = label != "tenant" && label != "reason";
+            assert!(
+                !is_word_of_ours || page.contains(&format!("`{value}`")),
+                "{value}"
+            );
+        }
+    }
+
+    #[test]
+    fn without_being_asked_no_label_names_the_tenant_and_no_gauge_is_of_one_grant() {
+        let (names, values) = measured(false);
+        assert!(values.iter().all(|(label, _)| label != "tenant"));
+        assert!(
+            names
+                .keys()
+                .all(|name| !name.ends_with("seconds_left") && !name.ends_with("days_left"))
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_secret_is_told() {
+    let at = HandClock::new().wall();
+    let notes = Notes::default();
+    let subscriber = tracing_subscriber::registry().with(notes.clone());
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let source = Source::new(&HandClock::new());
+    let tokens = source.cache().store(MemoryStore::new()).tell_tenant();
+    let tokens = tokens.build().unwrap();
+    let secret = TokenSet::new(AccessToken::new("seeded-access").unwrap(), DAY, at)
+        .with_refresh_token(RefreshToken::new("seeded-refresh"), at);
+    tokens.replace(secret).await.unwrap();
+    source.then(Turn::Fail(Error::answer_lost("cut")));
+    tokens.refresh_now().await.unwrap();
+    assert_eq!(
+        tokens.status().generation,
+        Some(Generation::from_u64(2)),
+        "{:?}",
+        tokens.status()
+    );
+    let values = notes.values.lock().unwrap();
+    assert!(!values.is_empty() && !values.contains("seeded"));
+    assert!(!format!("{:?}", tokens.status()).contains("seeded"));
+}
