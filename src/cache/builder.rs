@@ -15,6 +15,9 @@ use crate::{
     token::TenantId,
 };
 
+/// A refresh token that does not live for this long could not be kept alive.
+const SHORTEST_LIFE: Duration = Duration::from_secs(60);
+
 /// Builds a [`TokenCache`].
 #[must_use = "a builder does nothing before it is built"]
 pub struct TokenCacheBuilder {
@@ -107,14 +110,14 @@ impl TokenCacheBuilder {
         self
     }
 
-    /// Builds the cache. Inside a tokio runtime its background task begins at once, and reads the store, so that a grant
+    /// Builds the cache. Inside a tokio runtime, which has to have time enabled, its background task begins at once, and reads the store, so that a grant
     /// that nobody uses is kept alive; elsewhere that waits until the first token is asked for. Nothing is sent before then,
     /// but to keep a grant alive.
     ///
     /// # Errors
     ///
-    /// [`Configuration`](crate::ErrorKind::Configuration), by name: an origin that is not one, no origin at all, or a tenant
-    /// name that is not one.
+    /// [`Configuration`](crate::ErrorKind::Configuration), by name: an origin that is not one, no origin at all, a tenant name
+    /// that is not one, or a refresh token's life of less than a minute.
     pub fn build(mut self) -> Result<TokenCache, Error> {
         let tenant = TenantId::new(self.tenant)?;
         for url in &self.added_origins {
@@ -123,6 +126,14 @@ impl TokenCacheBuilder {
         if self.origins.is_empty() {
             return Err(Error::configuration(
                 "origins: name at least one that the token is meant for",
+            ));
+        }
+        if self
+            .refresh_token_lifetime
+            .is_some_and(|lifetime| lifetime < SHORTEST_LIFE)
+        {
+            return Err(Error::configuration(
+                "refresh token lifetime: it is less than a minute",
             ));
         }
         let core = Arc::new(Core::new(Parts {

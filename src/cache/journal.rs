@@ -19,7 +19,8 @@ use crate::{
     token::{Generation, Grant, GrantState, TokenSet},
 };
 
-/// How long an exchange that another process has noted may be under way there.
+/// How long an exchange that another process has noted may be under way there: the first request and the second have 26
+/// seconds between them.
 const UNDER_WAY: Duration = Duration::from_secs(30);
 
 /// How long after it was begun an exchange whose answer was lost is made again: ten seconds for the answer, and ten more.
@@ -111,10 +112,9 @@ impl Note {
         !self.is_replay && elapsed.is_ok_and(|elapsed| elapsed <= REPLAY)
     }
 
-    /// Notes that it is. `false` if that cannot be recorded, so that it must not be.
+    /// Notes that it is, under the time of the first. `false` if that cannot be recorded, so that it must not be.
     pub(super) async fn replay(&mut self, core: &Arc<Core>) -> bool {
         self.is_replay = true;
-        self.since = core.clock().wall();
         let written = write(core, Some(self.generation), self).await;
         matches!(written, Ok(SaveOutcome::Committed))
     }

@@ -17,6 +17,7 @@ use super::{
     flight::Cause,
     snapshot::{Moment, Snapshot},
 };
+use crate::error::Error;
 
 /// A suspend is noticed within this time: the monotonic clock, and with it every timer, stands still meanwhile.
 const HEARTBEAT: Duration = Duration::from_secs(30);
@@ -79,6 +80,15 @@ fn keep_fresh(core: &Arc<Core>, snapshot: &Snapshot, Moment { now, .. }: Moment)
     } else {
         (Cause::Due, Urgency::Blocking)
     };
+    let is_hopeless = core
+        .lock()
+        .cooldown
+        .last()
+        .is_some_and(Error::is_consent_required);
+    if is_hopeless {
+        // There is nothing to renew it with. Whoever asks for it hears so.
+        return SLOW_HEARTBEAT;
+    }
     let _ = core.attend(cause);
     let again = core.lock().cooldown.until(urgency);
     again.map_or(HEARTBEAT, |again| {

@@ -99,29 +99,27 @@ impl Core {
         if slot.is_revoked_here && !is_end {
             return;
         }
-        match current.grant() {
-            Some(old) if old.generation > new_grant.generation || old == new_grant => return,
-            Some(old) if old.generation == new_grant.generation => {
-                let is_same_token = new.tokens().is_some() && new.tokens() == current.tokens();
-                let is_old_note = precedence == Precedence::Stored
-                    && current.unanswered().is_none()
-                    && new.unanswered().is_some()
-                    && new.unanswered() == slot.noted;
-                if is_same_token && is_old_note {
-                    // This process has taken it back, but the store was asked before that.
-                    return;
-                }
-                if is_same_token {
-                    // An exchange was noted, or given up. What is known of the token's life stays.
-                    self.put(current.restated(new_grant.state.clone()));
-                } else if precedence == Precedence::Stored {
-                    self.put(new);
-                } else {
-                    return;
-                }
+        let is_same_token = new.tokens().is_some() && new.tokens() == current.tokens();
+        let is_news = match current.grant() {
+            None => true,
+            Some(old) if old == new_grant => false,
+            // An exchange was noted, or a note was taken back.
+            Some(old) if old.generation == new_grant.generation && is_same_token => {
+                let is_own = |snapshot: &Snapshot| {
+                    snapshot.unanswered().is_some() && snapshot.unanswered() == slot.noted
+                };
+                // Of its own notes this process knows more than a store that was asked a moment ago.
+                let is_outdated = (is_own(&new) && current.unanswered().is_none())
+                    || (is_own(&current) && new.unanswered().is_none());
+                precedence == Precedence::Newer || !is_outdated
             }
-            _ => self.put(new),
+            Some(old) if old.generation == new_grant.generation => precedence == Precedence::Stored,
+            Some(old) => old.generation < new_grant.generation,
+        };
+        if !is_news {
+            return;
         }
+        self.put(new.knowing(&current));
         self.keep(&mut slot);
     }
 

@@ -23,6 +23,9 @@ use crate::{
 /// For the exchange, with whatever the source makes of it.
 const EXCHANGE_DEADLINE: Duration = Duration::from_secs(15);
 
+/// For the second one, after the answer to the first was lost.
+const REPLAY_DEADLINE: Duration = Duration::from_secs(10);
+
 /// For telling the provider that a grant has ended: two tokens, each with what the source makes of it.
 const REVOCATION_DEADLINE: Duration = Duration::from_secs(30);
 
@@ -106,7 +109,7 @@ async fn exchange(
 ) -> (Result<TokenSet, Error>, Instant) {
     let core = &pilot.core;
     let sent = begin(pilot);
-    let answer = ask(core, held).await;
+    let answer = ask(core, held, EXCHANGE_DEADLINE).await;
     let (Err(error), Some(note)) = (&answer, note) else {
         return (answer, sent);
     };
@@ -124,13 +127,16 @@ async fn exchange(
         return (answer, sent);
     }
     let sent = begin(pilot);
-    (ask(core, held).await, sent)
+    (ask(core, held, REPLAY_DEADLINE).await, sent)
 }
 
-async fn ask(core: &Core, held: &Snapshot) -> Result<TokenSet, Error> {
+async fn ask(core: &Core, held: &Snapshot, deadline: Duration) -> Result<TokenSet, Error> {
     let exchange = core.source.exchange(held.tokens());
-    within(EXCHANGE_DEADLINE, exchange, || {
-        let late = "the exchange did not end within 15 seconds";
+    within(deadline, exchange, || {
+        let late = format!(
+            "the exchange did not end within {} seconds",
+            deadline.as_secs()
+        );
         Error::new(ErrorKind::Unavailable, late).with_lost_answer()
     })
     .await

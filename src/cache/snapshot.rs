@@ -77,9 +77,15 @@ struct Held {
 #[derive(Default)]
 struct Used(AtomicBool);
 
+impl Used {
+    fn get(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 impl Clone for Used {
     fn clone(&self) -> Self {
-        Self(AtomicBool::new(self.0.load(Ordering::Relaxed)))
+        Self(AtomicBool::new(self.get()))
     }
 }
 
@@ -149,9 +155,25 @@ impl Snapshot {
         })
     }
 
-    /// The same tokens in another state of renewal.
-    pub(super) fn restated(&self, state: GrantState) -> Self {
-        self.change(|held| held.grant.state = state)
+    /// The same, with what is known of its token's life already, if `other` holds the same one: by the monotonic clock, and
+    /// whether it is used, or not to be used any more.
+    pub(super) fn knowing(self, other: &Self) -> Self {
+        let (Some(tokens), Some((_, schedule))) = (self.tokens(), other.token()) else {
+            return self;
+        };
+        if other.tokens() != Some(tokens) {
+            return self;
+        }
+        let is_renewed = self.grant().is_some_and(|grant| is_renewed(&grant.state));
+        let schedule = if is_renewed {
+            *schedule
+        } else {
+            schedule.without_renewal()
+        };
+        if other.held.as_ref().is_some_and(|held| held.used.get()) {
+            self.mark_used();
+        }
+        self.rescheduled(schedule)
     }
 
     /// The same, with its token's end corrected by the wall clock, if that says something else; and by how much.
@@ -202,7 +224,7 @@ impl Snapshot {
     /// Notes that a request has had the token.
     pub(super) fn mark_used(&self) {
         if let Some(held) = &self.held
-            && !held.used.0.load(Ordering::Relaxed)
+            && !held.used.get()
         {
             held.used.0.store(true, Ordering::Relaxed);
         }
@@ -210,10 +232,7 @@ impl Snapshot {
 
     /// Whether the token is renewed ahead of time: a request has had it, or it is not known whether it can be.
     pub(super) fn is_in_use(&self) -> bool {
-        let is_used = self
-            .held
-            .as_ref()
-            .is_some_and(|held| held.used.0.load(Ordering::Relaxed));
+        let is_used = self.held.as_ref().is_some_and(|held| held.used.get());
         is_used || self.unanswered().is_some()
     }
 

@@ -81,7 +81,9 @@ pub use self::{file::FileStore, memory::MemoryStore};
 /// What is promised here is what a [`TokenCache`](crate::cache::TokenCache) relies on:
 ///
 /// * A committed save survives whatever the store is meant to survive, from the moment the future is ready.
-/// * Of several saves that expect the same generation, at most one commits, whichever process they come from.
+/// * Of several saves that expect the same generation, and bring another, at most one commits, whichever process they come
+///   from.
+/// * A save may bring the generation that it expects: that an exchange begins is noted so. It replaces what is there.
 /// * A load returns a grant that was committed, whole, and never an older one than an earlier load of the same process.
 /// * What cannot be read is an error that says where it is, never an empty answer, and is never overwritten.
 /// * Futures may be dropped at any point: a save then happened whole or not at all.

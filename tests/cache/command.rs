@@ -38,6 +38,10 @@ async fn configuration_fails_when_it_is_built() {
         (TokenCache::builder(source.clone()), "origins"),
         (source.cache().origin("http://api.example.com"), "origin"),
         (source.cache().tenant(""), "tenant"),
+        (
+            source.cache().refresh_token_lifetime(Duration::ZERO),
+            "refresh token lifetime",
+        ),
     ] {
         let error = builder.build().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Configuration);
