@@ -5,8 +5,8 @@ use std::{future::Future, sync::Arc, time::Duration};
 use tokio::{runtime::Handle, time::timeout};
 
 use super::{
+    attend::shut_down,
     core::Core,
-    flight::shut_down,
     renewal::{following, revoke_at_provider},
 };
 use crate::{

@@ -9,11 +9,11 @@ use arc_swap::{ArcSwap, Guard};
 use tokio::sync::Notify;
 
 use super::{
-    Acquired, LostAnswer,
+    Acquired, BearerToken, LostAnswer,
+    attend::{Attended, Cause},
     cooldown::Urgency,
-    flight::{Attended, Cause},
     slot::Slot,
-    snapshot::{BearerToken, Moment, Snapshot},
+    snapshot::{Moment, Snapshot},
     source::ErasedSource,
 };
 use crate::{

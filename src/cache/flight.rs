@@ -1,74 +1,27 @@
-//! One exchange at a time, for all who need it.
+//! An exchange under way: the side of those who wait for it, and the side of its task.
 //!
-//! Whoever needs a new token comes through [`attend`](Core::attend), the one choke point. There, under the slot's lock, it is
-//! decided again whether an exchange is needed, and whether there may be one; if so a task is spawned and its [`Flight`]
-//! put into the slot, for others to join. The task's [`Pilot`] takes it out again, also when the task panics or its runtime
-//! goes, so that nobody waits for ever.
+//! The task's [`Pilot`] takes the [`Flight`] out of the slot again, also when the task panics or its runtime goes, so that
+//! nobody waits for ever.
 
 use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::Instant,
 };
 
-use tokio::{
-    runtime::Handle,
-    sync::{Notify, watch},
-};
-use tracing::Instrument;
+use tokio::sync::{Notify, watch};
 
 use super::{
-    cooldown::Urgency,
+    BearerToken,
+    attend::{Attended, Cause},
     core::Core,
-    renewal,
-    slot::Slot,
-    snapshot::{BearerToken, Snapshot},
+    snapshot::Snapshot,
 };
-use crate::{
-    error::{Error, ErrorKind},
-    token::Generation,
-};
-
-/// Between two exchanges that 401s force, of one grant.
-const FORCED_FLOOR: Duration = Duration::from_secs(30);
-
-/// Between two looks into the store, while an exchange may not be made: where requests fail, and where they do not.
-const LOOK_FLOOR: Duration = Duration::from_secs(1);
-const IDLE_LOOK_FLOOR: Duration = Duration::from_secs(30);
-
-/// What brings a caller here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cause {
-    /// The token is in its advisory window.
-    Ahead,
-    /// The token is in its mandatory window, expired, or not there.
-    Due,
-    /// A 401 to a request with this generation.
-    Rejected(Generation),
-    /// The program asked for a newer one than this.
-    Asked(Option<Generation>),
-    /// Nobody uses this one, and its refresh token has to be kept alive.
-    Idle(Option<Generation>),
-}
+use crate::error::{Error, ErrorKind};
 
 pub(super) type Outcome = Result<BearerToken, Error>;
-
-/// What a flight is for.
-enum Errand {
-    Exchange,
-    /// Only to see whether another replica has stored something newer, where an exchange may not be made for this reason.
-    Look(Error),
-}
-
-/// What came of coming here.
-pub(super) enum Attended {
-    /// No exchange is needed, or none may be made now.
-    Done(Outcome),
-    /// One is under way.
-    Joined(Flight),
-}
 
 /// An exchange under way, as those see it who wait for it.
 #[derive(Clone)]
@@ -99,141 +52,37 @@ impl Flight {
             .unwrap_or_else(|| Err(interrupted()))
     }
 
+    /// Joins an exchange under way, whose result may be there already, but not stored.
+    pub(super) fn board(&self, cause: Cause, snapshot: &Snapshot, now: Instant) -> Attended {
+        let is_held_useless = match cause {
+            Cause::Rejected(generation) => snapshot.generation() == Some(generation),
+            Cause::Due => snapshot.alive(now).is_none(),
+            Cause::Ahead | Cause::Asked(_) | Cause::Idle(_) => false,
+        };
+        if is_held_useless {
+            self.hurry();
+        }
+        let mut flight = self.clone();
+        let told = flight.outcome.borrow_and_update().clone();
+        match told {
+            None => Attended::Joined(flight),
+            // It was held back in favour of a token that has become useless: now it comes.
+            Some(Err(_)) if is_held_useless => {
+                flight.waits_for_more = true;
+                Attended::Joined(flight)
+            }
+            Some(Err(error)) => Attended::Done(Err(error)),
+            Some(Ok(_)) => Attended::Done(Err(Error::new(
+                ErrorKind::Store,
+                "the newest token could not be stored so far, and before it is there will be no next one: check the store",
+            ))),
+        }
+    }
+
     fn hurry(&self) {
         self.need.is_urgent.store(true, Ordering::Relaxed);
         self.need.changed.notify_one();
     }
-}
-
-impl Core {
-    /// Answers a cause with what is held, with an error, or with an exchange.
-    pub(super) fn attend(self: &Arc<Self>, cause: Cause) -> Attended {
-        let now = self.now();
-        let mut slot = self.lock();
-        let snapshot = self.snapshot();
-        if slot.is_revoked_here
-            && let Some(error) = snapshot.ended()
-        {
-            return Attended::Done(Err(error));
-        }
-        // An exchange may have ended while this caller was on its way here.
-        if let Some(token) = snapshot.answer(cause, now) {
-            return Attended::Done(Ok(token.clone()));
-        }
-        if let Some(flight) = &slot.exchange {
-            return board(flight, cause, &snapshot, now);
-        }
-        if slot.is_shut_down {
-            return Attended::Done(Err(shut_down()));
-        }
-        if let Cause::Rejected(generation) = cause {
-            slot.rejected = Some(generation);
-        }
-        let errand = match self.held_back(&slot, &snapshot, cause, now) {
-            Ok(()) => Errand::Exchange,
-            Err((error, None)) => return Attended::Done(Err(error)),
-            Err((error, Some(floor))) => {
-                if let Some(flight) = &slot.look {
-                    return Attended::Joined(flight.clone());
-                }
-                if is_within(floor, slot.looked_at, now) {
-                    return Attended::Done(Err(error));
-                }
-                Errand::Look(error)
-            }
-        };
-        let Ok(runtime) = Handle::try_current() else {
-            return Attended::Done(Err(Error::outside_of_a_runtime()));
-        };
-        self.keep(&mut slot);
-        let only_looks = matches!(errand, Errand::Look(_));
-        let word = self.word_for(cause, now);
-        let (pilot, flight) = Pilot::take_off(self, word, cause, only_looks);
-        let place = if only_looks {
-            &mut slot.look
-        } else {
-            &mut slot.exchange
-        };
-        *place = Some(flight.clone());
-        slot.work += 1;
-        drop(slot);
-        let fly = async move {
-            let outcome = match errand {
-                Errand::Exchange => renewal::renew(&pilot, cause).await,
-                Errand::Look(reason) => renewal::look(&pilot.core, cause, reason).await,
-            };
-            pilot.land(outcome);
-        };
-        runtime.spawn(fly.instrument(self.telemetry.exchange(word)));
-        Attended::Joined(flight)
-    }
-
-    /// Why there may be no exchange for this cause now; and how long after the last look into the store there may be
-    /// another, where another replica may have what is needed.
-    fn held_back(
-        &self,
-        slot: &Slot,
-        snapshot: &Snapshot,
-        cause: Cause,
-        now: Instant,
-    ) -> Result<(), (Error, Option<Duration>)> {
-        if let Some(error) = snapshot.ended() {
-            return Err((error, Some(LOOK_FLOOR)));
-        }
-        if matches!(cause, Cause::Idle(_)) && snapshot.grant().is_none() {
-            return Err((renewal::unread(), Some(IDLE_LOOK_FLOOR)));
-        }
-        if snapshot.is_on_hold(cause, self.lost_answer, now) {
-            return Err((renewal::on_hold(), Some(IDLE_LOOK_FLOOR)));
-        }
-        let urgency = self.urgency(cause, now);
-        let is_blocked = (urgency == Urgency::Blocking).then_some(LOOK_FLOOR);
-        if matches!(cause, Cause::Rejected(_)) && is_within(FORCED_FLOOR, slot.forced_at, now) {
-            return Err((renewal::rejected_anew(), is_blocked));
-        }
-        slot.cooldown
-            .check(now, urgency)
-            .map_err(|error| (error, is_blocked))
-    }
-
-    /// Notes that a flight or a command has ended.
-    pub(super) fn end_work(&self, slot: &mut Slot) {
-        slot.work -= 1;
-        if slot.work == 0 {
-            self.idle.notify_waiters();
-        }
-    }
-}
-
-/// Joins an exchange under way, whose result may be there already, but not stored.
-fn board(flight: &Flight, cause: Cause, snapshot: &Snapshot, now: Instant) -> Attended {
-    let is_held_useless = match cause {
-        Cause::Rejected(generation) => snapshot.generation() == Some(generation),
-        Cause::Due => snapshot.alive(now).is_none(),
-        Cause::Ahead | Cause::Asked(_) | Cause::Idle(_) => false,
-    };
-    if is_held_useless {
-        flight.hurry();
-    }
-    let mut flight = flight.clone();
-    let told = flight.outcome.borrow_and_update().clone();
-    match told {
-        None => Attended::Joined(flight),
-        // It was held back in favour of a token that has become useless: now it comes.
-        Some(Err(_)) if is_held_useless => {
-            flight.waits_for_more = true;
-            Attended::Joined(flight)
-        }
-        Some(Err(error)) => Attended::Done(Err(error)),
-        Some(Ok(_)) => Attended::Done(Err(Error::new(
-            ErrorKind::Store,
-            "the newest token could not be stored so far, and before it is there will be no next one: check the store",
-        ))),
-    }
-}
-
-fn is_within(floor: Duration, last: Option<Instant>, now: Instant) -> bool {
-    last.is_some_and(|last| now < last + floor)
 }
 
 /// The task's side of a [`Flight`].
@@ -251,7 +100,7 @@ pub(super) struct Pilot {
 }
 
 impl Pilot {
-    fn take_off(
+    pub(super) fn take_off(
         core: &Arc<Core>,
         word: &'static str,
         cause: Cause,
@@ -300,7 +149,7 @@ impl Pilot {
         }
     }
 
-    fn land(mut self, outcome: Outcome) {
+    pub(super) fn land(mut self, outcome: Outcome) {
         self.clear(&outcome);
         self.tell(outcome);
     }
@@ -357,13 +206,6 @@ impl Drop for Pilot {
             });
         }
     }
-}
-
-pub(super) fn shut_down() -> Error {
-    Error::new(
-        ErrorKind::Interrupted,
-        "the cache was shut down: it begins no exchange any more",
-    )
 }
 
 fn interrupted() -> Error {

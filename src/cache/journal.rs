@@ -12,7 +12,7 @@
 
 use std::{sync::Arc, time::Duration, time::SystemTime};
 
-use super::{core::Core, flight::Cause, slot::Slot, snapshot::Snapshot};
+use super::{attend::Cause, core::Core, slot::Slot, snapshot::Snapshot};
 use crate::{
     error::{Error, ErrorKind},
     store::SaveOutcome,

@@ -12,9 +12,9 @@ use std::{
 use tokio::{runtime::Handle, task::JoinHandle, time::timeout};
 
 use super::{
+    attend::Cause,
     cooldown::Urgency,
     core::Core,
-    flight::Cause,
     snapshot::{Moment, Snapshot},
 };
 use crate::error::Error;

@@ -71,6 +71,8 @@ use crate::{
     token::{Generation, TenantId, TokenSet},
 };
 
+mod attend;
+mod bearer_token;
 mod builder;
 mod command;
 mod cooldown;
@@ -88,16 +90,16 @@ mod snapshot;
 mod source;
 mod status;
 
+use self::{
+    attend::{Attended, Cause},
+    core::Core,
+};
 pub use self::{
+    bearer_token::BearerToken,
     builder::TokenCacheBuilder,
     journal::LostAnswer,
-    snapshot::BearerToken,
     source::{ClientCredentials, TokenFn, TokenSource, token_fn},
     status::{Status, TokenState},
-};
-use self::{
-    core::Core,
-    flight::{Attended, Cause},
 };
 
 /// Keeps one grant's token fresh. The [module page](crate::cache) tells how.

@@ -8,8 +8,9 @@ use std::{
 
 use super::{
     LostAnswer,
+    attend::Cause,
     core::{Core, within},
-    flight::{Cause, Outcome, Pilot},
+    flight::{Outcome, Pilot},
     journal::{self, Note, Noted},
     settle::settle,
     snapshot::Snapshot,

@@ -10,11 +10,11 @@ use std::{
 use futures_util::future::{Either, select};
 
 use super::{
-    command,
+    BearerToken, command,
     core::Core,
     flight::{Outcome, Pilot},
     renewal::{adopted, discard, following},
-    snapshot::{BearerToken, Snapshot},
+    snapshot::Snapshot,
 };
 use crate::{
     error::{Error, ErrorKind},

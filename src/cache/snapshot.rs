@@ -1,51 +1,17 @@
 //! What a request reads: one immutable value, replaced as a whole.
 
 use std::{
-    fmt,
     sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant, SystemTime},
 };
 
-use http::HeaderValue;
-
-use super::{LostAnswer, flight::Cause, keepalive::RefreshTokenLife, schedule::Schedule};
+use super::{
+    BearerToken, LostAnswer, attend::Cause, keepalive::RefreshTokenLife, schedule::Schedule,
+};
 use crate::{
     error::{Error, ErrorKind},
     token::{Generation, Grant, GrantState, TokenSet},
 };
-
-/// An access token, ready for a request, and which one it is.
-#[derive(Clone)]
-pub struct BearerToken {
-    header: HeaderValue,
-    generation: Generation,
-}
-
-impl BearerToken {
-    /// `Bearer <token>`, marked sensitive: the value of the `Authorization` header.
-    #[must_use]
-    pub fn header_value(&self) -> &HeaderValue {
-        &self.header
-    }
-
-    /// The state of the grant that it comes from.
-    #[must_use]
-    pub fn generation(&self) -> Generation {
-        self.generation
-    }
-
-    pub(crate) fn into_header_value(self) -> HeaderValue {
-        self.header
-    }
-}
-
-impl fmt::Debug for BearerToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BearerToken")
-            .field("generation", &self.generation)
-            .finish_non_exhaustive()
-    }
-}
 
 /// What a grant's turning points are reckoned from.
 #[derive(Clone, Copy)]
@@ -109,10 +75,7 @@ impl Snapshot {
     fn with(grant: Grant, moment: Moment, schedule: impl FnOnce(&TokenSet) -> Schedule) -> Self {
         let is_renewed = is_renewed(&grant.state);
         let token = grant.tokens().map(|tokens| {
-            let token = BearerToken {
-                header: tokens.access_token().header_value().clone(),
-                generation: grant.generation,
-            };
+            let token = BearerToken::new(tokens.access_token(), grant.generation);
             let schedule = schedule(tokens);
             if is_renewed {
                 (token, schedule)
@@ -149,8 +112,8 @@ impl Snapshot {
     pub(super) fn renumbered(&self, generation: Generation) -> Self {
         self.change(|held| {
             held.grant.generation = generation;
-            if let Some((token, _)) = &mut held.token {
-                token.generation = generation;
+            if let (Some(tokens), Some((token, _))) = (held.grant.tokens(), &mut held.token) {
+                *token = BearerToken::new(tokens.access_token(), generation);
             }
         })
     }
@@ -270,16 +233,16 @@ impl Snapshot {
             Cause::Ahead => now < schedule.refresh_at,
             Cause::Due => now < schedule.mandatory_at,
             Cause::Rejected(generation) => {
-                is_active && token.generation > generation && now < schedule.expires
+                is_active && token.generation() > generation && now < schedule.expires
             }
             Cause::Asked(generation) => {
                 // Not knowing any, one cannot tell a newer one.
                 is_active
-                    && generation.is_some_and(|held| token.generation > held)
+                    && generation.is_some_and(|held| token.generation() > held)
                     && now < schedule.expires
             }
             // A newer one has a newer refresh token, whether it is alive or not.
-            Cause::Idle(generation) => is_active && Some(token.generation) > generation,
+            Cause::Idle(generation) => is_active && Some(token.generation()) > generation,
         };
         good.then_some(token)
     }
