@@ -1,29 +1,44 @@
 //! Any store behind one pointer, so that a cache's type does not name its store.
 
-use std::{future::Future, pin::Pin};
+use std::{future::Future, pin::Pin, time::Duration};
 
-use super::{SaveOutcome, TokenStore};
+use super::{LeaseOutcome, LeaseOwner, SaveOutcome, TokenStore};
 use crate::{
     error::Error,
     token::{Generation, Grant, TenantId},
 };
 
-type Boxed<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
+type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// [`TokenStore`] with boxed futures.
 pub(crate) trait ErasedStore: Send + Sync + 'static {
-    fn load<'a>(&'a self, tenant: &'a TenantId) -> Boxed<'a, Option<Grant>>;
+    fn load<'a>(&'a self, tenant: &'a TenantId) -> Boxed<'a, Result<Option<Grant>, Error>>;
 
     fn save<'a>(
         &'a self,
         tenant: &'a TenantId,
         expected: Option<Generation>,
         grant: &'a Grant,
-    ) -> Boxed<'a, SaveOutcome>;
+    ) -> Boxed<'a, Result<SaveOutcome, Error>>;
+
+    fn acquire<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        owner: &'a LeaseOwner,
+        duration: Duration,
+    ) -> Boxed<'a, Result<LeaseOutcome, Error>>;
+
+    fn release<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        owner: &'a LeaseOwner,
+    ) -> Boxed<'a, Result<(), Error>>;
+
+    fn changed<'a>(&'a self, tenant: &'a TenantId) -> Boxed<'a, ()>;
 }
 
 impl<T: TokenStore> ErasedStore for T {
-    fn load<'a>(&'a self, tenant: &'a TenantId) -> Boxed<'a, Option<Grant>> {
+    fn load<'a>(&'a self, tenant: &'a TenantId) -> Boxed<'a, Result<Option<Grant>, Error>> {
         Box::pin(TokenStore::load(self, tenant))
     }
 
@@ -32,7 +47,28 @@ impl<T: TokenStore> ErasedStore for T {
         tenant: &'a TenantId,
         expected: Option<Generation>,
         grant: &'a Grant,
-    ) -> Boxed<'a, SaveOutcome> {
+    ) -> Boxed<'a, Result<SaveOutcome, Error>> {
         Box::pin(TokenStore::save(self, tenant, expected, grant))
+    }
+
+    fn acquire<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        owner: &'a LeaseOwner,
+        duration: Duration,
+    ) -> Boxed<'a, Result<LeaseOutcome, Error>> {
+        Box::pin(TokenStore::acquire(self, tenant, owner, duration))
+    }
+
+    fn release<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        owner: &'a LeaseOwner,
+    ) -> Boxed<'a, Result<(), Error>> {
+        Box::pin(TokenStore::release(self, tenant, owner))
+    }
+
+    fn changed<'a>(&'a self, tenant: &'a TenantId) -> Boxed<'a, ()> {
+        Box::pin(TokenStore::changed(self, tenant))
     }
 }

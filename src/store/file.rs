@@ -3,24 +3,29 @@
 //! Each tenant has a file (the grant) and a lock file beside it. A save takes the lock, reads what is there, compares the
 //! generation, and only then writes: a temporary file, synced, renamed over the old one, and the folder synced. So a crash
 //! at any instant leaves the old grant or the new one, whole, and a file that cannot be understood is never overwritten.
+//! Leases are files of their own, for which [`lease`] has the rules.
 
 use std::{
     fmt::Write as _,
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, Read, Write},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::{SaveOutcome, TokenStore};
+use self::lease::{Alive, Lease};
+use super::{LeaseOutcome, LeaseOwner, SaveOutcome, TokenStore};
 use crate::{
+    clock::{Clock, SystemClock},
     error::{Error, ErrorKind},
     token::{Generation, Grant, TenantId},
 };
+
+mod lease;
 
 /// A grant is a few KiB; a file larger than this is not one.
 const LARGEST_FILE: u64 = 1024 * 1024;
@@ -47,6 +52,8 @@ const LOCK_PAUSE: Duration = Duration::from_millis(20);
 #[derive(Clone, Debug)]
 pub struct FileStore {
     folder: Arc<Path>,
+    /// Begun with the first lease.
+    alive: Arc<Mutex<Option<Alive>>>,
 }
 
 impl FileStore {
@@ -67,7 +74,21 @@ impl FileStore {
             .map_err(fail)?;
         Ok(Self {
             folder: folder.into(),
+            alive: Arc::default(),
         })
+    }
+
+    /// Only ever called with the tenant's lock held.
+    fn take(&self, path: &Path, owner: &LeaseOwner, duration: Duration) -> io::Result<()> {
+        let mut alive = self.alive.lock().unwrap_or_else(PoisonError::into_inner);
+        let alive = match &*alive {
+            Some(alive) => alive,
+            None => alive.insert(Alive::begin(&self.folder)?),
+        };
+        let too_long = || io::Error::other("the lease would not end before the year 9999");
+        Lease::new(owner, alive, SystemClock.wall(), duration)
+            .ok_or_else(too_long)?
+            .write(path)
     }
 
     fn path(&self, tenant: &TenantId) -> PathBuf {
@@ -101,6 +122,46 @@ impl TokenStore for FileStore {
             replace(&folder, &path, &bytes)
                 .map_err(|error| failed("token file", &path, "cannot be written", Some(error)))?;
             Ok(SaveOutcome::Committed)
+        })
+        .await
+    }
+
+    async fn acquire(
+        &self,
+        tenant: &TenantId,
+        owner: &LeaseOwner,
+        duration: Duration,
+    ) -> Result<LeaseOutcome, Error> {
+        let path = self.path(tenant).with_extension("lease");
+        let lock = lock(path.with_extension("lock")).await?;
+        let (store, owner) = (self.clone(), owner.clone());
+        blocking(move || {
+            let _lock = lock;
+            let now = SystemClock.wall();
+            let is_taken = Lease::read(&path)
+                .is_some_and(|lease| !lease.is_of(&owner) && lease.holds(&store.folder, now));
+            if is_taken {
+                return Ok(LeaseOutcome::HeldByAnother);
+            }
+            store
+                .take(&path, &owner, duration)
+                .map_err(|error| failed("lease file", &path, "cannot be written", Some(error)))?;
+            Ok(LeaseOutcome::Acquired)
+        })
+        .await
+    }
+
+    async fn release(&self, tenant: &TenantId, owner: &LeaseOwner) -> Result<(), Error> {
+        let path = self.path(tenant).with_extension("lease");
+        let lock = lock(path.with_extension("lock")).await?;
+        let owner = owner.clone();
+        blocking(move || {
+            let _lock = lock;
+            if Lease::read(&path).is_none_or(|lease| !lease.is_of(&owner)) {
+                return Ok(());
+            }
+            fs::remove_file(&path)
+                .map_err(|error| failed("lease file", &path, "cannot be removed", Some(error)))
         })
         .await
     }

@@ -3,10 +3,13 @@
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
-use super::{SaveOutcome, TokenStore};
+use tokio::{sync::Notify, time::Instant};
+
+use super::{LeaseOutcome, LeaseOwner, SaveOutcome, TokenStore};
 use crate::{
     error::Error,
     token::{Generation, Grant, TenantId},
@@ -24,7 +27,19 @@ use crate::{
 /// ```
 #[derive(Clone, Default)]
 pub struct MemoryStore {
-    grants: Arc<Mutex<HashMap<TenantId, Grant>>>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    tables: Mutex<Tables>,
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct Tables {
+    grants: HashMap<TenantId, Grant>,
+    leases: HashMap<TenantId, (LeaseOwner, Instant)>,
 }
 
 impl MemoryStore {
@@ -33,12 +48,17 @@ impl MemoryStore {
     pub fn new() -> Self {
         Self::default()
     }
+
+    fn tables(&self) -> MutexGuard<'_, Tables> {
+        // Each change is one insertion or removal, so a panic elsewhere leaves nothing half done.
+        let tables = self.shared.tables.lock();
+        tables.unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl TokenStore for MemoryStore {
     async fn load(&self, tenant: &TenantId) -> Result<Option<Grant>, Error> {
-        let grants = self.grants.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(grants.get(tenant).cloned())
+        Ok(self.tables().grants.get(tenant).cloned())
     }
 
     async fn save(
@@ -47,13 +67,52 @@ impl TokenStore for MemoryStore {
         expected: Option<Generation>,
         grant: &Grant,
     ) -> Result<SaveOutcome, Error> {
-        let mut grants = self.grants.lock().unwrap_or_else(PoisonError::into_inner);
-        let held = grants.get(tenant);
+        let mut tables = self.tables();
+        let held = tables.grants.get(tenant);
         if held.map(|held| held.generation) != expected {
             return Ok(SaveOutcome::Superseded(held.cloned()));
         }
-        grants.insert(tenant.clone(), grant.clone());
+        tables.grants.insert(tenant.clone(), grant.clone());
+        drop(tables);
+        self.shared.changed.notify_waiters();
         Ok(SaveOutcome::Committed)
+    }
+
+    async fn acquire(
+        &self,
+        tenant: &TenantId,
+        owner: &LeaseOwner,
+        duration: Duration,
+    ) -> Result<LeaseOutcome, Error> {
+        let now = Instant::now();
+        let mut tables = self.tables();
+        if let Some((holder, until)) = tables.leases.get(tenant)
+            && holder != owner
+            && now < *until
+        {
+            return Ok(LeaseOutcome::HeldByAnother);
+        }
+        let lease = (owner.clone(), now + duration);
+        tables.leases.insert(tenant.clone(), lease);
+        Ok(LeaseOutcome::Acquired)
+    }
+
+    async fn release(&self, tenant: &TenantId, owner: &LeaseOwner) -> Result<(), Error> {
+        let mut tables = self.tables();
+        if tables
+            .leases
+            .get(tenant)
+            .is_some_and(|(holder, _)| holder == owner)
+        {
+            tables.leases.remove(tenant);
+        }
+        drop(tables);
+        self.shared.changed.notify_waiters();
+        Ok(())
+    }
+
+    async fn changed(&self, _: &TenantId) {
+        self.shared.changed.notified().await;
     }
 }
 

@@ -1,24 +1,28 @@
 //! Where grants rest, so that a restart needs nobody's consent.
 //!
-//! A [`TokenStore`] keeps one [`Grant`] for each tenant. It holds no policy: it does not know when tokens expire or what
-//! they are for. Its one duty is the *conditional* save, which is what keeps two replicas from overwriting each other.
+//! A [`TokenStore`] keeps one [`Grant`] for each tenant, and a lease on it. It holds no policy: it does not know when tokens
+//! expire or what they are for. Its two duties are the *conditional* save, which keeps two replicas from overwriting each
+//! other, and the *owned* lease, which keeps them from presenting the same refresh token.
 //!
 //! * [`MemoryStore`] forgets everything when the process ends: for tests, and for sources that need no grant.
 //! * [`FileStore`] is the embedded default: a folder on a local disk, one file for each tenant.
 //!
-//! A store of your own implements two methods:
+//! A store of your own implements four methods:
 //!
 //! ```
-//! use std::{collections::HashMap, sync::Mutex};
+//! use std::{collections::HashMap, sync::Mutex, time::{Duration, Instant}};
 //! use tower_oauth2_client::{
 //!     Error,
-//!     store::{SaveOutcome, TokenStore},
+//!     store::{LeaseOutcome, LeaseOwner, SaveOutcome, TokenStore},
 //!     token::{Generation, Grant, TenantId},
 //! };
 //!
-//! /// Rows of (generation, bytes), as a database would have them.
+//! /// Rows of (generation, bytes), as a database would have them, and who holds which until when.
 //! #[derive(Default)]
-//! struct Rows(Mutex<HashMap<TenantId, (Generation, Vec<u8>)>>);
+//! struct Tables {
+//!     grants: Mutex<HashMap<TenantId, (Generation, Vec<u8>)>>,
+//!     leases: Mutex<HashMap<TenantId, (LeaseOwner, Instant)>>,
+//! }
 //!
 //! type Row = (Generation, Vec<u8>);
 //!
@@ -27,9 +31,9 @@
 //!         .transpose()
 //! }
 //!
-//! impl TokenStore for Rows {
+//! impl TokenStore for Tables {
 //!     async fn load(&self, tenant: &TenantId) -> Result<Option<Grant>, Error> {
-//!         let rows = self.0.lock().map_err(|_| Error::store("poisoned"))?;
+//!         let rows = self.grants.lock().map_err(|_| Error::store("poisoned"))?;
 //!         grant(tenant, rows.get(tenant))
 //!     }
 //!
@@ -39,7 +43,7 @@
 //!         expected: Option<Generation>,
 //!         new: &Grant,
 //!     ) -> Result<SaveOutcome, Error> {
-//!         let mut rows = self.0.lock().map_err(|_| Error::store("poisoned"))?;
+//!         let mut rows = self.grants.lock().map_err(|_| Error::store("poisoned"))?;
 //!         let held = rows.get(tenant);
 //!         if held.map(|(generation, _)| *generation) != expected {
 //!             return Ok(SaveOutcome::Superseded(grant(tenant, held)?));
@@ -48,21 +52,47 @@
 //!         rows.insert(tenant.clone(), row);
 //!         Ok(SaveOutcome::Committed)
 //!     }
+//!
+//!     async fn acquire(
+//!         &self,
+//!         tenant: &TenantId,
+//!         owner: &LeaseOwner,
+//!         duration: Duration,
+//!     ) -> Result<LeaseOutcome, Error> {
+//!         let mut leases = self.leases.lock().map_err(|_| Error::store("poisoned"))?;
+//!         let now = Instant::now();
+//!         if leases.get(tenant).is_some_and(|(other, until)| other != owner && *until > now) {
+//!             return Ok(LeaseOutcome::HeldByAnother);
+//!         }
+//!         leases.insert(tenant.clone(), (owner.clone(), now + duration));
+//!         Ok(LeaseOutcome::Acquired)
+//!     }
+//!
+//!     async fn release(&self, tenant: &TenantId, owner: &LeaseOwner) -> Result<(), Error> {
+//!         let mut leases = self.leases.lock().map_err(|_| Error::store("poisoned"))?;
+//!         if leases.get(tenant).is_some_and(|(holder, _)| holder == owner) {
+//!             leases.remove(tenant);
+//!         }
+//!         Ok(())
+//!     }
 //! }
 //!
 //! # tokio_test::block_on(async {
 //! # use tower_oauth2_client::token::GrantState;
-//! let (rows, acme) = (Rows::default(), TenantId::new("acme")?);
+//! let (tables, acme) = (Tables::default(), TenantId::new("acme")?);
 //! let revoked = Grant {
 //!     generation: Generation::FIRST,
 //!     state: GrantState::Revoked { since: std::time::SystemTime::UNIX_EPOCH },
 //! };
-//! assert_eq!(rows.save(&acme, None, &revoked).await?, SaveOutcome::Committed);
-//! assert_eq!(rows.load(&acme).await?, Some(revoked));
+//! assert_eq!(tables.save(&acme, None, &revoked).await?, SaveOutcome::Committed);
+//! assert_eq!(tables.load(&acme).await?, Some(revoked));
 //! # Ok::<(), Error>(()) }).unwrap();
 //! ```
 
-use std::future::Future;
+use std::{
+    future::{self, Future},
+    time::Duration,
+};
 
 use crate::{
     error::Error,
@@ -71,12 +101,17 @@ use crate::{
 
 mod erased;
 mod file;
+mod lease;
 mod memory;
 
 pub(crate) use self::erased::ErasedStore;
-pub use self::{file::FileStore, memory::MemoryStore};
+pub use self::{
+    file::FileStore,
+    lease::{LeaseOutcome, LeaseOwner},
+    memory::MemoryStore,
+};
 
-/// Keeps one grant for each tenant.
+/// Keeps one grant for each tenant, and a lease on it.
 ///
 /// What is promised here is what a [`TokenCache`](crate::cache::TokenCache) relies on:
 ///
@@ -87,8 +122,11 @@ pub use self::{file::FileStore, memory::MemoryStore};
 /// * A load returns a grant that was committed, whole, and never an older one than an earlier load of the same process.
 /// * What cannot be read is an error that says where it is, never an empty answer, and is never overwritten.
 /// * Futures may be dropped at any point: a save then happened whole or not at all.
+/// * A lease has one owner at a time, whichever process it is in, until it is given back or its time has run out, which does
+///   not depend on the owner. It may run out early, as with a store that has lost it: what keeps a store from going
+///   backwards is the conditional save. A lease and a grant are independent of each other: either may be there alone.
 ///
-/// Errors ([`Error::store`]) count as passing, and both methods are called again. Neither needs a deadline of its own.
+/// Errors ([`Error::store`]) count as passing, and methods are called again. None needs a deadline of its own.
 pub trait TokenStore: Send + Sync + 'static {
     /// The newest committed grant of a tenant.
     fn load(&self, tenant: &TenantId) -> impl Future<Output = Result<Option<Grant>, Error>> + Send;
@@ -100,6 +138,29 @@ pub trait TokenStore: Send + Sync + 'static {
         expected: Option<Generation>,
         grant: &Grant,
     ) -> impl Future<Output = Result<SaveOutcome, Error>> + Send;
+
+    /// Takes the tenant's lease for `owner`, or extends the one it has: until `duration` from now. One whose time has run
+    /// out, and that nobody else has taken since, can be extended as well.
+    fn acquire(
+        &self,
+        tenant: &TenantId,
+        owner: &LeaseOwner,
+        duration: Duration,
+    ) -> impl Future<Output = Result<LeaseOutcome, Error>> + Send;
+
+    /// Gives the lease back, if `owner` is who has it. Otherwise it does nothing.
+    fn release(
+        &self,
+        tenant: &TenantId,
+        owner: &LeaseOwner,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Ends when the tenant's grant, or its lease, may have changed since this was first polled. Those who wait look again
+    /// from time to time all the same, so a store that cannot tell goes on for ever, which is the default.
+    fn changed(&self, tenant: &TenantId) -> impl Future<Output = ()> + Send {
+        let _ = tenant;
+        future::pending()
+    }
 }
 
 /// What became of a conditional save.

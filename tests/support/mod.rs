@@ -19,7 +19,7 @@ use tower_oauth2_client::{
     Error,
     cache::{TokenCache, TokenCacheBuilder, TokenSource},
     clock::Clock,
-    store::{MemoryStore, SaveOutcome, TokenStore},
+    store::{LeaseOutcome, LeaseOwner, MemoryStore, SaveOutcome, TokenStore},
     token::{AccessToken, Generation, Grant, RefreshToken, TenantId, TokenSet},
 };
 
@@ -358,6 +358,23 @@ impl TokenStore for Store {
             std::future::pending::<()>().await;
         }
         outcome
+    }
+
+    async fn acquire(
+        &self,
+        tenant: &TenantId,
+        owner: &LeaseOwner,
+        duration: Duration,
+    ) -> Result<LeaseOutcome, Error> {
+        self.memory.acquire(tenant, owner, duration).await
+    }
+
+    async fn release(&self, tenant: &TenantId, owner: &LeaseOwner) -> Result<(), Error> {
+        self.memory.release(tenant, owner).await
+    }
+
+    async fn changed(&self, tenant: &TenantId) {
+        self.memory.changed(tenant).await;
     }
 }
 
