@@ -6,7 +6,7 @@
 
 use std::{
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use tokio::runtime::Handle;
@@ -45,6 +45,8 @@ pub(super) enum Cause {
     Asked(Option<Generation>),
     /// Nobody uses this one, and its refresh token has to be kept alive.
     Idle(Option<Generation>),
+    /// An exchange was begun then whose answer is not here, perhaps by a process that has died since.
+    Lost(SystemTime),
 }
 
 /// What a flight is for.
@@ -140,7 +142,7 @@ impl Core {
         if matches!(cause, Cause::Idle(_)) && snapshot.grant().is_none() {
             return Err((renewal::unread(), Some(IDLE_LOOK_FLOOR)));
         }
-        if snapshot.is_on_hold(cause, self.lost_answer, now) {
+        if self.is_on_hold(snapshot, cause, now) {
             return Err((renewal::on_hold(), Some(IDLE_LOOK_FLOOR)));
         }
         let urgency = self.urgency(cause, now);

@@ -20,7 +20,7 @@ use crate::{
     clock::Clock,
     error::{Error, ErrorKind},
     origin::Origin,
-    store::{ErasedStore, SaveOutcome},
+    store::{ErasedStore, LeaseOutcome, LeaseOwner, SaveOutcome},
     telemetry::Telemetry,
     token::{Generation, Grant, TenantId},
 };
@@ -44,6 +44,8 @@ pub(super) struct Core {
     pub(super) lost_answer: LostAnswer,
     refresh_token_lifetime: Option<Duration>,
     random: Mutex<fastrand::Rng>,
+    /// Under which this cache takes leases.
+    owner: LeaseOwner,
 }
 
 pub(super) struct Parts {
@@ -72,6 +74,7 @@ impl Core {
             lost_answer: parts.lost_answer,
             refresh_token_lifetime: parts.refresh_token_lifetime,
             random: Mutex::new(parts.random),
+            owner: LeaseOwner::random(),
         }
     }
 
@@ -193,10 +196,23 @@ impl Core {
         in_time(self.store.save(self.tenant(), expected, grant)).await
     }
 
+    pub(super) async fn acquire_lease(&self, duration: Duration) -> Result<LeaseOutcome, Error> {
+        in_time(self.store.acquire(self.tenant(), &self.owner, duration)).await
+    }
+
+    pub(super) async fn release_lease(&self) -> Result<(), Error> {
+        in_time(self.store.release(self.tenant(), &self.owner)).await
+    }
+
+    /// Ends when the store may hold something new; perhaps never.
+    pub(super) async fn store_changed(&self) {
+        self.store.changed(self.tenant()).await;
+    }
+
     /// How much depends on an exchange at this moment.
     pub(super) fn urgency(&self, cause: Cause, now: Instant) -> Urgency {
         match cause {
-            Cause::Ahead | Cause::Idle(_) => Urgency::Advisory,
+            Cause::Ahead | Cause::Idle(_) | Cause::Lost(_) => Urgency::Advisory,
             Cause::Due if self.current.load().alive(now).is_some() => Urgency::Mandatory,
             Cause::Due | Cause::Rejected(_) => Urgency::Blocking,
             Cause::Asked(_) => Urgency::Asked,
@@ -212,6 +228,7 @@ impl Core {
             Cause::Rejected(_) => "unauthorized",
             Cause::Asked(_) => "manual",
             Cause::Idle(_) => "keepalive",
+            Cause::Lost(_) => "lost_answer",
         }
     }
 }

@@ -57,7 +57,7 @@ impl Flight {
         let is_held_useless = match cause {
             Cause::Rejected(generation) => snapshot.generation() == Some(generation),
             Cause::Due => snapshot.alive(now).is_none(),
-            Cause::Ahead | Cause::Asked(_) | Cause::Idle(_) => false,
+            Cause::Ahead | Cause::Asked(_) | Cause::Idle(_) | Cause::Lost(_) => false,
         };
         if is_held_useless {
             self.hurry();

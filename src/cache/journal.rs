@@ -10,7 +10,10 @@
 //! A new token set, or an end, overwrites the note. An exchange that has failed without using anything up takes it back.
 //! Where there is no refresh token there is nothing to lose, and nothing is noted.
 
-use std::{sync::Arc, time::Duration, time::SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
 
 use super::{attend::Cause, core::Core, slot::Slot, snapshot::Snapshot};
 use crate::{
@@ -107,9 +110,7 @@ pub(super) async fn note(
 impl Note {
     /// Whether the same refresh token may be sent once more after its answer was lost.
     pub(super) fn may_replay(&self, core: &Core) -> bool {
-        // A wall clock that was set back says nothing; then the deadlines of both exchanges do.
-        let elapsed = core.clock().wall().duration_since(self.since);
-        !self.is_replay && elapsed.is_ok_and(|elapsed| elapsed <= REPLAY)
+        !self.is_replay && core.may_replay(self.since)
     }
 
     /// Notes that it is, under the time of the first. `false` if that cannot be recorded, so that it must not be.
@@ -156,34 +157,31 @@ async fn write(
 }
 
 impl Core {
-    /// What the store holds, once it has what `cause` asks for, or no other process seems to be making an exchange.
-    pub(super) async fn read_in_peace(
-        self: &Arc<Self>,
-        cause: Cause,
-    ) -> Result<Option<Grant>, Error> {
-        let begun = self.now();
-        loop {
-            let stored = self.read().await?;
-            self.adopt(stored.as_ref());
-            let is_under_way = match stored.as_ref().map(|grant| &grant.state) {
-                Some(&GrantState::Exchanging { since, .. }) => {
-                    let wall = self.clock().wall();
-                    may_be_under_way(&self.lock(), since, wall)
-                }
-                _ => false,
-            };
-            let is_needless = self.snapshot().answer(cause, self.now()).is_some();
-            // By this clock too, should the other one stand still.
-            if is_needless
-                || !is_under_way
-                || self.now().saturating_duration_since(begun) >= UNDER_WAY
-            {
-                return Ok(stored);
-            }
-            let pause =
-                Duration::from_millis(100) + Duration::from_millis(150).mul_f64(self.chance());
-            tokio::time::sleep(pause).await;
-        }
+    /// Whether an exchange that was begun then, and whose answer was lost, may be made again at once.
+    fn may_replay(&self, since: SystemTime) -> bool {
+        // A wall clock that was set back says nothing; then the deadlines of both exchanges do.
+        let elapsed = self.clock().wall().duration_since(since);
+        self.lost_answer == LostAnswer::ReplayOnce && elapsed.is_ok_and(|elapsed| elapsed <= REPLAY)
+    }
+
+    /// The cause to make it again for, if there is one.
+    pub(super) fn lost(&self, snapshot: &Snapshot) -> Option<Cause> {
+        let since = snapshot.unanswered()?;
+        (!snapshot.is_replayed() && self.may_replay(since)).then_some(Cause::Lost(since))
+    }
+
+    /// Whether the answer to the last exchange was lost, and this is no reason to send the same refresh token again.
+    pub(super) fn is_on_hold(&self, snapshot: &Snapshot, cause: Cause, now: Instant) -> bool {
+        let Some((_, schedule)) = snapshot.token() else {
+            return false;
+        };
+        let until = match (self.lost_answer, cause) {
+            (_, Cause::Lost(_)) => return self.lost(snapshot).is_none(),
+            (LostAnswer::ReplayOnce, Cause::Ahead | Cause::Idle(_)) => schedule.last_call_at,
+            (LostAnswer::Hold, Cause::Ahead | Cause::Idle(_) | Cause::Due) => schedule.expires,
+            _ => return false,
+        };
+        snapshot.unanswered().is_some() && now < until
     }
 }
 

@@ -55,6 +55,9 @@ fn look(core: &Arc<Core>) -> Duration {
     if snapshot.ended().is_some() {
         return SLOW_HEARTBEAT;
     }
+    if let Some(cause) = core.lost(&snapshot) {
+        let _ = core.attend(cause);
+    }
     let nap = if snapshot.is_in_use() {
         keep_fresh(core, &snapshot, moment)
     } else {

@@ -81,6 +81,7 @@ mod flight;
 mod journal;
 mod keepalive;
 mod keeper;
+mod lease;
 mod publish;
 mod renewal;
 mod schedule;

@@ -7,11 +7,11 @@ use std::{
 };
 
 use super::{
-    LostAnswer,
     attend::Cause,
     core::{Core, within},
     flight::{Outcome, Pilot},
     journal::{self, Note, Noted},
+    lease,
     settle::settle,
     snapshot::Snapshot,
 };
@@ -37,8 +37,23 @@ pub(super) async fn renew(pilot: &Pilot, cause: Cause) -> Outcome {
     let core = &pilot.core;
     // Before the look into the store, so that what is seen there is not a second old when the exchange begins.
     wait_out_the_floor(core).await;
-    // Read before the refresh token is spent: another replica may have renewed, and a store that is down is found out now.
-    let stored = core.read_in_peace(cause).await?;
+    let stored = core.read().await?;
+    core.adopt(stored.as_ref());
+    if let Some(outcome) = without_exchange(core, cause) {
+        return outcome;
+    }
+    match lease::acquire(core, cause).await? {
+        Some(outcome) => outcome,
+        None => lease::hold(core, renew_with_lease(pilot, cause)).await,
+    }
+}
+
+async fn renew_with_lease(pilot: &Pilot, cause: Cause) -> Outcome {
+    let core = &pilot.core;
+    // Read again, and before the refresh token is spent: another replica may have renewed, and a store that is down is
+    // found out now.
+    let stored = core.read().await?;
+    core.adopt(stored.as_ref());
     if let Some(outcome) = without_exchange(core, cause) {
         return outcome;
     }
@@ -90,7 +105,7 @@ pub(super) async fn renew(pilot: &Pilot, cause: Cause) -> Outcome {
 }
 
 /// What there is to say before anything is sent, if that is enough.
-fn without_exchange(core: &Core, cause: Cause) -> Option<Outcome> {
+pub(super) fn without_exchange(core: &Core, cause: Cause) -> Option<Outcome> {
     let held = core.snapshot();
     if let Some(token) = held.answer(cause, core.now()) {
         return Some(Ok(token.clone()));
@@ -98,7 +113,7 @@ fn without_exchange(core: &Core, cause: Cause) -> Option<Outcome> {
     if let Some(error) = held.ended() {
         return Some(Err(error));
     }
-    let is_on_hold = held.is_on_hold(cause, core.lost_answer, core.now());
+    let is_on_hold = core.is_on_hold(&held, cause, core.now());
     is_on_hold.then(|| Err(on_hold()))
 }
 
@@ -117,7 +132,7 @@ async fn exchange(
     if !error.is_answer_lost() {
         return (answer, sent);
     }
-    let mut is_replayed = core.lost_answer == LostAnswer::ReplayOnce && note.may_replay(core);
+    let mut is_replayed = note.may_replay(core);
     if is_replayed {
         // Time for the first connection to be dead, too.
         wait_out_the_floor(core).await;

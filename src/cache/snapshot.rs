@@ -5,9 +5,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use super::{
-    BearerToken, LostAnswer, attend::Cause, keepalive::RefreshTokenLife, schedule::Schedule,
-};
+use super::{BearerToken, attend::Cause, keepalive::RefreshTokenLife, schedule::Schedule};
 use crate::{
     error::{Error, ErrorKind},
     token::{Generation, Grant, GrantState, TokenSet},
@@ -207,14 +205,17 @@ impl Snapshot {
         }
     }
 
-    /// Whether the answer to the last exchange was lost, and this is no reason to send the same refresh token again.
-    pub(super) fn is_on_hold(&self, cause: Cause, policy: LostAnswer, now: Instant) -> bool {
-        let until = self.token().map(|(_, schedule)| match (policy, cause) {
-            (LostAnswer::ReplayOnce, Cause::Ahead | Cause::Idle(_)) => schedule.last_call_at,
-            (LostAnswer::Hold, Cause::Ahead | Cause::Idle(_) | Cause::Due) => schedule.expires,
-            _ => now,
-        });
-        self.unanswered().is_some() && until.is_some_and(|until| now < until)
+    /// Whether that exchange was itself the second one with its refresh token.
+    pub(super) fn is_replayed(&self) -> bool {
+        self.grant().is_some_and(|grant| {
+            matches!(
+                grant.state,
+                GrantState::Exchanging {
+                    is_replayed: true,
+                    ..
+                }
+            )
+        })
     }
 
     /// The token, if it can still be used.
@@ -243,6 +244,7 @@ impl Snapshot {
             }
             // A newer one has a newer refresh token, whether it is alive or not.
             Cause::Idle(generation) => is_active && Some(token.generation()) > generation,
+            Cause::Lost(since) => is_active && self.unanswered() != Some(since),
         };
         good.then_some(token)
     }

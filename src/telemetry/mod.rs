@@ -90,7 +90,7 @@
 //! | `tower_oauth2_client_refresh_token_days_left` | gauge | `tenant` | the same, where the refresh token's life is known |
 //!
 //! `cause` is one of `advisory` (ahead of time), `mandatory` (about to expire), `expired` (or not there), `unauthorized` (a 401),
-//! `manual` (`refresh_now`), `keepalive` (an idle grant). `outcome` is one of `refreshed`, `adopted` (nothing was sent),
+//! `manual` (`refresh_now`), `keepalive` (an idle grant), `lost_answer` (that of an exchange begun a moment ago). `outcome` is one of `refreshed`, `adopted` (nothing was sent),
 //! `failed` (may pass), `lost` (the answer was), `ended` (reauthorization required or revoked).
 
 mod endpoint;
