@@ -127,6 +127,18 @@ impl Core {
         Attended::Joined(flight)
     }
 
+    /// What comes of a flight that was joined for this cause. One that was begun for a lesser one may have given up.
+    pub(super) async fn landed(self: &Arc<Self>, flight: Flight, cause: Cause) -> Outcome {
+        let is_half_hearted = flight.is_half_hearted;
+        match flight.landed().await {
+            Err(_) if is_half_hearted => match self.attend(cause) {
+                Attended::Done(outcome) => outcome,
+                Attended::Joined(flight) => flight.landed().await,
+            },
+            outcome => outcome,
+        }
+    }
+
     /// Why there may be no exchange for this cause now; and how long after the last look into the store there may be
     /// another, where another replica may have what is needed.
     fn held_back(
@@ -142,7 +154,7 @@ impl Core {
         if matches!(cause, Cause::Idle(_)) && snapshot.grant().is_none() {
             return Err((renewal::unread(), Some(IDLE_LOOK_FLOOR)));
         }
-        if self.is_on_hold(snapshot, cause, now) {
+        if self.seems_on_hold(slot, snapshot, cause, now) {
             return Err((renewal::on_hold(), Some(IDLE_LOOK_FLOOR)));
         }
         let urgency = self.urgency(cause, now);

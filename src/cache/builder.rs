@@ -15,6 +15,9 @@ use crate::{
     token::TenantId,
 };
 
+/// Between the beginnings of two exchanges, whatever comes back.
+const FLOOR: Duration = Duration::from_secs(1);
+
 /// A refresh token that does not live for this long could not be kept alive.
 const SHORTEST_LIFE: Duration = Duration::from_secs(60);
 
@@ -29,6 +32,7 @@ pub struct TokenCacheBuilder {
     clock: Arc<dyn Clock>,
     seed: Option<u64>,
     lost_answer: LostAnswer,
+    floor: Duration,
     refresh_token_lifetime: Option<Duration>,
     listener: Option<Arc<dyn GrantListener>>,
     tells_tenant: bool,
@@ -47,6 +51,7 @@ impl TokenCacheBuilder {
             clock: Arc::new(SystemClock),
             seed: None,
             lost_answer: LostAnswer::default(),
+            floor: FLOOR,
             refresh_token_lifetime,
             listener: None,
             tells_tenant: false,
@@ -88,6 +93,13 @@ impl TokenCacheBuilder {
     /// Sets what to do when the answer to an exchange was lost. Defaults to [`LostAnswer::ReplayOnce`].
     pub fn lost_answer(mut self, policy: LostAnswer) -> Self {
         self.lost_answer = policy;
+        self
+    }
+
+    /// Sets how far apart the beginnings of two exchanges are at least, whatever the provider answers. Defaults to a second;
+    /// less is for tests with tokens that live for less than a few.
+    pub fn exchange_floor(mut self, floor: Duration) -> Self {
+        self.floor = floor;
         self
     }
 
@@ -142,6 +154,7 @@ impl TokenCacheBuilder {
             clock: self.clock,
             telemetry: Telemetry::new(tenant, self.tells_tenant, self.listener),
             lost_answer: self.lost_answer,
+            floor: self.floor,
             refresh_token_lifetime: self.refresh_token_lifetime,
             origins: self.origins,
             random: self

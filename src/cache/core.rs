@@ -42,6 +42,7 @@ pub(super) struct Core {
     pub(super) telemetry: Telemetry,
     origins: Vec<Origin>,
     pub(super) lost_answer: LostAnswer,
+    pub(super) floor: Duration,
     refresh_token_lifetime: Option<Duration>,
     random: Mutex<fastrand::Rng>,
     /// Under which this cache takes leases.
@@ -55,6 +56,7 @@ pub(super) struct Parts {
     pub(super) telemetry: Telemetry,
     pub(super) origins: Vec<Origin>,
     pub(super) lost_answer: LostAnswer,
+    pub(super) floor: Duration,
     pub(super) refresh_token_lifetime: Option<Duration>,
     pub(super) random: fastrand::Rng,
 }
@@ -72,6 +74,7 @@ impl Core {
             telemetry: parts.telemetry,
             origins: parts.origins,
             lost_answer: parts.lost_answer,
+            floor: parts.floor,
             refresh_token_lifetime: parts.refresh_token_lifetime,
             random: Mutex::new(parts.random),
             owner: LeaseOwner::random(),
@@ -97,7 +100,7 @@ impl Core {
                 Attended::Joined(flight) => {
                     let core = Arc::clone(self);
                     Acquired::Later(Box::pin(async move {
-                        let landed = flight.landed().await;
+                        let landed = core.landed(flight, Cause::Due).await;
                         core.current.load().mark_used();
                         landed
                     }))
@@ -118,7 +121,7 @@ impl Core {
             Attended::Joined(flight) => {
                 let core = Arc::clone(self);
                 Acquired::Later(Box::pin(async move {
-                    let landed = flight.landed().await;
+                    let landed = core.landed(flight, Cause::Due).await;
                     let snapshot = core.current.load();
                     snapshot.mark_used();
                     // The held one, if it outlived the wait; or what another path has brought meanwhile.

@@ -29,6 +29,8 @@ pub(super) struct Flight {
     outcome: watch::Receiver<Option<Outcome>>,
     /// Whether what was told so far is of no use to this waiter.
     waits_for_more: bool,
+    /// Whether it was begun for a reason for which it may give up where others would not.
+    pub(super) is_half_hearted: bool,
     need: Arc<Need>,
 }
 
@@ -94,8 +96,9 @@ pub(super) struct Pilot {
     only_looks: bool,
     outcome: watch::Sender<Option<Outcome>>,
     need: Arc<Need>,
-    /// Whether the token source was asked.
+    /// Whether the token source was asked; or was not to be, for the reason that there was.
     pub(super) has_sent: AtomicBool,
+    pub(super) is_held_back: AtomicBool,
     landed: bool,
 }
 
@@ -113,6 +116,7 @@ impl Pilot {
         let flight = Flight {
             outcome: receiver,
             waits_for_more: false,
+            is_half_hearted: matches!(cause, Cause::Ahead | Cause::Idle(_) | Cause::Lost(_)),
             need: Arc::clone(&need),
         };
         let pilot = Self {
@@ -123,6 +127,7 @@ impl Pilot {
             outcome: sender,
             need,
             has_sent: AtomicBool::new(false),
+            is_held_back: AtomicBool::new(false),
             landed: false,
         };
         (pilot, flight)
@@ -169,21 +174,25 @@ impl Pilot {
             return;
         }
         slot.exchange = None;
+        let is_held_back = self.is_held_back.load(Ordering::Relaxed);
         match outcome {
             Ok(_) => slot.cooldown.clear(),
+            // It says nothing about the endpoint.
+            Err(_) if is_held_back => {}
             Err(error) => slot.cooldown.add(now, error.clone(), chance),
         }
         drop(slot);
-        if let Err(error) = outcome {
-            core.telemetry.exchange_failed(self.word, error);
-        }
         let word = match outcome {
             Ok(_) if self.has_sent.load(Ordering::Relaxed) => "refreshed",
             Ok(_) => "adopted",
+            Err(_) if is_held_back => "held_back",
             Err(error) if error.is_answer_lost() => "lost",
             Err(error) if error.is_consent_required() => "ended",
             Err(_) => "failed",
         };
+        if let (Err(error), false) = (outcome, is_held_back) {
+            core.telemetry.exchange_failed(self.word, error);
+        }
         let took = now.saturating_duration_since(self.since);
         core.telemetry.exchanged(self.word, word, took);
         // It may have waited for an exchange that failed: now there is a pause to plan with.

@@ -170,7 +170,22 @@ impl Core {
         (!snapshot.is_replayed() && self.may_replay(since)).then_some(Cause::Lost(since))
     }
 
-    /// Whether the answer to the last exchange was lost, and this is no reason to send the same refresh token again.
+    /// Whether the answer to the last exchange was lost, and this is no reason to send the same refresh token again; as far as
+    /// one can tell without the lease, when that exchange may still be under way.
+    pub(super) fn seems_on_hold(
+        &self,
+        slot: &Slot,
+        snapshot: &Snapshot,
+        cause: Cause,
+        now: Instant,
+    ) -> bool {
+        let is_lost = snapshot
+            .unanswered()
+            .is_some_and(|since| !may_be_under_way(slot, since, self.clock().wall()));
+        is_lost && self.is_on_hold(snapshot, cause, now)
+    }
+
+    /// The same with the lease in hand.
     pub(super) fn is_on_hold(&self, snapshot: &Snapshot, cause: Cause, now: Instant) -> bool {
         let Some((_, schedule)) = snapshot.token() else {
             return false;

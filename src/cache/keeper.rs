@@ -25,7 +25,7 @@ const HEARTBEAT: Duration = Duration::from_secs(30);
 /// The same where no living token depends on it.
 const SLOW_HEARTBEAT: Duration = Duration::from_secs(3_600);
 
-/// Also while there is something to do: the exchange itself keeps a floor of a second.
+/// Also while there is something to do: the exchange itself keeps its floor.
 const SHORTEST_NAP: Duration = Duration::from_secs(1);
 
 pub(super) fn begin(core: &Arc<Core>) -> Option<JoinHandle<()>> {

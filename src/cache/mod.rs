@@ -144,9 +144,10 @@ impl TokenCache {
     /// As [`token`](Self::token). The held token goes on serving requests.
     pub async fn refresh_now(&self) -> Result<BearerToken, Error> {
         let held = self.core.snapshot().generation();
-        match self.core.attend(Cause::Asked(held)) {
+        let cause = Cause::Asked(held);
+        match self.core.attend(cause) {
             Attended::Done(result) => result,
-            Attended::Joined(flight) => flight.landed().await,
+            Attended::Joined(flight) => self.core.landed(flight, cause).await,
         }
     }
 
@@ -246,7 +247,7 @@ impl TokenCache {
             Attended::Joined(flight) => {
                 let core = Arc::clone(&self.core);
                 Rejected::Later(Box::pin(async move {
-                    let landed = flight.landed().await;
+                    let landed = core.landed(flight, Cause::Rejected(generation)).await;
                     // The exchange that was joined may have been another one's, for an older token.
                     let newer = landed
                         .ok()

@@ -30,9 +30,6 @@ const REPLAY_DEADLINE: Duration = Duration::from_secs(10);
 /// For telling the provider that a grant has ended: two tokens, each with what the source makes of it.
 const REVOCATION_DEADLINE: Duration = Duration::from_secs(30);
 
-/// Between the beginnings of two exchanges, whatever comes back.
-const FLOOR: Duration = Duration::from_secs(1);
-
 pub(super) async fn renew(pilot: &Pilot, cause: Cause) -> Outcome {
     let core = &pilot.core;
     // Before the look into the store, so that what is seen there is not a second old when the exchange begins.
@@ -56,6 +53,10 @@ async fn renew_with_lease(pilot: &Pilot, cause: Cause) -> Outcome {
     core.adopt(stored.as_ref());
     if let Some(outcome) = without_exchange(core, cause) {
         return outcome;
+    }
+    if core.is_on_hold(&core.snapshot(), cause, core.now()) {
+        pilot.is_held_back.store(true, Ordering::Relaxed);
+        return Err(on_hold());
     }
     let admission = match core.source.gate() {
         Some(gate) => Some(gate.enter().await?),
@@ -110,11 +111,7 @@ pub(super) fn without_exchange(core: &Core, cause: Cause) -> Option<Outcome> {
     if let Some(token) = held.answer(cause, core.now()) {
         return Some(Ok(token.clone()));
     }
-    if let Some(error) = held.ended() {
-        return Some(Err(error));
-    }
-    let is_on_hold = core.is_on_hold(&held, cause, core.now());
-    is_on_hold.then(|| Err(on_hold()))
+    held.ended().map(Err)
 }
 
 /// Asks the source; and once more, if its answer was lost and that may be. Also tells when it was last asked.
@@ -196,7 +193,8 @@ pub(super) fn unread() -> Error {
 
 async fn wait_out_the_floor(core: &Core) {
     let last = core.lock().exchanged_at;
-    if let Some(wait) = last.and_then(|last| (last + FLOOR).checked_duration_since(core.now())) {
+    if let Some(wait) = last.and_then(|last| (last + core.floor).checked_duration_since(core.now()))
+    {
         tokio::time::sleep(wait).await;
     }
 }

@@ -133,12 +133,21 @@ fn lifetime(
     if let Some(expires_at) = moment(&body.expires_at) {
         let from = |now: SystemTime| expires_at.duration_since(now).unwrap_or(Duration::ZERO);
         return Some(match server_now {
+            Some(server_now) if agree(server_now, sent) => from(server_now).min(from(sent)),
             Some(server_now) => soberly(from(server_now), from(sent)),
             // The server's clock is taken to agree with this one.
             None => from(sent),
         });
     }
     seconds(&body.expires_in)
+}
+
+/// Whether two clocks show the same, as far as one can tell: a `Date` has whole seconds.
+fn agree(server_now: SystemTime, sent: SystemTime) -> bool {
+    let apart = server_now
+        .duration_since(sent)
+        .unwrap_or_else(|error| error.duration());
+    apart <= Duration::from_secs(2)
 }
 
 /// The shorter of what is left by the `Date` and by this machine's clock, since either may be wrong, and only too long a

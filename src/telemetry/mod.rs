@@ -91,7 +91,8 @@
 //!
 //! `cause` is one of `advisory` (ahead of time), `mandatory` (about to expire), `expired` (or not there), `unauthorized` (a 401),
 //! `manual` (`refresh_now`), `keepalive` (an idle grant), `lost_answer` (that of an exchange begun a moment ago). `outcome` is one of `refreshed`, `adopted` (nothing was sent),
-//! `failed` (may pass), `lost` (the answer was), `ended` (reauthorization required or revoked).
+//! `failed` (may pass), `lost` (the answer was), `held_back` (an earlier answer was lost, and nothing is sent while the access token
+//! serves), `ended` (reauthorization required or revoked).
 
 mod endpoint;
 mod grant;

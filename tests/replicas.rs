@@ -1,0 +1,114 @@
+//! Processes, not tasks, over one store: they renew by turns, and nobody presents a refresh token twice.
+//!
+//! `SOAK_SECONDS=60 cargo test --features sandbox --test replicas -- --nocapture` makes it last.
+
+use std::{path::Path, time::Duration};
+
+use tower_oauth2_client::{
+    cache::{TokenCache, TokenCacheBuilder},
+    sandbox::{Rotation, Sandbox},
+    store::FileStore,
+};
+
+#[path = "support/mod.rs"]
+mod support;
+#[path = "support/worker.rs"]
+mod worker;
+
+use worker::{Partner, Replica, setting, soak};
+
+const PROCESSES: usize = 8;
+const LIFETIME: Duration = Duration::from_millis(300);
+
+/// What one of the processes does: requests, as many as it can, and a line about them at the end.
+#[tokio::test]
+#[ignore = "run as a process of its own by the other tests"]
+async fn replica() {
+    let partner = Partner::of_this_process(|builder| {
+        let store = FileStore::open(setting("FOLDER").unwrap()).unwrap();
+        of_short_life(builder.store(store))
+    });
+    let until = Duration::from_millis(setting("MILLISECONDS").unwrap().parse().unwrap());
+    let begun = std::time::Instant::now();
+    let (mut served, mut failed) = (0, 0);
+    println!("\nbegun");
+    while begun.elapsed() < until {
+        match partner.call().await {
+            Ok(status) if status == 200 => served += 1,
+            other => {
+                failed += 1;
+                eprintln!("failed: {other:?}");
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    println!("\nserved {served} {failed}");
+}
+
+/// Exchanges may follow one another faster than once a second: these tokens live for less.
+fn of_short_life(builder: TokenCacheBuilder) -> TokenCacheBuilder {
+    builder.exchange_floor(Duration::from_millis(10))
+}
+
+async fn sandbox() -> Sandbox {
+    Sandbox::builder()
+        .rotation(Rotation::FamilyRevocation)
+        .access_token_lifetime(LIFETIME)
+        .start()
+        .await
+        .unwrap()
+}
+
+/// A person consents, and the first tokens are in the store.
+async fn connect(sandbox: &Sandbox, folder: &Path) {
+    let oauth = worker::client_of(sandbox);
+    let store = FileStore::open(folder).unwrap();
+    let tokens = of_short_life(TokenCache::builder(oauth.clone()).store(store));
+    let tokens = tokens.build().unwrap();
+    support::connect(sandbox, &oauth, &tokens).await;
+}
+
+fn settings(folder: &Path, lasting: Duration) -> [(&'static str, String); 2] {
+    [
+        ("FOLDER", folder.display().to_string()),
+        ("MILLISECONDS", lasting.as_millis().to_string()),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p11_eight_processes_present_no_refresh_token_twice() {
+    let sandbox = sandbox().await;
+    let folder = tempfile::tempdir().unwrap();
+    connect(&sandbox, folder.path()).await;
+    let lasting = soak(Duration::from_secs(4));
+    let replicas: Vec<_> = (0..PROCESSES)
+        .map(|_| Replica::spawn("replica", &sandbox, &settings(folder.path(), lasting)))
+        .collect();
+    let served = tokio::task::spawn_blocking(|| {
+        let (mut served, mut failed) = (0, 0);
+        for mut replica in replicas {
+            let line = replica.hear("served").expect("it ends by itself");
+            let (good, bad) = line.split_once(' ').unwrap();
+            failed += bad.parse::<u64>().unwrap();
+            served += good.parse::<u64>().unwrap();
+            assert!(replica.end());
+        }
+        (served, failed)
+    });
+    let (served, failed) = served.await.unwrap();
+    let counters = sandbox.counters();
+    println!(
+        "{PROCESSES} processes, {lasting:?}: {served} requests served, {} rotations, {} refused, {} presented twice, {} families killed, {} 401s",
+        counters.exchanges_by_refresh,
+        counters.exchanges_refused,
+        counters.refresh_tokens_reused,
+        counters.families_killed,
+        counters.unauthorized,
+    );
+    assert_eq!(failed, 0, "every request is answered");
+    assert!(counters.exchanges_by_refresh > 5);
+    assert_eq!(
+        (counters.refresh_tokens_reused, counters.families_killed),
+        (0, 0)
+    );
+}

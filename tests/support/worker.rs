@@ -1,0 +1,148 @@
+//! A replica as a process of its own: this test binary once more, told by its environment what to do.
+
+#![allow(dead_code, reason = "each test uses its own part of this")]
+
+use std::{
+    env,
+    io::{BufRead, BufReader, Lines},
+    process::{Child, ChildStdout, Command, Stdio},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use tower::{Layer, ServiceExt};
+use tower_oauth2_client::{
+    bearer::{BearerAuth, BearerAuthLayer, ReplayBody},
+    cache::{TokenCache, TokenCacheBuilder},
+    oauth::OAuthClient,
+    provider,
+    sandbox::Sandbox,
+};
+
+pub(crate) type Http = Client<HttpConnector, ReplayBody<Full<Bytes>>>;
+
+const PREFIX: &str = "REPLICA_";
+
+/// A setting of this process, if it is a replica.
+pub(crate) fn setting(name: &str) -> Option<String> {
+    env::var(format!("{PREFIX}{name}")).ok()
+}
+
+/// A process that runs the test `name` of this binary, which is not run otherwise.
+pub(crate) struct Replica {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Replica {
+    pub(crate) fn spawn(name: &str, sandbox: &Sandbox, settings: &[(&str, String)]) -> Self {
+        let mut command = Command::new(env::current_exe().unwrap());
+        command
+            .args([
+                name,
+                "--exact",
+                "--ignored",
+                "--nocapture",
+                "--test-threads=1",
+            ])
+            .env(format!("{PREFIX}URL"), sandbox.url())
+            .env(format!("{PREFIX}ID"), sandbox.client_id())
+            .env(format!("{PREFIX}SECRET"), sandbox.client_secret())
+            .stdout(Stdio::piped());
+        for (name, value) in settings {
+            command.env(format!("{PREFIX}{name}"), value);
+        }
+        let mut child = command.spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self { child, lines }
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The rest of the next line that begins with this word; `None` if the process ends before that.
+    pub(crate) fn hear(&mut self, word: &str) -> Option<String> {
+        self.lines
+            .by_ref()
+            .map_while(Result::ok)
+            .find_map(|line| line.strip_prefix(word).map(|rest| rest.trim().to_owned()))
+    }
+
+    /// SIGKILL, at whatever it is doing.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    pub(crate) fn end(mut self) -> bool {
+        self.child.wait().unwrap().success()
+    }
+}
+
+/// What a replica is made of, in its own process.
+pub(crate) struct Partner {
+    pub(crate) tokens: TokenCache,
+    pub(crate) api: BearerAuth<Http>,
+    pub(crate) url: String,
+}
+
+impl Partner {
+    pub(crate) fn of_this_process(
+        set: impl FnOnce(TokenCacheBuilder) -> TokenCacheBuilder,
+    ) -> Self {
+        let url = setting("URL").unwrap();
+        let oauth = oauth(
+            &url,
+            &setting("ID").unwrap(),
+            &setting("SECRET").unwrap(),
+            None,
+        );
+        let tokens = set(TokenCache::builder(oauth)).build().unwrap();
+        let api = BearerAuthLayer::new(tokens.clone()).layer(http());
+        Self { tokens, api, url }
+    }
+
+    /// The status of one request, or what kept it from being sent.
+    pub(crate) async fn call(&self) -> Result<StatusCode, String> {
+        let company = Request::get(format!("{}/v1/company", self.url));
+        let company = company.body(Full::default()).unwrap();
+        let response = self.api.clone().oneshot(company).await;
+        let (head, body) = response.map_err(|error| format!("{error:?}"))?.into_parts();
+        body.collect().await.map_err(|error| error.to_string())?;
+        Ok(head.status)
+    }
+}
+
+/// For those who consent; the replicas only renew.
+pub(crate) fn client_of(sandbox: &Sandbox) -> OAuthClient {
+    let (id, secret) = (sandbox.client_id(), sandbox.client_secret());
+    oauth(&sandbox.url(), id, secret, Some(sandbox.redirect_uri()))
+}
+
+fn oauth(url: &str, id: &str, secret: &str, redirect_uri: Option<&str>) -> OAuthClient {
+    let provider = provider::justworks().on_origin(url).unwrap();
+    let mut builder = OAuthClient::builder(provider, id, secret);
+    if let Some(redirect_uri) = redirect_uri {
+        builder = builder.redirect_uri(redirect_uri);
+    }
+    builder.build(http()).unwrap()
+}
+
+fn http() -> Http {
+    Client::builder(TokioExecutor::new()).build_http()
+}
+
+/// How long a soak lasts: short where nobody asks for more.
+pub(crate) fn soak(short: Duration) -> Duration {
+    env::var("SOAK_SECONDS")
+        .ok()
+        .and_then(|seconds| seconds.parse().ok())
+        .map_or(short, Duration::from_secs)
+}
