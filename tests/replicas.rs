@@ -6,7 +6,7 @@ use std::{path::Path, time::Duration};
 
 use tower_oauth2_client::{
     cache::{TokenCache, TokenCacheBuilder},
-    sandbox::{Rotation, Sandbox},
+    sandbox::{ExpiresAt, Rotation, Sandbox},
     store::FileStore,
 };
 
@@ -54,6 +54,8 @@ async fn sandbox() -> Sandbox {
     Sandbox::builder()
         .rotation(Rotation::FamilyRevocation)
         .access_token_lifetime(LIFETIME)
+        // Whole seconds would make most of these tokens dead on arrival.
+        .expires_at(ExpiresAt::Fraction(3))
         .start()
         .await
         .unwrap()
