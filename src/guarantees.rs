@@ -32,13 +32,13 @@
 //!
 //! # Rotation and durability
 //!
-//! * **P10** Read, note, exchange, save (conditional on the generation), publish, in this order. A new access token is not
-//!   used before its save commits while an older valid one can serve.
+//! * **P10** Lease, read, note, exchange, save (conditional on the generation), publish, release, in this order. A new access
+//!   token is not used before its save commits while an older valid one can serve.
 //! * **P11** A refresh token is presented once. If the answer is lost it is presented once more, within 20 seconds of the
 //!   first time by the wall clock, and that is noted; and then only when nothing is left to lose: in the last five minutes
-//!   of the access token, after its end, after a 401, or because the program asks. Replicas over one store do not
-//!   present the same one twice if one has noted its exchange before the other reads. (Two that read at the same instant
-//!   still do: a lease across processes is not promised yet.)
+//!   of the access token, after its end, after a 401, or because the program asks. Among replicas over one store, the one
+//!   that holds the grant's lease presents it; one that is stopped for longer than the lease lasts (30 seconds) has lost an
+//!   answer, as far as the others can know.
 //! * **P12** Whoever loses a race adopts the winner's tokens. Nobody writes a terminal state without reading again and
 //!   comparing generations.
 //! * **P14** A store that cannot be read or written is found out before the refresh token is spent: that an exchange begins is

@@ -29,7 +29,7 @@ async fn replica() {
         of_short_life(builder.store(store))
     });
     let until = Duration::from_millis(setting("MILLISECONDS").unwrap().parse().unwrap());
-    let begun = std::time::Instant::now();
+    let begun = tokio::time::Instant::now();
     let (mut served, mut failed) = (0, 0);
     println!("\nbegun");
     while begun.elapsed() < until {

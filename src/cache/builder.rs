@@ -18,6 +18,11 @@ use crate::{
 /// Between the beginnings of two exchanges, whatever comes back.
 const FLOOR: Duration = Duration::from_secs(1);
 
+/// Long enough for an exchange with its second attempt, and for a machine that is busy.
+const LEASE: Duration = Duration::from_secs(30);
+/// One that is over before it is taken.
+const SHORTEST_LEASE: Duration = Duration::from_millis(100);
+
 /// A refresh token that does not live for this long could not be kept alive.
 const SHORTEST_LIFE: Duration = Duration::from_secs(60);
 
@@ -33,6 +38,7 @@ pub struct TokenCacheBuilder {
     seed: Option<u64>,
     lost_answer: LostAnswer,
     floor: Duration,
+    lease: Duration,
     refresh_token_lifetime: Option<Duration>,
     listener: Option<Arc<dyn GrantListener>>,
     tells_tenant: bool,
@@ -52,6 +58,7 @@ impl TokenCacheBuilder {
             seed: None,
             lost_answer: LostAnswer::default(),
             floor: FLOOR,
+            lease: LEASE,
             refresh_token_lifetime,
             listener: None,
             tells_tenant: false,
@@ -103,6 +110,14 @@ impl TokenCacheBuilder {
         self
     }
 
+    /// Sets how long the grant's lease lasts that this cache takes for an exchange, and extends each third of that while the
+    /// exchange goes on. Defaults to 30 seconds: for so long a grant is nobody's after a process died, unless the store
+    /// knows better. Less than an exchange takes is for tests.
+    pub fn lease_duration(mut self, duration: Duration) -> Self {
+        self.lease = duration;
+        self
+    }
+
     /// Sets how long a refresh token lives that is not used, so that an idle grant is kept alive before that, and somebody
     /// hears of it if that fails. Defaults to what the source says (30 days for Justworks).
     pub fn refresh_token_lifetime(mut self, lifetime: Duration) -> Self {
@@ -129,7 +144,7 @@ impl TokenCacheBuilder {
     /// # Errors
     ///
     /// [`Configuration`](crate::ErrorKind::Configuration), by name: an origin that is not one, no origin at all, a tenant name
-    /// that is not one, or a refresh token's life of less than a minute.
+    /// that is not one, a refresh token's life of less than a minute, or a lease of less than 100 milliseconds.
     pub fn build(mut self) -> Result<TokenCache, Error> {
         let tenant = TenantId::new(self.tenant)?;
         for url in &self.added_origins {
@@ -148,6 +163,11 @@ impl TokenCacheBuilder {
                 "refresh token lifetime: it is less than a minute",
             ));
         }
+        if self.lease < SHORTEST_LEASE {
+            return Err(Error::configuration(
+                "lease duration: it is less than 100 milliseconds",
+            ));
+        }
         let core = Arc::new(Core::new(Parts {
             source: self.source,
             store: self.store,
@@ -155,6 +175,7 @@ impl TokenCacheBuilder {
             telemetry: Telemetry::new(tenant, self.tells_tenant, self.listener),
             lost_answer: self.lost_answer,
             floor: self.floor,
+            lease: self.lease,
             refresh_token_lifetime: self.refresh_token_lifetime,
             origins: self.origins,
             random: self

@@ -43,6 +43,7 @@ pub(super) struct Core {
     origins: Vec<Origin>,
     pub(super) lost_answer: LostAnswer,
     pub(super) floor: Duration,
+    pub(super) lease: Duration,
     refresh_token_lifetime: Option<Duration>,
     random: Mutex<fastrand::Rng>,
     /// Under which this cache takes leases.
@@ -57,6 +58,7 @@ pub(super) struct Parts {
     pub(super) origins: Vec<Origin>,
     pub(super) lost_answer: LostAnswer,
     pub(super) floor: Duration,
+    pub(super) lease: Duration,
     pub(super) refresh_token_lifetime: Option<Duration>,
     pub(super) random: fastrand::Rng,
 }
@@ -75,6 +77,7 @@ impl Core {
             origins: parts.origins,
             lost_answer: parts.lost_answer,
             floor: parts.floor,
+            lease: parts.lease,
             refresh_token_lifetime: parts.refresh_token_lifetime,
             random: Mutex::new(parts.random),
             owner: LeaseOwner::random(),
@@ -199,8 +202,8 @@ impl Core {
         in_time(self.store.save(self.tenant(), expected, grant)).await
     }
 
-    pub(super) async fn acquire_lease(&self, duration: Duration) -> Result<LeaseOutcome, Error> {
-        in_time(self.store.acquire(self.tenant(), &self.owner, duration)).await
+    pub(super) async fn acquire_lease(&self) -> Result<LeaseOutcome, Error> {
+        in_time(self.store.acquire(self.tenant(), &self.owner, self.lease)).await
     }
 
     pub(super) async fn release_lease(&self) -> Result<(), Error> {

@@ -16,10 +16,6 @@ use crate::{
     store::LeaseOutcome,
 };
 
-/// Long enough for an exchange with its second attempt, and for a machine that is busy.
-const DURATION: Duration = Duration::from_secs(30);
-const EXTENDED_EVERY: Duration = Duration::from_secs(10);
-
 /// For somebody else to give it back.
 const WAIT: Duration = Duration::from_secs(15);
 
@@ -27,7 +23,7 @@ const WAIT: Duration = Duration::from_secs(15);
 pub(super) async fn acquire(core: &Arc<Core>, cause: Cause) -> Result<Option<Outcome>, Error> {
     let begun = core.now();
     loop {
-        if core.acquire_lease(DURATION).await? == LeaseOutcome::Acquired {
+        if core.acquire_lease().await? == LeaseOutcome::Acquired {
             return Ok(None);
         }
         let stored = core.read().await?;
@@ -59,8 +55,8 @@ pub(super) async fn hold<T>(core: &Core, work: impl Future<Output = T>) -> T {
 
 async fn extend(core: &Core) -> std::convert::Infallible {
     loop {
-        sleep(EXTENDED_EVERY).await;
+        sleep(core.lease / 3).await;
         // One that is lost is not won back, and one that cannot be extended may still last.
-        let _ = core.acquire_lease(DURATION).await;
+        let _ = core.acquire_lease().await;
     }
 }

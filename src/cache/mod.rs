@@ -11,10 +11,10 @@
 //! | expired, or not there | waits for the exchange | gets its error if that fails |
 //!
 //! However many callers need a new token, and whatever brought them, there is one exchange; it runs in a task of its own,
-//! which no caller's end can stop, and all who wait get what came of it. The order within that task is: read the store
-//! (another replica may have been faster), note in it that an exchange begins, exchange, save, and only then let anyone use
-//! the new token. If the save fails, the old token serves as long as it can, then the new one, and the save is tried until it
-//! succeeds.
+//! which no caller's end can stop, and all who wait get what came of it. The order within that task is: take the grant's
+//! lease, read the store (another replica may have been faster), note in it that an exchange begins, exchange, save, and only
+//! then let anyone use the new token, and give the lease back. If the save fails, the old token serves as long as it can,
+//! then the new one, and the save is tried until it succeeds.
 //!
 //! A grant that nobody uses is not renewed day by day, but once before its refresh token ends, where the provider's data say
 //! when that is.

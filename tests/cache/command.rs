@@ -39,6 +39,10 @@ async fn configuration_fails_when_it_is_built() {
         (source.cache().origin("http://api.example.com"), "origin"),
         (source.cache().tenant(""), "tenant"),
         (
+            source.cache().lease_duration(Duration::ZERO),
+            "lease duration",
+        ),
+        (
             source.cache().refresh_token_lifetime(Duration::ZERO),
             "refresh token lifetime",
         ),
