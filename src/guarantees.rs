@@ -41,6 +41,8 @@
 //!   answer, as far as the others can know.
 //! * **P12** Whoever loses a race adopts the winner's tokens. Nobody writes a terminal state without reading again and
 //!   comparing generations.
+//! * **P13** `kill -9` at any instant loses at most an answer that was still on the wire, or not yet stored. The next start
+//!   knows that grant by its note, asks once more for an answer that is recent, and says so if it is lost.
 //! * **P14** A store that cannot be read or written is found out before the refresh token is spent: that an exchange begins is
 //!   written first. If a save fails after it, memory serves, the save goes on being retried, and it is told as an error event.
 //!

@@ -79,7 +79,10 @@ impl Core {
         if let Some(token) = snapshot.answer(cause, now) {
             return Attended::Done(Ok(token.clone()));
         }
-        if let Some(flight) = &slot.exchange {
+        // One for a grant that has ended meanwhile brings nothing.
+        if let Some(flight) = &slot.exchange
+            && snapshot.ended().is_none()
+        {
             return flight.board(cause, &snapshot, now);
         }
         if slot.is_shut_down {
@@ -127,15 +130,17 @@ impl Core {
         Attended::Joined(flight)
     }
 
-    /// What comes of a flight that was joined for this cause. One that was begun for a lesser one may have given up.
+    /// What comes of a flight that was joined for this cause. One that was begun for a lesser one may have given up, or been
+    /// content with less.
     pub(super) async fn landed(self: &Arc<Self>, flight: Flight, cause: Cause) -> Outcome {
         let is_half_hearted = flight.is_half_hearted;
-        match flight.landed().await {
-            Err(_) if is_half_hearted => match self.attend(cause) {
-                Attended::Done(outcome) => outcome,
-                Attended::Joined(flight) => flight.landed().await,
-            },
-            outcome => outcome,
+        let outcome = flight.landed().await;
+        if !is_half_hearted {
+            return outcome;
+        }
+        match self.attend(cause) {
+            Attended::Done(outcome) => outcome,
+            Attended::Joined(flight) => flight.landed().await,
         }
     }
 

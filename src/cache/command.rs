@@ -19,9 +19,11 @@ use crate::{
 const ATTEMPTS: u32 = 16;
 
 pub(super) async fn replace(core: &Arc<Core>, tokens: TokenSet) -> Result<(), Error> {
+    let order = core.lock().order();
     detached(core, |core| async move {
+        let _turn = core.commands.lock().await;
         let (grant, _) = overwrite(&core, || GrantState::Active(tokens.clone())).await?;
-        core.begin_anew(&grant);
+        core.begin_anew(&grant, order);
         core.telemetry.replaced(grant.generation);
         Ok(())
     })
@@ -29,14 +31,22 @@ pub(super) async fn replace(core: &Arc<Core>, tokens: TokenSet) -> Result<(), Er
 }
 
 pub(super) async fn revoke(core: &Arc<Core>) -> Result<(), Error> {
+    // Here and now, whatever becomes of the rest.
+    let (held, order) = core.end_here();
+    core.telemetry.revoked();
     detached(core, |core| async move {
-        // Here and now, whatever becomes of the rest.
-        let held = core.end_here();
-        core.telemetry.revoked();
-        let (stored, before) = match store_end(&core).await {
-            Ok(before) => (Ok(()), before),
-            Err(error) => (Err(error), None),
+        let turn = core.commands.lock().await;
+        let is_outrun = core.lock().newest_consent > order;
+        let (stored, before) = if is_outrun {
+            // A new consent was begun meanwhile: it is none of this command's business.
+            (Ok(()), None)
+        } else {
+            match store_end(&core).await {
+                Ok(before) => (Ok(()), before),
+                Err(error) => (Err(error), None),
+            }
         };
+        drop(turn);
         // The newest tokens that are known: those of another replica, if it was faster.
         let newest = before
             .as_ref()

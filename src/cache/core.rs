@@ -34,6 +34,8 @@ pub(super) struct Core {
     slot: Mutex<Slot>,
     /// Wakes the keeper when there is something new to keep.
     pub(super) published: Arc<Notify>,
+    /// Whose turn it is to change the grant on purpose: one after another, each with its own deadlines.
+    pub(super) commands: tokio::sync::Mutex<()>,
     /// Wakes those who wait for the last work to end.
     pub(super) idle: Notify,
     pub(super) source: Box<dyn ErasedSource>,
@@ -69,6 +71,7 @@ impl Core {
             current: ArcSwap::from_pointee(Snapshot::EMPTY),
             slot: Mutex::default(),
             published: Arc::new(Notify::new()),
+            commands: tokio::sync::Mutex::default(),
             idle: Notify::new(),
             source: parts.source,
             store: parts.store,

@@ -23,10 +23,19 @@ use crate::error::{Error, ErrorKind};
 
 pub(super) type Outcome = Result<BearerToken, Error>;
 
+/// What those who wait have been told.
+#[derive(Clone)]
+enum Told {
+    /// There is a new token, but it is not stored, for this reason: go on with what is held as long as that serves.
+    HeldBack(Error),
+    /// What came of it.
+    Done(Outcome),
+}
+
 /// An exchange under way, as those see it who wait for it.
 #[derive(Clone)]
 pub(super) struct Flight {
-    outcome: watch::Receiver<Option<Outcome>>,
+    told: watch::Receiver<Option<Told>>,
     /// Whether what was told so far is of no use to this waiter.
     waits_for_more: bool,
     /// Whether it was begun for a reason for which it may give up where others would not.
@@ -44,14 +53,17 @@ struct Need {
 impl Flight {
     /// What comes of it. Dropping this future stops nothing.
     pub(super) async fn landed(mut self) -> Outcome {
-        if self.waits_for_more {
-            // An end of the task counts: what it said last is then its last word.
-            let _ = self.outcome.changed().await;
+        let waits_for_more = self.waits_for_more;
+        let told = self.told.wait_for(|told| match told {
+            None => false,
+            Some(Told::HeldBack(_)) => !waits_for_more,
+            Some(Told::Done(_)) => true,
+        });
+        match told.await.ok().and_then(|told| told.clone()) {
+            Some(Told::Done(outcome)) => outcome,
+            Some(Told::HeldBack(error)) => Err(error),
+            None => Err(interrupted()),
         }
-        let told = self.outcome.wait_for(Option::is_some).await;
-        told.ok()
-            .and_then(|told| told.clone())
-            .unwrap_or_else(|| Err(interrupted()))
     }
 
     /// Joins an exchange under way, whose result may be there already, but not stored.
@@ -61,23 +73,20 @@ impl Flight {
             Cause::Due => snapshot.alive(now).is_none(),
             Cause::Ahead | Cause::Asked(_) | Cause::Idle(_) | Cause::Lost(_) => false,
         };
-        if is_held_useless {
+        // Where nothing is held yet, the store may have something that serves.
+        if is_held_useless && snapshot.token().is_some() {
             self.hurry();
         }
-        let mut flight = self.clone();
-        let told = flight.outcome.borrow_and_update().clone();
+        let told = self.told.borrow().clone();
         match told {
-            None => Attended::Joined(flight),
+            None => Attended::Joined(self.clone()),
             // It was held back in favour of a token that has become useless: now it comes.
-            Some(Err(_)) if is_held_useless => {
-                flight.waits_for_more = true;
-                Attended::Joined(flight)
-            }
-            Some(Err(error)) => Attended::Done(Err(error)),
-            Some(Ok(_)) => Attended::Done(Err(Error::new(
-                ErrorKind::Store,
-                "the newest token could not be stored so far, and before it is there will be no next one: check the store",
-            ))),
+            Some(Told::HeldBack(_)) if is_held_useless => Attended::Joined(Self {
+                waits_for_more: true,
+                ..self.clone()
+            }),
+            Some(Told::HeldBack(error) | Told::Done(Err(error))) => Attended::Done(Err(error)),
+            Some(Told::Done(Ok(_))) => Attended::Done(Err(unsaved())),
         }
     }
 
@@ -94,7 +103,7 @@ pub(super) struct Pilot {
     word: &'static str,
     since: Instant,
     only_looks: bool,
-    outcome: watch::Sender<Option<Outcome>>,
+    told: watch::Sender<Option<Told>>,
     need: Arc<Need>,
     /// Whether the token source was asked; or was not to be, for the reason that there was.
     pub(super) has_sent: AtomicBool,
@@ -114,7 +123,7 @@ impl Pilot {
         need.is_urgent
             .store(matches!(cause, Cause::Rejected(_)), Ordering::Relaxed);
         let flight = Flight {
-            outcome: receiver,
+            told: receiver,
             waits_for_more: false,
             is_half_hearted: matches!(cause, Cause::Ahead | Cause::Idle(_) | Cause::Lost(_)),
             need: Arc::clone(&need),
@@ -124,7 +133,7 @@ impl Pilot {
             word,
             since: core.now(),
             only_looks,
-            outcome: sender,
+            told: sender,
             need,
             has_sent: AtomicBool::new(false),
             is_held_back: AtomicBool::new(false),
@@ -135,21 +144,28 @@ impl Pilot {
 
     /// Tells those who wait, and goes on.
     pub(super) fn tell(&self, outcome: Outcome) {
-        self.outcome.send_replace(Some(outcome));
+        self.told.send_replace(Some(Told::Done(outcome)));
     }
 
-    /// Whether `held` serves requests meanwhile: it is alive, and nobody has come with a 401 for it.
-    pub(super) fn can_wait_with(&self, held: &Snapshot) -> bool {
+    /// Tells those who wait to go on with what is held.
+    pub(super) fn hold_back(&self, error: Error) {
+        self.told.send_replace(Some(Told::HeldBack(error)));
+    }
+
+    /// Whether what is held serves requests meanwhile: it is alive, and nobody has come who cannot use it.
+    pub(super) fn can_wait(&self) -> bool {
+        let held = self.core.snapshot();
         !self.need.is_urgent.load(Ordering::Relaxed) && held.alive(self.core.now()).is_some()
     }
 
-    /// Ends when `held` does not serve requests any more.
-    pub(super) async fn until_needed(&self, held: &Snapshot) {
-        while self.can_wait_with(held) {
+    /// Ends when what is held does not serve requests any more.
+    pub(super) async fn until_needed(&self) {
+        while self.can_wait() {
+            let changed = self.need.changed.notified();
+            let held = Arc::clone(&self.core.snapshot());
             let Some((_, schedule)) = held.token() else {
                 return;
             };
-            let changed = self.need.changed.notified();
             let _ = tokio::time::timeout_at(schedule.expires.into(), changed).await;
         }
     }
@@ -205,16 +221,23 @@ impl Drop for Pilot {
         if !self.landed {
             let outcome = Err(interrupted());
             self.clear(&outcome);
-            // Those who were already told something go on with that.
-            self.outcome.send_if_modified(|told| {
-                let silent = told.is_none();
-                if silent {
-                    *told = Some(outcome);
+            // Those who were already told something go on with that, unless they wait for more.
+            self.told.send_if_modified(|told| {
+                let is_done = matches!(told, Some(Told::Done(_)));
+                if !is_done {
+                    *told = Some(Told::Done(outcome));
                 }
-                silent
+                !is_done
             });
         }
     }
+}
+
+pub(super) fn unsaved() -> Error {
+    Error::new(
+        ErrorKind::Store,
+        "the newest token could not be stored so far, and before it is there will be no next one: check the store",
+    )
 }
 
 fn interrupted() -> Error {

@@ -6,7 +6,7 @@
 
 use std::{
     sync::{Arc, Weak},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::{runtime::Handle, task::JoinHandle, time::timeout};
@@ -52,8 +52,11 @@ fn look(core: &Arc<Core>) -> Duration {
         return SLOW_HEARTBEAT;
     }
     tell(core, &snapshot, moment);
+    let is_alive = snapshot.alive(moment.now).is_some();
+    // Also where it is not renewed any more: a clock that is ahead ends it earlier.
+    let heartbeat = if is_alive { HEARTBEAT } else { SLOW_HEARTBEAT };
     if snapshot.ended().is_some() {
-        return SLOW_HEARTBEAT;
+        return heartbeat;
     }
     if let Some(cause) = core.lost(&snapshot) {
         let _ = core.attend(cause);
@@ -63,8 +66,6 @@ fn look(core: &Arc<Core>) -> Duration {
     } else {
         SLOW_HEARTBEAT
     };
-    let is_alive = snapshot.alive(moment.now).is_some();
-    let heartbeat = if is_alive { HEARTBEAT } else { SLOW_HEARTBEAT };
     nap.min(keep_alive(core, &snapshot, moment)).min(heartbeat)
 }
 
@@ -93,12 +94,17 @@ fn keep_fresh(core: &Arc<Core>, snapshot: &Snapshot, Moment { now, .. }: Moment)
         return SLOW_HEARTBEAT;
     }
     let _ = core.attend(cause);
+    until_again(core, urgency, now).min(HEARTBEAT)
+}
+
+/// How long until the pause after a failure is over. Where there is none an exchange is under way, whose end wakes the
+/// keeper.
+fn until_again(core: &Core, urgency: Urgency, now: Instant) -> Duration {
     let again = core.lock().cooldown.until(urgency);
-    again.map_or(HEARTBEAT, |again| {
-        again
-            .saturating_duration_since(now)
-            .clamp(SHORTEST_NAP, HEARTBEAT)
-    })
+    again
+        .and_then(|again| again.checked_duration_since(now))
+        .filter(|nap| !nap.is_zero())
+        .map_or(HEARTBEAT, |nap| nap.max(SHORTEST_NAP))
 }
 
 /// Makes the one exchange that keeps an idle grant from ending.
@@ -111,10 +117,7 @@ fn keep_alive(core: &Arc<Core>, snapshot: &Snapshot, Moment { now, wall, .. }: M
         return nap.max(SHORTEST_NAP);
     }
     let _ = core.attend(Cause::Idle(snapshot.generation()));
-    let again = core.lock().cooldown.until(Urgency::Advisory);
-    again.map_or(SLOW_HEARTBEAT, |again| {
-        again.saturating_duration_since(now).max(SHORTEST_NAP)
-    })
+    until_again(core, Urgency::Advisory, now)
 }
 
 /// Says what is left of both tokens, and when that is little.

@@ -33,23 +33,30 @@ impl Core {
         self.exchange_snapshot(snapshot, Precedence::Stored);
     }
 
-    /// Ends the grant for this process, and returns what was held.
-    pub(super) fn end_here(&self) -> Arc<Snapshot> {
+    /// Ends the grant for this process, and returns what was held, and the place of this command among all.
+    pub(super) fn end_here(&self) -> (Arc<Snapshot>, u64) {
         let moment = self.moment();
         let mut slot = self.lock();
         slot.is_revoked_here = true;
+        let order = slot.order();
+        slot.newest_revocation = order;
         let held = Arc::clone(&self.snapshot());
         let grant = Grant {
             generation: following(held.generation(), None),
             state: GrantState::Revoked { since: moment.wall },
         };
         self.put(Snapshot::of_stored(grant, moment));
-        held
+        (held, order)
     }
 
-    /// Begins anew, whatever was before: the store has a new consent.
-    pub(super) fn begin_anew(self: &Arc<Self>, stored: &Grant) {
+    /// Begins anew, whatever was before this command: the store has a new consent.
+    pub(super) fn begin_anew(self: &Arc<Self>, stored: &Grant, order: u64) {
         let mut slot = self.lock();
+        slot.newest_consent = order;
+        if slot.newest_revocation > order {
+            // Its end was asked for already, and comes next.
+            return;
+        }
         slot.is_revoked_here = false;
         slot.unconfirmed = None;
         // The failures were those of another grant.
@@ -119,7 +126,11 @@ impl Core {
         if !is_news {
             return;
         }
-        self.put(new.knowing(&current));
+        let new = new.knowing(&current);
+        let Moment { now, wall, .. } = self.moment();
+        // It may have waited to be stored, or the machine may have slept.
+        let corrected = new.corrected(now, wall).map(|(corrected, _)| corrected);
+        self.put(corrected.unwrap_or(new));
         self.keep(&mut slot);
     }
 

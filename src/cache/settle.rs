@@ -12,7 +12,7 @@ use futures_util::future::{Either, select};
 use super::{
     BearerToken, command,
     core::Core,
-    flight::{Outcome, Pilot},
+    flight::{Outcome, Pilot, unsaved},
     renewal::{adopted, discard, following},
     snapshot::Snapshot,
 };
@@ -60,7 +60,7 @@ pub(super) async fn settle(
         let needed = async {
             // A store that works is faster than this.
             tokio::time::sleep(GRACE).await;
-            pilot.until_needed(held).await;
+            pilot.until_needed().await;
         };
         let saved = match unless(is_used, save, needed).await {
             Ok(saved) => saved,
@@ -74,10 +74,10 @@ pub(super) async fn settle(
             Err(Error::new(ErrorKind::Interrupted, "the token store panicked").with_source(error))
         });
         match saved {
-            Ok(SaveOutcome::Committed) => return publish(core, fresh, token).await,
+            Ok(SaveOutcome::Committed) => return publish(core, fresh, token, since).await,
             // An earlier attempt was taken for failed, but was not.
             Ok(SaveOutcome::Superseded(Some(stored))) if stored == grant => {
-                return publish(core, fresh, token).await;
+                return publish(core, fresh, token, since).await;
             }
             Ok(SaveOutcome::Superseded(stored)) => {
                 if let Some(outcome) = yield_to(core, held, &fresh, stored.as_ref()).await {
@@ -90,8 +90,8 @@ pub(super) async fn settle(
                 tell_of_failed_save(core, &error, since);
                 if is_used {
                     // Everybody has it already.
-                } else if pilot.can_wait_with(held) {
-                    pilot.tell(Err(error));
+                } else if pilot.can_wait() {
+                    pilot.hold_back(error);
                 } else {
                     use_unsaved(pilot, &fresh, &token);
                     is_used = true;
@@ -108,7 +108,7 @@ pub(super) async fn settle(
         if let Err(rest) = unless(
             is_used,
             Box::pin(tokio::time::sleep(pause)),
-            pilot.until_needed(held),
+            pilot.until_needed(),
         )
         .await
         {
@@ -120,10 +120,19 @@ pub(super) async fn settle(
     }
 }
 
-/// Nothing else can serve, so this does before it is stored.
+/// Nothing else can serve, so this does before it is stored; if it can.
 fn use_unsaved(pilot: &Pilot, fresh: &Snapshot, token: &BearerToken) {
-    pilot.core.publish(fresh.clone());
-    pilot.tell(Ok(token.clone()));
+    let core = &pilot.core;
+    core.publish(fresh.clone());
+    let held = core.snapshot();
+    pilot.tell(if held.generation() != Some(token.generation()) {
+        // Revoked or replaced meanwhile.
+        adopted(core)
+    } else if held.alive(core.now()).is_some() {
+        Ok(token.clone())
+    } else {
+        Err(unsaved())
+    });
 }
 
 /// Waits for `work`, unless `event` comes first: then gives the work back. With `never`, the event does not count.
@@ -183,7 +192,7 @@ async fn yield_to(
     }
 }
 
-async fn publish(core: &Arc<Core>, fresh: Snapshot, token: BearerToken) -> Outcome {
+async fn publish(core: &Arc<Core>, fresh: Snapshot, token: BearerToken, since: Instant) -> Outcome {
     core.publish(fresh.clone());
     let is_revoked_here = core.lock().is_revoked_here;
     if is_revoked_here {
@@ -196,6 +205,14 @@ async fn publish(core: &Arc<Core>, fresh: Snapshot, token: BearerToken) -> Outco
     if core.snapshot().generation() == Some(token.generation()) {
         let lifetime = fresh.tokens().map(TokenSet::lifetime).unwrap_or_default();
         core.telemetry.refreshed(token.generation(), lifetime);
+        // One that is dead on arrival serves those who waited for it, but not for long.
+        let is_late = core.now().saturating_duration_since(since) > GRACE;
+        if is_late && core.snapshot().alive(core.now()).is_none() {
+            return Err(Error::new(
+                ErrorKind::Unavailable,
+                "the new token has expired while it was being stored: ask again",
+            ));
+        }
         return Ok(token);
     }
     // It was revoked or replaced meanwhile.

@@ -28,10 +28,22 @@ pub(super) struct Slot {
     /// Whether the grant was revoked by this process, but the store does not know it yet: nothing that comes from there, or
     /// from an exchange, brings it back.
     pub(super) is_revoked_here: bool,
+    /// How many commands there have been, and which was the last to bring a new consent, and to revoke one.
+    commands: u64,
+    pub(super) newest_consent: u64,
+    pub(super) newest_revocation: u64,
     /// Tokens whose revocation the provider has not confirmed.
     pub(super) unconfirmed: Option<TokenSet>,
     pub(super) keeper: Option<JoinHandle<()>>,
     /// Whether nothing new may begin; and how many flights and commands have not ended.
     pub(super) is_shut_down: bool,
     pub(super) work: usize,
+}
+
+impl Slot {
+    /// The place of a new command among all.
+    pub(super) fn order(&mut self) -> u64 {
+        self.commands += 1;
+        self.commands
+    }
 }
