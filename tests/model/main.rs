@@ -1,0 +1,60 @@
+//! Lives of a grant that nobody has thought of: random steps, a strict provider, and what is promised checked after each.
+//!
+//! The test knows what is true, the cache only what it is told. So the rules are those of an outsider: they forbid what no
+//! program may do that knows as much, and allow what the docs allow. `PROPTEST_CASES` sets how many lives there are.
+
+#![allow(
+    clippy::unchecked_time_subtraction,
+    reason = "of times that have passed"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod api;
+mod callers;
+mod heal;
+mod provider;
+mod rules;
+mod run;
+mod shelf;
+mod step;
+mod times;
+mod truth;
+mod world;
+
+use proptest::prelude::*;
+
+use crate::{
+    run::Run,
+    step::{Case, case},
+};
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        max_shrink_iters: 2_000,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn model_the_promises_hold_in_every_life(case in case()) {
+        live(&case);
+    }
+}
+
+fn live(case: &Case) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let mut run = Run::begin(case).await;
+        for step in &case.steps {
+            run.step(step).await;
+        }
+        heal::heal(&mut run).await;
+        run.world.lock().is_over = true;
+    });
+}

@@ -1,0 +1,115 @@
+//! A store that fails as it is told, and looks at what it is given.
+
+use tower_oauth2_client::{
+    Error,
+    store::{SaveOutcome, TokenStore},
+    token::{Generation, Grant, GrantState, TenantId, TokenSet},
+};
+
+use crate::{
+    step::Fault,
+    world::{State, World, number_in},
+};
+
+pub(crate) struct Store(pub(crate) World);
+
+impl TokenStore for Store {
+    async fn load(&self, _tenant: &TenantId) -> Result<Option<Grant>, Error> {
+        self.wait().await;
+        let outcome = {
+            let state = self.0.lock();
+            if state.shelf.has(Fault::LoadsFail) {
+                return Err(Error::store("loads fail, as the test asked for"));
+            }
+            state.shelf.grant.clone()
+        };
+        self.wait().await;
+        Ok(outcome)
+    }
+
+    async fn save(
+        &self,
+        _tenant: &TenantId,
+        expected: Option<Generation>,
+        grant: &Grant,
+    ) -> Result<SaveOutcome, Error> {
+        self.wait().await;
+        let (outcome, hangs) = self.0.lock().save(expected, grant)?;
+        self.wait().await;
+        if hangs {
+            std::future::pending::<()>().await;
+        }
+        Ok(outcome)
+    }
+}
+
+impl Store {
+    /// Half of the time that a call takes.
+    async fn wait(&self) {
+        let latency = self.0.lock().shelf.latency;
+        if !latency.is_zero() {
+            tokio::time::sleep(latency / 2).await;
+        }
+    }
+}
+
+impl State {
+    fn save(
+        &mut self,
+        expected: Option<Generation>,
+        grant: &Grant,
+    ) -> Result<(SaveOutcome, bool), Error> {
+        let is_note = expected == Some(grant.generation);
+        if is_note && self.shelf.has(Fault::NotesFail) {
+            return Err(Error::store("notes fail, as the test asked for"));
+        }
+        if !is_note && self.shelf.has(Fault::SavesFail) {
+            return Err(Error::store("saves fail, as the test asked for"));
+        }
+        let hangs = !is_note && self.shelf.has(Fault::SavesHang);
+        let held = self.shelf.grant.clone();
+        if held.as_ref().map(|held| held.generation) != expected {
+            return Ok((SaveOutcome::Superseded(held), hangs));
+        }
+        self.inspect(held.as_ref(), grant);
+        self.shelf.grant = Some(grant.clone());
+        Ok((SaveOutcome::Committed, hangs))
+    }
+
+    fn inspect(&mut self, held: Option<&Grant>, new: &Grant) {
+        if let Some(held) = held {
+            let is_same = held.tokens().is_some() && held.tokens() == new.tokens();
+            if new.generation < held.generation || (new.generation == held.generation && !is_same) {
+                self.violated(format!("the store is told to go back: {held:?}, {new:?}"));
+            }
+        }
+        let is_revoked = held.is_some_and(|held| matches!(held.state, GrantState::Revoked { .. }));
+        match &new.state {
+            GrantState::Active(tokens) => {
+                let number = number_of(tokens);
+                if is_revoked && self.sets[number].parent.is_some() {
+                    self.violated("an exchange brings a revoked grant back");
+                }
+                self.sets[number].is_committed = true;
+            }
+            GrantState::Exchanging { tokens, .. } => {
+                if is_revoked {
+                    self.violated("a note brings a revoked grant back");
+                }
+                self.sets[number_of(tokens)].notes += 1;
+            }
+            GrantState::ReauthorizationRequired { tokens, .. } => {
+                let family = self.sets[number_of(tokens)].family;
+                if !self.families[family].is_refused {
+                    self.violated("P15: an end is stored that nobody has answered");
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn number_of(tokens: &TokenSet) -> usize {
+    let token = tokens.refresh_token().unwrap();
+    number_in(token.expose())
+}
