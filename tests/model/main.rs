@@ -27,7 +27,7 @@ use proptest::prelude::*;
 
 use crate::{
     run::Run,
-    step::{Case, case},
+    step::{Case, Step, case},
 };
 
 proptest! {
@@ -56,5 +56,16 @@ fn live(case: &Case) {
         }
         heal::heal(&mut run).await;
         run.world.lock().is_over = true;
+    });
+}
+
+#[test]
+fn model_an_api_that_takes_no_token_forces_few_exchanges() {
+    let steps = [Step::Ban, Step::Call, Step::Pass(support::MINUTE / 30)];
+    live(&Case {
+        seed: 7,
+        forgives: false,
+        holds: false,
+        steps: steps.into_iter().cycle().take(60).collect(),
     });
 }

@@ -15,6 +15,9 @@ const FLOOR: Duration = Duration::from_secs(1);
 /// How long after it was noted a lost exchange may be made again, with the second that it waits.
 const PROMPT: Duration = Duration::from_secs(21);
 
+/// Between two exchanges that 401s force.
+const FORCED_FLOOR: Duration = Duration::from_secs(30);
+
 /// How long a store may take to answer.
 const STORING: Duration = Duration::from_secs(11);
 
@@ -50,13 +53,38 @@ pub(crate) fn presented(state: &mut State, process: u32, number: usize) -> usize
     if let Some(why) = forbids(state, process, number, now) {
         state.violated(format!("r{number} is sent again: {why}"));
     }
+    let is_forced = is_forced(state, number, now);
+    let family = state.sets[number].family;
+    let was_forced = state
+        .sets
+        .iter()
+        .filter(|set| set.family == family)
+        .flat_map(|set| &set.uses)
+        .any(|one| {
+            let is_given = matches!(one.fate, Fate::Given(_));
+            one.process == process && one.is_forced && is_given && now < one.began + FORCED_FLOOR
+        });
+    if is_forced && was_forced {
+        state.violated("P7: 401s force two exchanges within 30 seconds");
+    }
     let uses = &mut state.sets[number].uses;
     uses.push(Use {
         process,
         began: now,
+        is_forced,
         fate: Fate::UnderWay,
     });
     uses.len() - 1
+}
+
+/// Whether there is no other reason for this exchange than a 401.
+fn is_forced(state: &State, number: usize, now: Instant) -> bool {
+    let set = &state.sets[number];
+    let was_asked_for = state.asked_at.is_some_and(|at| now < at + BRIEFLY);
+    let is_young = state
+        .times
+        .is_surely_alive(set.life, set.life.lifetime / 2 + FLOOR);
+    is_young && !was_asked_for && !set.is_invalidated && set.uses.is_empty()
 }
 
 /// Why this refresh token must not be sent now.

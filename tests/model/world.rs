@@ -102,6 +102,8 @@ pub(crate) struct Set {
 pub(crate) struct Use {
     pub(crate) process: u32,
     pub(crate) began: Instant,
+    /// Whether nothing but a 401 can have been the reason.
+    pub(crate) is_forced: bool,
     pub(crate) fate: Fate,
 }
 
