@@ -31,15 +31,26 @@ use crate::{
 };
 
 proptest! {
-    #![proptest_config(ProptestConfig {
-        failure_persistence: None,
-        max_shrink_iters: 2_000,
-        ..ProptestConfig::default()
-    })]
+    #![proptest_config(config())]
 
     #[test]
     fn model_the_promises_hold_in_every_life(case in case()) {
         live(&case);
+    }
+}
+
+/// As many lives as a few seconds have room for, unless somebody asks for more.
+fn config() -> ProptestConfig {
+    let usual = ProptestConfig::default();
+    let cases = match std::env::var_os("PROPTEST_CASES") {
+        Some(_) => usual.cases,
+        None => 64,
+    };
+    ProptestConfig {
+        cases,
+        failure_persistence: None,
+        max_shrink_iters: 2_000,
+        ..usual
     }
 }
 
