@@ -20,8 +20,8 @@ pub(crate) const REFRESH_TOKEN_LIFETIME: Duration = DAY.saturating_mul(30);
 /// How long a second use is forgiven, by a provider that does.
 const FORGIVEN: Duration = MINUTE;
 
-/// What the cache gives an exchange.
-const DEADLINE: Duration = Duration::from_secs(15);
+/// What the cache gives an exchange at least: the second one after a lost answer.
+const DEADLINE: Duration = Duration::from_secs(10);
 
 /// The provider as one process sees it.
 pub(crate) struct Provider {

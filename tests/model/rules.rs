@@ -92,10 +92,8 @@ fn forbids(state: &State, process: u32, number: usize, now: Instant) -> Option<S
     let set = &state.sets[number];
     let last = set.uses.last()?;
     let is_own = last.process == process;
-    // Processes that begin at the same instant are not kept apart yet, and they judge each other's exchanges by the clock.
-    let may_pass = !is_own && (state.shelf.was_slow || state.times.was_set_since(last.began));
     match last.fate {
-        Fate::UnderWay if !may_pass => return Some("P3: another process is at it".into()),
+        Fate::UnderWay => return Some("P3: another process is at it".into()),
         Fate::Refused { can_look: true, .. } if is_own => {
             return Some("P15: it was refused before".into());
         }
@@ -103,7 +101,7 @@ fn forbids(state: &State, process: u32, number: usize, now: Instant) -> Option<S
             can_store: true, ..
         } => return Some("P15: it was refused before, and that was stored".into()),
         Fate::Given(_) if is_own => return Some("P11: its successor is here".into()),
-        Fate::Given(next) if state.sets[next].is_committed && !may_pass => {
+        Fate::Given(next) if state.sets[next].is_committed => {
             return Some("P11: its successor is stored".into());
         }
         _ => {}
@@ -113,7 +111,7 @@ fn forbids(state: &State, process: u32, number: usize, now: Instant) -> Option<S
         .iter()
         .filter(|one| matches!(one.fate, Fate::Lost | Fate::Given(_) | Fate::UnderWay));
     let doubts = doubts.count();
-    if doubts == 0 || may_pass {
+    if doubts == 0 {
         return None;
     }
     let since = if is_own {
@@ -135,7 +133,6 @@ fn forbids(state: &State, process: u32, number: usize, now: Instant) -> Option<S
         .is_surely_alive(set.life, margin + Duration::from_millis(1));
     // By its own clock; the wall clock's steps are looked at by the library in between.
     let is_prompt = !state.terms.holds
-        && is_own
         && doubts == 1
         && last.fate == Fate::Lost
         && now <= last.began + 2 * PROMPT

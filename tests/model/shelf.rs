@@ -1,8 +1,10 @@
 //! A store that fails as it is told, and looks at what it is given.
 
+use std::time::Duration;
+
 use tower_oauth2_client::{
     Error,
-    store::{SaveOutcome, TokenStore},
+    store::{LeaseOutcome, LeaseOwner, SaveOutcome, TokenStore},
     token::{Generation, Grant, GrantState, TenantId, TokenSet},
 };
 
@@ -40,6 +42,21 @@ impl TokenStore for Store {
             std::future::pending::<()>().await;
         }
         Ok(outcome)
+    }
+
+    async fn acquire(
+        &self,
+        tenant: &TenantId,
+        owner: &LeaseOwner,
+        duration: Duration,
+    ) -> Result<LeaseOutcome, Error> {
+        let leases = self.0.lock().shelf.leases.clone();
+        leases.acquire(tenant, owner, duration).await
+    }
+
+    async fn release(&self, tenant: &TenantId, owner: &LeaseOwner) -> Result<(), Error> {
+        let leases = self.0.lock().shelf.leases.clone();
+        leases.release(tenant, owner).await
     }
 }
 

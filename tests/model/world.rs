@@ -6,7 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tower_oauth2_client::token::{Grant, GrantState, TokenSet};
+use tower_oauth2_client::{
+    store::MemoryStore,
+    token::{Grant, GrantState, TokenSet},
+};
 
 use crate::{
     step::{Fault, Turn},
@@ -71,7 +74,9 @@ pub(crate) struct Shelf {
     pub(crate) grant: Option<Grant>,
     pub(crate) faults: Vec<Fault>,
     pub(crate) latency: Duration,
-    /// Whether it ever took its time, so that two processes may have passed each other.
+    /// Who may make an exchange. This part does not fail.
+    pub(crate) leases: MemoryStore,
+    /// Whether it ever took its time.
     pub(crate) was_slow: bool,
 }
 
