@@ -73,3 +73,6 @@
 //! * **P22** The token endpoint's answer is read up to 1 MiB, redirects are not followed by this crate, and credentials go in
 //!   one way only.
 //! * **P23** One tenant's token is never seen by another: keys never derive from secrets, and stored grants name their tenant.
+//!   With the feature `encryption` each stored token is encrypted, and bound by that to its tenant, client, generation and
+//!   kind: moved elsewhere it does not decrypt, and what does not decrypt is an error, never an absent grant, and is not
+//!   overwritten.

@@ -37,7 +37,7 @@ const LOCK_PAUSE: Duration = Duration::from_millis(20);
 /// A store in a folder, good enough to survive a restart, a crash and several processes on one machine.
 ///
 /// Files are readable by their owner alone (mode 0600 on Unix) and hold the tokens in the clear: the folder is as secret as
-/// they are. Locks are those of the operating system, freed when a process dies; on network file systems they may mean
+/// they are, unless an [`EncryptedStore`](super::EncryptedStore) is around it. Locks are those of the operating system, freed when a process dies; on network file systems they may mean
 /// nothing, so keep the folder on a local disk. Blocking work is done on the runtime's threads for that.
 ///
 /// ```

@@ -6,6 +6,7 @@
 //!
 //! * [`MemoryStore`] forgets everything when the process ends: for tests, and for sources that need no grant.
 //! * [`FileStore`] is the embedded default: a folder on a local disk, one file for each tenant.
+//! * [`EncryptedStore`] goes around any of them, or yours, and encrypts the secrets (feature `encryption`).
 //!
 //! A store of your own implements four methods:
 //!
@@ -99,11 +100,15 @@ use crate::{
     token::{Generation, Grant, TenantId},
 };
 
+#[cfg(feature = "encryption")]
+mod encrypted;
 mod erased;
 mod file;
 mod lease;
 mod memory;
 
+#[cfg(feature = "encryption")]
+pub use self::encrypted::{EncryptedStore, EncryptionKey, EncryptionKeys};
 pub(crate) use self::erased::ErasedStore;
 pub use self::{
     file::FileStore,

@@ -34,7 +34,8 @@ impl std::error::Error for DecodeError {}
 impl Grant {
     /// The grant as a store keeps it: UTF-8 JSON that holds the tokens in the clear, wiped on drop.
     ///
-    /// A store that others can read should encrypt these bytes and bind them to the tenant.
+    /// Around a store that others can read goes an [`EncryptedStore`](crate::store::EncryptedStore), so that the tokens in
+    /// these bytes are encrypted and bound to the tenant.
     #[must_use]
     #[expect(
         clippy::expect_used,

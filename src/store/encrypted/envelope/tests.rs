@@ -1,0 +1,227 @@
+use proptest::prelude::*;
+
+use super::*;
+
+/// Computed by another implementation, and so that what is stored can be read by every later version.
+const PINNED: &str = "tow1.k1.AgICAgICAgICAgICAgICAgICAgICAgICvwNTi88TJ5CMKlRrFAwjIhqlw563Og";
+
+fn key(id: &str, byte: u8) -> EncryptionKey {
+    EncryptionKey::new(id, [byte; 32]).unwrap()
+}
+
+fn keys() -> EncryptionKeys {
+    EncryptionKeys::new(key("k1", 1))
+}
+
+fn tenant(name: &str) -> TenantId {
+    TenantId::new(name).unwrap()
+}
+
+fn place<'a>(client: &'a str, tenant: &'a TenantId, generation: u64, field: Field) -> Place<'a> {
+    Place {
+        client,
+        tenant,
+        generation: Generation::from_u64(generation),
+        field,
+    }
+}
+
+/// Seals for one place, and tells whether it opens in another.
+fn moves(from: Place<'_>, to: Place<'_>) -> bool {
+    let envelope = seal(&key("k1", 1), from, "secret").unwrap();
+    assert_eq!(*open(&keys(), from, &envelope).unwrap(), "secret");
+    open(&keys(), to, &envelope).is_ok()
+}
+
+#[test]
+fn format_stays_as_it_is() {
+    let acme = tenant("acme");
+    let place = place("client", &acme, 7, Field::RefreshToken);
+    let envelope = seal_with(&key("k1", 1), place, "seeded", [2; NONCE]).unwrap();
+    assert_eq!(envelope, PINNED);
+    assert_eq!(*open(&keys(), place, &envelope).unwrap(), "seeded");
+}
+
+#[test]
+fn p23_every_flipped_bit_and_every_cut_is_noticed() {
+    let acme = tenant("acme");
+    let place = place("client", &acme, 7, Field::AccessToken);
+    // Ids of which one becomes the other by a flipped bit, and the same key behind both.
+    let keys = EncryptionKeys::new(key("k0", 1))
+        .also_reading(key("k1", 1))
+        .unwrap();
+    let whole = seal(keys.current(), place, "seeded").unwrap();
+    for bit in 0..whole.len() * 8 {
+        let mut flipped = whole.clone().into_bytes();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        // No store gives back a string that is not UTF-8.
+        if let Ok(flipped) = String::from_utf8(flipped) {
+            let error = open(&keys, place, &flipped).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Store, "bit {bit}");
+        }
+    }
+    for cut in 0..whole.len() {
+        assert!(open(&keys, place, &whole[..cut]).is_err(), "{cut}");
+        assert!(open(&keys, place, &whole[cut + 1..]).is_err(), "{cut}");
+    }
+    for longer in [
+        format!("{whole}A"),
+        format!("{whole}="),
+        format!(" {whole}"),
+    ] {
+        assert!(open(&keys, place, &longer).is_err());
+    }
+}
+
+#[test]
+fn p23_opens_in_its_own_place_alone() {
+    let (acme, other) = (tenant("acme"), tenant("other"));
+    let here = place("client", &acme, 7, Field::AccessToken);
+    for elsewhere in [
+        place("client", &other, 7, Field::AccessToken),
+        place("client2", &acme, 7, Field::AccessToken),
+        place("client", &acme, 8, Field::AccessToken),
+        place("client", &acme, 6, Field::AccessToken),
+        place("client", &acme, 7, Field::RefreshToken),
+    ] {
+        assert!(!moves(here, elsewhere), "{elsewhere:?}");
+        assert!(!moves(elsewhere, here), "{elsewhere:?}");
+    }
+}
+
+#[test]
+fn p23_names_that_look_alike_are_told_apart() {
+    let names = [
+        "acme",
+        "Acme",
+        "acme ",
+        " acme",
+        "acme2",
+        "аcme",
+        "acmé",
+        "acme\u{301}",
+        "ac/me",
+        "ac",
+    ];
+    for one in names.map(tenant) {
+        for other in names.map(tenant) {
+            let from = place("client", &one, 7, Field::AccessToken);
+            let to = place("client", &other, 7, Field::AccessToken);
+            assert_eq!(moves(from, to), one == other, "{one} {other}");
+        }
+    }
+    // Nor does a name end where another begins.
+    for (client, name) in [("clientac", "me"), ("clien", "tacme"), ("c", "lientacme")] {
+        let (acme, other) = (tenant("acme"), tenant(name));
+        let from = place("client", &acme, 7, Field::AccessToken);
+        assert!(!moves(from, place(client, &other, 7, Field::AccessToken)));
+    }
+}
+
+#[test]
+fn same_secret_is_never_the_same_text() {
+    let acme = tenant("acme");
+    let place = place("client", &acme, 7, Field::AccessToken);
+    let texts: std::collections::HashSet<_> = (0..100)
+        .map(|_| seal(&key("k1", 1), place, "secret").unwrap())
+        .collect();
+    assert_eq!(texts.len(), 100);
+}
+
+#[test]
+fn what_is_wrong_is_told() {
+    let acme = tenant("acme");
+    let place = place("client", &acme, 7, Field::AccessToken);
+    let sealed = seal(&key("k1", 1), place, "seeded-secret").unwrap();
+    let body = sealed.rsplit('.').next().unwrap();
+    let told = |keys: &EncryptionKeys, text: &str| open(keys, place, text).unwrap_err().to_string();
+
+    assert_eq!(
+        told(&EncryptionKeys::new(key("k2", 1)), &sealed),
+        "the stored access token of tenant \"acme\", generation 7, is encrypted with the key \"k1\", which is not among \
+         those given: add it to them"
+    );
+    assert!(told(&EncryptionKeys::new(key("k1", 2)), &sealed).contains("cannot be decrypted"));
+    assert!(told(&keys(), "seeded-secret").contains("accept_plaintext"));
+    assert!(told(&keys(), &format!("tow2.k1.{body}")).contains("another version"));
+    assert!(told(&keys(), "tow1.k1.").contains("is damaged"));
+}
+
+#[test]
+fn p21_errors_quote_nothing_of_what_was_stored() {
+    let acme = tenant("acme");
+    let place = place("client", &acme, 7, Field::RefreshToken);
+    for text in [
+        "seeded",
+        "tow1.seeded",
+        "tow1.seeded.seeded",
+        "tow1.seeded seeded.AAAA",
+        "tow1.seeded.seeded.seeded",
+        "tow2.seeded",
+        "tow1..seeded",
+    ] {
+        let error = open(&keys(), place, text).unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("seeded"), "{error}");
+    }
+}
+
+#[test]
+fn envelopes_of_any_version_are_known_as_such() {
+    for envelope in ["tow1.k.AAAA", "tow2.x", "tow10.", "tow1."] {
+        assert!(is_envelope(envelope), "{envelope}");
+    }
+    for token in ["", "tow", "tow.", "tow1", "towel.x", "Tow1.k.AAAA", "a.b.c"] {
+        assert!(!is_envelope(token), "{token}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn p23_any_secret_comes_back_and_goes_nowhere_else(
+        secret in any::<String>(),
+        client in any::<String>(),
+        name in "[^\\p{Cc}]{1,40}",
+        generation in any::<u64>(),
+        other_client in any::<String>(),
+        other_name in "[^\\p{Cc}]{1,40}",
+        other_generation in any::<u64>(),
+    ) {
+        let (acme, other) = (tenant(&name), tenant(&other_name));
+        let here = place(&client, &acme, generation, Field::AccessToken);
+        let envelope = seal(&key("k1", 1), here, &secret).unwrap();
+        prop_assert!(envelope.bytes().all(|byte| byte.is_ascii_graphic()));
+        prop_assert_eq!(&*open(&keys(), here, &envelope).unwrap(), &secret);
+
+        for (client, tenant, generation, field) in [
+            (&other_client, &acme, generation, Field::AccessToken),
+            (&client, &other, generation, Field::AccessToken),
+            (&client, &acme, other_generation, Field::AccessToken),
+            (&client, &acme, generation, Field::RefreshToken),
+        ] {
+            let there = place(client, tenant, generation, field);
+            let is_same = there.bytes("k1") == here.bytes("k1");
+            prop_assert_eq!(open(&keys(), there, &envelope).is_ok(), is_same);
+        }
+    }
+
+    #[test]
+    fn p23_no_two_places_are_the_same_bytes(
+        one in ("[a-c]{0,3}", "[a-c]{1,3}", 0_u64..3, any::<bool>(), "[a-c]{1,3}"),
+        other in ("[a-c]{0,3}", "[a-c]{1,3}", 0_u64..3, any::<bool>(), "[a-c]{1,3}"),
+    ) {
+        let bytes = |(client, name, generation, is_access, id): &(String, String, u64, bool, String)| {
+            let field = if *is_access { Field::AccessToken } else { Field::RefreshToken };
+            place(client, &tenant(name), *generation, field).bytes(id)
+        };
+        prop_assert_eq!(bytes(&one) == bytes(&other), one == other);
+    }
+
+    #[test]
+    fn anything_at_all_is_refused_without_a_panic(text in any::<String>(), body in "[A-Za-z0-9_-]{0,200}") {
+        let acme = tenant("acme");
+        let place = place("client", &acme, 7, Field::AccessToken);
+        prop_assert!(open(&keys(), place, &text).is_err());
+        let envelope = format!("tow1.k1.{body}");
+        prop_assert!(open(&keys(), place, &envelope).is_err());
+    }
+}

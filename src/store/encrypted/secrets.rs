@@ -1,0 +1,69 @@
+//! Which texts of a grant are secret.
+
+use zeroize::Zeroizing;
+
+use super::envelope::Field;
+use crate::{
+    error::Error,
+    token::{AccessToken, Grant, GrantState, RefreshToken, TokenSet},
+};
+
+/// The secret texts of a grant. A revoked one has none.
+pub(super) fn secrets(grant: &Grant) -> impl Iterator<Item = &str> {
+    let tokens = grant.tokens();
+    let access_token = tokens.map(|tokens| tokens.access_token().expose());
+    let refresh_token = tokens.and_then(|tokens| Some(tokens.refresh_token()?.expose()));
+    access_token.into_iter().chain(refresh_token)
+}
+
+/// The same grant with other secrets, and all else as it was.
+pub(super) fn with_secrets(
+    grant: &Grant,
+    change: impl Fn(Field, &str) -> Result<Zeroizing<String>, Error>,
+) -> Result<Grant, Error> {
+    let change = |tokens: &TokenSet| -> Result<TokenSet, Error> {
+        let access_token = change(Field::AccessToken, tokens.access_token().expose())?;
+        let mut changed = TokenSet::new(
+            AccessToken::new(access_token.as_str()).map_err(Error::store)?,
+            tokens.lifetime(),
+            tokens.issued_at(),
+        );
+        if let (Some(token), Some(issued_at)) =
+            (tokens.refresh_token(), tokens.refresh_token_issued_at())
+        {
+            let refresh_token = change(Field::RefreshToken, token.expose())?;
+            let refresh_token = RefreshToken::new(refresh_token.as_str());
+            changed = changed.with_refresh_token(refresh_token, issued_at);
+        }
+        if let Some(scope) = tokens.scope() {
+            changed = changed.with_scope(scope);
+        }
+        Ok(changed)
+    };
+    let state = match &grant.state {
+        GrantState::Active(tokens) => GrantState::Active(change(tokens)?),
+        GrantState::Exchanging {
+            tokens,
+            since,
+            is_replayed,
+        } => GrantState::Exchanging {
+            tokens: change(tokens)?,
+            since: *since,
+            is_replayed: *is_replayed,
+        },
+        GrantState::ReauthorizationRequired {
+            tokens,
+            reason,
+            since,
+        } => GrantState::ReauthorizationRequired {
+            tokens: change(tokens)?,
+            reason: *reason,
+            since: *since,
+        },
+        GrantState::Revoked { since } => GrantState::Revoked { since: *since },
+    };
+    Ok(Grant {
+        generation: grant.generation,
+        state,
+    })
+}
