@@ -1,6 +1,6 @@
 //! The whole over real HTTP: a client of either sort, the layer, the cache, a file, and the sandbox on a socket.
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, header::AUTHORIZATION};
@@ -243,19 +243,49 @@ async fn p09_the_retry_goes_over_the_same_connection() {
 
 #[tokio::test]
 async fn a_restart_needs_no_consent() {
-    let sandbox = Sandbox::start().await.unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let open = |path: &Path| FileStore::open(path).unwrap();
-    let before = partner(&sandbox, open(folder.path()));
+    restart_twice(|_| FileStore::open(folder.path()).unwrap()).await;
+}
+
+#[cfg(feature = "encryption")]
+#[tokio::test]
+async fn p23_a_restart_with_another_key_needs_no_consent_and_no_token_is_on_the_disk() {
+    use tower_oauth2_client::store::{EncryptedStore, EncryptionKey, EncryptionKeys};
+
+    let folder = tempfile::tempdir().unwrap();
+    let old = EncryptionKey::generate("old").unwrap();
+    let new = EncryptionKey::generate("new").unwrap();
+    let open = |run| {
+        let keys = match run {
+            0 => EncryptionKeys::new(old.clone()),
+            1 => EncryptionKeys::new(new.clone())
+                .also_reading(old.clone())
+                .unwrap(),
+            // What the second run renewed is under the new key.
+            _ => EncryptionKeys::new(new.clone()),
+        };
+        EncryptedStore::new(FileStore::open(folder.path()).unwrap(), keys, "client").unwrap()
+    };
+    let token = restart_twice(open).await;
+    for entry in std::fs::read_dir(folder.path()).unwrap() {
+        let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+        assert!(!String::from_utf8_lossy(&bytes).contains(&token));
+    }
+}
+
+/// Three runs of a program, each with the store that is opened for it. Returns the last access token.
+async fn restart_twice<S: TokenStore>(open: impl Fn(usize) -> S) -> String {
+    let sandbox = Sandbox::start().await.unwrap();
+    let before = partner(&sandbox, open(0));
     before.connect(&sandbox).await;
     drop(before);
-    let after = partner(&sandbox, open(folder.path()));
+    let after = partner(&sandbox, open(1));
     assert_eq!(after.get("/v1/company").await.status(), 200);
     sandbox.revoke_access_tokens();
     assert_eq!(after.get("/v1/company").await.status(), 200);
     drop(after);
     // And neither does the next, with the rotated tokens.
-    let later = partner(&sandbox, open(folder.path()));
+    let later = partner(&sandbox, open(2));
     assert_eq!(later.get("/v1/company").await.status(), 200);
     let counters = sandbox.counters();
     assert_eq!(
@@ -266,6 +296,9 @@ async fn a_restart_needs_no_consent() {
         ),
         (1, 1, 0)
     );
+    let token = later.tokens.token().await.unwrap();
+    let value = token.header_value().to_str().unwrap();
+    value.trim_start_matches("Bearer ").to_owned()
 }
 
 #[tokio::test]
