@@ -8,6 +8,7 @@ mod support;
 mod command;
 mod flight;
 mod idle;
+mod lease;
 mod life;
 mod lost;
 mod replicas;

@@ -71,12 +71,6 @@ impl Times {
         log.apart.push((now, apart));
     }
 
-    /// Whether the wall clock has been set since then.
-    pub(crate) fn was_set_since(&self, then: Instant) -> bool {
-        let log = self.log.lock().unwrap();
-        log.apart.last().is_some_and(|(at, _)| *at >= then) && log.apart.len() > 1
-    }
-
     /// Whether the token has more left than this, however badly the clocks have gone since it came.
     pub(crate) fn is_surely_alive(&self, life: Life, margin: Duration) -> bool {
         let now = self.now();
