@@ -42,7 +42,28 @@ pub(crate) struct Replica {
 
 impl Replica {
     pub(crate) fn spawn(name: &str, sandbox: &Sandbox, settings: &[(&str, String)]) -> Self {
-        let mut command = Command::new(env::current_exe().unwrap());
+        let program = Command::new(env::current_exe().unwrap());
+        Self::spawn_by(program, name, sandbox, settings)
+    }
+
+    /// The same, with every write to a file failing as on a full disk.
+    pub(crate) fn spawn_without_room(
+        name: &str,
+        sandbox: &Sandbox,
+        settings: &[(&str, String)],
+    ) -> Self {
+        let mut shell = Command::new("sh");
+        let limit = "trap '' XFSZ; ulimit -f 0; exec \"$0\" \"$@\"";
+        shell.args(["-c", limit]).arg(env::current_exe().unwrap());
+        Self::spawn_by(shell, name, sandbox, settings)
+    }
+
+    fn spawn_by(
+        mut command: Command,
+        name: &str,
+        sandbox: &Sandbox,
+        settings: &[(&str, String)],
+    ) -> Self {
         command
             .args([
                 name,
