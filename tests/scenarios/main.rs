@@ -1,0 +1,13 @@
+//! Everything that has gone wrong for others, one named test each, over the whole stack in one process: the sandbox without
+//! a socket, the OAuth client, the cache and the layer. Time is virtual, and every clock shows the same unless a test sets
+//! one apart.
+
+#[path = "../support/mod.rs"]
+mod shared;
+mod support;
+
+mod callers;
+mod cancelled;
+mod commands;
+mod durability;
+mod lost;

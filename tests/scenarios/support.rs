@@ -1,0 +1,274 @@
+//! What every scenario begins with: a customer who has consented, and a partner who calls the API for them.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use tokio::{task::JoinHandle, time::timeout};
+use tower::{Layer, Service, ServiceExt};
+use tower_oauth2_client::{
+    ErrorKind,
+    bearer::{BearerAuth, BearerAuthLayer},
+    cache::{TokenCache, TokenCacheBuilder, TokenState},
+    clock::Clock,
+    oauth::OAuthClient,
+    provider,
+    sandbox::{
+        ConnectionLost, Credential, Endpoint, Fault, Happening, Sandbox, SandboxBuilder,
+        SandboxService, TokenHash,
+    },
+    store::TokenStore,
+    telemetry::GrantListener,
+    token::{GrantState, ReauthorizationReason, TenantId, TokenSet},
+};
+
+pub(crate) use crate::shared::{DAY, HOUR, HandClock, MINUTE, Store, connect};
+
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
+
+pub(crate) type Body = Full<Bytes>;
+
+#[derive(Clone)]
+pub(crate) struct Partner {
+    pub(crate) sandbox: Sandbox,
+    pub(crate) clock: HandClock,
+    pub(crate) oauth: OAuthClient,
+    pub(crate) store: Store,
+    pub(crate) heard: Heard,
+    pub(crate) tokens: TokenCache,
+    api: BearerAuth<SandboxService>,
+}
+
+/// A customer has consented, at a sandbox with all defaults.
+pub(crate) async fn connected() -> Partner {
+    connected_to(|sandbox| sandbox).await
+}
+
+/// The same at a sandbox that is set up like this.
+pub(crate) async fn connected_to(set: impl FnOnce(SandboxBuilder) -> SandboxBuilder) -> Partner {
+    connected_with(set, |cache| cache).await
+}
+
+/// The same with a cache that is set up like this.
+pub(crate) async fn connected_with(
+    set_sandbox: impl FnOnce(SandboxBuilder) -> SandboxBuilder,
+    set_cache: impl FnOnce(TokenCacheBuilder) -> TokenCacheBuilder,
+) -> Partner {
+    let clock = HandClock::new();
+    let sandbox = set_sandbox(Sandbox::builder().clock_starts_at(clock.wall())).build();
+    let oauth = oauth_over(&sandbox, &clock, sandbox.service());
+    let partner = Partner::of(sandbox, clock, oauth, Store::default(), set_cache);
+    partner.connect().await;
+    partner
+}
+
+/// A client of the sandbox whose requests go through `http`.
+pub(crate) fn oauth_over<S, R>(sandbox: &Sandbox, clock: &HandClock, http: S) -> OAuthClient
+where
+    S: Service<Request<Body>, Response = Response<R>, Error = ConnectionLost>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
+    S::Future: Send + 'static,
+    R: http_body::Body<Data = Bytes, Error = ConnectionLost> + Send + 'static,
+{
+    let provider = provider::justworks().on_origin(&sandbox.url()).unwrap();
+    OAuthClient::builder(provider, sandbox.client_id(), sandbox.client_secret())
+        .redirect_uri(sandbox.redirect_uri())
+        .clock(clock.clone())
+        .jitter_seed(7)
+        .build(http)
+        .unwrap()
+}
+
+pub(crate) fn cache_over(
+    oauth: &OAuthClient,
+    store: impl TokenStore,
+    clock: &HandClock,
+) -> TokenCacheBuilder {
+    TokenCache::builder(oauth.clone())
+        .store(store)
+        .clock(clock.clone())
+        .jitter_seed(7)
+}
+
+impl Partner {
+    /// One process of the partner, which finds in the store what an earlier one has left.
+    pub(crate) fn of(
+        sandbox: Sandbox,
+        clock: HandClock,
+        oauth: OAuthClient,
+        store: Store,
+        set: impl FnOnce(TokenCacheBuilder) -> TokenCacheBuilder,
+    ) -> Self {
+        let heard = Heard::default();
+        let cache = cache_over(&oauth, store.clone(), &clock).listener(heard.clone());
+        let tokens = set(cache).build().unwrap();
+        let api = BearerAuthLayer::new(tokens.clone()).layer(sandbox.service());
+        Self {
+            sandbox,
+            clock,
+            oauth,
+            store,
+            heard,
+            tokens,
+            api,
+        }
+    }
+
+    /// The next process, over what `store` holds.
+    pub(crate) fn restarted_over(self, store: Store) -> Self {
+        let Self {
+            sandbox,
+            clock,
+            tokens,
+            api,
+            oauth,
+            ..
+        } = self;
+        drop((tokens, api, oauth));
+        let oauth = oauth_over(&sandbox, &clock, sandbox.service());
+        Self::of(sandbox, clock, oauth, store, |cache| cache)
+    }
+
+    pub(crate) fn restarted(self) -> Self {
+        let store = self.store.clone();
+        self.restarted_over(store)
+    }
+
+    /// A person consents, for the first time or again.
+    pub(crate) async fn connect(&self) {
+        connect(&self.sandbox, &self.oauth, &self.tokens).await;
+    }
+
+    /// An API call, with its answer's body.
+    pub(crate) async fn get(&self, path: &str) -> Result<(StatusCode, Bytes), ErrorKind> {
+        let request = Request::get(format!("{}{path}", self.sandbox.url()));
+        let request = request.body(Body::default()).unwrap();
+        let answer = timeout(HOUR, self.api.clone().oneshot(request));
+        match answer.await.expect("a call comes to an end") {
+            Ok(response) => {
+                let (head, body) = response.into_parts();
+                Ok((head.status, body.collect().await.unwrap().to_bytes()))
+            }
+            Err(error) => Err(error.token_error().unwrap().kind()),
+        }
+    }
+
+    pub(crate) async fn call(&self) -> Result<StatusCode, ErrorKind> {
+        Ok(self.get("/v1/company").await?.0)
+    }
+
+    /// The same in a task of its own.
+    pub(crate) fn calling(&self) -> JoinHandle<Result<StatusCode, ErrorKind>> {
+        let partner = self.clone();
+        tokio::spawn(async move { partner.call().await })
+    }
+
+    pub(crate) async fn works(&self) {
+        assert_eq!(self.call().await, Ok(StatusCode::OK));
+    }
+
+    pub(crate) async fn refresh(&self) -> Result<(), tower_oauth2_client::Error> {
+        let refresh = timeout(HOUR, self.tokens.refresh_now());
+        refresh
+            .await
+            .expect("an exchange comes to an end")
+            .map(drop)
+    }
+
+    /// The same in a task of its own.
+    pub(crate) fn refreshing(&self) -> JoinHandle<Result<(), tower_oauth2_client::Error>> {
+        let partner = self.clone();
+        tokio::spawn(async move { partner.refresh().await })
+    }
+
+    /// The token endpoint does wrong, in this way.
+    pub(crate) fn fail(&self, fault: Fault) {
+        self.sandbox.inject(Endpoint::Token, fault);
+    }
+
+    /// How many exchanges by refresh token the sandbox has made.
+    pub(crate) fn renewals(&self) -> u64 {
+        self.sandbox.counters().exchanges_by_refresh
+    }
+
+    /// The same by refresh token or code, in their order: the grant, and the tokens given out.
+    pub(crate) fn exchanged(&self) -> Vec<Exchanged> {
+        let events = self.sandbox.events().into_iter();
+        events
+            .filter_map(|event| match event.what {
+                Happening::Exchanged {
+                    by,
+                    grant,
+                    access_token,
+                    refresh_token,
+                    ..
+                } => Some(Exchanged {
+                    by,
+                    grant,
+                    access_token,
+                    refresh_token,
+                }),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// What the store holds of the tokens.
+    pub(crate) async fn stored(&self) -> GrantState {
+        self.store.held().await.unwrap().state
+    }
+
+    pub(crate) async fn stored_tokens(&self) -> TokenSet {
+        self.store.held().await.unwrap().tokens().unwrap().clone()
+    }
+
+    /// Why the customer has to consent again, if that is so.
+    pub(crate) fn reason(&self) -> Option<ReauthorizationReason> {
+        match self.tokens.status().state {
+            TokenState::ReauthorizationRequired { reason, .. } => Some(reason),
+            _ => None,
+        }
+    }
+}
+
+pub(crate) struct Exchanged {
+    pub(crate) by: Credential,
+    pub(crate) grant: u64,
+    pub(crate) access_token: TokenHash,
+    pub(crate) refresh_token: Option<TokenHash>,
+}
+
+/// What somebody should act on, a line each.
+#[derive(Clone, Default)]
+pub(crate) struct Heard(Arc<Mutex<Vec<String>>>);
+
+impl Heard {
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+
+    fn note(&self, line: impl Into<String>) {
+        self.0.lock().unwrap().push(line.into());
+    }
+}
+
+impl GrantListener for Heard {
+    fn reauthorization_required(&self, _: &TenantId, reason: ReauthorizationReason) {
+        self.note(reason.as_str());
+    }
+
+    fn rotation_lost(&self, _: &TenantId) {
+        self.note("lost");
+    }
+}
+
+pub(crate) async fn pass(time: Duration) {
+    tokio::time::sleep(time).await;
+}
