@@ -6,8 +6,12 @@
 mod shared;
 mod support;
 
+mod answers;
 mod callers;
 mod cancelled;
+mod clocks;
 mod commands;
 mod durability;
+mod lifetimes;
 mod lost;
+mod rejected;

@@ -1,0 +1,215 @@
+//! What a token endpoint may leave out of its answer, or answer instead of one (scenarios 18 and 19).
+
+use http::{HeaderValue, StatusCode, header};
+use tower_oauth2_client::{
+    ErrorKind,
+    sandbox::{Fault, RefreshTokenField, Replay, Rotation, TokenHash},
+    token::{GrantState, ReauthorizationReason},
+};
+
+use crate::support::{DAY, HOUR, MINUTE, Partner, SECOND, connected, connected_to, pass};
+
+async fn refresh_token(partner: &Partner) -> String {
+    let held = partner.stored_tokens().await;
+    held.refresh_token().unwrap().expose().to_owned()
+}
+
+#[tokio::test(start_paused = true)]
+async fn s18_an_answer_that_brings_no_new_refresh_token_leaves_the_old_one_in_use() {
+    for (field, rotation) in [
+        (
+            RefreshTokenField::OmittedOnRefresh,
+            Rotation::FamilyRevocation,
+        ),
+        (
+            RefreshTokenField::EmptyOnRefresh,
+            Rotation::FamilyRevocation,
+        ),
+        (RefreshTokenField::NullOnRefresh, Rotation::FamilyRevocation),
+        // The same one once more.
+        (RefreshTokenField::Sent, Rotation::None),
+    ] {
+        let partner = connected_to(|sandbox| {
+            let sandbox = sandbox.refresh_token_field(field);
+            sandbox.rotation(rotation)
+        });
+        let mut partner = partner.await;
+        let first = refresh_token(&partner).await;
+        for _ in 0..3 {
+            pass(HOUR).await;
+            partner.refresh().await.unwrap();
+            partner.works().await;
+            assert_eq!(refresh_token(&partner).await, first, "{field:?}");
+            partner = partner.restarted();
+            partner.works().await;
+        }
+        // And it is kept alive.
+        pass(100 * DAY).await;
+        partner.works().await;
+        assert!(partner.renewals() <= 9, "{}", partner.renewals());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn s18_a_narrower_scope_is_known_and_no_reason_to_renew() {
+    let partner = connected().await;
+    let before = partner.stored_tokens().await;
+    assert_eq!(before.has_scope("member.basic:read"), Some(true));
+    let narrower = vec!["company.basic:read".to_owned()];
+    partner
+        .sandbox
+        .change(|behavior| behavior.scope_limit = Some(narrower));
+    partner.refresh().await.unwrap();
+    let held = partner.stored_tokens().await;
+    assert_eq!(held.scope(), Some("company.basic:read"));
+    partner.works().await;
+    let (status, _) = partner.get("/v1/members").await.unwrap();
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    assert_eq!(partner.renewals(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn s18_bearer_in_any_case_or_no_type_at_all_is_a_bearer_token() {
+    for sort in [Some("bearer"), Some("BEARER"), Some("Bearer"), None] {
+        let partner = connected_to(|sandbox| sandbox.token_type(sort)).await;
+        partner.refresh().await.unwrap();
+        partner.works().await;
+        assert_eq!(partner.sandbox.counters().unauthorized, 0, "{sort:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn s18_a_token_of_another_type_is_not_used() {
+    let partner = connected_to(|sandbox| sandbox.rotation(Rotation::None)).await;
+    let held = partner.stored_tokens().await;
+    let mac = Some("mac".to_owned());
+    partner.sandbox.change(|behavior| behavior.token_type = mac);
+    let error = partner.refresh().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidResponse);
+    assert_eq!(partner.stored_tokens().await, held);
+    partner.works().await;
+    let bearer = Some("Bearer".to_owned());
+    partner
+        .sandbox
+        .change(|behavior| behavior.token_type = bearer);
+    partner.refresh().await.unwrap();
+    partner.works().await;
+}
+
+fn answer(status: u16) -> Fault {
+    Fault::status(StatusCode::from_u16(status).unwrap())
+}
+
+fn redirect(status: u16) -> Fault {
+    let elsewhere = HeaderValue::from_static("https://elsewhere.example.com/oauth/token");
+    answer(status).header(header::LOCATION, elsewhere)
+}
+
+/// Answers of a server that has not rotated, what they are told as, and how many requests they are answers to.
+fn bad_answers() -> [(Fault, ErrorKind, u64); 9] {
+    use ErrorKind::{InvalidResponse, Unavailable};
+    [
+        (answer(502).body("<html>Bad gateway"), Unavailable, 1),
+        (answer(200).body("{}"), InvalidResponse, 2),
+        (
+            answer(200).body(r#"{"error":"invalid_grant"}"#),
+            InvalidResponse,
+            1,
+        ),
+        (
+            answer(200).body(r#"{"error":"server_error"}"#),
+            InvalidResponse,
+            1,
+        ),
+        (answer(204), InvalidResponse, 2),
+        (
+            answer(200).body(r#"{"access_token":"cut"#),
+            InvalidResponse,
+            2,
+        ),
+        (answer(200).body(" ".repeat(2 << 20)), InvalidResponse, 2),
+        (redirect(302), InvalidResponse, 1),
+        (redirect(307), InvalidResponse, 1),
+    ]
+}
+
+#[tokio::test(start_paused = true)]
+async fn s19_an_answer_that_is_none_is_typed_and_the_grant_survives_it() {
+    for (fault, kind, requests) in bad_answers() {
+        let partner = connected().await;
+        let held = partner.stored_tokens().await;
+        pass(HOUR).await;
+        partner.fail(fault.clone().always());
+        let error = partner.refresh().await.unwrap_err();
+        assert_eq!(error.kind(), kind, "{fault}");
+        let counters = partner.sandbox.counters();
+        assert_eq!(
+            counters.faults_played, requests,
+            "{fault}: none is followed"
+        );
+        partner.works().await;
+        assert_eq!(partner.stored_tokens().await, held);
+        assert_eq!(partner.reason(), None);
+        partner.sandbox.clear_faults();
+        pass(MINUTE).await;
+        partner.refresh().await.unwrap();
+        partner.works().await;
+        assert!(matches!(partner.stored().await, GrantState::Active(_)));
+        assert_eq!(partner.sandbox.counters().refresh_tokens_reused, 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn s19_with_no_token_left_calls_fail_until_the_answers_are_good_again() {
+    for (fault, kind, _) in bad_answers() {
+        let partner = connected().await;
+        pass(DAY + HOUR).await;
+        partner.fail(fault.clone().always());
+        for _ in 0..60 {
+            assert_eq!(partner.call().await, Err(kind), "{fault}");
+            pass(SECOND).await;
+        }
+        partner.sandbox.clear_faults();
+        pass(MINUTE).await;
+        partner.works().await;
+        assert_eq!(partner.renewals(), 1, "{fault}");
+    }
+}
+
+/// Spoiled answers of a server that has rotated.
+fn spoiled() -> [Fault; 4] {
+    [
+        Fault::truncate(),
+        Fault::huge(2 << 20),
+        answer(204).after_work(),
+        Fault::garbage().after_work(),
+    ]
+}
+
+#[tokio::test(start_paused = true)]
+async fn s19_where_the_server_has_rotated_its_grace_brings_the_tokens() {
+    for fault in spoiled() {
+        let rotation = Rotation::Grace {
+            window: MINUTE,
+            replay: Replay::SamePair,
+        };
+        let partner = connected_to(|sandbox| sandbox.rotation(rotation)).await;
+        partner.fail(fault.clone());
+        partner.refresh().await.unwrap();
+        partner.works().await;
+        let newest = partner.exchanged().pop().unwrap().refresh_token;
+        let held = refresh_token(&partner).await;
+        assert_eq!(Some(TokenHash::of(&held)), newest, "{fault}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn s19_where_the_server_has_rotated_without_grace_the_rotation_is_lost() {
+    for fault in spoiled() {
+        let partner = connected().await;
+        partner.fail(fault.clone());
+        partner.refresh().await.unwrap_err();
+        let reason = partner.reason();
+        assert_eq!(reason, Some(ReauthorizationReason::RotationLost), "{fault}");
+    }
+}
