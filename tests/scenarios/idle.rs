@@ -1,0 +1,32 @@
+//! Customers for whom nothing is done for weeks (scenario 24). A process that was off for 31 days stands in `months`.
+
+use http::StatusCode;
+use tower_oauth2_client::sandbox::Fault;
+
+use crate::support::{DAY, connected, pass};
+
+#[tokio::test(start_paused = true)]
+async fn s24_a_customer_idle_for_29_days_was_kept_alive() {
+    let partner = connected().await;
+    pass(29 * DAY).await;
+    partner.works().await;
+    let counters = partner.sandbox.counters();
+    // One to keep it alive, and one for the call.
+    assert_eq!(counters.exchanges_by_refresh, 2);
+    assert_eq!((counters.unauthorized, counters.exchanges_refused), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn s24_so_was_one_whose_process_restarted_and_whose_provider_was_down_at_the_time() {
+    let partner = connected().await;
+    pass(19 * DAY).await;
+    let partner = partner.restarted();
+    partner.fail(Fault::status(StatusCode::BAD_GATEWAY).always());
+    pass(4 * DAY).await;
+    assert_eq!(partner.renewals(), 0);
+    partner.sandbox.clear_faults();
+    pass(8 * DAY).await;
+    assert_eq!(partner.renewals(), 1);
+    partner.works().await;
+    assert_eq!(partner.sandbox.counters().exchanges_refused, 0);
+}

@@ -1,0 +1,150 @@
+//! Foreign code that panics, or comes back in (scenario 29).
+
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+};
+
+use http::Request;
+use tower::Service;
+use tower_oauth2_client::{
+    ErrorKind,
+    cache::TokenCache,
+    clock::Clock,
+    sandbox::Sandbox,
+    telemetry::GrantListener,
+    token::{Generation, GrantState, ReauthorizationReason, TenantId},
+};
+
+use crate::support::{
+    Body, DAY, HOUR, HandClock, MINUTE, Partner, Store, connected_with, oauth_over, pass,
+};
+
+/// A partner whose HTTP client panics at the next request, if it is told to.
+async fn with_a_client_that_panics() -> (Partner, Arc<AtomicBool>) {
+    let clock = HandClock::new();
+    let sandbox = Sandbox::builder().clock_starts_at(clock.wall()).build();
+    let panics = Arc::new(AtomicBool::new(false));
+    let http = tower::service_fn({
+        let (mut service, panics) = (sandbox.service(), panics.clone());
+        move |request: Request<Body>| {
+            let panics = panics.swap(false, Ordering::SeqCst);
+            let answer = service.call(request);
+            async move {
+                assert!(!panics, "as the test asked for");
+                answer.await
+            }
+        }
+    });
+    let oauth = oauth_over(&sandbox, &clock, http);
+    let partner = Partner::of(sandbox, clock, oauth, Store::default(), |cache| cache);
+    partner.connect().await;
+    (partner, panics)
+}
+
+#[tokio::test(start_paused = true)]
+async fn s29_a_refresh_task_that_panics_wakes_all_who_wait_and_the_next_one_succeeds() {
+    let (partner, panics) = with_a_client_that_panics().await;
+    pass(DAY + HOUR).await;
+    panics.store(true, Ordering::SeqCst);
+    let callers: Vec<_> = (0..100).map(|_| partner.calling()).collect();
+    for caller in callers {
+        assert_eq!(caller.await.unwrap(), Err(ErrorKind::Interrupted));
+    }
+    pass(MINUTE).await;
+    partner.works().await;
+    assert_eq!(partner.renewals(), 1);
+    assert_eq!(partner.sandbox.counters().refresh_tokens_reused, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn s29_a_refresh_task_that_panics_costs_nothing_while_the_token_is_good() {
+    let (partner, panics) = with_a_client_that_panics().await;
+    pass(HOUR).await;
+    panics.store(true, Ordering::SeqCst);
+    let error = partner.refresh().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Interrupted);
+    partner.works().await;
+    pass(MINUTE).await;
+    partner.refresh().await.unwrap();
+    assert!(matches!(partner.stored().await, GrantState::Active(_)));
+}
+
+struct Panics;
+
+impl GrantListener for Panics {
+    fn refreshed(&self, _: &TenantId, _: Generation) {
+        panic!("as the test asked for");
+    }
+
+    fn reauthorization_required(&self, _: &TenantId, _: ReauthorizationReason) {
+        panic!("as the test asked for");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn s29_a_listener_that_panics_changes_nothing() {
+    let partner = connected_with(|sandbox| sandbox, |cache| cache.listener(Panics)).await;
+    for _ in 0..3 {
+        pass(DAY).await;
+        partner.works().await;
+    }
+    assert!(partner.renewals() >= 2);
+    partner.sandbox.revoke_grants();
+    let error = partner.refresh().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ReauthorizationRequired);
+    assert!(partner.reason().is_some());
+    partner.connect().await;
+    partner.works().await;
+}
+
+/// Calls the cache whose listener it is, in every way that there is.
+#[derive(Clone, Default)]
+struct Meddles {
+    cache: Arc<OnceLock<TokenCache>>,
+    came: Arc<AtomicU64>,
+}
+
+impl Meddles {
+    fn meddle(&self) {
+        let tokens = self.cache.get().unwrap().clone();
+        assert!(tokens.status().generation.is_some());
+        tokens.invalidate();
+        let came = self.came.clone();
+        tokio::spawn(async move {
+            let _ = tokens.token().await;
+            came.fetch_add(1, Ordering::SeqCst);
+        });
+    }
+}
+
+impl GrantListener for Meddles {
+    fn refreshed(&self, _: &TenantId, generation: Generation) {
+        // Or each renewal would bring another.
+        if generation.as_u64() == 2 {
+            self.meddle();
+        }
+    }
+
+    fn reauthorization_required(&self, _: &TenantId, _: ReauthorizationReason) {
+        self.meddle();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn s29_a_listener_may_call_the_cache() {
+    let meddles = Meddles::default();
+    let listener = meddles.clone();
+    let partner = connected_with(|sandbox| sandbox, |cache| cache.listener(listener)).await;
+    assert!(meddles.cache.set(partner.tokens.clone()).is_ok());
+    pass(HOUR).await;
+    partner.refresh().await.unwrap();
+    pass(MINUTE).await;
+    partner.works().await;
+    assert_eq!(meddles.came.load(Ordering::SeqCst), 1);
+    assert_eq!(partner.renewals(), 2, "its own, since it had invalidated");
+    partner.sandbox.revoke_grants();
+    partner.refresh().await.unwrap_err();
+    pass(MINUTE).await;
+    assert_eq!(meddles.came.load(Ordering::SeqCst), 2);
+}
