@@ -57,10 +57,11 @@ async fn s15_no_spelling_of_an_end_lets_a_token_serve_beyond_it() {
                 sandbox.date(date.clone())
             });
             let partner = partner.await;
-            // Past the first token's end, and not much more, since there are many of these.
-            for _ in 0..52 {
-                pass(HOUR / 2).await;
+            // Unused until it has just ended, or it would have been renewed ahead of that.
+            pass(DAY + HOUR / 2).await;
+            for _ in 0..6 {
                 partner.works().await;
+                pass(HOUR / 2).await;
             }
             let name = format!("{spelling:?} with {date:?}");
             assert_eq!(partner.sandbox.counters().unauthorized, 0, "{name}");

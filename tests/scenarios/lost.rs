@@ -12,12 +12,13 @@ use crate::support::{
 };
 
 /// Every way to lose an answer after the work was done.
-fn losses() -> [Fault; 5] {
+fn losses() -> [Fault; 6] {
     [
         Fault::drop_connection().after_work(),
         Fault::reset().after_work(),
         Fault::hang().after_work(),
         Fault::truncate(),
+        Fault::slow(SECOND),
         Fault::status(http::StatusCode::GATEWAY_TIMEOUT).after_work(),
     ]
 }
