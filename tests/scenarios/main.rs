@@ -2,6 +2,7 @@
 //! a socket, the OAuth client, the cache and the layer. Time is virtual, and every clock shows the same unless a test sets
 //! one apart.
 
+mod fleet;
 #[path = "../support/mod.rs"]
 mod shared;
 mod support;
@@ -19,4 +20,5 @@ mod outages;
 mod panics;
 mod patience;
 mod rejected;
+mod storms;
 mod tenants;
