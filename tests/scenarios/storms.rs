@@ -66,7 +66,7 @@ async fn s20_one_sick_tenant_does_not_keep_the_rest_out() {
     for sick in [FAILS, HANGS] {
         let delays = delays_beside(sick).await;
         let longest = delays.iter().max().unwrap();
-        assert!(*longest <= 2 * MINUTE, "{sick}: {delays:?}");
+        assert!(*longest <= 5 * MINUTE, "{sick}: {delays:?}");
     }
 }
 
