@@ -110,7 +110,7 @@ impl Core {
         self.keep(&mut slot);
         let only_looks = matches!(errand, Errand::Look(_));
         let word = self.word_for(cause, now);
-        let (pilot, flight) = Pilot::take_off(self, word, cause, only_looks);
+        let (pilot, flight) = Pilot::take_off(self, word, cause, only_looks, slot.newest_consent);
         let place = if only_looks {
             &mut slot.look
         } else {

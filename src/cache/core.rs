@@ -19,6 +19,7 @@ use super::{
 use crate::{
     clock::Clock,
     error::{Error, ErrorKind},
+    oauth::GateKey,
     origin::Origin,
     store::{ErasedStore, LeaseOutcome, LeaseOwner, SaveOutcome},
     telemetry::Telemetry,
@@ -48,8 +49,9 @@ pub(super) struct Core {
     pub(super) lease: Duration,
     refresh_token_lifetime: Option<Duration>,
     random: Mutex<fastrand::Rng>,
-    /// Under which this cache takes leases.
+    /// Under which this cache takes leases, and comes to the gate.
     owner: LeaseOwner,
+    pub(super) key: GateKey,
 }
 
 pub(super) struct Parts {
@@ -84,6 +86,7 @@ impl Core {
             refresh_token_lifetime: parts.refresh_token_lifetime,
             random: Mutex::new(parts.random),
             owner: LeaseOwner::random(),
+            key: GateKey::random(),
         }
     }
 

@@ -103,6 +103,8 @@ pub(super) struct Pilot {
     word: &'static str,
     since: Instant,
     only_looks: bool,
+    /// That of the grant that it is for: of a later one it knows nothing.
+    consent: u64,
     told: watch::Sender<Option<Told>>,
     need: Arc<Need>,
     /// Whether the token source was asked; or was not to be, for the reason that there was.
@@ -117,6 +119,7 @@ impl Pilot {
         word: &'static str,
         cause: Cause,
         only_looks: bool,
+        consent: u64,
     ) -> (Self, Flight) {
         let (sender, receiver) = watch::channel(None);
         let need = Arc::new(Need::default());
@@ -133,6 +136,7 @@ impl Pilot {
             word,
             since: core.now(),
             only_looks,
+            consent,
             told: sender,
             need,
             has_sent: AtomicBool::new(false),
@@ -189,9 +193,13 @@ impl Pilot {
             slot.looked_at = Some(now);
             return;
         }
-        slot.exchange = None;
         let is_held_back = self.is_held_back.load(Ordering::Relaxed);
+        let is_of_this_grant = slot.newest_consent == self.consent;
+        if is_of_this_grant {
+            slot.exchange = None;
+        }
         match outcome {
+            _ if !is_of_this_grant => {}
             Ok(_) => slot.cooldown.clear(),
             // It says nothing about the endpoint.
             Err(_) if is_held_back => {}

@@ -13,6 +13,9 @@ use crate::token::TokenSet;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
+/// How far two machines' clocks may be apart.
+const TOLERANCE: Duration = Duration::from_secs(3_600);
+
 /// How many days are left when somebody is told.
 const TOLD_AT: [u64; 3] = [1, 3, 7];
 
@@ -37,15 +40,20 @@ impl RefreshTokenLife {
     ) -> Option<Self> {
         let issued = tokens.refresh_token_issued_at()?;
         let spread = (2 * DAY).min(lifetime / 15);
-        let due = lifetime / 3 * 2 + spread.mul_f64(chance.clamp(0.0, 1.0));
+        let most = lifetime / 3 * 2;
+        let jitter = spread.mul_f64(chance.clamp(0.0, 1.0));
+        let due = most + jitter;
         // Counted from the last exchange, also if that brought no new refresh token: a provider that does not replace them
         // must not be asked all the time.
-        let age = wall
-            .duration_since(tokens.issued_at())
-            .unwrap_or(Duration::ZERO);
+        let (age, due_wall) = match wall.duration_since(tokens.issued_at()) {
+            Ok(age) => (age, later(tokens.issued_at(), due)),
+            Err(ahead) if ahead.duration() < TOLERANCE => (Duration::ZERO, later(wall, due)),
+            // The clock was wrong then, or is now: nobody knows how old it is.
+            Err(_) => (most, later(wall, jitter)),
+        };
         Some(Self {
             due_at: now.checked_add(due.saturating_sub(age)).unwrap_or(now),
-            due_wall: later(tokens.issued_at(), due),
+            due_wall,
             ends: later(issued, lifetime),
             lifetime,
         })
@@ -115,12 +123,13 @@ mod tests {
         let now = SystemClock.monotonic();
         let at = wall() + 19 * DAY;
         assert_eq!(life(0.0, now, at).until_due(now, at), DAY);
-        // Issued in the future, by a clock that was wrong then: the monotonic one sees to it.
+        // Issued a little in the future, by another machine's clock.
+        let at = wall() - DAY / 48;
+        assert_eq!(life(0.0, now, at).until_due(now, at), 20 * DAY);
+        // Far in the future, by a clock that was wrong then, or is now.
         let at = wall() - 365 * DAY;
-        assert_eq!(
-            life(0.0, now, at).until_due(now + 20 * DAY, at),
-            Duration::ZERO
-        );
+        assert_eq!(life(0.0, now, at).until_due(now, at), Duration::ZERO);
+        assert_eq!(life(1.0, now, at).until_due(now, at), 2 * DAY);
         assert_eq!(life(0.0, now, at).left(at), MONTH);
     }
 

@@ -44,13 +44,27 @@ pub(super) async fn acquire(core: &Arc<Core>, cause: Cause) -> Result<Option<Out
 
 /// Does the work with the lease in hand, and gives it back.
 pub(super) async fn hold<T>(core: &Core, work: impl Future<Output = T>) -> T {
+    core.lock().leases += 1;
+    let counted = Counted(core);
     let done = match select(pin!(work), pin!(extend(core))).await {
         Either::Left((done, _)) => done,
         Either::Right((never, _)) => match never {},
     };
-    // If that fails, it runs out.
-    let _ = core.release_lease().await;
+    drop(counted);
+    if core.lock().leases == 0 {
+        // If that fails, it runs out.
+        let _ = core.release_lease().await;
+    }
     done
+}
+
+/// One who counts on the lease, also if its work panics.
+struct Counted<'a>(&'a Core);
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.lock().leases -= 1;
+    }
 }
 
 async fn extend(core: &Core) -> std::convert::Infallible {

@@ -59,7 +59,8 @@ impl Core {
         }
         slot.is_revoked_here = false;
         slot.unconfirmed = None;
-        // The failures were those of another grant.
+        // The failures were those of another grant, and so is the exchange that may be under way.
+        slot.exchange = None;
         slot.cooldown.clear();
         slot.forced_at = None;
         drop(slot);

@@ -59,7 +59,7 @@ async fn renew_with_lease(pilot: &Pilot, cause: Cause) -> Outcome {
         return Err(on_hold());
     }
     let admission = match core.source.gate() {
-        Some(gate) => Some(gate.enter().await?),
+        Some(gate) => Some(gate.enter(core.key).await?),
         None => None,
     };
     // The turn may have been a while in coming.

@@ -35,6 +35,8 @@ pub(super) struct Slot {
     /// Tokens whose revocation the provider has not confirmed.
     pub(super) unconfirmed: Option<TokenSet>,
     pub(super) keeper: Option<JoinHandle<()>>,
+    /// How many flights count on the lease: two, where the grant was replaced while the old one was being renewed.
+    pub(super) leases: usize,
     /// Whether nothing new may begin; and how many flights and commands have not ended.
     pub(super) is_shut_down: bool,
     pub(super) work: usize,

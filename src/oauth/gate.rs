@@ -3,34 +3,36 @@
 //! Without it, an endpoint that is slow or down hears from every grant at once, each with pauses of its own. With it:
 //!
 //! * four exchanges are made at once; the others wait their turn, first come first served, for up to 15 seconds;
-//! * after five failures in a row (no answer, a 5xx, or a 429) the endpoint is left alone for 30 seconds, and as long as it asks by
-//!   `Retry-After` (10 minutes at most);
+//! * after five failures in a row (no answer, a 5xx, or a 429) the endpoint is left alone for 30 seconds, and as long as it
+//!   asks by `Retry-After` (10 minutes at most);
 //! * after `invalid_client`, which says nothing about any grant, for 30 seconds, and twice as long each time, up to 30
 //!   minutes;
-//! * then one exchange is made to see whether it is over, while the others wait for what it finds out.
+//! * then one exchange is made to see whether it is over, while the others wait for what it finds out;
+//! * where all those failures, or a 429, were one grant's alone, the others are not held up by it.
 
 use std::{
     fmt,
+    future::Future,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use http::StatusCode;
 use tokio::{
     runtime::Handle,
     sync::{Notify, OwnedSemaphorePermit, Semaphore},
     time::{Instant, timeout},
 };
 
+mod breaker;
+
+pub(crate) use self::breaker::GateKey;
+use self::breaker::{Breaker, News, Turn};
 use crate::{
-    error::{Answer, Error, ErrorKind, OAuthErrorCode},
+    error::{Error, ErrorKind},
     telemetry,
 };
 
 const AT_ONCE: usize = 4;
-const FAILURES: u32 = 5;
-const PAUSE: Duration = Duration::from_secs(30);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30 * 60);
 /// For a turn.
 const QUEUE: Duration = Duration::from_secs(15);
 
@@ -51,26 +53,6 @@ struct Shared {
     settled: Notify,
 }
 
-/// Whether exchanges are made.
-enum Breaker {
-    /// They are. So many have failed in a row.
-    Closed { failures: u32 },
-    /// None is made before this time, for this reason; then one is.
-    Open {
-        until: Instant,
-        reason: Error,
-        pause: Duration,
-    },
-    /// That one is under way.
-    Probing { reason: Error, pause: Duration },
-}
-
-/// What an exchange must do that has come to the gate.
-enum Turn {
-    Go,
-    Wait,
-}
-
 impl EndpointGate {
     /// A gate that is open.
     #[must_use]
@@ -79,14 +61,15 @@ impl EndpointGate {
     }
 
     /// Waits for a turn, and fails while the endpoint is left alone.
-    pub(crate) async fn enter(&self) -> Result<Admission, Error> {
-        self.shared.check(Instant::now())?;
+    pub(crate) async fn enter(&self, key: GateKey) -> Result<Admission, Error> {
+        self.breaker().check(key, Instant::now())?;
         self.queue(async {
             let permit = self.permit().await?;
             loop {
                 let settled = self.shared.settled.notified();
-                match self.shared.turn(Instant::now())? {
-                    Turn::Go => return Ok(self.admit(permit)),
+                let turn = self.breaker().turn(key, Instant::now())?;
+                match turn {
+                    Turn::Go => return Ok(self.admit(permit, key)),
                     Turn::Wait => settled.await,
                 }
             }
@@ -96,7 +79,7 @@ impl EndpointGate {
 
     /// Waits for a turn only.
     pub(crate) async fn enter_anyway(&self) -> Result<Admission, Error> {
-        self.queue(async { Ok(self.admit(self.permit().await?)) })
+        self.queue(async { Ok(self.admit(self.permit().await?, GateKey::random())) })
             .await
     }
 
@@ -124,12 +107,18 @@ impl EndpointGate {
             .map_err(|error| Error::new(ErrorKind::Interrupted, "no more turns").with_source(error))
     }
 
-    fn admit(&self, permit: OwnedSemaphorePermit) -> Admission {
+    fn admit(&self, permit: OwnedSemaphorePermit, key: GateKey) -> Admission {
         Admission {
             gate: self.clone(),
+            key,
             _permit: permit,
             is_settled: false,
         }
+    }
+
+    fn breaker(&self) -> MutexGuard<'_, Breaker> {
+        let breaker = self.shared.breaker.lock();
+        breaker.unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -137,146 +126,16 @@ impl Default for Shared {
     fn default() -> Self {
         Self {
             turns: Arc::new(Semaphore::new(AT_ONCE)),
-            breaker: Mutex::new(Breaker::Closed { failures: 0 }),
+            breaker: Mutex::new(Breaker::WORKING),
             settled: Notify::new(),
         }
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Breaker> {
-        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn check(&self, now: Instant) -> Result<(), Error> {
-        match &*self.lock() {
-            Breaker::Open { until, reason, .. } if now < *until => {
-                Err(left_alone(reason, *until - now))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn turn(&self, now: Instant) -> Result<Turn, Error> {
-        let mut breaker = self.lock();
-        match &*breaker {
-            Breaker::Closed { .. } => Ok(Turn::Go),
-            Breaker::Open { until, reason, .. } if now < *until => {
-                Err(left_alone(reason, *until - now))
-            }
-            Breaker::Open { reason, pause, .. } => {
-                *breaker = Breaker::Probing {
-                    reason: reason.clone(),
-                    pause: *pause,
-                };
-                Ok(Turn::Go)
-            }
-            Breaker::Probing { .. } => Ok(Turn::Wait),
-        }
-    }
-
-    /// An exchange was admitted and not made, or came to no end.
-    fn give_up(&self, now: Instant) {
-        let mut breaker = self.lock();
-        if let Breaker::Probing { reason, pause } = &*breaker {
-            // The next one finds out.
-            *breaker = Breaker::Open {
-                until: now,
-                reason: reason.clone(),
-                pause: *pause,
-            };
-        }
-        drop(breaker);
-        self.settled.notify_waiters();
-    }
-
-    fn settle(&self, failure: Option<&Error>, now: Instant) {
-        let mut breaker = self.lock();
-        let (failures, pause) = match &*breaker {
-            Breaker::Closed { failures } => (*failures, None),
-            // Of those that were under way when it opened, a success is good news and a failure none.
-            Breaker::Open { .. } if failure.is_some() => return,
-            Breaker::Open { pause, .. } | Breaker::Probing { pause, .. } => {
-                (FAILURES, Some(*pause))
-            }
-        };
-        let next = match failure.map(|error| (error, Verdict::of(error))) {
-            Some((error, Verdict::LeaveAlone(asked))) => open(error, asked, now),
-            Some((error, Verdict::Stop)) => {
-                let pause = pause.map_or(PAUSE, |pause| (pause * 2).clamp(PAUSE, LONGEST_PAUSE));
-                open(error, pause, now)
-            }
-            Some((error, Verdict::Down)) if failures + 1 >= FAILURES => open(error, PAUSE, now),
-            Some((_, Verdict::Down)) => Breaker::Closed {
-                failures: failures + 1,
-            },
-            Some((_, Verdict::Up)) | None => Breaker::Closed { failures: 0 },
-        };
-        let was_open = pause.is_some();
-        let (is_open, reason) = match &next {
-            Breaker::Open { until, reason, .. } => (true, Some((*until - now, reason.clone()))),
-            _ => (false, None),
-        };
-        *breaker = next;
-        drop(breaker);
-        self.settled.notify_waiters();
-        if let Some((pause, reason)) = reason {
-            telemetry::endpoint_left_alone(pause, &reason);
-        } else if was_open && !is_open {
-            telemetry::endpoint_back();
-        }
-    }
-}
-
-fn open(reason: &Error, pause: Duration, now: Instant) -> Breaker {
-    Breaker::Open {
-        until: now + pause,
-        reason: reason.clone(),
-        pause,
-    }
-}
-
-/// What a failed exchange says about the endpoint.
-enum Verdict {
-    /// Nothing bad: it has answered about this grant.
-    Up,
-    Down,
-    /// It asks for a pause.
-    LeaveAlone(Duration),
-    /// It does not know this client.
-    Stop,
-}
-
-impl Verdict {
-    fn of(error: &Error) -> Self {
-        let asked = error.retry_after().filter(|asked| !asked.is_zero());
-        let has_answered = error.status().is_some_and(|status| {
-            !status.is_server_error() && status != StatusCode::TOO_MANY_REQUESTS
-        });
-        match asked {
-            _ if error.oauth_code() == Some(OAuthErrorCode::InvalidClient) => Self::Stop,
-            Some(asked) => Self::LeaveAlone(asked),
-            None if error.is_transient() && !has_answered => Self::Down,
-            None => Self::Up,
-        }
-    }
-}
-
-fn left_alone(reason: &Error, left: Duration) -> Error {
-    let left_seconds = left.as_secs() + 1;
-    let message = format!(
-        "the token endpoint is left alone for {left_seconds} more seconds, after: {reason}"
-    );
-    Error::new(reason.kind(), message).with_answer(Answer {
-        code: reason.oauth_code(),
-        retry_after: Some(left),
-        ..Answer::default()
-    })
-}
-
 /// The right to make one exchange. Dropped without an outcome, it says nothing about the endpoint.
 pub(crate) struct Admission {
     gate: EndpointGate,
+    key: GateKey,
     _permit: OwnedSemaphorePermit,
     is_settled: bool,
 }
@@ -285,26 +144,35 @@ impl Admission {
     /// Says what came of it.
     pub(crate) fn settle<T>(mut self, outcome: &Result<T, Error>) {
         self.is_settled = true;
-        self.gate
-            .shared
-            .settle(outcome.as_ref().err(), Instant::now());
+        let failure = outcome.as_ref().err();
+        let news = self
+            .gate
+            .breaker()
+            .settle(self.key, failure, Instant::now());
+        self.gate.shared.settled.notify_waiters();
+        match news {
+            News::None => {}
+            News::LeftAlone(length, reason) => telemetry::endpoint_left_alone(length, &reason),
+            News::Back => telemetry::endpoint_back(),
+        }
     }
 }
 
 impl Drop for Admission {
     fn drop(&mut self) {
         if !self.is_settled {
-            self.gate.shared.give_up(Instant::now());
+            self.gate.breaker().give_up(self.key, Instant::now());
+            self.gate.shared.settled.notify_waiters();
         }
     }
 }
 
 impl fmt::Debug for EndpointGate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = match &*self.shared.lock() {
+        let state = match &*self.breaker() {
             Breaker::Closed { .. } => "open",
-            Breaker::Open { .. } => "closed",
-            Breaker::Probing { .. } => "probing",
+            Breaker::Open(_) => "closed",
+            Breaker::Probing(_) => "probing",
         };
         f.debug_struct("EndpointGate")
             .field("state", &state)

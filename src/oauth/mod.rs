@@ -51,6 +51,7 @@ mod gate;
 mod token_response;
 mod transport;
 
+pub(crate) use self::gate::GateKey;
 pub use self::{
     authorization::{AcceptedCode, PendingAuthorization},
     builder::OAuthClientBuilder,

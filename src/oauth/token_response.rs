@@ -100,10 +100,11 @@ pub(super) fn read(
     let Ok(access_token) = AccessToken::new(access_token.as_str()) else {
         return fail("holds an access token that no header can carry");
     };
-    let lifetime = lifetime(&body, response.headers(), sent, now).unwrap_or_else(|| {
-        telemetry::lifetime_unknown(default_lifetime);
-        default_lifetime
-    });
+    let lifetime =
+        lifetime(&body, response.headers(), sent, now, default_lifetime).unwrap_or_else(|| {
+            telemetry::lifetime_unknown(default_lifetime);
+            default_lifetime
+        });
     let mut tokens = TokenSet::new(access_token, lifetime, sent);
     if let Member::Text(refresh_token) = &body.refresh_token
         && !refresh_token.is_empty()
@@ -122,6 +123,7 @@ fn lifetime(
     headers: &HeaderMap,
     sent: SystemTime,
     now: SystemTime,
+    usual: Duration,
 ) -> Option<Duration> {
     let server_now = headers
         .get(DATE)
@@ -134,7 +136,7 @@ fn lifetime(
         let from = |now: SystemTime| expires_at.duration_since(now).unwrap_or(Duration::ZERO);
         return Some(match server_now {
             Some(server_now) if agree(server_now, sent) => from(server_now).min(from(sent)),
-            Some(server_now) => soberly(from(server_now), from(sent)),
+            Some(server_now) => soberly(from(server_now), from(sent), usual),
             // The server's clock is taken to agree with this one.
             None => from(sent),
         });
@@ -152,11 +154,13 @@ fn agree(server_now: SystemTime, sent: SystemTime) -> bool {
 
 /// The shorter of what is left by the `Date` and by this machine's clock, since either may be wrong, and only too long a
 /// life does harm; unless it is less than half of the other, so that a clock that is far off does not have the client
-/// exchange all the time.
-fn soberly(by_date: Duration, by_own_clock: Duration) -> Duration {
+/// exchange all the time. Then the `Date` counts, or, if nothing would be left by that, this clock up to the `usual` life.
+fn soberly(by_date: Duration, by_own_clock: Duration, usual: Duration) -> Duration {
     let shorter = by_date.min(by_own_clock);
     if shorter >= by_date.max(by_own_clock) / 2 {
         shorter
+    } else if by_date.is_zero() {
+        by_own_clock.min(usual)
     } else {
         by_date
     }

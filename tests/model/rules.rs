@@ -30,14 +30,15 @@ const ENOUGH: Duration = DAY;
 /// A refresh token arrives at the provider.
 pub(crate) fn presented(state: &mut State, process: u32, number: usize) -> usize {
     let now = state.times.now();
+    let family = state.sets[number].family;
     let of_process = state
         .sets
         .iter()
-        .flat_map(|set| &set.uses)
-        .filter(|one| one.process == process);
+        .flat_map(|set| set.uses.iter().map(|one| (set.family, one)))
+        .filter(|(_, one)| one.process == process);
     let (mut is_double, mut last) = (false, None);
-    for one in of_process {
-        is_double |= one.fate == Fate::UnderWay;
+    for (of_family, one) in of_process {
+        is_double |= one.fate == Fate::UnderWay && of_family == family;
         last = last.max(Some(one.began));
     }
     if is_double {
@@ -54,7 +55,6 @@ pub(crate) fn presented(state: &mut State, process: u32, number: usize) -> usize
         state.violated(format!("r{number} is sent again: {why}"));
     }
     let is_forced = is_forced(state, number, now);
-    let family = state.sets[number].family;
     let was_forced = state
         .sets
         .iter()

@@ -88,7 +88,6 @@ async fn s25_neither_a_late_refusal_nor_a_lost_answer_ends_a_new_consent() {
 
 /// The 401 is for the new grant's token, and the exchange in flight is the old grant's.
 #[tokio::test(start_paused = true)]
-#[ignore = "it joins the old grant's exchange, which brings it nothing, and gets the 401"]
 async fn s25_a_refused_call_of_the_new_grant_is_retried_beside_the_old_ones_exchange() {
     let partner = connected().await;
     let late = with_an_exchange_in_flight(&partner).await;
@@ -119,7 +118,6 @@ async fn s25_a_late_answer_does_not_bring_a_revoked_grant_back() {
 }
 
 #[tokio::test(start_paused = true)]
-#[ignore = "a request that comes after a revocation still waits for the exchange in flight"]
 async fn s31_after_a_revocation_nobody_waits_for_the_exchange_in_flight() {
     let partner = connected().await;
     let _late = with_an_exchange_in_flight(&partner).await;

@@ -32,7 +32,6 @@ async fn s24_so_was_one_whose_process_restarted_and_whose_provider_was_down_at_t
 }
 
 #[tokio::test(start_paused = true)]
-#[ignore = "issued in what is now the future, a token is as new at each start as at the first"]
 async fn s24_so_was_one_whose_consent_came_while_the_clock_was_wrong() {
     let mut partner = connected().await;
     partner.clock.shift_wall(40 * 86_400);

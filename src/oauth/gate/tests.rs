@@ -1,9 +1,14 @@
+use http::StatusCode;
 use tokio::{
     task::{JoinHandle, JoinSet},
     time::sleep,
 };
 
-use super::*;
+use super::{
+    breaker::{FAILURES, PAUSE},
+    *,
+};
+use crate::error::{Answer, OAuthErrorCode};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -22,7 +27,7 @@ fn answer(kind: ErrorKind, status: u16, code: Option<OAuthErrorCode>, seconds: u
 
 /// One exchange that ends at once. Whether it was made.
 async fn exchange(gate: &EndpointGate, outcome: Result<(), Error>) -> bool {
-    match gate.enter().await {
+    match gate.enter(GateKey::random()).await {
         Ok(admission) => {
             admission.settle(&outcome);
             true
@@ -44,7 +49,7 @@ async fn closed() -> EndpointGate {
 async fn probing() -> (EndpointGate, Admission, JoinHandle<bool>) {
     let gate = closed().await;
     sleep(PAUSE).await;
-    let probe = gate.enter().await.unwrap();
+    let probe = gate.enter(GateKey::random()).await.unwrap();
     let waiting = tokio::spawn({
         let gate = gate.clone();
         async move { exchange(&gate, Ok(())).await }
@@ -67,7 +72,7 @@ async fn four_at_once_and_the_others_in_turn() {
         exchanges.spawn(async move {
             // In the order in which they came.
             sleep(Duration::from_millis(number)).await;
-            let admission = gate.enter().await.unwrap();
+            let admission = gate.enter(GateKey::random()).await.unwrap();
             let turn = begun.elapsed().as_secs();
             sleep(SECOND).await;
             admission.settle(&Ok::<(), Error>(()));
@@ -84,9 +89,9 @@ async fn who_has_no_turn_in_time_hears_of_it() {
     let gate = EndpointGate::new();
     let mut held = Vec::new();
     for _ in 0..AT_ONCE {
-        held.push(gate.enter().await.unwrap());
+        held.push(gate.enter(GateKey::random()).await.unwrap());
     }
-    let error = gate.enter().await.err().unwrap();
+    let error = gate.enter(GateKey::random()).await.err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(!error.is_answer_lost(), "nothing was sent");
 }
@@ -101,7 +106,7 @@ async fn p16_five_failures_in_a_row_close_it_for_thirty_seconds() {
         assert!(exchange(&gate, Ok(())).await, "a success begins anew");
     }
     let gate = closed().await;
-    let error = gate.enter().await.err().unwrap();
+    let error = gate.enter(GateKey::random()).await.err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert_eq!(error.retry_after(), Some(PAUSE));
     sleep(29 * SECOND).await;
@@ -134,20 +139,52 @@ async fn one_that_is_never_made_leaves_it_to_the_next() {
 
     let gate = EndpointGate::new();
     for _ in 0..20 {
-        drop(gate.enter().await.unwrap());
+        drop(gate.enter(GateKey::random()).await.unwrap());
     }
     assert!(exchange(&gate, Ok(())).await, "and is no failure");
 }
 
 #[tokio::test(start_paused = true)]
 async fn p16_retry_after_holds_for_all() {
-    for status in [429, 503] {
-        let gate = EndpointGate::new();
-        let error = answer(ErrorKind::Unavailable, status, None, 120);
-        assert!(exchange(&gate, Err(error)).await);
-        sleep(119 * SECOND).await;
-        assert!(!exchange(&gate, Ok(())).await);
-        sleep(SECOND).await;
+    let gate = EndpointGate::new();
+    let error = answer(ErrorKind::Unavailable, 503, None, 120);
+    assert!(exchange(&gate, Err(error)).await);
+    sleep(119 * SECOND).await;
+    assert!(!exchange(&gate, Ok(())).await);
+    sleep(SECOND).await;
+    assert!(exchange(&gate, Ok(())).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p16_a_grant_that_is_throttled_alone_holds_up_no_other() {
+    let gate = EndpointGate::new();
+    let one = GateKey::random();
+    let throttled = || answer(ErrorKind::Unavailable, 429, None, 120);
+    gate.enter(one)
+        .await
+        .unwrap()
+        .settle(&Err::<(), _>(throttled()));
+    assert!(gate.enter(one).await.is_err());
+    // Another hears the same: it is not about that grant.
+    assert!(exchange(&gate, Err(throttled())).await);
+    assert!(!exchange(&gate, Ok(())).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p16_failures_of_one_grant_alone_hold_up_no_other() {
+    let gate = EndpointGate::new();
+    let sick = GateKey::random();
+    for _ in 0..3 {
+        for _ in 0..FAILURES {
+            let admission = gate.enter(sick).await.unwrap();
+            admission.settle(&Err::<(), _>(down()));
+        }
+        assert!(gate.enter(sick).await.is_err());
+        // Also while that one finds out whether it is over.
+        sleep(PAUSE).await;
+        let probe = gate.enter(sick).await.unwrap();
+        assert!(exchange(&gate, Ok(())).await);
+        probe.settle(&Err::<(), _>(down()));
         assert!(exchange(&gate, Ok(())).await);
     }
 }
@@ -162,14 +199,21 @@ async fn p15_an_unknown_client_stops_the_endpoint_for_longer_each_time() {
     for minutes_of_half in [1, 2, 4, 8, 16, 32, 60, 60, 60] {
         assert!(exchange(&gate, Err(unknown())).await);
         let pause = PAUSE * minutes_of_half;
-        let error = gate.enter().await.err().unwrap();
+        let error = gate.enter(GateKey::random()).await.err().unwrap();
         assert_eq!(error.oauth_code(), Some(OAuthErrorCode::InvalidClient));
         assert_eq!(error.retry_after(), Some(pause));
         sleep(pause).await;
     }
     assert!(exchange(&gate, Ok(())).await, "it heals by itself");
     assert!(exchange(&gate, Err(unknown())).await);
-    assert_eq!(gate.enter().await.err().unwrap().retry_after(), Some(PAUSE));
+    assert_eq!(
+        gate.enter(GateKey::random())
+            .await
+            .err()
+            .unwrap()
+            .retry_after(),
+        Some(PAUSE)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -206,7 +250,7 @@ async fn a_code_goes_through_all_the_same() {
 #[tokio::test(start_paused = true)]
 async fn failures_of_those_under_way_do_not_lengthen_the_pause() {
     let gate = EndpointGate::new();
-    let late = gate.enter().await.unwrap();
+    let late = gate.enter(GateKey::random()).await.unwrap();
     for _ in 0..FAILURES {
         assert!(exchange(&gate, Err(down())).await);
     }
