@@ -1,6 +1,7 @@
 //! Time, injected.
 //!
-//! Nothing in this crate asks the operating system for the time except [`SystemClock`]. Everything else asks a
+//! Nothing in this crate asks the operating system for the time except [`SystemClock`]. How long to wait is measured by
+//! `tokio::time`, which tests can pause; what time it is, everything asks a
 //! [`Clock`], which has two hands: a *monotonic* one, that never steps but stands still while a machine is suspended, and
 //! a *wall* clock, that goes on during a suspend but may be set forwards or back. A token is taken for dead as soon as
 //! the earlier of the two says so.

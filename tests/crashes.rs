@@ -293,6 +293,11 @@ async fn p13_killed_at_any_time_nothing_is_lost_but_what_was_on_the_wire() {
             victim.hear("begun").expect("it starts");
             sleep(Duration::from_micros(random.u64(0..60_000))).await;
             victim.kill();
+            // What was on the wire still arrives.
+            sleep(Duration::from_millis(20)).await;
+            while scene.sandbox.counters().in_flight > 0 {
+                sleep(Duration::from_millis(5)).await;
+            }
             let was_behind = scene.is_behind().await;
             let (_, ended) = scene.inherit().await;
             let is_strict = matches!(rotation, Rotation::SingleUse | Rotation::FamilyRevocation);

@@ -86,7 +86,7 @@ impl Core {
             return flight.board(cause, &snapshot, now);
         }
         if slot.is_shut_down {
-            return Attended::Done(Err(shut_down()));
+            return Attended::Done(Err(snapshot.ended().unwrap_or_else(shut_down)));
         }
         if let Cause::Rejected(generation) = cause {
             slot.rejected = Some(generation);

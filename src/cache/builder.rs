@@ -23,8 +23,9 @@ const LEASE: Duration = Duration::from_secs(30);
 /// One that is over before it is taken.
 const SHORTEST_LEASE: Duration = Duration::from_millis(100);
 
-/// A refresh token that does not live for this long could not be kept alive.
-const SHORTEST_LIFE: Duration = Duration::from_secs(60);
+/// A refresh token that does not live for this long could not be kept alive; one that lives for longer needs not be.
+const SHORTEST_LIFE: Duration = Duration::from_secs(3_600);
+const LONGEST_LIFE: Duration = Duration::from_secs(100 * 366 * 86_400);
 
 /// Builds a [`TokenCache`].
 #[must_use = "a builder does nothing before it is built"]
@@ -144,7 +145,7 @@ impl TokenCacheBuilder {
     /// # Errors
     ///
     /// [`Configuration`](crate::ErrorKind::Configuration), by name: an origin that is not one, no origin at all, a tenant name
-    /// that is not one, a refresh token's life of less than a minute, or a lease of less than 100 milliseconds.
+    /// that is not one, a refresh token's life of less than an hour, or a lease of less than 100 milliseconds.
     pub fn build(mut self) -> Result<TokenCache, Error> {
         let tenant = TenantId::new(self.tenant)?;
         for url in &self.added_origins {
@@ -160,7 +161,7 @@ impl TokenCacheBuilder {
             .is_some_and(|lifetime| lifetime < SHORTEST_LIFE)
         {
             return Err(Error::configuration(
-                "refresh token lifetime: it is less than a minute",
+                "refresh token lifetime: it is less than an hour",
             ));
         }
         if self.lease < SHORTEST_LEASE {
@@ -176,7 +177,9 @@ impl TokenCacheBuilder {
             lost_answer: self.lost_answer,
             floor: self.floor,
             lease: self.lease,
-            refresh_token_lifetime: self.refresh_token_lifetime,
+            refresh_token_lifetime: self
+                .refresh_token_lifetime
+                .map(|life| life.min(LONGEST_LIFE)),
             origins: self.origins,
             random: self
                 .seed

@@ -104,14 +104,8 @@ async fn overwrite(
 /// Lets what is under way come to its end, and begins nothing new.
 pub(super) async fn shutdown(core: &Core, deadline: Duration) -> Result<(), Error> {
     Handle::try_current().map_err(|_| Error::outside_of_a_runtime())?;
-    let keeper = {
-        let mut slot = core.lock();
-        slot.is_shut_down = true;
-        slot.keeper.take()
-    };
-    if let Some(keeper) = keeper {
-        keeper.abort();
-    }
+    // The keeper goes on comparing the clocks: what is held goes on serving.
+    core.lock().is_shut_down = true;
     let drained = async {
         loop {
             let idle = core.idle.notified();

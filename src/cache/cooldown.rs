@@ -36,6 +36,8 @@ struct Failed {
     error: Error,
     /// The latest time that the provider asked to be left alone until.
     not_before: Option<Instant>,
+    /// Whether there was a token, only one that does not put off the next exchange.
+    is_soft: bool,
 }
 
 impl Cooldown {
@@ -48,19 +50,33 @@ impl Cooldown {
     pub(super) fn add(&mut self, now: Instant, error: Error, chance: f64) {
         let times = self.failed.as_ref().map_or(0, |failed| failed.times);
         let earlier = self.failed.as_ref().and_then(|failed| failed.not_before);
-        let not_before = error.retry_after().map(|asked| now + asked).max(earlier);
+        // A refusal without an answer is this program's own, and no longer true once somebody has got through.
+        let asked = error.retry_after().filter(|_| error.status().is_some());
+        let not_before = asked.map(|asked| now + asked).max(earlier);
         self.failed = Some(Failed {
             at: now,
             times: times.saturating_add(1),
             chance: chance.clamp(0.0, 1.0),
             error,
             not_before,
+            is_soft: false,
         });
+    }
+
+    /// A token came that is to be renewed already, as from a source that gives the same one again: a reason to leave it alone
+    /// for a while as long as that one serves.
+    pub(super) fn add_soft(&mut self, now: Instant, error: Error, chance: f64) {
+        self.clear();
+        self.add(now, error, chance);
+        if let Some(failed) = &mut self.failed {
+            failed.is_soft = true;
+        }
     }
 
     /// The last failure.
     pub(super) fn last(&self) -> Option<&Error> {
-        self.failed.as_ref().map(|failed| &failed.error)
+        let failed = self.failed.as_ref().filter(|failed| !failed.is_soft);
+        failed.map(|failed| &failed.error)
     }
 
     /// The last failure, if it is too early to try again.
@@ -84,6 +100,7 @@ impl Failed {
             Urgency::Advisory => ADVISORY.mul_f64(1.0 + self.chance),
             Urgency::Mandatory => MANDATORY,
             Urgency::Asked => Duration::ZERO,
+            Urgency::Blocking if self.is_soft => Duration::ZERO,
             Urgency::Blocking => {
                 let doublings = (self.times - 1).min(5);
                 let most = BLOCKING_FIRST
@@ -106,6 +123,7 @@ mod tests {
 
     fn failure(retry_after: Option<u64>) -> Error {
         Error::new(ErrorKind::Unavailable, "down").with_answer(Answer {
+            status: retry_after.map(|_| http::StatusCode::SERVICE_UNAVAILABLE),
             retry_after: retry_after.map(Duration::from_secs),
             ..Answer::default()
         })

@@ -221,6 +221,12 @@ impl Core {
         self.store.changed(self.tenant()).await;
     }
 
+    /// Whether the held token serves, but is to be renewed.
+    pub(super) fn is_due_again(&self, now: Instant) -> bool {
+        let snapshot = self.current.load();
+        snapshot.alive(now).is_some() && snapshot.answer(Cause::Ahead, now).is_none()
+    }
+
     /// How much depends on an exchange at this moment.
     pub(super) fn urgency(&self, cause: Cause, now: Instant) -> Urgency {
         match cause {

@@ -200,6 +200,9 @@ impl Pilot {
         }
         match outcome {
             _ if !is_of_this_grant => {}
+            Ok(_) if core.is_due_again(now) => {
+                slot.cooldown.add_soft(now, due_again(), chance);
+            }
             Ok(_) => slot.cooldown.clear(),
             // It says nothing about the endpoint.
             Err(_) if is_held_back => {}
@@ -245,6 +248,13 @@ pub(super) fn unsaved() -> Error {
     Error::new(
         ErrorKind::Store,
         "the newest token could not be stored so far, and before it is there will be no next one: check the store",
+    )
+}
+
+fn due_again() -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        "the newest token is to be renewed already: the provider gives tokens that are old",
     )
 }
 

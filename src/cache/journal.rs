@@ -39,8 +39,8 @@ const ATTEMPTS: u32 = 4;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LostAnswer {
-    /// Send the same refresh token once more, a second after the first connection is gone and within ten. If that is lost
-    /// too, send it again only in the access token's last five minutes.
+    /// Send the same refresh token once more, when the first connection is gone, a second at least and 20 at most after the
+    /// first time. If that is lost too, send it again only in the access token's last five minutes.
     ///
     /// Providers that forgive a prompt second use give the tokens then; with one that does not, the refresh token was lost
     /// already, and only what is left of the access token's life may be lost besides.
@@ -110,7 +110,11 @@ pub(super) async fn note(
 impl Note {
     /// Whether the same refresh token may be sent once more after its answer was lost.
     pub(super) fn may_replay(&self, core: &Core) -> bool {
-        !self.is_replay && core.may_replay(self.since)
+        !self.is_replay && self.is_recent(core)
+    }
+
+    pub(super) fn is_recent(&self, core: &Core) -> bool {
+        core.may_replay(self.since)
     }
 
     /// Notes that it is, under the time of the first. `false` if that cannot be recorded, so that it must not be.

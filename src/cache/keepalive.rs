@@ -51,10 +51,16 @@ impl RefreshTokenLife {
             // The clock was wrong then, or is now: nobody knows how old it is.
             Err(_) => (most, later(wall, jitter)),
         };
+        // One that has outlived its life, and was good all the same, lives from use to use.
+        let since = if tokens.issued_at() >= later(issued, lifetime) {
+            tokens.issued_at()
+        } else {
+            issued
+        };
         Some(Self {
             due_at: now.checked_add(due.saturating_sub(age)).unwrap_or(now),
             due_wall,
-            ends: later(issued, lifetime),
+            ends: later(since, lifetime),
             lifetime,
         })
     }
@@ -79,7 +85,7 @@ impl RefreshTokenLife {
             .into_iter()
             // For short lives the larger thresholds would be reached from the beginning.
             .filter(|days| DAY * u32::try_from(*days).unwrap_or(u32::MAX) <= self.lifetime / 3)
-            .find(|days| left.as_secs() <= days * DAY.as_secs())
+            .find(|days| !left.is_zero() && left.as_secs() <= days * DAY.as_secs())
     }
 }
 
@@ -143,7 +149,7 @@ mod tests {
             (26, Some(7)),
             (27, Some(3)),
             (29, Some(1)),
-            (40, Some(1)),
+            (40, None),
         ] {
             assert_eq!(life.running_out(wall() + day * DAY), told, "day {day}");
         }

@@ -1,7 +1,7 @@
 //! The background task of a cache: renews ahead of time, keeps an idle grant alive, and compares the clocks.
 //!
-//! It holds the cache weakly and so ends with its last handle, or with the runtime it was begun in; the next token that is
-//! published, or asked for, begins another. Requests do not depend on it: whoever finds a token in its advisory window sets
+//! It holds the cache weakly and so ends with its last handle, or with the runtime it was begun in; the next exchange, or look
+//! into the store, begins another. Requests do not depend on it: whoever finds a token in its advisory window sets
 //! off the exchange just the same.
 
 use std::{
@@ -82,7 +82,8 @@ fn keep_fresh(core: &Arc<Core>, snapshot: &Snapshot, Moment { now, .. }: Moment)
     } else if now < schedule.expires {
         (Cause::Due, Urgency::Mandatory)
     } else {
-        (Cause::Due, Urgency::Blocking)
+        // Those who wait come by themselves, and sooner.
+        (Cause::Due, Urgency::Mandatory)
     };
     let is_hopeless = core
         .lock()

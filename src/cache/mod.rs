@@ -52,7 +52,7 @@
 //! impl TokenSource for Issuer {
 //!     async fn exchange(&self, _held: Option<&TokenSet>) -> Result<TokenSet, Error> {
 //!         let lifetime = Duration::from_secs(3_600);
-//!         Ok(TokenSet::new(AccessToken::new("a1")?, lifetime, SystemTime::UNIX_EPOCH))
+//!         Ok(TokenSet::new(AccessToken::new("a1")?, lifetime, SystemTime::now()))
 //!     }
 //! }
 //!
@@ -136,8 +136,9 @@ impl TokenCache {
         }
     }
 
-    /// Exchanges now, however good the held token is, and returns the new one. Joins an exchange that is under way, and waits
-    /// for no pause but the one that the provider asked for.
+    /// Exchanges now, however good the held token is, and returns the new one. Joins an exchange that is under way. Pauses after
+    /// failures do not count, but what the provider asked for does, and what the
+    /// [gate](crate::oauth::EndpointGate) says.
     ///
     /// # Errors
     ///
@@ -171,8 +172,8 @@ impl TokenCache {
     /// # Errors
     ///
     /// [`Store`](crate::ErrorKind::Store) if the end could not be stored, so that a restart would use the grant again;
-    /// otherwise what the provider's revocation endpoint answered. It may be called again until it succeeds, as long as
-    /// this process runs.
+    /// [`Interrupted`](crate::ErrorKind::Interrupted) if the runtime or the cache was shut down; otherwise what the provider's
+    /// revocation endpoint answered. It may be called again until it succeeds, as long as this process runs.
     pub async fn revoke(&self) -> Result<(), Error> {
         command::revoke(&self.core).await
     }
@@ -186,7 +187,7 @@ impl TokenCache {
     /// Does not use the held token any more, in this process: the next request waits for a newer one. As after an API's 401
     /// that came by another way than the layer.
     ///
-    /// Nothing is sent yet. A token that comes later is not affected, nor is one that another replica holds.
+    /// The next exchange is not waited for. A token that comes later is not affected, nor is one that another replica holds.
     pub fn invalidate(&self) {
         self.core.invalidate();
     }

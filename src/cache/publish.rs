@@ -7,7 +7,7 @@ use super::{
     keeper,
     renewal::following,
     slot::Slot,
-    snapshot::{Moment, Snapshot},
+    snapshot::{Moment, Snapshot, is_renewed},
 };
 use crate::token::{Grant, GrantState};
 
@@ -127,12 +127,31 @@ impl Core {
         if !is_news {
             return;
         }
+        let generation = new_grant.generation;
+        let is_later = current.generation() < Some(generation);
+        // Not what an earlier process has been told already.
+        let was_good = current.grant().is_some_and(|old| is_renewed(&old.state));
+        let end = match &new_grant.state {
+            GrantState::ReauthorizationRequired { reason, .. } if is_later && was_good => {
+                Some(*reason)
+            }
+            _ => None,
+        };
+        let is_adopted =
+            is_later && is_renewed(&new_grant.state) && precedence == Precedence::Stored;
         let new = new.knowing(&current);
         let Moment { now, wall, .. } = self.moment();
         // It may have waited to be stored, or the machine may have slept.
         let corrected = new.corrected(now, wall).map(|(corrected, _)| corrected);
         self.put(corrected.unwrap_or(new));
         self.keep(&mut slot);
+        drop(slot);
+        if let Some(reason) = end {
+            self.telemetry.reauthorization_required(reason);
+        }
+        if is_adopted {
+            self.telemetry.adopted(generation);
+        }
     }
 
     /// Sees to it that a keeper runs: the last one may have ended with its runtime.

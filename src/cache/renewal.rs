@@ -133,7 +133,9 @@ async fn exchange(
     if is_replayed {
         // Time for the first connection to be dead, too.
         wait_out_the_floor(core).await;
-        is_replayed = note.replay(core).await && core.snapshot().ended().is_none();
+        // Writing that down takes time, too.
+        is_replayed =
+            note.replay(core).await && note.is_recent(core) && core.snapshot().ended().is_none();
     }
     core.telemetry.answer_lost(error, is_replayed);
     if !is_replayed {
@@ -266,7 +268,6 @@ async fn end(
             core.publish(ended);
         }
     }
-    core.telemetry.reauthorization_required(reason);
     Err(core.snapshot().ended().unwrap_or(refusal))
 }
 
@@ -284,7 +285,6 @@ fn why(held: &Snapshot, was_lost: bool, wall: SystemTime) -> ReauthorizationReas
 /// What another replica's state of the grant means for those who wait here.
 pub(super) fn adopted(core: &Core) -> Outcome {
     let snapshot = core.snapshot();
-    core.telemetry.adopted(snapshot.generation());
     match snapshot.alive(core.now()) {
         Some(token) => Ok(token.clone()),
         None => Err(snapshot.ended().unwrap_or_else(|| {

@@ -41,7 +41,15 @@ impl Schedule {
             .expires_at()
             .duration_since(wall)
             .unwrap_or(Duration::ZERO);
-        Self::ending(now + left.min(tokens.lifetime()), tokens, chance)
+        let schedule = Self::ending(now + left.min(tokens.lifetime()), tokens, chance);
+        if tokens.issued_at() > wall + MINUTE {
+            // A clock was wrong then, or is now, and nobody knows how old it is.
+            return Self {
+                refresh_at: now.min(schedule.refresh_at),
+                ..schedule
+            };
+        }
+        schedule
     }
 
     /// For a token that is used as long as it lives, and not renewed.

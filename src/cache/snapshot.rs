@@ -134,7 +134,10 @@ impl Snapshot {
         if other.held.as_ref().is_some_and(|held| held.used.get()) {
             self.mark_used();
         }
-        self.rescheduled(schedule)
+        let refresh_token = other.refresh_token().copied().filter(|_| is_renewed);
+        self.rescheduled(schedule).change(|held| {
+            held.refresh_token = refresh_token.or(held.refresh_token);
+        })
     }
 
     /// The same, with its token's end corrected by the wall clock, if that says something else; and by how much.
@@ -265,6 +268,7 @@ impl Snapshot {
     }
 }
 
-fn is_renewed(state: &GrantState) -> bool {
+/// Whether there will be more tokens.
+pub(super) fn is_renewed(state: &GrantState) -> bool {
     matches!(state, GrantState::Active(_) | GrantState::Exchanging { .. })
 }

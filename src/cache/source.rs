@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    error::{Error, ErrorKind},
+    error::{Error, ErrorKind, OAuthErrorCode},
     oauth::{EndpointGate, OAuthClient},
     origin::Origin,
     token::TokenSet,
@@ -46,7 +46,9 @@ pub trait TokenSource: Send + Sync + 'static {
         future::ready(Ok(()))
     }
 
-    /// What exchanges have to pass that ask the same endpoint for other grants. None by default.
+    /// What exchanges have to pass that ask the same endpoint for other grants. The cache does that; `exchange` must not do
+    /// it again, so a source that wraps an [`OAuthClient`] calls its [`TokenSource::exchange`], not
+    /// [`OAuthClient::refresh`]. None by default.
     fn gate(&self) -> Option<&EndpointGate> {
         None
     }
@@ -82,7 +84,13 @@ impl TokenSource for OAuthClient {
         };
         // Not every provider ends the access tokens of a refresh token with it.
         let access_token = OAuthClient::revoke(self, held.access_token()).await;
-        refresh_token.and(access_token)
+        refresh_token.and(match access_token {
+            // RFC 7009 section 2.2.1: nothing that could be done about it.
+            Err(error) if error.oauth_code() == Some(OAuthErrorCode::UnsupportedTokenType) => {
+                Ok(())
+            }
+            other => other,
+        })
     }
 
     fn gate(&self) -> Option<&EndpointGate> {

@@ -145,7 +145,8 @@ impl Error {
         self.inner.answer.status
     }
 
-    /// How long the provider asked to be left alone, as far as that is within reason (10 minutes at most).
+    /// How long to wait: what the provider asked for, as far as that is within reason (10 minutes at most), or what is left of
+    /// a pause that its [gate](crate::oauth::EndpointGate) keeps.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.inner.answer.retry_after

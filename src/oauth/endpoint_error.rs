@@ -3,7 +3,10 @@
 use std::{borrow::Cow, time::Duration, time::SystemTime};
 
 use bytes::Bytes;
-use http::{HeaderMap, Response, StatusCode, header::RETRY_AFTER};
+use http::{
+    HeaderMap, Response, StatusCode,
+    header::{DATE, RETRY_AFTER},
+};
 use serde::Deserialize;
 
 use crate::error::{Answer, Error, ErrorKind, OAuthErrorCode};
@@ -126,6 +129,11 @@ pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Durati
         Duration::from_secs(value.parse().unwrap_or(u64::MAX))
     } else {
         let until = httpdate::parse_http_date(value).ok()?;
+        // By the clock that it was written by, where that is told.
+        let date = headers.get(DATE).and_then(|date| date.to_str().ok());
+        let now = date
+            .and_then(|date| httpdate::parse_http_date(date).ok())
+            .unwrap_or(now);
         until.duration_since(now).unwrap_or(Duration::ZERO)
     };
     Some(asked.min(LONGEST_RETRY_AFTER))

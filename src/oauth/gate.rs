@@ -69,7 +69,7 @@ impl EndpointGate {
                 let settled = self.shared.settled.notified();
                 let turn = self.breaker().turn(key, Instant::now())?;
                 match turn {
-                    Turn::Go => return Ok(self.admit(permit, key)),
+                    Turn::Go { is_probe } => return Ok(self.admit(permit, key, is_probe)),
                     Turn::Wait => settled.await,
                 }
             }
@@ -79,7 +79,7 @@ impl EndpointGate {
 
     /// Waits for a turn only.
     pub(crate) async fn enter_anyway(&self) -> Result<Admission, Error> {
-        self.queue(async { Ok(self.admit(self.permit().await?, GateKey::random())) })
+        self.queue(async { Ok(self.admit(self.permit().await?, GateKey::random(), false)) })
             .await
     }
 
@@ -107,11 +107,12 @@ impl EndpointGate {
             .map_err(|error| Error::new(ErrorKind::Interrupted, "no more turns").with_source(error))
     }
 
-    fn admit(&self, permit: OwnedSemaphorePermit, key: GateKey) -> Admission {
+    fn admit(&self, permit: OwnedSemaphorePermit, key: GateKey, is_probe: bool) -> Admission {
         Admission {
             gate: self.clone(),
             key,
             _permit: permit,
+            is_probe,
             is_settled: false,
         }
     }
@@ -137,6 +138,8 @@ pub(crate) struct Admission {
     gate: EndpointGate,
     key: GateKey,
     _permit: OwnedSemaphorePermit,
+    /// Whether the others wait for what it finds out.
+    is_probe: bool,
     is_settled: bool,
 }
 
@@ -145,6 +148,10 @@ impl Admission {
     pub(crate) fn settle<T>(mut self, outcome: &Result<T, Error>) {
         self.is_settled = true;
         let failure = outcome.as_ref().err();
+        if failure.is_some_and(was_not_made) {
+            self.is_settled = false;
+            return;
+        }
         let news = self
             .gate
             .breaker()
@@ -160,11 +167,16 @@ impl Admission {
 
 impl Drop for Admission {
     fn drop(&mut self) {
-        if !self.is_settled {
-            self.gate.breaker().give_up(self.key, Instant::now());
+        if self.is_probe && !self.is_settled {
+            self.gate.breaker().give_up(Instant::now());
             self.gate.shared.settled.notify_waiters();
         }
     }
+}
+
+/// There was nothing to send.
+fn was_not_made(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::NoGrant | ErrorKind::Configuration)
 }
 
 impl fmt::Debug for EndpointGate {

@@ -117,7 +117,7 @@ pub(super) fn read(
     Ok(tokens)
 }
 
-/// `expires_at` against the server's own clock and this one, else `expires_in`; past ends count as none left.
+/// `expires_at` against the server's own clock and this one, and `expires_in`; past ends count as none left.
 fn lifetime(
     body: &Body,
     headers: &HeaderMap,
@@ -132,16 +132,22 @@ fn lifetime(
     if let Some(server_now) = server_now {
         warn_of_skew(server_now, sent, now);
     }
-    if let Some(expires_at) = moment(&body.expires_at) {
-        let from = |now: SystemTime| expires_at.duration_since(now).unwrap_or(Duration::ZERO);
-        return Some(match server_now {
-            Some(server_now) if agree(server_now, sent) => from(server_now).min(from(sent)),
-            Some(server_now) => soberly(from(server_now), from(sent), usual),
-            // The server's clock is taken to agree with this one.
-            None => from(sent),
-        });
-    }
-    seconds(&body.expires_in)
+    let relative = seconds(&body.expires_in);
+    let Some(expires_at) = moment(&body.expires_at) else {
+        return relative;
+    };
+    let from = |now: SystemTime| expires_at.duration_since(now).unwrap_or(Duration::ZERO);
+    let absolute = match server_now {
+        Some(server_now) if agree(server_now, sent) => from(server_now).min(from(sent)),
+        Some(server_now) => soberly(from(server_now), from(sent), usual),
+        // The server's clock is taken to agree with this one.
+        None => from(sent),
+    };
+    // No clock has to do with the relative one, so it counts where the other is longer, or far off.
+    Some(match relative {
+        Some(relative) if absolute > relative || absolute < relative / 2 => relative,
+        _ => absolute,
+    })
 }
 
 /// Whether two clocks show the same, as far as one can tell: a `Date` has whole seconds.

@@ -6,7 +6,7 @@
 //! Leases are files of their own, for which [`lease`] has the rules.
 
 use std::{
-    fmt::Write as _,
+    fmt::{self, Write as _},
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, Read, Write},
     path::{Path, PathBuf},
@@ -259,14 +259,32 @@ async fn blocking<T: Send + 'static>(
     })?
 }
 
+/// The path stands in the cause, not in the message: messages are told where a tenant's name has no place.
 fn failed(what: &str, path: &Path, how: &str, error: Option<io::Error>) -> Error {
-    let failure = Error::new(
-        ErrorKind::Store,
-        format!("{what} {}: {how}", path.display()),
-    );
-    match error {
-        Some(error) => failure.with_source(error),
-        None => failure,
+    let message = format!("{what}: {how} (the cause names it)");
+    Error::new(ErrorKind::Store, message).with_source(At {
+        path: path.to_owned(),
+        error,
+    })
+}
+
+/// Where something failed.
+#[derive(Debug)]
+struct At {
+    path: PathBuf,
+    error: Option<io::Error>,
+}
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.path.display().fmt(f)
+    }
+}
+
+impl std::error::Error for At {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        let error = self.error.as_ref()?;
+        Some(error)
     }
 }
 

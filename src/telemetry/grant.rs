@@ -85,13 +85,13 @@ impl Telemetry {
         self.listen(|listener| listener.refreshed(&self.tenant, generation));
     }
 
-    pub(crate) fn adopted(&self, generation: Option<Generation>) {
+    pub(crate) fn adopted(&self, generation: Generation) {
         tracing::debug!(
             name: "token.adopted",
             target: "tower_oauth2_client",
             tenant = self.field(),
-            generation = generation.map(Generation::as_u64),
-            "took over what another replica has stored"
+            generation = generation.as_u64(),
+            "took over what is stored"
         );
     }
 
@@ -169,6 +169,7 @@ impl Telemetry {
     }
 
     pub(crate) fn revoked(&self) {
+        self.lives(Duration::ZERO, Some(Duration::ZERO));
         tracing::info!(
             name: "grant.revoked",
             target: "tower_oauth2_client",

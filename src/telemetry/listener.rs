@@ -4,7 +4,7 @@ use crate::token::{Generation, ReauthorizationReason, TenantId};
 
 /// Hears of what becomes of a grant. See the [module page](crate::telemetry).
 ///
-/// Methods are called once for each occurrence and process, in a task of the cache, with no lock held: they may call the
+/// Methods are called once for each occurrence and each process that sees it happen, in a task of the cache, with no lock held: they may call the
 /// cache, must not block, and a panic in one is caught. All do nothing by default.
 pub trait GrantListener: Send + Sync + 'static {
     /// A new token set is stored, and used from here on.

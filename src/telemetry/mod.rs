@@ -51,7 +51,7 @@
 //! | name | level | fields | when |
 //! | --- | --- | --- | --- |
 //! | `token.refreshed` | debug | `generation`, `lifetime_seconds` | a new token set is stored, and used from here on |
-//! | `token.adopted` | debug | `generation` | what another replica has stored was taken over |
+//! | `token.adopted` | debug | `generation` | what another replica, or an earlier process, has stored was taken over; also after `replace` |
 //! | `token.invalidated` | debug | `generation` | the program has declared the held token useless |
 //! | `exchange.failed` | warn | `cause`, `kind`, `error` | no new token, and why |
 //! | `exchange.answer_lost` | warn | `error`, `is_replayed` | a request was sent and its answer lost; whether the same refresh token is now sent once more |
@@ -84,7 +84,7 @@
 //! | `tower_oauth2_client_unauthorized_total` | counter | `answer` | 401s that speak of the token: `newer` was there, `renewed` or `none` |
 //! | `tower_oauth2_client_save_failures_total` | counter | | saves that failed and are tried again |
 //! | `tower_oauth2_client_reauthorizations_total` | counter | `reason` | grants that have ended at the provider |
-//! | `tower_oauth2_client_endpoint_left_alone` | gauge | | 1 while a token endpoint is left alone |
+//! | `tower_oauth2_client_endpoint_left_alone` | gauge | | 1 from when a token endpoint is left alone until an exchange succeeds again |
 //! | `tower_oauth2_client_clock_skew_seconds` | gauge | | how far the token endpoint's `Date` was off last time |
 //! | `tower_oauth2_client_access_token_seconds_left` | gauge | `tenant` | as of the last look, at least every 30 seconds while the token lives |
 //! | `tower_oauth2_client_refresh_token_days_left` | gauge | `tenant` | the same, where the refresh token's life is known |

@@ -38,9 +38,10 @@ async fn s24_so_was_one_whose_consent_came_while_the_clock_was_wrong() {
     partner.connect().await;
     partner.clock.shift_wall(-40 * 86_400);
     // A process that is started anew each day.
-    for _ in 0..29 {
+    for _ in 0..40 {
         pass(DAY).await;
         partner = partner.restarted();
     }
-    assert_eq!(partner.renewals(), 1);
+    assert!((1..=3).contains(&partner.renewals()), "soon, and in time");
+    partner.works().await;
 }

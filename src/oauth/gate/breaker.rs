@@ -48,7 +48,10 @@ pub(super) enum Failing {
 
 /// What an exchange must do that has come to the gate.
 pub(super) enum Turn {
-    Go,
+    Go {
+        /// Whether it is the one that finds out.
+        is_probe: bool,
+    },
     /// Until somebody has found out whether the endpoint is back.
     Wait,
 }
@@ -81,18 +84,16 @@ impl Breaker {
         match self {
             Self::Open(pause) if pause.of.concerns(key) => {
                 *self = Self::Probing(pause.clone());
-                Ok(Turn::Go)
+                Ok(Turn::Go { is_probe: true })
             }
             Self::Probing(pause) if pause.of.concerns(key) => Ok(Turn::Wait),
-            _ => Ok(Turn::Go),
+            _ => Ok(Turn::Go { is_probe: false }),
         }
     }
 
-    /// An exchange was admitted and not made, or came to no end.
-    pub(super) fn give_up(&mut self, key: GateKey, now: Instant) {
-        if let Self::Probing(pause) = self
-            && pause.of.concerns(key)
-        {
+    /// The one that was to find out was not made, or came to no end.
+    pub(super) fn give_up(&mut self, now: Instant) {
+        if let Self::Probing(pause) = self {
             // The next one finds out.
             *self = Self::Open(Pause {
                 until: now,
@@ -116,7 +117,11 @@ impl Breaker {
             of,
         };
         let next = match failure.map(|error| (error, Verdict::of(error))) {
-            Some((error, Verdict::LeaveAlone(asked))) => pause(error, asked, Failing::Several),
+            Some((error, Verdict::LeaveAlone(asked))) => {
+                // Asking for a second each time is being down, too.
+                let least = length.map_or(Duration::ZERO, |_| PAUSE);
+                pause(error, asked.max(least), Failing::Several)
+            }
             Some((error, Verdict::LeaveGrantAlone(asked))) => pause(error, asked, of.and(key)),
             Some((error, Verdict::Stop)) => {
                 let longer =
