@@ -44,11 +44,8 @@
 //! Each module's page teaches its part. What is promised, and where it is tested, stands in [`guarantees`].
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(
-    not(all(feature = "encryption", feature = "sandbox")),
-    allow(
-        rustdoc::broken_intra_doc_links,
-        reason = "encryption and the sandbox are features"
-    )
+    not(all(feature = "conformance", feature = "encryption", feature = "sandbox")),
+    allow(rustdoc::broken_intra_doc_links, reason = "these parts are features")
 )]
 // Not in Cargo.toml, where it would hold for tests and examples too: those may fail.
 #![cfg_attr(not(test), deny(clippy::expect_used, clippy::unwrap_used))]

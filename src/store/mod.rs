@@ -89,6 +89,9 @@
 //! assert_eq!(tables.load(&acme).await?, Some(revoked));
 //! # Ok::<(), Error>(()) }).unwrap();
 //! ```
+//!
+//! Whether it keeps what [`TokenStore`] promises is shown by [`conformance::check`] (feature `conformance`), in a test of ten
+//! lines.
 
 use std::{
     future::{self, Future},
@@ -100,6 +103,8 @@ use crate::{
     token::{Generation, Grant, TenantId},
 };
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
 #[cfg(feature = "encryption")]
 mod encrypted;
 mod erased;
@@ -124,6 +129,7 @@ pub use self::{
 /// * Of several saves that expect the same generation, and bring another, at most one commits, whichever process they come
 ///   from.
 /// * A save may bring the generation that it expects: that an exchange begins is noted so. It replaces what is there.
+/// * Generations are kept as they are. They need not follow one another, and none is above 2⁶³ − 1, what a signed column holds.
 /// * A load returns a grant that was committed, whole, and never an older one than an earlier load of the same process.
 /// * What cannot be read is an error that says where it is, never an empty answer, and is never overwritten.
 /// * Futures may be dropped at any point: a save then happened whole or not at all.
