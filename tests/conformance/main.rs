@@ -55,6 +55,36 @@ async fn p12_file_keeps_the_contract_on_several_threads() {
     file(folder.path()).await.assert();
 }
 
+#[cfg(feature = "encryption")]
+mod encrypted {
+    use tower_oauth2_client::{
+        Error,
+        store::{EncryptedStore, EncryptionKey, EncryptionKeys, TokenStore},
+    };
+
+    use super::{FileStore, MemoryStore, check};
+
+    /// The same keys each time, as another process would have.
+    fn encrypted<S: TokenStore>(inner: S) -> Result<EncryptedStore<S>, Error> {
+        let keys = EncryptionKeys::new(EncryptionKey::new("k1", [7; 32])?);
+        EncryptedStore::new(inner, keys, "client")
+    }
+
+    #[tokio::test]
+    async fn p12_p23_encrypted_memory_keeps_the_contract() {
+        let store = MemoryStore::new();
+        let report = check(|| async { encrypted(store.clone()) }).await;
+        report.assert();
+    }
+
+    #[tokio::test]
+    async fn p12_p23_encrypted_files_keep_the_contract() {
+        let folder = tempfile::tempdir().unwrap();
+        let report = check(|| async { encrypted(FileStore::open(folder.path())?) }).await;
+        report.assert();
+    }
+}
+
 /// In virtual time, so that leases run out, and calls that hang are given up, at once.
 async fn look(flaw: Flaw) -> (Report, World) {
     let world = World::new(flaw);
