@@ -44,7 +44,13 @@
 //! Each module's page teaches its part. What is promised, and where it is tested, stands in [`guarantees`].
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(
-    not(all(feature = "conformance", feature = "encryption", feature = "sandbox")),
+    not(all(
+        feature = "conformance",
+        feature = "encryption",
+        feature = "postgres",
+        feature = "redis",
+        feature = "sandbox"
+    )),
     allow(rustdoc::broken_intra_doc_links, reason = "these parts are features")
 )]
 // Not in Cargo.toml, where it would hold for tests and examples too: those may fail.

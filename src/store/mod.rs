@@ -7,6 +7,7 @@
 //! * [`MemoryStore`] forgets everything when the process ends: for tests, and for sources that need no grant.
 //! * [`FileStore`] is the embedded default: a folder on a local disk, one file for each tenant.
 //! * [`EncryptedStore`] goes around any of them, or yours, and encrypts the secrets (feature `encryption`).
+//! * [`RedisStore`] (feature `redis`) is for replicas on several machines: see [`redis`] for how to set up the server.
 //!
 //! A store of your own implements four methods:
 //!
@@ -111,10 +112,14 @@ mod erased;
 mod file;
 mod lease;
 mod memory;
+#[cfg(feature = "redis")]
+pub mod redis;
 
 #[cfg(feature = "encryption")]
 pub use self::encrypted::{EncryptedStore, EncryptionKey, EncryptionKeys};
 pub(crate) use self::erased::ErasedStore;
+#[cfg(feature = "redis")]
+pub use self::redis::RedisStore;
 pub use self::{
     file::FileStore,
     lease::{LeaseOutcome, LeaseOwner},

@@ -1,0 +1,112 @@
+//! Caches over it.
+
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+use tower_oauth2_client::{
+    cache::TokenCache,
+    store::TokenStore,
+    token::{GrantState, TenantId},
+};
+
+use crate::{
+    LIMIT, begun, store,
+    support::{HandClock, Source, header},
+};
+
+fn cache(source: &Source, store: impl TokenStore) -> TokenCache {
+    source.cache().store(store).build().unwrap()
+}
+
+#[tokio::test]
+async fn two_replicas_share_a_grant() {
+    let (server, first) = begun().await;
+    let source = Source::new(&HandClock::new());
+    let one = cache(&source, first.clone());
+    let two = cache(&source, store(&server).await);
+    assert_eq!(header(&one).await, "Bearer a1");
+    assert_eq!(header(&two).await, "Bearer a1", "found, not exchanged for");
+    one.refresh_now().await.unwrap();
+    two.refresh_now().await.unwrap();
+    assert_eq!(header(&two).await, "Bearer a2", "the newer one is adopted");
+    assert_eq!(source.exchanges(), 2);
+    let held = first
+        .load(&TenantId::new("default").unwrap())
+        .await
+        .unwrap();
+    assert!(matches!(held.unwrap().state, GrantState::Active(_)));
+}
+
+#[tokio::test]
+async fn p13_a_restart_needs_nobodys_consent() {
+    let (mut server, first) = begun().await;
+    let source = Source::new(&HandClock::new());
+    let one = cache(&source, first);
+    assert_eq!(header(&one).await, "Bearer a1");
+    one.refresh_now().await.unwrap();
+    drop(one);
+    server.kill();
+    server.start().await;
+    let two = cache(&source, store(&server).await);
+    assert_eq!(header(&two).await, "Bearer a2");
+    assert_eq!(source.exchanges(), 2);
+}
+
+#[tokio::test]
+async fn p14_a_server_that_is_gone_is_found_out_before_the_refresh_token_is_spent() {
+    let (mut server, first) = begun().await;
+    let source = Source::new(&HandClock::new());
+    let tokens = cache(&source, first);
+    assert_eq!(header(&tokens).await, "Bearer a1");
+    server.stop();
+    timeout(LIMIT, tokens.refresh_now())
+        .await
+        .unwrap()
+        .unwrap_err();
+    assert_eq!(source.exchanges(), 1);
+    assert_eq!(header(&tokens).await, "Bearer a1", "which serves on");
+    server.start().await;
+    let renewed = async {
+        while tokens.refresh_now().await.is_err() {
+            sleep(Duration::from_millis(100)).await;
+        }
+    };
+    timeout(LIMIT, renewed).await.unwrap();
+    assert_eq!(header(&tokens).await, "Bearer a2");
+}
+
+#[tokio::test]
+async fn p14_a_server_that_is_gone_during_an_exchange_gets_its_tokens_later() {
+    let (mut server, first) = begun().await;
+    let source = Source::new(&HandClock::new());
+    let tokens = cache(&source, first.clone());
+    assert_eq!(header(&tokens).await, "Bearer a1");
+    source.close_gate();
+    let renewing = tokio::spawn({
+        let tokens = tokens.clone();
+        async move { tokens.refresh_now().await }
+    });
+    while source.exchanges() < 2 {
+        sleep(Duration::from_millis(10)).await;
+    }
+    server.kill();
+    source.open_gate();
+    sleep(Duration::from_millis(300)).await;
+    server.start().await;
+    let _ = timeout(LIMIT, renewing).await.unwrap();
+    let default = TenantId::new("default").unwrap();
+    let saved = async {
+        loop {
+            if let Ok(Some(held)) = first.load(&default).await
+                && held.generation.as_u64() == 2
+            {
+                return held;
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let held = timeout(LIMIT, saved).await.unwrap();
+    let tokens = held.tokens().unwrap();
+    assert_eq!(tokens.refresh_token().unwrap().expose(), "r2");
+    assert_eq!(source.exchanges(), 2);
+}

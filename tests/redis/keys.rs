@@ -1,0 +1,164 @@
+//! Where it is kept.
+
+use std::collections::{BTreeSet, HashMap};
+
+use tower_oauth2_client::{
+    ErrorKind,
+    store::{LeaseOwner, RedisStore, TokenStore},
+};
+
+use crate::{LIMIT, Server, begun, commit, grant, store, tenant};
+
+const LOOK_ALIKES: [&str; 16] = [
+    "a", "A", "a/", "a\\", "../a", "é", "e\u{301}", "a b", "a+b", "a%20b", ".", "{a}", "}a{",
+    "a:grant", "*", "{}",
+];
+
+#[tokio::test]
+async fn p23_no_two_tenants_share_a_key() {
+    let (server, store) = begun().await;
+    for (number, name) in (1..).zip(LOOK_ALIKES) {
+        commit(
+            &store,
+            &tenant(name),
+            None,
+            &grant(number, &name_token(number)),
+        )
+        .await;
+        let owner = LeaseOwner::random();
+        store.acquire(&tenant(name), &owner, LIMIT).await.unwrap();
+    }
+    for (number, name) in (1..).zip(LOOK_ALIKES) {
+        let held = store.load(&tenant(name)).await.unwrap();
+        assert_eq!(held, Some(grant(number, &name_token(number))), "{name}");
+    }
+    let keys: BTreeSet<String> = server.command("KEYS *").await;
+    assert_eq!(keys.len(), 2 * LOOK_ALIKES.len());
+    assert!(keys.iter().all(|key| key.is_ascii() && !key.contains(' ')));
+    assert!(keys.contains("tower-oauth2:{a%2F}:grant"));
+}
+
+#[tokio::test]
+async fn the_keys_of_a_tenant_are_in_one_slot() {
+    let (server, store) = begun().await;
+    for name in LOOK_ALIKES {
+        commit(&store, &tenant(name), None, &grant(1, "a")).await;
+        let owner = LeaseOwner::random();
+        store.acquire(&tenant(name), &owner, LIMIT).await.unwrap();
+    }
+    let keys: BTreeSet<String> = server.command("KEYS *").await;
+    let mut slots: HashMap<&str, BTreeSet<u16>> = HashMap::new();
+    for key in &keys {
+        let (tenant, _) = key.rsplit_once(':').unwrap();
+        slots.entry(tenant).or_default().insert(slot(key));
+    }
+    assert_eq!(slots.len(), LOOK_ALIKES.len());
+    assert!(slots.values().all(|slots| slots.len() == 1));
+    let different: BTreeSet<_> = slots.values().flatten().collect();
+    assert!(different.len() > 8, "and tenants are spread");
+}
+
+#[tokio::test]
+async fn a_grant_has_no_expiry() {
+    let (server, store) = begun().await;
+    let acme = tenant("acme");
+    commit(&store, &acme, None, &grant(1, "a")).await;
+    let key = "tower-oauth2:{acme}:grant";
+    assert_eq!(server.command::<i64>(&format!("PTTL {key}")).await, -1);
+    server.command::<()>(&format!("EXPIRE {key} 1000")).await;
+    commit(&store, &acme, Some(1), &grant(2, "b")).await;
+    assert_eq!(server.command::<i64>(&format!("PTTL {key}")).await, -1);
+}
+
+#[tokio::test]
+async fn prefixes_are_apart() {
+    let (server, store) = begun().await;
+    let other = store.clone().prefix("other.app/").unwrap();
+    let acme = tenant("acme");
+    commit(&store, &acme, None, &grant(1, "a")).await;
+    assert_eq!(other.load(&acme).await.unwrap(), None);
+    commit(&other, &acme, None, &grant(1, "b")).await;
+    assert_eq!(store.load(&acme).await.unwrap(), Some(grant(1, "a")));
+    let there: bool = server.command("EXISTS other.app/{acme}:grant").await;
+    assert!(there);
+    for bad in ["", "a b", "{a}", "é", "*", "a\n", &"x".repeat(65)] {
+        let error = store.clone().prefix(bad).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Configuration, "{bad}");
+    }
+}
+
+/// The rights that the module page lists are all that it needs.
+#[tokio::test]
+async fn the_rights_on_the_module_page_are_enough() {
+    let server = Server::begin().await;
+    let page = include_str!("../../src/store/redis/mod.rs");
+    let line = page.lines().find(|line| line.contains("+evalsha")).unwrap();
+    let rights = line.trim_start_matches("//! ");
+    let user = format!("ACL SETUSER app on >word resetkeys resetchannels -@all {rights}");
+    server.command::<()>(&user).await;
+    let url = format!("redis://app:word@127.0.0.1:{}/", server.port());
+    let store = RedisStore::connect(redis::Client::open(url).unwrap())
+        .await
+        .unwrap();
+    let acme = tenant("acme");
+    commit(&store, &acme, None, &grant(1, "a")).await;
+    commit(&store, &acme, Some(1), &grant(2, "b")).await;
+    assert_eq!(store.load(&acme).await.unwrap(), Some(grant(2, "b")));
+    let owner = LeaseOwner::random();
+    store.acquire(&acme, &owner, LIMIT).await.unwrap();
+    crate::watch::hears_of(&store, &acme, store.release(&acme, &owner)).await;
+    let patient = store
+        .clone()
+        .wait_for_replicas(1, std::time::Duration::from_millis(1));
+    let error = patient.save(&acme, None, &grant(1, "c")).await.unwrap_err();
+    assert!(crate::told(&error).contains("0 replicas"));
+    let denied: Vec<redis::Value> = server.command("ACL LOG").await;
+    assert_eq!(denied, []);
+}
+
+#[tokio::test]
+async fn without_a_right_it_is_said() {
+    let server = Server::begin().await;
+    server
+        .command::<()>("ACL SETUSER app on >word ~* &* +@all -hset")
+        .await;
+    let url = format!("redis://app:word@127.0.0.1:{}/", server.port());
+    let limited = RedisStore::connect(redis::Client::open(url).unwrap())
+        .await
+        .unwrap();
+    let acme = tenant("acme");
+    let error = limited.save(&acme, None, &grant(1, "a")).await;
+    let told = crate::told(&error.unwrap_err());
+    assert!(told.contains("lacks a permission"), "{told}");
+    assert_eq!(store(&server).await.load(&acme).await.unwrap(), None);
+}
+
+fn name_token(number: u64) -> String {
+    format!("token-{number}")
+}
+
+/// As the specification of Redis Cluster has it: CRC16 (XMODEM) of what stands in the first braces, modulo 16384.
+pub(crate) fn slot(key: &str) -> u16 {
+    let tag = key
+        .split_once('{')
+        .and_then(|(_, rest)| rest.split_once('}'));
+    let hashed = tag.map(|(tag, _)| tag).filter(|tag| !tag.is_empty());
+    let mut crc = 0_u16;
+    for byte in hashed.unwrap_or(key).bytes() {
+        crc ^= u16::from(byte) << 8;
+        for _ in 0..8 {
+            crc = if crc & 0x8000 == 0 {
+                crc << 1
+            } else {
+                (crc << 1) ^ 0x1021
+            };
+        }
+    }
+    crc % 16_384
+}
+
+#[test]
+fn slots_are_those_of_the_specification() {
+    assert_eq!(slot("123456789"), 0x31c3);
+    assert_eq!(slot("a{123456789}b"), 0x31c3);
+}

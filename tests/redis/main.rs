@@ -1,0 +1,71 @@
+//! The store in Redis, over servers of its own.
+
+#[path = "../support/redis.rs"]
+mod server;
+#[path = "../support/mod.rs"]
+mod support;
+
+mod cache;
+mod cluster;
+mod contract;
+mod failure;
+mod keys;
+mod persistence;
+mod watch;
+
+use std::time::{Duration, SystemTime};
+
+use redis::aio::ConnectionManager;
+use tower_oauth2_client::{
+    store::{RedisStore, SaveOutcome, TokenStore},
+    token::{AccessToken, Generation, Grant, GrantState, TenantId, TokenSet},
+};
+
+use self::server::Server;
+
+/// Longer than anything takes here; shorter than anybody wants to wait.
+const LIMIT: Duration = Duration::from_secs(30);
+
+async fn store(server: &Server) -> RedisStore<ConnectionManager> {
+    RedisStore::connect(server.client()).await.unwrap()
+}
+
+async fn begun() -> (Server, RedisStore<ConnectionManager>) {
+    let server = Server::begin().await;
+    let store = store(&server).await;
+    (server, store)
+}
+
+fn tenant(name: &str) -> TenantId {
+    TenantId::new(name).unwrap()
+}
+
+fn generation(number: u64) -> Option<Generation> {
+    Some(Generation::from_u64(number))
+}
+
+fn grant(generation: u64, token: &str) -> Grant {
+    let at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_764_000_000);
+    let access_token = AccessToken::new(token).unwrap();
+    Grant {
+        generation: Generation::from_u64(generation),
+        state: GrantState::Active(TokenSet::new(access_token, Duration::from_secs(60), at)),
+    }
+}
+
+async fn commit<S: TokenStore>(store: &S, tenant: &TenantId, expected: Option<u64>, new: &Grant) {
+    let expected = expected.map(Generation::from_u64);
+    let outcome = store.save(tenant, expected, new).await.unwrap();
+    assert_eq!(outcome, SaveOutcome::Committed);
+}
+
+/// An error and its causes, as an operator reads them.
+fn told(error: &tower_oauth2_client::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text += &format!(": {error}");
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,138 @@
+//! Hearing of changes that others make.
+
+use std::{fmt::Debug, time::Duration};
+
+use redis::aio::ConnectionLike;
+use tokio::time::{sleep, timeout};
+use tower_oauth2_client::{
+    store::{LeaseOwner, RedisStore, TokenStore},
+    token::TenantId,
+};
+
+use crate::{LIMIT, begun, commit, grant, store, tenant};
+
+/// Waits for a change, and makes it once it is listened for.
+pub(crate) async fn hears_of<C, T: Debug>(
+    store: &RedisStore<C>,
+    tenant: &TenantId,
+    change: impl Future<Output = T>,
+) where
+    C: ConnectionLike + Clone + Send + Sync + 'static,
+{
+    settled(store, tenant).await;
+    let changed = async {
+        tokio::join!(store.changed(tenant), change);
+    };
+    timeout(LIMIT, changed).await.unwrap();
+}
+
+/// Until the subscription is there, which counts as a change itself.
+async fn settled<C>(store: &RedisStore<C>, tenant: &TenantId)
+where
+    C: ConnectionLike + Clone + Send + Sync + 'static,
+{
+    while timeout(Duration::from_millis(300), store.changed(tenant))
+        .await
+        .is_ok()
+    {}
+}
+
+#[tokio::test]
+async fn a_save_and_a_release_of_others_are_heard_of() {
+    let (server, one) = begun().await;
+    let two = store(&server).await;
+    let (acme, owner) = (tenant("acme {é}"), LeaseOwner::random());
+    hears_of(&one, &acme, commit(&two, &acme, None, &grant(1, "a"))).await;
+    two.acquire(&acme, &owner, LIMIT).await.unwrap();
+    hears_of(&one, &acme, two.release(&acme, &owner)).await;
+    hears_of(&one, &acme, commit(&one, &acme, Some(1), &grant(1, "b"))).await;
+}
+
+#[tokio::test]
+async fn many_wait_over_one_subscription() {
+    let (server, one) = begun().await;
+    let two = store(&server).await;
+    let acme = tenant("acme");
+    settled(&one, &acme).await;
+    let waiting: Vec<_> = (0..50)
+        .map(|_| {
+            let (one, acme) = (one.clone(), acme.clone());
+            tokio::spawn(async move { one.changed(&acme).await })
+        })
+        .collect();
+    sleep(Duration::from_millis(50)).await;
+    assert_eq!(subscribers(&server).await, 1);
+    commit(&two, &acme, None, &grant(1, "a")).await;
+    for waiting in waiting {
+        timeout(LIMIT, waiting).await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_prefix_is_a_channel_of_its_own() {
+    let (_server, one) = begun().await;
+    let two = one.clone().prefix("two:").unwrap();
+    let acme = tenant("acme");
+    settled(&one, &acme).await;
+    hears_of(&two, &acme, commit(&two, &acme, None, &grant(1, "a"))).await;
+    let next = grant(2, "b");
+    let nothing = timeout(Duration::from_millis(300), async {
+        tokio::join!(one.changed(&acme), commit(&two, &acme, Some(1), &next));
+    });
+    nothing.await.unwrap_err();
+}
+
+#[tokio::test]
+async fn the_subscription_comes_back_with_the_server() {
+    let (mut server, one) = begun().await;
+    let acme = tenant("acme");
+    settled(&one, &acme).await;
+    let waiting = tokio::spawn({
+        let (one, acme) = (one.clone(), acme.clone());
+        async move { one.changed(&acme).await }
+    });
+    server.kill();
+    server.start().await;
+    // What happened meanwhile is not known, and so may have been a change.
+    timeout(LIMIT, waiting).await.unwrap().unwrap();
+    let two = store(&server).await;
+    hears_of(&one, &acme, commit(&two, &acme, None, &grant(1, "a"))).await;
+}
+
+#[tokio::test]
+async fn the_subscription_ends_with_the_last_clone() {
+    let (server, one) = begun().await;
+    let acme = tenant("acme");
+    assert_eq!(subscribers(&server).await, 0, "nobody waits");
+    let two = one.clone();
+    settled(&one, &acme).await;
+    drop(one);
+    settled(&two, &acme).await;
+    assert_eq!(subscribers(&server).await, 1);
+    drop(two);
+    let gone = async {
+        while subscribers(&server).await > 0 {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(LIMIT, gone).await.unwrap();
+}
+
+#[tokio::test]
+async fn without_a_client_nothing_is_heard() {
+    let (server, two) = begun().await;
+    let connection = server.client().get_multiplexed_async_connection().await;
+    let one = RedisStore::new(connection.unwrap());
+    let acme = tenant("acme");
+    let first = grant(1, "a");
+    let nothing = timeout(Duration::from_millis(300), async {
+        tokio::join!(one.changed(&acme), commit(&two, &acme, None, &first));
+    });
+    nothing.await.unwrap_err();
+    assert_eq!(two.load(&acme).await.unwrap(), Some(first));
+}
+
+async fn subscribers(server: &crate::Server) -> usize {
+    let list: String = server.command("CLIENT LIST TYPE pubsub").await;
+    list.lines().filter(|line| !line.is_empty()).count()
+}
