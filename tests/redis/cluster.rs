@@ -61,7 +61,7 @@ async fn the_contract_over_a_cluster() {
         commit(&one, &tenant, None, &grant(1, "a")).await;
         commit(&two, &tenant, Some(1), &grant(2, "b")).await;
         let late = one
-            .save(&tenant, generation(1), &grant(2, "c"))
+            .save(&tenant, Some(generation(1)), &grant(2, "c"))
             .await
             .unwrap();
         assert_eq!(late, SaveOutcome::Superseded(Some(grant(2, "b"))));
@@ -96,7 +96,7 @@ async fn p12_of_many_writers_over_a_cluster_one_commits() {
         for writer in 0..8 {
             let (store, race) = (stores[writer % 2].clone(), race.clone());
             writers.spawn(async move {
-                let expected = (round > 0).then_some(round).and_then(generation);
+                let expected = (round > 0).then_some(round).map(generation);
                 let mine = grant(round + 1, &format!("{round}-{writer}"));
                 store.save(&race, expected, &mine).await.unwrap()
             });

@@ -23,7 +23,7 @@ async fn a_save_is_conditional() {
     let acme = tenant("acme");
     let (one, two, three) = (grant(1, "a"), grant(2, "b"), grant(3, "c"));
     assert_eq!(store.load(&acme).await.unwrap(), None);
-    let early = store.save(&acme, generation(1), &two).await.unwrap();
+    let early = store.save(&acme, Some(generation(1)), &two).await.unwrap();
     assert_eq!(early, SaveOutcome::Superseded(None));
     assert_eq!(store.load(&acme).await.unwrap(), None);
 
@@ -33,7 +33,10 @@ async fn a_save_is_conditional() {
     assert_eq!(again, SaveOutcome::Superseded(Some(one)));
 
     commit(&store, &acme, Some(1), &two).await;
-    let late = store.save(&acme, generation(1), &three).await.unwrap();
+    let late = store
+        .save(&acme, Some(generation(1)), &three)
+        .await
+        .unwrap();
     assert_eq!(late, SaveOutcome::Superseded(Some(two.clone())));
     assert_eq!(store.load(&acme).await.unwrap(), Some(two));
 }
@@ -57,7 +60,10 @@ async fn generations_are_compared_to_the_last_digit() {
         commit(&store, &tenant, None, &grant(number, "old")).await;
         let next = grant(number + 1, "new");
         for wrong in [number + 1, number - 1, number / 10] {
-            let outcome = store.save(&tenant, generation(wrong), &next).await.unwrap();
+            let outcome = store
+                .save(&tenant, Some(generation(wrong)), &next)
+                .await
+                .unwrap();
             assert_eq!(outcome, SaveOutcome::Superseded(Some(grant(number, "old"))));
         }
         commit(&store, &tenant, Some(number), &next).await;
@@ -111,7 +117,10 @@ async fn p12_notes_and_saves_at_once() {
             let raised = u64::from(writer % 4 == 0);
             writers.spawn(async move {
                 let mine = grant(round + raised, &format!("{round}-{writer}"));
-                let outcome = store.save(&race, generation(round), &mine).await.unwrap();
+                let outcome = store
+                    .save(&race, Some(generation(round)), &mine)
+                    .await
+                    .unwrap();
                 (outcome, mine)
             });
         }
@@ -124,7 +133,7 @@ async fn p12_notes_and_saves_at_once() {
             .collect();
         let raised: Vec<_> = committed
             .iter()
-            .filter(|grant| Some(grant.generation) == generation(round + 1))
+            .filter(|grant| grant.generation == generation(round + 1))
             .collect();
         assert_eq!(raised.len(), 1);
         assert_eq!(store.load(&race).await.unwrap().as_ref(), Some(raised[0]));
@@ -227,7 +236,7 @@ async fn a_save_that_is_dropped_happens_whole_or_not_at_all() {
     let mut unfinished = 0;
     for step in 0..200_u32 {
         let next = grant(held + 1, &(held + 1).to_string());
-        let save = store.save(&acme, generation(held), &next);
+        let save = store.save(&acme, Some(generation(held)), &next);
         unfinished += u32::from(
             timeout(Duration::from_micros(5) * step, save)
                 .await
@@ -280,7 +289,7 @@ async fn a_connection_that_repeats_itself_does_no_harm() {
     commit(&store, &acme, Some(1), &grant(2, "c")).await;
     assert_eq!(store.load(&acme).await.unwrap(), Some(grant(2, "c")));
     let again = store
-        .save(&acme, generation(1), &grant(2, "c"))
+        .save(&acme, Some(generation(1)), &grant(2, "c"))
         .await
         .unwrap();
     assert_eq!(again, SaveOutcome::Superseded(Some(grant(2, "c"))));

@@ -40,7 +40,7 @@ async fn p13_what_was_committed_survives_a_killed_server() {
         let writing = async {
             loop {
                 let expected = (committed > 0).then_some(committed);
-                let expected = expected.and_then(generation);
+                let expected = expected.map(generation);
                 let next = grant(committed + 1, &(committed + 1).to_string());
                 match store.save(&acme, expected, &next).await {
                     Ok(SaveOutcome::Committed) => committed += 1,
@@ -77,7 +77,7 @@ async fn a_server_that_is_gone_is_an_error_and_one_that_is_back_is_used() {
         server.stop();
         for _ in 0..3 {
             refused(store.load(&acme)).await;
-            refused(store.save(&acme, generation(round), &grant(round + 1, "b"))).await;
+            refused(store.save(&acme, Some(generation(round)), &grant(round + 1, "b"))).await;
             refused(store.acquire(&acme, &owner, LIMIT)).await;
             refused(store.release(&acme, &owner)).await;
         }
@@ -101,7 +101,7 @@ async fn a_server_that_hangs_is_an_error() {
     let acme = tenant("acme");
     commit(&store, &acme, None, &grant(1, "a")).await;
     server.freeze();
-    let error = refused(store.save(&acme, generation(1), &grant(2, "b"))).await;
+    let error = refused(store.save(&acme, Some(generation(1)), &grant(2, "b"))).await;
     assert!(
         told(&error).contains("no answer in time"),
         "{}",
@@ -119,7 +119,7 @@ async fn a_full_server_is_an_error_and_keeps_what_it_has() {
     let acme = tenant("acme");
     commit(&store, &acme, None, &grant(1, "a")).await;
     server.command::<()>("CONFIG SET maxmemory 1").await;
-    let error = refused(store.save(&acme, generation(1), &grant(2, "b"))).await;
+    let error = refused(store.save(&acme, Some(generation(1)), &grant(2, "b"))).await;
     assert!(told(&error).contains("OOM"), "{}", told(&error));
     server.command::<()>("CONFIG SET maxmemory 0").await;
     commit(&store, &acme, Some(1), &grant(2, "b")).await;
@@ -176,7 +176,7 @@ async fn what_is_not_a_grant_is_refused_and_left_alone() {
         for error in [
             refused(store.load(&acme)).await,
             refused(store.save(&acme, None, &one)).await,
-            refused(store.save(&acme, generation(1), &grant(2, "b"))).await,
+            refused(store.save(&acme, Some(generation(1)), &grant(2, "b"))).await,
         ] {
             let told = told(&error);
             assert!(told.contains(hint) && told.contains(KEY), "{told}");
@@ -223,22 +223,30 @@ async fn p14_a_save_waits_for_replicas() {
     commit(&store, &acme, Some(1), &grant(2, "b")).await;
     let copy = RedisStore::connect(replica.client()).await.unwrap();
     assert_eq!(copy.load(&acme).await.unwrap(), Some(grant(2, "b")));
-    let error = refused(copy.save(&acme, generation(2), &grant(3, "c"))).await;
+    let error = refused(copy.save(&acme, Some(generation(2)), &grant(3, "c"))).await;
     assert!(told(&error).contains("READONLY"), "{}", told(&error));
 
     replica.freeze();
-    let error = refused(store.save(&acme, generation(2), &grant(3, "c"))).await;
+    let error = refused(store.save(&acme, Some(generation(2)), &grant(3, "c"))).await;
     assert!(told(&error).contains("0 replicas"), "{}", told(&error));
-    refused(store.save(&acme, generation(2), &grant(3, "c"))).await;
+    refused(store.save(&acme, Some(generation(2)), &grant(3, "c"))).await;
     replica.thaw();
-    let found = again(|| store.save(&acme, generation(2), &third)).await;
+    let found = again(|| store.save(&acme, Some(generation(2)), &third)).await;
     assert!(found == SaveOutcome::Committed || found == SaveOutcome::Superseded(Some(third)));
     assert_eq!(copy.load(&acme).await.unwrap(), Some(grant(3, "c")));
     commit(&store, &acme, Some(3), &grant(4, "d")).await;
 
     replica.kill();
-    refused(store.save(&acme, generation(4), &grant(5, "e"))).await;
-    commit(&plain, &acme, Some(5), &grant(6, "f")).await;
+    refused(store.save(&acme, Some(generation(4)), &grant(5, "e"))).await;
+    let held = plain
+        .load(&acme)
+        .await
+        .unwrap()
+        .unwrap()
+        .generation
+        .as_u64();
+    assert!(held == 4 || held == 5, "written or not, but whole");
+    commit(&plain, &acme, Some(held), &grant(6, "f")).await;
 }
 
 #[tokio::test]

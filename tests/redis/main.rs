@@ -40,8 +40,8 @@ fn tenant(name: &str) -> TenantId {
     TenantId::new(name).unwrap()
 }
 
-fn generation(number: u64) -> Option<Generation> {
-    Some(Generation::from_u64(number))
+fn generation(number: u64) -> Generation {
+    Generation::from_u64(number)
 }
 
 fn grant(generation: u64, token: &str) -> Grant {
@@ -61,11 +61,11 @@ async fn commit<S: TokenStore>(store: &S, tenant: &TenantId, expected: Option<u6
 
 /// An error and its causes, as an operator reads them.
 fn told(error: &tower_oauth2_client::Error) -> String {
-    let mut text = error.to_string();
+    let mut words = vec![error.to_string()];
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
-        text += &format!(": {error}");
+        words.push(error.to_string());
         cause = error.source();
     }
-    text
+    words.join(": ")
 }

@@ -158,9 +158,12 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisStore<C> {
 
     /// Takes a save for committed only if `count` replicas have acknowledged it within `timeout` (`WAIT`). Defaults to none.
     ///
-    /// If fewer do, the save is an error, and may be there all the same: trying again finds out, and waits again. A replica
-    /// that has acknowledged has it in memory, and not always on its disk. The connection is held up while it waits, and its
-    /// response timeout has to be longer. Not for a cluster's connection, which may wait on another node than it wrote to.
+    /// They are asked before it is written too: most often, a save that they could not take is not begun. If fewer acknowledge
+    /// it afterwards it is an error, and may be there all the same; trying again finds that out, and waits again. What a replica
+    /// has acknowledged is in its memory, and not always on its disk.
+    ///
+    /// The connection does nothing else while it waits, and its response timeout has to be longer. Not for a cluster's
+    /// connection, which may wait on another node than it has written to.
     #[must_use]
     pub fn wait_for_replicas(mut self, count: u32, timeout: Duration) -> Self {
         self.replicas = (count > 0).then_some(Replicas { count, timeout });

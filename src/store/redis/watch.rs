@@ -114,7 +114,7 @@ async fn hear(mut sink: PubSubSink, mut stream: PubSubStream, bells: &Bells) {
     loop {
         match select(stream.next(), pin!(sleep(SILENCE))).await {
             Either::Left((Some(message), _)) => {
-                bells.of(message.get_payload_bytes()).notify_waiters()
+                bells.of(message.get_payload_bytes()).notify_waiters();
             }
             Either::Left((None, _)) => return,
             Either::Right(_) => {
