@@ -38,7 +38,7 @@ async fn two_replicas_share_a_grant() {
 }
 
 #[tokio::test]
-async fn p13_a_restart_needs_nobodys_consent() {
+async fn a_restart_needs_nobodys_consent() {
     let (mut server, first) = begun().await;
     let source = Source::new(&HandClock::new());
     let one = cache(&source, first);

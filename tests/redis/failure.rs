@@ -32,7 +32,7 @@ async fn scripts_that_the_server_forgets_are_sent_again() {
 }
 
 #[tokio::test]
-async fn p13_what_was_committed_survives_a_killed_server() {
+async fn what_was_committed_survives_a_killed_server() {
     let (mut server, store) = begun().await;
     let acme = tenant("acme");
     let mut committed = 0;

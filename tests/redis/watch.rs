@@ -26,7 +26,16 @@ pub(crate) async fn hears_of<C, T: Debug>(
     timeout(LIMIT, changed).await.unwrap();
 }
 
-/// Until the subscription is there, which counts as a change itself.
+/// Until it listens: that it has begun to counts as a change.
+async fn subscribed<C>(store: &RedisStore<C>, tenant: &TenantId)
+where
+    C: ConnectionLike + Clone + Send + Sync + 'static,
+{
+    timeout(LIMIT, store.changed(tenant)).await.unwrap();
+    settled(store, tenant).await;
+}
+
+/// Until what was said before has been heard.
 async fn settled<C>(store: &RedisStore<C>, tenant: &TenantId)
 where
     C: ConnectionLike + Clone + Send + Sync + 'static,
@@ -53,7 +62,7 @@ async fn many_wait_over_one_subscription() {
     let (server, one) = begun().await;
     let two = store(&server).await;
     let acme = tenant("acme");
-    settled(&one, &acme).await;
+    subscribed(&one, &acme).await;
     let waiting: Vec<_> = (0..50)
         .map(|_| {
             let (one, acme) = (one.clone(), acme.clone());
@@ -73,7 +82,7 @@ async fn a_prefix_is_a_channel_of_its_own() {
     let (_server, one) = begun().await;
     let two = one.clone().prefix("two:").unwrap();
     let acme = tenant("acme");
-    settled(&one, &acme).await;
+    subscribed(&one, &acme).await;
     hears_of(&two, &acme, commit(&two, &acme, None, &grant(1, "a"))).await;
     let next = grant(2, "b");
     let nothing = timeout(Duration::from_millis(300), async {
@@ -86,7 +95,7 @@ async fn a_prefix_is_a_channel_of_its_own() {
 async fn the_subscription_comes_back_with_the_server() {
     let (mut server, one) = begun().await;
     let acme = tenant("acme");
-    settled(&one, &acme).await;
+    subscribed(&one, &acme).await;
     let waiting = tokio::spawn({
         let (one, acme) = (one.clone(), acme.clone());
         async move { one.changed(&acme).await }
@@ -105,7 +114,7 @@ async fn the_subscription_ends_with_the_last_clone() {
     let acme = tenant("acme");
     assert_eq!(subscribers(&server).await, 0, "nobody waits");
     let two = one.clone();
-    settled(&one, &acme).await;
+    subscribed(&one, &acme).await;
     drop(one);
     settled(&two, &acme).await;
     assert_eq!(subscribers(&server).await, 1);

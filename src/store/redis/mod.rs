@@ -19,8 +19,9 @@
 //! expiry, and `tower-oauth2:{customer-1}:lease`, which the server deletes by its own clock. The braces keep both in one slot
 //! of a cluster. Tokens stand there in the clear: whoever may read the keys has them.
 //!
-//! Scripts (Redis 6 or later, or Valkey) compare and write in one step, so any number of programs may share a server. A key
-//! that holds something else is an error and stays as it is: move it away with `RENAME` to start anew.
+//! Scripts (for Redis 6 and later, and Valkey; tested with Redis 7) compare and write in one step, so any number of programs
+//! may share a server. A key that holds something else is an error and stays as it is: move it away with `RENAME` to start
+//! anew.
 //!
 //! # What survives
 //!
@@ -41,9 +42,9 @@
 //! # Connections
 //!
 //! [`RedisStore::connect`] keeps one connection that is made anew when it is lost. [`RedisStore::new`] takes any other of the
-//! `redis` crate that can be cloned, such as a cluster's. TLS is that crate's own business: enable one of its features in your
-//! `Cargo.toml`, such as `tokio-rustls-comp`, and write `rediss://`. A deadline belongs to the connection too: without a
-//! response timeout, a server that hangs is waited for.
+//! `redis` crate (version 1) that can be cloned, such as a cluster's. TLS is that crate's own business: enable one of its
+//! features in your `Cargo.toml`, such as `tokio-rustls-comp`, and write `rediss://`. A deadline belongs to the connection too:
+//! without a response timeout, a server that hangs is waited for.
 //!
 //! The connection's user needs these rights, and `info` and `config|get` for the check:
 //!
@@ -76,9 +77,6 @@ mod script;
 mod watch;
 
 const PREFIX: &str = "tower-oauth2:";
-
-/// More than 30,000 years, which the server can add to its time.
-const LONGEST_LEASE: u128 = 1_000_000_000_000_000;
 
 /// A store in Redis or Valkey. Clones share the connection. See the module page for how to set up the server.
 #[derive(Clone)]
@@ -261,9 +259,8 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> TokenStore for RedisStor
         duration: Duration,
     ) -> Result<LeaseOutcome, Error> {
         let keys = Keys::of(&self.prefix, tenant);
-        let milliseconds = duration.as_nanos().div_ceil(1_000_000);
-        let milliseconds = milliseconds.clamp(1, LONGEST_LEASE).to_string();
-        let arguments = [owner.as_str().as_bytes(), milliseconds.as_bytes()];
+        let duration = script::milliseconds(duration);
+        let arguments = [owner.as_str().as_bytes(), duration.as_bytes()];
         match self.run(&ACQUIRE, &keys.lease, &arguments, None).await? {
             Value::Int(1) => Ok(LeaseOutcome::Acquired),
             Value::Int(0) => Ok(LeaseOutcome::HeldByAnother),

@@ -57,11 +57,20 @@ return 1",
 /// A script's code. The server knows it by its hash, once it has seen it.
 pub(super) struct Script(&'static str);
 
+/// More than 30,000 years, which the server can add to its time.
+const LONGEST: u128 = 1_000_000_000_000_000;
+
 /// How many replicas have to have a save, and for how long they are waited for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Replicas {
     pub(super) count: u32,
     pub(super) timeout: Duration,
+}
+
+/// As the server takes it: whole, and never 0, which is refused for a key's life, and for ever for a WAIT.
+pub(super) fn milliseconds(duration: Duration) -> String {
+    let rounded_up = duration.as_nanos().div_ceil(1_000_000);
+    rounded_up.clamp(1, LONGEST).to_string()
 }
 
 impl Script {
@@ -94,12 +103,12 @@ async fn send(
     let Some(replicas) = replicas else {
         return Ok((command.query_async(connection).await?, 0));
     };
-    // One after the other on one connection, since WAIT speaks of its own connection's writes. 0 would be for ever.
+    // One after the other on one connection, since WAIT speaks of its own connection's writes.
     redis::pipe()
         .add_command(command)
         .cmd("WAIT")
         .arg(replicas.count)
-        .arg(replicas.timeout.as_millis().max(1).to_string())
+        .arg(milliseconds(replicas.timeout))
         .query_async(connection)
         .await
 }
