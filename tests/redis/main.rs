@@ -5,6 +5,7 @@ mod server;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod between;
 mod cache;
 mod cluster;
 mod contract;

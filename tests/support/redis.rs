@@ -130,9 +130,13 @@ impl Server {
         let own = format!("process_id:{}\r", self.child.id());
         let answers = async {
             while self.child.try_wait().unwrap().is_none() {
-                let info = self.try_command::<String>("INFO server").await;
-                if let Ok(info) = info {
-                    return info.contains(&own);
+                if let Ok(info) = self.try_command::<String>("INFO").await {
+                    if !info.contains(&own) {
+                        return false;
+                    }
+                    if info.contains("\nloading:0\r") {
+                        return true;
+                    }
                 }
                 sleep(Duration::from_millis(20)).await;
             }
