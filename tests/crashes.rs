@@ -1,6 +1,6 @@
 //! A process killed at every step of an exchange, in every rotation mode: what the next start makes of it.
 //!
-//! `CRASHES=300 cargo test --features sandbox --test crashes -- --nocapture` kills more often.
+//! `CRASHES=300 cargo test --all-features --test crashes -- --nocapture` kills more often.
 
 use std::{collections::BTreeMap, env, fmt::Write, process::Command, time::Duration};
 
@@ -9,15 +9,24 @@ use tower_oauth2_client::{
     Error,
     cache::{TokenCache, TokenState},
     sandbox::{Endpoint, Fault, Happening, Replay, Rotation, Sandbox, TokenHash},
-    store::{FileStore, LeaseOutcome, LeaseOwner, SaveOutcome, TokenStore},
+    store::{LeaseOutcome, LeaseOwner, SaveOutcome, TokenStore},
     token::{Generation, Grant, GrantState, ReauthorizationReason, TenantId},
 };
 
+#[cfg(feature = "__server-tests")]
+#[path = "support/postgres.rs"]
+mod postgres;
+#[cfg(feature = "__server-tests")]
+#[path = "support/redis.rs"]
+mod redis_server;
+#[path = "support/shared_store.rs"]
+mod shared_store;
 #[path = "support/mod.rs"]
 mod support;
 #[path = "support/worker.rs"]
 mod worker;
 
+use shared_store::{Backend, Place, SharedStore};
 use worker::{Partner, Replica, setting};
 
 /// Where a process can die. The last two are places on the wire.
@@ -56,7 +65,7 @@ const MODES: [(&str, Rotation); 6] = [
 ];
 
 /// A store that stops at a step, and says so, for somebody to kill its process there.
-struct Stopping(FileStore);
+struct Stopping(SharedStore);
 
 impl Stopping {
     async fn at(step: &str) {
@@ -106,9 +115,9 @@ impl TokenStore for Stopping {
     }
 }
 
-fn partner() -> Partner {
+async fn partner() -> Partner {
+    let store = SharedStore::open(&setting("STORE").unwrap()).await;
     Partner::of_this_process(|builder| {
-        let store = FileStore::open(setting("FOLDER").unwrap()).unwrap();
         builder
             .store(Stopping(store))
             .exchange_floor(Duration::from_millis(1))
@@ -120,7 +129,7 @@ fn partner() -> Partner {
 #[tokio::test]
 #[ignore = "run as a process of its own by the other tests"]
 async fn victim() {
-    let partner = partner();
+    let partner = partner().await;
     partner.tokens.token().await.unwrap();
     println!("\nbegun");
     loop {
@@ -133,7 +142,7 @@ async fn victim() {
 #[tokio::test]
 #[ignore = "run as a process of its own by the other tests"]
 async fn heir() {
-    let partner = partner();
+    let partner = partner().await;
     partner.tokens.token().await.unwrap();
     // A replay goes first, where there is one to make.
     while partner.tokens.status().is_exchanging {
@@ -164,33 +173,32 @@ fn word(tokens: &TokenCache) -> &'static str {
 /// A grant in a folder of its own, whose customer has just consented.
 struct Scene {
     sandbox: Sandbox,
-    folder: tempfile::TempDir,
+    place: Place,
 }
 
 impl Scene {
-    async fn new(rotation: Rotation) -> Self {
+    async fn new(backend: &Backend, rotation: Rotation) -> Self {
         let sandbox = Sandbox::builder().rotation(rotation).start().await.unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let scene = Self { sandbox, folder };
+        let place = backend.place().await;
+        let scene = Self { sandbox, place };
         scene.connect().await;
         scene
     }
 
     async fn connect(&self) {
         let oauth = worker::client_of(&self.sandbox);
-        let store = FileStore::open(self.folder.path()).unwrap();
+        let store = SharedStore::open(&self.place.word).await;
         let tokens = TokenCache::builder(oauth.clone()).store(store);
         support::connect(&self.sandbox, &oauth, &tokens.build().unwrap()).await;
     }
 
     fn spawn(&self, name: &str, step: &str) -> Replica {
-        let folder = self.folder.path().display().to_string();
-        let settings = [("FOLDER", folder), ("STEP", step.to_owned())];
+        let settings = [("STORE", self.place.word.clone()), ("STEP", step.to_owned())];
         Replica::spawn(name, &self.sandbox, &settings)
     }
 
     async fn stored(&self) -> Grant {
-        let store = FileStore::open(self.folder.path()).unwrap();
+        let store = SharedStore::open(&self.place.word).await;
         let tenant = TenantId::new("default").unwrap();
         store.load(&tenant).await.unwrap().unwrap()
     }
@@ -221,8 +229,8 @@ impl Scene {
 }
 
 /// Kills a process at this step, and tells what the next one found and made of it.
-async fn crash(rotation: Rotation, step: &str) -> (&'static str, String) {
-    let scene = Scene::new(rotation).await;
+async fn crash(backend: &Backend, rotation: Rotation, step: &str) -> (&'static str, String) {
+    let scene = Scene::new(backend, rotation).await;
     let on_the_wire = match step {
         "request on the wire" => Some(Fault::hang()),
         "answer on the wire" => Some(Fault::hang().after_work()),
@@ -251,12 +259,11 @@ async fn crash(rotation: Rotation, step: &str) -> (&'static str, String) {
     scene.inherit().await
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p13_killed_at_every_step_in_every_mode_the_next_start_is_exact() {
+async fn killed_at_every_step_in_every_mode(backend: Backend) {
     let mut table = String::new();
     for (mode, rotation) in MODES {
         for step in STEPS {
-            let (found, ended) = crash(rotation, step).await;
+            let (found, ended) = crash(&backend, rotation, step).await;
             writeln!(table, "{mode:18} {step:20} found {found:10} ended {ended}").unwrap();
             let had_noted = ["after note", "before save"].contains(&step) || step.ends_with("wire");
             let expected_find = if had_noted { "uncertain" } else { "active" };
@@ -278,8 +285,7 @@ async fn p13_killed_at_every_step_in_every_mode_the_next_start_is_exact() {
     println!("{table}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p13_killed_at_any_time_nothing_is_lost_but_what_was_on_the_wire() {
+async fn killed_at_any_time(backend: Backend) {
     let crashes = env::var("CRASHES")
         .ok()
         .and_then(|times| times.parse().ok());
@@ -287,7 +293,7 @@ async fn p13_killed_at_any_time_nothing_is_lost_but_what_was_on_the_wire() {
     let mut random = fastrand::Rng::with_seed(7);
     let mut table = BTreeMap::<(&str, &str), u32>::new();
     for (mode, rotation) in MODES {
-        let scene = Scene::new(rotation).await;
+        let scene = Scene::new(&backend, rotation).await;
         for _ in 0..=crashes / 6 {
             let mut victim = scene.spawn("victim", "none");
             victim.hear("begun").expect("it starts");
@@ -321,13 +327,12 @@ async fn p13_killed_at_any_time_nothing_is_lost_but_what_was_on_the_wire() {
 
 /// Unix alone can stop a process in its tracks.
 #[cfg(unix)]
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p12_a_process_that_is_stopped_beyond_its_lease_sets_nothing_back() {
-    let scene = Scene::new(Rotation::Grace {
+async fn stopped_beyond_its_lease(backend: Backend) {
+    let rotation = Rotation::Grace {
         window: Duration::from_secs(3_600),
         replay: Replay::Sibling,
-    })
-    .await;
+    };
+    let scene = Scene::new(&backend, rotation).await;
     let wait = Fault::delay(Duration::from_secs(2)).after_work();
     scene.sandbox.inject(Endpoint::Token, wait);
     let mut victim = scene.spawn("victim", "none");
@@ -356,3 +361,37 @@ fn signal(name: &str, replica: &Replica) {
         .status();
     assert!(status.unwrap().success());
 }
+
+/// The same for each store.
+macro_rules! over {
+    ($name:ident, $backend:expr) => {
+        mod $name {
+            use super::*;
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn p13_killed_at_every_step_in_every_mode_the_next_start_is_exact() {
+                killed_at_every_step_in_every_mode($backend).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn p13_killed_at_any_time_nothing_is_lost_but_what_was_on_the_wire() {
+                killed_at_any_time($backend).await;
+            }
+
+            #[cfg(unix)]
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn p12_a_process_that_is_stopped_beyond_its_lease_sets_nothing_back() {
+                stopped_beyond_its_lease($backend).await;
+            }
+        }
+    };
+}
+
+over!(files, Backend::File);
+#[cfg(feature = "__server-tests")]
+over!(in_postgres, Backend::Postgres(postgres::Server::new()));
+#[cfg(feature = "__server-tests")]
+over!(
+    in_redis,
+    Backend::Redis(redis_server::Server::begin().await)
+);

@@ -1,20 +1,28 @@
 //! Processes, not tasks, over one store: they renew by turns, and nobody presents a refresh token twice.
 //!
-//! `SOAK_SECONDS=60 cargo test --features sandbox --test replicas -- --nocapture` makes it last.
+//! `SOAK_SECONDS=60 cargo test --all-features --test replicas -- --nocapture` makes it last.
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use tower_oauth2_client::{
     cache::{TokenCache, TokenCacheBuilder},
     sandbox::{ExpiresAt, Rotation, Sandbox},
-    store::FileStore,
 };
 
+#[cfg(feature = "__server-tests")]
+#[path = "support/postgres.rs"]
+mod postgres;
+#[cfg(feature = "__server-tests")]
+#[path = "support/redis.rs"]
+mod redis_server;
+#[path = "support/shared_store.rs"]
+mod shared_store;
 #[path = "support/mod.rs"]
 mod support;
 #[path = "support/worker.rs"]
 mod worker;
 
+use shared_store::{Backend, SharedStore};
 use worker::{Partner, Replica, setting, soak};
 
 const PROCESSES: usize = 8;
@@ -24,10 +32,8 @@ const LIFETIME: Duration = Duration::from_millis(300);
 #[tokio::test]
 #[ignore = "run as a process of its own by the other tests"]
 async fn replica() {
-    let partner = Partner::of_this_process(|builder| {
-        let store = FileStore::open(setting("FOLDER").unwrap()).unwrap();
-        of_short_life(builder.store(store))
-    });
+    let store = SharedStore::open(&setting("STORE").unwrap()).await;
+    let partner = Partner::of_this_process(|builder| of_short_life(builder.store(store)));
     let until = Duration::from_millis(setting("MILLISECONDS").unwrap().parse().unwrap());
     let begun = tokio::time::Instant::now();
     let (mut served, mut failed) = (0, 0);
@@ -62,29 +68,25 @@ async fn sandbox() -> Sandbox {
 }
 
 /// A person consents, and the first tokens are in the store.
-async fn connect(sandbox: &Sandbox, folder: &Path) {
+async fn connect(sandbox: &Sandbox, store: &str) {
     let oauth = worker::client_of(sandbox);
-    let store = FileStore::open(folder).unwrap();
+    let store = SharedStore::open(store).await;
     let tokens = of_short_life(TokenCache::builder(oauth.clone()).store(store));
     let tokens = tokens.build().unwrap();
     support::connect(sandbox, &oauth, &tokens).await;
 }
 
-fn settings(folder: &Path, lasting: Duration) -> [(&'static str, String); 2] {
-    [
-        ("FOLDER", folder.display().to_string()),
-        ("MILLISECONDS", lasting.as_millis().to_string()),
-    ]
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p11_eight_processes_present_no_refresh_token_twice() {
+async fn eight_processes(backend: Backend) {
     let sandbox = sandbox().await;
-    let folder = tempfile::tempdir().unwrap();
-    connect(&sandbox, folder.path()).await;
+    let place = backend.place().await;
+    connect(&sandbox, &place.word).await;
     let lasting = soak(Duration::from_secs(4));
+    let settings = [
+        ("STORE", place.word.clone()),
+        ("MILLISECONDS", lasting.as_millis().to_string()),
+    ];
     let replicas: Vec<_> = (0..PROCESSES)
-        .map(|_| Replica::spawn("replica", &sandbox, &settings(folder.path(), lasting)))
+        .map(|_| Replica::spawn("replica", &sandbox, &settings))
         .collect();
     let served = tokio::task::spawn_blocking(|| {
         let (mut served, mut failed) = (0, 0);
@@ -100,7 +102,8 @@ async fn p11_eight_processes_present_no_refresh_token_twice() {
     let (served, failed) = served.await.unwrap();
     let counters = sandbox.counters();
     println!(
-        "{PROCESSES} processes, {lasting:?}: {served} requests served, {} rotations, {} refused, {} presented twice, {} families killed, {} 401s",
+        "{PROCESSES} processes, {lasting:?}, {}: {served} requests served, {} rotations, {} refused, {} presented twice, {} families killed, {} 401s",
+        place.word.split(':').next().unwrap(),
         counters.exchanges_by_refresh,
         counters.exchanges_refused,
         counters.refresh_tokens_reused,
@@ -113,4 +116,21 @@ async fn p11_eight_processes_present_no_refresh_token_twice() {
         (counters.refresh_tokens_reused, counters.families_killed),
         (0, 0)
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p11_eight_processes_present_no_refresh_token_twice() {
+    eight_processes(Backend::File).await;
+}
+
+#[cfg(feature = "__server-tests")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p11_eight_processes_over_postgres_present_no_refresh_token_twice() {
+    eight_processes(Backend::Postgres(postgres::Server::new())).await;
+}
+
+#[cfg(feature = "__server-tests")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p11_eight_processes_over_redis_present_no_refresh_token_twice() {
+    eight_processes(Backend::Redis(redis_server::Server::begin().await)).await;
 }
