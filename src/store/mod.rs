@@ -8,6 +8,7 @@
 //! * [`FileStore`] is the embedded default: a folder on a local disk, one file for each tenant.
 //! * [`EncryptedStore`] goes around any of them, or yours, and encrypts the secrets (feature `encryption`).
 //! * [`RedisStore`] (feature `redis`) is for replicas on several machines: see [`redis`] for how to set up the server.
+//! * `PostgresStore` is for replicas on several machines, behind the feature `postgres`.
 //!
 //! A store of your own implements four methods:
 //!
@@ -114,12 +115,16 @@ mod lease;
 mod memory;
 #[cfg(feature = "redis")]
 pub mod redis;
+#[cfg(feature = "postgres")]
+mod postgres;
 
 #[cfg(feature = "encryption")]
 pub use self::encrypted::{EncryptedStore, EncryptionKey, EncryptionKeys};
 pub(crate) use self::erased::ErasedStore;
 #[cfg(feature = "redis")]
 pub use self::redis::RedisStore;
+#[cfg(feature = "postgres")]
+pub use self::postgres::PostgresStore;
 pub use self::{
     file::FileStore,
     lease::{LeaseOutcome, LeaseOwner},

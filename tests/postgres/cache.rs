@@ -1,0 +1,82 @@
+//! Caches over the store, as programs have them.
+
+use tower_oauth2_client::{
+    ErrorKind,
+    store::{PostgresStore, TokenStore},
+    token::{Generation, GrantState},
+};
+
+use crate::{
+    SERVER, replica,
+    server::pool,
+    store,
+    support::{HandClock, Source, header},
+    tenant,
+};
+
+#[tokio::test]
+async fn replicas_share_one_grant_and_a_restart_needs_nobody() {
+    let (options, store) = store().await;
+    let source = Source::new(&HandClock::new());
+    let cache = |store| {
+        source
+            .cache()
+            .store(store)
+            .tenant("customer-1")
+            .build()
+            .unwrap()
+    };
+    let (one, two) = (cache(store.clone()), cache(replica(&options)));
+    assert_eq!(header(&one).await, "Bearer a1");
+    assert_eq!(header(&two).await, "Bearer a1");
+    one.refresh_now().await.unwrap();
+    two.refresh_now().await.unwrap();
+    assert_eq!(header(&two).await, "Bearer a2", "adopted");
+    assert_eq!(source.exchanges(), 2);
+
+    let held = store.load(&tenant("customer-1")).await.unwrap().unwrap();
+    assert_eq!(held.generation, Generation::from_u64(2));
+    assert!(matches!(held.state, GrantState::Active(_)));
+
+    let restarted = cache(replica(&options));
+    assert_eq!(header(&restarted).await, "Bearer a2");
+    assert_eq!(source.exchanges(), 2);
+
+    one.revoke().await.unwrap();
+    let error = two.refresh_now().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Revoked);
+    assert_eq!(source.exchanges(), 2);
+}
+
+#[tokio::test]
+async fn tenants_of_one_store_have_grants_of_their_own() {
+    let (_, store) = store().await;
+    let source = Source::new(&HandClock::new());
+    let cache = |tenant: &str| {
+        source
+            .cache()
+            .store(store.clone())
+            .tenant(tenant)
+            .build()
+            .unwrap()
+    };
+    let (one, two) = (cache("customer"), cache("Customer"));
+    assert_eq!(header(&one).await, "Bearer a1");
+    assert_eq!(header(&two).await, "Bearer a2");
+    assert_eq!(header(&cache("customer")).await, "Bearer a1");
+    assert_eq!(header(&cache("Customer")).await, "Bearer a2");
+}
+
+#[tokio::test]
+async fn a_socket_and_a_pool_of_one_serve_a_cache_too() {
+    let options = SERVER.by_socket(&SERVER.database().await);
+    let store = PostgresStore::new(pool(&options, 1))
+        .schema("partner")
+        .unwrap();
+    store.migrate().await.unwrap();
+    let source = Source::new(&HandClock::new());
+    let tokens = source.cache().store(store).build().unwrap();
+    assert_eq!(header(&tokens).await, "Bearer a1");
+    tokens.refresh_now().await.unwrap();
+    assert_eq!(header(&tokens).await, "Bearer a2");
+}

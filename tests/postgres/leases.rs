@@ -1,0 +1,163 @@
+//! Leases, by the database's clock.
+
+use std::time::Duration;
+
+use sqlx::PgPool;
+use tokio::task::JoinSet;
+use tower_oauth2_client::store::{
+    LeaseOutcome::{Acquired, HeldByAnother},
+    LeaseOwner, TokenStore,
+};
+
+use crate::{grant, replica, server::pool, store, tenant};
+
+const LEASE: Duration = Duration::from_secs(30);
+
+#[tokio::test]
+async fn a_lease_has_one_owner() {
+    let (options, store) = store().await;
+    let other = replica(&options);
+    let (acme, one, two) = (tenant("acme"), LeaseOwner::random(), LeaseOwner::random());
+    assert_eq!(store.acquire(&acme, &one, LEASE).await.unwrap(), Acquired);
+    assert_eq!(
+        other.acquire(&acme, &two, LEASE).await.unwrap(),
+        HeldByAnother
+    );
+    assert_eq!(
+        other.acquire(&acme, &one, LEASE).await.unwrap(),
+        Acquired,
+        "extended"
+    );
+    assert_eq!(
+        other.acquire(&tenant("ACME"), &two, LEASE).await.unwrap(),
+        Acquired,
+        "another tenant's"
+    );
+
+    other.release(&acme, &two).await.unwrap();
+    assert_eq!(
+        other.acquire(&acme, &two, LEASE).await.unwrap(),
+        HeldByAnother,
+        "not its own"
+    );
+    other.release(&acme, &one).await.unwrap();
+    assert_eq!(other.acquire(&acme, &two, LEASE).await.unwrap(), Acquired);
+    store.release(&acme, &one).await.unwrap();
+    assert_eq!(
+        store.acquire(&acme, &one, LEASE).await.unwrap(),
+        HeldByAnother
+    );
+}
+
+#[tokio::test]
+async fn leases_and_grants_are_independent() {
+    let (_, store) = store().await;
+    let (acme, owner) = (tenant("acme"), LeaseOwner::random());
+    store.release(&acme, &owner).await.unwrap();
+    store.acquire(&acme, &owner, LEASE).await.unwrap();
+    assert_eq!(store.load(&acme).await.unwrap(), None);
+    store.save(&acme, None, &grant(1, "a")).await.unwrap();
+    store.release(&acme, &owner).await.unwrap();
+    assert_eq!(store.load(&acme).await.unwrap(), Some(grant(1, "a")));
+}
+
+#[tokio::test]
+async fn a_lease_runs_out_by_the_databases_clock() {
+    let (options, store) = store().await;
+    let pool = pool(&options, 1);
+    let (acme, one, two) = (tenant("acme"), LeaseOwner::random(), LeaseOwner::random());
+    store.acquire(&acme, &one, LEASE).await.unwrap();
+    let left = seconds_left(&pool).await;
+    assert!((20.0..=30.0).contains(&left), "{left}");
+
+    run_out(&pool).await;
+    assert_eq!(
+        store.acquire(&acme, &one, LEASE).await.unwrap(),
+        Acquired,
+        "nobody else took it"
+    );
+    run_out(&pool).await;
+    assert_eq!(
+        store.acquire(&acme, &two, 2 * LEASE).await.unwrap(),
+        Acquired
+    );
+    assert_eq!(
+        store.acquire(&acme, &one, LEASE).await.unwrap(),
+        HeldByAnother
+    );
+    let left = seconds_left(&pool).await;
+    assert!((50.0..=60.0).contains(&left), "its own time: {left}");
+
+    // Without the help of a test.
+    let short = tenant("short");
+    store
+        .acquire(&short, &one, Duration::from_millis(300))
+        .await
+        .unwrap();
+    while store.acquire(&short, &two, LEASE).await.unwrap() == HeldByAnother {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_lease_may_be_as_short_or_long_as_one_likes() {
+    let (_, store) = store().await;
+    let (acme, one, two) = (tenant("acme"), LeaseOwner::random(), LeaseOwner::random());
+    assert_eq!(
+        store.acquire(&acme, &one, Duration::ZERO).await.unwrap(),
+        Acquired
+    );
+    assert_eq!(
+        store.acquire(&acme, &two, Duration::MAX).await.unwrap(),
+        Acquired
+    );
+    assert_eq!(
+        store.acquire(&acme, &one, LEASE).await.unwrap(),
+        HeldByAnother
+    );
+    assert_eq!(
+        store.acquire(&acme, &two, Duration::ZERO).await.unwrap(),
+        Acquired,
+        "shortened"
+    );
+    assert_eq!(store.acquire(&acme, &one, LEASE).await.unwrap(), Acquired);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p11_of_many_who_ask_one_has_it() {
+    let (options, store) = store().await;
+    let pool = pool(&options, 1);
+    let replicas = [replica(&options), replica(&options), replica(&options)];
+    let acme = tenant("acme");
+    for round in 0..10 {
+        let mut asking = JoinSet::new();
+        for (_, store) in (0..12).zip(replicas.iter().cycle()) {
+            let (store, acme) = (store.clone(), acme.clone());
+            asking.spawn(async move {
+                let owner = LeaseOwner::random();
+                (store.acquire(&acme, &owner, LEASE).await.unwrap(), owner)
+            });
+        }
+        let outcomes = asking.join_all().await;
+        let mut owners = outcomes.iter().filter(|(outcome, _)| *outcome == Acquired);
+        let (_, owner) = owners.next().unwrap();
+        assert_eq!(owners.next(), None);
+        if round % 2 == 0 {
+            store.release(&acme, owner).await.unwrap();
+        } else {
+            run_out(&pool).await;
+        }
+    }
+}
+
+async fn run_out(pool: &PgPool) {
+    sqlx::raw_sql("UPDATE oauth_leases SET until = clock_timestamp()")
+        .execute(pool)
+        .await
+        .unwrap();
+}
+
+async fn seconds_left(pool: &PgPool) -> f64 {
+    let left = "SELECT extract(epoch FROM until - clock_timestamp())::float8 FROM oauth_leases WHERE tenant = 'acme'";
+    sqlx::query_scalar(left).fetch_one(pool).await.unwrap()
+}

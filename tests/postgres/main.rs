@@ -1,0 +1,60 @@
+//! The store in PostgreSQL, against a server of the tests' own.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+#[path = "../support/postgres.rs"]
+mod server;
+
+mod absence;
+mod cache;
+mod grants;
+mod leases;
+mod tables;
+mod watch;
+
+use std::{
+    sync::LazyLock,
+    time::{Duration, SystemTime},
+};
+
+use sqlx::postgres::PgConnectOptions;
+use tower_oauth2_client::{
+    store::PostgresStore,
+    token::{AccessToken, Generation, Grant, GrantState, TenantId, TokenSet},
+};
+
+use crate::server::{Server, pool};
+
+/// For all tests that do not stop it.
+static SERVER: LazyLock<Server> = LazyLock::new(Server::new);
+
+/// A new database with tables, and a store in it.
+async fn store() -> (PgConnectOptions, PostgresStore) {
+    let options = SERVER.database().await;
+    let store = PostgresStore::new(pool(&options, 4));
+    store.migrate().await.unwrap();
+    (options, store)
+}
+
+/// What another process would have on the same database.
+fn replica(options: &PgConnectOptions) -> PostgresStore {
+    PostgresStore::new(pool(options, 4))
+}
+
+fn tenant(name: &str) -> TenantId {
+    TenantId::new(name).unwrap()
+}
+
+fn generation(number: u64) -> Option<Generation> {
+    Some(Generation::from_u64(number))
+}
+
+fn grant(generation: u64, token: &str) -> Grant {
+    let at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_764_000_000);
+    let access_token = AccessToken::new(token).unwrap();
+    Grant {
+        generation: Generation::from_u64(generation),
+        state: GrantState::Active(TokenSet::new(access_token, Duration::from_secs(60), at)),
+    }
+}

@@ -1,0 +1,225 @@
+//! Migrations, schemas, and what errors say.
+
+use std::error::Error as _;
+
+use sqlx::{Executor, postgres::PgPoolOptions};
+use tokio::task::JoinSet;
+use tower_oauth2_client::{
+    ErrorKind,
+    store::{LeaseOwner, PostgresStore, SaveOutcome, TokenStore},
+};
+
+use crate::{SERVER, grant, replica, server::pool, store, support::MINUTE, tenant};
+
+#[tokio::test]
+async fn migrations_may_be_run_again() {
+    let (_, store) = store().await;
+    let acme = tenant("acme");
+    store.save(&acme, None, &grant(1, "a")).await.unwrap();
+    store.migrate().await.unwrap();
+    assert_eq!(store.load(&acme).await.unwrap(), Some(grant(1, "a")));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn migrations_may_be_run_by_several_at_once() {
+    let options = SERVER.database().await;
+    for schema in [None, Some("partner")] {
+        let mut migrating = JoinSet::new();
+        for _ in 0..8 {
+            let store = PostgresStore::new(pool(&options, 1));
+            let store = match schema {
+                Some(name) => store.schema(name).unwrap(),
+                None => store,
+            };
+            migrating.spawn(async move { store.migrate().await });
+        }
+        for outcome in migrating.join_all().await {
+            outcome.unwrap();
+        }
+    }
+    // Nothing but the tables, in both schemas.
+    let made = "SELECT count(*) FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace \
+                WHERE relkind IN ('r', 'S', 'v') AND nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')";
+    let made: i64 = sqlx::query_scalar(made)
+        .fetch_one(&pool(&options, 1))
+        .await
+        .unwrap();
+    assert_eq!(made, 4);
+}
+
+#[tokio::test]
+async fn migrations_may_be_run_by_other_means() {
+    let options = SERVER.database().await;
+    let pool = pool(&options, 1);
+    for twice in 0..2 {
+        for (name, sql) in PostgresStore::MIGRATIONS {
+            sqlx::raw_sql(sql)
+                .execute(&pool)
+                .await
+                .unwrap_or_else(|error| panic!("{twice} {name}: {error}"));
+        }
+    }
+    let store = PostgresStore::new(pool);
+    store.migrate().await.unwrap();
+    store
+        .save(&tenant("acme"), None, &grant(1, "a"))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_role_needs_no_right_to_make_tables() {
+    let (options, _) = store().await;
+    sqlx::raw_sql(
+        "CREATE ROLE lowly LOGIN; REVOKE CREATE ON SCHEMA public FROM PUBLIC;
+         GRANT SELECT, INSERT, UPDATE, DELETE ON oauth_grants, oauth_leases TO lowly",
+    )
+    .execute(&pool(&options, 1))
+    .await
+    .unwrap();
+    let store = replica(&options.clone().username("lowly"));
+    let (acme, owner) = (tenant("acme"), LeaseOwner::random());
+    store.migrate().await.unwrap();
+    store.save(&acme, None, &grant(1, "a")).await.unwrap();
+    store.acquire(&acme, &owner, MINUTE).await.unwrap();
+    store.release(&acme, &owner).await.unwrap();
+
+    let elsewhere = store.schema("elsewhere").unwrap();
+    let error = elsewhere.migrate().await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "PostgreSQL: the server refused (SQLSTATE 42501): the role lacks a right"
+    );
+}
+
+#[tokio::test]
+async fn schemas_are_apart_whatever_their_names() {
+    let (options, public) = store().await;
+    let acme = tenant("acme");
+    public.save(&acme, None, &grant(9, "public")).await.unwrap();
+    let longest = "x".repeat(63);
+    // Words of the language too, and the same with another case.
+    let names = ["partner", "Partner", "user", "select", "_1", &longest];
+    for (number, name) in (1..).zip(names) {
+        let store = replica(&options).schema(name).unwrap();
+        store.migrate().await.unwrap();
+        store.migrate().await.unwrap();
+        let saved = store.save(&acme, None, &grant(number, "a")).await.unwrap();
+        assert_eq!(saved, SaveOutcome::Committed, "{name}");
+        let (one, two) = (LeaseOwner::random(), LeaseOwner::random());
+        store.acquire(&acme, &one, MINUTE).await.unwrap();
+        store.release(&acme, &two).await.unwrap();
+    }
+    for (number, name) in (1..).zip(names) {
+        let store = replica(&options).schema(name).unwrap();
+        assert_eq!(
+            store.load(&acme).await.unwrap(),
+            Some(grant(number, "a")),
+            "{name}"
+        );
+    }
+    assert_eq!(public.load(&acme).await.unwrap(), Some(grant(9, "public")));
+}
+
+#[tokio::test]
+async fn a_name_that_could_mean_something_else_is_refused() {
+    let options = SERVER.database().await;
+    for name in [
+        "",
+        "a.b",
+        "a\"; DROP SCHEMA public; --",
+        "1st",
+        "pg_toast",
+        &"x".repeat(64),
+    ] {
+        let error = replica(&options).schema(name).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Configuration, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn without_tables_errors_say_what_to_do() {
+    let store = replica(&SERVER.database().await);
+    let (acme, owner) = (tenant("acme"), LeaseOwner::random());
+    for error in [
+        store.load(&acme).await.unwrap_err(),
+        store.save(&acme, None, &grant(1, "a")).await.unwrap_err(),
+        store.acquire(&acme, &owner, MINUTE).await.unwrap_err(),
+        store.release(&acme, &owner).await.unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::Store);
+        assert!(error.to_string().ends_with("run the migrations"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn errors_quote_nothing_that_the_server_sends() {
+    let (options, store) = store().await;
+    sqlx::raw_sql("ALTER TABLE oauth_grants ADD CHECK (generation < 5)")
+        .execute(&pool(&options, 1))
+        .await
+        .unwrap();
+    // The server's own words would be: failing row contains (acme, 5, \x7b0a…).
+    let refused = store
+        .save(&tenant("acme"), None, &grant(5, "secret"))
+        .await
+        .unwrap_err();
+    let unknown = options.clone().username("nobody_here").password("hunter2");
+    let unknown = replica(&unknown).load(&tenant("acme")).await.unwrap_err();
+    let nowhere = options
+        .clone()
+        .socket("/nonexistent/socket-folder")
+        .password("hunter2");
+    let nowhere = replica(&nowhere).load(&tenant("acme")).await.unwrap_err();
+    for (error, expected) in [
+        (refused, "23514"),
+        (unknown, "28000"),
+        (nowhere, "connection failed"),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::Store);
+        let cause = error.source().map(ToString::to_string).unwrap_or_default();
+        let text = format!("{error} {error:?} {cause}");
+        assert!(text.contains(expected), "{text}");
+        for secret in [
+            "secret",
+            "7b0a",
+            "hunter2",
+            "nobody_here",
+            "socket-folder",
+            "Failing row",
+        ] {
+            assert!(!text.contains(secret), "{text}");
+        }
+    }
+    let debug = format!("{store:?}");
+    assert_eq!(debug, "PostgresStore { schema: None, .. }");
+}
+
+#[tokio::test]
+async fn a_search_path_leads_where_it_does_for_all_else() {
+    let options = SERVER.database().await;
+    sqlx::raw_sql("CREATE SCHEMA mine")
+        .execute(&pool(&options, 1))
+        .await
+        .unwrap();
+    let pool = PgPoolOptions::new()
+        .max_connections(2)
+        .after_connect(|connection, _| {
+            Box::pin(async move {
+                connection.execute("SET search_path = mine").await?;
+                Ok(())
+            })
+        })
+        .connect_lazy_with(options.clone());
+    let store = PostgresStore::new(pool);
+    store.migrate().await.unwrap();
+    store
+        .save(&tenant("acme"), None, &grant(1, "a"))
+        .await
+        .unwrap();
+    let named = replica(&options).schema("mine").unwrap();
+    assert_eq!(
+        named.load(&tenant("acme")).await.unwrap(),
+        Some(grant(1, "a"))
+    );
+}
