@@ -46,8 +46,9 @@ fn tenant(name: &str) -> TenantId {
     TenantId::new(name).unwrap()
 }
 
+/// What is expected where the last one saved is this. 0 is that of no grant.
 fn generation(number: u64) -> Option<Generation> {
-    Some(Generation::from_u64(number))
+    (number > 0).then(|| Generation::from_u64(number))
 }
 
 fn grant(generation: u64, token: &str) -> Grant {

@@ -6,6 +6,7 @@
 use std::{
     env,
     fs::{self, File},
+    io::{Read, Seek},
     net::TcpListener,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
@@ -93,11 +94,12 @@ impl Server {
             self.port,
             self.folder.display(),
         );
-        run(self
-            .command("pg_ctl")
-            .args(["start", "--wait", "--silent", "--log"])
-            .arg(self.folder.join("log"))
-            .args(["--options", &options]));
+        let log = self.folder.join("log");
+        let mut command = self.command("pg_ctl");
+        command.args(["start", "--wait", "--silent", "--options", &options]);
+        if let Err(said) = attempt(command.arg("--log").arg(&log)) {
+            panic!("{said}{}", fs::read_to_string(log).unwrap_or_default());
+        }
     }
 
     /// Stops it in good order, but without waiting for those who are connected.
@@ -110,7 +112,9 @@ impl Server {
     /// Ends it at once, as a crash of the machine would: nothing that is only in its memory survives.
     pub(crate) fn kill(&self) {
         let server = self.process();
-        let processes = self.processes(&server);
+        // So that it begins nothing new between the look at its children and their end.
+        signal("-STOP", &server);
+        let processes = processes(&server);
         for process in &processes {
             signal("-KILL", process);
         }
@@ -118,17 +122,24 @@ impl Server {
         while processes.iter().any(|process| is_running(process)) {
             pause();
         }
+        // Whoever adopted it may be slow to bury it, and a new server would take it for one that runs.
+        for lock in [
+            "data/postmaster.pid",
+            &format!(".s.PGSQL.{}.lock", self.port),
+        ] {
+            fs::remove_file(self.folder.join(lock)).unwrap();
+        }
     }
 
     /// Makes it say nothing any more, while its connections stay open.
     pub(crate) fn freeze(&self) {
-        for process in self.processes(&self.process()) {
+        for process in processes(&self.process()) {
             signal("-STOP", &process);
         }
     }
 
     pub(crate) fn thaw(&self) {
-        for process in self.processes(&self.process()) {
+        for process in processes(&self.process()) {
             signal("-CONT", &process);
         }
     }
@@ -178,14 +189,6 @@ impl Server {
     fn process(&self) -> String {
         let file = fs::read_to_string(self.folder.join("data/postmaster.pid")).unwrap();
         file.lines().next().unwrap().trim().to_owned()
-    }
-
-    /// The server first, then those that work for it.
-    fn processes(&self, server: &str) -> Vec<String> {
-        let children =
-            fs::read_to_string(format!("/proc/{server}/task/{server}/children")).unwrap();
-        let children = children.split_whitespace().map(str::to_owned);
-        std::iter::once(server.to_owned()).chain(children).collect()
     }
 }
 
@@ -247,8 +250,14 @@ fn free_port() -> u16 {
         .unwrap()
 }
 
-/// Its output goes to a file: a server that is started holds on to it, and a pipe would not end.
 fn run(command: &mut Command) {
+    if let Err(said) = attempt(command) {
+        panic!("{said}");
+    }
+}
+
+/// Its output goes to a file: a server that is started holds on to it, and a pipe would not end.
+fn attempt(command: &mut Command) -> Result<(), String> {
     let mut output = tempfile::tempfile().unwrap();
     let share = |file: &File| Stdio::from(file.try_clone().unwrap());
     let status = command
@@ -256,13 +265,20 @@ fn run(command: &mut Command) {
         .stderr(share(&output))
         .status()
         .unwrap();
-    if !status.success() {
-        use std::io::{Read, Seek};
-        let mut said = String::new();
-        output.rewind().unwrap();
-        output.read_to_string(&mut said).unwrap();
-        panic!("{command:?}: {status}: {said}");
+    if status.success() {
+        return Ok(());
     }
+    let mut said = format!("{command:?}: {status}: ");
+    output.rewind().unwrap();
+    output.read_to_string(&mut said).unwrap();
+    Err(said)
+}
+
+/// The server first, then those that work for it.
+fn processes(server: &str) -> Vec<String> {
+    let children = fs::read_to_string(format!("/proc/{server}/task/{server}/children")).unwrap();
+    let children = children.split_whitespace().map(str::to_owned);
+    std::iter::once(server.to_owned()).chain(children).collect()
 }
 
 fn signal(signal: &str, process: &str) {
@@ -275,7 +291,6 @@ fn signal(signal: &str, process: &str) {
 
 fn is_running(process: &str) -> bool {
     let status = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-    // Nobody may be there to bury it.
     !status.is_empty() && !status.contains(") Z ")
 }
 

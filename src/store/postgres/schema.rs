@@ -1,6 +1,6 @@
 //! Tables, and the statements on them.
 
-use sqlx::PgPool;
+use sqlx::{Executor, PgPool};
 
 use super::watch::CHANNEL;
 use crate::error::Error;
@@ -137,9 +137,8 @@ pub(super) async fn migrate(
             .fetch_one(&mut *transaction)
             .await?;
         if !exists {
-            sqlx::raw_sql(&format!("CREATE SCHEMA {}", schema.quoted()))
-                .execute(&mut *transaction)
-                .await?;
+            let create = format!("CREATE SCHEMA {}", schema.quoted());
+            transaction.execute(&*create).await?;
         }
         sqlx::query("SELECT set_config('search_path', $1, true)")
             .bind(schema.quoted())
@@ -147,7 +146,7 @@ pub(super) async fn migrate(
             .await?;
     }
     for (_, sql) in MIGRATIONS {
-        sqlx::raw_sql(sql).execute(&mut *transaction).await?;
+        transaction.execute(*sql).await?;
     }
     transaction.commit().await
 }
