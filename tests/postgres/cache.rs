@@ -7,9 +7,7 @@ use tower_oauth2_client::{
 };
 
 use crate::{
-    SERVER, replica,
-    server::pool,
-    store,
+    SERVER, pool, replica, store,
     support::{HandClock, Source, header},
     tenant,
 };

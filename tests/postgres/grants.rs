@@ -1,9 +1,6 @@
 //! Loads and conditional saves.
 
-use std::time::Duration;
-
 use sqlx::{Executor, postgres::PgPoolOptions};
-use tokio::{task::JoinSet, time::timeout};
 use tower_oauth2_client::{
     ErrorKind,
     store::{PostgresStore, SaveOutcome, TokenStore},
@@ -11,9 +8,7 @@ use tower_oauth2_client::{
 };
 
 use crate::{
-    generation, grant, replica,
-    server::pool,
-    store,
+    generation, grant, pool, store,
     support::{DAY, token_set},
     tenant,
 };
@@ -38,30 +33,6 @@ async fn save_is_conditional() {
     let late = store.save(&acme, generation(1), &three).await.unwrap();
     assert_eq!(late, SaveOutcome::Superseded(Some(two.clone())));
     assert_eq!(store.load(&acme).await.unwrap(), Some(two));
-}
-
-#[tokio::test]
-async fn a_save_may_keep_the_generation() {
-    let (options, store) = store().await;
-    let acme = tenant("acme");
-    store.save(&acme, None, &grant(1, "a0")).await.unwrap();
-    let mut writers = JoinSet::new();
-    for writer in 1..=8 {
-        let (store, acme) = (replica(&options), acme.clone());
-        writers.spawn(async move {
-            let mine = grant(1, &format!("a{writer}"));
-            store.save(&acme, generation(1), &mine).await.unwrap()
-        });
-    }
-    let outcomes = writers.join_all().await;
-    assert!(
-        outcomes
-            .iter()
-            .all(|outcome| *outcome == SaveOutcome::Committed),
-        "each replaces what is there: {outcomes:?}"
-    );
-    let held = store.load(&acme).await.unwrap().unwrap();
-    assert_ne!(held, grant(1, "a0"));
 }
 
 #[tokio::test]
@@ -98,93 +69,6 @@ async fn tenants_are_apart_however_much_alike() {
         let held = store.load(&tenant(name)).await.unwrap();
         assert_eq!(held, Some(grant(number, &format!("t{number}"))), "{name}");
     }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p12_of_many_writers_one_commits() {
-    let (options, store) = store().await;
-    many_writers(
-        &store,
-        &[replica(&options), replica(&options), replica(&options)],
-    )
-    .await;
-}
-
-/// As a database's owner may have set it, for programs that count on it.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p12_and_so_under_stricter_isolation() {
-    let (options, store) = store().await;
-    for level in ["repeatable read", "serializable"] {
-        let options = options
-            .clone()
-            .options([("default_transaction_isolation", level.replace(' ', "\\ "))]);
-        let replicas = [replica(&options), replica(&options)];
-        many_writers(&store, &replicas).await;
-        sqlx::raw_sql("DELETE FROM oauth_grants")
-            .execute(&pool(&options, 1))
-            .await
-            .unwrap();
-    }
-}
-
-async fn many_writers(store: &PostgresStore, replicas: &[PostgresStore]) {
-    let race = tenant("race");
-    let mut expected = None;
-    for round in 1..=10_u64 {
-        let mut writers = JoinSet::new();
-        for (writer, store) in (0..8).zip(replicas.iter().cycle()) {
-            let (store, race) = (store.clone(), race.clone());
-            writers.spawn(async move {
-                let mine = grant(round, &format!("round-{round}-writer-{writer}"));
-                (store.save(&race, expected, &mine).await.unwrap(), mine)
-            });
-        }
-        let outcomes = writers.join_all().await;
-        let committed = outcomes
-            .iter()
-            .filter(|(outcome, _)| *outcome == SaveOutcome::Committed);
-        let winners: Vec<_> = committed.map(|(_, grant)| grant).collect();
-        assert_eq!(winners.len(), 1);
-        assert_eq!(store.load(&race).await.unwrap().as_ref(), Some(winners[0]));
-        for (outcome, _) in &outcomes {
-            if let SaveOutcome::Superseded(held) = outcome {
-                assert_eq!(held.as_ref(), Some(winners[0]), "a loser is told who won");
-            }
-        }
-        expected = Some(winners[0].generation);
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_loser_is_told_of_a_grant_even_where_rows_are_deleted() {
-    let (options, store) = store().await;
-    let acme = tenant("acme");
-    let deleting = tokio::spawn(async move {
-        let pool = pool(&options, 1);
-        loop {
-            sqlx::raw_sql("DELETE FROM oauth_grants")
-                .execute(&pool)
-                .await
-                .unwrap();
-        }
-    });
-    let mut writers = JoinSet::new();
-    for _ in 0..4 {
-        let (store, acme) = (store.clone(), acme.clone());
-        writers.spawn(async move {
-            let mut committed = 0;
-            for _ in 0..50 {
-                match store.save(&acme, None, &grant(1, "a")).await.unwrap() {
-                    SaveOutcome::Committed => committed += 1,
-                    SaveOutcome::Superseded(held) => assert_eq!(held, Some(grant(1, "a"))),
-                }
-            }
-            committed
-        });
-    }
-    let committed: u32 = writers.join_all().await.iter().sum();
-    assert!(committed > 0);
-    deleting.abort();
 }
 
 #[tokio::test]
@@ -286,27 +170,6 @@ async fn a_row_that_cannot_be_read_is_an_error_and_left_alone() {
         }
         assert_eq!(row().await.unwrap(), before, "{damage}");
     }
-}
-
-#[tokio::test]
-async fn futures_may_be_dropped_at_any_point() {
-    let (options, _) = store().await;
-    let store = PostgresStore::new(pool(&options, 1));
-    let acme = tenant("acme");
-    store.save(&acme, None, &grant(1, "a1")).await.unwrap();
-    let mut last = 1;
-    for hundreds in 0..60 {
-        let next = grant(last + 1, &format!("a{}", last + 1));
-        let save = store.save(&acme, generation(last), &next);
-        let _ = timeout(hundreds * Duration::from_micros(100), save).await;
-        let held = store.load(&acme).await.unwrap().unwrap();
-        let number = held.generation.as_u64();
-        assert!(number == last || number == last + 1);
-        assert_eq!(held, grant(number, &format!("a{number}")), "whole");
-        last = number;
-    }
-    let last = grant(last, &format!("a{last}"));
-    assert_eq!(store.load(&acme).await.unwrap(), Some(last));
 }
 
 #[tokio::test]

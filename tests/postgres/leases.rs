@@ -9,7 +9,7 @@ use tower_oauth2_client::store::{
     LeaseOwner, TokenStore,
 };
 
-use crate::{grant, replica, server::pool, store, tenant};
+use crate::{grant, pool, replica, store, tenant};
 
 const LEASE: Duration = Duration::from_secs(30);
 

@@ -12,22 +12,34 @@ mod grants;
 mod leases;
 mod tables;
 mod watch;
+mod writers;
 
 use std::{
     sync::LazyLock,
     time::{Duration, SystemTime},
 };
 
-use sqlx::postgres::PgConnectOptions;
+use sqlx::{
+    PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
 use tower_oauth2_client::{
     store::PostgresStore,
     token::{AccessToken, Generation, Grant, GrantState, TenantId, TokenSet},
 };
 
-use crate::server::{Server, pool};
+use crate::server::Server;
 
 /// For all tests that do not stop it.
 static SERVER: LazyLock<Server> = LazyLock::new(Server::new);
+
+/// One that connects when it is needed.
+fn pool(options: &PgConnectOptions, connections: u32) -> PgPool {
+    PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(Duration::from_secs(10))
+        .connect_lazy_with(options.clone())
+}
 
 /// A new database with tables, and a store in it.
 async fn store() -> (PgConnectOptions, PostgresStore) {

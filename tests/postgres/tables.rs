@@ -9,7 +9,7 @@ use tower_oauth2_client::{
     store::{LeaseOwner, PostgresStore, SaveOutcome, TokenStore},
 };
 
-use crate::{SERVER, grant, replica, server::pool, store, support::MINUTE, tenant};
+use crate::{SERVER, generation, grant, pool, replica, store, support::MINUTE, tenant};
 
 #[tokio::test]
 async fn migrations_may_be_run_again() {
@@ -193,6 +193,46 @@ async fn errors_quote_nothing_that_the_server_sends() {
     }
     let debug = format!("{store:?}");
     assert_eq!(debug, "PostgresStore { schema: None, .. }");
+}
+
+#[tokio::test]
+async fn p21_logs_tell_no_secret() {
+    let path = tempfile::NamedTempFile::new().unwrap();
+    let log = path.reopen().unwrap();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
+        .with_ansi(false)
+        .with_writer(move || log.try_clone().unwrap())
+        .finish();
+    let _listening = tracing::subscriber::set_default(subscriber);
+    let options = SERVER.database().await.password("hunter2");
+    let store = replica(&options);
+    store.migrate().await.unwrap();
+    let acme = tenant("acme");
+    store.save(&acme, None, &grant(1, "secret")).await.unwrap();
+    store.save(&acme, None, &grant(1, "secret")).await.unwrap();
+    store
+        .save(&acme, generation(1), &grant(2, "secret"))
+        .await
+        .unwrap();
+    sqlx::raw_sql("ALTER TABLE oauth_grants ADD CHECK (generation < 3)")
+        .execute(&pool(&options, 1))
+        .await
+        .unwrap();
+    store
+        .save(&acme, generation(2), &grant(3, "secret"))
+        .await
+        .unwrap_err();
+
+    let log = std::fs::read_to_string(path.path()).unwrap();
+    assert!(
+        log.contains("sqlx::query"),
+        "what sqlx tells is listened to"
+    );
+    // The token as it is, as PostgreSQL writes bytes, and as Rust does.
+    for secret in ["secret", "736563726574", "115, 101, 99", "hunter2"] {
+        assert!(!log.contains(secret), "{log}");
+    }
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use sqlx::{
 use tokio_test::task;
 use tower_oauth2_client::store::{LeaseOwner, PostgresStore, TokenStore};
 
-use crate::{generation, grant, replica, server::pool, store, support::MINUTE, tenant};
+use crate::{generation, grant, pool, replica, store, support::MINUTE, tenant};
 
 /// Once it listens, all who wait are woken.
 async fn listens(store: &PostgresStore) {

@@ -16,8 +16,8 @@ use std::{
 };
 
 use sqlx::{
-    Connection, Executor, PgConnection, PgPool,
-    postgres::{PgConnectOptions, PgPoolOptions, PgSslMode},
+    Connection, Executor, PgConnection,
+    postgres::{PgConnectOptions, PgSslMode},
 };
 
 /// Whose rights the server has, as root may not run one.
@@ -198,14 +198,6 @@ impl Drop for Server {
         drop(self.guard.stdin.take());
         let _ = self.guard.wait();
     }
-}
-
-/// A pool of so many connections.
-pub(crate) fn pool(options: &PgConnectOptions, connections: u32) -> PgPool {
-    PgPoolOptions::new()
-        .max_connections(connections)
-        .acquire_timeout(Duration::from_secs(10))
-        .connect_lazy_with(options.clone())
 }
 
 /// Those on the path, or else the newest that Debian has installed.

@@ -33,8 +33,8 @@ const ATTEMPTS: u32 = 64;
 /// Longer than any exchange, and short enough for every timestamp.
 const LONGEST_LEASE: Duration = Duration::from_secs(100 * 365 * 86_400);
 
-/// A store in PostgreSQL, on the program's own pool of [sqlx](https://docs.rs/sqlx/0.8) 0.8: for replicas on
-/// any number of machines.
+/// A store in PostgreSQL, on the program's own pool of [sqlx](https://docs.rs/sqlx/0.8) 0.8: for replicas on any number of
+/// machines.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -67,7 +67,8 @@ const LONGEST_LEASE: Duration = Duration::from_secs(100 * 365 * 86_400);
 ///   let it be less than the 15 seconds of an exchange. A pool of one connection is enough.
 /// * Once somebody waits for a change, one connection is opened beside the pool's, with the pool's options, and listens. It
 ///   is opened again when it is lost, and ends with the last clone of the store, or when the pool is closed. A proxy that
-///   lends connections for one transaction at a time passes no notifications on; changes are then found by looking.
+///   lends connections for one transaction at a time passes no notifications on, so that changes are found by looking; and
+///   it has to know prepared statements.
 ///
 /// # The tables
 ///
@@ -75,8 +76,9 @@ const LONGEST_LEASE: Duration = Duration::from_secs(100 * 365 * 86_400);
 /// path leads. [`migrate`](Self::migrate) makes them; or run [`MIGRATIONS`](Self::MIGRATIONS) like the program's others. The
 /// program's role needs `SELECT`, `INSERT`, `UPDATE` and `DELETE` on both.
 ///
-/// They hold tokens in the clear, and are as secret as these. A backup holds refresh tokens that are used up by the time
-/// that it is restored: customers may then have to consent again.
+/// They hold tokens in the clear, and are as secret as these. So are the logs of a server that logs statements with their
+/// parameters: `log_parameter_max_length = 0` for the program's role leaves those out. A backup holds refresh tokens that
+/// are used up by the time that it is restored: customers may then have to consent again.
 ///
 /// # What is promised
 ///

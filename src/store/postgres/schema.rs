@@ -26,7 +26,7 @@ pub(super) const MIGRATIONS: &[(&str, &str)] = &[
     ),
 ];
 
-/// Whom those wait for each other by who migrate. Any number that nobody else has hit on will do.
+/// The lock that those take who migrate. Any number will do that nobody else has hit on.
 const LOCK: i64 = 0x6f61_7574_6832_2e31;
 
 /// The name of a schema, which can stand between quotes as it is.
