@@ -78,3 +78,25 @@ async fn a_socket_and_a_pool_of_one_serve_a_cache_too() {
     tokens.refresh_now().await.unwrap();
     assert_eq!(header(&tokens).await, "Bearer a2");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p11_of_replicas_that_renew_at_once_one_does() {
+    let (options, _) = store().await;
+    let source = Source::new(&HandClock::new());
+    let mut replicas = Vec::new();
+    for _ in 0..4 {
+        let store = PostgresStore::new(pool(&options, 1));
+        let tokens = source.cache().store(store).build().unwrap();
+        assert_eq!(header(&tokens).await, "Bearer a1");
+        replicas.push(tokens);
+    }
+    let mut renewing = tokio::task::JoinSet::new();
+    for tokens in replicas {
+        renewing.spawn(async move {
+            tokens.refresh_now().await.unwrap();
+            header(&tokens).await
+        });
+    }
+    assert_eq!(renewing.join_all().await, ["Bearer a2"; 4]);
+    assert_eq!(source.exchanges(), 2);
+}
