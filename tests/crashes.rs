@@ -193,7 +193,10 @@ impl Scene {
     }
 
     fn spawn(&self, name: &str, step: &str) -> Replica {
-        let settings = [("STORE", self.place.word.clone()), ("STEP", step.to_owned())];
+        let settings = [
+            ("STORE", self.place.word.clone()),
+            ("STEP", step.to_owned()),
+        ];
         Replica::spawn(name, &self.sandbox, &settings)
     }
 

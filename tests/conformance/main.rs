@@ -1,5 +1,15 @@
 //! What every store promises, held against each of them, and against some that break it.
 
+#[cfg(feature = "__server-tests")]
+#[path = "../support/postgres.rs"]
+mod postgres;
+#[cfg(feature = "__server-tests")]
+#[path = "../support/redis.rs"]
+mod redis_server;
+#[cfg(feature = "__server-tests")]
+#[path = "../support/shared_store.rs"]
+mod shared_store;
+
 mod altered;
 mod broken;
 mod flaws;
@@ -65,7 +75,7 @@ mod encrypted {
     use super::{FileStore, MemoryStore, check};
 
     /// The same keys each time, as another process would have.
-    fn encrypted<S: TokenStore>(inner: S) -> Result<EncryptedStore<S>, Error> {
+    pub(super) fn encrypted<S: TokenStore>(inner: S) -> Result<EncryptedStore<S>, Error> {
         let keys = EncryptionKeys::new(EncryptionKey::new("k1", [7; 32])?);
         EncryptedStore::new(inner, keys, "client")
     }
@@ -82,6 +92,31 @@ mod encrypted {
         let folder = tempfile::tempdir().unwrap();
         let report = check(|| async { encrypted(FileStore::open(folder.path())?) }).await;
         report.assert();
+    }
+}
+
+#[cfg(all(feature = "__server-tests", feature = "encryption"))]
+mod servers {
+    use super::{Check, encrypted::encrypted, postgres, redis_server, shared_store};
+    use shared_store::{Backend, SharedStore};
+
+    /// As it is, and with everything encrypted.
+    async fn keeps_the_contract(backend: Backend) {
+        let place = backend.place().await;
+        let open = || async { Ok(SharedStore::open(&place.word).await) };
+        Check::new(open).tells_of_changes(true).run().await.assert();
+        let open = || async { encrypted(SharedStore::open(&place.word).await) };
+        Check::new(open).tells_of_changes(true).run().await.assert();
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn p12_p23_postgres_keeps_the_contract() {
+        keeps_the_contract(Backend::Postgres(postgres::Server::new())).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn p12_p23_redis_keeps_the_contract() {
+        keeps_the_contract(Backend::Redis(redis_server::Server::begin().await)).await;
     }
 }
 

@@ -3,6 +3,8 @@
 //! It listens on 127.0.0.1 and on a socket in its folder, trusts everyone there, and ends with the test, however that ends: a
 //! shell that waits for the test's end of a pipe to close stops it and removes its folder.
 
+#![allow(dead_code, reason = "each test uses its own part of this")]
+
 use std::{
     env,
     fs::{self, File},
