@@ -156,7 +156,7 @@ fn oauth(url: &str, id: &str, secret: &str, redirect_uri: Option<&str>) -> OAuth
     builder.build(http()).unwrap()
 }
 
-fn http() -> Http {
+pub(crate) fn http() -> Http {
     Client::builder(TokioExecutor::new()).build_http()
 }
 

@@ -1,0 +1,196 @@
+//! The database away: before, during and after an exchange. What callers see of it, and that nothing is lost.
+
+#[path = "support/mod.rs"]
+mod support;
+#[path = "support/worker.rs"]
+mod worker;
+
+#[path = "support/postgres.rs"]
+mod postgres;
+#[path = "support/redis.rs"]
+mod redis_server;
+#[path = "support/shared_store.rs"]
+mod shared_store;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, StatusCode};
+use http_body_util::Full;
+use tokio::time::sleep;
+use tower::{Layer, ServiceExt};
+use tower_oauth2_client::{
+    ErrorKind,
+    bearer::{BearerAuth, BearerAuthLayer},
+    cache::TokenCache,
+    sandbox::{Endpoint, Fault, Sandbox},
+    store::TokenStore,
+    token::{Generation, TenantId},
+};
+
+use shared_store::{Backend, Place, SharedStore};
+use worker::Http;
+
+struct Scene {
+    sandbox: Sandbox,
+    backend: Backend,
+    place: Place,
+    tokens: TokenCache,
+    api: BearerAuth<Http>,
+}
+
+impl Scene {
+    async fn new(backend: Backend) -> Self {
+        let sandbox = Sandbox::start().await.unwrap();
+        let place = backend.place().await;
+        let oauth = worker::client_of(&sandbox);
+        let tokens = TokenCache::builder(oauth.clone())
+            .store(SharedStore::open(&place.word).await)
+            .exchange_floor(Duration::from_millis(1))
+            .build()
+            .unwrap();
+        support::connect(&sandbox, &oauth, &tokens).await;
+        let api = BearerAuthLayer::new(tokens.clone()).layer(worker::http());
+        Self {
+            sandbox,
+            backend,
+            place,
+            tokens,
+            api,
+        }
+    }
+
+    fn stop(&mut self) {
+        match &mut self.backend {
+            Backend::File => unreachable!(),
+            Backend::Postgres(server) => server.stop(),
+            Backend::Redis(server) => server.stop(),
+        }
+    }
+
+    async fn start(&mut self) {
+        match &mut self.backend {
+            Backend::File => unreachable!(),
+            Backend::Postgres(server) => server.start(),
+            Backend::Redis(server) => server.start().await,
+        }
+    }
+
+    async fn call(&self) -> StatusCode {
+        let company = Request::get(format!("{}/v1/company", self.sandbox.url()));
+        let company = company.body(Full::<Bytes>::default()).unwrap();
+        self.api.clone().oneshot(company).await.unwrap().status()
+    }
+
+    fn renewals(&self) -> u64 {
+        self.sandbox.counters().exchanges_by_refresh
+    }
+
+    /// What another process would find.
+    async fn stored(&self) -> Generation {
+        let store = SharedStore::open(&self.place.word).await;
+        let tenant = TenantId::new("default").unwrap();
+        store.load(&tenant).await.unwrap().unwrap().generation
+    }
+
+    /// Until the store takes things again; connections come back after a moment.
+    async fn renewed(&self) {
+        for _ in 0..200 {
+            if self.tokens.refresh_now().await.is_ok() {
+                return;
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+        panic!("it does not come back: {:?}", self.tokens.status());
+    }
+}
+
+async fn away_before_an_exchange(backend: Backend) {
+    let mut scene = Scene::new(backend).await;
+    scene.stop();
+    let error = scene.tokens.refresh_now().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Store, "{error:?}");
+    assert_eq!(scene.renewals(), 0, "the refresh token is not spent");
+    assert_eq!(scene.call().await, 200, "what is held serves");
+    scene.start().await;
+    scene.renewed().await;
+    assert_eq!(scene.call().await, 200);
+    assert_eq!(scene.sandbox.counters().refresh_tokens_reused, 0);
+}
+
+async fn away_during_an_exchange(backend: Backend) {
+    let mut scene = Scene::new(backend).await;
+    let wait = Fault::delay(Duration::from_secs(1)).after_work();
+    scene.sandbox.inject(Endpoint::Token, wait);
+    let before = scene.stored().await;
+    let asking = tokio::spawn({
+        let tokens = scene.tokens.clone();
+        async move { tokens.refresh_now().await }
+    });
+    while scene.sandbox.counters().faults_played == 0 {
+        sleep(Duration::from_millis(5)).await;
+    }
+    scene.stop();
+    // Its answer comes in, and cannot be stored: nobody uses it yet, and what is held serves.
+    let told = asking.await.unwrap();
+    assert_eq!(told.unwrap_err().kind(), ErrorKind::Store);
+    assert_eq!(scene.renewals(), 1);
+    for _ in 0..20 {
+        assert_eq!(scene.call().await, 200);
+        sleep(Duration::from_millis(20)).await;
+    }
+    scene.start().await;
+    // It is stored by itself.
+    for _ in 0..200 {
+        if scene.stored().await > before {
+            break;
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+    assert!(scene.stored().await > before, "nothing is lost");
+    scene.renewed().await;
+    assert_eq!(scene.call().await, 200);
+    assert_eq!(scene.sandbox.counters().refresh_tokens_reused, 0);
+}
+
+async fn away_after_an_exchange(backend: Backend) {
+    let mut scene = Scene::new(backend).await;
+    scene.tokens.refresh_now().await.unwrap();
+    scene.stop();
+    for _ in 0..20 {
+        assert_eq!(scene.call().await, 200);
+    }
+    scene.start().await;
+    scene.renewed().await;
+    assert_eq!(scene.sandbox.counters().refresh_tokens_reused, 0);
+}
+
+/// The same for each server.
+macro_rules! over {
+    ($name:ident, $backend:expr) => {
+        mod $name {
+            use super::*;
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn p14_away_before_an_exchange() {
+                away_before_an_exchange($backend).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn p14_away_during_an_exchange() {
+                away_during_an_exchange($backend).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn p05_away_after_an_exchange() {
+                away_after_an_exchange($backend).await;
+            }
+        }
+    };
+}
+
+over!(in_postgres, Backend::Postgres(postgres::Server::new()));
+over!(
+    in_redis,
+    Backend::Redis(redis_server::Server::begin().await)
+);
