@@ -130,12 +130,13 @@ impl Core {
         Attended::Joined(flight)
     }
 
-    /// What comes of a flight that was joined for this cause. One that was begun for a lesser one may have given up, or been
-    /// content with less.
+    /// What comes of a flight that was joined for this cause. One that was begun for a lesser one, or for a grant
+    /// that was replaced meanwhile, may have given up, or been content with less.
     pub(super) async fn landed(self: &Arc<Self>, flight: Flight, cause: Cause) -> Outcome {
-        let is_half_hearted = flight.is_half_hearted;
+        let (is_half_hearted, consent) = (flight.is_half_hearted, flight.consent);
         let outcome = flight.landed().await;
-        if !is_half_hearted {
+        let is_of_this_grant = self.lock().newest_consent == consent;
+        if is_of_this_grant && !is_half_hearted {
             return outcome;
         }
         match self.attend(cause) {

@@ -40,6 +40,7 @@ pub(super) struct Flight {
     waits_for_more: bool,
     /// Whether it was begun for a reason for which it may give up where others would not.
     pub(super) is_half_hearted: bool,
+    pub(super) consent: u64,
     need: Arc<Need>,
 }
 
@@ -128,6 +129,7 @@ impl Pilot {
         let flight = Flight {
             told: receiver,
             waits_for_more: false,
+            consent,
             is_half_hearted: matches!(cause, Cause::Ahead | Cause::Idle(_) | Cause::Lost(_)),
             need: Arc::clone(&need),
         };
@@ -154,6 +156,11 @@ impl Pilot {
     /// Tells those who wait to go on with what is held.
     pub(super) fn hold_back(&self, error: Error) {
         self.told.send_replace(Some(Told::HeldBack(error)));
+    }
+
+    /// Whether the grant that it was begun for has not been replaced.
+    pub(super) fn is_of_this_consent(&self) -> bool {
+        self.core.lock().newest_consent == self.consent
     }
 
     /// Whether what is held serves requests meanwhile: it is alive, and nobody has come who cannot use it.

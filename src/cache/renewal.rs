@@ -47,6 +47,16 @@ pub(super) async fn renew(pilot: &Pilot, cause: Cause) -> Outcome {
 
 async fn renew_with_lease(pilot: &Pilot, cause: Cause) -> Outcome {
     let core = &pilot.core;
+    let admission = match core.source.gate() {
+        Some(gate) => Some(gate.enter(core.key).await?),
+        None => None,
+    };
+    // Neither a new consent nor a revocation comes between the look and the note.
+    let turn = core.commands.lock().await;
+    if !pilot.is_of_this_consent() {
+        // It was begun for another, and would renew this one beside somebody else.
+        return adopted(core);
+    }
     // Read again, and before the refresh token is spent: another replica may have renewed, and a store that is down is
     // found out now.
     let stored = core.read().await?;
@@ -54,24 +64,17 @@ async fn renew_with_lease(pilot: &Pilot, cause: Cause) -> Outcome {
     if let Some(outcome) = without_exchange(core, cause) {
         return outcome;
     }
-    if core.is_on_hold(&core.snapshot(), cause, core.now()) {
+    let held = Arc::clone(&core.snapshot());
+    if core.is_on_hold(&held, cause, core.now()) {
         pilot.is_held_back.store(true, Ordering::Relaxed);
         return Err(on_hold());
     }
-    let admission = match core.source.gate() {
-        Some(gate) => Some(gate.enter(core.key).await?),
-        None => None,
-    };
-    // The turn may have been a while in coming.
-    if let Some(outcome) = without_exchange(core, cause) {
-        return outcome;
-    }
-    let held = Arc::clone(&core.snapshot());
     let expected = stored.map(|grant| grant.generation);
     let (mut note, expected) = match journal::note(core, &held, expected).await? {
         Noted::Go(note, expected) => (note, expected),
         Noted::Overtaken => return adopted(core),
     };
+    drop(turn);
     if let Some(error) = core.snapshot().ended() {
         // Revoked meanwhile.
         return Err(error);

@@ -3,21 +3,23 @@
 //! Each tenant has a file (the grant) and a lock file beside it. A save takes the lock, reads what is there, compares the
 //! generation, and only then writes: a temporary file, synced, renamed over the old one, and the folder synced. So a crash
 //! at any instant leaves the old grant or the new one, whole, and a file that cannot be understood is never overwritten.
-//! Leases are files of their own, for which [`lease`] has the rules.
+//! Leases are files of their own, for which `lease` has the rules; `disk` writes them all.
 
 use std::{
-    fmt::{self, Write as _},
-    fs::{self, File, OpenOptions, TryLockError},
-    io::{self, Read, Write},
+    fmt::Write as _,
+    fs::{self, File, TryLockError},
+    io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use sha2::{Digest, Sha256};
-use zeroize::Zeroizing;
 
-use self::lease::{Alive, Lease};
+use self::{
+    disk::{create_file, create_folder, failed, open_lock, read, replace},
+    lease::{Alive, Lease},
+};
 use super::{LeaseOutcome, LeaseOwner, SaveOutcome, TokenStore};
 use crate::{
     clock::{Clock, SystemClock},
@@ -25,10 +27,8 @@ use crate::{
     token::{Generation, Grant, TenantId},
 };
 
+mod disk;
 mod lease;
-
-/// A grant is a few KiB; a file larger than this is not one.
-const LARGEST_FILE: u64 = 1024 * 1024;
 
 /// How often, and how far apart, a lock that is held is tried again: 5 seconds in all, for work of a few milliseconds.
 const LOCK_ATTEMPTS: u32 = 250;
@@ -36,7 +36,7 @@ const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// A store in a folder, good enough to survive a restart, a crash and several processes on one machine.
 ///
-/// Files are readable by their owner alone (mode 0600 on Unix) and hold the tokens in the clear: the folder is as secret as
+/// Files are readable by their owner alone (mode 0600 on Unix), are refused if that is not so any more, and hold the tokens in the clear: the folder is as secret as
 /// they are, unless an [`EncryptedStore`](super::EncryptedStore) is around it. Locks are those of the operating system, freed when a process dies; on network file systems they may mean
 /// nothing, so keep the folder on a local disk. Blocking work is done on the runtime's threads for that.
 ///
@@ -167,55 +167,6 @@ impl TokenStore for FileStore {
     }
 }
 
-fn read(path: &Path, tenant: &TenantId) -> Result<Option<Grant>, Error> {
-    // Opening something else, such as a pipe, could block for ever.
-    match fs::metadata(path) {
-        Ok(metadata) if !metadata.is_file() => {
-            return Err(failed("token file", path, "is not a file", None));
-        }
-        _ => {}
-    }
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed("token file", path, "cannot be read", Some(error))),
-    };
-    let mut bytes = Zeroizing::new(Vec::with_capacity(16 * 1024));
-    file.take(LARGEST_FILE + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| failed("token file", path, "cannot be read", Some(error)))?;
-    if bytes.len() as u64 > LARGEST_FILE {
-        return Err(failed(
-            "token file",
-            path,
-            "is over 1 MiB: not a grant",
-            None,
-        ));
-    }
-    Grant::from_bytes(tenant, &bytes)
-        .map(Some)
-        .map_err(|error| {
-            let what =
-                format!("cannot be used: {error}; it is left as it is, move it away to start anew");
-            failed("token file", path, &what, None)
-        })
-}
-
-/// Only ever called with the tenant's lock held, so that the temporary file has one writer.
-fn replace(folder: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let temporary = path.with_extension("tmp");
-    // What a crash left behind: never looked at, and perhaps not ours to read.
-    match fs::remove_file(&temporary) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = create_file(&temporary)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)?;
-    sync_folder(folder)
-}
-
 async fn lock(path: PathBuf) -> Result<File, Error> {
     let path = Arc::new(path);
     for _ in 0..LOCK_ATTEMPTS {
@@ -259,35 +210,6 @@ async fn blocking<T: Send + 'static>(
     })?
 }
 
-/// The path stands in the cause, not in the message: messages are told where a tenant's name has no place.
-fn failed(what: &str, path: &Path, how: &str, error: Option<io::Error>) -> Error {
-    let message = format!("{what}: {how} (the cause names it)");
-    Error::new(ErrorKind::Store, message).with_source(At {
-        path: path.to_owned(),
-        error,
-    })
-}
-
-/// Where something failed.
-#[derive(Debug)]
-struct At {
-    path: PathBuf,
-    error: Option<io::Error>,
-}
-
-impl fmt::Display for At {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.path.display().fmt(f)
-    }
-}
-
-impl std::error::Error for At {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        let error = self.error.as_ref()?;
-        Some(error)
-    }
-}
-
 /// A name that no other tenant has on any file system, whatever it thinks of case, Unicode and separators: the hash tells
 /// tenants apart, the words before it tell an operator whose it is.
 fn file_name(tenant: &TenantId) -> String {
@@ -309,54 +231,6 @@ fn file_name(tenant: &TenantId) -> String {
         let _ = write!(name, "{byte:02x}");
     }
     name
-}
-
-fn create_folder(folder: &Path) -> io::Result<()> {
-    if folder.is_dir() {
-        return Ok(());
-    }
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder)?;
-    // A new folder is durable once the one that it is in is.
-    match folder.parent() {
-        Some(parent) if parent.as_os_str().is_empty() => sync_folder(Path::new(".")),
-        Some(parent) => sync_folder(parent),
-        None => Ok(()),
-    }
-}
-
-fn create_file(path: &Path) -> io::Result<File> {
-    owner_only().write(true).create_new(true).open(path)
-}
-
-fn open_lock(path: &Path) -> io::Result<File> {
-    owner_only()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(path)
-}
-
-fn owner_only() -> OpenOptions {
-    #[cfg_attr(not(unix), expect(unused_mut, reason = "modes are Unix's"))]
-    let mut options = OpenOptions::new();
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options
-}
-
-/// A rename is durable once its folder is (on Unix; Windows has no such call, and orders renames by itself).
-#[cfg(unix)]
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
-}
-
-#[cfg(not(unix))]
-fn sync_folder(_: &Path) -> io::Result<()> {
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Stores that several processes share, each opened by a word that fits into an environment variable.
 
 #![allow(dead_code, reason = "each test uses its own part of this")]
+#![allow(clippy::unused_async, reason = "those with a server are")]
 
 use std::time::Duration;
 

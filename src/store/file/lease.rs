@@ -15,7 +15,7 @@ use std::{
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::create_file;
+use super::disk::create_file;
 use crate::store::LeaseOwner;
 
 const ALIVE: &str = ".alive-";

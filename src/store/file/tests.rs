@@ -1,6 +1,6 @@
 use std::{collections::HashSet, error::Error as _, time::SystemTime};
 
-use super::*;
+use super::{disk::LARGEST_FILE, *};
 use crate::token::{AccessToken, GrantState, RefreshToken, TokenSet};
 
 fn tenant(name: &str) -> TenantId {
@@ -211,4 +211,26 @@ fn p23_names_of_look_alike_tenants_differ_on_every_file_system() {
             "{name}"
         );
     }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_file_that_others_may_read_is_refused() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let folder = tempfile::tempdir().unwrap();
+    let acme = tenant("acme");
+    let store = FileStore::open(folder.path()).unwrap();
+    store.save(&acme, None, &grant(1, "a")).await.unwrap();
+    let path = store.path(&acme);
+    let set = |mode| fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    for mode in [0o640, 0o604, 0o620] {
+        set(mode);
+        let error = store.load(&acme).await.unwrap_err();
+        assert!(error.to_string().contains("chmod 600"), "{error}");
+        let saved = store.save(&acme, FIRST, &grant(2, "b")).await;
+        assert!(saved.is_err(), "{mode:o}");
+    }
+    set(0o600);
+    assert_eq!(store.load(&acme).await.unwrap(), Some(grant(1, "a")));
 }
