@@ -131,7 +131,9 @@ impl Snapshot {
         } else {
             schedule.without_renewal()
         };
-        if other.held.as_ref().is_some_and(|held| held.used.get()) {
+        // What an exchange has brought is used by nobody yet, be it the same once more.
+        let is_restated = self.generation() == other.generation();
+        if is_restated && other.held.as_ref().is_some_and(|held| held.used.get()) {
             self.mark_used();
         }
         let refresh_token = other.refresh_token().copied().filter(|_| is_renewed);

@@ -25,6 +25,9 @@ pub trait GrantListener: Send + Sync + 'static {
     }
 
     /// The refresh token ends in so many days, and keeping it alive has not worked so far. Called when 7, 3 and 1 are left.
+    ///
+    /// A provider that does not replace refresh tokens may still end them so long after they were issued: their days are
+    /// counted from then, until one has outlived them.
     fn refresh_token_running_out(&self, tenant: &TenantId, days_left: u64) {
         let _ = (tenant, days_left);
     }

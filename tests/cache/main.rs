@@ -11,6 +11,7 @@ mod idle;
 mod lease;
 mod life;
 mod lost;
+mod refuted;
 mod replicas;
 mod status;
 mod store;

@@ -20,7 +20,7 @@ use tower_oauth2_client::{
     cache::{TokenCache, TokenCacheBuilder, TokenSource},
     clock::Clock,
     store::{LeaseOutcome, LeaseOwner, MemoryStore, SaveOutcome, TokenStore},
-    token::{AccessToken, Generation, Grant, RefreshToken, TenantId, TokenSet},
+    token::{AccessToken, Generation, Grant, GrantState, RefreshToken, TenantId, TokenSet},
 };
 
 pub(crate) const API: &str = "https://api.example.com";
@@ -270,6 +270,8 @@ pub(crate) struct Store {
     notes_fail: Arc<Mutex<bool>>,
     saves_fail: Arc<Mutex<bool>>,
     saves_hang: Arc<Mutex<bool>>,
+    /// How long it takes to note that an exchange is made again.
+    slow_replays: Arc<Mutex<Duration>>,
     saves: Arc<AtomicU64>,
     before_save: Arc<Mutex<Option<BeforeSave>>>,
 }
@@ -294,6 +296,10 @@ impl Store {
     /// Saves happen, but nobody hears of it.
     pub(crate) fn hang_saves(&self, hang: bool) {
         *self.saves_hang.lock().unwrap() = hang;
+    }
+
+    pub(crate) fn slow_replays(&self, by: Duration) {
+        *self.slow_replays.lock().unwrap() = by;
     }
 
     /// How many saves have been tried.
@@ -342,6 +348,13 @@ impl TokenStore for Store {
         if expected == Some(grant.generation) {
             if *self.notes_fail.lock().unwrap() {
                 return Err(Error::store("notes fail, as the test asked for"));
+            }
+            if let GrantState::Exchanging {
+                is_replayed: true, ..
+            } = grant.state
+            {
+                let by = *self.slow_replays.lock().unwrap();
+                tokio::time::sleep(by).await;
             }
             return self.memory.save(tenant, expected, grant).await;
         }

@@ -259,3 +259,33 @@ async fn failures_of_those_under_way_do_not_lengthen_the_pause() {
     sleep(20 * SECOND).await;
     assert!(exchange(&gate, Ok(())).await);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_was_not_sent_says_nothing_of_the_endpoint() {
+    let nothing = || Err(Error::new(ErrorKind::NoGrant, "nothing to send"));
+    let gate = closed().await;
+    sleep(PAUSE).await;
+    assert!(exchange(&gate, nothing()).await);
+    assert!(exchange(&gate, Err(down())).await, "this one has found out");
+    assert!(!exchange(&gate, Ok(())).await);
+
+    let gate = EndpointGate::new();
+    for _ in 0..FAILURES {
+        assert!(exchange(&gate, nothing()).await);
+        assert!(exchange(&gate, Err(down())).await);
+    }
+    assert!(
+        !exchange(&gate, Ok(())).await,
+        "nor does it count as a success"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_that_gives_up_does_not_speak_for_the_one_that_finds_out() {
+    let (gate, probe, waiting) = probing().await;
+    drop(gate.enter_anyway().await.unwrap());
+    sleep(SECOND).await;
+    assert!(!waiting.is_finished());
+    probe.settle(&Ok::<(), Error>(()));
+    assert!(waiting.await.unwrap());
+}
