@@ -6,9 +6,9 @@
 //!
 //! * [`MemoryStore`] forgets everything when the process ends: for tests, and for sources that need no grant.
 //! * [`FileStore`] is the embedded default: a folder on a local disk, one file for each tenant.
-//! * [`EncryptedStore`] goes around any of them, or yours, and encrypts the secrets (feature `encryption`).
-//! * [`RedisStore`] (feature `redis`) is for replicas on several machines: see [`redis`] for how to set up the server.
-//! * `PostgresStore` is for replicas on several machines, behind the feature `postgres`.
+//! * [`PostgresStore`] (feature `postgres`) is for replicas on several machines, on the program's own pool.
+//! * [`RedisStore`] (feature `redis`) is for the same: see [`redis`] for how to set up the server.
+//! * [`EncryptedStore`] (feature `encryption`) goes around any of them, or yours, and encrypts the secrets.
 //!
 //! A store of your own implements four methods:
 //!
