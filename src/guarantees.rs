@@ -35,11 +35,12 @@
 //! * **P10** Lease, read, note, exchange, save (conditional on the generation), publish, release, in this order. A new access
 //!   token is not used before its save commits while an older valid one can serve.
 //! * **P11** A refresh token is presented once, and again only after an answer that says that nothing came of it (a status that
-//!   is no success, and not 504). If the answer is lost it is presented once more, within 20 seconds of the
+//!   is no success, and not 504). If the answer is lost it is presented once more, within 30 seconds of the
 //!   first time by the wall clock, and that is noted; and then only when nothing is left to lose: in the last five minutes
 //!   of the access token, after its end, after a 401, or because the program asks. Among replicas over one store, the one
-//!   that holds the grant's lease presents it; one that is stopped for longer than the lease lasts (30 seconds) has lost an
-//!   answer, as far as the others can know.
+//!   that holds the grant's lease presents it, and looks whether it still does just before. One that is stopped, or cut off from
+//!   the store, for longer than the lease lasts (15 seconds) while its request is on the wire has lost an answer, as far as
+//!   the others can know.
 //! * **P12** Whoever loses a race adopts the winner's tokens. Nobody writes a terminal state without reading again and
 //!   comparing generations.
 //! * **P13** `kill -9` at any instant loses at most an answer that was still on the wire, or not yet stored. The next start

@@ -18,8 +18,9 @@ use crate::{
 /// Between the beginnings of two exchanges, whatever comes back.
 const FLOOR: Duration = Duration::from_secs(1);
 
-/// Long enough for an exchange with its second attempt, and for a machine that is busy.
-const LEASE: Duration = Duration::from_secs(30);
+/// Less than the half minute for which providers forgive a second use: who comes after a process that died has to wait for
+/// this, and then asks once more for the answer.
+const LEASE: Duration = Duration::from_secs(15);
 /// One that is over before it is taken.
 const SHORTEST_LEASE: Duration = Duration::from_millis(100);
 
@@ -112,7 +113,7 @@ impl TokenCacheBuilder {
     }
 
     /// Sets how long the grant's lease lasts that this cache takes for an exchange, and extends each third of that while the
-    /// exchange goes on. Defaults to 30 seconds: for so long a grant is nobody's after a process died, unless the store
+    /// exchange goes on. Defaults to 15 seconds: for so long a grant is nobody's after a process died, unless the store
     /// knows better. Less than an exchange takes is for tests.
     pub fn lease_duration(mut self, duration: Duration) -> Self {
         self.lease = duration;

@@ -37,6 +37,8 @@ pub(super) struct Core {
     pub(super) published: Arc<Notify>,
     /// Whose turn it is to change the grant on purpose: one after another, each with its own deadlines.
     pub(super) commands: tokio::sync::Mutex<()>,
+    /// Whose turn it is to take, extend or give back the lease.
+    pub(super) leasing: tokio::sync::Mutex<()>,
     /// Wakes those who wait for the last work to end.
     pub(super) idle: Notify,
     pub(super) source: Box<dyn ErasedSource>,
@@ -74,6 +76,7 @@ impl Core {
             slot: Mutex::default(),
             published: Arc::new(Notify::new()),
             commands: tokio::sync::Mutex::default(),
+            leasing: tokio::sync::Mutex::default(),
             idle: Notify::new(),
             source: parts.source,
             store: parts.store,

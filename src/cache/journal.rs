@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use super::{attend::Cause, core::Core, slot::Slot, snapshot::Snapshot};
+use super::{attend::Cause, core::Core, lease, slot::Slot, snapshot::Snapshot};
 use crate::{
     error::{Error, ErrorKind},
     store::SaveOutcome,
@@ -26,10 +26,9 @@ use crate::{
 /// seconds between them.
 const UNDER_WAY: Duration = Duration::from_secs(30);
 
-/// How long after it was begun an exchange whose answer was lost is made again: ten seconds for the answer, and ten more.
-/// Providers that forgive a second use do so for half a minute at least; by the wall clock, since a machine that slept
-/// meanwhile has missed that.
-const REPLAY: Duration = Duration::from_secs(20);
+/// How long after it was begun an exchange whose answer was lost is made again. Providers that forgive a second use do so for
+/// half a minute at least; by the wall clock, since a machine that slept meanwhile has missed that.
+const REPLAY: Duration = Duration::from_secs(30);
 
 /// How often a note that lost a race is tried anew.
 const ATTEMPTS: u32 = 4;
@@ -39,7 +38,7 @@ const ATTEMPTS: u32 = 4;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LostAnswer {
-    /// Send the same refresh token once more, when the first connection is gone, a second at least and 20 at most after the
+    /// Send the same refresh token once more, when the first connection is gone, a second at least and 30 at most after the
     /// first time. If that is lost too, send it again only in the access token's last five minutes.
     ///
     /// Providers that forgive a prompt second use give the tokens then; with one that does not, the refresh token was lost
@@ -126,7 +125,8 @@ impl Note {
 
     /// Takes the note back: nothing was used up. One of an earlier exchange, whose answer was lost, stays true.
     pub(super) async fn take_back(self, core: &Arc<Core>) {
-        if self.is_replay {
+        // Without the lease there may be somebody else's note by now.
+        if self.is_replay || lease::check(core).is_err() {
             return;
         }
         let grant = Grant {

@@ -2,13 +2,25 @@
 //!
 //! It is taken before the refresh token is looked up, and given back once what the exchange brought is stored; meanwhile it
 //! is extended. Whoever waits for it looks into the store all the while: most of the time there will be no exchange left to
-//! make. A process that is stopped for longer than its lease lasts loses it; what it saves afterwards is judged by its
-//! generation, as ever.
+//! make. A process that was stopped, or cut off from the store, may have lost it without being told, so each step that
+//! counts on it first [checks](check) that it has not run out. What is saved afterwards is judged by its generation, as
+//! ever.
 
-use std::{future::Future, pin::pin, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use futures_util::future::{Either, select};
-use tokio::time::{sleep, timeout};
+use tokio::{
+    sync::Notify,
+    time::{sleep, timeout},
+};
 
 use super::{attend::Cause, core::Core, flight::Outcome, renewal::without_exchange};
 use crate::{
@@ -16,25 +28,41 @@ use crate::{
     store::LeaseOutcome,
 };
 
-/// For somebody else to give it back.
+/// For somebody else to give it back: at least this, and longer than a lease that nobody extends any more.
 const WAIT: Duration = Duration::from_secs(15);
+const BEYOND: Duration = Duration::from_secs(2);
 
-/// Waits for the lease; or for what makes an exchange needless, which is returned.
-pub(super) async fn acquire(core: &Arc<Core>, cause: Cause) -> Result<Option<Outcome>, Error> {
+/// What waiting for the lease has brought.
+pub(super) enum Taken<'a> {
+    Lease(Counted<'a>),
+    /// It is not needed any more.
+    Needless(Outcome),
+}
+
+/// Waits for the lease; or for what makes an exchange needless.
+pub(super) async fn acquire(core: &Arc<Core>, cause: Cause) -> Result<Taken<'_>, Error> {
     let begun = core.now();
+    // Before it is taken, so that no other flight gives it back.
+    let counted = Counted::begin(core);
     loop {
-        if core.acquire_lease().await? == LeaseOutcome::Acquired {
-            return Ok(None);
+        match take(core).await {
+            Ok(LeaseOutcome::Acquired) => return Ok(Taken::Lease(counted)),
+            Ok(LeaseOutcome::HeldByAnother) => {}
+            Err(error) => {
+                // It may have been taken, and nobody heard.
+                give_back(core, counted).await;
+                return Err(error);
+            }
         }
         let stored = core.read().await?;
         core.adopt(stored.as_ref());
         if let Some(outcome) = without_exchange(core, cause) {
-            return Ok(Some(outcome));
+            return Ok(Taken::Needless(outcome));
         }
-        if core.now().saturating_duration_since(begun) >= WAIT {
+        if core.now().saturating_duration_since(begun) >= WAIT.max(core.lease + BEYOND) {
             return Err(Error::new(
                 ErrorKind::Unavailable,
-                "another process has been making an exchange for this grant for 15 seconds",
+                "another process has been making an exchange for this grant all the while",
             ));
         }
         let pause = Duration::from_millis(100) + Duration::from_millis(150).mul_f64(core.chance());
@@ -43,23 +71,77 @@ pub(super) async fn acquire(core: &Arc<Core>, cause: Cause) -> Result<Option<Out
 }
 
 /// Does the work with the lease in hand, and gives it back.
-pub(super) async fn hold<T>(core: &Core, work: impl Future<Output = T>) -> T {
-    core.lock().leases += 1;
-    let counted = Counted(core);
-    let done = match select(pin!(work), pin!(extend(core))).await {
+pub(super) async fn hold<T>(core: &Core, counted: Counted<'_>, work: impl Future<Output = T>) -> T {
+    let end = End::default();
+    let mut extending = pin!(extend(core, &end));
+    let done = match select(pin!(work), &mut extending).await {
         Either::Left((done, _)) => done,
-        Either::Right((never, _)) => match never {},
+        // It ends when it is told to.
+        Either::Right(((), work)) => work.await,
     };
-    drop(counted);
-    if core.lock().leases == 0 {
-        // If that fails, it runs out.
-        let _ = core.release_lease().await;
-    }
+    // One that is under way could come after the giving back.
+    end.come();
+    extending.await;
+    give_back(core, counted).await;
     done
 }
 
+/// Fails unless the lease is surely held.
+pub(super) fn check(core: &Core) -> Result<(), Error> {
+    let until = core.lock().leased_until;
+    let is_held =
+        until.is_some_and(|(until, wall)| core.now() < until && core.clock().wall() < wall);
+    if is_held {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Unavailable,
+        "the lease ran out before the request was sent: nothing was, and it can be tried again",
+    ))
+}
+
+async fn give_back(core: &Core, counted: Counted<'_>) {
+    drop(counted);
+    let _turn = core.leasing.lock().await;
+    if core.lock().leases == 0 {
+        // If that fails, it runs out.
+        let _ = core.release_lease().await;
+        core.lock().leased_until = None;
+    }
+}
+
+async fn extend(core: &Core, end: &End) {
+    let mut pause = core.lease / 3;
+    while !end.has_come_within(pause).await {
+        pause = match timeout(core.lease / 3, take(core)).await {
+            Ok(Ok(_)) => core.lease / 3,
+            // The time runs.
+            _ => core.lease / 30,
+        };
+    }
+}
+
+/// Takes or extends the lease, and notes until when, from when it was asked for.
+async fn take(core: &Core) -> Result<LeaseOutcome, Error> {
+    let _turn = core.leasing.lock().await;
+    let (now, wall) = (core.now(), core.clock().wall());
+    let outcome = core.acquire_lease().await?;
+    core.lock().leased_until = match outcome {
+        LeaseOutcome::Acquired => Some((now + core.lease, wall + core.lease)),
+        LeaseOutcome::HeldByAnother => None,
+    };
+    Ok(outcome)
+}
+
 /// One who counts on the lease, also if its work panics.
-struct Counted<'a>(&'a Core);
+pub(super) struct Counted<'a>(&'a Core);
+
+impl<'a> Counted<'a> {
+    fn begin(core: &'a Core) -> Self {
+        core.lock().leases += 1;
+        Self(core)
+    }
+}
 
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
@@ -67,10 +149,23 @@ impl Drop for Counted<'_> {
     }
 }
 
-async fn extend(core: &Core) -> std::convert::Infallible {
-    loop {
-        sleep(core.lease / 3).await;
-        // One that is lost is not won back, and one that cannot be extended may still last.
-        let _ = core.acquire_lease().await;
+/// Tells the extending that the work is done.
+#[derive(Default)]
+struct End {
+    has_come: AtomicBool,
+    coming: Notify,
+}
+
+impl End {
+    fn come(&self) {
+        self.has_come.store(true, Ordering::Relaxed);
+        self.coming.notify_one();
+    }
+
+    async fn has_come_within(&self, time: Duration) -> bool {
+        if !self.has_come.load(Ordering::Relaxed) {
+            let _ = select(pin!(sleep(time)), pin!(self.coming.notified())).await;
+        }
+        self.has_come.load(Ordering::Relaxed)
     }
 }

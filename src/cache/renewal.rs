@@ -11,7 +11,7 @@ use super::{
     core::{Core, within},
     flight::{Outcome, Pilot},
     journal::{self, Note, Noted},
-    lease,
+    lease::{self, Taken},
     settle::settle,
     snapshot::Snapshot,
 };
@@ -40,8 +40,8 @@ pub(super) async fn renew(pilot: &Pilot, cause: Cause) -> Outcome {
         return outcome;
     }
     match lease::acquire(core, cause).await? {
-        Some(outcome) => outcome,
-        None => lease::hold(core, renew_with_lease(pilot, cause)).await,
+        Taken::Needless(outcome) => outcome,
+        Taken::Lease(counted) => lease::hold(core, counted, renew_with_lease(pilot, cause)).await,
     }
 }
 
@@ -51,6 +51,8 @@ async fn renew_with_lease(pilot: &Pilot, cause: Cause) -> Outcome {
         Some(gate) => Some(gate.enter(core.key).await?),
         None => None,
     };
+    // The turn may have been a while in coming, and so may the store.
+    lease::check(core)?;
     // Neither a new consent nor a revocation comes between the look and the note.
     let turn = core.commands.lock().await;
     if !pilot.is_of_this_consent() {
@@ -69,6 +71,7 @@ async fn renew_with_lease(pilot: &Pilot, cause: Cause) -> Outcome {
         pilot.is_held_back.store(true, Ordering::Relaxed);
         return Err(on_hold());
     }
+    lease::check(core)?;
     let expected = stored.map(|grant| grant.generation);
     let (mut note, expected) = match journal::note(core, &held, expected).await? {
         Noted::Go(note, expected) => (note, expected),
@@ -79,6 +82,7 @@ async fn renew_with_lease(pilot: &Pilot, cause: Cause) -> Outcome {
         // Revoked meanwhile.
         return Err(error);
     }
+    lease::check(core)?;
     let (answer, sent) = exchange(pilot, &held, note.as_mut()).await;
     if let Some(admission) = admission {
         admission.settle(&answer);
@@ -137,8 +141,11 @@ async fn exchange(
         // Time for the first connection to be dead, too.
         wait_out_the_floor(core).await;
         // Writing that down takes time, too.
-        is_replayed =
-            note.replay(core).await && note.is_recent(core) && core.snapshot().ended().is_none();
+        is_replayed = lease::check(core).is_ok()
+            && note.replay(core).await
+            && note.is_recent(core)
+            && core.snapshot().ended().is_none()
+            && lease::check(core).is_ok();
     }
     core.telemetry.answer_lost(error, is_replayed);
     if !is_replayed {

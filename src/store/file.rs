@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 
 use self::{
     disk::{create_file, create_folder, failed, open_lock, read, replace},
-    lease::{Alive, Lease},
+    lease::{Alive, Lease, PROBE},
 };
 use super::{LeaseOutcome, LeaseOwner, SaveOutcome, TokenStore};
 use crate::{
@@ -68,7 +68,7 @@ impl FileStore {
         let fail = |error| failed("token folder", folder, "cannot be written", Some(error));
         create_folder(folder).map_err(fail)?;
         // Its own in each call: one that a crash has left behind, or another process has, is no reason to fail.
-        let probe = folder.join(format!(".probe-{:016x}", fastrand::u64(..)));
+        let probe = folder.join(format!("{PROBE}{:016x}", fastrand::u64(..)));
         create_file(&probe)
             .and_then(|_| fs::remove_file(&probe))
             .map_err(fail)?;
@@ -81,9 +81,12 @@ impl FileStore {
     /// Only ever called with the tenant's lock held.
     fn take(&self, path: &Path, owner: &LeaseOwner, duration: Duration) -> io::Result<()> {
         let mut alive = self.alive.lock().unwrap_or_else(PoisonError::into_inner);
-        let alive = match &*alive {
-            Some(alive) => alive,
-            None => alive.insert(Alive::begin(&self.folder)?),
+        // Somebody may have tidied up.
+        if alive.as_ref().is_none_or(|alive| !alive.is_there()) {
+            *alive = Some(Alive::begin(&self.folder)?);
+        }
+        let Some(alive) = &*alive else {
+            return Err(io::Error::other("a store that does not live"));
         };
         let too_long = || io::Error::other("the lease would not end before the year 9999");
         Lease::new(owner, alive, SystemClock.wall(), duration)
@@ -138,7 +141,9 @@ impl TokenStore for FileStore {
         blocking(move || {
             let _lock = lock;
             let now = SystemClock.wall();
+            let unreadable = |error| failed("lease file", &path, "cannot be read", Some(error));
             let is_taken = Lease::read(&path)
+                .map_err(unreadable)?
                 .is_some_and(|lease| !lease.is_of(&owner) && lease.holds(&store.folder, now));
             if is_taken {
                 return Ok(LeaseOutcome::HeldByAnother);
@@ -157,7 +162,9 @@ impl TokenStore for FileStore {
         let owner = owner.clone();
         blocking(move || {
             let _lock = lock;
-            if Lease::read(&path).is_none_or(|lease| !lease.is_of(&owner)) {
+            let unreadable = |error| failed("lease file", &path, "cannot be read", Some(error));
+            let lease = Lease::read(&path).map_err(unreadable)?;
+            if lease.is_none_or(|lease| !lease.is_of(&owner)) {
                 return Ok(());
             }
             fs::remove_file(&path)

@@ -16,9 +16,17 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::disk::create_file;
-use crate::store::LeaseOwner;
+use crate::{
+    clock::{Clock, SystemClock},
+    store::LeaseOwner,
+};
 
 const ALIVE: &str = ".alive-";
+const NEW: &str = ".new-";
+pub(super) const PROBE: &str = ".probe-";
+
+/// A lease is a line of text.
+const LARGEST_FILE: u64 = 64 * 1024;
 
 /// What proves that a store lives: dropped with it, at the latest by the operating system.
 #[derive(Debug)]
@@ -33,7 +41,7 @@ impl Alive {
     pub(super) fn begin(folder: &Path) -> io::Result<Self> {
         sweep(folder);
         let name = LeaseOwner::random().to_string();
-        let unnamed = folder.join(format!(".new-{name}"));
+        let unnamed = folder.join(format!("{NEW}{name}"));
         let file = create_file(&unnamed)?;
         file.lock()?;
         let path = folder.join(format!("{ALIVE}{name}"));
@@ -43,6 +51,13 @@ impl Alive {
             path,
             _locked: file,
         })
+    }
+}
+
+impl Alive {
+    /// Whether others still see it.
+    pub(super) fn is_there(&self) -> bool {
+        self.path.exists()
     }
 }
 
@@ -59,17 +74,40 @@ fn sweep(folder: &Path) {
         return;
     };
     for entry in entries.flatten() {
-        let is_sign = entry.file_name().to_string_lossy().starts_with(ALIVE);
-        if is_sign && !is_locked(&entry.path()) {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let is_dead = if name.starts_with(ALIVE) {
+            !is_locked(&entry.path())
+        } else {
+            // Left behind before it came to its name; those who are at it take no time.
+            (name.starts_with(NEW) || name.starts_with(PROBE)) && is_old(&entry)
+        };
+        if is_dead {
             let _ = fs::remove_file(entry.path());
         }
     }
 }
 
-/// One that is not there is not locked.
+fn is_old(entry: &fs::DirEntry) -> bool {
+    let modified = entry.metadata().and_then(|metadata| metadata.modified());
+    modified.is_ok_and(|at| {
+        let age = SystemClock.wall().duration_since(at);
+        age.is_ok_and(|age| age > Duration::from_secs(60))
+    })
+}
+
+/// Whether its process lives: unless the file is gone, or the lock can be had, it has to be taken for alive.
 fn is_locked(path: &Path) -> bool {
-    let file = File::options().write(true).open(path);
-    file.is_ok_and(|file| file.try_lock().is_err())
+    // Opening something else, such as a pipe, could block for ever.
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_file() => {}
+        Ok(_) => return true,
+        Err(error) => return error.kind() != io::ErrorKind::NotFound,
+    }
+    match File::options().write(true).open(path) {
+        Ok(file) => file.try_lock().is_err(),
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
+    }
 }
 
 /// What a lease's file says.
@@ -97,9 +135,19 @@ impl Lease {
         })
     }
 
-    /// `None` if there is none, or nothing that can be read: a lease is worth less than a grant, and is not asked for twice.
-    pub(super) fn read(path: &Path) -> Option<Self> {
-        serde_json::from_slice(&fs::read(path).ok()?).ok()
+    /// `None` if there is none, or nothing that makes sense: a lease is worth less than a grant, and gives way.
+    pub(super) fn read(path: &Path) -> io::Result<Option<Self>> {
+        let metadata = match fs::symlink_metadata(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other?,
+        };
+        if !metadata.is_file() || metadata.len() > LARGEST_FILE {
+            return Err(io::Error::other("this is not a lease"));
+        }
+        match fs::read(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            read => Ok(serde_json::from_slice(&read?).ok()),
+        }
     }
 
     pub(super) fn write(&self, path: &Path) -> io::Result<()> {
@@ -118,9 +166,12 @@ impl Lease {
     pub(super) fn holds(&self, folder: &Path, now: SystemTime) -> bool {
         let until: Option<SystemTime> = self.until.try_into().ok();
         let left = until.and_then(|until| until.duration_since(now).ok());
-        // More than was asked for is left only if the clock was set back: such a lease would hold for as long as that.
-        let is_in_time =
-            left.is_some_and(|left| !left.is_zero() && left.as_secs_f64() <= self.seconds);
+        // Much more than was asked for is left only if the clock was set back by hours: such a lease would hold as long.
+        let longest = Duration::try_from_secs_f64(self.seconds)
+            .unwrap_or(Duration::ZERO)
+            .saturating_mul(2)
+            .saturating_add(Duration::from_secs(60));
+        let is_in_time = left.is_some_and(|left| !left.is_zero() && left <= longest);
         is_in_time && is_locked(&folder.join(format!("{ALIVE}{}", self.store)))
     }
 }
