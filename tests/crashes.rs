@@ -118,12 +118,18 @@ impl TokenStore for Stopping {
 async fn partner() -> Partner {
     let store = SharedStore::open(&setting("STORE").unwrap()).await;
     Partner::of_this_process(|builder| {
+        let builder = builder.store(Stopping(store));
+        if setting("STEP").as_deref() == Some(UNHURRIED) {
+            return builder;
+        }
         builder
-            .store(Stopping(store))
             .exchange_floor(Duration::from_millis(1))
             .lease_duration(Duration::from_millis(500))
     })
 }
+
+/// No step, and no settings for tests either.
+const UNHURRIED: &str = "none, as in production";
 
 /// The process that dies: renews once, or without end.
 #[tokio::test]
@@ -157,6 +163,22 @@ async fn heir() {
         sleep(Duration::from_millis(20)).await;
     }
     println!("\nended {}", word(&partner.tokens));
+}
+
+/// The next start, that only serves requests: how many seconds it takes until the grant is renewed.
+#[tokio::test]
+#[ignore = "run as a process of its own by the other tests"]
+async fn server() {
+    let partner = partner().await;
+    let begun = tokio::time::Instant::now();
+    partner.tokens.token().await.unwrap();
+    let before = partner.tokens.status().generation;
+    while partner.tokens.status().generation == before {
+        assert!(begun.elapsed() < Duration::from_secs(40), "it never is");
+        assert_eq!(partner.call().await.unwrap(), 200);
+        sleep(Duration::from_millis(20)).await;
+    }
+    println!("\nrenewed after {}", begun.elapsed().as_secs());
 }
 
 fn word(tokens: &TokenCache) -> &'static str {
@@ -328,6 +350,28 @@ async fn killed_at_any_time(backend: Backend) {
     }
 }
 
+/// With the lease as it is by default, and nobody who asks for it, the lost answer is asked for before it is too late.
+async fn killed_in_production(backend: Backend) {
+    let rotation = Rotation::Grace {
+        window: Duration::from_secs(60),
+        replay: Replay::SamePair,
+    };
+    let scene = Scene::new(&backend, rotation).await;
+    let lost = Fault::hang().after_work();
+    scene.sandbox.inject(Endpoint::Token, lost);
+    let victim = scene.spawn("victim", UNHURRIED);
+    while scene.sandbox.counters().faults_played == 0 || !scene.is_behind().await {
+        sleep(Duration::from_millis(5)).await;
+    }
+    victim.kill();
+    scene.sandbox.clear_faults();
+    let mut server = scene.spawn("server", UNHURRIED);
+    let seconds = server.hear("renewed after").expect("in time");
+    println!("renewed {seconds} seconds after the start");
+    assert!(server.end());
+    assert!(matches!(scene.stored().await.state, GrantState::Active(_)));
+}
+
 /// Unix alone can stop a process in its tracks.
 #[cfg(unix)]
 async fn stopped_beyond_its_lease(backend: Backend) {
@@ -379,6 +423,11 @@ macro_rules! over {
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn p13_killed_at_any_time_nothing_is_lost_but_what_was_on_the_wire() {
                 killed_at_any_time($backend).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn p13_killed_in_production_a_lost_answer_is_asked_for_in_time() {
+                killed_in_production($backend).await;
             }
 
             #[cfg(unix)]

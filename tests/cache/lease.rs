@@ -116,3 +116,25 @@ async fn p06_who_waits_for_the_lease_takes_what_its_holder_has_stored() {
     assert_eq!(source.exchanges(), 1);
     store.release(&tenant(), &other).await.unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn p11_who_comes_back_without_the_lease_sends_nothing() {
+    let clock = HandClock::new();
+    let (source, store) = (Source::new(&clock), Store::default());
+    let tokens = source.cache().store(store.clone()).build().unwrap();
+    tokens.token().await.unwrap();
+    store.slow_notes(5 * SECOND);
+    let asking = tokio::spawn({
+        let tokens = tokens.clone();
+        async move { tokens.refresh_now().await }
+    });
+    tokio::time::sleep(3 * SECOND).await;
+    // The machine sleeps while the note is being written.
+    clock.shift_wall(60);
+    let error = asking.await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
+    assert_eq!(source.exchanges(), 1);
+    store.slow_notes(Duration::ZERO);
+    tokens.refresh_now().await.unwrap();
+    assert_eq!(source.exchanges(), 2);
+}

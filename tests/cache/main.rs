@@ -6,6 +6,7 @@
 mod support;
 
 mod command;
+mod fencing;
 mod flight;
 mod idle;
 mod lease;

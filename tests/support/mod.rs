@@ -270,8 +270,13 @@ pub(crate) struct Store {
     notes_fail: Arc<Mutex<bool>>,
     saves_fail: Arc<Mutex<bool>>,
     saves_hang: Arc<Mutex<bool>>,
-    /// How long it takes to note that an exchange is made again.
+    /// How long it takes to note that an exchange is made, and that it is made again.
+    slow_notes: Arc<Mutex<Duration>>,
     slow_replays: Arc<Mutex<Duration>>,
+    /// Who has asked for the lease last; and what becomes of the next call for it, or to give it back.
+    lessee: Arc<Mutex<Option<LeaseOwner>>>,
+    hang_acquire: Arc<Mutex<bool>>,
+    slow_release: Arc<Mutex<Duration>>,
     saves: Arc<AtomicU64>,
     before_save: Arc<Mutex<Option<BeforeSave>>>,
 }
@@ -296,6 +301,26 @@ impl Store {
     /// Saves happen, but nobody hears of it.
     pub(crate) fn hang_saves(&self, hang: bool) {
         *self.saves_hang.lock().unwrap() = hang;
+    }
+
+    /// The store forgets the lease, as it may.
+    pub(crate) async fn lose_lease(&self) {
+        let lessee = self.lessee.lock().unwrap().clone().unwrap();
+        let tenant = TenantId::new("default").unwrap();
+        self.memory.release(&tenant, &lessee).await.unwrap();
+    }
+
+    /// Nothing is heard of the next call for the lease.
+    pub(crate) fn hang_next_acquire(&self) {
+        *self.hang_acquire.lock().unwrap() = true;
+    }
+
+    pub(crate) fn slow_releases(&self, by: Duration) {
+        *self.slow_release.lock().unwrap() = by;
+    }
+
+    pub(crate) fn slow_notes(&self, by: Duration) {
+        *self.slow_notes.lock().unwrap() = by;
     }
 
     pub(crate) fn slow_replays(&self, by: Duration) {
@@ -349,11 +374,13 @@ impl TokenStore for Store {
             if *self.notes_fail.lock().unwrap() {
                 return Err(Error::store("notes fail, as the test asked for"));
             }
-            if let GrantState::Exchanging {
-                is_replayed: true, ..
-            } = grant.state
-            {
-                let by = *self.slow_replays.lock().unwrap();
+            if let GrantState::Exchanging { is_replayed, .. } = grant.state {
+                let slow = if is_replayed {
+                    &self.slow_replays
+                } else {
+                    &self.slow_notes
+                };
+                let by = *slow.lock().unwrap();
                 tokio::time::sleep(by).await;
             }
             return self.memory.save(tenant, expected, grant).await;
@@ -379,10 +406,17 @@ impl TokenStore for Store {
         owner: &LeaseOwner,
         duration: Duration,
     ) -> Result<LeaseOutcome, Error> {
+        *self.lessee.lock().unwrap() = Some(owner.clone());
+        let hangs = std::mem::take(&mut *self.hang_acquire.lock().unwrap());
+        if hangs {
+            std::future::pending::<()>().await;
+        }
         self.memory.acquire(tenant, owner, duration).await
     }
 
     async fn release(&self, tenant: &TenantId, owner: &LeaseOwner) -> Result<(), Error> {
+        let by = *self.slow_release.lock().unwrap();
+        tokio::time::sleep(by).await;
         self.memory.release(tenant, owner).await
     }
 
