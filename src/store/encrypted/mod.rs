@@ -73,7 +73,8 @@ const LEASE: Duration = Duration::from_secs(60);
 /// # What it does not do
 ///
 /// Who can write to the inner store cannot read tokens, nor make or move them, but can remove a grant, mark it as revoked,
-/// change its times and scopes, or bring back an older state of it as a whole. And who can read the memory of the process
+/// change its times and scopes, or bring back an older state of it as a whole; and where a
+/// row was removed and its generations began anew, join the tokens of two of them. And who can read the memory of the process
 /// has the keys.
 ///
 /// # Grants from before

@@ -6,28 +6,30 @@ use std::{collections::BTreeMap, env, fmt::Write, process::Command, time::Durati
 
 use tokio::time::sleep;
 use tower_oauth2_client::{
-    Error,
-    cache::{TokenCache, TokenState},
-    sandbox::{Endpoint, Fault, Happening, Replay, Rotation, Sandbox, TokenHash},
-    store::{LeaseOutcome, LeaseOwner, SaveOutcome, TokenStore},
-    token::{Generation, Grant, GrantState, ReauthorizationReason, TenantId},
+    sandbox::{Endpoint, Fault, Replay, Rotation},
+    token::GrantState,
 };
 
 #[cfg(feature = "__server-tests")]
-#[path = "support/postgres.rs"]
+#[path = "../support/postgres.rs"]
 mod postgres;
 #[cfg(feature = "__server-tests")]
-#[path = "support/redis.rs"]
+#[path = "../support/redis.rs"]
 mod redis_server;
-#[path = "support/shared_store.rs"]
+#[path = "../support/shared_store.rs"]
 mod shared_store;
-#[path = "support/mod.rs"]
+#[path = "../support/mod.rs"]
 mod support;
-#[path = "support/worker.rs"]
+#[path = "../support/worker.rs"]
 mod worker;
 
-use shared_store::{Backend, Place, SharedStore};
-use worker::{Partner, Replica, setting};
+mod process;
+mod scene;
+
+use process::UNHURRIED;
+use scene::Scene;
+use shared_store::Backend;
+use worker::Replica;
 
 /// Where a process can die. The last two are places on the wire.
 const STEPS: [&str; 10] = [
@@ -64,195 +66,6 @@ const MODES: [(&str, Rotation); 6] = [
     ("deferred", Rotation::Deferred),
 ];
 
-/// A store that stops at a step, and says so, for somebody to kill its process there.
-struct Stopping(SharedStore);
-
-impl Stopping {
-    async fn at(step: &str) {
-        if setting("STEP").as_deref() == Some(step) {
-            println!("\nat {step}");
-            std::future::pending::<()>().await;
-        }
-    }
-}
-
-impl TokenStore for Stopping {
-    async fn load(&self, tenant: &TenantId) -> Result<Option<Grant>, Error> {
-        self.0.load(tenant).await
-    }
-
-    async fn save(
-        &self,
-        tenant: &TenantId,
-        expected: Option<Generation>,
-        grant: &Grant,
-    ) -> Result<SaveOutcome, Error> {
-        let is_note = matches!(grant.state, GrantState::Exchanging { .. });
-        let what = if is_note { "note" } else { "save" };
-        Self::at(&format!("before {what}")).await;
-        let outcome = self.0.save(tenant, expected, grant).await;
-        Self::at(&format!("after {what}")).await;
-        outcome
-    }
-
-    async fn acquire(
-        &self,
-        tenant: &TenantId,
-        owner: &LeaseOwner,
-        duration: Duration,
-    ) -> Result<LeaseOutcome, Error> {
-        Self::at("before lease").await;
-        let outcome = self.0.acquire(tenant, owner, duration).await;
-        Self::at("after lease").await;
-        outcome
-    }
-
-    async fn release(&self, tenant: &TenantId, owner: &LeaseOwner) -> Result<(), Error> {
-        Self::at("before release").await;
-        let outcome = self.0.release(tenant, owner).await;
-        Self::at("after release").await;
-        outcome
-    }
-}
-
-async fn partner() -> Partner {
-    let store = SharedStore::open(&setting("STORE").unwrap()).await;
-    Partner::of_this_process(|builder| {
-        let builder = builder.store(Stopping(store));
-        if setting("STEP").as_deref() == Some(UNHURRIED) {
-            return builder;
-        }
-        builder
-            .exchange_floor(Duration::from_millis(1))
-            .lease_duration(Duration::from_millis(500))
-    })
-}
-
-/// No step, and no settings for tests either.
-const UNHURRIED: &str = "none, as in production";
-
-/// The process that dies: renews once, or without end.
-#[tokio::test]
-#[ignore = "run as a process of its own by the other tests"]
-async fn victim() {
-    let partner = partner().await;
-    partner.tokens.token().await.unwrap();
-    println!("\nbegun");
-    loop {
-        let _ = partner.tokens.refresh_now().await;
-        println!("\nrenewed");
-    }
-}
-
-/// The next start: what becomes of the grant when it is renewed.
-#[tokio::test]
-#[ignore = "run as a process of its own by the other tests"]
-async fn heir() {
-    let partner = partner().await;
-    partner.tokens.token().await.unwrap();
-    // A replay goes first, where there is one to make.
-    while partner.tokens.status().is_exchanging {
-        sleep(Duration::from_millis(5)).await;
-    }
-    while partner
-        .tokens
-        .refresh_now()
-        .await
-        .is_err_and(|error| error.is_transient())
-    {
-        sleep(Duration::from_millis(20)).await;
-    }
-    println!("\nended {}", word(&partner.tokens));
-}
-
-/// The next start, that only serves requests: how many seconds it takes until the grant is renewed.
-#[tokio::test]
-#[ignore = "run as a process of its own by the other tests"]
-async fn server() {
-    let partner = partner().await;
-    let begun = tokio::time::Instant::now();
-    partner.tokens.token().await.unwrap();
-    let before = partner.tokens.status().generation;
-    while partner.tokens.status().generation == before {
-        assert!(begun.elapsed() < Duration::from_secs(40), "it never is");
-        assert_eq!(partner.call().await.unwrap(), 200);
-        sleep(Duration::from_millis(20)).await;
-    }
-    println!("\nrenewed after {}", begun.elapsed().as_secs());
-}
-
-fn word(tokens: &TokenCache) -> &'static str {
-    match tokens.status().state {
-        TokenState::Fresh => "active",
-        TokenState::ReauthorizationRequired {
-            reason: ReauthorizationReason::RotationLost,
-            ..
-        } => "lost",
-        _ => "something else",
-    }
-}
-
-/// A grant in a folder of its own, whose customer has just consented.
-struct Scene {
-    sandbox: Sandbox,
-    place: Place,
-}
-
-impl Scene {
-    async fn new(backend: &Backend, rotation: Rotation) -> Self {
-        let sandbox = Sandbox::builder().rotation(rotation).start().await.unwrap();
-        let place = backend.place().await;
-        let scene = Self { sandbox, place };
-        scene.connect().await;
-        scene
-    }
-
-    async fn connect(&self) {
-        let oauth = worker::client_of(&self.sandbox);
-        let store = SharedStore::open(&self.place.word).await;
-        let tokens = TokenCache::builder(oauth.clone()).store(store);
-        support::connect(&self.sandbox, &oauth, &tokens.build().unwrap()).await;
-    }
-
-    fn spawn(&self, name: &str, step: &str) -> Replica {
-        let settings = [
-            ("STORE", self.place.word.clone()),
-            ("STEP", step.to_owned()),
-        ];
-        Replica::spawn(name, &self.sandbox, &settings)
-    }
-
-    async fn stored(&self) -> Grant {
-        let store = SharedStore::open(&self.place.word).await;
-        let tenant = TenantId::new("default").unwrap();
-        store.load(&tenant).await.unwrap().unwrap()
-    }
-
-    /// What the next start finds, and how it ends.
-    async fn inherit(&self) -> (&'static str, String) {
-        let found = match self.stored().await.state {
-            GrantState::Active(_) => "active",
-            GrantState::Exchanging { .. } => "uncertain",
-            _ => "something else",
-        };
-        let mut heir = self.spawn("heir", "none");
-        let ended = heir.hear("ended").expect("it ends");
-        assert!(heir.end());
-        (found, ended)
-    }
-
-    /// Whether the provider has replaced the refresh token that is stored.
-    async fn is_behind(&self) -> bool {
-        let grant = self.stored().await;
-        let stored = grant.tokens().unwrap().refresh_token().unwrap().expose();
-        let stored = TokenHash::of(stored);
-        self.sandbox.events().iter().any(|event| {
-            matches!(&event.what, Happening::Exchanged { presented, refresh_token, .. }
-                if *presented == stored && *refresh_token != Some(stored))
-        })
-    }
-}
-
 /// Kills a process at this step, and tells what the next one found and made of it.
 async fn crash(backend: &Backend, rotation: Rotation, step: &str) -> (&'static str, String) {
     let scene = Scene::new(backend, rotation).await;
@@ -265,7 +78,7 @@ async fn crash(backend: &Backend, rotation: Rotation, step: &str) -> (&'static s
     if let Some(fault) = on_the_wire {
         scene.sandbox.inject(Endpoint::Token, fault);
     }
-    let mut victim = scene.spawn("victim", step);
+    let mut victim = scene.spawn("process::victim", step);
     if is_on_the_wire {
         while scene.sandbox.counters().faults_played == 0 {
             sleep(Duration::from_millis(2)).await;
@@ -320,7 +133,7 @@ async fn killed_at_any_time(backend: Backend) {
     for (mode, rotation) in MODES {
         let scene = Scene::new(&backend, rotation).await;
         for _ in 0..=crashes / 6 {
-            let mut victim = scene.spawn("victim", "none");
+            let mut victim = scene.spawn("process::victim", "none");
             victim.hear("begun").expect("it starts");
             sleep(Duration::from_micros(random.u64(0..60_000))).await;
             victim.kill();
@@ -359,13 +172,13 @@ async fn killed_in_production(backend: Backend) {
     let scene = Scene::new(&backend, rotation).await;
     let lost = Fault::hang().after_work();
     scene.sandbox.inject(Endpoint::Token, lost);
-    let victim = scene.spawn("victim", UNHURRIED);
+    let victim = scene.spawn("process::victim", UNHURRIED);
     while scene.sandbox.counters().faults_played == 0 || !scene.is_behind().await {
         sleep(Duration::from_millis(5)).await;
     }
     victim.kill();
     scene.sandbox.clear_faults();
-    let mut server = scene.spawn("server", UNHURRIED);
+    let mut server = scene.spawn("process::server", UNHURRIED);
     let seconds = server.hear("renewed after").expect("in time");
     println!("renewed {seconds} seconds after the start");
     assert!(server.end());
@@ -382,7 +195,7 @@ async fn stopped_beyond_its_lease(backend: Backend) {
     let scene = Scene::new(&backend, rotation).await;
     let wait = Fault::delay(Duration::from_secs(2)).after_work();
     scene.sandbox.inject(Endpoint::Token, wait);
-    let mut victim = scene.spawn("victim", "none");
+    let mut victim = scene.spawn("process::victim", "none");
     victim.hear("begun").expect("it starts");
     while scene.sandbox.counters().faults_played == 0 {
         sleep(Duration::from_millis(2)).await;

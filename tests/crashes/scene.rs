@@ -1,0 +1,75 @@
+//! A grant in a store of its own, and those who come to it.
+
+use tower_oauth2_client::{
+    cache::TokenCache,
+    sandbox::{Happening, Rotation, Sandbox, TokenHash},
+    store::TokenStore,
+    token::{Grant, GrantState, TenantId},
+};
+
+use crate::{
+    shared_store::{Backend, Place, SharedStore},
+    support,
+    worker::{self, Replica},
+};
+
+/// A grant in a folder of its own, whose customer has just consented.
+pub(crate) struct Scene {
+    pub(crate) sandbox: Sandbox,
+    place: Place,
+}
+
+impl Scene {
+    pub(crate) async fn new(backend: &Backend, rotation: Rotation) -> Self {
+        let sandbox = Sandbox::builder().rotation(rotation).start().await.unwrap();
+        let place = backend.place().await;
+        let scene = Self { sandbox, place };
+        scene.connect().await;
+        scene
+    }
+
+    pub(crate) async fn connect(&self) {
+        let oauth = worker::client_of(&self.sandbox);
+        let store = SharedStore::open(&self.place.word).await;
+        let tokens = TokenCache::builder(oauth.clone()).store(store);
+        support::connect(&self.sandbox, &oauth, &tokens.build().unwrap()).await;
+    }
+
+    pub(crate) fn spawn(&self, name: &str, step: &str) -> Replica {
+        let settings = [
+            ("STORE", self.place.word.clone()),
+            ("STEP", step.to_owned()),
+        ];
+        Replica::spawn(name, &self.sandbox, &settings)
+    }
+
+    pub(crate) async fn stored(&self) -> Grant {
+        let store = SharedStore::open(&self.place.word).await;
+        let tenant = TenantId::new("default").unwrap();
+        store.load(&tenant).await.unwrap().unwrap()
+    }
+
+    /// What the next start finds, and how it ends.
+    pub(crate) async fn inherit(&self) -> (&'static str, String) {
+        let found = match self.stored().await.state {
+            GrantState::Active(_) => "active",
+            GrantState::Exchanging { .. } => "uncertain",
+            _ => "something else",
+        };
+        let mut heir = self.spawn("process::heir", "none");
+        let ended = heir.hear("ended").expect("it ends");
+        assert!(heir.end());
+        (found, ended)
+    }
+
+    /// Whether the provider has replaced the refresh token that is stored.
+    pub(crate) async fn is_behind(&self) -> bool {
+        let grant = self.stored().await;
+        let stored = grant.tokens().unwrap().refresh_token().unwrap().expose();
+        let stored = TokenHash::of(stored);
+        self.sandbox.events().iter().any(|event| {
+            matches!(&event.what, Happening::Exchanged { presented, refresh_token, .. }
+                if *presented == stored && *refresh_token != Some(stored))
+        })
+    }
+}
