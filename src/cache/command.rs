@@ -4,11 +4,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use tokio::{runtime::Handle, time::timeout};
 
-use super::{
-    attend::shut_down,
-    core::Core,
-    renewal::{following, revoke_at_provider},
-};
+use super::{attend::shut_down, core::Core, ending::revoke_at_provider, renewal::following};
 use crate::{
     error::{Error, ErrorKind},
     store::SaveOutcome,

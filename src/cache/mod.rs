@@ -77,6 +77,7 @@ mod builder;
 mod command;
 mod cooldown;
 mod core;
+mod ending;
 mod flight;
 mod journal;
 mod keepalive;

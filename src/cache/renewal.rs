@@ -1,14 +1,15 @@
 //! What happens in an exchange's task, from the first look into the store to the answer. What becomes of a new token set
-//! then stands in `settle`.
+//! then stands in `settle`, and what of a refusal in `ending`.
 
 use std::{
     sync::{Arc, atomic::Ordering},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use super::{
     attend::Cause,
     core::{Core, within},
+    ending::{adopted, end, remember_end},
     flight::{Outcome, Pilot},
     journal::{self, Note, Noted},
     lease::{self, Taken},
@@ -17,8 +18,7 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind},
-    store::SaveOutcome,
-    token::{Generation, Grant, GrantState, ReauthorizationReason, TokenSet},
+    token::{Generation, Grant, GrantState, TokenSet},
 };
 
 /// For the exchange, with whatever the source makes of it.
@@ -26,9 +26,6 @@ const EXCHANGE_DEADLINE: Duration = Duration::from_secs(15);
 
 /// For the second one, after the answer to the first was lost.
 const REPLAY_DEADLINE: Duration = Duration::from_secs(10);
-
-/// For telling the provider that a grant has ended: two tokens, each with what the source makes of it.
-const REVOCATION_DEADLINE: Duration = Duration::from_secs(30);
 
 pub(super) async fn renew(pilot: &Pilot, cause: Cause) -> Outcome {
     let core = &pilot.core;
@@ -217,112 +214,6 @@ fn begin(pilot: &Pilot) -> Instant {
     let now = pilot.core.now();
     pilot.core.lock().exchanged_at = Some(now);
     now
-}
-
-/// Stores an end that is known here alone, since it could not be stored when it was found out.
-async fn remember_end(core: &Core, held: &Snapshot, expected: Option<Generation>) {
-    if let Some(grant) = held
-        .grant()
-        .filter(|grant| Some(grant.generation) > expected)
-    {
-        // If it fails again, the next one who asks tries again.
-        let _ = core.save(expected, grant).await;
-    }
-}
-
-/// The provider refused the refresh token: the grant has ended, unless somebody else has renewed it.
-async fn end(
-    core: &Arc<Core>,
-    held: &Snapshot,
-    expected: Option<Generation>,
-    refusal: Error,
-    note: Option<Note>,
-) -> Outcome {
-    let was_lost = note.as_ref().is_some_and(|note| note.is_replay);
-    let stored = match (core.read().await, note) {
-        (Ok(stored), _) => stored,
-        (Err(error), note) => {
-            // Without a second look nobody may be declared dead. But there was an answer.
-            if let Some(note) = note {
-                note.take_back(core).await;
-            }
-            return Err(error);
-        }
-    };
-    if stored.as_ref().map(|grant| grant.generation) > expected.max(held.generation()) {
-        core.adopt(stored.as_ref());
-        return adopted(core);
-    }
-    let Some(tokens) = held.tokens() else {
-        return Err(refusal);
-    };
-    let wall = core.clock().wall();
-    let reason = why(held, was_lost, wall);
-    let grant = Grant {
-        generation: following(held.generation(), expected),
-        state: GrantState::ReauthorizationRequired {
-            tokens: tokens.clone(),
-            reason,
-            since: wall,
-        },
-    };
-    let ended = Snapshot::of_stored(grant.clone(), core.moment());
-    match core.save(expected, &grant).await {
-        Ok(SaveOutcome::Committed) => core.publish(ended),
-        Ok(SaveOutcome::Superseded(stored)) => {
-            core.adopt(stored.as_ref());
-            return adopted(core);
-        }
-        Err(error) => {
-            core.telemetry.save_failed(&error, Duration::ZERO);
-            core.publish(ended);
-        }
-    }
-    Err(core.snapshot().ended().unwrap_or(refusal))
-}
-
-fn why(held: &Snapshot, was_lost: bool, wall: SystemTime) -> ReauthorizationReason {
-    let life = held.refresh_token();
-    if was_lost {
-        ReauthorizationReason::RotationLost
-    } else if life.is_some_and(|life| life.left(wall).is_zero()) {
-        ReauthorizationReason::RefreshTokenExpired
-    } else {
-        ReauthorizationReason::InvalidGrant
-    }
-}
-
-/// What another replica's state of the grant means for those who wait here.
-pub(super) fn adopted(core: &Core) -> Outcome {
-    let snapshot = core.snapshot();
-    match snapshot.alive(core.now()) {
-        Some(token) => Ok(token.clone()),
-        None => Err(snapshot.ended().unwrap_or_else(|| {
-            Error::new(
-                ErrorKind::Unavailable,
-                "another replica has stored a token that has already expired",
-            )
-        })),
-    }
-}
-
-/// Tokens that came in for a grant that was revoked meanwhile: nobody may use them, and the provider should know.
-pub(super) async fn discard(core: &Core, fresh: &Snapshot) -> Error {
-    if let Some(tokens) = fresh.tokens() {
-        let _ = revoke_at_provider(core, tokens).await;
-    }
-    core.snapshot()
-        .ended()
-        .unwrap_or_else(|| Error::new(ErrorKind::Revoked, "the grant was revoked"))
-}
-
-pub(super) async fn revoke_at_provider(core: &Core, tokens: &TokenSet) -> Result<(), Error> {
-    let revocation = core.source.revoke(tokens);
-    within(REVOCATION_DEADLINE, revocation, || {
-        let late = "the provider did not confirm the revocation within 30 seconds";
-        Error::new(ErrorKind::Unavailable, late)
-    })
-    .await
 }
 
 /// The generation after everything that is known.

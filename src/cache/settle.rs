@@ -12,8 +12,9 @@ use futures_util::future::{Either, select};
 use super::{
     BearerToken, command,
     core::Core,
+    ending::{adopted, discard},
     flight::{Outcome, Pilot, unsaved},
-    renewal::{adopted, discard, following},
+    renewal::following,
     snapshot::Snapshot,
 };
 use crate::{
