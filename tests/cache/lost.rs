@@ -287,3 +287,29 @@ async fn p11_a_panic_and_a_missed_deadline_are_lost_answers() {
         assert_eq!(header(&tokens).await, "Bearer a1");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn p11_a_late_look_into_the_store_does_not_undo_a_note() {
+    let (source, store, tokens) = begun().await;
+    source.close_gate();
+    source.then(Turn::Fail(down()));
+    tokens.invalidate();
+    let asking = tokio::spawn({
+        let tokens = tokens.clone();
+        async move { tokens.token().await }
+    });
+    pass(2 * SECOND).await;
+    // The look that follows on a failure takes its time to come back.
+    store.slow_next_load(9 * SECOND);
+    source.open_gate();
+    asking.await.unwrap().unwrap_err();
+    pass(SECOND / 10).await;
+    // Meanwhile an answer is lost for good.
+    source.then(lost());
+    source.then(lost());
+    tokens.refresh_now().await.unwrap_err();
+    let uncertain = tokens.status().state;
+    assert!(matches!(uncertain, TokenState::Uncertain { .. }));
+    pass(10 * SECOND).await;
+    assert_eq!(tokens.status().state, uncertain);
+}

@@ -277,6 +277,8 @@ pub(crate) struct Store {
     lessee: Arc<Mutex<Option<LeaseOwner>>>,
     hang_acquire: Arc<Mutex<bool>>,
     slow_release: Arc<Mutex<Duration>>,
+    /// How long the next load takes to come back with what it has seen.
+    slow_load: Arc<Mutex<Duration>>,
     saves: Arc<AtomicU64>,
     before_save: Arc<Mutex<Option<BeforeSave>>>,
 }
@@ -313,6 +315,10 @@ impl Store {
     /// Nothing is heard of the next call for the lease.
     pub(crate) fn hang_next_acquire(&self) {
         *self.hang_acquire.lock().unwrap() = true;
+    }
+
+    pub(crate) fn slow_next_load(&self, by: Duration) {
+        *self.slow_load.lock().unwrap() = by;
     }
 
     pub(crate) fn slow_releases(&self, by: Duration) {
@@ -360,7 +366,10 @@ impl TokenStore for Store {
         if *self.loads_fail.lock().unwrap() {
             return Err(Error::store("loads fail, as the test asked for"));
         }
-        self.memory.load(tenant).await
+        let seen = self.memory.load(tenant).await;
+        let by = std::mem::take(&mut *self.slow_load.lock().unwrap());
+        tokio::time::sleep(by).await;
+        seen
     }
 
     async fn save(
