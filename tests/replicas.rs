@@ -48,6 +48,9 @@ async fn replica() {
         }
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
+    // Otherwise an exchange under way would end with the process, and its answer be lost to the others.
+    let drained = partner.tokens.shutdown(Duration::from_secs(30)).await;
+    drained.unwrap();
     println!("\nserved {served} {failed}");
 }
 
