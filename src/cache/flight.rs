@@ -229,8 +229,10 @@ impl Pilot {
         }
         let took = now.saturating_duration_since(self.since);
         core.telemetry.exchanged(self.word, word, took);
-        // It may have waited for an exchange that failed: now there is a pause to plan with.
-        core.published.notify_one();
+        if !is_held_back {
+            // It may have waited for an exchange that failed: now there is a pause to plan with.
+            core.published.notify_one();
+        }
     }
 }
 

@@ -66,6 +66,8 @@ async fn renew_with_lease(pilot: &Pilot, cause: Cause) -> Outcome {
     let held = Arc::clone(&core.snapshot());
     if core.is_on_hold(&held, cause, core.now()) {
         pilot.is_held_back.store(true, Ordering::Relaxed);
+        // With the lease in hand: it is under way nowhere else.
+        core.lock().noted = held.unanswered();
         return Err(on_hold());
     }
     lease::check(core)?;

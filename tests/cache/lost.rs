@@ -313,3 +313,24 @@ async fn p11_a_late_look_into_the_store_does_not_undo_a_note() {
     pass(10 * SECOND).await;
     assert_eq!(tokens.status().state, uncertain);
 }
+
+#[tokio::test(start_paused = true)]
+async fn p11_a_recent_note_of_a_dead_process_is_no_reason_to_look_all_the_time() {
+    let (source, store, tokens) = begun().await;
+    for _ in 0..1_000 {
+        source.then(Turn::Fail(down()));
+    }
+    pass(DAY - HOUR).await;
+    source.forget_turns();
+    source.then(lost());
+    source.then(lost());
+    tokens.refresh_now().await.unwrap_err();
+    let after_crash = Store::default();
+    after_crash.put(store.held().await.unwrap()).await;
+    drop(tokens);
+    // It may not be asked for once more, and the token is to be renewed.
+    let again = source.cache().store(after_crash.clone()).build().unwrap();
+    header(&again).await;
+    pass(MINUTE).await;
+    assert!(after_crash.loads() < 20, "{} loads", after_crash.loads());
+}

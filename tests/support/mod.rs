@@ -280,6 +280,7 @@ pub(crate) struct Store {
     /// How long the next load takes to come back with what it has seen.
     slow_load: Arc<Mutex<Duration>>,
     saves: Arc<AtomicU64>,
+    loads: Arc<AtomicU64>,
     before_save: Arc<Mutex<Option<BeforeSave>>>,
 }
 
@@ -333,6 +334,11 @@ impl Store {
         *self.slow_replays.lock().unwrap() = by;
     }
 
+    /// How often it was looked into. Endless looking ends in a panic.
+    pub(crate) fn loads(&self) -> u64 {
+        self.loads.load(Ordering::SeqCst)
+    }
+
     /// How many saves have been tried.
     pub(crate) fn saves(&self) -> u64 {
         self.saves.load(Ordering::SeqCst)
@@ -366,6 +372,8 @@ impl TokenStore for Store {
         if *self.loads_fail.lock().unwrap() {
             return Err(Error::store("loads fail, as the test asked for"));
         }
+        let loads = self.loads.fetch_add(1, Ordering::SeqCst);
+        assert!(loads < 100_000, "somebody looks all the time");
         let seen = self.memory.load(tenant).await;
         let by = std::mem::take(&mut *self.slow_load.lock().unwrap());
         tokio::time::sleep(by).await;
