@@ -91,10 +91,15 @@ async fn overwrite(
             SaveOutcome::Superseded(newer) => stored = newer,
         }
     }
-    Err(Error::new(
+    Err(contended())
+}
+
+/// A save has lost one race after another.
+pub(super) fn contended() -> Error {
+    Error::new(
         ErrorKind::Store,
         "the grant is being changed by others all the time: check how many programs share its store",
-    ))
+    )
 }
 
 /// Lets what is under way come to its end, and begins nothing new.

@@ -15,9 +15,9 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use super::{attend::Cause, core::Core, lease, slot::Slot, snapshot::Snapshot};
+use super::{attend::Cause, command::contended, core::Core, lease, slot::Slot, snapshot::Snapshot};
 use crate::{
-    error::{Error, ErrorKind},
+    error::Error,
     store::SaveOutcome,
     token::{Generation, Grant, GrantState, TokenSet},
 };
@@ -100,10 +100,7 @@ pub(super) async fn note(
             }
         }
     }
-    Err(Error::new(
-        ErrorKind::Store,
-        "the grant is being changed by others all the time: check how many programs share its store",
-    ))
+    Err(contended())
 }
 
 impl Note {

@@ -1,6 +1,6 @@
 //! What is known of a grant at this moment.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use super::{core::Core, journal::may_be_under_way};
 use crate::{
@@ -109,13 +109,9 @@ pub(super) fn status(core: &Core) -> Status {
     Status {
         state,
         generation: snapshot.generation(),
-        expires_at: alive.map(|schedule| moment.wall + left_of(schedule.expires, moment.now)),
+        expires_at: alive.map(|schedule| moment.wall + (schedule.expires - moment.now)),
         refresh_token_days_left: left,
         last_error: slot.cooldown.last().cloned(),
         is_exchanging,
     }
-}
-
-fn left_of(end: std::time::Instant, now: std::time::Instant) -> Duration {
-    end.saturating_duration_since(now)
 }

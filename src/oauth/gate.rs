@@ -146,12 +146,11 @@ pub(crate) struct Admission {
 impl Admission {
     /// Says what came of it.
     pub(crate) fn settle<T>(mut self, outcome: &Result<T, Error>) {
-        self.is_settled = true;
         let failure = outcome.as_ref().err();
         if failure.is_some_and(was_not_made) {
-            self.is_settled = false;
             return;
         }
+        self.is_settled = true;
         let news = self
             .gate
             .breaker()

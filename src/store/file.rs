@@ -141,9 +141,7 @@ impl TokenStore for FileStore {
         blocking(move || {
             let _lock = lock;
             let now = SystemClock.wall();
-            let unreadable = |error| failed("lease file", &path, "cannot be read", Some(error));
-            let is_taken = Lease::read(&path)
-                .map_err(unreadable)?
+            let is_taken = read_lease(&path)?
                 .is_some_and(|lease| !lease.is_of(&owner) && lease.holds(&store.folder, now));
             if is_taken {
                 return Ok(LeaseOutcome::HeldByAnother);
@@ -162,9 +160,7 @@ impl TokenStore for FileStore {
         let owner = owner.clone();
         blocking(move || {
             let _lock = lock;
-            let unreadable = |error| failed("lease file", &path, "cannot be read", Some(error));
-            let lease = Lease::read(&path).map_err(unreadable)?;
-            if lease.is_none_or(|lease| !lease.is_of(&owner)) {
+            if read_lease(&path)?.is_none_or(|lease| !lease.is_of(&owner)) {
                 return Ok(());
             }
             fs::remove_file(&path)
@@ -172,6 +168,10 @@ impl TokenStore for FileStore {
         })
         .await
     }
+}
+
+fn read_lease(path: &Path) -> Result<Option<Lease>, Error> {
+    Lease::read(path).map_err(|error| failed("lease file", path, "cannot be read", Some(error)))
 }
 
 async fn lock(path: PathBuf) -> Result<File, Error> {

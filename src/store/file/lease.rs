@@ -52,9 +52,7 @@ impl Alive {
             _locked: file,
         })
     }
-}
 
-impl Alive {
     /// Whether others still see it.
     pub(super) fn is_there(&self) -> bool {
         self.path.exists()
