@@ -4,14 +4,14 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use super::{
     LostAnswer, TokenCache, TokenSource,
-    core::{Core, Parts},
+    settings::{Keeping, Settings},
     source::ErasedSource,
 };
 use crate::{
     clock::{Clock, SystemClock},
     error::Error,
     store::{ErasedStore, MemoryStore, TokenStore},
-    telemetry::{GrantListener, Telemetry},
+    telemetry::GrantListener,
     token::TenantId,
 };
 
@@ -33,7 +33,7 @@ const LONGEST_LIFE: Duration = Duration::from_secs(100 * 366 * 86_400);
 pub struct TokenCacheBuilder {
     source: Box<dyn ErasedSource>,
     store: Box<dyn ErasedStore>,
-    tenant: String,
+    tenant: Option<String>,
     origins: Vec<crate::Origin>,
     added_origins: Vec<String>,
     clock: Arc<dyn Clock>,
@@ -53,7 +53,7 @@ impl TokenCacheBuilder {
         Self {
             source: Box::new(source),
             store: Box::new(MemoryStore::new()),
-            tenant: "default".into(),
+            tenant: None,
             origins,
             added_origins: Vec::new(),
             clock: Arc::new(SystemClock),
@@ -75,7 +75,7 @@ impl TokenCacheBuilder {
 
     /// Sets whose grant it is, where a store keeps several. Defaults to `default`.
     pub fn tenant(mut self, tenant: impl Into<String>) -> Self {
-        self.tenant = tenant.into();
+        self.tenant = Some(tenant.into());
         self
     }
 
@@ -148,7 +148,22 @@ impl TokenCacheBuilder {
     /// [`Configuration`](crate::ErrorKind::Configuration), by name: an origin that is not one, no origin at all, a tenant name
     /// that is not one, a refresh token's life of less than an hour, or a lease of less than 100 milliseconds.
     pub fn build(mut self) -> Result<TokenCache, Error> {
-        let tenant = TenantId::new(self.tenant)?;
+        let tenant = TenantId::new(self.tenant.take().unwrap_or_else(|| "default".into()))?;
+        let settings = self.settings(Keeping::Own)?;
+        Ok(TokenCache::begin(Arc::new(settings), tenant, None))
+    }
+
+    /// What a number of caches have in common, which somebody looks after.
+    pub(crate) fn build_many(self) -> Result<Arc<Settings>, Error> {
+        if self.tenant.is_some() {
+            return Err(Error::configuration(
+                "tenant: name none where each request names its own",
+            ));
+        }
+        self.settings(Keeping::Shared).map(Arc::new)
+    }
+
+    fn settings(mut self, keeping: Keeping) -> Result<Settings, Error> {
         for url in &self.added_origins {
             self.origins.push(url.parse()?);
         }
@@ -170,24 +185,22 @@ impl TokenCacheBuilder {
                 "lease duration: it is less than 100 milliseconds",
             ));
         }
-        let core = Arc::new(Core::new(Parts {
+        Ok(Settings {
             source: self.source,
             store: self.store,
             clock: self.clock,
-            telemetry: Telemetry::new(tenant, self.tells_tenant, self.listener),
+            origins: self.origins,
             lost_answer: self.lost_answer,
             floor: self.floor,
             lease: self.lease,
             refresh_token_lifetime: self
                 .refresh_token_lifetime
                 .map(|life| life.min(LONGEST_LIFE)),
-            origins: self.origins,
-            random: self
-                .seed
-                .map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed),
-        }));
-        core.keep(&mut core.lock());
-        Ok(TokenCache { core })
+            seed: self.seed,
+            listener: self.listener,
+            tells_tenant: self.tells_tenant,
+            keeping,
+        })
     }
 }
 

@@ -2,32 +2,29 @@
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use arc_swap::{ArcSwap, Guard};
 use tokio::sync::Notify;
 
 use super::{
-    Acquired, BearerToken, LostAnswer,
+    Acquired, BearerToken,
     attend::{Attended, Cause},
     cooldown::Urgency,
+    settings::{Settings, in_time},
     slot::Slot,
     snapshot::{Moment, Snapshot},
-    source::ErasedSource,
 };
 use crate::{
     clock::Clock,
-    error::{Error, ErrorKind},
+    error::Error,
     oauth::GateKey,
     origin::Origin,
-    store::{ErasedStore, LeaseOutcome, LeaseOwner, SaveOutcome},
+    store::{LeaseOutcome, LeaseOwner, SaveOutcome},
     telemetry::Telemetry,
     token::{Generation, Grant, TenantId},
 };
-
-/// For one call of a store, whatever it is.
-const STORE_DEADLINE: Duration = Duration::from_secs(10);
 
 pub(super) struct Core {
     /// What requests read. Replaced under the lock of `slot` only.
@@ -41,36 +38,16 @@ pub(super) struct Core {
     pub(super) leasing: tokio::sync::Mutex<()>,
     /// Wakes those who wait for the last work to end.
     pub(super) idle: Notify,
-    pub(super) source: Box<dyn ErasedSource>,
-    store: Box<dyn ErasedStore>,
-    clock: Arc<dyn Clock>,
+    pub(super) settings: Arc<Settings>,
     pub(super) telemetry: Telemetry,
-    origins: Vec<Origin>,
-    pub(super) lost_answer: LostAnswer,
-    pub(super) floor: Duration,
-    pub(super) lease: Duration,
-    refresh_token_lifetime: Option<Duration>,
     random: Mutex<fastrand::Rng>,
     /// Under which this cache takes leases, and comes to the gate.
     owner: LeaseOwner,
     pub(super) key: GateKey,
 }
 
-pub(super) struct Parts {
-    pub(super) source: Box<dyn ErasedSource>,
-    pub(super) store: Box<dyn ErasedStore>,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) telemetry: Telemetry,
-    pub(super) origins: Vec<Origin>,
-    pub(super) lost_answer: LostAnswer,
-    pub(super) floor: Duration,
-    pub(super) lease: Duration,
-    pub(super) refresh_token_lifetime: Option<Duration>,
-    pub(super) random: fastrand::Rng,
-}
-
 impl Core {
-    pub(super) fn new(parts: Parts) -> Self {
+    pub(super) fn new(settings: Arc<Settings>, tenant: TenantId) -> Self {
         Self {
             current: ArcSwap::from_pointee(Snapshot::EMPTY),
             slot: Mutex::default(),
@@ -78,16 +55,9 @@ impl Core {
             commands: tokio::sync::Mutex::default(),
             leasing: tokio::sync::Mutex::default(),
             idle: Notify::new(),
-            source: parts.source,
-            store: parts.store,
-            clock: parts.clock,
-            telemetry: parts.telemetry,
-            origins: parts.origins,
-            lost_answer: parts.lost_answer,
-            floor: parts.floor,
-            lease: parts.lease,
-            refresh_token_lifetime: parts.refresh_token_lifetime,
-            random: Mutex::new(parts.random),
+            telemetry: settings.telemetry(tenant),
+            random: Mutex::new(settings.random()),
+            settings,
             owner: LeaseOwner::random(),
             key: GateKey::random(),
         }
@@ -96,7 +66,7 @@ impl Core {
     pub(super) fn fresh(&self) -> Option<BearerToken> {
         let snapshot = self.current.load();
         let (token, schedule) = snapshot.token()?;
-        (self.clock.monotonic() < schedule.refresh_at).then(|| {
+        (self.settings.clock.monotonic() < schedule.refresh_at).then(|| {
             snapshot.mark_used();
             token.clone()
         })
@@ -166,25 +136,25 @@ impl Core {
     }
 
     pub(super) fn now(&self) -> Instant {
-        self.clock.monotonic()
+        self.settings.clock.monotonic()
     }
 
     pub(super) fn clock(&self) -> &dyn Clock {
-        &*self.clock
+        &*self.settings.clock
     }
 
     /// What turning points are reckoned from at this moment.
     pub(super) fn moment(&self) -> Moment {
         Moment {
-            now: self.clock.monotonic(),
-            wall: self.clock.wall(),
+            now: self.settings.clock.monotonic(),
+            wall: self.settings.clock.wall(),
             chance: self.chance(),
-            refresh_token_lifetime: self.refresh_token_lifetime,
+            refresh_token_lifetime: self.settings.refresh_token_lifetime,
         }
     }
 
     pub(super) fn origins(&self) -> &[Origin] {
-        &self.origins
+        &self.settings.origins
     }
 
     pub(super) fn tenant(&self) -> &TenantId {
@@ -200,7 +170,7 @@ impl Core {
     }
 
     pub(super) async fn read(&self) -> Result<Option<Grant>, Error> {
-        in_time(self.store.load(self.tenant())).await
+        self.settings.read(self.tenant()).await
     }
 
     pub(super) async fn save(
@@ -208,20 +178,25 @@ impl Core {
         expected: Option<Generation>,
         grant: &Grant,
     ) -> Result<SaveOutcome, Error> {
-        in_time(self.store.save(self.tenant(), expected, grant)).await
+        in_time(self.settings.store.save(self.tenant(), expected, grant)).await
     }
 
     pub(super) async fn acquire_lease(&self) -> Result<LeaseOutcome, Error> {
-        in_time(self.store.acquire(self.tenant(), &self.owner, self.lease)).await
+        in_time(
+            self.settings
+                .store
+                .acquire(self.tenant(), &self.owner, self.settings.lease),
+        )
+        .await
     }
 
     pub(super) async fn release_lease(&self) -> Result<(), Error> {
-        in_time(self.store.release(self.tenant(), &self.owner)).await
+        in_time(self.settings.store.release(self.tenant(), &self.owner)).await
     }
 
     /// Ends when the store may hold something new; perhaps never.
     pub(super) async fn store_changed(&self) {
-        self.store.changed(self.tenant()).await;
+        self.settings.store.changed(self.tenant()).await;
     }
 
     /// Whether the held token serves, but is to be renewed.
@@ -260,20 +235,4 @@ impl Drop for Core {
             keeper.abort();
         }
     }
-}
-
-async fn in_time<T>(call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    let late = "the token store did not answer within 10 seconds: check that it is reachable";
-    within(STORE_DEADLINE, call, || Error::new(ErrorKind::Store, late)).await
-}
-
-/// What comes of a call, or an error if that takes too long.
-pub(super) async fn within<T>(
-    deadline: Duration,
-    call: impl Future<Output = Result<T, Error>>,
-    late: impl FnOnce() -> Error,
-) -> Result<T, Error> {
-    tokio::time::timeout(deadline, call)
-        .await
-        .unwrap_or_else(|_| Err(late()))
 }

@@ -6,10 +6,7 @@ use std::{
 };
 
 use super::{
-    core::{Core, within},
-    flight::Outcome,
-    journal::Note,
-    renewal::following,
+    core::Core, flight::Outcome, journal::Note, renewal::following, settings::within,
     snapshot::Snapshot,
 };
 use crate::{
@@ -119,7 +116,7 @@ pub(super) async fn discard(core: &Core, fresh: &Snapshot) -> Error {
 }
 
 pub(super) async fn revoke_at_provider(core: &Core, tokens: &TokenSet) -> Result<(), Error> {
-    let revocation = core.source.revoke(tokens);
+    let revocation = core.settings.source.revoke(tokens);
     within(REVOCATION_DEADLINE, revocation, || {
         let late = "the provider did not confirm the revocation within 30 seconds";
         Error::new(ErrorKind::Unavailable, late)

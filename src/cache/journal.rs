@@ -162,7 +162,8 @@ impl Core {
     fn may_replay(&self, since: SystemTime) -> bool {
         // A wall clock that was set back says nothing; then the deadlines of both exchanges do.
         let elapsed = self.clock().wall().duration_since(since);
-        self.lost_answer == LostAnswer::ReplayOnce && elapsed.is_ok_and(|elapsed| elapsed <= REPLAY)
+        self.settings.lost_answer == LostAnswer::ReplayOnce
+            && elapsed.is_ok_and(|elapsed| elapsed <= REPLAY)
     }
 
     /// The cause to make it again for, if there is one.
@@ -191,7 +192,7 @@ impl Core {
         let Some((_, schedule)) = snapshot.token() else {
             return false;
         };
-        let until = match (self.lost_answer, cause) {
+        let until = match (self.settings.lost_answer, cause) {
             (_, Cause::Lost(_)) => return self.lost(snapshot).is_none(),
             (LostAnswer::ReplayOnce, Cause::Ahead | Cause::Idle(_)) => schedule.last_call_at,
             (LostAnswer::Hold, Cause::Ahead | Cause::Idle(_) | Cause::Due) => schedule.expires,

@@ -9,7 +9,13 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::token::TokenSet;
+use sha2::{Digest, Sha256};
+
+use super::{
+    settings::Settings,
+    snapshot::{Moment, is_renewed},
+};
+use crate::token::{Grant, TenantId, TokenSet};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -30,13 +36,13 @@ pub(super) struct RefreshTokenLife {
 }
 
 impl RefreshTokenLife {
-    /// `None` without a refresh token. `chance` is a random number from 0 to 1.
+    /// `None` without a refresh token.
     pub(super) fn of(
         tokens: &TokenSet,
         lifetime: Duration,
-        now: Instant,
-        wall: SystemTime,
-        chance: f64,
+        Moment {
+            now, wall, chance, ..
+        }: Moment,
     ) -> Option<Self> {
         let issued = tokens.refresh_token_issued_at()?;
         let spread = (2 * DAY).min(lifetime / 15);
@@ -72,6 +78,10 @@ impl RefreshTokenLife {
         by_wall.unwrap_or(Duration::ZERO).min(by_monotonic)
     }
 
+    pub(super) fn is_due(&self, Moment { now, wall, .. }: Moment) -> bool {
+        self.until_due(now, wall).is_zero()
+    }
+
     /// What is left of the refresh token's life; never more than the whole of it.
     pub(super) fn left(&self, wall: SystemTime) -> Duration {
         let left = self.ends.duration_since(wall).unwrap_or(Duration::ZERO);
@@ -87,6 +97,32 @@ impl RefreshTokenLife {
             .filter(|days| DAY * u32::try_from(*days).unwrap_or(u32::MAX) <= self.lifetime / 3)
             .find(|days| !left.is_zero() && left.as_secs() <= days * DAY.as_secs())
     }
+}
+
+/// Of a stored grant that is not held: when its refresh token ends, and whether it is time to keep it alive.
+impl Settings {
+    pub(crate) fn keepalive(&self, tenant: &TenantId, grant: &Grant) -> Option<(SystemTime, bool)> {
+        if !is_renewed(&grant.state) {
+            return None;
+        }
+        let moment = Moment {
+            now: self.clock.monotonic(),
+            wall: self.clock.wall(),
+            // Always the same one of a tenant, however often this is asked.
+            chance: chance_of(tenant),
+            refresh_token_lifetime: self.refresh_token_lifetime,
+        };
+        let lifetime = moment.refresh_token_lifetime?;
+        let life = RefreshTokenLife::of(grant.tokens()?, lifetime, moment)?;
+        Some((life.ends, life.is_due(moment)))
+    }
+}
+
+/// A number from 0 to 1, the same in each process.
+fn chance_of(tenant: &TenantId) -> f64 {
+    let hash = Sha256::digest(tenant.as_str());
+    let bytes = hash.first_chunk().copied().unwrap_or_default();
+    f64::from(u32::from_be_bytes(bytes)) / f64::from(u32::MAX)
 }
 
 fn later(time: SystemTime, by: Duration) -> SystemTime {
@@ -110,7 +146,13 @@ mod tests {
     fn life(chance: f64, now: Instant, at: SystemTime) -> RefreshTokenLife {
         let tokens = TokenSet::new(AccessToken::new("a").unwrap(), DAY, wall())
             .with_refresh_token(RefreshToken::new("r"), wall());
-        RefreshTokenLife::of(&tokens, MONTH, now, at, chance).unwrap()
+        let moment = Moment {
+            now,
+            wall: at,
+            chance,
+            refresh_token_lifetime: None,
+        };
+        RefreshTokenLife::of(&tokens, MONTH, moment).unwrap()
     }
 
     #[test]

@@ -42,7 +42,7 @@ async fn keep(core: Weak<Core>, published: Arc<tokio::sync::Notify>) {
 }
 
 /// Does what is due, and tells how long until there may be more to do.
-fn look(core: &Arc<Core>) -> Duration {
+pub(super) fn look(core: &Arc<Core>) -> Duration {
     core.correct();
     let moment = core.moment();
     let snapshot = Arc::clone(&core.snapshot());

@@ -59,7 +59,7 @@ pub(super) async fn acquire(core: &Arc<Core>, cause: Cause) -> Result<Taken<'_>,
         if let Some(outcome) = without_exchange(core, cause) {
             return Ok(Taken::Needless(outcome));
         }
-        if core.now().saturating_duration_since(begun) >= WAIT.max(core.lease + BEYOND) {
+        if core.now().saturating_duration_since(begun) >= WAIT.max(core.settings.lease + BEYOND) {
             return Err(Error::new(
                 ErrorKind::Unavailable,
                 "another process has been making an exchange for this grant all the while",
@@ -111,12 +111,12 @@ async fn give_back(core: &Core, counted: Counted<'_>) {
 }
 
 async fn extend(core: &Core, end: &End) {
-    let mut pause = core.lease / 3;
+    let mut pause = core.settings.lease / 3;
     while !end.has_come_within(pause).await {
-        pause = match timeout(core.lease / 3, take(core)).await {
-            Ok(Ok(_)) => core.lease / 3,
+        pause = match timeout(core.settings.lease / 3, take(core)).await {
+            Ok(Ok(_)) => core.settings.lease / 3,
             // The time runs.
-            _ => core.lease / 30,
+            _ => core.settings.lease / 30,
         };
     }
 }
@@ -127,7 +127,7 @@ async fn take(core: &Core) -> Result<LeaseOutcome, Error> {
     let (now, wall) = (core.now(), core.clock().wall());
     let outcome = core.acquire_lease().await?;
     core.lock().leased_until = match outcome {
-        LeaseOutcome::Acquired => Some((now + core.lease, wall + core.lease)),
+        LeaseOutcome::Acquired => Some((now + core.settings.lease, wall + core.settings.lease)),
         LeaseOutcome::HeldByAnother => None,
     };
     Ok(outcome)

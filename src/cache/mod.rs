@@ -62,13 +62,19 @@
 //! # Ok::<(), tower_oauth2_client::Error>(()) }).unwrap();
 //! ```
 
-use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use crate::{
     error::Error,
     origin::Origin,
     telemetry::Unauthorized,
-    token::{Generation, TenantId, TokenSet},
+    token::{Generation, Grant, TenantId, TokenSet},
 };
 
 mod attend;
@@ -86,12 +92,14 @@ mod lease;
 mod publish;
 mod renewal;
 mod schedule;
+mod settings;
 mod settle;
 mod slot;
 mod snapshot;
 mod source;
 mod status;
 
+pub(crate) use self::settings::{Settings, in_time};
 use self::{
     attend::{Attended, Cause},
     core::Core,
@@ -216,6 +224,52 @@ impl TokenCache {
     #[must_use]
     pub fn tenant(&self) -> &TenantId {
         self.core.tenant()
+    }
+}
+
+/// What somebody asks who looks after many.
+impl TokenCache {
+    /// A cache that holds what was found in the store a moment ago.
+    pub(crate) fn begin(settings: Arc<Settings>, tenant: TenantId, stored: Option<&Grant>) -> Self {
+        let core = Arc::new(Core::new(settings, tenant));
+        core.adopt(stored);
+        core.keep(&mut core.lock());
+        Self { core }
+    }
+
+    /// Does what is due: renews ahead of time, keeps an idle grant alive, compares the clocks.
+    pub(crate) fn look_after(&self) {
+        keeper::look(&self.core);
+    }
+
+    /// Waits for the exchange that keeps an idle grant alive.
+    pub(crate) async fn keep_alive(&self) -> Result<(), Error> {
+        let cause = Cause::Idle(self.core.snapshot().generation());
+        match self.core.attend(cause) {
+            Attended::Done(result) => result.map(drop),
+            Attended::Joined(flight) => self.core.landed(flight, cause).await.map(drop),
+        }
+    }
+
+    /// Begins nothing any more.
+    pub(crate) fn begin_shutdown(&self) {
+        self.core.lock().is_shut_down = true;
+    }
+
+    /// Whether nothing is known of a grant.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.core.snapshot().grant().is_none()
+    }
+
+    /// Whether it can be let go and loaded again when it is needed: nobody else has a handle, nothing is under way, and nothing
+    /// is known here alone. One that is being kept alive is still needed.
+    pub(crate) fn is_dispensable(&self) -> bool {
+        Arc::strong_count(&self.core) == 1 && status::is_at_rest(&self.core)
+    }
+
+    /// When the refresh token ends, if that is known and the grant is alive.
+    pub(crate) fn refresh_token_ends(&self) -> Option<SystemTime> {
+        self.core.snapshot().refresh_token().map(|life| life.ends)
     }
 }
 

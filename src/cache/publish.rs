@@ -6,6 +6,7 @@ use super::{
     core::Core,
     keeper,
     renewal::following,
+    settings::Keeping,
     slot::Slot,
     snapshot::{Moment, Snapshot, is_renewed},
 };
@@ -161,7 +162,8 @@ impl Core {
             .keeper
             .as_ref()
             .is_none_or(tokio::task::JoinHandle::is_finished);
-        if has_ended && !slot.is_shut_down {
+        let is_own = self.settings.keeping == Keeping::Own;
+        if is_own && has_ended && !slot.is_shut_down {
             slot.keeper = keeper::begin(self);
         }
     }

@@ -8,11 +8,12 @@ use std::{
 
 use super::{
     attend::Cause,
-    core::{Core, within},
+    core::Core,
     ending::{adopted, end, remember_end},
     flight::{Outcome, Pilot},
     journal::{self, Note, Noted},
     lease::{self, Taken},
+    settings::within,
     settle::settle,
     snapshot::Snapshot,
 };
@@ -44,7 +45,7 @@ pub(super) async fn renew(pilot: &Pilot, cause: Cause) -> Outcome {
 
 async fn renew_with_lease(pilot: &Pilot, cause: Cause) -> Outcome {
     let core = &pilot.core;
-    let admission = match core.source.gate() {
+    let admission = match core.settings.source.gate() {
         Some(gate) => Some(gate.enter(core.key).await?),
         None => None,
     };
@@ -155,7 +156,7 @@ async fn exchange(
 }
 
 async fn ask(core: &Core, held: &Snapshot, deadline: Duration) -> Result<TokenSet, Error> {
-    let exchange = core.source.exchange(held.tokens());
+    let exchange = core.settings.source.exchange(held.tokens());
     within(deadline, exchange, || {
         let late = format!(
             "the exchange did not end within {} seconds",
@@ -204,7 +205,8 @@ pub(super) fn unread() -> Error {
 
 async fn wait_out_the_floor(core: &Core) {
     let last = core.lock().exchanged_at;
-    if let Some(wait) = last.and_then(|last| (last + core.floor).checked_duration_since(core.now()))
+    if let Some(wait) =
+        last.and_then(|last| (last + core.settings.floor).checked_duration_since(core.now()))
     {
         tokio::time::sleep(wait).await;
     }

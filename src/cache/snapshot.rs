@@ -85,9 +85,7 @@ impl Snapshot {
             .tokens()
             .filter(|_| is_renewed)
             .zip(moment.refresh_token_lifetime)
-            .and_then(|(tokens, lifetime)| {
-                RefreshTokenLife::of(tokens, lifetime, moment.now, moment.wall, moment.chance)
-            });
+            .and_then(|(tokens, lifetime)| RefreshTokenLife::of(tokens, lifetime, moment));
         Self {
             held: Some(Held {
                 grant,

@@ -68,6 +68,17 @@ pub enum TokenState {
     },
 }
 
+/// Whether nothing is under way, nothing is known here that the store does not know, and no exchange is due.
+pub(super) fn is_at_rest(core: &Core) -> bool {
+    let moment = core.moment();
+    let slot = core.lock();
+    let is_due = core
+        .snapshot()
+        .refresh_token()
+        .is_some_and(|life| life.is_due(moment));
+    slot.work == 0 && !slot.is_revoked_here && !is_due
+}
+
 pub(super) fn status(core: &Core) -> Status {
     const DAY: u64 = 86_400;
     let moment = core.moment();

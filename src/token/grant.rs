@@ -1,15 +1,15 @@
 //! A customer's consent, as a store keeps it.
 
-use std::{fmt, time::SystemTime};
+use std::{fmt, sync::Arc, time::SystemTime};
 
 use super::TokenSet;
 use crate::error::Error;
 
 /// Whose grant it is: the caller's own name for a customer, such as a row's id.
 ///
-/// Names are compared byte for byte and never derived from a secret.
+/// Names are compared byte for byte and never derived from a secret. Cheap to clone: clones share the text.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct TenantId(String);
+pub struct TenantId(Arc<str>);
 
 impl TenantId {
     /// The longest name, in bytes.
@@ -36,7 +36,7 @@ impl TenantId {
                 "tenant: the name holds control characters",
             ));
         }
-        Ok(Self(name))
+        Ok(Self(name.into()))
     }
 
     /// The name.

@@ -1,0 +1,74 @@
+//! What all caches of one [`TokenCacheBuilder`](super::TokenCacheBuilder) have in common.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use super::{LostAnswer, source::ErasedSource};
+use crate::{
+    clock::Clock,
+    error::{Error, ErrorKind},
+    origin::Origin,
+    store::ErasedStore,
+    telemetry::{GrantListener, Telemetry},
+    token::{Grant, TenantId},
+};
+
+/// For one call of a store, whatever it is.
+const STORE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Checked. Shared, so that the hundred thousandth grant costs no more than what is its own.
+pub(crate) struct Settings {
+    pub(super) source: Box<dyn ErasedSource>,
+    pub(crate) store: Box<dyn ErasedStore>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) origins: Vec<Origin>,
+    pub(super) lost_answer: LostAnswer,
+    pub(super) floor: Duration,
+    pub(super) lease: Duration,
+    pub(super) refresh_token_lifetime: Option<Duration>,
+    pub(super) seed: Option<u64>,
+    pub(super) listener: Option<Arc<dyn GrantListener>>,
+    pub(super) tells_tenant: bool,
+    pub(super) keeping: Keeping,
+}
+
+/// Who looks after a cache from time to time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Keeping {
+    /// A task of its own.
+    Own,
+    /// Somebody who looks after many.
+    Shared,
+}
+
+impl Settings {
+    pub(super) fn telemetry(&self, tenant: TenantId) -> Telemetry {
+        Telemetry::new(tenant, self.tells_tenant, self.listener.clone())
+    }
+
+    pub(super) fn random(&self) -> fastrand::Rng {
+        self.seed
+            .map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed)
+    }
+
+    /// What the store holds of a tenant.
+    pub(crate) async fn read(&self, tenant: &TenantId) -> Result<Option<Grant>, Error> {
+        in_time(self.store.load(tenant)).await
+    }
+}
+
+/// What a store answers, or an error if that takes over 10 seconds.
+pub(crate) async fn in_time<T>(call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let late = "the token store did not answer within 10 seconds: check that it is reachable";
+    within(STORE_DEADLINE, call, || Error::new(ErrorKind::Store, late)).await
+}
+
+/// What comes of a call, or an error if that takes too long.
+pub(super) async fn within<T>(
+    deadline: Duration,
+    call: impl Future<Output = Result<T, Error>>,
+    late: impl FnOnce() -> Error,
+) -> Result<T, Error> {
+    tokio::time::timeout(deadline, call)
+        .await
+        .unwrap_or_else(|_| Err(late()))
+}
