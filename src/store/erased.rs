@@ -35,6 +35,13 @@ pub(crate) trait ErasedStore: Send + Sync + 'static {
     ) -> Boxed<'a, Result<(), Error>>;
 
     fn changed<'a>(&'a self, tenant: &'a TenantId) -> Boxed<'a, ()>;
+
+    #[expect(dead_code, reason = "caches have one tenant; who sweeps asks for all")]
+    fn tenants<'a>(
+        &'a self,
+        after: Option<&'a TenantId>,
+        limit: usize,
+    ) -> Boxed<'a, Result<Vec<TenantId>, Error>>;
 }
 
 impl<T: TokenStore> ErasedStore for T {
@@ -70,5 +77,13 @@ impl<T: TokenStore> ErasedStore for T {
 
     fn changed<'a>(&'a self, tenant: &'a TenantId) -> Boxed<'a, ()> {
         Box::pin(TokenStore::changed(self, tenant))
+    }
+
+    fn tenants<'a>(
+        &'a self,
+        after: Option<&'a TenantId>,
+        limit: usize,
+    ) -> Boxed<'a, Result<Vec<TenantId>, Error>> {
+        Box::pin(TokenStore::tenants(self, after, limit))
     }
 }

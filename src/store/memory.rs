@@ -1,8 +1,9 @@
 //! Grants that end with the process.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fmt,
+    ops::Bound,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -38,7 +39,7 @@ struct Shared {
 
 #[derive(Default)]
 struct Tables {
-    grants: HashMap<TenantId, Grant>,
+    grants: BTreeMap<TenantId, Grant>,
     leases: HashMap<TenantId, (LeaseOwner, Instant)>,
 }
 
@@ -114,10 +115,59 @@ impl TokenStore for MemoryStore {
     async fn changed(&self, _: &TenantId) {
         self.shared.changed.notified().await;
     }
+
+    /// In the order of the names' bytes.
+    async fn tenants(
+        &self,
+        after: Option<&TenantId>,
+        limit: usize,
+    ) -> Result<Vec<TenantId>, Error> {
+        let tables = self.tables();
+        let behind = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let tenants = tables
+            .grants
+            .range::<TenantId, _>((behind, Bound::Unbounded));
+        Ok(tenants
+            .take(limit)
+            .map(|(tenant, _)| tenant.clone())
+            .collect())
+    }
 }
 
 impl fmt::Debug for MemoryStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MemoryStore").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::token::GrantState;
+
+    #[tokio::test]
+    async fn pages_are_in_the_order_of_bytes() {
+        let store = MemoryStore::new();
+        let tenants =
+            [" ", "A", "a", "a/", "ab", "e\u{301}", "é"].map(|name| TenantId::new(name).unwrap());
+        for tenant in tenants.iter().rev() {
+            let since = SystemTime::UNIX_EPOCH;
+            let grant = Grant {
+                generation: Generation::FIRST,
+                state: GrantState::Revoked { since },
+            };
+            store.save(tenant, None, &grant).await.unwrap();
+        }
+        assert_eq!(store.tenants(None, usize::MAX).await.unwrap(), tenants);
+        for (number, tenant) in tenants.iter().enumerate() {
+            let behind = &tenants[number + 1..];
+            let page = store.tenants(Some(tenant), 2).await.unwrap();
+            assert_eq!(page, behind[..behind.len().min(2)]);
+        }
+        assert_eq!(store.tenants(None, 0).await.unwrap(), []);
+        let absent = TenantId::new("a0").unwrap();
+        assert_eq!(store.tenants(Some(&absent), 9).await.unwrap(), tenants[4..]);
     }
 }

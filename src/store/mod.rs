@@ -10,10 +10,11 @@
 //! * [`RedisStore`] (feature `redis`) is for the same: see [`redis`] for how to set up the server.
 //! * [`EncryptedStore`] (feature `encryption`) goes around any of them, or yours, and encrypts the secrets.
 //!
-//! A store of your own implements four methods:
+//! A store of your own implements four methods, and a fifth, [`tenants`](TokenStore::tenants), if it holds many customers'
+//! grants: without it, those that nobody uses for weeks cannot be found, and end.
 //!
 //! ```
-//! use std::{collections::HashMap, sync::Mutex, time::{Duration, Instant}};
+//! use std::{collections::{BTreeMap, HashMap}, sync::Mutex, time::{Duration, Instant}};
 //! use tower_oauth2_client::{
 //!     Error,
 //!     store::{LeaseOutcome, LeaseOwner, SaveOutcome, TokenStore},
@@ -23,7 +24,7 @@
 //! /// Rows of (generation, bytes), as a database would have them, and who holds which until when.
 //! #[derive(Default)]
 //! struct Tables {
-//!     grants: Mutex<HashMap<TenantId, (Generation, Vec<u8>)>>,
+//!     grants: Mutex<BTreeMap<TenantId, (Generation, Vec<u8>)>>,
 //!     leases: Mutex<HashMap<TenantId, (LeaseOwner, Instant)>>,
 //! }
 //!
@@ -78,6 +79,16 @@
 //!         }
 //!         Ok(())
 //!     }
+//!
+//!     async fn tenants(
+//!         &self,
+//!         after: Option<&TenantId>,
+//!         limit: usize,
+//!     ) -> Result<Vec<TenantId>, Error> {
+//!         let rows = self.grants.lock().map_err(|_| Error::store("poisoned"))?;
+//!         let behind = rows.keys().filter(|tenant| Some(*tenant) > after);
+//!         Ok(behind.take(limit).cloned().collect())
+//!     }
 //! }
 //!
 //! # tokio_test::block_on(async {
@@ -89,6 +100,8 @@
 //! };
 //! assert_eq!(tables.save(&acme, None, &revoked).await?, SaveOutcome::Committed);
 //! assert_eq!(tables.load(&acme).await?, Some(revoked));
+//! assert_eq!(tables.tenants(None, 10).await?, [acme.clone()]);
+//! assert_eq!(tables.tenants(Some(&acme), 10).await?, []);
 //! # Ok::<(), Error>(()) }).unwrap();
 //! ```
 //!
@@ -181,6 +194,36 @@ pub trait TokenStore: Send + Sync + 'static {
     fn changed(&self, tenant: &TenantId) -> impl Future<Output = ()> + Send {
         let _ = tenant;
         future::pending()
+    }
+
+    /// A page of the tenants that may have a grant: up to `limit` of those behind `after` in the store's order, or behind
+    /// none, for the first page. So that idle grants are found, and kept alive, whose tenants nobody asks for.
+    ///
+    /// * The order is one of names, the store's own, and stays the same. Every name has its place in it: `after`, which is
+    ///   the last tenant of the page before, need not be there any more.
+    /// * Only an empty page is the end. A page that is shorter than `limit` is not. (`limit` 0 is not asked for, and
+    ///   brings an empty page.)
+    /// * A tenant whose grant was committed before the first page was asked for is on one page, whatever is saved
+    ///   meanwhile, and whether or not the grant can still be read. Only one whose name is lost with it may be left out.
+    /// * One that is first saved meanwhile is on one page or on none, and so is one that has no grant: an index may know
+    ///   more than there is. None is on two.
+    ///
+    /// Each page may come over another handle, or from another process.
+    ///
+    /// # Errors
+    ///
+    /// As the other methods. By default [`Configuration`](crate::ErrorKind::Configuration): the store cannot list its
+    /// tenants, and idle grants in it are not kept alive.
+    fn tenants(
+        &self,
+        after: Option<&TenantId>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<TenantId>, Error>> + Send {
+        let _ = (after, limit);
+        future::ready(Err(Error::configuration(
+            "this store cannot list its tenants, so that idle grants are not kept alive, and end with their refresh \
+             tokens: implement TokenStore::tenants",
+        )))
     }
 }
 

@@ -64,6 +64,14 @@ impl TokenStore for Stopping {
         Self::at("after release").await;
         outcome
     }
+
+    async fn tenants(
+        &self,
+        after: Option<&TenantId>,
+        limit: usize,
+    ) -> Result<Vec<TenantId>, Error> {
+        self.0.tenants(after, limit).await
+    }
 }
 
 async fn partner() -> Partner {

@@ -440,6 +440,14 @@ impl TokenStore for Store {
     async fn changed(&self, tenant: &TenantId) {
         self.memory.changed(tenant).await;
     }
+
+    async fn tenants(
+        &self,
+        after: Option<&TenantId>,
+        limit: usize,
+    ) -> Result<Vec<TenantId>, Error> {
+        self.memory.tenants(after, limit).await
+    }
 }
 
 /// A cache that holds its first token, over a source and a store that do as they are told.

@@ -93,6 +93,14 @@ impl TokenStore for SharedStore {
     async fn changed(&self, tenant: &TenantId) {
         each!(self, store => store.changed(tenant).await);
     }
+
+    async fn tenants(
+        &self,
+        after: Option<&TenantId>,
+        limit: usize,
+    ) -> Result<Vec<TenantId>, Error> {
+        each!(self, store => store.tenants(after, limit).await)
+    }
 }
 
 /// Where stores come from, one after another, all empty.

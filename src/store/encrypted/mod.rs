@@ -235,6 +235,15 @@ impl<S: TokenStore> TokenStore for EncryptedStore<S> {
     async fn changed(&self, tenant: &TenantId) {
         self.inner.changed(tenant).await;
     }
+
+    async fn tenants(
+        &self,
+        after: Option<&TenantId>,
+        limit: usize,
+    ) -> Result<Vec<TenantId>, Error> {
+        // Names are not encrypted: no key is needed to list them, nor for grants under another one.
+        self.inner.tenants(after, limit).await
+    }
 }
 
 impl<S> fmt::Debug for EncryptedStore<S> {
