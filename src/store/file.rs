@@ -3,7 +3,8 @@
 //! Each tenant has a file (the grant) and a lock file beside it. A save takes the lock, reads what is there, compares the
 //! generation, and only then writes: a temporary file, synced, renamed over the old one, and the folder synced. So a crash
 //! at any instant leaves the old grant or the new one, whole, and a file that cannot be understood is never overwritten.
-//! Leases are files of their own, for which `lease` has the rules; `disk` writes them all.
+//! Leases are files of their own, for which `lease` has the rules; `disk` writes them all, and `list`
+//! finds whose they are.
 
 use std::{
     fmt::Write as _,
@@ -29,6 +30,7 @@ use crate::{
 
 mod disk;
 mod lease;
+mod list;
 
 /// How often, and how far apart, a lock that is held is tried again: 5 seconds in all, for work of a few milliseconds.
 const LOCK_ATTEMPTS: u32 = 250;
@@ -167,6 +169,16 @@ impl TokenStore for FileStore {
                 .map_err(|error| failed("lease file", &path, "cannot be removed", Some(error)))
         })
         .await
+    }
+
+    /// In the order of the files' names. Each page goes through all names in the folder.
+    async fn tenants(
+        &self,
+        after: Option<&TenantId>,
+        limit: usize,
+    ) -> Result<Vec<TenantId>, Error> {
+        let (folder, after) = (Arc::clone(&self.folder), after.cloned());
+        blocking(move || list::page(&folder, after.as_ref(), limit)).await
     }
 }
 

@@ -14,6 +14,10 @@ use super::{
     TokenSet,
 };
 
+mod name;
+
+pub(crate) use self::name::tenant_of;
+
 const FORMAT: &str = "tower-oauth2-client/grant";
 const VERSION: u32 = 1;
 

@@ -14,10 +14,10 @@ mod grant;
 mod secret;
 mod set;
 
-pub(crate) use self::secret::wiped;
 pub use self::{
     encoding::DecodeError,
     grant::{Generation, Grant, GrantState, ReauthorizationReason, TenantId},
     secret::{AccessToken, AuthorizationCode, ClientSecret, CodeVerifier, RefreshToken},
     set::TokenSet,
 };
+pub(crate) use self::{encoding::tenant_of, secret::wiped};

@@ -3,11 +3,11 @@ use std::{collections::HashSet, error::Error as _, time::SystemTime};
 use super::{disk::LARGEST_FILE, *};
 use crate::token::{AccessToken, GrantState, RefreshToken, TokenSet};
 
-fn tenant(name: &str) -> TenantId {
+pub(super) fn tenant(name: &str) -> TenantId {
     TenantId::new(name).unwrap()
 }
 
-fn grant(generation: u64, secret: &str) -> Grant {
+pub(super) fn grant(generation: u64, secret: &str) -> Grant {
     let at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_764_000_000);
     let access_token = AccessToken::new(secret).unwrap();
     Grant {

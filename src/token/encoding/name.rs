@@ -1,0 +1,118 @@
+//! Whose bytes these are, for who lists tenants and needs nothing else.
+
+use std::fmt;
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{IgnoredAny, MapAccess, Visitor},
+};
+
+use super::FORMAT;
+use crate::token::TenantId;
+
+/// The tenant that stored bytes name, also if their version is another or the rest of them is damaged.
+///
+/// Reads no further than it has to, and copies nothing but the format and the name: the bytes themselves are the caller's to
+/// wipe.
+pub(crate) fn tenant_of(bytes: &[u8]) -> Option<TenantId> {
+    let mut head = Head::default();
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    // An error is about what has not been read: it was found by then, or it is not there.
+    let _ = json.deserialize_map(&mut head);
+    head.format.filter(|format| format == FORMAT)?;
+    TenantId::new(head.tenant?).ok()
+}
+
+#[derive(Default)]
+struct Head {
+    format: Option<String>,
+    tenant: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(field_identifier, rename_all = "snake_case")]
+enum Key {
+    Format,
+    Tenant,
+    #[serde(other)]
+    Other,
+}
+
+impl<'de> Visitor<'de> for &mut Head {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a grant")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while self.format.is_none() || self.tenant.is_none() {
+            match map.next_key()? {
+                Some(Key::Format) => self.format = Some(map.next_value()?),
+                Some(Key::Tenant) => self.tenant = Some(map.next_value()?),
+                Some(Key::Other) => drop(map.next_value::<IgnoredAny>()?),
+                None => break,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::token::{Generation, Grant, GrantState};
+
+    fn stored(tenant: &str) -> (TenantId, String) {
+        let tenant = TenantId::new(tenant).unwrap();
+        let grant = Grant {
+            generation: Generation::FIRST,
+            state: GrantState::Revoked {
+                since: SystemTime::UNIX_EPOCH,
+            },
+        };
+        let bytes = grant.to_bytes(&tenant).to_vec();
+        (tenant, String::from_utf8(bytes).unwrap())
+    }
+
+    #[test]
+    fn every_name_is_told() {
+        for name in ["acme", "é\"\\/", "\u{1f600}", " ", &"x".repeat(255)] {
+            let (tenant, text) = stored(name);
+            assert_eq!(tenant_of(text.as_bytes()), Some(tenant));
+        }
+    }
+
+    #[test]
+    fn what_comes_after_the_name_does_not_matter() {
+        let (tenant, text) = stored("acme");
+        let end = text.find("acme\"").unwrap() + "acme\"".len();
+        for cut in 0..text.len() {
+            let told = tenant_of(&text.as_bytes()[..cut]);
+            assert_eq!(told, (cut >= end).then(|| tenant.clone()), "{cut}");
+        }
+        let later = text.replace("\"version\": 1", "\"version\": [2, {\"a\": \"b\"}]");
+        assert_eq!(tenant_of(later.as_bytes()), Some(tenant.clone()));
+        let sorted = r#"{"a":{"tenant":"b"},"tenant":"acme","version":2,"format":"tower-oauth2-client/grant"}"#;
+        assert_eq!(tenant_of(sorted.as_bytes()), Some(tenant));
+    }
+
+    #[test]
+    fn what_is_not_a_grant_names_nobody() {
+        let (_, text) = stored("acme");
+        for other in [
+            String::new(),
+            "[]".into(),
+            "\"acme\"".into(),
+            r#"{"tenant":"acme"}"#.into(),
+            text.replace("tower-oauth2-client/grant", "something else"),
+            text.replace("\"acme\"", "7"),
+            text.replace("\"acme\"", "\"\""),
+            text.replace("\"acme\"", "\"a\\nb\""),
+        ] {
+            assert_eq!(tenant_of(other.as_bytes()), None, "{other}");
+        }
+    }
+}
