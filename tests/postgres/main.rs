@@ -10,6 +10,7 @@ mod absence;
 mod cache;
 mod grants;
 mod leases;
+mod list;
 mod tables;
 mod watch;
 mod writers;

@@ -151,15 +151,23 @@ impl PostgresStore {
     }
 
     /// Runs one statement, which is a transaction of its own, and gives its first row.
-    ///
-    /// A collision has changed nothing. It is seen only where sessions are set to a stricter isolation than the default.
     async fn run<'q>(
         &self,
         query: impl Fn() -> Query<'q, Postgres, PgArguments>,
     ) -> Result<Option<PgRow>, Error> {
+        Ok(self.rows(query).await?.into_iter().next())
+    }
+
+    /// Likewise, and gives all its rows.
+    ///
+    /// A collision has changed nothing. It is seen only where sessions are set to a stricter isolation than the default.
+    async fn rows<'q>(
+        &self,
+        query: impl Fn() -> Query<'q, Postgres, PgArguments>,
+    ) -> Result<Vec<PgRow>, Error> {
         let mut attempt = 1;
         loop {
-            match query().fetch_optional(&self.pool).await {
+            match query().fetch_all(&self.pool).await {
                 Err(error) if attempt < ATTEMPTS && is_collision(&error) => attempt += 1,
                 outcome => return outcome.map_err(|error| failed(&error)),
             }
@@ -258,6 +266,39 @@ impl TokenStore for PostgresStore {
 
     async fn changed(&self, tenant: &TenantId) {
         self.watch.changed(&self.pool, tenant).await;
+    }
+
+    /// In the order of the names' bytes.
+    async fn tenants(
+        &self,
+        after: Option<&TenantId>,
+        limit: usize,
+    ) -> Result<Vec<TenantId>, Error> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let mut after = after.map_or_else(String::new, |tenant| tenant.as_str().to_owned());
+        loop {
+            let page = || {
+                sqlx::query(&self.statements.tenants)
+                    .bind(&*after)
+                    .bind(limit)
+            };
+            let rows = self.rows(page).await?;
+            let names: Result<Vec<String>, _> = rows.iter().map(|row| row.try_get(0)).collect();
+            let names = names.map_err(|error| failed(&error))?;
+            let Some(last) = names.last().cloned() else {
+                return Ok(Vec::new());
+            };
+            // A name that no tenant can have was put there by somebody else.
+            let tenants: Vec<_> = names
+                .into_iter()
+                .filter_map(|name| TenantId::new(name).ok())
+                .collect();
+            // A page of nothing else is not the end.
+            if !tenants.is_empty() {
+                return Ok(tenants);
+            }
+            after = last;
+        }
     }
 }
 

@@ -68,6 +68,7 @@ pub(super) struct Statements {
     pub(super) update: String,
     pub(super) acquire: String,
     pub(super) release: String,
+    pub(super) tenants: String,
 }
 
 impl Statements {
@@ -102,6 +103,10 @@ impl Statements {
             release: format!(
                 "WITH released AS (DELETE FROM {leases} WHERE tenant = $1 AND owner = $2 RETURNING tenant) \
                  SELECT pg_notify('{CHANNEL}', $3) FROM released"
+            ),
+            // Along the primary key. No name is empty, so that all are behind an empty one.
+            tenants: format!(
+                "SELECT tenant FROM {grants} WHERE tenant > $1 ORDER BY tenant LIMIT $2"
             ),
             grants,
             leases,
