@@ -1,6 +1,6 @@
 //! Three servers that share the slots.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use redis::{cluster::ClusterClient, cluster_async::ClusterConnection};
 use tokio::{
@@ -70,6 +70,12 @@ async fn the_contract_over_a_cluster() {
         let other = two.acquire(&tenant, &LeaseOwner::random(), LIMIT).await;
         assert_eq!(other.unwrap(), LeaseOutcome::HeldByAnother);
     }
+    let mut listed = Vec::new();
+    for store in [&one, &two].into_iter().cycle().take(31) {
+        listed.extend(store.tenants(listed.last(), 1).await.unwrap());
+    }
+    let distinct: HashSet<_> = listed.iter().collect();
+    assert_eq!((listed.len(), distinct.len()), (30, 30));
     for node in &cluster.nodes {
         let keys: Vec<String> = node.command("KEYS *").await;
         assert!(!keys.is_empty(), "tenants are spread over the nodes");

@@ -223,6 +223,10 @@ async fn p14_a_save_waits_for_replicas() {
     commit(&store, &acme, Some(1), &grant(2, "b")).await;
     let copy = RedisStore::connect(replica.client()).await.unwrap();
     assert_eq!(copy.load(&acme).await.unwrap(), Some(grant(2, "b")));
+    assert_eq!(
+        copy.tenants(None, 10).await.unwrap(),
+        std::slice::from_ref(&acme)
+    );
     let error = refused(copy.save(&acme, Some(generation(2)), &grant(3, "c"))).await;
     assert!(told(&error).contains("READONLY"), "{}", told(&error));
 

@@ -11,6 +11,7 @@ mod cluster;
 mod contract;
 mod failure;
 mod keys;
+mod list;
 mod persistence;
 mod watch;
 

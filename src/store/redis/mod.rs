@@ -19,6 +19,18 @@
 //! expiry, and `tower-oauth2:{customer-1}:lease`, which the server deletes by its own clock. The braces keep both in one slot
 //! of a cluster. Tokens stand there in the clear: whoever may read the keys has them.
 //!
+//! And one key for all: `tower-oauth2:tenants`, a sorted set of the names as they stand in keys, each with score 0, without an
+//! expiry. It is what [`tenants`](TokenStore::tenants) lists. A name is entered before the save that creates the grant, and
+//! after that once by each process, when it first saves a grant again: so names that were lost come back, but for those of
+//! tenants that nobody renews. Where keys were brought in by other means (`RESTORE`, or a version before the index), this
+//! enters all that there are; of a cluster, run the first command on each of its primaries:
+//!
+//! ```text
+//! redis-cli --scan --pattern 'tower-oauth2:{*}:grant' | sed 's/.*{//; s/}.*//' | xargs -r -n 1 redis-cli zadd tower-oauth2:tenants 0
+//! ```
+//!
+//! No name is ever taken out: a tenant whose keys were deleted is looked at in vain until somebody does (`ZREM`).
+//!
 //! Scripts (for Redis 6 and later, and Valkey; tested with Redis 7) compare and write in one step, so any number of programs
 //! may share a server. A key that holds something else is an error and stays as it is: move it away with `RENAME` to start
 //! anew.
@@ -33,7 +45,7 @@
 //! | `appendonly yes`, `appendfsync everysec` (Redis' default with `appendonly`) | the last second or two, when the machine stops; nothing when only the server does |
 //! | snapshots alone (Redis' default) | all since the last one: minutes to an hour |
 //! | neither | everything |
-//! | `maxmemory-policy allkeys-…` | any grant, at any time, once memory is full: use `noeviction`, or one of `volatile-…` |
+//! | `maxmemory-policy allkeys-…` | any grant, or all names of tenants, at any time, once memory is full: use `noeviction`, or one of `volatile-…` |
 //! | a failover to a replica | what the replica did not have yet, whatever the settings above |
 //!
 //! Replication follows after a save is answered: [`RedisStore::wait_for_replicas`] makes saves wait for it.
@@ -49,7 +61,7 @@
 //! The connection's user needs these rights, and `info` and `config|get` for the check:
 //!
 //! ```text
-//! ~tower-oauth2:* &tower-oauth2:* +eval +evalsha +exists +hmget +hset +persist +get +set +del +publish +subscribe +ping +wait
+//! ~tower-oauth2:* &tower-oauth2:* +eval +evalsha +exists +hmget +hset +persist +zadd +zrangebylex +get +set +del +publish +subscribe +ping +wait
 //! ```
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -60,6 +72,7 @@ use redis::{
 };
 
 use self::{
+    index::Entered,
     row::{Keys, Row},
     script::{ACQUIRE, LOAD, RELEASE, Replicas, SAVE, Script},
     watch::Watch,
@@ -71,6 +84,7 @@ use crate::{
 };
 
 mod failure;
+mod index;
 mod persistence;
 mod row;
 mod script;
@@ -85,6 +99,7 @@ pub struct RedisStore<C = ConnectionManager> {
     prefix: Arc<str>,
     replicas: Option<Replicas>,
     watch: Option<Arc<Watch>>,
+    entered: Arc<Entered>,
 }
 
 impl RedisStore {
@@ -120,6 +135,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisStore<C> {
             prefix: PREFIX.into(),
             replicas: None,
             watch: None,
+            entered: Arc::default(),
         }
     }
 
@@ -136,6 +152,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisStore<C> {
             ));
         }
         self.prefix = prefix.into();
+        self.entered = Arc::default();
         match self.watch.take() {
             Some(watch) => Ok(self.watch(watch.client().clone())),
             None => Ok(self),
@@ -225,11 +242,18 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> TokenStore for RedisStor
         // Names this save and no other.
         let save = LeaseOwner::random();
         let mut answer = self.run(&LOAD, &keys.grant, &[], self.replicas).await?;
+        let mut is_entered = false;
         loop {
             // What is there has to be understood before it is overwritten, which is beyond a script.
             let row = Row::read(tenant, &keys.grant, answer)?;
             if row.as_ref().map(|row| row.grant.generation) != expected {
                 return Ok(SaveOutcome::Superseded(row.map(|row| row.grant)));
+            }
+            if !std::mem::replace(&mut is_entered, true) {
+                match expected {
+                    None => self.enter(&keys.name).await?,
+                    Some(_) => self.enter_again(&keys.name).await,
+                }
             }
             let held = row.map_or_else(Default::default, |row| {
                 (row.grant.generation.to_string(), row.save)
@@ -285,6 +309,14 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> TokenStore for RedisStor
             Some(watch) => watch.changed(&Keys::of(&self.prefix, tenant).name).await,
             None => std::future::pending().await,
         }
+    }
+
+    async fn tenants(
+        &self,
+        after: Option<&TenantId>,
+        limit: usize,
+    ) -> Result<Vec<TenantId>, Error> {
+        self.page(after, limit).await
     }
 }
 

@@ -86,7 +86,7 @@ fn judge(facts: &Facts, replicas: Option<Replicas>) -> Vec<String> {
         let known = ["allkeys-lru", "allkeys-lfu", "allkeys-random"];
         let policy = known.into_iter().find(|known| *known == policy);
         find(format!(
-            "maxmemory-policy is {}: once memory is full, grants are deleted: set it to noeviction",
+            "maxmemory-policy is {}: once memory is full, grants, or the list of tenants, are deleted: set it to noeviction",
             policy.unwrap_or("for all keys")
         ));
     }

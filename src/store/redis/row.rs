@@ -33,6 +33,13 @@ pub(super) fn encoded(tenant: &TenantId) -> String {
     form_urlencoded::byte_serialize(tenant.as_str().as_bytes()).collect()
 }
 
+/// Whose name it is; nobody's if no tenant's name is spelled so.
+pub(super) fn decoded(name: &[u8]) -> Option<TenantId> {
+    let (text, _) = form_urlencoded::parse(name).next()?;
+    let tenant = TenantId::new(text).ok()?;
+    (encoded(&tenant).as_bytes() == name).then_some(tenant)
+}
+
 /// A grant, and the save that wrote it.
 pub(super) struct Row {
     pub(super) grant: Grant,
@@ -71,5 +78,33 @@ impl Row {
             return fail("its field says another generation than its grant");
         }
         Ok(Some(Self { grant, save }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p23_names_come_back_and_no_two_spellings_are_one_name() {
+        for name in [
+            "a",
+            "é",
+            "a b",
+            "a+b",
+            "a%20b",
+            "a=b&c=d",
+            "=",
+            "{}",
+            " ",
+            &"%".repeat(255),
+        ] {
+            let tenant = TenantId::new(name).unwrap();
+            let spelled = encoded(&tenant);
+            assert_eq!(decoded(spelled.as_bytes()), Some(tenant), "{spelled}");
+        }
+        for other in ["", "a b", "%61", "a=b", "a&b", "é", "a%2fb", "%00", "%FF"] {
+            assert_eq!(decoded(other.as_bytes()), None, "{other}");
+        }
     }
 }

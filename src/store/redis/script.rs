@@ -54,6 +54,18 @@ redis.pcall('PUBLISH', ARGV[2], ARGV[3])
 return 1",
 );
 
+/// The index has one argument: the name to be in it. Answers 1. Some other score, or a time to live, somebody must have set by
+/// hand.
+pub(super) const ENTER: Script = Script(
+    "redis.call('ZADD', KEYS[1], 0, ARGV[1])
+redis.call('PERSIST', KEYS[1])
+return 1",
+);
+
+/// Arguments: where names begin, as `ZRANGEBYLEX` has it, and how many of them. Answers the names, in the order of their bytes.
+pub(super) const LIST: Script =
+    Script("return redis.call('ZRANGEBYLEX', KEYS[1], ARGV[1], '+', 'LIMIT', 0, ARGV[2])");
+
 /// A script's code. The server knows it by its hash, once it has seen it.
 pub(super) struct Script(&'static str);
 

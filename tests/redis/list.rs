@@ -1,0 +1,245 @@
+//! The index of tenants.
+
+use std::{
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use redis::{
+    Cmd, Pipeline, RedisFuture, Value,
+    aio::{ConnectionLike, MultiplexedConnection},
+};
+use tower_oauth2_client::{
+    store::{RedisStore, SaveOutcome, TokenStore},
+    token::TenantId,
+};
+
+use crate::{Server, begun, commit, generation, grant, store, tenant, told};
+
+const INDEX: &str = "tower-oauth2:tenants";
+
+/// In the order in which they are listed, that of how they are spelled in keys.
+const NAMES: [&str; 8] = ["*", "a/b", "{a}", "é", "a", "a+b", "ab", "tenants"];
+
+async fn eight<C>(store: &RedisStore<C>) -> Vec<TenantId>
+where
+    C: ConnectionLike + Clone + Send + Sync + 'static,
+{
+    let tenants: Vec<_> = NAMES.map(tenant).into();
+    for tenant in &tenants {
+        commit(store, tenant, None, &grant(1, "a")).await;
+    }
+    let mut all = all(store, 100).await;
+    all.sort();
+    let mut sorted = tenants.clone();
+    sorted.sort();
+    assert_eq!(all, sorted);
+    tenants
+}
+
+async fn all<C>(store: &RedisStore<C>, limit: usize) -> Vec<TenantId>
+where
+    C: ConnectionLike + Clone + Send + Sync + 'static,
+{
+    let mut all: Vec<TenantId> = Vec::new();
+    loop {
+        let page = store.tenants(all.last(), limit).await.unwrap();
+        if page.is_empty() {
+            return all;
+        }
+        assert!(page.len() <= limit);
+        all.extend(page);
+        assert!(all.len() <= 100, "no end");
+    }
+}
+
+#[tokio::test]
+async fn pages_bring_each_tenant_once_in_one_order() {
+    let (_server, store) = begun().await;
+    assert_eq!(all(&store, 10).await, []);
+    eight(&store).await;
+    let order = all(&store, 100).await;
+    for limit in [1, 2, 3, 4, 7, 8, usize::MAX] {
+        assert_eq!(all(&store, limit).await, order, "{limit}");
+    }
+    assert_eq!(store.tenants(None, 0).await.unwrap(), []);
+    let other = store.clone().prefix("other:").unwrap();
+    assert_eq!(all(&other, 10).await, [], "prefixes are apart");
+}
+
+/// Counts what is sent to the index.
+#[derive(Clone)]
+struct Counting(MultiplexedConnection, Arc<AtomicUsize>);
+
+impl Counting {
+    async fn begin(server: &Server) -> Self {
+        let connection = server.client().get_multiplexed_async_connection().await;
+        Self(connection.unwrap(), Arc::default())
+    }
+
+    fn taken(&self) -> usize {
+        self.1.swap(0, Ordering::SeqCst)
+    }
+}
+
+impl ConnectionLike for Counting {
+    fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
+        let packed = cmd.get_packed_command();
+        let is_of_index = packed
+            .windows(INDEX.len())
+            .any(|part| part == INDEX.as_bytes());
+        self.1.fetch_add(usize::from(is_of_index), Ordering::SeqCst);
+        self.0.req_packed_command(cmd)
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        pipeline: &'a Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisFuture<'a, Vec<Value>> {
+        self.0.req_packed_commands(pipeline, offset, count)
+    }
+
+    fn get_db(&self) -> i64 {
+        self.0.get_db()
+    }
+}
+
+#[tokio::test]
+async fn only_the_first_save_of_a_process_goes_to_the_index() {
+    let server = Server::begin().await;
+    let acme = tenant("acme");
+    // Known from here on, so that each is sent once.
+    commit(
+        &store(&server).await,
+        &tenant("other"),
+        None,
+        &grant(1, "a"),
+    )
+    .await;
+    let mut held = None;
+    for process in 0..3 {
+        let connection = Counting::begin(&server).await;
+        let store = RedisStore::new(connection.clone());
+        for save in 0..3 {
+            let next = grant(held.unwrap_or(0) + 1, "a");
+            commit(&store, &acme, held, &next).await;
+            held = Some(next.generation.as_u64());
+            let sent = connection.taken();
+            assert_eq!(sent, usize::from(save == 0), "{process} {save}");
+        }
+        let late = store.save(&acme, None, &grant(1, "b")).await.unwrap();
+        assert!(matches!(late, SaveOutcome::Superseded(Some(_))));
+        store.load(&acme).await.unwrap();
+        assert_eq!(connection.taken(), 0);
+    }
+}
+
+#[tokio::test]
+async fn the_entry_is_there_before_the_grant() {
+    let (server, store) = begun().await;
+    let acme = tenant("acme");
+    // The grant cannot be written, as its key is of another type by then; the name can.
+    server
+        .command::<()>("ACL SETUSER app on >word ~* &* +@all -hset")
+        .await;
+    let url = format!("redis://app:word@127.0.0.1:{}/", server.port());
+    let limited = RedisStore::connect(redis::Client::open(url).unwrap());
+    let limited = limited.await.unwrap();
+    limited.save(&acme, None, &grant(1, "a")).await.unwrap_err();
+    assert_eq!(store.load(&acme).await.unwrap(), None);
+    assert_eq!(all(&store, 10).await, [acme]);
+}
+
+#[tokio::test]
+async fn names_that_were_lost_come_back_with_the_next_process_that_saves() {
+    let (server, one) = begun().await;
+    let acme = tenant("acme");
+    commit(&one, &acme, None, &grant(1, "a")).await;
+    server.command::<()>(&format!("DEL {INDEX}")).await;
+    let two = store(&server).await;
+    commit(&two, &acme, Some(1), &grant(2, "b")).await;
+    assert_eq!(all(&two, 10).await, [acme]);
+}
+
+#[tokio::test]
+async fn the_command_on_the_module_page_enters_all_that_there_are() {
+    let (server, store) = begun().await;
+    eight(&store).await;
+    let order = all(&store, 100).await;
+    server.command::<()>(&format!("DEL {INDEX}")).await;
+    let page = include_str!("../../src/store/redis/mod.rs");
+    let line = page.lines().find(|line| line.contains("--scan")).unwrap();
+    let here = format!("redis-cli -p {}", server.port());
+    let line = line.trim_start_matches("//! ").replace("redis-cli", &here);
+    let has_it = Command::new("redis-cli").arg("--version").output().is_ok();
+    let line = if has_it {
+        line
+    } else {
+        line.replace("redis-cli", "valkey-cli")
+    };
+    let output = Command::new("sh").args(["-c", &line]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(all(&store, 3).await, order);
+}
+
+#[tokio::test]
+async fn an_expiry_set_by_hand_is_taken_off() {
+    let (server, store) = begun().await;
+    commit(&store, &tenant("a"), None, &grant(1, "a")).await;
+    server.command::<()>(&format!("EXPIRE {INDEX} 1000")).await;
+    commit(&store, &tenant("b"), None, &grant(1, "a")).await;
+    assert_eq!(server.command::<i64>(&format!("PTTL {INDEX}")).await, -1);
+}
+
+#[tokio::test]
+async fn what_is_no_name_neither_is_listed_nor_ends_the_pages() {
+    let (server, store) = begun().await;
+    let tenants = [tenant("b"), tenant("y")];
+    for tenant in &tenants {
+        commit(&store, tenant, None, &grant(1, "a")).await;
+    }
+    // Nobody's, and another spelling of somebody's.
+    for other in ["%61", "%79", "c=d", "c&d", "d{}", "é", "%00", "z%FF"] {
+        server
+            .command::<()>(&format!("ZADD {INDEX} 0 {other}"))
+            .await;
+    }
+    for limit in [1, 2, 3, 100] {
+        assert_eq!(all(&store, limit).await, tenants, "{limit}");
+    }
+}
+
+#[tokio::test]
+async fn an_index_that_cannot_be_written_holds_up_nothing_but_new_grants() {
+    let (server, one) = begun().await;
+    let (acme, new) = (tenant("acme"), tenant("new"));
+    commit(&one, &acme, None, &grant(1, "a")).await;
+    server
+        .command::<()>(&format!("SET {INDEX} secret-word"))
+        .await;
+    let two = store(&server).await;
+    commit(&two, &acme, Some(1), &grant(2, "b")).await;
+    for error in [
+        two.save(&new, None, &grant(1, "a")).await.unwrap_err(),
+        two.tenants(None, 10).await.unwrap_err(),
+    ] {
+        let told = told(&error);
+        assert!(told.contains("WRONGTYPE") && told.contains(INDEX), "{told}");
+        assert!(!told.contains("secret"), "{told}");
+    }
+    assert_eq!(
+        two.load(&new).await.unwrap(),
+        None,
+        "never without its name"
+    );
+    server.command::<()>(&format!("DEL {INDEX}")).await;
+    // What was not entered then is not taken for entered.
+    let expected = Some(generation(2));
+    two.save(&acme, expected, &grant(3, "c")).await.unwrap();
+    assert_eq!(all(&two, 10).await, [acme]);
+}
