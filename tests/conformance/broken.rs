@@ -16,6 +16,7 @@ use tower_oauth2_client::{
 use crate::{
     altered::{altered, is_as_expected},
     flaws::Flaw,
+    listed::page,
     world::{Tables, World},
 };
 
@@ -84,6 +85,10 @@ impl Broken {
             _ => {}
         }
         let mut tables = self.world.tables();
+        tables.somebody_is_new |= !tables.grants.contains_key(&key);
+        tables.savers.insert(key.clone(), self.number);
+        tables.order.retain(|other| *other != key);
+        tables.order.push(key.clone());
         match new {
             Some(new) => tables.grants.insert(key, new),
             None => tables.grants.remove(&key),
@@ -220,6 +225,22 @@ impl TokenStore for Broken {
             future::pending::<()>().await;
         }
         self.world.shared.changed.notified().await;
+    }
+
+    async fn tenants(
+        &self,
+        after: Option<&TenantId>,
+        limit: usize,
+    ) -> Result<Vec<TenantId>, Error> {
+        match self.world.flaw {
+            Flaw::ListHangs => future::pending().await,
+            Flaw::CannotList => Err(Error::store("as many stores")),
+            flaw => {
+                let after = after.map(TenantId::as_str);
+                let mut tables = self.world.tables();
+                Ok(page(flaw, self.number, &mut tables, after, limit))
+            }
+        }
     }
 }
 

@@ -57,6 +57,21 @@ pub(crate) enum Flaw {
     OneLeaseForAll,
     NeverTells,
     TellsOfGrantsAlone,
+    ListHangs,
+    CannotList,
+    ListsItsOwnAlone,
+    ListsWhoIsActive,
+    ListsMoreThanAsked,
+    ListsTheLastOnceMore,
+    ListsTheFirstHundred,
+    ListsInRounds,
+    LimitsAndThenLooks,
+    ListsInAnotherOrderOverEachHandle,
+    ListsLowerCase,
+    ListsWhoWasSavedLastAtTheEnd,
+    ListsAnewWhenSomebodyIsNew,
+    BeginsAnewBehindAnUnknownName,
+    EndsBehindAnUnknownName,
 }
 
 /// What else rests on these rules is not looked at, so each flaw is told once.
@@ -170,4 +185,34 @@ pub(crate) const FLAWS: &[(Flaw, &[Rule])] = &[
     (Flaw::OneLeaseForAll, &[Rule::LeaseOfAnotherTenantIsAnother]),
     (Flaw::NeverTells, &[Rule::ChangedWakes]),
     (Flaw::TellsOfGrantsAlone, &[Rule::ChangedWakes]),
+    (Flaw::ListHangs, &[Rule::CallsEnd]),
+    (Flaw::CannotList, &[Rule::EveryTenantIsListed]),
+    (Flaw::ListsItsOwnAlone, &[Rule::EveryTenantIsListed]),
+    (Flaw::ListsWhoIsActive, &[Rule::EveryTenantIsListed]),
+    (Flaw::ListsMoreThanAsked, &[Rule::EveryTenantIsListed]),
+    (Flaw::ListsTheLastOnceMore, &[Rule::EveryTenantIsListed]),
+    (Flaw::ListsTheFirstHundred, &[Rule::EveryTenantIsListed]),
+    (Flaw::ListsInRounds, &[Rule::EveryTenantIsListed]),
+    (Flaw::LimitsAndThenLooks, &[Rule::EveryTenantIsListed]),
+    (
+        Flaw::ListsInAnotherOrderOverEachHandle,
+        &[Rule::EveryTenantIsListed],
+    ),
+    (Flaw::ListsLowerCase, &[Rule::EveryTenantIsListed]),
+    (
+        Flaw::ListsWhoWasSavedLastAtTheEnd,
+        &[Rule::ListingGoesOnThroughSaves],
+    ),
+    (
+        Flaw::ListsAnewWhenSomebodyIsNew,
+        &[Rule::ListingGoesOnThroughSaves],
+    ),
+    (
+        Flaw::BeginsAnewBehindAnUnknownName,
+        &[Rule::ListingGoesOnBehindAnyName],
+    ),
+    (
+        Flaw::EndsBehindAnUnknownName,
+        &[Rule::ListingGoesOnBehindAnyName],
+    ),
 ];

@@ -13,6 +13,7 @@ mod shared_store;
 mod altered;
 mod broken;
 mod flaws;
+mod listed;
 mod world;
 
 use std::{collections::BTreeSet, path::Path};
@@ -32,13 +33,14 @@ use self::{
 };
 
 async fn file(folder: &Path) -> Report {
-    check(|| async { FileStore::open(folder) }).await
+    let check = Check::new(|| async { FileStore::open(folder) });
+    check.lists_tenants(true).run().await
 }
 
 async fn memory() -> Report {
     let store = MemoryStore::new();
     let check = Check::new(|| async { Ok(store.clone()) });
-    check.tells_of_changes(true).run().await
+    check.tells_of_changes(true).lists_tenants(true).run().await
 }
 
 #[tokio::test]
@@ -72,7 +74,7 @@ mod encrypted {
         store::{EncryptedStore, EncryptionKey, EncryptionKeys, TokenStore},
     };
 
-    use super::{FileStore, MemoryStore, check};
+    use super::{Check, FileStore, MemoryStore};
 
     /// The same keys each time, as another process would have.
     pub(super) fn encrypted<S: TokenStore>(inner: S) -> Result<EncryptedStore<S>, Error> {
@@ -83,15 +85,16 @@ mod encrypted {
     #[tokio::test]
     async fn p12_p23_encrypted_memory_keeps_the_contract() {
         let store = MemoryStore::new();
-        let report = check(|| async { encrypted(store.clone()) }).await;
-        report.assert();
+        let check = Check::new(|| async { encrypted(store.clone()) });
+        let check = check.tells_of_changes(true).lists_tenants(true);
+        check.run().await.assert();
     }
 
     #[tokio::test]
     async fn p12_p23_encrypted_files_keep_the_contract() {
         let folder = tempfile::tempdir().unwrap();
-        let report = check(|| async { encrypted(FileStore::open(folder.path())?) }).await;
-        report.assert();
+        let check = Check::new(|| async { encrypted(FileStore::open(folder.path())?) });
+        check.lists_tenants(true).run().await.assert();
     }
 }
 
@@ -104,9 +107,11 @@ mod servers {
     async fn keeps_the_contract(backend: Backend) {
         let place = backend.place().await;
         let open = || async { Ok(SharedStore::open(&place.word).await) };
-        Check::new(open).tells_of_changes(true).run().await.assert();
+        let check = Check::new(open).tells_of_changes(true).lists_tenants(true);
+        check.run().await.assert();
         let open = || async { encrypted(SharedStore::open(&place.word).await) };
-        Check::new(open).tells_of_changes(true).run().await.assert();
+        let check = Check::new(open).tells_of_changes(true).lists_tenants(true);
+        check.run().await.assert();
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -124,8 +129,8 @@ mod servers {
 async fn look(flaw: Flaw) -> (Report, World) {
     let world = World::new(flaw);
     let check = Check::new(|| async { Ok(Broken::open(&world)) });
-    let report = check.tells_of_changes(true).run().await;
-    (report, world)
+    let check = check.tells_of_changes(true).lists_tenants(true);
+    (check.run().await, world)
 }
 
 #[tokio::test(start_paused = true)]

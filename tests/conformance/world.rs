@@ -39,6 +39,11 @@ pub(crate) struct Tables {
     pub(crate) former: HashSet<LeaseOwner>,
     pub(crate) locked: HashSet<TenantId>,
     pub(crate) tokens: HashSet<String>,
+    /// Whose grants were saved, over which handle, and who comes last.
+    pub(crate) savers: HashMap<String, usize>,
+    pub(crate) order: Vec<String>,
+    /// Since a page was listed.
+    pub(crate) somebody_is_new: bool,
 }
 
 impl World {

@@ -14,23 +14,24 @@
 //! # });
 //! ```
 //!
-//! A store that implements [`changed`](TokenStore::changed) has that looked at as well:
+//! A store that implements [`changed`](TokenStore::changed) or [`tenants`](TokenStore::tenants) has that looked at as well:
 //!
 //! ```
 //! use tower_oauth2_client::store::{MemoryStore, conformance::Check};
 //!
 //! # tokio_test::block_on(async {
 //! # let store = MemoryStore::new();
-//! let report = Check::new(|| async { Ok(store.clone()) }).tells_of_changes(true).run().await;
+//! let check = Check::new(|| async { Ok(store.clone()) });
+//! let report = check.tells_of_changes(true).lists_tenants(true).run().await;
 //! assert!(report.is_clean(), "{report}");
 //! # });
 //! ```
 //!
 //! # What it does to a store
 //!
-//! It saves about 150 small grants and takes as many leases, for tenants whose names hold 20 random digits. So a store need not
+//! It saves about 150 small grants (70 more where tenants are listed) and takes as many leases, for tenants whose names hold 20 random digits. So a store need not
 //! be empty, and what is there already is left alone; but nothing is cleared away afterwards, since a store has no call for
-//! that. Give it a database, or a folder, that you throw away.
+//! that. Give it a database, or a folder, that you throw away. Where tenants are listed, all are, a few times over.
 //!
 //! It takes a second or two, in which a short lease runs out, and what the store takes. Where many come at once they come in
 //! tasks of their own, so `#[tokio::test(flavor = "multi_thread")]` shows more. A call that is not ready after 10 seconds is
@@ -58,6 +59,7 @@ mod dropped;
 mod grants;
 mod handles;
 mod leases;
+mod lists;
 mod report;
 mod samples;
 mod scene;
@@ -71,7 +73,7 @@ const HANDLES: usize = 4;
 
 /// Holds a store to its contract. `open` opens the same store once more, as another process would.
 ///
-/// For a store that tells of changes, see [`Check::tells_of_changes`].
+/// For a store that does more than it has to, see [`Check::tells_of_changes`] and [`Check::lists_tenants`].
 pub async fn check<S, F, O>(open: F) -> Report
 where
     S: TokenStore,
@@ -87,6 +89,7 @@ where
 pub struct Check<F> {
     open: F,
     tells_of_changes: bool,
+    lists_tenants: bool,
 }
 
 impl<F> Check<F> {
@@ -95,6 +98,7 @@ impl<F> Check<F> {
         Self {
             open,
             tells_of_changes: false,
+            lists_tenants: false,
         }
     }
 
@@ -102,6 +106,13 @@ impl<F> Check<F> {
     /// [`changed`](TokenStore::changed) never ends.
     pub fn tells_of_changes(mut self, tells: bool) -> Self {
         self.tells_of_changes = tells;
+        self
+    }
+
+    /// Whether the store can list its tenants, so that [`Rule::EveryTenantIsListed`] and the rules after it are looked at too.
+    /// By default they are not: the trait's own [`tenants`](TokenStore::tenants) is an error.
+    pub fn lists_tenants(mut self, lists: bool) -> Self {
+        self.lists_tenants = lists;
         self
     }
 
@@ -126,6 +137,9 @@ impl<F> Check<F> {
         tenants::look_at_leases(&mut scene).await;
         if self.tells_of_changes {
             changes::look(&mut scene).await;
+        }
+        if self.lists_tenants {
+            lists::look(&mut scene).await;
         }
         scene.report
     }

@@ -60,6 +60,15 @@ pub enum Rule {
     /// `changed_wakes`: [`changed`](crate::store::TokenStore::changed) ends within a second after another handle has saved a
     /// grant, or given back a lease. Looked at only if [asked for](super::Check::tells_of_changes).
     ChangedWakes,
+    /// `every_tenant_is_listed`: page after page, each tenant who has a grant is listed once, in the same order whatever the
+    /// size of a page and over whichever handle, until a page is empty. Looked at only if
+    /// [asked for](super::Check::lists_tenants), as the next two.
+    EveryTenantIsListed,
+    /// `listing_goes_on_through_saves`: what is saved between two pages, for the first time or again, keeps no other tenant
+    /// from being listed, and puts none on two pages.
+    ListingGoesOnThroughSaves,
+    /// `listing_goes_on_behind_any_name`: the tenant that a page comes behind need not be there.
+    ListingGoesOnBehindAnyName,
 }
 
 impl Rule {
@@ -87,6 +96,9 @@ impl Rule {
         Self::LeaseIsGivenBackByItsOwnerAlone,
         Self::LeaseOfAnotherTenantIsAnother,
         Self::ChangedWakes,
+        Self::EveryTenantIsListed,
+        Self::ListingGoesOnThroughSaves,
+        Self::ListingGoesOnBehindAnyName,
     ];
 
     /// The rule's name, as it stands in a report.
@@ -115,6 +127,9 @@ impl Rule {
             Self::LeaseIsGivenBackByItsOwnerAlone => "lease_is_given_back_by_its_owner_alone",
             Self::LeaseOfAnotherTenantIsAnother => "lease_of_another_tenant_is_another",
             Self::ChangedWakes => "changed_wakes",
+            Self::EveryTenantIsListed => "every_tenant_is_listed",
+            Self::ListingGoesOnThroughSaves => "listing_goes_on_through_saves",
+            Self::ListingGoesOnBehindAnyName => "listing_goes_on_behind_any_name",
         }
     }
 }

@@ -45,6 +45,8 @@ pub(super) async fn within<T>(
 pub(super) struct Scene<S> {
     pub(super) handles: Vec<Arc<S>>,
     pub(super) report: Report,
+    /// Whose grants were committed, but for those of which many were written at once.
+    pub(super) saved: BTreeSet<TenantId>,
     /// Stands in the name of every tenant, so that a store need not be empty.
     tag: String,
     rule: Rule,
@@ -56,6 +58,7 @@ impl<S: TokenStore> Scene<S> {
         Self {
             handles: Vec::new(),
             report: Report::default(),
+            saved: BTreeSet::new(),
             tag: format!("{:020}", fastrand::u64(..)),
             rule: Rule::Opens,
             hung: BTreeSet::new(),
@@ -137,7 +140,22 @@ impl<S: TokenStore> Scene<S> {
         self.comes_back("save")?;
         let work = self.handles[handle].save(tenant, expected, grant);
         let saved = within("save", work).await;
-        self.judge(saved)
+        let outcome = self.judge(saved)?;
+        if outcome == SaveOutcome::Committed {
+            self.saved.insert(tenant.clone());
+        }
+        Ok(outcome)
+    }
+
+    pub(super) async fn list(
+        &mut self,
+        handle: usize,
+        after: Option<&TenantId>,
+        limit: usize,
+    ) -> Step<Vec<TenantId>> {
+        self.comes_back("tenants")?;
+        let listed = within("tenants", self.handles[handle].tenants(after, limit)).await;
+        self.judge(listed)
     }
 
     pub(super) async fn acquire(

@@ -127,7 +127,7 @@ fn longest() -> impl Iterator<Item = String> {
 }
 
 /// Spelled so that what looks alike does not.
-fn shown(tenant: &TenantId) -> String {
+pub(super) fn shown(tenant: &TenantId) -> String {
     format!("tenant \"{}\"", tenant.as_str().escape_default())
 }
 
