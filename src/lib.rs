@@ -2,8 +2,9 @@
 //!
 //! A **layer** puts a bearer token on each request and recovers once from a 401 ([`bearer`]). It reads the token from a
 //! **cache** that one refresh at a time keeps fresh ([`cache`]). A refresh runs an **OAuth** exchange ([`oauth`]) and rests
-//! in a durable **store** before anyone uses it ([`store`]). **Justworks** is the first provider, as data ([`provider`]).
-//! A **sandbox** provider runs on loopback for examples, tests and users' own tests ([`sandbox`]).
+//! in a durable **store** before anyone uses it ([`store`]). **Many** customers' grants live side by side ([`tenants`]).
+//! **Justworks** is the first provider, as data ([`provider`]). A **sandbox** provider runs on loopback for examples,
+//! tests and users' own tests ([`sandbox`]).
 //!
 //! ```
 //! # use bytes::Bytes;
@@ -70,6 +71,7 @@ pub mod provider;
 pub mod sandbox;
 pub mod store;
 pub mod telemetry;
+pub mod tenants;
 pub mod token;
 
 pub use self::{

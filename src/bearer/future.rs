@@ -13,9 +13,11 @@ use http_body::Body;
 use pin_project_lite::pin_project;
 use tower::Service;
 
-use super::{BearerAuthError, ReplayBody, body::Tape, challenge, drain::Drain, service::Shared};
+use super::{
+    BearerAuthError, ReplayBody, body::Tape, challenge, drain::Drain, service::Shared, tokens::Own,
+};
 use crate::{
-    cache::{BearerToken, Rejected, Wait},
+    cache::{Acquired, BearerToken, Rejected, TokenCache, Wait},
     error::Error,
     token::Generation,
 };
@@ -43,10 +45,15 @@ pin_project! {
     {
         /// It may not be sent, or there is no token.
         Refused { error: Option<Error> },
+        /// It waits for its tenant to be read from the store, and holds nothing of the inner service.
+        Loading {
+            wait: Wait<Result<TokenCache, Error>>,
+            loading: Option<(S, Request<B>)>,
+        },
         /// It waits for a token, and holds nothing of the inner service.
         Waiting {
             wait: Wait<Result<BearerToken, Error>>,
-            waiting: Option<(S, Request<B>)>,
+            waiting: Option<(S, Request<B>, Own)>,
         },
         /// It has its token, and waits for the inner service. Without an attempt it is the retry.
         Readying {
@@ -83,6 +90,8 @@ pin_project! {
 pub(super) struct Attempt {
     /// Which token the request carried.
     pub(super) generation: Generation,
+    /// Whose it was.
+    pub(super) own: Own,
     /// How to send it again; `None` if that is ruled out.
     pub(super) again: Option<Again>,
 }
@@ -114,15 +123,29 @@ where
         Self { state, shared }
     }
 
+    pub(super) fn loading(
+        shared: Arc<Shared<S>>,
+        wait: Wait<Result<TokenCache, Error>>,
+        service: S,
+        request: Request<B>,
+    ) -> Self {
+        let state = State::Loading {
+            wait,
+            loading: Some((service, request)),
+        };
+        Self { state, shared }
+    }
+
     pub(super) fn waiting(
         shared: Arc<Shared<S>>,
         wait: Wait<Result<BearerToken, Error>>,
         service: S,
         request: Request<B>,
+        own: Own,
     ) -> Self {
         let state = State::Waiting {
             wait,
-            waiting: Some((service, request)),
+            waiting: Some((service, request, own)),
         };
         Self { state, shared }
     }
@@ -157,14 +180,19 @@ where
                     Some(error) => Step::Answer(Err(BearerAuthError::Token(error))),
                     None => Step::Over,
                 },
+                StateProjection::Loading { wait, loading } => {
+                    match (ready!(wait.as_mut().poll(cx)), loading.take()) {
+                        (Ok(tokens), Some((service, request))) => {
+                            acquire(this.shared, tokens, service, request)
+                        }
+                        (Err(error), _) => Step::Answer(Err(BearerAuthError::Token(error))),
+                        (Ok(_), None) => Step::Over,
+                    }
+                }
                 StateProjection::Waiting { wait, waiting } => {
                     match (ready!(wait.as_mut().poll(cx)), waiting.take()) {
-                        (Ok(token), Some((service, request))) => {
-                            let (request, attempt) = this.shared.prepare(request, token);
-                            Step::Enter(State::Readying {
-                                service,
-                                readying: Some((request, Some(attempt))),
-                            })
+                        (Ok(token), Some((service, request, own))) => {
+                            ready_with(this.shared, token, service, request, own)
                         }
                         (Err(error), _) => Step::Answer(Err(BearerAuthError::Token(error))),
                         (Ok(_), None) => Step::Over,
@@ -237,6 +265,37 @@ enum Step<S, F, B: Body, R, E> {
     Over,
 }
 
+/// The tenant is there: is there a token?
+fn acquire<S, F, B: Body, R, E>(
+    shared: &Shared<S>,
+    tokens: TokenCache,
+    service: S,
+    request: Request<B>,
+) -> Step<S, F, B, R, E> {
+    match tokens.acquire() {
+        Acquired::Now(Ok(token)) => ready_with(shared, token, service, request, Some(tokens)),
+        Acquired::Now(Err(error)) => Step::Answer(Err(BearerAuthError::Token(error))),
+        Acquired::Later(wait) => Step::Enter(State::Waiting {
+            wait,
+            waiting: Some((service, request, Some(tokens))),
+        }),
+    }
+}
+
+fn ready_with<S, F, B: Body, R, E>(
+    shared: &Shared<S>,
+    token: BearerToken,
+    service: S,
+    request: Request<B>,
+    own: Own,
+) -> Step<S, F, B, R, E> {
+    let (request, attempt) = shared.prepare(request, token, own);
+    Step::Enter(State::Readying {
+        service,
+        readying: Some((request, Some(attempt))),
+    })
+}
+
 /// Is it the token's fault, and can the request be sent again?
 fn judge<S, F, B, R, E>(
     shared: &Shared<S>,
@@ -254,7 +313,10 @@ where
         return Step::Answer(Ok(response));
     }
     // Also when this request cannot profit from it: those who come next will.
-    let rejected = shared.tokens.rejected(attempt.generation);
+    let Some(tokens) = shared.tokens.of(attempt.own.as_ref()) else {
+        return Step::Answer(Ok(response));
+    };
+    let rejected = tokens.rejected(attempt.generation);
     let Some(again) = attempt.again.filter(|again| again.tape.is_whole()) else {
         return Step::Answer(Ok(response));
     };

@@ -1,16 +1,18 @@
 //! The settings, and what they are laid on.
 
-use http::Extensions;
+use std::sync::Arc;
+
+use http::{Extensions, request};
 use tower::Layer;
 
-use super::BearerAuth;
-use crate::cache::TokenCache;
+use super::{BearerAuth, Tokens};
+use crate::token::TenantId;
 
 /// Wraps services so that their requests carry a bearer token. See the [module docs](crate::bearer).
 #[derive(Clone, Debug)]
 #[must_use = "a layer does nothing before it is laid on a service"]
 pub struct BearerAuthLayer {
-    pub(super) tokens: TokenCache,
+    pub(super) tokens: Tokens,
     pub(super) replay_limit: ReplayLimit,
     pub(super) elsewhere: Elsewhere,
 }
@@ -63,13 +65,35 @@ impl ReplayLimit {
 }
 
 impl BearerAuthLayer {
-    /// A layer that takes its tokens from `tokens`, and sends them to the origins that those are meant for.
-    pub fn new(tokens: TokenCache) -> Self {
+    /// A layer that takes its tokens from `tokens`, and sends them to the origins that those are meant for: the one grant of
+    /// a [`TokenCache`](crate::cache::TokenCache), or those of many [`Tenants`](crate::tenants::Tenants). Then each request
+    /// names its tenant, by a [`TenantId`] in its extensions.
+    pub fn new(tokens: impl Into<Tokens>) -> Self {
         Self {
-            tokens,
+            tokens: tokens.into(),
             replay_limit: ReplayLimit(64 * 1024),
             elsewhere: Elsewhere::Refuse,
         }
+    }
+
+    /// Sets how a request names its tenant, instead of by its extensions: by a header that the inner service may see, by
+    /// its path, and so on. `None` is an error, and nothing is sent. Has no effect where there is only one grant.
+    ///
+    /// ```
+    /// # use tower_oauth2_client::{bearer::BearerAuthLayer, tenants::Tenants, token::TenantId};
+    /// # fn layer(tenants: Tenants) -> BearerAuthLayer {
+    /// BearerAuthLayer::new(tenants).tenant_by(|request| {
+    ///     let customer = request.headers.get("x-customer")?.to_str().ok()?;
+    ///     TenantId::new(customer).ok()
+    /// })
+    /// # }
+    /// ```
+    pub fn tenant_by(
+        mut self,
+        tenant_of: impl Fn(&request::Parts) -> Option<TenantId> + Send + Sync + 'static,
+    ) -> Self {
+        self.tokens.name_tenant_by(Arc::new(tenant_of));
+        self
     }
 
     /// Sets up to how many bytes of a request's body are kept, to send them again after a 401. Larger bodies are sent

@@ -16,6 +16,9 @@
 //!   the caller's own: an error, and nothing is sent. Requests to other origins may also be sent without a token, if
 //!   [`elsewhere`](BearerAuthLayer::elsewhere) says so.
 //!
+//! One grant serves all requests, that of a [`TokenCache`](crate::cache::TokenCache); or each request is about one of many
+//! [`Tenants`](crate::tenants::Tenants), which it names.
+//!
 //! The request body is recorded while it is sent, without copying `Bytes`, so the inner service sees a
 //! [`ReplayBody`] around the caller's. A hyper-util client takes that as it is; for a client with a body type of its own, map
 //! it in between, as `examples/reqwest_client.rs` does.
@@ -107,6 +110,7 @@ mod future;
 mod guard;
 mod layer;
 mod service;
+mod tokens;
 
 pub use self::{
     body::ReplayBody,
@@ -114,4 +118,5 @@ pub use self::{
     future::ResponseFuture,
     layer::{BearerAuthLayer, Elsewhere, ReplayLimit},
     service::BearerAuth,
+    tokens::Tokens,
 };

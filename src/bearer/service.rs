@@ -14,9 +14,10 @@ use http_body::Body;
 use tower::Service;
 
 use super::{
-    BearerAuthError, BearerAuthLayer, Elsewhere, ReplayBody, ReplayLimit, ResponseFuture,
+    BearerAuthError, BearerAuthLayer, Elsewhere, ReplayBody, ReplayLimit, ResponseFuture, Tokens,
     future::{Again, Attempt},
     guard::{self, Destination},
+    tokens::{Found, Own},
 };
 use crate::{
     cache::{Acquired, BearerToken, TokenCache},
@@ -32,7 +33,7 @@ pub struct BearerAuth<S> {
 
 /// What the service and the futures of its requests share, so that a request costs one reference count.
 pub(super) struct Shared<S> {
-    pub(super) tokens: TokenCache,
+    pub(super) tokens: Tokens,
     replay_limit: ReplayLimit,
     elsewhere: Elsewhere,
     /// Where second calls come from. Cloned when one is needed: cloning the inner service for each request, just in case,
@@ -91,11 +92,21 @@ impl<S: Clone> Shared<S> {
 }
 
 impl<S> Shared<S> {
+    fn acquire(&self, own: Option<&TokenCache>) -> Acquired {
+        match self.tokens.of(own) {
+            Some(tokens) => tokens
+                .fresh()
+                .map_or_else(|| tokens.acquire(), |token| Acquired::Now(Ok(token))),
+            None => Acquired::Now(Err(guard::refuse("the request names no tenant"))),
+        }
+    }
+
     /// A request with its token, and what is needed to send it again.
     pub(super) fn prepare<B: Body>(
         &self,
         request: Request<B>,
         token: BearerToken,
+        own: Own,
     ) -> (Request<ReplayBody<B>>, Attempt) {
         let (mut head, body) = request.into_parts();
         let limit = self.replay_limit.or_of(&head.extensions);
@@ -106,6 +117,7 @@ impl<S> Shared<S> {
         let (body, tape) = ReplayBody::record(body, limit.get(), length);
         let attempt = Attempt {
             generation: token.generation(),
+            own,
             again: tape.map(|tape| Again {
                 head: head.clone(),
                 tape,
@@ -143,20 +155,25 @@ where
             Ok(Destination::Elsewhere(why)) => return self.refuse(guard::refuse(why)),
             Err(error) => return self.refuse(error),
         }
-        let acquired = match self.shared.tokens.fresh() {
-            Some(token) => Acquired::Now(Ok(token)),
-            None => self.shared.tokens.acquire(),
+        let (request, found) = self.shared.tokens.find(request);
+        let own = match found {
+            Ok(Found::Held(own)) => own,
+            Ok(Found::Later(wait)) => {
+                let service = self.give_back();
+                return ResponseFuture::loading(Arc::clone(&self.shared), wait, service, request);
+            }
+            Err(error) => return self.refuse(error),
         };
-        match acquired {
+        match self.shared.acquire(own.as_ref()) {
             Acquired::Now(Ok(token)) => {
-                let (request, attempt) = self.shared.prepare(request, token);
+                let (request, attempt) = self.shared.prepare(request, token, own);
                 let future = self.inner.call(request);
                 ResponseFuture::sent(Arc::clone(&self.shared), future, attempt)
             }
             Acquired::Now(Err(error)) => self.refuse(error),
             Acquired::Later(wait) => {
                 let service = self.give_back();
-                ResponseFuture::waiting(Arc::clone(&self.shared), wait, service, request)
+                ResponseFuture::waiting(Arc::clone(&self.shared), wait, service, request, own)
             }
         }
     }

@@ -96,7 +96,7 @@ impl Core {
             Err((error, None)) => return Attended::Done(Err(error)),
             Err((error, Some(floor))) => {
                 if let Some(flight) = &slot.look {
-                    return Attended::Joined(flight.clone());
+                    return Attended::Joined(Flight::clone(flight));
                 }
                 if is_within(floor, slot.looked_at, now) {
                     return Attended::Done(Err(error));
@@ -116,7 +116,7 @@ impl Core {
         } else {
             &mut slot.exchange
         };
-        *place = Some(flight.clone());
+        *place = Some(Box::new(flight.clone()));
         slot.work += 1;
         drop(slot);
         let fly = async move {

@@ -1,6 +1,10 @@
 //! Settings of a [`TokenCache`], checked when it is built.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use super::{
     LostAnswer, TokenCache, TokenSource,
@@ -11,7 +15,7 @@ use crate::{
     clock::{Clock, SystemClock},
     error::Error,
     store::{ErasedStore, MemoryStore, TokenStore},
-    telemetry::GrantListener,
+    telemetry::{Audience, GrantListener},
     token::TenantId,
 };
 
@@ -196,9 +200,14 @@ impl TokenCacheBuilder {
             refresh_token_lifetime: self
                 .refresh_token_lifetime
                 .map(|life| life.min(LONGEST_LIFE)),
-            seed: self.seed,
-            listener: self.listener,
-            tells_tenant: self.tells_tenant,
+            random: Mutex::new(
+                self.seed
+                    .map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed),
+            ),
+            audience: Arc::new(Audience {
+                tells_tenant: self.tells_tenant,
+                listener: self.listener,
+            }),
             keeping,
         })
     }

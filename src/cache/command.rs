@@ -49,8 +49,8 @@ pub(super) async fn revoke(core: &Arc<Core>) -> Result<(), Error> {
             .and_then(Grant::tokens)
             .or_else(|| held.tokens())
             .cloned()
-            .or_else(|| core.lock().unconfirmed.clone());
-        core.lock().unconfirmed.clone_from(&newest);
+            .or_else(|| core.lock().unconfirmed.as_deref().cloned());
+        core.lock().unconfirmed = newest.clone().map(Box::new);
         let told = match newest {
             Some(tokens) => revoke_at_provider(&core, &tokens).await,
             None => Ok(()),

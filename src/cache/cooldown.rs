@@ -25,7 +25,8 @@ const BLOCKING_LAST: Duration = Duration::from_secs(30);
 /// The failures since the last success.
 #[derive(Debug, Default)]
 pub(super) struct Cooldown {
-    failed: Option<Failed>,
+    /// Boxed: most have none.
+    failed: Option<Box<Failed>>,
 }
 
 #[derive(Debug)]
@@ -53,14 +54,14 @@ impl Cooldown {
         // A refusal without an answer is this program's own, and no longer true once somebody has got through.
         let asked = error.retry_after().filter(|_| error.status().is_some());
         let not_before = asked.map(|asked| now + asked).max(earlier);
-        self.failed = Some(Failed {
+        self.failed = Some(Box::new(Failed {
             at: now,
             times: times.saturating_add(1),
             chance: chance.clamp(0.0, 1.0),
             error,
             not_before,
             is_soft: false,
-        });
+        }));
     }
 
     /// A token came that is to be renewed already, as from a source that gives the same one again: a reason to leave it alone

@@ -12,7 +12,7 @@ use super::{
     Acquired, BearerToken,
     attend::{Attended, Cause},
     cooldown::Urgency,
-    settings::{Settings, in_time},
+    settings::{Keeping, Settings, in_time},
     slot::Slot,
     snapshot::{Moment, Snapshot},
 };
@@ -30,8 +30,8 @@ pub(super) struct Core {
     /// What requests read. Replaced under the lock of `slot` only.
     current: ArcSwap<Snapshot>,
     slot: Mutex<Slot>,
-    /// Wakes the keeper when there is something new to keep.
-    pub(super) published: Arc<Notify>,
+    /// Wakes the keeper when there is something new to keep. None where somebody looks after many.
+    pub(super) published: Option<Arc<Notify>>,
     /// Whose turn it is to change the grant on purpose: one after another, each with its own deadlines.
     pub(super) commands: tokio::sync::Mutex<()>,
     /// Whose turn it is to take, extend or give back the lease.
@@ -40,7 +40,6 @@ pub(super) struct Core {
     pub(super) idle: Notify,
     pub(super) settings: Arc<Settings>,
     pub(super) telemetry: Telemetry,
-    random: Mutex<fastrand::Rng>,
     /// Under which this cache takes leases, and comes to the gate.
     owner: LeaseOwner,
     pub(super) key: GateKey,
@@ -51,12 +50,11 @@ impl Core {
         Self {
             current: ArcSwap::from_pointee(Snapshot::EMPTY),
             slot: Mutex::default(),
-            published: Arc::new(Notify::new()),
+            published: (settings.keeping == Keeping::Own).then(Arc::default),
             commands: tokio::sync::Mutex::default(),
             leasing: tokio::sync::Mutex::default(),
             idle: Notify::new(),
             telemetry: settings.telemetry(tenant),
-            random: Mutex::new(settings.random()),
             settings,
             owner: LeaseOwner::random(),
             key: GateKey::random(),
@@ -163,10 +161,7 @@ impl Core {
 
     /// A random number from 0 to 1.
     pub(super) fn chance(&self) -> f64 {
-        self.random
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .f64()
+        self.settings.chance()
     }
 
     pub(super) async fn read(&self) -> Result<Option<Grant>, Error> {

@@ -231,7 +231,7 @@ impl Pilot {
         core.telemetry.exchanged(self.word, word, took);
         if !is_held_back {
             // It may have waited for an exchange that failed: now there is a pause to plan with.
-            core.published.notify_one();
+            core.wake_keeper();
         }
     }
 }

@@ -29,8 +29,9 @@ const SLOW_HEARTBEAT: Duration = Duration::from_secs(3_600);
 const SHORTEST_NAP: Duration = Duration::from_secs(1);
 
 pub(super) fn begin(core: &Arc<Core>) -> Option<JoinHandle<()>> {
+    let published = Arc::clone(core.published.as_ref()?);
     let runtime = Handle::try_current().ok()?;
-    Some(runtime.spawn(keep(Arc::downgrade(core), Arc::clone(&core.published))))
+    Some(runtime.spawn(keep(Arc::downgrade(core), published)))
 }
 
 async fn keep(core: Weak<Core>, published: Arc<tokio::sync::Notify>) {

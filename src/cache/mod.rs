@@ -62,13 +62,7 @@
 //! # Ok::<(), tower_oauth2_client::Error>(()) }).unwrap();
 //! ```
 
-use std::{
-    fmt,
-    future::Future,
-    pin::Pin,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use crate::{
     error::Error,
@@ -265,11 +259,6 @@ impl TokenCache {
     /// is known here alone. One that is being kept alive is still needed.
     pub(crate) fn is_dispensable(&self) -> bool {
         Arc::strong_count(&self.core) == 1 && status::is_at_rest(&self.core)
-    }
-
-    /// When the refresh token ends, if that is known and the grant is alive.
-    pub(crate) fn refresh_token_ends(&self) -> Option<SystemTime> {
-        self.core.snapshot().refresh_token().map(|life| life.ends)
     }
 }
 

@@ -6,7 +6,6 @@ use super::{
     core::Core,
     keeper,
     renewal::following,
-    settings::Keeping,
     slot::Slot,
     snapshot::{Moment, Snapshot, is_renewed},
 };
@@ -155,15 +154,20 @@ impl Core {
         }
     }
 
-    /// Sees to it that a keeper runs: the last one may have ended with its runtime.
+    pub(super) fn wake_keeper(&self) {
+        if let Some(published) = &self.published {
+            published.notify_one();
+        }
+    }
+
+    /// Sees to it that a keeper runs, if it is to have one: the last one may have ended with its runtime.
     pub(super) fn keep(self: &Arc<Self>, slot: &mut Slot) {
-        self.published.notify_one();
+        self.wake_keeper();
         let has_ended = slot
             .keeper
             .as_ref()
             .is_none_or(tokio::task::JoinHandle::is_finished);
-        let is_own = self.settings.keeping == Keeping::Own;
-        if is_own && has_ended && !slot.is_shut_down {
+        if has_ended && !slot.is_shut_down {
             slot.keeper = keeper::begin(self);
         }
     }

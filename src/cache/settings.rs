@@ -1,6 +1,10 @@
 //! What all caches of one [`TokenCacheBuilder`](super::TokenCacheBuilder) have in common.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use super::{LostAnswer, source::ErasedSource};
 use crate::{
@@ -8,7 +12,7 @@ use crate::{
     error::{Error, ErrorKind},
     origin::Origin,
     store::ErasedStore,
-    telemetry::{GrantListener, Telemetry},
+    telemetry::{Audience, Telemetry},
     token::{Grant, TenantId},
 };
 
@@ -25,9 +29,8 @@ pub(crate) struct Settings {
     pub(super) floor: Duration,
     pub(super) lease: Duration,
     pub(super) refresh_token_lifetime: Option<Duration>,
-    pub(super) seed: Option<u64>,
-    pub(super) listener: Option<Arc<dyn GrantListener>>,
-    pub(super) tells_tenant: bool,
+    pub(super) random: Mutex<fastrand::Rng>,
+    pub(super) audience: Arc<Audience>,
     pub(super) keeping: Keeping,
 }
 
@@ -42,12 +45,15 @@ pub(super) enum Keeping {
 
 impl Settings {
     pub(super) fn telemetry(&self, tenant: TenantId) -> Telemetry {
-        Telemetry::new(tenant, self.tells_tenant, self.listener.clone())
+        Telemetry::new(tenant, Arc::clone(&self.audience))
     }
 
-    pub(super) fn random(&self) -> fastrand::Rng {
-        self.seed
-            .map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed)
+    /// A random number from 0 to 1.
+    pub(super) fn chance(&self) -> f64 {
+        self.random
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .f64()
     }
 
     /// What the store holds of a tenant.

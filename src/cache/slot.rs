@@ -7,13 +7,13 @@ use tokio::task::JoinHandle;
 use super::{cooldown::Cooldown, flight::Flight};
 use crate::token::{Generation, TokenSet};
 
-/// Locked for moments, never across an await.
+/// Locked for moments, never across an await. What is seldom there is boxed: there is a slot for each of many idle grants.
 #[derive(Default)]
 pub(super) struct Slot {
     /// The exchange under way: while there is one, no other begins.
-    pub(super) exchange: Option<Flight>,
+    pub(super) exchange: Option<Box<Flight>>,
     /// The look into the store under way, where an exchange may not be made; and when the last one ended.
-    pub(super) look: Option<Flight>,
+    pub(super) look: Option<Box<Flight>>,
     pub(super) looked_at: Option<Instant>,
     pub(super) cooldown: Cooldown,
     /// When the last exchange began, and the last one that a 401 forced.
@@ -33,7 +33,7 @@ pub(super) struct Slot {
     pub(super) newest_consent: u64,
     pub(super) newest_revocation: u64,
     /// Tokens whose revocation the provider has not confirmed.
-    pub(super) unconfirmed: Option<TokenSet>,
+    pub(super) unconfirmed: Option<Box<TokenSet>>,
     pub(super) keeper: Option<JoinHandle<()>>,
     /// How many flights count on the lease: two, where the grant was replaced while the old one was being renewed.
     pub(super) leases: usize,

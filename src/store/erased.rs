@@ -36,7 +36,6 @@ pub(crate) trait ErasedStore: Send + Sync + 'static {
 
     fn changed<'a>(&'a self, tenant: &'a TenantId) -> Boxed<'a, ()>;
 
-    #[expect(dead_code, reason = "caches have one tenant; who sweeps asks for all")]
     fn tenants<'a>(
         &'a self,
         after: Option<&'a TenantId>,

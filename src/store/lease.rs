@@ -4,7 +4,7 @@ use std::fmt;
 
 /// Who holds a lease: one cache of one process. Made at random, so that no two are the same.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct LeaseOwner(String);
+pub struct LeaseOwner([u8; 32]);
 
 impl LeaseOwner {
     /// A new owner.
@@ -15,25 +15,33 @@ impl LeaseOwner {
             // Not a secret, only not somebody else's.
             bytes = fastrand::u128(..).to_ne_bytes();
         }
-        Self(format!("{:032x}", u128::from_ne_bytes(bytes)))
+        let mut digits = [0; 32];
+        for (two, byte) in digits.chunks_exact_mut(2).zip(bytes) {
+            two.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+        }
+        Self(digits)
     }
 
     /// 32 hexadecimal digits.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        str::from_utf8(&self.0).unwrap_or_default()
     }
+}
+
+fn digit(of: u8) -> u8 {
+    b"0123456789abcdef"[usize::from(of & 15)]
 }
 
 impl fmt::Display for LeaseOwner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 
 impl fmt::Debug for LeaseOwner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "LeaseOwner({})", self.0)
+        write!(f, "LeaseOwner({self})")
     }
 }
 

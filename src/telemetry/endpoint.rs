@@ -6,7 +6,7 @@ use super::metric::{self, CLOCK_SKEW, LEFT_ALONE};
 use crate::error::Error;
 
 pub(crate) fn clock_skew(skew: Duration) {
-    metric::set(CLOCK_SKEW, None, skew.as_secs_f64());
+    metric::set(CLOCK_SKEW, &[], None, skew.as_secs_f64());
 }
 
 pub(crate) fn clocks_differ(skew: Duration) {
@@ -28,7 +28,7 @@ pub(crate) fn lifetime_unknown(assumed: Duration) {
 }
 
 pub(crate) fn endpoint_left_alone(pause: Duration, reason: &Error) {
-    metric::set(LEFT_ALONE, None, 1.0);
+    metric::set(LEFT_ALONE, &[], None, 1.0);
     tracing::warn!(
         name: "endpoint.left_alone",
         target: "tower_oauth2_client",
@@ -39,7 +39,7 @@ pub(crate) fn endpoint_left_alone(pause: Duration, reason: &Error) {
 }
 
 pub(crate) fn endpoint_back() {
-    metric::set(LEFT_ALONE, None, 0.0);
+    metric::set(LEFT_ALONE, &[], None, 0.0);
     tracing::info!(
         name: "endpoint.back",
         target: "tower_oauth2_client",

@@ -23,22 +23,19 @@ use crate::{
 /// Tells of one grant, by every way that was asked for.
 pub(crate) struct Telemetry {
     tenant: TenantId,
+    audience: Arc<Audience>,
+}
+
+/// Who hears of it, and how much.
+pub(crate) struct Audience {
     /// Whether the tenant stands in what is told.
-    tells_tenant: bool,
-    listener: Option<Arc<dyn GrantListener>>,
+    pub(crate) tells_tenant: bool,
+    pub(crate) listener: Option<Arc<dyn GrantListener>>,
 }
 
 impl Telemetry {
-    pub(crate) fn new(
-        tenant: TenantId,
-        tells_tenant: bool,
-        listener: Option<Arc<dyn GrantListener>>,
-    ) -> Self {
-        Self {
-            tenant,
-            tells_tenant,
-            listener,
-        }
+    pub(crate) fn new(tenant: TenantId, audience: Arc<Audience>) -> Self {
+        Self { tenant, audience }
     }
 
     pub(crate) fn tenant(&self) -> &TenantId {
@@ -46,7 +43,7 @@ impl Telemetry {
     }
 
     fn label(&self) -> Option<&TenantId> {
-        self.tells_tenant.then_some(&self.tenant)
+        self.audience.tells_tenant.then_some(&self.tenant)
     }
 
     /// The same, as a field.
@@ -214,18 +211,18 @@ impl Telemetry {
     /// What is left of both tokens. Only where each grant has a label of its own.
     pub(crate) fn lives(&self, access_token: Duration, refresh_token: Option<Duration>) {
         const DAY: f64 = 86_400.0;
-        if self.tells_tenant {
+        if self.audience.tells_tenant {
             let tenant = self.label();
-            metric::set(ACCESS_TOKEN_LEFT, tenant, access_token.as_secs_f64());
+            metric::set(ACCESS_TOKEN_LEFT, &[], tenant, access_token.as_secs_f64());
             if let Some(left) = refresh_token {
-                metric::set(REFRESH_TOKEN_LEFT, tenant, left.as_secs_f64() / DAY);
+                metric::set(REFRESH_TOKEN_LEFT, &[], tenant, left.as_secs_f64() / DAY);
             }
         }
     }
 
     /// What a listener does wrong is its own affair.
     fn listen(&self, tell: impl FnOnce(&dyn GrantListener)) {
-        if let Some(listener) = &self.listener {
+        if let Some(listener) = &self.audience.listener {
             let _ = catch_unwind(AssertUnwindSafe(|| tell(&**listener)));
         }
     }

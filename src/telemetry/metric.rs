@@ -13,6 +13,8 @@ pub(super) const LEFT_ALONE: &str = "tower_oauth2_client_endpoint_left_alone";
 pub(super) const CLOCK_SKEW: &str = "tower_oauth2_client_clock_skew_seconds";
 pub(super) const ACCESS_TOKEN_LEFT: &str = "tower_oauth2_client_access_token_seconds_left";
 pub(super) const REFRESH_TOKEN_LEFT: &str = "tower_oauth2_client_refresh_token_days_left";
+pub(super) const GRANTS: &str = "tower_oauth2_client_grants";
+pub(super) const GRANTS_RUNNING_OUT: &str = "tower_oauth2_client_grants_running_out";
 
 /// Names and values of labels. Values are words of this crate, so there are few of them.
 type Labels<'a> = &'a [(&'static str, &'static str)];
@@ -44,8 +46,8 @@ mod facade {
         histogram!(name, labels(with, tenant)).record(took.as_secs_f64());
     }
 
-    pub(crate) fn set(name: &'static str, tenant: Option<&TenantId>, value: f64) {
-        gauge!(name, labels(&[], tenant)).set(value);
+    pub(crate) fn set(name: &'static str, with: Labels<'_>, tenant: Option<&TenantId>, value: f64) {
+        gauge!(name, labels(with, tenant)).set(value);
     }
 }
 
@@ -57,7 +59,7 @@ mod facade {
 
     pub(crate) fn record(_: &'static str, _: Labels<'_>, _: Option<&TenantId>, _: Duration) {}
 
-    pub(crate) fn set(_: &'static str, _: Option<&TenantId>, _: f64) {}
+    pub(crate) fn set(_: &'static str, _: Labels<'_>, _: Option<&TenantId>, _: f64) {}
 }
 
 pub(super) use self::facade::{count, record, set};

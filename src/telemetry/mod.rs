@@ -65,6 +65,8 @@
 //! | `endpoint.lifetime_unknown` | warn | `lifetime_seconds` | an answer named no lifetime that is understood: this one is assumed |
 //! | `endpoint.left_alone` | warn | `seconds`, `error` | no exchanges for so long |
 //! | `endpoint.back` | info | | exchanges are made again |
+//! | `sweep.finished` | info | `active`, `ended`, `unreadable`, `kept_alive`, `failed`, `running_out`, `seconds` | all [`Tenants`](crate::tenants::Tenants) in the store were looked through, and those kept alive who were due |
+//! | `sweep.failed` | warn | `error` | the same did not come to its end, and is tried again after five minutes |
 //!
 //! # Span
 //!
@@ -88,6 +90,8 @@
 //! | `tower_oauth2_client_clock_skew_seconds` | gauge | | how far the token endpoint's `Date` was off last time |
 //! | `tower_oauth2_client_access_token_seconds_left` | gauge | `tenant` | as of the last look, at least every 30 seconds while the token lives |
 //! | `tower_oauth2_client_refresh_token_days_left` | gauge | `tenant` | the same, where the refresh token's life is known |
+//! | `tower_oauth2_client_grants` | gauge | `state` | how many tenants' grants are `active`, `ended` or `unreadable`, as of the last sweep of this process |
+//! | `tower_oauth2_client_grants_running_out` | gauge | | of how many of them the refresh token ends within seven days |
 //!
 //! `cause` is one of `advisory` (ahead of time), `mandatory` (about to expire), `expired` (or not there), `unauthorized` (a 401),
 //! `manual` (`refresh_now`), `keepalive` (an idle grant), `lost_answer` (that of an exchange begun a moment ago). `outcome` is one of `refreshed`, `adopted` (nothing was sent),
@@ -95,6 +99,7 @@
 //! serves), `ended` (reauthorization required or revoked).
 
 mod endpoint;
+mod fleet;
 mod grant;
 mod listener;
 mod metric;
@@ -102,7 +107,8 @@ mod metric;
 pub use self::listener::GrantListener;
 pub(crate) use self::{
     endpoint::{clock_skew, clocks_differ, endpoint_back, endpoint_left_alone, lifetime_unknown},
-    grant::Telemetry,
+    fleet::{sweep_failed, swept},
+    grant::{Audience, Telemetry},
 };
 
 /// What a 401 found.

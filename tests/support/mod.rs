@@ -359,6 +359,12 @@ impl Store {
         assert_eq!(outcome, SaveOutcome::Committed);
     }
 
+    /// What it holds of one of many tenants.
+    pub(crate) async fn memory_of(&self, tenant: &TenantId) -> TokenSet {
+        let held = self.memory.load(tenant).await.unwrap().unwrap();
+        held.tokens().unwrap().clone()
+    }
+
     pub(crate) async fn held(&self) -> Option<Grant> {
         self.memory
             .load(&TenantId::new("default").unwrap())

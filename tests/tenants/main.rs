@@ -1,0 +1,12 @@
+//! Many tenants behind one layer: whose token a request carries, what is held of whom, and who is kept alive.
+
+#[path = "../support/mod.rs"]
+mod shared;
+
+mod held;
+mod isolation;
+mod loading;
+mod memory;
+mod named;
+mod support;
+mod sweep;

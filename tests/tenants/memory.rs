@@ -1,0 +1,90 @@
+//! What an idle tenant costs, counted.
+
+use std::time::Duration;
+
+use allocation_counter::measure;
+use tower_oauth2_client::{
+    Error,
+    clock::{Clock, SystemClock},
+    store::{LeaseOutcome, LeaseOwner, SaveOutcome, TokenStore},
+    tenants::Tenants,
+    token::{AccessToken, Generation, Grant, GrantState, RefreshToken, TenantId, TokenSet},
+};
+
+use crate::{
+    shared::API,
+    support::{DAY, HandClock, MONTH, Source, numbered},
+};
+
+const TENANTS: u64 = 100_000;
+const ACCESS_TOKEN: usize = 1_024;
+const REFRESH_TOKEN: usize = 64;
+
+/// Has a grant of everybody, and shares no memory with those who read it.
+struct Everybody;
+
+impl TokenStore for Everybody {
+    async fn load(&self, tenant: &TenantId) -> Result<Option<Grant>, Error> {
+        let now = SystemClock.wall();
+        let padded = |length: usize| {
+            let name = tenant.as_str();
+            name.to_owned() + &"x".repeat(length - name.len())
+        };
+        let tokens = TokenSet::new(AccessToken::new(padded(ACCESS_TOKEN))?, DAY, now)
+            .with_refresh_token(RefreshToken::new(padded(REFRESH_TOKEN)), now);
+        Ok(Some(Grant {
+            generation: Generation::FIRST,
+            state: GrantState::Active(tokens),
+        }))
+    }
+
+    async fn save(
+        &self,
+        _: &TenantId,
+        _: Option<Generation>,
+        _: &Grant,
+    ) -> Result<SaveOutcome, Error> {
+        Err(Error::store("nobody saves here"))
+    }
+
+    async fn acquire(
+        &self,
+        _: &TenantId,
+        _: &LeaseOwner,
+        _: Duration,
+    ) -> Result<LeaseOutcome, Error> {
+        Ok(LeaseOutcome::HeldByAnother)
+    }
+
+    async fn release(&self, _: &TenantId, _: &LeaseOwner) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_hundred_thousand_idle_tenants_cost_at_most_a_kibibyte_each_beside_their_tokens() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
+    let mut held = None;
+    let counted = measure(|| {
+        held = Some(runtime.block_on(async {
+            let source = Source::new(&HandClock::new());
+            let caches = tower_oauth2_client::cache::TokenCache::builder(source)
+                .origin(API)
+                .store(Everybody)
+                .refresh_token_lifetime(MONTH);
+            let tenants = Tenants::builder(caches).build().unwrap();
+            for number in 0..TENANTS {
+                tenants.token(&numbered(number)).await.unwrap();
+            }
+            tenants
+        }));
+    });
+    assert_eq!(held.as_ref().map(Tenants::held), Some(100_000));
+    let each = counted.bytes_current / i64::try_from(TENANTS).unwrap();
+    let beside = each - i64::try_from(ACCESS_TOKEN + REFRESH_TOKEN).unwrap();
+    println!("{each} bytes, {beside} beside the tokens");
+    assert!(beside <= 1_024, "{beside}");
+}

@@ -1,0 +1,143 @@
+//! What every test here begins with: a source, a store, and tenants over both.
+
+use std::{
+    convert::Infallible,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, header::AUTHORIZATION};
+use http_body_util::Empty;
+use tower::{Layer, ServiceExt};
+use tower_oauth2_client::{
+    ErrorKind,
+    bearer::{BearerAuthLayer, ReplayBody},
+    clock::Clock,
+    store::{MemoryStore, TokenStore},
+    tenants::{Tenants, TenantsBuilder},
+    token::{AccessToken, Generation, Grant, GrantState, RefreshToken, TenantId, TokenSet},
+};
+
+pub(crate) use crate::shared::{API, DAY, HOUR, HandClock, MINUTE, Source, Store, down};
+
+pub(crate) const MONTH: Duration = Duration::from_secs(30 * 86_400);
+
+pub(crate) fn named(name: &str) -> TenantId {
+    TenantId::new(name).unwrap()
+}
+
+pub(crate) fn numbered(number: u64) -> TenantId {
+    named(&format!("tenant-{number:06}"))
+}
+
+/// Tenants over a store, whose refresh tokens live for a month.
+pub(crate) fn tenants_over(source: &Source, store: impl TokenStore) -> TenantsBuilder {
+    let caches = source.cache().store(store).refresh_token_lifetime(MONTH);
+    Tenants::builder(caches)
+}
+
+/// A grant of tokens that are named like the tenant.
+pub(crate) fn grant_of(tenant: &TenantId, lifetime: Duration, clock: &impl Clock) -> Grant {
+    Grant {
+        generation: Generation::FIRST,
+        state: GrantState::Active(tokens_of(tenant, lifetime, clock)),
+    }
+}
+
+pub(crate) fn tokens_of(tenant: &TenantId, lifetime: Duration, clock: &impl Clock) -> TokenSet {
+    let now = clock.wall();
+    let name = tenant
+        .as_str()
+        .replace(|c: char| !c.is_ascii_graphic(), "_");
+    TokenSet::new(
+        AccessToken::new(format!("a-{name}")).unwrap(),
+        lifetime,
+        now,
+    )
+    .with_refresh_token(RefreshToken::new(format!("r-{name}")), now)
+}
+
+pub(crate) async fn put(store: &MemoryStore, tenant: &TenantId, grant: &Grant) {
+    store.save(tenant, None, grant).await.unwrap();
+}
+
+/// An API that notes which token each request came with.
+#[derive(Clone, Default)]
+pub(crate) struct Api(Arc<Mutex<Vec<String>>>);
+
+impl Api {
+    pub(crate) fn seen(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+
+    /// One request through a layer, with the token it was sent with.
+    pub(crate) async fn call(
+        &self,
+        layer: &BearerAuthLayer,
+        request: Request<Empty<Bytes>>,
+    ) -> Result<String, ErrorKind> {
+        let seen = Arc::clone(&self.0);
+        let http = tower::service_fn(move |request: Request<ReplayBody<Empty<Bytes>>>| {
+            let token = request.headers().get(AUTHORIZATION).cloned();
+            let token = token.unwrap_or_else(|| HeaderValue::from_static("none"));
+            seen.lock()
+                .unwrap()
+                .push(token.to_str().unwrap().to_owned());
+            async move {
+                let mut response = Response::new(Empty::<Bytes>::new());
+                response.headers_mut().insert("seen", token);
+                Ok::<_, Infallible>(response)
+            }
+        });
+        match layer.layer(http).oneshot(request).await {
+            Ok(response) => Ok(response.headers()["seen"].to_str().unwrap().to_owned()),
+            Err(error) => Err(error.token_error().unwrap().kind()),
+        }
+    }
+}
+
+/// An API that answers 401 to one token.
+pub(crate) struct Refusing(&'static str);
+
+impl Refusing {
+    pub(crate) fn new(token: &'static str) -> Self {
+        Self(token)
+    }
+
+    /// The token that a request was answered for.
+    pub(crate) async fn call(&self, layer: &BearerAuthLayer, tenant: &TenantId) -> String {
+        let refused = self.0;
+        let http = tower::service_fn(
+            move |request: Request<ReplayBody<Empty<Bytes>>>| async move {
+                let token = request.headers()[AUTHORIZATION].clone();
+                let mut response = Response::new(Empty::<Bytes>::new());
+                if token == refused {
+                    *response.status_mut() = StatusCode::UNAUTHORIZED;
+                }
+                response.headers_mut().insert("seen", token);
+                Ok::<_, Infallible>(response)
+            },
+        );
+        let response = layer
+            .layer(http)
+            .oneshot(request(Some(tenant)))
+            .await
+            .unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        response.headers()["seen"].to_str().unwrap().to_owned()
+    }
+}
+
+pub(crate) fn request(tenant: Option<&TenantId>) -> Request<Empty<Bytes>> {
+    let request = Request::get(format!("{API}/v1/company"));
+    let request = match tenant {
+        Some(tenant) => request.extension(tenant.clone()),
+        None => request,
+    };
+    request.body(Empty::new()).unwrap()
+}
+
+pub(crate) async fn pass(time: Duration) {
+    tokio::time::sleep(time).await;
+}

@@ -1,0 +1,371 @@
+//! P19 at scale: who is not held is kept alive, by one process of all, a few at a time.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, SystemTime},
+};
+
+use tower_oauth2_client::{
+    Error, ErrorKind,
+    cache::{TokenCache, TokenSource},
+    clock::Clock,
+    store::{MemoryStore, TokenStore},
+    telemetry::GrantListener,
+    tenants::{Tenants, TenantsBuilder},
+    token::{AccessToken, Generation, Grant, GrantState, RefreshToken, TenantId, TokenSet},
+};
+
+use crate::support::{
+    API, DAY, HOUR, HandClock, MINUTE, MONTH, Source, Store, numbered, pass, tenants_over,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Renews whoever comes, and notes who came when; some fail.
+#[derive(Clone)]
+struct Provider {
+    clock: HandClock,
+    came: Arc<Mutex<Vec<(SystemTime, String)>>>,
+    /// What the names of those begin with who fail.
+    fails: &'static str,
+}
+
+impl Provider {
+    fn new(clock: &HandClock) -> Self {
+        Self {
+            clock: clock.clone(),
+            came: Arc::default(),
+            fails: "nobody",
+        }
+    }
+
+    fn names(&self) -> Vec<String> {
+        let came = self.came.lock().unwrap();
+        came.iter().map(|(_, name)| name.clone()).collect()
+    }
+
+    fn times(&self) -> Vec<SystemTime> {
+        let came = self.came.lock().unwrap();
+        came.iter().map(|(at, _)| *at).collect()
+    }
+}
+
+impl TokenSource for Provider {
+    async fn exchange(&self, held: Option<&TokenSet>) -> Result<TokenSet, Error> {
+        let name = held.unwrap().refresh_token().unwrap().expose().to_owned();
+        let now = self.clock.wall();
+        self.came.lock().unwrap().push((now, name.clone()));
+        tokio::time::sleep(SECOND / 10).await;
+        if name.starts_with(self.fails) {
+            return Err(Error::unavailable("as the test asked for"));
+        }
+        Ok(TokenSet::new(AccessToken::new("a").unwrap(), DAY, now)
+            .with_refresh_token(RefreshToken::new(name), now))
+    }
+}
+
+fn over(provider: &Provider, store: impl TokenStore) -> TenantsBuilder {
+    let caches = TokenCache::builder(provider.clone())
+        .store(store)
+        .origin(API)
+        .clock(provider.clock.clone())
+        .refresh_token_lifetime(MONTH);
+    Tenants::builder(caches)
+}
+
+/// A grant that was last renewed so long ago.
+async fn put(store: &MemoryStore, tenant: &TenantId, clock: &HandClock, age: Duration) {
+    let then = clock.wall() - age;
+    let tokens = TokenSet::new(AccessToken::new("a").unwrap(), DAY, then)
+        .with_refresh_token(RefreshToken::new(tenant.as_str()), then);
+    let grant = Grant {
+        generation: Generation::FIRST,
+        state: GrantState::Active(tokens),
+    };
+    store.save(tenant, None, &grant).await.unwrap();
+}
+
+/// Numbered tenants, of whom every so manieth is due.
+async fn stored(count: u64, every: u64, clock: &HandClock) -> MemoryStore {
+    let store = MemoryStore::new();
+    for number in 0..count {
+        let age = if number % every == 0 {
+            23 * DAY
+        } else {
+            10 * DAY
+        };
+        put(&store, &numbered(number), clock, age).await;
+    }
+    store
+}
+
+#[tokio::test(start_paused = true)]
+async fn p19_of_a_hundred_thousand_tenants_those_are_kept_alive_who_are_due_one_a_second() {
+    let clock = HandClock::new();
+    let provider = Provider::new(&clock);
+    let store = stored(100_000, 100, &clock).await;
+    let tenants = over(&provider, store).build().unwrap();
+    let report = tenants.sweep().await.unwrap();
+    assert_eq!(
+        (report.active, report.ended, report.unreadable),
+        (100_000, 0, 0)
+    );
+    assert_eq!((report.kept_alive, report.failed), (1_000, 0));
+    assert!(report.running_out.is_empty());
+    let mut names = provider.names();
+    names.sort();
+    let due: Vec<_> = (0..100_000)
+        .step_by(100)
+        .map(|it| numbered(it).to_string())
+        .collect();
+    assert_eq!(names, due);
+    let times = provider.times();
+    assert!(
+        times
+            .windows(2)
+            .all(|two| two[1].duration_since(two[0]).unwrap() >= SECOND)
+    );
+    // The next one finds nothing to do.
+    assert_eq!(tenants.sweep().await.unwrap().kept_alive, 0);
+    assert_eq!(provider.names().len(), 1_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p19_nobody_asks_for_two_hundred_tenants_in_a_hundred_days_and_all_are_alive() {
+    let clock = HandClock::new();
+    let provider = Provider::new(&clock);
+    let store = MemoryStore::new();
+    for number in 0..200 {
+        put(&store, &numbered(number), &clock, Duration::ZERO).await;
+    }
+    let tenants = over(&provider, store.clone())
+        .sweep_every(6 * HOUR)
+        .build()
+        .unwrap();
+    pass(100 * DAY).await;
+    // After 20 to 22 days each.
+    assert_eq!(provider.names().len(), 800);
+    let days = |name: &str| {
+        let came = provider.came.lock().unwrap();
+        let mut last = None;
+        let mut gaps = Vec::new();
+        for (at, who) in came.iter() {
+            if who == name {
+                gaps.extend(last.map(|last| at.duration_since(last).unwrap()));
+                last = Some(*at);
+            }
+        }
+        gaps
+    };
+    for gap in days(numbered(50).as_str()) {
+        assert!((20 * DAY..=22 * DAY + 7 * HOUR).contains(&gap), "{gap:?}");
+    }
+    assert!(tenants.held() <= 40, "{}", tenants.held());
+}
+
+#[tokio::test(start_paused = true)]
+async fn p19_of_five_replicas_one_sweeps() {
+    let clock = HandClock::new();
+    let provider = Provider::new(&clock);
+    let store = stored(1_000, 10, &clock).await;
+    let replicas: Vec<_> = (0..5)
+        .map(|_| over(&provider, store.clone()).build().unwrap())
+        .collect();
+    pass(3 * HOUR).await;
+    assert_eq!(provider.names().len(), 100);
+    let sweepers = replicas.iter().filter(|it| it.last_sweep().is_some());
+    assert_eq!(sweepers.count(), 1);
+    let idle = replicas
+        .iter()
+        .find(|it| it.last_sweep().is_none())
+        .unwrap();
+    assert_eq!(
+        idle.sweep().await.unwrap_err().kind(),
+        ErrorKind::Unavailable
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn p19_where_one_dies_another_goes_on_and_nobody_is_renewed_twice() {
+    let clock = HandClock::new();
+    let provider = Provider::new(&clock);
+    let store = stored(1_000, 2, &clock).await;
+    let first = over(&provider, store.clone()).build().unwrap();
+    pass(MINUTE).await;
+    let second = over(&provider, store).build().unwrap();
+    pass(3 * MINUTE).await;
+    let before = provider.names().len();
+    assert!((200..260).contains(&before), "{before}");
+    drop(first);
+    // The lease has to run out.
+    pass(2 * MINUTE).await;
+    assert!(provider.names().len() > before + 10);
+    pass(HOUR).await;
+    let mut names = provider.names();
+    assert_eq!(names.len(), 500);
+    names.sort();
+    names.dedup();
+    assert_eq!(names.len(), 500);
+    assert!(second.last_sweep().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn p19_who_shuts_down_lets_another_sweep_at_once() {
+    let clock = HandClock::new();
+    let provider = Provider::new(&clock);
+    let store = stored(100, 1, &clock).await;
+    let first = over(&provider, store.clone()).build().unwrap();
+    pass(10 * SECOND).await;
+    let second = over(&provider, store).build().unwrap();
+    pass(10 * SECOND).await;
+    first.shutdown(MINUTE).await.unwrap();
+    let before = provider.names().len();
+    // The other asks every 20 seconds.
+    pass(22 * SECOND).await;
+    assert!(provider.names().len() > before);
+    pass(10 * MINUTE).await;
+    assert_eq!(provider.names().len(), 100);
+    drop(second);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p19_those_come_first_who_run_out_first() {
+    let clock = HandClock::new();
+    let provider = Provider::new(&clock);
+    let store = MemoryStore::new();
+    for (number, age) in [(0, 23), (1, 29), (2, 10), (3, 25), (4, 27)] {
+        put(&store, &numbered(number), &clock, age * DAY).await;
+    }
+    let tenants = over(&provider, store).build().unwrap();
+    tenants.sweep().await.unwrap();
+    let order: Vec<_> = [1, 4, 3, 0].map(|it| numbered(it).to_string()).into();
+    assert_eq!(provider.names(), order);
+}
+
+/// Who was told of how few days left.
+#[derive(Clone, Default)]
+struct Told(Arc<Mutex<Vec<(String, u64)>>>);
+
+impl GrantListener for Told {
+    fn refresh_token_running_out(&self, tenant: &TenantId, days_left: u64) {
+        self.0.lock().unwrap().push((tenant.to_string(), days_left));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p19_it_is_said_who_runs_out_and_when() {
+    let clock = HandClock::new();
+    let mut provider = Provider::new(&clock);
+    provider.fails = "tenant-00000";
+    let (store, told) = (MemoryStore::new(), Told::default());
+    let begun = clock.wall();
+    put(&store, &numbered(3), &clock, 22 * DAY).await;
+    put(&store, &numbered(1), &clock, 26 * DAY).await;
+    put(&store, &numbered(11), &clock, 28 * DAY).await;
+    let caches = TokenCache::builder(provider.clone())
+        .store(store)
+        .origin(API)
+        .clock(clock.clone())
+        .refresh_token_lifetime(MONTH)
+        .listener(told.clone());
+    let tenants = Tenants::builder(caches).build().unwrap();
+    pass(MINUTE).await;
+    let report = tenants.last_sweep().unwrap();
+    assert_eq!((report.kept_alive, report.failed), (1, 2));
+    let [first] = &*report.running_out else {
+        panic!("{:?}", report.running_out);
+    };
+    assert_eq!(first.tenant, numbered(1));
+    assert_eq!(first.ends_at, begun + 4 * DAY);
+    pass(5 * DAY).await;
+    let who = |tenant: &TenantId| {
+        let told = told.0.lock().unwrap();
+        let of = told.iter().filter(|(name, _)| name == tenant.as_str());
+        of.map(|(_, days)| *days).collect::<Vec<_>>()
+    };
+    // Once each, however often it was tried meanwhile.
+    assert_eq!(who(&numbered(1)), [7, 3, 1]);
+    assert_eq!(who(&numbered(3)), [7, 3]);
+    // It was told before it was kept alive.
+    assert_eq!(who(&numbered(11)), [3]);
+    assert!(provider.names().len() > 20);
+}
+
+#[tokio::test(start_paused = true)]
+async fn grants_that_have_ended_are_left_alone() {
+    let clock = HandClock::new();
+    let provider = Provider::new(&clock);
+    let store = stored(10, 1, &clock).await;
+    for number in 0..5 {
+        let ended = Grant {
+            generation: Generation::FIRST.next(),
+            state: GrantState::Revoked {
+                since: clock.wall(),
+            },
+        };
+        let expected = Some(Generation::FIRST);
+        store
+            .save(&numbered(number), expected, &ended)
+            .await
+            .unwrap();
+    }
+    let tenants = over(&provider, store).build().unwrap();
+    let report = tenants.sweep().await.unwrap();
+    assert_eq!((report.active, report.ended, report.kept_alive), (5, 5, 5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn p13_the_answer_that_a_crash_has_lost_is_asked_for_by_the_first_sweep() {
+    let clock = HandClock::new();
+    let provider = Provider::new(&clock);
+    let store = MemoryStore::new();
+    put(&store, &numbered(0), &clock, DAY / 2).await;
+    let grant = store.load(&numbered(0)).await.unwrap().unwrap();
+    let noted = Grant {
+        generation: grant.generation,
+        state: GrantState::Exchanging {
+            tokens: grant.tokens().unwrap().clone(),
+            since: clock.wall(),
+            is_replayed: false,
+        },
+    };
+    let expected = Some(grant.generation);
+    store.save(&numbered(0), expected, &noted).await.unwrap();
+    pass(5 * SECOND).await;
+    let _tenants = over(&provider, store.clone()).build().unwrap();
+    pass(MINUTE).await;
+    assert_eq!(provider.names(), [numbered(0).to_string()]);
+    let grant = store.load(&numbered(0)).await.unwrap().unwrap();
+    assert!(matches!(grant.state, GrantState::Active(_)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_handle_ends_the_background() {
+    let clock = HandClock::new();
+    let provider = Provider::new(&clock);
+    let store = stored(1_000, 1, &clock).await;
+    let tenants = over(&provider, store).build().unwrap();
+    pass(5 * MINUTE).await;
+    drop(tenants);
+    let before = provider.names().len();
+    pass(HOUR).await;
+    assert!(provider.names().len() <= before + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_fails_for_a_while_is_waited_for() {
+    let clock = HandClock::new();
+    let source = Source::new(&clock);
+    let store = Store::default();
+    for number in 0..10 {
+        put(&store.memory, &numbered(number), &clock, 23 * DAY).await;
+    }
+    store.fail_loads(true);
+    let tenants = tenants_over(&source, store.clone()).build().unwrap();
+    pass(MINUTE).await;
+    let report = tenants.last_sweep().unwrap();
+    assert_eq!((report.unreadable, report.kept_alive), (10, 0));
+    store.fail_loads(false);
+    pass(2 * HOUR).await;
+    assert_eq!(source.exchanges(), 10);
+}
