@@ -52,7 +52,8 @@
 //!
 //! * **P15** An answer ends a grant only if it is `invalid_grant`, parsed, with a status of 4xx, and the store holds nothing
 //!   newer. The end is durable, says why (revoked there, expired, or a rotation whose answer was lost), is told once, and
-//!   there is no further exchange until a new grant arrives. `invalid_client` ends no grant: it pauses the endpoint.
+//!   there is no further exchange until a new grant arrives. `invalid_client` ends no grant: it pauses the endpoint,
+//!   for 30 seconds to 30 minutes, or until the program gives the client another secret.
 //! * **P16** Pauses after failures saturate, are spread at random, obey `Retry-After`, and there is never more than one
 //!   exchange a second for a grant, whatever the server answers. All grants of a client share one limit and one breaker for
 //!   each token endpoint.

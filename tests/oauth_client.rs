@@ -96,6 +96,27 @@ async fn exchange_of_a_code_is_the_documented_request() {
 }
 
 #[tokio::test]
+async fn a_replaced_secret_is_that_of_all_clones() {
+    let (oauth, seen) = client(provider::justworks(), 200, TOKENS);
+    let old = token_set(1, HOUR, std::time::SystemTime::UNIX_EPOCH);
+    let clone = oauth.clone();
+    let error = oauth.replace_secret("").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Configuration);
+    clone.refresh(&old).await.unwrap();
+    oauth.replace_secret("the-next-secret").unwrap();
+    clone.refresh(&old).await.unwrap();
+    clone.revoke(&RefreshToken::new("r1")).await.unwrap();
+    assert!(!format!("{oauth:?}").contains("the-next-secret"));
+
+    let sent = seen.lock().unwrap();
+    let secrets: Vec<_> = sent.iter().map(|sent| &sent.3["client_secret"]).collect();
+    assert_eq!(
+        secrets,
+        ["the-secret", "the-next-secret", "the-next-secret"]
+    );
+}
+
+#[tokio::test]
 async fn refresh_and_revocation_are_the_documented_requests() {
     let (oauth, seen) = client(provider::justworks(), 200, TOKENS);
     let old = token_set(1, HOUR, std::time::SystemTime::UNIX_EPOCH);

@@ -131,12 +131,18 @@ impl Core {
     }
 
     /// What comes of a flight that was joined for this cause. One that was begun for a lesser one, or for a grant
-    /// that was replaced meanwhile, may have given up, or been content with less.
+    /// that was replaced meanwhile, may have given up, or been content with less; and one with a secret that was
+    /// replaced meanwhile may have been refused for it.
     pub(super) async fn landed(self: &Arc<Self>, flight: Flight, cause: Cause) -> Outcome {
-        let (is_half_hearted, consent) = (flight.is_half_hearted, flight.consent);
+        let (is_half_hearted, consent, epoch) =
+            (flight.is_half_hearted, flight.consent, flight.epoch);
         let outcome = flight.landed().await;
         let is_of_this_grant = self.lock().newest_consent == consent;
-        if is_of_this_grant && !is_half_hearted {
+        let is_outdated = self.epoch() != epoch
+            && outcome
+                .as_ref()
+                .is_err_and(|error| error.is_invalid_client());
+        if is_of_this_grant && !is_half_hearted && !is_outdated {
             return outcome;
         }
         match self.attend(cause) {
@@ -169,7 +175,7 @@ impl Core {
             return Err((renewal::rejected_anew(), is_blocked));
         }
         slot.cooldown
-            .check(now, urgency)
+            .check(now, self.epoch(), urgency)
             .map_err(|error| (error, is_blocked))
     }
 

@@ -35,6 +35,8 @@ struct Failed {
     times: u32,
     chance: f64,
     error: Error,
+    /// That of the client's secret which was sent, or was refused.
+    epoch: u64,
     /// The latest time that the provider asked to be left alone until.
     not_before: Option<Instant>,
     /// Whether there was a token, only one that does not put off the next exchange.
@@ -47,8 +49,8 @@ impl Cooldown {
         self.failed = None;
     }
 
-    /// One more failure. `chance` is a random number from 0 to 1.
-    pub(super) fn add(&mut self, now: Instant, error: Error, chance: f64) {
+    /// One more failure, of an exchange that was begun in this epoch of the gate. `chance` is a random number from 0 to 1.
+    pub(super) fn add(&mut self, now: Instant, epoch: u64, error: Error, chance: f64) {
         let times = self.failed.as_ref().map_or(0, |failed| failed.times);
         let earlier = self.failed.as_ref().and_then(|failed| failed.not_before);
         // A refusal without an answer is this program's own, and no longer true once somebody has got through.
@@ -59,6 +61,7 @@ impl Cooldown {
             times: times.saturating_add(1),
             chance: chance.clamp(0.0, 1.0),
             error,
+            epoch,
             not_before,
             is_soft: false,
         }));
@@ -66,9 +69,9 @@ impl Cooldown {
 
     /// A token came that is to be renewed already, as from a source that gives the same one again: a reason to leave it alone
     /// for a while as long as that one serves.
-    pub(super) fn add_soft(&mut self, now: Instant, error: Error, chance: f64) {
+    pub(super) fn add_soft(&mut self, now: Instant, epoch: u64, error: Error, chance: f64) {
         self.clear();
-        self.add(now, error, chance);
+        self.add(now, epoch, error, chance);
         if let Some(failed) = &mut self.failed {
             failed.is_soft = true;
         }
@@ -81,17 +84,24 @@ impl Cooldown {
     }
 
     /// The last failure, if it is too early to try again.
-    pub(super) fn check(&self, now: Instant, urgency: Urgency) -> Result<(), Error> {
-        match (&self.failed, self.until(urgency)) {
+    pub(super) fn check(&self, now: Instant, epoch: u64, urgency: Urgency) -> Result<(), Error> {
+        match (&self.failed, self.until(epoch, urgency)) {
             (Some(failed), Some(until)) if now < until => Err(failed.error.clone()),
             _ => Ok(()),
         }
     }
 
     /// When it is time to try again, if there was a failure.
-    pub(super) fn until(&self, urgency: Urgency) -> Option<Instant> {
+    pub(super) fn until(&self, epoch: u64, urgency: Urgency) -> Option<Instant> {
         let failed = self.failed.as_ref()?;
-        Some((failed.at + failed.pause(urgency)).max(failed.not_before.unwrap_or(failed.at)))
+        // The secret that was refused is not the client's any more.
+        let is_outdated = failed.epoch != epoch && failed.error.is_invalid_client();
+        let pause = if is_outdated {
+            Duration::ZERO
+        } else {
+            failed.pause(urgency)
+        };
+        Some((failed.at + pause).max(failed.not_before.unwrap_or(failed.at)))
     }
 }
 
@@ -117,7 +127,7 @@ impl Failed {
 mod tests {
     use super::*;
     use crate::{
-        ErrorKind,
+        ErrorKind, OAuthErrorCode,
         clock::{Clock, SystemClock},
         error::Answer,
     };
@@ -131,16 +141,16 @@ mod tests {
     }
 
     fn pause(cooldown: &Cooldown, now: Instant, urgency: Urgency) -> u64 {
-        (cooldown.until(urgency).unwrap() - now).as_secs()
+        (cooldown.until(0, urgency).unwrap() - now).as_secs()
     }
 
     #[test]
     fn p16_backoff_neither_overflows_nor_sticks() {
         let now = SystemClock.monotonic();
         let mut cooldown = Cooldown::default();
-        assert!(cooldown.check(now, Urgency::Blocking).is_ok());
+        assert!(cooldown.check(now, 0, Urgency::Blocking).is_ok());
         for times in 1..=10_000 {
-            cooldown.add(now, failure(None), 1.0);
+            cooldown.add(now, 0, failure(None), 1.0);
             let expected = [1, 2, 4, 8, 16].get(times - 1).copied().unwrap_or(30);
             assert_eq!(
                 pause(&cooldown, now, Urgency::Blocking),
@@ -152,11 +162,11 @@ mod tests {
         }
         assert!(
             cooldown
-                .check(now + BLOCKING_LAST, Urgency::Blocking)
+                .check(now + BLOCKING_LAST, 0, Urgency::Blocking)
                 .is_ok()
         );
         cooldown.clear();
-        assert!(cooldown.check(now, Urgency::Advisory).is_ok());
+        assert!(cooldown.check(now, 0, Urgency::Advisory).is_ok());
     }
 
     #[test]
@@ -164,7 +174,7 @@ mod tests {
         let now = SystemClock.monotonic();
         let mut cooldown = Cooldown::default();
         for _ in 0..10 {
-            cooldown.add(now, failure(None), 0.0);
+            cooldown.add(now, 0, failure(None), 0.0);
         }
         assert_eq!(pause(&cooldown, now, Urgency::Blocking), 1);
         assert_eq!(pause(&cooldown, now, Urgency::Advisory), 300);
@@ -174,13 +184,44 @@ mod tests {
     fn p16_retry_after_is_obeyed() {
         let now = SystemClock.monotonic();
         let mut cooldown = Cooldown::default();
-        cooldown.add(now, failure(Some(120)), 0.5);
+        cooldown.add(now, 0, failure(Some(120)), 0.5);
         assert_eq!(pause(&cooldown, now, Urgency::Blocking), 120);
         assert_eq!(pause(&cooldown, now, Urgency::Mandatory), 120);
         assert_eq!(pause(&cooldown, now, Urgency::Asked), 120);
         assert_eq!(pause(&cooldown, now, Urgency::Advisory), 450);
         // A later failure that names no time does not shorten it.
-        cooldown.add(now, failure(None), 0.5);
+        cooldown.add(now, 0, failure(None), 0.5);
         assert_eq!(pause(&cooldown, now, Urgency::Asked), 120);
+    }
+
+    #[test]
+    fn p16_another_secret_ends_the_pause_for_the_last_one_and_no_other() {
+        let now = SystemClock.monotonic();
+        let unknown = |retry_after| {
+            failure(retry_after).with_answer(Answer {
+                code: Some(OAuthErrorCode::InvalidClient),
+                status: retry_after.map(|_| http::StatusCode::UNAUTHORIZED),
+                retry_after: retry_after.map(Duration::from_secs),
+                ..Answer::default()
+            })
+        };
+        let urgencies = [Urgency::Advisory, Urgency::Mandatory, Urgency::Blocking];
+        for urgency in urgencies {
+            let mut cooldown = Cooldown::default();
+            cooldown.add(now, 3, unknown(None), 1.0);
+            assert!(cooldown.check(now, 3, urgency).is_err());
+            assert!(cooldown.check(now, 4, urgency).is_ok());
+
+            cooldown.add(now, 3, failure(None), 1.0);
+            assert!(cooldown.check(now, 4, urgency).is_err());
+
+            // The provider's own word, of this failure or an earlier one, is none about the secret.
+            cooldown.add(now, 3, unknown(Some(120)), 1.0);
+            cooldown.add(now, 3, unknown(None), 1.0);
+            assert_eq!(
+                cooldown.until(4, urgency),
+                Some(now + Duration::from_secs(120))
+            );
+        }
     }
 }

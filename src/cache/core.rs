@@ -19,7 +19,7 @@ use super::{
 use crate::{
     clock::Clock,
     error::Error,
-    oauth::GateKey,
+    oauth::{EndpointGate, GateKey},
     origin::Origin,
     store::{LeaseOutcome, LeaseOwner, SaveOutcome},
     telemetry::Telemetry,
@@ -153,6 +153,11 @@ impl Core {
 
     pub(super) fn origins(&self) -> &[Origin] {
         &self.settings.origins
+    }
+
+    /// That of the source's gate; always the same one where there is none.
+    pub(super) fn epoch(&self) -> u64 {
+        self.settings.source.gate().map_or(0, EndpointGate::epoch)
     }
 
     pub(super) fn tenant(&self) -> &TenantId {

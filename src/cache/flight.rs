@@ -41,6 +41,8 @@ pub(super) struct Flight {
     /// Whether it was begun for a reason for which it may give up where others would not.
     pub(super) is_half_hearted: bool,
     pub(super) consent: u64,
+    /// That of the client's secret when it was begun.
+    pub(super) epoch: u64,
     need: Arc<Need>,
 }
 
@@ -106,6 +108,7 @@ pub(super) struct Pilot {
     only_looks: bool,
     /// That of the grant that it is for: of a later one it knows nothing.
     consent: u64,
+    epoch: u64,
     told: watch::Sender<Option<Told>>,
     need: Arc<Need>,
     /// Whether the token source was asked; or was not to be, for the reason that there was.
@@ -126,10 +129,12 @@ impl Pilot {
         let need = Arc::new(Need::default());
         need.is_urgent
             .store(matches!(cause, Cause::Rejected(_)), Ordering::Relaxed);
+        let epoch = core.epoch();
         let flight = Flight {
             told: receiver,
             waits_for_more: false,
             consent,
+            epoch,
             is_half_hearted: matches!(cause, Cause::Ahead | Cause::Idle(_) | Cause::Lost(_)),
             need: Arc::clone(&need),
         };
@@ -139,6 +144,7 @@ impl Pilot {
             since: core.now(),
             only_looks,
             consent,
+            epoch,
             told: sender,
             need,
             has_sent: AtomicBool::new(false),
@@ -208,12 +214,12 @@ impl Pilot {
         match outcome {
             _ if !is_of_this_grant => {}
             Ok(_) if core.is_due_again(now) => {
-                slot.cooldown.add_soft(now, due_again(), chance);
+                slot.cooldown.add_soft(now, self.epoch, due_again(), chance);
             }
             Ok(_) => slot.cooldown.clear(),
             // It says nothing about the endpoint.
             Err(_) if is_held_back => {}
-            Err(error) => slot.cooldown.add(now, error.clone(), chance),
+            Err(error) => slot.cooldown.add(now, self.epoch, error.clone(), chance),
         }
         drop(slot);
         let word = match outcome {

@@ -102,7 +102,7 @@ fn keep_fresh(core: &Arc<Core>, snapshot: &Snapshot, Moment { now, .. }: Moment)
 /// How long until the pause after a failure is over. Where there is none an exchange is under way, whose end wakes the
 /// keeper.
 fn until_again(core: &Core, urgency: Urgency, now: Instant) -> Duration {
-    let again = core.lock().cooldown.until(urgency);
+    let again = core.lock().cooldown.until(core.epoch(), urgency);
     again
         .and_then(|again| again.checked_duration_since(now))
         .filter(|nap| !nap.is_zero())

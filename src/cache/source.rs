@@ -48,7 +48,8 @@ pub trait TokenSource: Send + Sync + 'static {
 
     /// What exchanges have to pass that ask the same endpoint for other grants. The cache does that; `exchange` must not do
     /// it again, so a source that wraps an [`OAuthClient`] calls its [`TokenSource::exchange`], not
-    /// [`OAuthClient::refresh`]. None by default.
+    /// [`OAuthClient::refresh`]. It is also by the gate that the cache hears of
+    /// [another secret](OAuthClient::replace_secret). None by default.
     fn gate(&self) -> Option<&EndpointGate> {
         None
     }

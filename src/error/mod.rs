@@ -194,6 +194,11 @@ impl Error {
 }
 
 impl Error {
+    /// Whether the endpoint does not know the client, or not with this secret (`invalid_client`).
+    pub(crate) fn is_invalid_client(&self) -> bool {
+        self.oauth_code() == Some(OAuthErrorCode::InvalidClient)
+    }
+
     pub(crate) fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
         Self::from_inner(Inner {
             kind,

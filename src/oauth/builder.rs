@@ -6,6 +6,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
@@ -126,9 +127,7 @@ impl OAuthClientBuilder {
                 "client id: it holds characters other than printable ASCII",
             ));
         }
-        if self.client_secret.expose().is_empty() {
-            return Err(Error::configuration("client secret: it is empty"));
-        }
+        let client_secret = checked(self.client_secret)?;
         if let Some(redirect_uri) = &self.redirect_uri {
             Endpoint::parse("redirect URI", redirect_uri)?;
         }
@@ -141,7 +140,7 @@ impl OAuthClientBuilder {
             Configuration {
                 provider: self.provider,
                 client_id: self.client_id,
-                client_secret: self.client_secret,
+                client_secret: ArcSwap::from_pointee(client_secret),
                 redirect_uri: self.redirect_uri,
                 scope: (!self.scopes.is_empty()).then(|| self.scopes.join(" ")),
                 clock: self.clock,
@@ -165,6 +164,14 @@ impl fmt::Debug for OAuthClientBuilder {
             .field("scopes", &self.scopes)
             .finish_non_exhaustive()
     }
+}
+
+/// A secret that can be sent.
+pub(super) fn checked(secret: ClientSecret) -> Result<ClientSecret, Error> {
+    if secret.expose().is_empty() {
+        return Err(Error::configuration("client secret: it is empty"));
+    }
+    Ok(secret)
 }
 
 fn is_scope(scope: &str) -> bool {

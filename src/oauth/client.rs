@@ -5,13 +5,14 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::Response;
 
 use super::{
     AcceptedCode, EndpointGate, OAuthClientBuilder, PendingAuthorization,
     attempt::{self, Repeat},
-    endpoint_error,
+    builder, endpoint_error,
     form::Form,
     gate::GateKey,
     token_response,
@@ -38,7 +39,7 @@ pub struct OAuthClient {
 pub(super) struct Configuration {
     pub(super) provider: Provider,
     pub(super) client_id: String,
-    pub(super) client_secret: ClientSecret,
+    pub(super) client_secret: ArcSwap<ClientSecret>,
     pub(super) redirect_uri: Option<String>,
     pub(super) scope: Option<String>,
     pub(super) clock: Arc<dyn Clock>,
@@ -83,6 +84,25 @@ impl OAuthClient {
     #[must_use]
     pub fn gate(&self) -> &EndpointGate {
         &self.configuration.gate
+    }
+
+    /// Replaces the client secret, for all clones at once: what is sent from now on carries the new one.
+    ///
+    /// For a secret that is changed at the provider while the program runs. The pauses after `invalid_client` are over, those
+    /// of the [gate](Self::gate) and those of the caches whose source names it: the next request of any grant makes its
+    /// exchange. One that was sent with the old secret brings what it brings, but if that is `invalid_client` it causes no
+    /// pause, and those who wait for it in a cache get an exchange with the new one. Pauses for other reasons, and what the
+    /// provider asked for by `Retry-After`, stay. The old secret is wiped when the last request with it has been written.
+    ///
+    /// # Errors
+    ///
+    /// [`Configuration`](ErrorKind::Configuration) if it is empty, as when the client is built. The old one stays then.
+    pub fn replace_secret(&self, secret: impl Into<String>) -> Result<(), Error> {
+        let secret = builder::checked(ClientSecret::new(secret))?;
+        // First the secret: whoever is let through in the new epoch sends that.
+        self.configuration.client_secret.store(Arc::new(secret));
+        self.gate().begin_anew();
+        Ok(())
     }
 
     /// Where to send a customer's browser, and what to keep in that browser's session until it comes back.
@@ -237,7 +257,7 @@ impl OAuthClient {
             endpoint.uri().clone(),
             configuration.provider.client_authentication(),
             &configuration.client_id,
-            &configuration.client_secret,
+            &configuration.client_secret.load(),
         );
         let (clock, random) = (&*configuration.clock, &configuration.random);
         attempt::send(&self.transport, request, repeat, clock, random).await

@@ -6,14 +6,18 @@
 //! * after five failures in a row (no answer, a 5xx, or a 429) the endpoint is left alone for 30 seconds, and as long as it
 //!   asks by `Retry-After` (10 minutes at most);
 //! * after `invalid_client`, which says nothing about any grant, for 30 seconds, and twice as long each time, up to 30
-//!   minutes;
+//!   minutes, or until the client has another secret: then the next exchange is made at once, and what an earlier one
+//!   brings that was sent with the old secret does not count;
 //! * then one exchange is made to see whether it is over, while the others wait for what it finds out;
 //! * where all those failures, or a 429, were one grant's alone, the others are not held up by it.
 
 use std::{
     fmt,
     future::Future,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -49,6 +53,8 @@ pub struct EndpointGate {
 struct Shared {
     turns: Arc<Semaphore>,
     breaker: Mutex<Breaker>,
+    /// How often a client's secret was replaced. Raised under the lock of `breaker` only.
+    epoch: AtomicU64,
     /// Wakes those who wait for what a probe finds out.
     settled: Notify,
 }
@@ -67,9 +73,13 @@ impl EndpointGate {
             let permit = self.permit().await?;
             loop {
                 let settled = self.shared.settled.notified();
-                let turn = self.breaker().turn(key, Instant::now())?;
+                let (epoch, turn) = {
+                    let mut breaker = self.breaker();
+                    let epoch = self.epoch();
+                    (epoch, breaker.turn(key, epoch, Instant::now())?)
+                };
                 match turn {
-                    Turn::Go { is_probe } => return Ok(self.admit(permit, key, is_probe)),
+                    Turn::Go { is_probe } => return Ok(self.admit(permit, key, epoch, is_probe)),
                     Turn::Wait => settled.await,
                 }
             }
@@ -79,8 +89,26 @@ impl EndpointGate {
 
     /// Waits for a turn only.
     pub(crate) async fn enter_anyway(&self) -> Result<Admission, Error> {
-        self.queue(async { Ok(self.admit(self.permit().await?, GateKey::random(), false)) })
-            .await
+        self.queue(async {
+            let permit = self.permit().await?;
+            Ok(self.admit(permit, GateKey::random(), self.epoch(), false))
+        })
+        .await
+    }
+
+    /// A client has another secret, and uses it already: refusals of the last one say nothing any more.
+    pub(crate) fn begin_anew(&self) {
+        {
+            let mut breaker = self.breaker();
+            self.shared.epoch.fetch_add(1, Ordering::Relaxed);
+            breaker.begin_anew();
+        }
+        self.shared.settled.notify_waiters();
+    }
+
+    /// Tells refusals of a client apart: one of an earlier epoch speaks of a secret that was replaced since.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.shared.epoch.load(Ordering::Relaxed)
     }
 
     async fn queue(
@@ -107,10 +135,17 @@ impl EndpointGate {
             .map_err(|error| Error::new(ErrorKind::Interrupted, "no more turns").with_source(error))
     }
 
-    fn admit(&self, permit: OwnedSemaphorePermit, key: GateKey, is_probe: bool) -> Admission {
+    fn admit(
+        &self,
+        permit: OwnedSemaphorePermit,
+        key: GateKey,
+        epoch: u64,
+        is_probe: bool,
+    ) -> Admission {
         Admission {
             gate: self.clone(),
             key,
+            epoch,
             _permit: permit,
             is_probe,
             is_settled: false,
@@ -128,6 +163,7 @@ impl Default for Shared {
         Self {
             turns: Arc::new(Semaphore::new(AT_ONCE)),
             breaker: Mutex::new(Breaker::WORKING),
+            epoch: AtomicU64::new(0),
             settled: Notify::new(),
         }
     }
@@ -137,6 +173,7 @@ impl Default for Shared {
 pub(crate) struct Admission {
     gate: EndpointGate,
     key: GateKey,
+    epoch: u64,
     _permit: OwnedSemaphorePermit,
     /// Whether the others wait for what it finds out.
     is_probe: bool,
@@ -150,11 +187,15 @@ impl Admission {
         if failure.is_some_and(was_not_made) {
             return;
         }
+        let news = {
+            let mut breaker = self.gate.breaker();
+            let is_outdated = self.epoch != self.gate.epoch();
+            if is_outdated && failure.is_some_and(Error::is_invalid_client) {
+                return;
+            }
+            breaker.settle(self.key, failure, Instant::now())
+        };
         self.is_settled = true;
-        let news = self
-            .gate
-            .breaker()
-            .settle(self.key, failure, Instant::now());
         self.gate.shared.settled.notify_waiters();
         match news {
             News::None => {}
@@ -167,7 +208,7 @@ impl Admission {
 impl Drop for Admission {
     fn drop(&mut self) {
         if self.is_probe && !self.is_settled {
-            self.gate.breaker().give_up(Instant::now());
+            self.gate.breaker().give_up(self.epoch, Instant::now());
             self.gate.shared.settled.notify_waiters();
         }
     }
@@ -183,7 +224,7 @@ impl fmt::Debug for EndpointGate {
         let state = match &*self.breaker() {
             Breaker::Closed { .. } => "open",
             Breaker::Open(_) => "closed",
-            Breaker::Probing(_) => "probing",
+            Breaker::Probing(..) => "probing",
         };
         f.debug_struct("EndpointGate")
             .field("state", &state)

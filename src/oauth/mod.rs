@@ -12,6 +12,9 @@
 //! if the endpoint answered 429 or 503. All clones of a client, and so all caches over it, share one [`EndpointGate`]: four
 //! exchanges at once, and a pause after five failures in a row.
 //!
+//! The client secret can be changed while the program runs, by [`OAuthClient::replace_secret`]: that also ends the pauses
+//! which the old one has caused.
+//!
 //! ```
 //! # use std::convert::Infallible;
 //! # use bytes::Bytes;

@@ -24,7 +24,7 @@ use crate::support::{Body, HandClock, cache_over, connect, oauth_over, pass};
 pub(crate) struct Fleet {
     clock: HandClock,
     pub(crate) sandbox: Sandbox,
-    oauth: OAuthClient,
+    pub(crate) oauth: OAuthClient,
     pub(crate) store: MemoryStore,
 }
 

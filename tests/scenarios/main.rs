@@ -20,5 +20,6 @@ mod outages;
 mod panics;
 mod patience;
 mod rejected;
+mod secret;
 mod storms;
 mod tenants;

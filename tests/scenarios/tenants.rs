@@ -20,7 +20,7 @@ fn unknown_client() -> Fault {
     Fault::status(StatusCode::UNAUTHORIZED).body(body).always()
 }
 
-async fn is_marked(fleet: &Fleet, tenant: &Tenant) -> bool {
+pub(crate) async fn is_marked(fleet: &Fleet, tenant: &Tenant) -> bool {
     let stored = fleet.store.load(tenant.tokens.tenant()).await.unwrap();
     let state = tenant.tokens.status().state;
     !matches!(stored.unwrap().state, GrantState::Active(_))

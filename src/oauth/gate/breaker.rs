@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::StatusCode;
 use tokio::time::Instant;
 
-use crate::error::{Answer, Error, OAuthErrorCode};
+use crate::error::{Answer, Error};
 
 pub(super) const FAILURES: u32 = 5;
 pub(super) const PAUSE: Duration = Duration::from_secs(30);
@@ -27,13 +27,15 @@ pub(super) enum Breaker {
     Closed { failures: u32, of: Failing },
     /// None is made before the pause is over; then one is.
     Open(Pause),
-    /// That one is under way.
-    Probing(Pause),
+    /// That one is under way. It was begun in this epoch.
+    Probing(Pause, u64),
 }
 
 pub(super) struct Pause {
     until: Instant,
     length: Duration,
+    /// The endpoint's own word, where there was one: nothing ends the pause before.
+    asked_until: Instant,
     reason: Error,
     of: Failing,
 }
@@ -79,21 +81,37 @@ impl Breaker {
         }
     }
 
-    pub(super) fn turn(&mut self, key: GateKey, now: Instant) -> Result<Turn, Error> {
+    pub(super) fn turn(&mut self, key: GateKey, epoch: u64, now: Instant) -> Result<Turn, Error> {
         self.check(key, now)?;
         match self {
             Self::Open(pause) if pause.of.concerns(key) => {
-                *self = Self::Probing(pause.clone());
+                *self = Self::Probing(pause.clone(), epoch);
                 Ok(Turn::Go { is_probe: true })
             }
-            Self::Probing(pause) if pause.of.concerns(key) => Ok(Turn::Wait),
+            Self::Probing(pause, _) if pause.of.concerns(key) => Ok(Turn::Wait),
             _ => Ok(Turn::Go { is_probe: false }),
         }
     }
 
+    /// A client that was unknown has another secret: that the last one was refused holds up nobody any more.
+    pub(super) fn begin_anew(&mut self) {
+        if let Self::Open(pause) | Self::Probing(pause, _) = self
+            && pause.reason.is_invalid_client()
+        {
+            *self = Self::Open(Pause {
+                until: pause.until.min(pause.asked_until),
+                length: Duration::ZERO,
+                ..pause.clone()
+            });
+        }
+    }
+
     /// The one that was to find out was not made, or came to no end.
-    pub(super) fn give_up(&mut self, now: Instant) {
-        if let Self::Probing(pause) = self {
+    pub(super) fn give_up(&mut self, epoch: u64, now: Instant) {
+        // Not where another has been sent to find out meanwhile.
+        if let Self::Probing(pause, of) = self
+            && *of == epoch
+        {
             // The next one finds out.
             *self = Self::Open(Pause {
                 until: now,
@@ -108,11 +126,12 @@ impl Breaker {
             Self::Closed { failures, of } => (*failures, *of, None),
             // Of those that were under way when it opened, a success is good news and a failure none.
             Self::Open(pause) if failure.is_some() && pause.of.concerns(key) => return News::None,
-            Self::Open(pause) | Self::Probing(pause) => (FAILURES, pause.of, Some(pause.length)),
+            Self::Open(pause) | Self::Probing(pause, _) => (FAILURES, pause.of, Some(pause.length)),
         };
         let pause = |error: &Error, length, of| Pause {
             until: now + length,
             length,
+            asked_until: now + error.retry_after().unwrap_or_default(),
             reason: error.clone(),
             of,
         };
@@ -211,7 +230,7 @@ impl Verdict {
             .status()
             .is_some_and(|status| !status.is_server_error() && !is_throttled);
         match asked {
-            _ if error.oauth_code() == Some(OAuthErrorCode::InvalidClient) => Self::Stop,
+            _ if error.is_invalid_client() => Self::Stop,
             Some(asked) if is_throttled => Self::LeaveGrantAlone(asked),
             Some(asked) => Self::LeaveAlone(asked),
             None if error.is_transient() && !has_answered => Self::Down,

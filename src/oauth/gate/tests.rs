@@ -10,6 +10,8 @@ use super::{
 };
 use crate::error::{Answer, OAuthErrorCode};
 
+mod secret;
+
 const SECOND: Duration = Duration::from_secs(1);
 
 fn down() -> Error {
@@ -189,13 +191,14 @@ async fn p16_failures_of_one_grant_alone_hold_up_no_other() {
     }
 }
 
+fn unknown() -> Error {
+    let code = Some(OAuthErrorCode::InvalidClient);
+    answer(ErrorKind::Refused, 401, code, 0)
+}
+
 #[tokio::test(start_paused = true)]
 async fn p15_an_unknown_client_stops_the_endpoint_for_longer_each_time() {
     let gate = EndpointGate::new();
-    let unknown = || {
-        let code = Some(OAuthErrorCode::InvalidClient);
-        answer(ErrorKind::Refused, 401, code, 0)
-    };
     for minutes_of_half in [1, 2, 4, 8, 16, 32, 60, 60, 60] {
         assert!(exchange(&gate, Err(unknown())).await);
         let pause = PAUSE * minutes_of_half;
