@@ -56,7 +56,7 @@
 //!   for 30 seconds to 30 minutes, or until the program gives the client another secret.
 //! * **P16** Pauses after failures saturate, are spread at random, obey `Retry-After`, and there is never more than one
 //!   exchange a second for a grant, whatever the server answers. All grants of a client share one limit and one breaker for
-//!   each token endpoint.
+//!   each token endpoint; renewals that nobody waits for take half of what the limit lets through at most.
 //! * **P17** No token means an error, never an unauthenticated request.
 //!
 //! # Time

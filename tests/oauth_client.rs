@@ -11,9 +11,9 @@ use bytes::Bytes;
 use http::{Method, Request, Response};
 use http_body_util::{BodyExt, Full, channel::Channel};
 use tower_oauth2_client::{
-    Error, ErrorKind,
+    Error, ErrorKind, OAuthErrorCode,
     cache::TokenCache,
-    oauth::OAuthClient,
+    oauth::{EndpointGate, OAuthClient},
     provider::{self, ClientAuthentication, Provider},
     token::{AccessToken, RefreshToken, TokenSet},
 };
@@ -28,6 +28,16 @@ type Seen = Arc<Mutex<Vec<(Method, String, http::HeaderMap, Fields)>>>;
 
 /// A client whose provider always answers the same, and what it was asked.
 fn client(provider: Provider, status: u16, body: &str) -> (OAuthClient, Seen) {
+    client_behind(&EndpointGate::new(), provider, status, body)
+}
+
+/// The same with a gate that others may have, too.
+fn client_behind(
+    gate: &EndpointGate,
+    provider: Provider,
+    status: u16,
+    body: &str,
+) -> (OAuthClient, Seen) {
     let seen = Seen::default();
     let body = body.to_owned();
     let notes = seen.clone();
@@ -52,6 +62,7 @@ fn client(provider: Provider, status: u16, body: &str) -> (OAuthClient, Seen) {
     let oauth = OAuthClient::builder(provider, "the-client", "the-secret")
         .redirect_uri("https://partner.example.com/callback")
         .scopes(["company.basic:read", "deductions:write"])
+        .gate(gate.clone())
         .build(http)
         .unwrap();
     (oauth, seen)
@@ -114,6 +125,22 @@ async fn a_replaced_secret_is_that_of_all_clones() {
         secrets,
         ["the-secret", "the-next-secret", "the-next-secret"]
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn p16_clients_that_share_a_gate_leave_the_endpoint_alone_together() {
+    let unknown = r#"{"error":"invalid_client"}"#;
+    let (one, seen_of_one) = client(provider::justworks(), 401, unknown);
+    let (two, seen_of_two) = client_behind(one.gate(), provider::justworks(), 200, TOKENS);
+    let old = token_set(1, HOUR, std::time::SystemTime::UNIX_EPOCH);
+    one.refresh(&old).await.unwrap_err();
+    let error = two.refresh(&old).await.unwrap_err();
+    assert_eq!(error.oauth_code(), Some(OAuthErrorCode::InvalidClient));
+    assert_eq!(seen_of_two.lock().unwrap().len(), 0);
+    one.replace_secret("the-next-secret").unwrap();
+    two.refresh(&old).await.unwrap();
+    assert_eq!(seen_of_one.lock().unwrap().len(), 1);
+    assert_eq!(seen_of_two.lock().unwrap().len(), 1);
 }
 
 #[tokio::test]

@@ -49,6 +49,13 @@ pub(super) enum Cause {
     Lost(SystemTime),
 }
 
+impl Cause {
+    /// Whether nobody waits for what comes of it.
+    pub(super) fn is_background(self) -> bool {
+        matches!(self, Self::Ahead | Self::Idle(_) | Self::Lost(_))
+    }
+}
+
 /// What a flight is for.
 enum Errand {
     Exchange,

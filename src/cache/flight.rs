@@ -46,9 +46,12 @@ pub(super) struct Flight {
     need: Arc<Need>,
 }
 
-/// Whether the token that is held meanwhile was rejected, and so is no reason to hold back the new one.
+/// How much depends on it by now.
 #[derive(Default)]
 struct Need {
+    /// Whether anybody waits for it.
+    is_awaited: AtomicBool,
+    /// Whether the token that is held meanwhile was rejected, and so is no reason to hold back the new one.
     is_urgent: AtomicBool,
     changed: Notify,
 }
@@ -77,9 +80,8 @@ impl Flight {
             Cause::Ahead | Cause::Asked(_) | Cause::Idle(_) | Cause::Lost(_) => false,
         };
         // Where nothing is held yet, the store may have something that serves.
-        if is_held_useless && snapshot.token().is_some() {
-            self.hurry();
-        }
+        let is_urgent = is_held_useless && snapshot.token().is_some();
+        self.need.raise(!cause.is_background(), is_urgent);
         let told = self.told.borrow().clone();
         match told {
             None => Attended::Joined(self.clone()),
@@ -92,10 +94,13 @@ impl Flight {
             Some(Told::Done(Ok(_))) => Attended::Done(Err(unsaved())),
         }
     }
+}
 
-    fn hurry(&self) {
-        self.need.is_urgent.store(true, Ordering::Relaxed);
-        self.need.changed.notify_one();
+impl Need {
+    fn raise(&self, is_awaited: bool, is_urgent: bool) {
+        self.is_awaited.fetch_or(is_awaited, Ordering::Relaxed);
+        self.is_urgent.fetch_or(is_urgent, Ordering::Relaxed);
+        self.changed.notify_one();
     }
 }
 
@@ -127,15 +132,14 @@ impl Pilot {
     ) -> (Self, Flight) {
         let (sender, receiver) = watch::channel(None);
         let need = Arc::new(Need::default());
-        need.is_urgent
-            .store(matches!(cause, Cause::Rejected(_)), Ordering::Relaxed);
+        need.raise(!cause.is_background(), matches!(cause, Cause::Rejected(_)));
         let epoch = core.epoch();
         let flight = Flight {
             told: receiver,
             waits_for_more: false,
             consent,
             epoch,
-            is_half_hearted: matches!(cause, Cause::Ahead | Cause::Idle(_) | Cause::Lost(_)),
+            is_half_hearted: cause.is_background(),
             need: Arc::clone(&need),
         };
         let pilot = Self {
@@ -173,6 +177,13 @@ impl Pilot {
     pub(super) fn can_wait(&self) -> bool {
         let held = self.core.snapshot();
         !self.need.is_urgent.load(Ordering::Relaxed) && held.alive(self.core.now()).is_some()
+    }
+
+    /// Ends when somebody waits for what comes of it.
+    pub(super) async fn until_awaited(&self) {
+        while !self.need.is_awaited.load(Ordering::Relaxed) {
+            self.need.changed.notified().await;
+        }
     }
 
     /// Ends when what is held does not serve requests any more.

@@ -46,7 +46,10 @@ pub(super) async fn renew(pilot: &Pilot, cause: Cause) -> Outcome {
 async fn renew_with_lease(pilot: &Pilot, cause: Cause) -> Outcome {
     let core = &pilot.core;
     let admission = match core.settings.source.gate() {
-        Some(gate) => Some(gate.enter(core.key).await?),
+        Some(gate) => Some(
+            gate.enter_in_background(core.key, pilot.until_awaited())
+                .await?,
+        ),
         None => None,
     };
     // The turn may have been a while in coming, and so may the store.

@@ -34,6 +34,7 @@ pub struct OAuthClientBuilder {
     scopes: Vec<String>,
     clock: Arc<dyn Clock>,
     seed: Option<u64>,
+    gate: EndpointGate,
     is_unsent: IsUnsent,
 }
 
@@ -47,6 +48,7 @@ impl OAuthClientBuilder {
             scopes: Vec::new(),
             clock: Arc::new(SystemClock),
             seed: None,
+            gate: EndpointGate::new(),
             is_unsent: Arc::new(|_| false),
         }
     }
@@ -77,6 +79,16 @@ impl OAuthClientBuilder {
     /// client.
     pub fn jitter_seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
+        self
+    }
+
+    /// Sets the gate that all calls of the token endpoint pass. Defaults to one of its own, which clones share.
+    ///
+    /// Where several clients ask the same endpoint, as with scopes or redirect URIs of their own, they may share one: that
+    /// of another client ([`OAuthClient::gate`]), or a new one. Its limit and its pauses then hold for all of them together,
+    /// those after `invalid_client` included; and so does their end, when one of them gets another secret.
+    pub fn gate(mut self, gate: EndpointGate) -> Self {
+        self.gate = gate;
         self
     }
 
@@ -144,7 +156,7 @@ impl OAuthClientBuilder {
                 redirect_uri: self.redirect_uri,
                 scope: (!self.scopes.is_empty()).then(|| self.scopes.join(" ")),
                 clock: self.clock,
-                gate: EndpointGate::new(),
+                gate: self.gate,
                 random: Mutex::new(
                     self.seed
                         .map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed),

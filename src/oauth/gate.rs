@@ -3,6 +3,10 @@
 //! Without it, an endpoint that is slow or down hears from every grant at once, each with pauses of its own. With it:
 //!
 //! * four exchanges are made at once; the others wait their turn, first come first served, for up to 15 seconds;
+//! * those that nobody waits for, because the held token is good, pass a queue of their own before: two of them at once
+//!   come to the other queue or have a turn, and the others wait, in their order, for up to 15 seconds more. So a request
+//!   that waits finds two turns at least that such work has not taken up, however much of it there is. One that somebody
+//!   comes to wait for goes on to the other queue at once;
 //! * after five failures in a row (no answer, a 5xx, or a 429) the endpoint is left alone for 30 seconds, and as long as it
 //!   asks by `Retry-After` (10 minutes at most);
 //! * after `invalid_client`, which says nothing about any grant, for 30 seconds, and twice as long each time, up to 30
@@ -14,6 +18,7 @@
 use std::{
     fmt,
     future::Future,
+    pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -21,6 +26,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::{Either, select};
 use tokio::{
     runtime::Handle,
     sync::{Notify, OwnedSemaphorePermit, Semaphore},
@@ -37,14 +43,17 @@ use crate::{
 };
 
 const AT_ONCE: usize = 4;
-/// For a turn.
+/// Of these, for what nobody waits for.
+const IN_BACKGROUND: usize = 2;
+/// For a turn; and for a place in the background.
 const QUEUE: Duration = Duration::from_secs(15);
 
 /// Lets few exchanges at once through to a token endpoint, and none while it is down. The [module page](crate::oauth)
 /// says where it stands.
 ///
-/// An [`OAuthClient`](crate::oauth::OAuthClient) has one. A [`TokenSource`](crate::cache::TokenSource) of your own may have
-/// one too, shared by all sources that ask the same endpoint. Clones are the same gate.
+/// An [`OAuthClient`](crate::oauth::OAuthClient) has one, which several may
+/// [share](crate::oauth::OAuthClientBuilder::gate). A [`TokenSource`](crate::cache::TokenSource) of your own may have one
+/// too, shared by all sources that ask the same endpoint. Clones are the same gate.
 #[derive(Clone, Default)]
 pub struct EndpointGate {
     shared: Arc<Shared>,
@@ -52,6 +61,7 @@ pub struct EndpointGate {
 
 struct Shared {
     turns: Arc<Semaphore>,
+    background: Arc<Semaphore>,
     breaker: Mutex<Breaker>,
     /// How often a client's secret was replaced. Raised under the lock of `breaker` only.
     epoch: AtomicU64,
@@ -70,16 +80,16 @@ impl EndpointGate {
     pub(crate) async fn enter(&self, key: GateKey) -> Result<Admission, Error> {
         self.breaker().check(key, Instant::now())?;
         self.queue(async {
-            let permit = self.permit().await?;
+            let turn = permit(&self.shared.turns).await?;
             loop {
                 let settled = self.shared.settled.notified();
-                let (epoch, turn) = {
+                let (epoch, verdict) = {
                     let mut breaker = self.breaker();
                     let epoch = self.epoch();
                     (epoch, breaker.turn(key, epoch, Instant::now())?)
                 };
-                match turn {
-                    Turn::Go { is_probe } => return Ok(self.admit(permit, key, epoch, is_probe)),
+                match verdict {
+                    Turn::Go { is_probe } => return Ok(self.admit(turn, key, epoch, is_probe)),
                     Turn::Wait => settled.await,
                 }
             }
@@ -87,11 +97,30 @@ impl EndpointGate {
         .await
     }
 
+    /// The same for what nobody waits for before `awaited` ends.
+    pub(crate) async fn enter_in_background(
+        &self,
+        key: GateKey,
+        awaited: impl Future<Output = ()>,
+    ) -> Result<Admission, Error> {
+        self.breaker().check(key, Instant::now())?;
+        let place = self.queue(async {
+            match select(pin!(awaited), pin!(permit(&self.shared.background))).await {
+                Either::Left(_) => Ok(None),
+                Either::Right((place, _)) => place.map(Some),
+            }
+        });
+        let place = place.await?;
+        let mut admission = self.enter(key).await?;
+        admission._place = place;
+        Ok(admission)
+    }
+
     /// Waits for a turn only.
     pub(crate) async fn enter_anyway(&self) -> Result<Admission, Error> {
         self.queue(async {
-            let permit = self.permit().await?;
-            Ok(self.admit(permit, GateKey::random(), self.epoch(), false))
+            let turn = permit(&self.shared.turns).await?;
+            Ok(self.admit(turn, GateKey::random(), self.epoch(), false))
         })
         .await
     }
@@ -111,10 +140,7 @@ impl EndpointGate {
         self.shared.epoch.load(Ordering::Relaxed)
     }
 
-    async fn queue(
-        &self,
-        entry: impl Future<Output = Result<Admission, Error>>,
-    ) -> Result<Admission, Error> {
+    async fn queue<T>(&self, entry: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
         if Handle::try_current().is_err() {
             return Err(Error::outside_of_a_runtime());
         }
@@ -126,18 +152,9 @@ impl EndpointGate {
         })
     }
 
-    async fn permit(&self) -> Result<OwnedSemaphorePermit, Error> {
-        let turns = Arc::clone(&self.shared.turns);
-        // It is never closed.
-        turns
-            .acquire_owned()
-            .await
-            .map_err(|error| Error::new(ErrorKind::Interrupted, "no more turns").with_source(error))
-    }
-
     fn admit(
         &self,
-        permit: OwnedSemaphorePermit,
+        turn: OwnedSemaphorePermit,
         key: GateKey,
         epoch: u64,
         is_probe: bool,
@@ -146,7 +163,8 @@ impl EndpointGate {
             gate: self.clone(),
             key,
             epoch,
-            _permit: permit,
+            _turn: turn,
+            _place: None,
             is_probe,
             is_settled: false,
         }
@@ -162,6 +180,7 @@ impl Default for Shared {
     fn default() -> Self {
         Self {
             turns: Arc::new(Semaphore::new(AT_ONCE)),
+            background: Arc::new(Semaphore::new(IN_BACKGROUND)),
             breaker: Mutex::new(Breaker::WORKING),
             epoch: AtomicU64::new(0),
             settled: Notify::new(),
@@ -174,7 +193,9 @@ pub(crate) struct Admission {
     gate: EndpointGate,
     key: GateKey,
     epoch: u64,
-    _permit: OwnedSemaphorePermit,
+    _turn: OwnedSemaphorePermit,
+    /// In the background, where it has one.
+    _place: Option<OwnedSemaphorePermit>,
     /// Whether the others wait for what it finds out.
     is_probe: bool,
     is_settled: bool,
@@ -212,6 +233,12 @@ impl Drop for Admission {
             self.gate.shared.settled.notify_waiters();
         }
     }
+}
+
+async fn permit(semaphore: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Error> {
+    let permit = Arc::clone(semaphore).acquire_owned().await;
+    // It is never closed.
+    permit.map_err(|error| Error::new(ErrorKind::Interrupted, "no more turns").with_source(error))
 }
 
 /// There was nothing to send.

@@ -10,7 +10,8 @@
 //!
 //! A call is one exchange: one request, repeated (up to three in all, 15 seconds in all) only if nothing of it was sent, or
 //! if the endpoint answered 429 or 503. All clones of a client, and so all caches over it, share one [`EndpointGate`]: four
-//! exchanges at once, and a pause after five failures in a row.
+//! exchanges at once, of which two at most are such that nobody waits for, and a pause after five failures in a row. Clients
+//! of one endpoint may share it, too ([`OAuthClientBuilder::gate`]).
 //!
 //! The client secret can be changed while the program runs, by [`OAuthClient::replace_secret`]: that also ends the pauses
 //! which the old one has caused.

@@ -66,7 +66,7 @@ impl Pair {
 }
 
 #[derive(Clone)]
-struct Gated(Source, EndpointGate);
+pub(crate) struct Gated(pub(crate) Source, pub(crate) EndpointGate);
 
 impl TokenSource for Gated {
     async fn exchange(&self, held: Option<&TokenSet>) -> Result<TokenSet, Error> {

@@ -16,3 +16,4 @@ mod refuted;
 mod replicas;
 mod status;
 mod store;
+mod turns;

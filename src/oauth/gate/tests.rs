@@ -10,6 +10,7 @@ use super::{
 };
 use crate::error::{Answer, OAuthErrorCode};
 
+mod background;
 mod secret;
 
 const SECOND: Duration = Duration::from_secs(1);
