@@ -22,28 +22,17 @@ use crate::{Server, begun, commit, generation, grant, store, tenant, told};
 const INDEX: &str = "tower-oauth2:tenants";
 
 /// In the order in which they are listed, that of how they are spelled in keys.
-const NAMES: [&str; 8] = ["*", "a/b", "{a}", "é", "a", "a+b", "ab", "tenants"];
+const NAMES: [&str; 8] = ["{a}", "é", "*", "a", "a+b", "a/b", "ab", "tenants"];
 
-async fn eight<C>(store: &RedisStore<C>) -> Vec<TenantId>
-where
-    C: ConnectionLike + Clone + Send + Sync + 'static,
-{
+async fn eight(store: &RedisStore) -> Vec<TenantId> {
     let tenants: Vec<_> = NAMES.map(tenant).into();
-    for tenant in &tenants {
+    for tenant in tenants.iter().rev() {
         commit(store, tenant, None, &grant(1, "a")).await;
     }
-    let mut all = all(store, 100).await;
-    all.sort();
-    let mut sorted = tenants.clone();
-    sorted.sort();
-    assert_eq!(all, sorted);
     tenants
 }
 
-async fn all<C>(store: &RedisStore<C>, limit: usize) -> Vec<TenantId>
-where
-    C: ConnectionLike + Clone + Send + Sync + 'static,
-{
+async fn all(store: &RedisStore, limit: usize) -> Vec<TenantId> {
     let mut all: Vec<TenantId> = Vec::new();
     loop {
         let page = store.tenants(all.last(), limit).await.unwrap();
@@ -60,10 +49,9 @@ where
 async fn pages_bring_each_tenant_once_in_one_order() {
     let (_server, store) = begun().await;
     assert_eq!(all(&store, 10).await, []);
-    eight(&store).await;
-    let order = all(&store, 100).await;
+    let tenants = eight(&store).await;
     for limit in [1, 2, 3, 4, 7, 8, usize::MAX] {
-        assert_eq!(all(&store, limit).await, order, "{limit}");
+        assert_eq!(all(&store, limit).await, tenants, "{limit}");
     }
     assert_eq!(store.tenants(None, 0).await.unwrap(), []);
     let other = store.clone().prefix("other:").unwrap();
@@ -143,7 +131,7 @@ async fn only_the_first_save_of_a_process_goes_to_the_index() {
 async fn the_entry_is_there_before_the_grant() {
     let (server, store) = begun().await;
     let acme = tenant("acme");
-    // The grant cannot be written, as its key is of another type by then; the name can.
+    // One that may write names, but no grants.
     server
         .command::<()>("ACL SETUSER app on >word ~* &* +@all -hset")
         .await;
@@ -169,8 +157,7 @@ async fn names_that_were_lost_come_back_with_the_next_process_that_saves() {
 #[tokio::test]
 async fn the_command_on_the_module_page_enters_all_that_there_are() {
     let (server, store) = begun().await;
-    eight(&store).await;
-    let order = all(&store, 100).await;
+    let tenants = eight(&store).await;
     server.command::<()>(&format!("DEL {INDEX}")).await;
     let page = include_str!("../../src/store/redis/mod.rs");
     let line = page.lines().find(|line| line.contains("--scan")).unwrap();
@@ -184,7 +171,7 @@ async fn the_command_on_the_module_page_enters_all_that_there_are() {
     };
     let output = Command::new("sh").args(["-c", &line]).output().unwrap();
     assert!(output.status.success(), "{output:?}");
-    assert_eq!(all(&store, 3).await, order);
+    assert_eq!(all(&store, 3).await, tenants);
 }
 
 #[tokio::test]
