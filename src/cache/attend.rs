@@ -145,10 +145,8 @@ impl Core {
             (flight.is_half_hearted, flight.consent, flight.epoch);
         let outcome = flight.landed().await;
         let is_of_this_grant = self.lock().newest_consent == consent;
-        let is_outdated = self.epoch() != epoch
-            && outcome
-                .as_ref()
-                .is_err_and(|error| error.is_invalid_client());
+        let is_outdated =
+            self.epoch() != epoch && outcome.as_ref().is_err_and(Error::is_invalid_client);
         if is_of_this_grant && !is_half_hearted && !is_outdated {
             return outcome;
         }

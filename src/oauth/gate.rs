@@ -78,6 +78,14 @@ impl EndpointGate {
 
     /// Waits for a turn, and fails while the endpoint is left alone.
     pub(crate) async fn enter(&self, key: GateKey) -> Result<Admission, Error> {
+        self.enter_with(key, None).await
+    }
+
+    async fn enter_with(
+        &self,
+        key: GateKey,
+        place: Option<OwnedSemaphorePermit>,
+    ) -> Result<Admission, Error> {
         self.breaker().check(key, Instant::now())?;
         self.queue(async {
             let turn = permit(&self.shared.turns).await?;
@@ -89,7 +97,9 @@ impl EndpointGate {
                     (epoch, breaker.turn(key, epoch, Instant::now())?)
                 };
                 match verdict {
-                    Turn::Go { is_probe } => return Ok(self.admit(turn, key, epoch, is_probe)),
+                    Turn::Go { is_probe } => {
+                        return Ok(self.admit((turn, place), key, epoch, is_probe));
+                    }
                     Turn::Wait => settled.await,
                 }
             }
@@ -110,17 +120,14 @@ impl EndpointGate {
                 Either::Right((place, _)) => place.map(Some),
             }
         });
-        let place = place.await?;
-        let mut admission = self.enter(key).await?;
-        admission._place = place;
-        Ok(admission)
+        self.enter_with(key, place.await?).await
     }
 
     /// Waits for a turn only.
     pub(crate) async fn enter_anyway(&self) -> Result<Admission, Error> {
         self.queue(async {
             let turn = permit(&self.shared.turns).await?;
-            Ok(self.admit(turn, GateKey::random(), self.epoch(), false))
+            Ok(self.admit((turn, None), GateKey::random(), self.epoch(), false))
         })
         .await
     }
@@ -152,19 +159,12 @@ impl EndpointGate {
         })
     }
 
-    fn admit(
-        &self,
-        turn: OwnedSemaphorePermit,
-        key: GateKey,
-        epoch: u64,
-        is_probe: bool,
-    ) -> Admission {
+    fn admit(&self, permits: Permits, key: GateKey, epoch: u64, is_probe: bool) -> Admission {
         Admission {
             gate: self.clone(),
             key,
             epoch,
-            _turn: turn,
-            _place: None,
+            _permits: permits,
             is_probe,
             is_settled: false,
         }
@@ -188,14 +188,15 @@ impl Default for Shared {
     }
 }
 
+/// A turn; and a place in the background, where it took one to get that.
+type Permits = (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>);
+
 /// The right to make one exchange. Dropped without an outcome, it says nothing about the endpoint.
 pub(crate) struct Admission {
     gate: EndpointGate,
     key: GateKey,
     epoch: u64,
-    _turn: OwnedSemaphorePermit,
-    /// In the background, where it has one.
-    _place: Option<OwnedSemaphorePermit>,
+    _permits: Permits,
     /// Whether the others wait for what it finds out.
     is_probe: bool,
     is_settled: bool,
