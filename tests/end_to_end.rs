@@ -12,7 +12,7 @@ use hyper_util::{
 use tokio::task::JoinSet;
 use tower::{Layer, ServiceExt};
 use tower_oauth2_client::{
-    ErrorKind,
+    ErrorKind, OAuthErrorCode,
     bearer::{BearerAuth, BearerAuthLayer, ReplayBody},
     cache::TokenCache,
     oauth::OAuthClient,
@@ -239,6 +239,48 @@ async fn p09_the_retry_goes_over_the_same_connection() {
     let ports = ports.lock().unwrap().clone();
     assert_eq!(ports.len(), 2);
     assert_eq!(ports[0], ports[1]);
+}
+
+#[tokio::test]
+async fn a_callback_has_to_name_the_issuer_that_is_expected() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let url = sandbox.url();
+    let provider = provider::justworks()
+        .with_issuer("https://payroll.justworks.com")
+        .unwrap()
+        .on_origin(&url)
+        .unwrap();
+    let oauth = OAuthClient::builder(provider, sandbox.client_id(), sandbox.client_secret())
+        .redirect_uri(sandbox.redirect_uri())
+        .build(http())
+        .unwrap();
+    let slash = format!("{url}/");
+    for (sent, is_right) in [
+        (None, false),
+        (Some("https://evil.example"), false),
+        (Some(slash.as_str()), false),
+        (Some(url.as_str()), true),
+    ] {
+        sandbox.change(|behavior| behavior.issuer = sent.map(str::to_owned));
+        let (link, begun) = oauth.authorization_url().unwrap();
+        let resumed = oauth.resume_authorization(begun.state(), begun.code_verifier().cloned());
+        let (consent, denial) = (sandbox.consent(&link).await, sandbox.deny(&link).await);
+        let (consent, denial) = (consent.unwrap(), denial.unwrap());
+        for pending in [begun, resumed] {
+            assert_eq!(pending.accept(&consent).is_ok(), is_right, "{sent:?}");
+            let error = pending.accept(&denial).unwrap_err();
+            let denied = error.oauth_code() == Some(OAuthErrorCode::AccessDenied);
+            assert_eq!(denied, is_right, "{sent:?}");
+            let twice = pending.accept(&format!("{consent}&iss={url}"));
+            assert_eq!(twice.is_ok(), sent.is_none(), "{sent:?}");
+        }
+    }
+    assert!(
+        oauth
+            .resume_authorization("", None)
+            .accept(&format!("?code=c&state=&iss={url}"))
+            .is_err()
+    );
 }
 
 #[tokio::test]

@@ -71,6 +71,7 @@ fn a_wrong_variable_is_named() {
         ("SANDBOX_CLIENT_ID", ""),
         ("SANDBOX_CLIENT_SECRET", ""),
         ("SANDBOX_REDIRECT_URI", ""),
+        ("SANDBOX_ISSUER", ""),
         ("SANDBOX_REDIRECT_URI", "http://127.0.0.1/#part"),
         ("SANDBOX_EXPIRES_AT", "soon"),
         ("SANDBOX_REFRESH_TOKEN", "perhaps"),
@@ -152,6 +153,8 @@ async fn variables_set_what_clients_may_do() {
         Some(vec!["payroll:read".into(), "company:read".into()])
     );
     assert_eq!(behavior("SANDBOX_PKCE", "required").pkce, Pkce::Required);
+    let issuer = behavior("SANDBOX_ISSUER", "http://127.0.0.1:8080").issuer;
+    assert_eq!(issuer.as_deref(), Some("http://127.0.0.1:8080"));
     let accepted = behavior("SANDBOX_CLIENT_AUTH", "body-or-basic").client_authentication;
     assert_eq!(accepted, ClientAuthentication::BodyOrBasic);
 }

@@ -41,6 +41,7 @@ Environment variables, all optional:
   SANDBOX_CHALLENGE=standard       standard (default), bare, lower-case, one-header, two-headers, basic,
                                    insufficient-scope, invalid-request or absent: WWW-Authenticate of a 401
   SANDBOX_PKCE=verified            verified (default), ignored or required
+  SANDBOX_ISSUER=...               iss on the way back to the app (RFC 9207); default none
   SANDBOX_CLIENT_AUTH=body         body (default) or body-or-basic: how clients may authenticate
   SANDBOX_MEMBERS=25               how many members the company has, at most 100000
 ";
@@ -121,6 +122,9 @@ fn with_app(
             ));
         }
         builder = builder.redirect_uri(redirect_uri);
+    }
+    if let Some(issuer) = filled(variable, "SANDBOX_ISSUER")? {
+        builder = builder.issuer(Some(&issuer));
     }
     if let Some(members) = text(variable, "SANDBOX_MEMBERS")? {
         let number = members

@@ -16,11 +16,14 @@ use crate::{
 ///
 /// Keep it bound to that browser's session, on the server's side or in a protected cookie; it is what stops a stranger's
 /// callback (RFC 6749 section 10.12). To keep it as text, take [`state`](Self::state) and
-/// [`code_verifier`](Self::code_verifier) apart and [`resume`](Self::resume) from them.
+/// [`code_verifier`](Self::code_verifier) apart, and
+/// [`resume_authorization`](crate::oauth::OAuthClient::resume_authorization) from them.
 #[derive(Clone)]
 pub struct PendingAuthorization {
     state: Zeroizing<String>,
     verifier: Option<CodeVerifier>,
+    /// Which the answer has to name, if any.
+    issuer: Option<String>,
 }
 
 /// A code that came back with the right state, good for one
@@ -32,14 +35,6 @@ pub struct AcceptedCode {
 }
 
 impl PendingAuthorization {
-    /// From what was kept as text.
-    pub fn resume(state: impl Into<String>, code_verifier: Option<CodeVerifier>) -> Self {
-        Self {
-            state: Zeroizing::new(state.into()),
-            verifier: code_verifier,
-        }
-    }
-
     /// The `state` parameter: 256 random bits.
     #[must_use]
     pub fn state(&self) -> &str {
@@ -56,8 +51,9 @@ impl PendingAuthorization {
     ///
     /// # Errors
     ///
-    /// [`Callback`](ErrorKind::Callback) if the state is missing or not this one, a parameter is repeated, there is no
-    /// code, or the provider sent an error, whose code is then [`Error::oauth_code`]
+    /// [`Callback`](ErrorKind::Callback) if the state is missing or not this one, the provider has an
+    /// [issuer](crate::provider::Provider::with_issuer) and `iss` does not name it exactly once (RFC 9207 section 2.4), a
+    /// parameter is repeated, there is no code, or the provider sent an error, whose code is then [`Error::oauth_code`]
     /// ([`AccessDenied`](OAuthErrorCode::AccessDenied) if the person said no).
     pub fn accept(&self, callback: &str) -> Result<AcceptedCode, Error> {
         let query = query_of(callback);
@@ -71,6 +67,10 @@ impl PendingAuthorization {
             return Err(callback_error(
                 "the callback's state is not the one that was sent: start again from a new authorization URL",
             ));
+        }
+        // Then who it comes from: an error of another server is none of this authorization.
+        if let Some(issuer) = &self.issuer {
+            check_issuer(issuer, &found.issuers)?;
         }
         if let Some(error) = found.error {
             return Err(provider_error(&error));
@@ -86,9 +86,18 @@ impl PendingAuthorization {
         }
     }
 
-    pub(super) fn begin(proof_key: bool) -> Result<Self, Error> {
+    pub(super) fn new(state: String, verifier: Option<CodeVerifier>, issuer: Option<&str>) -> Self {
+        Self {
+            state: Zeroizing::new(state),
+            verifier,
+            issuer: issuer.map(str::to_owned),
+        }
+    }
+
+    pub(super) fn begin(proof_key: bool, issuer: Option<&str>) -> Result<Self, Error> {
         Ok(Self {
             state: random()?,
+            issuer: issuer.map(str::to_owned),
             verifier: if proof_key {
                 Some(CodeVerifier::new(random()?.as_str()))
             } else {
@@ -142,12 +151,14 @@ impl fmt::Debug for PendingAuthorization {
     }
 }
 
-/// The parameters of a callback that matter, each at most once (RFC 6749 section 3.1). Others are left alone.
+/// The parameters of a callback that matter, each at most once (RFC 6749 section 3.1); of `iss` that is judged where there is
+/// an issuer. Others are left alone.
 #[derive(Default)]
 struct Parameters<'a> {
     state: Option<Cow<'a, str>>,
     code: Option<Cow<'a, str>>,
     error: Option<Cow<'a, str>>,
+    issuers: Vec<Cow<'a, str>>,
 }
 
 impl<'a> Parameters<'a> {
@@ -156,6 +167,10 @@ impl<'a> Parameters<'a> {
             "state" => &mut self.state,
             "code" => &mut self.code,
             "error" => &mut self.error,
+            "iss" => {
+                self.issuers.push(value);
+                return Ok(());
+            }
             _ => return Ok(()),
         };
         if place.replace(value).is_some() {
@@ -175,6 +190,20 @@ fn query_of(callback: &str) -> &str {
         Some(mark) => &callback[mark + 1..],
         None if callback[..first].contains('/') => "",
         None => callback,
+    }
+}
+
+/// RFC 9207 section 2.4: compared as strings.
+fn check_issuer(expected: &str, found: &[Cow<'_, str>]) -> Result<(), Error> {
+    match found {
+        [issuer] if issuer == expected => Ok(()),
+        [] => Err(callback_error(
+            "the callback names no issuer (iss): start again from a new authorization URL, and set no issuer for a provider that names none",
+        )),
+        [_] => Err(callback_error(
+            "the callback names another issuer (iss) than the provider's: it comes from another server, or the issuer is set wrong",
+        )),
+        _ => Err(callback_error("the callback repeats its issuer (iss)")),
     }
 }
 

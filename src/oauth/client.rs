@@ -22,7 +22,7 @@ use crate::{
     clock::Clock,
     error::{Error, ErrorKind},
     provider::{Endpoint, Provider},
-    token::{AccessToken, ClientSecret, RefreshToken, TokenSet},
+    token::{AccessToken, ClientSecret, CodeVerifier, RefreshToken, TokenSet},
 };
 
 /// Speaks OAuth 2.0 with one provider for one application. The [module page](crate::oauth) shows how.
@@ -116,7 +116,10 @@ impl OAuthClient {
     pub fn authorization_url(&self) -> Result<(String, PendingAuthorization), Error> {
         let configuration = &*self.configuration;
         let redirect_uri = self.redirect_uri()?;
-        let pending = PendingAuthorization::begin(configuration.provider.proof_key())?;
+        let pending = PendingAuthorization::begin(
+            configuration.provider.proof_key(),
+            configuration.provider.issuer(),
+        )?;
         let url = pending.url(
             configuration.provider.authorization_endpoint(),
             &configuration.client_id,
@@ -124,6 +127,20 @@ impl OAuthClient {
             configuration.scope.as_deref(),
         );
         Ok((url, pending))
+    }
+
+    /// A pending authorization from what was kept of it as text: its [`state`](PendingAuthorization::state) and
+    /// [`code_verifier`](PendingAuthorization::code_verifier). Of this client, or of one with the same provider: the issuer
+    /// that the callback has to name is this one's.
+    ///
+    /// An empty state, as of a session that never had one, accepts no callback.
+    #[must_use]
+    pub fn resume_authorization(
+        &self,
+        state: impl Into<String>,
+        code_verifier: Option<CodeVerifier>,
+    ) -> PendingAuthorization {
+        PendingAuthorization::new(state.into(), code_verifier, self.provider().issuer())
     }
 
     /// Exchanges a code for the first token set of a grant (RFC 6749 section 4.1.3).

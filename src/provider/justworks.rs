@@ -27,7 +27,7 @@ const REFRESH_TOKEN_LIFETIME: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 ///
 /// Access tokens live for 24 hours and refresh tokens for 30 days; answers name the end of the former as `expires_at`.
 /// Credentials go in the form, as the published description requires (`client_secret` is a required field). PKCE is off:
-/// no source mentions it. There is no `client_credentials` grant.
+/// no source mentions it. No issuer is expected in callbacks, for the same reason. There is no `client_credentials` grant.
 ///
 /// Two published authorization URLs disagree; this one is the likelier. For the other:
 ///
@@ -44,6 +44,7 @@ pub fn justworks() -> Provider {
         authorization_endpoint: Endpoint::from_static(AUTHORIZATION_ENDPOINT),
         token_endpoint: Endpoint::from_static(TOKEN_ENDPOINT),
         revocation_endpoint: Some(Endpoint::from_static(REVOCATION_ENDPOINT)),
+        issuer: None,
         api_origins: vec![Origin::from_static(API_HOST)],
         client_authentication: ClientAuthentication::RequestBody,
         proof_key: false,

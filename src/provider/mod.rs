@@ -43,6 +43,7 @@ pub struct Provider {
     authorization_endpoint: Endpoint,
     token_endpoint: Endpoint,
     revocation_endpoint: Option<Endpoint>,
+    issuer: Option<String>,
     api_origins: Vec<Origin>,
     client_authentication: ClientAuthentication,
     proof_key: bool,
@@ -52,7 +53,7 @@ pub struct Provider {
 
 impl Provider {
     /// The two endpoints that every provider has. The rest starts from what most providers do: credentials by
-    /// [`Basic`](ClientAuthentication::Basic) authentication, PKCE, no revocation, no API origin, and a lifetime of an
+    /// [`Basic`](ClientAuthentication::Basic) authentication, PKCE, no revocation, no issuer, no API origin, and a lifetime of an
     /// hour where an answer names none.
     ///
     /// # Errors
@@ -67,6 +68,7 @@ impl Provider {
             )?,
             token_endpoint: Endpoint::parse("token endpoint", token_endpoint)?,
             revocation_endpoint: None,
+            issuer: None,
             api_origins: Vec::new(),
             client_authentication: ClientAuthentication::Basic,
             proof_key: true,
@@ -92,6 +94,27 @@ impl Provider {
     /// As [`new`](Self::new).
     pub fn with_revocation_endpoint(mut self, url: &str) -> Result<Self, Error> {
         self.revocation_endpoint = Some(Endpoint::parse("revocation endpoint", url)?);
+        Ok(self)
+    }
+
+    /// Sets the issuer that this provider names in its authorization responses (`iss`, RFC 9207). Defaults to none: what
+    /// they name is then not looked at.
+    ///
+    /// With one, a callback that does not name exactly it is refused, so that a program with several providers cannot be
+    /// made to send one's code to another (RFC 9700 section 4.4). Set it only for a provider that always sends `iss`, and
+    /// as that does, character by character: its metadata says so by `issuer` and
+    /// `authorization_response_iss_parameter_supported` (RFC 8414 section 2).
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new), and if it holds a query.
+    pub fn with_issuer(mut self, url: &str) -> Result<Self, Error> {
+        let issuer = Endpoint::parse("issuer", url)?;
+        if issuer.uri().query().is_some() {
+            return Err(Error::configuration("issuer: a URL must not hold a query"));
+        }
+        // Not as it is understood, but as it is written: that is what is compared.
+        self.issuer = Some(url.to_owned());
         Ok(self)
     }
 
@@ -137,6 +160,9 @@ impl Provider {
     /// The same provider on another server: every endpoint keeps its path and moves to `url`'s origin, which also becomes
     /// the only origin that tokens are meant for. For a sandbox, a staging system or a recording proxy.
     ///
+    /// An [issuer](Self::with_issuer) moves in the same way, as another server is another issuer. Where the answers still
+    /// name the old one, as through a proxy, set it once more afterwards.
+    ///
     /// ```
     /// use tower_oauth2_client::provider::justworks;
     ///
@@ -156,6 +182,7 @@ impl Provider {
             .revocation_endpoint
             .map(|endpoint| endpoint.on_origin(&origin))
             .transpose()?;
+        self.issuer = self.issuer.map(|issuer| moved(&issuer, &origin));
         self.api_origins = vec![origin];
         Ok(self)
     }
@@ -184,6 +211,12 @@ impl Provider {
         &self.api_origins
     }
 
+    /// The issuer that authorization responses have to name, if any.
+    #[must_use]
+    pub fn issuer(&self) -> Option<&str> {
+        self.issuer.as_deref()
+    }
+
     /// How a client proves who it is.
     #[must_use]
     pub fn client_authentication(&self) -> ClientAuthentication {
@@ -206,5 +239,50 @@ impl Provider {
     #[must_use]
     pub fn refresh_token_lifetime(&self) -> Option<Duration> {
         self.refresh_token_lifetime
+    }
+}
+
+/// Keeps what comes after the old origin as it is written: a slash more or less is another issuer.
+fn moved(issuer: &str, origin: &Origin) -> String {
+    let (_, rest) = issuer.split_once("://").unwrap_or_default();
+    let path = rest.find('/').map_or("", |path| &rest[path..]);
+    format!("{origin}{path}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn provider() -> Provider {
+        Provider::new("https://id.example.com/a", "https://id.example.com/t").unwrap()
+    }
+
+    #[test]
+    fn issuer_is_kept_as_it_is_written() {
+        assert_eq!(provider().issuer(), None);
+        for (issuer, moved) in [
+            ("https://id.example.com", "http://127.0.0.1:81"),
+            ("https://ID.example.com:443/", "http://127.0.0.1:81/"),
+            ("https://id.example.com/a/b/", "http://127.0.0.1:81/a/b/"),
+        ] {
+            let provider = provider().with_issuer(issuer).unwrap();
+            assert_eq!(provider.issuer(), Some(issuer));
+            let elsewhere = provider.on_origin("http://127.0.0.1:81/x").unwrap();
+            assert_eq!(elsewhere.issuer(), Some(moved));
+        }
+    }
+
+    #[test]
+    fn wrong_issuers_are_told_by_name() {
+        for wrong in [
+            "",
+            "id.example.com",
+            "http://id.example.com",
+            "https://id.example.com?x=y",
+            "https://id.example.com/#x",
+        ] {
+            let error = provider().with_issuer(wrong).unwrap_err();
+            assert!(error.to_string().starts_with("issuer: "), "{wrong}");
+        }
     }
 }

@@ -60,6 +60,9 @@ pub struct Behavior {
     pub consent: Consent,
     /// What becomes of PKCE parameters. Defaults to [`Pkce::Verified`].
     pub pkce: Pkce,
+    /// The text of `iss` on every way back to the app, with a code or an error (RFC 9207), absent when `None`. Defaults to
+    /// `None`.
+    pub issuer: Option<String>,
     /// How clients may authenticate. Defaults to [`ClientAuthentication::Body`].
     pub client_authentication: ClientAuthentication,
     /// Whether presenting a code twice revokes the tokens issued for it. Defaults to `true`.
@@ -92,6 +95,7 @@ impl Default for Behavior {
             scope_limit: None,
             consent: Consent::Allow,
             pkce: Pkce::Verified,
+            issuer: None,
             client_authentication: ClientAuthentication::Body,
             code_reuse_revokes: true,
             revocation_cascades: true,

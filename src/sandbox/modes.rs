@@ -103,6 +103,13 @@ impl SandboxBuilder {
         self
     }
 
+    /// The text of `iss` on every way back to the app, with a code or an error (RFC 9207), absent when `None`. Defaults to
+    /// `None`.
+    pub fn issuer(mut self, issuer: Option<&str>) -> Self {
+        self.behavior.issuer = issuer.map(str::to_owned);
+        self
+    }
+
     /// How clients may authenticate. Defaults to [`ClientAuthentication::Body`].
     pub fn client_authentication(mut self, client_authentication: ClientAuthentication) -> Self {
         self.behavior.client_authentication = client_authentication;

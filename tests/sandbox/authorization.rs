@@ -132,6 +132,29 @@ async fn of_two_states_none_comes_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_issuer_is_named_on_every_way_back_if_it_is_set() {
+    let sandbox = Sandbox::builder().build();
+    let url = authorization_url(&sandbox, &[("state", "s")]);
+    let wrong = authorization_url(&sandbox, &[("scope", "unknown")]);
+    let callback = sandbox.consent(&url).await.unwrap();
+    assert_eq!(parameter(&callback, "iss"), None);
+    let issuer = "https://id.example.com/?a&b";
+    for consent in [Consent::Allow, Consent::Page] {
+        let sandbox = Sandbox::builder().issuer(Some(issuer)).consent(consent);
+        let sandbox = sandbox.build();
+        for callback in [
+            sandbox.consent(&url).await,
+            sandbox.deny(&url).await,
+            sandbox.consent(&wrong).await,
+        ] {
+            let callback = callback.unwrap();
+            assert_eq!(parameter(&callback, "iss").as_deref(), Some(issuer));
+            assert_eq!(callback.matches("iss=").count(), 1);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_redirect_uri_keeps_its_query() {
     let uri = "http://127.0.0.1:8000/callback?tenant=7";
     let sandbox = Sandbox::builder().redirect_uri(uri).build();

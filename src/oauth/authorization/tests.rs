@@ -1,7 +1,11 @@
 use super::*;
 
+fn resumed(state: &str, verifier: Option<&str>) -> PendingAuthorization {
+    PendingAuthorization::new(state.into(), verifier.map(CodeVerifier::new), None)
+}
+
 fn pending() -> PendingAuthorization {
-    PendingAuthorization::resume("s1", Some(CodeVerifier::new("v1")))
+    resumed("s1", Some("v1"))
 }
 
 #[test]
@@ -14,6 +18,7 @@ fn callback_is_checked() {
         "/callback?code=c1&state=s1",
         "code=c1&state=s1&scope=https://www.googleapis.com/auth/x",
         "https://p.example.com/cb?state=s1&iss=https://id.example.com&x=a?b&code=c1",
+        "?code=c1&state=s1&iss=https://id.example.com&iss=",
     ] {
         let accepted = pending().accept(good).unwrap();
         assert_eq!(accepted.code().expose(), "c1");
@@ -41,11 +46,7 @@ fn callback_is_checked() {
         assert_eq!(error.oauth_code(), None, "{bad}");
     }
     // A state that was never set up accepts nothing.
-    assert!(
-        PendingAuthorization::resume("", None)
-            .accept("?code=c1&state=")
-            .is_err()
-    );
+    assert!(resumed("", None).accept("?code=c1&state=").is_err());
 }
 
 #[test]
@@ -62,6 +63,50 @@ fn denial_is_told() {
 }
 
 #[test]
+fn an_issuer_is_named_once_and_exactly() {
+    const ISSUER: &str = "https://id.example.com/a";
+    let pending = PendingAuthorization::new("s1".into(), None, Some(ISSUER));
+    for good in [
+        "?code=c1&state=s1&iss=https://id.example.com/a",
+        "/cb?iss=https%3A%2F%2Fid.example.com%2Fa&state=s1&code=c1",
+    ] {
+        assert_eq!(pending.accept(good).unwrap().code().expose(), "c1");
+    }
+    for bad in [
+        "",
+        "&iss=",
+        "&iss=https://id.example.com/a/",
+        "&iss=https://id.example.com",
+        "&iss=https://ID.example.com/a",
+        "&iss=https://id.example.com:443/a",
+        "&iss=https://evil.example/a",
+        "&iss=https://id.example.com/a&iss=https://id.example.com/a",
+        "&iss=https://id.example.com/a&iss=https://evil.example/a",
+        "&ISS=https://id.example.com/a",
+    ] {
+        // Whether it is an answer or an error: of another server neither counts.
+        for answer in ["code=c1", "error=access_denied"] {
+            let error = pending
+                .accept(&format!("?{answer}&state=s1{bad}"))
+                .unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Callback, "{bad}");
+            assert_eq!(error.oauth_code(), None, "{bad}");
+            assert!(error.to_string().contains("(iss)"), "{bad}: {error}");
+            assert!(!error.to_string().contains("evil"), "{error}");
+        }
+        // The state comes first.
+        let error = pending
+            .accept(&format!("?code=c1&state=s2{bad}"))
+            .unwrap_err();
+        assert!(error.to_string().contains("state"), "{bad}: {error}");
+    }
+    let denied = pending
+        .accept("?error=access_denied&state=s1&iss=https://id.example.com/a")
+        .unwrap_err();
+    assert_eq!(denied.oauth_code(), Some(OAuthErrorCode::AccessDenied));
+}
+
+#[test]
 fn pkce_is_s256_of_a_fresh_verifier() {
     // RFC 7636 appendix B.
     let verifier = CodeVerifier::new("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk");
@@ -71,15 +116,15 @@ fn pkce_is_s256_of_a_fresh_verifier() {
     );
 
     let (one, two) = (
-        PendingAuthorization::begin(true).unwrap(),
-        PendingAuthorization::begin(true).unwrap(),
+        PendingAuthorization::begin(true, None).unwrap(),
+        PendingAuthorization::begin(true, None).unwrap(),
     );
     assert_ne!(one.state(), two.state());
     let length = one.code_verifier().unwrap().expose().len();
     assert!((43..=128).contains(&length));
     assert_ne!(one.code_verifier(), two.code_verifier());
     assert!(
-        PendingAuthorization::begin(false)
+        PendingAuthorization::begin(false, None)
             .unwrap()
             .code_verifier()
             .is_none()
@@ -89,7 +134,7 @@ fn pkce_is_s256_of_a_fresh_verifier() {
 #[test]
 fn url_keeps_the_endpoints_query_and_encodes_the_rest() {
     let endpoint = Endpoint::parse("endpoint", "https://id.example.com/a?tenant=x").unwrap();
-    let pending = PendingAuthorization::resume("s1", None);
+    let pending = resumed("s1", None);
     assert_eq!(
         pending.url(
             &endpoint,
@@ -104,7 +149,7 @@ fn url_keeps_the_endpoints_query_and_encodes_the_rest() {
 
 #[test]
 fn p21_debug_shows_no_secret() {
-    let pending = PendingAuthorization::resume("seeded", Some(CodeVerifier::new("seeded")));
+    let pending = resumed("seeded", Some("seeded"));
     let accepted = pending.accept("?code=seeded&state=seeded").unwrap();
     assert!(!format!("{pending:?} {accepted:?}").contains("seeded"));
 }

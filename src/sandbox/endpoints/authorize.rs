@@ -128,6 +128,7 @@ fn conclude(
     let back = Back {
         redirect_uri: asked.redirect_uri,
         state: asked.state,
+        issuer: state.behavior.issuer.clone(),
     };
     let client_id = asked.client_id;
     let Some((code, scopes)) = allowed else {
@@ -153,6 +154,7 @@ enum Wrong {
 struct Back {
     redirect_uri: String,
     state: Option<String>,
+    issuer: Option<String>,
 }
 
 impl Back {
@@ -165,6 +167,9 @@ impl Back {
         query.extend_pairs(fields);
         if let Some(state) = &self.state {
             query.append_pair("state", state);
+        }
+        if let Some(issuer) = &self.issuer {
+            query.append_pair("iss", issuer);
         }
         // RFC 6749, 3.1.2: a query that the redirect URI has is kept.
         let separator = if self.redirect_uri.contains('?') {
@@ -200,6 +205,7 @@ fn read_request(query: &Form, state: &State) -> Result<AuthorizationRequest, Wro
             .field("state")
             .filter(|_| !query.repeats("state"))
             .map(str::to_owned),
+        issuer: state.behavior.issuer.clone(),
     };
     match read_rest(query, app, state.behavior.pkce) {
         Ok((scopes, challenge)) => Ok(AuthorizationRequest {
