@@ -92,7 +92,7 @@ impl OAuthClient {
     /// of the [gate](Self::gate) and those of the caches whose source names it: the next request of any grant makes its
     /// exchange. One that was sent with the old secret brings what it brings, but if that is `invalid_client` it causes no
     /// pause, and those who wait for it in a cache get an exchange with the new one. Pauses for other reasons, and what the
-    /// provider asked for by `Retry-After`, stay. The old secret is wiped when the last request with it has been written.
+    /// provider asked for by `Retry-After`, stay. The old secret is wiped.
     ///
     /// # Errors
     ///
