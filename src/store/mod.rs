@@ -131,6 +131,8 @@ mod postgres;
 #[cfg(feature = "redis")]
 pub mod redis;
 
+#[cfg(feature = "axum")]
+pub(crate) use self::encrypted::sealed;
 #[cfg(feature = "encryption")]
 pub use self::encrypted::{EncryptedStore, EncryptionKey, EncryptionKeys};
 pub(crate) use self::erased::ErasedStore;

@@ -6,6 +6,7 @@ use zeroize::Zeroizing;
 
 use self::{
     envelope::{Field, Place},
+    sealed::{is_envelope, key_id},
     secrets::{secrets, with_secrets},
 };
 use super::{LeaseOutcome, LeaseOwner, SaveOutcome, TokenStore};
@@ -16,6 +17,7 @@ use crate::{
 
 mod envelope;
 mod key;
+pub(crate) mod sealed;
 mod secrets;
 
 pub use self::key::{EncryptionKey, EncryptionKeys};
@@ -131,7 +133,7 @@ impl<S> EncryptedStore<S> {
 
     fn open(&self, tenant: &TenantId, stored: &Grant) -> Result<Grant, Error> {
         // One token in the clear beside one that is not comes of no migration.
-        if self.accepts_plaintext && !secrets(stored).any(envelope::is_envelope) {
+        if self.accepts_plaintext && !secrets(stored).any(is_envelope) {
             return Ok(stored.clone());
         }
         with_secrets(stored, |field, text| {
@@ -180,7 +182,7 @@ impl<S: TokenStore> EncryptedStore<S> {
         };
         self.open(tenant, &stored)?;
         let current = Some(self.keys.current().id());
-        Ok(secrets(&stored).all(|text| envelope::key_id(text) == current))
+        Ok(secrets(&stored).all(|text| key_id(text) == current))
     }
 
     async fn rewrite(&self, tenant: &TenantId) -> Result<bool, Error> {

@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::*;
+use super::{super::sealed::is_envelope, *};
 
 /// Computed by another implementation, and so that what is stored can be read by every later version.
 const PINNED: &str = "tow1.k1.AgICAgICAgICAgICAgICAgICAgICAgICvwNTi88TJ5CMKlRrFAwjIhqlw563Og";

@@ -8,7 +8,7 @@ fn under(inner: &MemoryStore, keys: EncryptionKeys) -> EncryptedStore<MemoryStor
 
 async fn key_ids(inner: &MemoryStore, tenant: &TenantId) -> Vec<String> {
     let stored = inner.load(tenant).await.unwrap().unwrap();
-    let ids = secrets(&stored).map(|text| envelope::key_id(text).unwrap().to_owned());
+    let ids = secrets(&stored).map(|text| key_id(text).unwrap().to_owned());
     ids.collect()
 }
 
