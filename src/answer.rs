@@ -13,7 +13,7 @@
 //! | it may pass: the provider, the store, a shutdown | 503, with `Retry-After` if the provider named a time |
 //! | the inner service's error | 502 |
 
-use axum_core::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header::RETRY_AFTER};
 
 use crate::{
@@ -21,28 +21,37 @@ use crate::{
     error::{Error, ErrorKind},
 };
 
+/// Who is at fault, as a status.
+pub(crate) fn status(error: &Error) -> StatusCode {
+    told(error).0
+}
+
+fn told(error: &Error) -> (StatusCode, &'static str) {
+    match error.kind() {
+        ErrorKind::Configuration | ErrorKind::Request => {
+            (StatusCode::INTERNAL_SERVER_ERROR, "misconfigured")
+        }
+        ErrorKind::Callback => (
+            StatusCode::BAD_REQUEST,
+            "consent was not given, or not asked for",
+        ),
+        ErrorKind::NoGrant | ErrorKind::ReauthorizationRequired | ErrorKind::Revoked => (
+            StatusCode::BAD_GATEWAY,
+            "the connection to the other service has to be set up again",
+        ),
+        ErrorKind::Refused | ErrorKind::InvalidResponse => {
+            (StatusCode::BAD_GATEWAY, "the other service refused")
+        }
+        ErrorKind::Unavailable | ErrorKind::Store | ErrorKind::Interrupted => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the other service cannot be reached at the moment",
+        ),
+    }
+}
+
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
-        let (status, text) = match self.kind() {
-            ErrorKind::Configuration | ErrorKind::Request => {
-                (StatusCode::INTERNAL_SERVER_ERROR, "misconfigured")
-            }
-            ErrorKind::Callback => (
-                StatusCode::BAD_REQUEST,
-                "consent was not given, or not asked for",
-            ),
-            ErrorKind::NoGrant | ErrorKind::ReauthorizationRequired | ErrorKind::Revoked => (
-                StatusCode::BAD_GATEWAY,
-                "the connection to the other service has to be set up again",
-            ),
-            ErrorKind::Refused | ErrorKind::InvalidResponse => {
-                (StatusCode::BAD_GATEWAY, "the other service refused")
-            }
-            ErrorKind::Unavailable | ErrorKind::Store | ErrorKind::Interrupted => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "the other service cannot be reached at the moment",
-            ),
-        };
+        let (status, text) = told(&self);
         let mut response = (status, text).into_response();
         if status == StatusCode::SERVICE_UNAVAILABLE
             && let Some(time) = self.retry_after()

@@ -1,10 +1,10 @@
 //! Tower middleware that makes outbound HTTP requests authenticated, and keeps them so for months without a human.
 //!
 //! A **layer** puts a bearer token on each request and recovers once from a 401 ([`bearer`]). It reads the token from a
-//! **cache** that one refresh at a time keeps fresh ([`cache`]). A refresh runs an **OAuth** exchange ([`oauth`]) and rests
-//! in a durable **store** before anyone uses it ([`store`]). **Many** customers' grants live side by side ([`tenants`]).
-//! **Justworks** is the first provider, as data ([`provider`]). A **sandbox** provider runs on loopback for examples,
-//! tests and users' own tests ([`sandbox`]).
+//! **cache** that one refresh at a time keeps fresh ([`cache`]). A refresh runs an **OAuth** exchange ([`oauth`]) and
+//! rests in a durable **store** before anyone uses it ([`store`]). **Many** customers' grants live side by side
+//! ([`tenants`]). **Customers** connect in a browser ([`connect`]). **Justworks** is the first provider, as data
+//! ([`provider`]). A **sandbox** provider runs on loopback for examples, tests and users' own tests ([`sandbox`]).
 //!
 //! ```
 //! # use bytes::Bytes;
@@ -46,6 +46,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(
     not(all(
+        feature = "axum",
         feature = "conformance",
         feature = "encryption",
         feature = "postgres",
@@ -62,6 +63,8 @@ mod answer;
 pub mod bearer;
 pub mod cache;
 pub mod clock;
+#[cfg(feature = "axum")]
+pub mod connect;
 pub mod error;
 pub mod guarantees;
 pub mod oauth;

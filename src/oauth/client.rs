@@ -80,6 +80,11 @@ impl OAuthClient {
         &self.configuration.provider
     }
 
+    #[cfg(feature = "axum")]
+    pub(crate) fn client_id(&self) -> &str {
+        &self.configuration.client_id
+    }
+
     /// What all calls of the token endpoint pass, those of clones included.
     #[must_use]
     pub fn gate(&self) -> &EndpointGate {
@@ -280,7 +285,7 @@ impl OAuthClient {
         attempt::send(&self.transport, request, repeat, clock, random).await
     }
 
-    fn redirect_uri(&self) -> Result<&str, Error> {
+    pub(crate) fn redirect_uri(&self) -> Result<&str, Error> {
         self.configuration
             .redirect_uri
             .as_deref()

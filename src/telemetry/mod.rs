@@ -67,6 +67,8 @@
 //! | `endpoint.back` | info | | exchanges are made again |
 //! | `sweep.finished` | info | `active`, `ended`, `unreadable`, `kept_alive`, `failed`, `running_out`, `seconds` | all [`Tenants`](crate::tenants::Tenants) in the store were looked through, and those kept alive who were due |
 //! | `sweep.failed` | warn | `error` | the same did not come to its end, and is tried again after five minutes |
+//! | `connect.failed` | warn | `kind`, `error` | a customer was not [connected](crate::connect), or the provider could not be told that they have disconnected |
+//! | `connect.refused` | debug | `kind` | the same, where a browser asked for what cannot be done |
 //!
 //! # Span
 //!
@@ -98,12 +100,16 @@
 //! `failed` (may pass), `lost` (the answer was), `held_back` (an earlier answer was lost, and nothing is sent while the access token
 //! serves), `ended` (reauthorization required or revoked).
 
+#[cfg(feature = "axum")]
+mod connect;
 mod endpoint;
 mod fleet;
 mod grant;
 mod listener;
 mod metric;
 
+#[cfg(feature = "axum")]
+pub(crate) use self::connect::connect_failed;
 pub use self::listener::GrantListener;
 pub(crate) use self::{
     endpoint::{clock_skew, clocks_differ, endpoint_back, endpoint_left_alone, lifetime_unknown},

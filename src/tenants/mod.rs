@@ -236,11 +236,17 @@ impl Tenants {
     }
 }
 
-/// What the layer asks.
+/// What is asked from inside the crate.
 impl Tenants {
     /// A tenant's cache, if it is held: found without a lock.
     pub(crate) fn resident(&self, tenant: &TenantId) -> Option<TokenCache> {
         self.shared.residents.find(tenant)
+    }
+
+    /// What whoever connects tenants needs as well: the store, and the time.
+    #[cfg(feature = "axum")]
+    pub(crate) fn settings(&self) -> &Arc<Settings> {
+        &self.shared.settings
     }
 }
 

@@ -1,0 +1,126 @@
+//! Pages as plain as can be, and what every answer is sent with.
+
+use axum::{
+    body::Body,
+    response::{IntoResponse as _, Response},
+};
+use http::{
+    HeaderValue, StatusCode,
+    header::{
+        ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, REFERRER_POLICY,
+        X_CONTENT_TYPE_OPTIONS,
+    },
+};
+
+use super::ConnectFailure;
+
+/// Nothing is loaded, run, framed or sent.
+const POLICY: &str =
+    "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+pub(super) fn connected() -> Response {
+    let text = "The connection is there. You can close this page.";
+    page(StatusCode::OK, "Connected", text, "")
+}
+
+pub(super) fn denied() -> Response {
+    let text = "The other service was not allowed to connect, and nothing was changed.";
+    page(StatusCode::OK, "Not connected", text, AGAIN)
+}
+
+pub(super) fn disconnected() -> Response {
+    let text = "The connection has ended.";
+    page(StatusCode::OK, "Disconnected", text, AGAIN)
+}
+
+pub(super) fn failed(failure: &ConnectFailure) -> Response {
+    let title = if failure.is_begun_again() {
+        "Not connected"
+    } else {
+        "Not disconnected everywhere"
+    };
+    let link = if failure.is_begun_again() { AGAIN } else { "" };
+    page(failure.status(), title, &failure.to_string(), link)
+}
+
+/// To the provider.
+pub(super) fn redirect(url: &str) -> Option<Response> {
+    let mut location = HeaderValue::from_str(url).ok()?;
+    // It holds the state.
+    location.set_sensitive(true);
+    let mut response = StatusCode::SEE_OTHER.into_response();
+    response.headers_mut().insert(LOCATION, location);
+    Some(response)
+}
+
+pub(super) fn method_not_allowed(allowed: &'static str) -> Response {
+    let mut response = StatusCode::METHOD_NOT_ALLOWED.into_response();
+    response
+        .headers_mut()
+        .insert(ALLOW, HeaderValue::from_static(allowed));
+    response
+}
+
+/// The address of what is answered may hold a code: nobody is to keep it, or to hear of it.
+pub(super) fn guarded(mut response: Response) -> Response {
+    for (name, value) in [
+        (CACHE_CONTROL, "no-store"),
+        (REFERRER_POLICY, "no-referrer"),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ] {
+        response
+            .headers_mut()
+            .insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// Beside whatever page of the router this is on.
+const AGAIN: &str = "<p><a href=\"start\">Start again</a></p>";
+
+/// The texts are this crate's own, and escaped all the same.
+fn page(status: StatusCode, title: &str, text: &str, link: &str) -> Response {
+    let (title, text) = (escaped(title), escaped(text));
+    let mut response = Response::new(Body::from(format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>{title}</title></head>\n\
+         <body><h1>{title}</h1><p>{text}</p>{link}</body>\n</html>\n"
+    )));
+    *response.status_mut() = status;
+    for (name, value) in [
+        (CONTENT_TYPE, "text/html; charset=utf-8"),
+        (CONTENT_SECURITY_POLICY, POLICY),
+    ] {
+        response
+            .headers_mut()
+            .insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            other => escaped.push(other),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_escaped() {
+        assert_eq!(
+            escaped("<a href=\"x\">'&'</a>"),
+            "&lt;a href=&quot;x&quot;&gt;&#39;&amp;&#39;&lt;/a&gt;"
+        );
+    }
+}
