@@ -145,8 +145,8 @@ impl Flows {
 }
 
 impl Flow {
-    pub(super) fn pending(&self, _: &OAuthClient) -> PendingAuthorization {
-        PendingAuthorization::resume(self.state.as_str(), self.verifier.clone())
+    pub(super) fn pending(&self, oauth: &OAuthClient) -> PendingAuthorization {
+        oauth.resume_authorization(self.state.as_str(), self.verifier.clone())
     }
 
     fn is_alive(&self, now: SystemTime) -> bool {
