@@ -1,0 +1,269 @@
+//! `GET /callback`: what connects, and what does not.
+
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use tower_oauth2_client::{
+    OAuthErrorCode,
+    connect::ConnectFailureKind,
+    sandbox::{Endpoint, Fault},
+};
+
+use crate::{
+    shared::HandClock,
+    support::{
+        Browser, MINUTE, Replica, SECOND, Setting, Shelf, parameter, replica, sandbox, tenant,
+    },
+};
+
+#[tokio::test(start_paused = true)]
+async fn a_customer_connects() {
+    let replica = replica();
+    let mut browser = Browser::of("acme");
+    assert!(replica.call("acme").await.is_err());
+    browser.connect(&replica).await;
+    assert!(browser.jar.is_empty());
+    assert_eq!(replica.exchanges(), 1);
+    assert_eq!(replica.call("acme").await, Ok(StatusCode::OK));
+    // Nobody else.
+    assert!(replica.call("initech").await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn looking_uses_nothing_up() {
+    let replica = replica();
+    let mut browser = Browser::of("acme");
+    let callback = browser.consent(&replica).await;
+    for method in [Method::HEAD, Method::POST, Method::OPTIONS] {
+        let request = browser.request(method, &callback);
+        let answer = browser.send(&replica, request).await;
+        assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED);
+        assert_eq!(answer.headers["allow"], "GET");
+    }
+    assert_eq!(replica.code_requests(), 0);
+    let answer = browser.get(&replica, &callback).await;
+    assert_eq!(answer.text, "connected acme");
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_browser_is_refused() {
+    let replica = replica();
+    let callback = Browser::of("acme").consent(&replica).await;
+    // With a session of its own, a flow of its own, and the same tenant.
+    let mut other = Browser::of("acme");
+    other.start(&replica).await;
+    let answer = other.get(&replica, &callback).await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    assert_eq!(replica.failure(), Some(ConnectFailureKind::NotPending));
+    assert_eq!(replica.code_requests(), 0);
+    // Its own flow is as it was.
+    assert_eq!(other.jar.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flow_ends_after_ten_minutes() {
+    for (late, connects) in [(10 * MINUTE - SECOND, true), (10 * MINUTE, false)] {
+        let replica = replica();
+        let mut browser = Browser::of("acme");
+        let url = browser.start(&replica).await;
+        tokio::time::sleep(late).await;
+        let callback = replica.sandbox.consent(&url).await.unwrap();
+        let answer = browser
+            .get(&replica, &crate::support::local(&callback))
+            .await;
+        assert_eq!(answer.text == "connected acme", connects);
+        assert_eq!(replica.exchanges(), u64::from(connects));
+        // A browser would have forgotten it; this one is told to.
+        assert!(browser.jar.is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flow_from_the_future_is_none() {
+    let replica = replica();
+    for (back, connects) in [(30, true), (31, false)] {
+        let mut browser = Browser::of("acme");
+        let callback = browser.consent(&replica).await;
+        replica.clock.shift_wall(-back);
+        let answer = browser.get(&replica, &callback).await;
+        assert_eq!(answer.text == "connected acme", connects, "{back}");
+        replica.clock.shift_wall(back);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_says_no_is_not_connected() {
+    let replica = replica();
+    let mut browser = Browser::of("acme");
+    browser.connect(&replica).await;
+    let before = replica.stored("acme").await;
+    let url = browser.start(&replica).await;
+    let callback = replica.sandbox.deny(&url).await.unwrap();
+    let answer = browser
+        .get(&replica, &crate::support::local(&callback))
+        .await;
+    assert_eq!(answer.text, "denied acme");
+    assert!(browser.jar.is_empty());
+    assert_eq!(replica.code_requests(), 1);
+    // What was there before is as it was.
+    assert_eq!(replica.stored("acme").await, before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_providers_other_errors_are_told() {
+    let replica = replica();
+    for (error, code) in [
+        ("server_error", Some(OAuthErrorCode::ServerError)),
+        ("invalid_scope", Some(OAuthErrorCode::InvalidScope)),
+        ("<script>", None),
+        ("", None),
+    ] {
+        let mut browser = Browser::of("acme");
+        let state = parameter(&browser.start(&replica).await, "state");
+        let error = form_urlencoded::byte_serialize(error.as_bytes()).collect::<String>();
+        let path =
+            format!("/connect/callback?error={error}&error_description=%3Cb%3Ehi&state={state}");
+        let answer = browser.get(&replica, &path).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+        assert_eq!(replica.failure(), Some(ConnectFailureKind::Provider));
+        let failure = replica
+            .partner
+            .failures
+            .lock()
+            .unwrap()
+            .last()
+            .cloned()
+            .unwrap();
+        assert_eq!(failure.error().unwrap().oauth_code(), code);
+        assert_eq!(failure.tenant(), Some(&tenant("acme")));
+        assert!(!answer.text.contains("<b>") && !answer.text.contains("script"));
+        if let Some(code) = code {
+            assert!(answer.text.contains(code.as_str()));
+        }
+        assert!(browser.jar.is_empty());
+    }
+    assert_eq!(replica.code_requests(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_callback_of_another_issuer_is_refused() {
+    const ISSUER: &str = "https://id.example.com";
+    let clock = HandClock::new();
+    let sandbox = sandbox(&clock).build();
+    let setting = || Setting {
+        issuer: Some(ISSUER),
+        ..Setting::default()
+    };
+    let replica = Replica::new(&sandbox, &clock, Shelf::default(), setting());
+    for (issuer, connects) in [
+        (None, false),
+        (Some("https://evil.example"), false),
+        (Some(ISSUER), true),
+    ] {
+        sandbox.change(|behavior| behavior.issuer = issuer.map(str::to_owned));
+        let mut browser = Browser::of("acme");
+        let callback = browser.consent(&replica).await;
+        let answer = browser.get(&replica, &callback).await;
+        assert_eq!(answer.text == "connected acme", connects);
+        assert_eq!(replica.code_requests(), u64::from(connects));
+        assert!(browser.jar.is_empty());
+        if !connects {
+            assert_eq!(replica.failure(), Some(ConnectFailureKind::Provider));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_may_no_longer_connect_the_tenant_does_not() {
+    let replica = replica();
+    let mut browser = Browser::of("acme");
+    let callback = browser.consent(&replica).await;
+    // Meanwhile somebody else has logged in.
+    browser.session = Some("initech");
+    let answer = browser.get(&replica, &callback).await;
+    assert_eq!(
+        (answer.status, &*answer.text),
+        (StatusCode::FORBIDDEN, "not yours")
+    );
+    assert!(browser.jar.is_empty());
+    assert_eq!(replica.code_requests(), 0);
+    assert_eq!(replica.store.all_claims(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_code_that_buys_nothing_is_told() {
+    for (fault, kind, status) in [
+        (
+            Fault::status(StatusCode::BAD_REQUEST).body(r#"{"error":"invalid_grant"}"#),
+            ConnectFailureKind::Exchange,
+            StatusCode::BAD_GATEWAY,
+        ),
+        (
+            Fault::status(StatusCode::INTERNAL_SERVER_ERROR),
+            ConnectFailureKind::Exchange,
+            StatusCode::SERVICE_UNAVAILABLE,
+        ),
+        (
+            Fault::drop_connection().after_work(),
+            ConnectFailureKind::Exchange,
+            StatusCode::SERVICE_UNAVAILABLE,
+        ),
+        (
+            Fault::delay(Duration::from_secs(3_600)).always(),
+            ConnectFailureKind::Exchange,
+            StatusCode::SERVICE_UNAVAILABLE,
+        ),
+    ] {
+        let replica = replica();
+        let mut browser = Browser::of("acme");
+        let callback = browser.consent(&replica).await;
+        replica.sandbox.inject(Endpoint::Token, fault);
+        let answer = browser.get(&replica, &callback).await;
+        assert_eq!(answer.status, status, "{}", answer.text);
+        assert_eq!(replica.failure(), Some(kind));
+        assert!(browser.jar.is_empty());
+        assert!(replica.stored("acme").await.is_none());
+        assert_eq!(replica.tenants.held(), 0);
+        // The next try works.
+        replica.sandbox.clear_faults();
+        browser.connect(&replica).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn connecting_again_replaces_what_was_there() {
+    let replica = replica();
+    let mut browser = Browser::of("acme");
+    browser.connect(&replica).await;
+    let first = replica.stored("acme").await.unwrap();
+    browser.connect(&replica).await;
+    let second = replica.stored("acme").await.unwrap();
+    assert!(second.generation > first.generation);
+    assert_ne!(
+        second.tokens().unwrap().refresh_token(),
+        first.tokens().unwrap().refresh_token()
+    );
+    assert_eq!(replica.call("acme").await, Ok(StatusCode::OK));
+}
+
+#[tokio::test(start_paused = true)]
+async fn connecting_again_works_after_every_end() {
+    let replica = replica();
+    let mut browser = Browser::of("acme");
+    browser.connect(&replica).await;
+    // Ended here.
+    browser.disconnect(&replica).await;
+    assert!(replica.call("acme").await.is_err());
+    browser.connect(&replica).await;
+    assert_eq!(replica.call("acme").await, Ok(StatusCode::OK));
+    // Ended at the provider.
+    replica.sandbox.revoke_grants();
+    let call = replica.call("acme").await;
+    assert_ne!(call, Ok(StatusCode::OK));
+    assert!(
+        replica.tenants.token(&tenant("acme")).await.is_err()
+            || call == Ok(StatusCode::UNAUTHORIZED)
+    );
+    browser.connect(&replica).await;
+    assert_eq!(replica.call("acme").await, Ok(StatusCode::OK));
+}

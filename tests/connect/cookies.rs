@@ -1,0 +1,243 @@
+//! What is kept in the browser: of whom, for how long, and that nobody else can make it.
+
+use http::{HeaderValue, Method, StatusCode, header::COOKIE};
+use tower_oauth2_client::{connect::ConnectFailureKind, store::EncryptionKeys};
+
+use crate::{
+    shared::HandClock,
+    support::{Browser, Replica, SECOND, Setting, Shelf, key, keys, local, replica, sandbox},
+};
+
+#[tokio::test(start_paused = true)]
+async fn tabs_do_not_disturb_each_other() {
+    let replica = replica();
+    let mut browser = Browser::of("acme");
+    let one = browser.consent(&replica).await;
+    let other = browser.consent(&replica).await;
+    // The second first.
+    assert_eq!(browser.get(&replica, &other).await.text, "connected acme");
+    assert_eq!(browser.jar.len(), 1);
+    assert_eq!(browser.get(&replica, &one).await.text, "connected acme");
+    assert!(browser.jar.is_empty());
+    assert_eq!(replica.exchanges(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn tabs_of_two_tenants_connect_each_its_own() {
+    let clock = HandClock::new();
+    let sandbox = sandbox(&clock).build();
+    let setting = Setting {
+        trusts_all: true,
+        ..Setting::default()
+    };
+    let replica = Replica::new(&sandbox, &clock, Shelf::default(), setting);
+    let mut browser = Browser::of("acme");
+    let acme = browser.consent(&replica).await;
+    browser.session = Some("initech");
+    let initech = browser.consent(&replica).await;
+    // Whoever the session is about now, the flow knows whose it is.
+    assert_eq!(browser.get(&replica, &acme).await.text, "connected acme");
+    assert_eq!(
+        browser.get(&replica, &initech).await.text,
+        "connected initech"
+    );
+    let refresh_token = async |name: &str| {
+        let grant = replica.stored(name).await.unwrap();
+        grant.tokens().unwrap().refresh_token().unwrap().clone()
+    };
+    assert_ne!(refresh_token("acme").await, refresh_token("initech").await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_oldest_of_five_flows_ends() {
+    let replica = replica();
+    let mut browser = Browser::of("acme");
+    let mut callbacks = Vec::new();
+    for _ in 0..5 {
+        callbacks.push(browser.consent(&replica).await);
+        assert!(browser.jar.len() <= 4);
+        tokio::time::sleep(SECOND).await;
+    }
+    assert_eq!(browser.jar.len(), 4);
+    let answer = browser.get(&replica, &callbacks[0]).await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    for callback in &callbacks[1..] {
+        assert_eq!(browser.get(&replica, callback).await.text, "connected acme");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_of_no_use_makes_room_first() {
+    let replica = replica();
+    let mut browser = Browser::of("acme");
+    let mut callbacks = Vec::new();
+    for _ in 0..3 {
+        callbacks.push(browser.consent(&replica).await);
+        tokio::time::sleep(SECOND).await;
+    }
+    let (name, value) = browser.jar.first_key_value().unwrap();
+    let (name, value) = (name.clone(), value.clone());
+    let prefix = name.rsplit_once('-').unwrap().0.to_owned();
+    // Another flow's value under a new name, and one that is none.
+    browser.jar.insert(format!("{prefix}-AAAA"), value);
+    browser
+        .jar
+        .insert(format!("{prefix}-BBBB"), "tow1.k1.AAAA".into());
+    callbacks.push(browser.consent(&replica).await);
+    assert_eq!(browser.jar.len(), 4);
+    for callback in &callbacks {
+        assert_eq!(browser.get(&replica, callback).await.text, "connected acme");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_applications_cookies_are_left_alone() {
+    let clock = HandClock::new();
+    let one = sandbox(&clock).build();
+    let other = sandbox(&clock).client_id("another-client").build();
+    let one = Replica::new(&one, &clock, Shelf::default(), Setting::default());
+    let other = Replica::new(&other, &clock, Shelf::default(), Setting::default());
+    let mut browser = Browser::of("acme");
+    browser.jar.insert("session".into(), "abc".into());
+    let callback = browser.consent(&one).await;
+    for _ in 0..5 {
+        browser.start(&other).await;
+    }
+    assert_eq!(browser.jar.len(), 1 + 1 + 4);
+    // A code of the one is none of the other.
+    let answer = browser.get(&other, &callback).await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    assert_eq!(other.code_requests(), 0);
+    assert_eq!(browser.get(&one, &callback).await.text, "connected acme");
+    assert_eq!(browser.jar["session"], "abc");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cookie_counts_as_it_was_made_and_for_its_own_flow() {
+    type Change = fn(&mut Browser, &str, &str);
+    let changes: [Change; 6] = [
+        // A byte changed.
+        |browser, name, _| {
+            let value = browser.jar.get_mut(name).unwrap();
+            let at = value.len() - 4;
+            let byte = if &value[at..=at] == "A" { "B" } else { "A" };
+            value.replace_range(at..=at, byte);
+        },
+        // Cut.
+        |browser, name, _| {
+            let value = browser.jar.get_mut(name).unwrap();
+            value.truncate(value.len() / 2);
+        },
+        // Another flow's, renamed.
+        |browser, name, other| {
+            let value = browser.jar[other].clone();
+            browser.jar.insert(name.into(), value);
+        },
+        |browser, name, _| drop(browser.jar.insert(name.into(), String::new())),
+        |browser, name, _| drop(browser.jar.insert(name.into(), "tow1.k1.".into())),
+        // A key that nobody has.
+        |browser, name, _| {
+            let value = browser.jar[name].replace("tow1.k1.", "tow1.k2.");
+            browser.jar.insert(name.into(), value);
+        },
+    ];
+    for (number, change) in changes.into_iter().enumerate() {
+        let replica = replica();
+        let mut browser = Browser::of("acme");
+        browser.start(&replica).await;
+        let other = browser.jar.keys().next().unwrap().clone();
+        let callback = browser.consent(&replica).await;
+        let name = browser
+            .jar
+            .keys()
+            .find(|name| **name != other)
+            .unwrap()
+            .clone();
+        change(&mut browser, &name, &other);
+        let answer = browser.get(&replica, &callback).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "change {number}");
+        assert_eq!(replica.failure(), Some(ConnectFailureKind::NotPending));
+        assert_eq!(replica.code_requests(), 0);
+        // The other flow is as it was.
+        assert_eq!(browser.jar.keys().collect::<Vec<_>>(), [&other]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cookie_of_other_keys_counts_for_nothing() {
+    let replica = replica();
+    let mut browser = Browser::of("acme");
+    let callback = browser.consent(&replica).await;
+    // The same name, and not the same key.
+    let setting = Setting {
+        keys: EncryptionKeys::new(key("k1", 2)),
+        ..Setting::default()
+    };
+    let stranger = replica.another_with(&replica.clock, setting);
+    let answer = browser.clone().get(&stranger, &callback).await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    assert_eq!(replica.code_requests(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_are_changed_while_customers_connect() {
+    let before = replica();
+    let set = |keys| Setting {
+        keys,
+        ..Setting::default()
+    };
+    let rotated = EncryptionKeys::new(key("k2", 2)).also_reading(key("k1", 1));
+    let after = before.another_with(&before.clock, set(rotated.unwrap()));
+    let prepared = keys().also_reading(key("k2", 2)).unwrap();
+    let between = before.another_with(&before.clock, set(prepared));
+    for (from, to) in [(&before, &after), (&after, &between), (&between, &before)] {
+        let mut browser = Browser::of("acme");
+        let url = browser.start(from).await;
+        let callback = local(&from.sandbox.consent(&url).await.unwrap());
+        assert_eq!(browser.get(to, &callback).await.text, "connected acme");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_right_cookie_is_found_among_others() {
+    let replica = replica();
+    let mut browser = Browser::of("acme");
+    let callback = browser.consent(&replica).await;
+    let (name, value) = browser.jar.pop_first().unwrap();
+    let mut request = browser.request(Method::GET, &callback);
+    // Tossed from a host beside this one, and of other programs: not even text, in headers of their own, without a value.
+    for cookie in [
+        format!("{name}=tossed; {name}; =; ;;{name} = {value}x").into_bytes(),
+        b"\xff\xfe=\xff; a=b".to_vec(),
+        [
+            b"caf\xe9=1; ".as_slice(),
+            format!("{name}={value}").as_bytes(),
+        ]
+        .concat(),
+    ] {
+        let cookie = HeaderValue::from_bytes(&cookie).unwrap();
+        request.headers_mut().append(COOKIE, cookie);
+    }
+    assert_eq!(browser.send(&replica, request).await.text, "connected acme");
+}
+
+#[tokio::test(start_paused = true)]
+async fn on_this_machine_no_https_is_needed() {
+    const LOCAL: &str = "http://127.0.0.1:3000/connect/callback";
+    let clock = HandClock::new();
+    let sandbox = sandbox(&clock).redirect_uri(LOCAL).build();
+    let setting = Setting {
+        redirect_uri: LOCAL,
+        ..Setting::default()
+    };
+    let replica = Replica::new(&sandbox, &clock, Shelf::default(), setting);
+    let mut browser = Browser::of("acme");
+    let answer = browser.get(&replica, "/connect/start").await;
+    let cookie = answer.cookies()[0];
+    assert!(cookie.starts_with("connect-"), "{cookie}");
+    assert!(cookie.ends_with("; Max-Age=600; Path=/; HttpOnly; SameSite=Lax"));
+    let callback = sandbox.consent(answer.location()).await.unwrap();
+    let callback = callback.strip_prefix("http://127.0.0.1:3000").unwrap();
+    assert_eq!(browser.get(&replica, callback).await.text, "connected acme");
+    assert!(browser.jar.is_empty());
+}
