@@ -19,7 +19,7 @@ async fn tabs_do_not_disturb_each_other() {
     assert_eq!(browser.jar.len(), 1);
     assert_eq!(browser.get(&replica, &one).await.text, "connected acme");
     assert!(browser.jar.is_empty());
-    assert_eq!(replica.exchanges(), 2);
+    assert_eq!(replica.codes_exchanged(), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -107,7 +107,7 @@ async fn another_applications_cookies_are_left_alone() {
     // A code of the one is none of the other.
     let answer = browser.get(&other, &callback).await;
     assert_eq!(answer.status, StatusCode::BAD_REQUEST);
-    assert_eq!(other.code_requests(), 0);
+    assert_eq!(other.codes_sent(), 0);
     assert_eq!(browser.get(&one, &callback).await.text, "connected acme");
     assert_eq!(browser.jar["session"], "abc");
 }
@@ -157,7 +157,7 @@ async fn a_cookie_counts_as_it_was_made_and_for_its_own_flow() {
         let answer = browser.get(&replica, &callback).await;
         assert_eq!(answer.status, StatusCode::BAD_REQUEST, "change {number}");
         assert_eq!(replica.failure(), Some(ConnectFailureKind::NotPending));
-        assert_eq!(replica.code_requests(), 0);
+        assert_eq!(replica.codes_sent(), 0);
         // The other flow is as it was.
         assert_eq!(browser.jar.keys().collect::<Vec<_>>(), [&other]);
     }
@@ -176,7 +176,7 @@ async fn a_cookie_of_other_keys_counts_for_nothing() {
     let stranger = replica.another_with(&replica.clock, setting);
     let answer = browser.clone().get(&stranger, &callback).await;
     assert_eq!(answer.status, StatusCode::BAD_REQUEST);
-    assert_eq!(replica.code_requests(), 0);
+    assert_eq!(replica.codes_sent(), 0);
 }
 
 #[tokio::test(start_paused = true)]

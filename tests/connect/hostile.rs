@@ -51,7 +51,7 @@ async fn parameters_that_are_missing_repeated_or_nonsense() {
         assert_eq!(replica.failure(), Some(ConnectFailureKind::Provider));
         assert!(browser.jar.is_empty(), "{query}");
     }
-    assert_eq!(replica.code_requests(), 0);
+    assert_eq!(replica.codes_sent(), 0);
     assert_eq!(replica.store.all_claims(), 0);
 }
 
@@ -78,7 +78,7 @@ async fn a_code_of_somebody_else_is_not_taken_without_their_flow() {
     let answer = victim.get(&replica, &injected).await;
     assert_eq!(answer.status, StatusCode::BAD_REQUEST);
     assert_eq!(victim.jar.len(), 1);
-    assert_eq!(replica.code_requests(), 0);
+    assert_eq!(replica.codes_sent(), 0);
     // A victim who consents to what the attacker has begun.
     let url_of_attacker = attacker.start(&replica).await;
     let callback = replica.sandbox.consent(&url_of_attacker).await.unwrap();
@@ -86,14 +86,14 @@ async fn a_code_of_somebody_else_is_not_taken_without_their_flow() {
         .get(&replica, &crate::support::local(&callback))
         .await;
     assert_eq!(answer.status, StatusCode::BAD_REQUEST);
-    assert_eq!(replica.code_requests(), 0);
+    assert_eq!(replica.codes_sent(), 0);
     // Even with the attacker's cookies tossed into the victim's browser, the session holds.
     victim.jar.extend(attacker.jar.clone());
     let answer = victim
         .get(&replica, &crate::support::local(&callback))
         .await;
     assert_eq!(answer.status, StatusCode::FORBIDDEN);
-    assert_eq!(replica.code_requests(), 0);
+    assert_eq!(replica.codes_sent(), 0);
     // And the victim's own flow goes on.
     let callback = replica.sandbox.consent(&url).await.unwrap();
     let answer = victim
@@ -109,11 +109,10 @@ async fn cookies_by_the_thousand() {
     let callback = browser.consent(&replica).await;
     let (name, value) = browser.jar.first_key_value().unwrap();
     let prefix = name.rsplit_once('-').unwrap().0;
-    let mut nonsense = String::new();
-    for number in 0..5_000 {
-        nonsense.push_str(&format!("{prefix}-{number}={value}; "));
-    }
-    let nonsense = HeaderValue::from_str(&nonsense).unwrap();
+    let nonsense: Vec<_> = (0..5_000)
+        .map(|number| format!("{prefix}-{number}={value}"))
+        .collect();
+    let nonsense = HeaderValue::from_str(&nonsense.join("; ")).unwrap();
     let mut request = browser.request(Method::GET, "/connect/start");
     request.headers_mut().insert(COOKIE, nonsense.clone());
     let answer = browser.clone().send(&replica, request).await;

@@ -37,5 +37,5 @@ async fn a_restart_on_the_way_changes_nothing() {
     let after = before.another();
     drop(before);
     assert_eq!(browser.get(&after, &callback).await.text, "connected acme");
-    assert_eq!(after.exchanges(), 1);
+    assert_eq!(after.codes_exchanged(), 1);
 }

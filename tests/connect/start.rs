@@ -81,7 +81,7 @@ async fn pkce_is_used_where_the_provider_has_it() {
     assert_eq!(parameter(&url, "code_challenge_method"), "S256");
     // The sandbox holds the exchange to the challenge, so the verifier has come along.
     browser.connect(&replica).await;
-    assert_eq!(replica.exchanges(), 1);
+    assert_eq!(replica.codes_exchanged(), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -24,7 +24,7 @@ async fn a_store_that_fails_is_tried_again_with_the_same_tokens() {
     assert!(!task.is_finished());
     replica.store.fail_saves(false);
     assert_eq!(task.await.unwrap().text, "connected acme");
-    assert_eq!(replica.code_requests(), 1);
+    assert_eq!(replica.codes_sent(), 1);
     assert!(replica.store.saves() > 10);
     assert_eq!(replica.call("acme").await, Ok(StatusCode::OK));
 }
@@ -46,7 +46,7 @@ async fn not_for_ever() {
     assert_eq!(replica.store.saves(), saves);
     replica.store.fail_saves(false);
     browser.connect(&replica).await;
-    assert_eq!(replica.exchanges(), 2);
+    assert_eq!(replica.codes_exchanged(), 2);
 }
 
 #[tokio::test(start_paused = true)]

@@ -214,12 +214,12 @@ impl Replica {
     }
 
     /// How many codes have bought tokens.
-    pub(crate) fn exchanges(&self) -> u64 {
+    pub(crate) fn codes_exchanged(&self) -> u64 {
         self.sandbox.counters().exchanges_by_code
     }
 
     /// How many requests for tokens by code were refused or answered.
-    pub(crate) fn code_requests(&self) -> u64 {
+    pub(crate) fn codes_sent(&self) -> u64 {
         let counters = self.sandbox.counters();
         counters.exchanges_by_code + counters.exchanges_refused
     }
