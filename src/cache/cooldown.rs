@@ -106,8 +106,17 @@ impl Cooldown {
 }
 
 impl Failed {
+    /// Whether it was the gate that said to leave the endpoint alone.
+    fn is_refused_here(&self) -> bool {
+        self.error.status().is_none() && self.error.retry_after().is_some()
+    }
+
     fn pause(&self, urgency: Urgency) -> Duration {
         match urgency {
+            // The endpoint was not asked: as soon as it may be.
+            Urgency::Advisory if self.is_refused_here() => {
+                MANDATORY.mul_f64(self.chance) + self.error.retry_after().unwrap_or_default()
+            }
             Urgency::Advisory => ADVISORY.mul_f64(1.0 + self.chance),
             Urgency::Mandatory => MANDATORY,
             Urgency::Asked => Duration::ZERO,

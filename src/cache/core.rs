@@ -42,7 +42,7 @@ pub(super) struct Core {
     pub(super) telemetry: Telemetry,
     /// Under which this cache takes leases, and comes to the gate.
     owner: LeaseOwner,
-    pub(super) key: GateKey,
+    key: GateKey,
 }
 
 impl Core {
@@ -153,6 +153,13 @@ impl Core {
 
     pub(super) fn origins(&self) -> &[Origin] {
         &self.settings.origins
+    }
+
+    /// How it comes to the source's gate at this moment.
+    pub(super) fn gate_key(&self) -> GateKey {
+        let snapshot = self.current.load();
+        let is_overdue = snapshot.tokens().is_some() && snapshot.alive(self.now()).is_none();
+        self.key.overdue(is_overdue)
     }
 
     /// That of the source's gate; always the same one where there is none.

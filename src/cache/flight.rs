@@ -179,9 +179,13 @@ impl Pilot {
         !self.need.is_urgent.load(Ordering::Relaxed) && held.alive(self.core.now()).is_some()
     }
 
+    pub(super) fn is_awaited(&self) -> bool {
+        self.need.is_awaited.load(Ordering::Relaxed)
+    }
+
     /// Ends when somebody waits for what comes of it.
     pub(super) async fn until_awaited(&self) {
-        while !self.need.is_awaited.load(Ordering::Relaxed) {
+        while !self.is_awaited() {
             self.need.changed.notified().await;
         }
     }

@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind},
+    oauth::Place,
     token::{Generation, Grant, GrantState, TokenSet},
 };
 
@@ -30,6 +31,13 @@ const REPLAY_DEADLINE: Duration = Duration::from_secs(10);
 
 pub(super) async fn renew(pilot: &Pilot, cause: Cause) -> Outcome {
     let core = &pilot.core;
+    // Before all else, so that what nobody waits for troubles no store while it has to wait itself.
+    let place = match core.settings.source.gate() {
+        Some(gate) if !pilot.is_awaited() => {
+            gate.place(core.gate_key(), pilot.until_awaited()).await?
+        }
+        _ => None,
+    };
     // Before the look into the store, so that what is seen there is not a second old when the exchange begins.
     wait_out_the_floor(core).await;
     let stored = core.read().await?;
@@ -39,17 +47,18 @@ pub(super) async fn renew(pilot: &Pilot, cause: Cause) -> Outcome {
     }
     match lease::acquire(core, cause).await? {
         Taken::Needless(outcome) => outcome,
-        Taken::Lease(counted) => lease::hold(core, counted, renew_with_lease(pilot, cause)).await,
+        Taken::Lease(counted) => {
+            lease::hold(core, counted, renew_with_lease(pilot, cause, place)).await
+        }
     }
 }
 
-async fn renew_with_lease(pilot: &Pilot, cause: Cause) -> Outcome {
+async fn renew_with_lease(pilot: &Pilot, cause: Cause, place: Option<Place>) -> Outcome {
     let core = &pilot.core;
+    // Who came to wait for it has made it more than background.
+    let place = place.filter(|_| !pilot.is_awaited());
     let admission = match core.settings.source.gate() {
-        Some(gate) => Some(
-            gate.enter_in_background(core.key, pilot.until_awaited())
-                .await?,
-        ),
+        Some(gate) => Some(gate.enter(core.gate_key(), place).await?),
         None => None,
     };
     // The turn may have been a while in coming, and so may the store.

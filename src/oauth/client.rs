@@ -181,7 +181,7 @@ impl OAuthClient {
     /// [`Unavailable`](ErrorKind::Unavailable) or [`InvalidResponse`](ErrorKind::InvalidResponse), after which it is not
     /// known whether the provider used the refresh token up (see [`is_answer_lost`](Error::is_answer_lost)).
     pub async fn refresh(&self, tokens: &TokenSet) -> Result<TokenSet, Error> {
-        let admission = self.gate().enter(GateKey::random()).await?;
+        let admission = self.gate().enter(GateKey::random(), None).await?;
         let outcome = self.refresh_admitted(tokens).await;
         admission.settle(&outcome);
         outcome
@@ -206,7 +206,7 @@ impl OAuthClient {
     ///
     /// As [`exchange_code`](Self::exchange_code), but may be called again.
     pub async fn client_credentials(&self) -> Result<TokenSet, Error> {
-        let admission = self.gate().enter(GateKey::random()).await?;
+        let admission = self.gate().enter(GateKey::random(), None).await?;
         let outcome = self.client_credentials_admitted().await;
         admission.settle(&outcome);
         outcome

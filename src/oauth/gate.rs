@@ -13,9 +13,13 @@
 //!   minutes, or until the client has another secret: then the next exchange is made at once, and what an earlier one
 //!   brings that was sent with the old secret does not count;
 //! * then one exchange is made to see whether it is over, while the others wait for what it finds out;
-//! * where all those failures, or a 429, were one grant's alone, the others are not held up by it.
+//! * where all those failures, or a 429, were one grant's alone, the others are not held up by it;
+//! * nor are they by many grants that are in trouble themselves: those whose last exchange has failed, or whose access token
+//!   has ended, have two of the turns between them, and their failures leave the endpoint alone for them, while the others go
+//!   on. It takes five others that fail in a row, without a success between, to leave it alone for all.
 
 use std::{
+    collections::HashSet,
     fmt,
     future::Future,
     pin::pin,
@@ -36,15 +40,18 @@ use tokio::{
 mod breaker;
 
 pub(crate) use self::breaker::GateKey;
-use self::breaker::{Breaker, News, Turn};
+use self::breaker::{Breaker, Comer, News, Probe, Turn, suspicion};
 use crate::{
-    error::{Error, ErrorKind},
+    error::{Answer, Error, ErrorKind},
     telemetry,
 };
 
 const AT_ONCE: usize = 4;
 /// Of these, for what nobody waits for.
 const IN_BACKGROUND: usize = 2;
+/// Of these, for those that are more likely than others to be in trouble themselves; and how many of them are known.
+const SUSPECTS: usize = 2;
+const MOST_SUSPECTS: usize = 10_000;
 /// For a turn; and for a place in the background.
 const QUEUE: Duration = Duration::from_secs(15);
 
@@ -62,6 +69,9 @@ pub struct EndpointGate {
 struct Shared {
     turns: Arc<Semaphore>,
     background: Arc<Semaphore>,
+    suspects: Arc<Semaphore>,
+    /// Whose last exchange has failed.
+    suspected: Mutex<HashSet<u64>>,
     breaker: Mutex<Breaker>,
     /// How often a client's secret was replaced. Raised under the lock of `breaker` only.
     epoch: AtomicU64,
@@ -76,58 +86,71 @@ impl EndpointGate {
         Self::default()
     }
 
-    /// Waits for a turn, and fails while the endpoint is left alone.
-    pub(crate) async fn enter(&self, key: GateKey) -> Result<Admission, Error> {
-        self.enter_with(key, None).await
-    }
-
-    async fn enter_with(
+    /// Waits for a turn, and fails while the endpoint is left alone. Who has a place already is in the background.
+    pub(crate) async fn enter(
         &self,
         key: GateKey,
-        place: Option<OwnedSemaphorePermit>,
+        place: Option<Place>,
     ) -> Result<Admission, Error> {
-        self.breaker().check(key, Instant::now())?;
+        let comer = self.comer(key);
+        self.breaker().check(comer, Instant::now())?;
+        let is_background = place.is_some();
+        let place = match place {
+            None if comer.is_suspect => Some(self.queue(permit(&self.shared.suspects)).await?),
+            place => place,
+        };
         self.queue(async {
-            let turn = permit(&self.shared.turns).await?;
             loop {
+                let turn = permit(&self.shared.turns).await?;
                 let settled = self.shared.settled.notified();
                 let (epoch, verdict) = {
                     let mut breaker = self.breaker();
                     let epoch = self.epoch();
-                    (epoch, breaker.turn(key, epoch, Instant::now())?)
+                    (epoch, breaker.turn(comer, epoch, Instant::now())?)
                 };
                 match verdict {
-                    Turn::Go { is_probe } => {
-                        return Ok(self.admit((turn, place), key, epoch, is_probe));
+                    Turn::Go { probe } => {
+                        return Ok(self.admit((turn, place), comer, epoch, probe));
                     }
-                    Turn::Wait => settled.await,
+                    Turn::Wait(error) if is_background => return Err(error),
+                    Turn::Wait(_) => {
+                        drop(turn);
+                        settled.await;
+                    }
                 }
             }
         })
         .await
     }
 
-    /// The same for what nobody waits for before `awaited` ends.
-    pub(crate) async fn enter_in_background(
+    /// A place in the background, for what nobody waits for before `awaited` ends. None where somebody does. Fails at once
+    /// while the endpoint is left alone, so that nothing else need be troubled.
+    pub(crate) async fn place(
         &self,
         key: GateKey,
         awaited: impl Future<Output = ()>,
-    ) -> Result<Admission, Error> {
-        self.breaker().check(key, Instant::now())?;
-        let place = self.queue(async {
-            match select(pin!(awaited), pin!(permit(&self.shared.background))).await {
+    ) -> Result<Option<Place>, Error> {
+        let comer = self.comer(key);
+        self.breaker().check(comer, Instant::now())?;
+        let places = match comer.is_suspect {
+            true => &self.shared.suspects,
+            false => &self.shared.background,
+        };
+        self.queue(async {
+            match select(pin!(awaited), pin!(permit(places))).await {
                 Either::Left(_) => Ok(None),
                 Either::Right((place, _)) => place.map(Some),
             }
-        });
-        self.enter_with(key, place.await?).await
+        })
+        .await
     }
 
     /// Waits for a turn only.
     pub(crate) async fn enter_anyway(&self) -> Result<Admission, Error> {
         self.queue(async {
             let turn = permit(&self.shared.turns).await?;
-            Ok(self.admit((turn, None), GateKey::random(), self.epoch(), false))
+            let comer = self.comer(GateKey::random());
+            Ok(self.admit((turn, None), comer, self.epoch(), None))
         })
         .await
     }
@@ -155,17 +178,44 @@ impl EndpointGate {
             Err(Error::new(
                 ErrorKind::Unavailable,
                 "so many exchanges are under way that this one had no turn within 15 seconds",
-            ))
+            )
+            .with_answer(Answer {
+                retry_after: Some(QUEUE),
+                ..Answer::default()
+            }))
         })
     }
 
-    fn admit(&self, permits: Permits, key: GateKey, epoch: u64, is_probe: bool) -> Admission {
+    fn comer(&self, key: GateKey) -> Comer {
+        let is_suspect = key.is_overdue() || self.suspected().contains(&key.number());
+        Comer { key, is_suspect }
+    }
+
+    fn suspect(&self, key: GateKey, is_suspect: bool) {
+        let mut suspected = self.suspected();
+        if !is_suspect {
+            suspected.remove(&key.number());
+            return;
+        }
+        if suspected.len() >= MOST_SUSPECTS {
+            // Grants go without saying so. Those that fail on come back.
+            suspected.clear();
+        }
+        suspected.insert(key.number());
+    }
+
+    fn suspected(&self) -> MutexGuard<'_, HashSet<u64>> {
+        let suspected = self.shared.suspected.lock();
+        suspected.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn admit(&self, permits: Permits, comer: Comer, epoch: u64, probe: Option<Probe>) -> Admission {
         Admission {
             gate: self.clone(),
-            key,
+            comer,
             epoch,
             _permits: permits,
-            is_probe,
+            probe,
             is_settled: false,
         }
     }
@@ -181,6 +231,8 @@ impl Default for Shared {
         Self {
             turns: Arc::new(Semaphore::new(AT_ONCE)),
             background: Arc::new(Semaphore::new(IN_BACKGROUND)),
+            suspects: Arc::new(Semaphore::new(SUSPECTS)),
+            suspected: Mutex::default(),
             breaker: Mutex::new(Breaker::WORKING),
             epoch: AtomicU64::new(0),
             settled: Notify::new(),
@@ -188,17 +240,20 @@ impl Default for Shared {
     }
 }
 
-/// A turn; and a place in the background, where it took one to get that.
-type Permits = (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>);
+/// One of those that come to the queue for turns, of the ones that are not to take all of them.
+pub(crate) type Place = OwnedSemaphorePermit;
+
+/// A turn; and the place, where it took one to get that.
+type Permits = (OwnedSemaphorePermit, Option<Place>);
 
 /// The right to make one exchange. Dropped without an outcome, it says nothing about the endpoint.
 pub(crate) struct Admission {
     gate: EndpointGate,
-    key: GateKey,
+    comer: Comer,
     epoch: u64,
     _permits: Permits,
-    /// Whether the others wait for what it finds out.
-    is_probe: bool,
+    /// If the others wait for what it finds out.
+    probe: Option<Probe>,
     is_settled: bool,
 }
 
@@ -215,8 +270,11 @@ impl Admission {
             if is_outdated && failure.is_some_and(Error::is_invalid_client) {
                 return;
             }
-            breaker.settle(self.key, failure, Instant::now())
+            breaker.settle(self.comer, failure, Instant::now())
         };
+        if let Some(is_suspect) = suspicion(failure) {
+            self.gate.suspect(self.comer.key, is_suspect);
+        }
         self.is_settled = true;
         self.gate.shared.settled.notify_waiters();
         match news {
@@ -229,8 +287,10 @@ impl Admission {
 
 impl Drop for Admission {
     fn drop(&mut self) {
-        if self.is_probe && !self.is_settled {
-            self.gate.breaker().give_up(self.epoch, Instant::now());
+        if let Some(probe) = self.probe
+            && !self.is_settled
+        {
+            self.gate.breaker().give_up(probe, Instant::now());
             self.gate.shared.settled.notify_waiters();
         }
     }

@@ -55,7 +55,7 @@ mod gate;
 mod token_response;
 mod transport;
 
-pub(crate) use self::gate::GateKey;
+pub(crate) use self::gate::{GateKey, Place};
 pub use self::{
     authorization::{AcceptedCode, PendingAuthorization},
     builder::OAuthClientBuilder,

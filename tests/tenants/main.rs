@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod shared;
 
+mod fleet;
 mod held;
 mod isolation;
 mod loading;

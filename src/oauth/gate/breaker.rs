@@ -12,28 +12,73 @@ pub(super) const PAUSE: Duration = Duration::from_secs(30);
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(30 * 60);
 
 /// Tells the grants apart that come to a gate.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct GateKey(u64);
+#[derive(Clone, Copy)]
+pub(crate) struct GateKey {
+    number: u64,
+    /// Whether its access token has ended.
+    is_overdue: bool,
+}
 
 impl GateKey {
     pub(crate) fn random() -> Self {
-        Self(fastrand::u64(..))
+        Self {
+            number: fastrand::u64(..),
+            is_overdue: false,
+        }
+    }
+
+    /// The same grant, as it stands at this moment. One whose access token has ended should have been renewed long before:
+    /// more likely than others it is in trouble.
+    pub(crate) fn overdue(self, is_overdue: bool) -> Self {
+        Self { is_overdue, ..self }
+    }
+
+    pub(super) fn number(self) -> u64 {
+        self.number
+    }
+
+    pub(super) fn is_overdue(self) -> bool {
+        self.is_overdue
     }
 }
 
 /// Whether exchanges are made.
 pub(super) enum Breaker {
-    /// They are. So many have failed in a row, of these grants.
-    Closed { failures: u32, of: Failing },
+    /// They are. So many have failed in a row, of these grants; and so many of them for the first time.
+    Closed {
+        failures: u32,
+        first: u32,
+        of: Failing,
+    },
     /// None is made before the pause is over; then one is.
     Open(Pause),
-    /// That one is under way. It was begun in this epoch.
-    Probing(Pause, u64),
+    /// That one is under way.
+    Probing(Pause, Probe),
+}
+
+/// The exchange that finds out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Probe {
+    epoch: u64,
+    /// Whether it is a suspect's, from whose failure nobody else learns anything.
+    is_suspect: bool,
+}
+
+/// Who comes to the gate.
+#[derive(Clone, Copy)]
+pub(super) struct Comer {
+    pub(super) key: GateKey,
+    /// Whether its last exchange has failed, or its access token has ended: it may be the grant that is in trouble, rather
+    /// than the endpoint.
+    pub(super) is_suspect: bool,
 }
 
 pub(super) struct Pause {
     until: Instant,
+    /// The same for those who are no suspects.
+    until_for_others: Instant,
     length: Duration,
+    first: u32,
     /// The endpoint's own word, where there was one: nothing ends the pause before.
     asked_until: Instant,
     reason: Error,
@@ -44,18 +89,18 @@ pub(super) struct Pause {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Failing {
     Nobody,
-    One(GateKey),
+    One(u64),
     Several,
 }
 
 /// What an exchange must do that has come to the gate.
 pub(super) enum Turn {
     Go {
-        /// Whether it is the one that finds out.
-        is_probe: bool,
+        /// If it is the one that finds out.
+        probe: Option<Probe>,
     },
-    /// Until somebody has found out whether the endpoint is back.
-    Wait,
+    /// Until somebody has found out whether the endpoint is back; or not, for this reason.
+    Wait(Error),
 }
 
 /// What has changed for those outside.
@@ -68,28 +113,35 @@ pub(super) enum News {
 impl Breaker {
     pub(super) const WORKING: Self = Self::Closed {
         failures: 0,
+        first: 0,
         of: Failing::Nobody,
     };
 
     /// Fails while the endpoint is left alone.
-    pub(super) fn check(&self, key: GateKey, now: Instant) -> Result<(), Error> {
+    pub(super) fn check(&self, comer: Comer, now: Instant) -> Result<(), Error> {
         match self {
-            Self::Open(pause) if pause.of.concerns(key) && now < pause.until => {
-                Err(pause.left_alone(now))
+            Self::Open(pause) if pause.of.concerns(comer.key) && now < pause.until_for(comer) => {
+                Err(pause.left_alone(comer, now))
             }
             _ => Ok(()),
         }
     }
 
-    pub(super) fn turn(&mut self, key: GateKey, epoch: u64, now: Instant) -> Result<Turn, Error> {
-        self.check(key, now)?;
+    pub(super) fn turn(&mut self, comer: Comer, epoch: u64, now: Instant) -> Result<Turn, Error> {
+        self.check(comer, now)?;
+        let Comer { key, is_suspect } = comer;
         match self {
-            Self::Open(pause) if pause.of.concerns(key) => {
-                *self = Self::Probing(pause.clone(), epoch);
-                Ok(Turn::Go { is_probe: true })
+            Self::Probing(pause, probe)
+                if pause.of.concerns(key) && (is_suspect || !probe.is_suspect) =>
+            {
+                Ok(Turn::Wait(pause.left_alone(comer, now)))
             }
-            Self::Probing(pause, _) if pause.of.concerns(key) => Ok(Turn::Wait),
-            _ => Ok(Turn::Go { is_probe: false }),
+            Self::Open(pause) | Self::Probing(pause, _) if pause.of.concerns(key) => {
+                let probe = Probe { epoch, is_suspect };
+                *self = Self::Probing(pause.clone(), probe);
+                Ok(Turn::Go { probe: Some(probe) })
+            }
+            _ => Ok(Turn::Go { probe: None }),
         }
     }
 
@@ -100,6 +152,7 @@ impl Breaker {
         {
             *self = Self::Open(Pause {
                 until: pause.until.min(pause.asked_until),
+                until_for_others: pause.until_for_others.min(pause.asked_until),
                 length: Duration::ZERO,
                 ..pause.clone()
             });
@@ -107,33 +160,57 @@ impl Breaker {
     }
 
     /// The one that was to find out was not made, or came to no end.
-    pub(super) fn give_up(&mut self, epoch: u64, now: Instant) {
+    pub(super) fn give_up(&mut self, by: Probe, now: Instant) {
         // Not where another has been sent to find out meanwhile.
-        if let Self::Probing(pause, of) = self
-            && *of == epoch
+        if let Self::Probing(pause, probe) = self
+            && *probe == by
         {
             // The next one finds out.
             *self = Self::Open(Pause {
                 until: now,
+                until_for_others: now,
                 ..pause.clone()
             });
         }
     }
 
     /// An exchange has ended.
-    pub(super) fn settle(&mut self, key: GateKey, failure: Option<&Error>, now: Instant) -> News {
-        let (failures, of, length) = match &*self {
-            Self::Closed { failures, of } => (*failures, *of, None),
+    pub(super) fn settle(&mut self, comer: Comer, failure: Option<&Error>, now: Instant) -> News {
+        let Comer { key, is_suspect } = comer;
+        let (failures, before, of, paused) = match &*self {
+            Self::Closed {
+                failures,
+                first,
+                of,
+            } => (*failures, *first, *of, None),
             // Of those that were under way when it opened, a success is good news and a failure none.
             Self::Open(pause) if failure.is_some() && pause.of.concerns(key) => return News::None,
-            Self::Open(pause) | Self::Probing(pause, _) => (FAILURES, pause.of, Some(pause.length)),
+            Self::Open(pause) | Self::Probing(pause, _) => (
+                FAILURES,
+                pause.first,
+                pause.of,
+                Some((pause.length, pause.until_for_others)),
+            ),
         };
+        let length = paused.map(|(length, _)| length);
+        let first = before.saturating_add(u32::from(!is_suspect));
         let pause = |error: &Error, length, of| Pause {
             until: now + length,
+            until_for_others: now + length,
             length,
+            first,
             asked_until: now + error.retry_after().unwrap_or_default(),
             reason: error.clone(),
             of,
+        };
+        // Nobody is to suffer for those who fail again and again.
+        let spare_others = |pause: Pause| Pause {
+            until_for_others: match paused {
+                Some((_, until)) if is_suspect => until,
+                _ if first < FAILURES => now,
+                _ => pause.until,
+            },
+            ..pause
         };
         let next = match failure.map(|error| (error, Verdict::of(error))) {
             Some((error, Verdict::LeaveAlone(asked))) => {
@@ -141,18 +218,21 @@ impl Breaker {
                 let least = length.map_or(Duration::ZERO, |_| PAUSE);
                 pause(error, asked.max(least), Failing::Several)
             }
-            Some((error, Verdict::LeaveGrantAlone(asked))) => pause(error, asked, of.and(key)),
+            Some((error, Verdict::LeaveGrantAlone(asked))) => {
+                spare_others(pause(error, asked, of.and(key)))
+            }
             Some((error, Verdict::Stop)) => {
                 let longer =
                     length.map_or(PAUSE, |length| (length * 2).clamp(PAUSE, LONGEST_PAUSE));
                 pause(error, longer, Failing::Several)
             }
             Some((error, Verdict::Down)) if failures + 1 >= FAILURES => {
-                pause(error, PAUSE, of.and(key))
+                spare_others(pause(error, PAUSE, of.and(key)))
             }
             Some((_, Verdict::Down)) => {
                 *self = Self::Closed {
                     failures: failures + 1,
+                    first,
                     of: of.and(key),
                 };
                 return News::None;
@@ -178,8 +258,16 @@ impl Clone for Pause {
 }
 
 impl Pause {
-    fn left_alone(&self, now: Instant) -> Error {
-        let left = self.until.saturating_duration_since(now);
+    fn until_for(&self, comer: Comer) -> Instant {
+        if comer.is_suspect {
+            self.until
+        } else {
+            self.until_for_others
+        }
+    }
+
+    fn left_alone(&self, comer: Comer, now: Instant) -> Error {
+        let left = self.until_for(comer).saturating_duration_since(now);
         let seconds = left.as_secs() + 1;
         let message = format!(
             "the token endpoint is left alone for {seconds} more seconds, after: {}",
@@ -196,8 +284,8 @@ impl Pause {
 impl Failing {
     fn and(self, key: GateKey) -> Self {
         match self {
-            Self::Nobody => Self::One(key),
-            Self::One(other) if other == key => self,
+            Self::Nobody => Self::One(key.number),
+            Self::One(other) if other == key.number => self,
             Self::One(_) | Self::Several => Self::Several,
         }
     }
@@ -205,8 +293,17 @@ impl Failing {
     fn concerns(self, key: GateKey) -> bool {
         match self {
             Self::Nobody | Self::Several => true,
-            Self::One(other) => other == key,
+            Self::One(other) => other == key.number,
         }
+    }
+}
+
+/// Whether whose exchange has ended so is a suspect from now on, if that says anything about it.
+pub(super) fn suspicion(failure: Option<&Error>) -> Option<bool> {
+    match failure.map(Verdict::of) {
+        None | Some(Verdict::Up) => Some(false),
+        Some(Verdict::Down | Verdict::LeaveGrantAlone(_)) => Some(true),
+        Some(Verdict::LeaveAlone(_) | Verdict::Stop) => None,
     }
 }
 

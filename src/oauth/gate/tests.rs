@@ -30,7 +30,7 @@ fn answer(kind: ErrorKind, status: u16, code: Option<OAuthErrorCode>, seconds: u
 
 /// One exchange that ends at once. Whether it was made.
 async fn exchange(gate: &EndpointGate, outcome: Result<(), Error>) -> bool {
-    match gate.enter(GateKey::random()).await {
+    match gate.enter(GateKey::random(), None).await {
         Ok(admission) => {
             admission.settle(&outcome);
             true
@@ -52,7 +52,7 @@ async fn closed() -> EndpointGate {
 async fn probing() -> (EndpointGate, Admission, JoinHandle<bool>) {
     let gate = closed().await;
     sleep(PAUSE).await;
-    let probe = gate.enter(GateKey::random()).await.unwrap();
+    let probe = gate.enter(GateKey::random(), None).await.unwrap();
     let waiting = tokio::spawn({
         let gate = gate.clone();
         async move { exchange(&gate, Ok(())).await }
@@ -75,7 +75,7 @@ async fn four_at_once_and_the_others_in_turn() {
         exchanges.spawn(async move {
             // In the order in which they came.
             sleep(Duration::from_millis(number)).await;
-            let admission = gate.enter(GateKey::random()).await.unwrap();
+            let admission = gate.enter(GateKey::random(), None).await.unwrap();
             let turn = begun.elapsed().as_secs();
             sleep(SECOND).await;
             admission.settle(&Ok::<(), Error>(()));
@@ -92,9 +92,9 @@ async fn who_has_no_turn_in_time_hears_of_it() {
     let gate = EndpointGate::new();
     let mut held = Vec::new();
     for _ in 0..AT_ONCE {
-        held.push(gate.enter(GateKey::random()).await.unwrap());
+        held.push(gate.enter(GateKey::random(), None).await.unwrap());
     }
-    let error = gate.enter(GateKey::random()).await.err().unwrap();
+    let error = gate.enter(GateKey::random(), None).await.err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(!error.is_answer_lost(), "nothing was sent");
 }
@@ -109,7 +109,7 @@ async fn p16_five_failures_in_a_row_close_it_for_thirty_seconds() {
         assert!(exchange(&gate, Ok(())).await, "a success begins anew");
     }
     let gate = closed().await;
-    let error = gate.enter(GateKey::random()).await.err().unwrap();
+    let error = gate.enter(GateKey::random(), None).await.err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert_eq!(error.retry_after(), Some(PAUSE));
     sleep(29 * SECOND).await;
@@ -142,7 +142,7 @@ async fn one_that_is_never_made_leaves_it_to_the_next() {
 
     let gate = EndpointGate::new();
     for _ in 0..20 {
-        drop(gate.enter(GateKey::random()).await.unwrap());
+        drop(gate.enter(GateKey::random(), None).await.unwrap());
     }
     assert!(exchange(&gate, Ok(())).await, "and is no failure");
 }
@@ -163,14 +163,61 @@ async fn p16_a_grant_that_is_throttled_alone_holds_up_no_other() {
     let gate = EndpointGate::new();
     let one = GateKey::random();
     let throttled = || answer(ErrorKind::Unavailable, 429, None, 120);
-    gate.enter(one)
+    gate.enter(one, None)
         .await
         .unwrap()
         .settle(&Err::<(), _>(throttled()));
-    assert!(gate.enter(one).await.is_err());
-    // Another hears the same: it is not about that grant.
-    assert!(exchange(&gate, Err(throttled())).await);
+    assert!(gate.enter(one, None).await.is_err());
+    assert!(exchange(&gate, Ok(())).await);
+    // Five others in a row hear the same: it is not about these grants.
+    for _ in 0..5 {
+        assert!(exchange(&gate, Err(throttled())).await);
+    }
     assert!(!exchange(&gate, Ok(())).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p16_grants_that_fail_again_and_again_hold_up_no_other() {
+    let gate = EndpointGate::new();
+    let sick: Vec<_> = (0..3).map(|_| GateKey::random()).collect();
+    for _ in 0..4 {
+        for key in &sick {
+            if let Ok(admission) = gate.enter(*key, None).await {
+                admission.settle(&Err::<(), _>(down()));
+            }
+        }
+    }
+    for key in &sick {
+        assert!(gate.enter(*key, None).await.is_err());
+    }
+    // Others go on, and one that succeeds ends the pause for all.
+    assert!(exchange(&gate, Ok(())).await);
+    assert!(gate.enter(sick[0], None).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn p16_those_that_have_failed_have_two_turns_between_them() {
+    let gate = EndpointGate::new();
+    let mut sick = Vec::new();
+    for _ in 0..4 {
+        let key = GateKey::random();
+        let admission = gate.enter(key, None).await.unwrap();
+        admission.settle(&Err::<(), _>(down()));
+        sick.push(key);
+    }
+    assert!(exchange(&gate, Ok(())).await);
+    let held = [
+        gate.enter(sick[0], None).await.unwrap(),
+        gate.enter(sick[1], None).await.unwrap(),
+    ];
+    assert!(gate.enter(sick[2], None).await.is_err());
+    let others = [
+        gate.enter(GateKey::random(), None).await,
+        gate.enter(GateKey::random(), None).await,
+    ];
+    assert!(others.iter().all(Result::is_ok));
+    drop(held);
+    assert!(gate.enter(sick[2], None).await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
@@ -179,13 +226,13 @@ async fn p16_failures_of_one_grant_alone_hold_up_no_other() {
     let sick = GateKey::random();
     for _ in 0..3 {
         for _ in 0..FAILURES {
-            let admission = gate.enter(sick).await.unwrap();
+            let admission = gate.enter(sick, None).await.unwrap();
             admission.settle(&Err::<(), _>(down()));
         }
-        assert!(gate.enter(sick).await.is_err());
+        assert!(gate.enter(sick, None).await.is_err());
         // Also while that one finds out whether it is over.
         sleep(PAUSE).await;
-        let probe = gate.enter(sick).await.unwrap();
+        let probe = gate.enter(sick, None).await.unwrap();
         assert!(exchange(&gate, Ok(())).await);
         probe.settle(&Err::<(), _>(down()));
         assert!(exchange(&gate, Ok(())).await);
@@ -203,7 +250,7 @@ async fn p15_an_unknown_client_stops_the_endpoint_for_longer_each_time() {
     for minutes_of_half in [1, 2, 4, 8, 16, 32, 60, 60, 60] {
         assert!(exchange(&gate, Err(unknown())).await);
         let pause = PAUSE * minutes_of_half;
-        let error = gate.enter(GateKey::random()).await.err().unwrap();
+        let error = gate.enter(GateKey::random(), None).await.err().unwrap();
         assert_eq!(error.oauth_code(), Some(OAuthErrorCode::InvalidClient));
         assert_eq!(error.retry_after(), Some(pause));
         sleep(pause).await;
@@ -211,7 +258,7 @@ async fn p15_an_unknown_client_stops_the_endpoint_for_longer_each_time() {
     assert!(exchange(&gate, Ok(())).await, "it heals by itself");
     assert!(exchange(&gate, Err(unknown())).await);
     assert_eq!(
-        gate.enter(GateKey::random())
+        gate.enter(GateKey::random(), None)
             .await
             .err()
             .unwrap()
@@ -254,7 +301,7 @@ async fn a_code_goes_through_all_the_same() {
 #[tokio::test(start_paused = true)]
 async fn failures_of_those_under_way_do_not_lengthen_the_pause() {
     let gate = EndpointGate::new();
-    let late = gate.enter(GateKey::random()).await.unwrap();
+    let late = gate.enter(GateKey::random(), None).await.unwrap();
     for _ in 0..FAILURES {
         assert!(exchange(&gate, Err(down())).await);
     }

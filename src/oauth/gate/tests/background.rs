@@ -34,7 +34,7 @@ impl Crowd {
                     }
                     awaited.notified().await;
                 };
-                let entry = gate.enter_in_background(GateKey::random(), until_awaited);
+                let entry = comes_in_background(&gate, until_awaited);
                 let admission = entry.await.unwrap();
                 began.lock().unwrap().push(number);
                 end.acquire().await.unwrap().forget();
@@ -60,9 +60,19 @@ impl Crowd {
 
     /// A turn for one who waits, if there is one at once.
     fn now(&self) -> Option<Admission> {
-        let entry = self.gate.enter(GateKey::random()).now_or_never();
+        let entry = self.gate.enter(GateKey::random(), None).now_or_never();
         entry.map(Result::unwrap)
     }
+}
+
+/// As a cache comes to it for what nobody waits for.
+async fn comes_in_background(
+    gate: &EndpointGate,
+    awaited: impl Future<Output = ()>,
+) -> Result<Admission, Error> {
+    let key = GateKey::random();
+    let place = gate.place(key, awaited).await?;
+    gate.enter(key, place).await
 }
 
 #[tokio::test(start_paused = true)]
@@ -75,7 +85,7 @@ async fn p16_half_of_the_turns_are_left_to_those_who_wait() {
     // The next turn is that of one who waits, whoever gives it back.
     let next = || {
         let gate = crowd.gate.clone();
-        tokio::spawn(async move { gate.enter(GateKey::random()).await.unwrap() })
+        tokio::spawn(async move { gate.enter(GateKey::random(), None).await.unwrap() })
     };
     let (third, fourth) = (next(), next());
     crowd.settles().await;
@@ -115,14 +125,14 @@ async fn one_in_the_background_has_fifteen_seconds_in_each_queue() {
     let in_background = |gate: &EndpointGate| {
         let gate = gate.clone();
         tokio::spawn(async move {
-            let entry = gate.enter_in_background(GateKey::random(), pending());
+            let entry = comes_in_background(&gate, pending());
             entry.await.map(drop)
         })
     };
     let mut held = Vec::new();
     for _ in 0..AT_ONCE {
         // Waited for from the first, it needs no place.
-        let entry = gate.enter_in_background(GateKey::random(), ready(()));
+        let entry = comes_in_background(&gate, ready(()));
         held.push(entry.await.unwrap());
     }
     let placed = [in_background(&gate), in_background(&gate)];

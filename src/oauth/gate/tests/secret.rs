@@ -12,12 +12,12 @@ async fn p15_another_secret_ends_the_pause_and_its_doubling() {
     }
     for _ in 0..3 {
         assert!(exchange(&gate, Err(unknown())).await);
-        let error = gate.enter(GateKey::random()).await.err().unwrap();
+        let error = gate.enter(GateKey::random(), None).await.err().unwrap();
         assert!(error.retry_after().unwrap() <= 8 * PAUSE);
         gate.begin_anew();
     }
     // One exchange finds out for all; and begins with the first pause, where it is refused.
-    let probe = gate.enter(GateKey::random()).await.unwrap();
+    let probe = gate.enter(GateKey::random(), None).await.unwrap();
     let waiting = tokio::spawn({
         let gate = gate.clone();
         async move { exchange(&gate, Ok(())).await }
@@ -26,7 +26,7 @@ async fn p15_another_secret_ends_the_pause_and_its_doubling() {
     assert!(!waiting.is_finished());
     probe.settle(&Err::<(), _>(unknown()));
     assert!(!waiting.await.unwrap());
-    let error = gate.enter(GateKey::random()).await.err().unwrap();
+    let error = gate.enter(GateKey::random(), None).await.err().unwrap();
     assert_eq!(error.retry_after(), Some(PAUSE));
     gate.begin_anew();
     assert!(exchange(&gate, Ok(())).await);
@@ -37,7 +37,7 @@ async fn p15_another_secret_ends_the_pause_and_its_doubling() {
 async fn p15_a_refusal_of_an_old_secret_does_not_count() {
     // One that was under way while all was well.
     let gate = EndpointGate::new();
-    let late = gate.enter(GateKey::random()).await.unwrap();
+    let late = gate.enter(GateKey::random(), None).await.unwrap();
     gate.begin_anew();
     late.settle(&Err::<(), _>(unknown()));
     assert!(exchange(&gate, Ok(())).await);
@@ -45,10 +45,10 @@ async fn p15_a_refusal_of_an_old_secret_does_not_count() {
     // One that was to find out; now another is, and those who wait go on waiting for that.
     assert!(exchange(&gate, Err(unknown())).await);
     sleep(PAUSE).await;
-    let old = gate.enter(GateKey::random()).await.unwrap();
+    let old = gate.enter(GateKey::random(), None).await.unwrap();
     let waiting = |gate: &EndpointGate| {
         let gate = gate.clone();
-        tokio::spawn(async move { gate.enter(GateKey::random()).await.unwrap() })
+        tokio::spawn(async move { gate.enter(GateKey::random(), None).await.unwrap() })
     };
     let first = waiting(&gate);
     sleep(SECOND).await;

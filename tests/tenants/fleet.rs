@@ -1,0 +1,284 @@
+//! A thousand customers at once, of whom a hundred are in trouble; and what the provider sees of a fleet.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
+use tokio::{task::JoinSet, time::Instant};
+use tower::{Layer, ServiceExt};
+use tower_oauth2_client::{
+    ErrorKind,
+    bearer::BearerAuthLayer,
+    cache::TokenCache,
+    clock::Clock,
+    oauth::OAuthClient,
+    provider,
+    sandbox::{ConnectionLost, Endpoint, Fault, Sandbox, SandboxService},
+    store::{MemoryStore, TokenStore},
+    tenants::Tenants,
+    token::{AccessToken, Generation, Grant, GrantState, RefreshToken, TenantId, TokenSet},
+};
+
+use crate::support::{HOUR, HandClock, MINUTE, named, numbered, pass};
+
+type Body = Full<Bytes>;
+
+/// A provider with a twin that does wrong: whose refresh token says so gets there.
+struct Fleet {
+    clock: HandClock,
+    sandbox: Sandbox,
+    store: MemoryStore,
+}
+
+const SICK: &str = "sick";
+
+impl Fleet {
+    fn at(lifetime: Duration) -> Self {
+        let clock = HandClock::new();
+        let sandbox = Sandbox::builder()
+            .clock_starts_at(clock.wall())
+            .access_token_lifetime(lifetime)
+            .build();
+        Self {
+            clock,
+            sandbox,
+            store: MemoryStore::new(),
+        }
+    }
+
+    fn oauth(&self, twin: &Sandbox, secret: &str) -> OAuthClient {
+        let (service, twin) = (self.sandbox.service(), twin.service());
+        let http = tower::service_fn(move |request| {
+            token_endpoint(service.clone(), twin.clone(), request)
+        });
+        let provider = provider::justworks()
+            .on_origin(&self.sandbox.url())
+            .unwrap();
+        OAuthClient::builder(provider, self.sandbox.client_id(), secret)
+            .redirect_uri(self.sandbox.redirect_uri())
+            .clock(self.clock.clone())
+            .jitter_seed(7)
+            .build(http)
+            .unwrap()
+    }
+
+    /// One process of the partner.
+    fn replica(&self, oauth: &OAuthClient, seed: u64) -> Replica {
+        let caches = TokenCache::builder(oauth.clone())
+            .store(self.store.clone())
+            .clock(self.clock.clone())
+            .jitter_seed(seed);
+        let tenants = Tenants::builder(caches).build().unwrap();
+        Replica {
+            layer: BearerAuthLayer::new(tenants.clone()),
+            tenants,
+            api: self.sandbox.service(),
+            url: format!("{}/v1/company", self.sandbox.url()),
+        }
+    }
+
+    async fn connect(&self, oauth: &OAuthClient, tenant: &TenantId) {
+        let (url, pending) = oauth.authorization_url().unwrap();
+        let callback = self.sandbox.consent(&url).await.unwrap();
+        let code = pending.accept(&callback).unwrap();
+        let tokens = oauth.exchange_code(code).await.unwrap();
+        self.put(tenant, tokens).await;
+    }
+
+    async fn put(&self, tenant: &TenantId, tokens: TokenSet) {
+        let grant = Grant {
+            generation: Generation::FIRST,
+            state: GrantState::Active(tokens),
+        };
+        self.store.save(tenant, None, &grant).await.unwrap();
+    }
+
+    fn renewals(&self) -> u64 {
+        self.sandbox.counters().exchanges_by_refresh
+    }
+}
+
+async fn token_endpoint(
+    service: SandboxService,
+    twin: SandboxService,
+    request: Request<Body>,
+) -> Result<Response<UnsyncBoxBody<Bytes, ConnectionLost>>, ConnectionLost> {
+    let (head, body) = request.into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    let is_sick = String::from_utf8_lossy(&body).contains(SICK);
+    let request = Request::from_parts(head, Body::from(body));
+    let service = if is_sick { twin } else { service };
+    Ok(service.oneshot(request).await?.map(BodyExt::boxed_unsync))
+}
+
+#[derive(Clone)]
+struct Replica {
+    tenants: Tenants,
+    layer: BearerAuthLayer,
+    api: SandboxService,
+    url: String,
+}
+
+impl Replica {
+    async fn call(&self, tenant: &TenantId) -> Result<StatusCode, ErrorKind> {
+        let request = Request::get(&self.url).extension(tenant.clone());
+        let request = request.body(Body::default()).unwrap();
+        match self.layer.layer(self.api.clone()).oneshot(request).await {
+            Ok(response) => Ok(response.status()),
+            Err(error) => Err(error.token_error().unwrap().kind()),
+        }
+    }
+
+    /// All of them at once: how many were served at once, how many later, and how many not.
+    async fn all_call(&self, tenants: &[TenantId]) -> (usize, usize, usize) {
+        let mut calls = JoinSet::new();
+        for tenant in tenants {
+            let (replica, tenant) = (self.clone(), tenant.clone());
+            calls.spawn(async move {
+                let begun = Instant::now();
+                let answer = replica.call(&tenant).await;
+                (answer == Ok(StatusCode::OK), begun.elapsed().is_zero())
+            });
+        }
+        let mut counted = (0, 0, 0);
+        for outcome in calls.join_all().await {
+            match outcome {
+                (true, true) => counted.0 += 1,
+                (true, false) => counted.1 += 1,
+                (false, _) => counted.2 += 1,
+            }
+        }
+        counted
+    }
+}
+
+/// Each way in which the sandbox's token endpoint can do wrong.
+fn ways() -> Vec<(&'static str, Fault)> {
+    let code = |status: StatusCode, code: &str| {
+        Fault::status(status).body(format!(r#"{{"error":"{code}"}}"#))
+    };
+    vec![
+        ("delay", Fault::delay(MINUTE)),
+        ("drop", Fault::drop_connection()),
+        ("reset", Fault::reset()),
+        ("hang", Fault::hang()),
+        ("truncate", Fault::truncate()),
+        ("slow", Fault::slow(MINUTE / 60)),
+        ("huge", Fault::huge(2 << 20)),
+        ("garbage", Fault::garbage()),
+        ("500", Fault::status(StatusCode::INTERNAL_SERVER_ERROR)),
+        ("503", Fault::status(StatusCode::SERVICE_UNAVAILABLE)),
+        (
+            "429",
+            Fault::status(StatusCode::TOO_MANY_REQUESTS).retry_after("30"),
+        ),
+        ("504", Fault::status(StatusCode::GATEWAY_TIMEOUT)),
+        (
+            "invalid_grant",
+            code(StatusCode::BAD_REQUEST, "invalid_grant"),
+        ),
+        (
+            "invalid_request",
+            code(StatusCode::BAD_REQUEST, "invalid_request"),
+        ),
+        ("403", Fault::status(StatusCode::FORBIDDEN)),
+    ]
+}
+
+#[tokio::test(start_paused = true)]
+async fn s20_nine_hundred_never_notice_that_a_hundred_fail_in_any_way() {
+    let fleet = Fleet::at(HOUR);
+    let twin = Sandbox::builder()
+        .clock_starts_at(fleet.clock.wall())
+        .build();
+    let oauth = fleet.oauth(&twin, fleet.sandbox.client_secret());
+    let healthy: Vec<_> = (0..900).map(numbered).collect();
+    for tenant in &healthy {
+        fleet.connect(&oauth, tenant).await;
+        pass(MINUTE / 20).await;
+    }
+    let replica = fleet.replica(&oauth, 7);
+    for (way, fault) in ways() {
+        twin.clear_faults();
+        twin.inject(Endpoint::Token, fault.always());
+        let now = fleet.clock.wall();
+        let mut sick = Vec::new();
+        for number in 0..100 {
+            let tenant = named(&format!("{way}-{number}"));
+            let tokens = TokenSet::new(AccessToken::new("dead").unwrap(), MINUTE, now - HOUR);
+            let refresh_token = RefreshToken::new(format!("{SICK}-{way}-{number}"));
+            fleet
+                .put(&tenant, tokens.with_refresh_token(refresh_token, now))
+                .await;
+            sick.push(tenant);
+        }
+        let calls = tokio::spawn({
+            let replica = replica.clone();
+            async move {
+                loop {
+                    let (_, _, failed) = replica.all_call(&sick).await;
+                    assert_eq!(failed, 100);
+                    pass(MINUTE).await;
+                }
+            }
+        });
+        let before = fleet.renewals();
+        for round in 0..13 {
+            pass(5 * MINUTE).await;
+            let served = replica.all_call(&healthy).await;
+            assert_eq!(served, (900, 0, 0), "{way}, round {round}");
+        }
+        assert!(fleet.renewals() - before >= 900, "{way}");
+        calls.abort();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn s23_twenty_replicas_that_restart_at_once_make_one_exchange_for_each_tenant() {
+    let fleet = Fleet::at(HOUR);
+    let twin = Sandbox::builder().build();
+    let secret = fleet.sandbox.client_secret();
+    let tenants: Vec<_> = (0..200).map(numbered).collect();
+    let oauth = fleet.oauth(&twin, secret);
+    for tenant in &tenants {
+        fleet.connect(&oauth, tenant).await;
+    }
+    // All were off until every access token had ended.
+    pass(2 * HOUR).await;
+    let mut calls = JoinSet::new();
+    for seed in 0..20 {
+        // Each process has a client, and so a gate, of its own.
+        let replica = fleet.replica(&fleet.oauth(&twin, secret), seed);
+        let tenants = tenants.clone();
+        calls.spawn(async move {
+            let (at_once, later, failed) = replica.all_call(&tenants).await;
+            assert_eq!((at_once + later, failed), (200, 0));
+        });
+    }
+    calls.join_all().await;
+    assert_eq!(fleet.renewals(), 200);
+    assert_eq!(fleet.sandbox.counters().refresh_token_reuses, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn s21_another_secret_at_run_time_heals_all_and_nobody_was_marked() {
+    let fleet = Fleet::at(HOUR);
+    let twin = Sandbox::builder().build();
+    let tenants: Vec<_> = (0..200).map(numbered).collect();
+    let oauth = fleet.oauth(&twin, fleet.sandbox.client_secret());
+    for tenant in &tenants {
+        fleet.connect(&oauth, tenant).await;
+    }
+    pass(2 * HOUR).await;
+    let oauth = fleet.oauth(&twin, "replaced-since");
+    let replica = fleet.replica(&oauth, 7);
+    assert_eq!(replica.all_call(&tenants).await.2, 200);
+    pass(10 * MINUTE).await;
+    assert_eq!(replica.all_call(&tenants).await.2, 200);
+    oauth.replace_secret(fleet.sandbox.client_secret()).unwrap();
+    assert_eq!(replica.all_call(&tenants).await.2, 0);
+    assert_eq!(fleet.renewals(), 200);
+    let report = replica.tenants.sweep().await.unwrap();
+    assert_eq!((report.active, report.ended), (200, 0));
+}
