@@ -4,7 +4,12 @@ use axum::response::Response;
 use http::{HeaderMap, Uri, header::ORIGIN, request::Parts};
 
 use super::{Application, ConnectFailure, ConnectFailureKind, Shared};
-use crate::{error::ErrorKind, origin::Origin};
+use crate::{
+    cache::Settings,
+    error::ErrorKind,
+    origin::Origin,
+    token::{GrantState, TenantId},
+};
 
 pub(super) async fn disconnect<A: Application>(shared: &Shared<A>, request: &Parts) -> Response {
     if !is_ours(&request.headers, &shared.origin) {
@@ -14,18 +19,27 @@ pub(super) async fn disconnect<A: Application>(shared: &Shared<A>, request: &Par
         Ok(tenant) => tenant,
         Err(response) => return response,
     };
-    match shared.tenants.revoke(&tenant).await {
-        Ok(()) => shared.application.disconnected(&tenant),
-        Err(error) => {
-            let kind = match error.kind() {
-                ErrorKind::NoGrant => return shared.application.disconnected(&tenant),
-                ErrorKind::Store => ConnectFailureKind::Store,
-                ErrorKind::Interrupted => ConnectFailureKind::Program,
-                _ => ConnectFailureKind::NotTold,
-            };
-            shared.failed(&ConnectFailure::new(kind).of(&tenant).because(error))
+    let error = match shared.tenants.revoke(&tenant).await {
+        Ok(()) => return shared.application.disconnected(&tenant),
+        Err(error) if error.kind() == ErrorKind::NoGrant => {
+            return shared.application.disconnected(&tenant);
         }
-    }
+        Err(error) => error,
+    };
+    let kind = if is_ended(shared.tenants.settings(), &tenant).await {
+        ConnectFailureKind::NotTold
+    } else {
+        ConnectFailureKind::NotEnded
+    };
+    shared.failed(&ConnectFailure::new(kind).of(&tenant).because(error))
+}
+
+/// Whether all replicas know of the end.
+async fn is_ended(settings: &Settings, tenant: &TenantId) -> bool {
+    let stored = settings.read(tenant).await;
+    stored.is_ok_and(|grant| {
+        grant.is_none_or(|grant| matches!(grant.state, GrantState::Revoked { .. }))
+    })
 }
 
 /// Whether one of the program's own pages has asked. All browsers say where a POST comes from, in one way or the other; who

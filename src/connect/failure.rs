@@ -36,11 +36,13 @@ pub enum ConnectFailureKind {
     UnderWay,
     /// The provider gave no tokens for the code.
     Exchange,
-    /// The store failed. If that was before the code was sent, the same callback may be loaded again; if after it, the tokens
+    /// The store failed while connecting. If that was before the code was sent, the same callback may be loaded again; if after it, the tokens
     /// are lost.
     Store,
     /// Another site, or nobody knows who, asked to disconnect.
     CrossSite,
+    /// The end of the grant could not be stored: other replicas may still use it. The provider may have been told.
+    NotEnded,
     /// The grant has ended here, and nothing uses it any more, but the provider could not be told.
     NotTold,
     /// The program is at fault, or is about to end.
@@ -113,7 +115,9 @@ impl ConnectFailure {
     pub(super) fn is_begun_again(&self) -> bool {
         !matches!(
             self.kind,
-            ConnectFailureKind::CrossSite | ConnectFailureKind::NotTold
+            ConnectFailureKind::CrossSite
+                | ConnectFailureKind::NotEnded
+                | ConnectFailureKind::NotTold
         )
     }
 
@@ -150,6 +154,9 @@ impl ConnectFailure {
             }
             (ConnectFailureKind::CrossSite, _) => {
                 "This was not asked for from our own pages, and nothing was changed. Please use the button there."
+            }
+            (ConnectFailureKind::NotEnded, _) => {
+                "The connection could not be ended at the moment. Please try again in a few minutes."
             }
             (ConnectFailureKind::NotTold, _) => {
                 "The connection has ended, and we do not use it any more, but the other service could not be told. Please \

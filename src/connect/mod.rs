@@ -138,6 +138,8 @@
 //!   do not send it, `Origin` is the redirect URI's. Without either it is refused, as no browser is so silent.
 //! * No address is taken from a request to send a browser to, and nothing of a request is shown.
 //! * A `HEAD` is refused, so that what only looks uses nothing up.
+//! * Codes stand in the addresses of callbacks, and those in what a middleware logs that logs whole addresses. Such a code is
+//!   used up, or bound to a cookie that is not logged.
 //! * The program limits how often somebody may ask, as for its other routes. Each callback of a flow that was begun costs a
 //!   lease and an exchange.
 

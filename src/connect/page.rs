@@ -12,7 +12,7 @@ use http::{
     },
 };
 
-use super::ConnectFailure;
+use super::{ConnectFailure, ConnectFailureKind};
 
 /// Nothing is loaded, run, framed or sent.
 const POLICY: &str =
@@ -34,12 +34,13 @@ pub(super) fn disconnected() -> Response {
 }
 
 pub(super) fn failed(failure: &ConnectFailure) -> Response {
-    let title = if failure.is_begun_again() {
-        "Not connected"
+    let (title, link) = if failure.is_begun_again() {
+        ("Not connected", AGAIN)
+    } else if failure.kind() == ConnectFailureKind::NotTold {
+        ("Not disconnected everywhere", "")
     } else {
-        "Not disconnected everywhere"
+        ("Not disconnected", "")
     };
-    let link = if failure.is_begun_again() { AGAIN } else { "" };
     page(failure.status(), title, &failure.to_string(), link)
 }
 

@@ -106,7 +106,12 @@ async fn a_store_that_fails_is_told_of() {
     replica.store.fail_saves(true);
     let answer = browser.disconnect(&replica).await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(replica.failure(), Some(ConnectFailureKind::Store));
+    assert_eq!(replica.failure(), Some(ConnectFailureKind::NotEnded));
+    assert!(
+        answer.text.contains("could not be ended"),
+        "{}",
+        answer.text
+    );
     replica.store.fail_saves(false);
     let answer = browser.disconnect(&replica).await;
     assert_eq!(answer.text, "disconnected acme");

@@ -76,12 +76,10 @@ async fn nor_where_the_clock_is_late() {
     let late = one.another_with(&late, Setting::default());
     late.clock.shift_wall(-30);
     let mut browser = Browser::of("acme");
-    let url = browser.start(&one).await;
-    sleep(599 * SECOND).await;
-    let callback = one.sandbox.consent(&url).await.unwrap();
-    let callback = crate::support::local(&callback);
+    let callback = browser.consent(&one).await;
     let kept = browser.clone();
     assert_eq!(browser.get(&one, &callback).await.text, "connected acme");
+    sleep(595 * SECOND).await;
     for _ in 0..60 {
         sleep(SECOND).await;
         kept.clone().get(&late, &callback).await;

@@ -28,12 +28,12 @@ impl io::Write for Paper {
 async fn p21_codes_and_states_are_told_nowhere() {
     let paper = Paper::default();
     let logs = paper.clone();
-    let subscriber = tracing_subscriber::fmt()
+    // Of the whole process: an event that a test beside this one comes upon first would else be lost to a thread's own.
+    tracing_subscriber::fmt()
         .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
         .with_ansi(false)
         .with_writer(move || logs.clone())
-        .finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+        .init();
 
     let replica = replica();
     let mut browser = Browser::of("acme");
