@@ -258,7 +258,7 @@ async fn s23_twenty_replicas_that_restart_at_once_make_one_exchange_for_each_ten
     }
     calls.join_all().await;
     assert_eq!(fleet.renewals(), 200);
-    assert_eq!(fleet.sandbox.counters().refresh_token_reuses, 0);
+    assert_eq!(fleet.sandbox.counters().refresh_tokens_reused, 0);
 }
 
 #[tokio::test(start_paused = true)]
