@@ -114,7 +114,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     };
     let proxy = Router::new().fallback(forward).with_state(upstream);
 
-    if settings.is_real() {
+    if settings.own_sandbox().is_none() {
         let listener = TcpListener::bind("127.0.0.1:3000").await?;
         println!(
             "in front of {} on http://{}",
