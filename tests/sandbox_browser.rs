@@ -2,23 +2,18 @@
 //!
 //! Needs `chromium` and `chromedriver` on the path (Debian: `chromium` and `chromium-driver`).
 
-use std::error::Error;
-use std::process::Stdio;
-use std::time::Duration;
-
-use fantoccini::elements::Element;
-use fantoccini::{Client, ClientBuilder, Locator};
+use fantoccini::Locator;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full};
-use hyper_util::client::legacy::connect::HttpConnector;
-use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
-use tokio::process::{Child, Command};
 use tower::ServiceExt;
 use tower_oauth2_client::sandbox::{Consent, Sandbox};
 
-type Outcome<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
+use self::browser::{Browser, Outcome};
+
+mod browser;
 
 #[tokio::test]
 async fn a_person_allows_with_and_without_the_sensitive_scopes() -> Outcome {
@@ -26,13 +21,15 @@ async fn a_person_allows_with_and_without_the_sensitive_scopes() -> Outcome {
         let scope = "member.basic:read member.dob:read member.sex:read";
         for (ticked, granted) in [(false, "member.basic:read"), (true, scope)] {
             visit.open(scope).await?;
-            visit.log_in().await?;
-            visit.reads("h1", "Connect <Payroll & Co>").await?;
+            visit.browser.log_in().await?;
+            visit.browser.reads("h1", "Connect <Payroll & Co>").await?;
             visit
+                .browser
                 .reads("li", "See who works here member.basic:read")
                 .await?;
             if ticked {
                 visit
+                    .browser
                     .element("//input[@id='sensitive']")
                     .await?
                     .click()
@@ -55,9 +52,13 @@ async fn a_person_allows_with_and_without_the_sensitive_scopes() -> Outcome {
 async fn a_person_denies() -> Outcome {
     visit(async |visit: &Visit| {
         visit.open("member.basic:read").await?;
-        visit.log_in().await?;
-        visit.reads("h1", "Connect <Payroll & Co>").await?;
-        let sensitive = visit.browser.find_all(Locator::Id("sensitive")).await?;
+        visit.browser.log_in().await?;
+        visit.browser.reads("h1", "Connect <Payroll & Co>").await?;
+        let sensitive = visit
+            .browser
+            .client()
+            .find_all(Locator::Id("sensitive"))
+            .await?;
         assert!(sensitive.is_empty(), "nothing sensitive was asked for");
         let callback = visit.decide("Deny").await?;
         assert_eq!(
@@ -79,17 +80,17 @@ async fn a_person_denies() -> Outcome {
 async fn a_person_is_told_what_they_forgot_and_what_is_wrong() -> Outcome {
     visit(async |visit: &Visit| {
         visit.open("payroll:read").await?;
-        visit.press("Next").await?;
+        visit.browser.press("Next").await?;
         let alert = "p[@role='alert']";
-        visit.reads(alert, "Please give an email address and a password.").await?;
+        visit.browser.reads(alert, "Please give an email address and a password.").await?;
 
         let foreign = format!(
             "{}/oauth/authorize?response_type=code&client_id=sandbox-client&redirect_uri=https://evil.example/",
             visit.sandbox.url(),
         );
         visit.browser.goto(&foreign).await?;
-        visit.reads(alert, "The redirect URI is not one that the app has registered.").await?;
-        assert_eq!(visit.browser.current_url().await?.as_str(), foreign);
+        visit.browser.reads(alert, "The redirect URI is not one that the app has registered.").await?;
+        assert_eq!(visit.browser.client().current_url().await?.as_str(), foreign);
         Ok(())
     })
     .await
@@ -102,9 +103,9 @@ async fn a_developer_switches_a_fault_on() -> Outcome {
             .browser
             .goto(&format!("{}/sandbox", visit.sandbox.url()))
             .await?;
-        visit.press("Inject").await?;
+        visit.browser.press("Inject").await?;
         let row = "//tr[td[1]='Authorize' and td[2]='status 401 before work' and td[3]='1']";
-        visit.element(row).await.map(drop)
+        visit.browser.element(row).await.map(drop)
     })
     .await
 }
@@ -112,7 +113,7 @@ async fn a_developer_switches_a_fault_on() -> Outcome {
 /// A sandbox, a browser, and an app waiting to be called back.
 struct Visit {
     sandbox: Sandbox,
-    browser: Client,
+    browser: Browser,
     app: TcpListener,
 }
 
@@ -126,25 +127,15 @@ async fn visit(steps: impl AsyncFnOnce(&Visit) -> Outcome) -> Outcome {
         .status_page(true)
         .start()
         .await?;
-    let (mut driver, port) = start_driver().await?;
-    let mut capabilities = serde_json::Map::new();
-    capabilities.insert(
-        "goog:chromeOptions".to_owned(),
-        json!({ "args": CHROMIUM_ARGUMENTS }),
-    );
-    let browser = ClientBuilder::new(HttpConnector::new())
-        .capabilities(capabilities)
-        .connect(&format!("http://127.0.0.1:{port}"))
-        .await?;
-    let visit = Visit {
-        sandbox,
-        browser: browser.clone(),
-        app,
-    };
-    let outcome = steps(&visit).await;
-    browser.close().await?;
-    driver.kill().await?;
-    outcome
+    browser::browse(async |browser: &Browser| {
+        let visit = Visit {
+            sandbox: sandbox.clone(),
+            browser: browser.clone(),
+            app,
+        };
+        steps(&visit).await
+    })
+    .await
 }
 
 impl Visit {
@@ -158,35 +149,12 @@ impl Visit {
             .append_pair("state", "from the app")
             .finish();
         let url = format!("{}/oauth/authorize?{query}", self.sandbox.url());
-        Ok(self.browser.goto(&url).await?)
-    }
-
-    async fn log_in(&self) -> Outcome {
-        let password = self.element("//input[@id='password']").await?;
-        password.send_keys("anything").await?;
-        self.press("Next").await
-    }
-
-    async fn press(&self, button: &str) -> Outcome {
-        let button = format!("//button[text()='{button}']");
-        Ok(self.element(&button).await?.click().await?)
-    }
-
-    /// Waits for an element: a click does not wait for the page it leads to.
-    async fn element(&self, xpath: &str) -> Outcome<Element> {
-        let wait = self.browser.wait().at_most(PATIENCE).every(INTERVAL);
-        Ok(wait.for_element(Locator::XPath(xpath)).await?)
-    }
-
-    /// Waits for an element with exactly this text. Asking for both at once leaves no time for the page to change.
-    async fn reads(&self, element: &str, text: &str) -> Outcome {
-        let xpath = format!("//{element}[normalize-space()='{text}']");
-        self.element(&xpath).await.map(drop)
+        self.browser.goto(&url).await
     }
 
     /// Presses a button and waits for the browser to call the app. Gives what it called.
     async fn decide(&self, button: &str) -> Outcome<String> {
-        let ((), target) = tokio::try_join!(self.press(button), called(&self.app))?;
+        let ((), target) = tokio::try_join!(self.browser.press(button), called(&self.app))?;
         Ok(target)
     }
 
@@ -207,29 +175,6 @@ impl Visit {
         let body = response.into_body().collect().await?.to_bytes();
         Ok(serde_json::from_slice(&body)?)
     }
-}
-
-/// Starts chromedriver on a port of its own choice.
-async fn start_driver() -> Outcome<(Child, u16)> {
-    let mut driver = Command::new("chromedriver")
-        .arg("--port=0")
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(|error| format!("chromedriver could not be started, is it installed? {error}"))?;
-    let output = driver.stdout.take().ok_or("chromedriver has no output")?;
-    let mut lines = BufReader::new(output).lines();
-    while let Some(line) = lines.next_line().await? {
-        let port = line
-            .strip_prefix("ChromeDriver was started successfully on port ")
-            .and_then(|rest| rest.trim_end_matches('.').parse().ok());
-        if let Some(port) = port {
-            // Whatever else it says has to go somewhere.
-            tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-            return Ok((driver, port));
-        }
-    }
-    Err("chromedriver ended without naming its port".into())
 }
 
 /// Waits for the browser to call the app, answers it, and gives the target of its request.
@@ -257,18 +202,3 @@ fn parameter(target: &str, name: &str) -> Option<String> {
         .find(|(key, _)| key == name)
         .map(|(_, value)| value.into_owned())
 }
-
-const PATIENCE: Duration = Duration::from_secs(30);
-const INTERVAL: Duration = Duration::from_millis(50);
-
-/// A profile of its own is chromedriver's default.
-const CHROMIUM_ARGUMENTS: [&str; 7] = [
-    "--headless",
-    // Chromium's own sandbox does not work for root, as which containers run.
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-dev-shm-usage",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-];

@@ -21,6 +21,7 @@ pub(crate) struct Settings {
     pub(crate) client_secret: String,
     pub(crate) redirect_uri: String,
     /// The folder that the tokens are kept in.
+    #[allow(dead_code, reason = "`partner_app` has a variable of its own for it")]
     pub(crate) grants: PathBuf,
     stand_in: Option<StandIn>,
 }
@@ -139,7 +140,7 @@ const SANDBOX_APP: [Option<&str>; 3] = [
 ];
 
 /// A variable's text, if it is set.
-fn variable(name: &str) -> Result<Option<String>, String> {
+pub(crate) fn variable(name: &str) -> Result<Option<String>, String> {
     match env::var(name) {
         Ok(text) => Ok(Some(text)),
         Err(VarError::NotPresent) => Ok(None),
