@@ -15,8 +15,8 @@
 //! * then one exchange is made to see whether it is over, while the others wait for what it finds out;
 //! * where all those failures, or a 429, were one grant's alone, the others are not held up by it;
 //! * nor are they by many grants that are in trouble themselves: those whose last exchange has failed, or whose access token
-//!   has ended, have two of the turns between them, and their failures leave the endpoint alone for them, while the others go
-//!   on. It takes five others that fail in a row, without a success between, to leave it alone for all.
+//!   has ended, have three of the turns between them, and their failures leave the endpoint alone for them, while the others
+//!   go on. It takes five others that fail in a row, without a success between, to leave it alone for all.
 
 use std::{
     collections::HashSet,
@@ -50,7 +50,7 @@ const AT_ONCE: usize = 4;
 /// Of these, for what nobody waits for.
 const IN_BACKGROUND: usize = 2;
 /// Of these, for those that are more likely than others to be in trouble themselves; and how many of them are known.
-const SUSPECTS: usize = 2;
+const SUSPECTS: usize = 3;
 const MOST_SUSPECTS: usize = 10_000;
 /// For a turn; and for a place in the background.
 const QUEUE: Duration = Duration::from_secs(15);
@@ -132,9 +132,10 @@ impl EndpointGate {
     ) -> Result<Option<Place>, Error> {
         let comer = self.comer(key);
         self.breaker().check(comer, Instant::now())?;
-        let places = match comer.is_suspect {
-            true => &self.shared.suspects,
-            false => &self.shared.background,
+        let places = if comer.is_suspect {
+            &self.shared.suspects
+        } else {
+            &self.shared.background
         };
         self.queue(async {
             match select(pin!(awaited), pin!(permit(places))).await {

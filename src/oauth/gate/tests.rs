@@ -196,7 +196,7 @@ async fn p16_grants_that_fail_again_and_again_hold_up_no_other() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p16_those_that_have_failed_have_two_turns_between_them() {
+async fn p16_those_that_have_failed_leave_a_turn_to_others() {
     let gate = EndpointGate::new();
     let mut sick = Vec::new();
     for _ in 0..4 {
@@ -209,15 +209,12 @@ async fn p16_those_that_have_failed_have_two_turns_between_them() {
     let held = [
         gate.enter(sick[0], None).await.unwrap(),
         gate.enter(sick[1], None).await.unwrap(),
+        gate.enter(sick[2], None).await.unwrap(),
     ];
-    assert!(gate.enter(sick[2], None).await.is_err());
-    let others = [
-        gate.enter(GateKey::random(), None).await,
-        gate.enter(GateKey::random(), None).await,
-    ];
-    assert!(others.iter().all(Result::is_ok));
+    assert!(gate.enter(sick[3], None).await.is_err());
+    assert!(gate.enter(GateKey::random(), None).await.is_ok());
     drop(held);
-    assert!(gate.enter(sick[2], None).await.is_ok());
+    assert!(gate.enter(sick[3], None).await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
