@@ -4,7 +4,7 @@ use tower_oauth2_client::ErrorKind;
 
 use crate::support::{
     DAY, HOUR, HandClock, MINUTE, Source, Store, grant_of, named, numbered, pass, put,
-    tenants_over, tokens_of,
+    swept_elsewhere, tenants_over, tokens_of,
 };
 
 async fn with(count: u64) -> (Source, Store, HandClock) {
@@ -14,6 +14,7 @@ async fn with(count: u64) -> (Source, Store, HandClock) {
         let tenant = numbered(number);
         put(&store.memory, &tenant, &grant_of(&tenant, 2 * DAY, &clock)).await;
     }
+    swept_elsewhere(&store.memory).await;
     (source, store, clock)
 }
 

@@ -17,8 +17,8 @@ use tower_oauth2_client::{
 };
 
 use crate::support::{
-    DAY, HandClock, MINUTE, Source, Store, grant_of, named, numbered, pass, put, tenants_over,
-    tokens_of,
+    DAY, HandClock, MINUTE, Source, Store, grant_of, named, numbered, pass, put, swept_elsewhere,
+    tenants_over, tokens_of,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -32,6 +32,7 @@ async fn with_acme() -> (Tenants, Source, Store) {
         &grant_of(&named("acme"), DAY, &clock),
     )
     .await;
+    swept_elsewhere(&store.memory).await;
     let tenants = tenants_over(&source, store.clone()).build().unwrap();
     (tenants, source, store)
 }

@@ -14,7 +14,7 @@ use tower_oauth2_client::{
     ErrorKind,
     bearer::{BearerAuthLayer, ReplayBody},
     clock::Clock,
-    store::{MemoryStore, TokenStore},
+    store::{LeaseOwner, MemoryStore, TokenStore},
     tenants::{Tenants, TenantsBuilder},
     token::{AccessToken, Generation, Grant, GrantState, RefreshToken, TenantId, TokenSet},
 };
@@ -35,6 +35,13 @@ pub(crate) fn numbered(number: u64) -> TenantId {
 pub(crate) fn tenants_over(source: &Source, store: impl TokenStore) -> TenantsBuilder {
     let caches = source.cache().store(store).refresh_token_lifetime(MONTH);
     Tenants::builder(caches)
+}
+
+/// Another process sweeps, so that what is counted here was caused by requests.
+pub(crate) async fn swept_elsewhere(store: &MemoryStore) {
+    let sweep = named("tower-oauth2-client/sweep");
+    let owner = LeaseOwner::random();
+    store.acquire(&sweep, &owner, 10 * MONTH).await.unwrap();
 }
 
 /// A grant of tokens that are named like the tenant.
