@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// Between two exchanges that 401s force, of one grant.
-const FORCED_FLOOR: Duration = Duration::from_secs(30);
+pub(super) const FORCED_FLOOR: Duration = Duration::from_secs(30);
 
 /// Between two looks into the store, while an exchange may not be made: where requests fail, and where they do not.
 const LOOK_FLOOR: Duration = Duration::from_secs(1);
@@ -193,7 +193,7 @@ impl Core {
     }
 }
 
-fn is_within(floor: Duration, last: Option<Instant>, now: Instant) -> bool {
+pub(super) fn is_within(floor: Duration, last: Option<Instant>, now: Instant) -> bool {
     last.is_some_and(|last| now < last + floor)
 }
 

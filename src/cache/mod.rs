@@ -256,9 +256,14 @@ impl TokenCache {
     }
 
     /// Whether it can be let go and loaded again when it is needed: nobody else has a handle, nothing is under way, and nothing
-    /// is known here alone. One that is being kept alive is still needed.
+    /// is known here alone. One that is being kept alive, or pauses after a failure, is still needed.
     pub(crate) fn is_dispensable(&self) -> bool {
         Arc::strong_count(&self.core) == 1 && status::is_at_rest(&self.core)
+    }
+
+    /// The same of one that must make room for somebody in use: a pause is lost, and what is due is left to a sweep.
+    pub(crate) fn is_expendable(&self) -> bool {
+        Arc::strong_count(&self.core) == 1 && status::is_saved(&self.core)
     }
 }
 

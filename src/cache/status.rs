@@ -2,7 +2,12 @@
 
 use std::time::SystemTime;
 
-use super::{core::Core, journal::may_be_under_way};
+use super::{
+    attend::{FORCED_FLOOR, is_within},
+    cooldown::Urgency,
+    core::Core,
+    journal::may_be_under_way,
+};
 use crate::{
     error::Error,
     token::{Generation, GrantState, ReauthorizationReason},
@@ -68,15 +73,39 @@ pub enum TokenState {
     },
 }
 
-/// Whether nothing is under way, nothing is known here that the store does not know, and no exchange is due.
-pub(super) fn is_at_rest(core: &Core) -> bool {
+/// Whether nothing is under way, nothing is known here that the store does not know, and it is not too early for an exchange
+/// that somebody who begins anew would make at once.
+pub(super) fn is_saved(core: &Core) -> bool {
     let moment = core.moment();
     let slot = core.lock();
+    let snapshot = core.snapshot();
+    // One that is not to be used any more is good by the store's account.
+    let is_invalidated = snapshot.token().is_some_and(|(token, schedule)| {
+        slot.rejected == Some(token.generation())
+            && schedule.expires <= moment.now
+            && moment.wall < schedule.expires_wall
+    });
+    slot.work == 0
+        && !slot.is_revoked_here
+        && slot.unconfirmed.is_none()
+        && !is_invalidated
+        && !is_within(core.settings.floor, slot.exchanged_at, moment.now)
+        && !is_within(FORCED_FLOOR, slot.forced_at, moment.now)
+}
+
+/// The same, and no exchange is due, nor put off after a failure.
+pub(super) fn is_at_rest(core: &Core) -> bool {
+    let moment = core.moment();
     let is_due = core
         .snapshot()
         .refresh_token()
         .is_some_and(|life| life.is_due(moment));
-    slot.work == 0 && !slot.is_revoked_here && !is_due
+    let has_paused = core
+        .lock()
+        .cooldown
+        .check(moment.now, core.epoch(), Urgency::Advisory)
+        .is_ok();
+    !is_due && has_paused && is_saved(core)
 }
 
 pub(super) fn status(core: &Core) -> Status {

@@ -156,16 +156,22 @@ impl Residents {
             .collect()
     }
 
-    /// A second chance for whoever was asked for since the hand last came by.
+    /// A second chance for whoever was asked for since the hand last came by, or has an exchange still to make: that must not
+    /// keep others from being served, as where the provider is down and everybody is due.
     fn make_room(&self, places: &mut Places) -> Result<(), Error> {
-        for tries in 0..2 * TRIES.min(places.all.len()) {
+        let tries_each = TRIES.min(places.all.len());
+        for tries in 0..2 * tries_each {
             if places.hand >= places.all.len() {
                 places.hand = 0;
             }
             let at = places.hand;
             let resident = &places.all[at].resident;
-            let has_a_chance = tries < TRIES && resident.take_mark();
-            if !has_a_chance && resident.is_dispensable() {
+            let is_let_go = if tries < tries_each {
+                !resident.take_mark() && resident.is_dispensable()
+            } else {
+                resident.tokens.is_expendable()
+            };
+            if is_let_go {
                 self.remove(places, at);
                 return Ok(());
             }
