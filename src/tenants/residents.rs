@@ -84,7 +84,7 @@ impl Residents {
             return Ok(held);
         }
         if places.all.len() >= self.capacity {
-            self.make_room(&mut places)?;
+            self.make_room(&mut places, now)?;
         }
         let tokens = begin();
         let resident = Arc::new(Resident {
@@ -158,18 +158,21 @@ impl Residents {
 
     /// A second chance for whoever was asked for since the hand last came by, or has an exchange still to make: that must not
     /// keep others from being served, as where the provider is down and everybody is due.
-    fn make_room(&self, places: &mut Places) -> Result<(), Error> {
+    fn make_room(&self, places: &mut Places, now: Instant) -> Result<(), Error> {
         let tries_each = TRIES.min(places.all.len());
         for tries in 0..2 * tries_each {
             if places.hand >= places.all.len() {
                 places.hand = 0;
             }
             let at = places.hand;
-            let resident = &places.all[at].resident;
-            let is_let_go = if tries < tries_each {
-                !resident.take_mark() && resident.is_dispensable()
+            let place = &mut places.all[at];
+            let is_let_go = if tries >= tries_each {
+                place.resident.tokens.is_expendable()
+            } else if place.resident.take_mark() {
+                place.asked_for_at = now;
+                false
             } else {
-                resident.tokens.is_expendable()
+                place.resident.is_dispensable()
             };
             if is_let_go {
                 self.remove(places, at);

@@ -9,5 +9,6 @@ mod isolation;
 mod loading;
 mod memory;
 mod named;
+mod refuted;
 mod support;
 mod sweep;
