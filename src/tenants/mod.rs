@@ -264,7 +264,9 @@ impl Shared {
         tenant: &TenantId,
         stored: Option<&Grant>,
     ) -> Result<TokenCache, Error> {
-        self.attendant().attend(self)?;
+        // Kept until it is held: a shutdown in between would not find it.
+        let mut attendant = self.attendant();
+        attendant.attend(self)?;
         let now = self.settings.clock.monotonic();
         let begin = || TokenCache::begin(Arc::clone(&self.settings), tenant.clone(), stored);
         self.residents.find_or_hold(tenant, begin, now)

@@ -90,13 +90,14 @@ impl Tenants {
 
     /// Sweeps now, if no other process does. What [`sweep_every`](super::TenantsBuilder::sweep_every) does by itself.
     ///
-    /// Dropped before its end, it ends where it is.
+    /// Dropped before its end, it ends where it is; so it does after a [`shutdown`](Self::shutdown).
     ///
     /// # Errors
     ///
     /// [`Unavailable`](ErrorKind::Unavailable) if another process has the lease for it;
     /// [`Configuration`](ErrorKind::Configuration) if the store cannot list its tenants;
-    /// [`Store`](ErrorKind::Store) if it could not be read for a while.
+    /// [`Store`](ErrorKind::Store) if it could not be read for a while;
+    /// [`Interrupted`](ErrorKind::Interrupted) after a shutdown.
     pub async fn sweep(&self) -> Result<Arc<SweepReport>, Error> {
         sweep(&Arc::downgrade(&self.shared)).await
     }
@@ -167,6 +168,7 @@ struct Sweep<'a> {
 impl<'a> Sweep<'a> {
     async fn begin(tenants: &'a Weak<Shared>) -> Result<Self, Error> {
         let shared = upgraded(tenants)?;
+        shared.attendant().attend(&shared)?;
         beat(&shared).await?;
         Ok(Self {
             tenants,
@@ -300,9 +302,10 @@ impl<'a> Sweep<'a> {
         Ok(report)
     }
 
-    /// Between two steps: are the tenants still there, and is it still this process that sweeps?
+    /// Between two steps: are the tenants still there, not shut down, and is it still this process that sweeps?
     async fn go_on(&mut self) -> Result<Arc<Shared>, Error> {
         let shared = upgraded(self.tenants)?;
+        shared.attendant().attend(&shared)?;
         if self.beaten.elapsed() >= BEAT {
             match beat(&shared).await {
                 Err(error) if is_another_ones(&error) => return Err(error),
