@@ -87,25 +87,27 @@ pub(super) fn is_saved(core: &Core) -> bool {
     });
     slot.work == 0
         && !slot.is_revoked_here
-        && slot.unconfirmed.is_none()
         && !is_invalidated
         && !is_within(core.settings.floor, slot.exchanged_at, moment.now)
         && !is_within(FORCED_FLOOR, slot.forced_at, moment.now)
 }
 
-/// The same, and no exchange is due, nor put off after a failure.
+/// The same, and no exchange is due, nor put off after a failure; nor is there a revocation to confirm.
 pub(super) fn is_at_rest(core: &Core) -> bool {
     let moment = core.moment();
     let is_due = core
         .snapshot()
         .refresh_token()
         .is_some_and(|life| life.is_due(moment));
-    let has_paused = core
-        .lock()
+    let slot = core.lock();
+    let has_paused = slot
         .cooldown
         .check(moment.now, core.epoch(), Urgency::Advisory)
         .is_ok();
-    !is_due && has_paused && is_saved(core)
+    // The provider may yet be told.
+    let is_confirmed = slot.unconfirmed.is_none();
+    drop(slot);
+    !is_due && has_paused && is_confirmed && is_saved(core)
 }
 
 pub(super) fn status(core: &Core) -> Status {
