@@ -105,15 +105,22 @@ impl Settings {
         if !is_renewed(&grant.state) {
             return None;
         }
+        let (lifetime, tokens) = (self.refresh_token_lifetime?, grant.tokens()?);
+        let wall = self.clock.wall();
+        let is_of_unknown_age = tokens.issued_at() >= wall + TOLERANCE;
         let moment = Moment {
             now: self.clock.monotonic(),
-            wall: self.clock.wall(),
-            // Always the same one of a tenant, however often this is asked.
-            chance: chance_of(tenant),
-            refresh_token_lifetime: self.refresh_token_lifetime,
+            wall,
+            // Always the same one of a tenant, however often this is asked; and none where it would be counted from each time
+            // that it is.
+            chance: if is_of_unknown_age {
+                0.0
+            } else {
+                chance_of(tenant)
+            },
+            refresh_token_lifetime: Some(lifetime),
         };
-        let lifetime = moment.refresh_token_lifetime?;
-        let life = RefreshTokenLife::of(grant.tokens()?, lifetime, moment)?;
+        let life = RefreshTokenLife::of(tokens, lifetime, moment)?;
         Some((life.ends, life.is_due(moment)))
     }
 }
