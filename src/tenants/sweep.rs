@@ -96,7 +96,7 @@ impl Tenants {
     ///
     /// [`Unavailable`](ErrorKind::Unavailable) if another process has the lease for it;
     /// [`Configuration`](ErrorKind::Configuration) if the store cannot list its tenants;
-    /// [`Store`](ErrorKind::Store) if it could not be read for a while;
+    /// [`Store`](ErrorKind::Store) if it could not be read for a while, or lists the same tenants again and again;
     /// [`Interrupted`](ErrorKind::Interrupted) after a shutdown.
     pub async fn sweep(&self) -> Result<Arc<SweepReport>, Error> {
         sweep(&Arc::downgrade(&self.shared)).await
@@ -192,12 +192,24 @@ impl<'a> Sweep<'a> {
     /// Looks at everybody.
     async fn survey(&mut self) -> Result<(), Error> {
         let mut after = None;
+        let (mut pages, mut mark) = (0_u64, None);
         loop {
             let begun = Instant::now();
             let page = self.page(after.as_ref()).await?;
             let Some(last) = page.last().cloned() else {
                 return Ok(());
             };
+            // However many pages it is until they come again, the mark is among them before long.
+            if mark.as_ref() == Some(&last) {
+                return Err(Error::new(
+                    ErrorKind::Store,
+                    "the token store lists the same tenants over and over: hold it to its contract by `store::conformance::check`",
+                ));
+            }
+            pages += 1;
+            if pages.is_power_of_two() {
+                mark = Some(last.clone());
+            }
             for tenant in page {
                 let shared = self.go_on().await?;
                 match shared.settings.read(&tenant).await {
