@@ -63,7 +63,8 @@ pub struct SweepReport {
     pub unreadable: u64,
     /// How many exchanges were made because they were due, and brought a new token set.
     pub kept_alive: u64,
-    /// The same, and brought none: another try follows within minutes.
+    /// The same, and brought none, or could not be made since the store failed: another try follows within minutes, or with
+    /// the next sweep.
     pub failed: u64,
     /// Whose refresh token ends within seven days, the soonest first. Those who were kept alive in this sweep are not
     /// among them.
@@ -267,17 +268,19 @@ impl<'a> Sweep<'a> {
             let begun = Instant::now();
             let shared = self.go_on().await?;
             // It may have been used since.
-            let Ok(Some(grant)) = shared.settings.read(&tenant).await else {
+            let Ok(stored) = shared.settings.read(&tenant).await else {
                 self.report.failed += 1;
+                drop(shared);
+                sleep_until(begun + EXCHANGE_TIME).await;
                 continue;
             };
-            if !shared
-                .settings
-                .keepalive(&tenant, &grant)
-                .is_some_and(|(_, is_due)| is_due)
-            {
+            let keepalive = stored
+                .as_ref()
+                .and_then(|grant| shared.settings.keepalive(&tenant, grant));
+            let (Some(grant), Some((_, true))) = (stored, keepalive) else {
+                self.running_out.remove(&(ends, tenant));
                 continue;
-            }
+            };
             let tokens = shared.hold(&tenant, Some(&grant)).unwrap_or_else(|_| {
                 TokenCache::begin(Arc::clone(&shared.settings), tenant.clone(), Some(&grant))
             });
