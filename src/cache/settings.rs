@@ -28,7 +28,7 @@ pub(crate) struct Settings {
     pub(super) lost_answer: LostAnswer,
     pub(super) floor: Duration,
     pub(super) lease: Duration,
-    pub(super) refresh_token_lifetime: Option<Duration>,
+    pub(crate) refresh_token_lifetime: Option<Duration>,
     pub(super) random: Mutex<fastrand::Rng>,
     pub(super) audience: Arc<Audience>,
     pub(super) keeping: Keeping,

@@ -66,8 +66,8 @@ pub struct SweepReport {
     /// The same, and brought none, or could not be made since the store failed: another try follows within minutes, or with
     /// the next sweep.
     pub failed: u64,
-    /// Whose refresh token ends within seven days, the soonest first. Those who were kept alive in this sweep are not
-    /// among them.
+    /// Whose refresh token ends within seven days, or within the last third of its life if that is less, the soonest first.
+    /// Those who were kept alive in this sweep, or by others meanwhile, are not among them.
     pub running_out: Vec<RunningOut>,
 }
 
@@ -255,7 +255,10 @@ impl<'a> Sweep<'a> {
             return;
         };
         let left = ends.duration_since(shared.settings.clock.wall());
-        if left.is_ok_and(|left| left <= WEEK) {
+        // A life that is no longer than that is not about to end from its beginning.
+        let lifetime = shared.settings.refresh_token_lifetime;
+        let few = lifetime.map_or(WEEK, |lifetime| WEEK.min(lifetime / 3));
+        if left.is_ok_and(|left| left <= few) {
             self.running_out.insert((ends, tenant.clone()));
         }
         if is_due {
