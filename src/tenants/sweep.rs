@@ -12,7 +12,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep, sleep_until, timeout},
+};
 
 use super::{Shared, Tenants};
 use crate::{
@@ -127,22 +130,32 @@ pub(super) async fn sweeps(tenants: Weak<Shared>) {
             return;
         };
         let every = shared.sweep_every;
-        if Instant::now() < next {
-            // Keeps the lease where this process has it; if not, nobody needs to know.
-            let _ = beat(&shared).await;
-            drop(shared);
-        } else {
-            drop(shared);
-            match sweep(&tenants).await {
-                Ok(_) => next = Instant::now() + every,
-                Err(error) if is_another_ones(&error) => {}
-                Err(error) => {
-                    telemetry::sweep_failed(&error);
-                    next = Instant::now() + AFTER_FAILURE;
-                }
+        drop(shared);
+        let is_due = Instant::now() >= next;
+        // In a task of its own, so that a panic in the store does not end all sweeps.
+        let mut task = JoinSet::new();
+        task.spawn(sweep_or_beat(Weak::clone(&tenants), is_due));
+        let outcome = task.join_next().await.unwrap_or(Ok(Ok(())));
+        match outcome.unwrap_or_else(|error| Err(cut_short().with_source(error))) {
+            // Whether the lease is still this process's nobody needs to know.
+            _ if !is_due => {}
+            Ok(()) => next = Instant::now() + every,
+            Err(error) if is_another_ones(&error) => {}
+            Err(error) => {
+                telemetry::sweep_failed(&error);
+                next = Instant::now() + AFTER_FAILURE;
             }
         }
         sleep(BEAT).await;
+    }
+}
+
+/// Sweeps, or keeps the lease where this process has it.
+async fn sweep_or_beat(tenants: Weak<Shared>, is_due: bool) -> Result<(), Error> {
+    if is_due {
+        sweep(&tenants).await.map(drop)
+    } else {
+        beat(&*upgraded(&tenants)?).await
     }
 }
 
@@ -349,6 +362,13 @@ async fn beat(shared: &Shared) -> Result<(), Error> {
 
 fn is_another_ones(error: &Error) -> bool {
     error.kind() == ErrorKind::Unavailable
+}
+
+fn cut_short() -> Error {
+    Error::new(
+        ErrorKind::Interrupted,
+        "the sweep was cut short: its runtime shut down, or the store panicked",
+    )
 }
 
 /// Lets another process sweep at once.
