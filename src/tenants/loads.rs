@@ -84,8 +84,9 @@ async fn look(mut landing: Landing) {
     let stored = shared.settings.read(tenant).await;
     landing.outcome = match stored {
         Ok(Some(grant)) => shared.hold(tenant, Some(&grant)),
-        Ok(None) => Err(unknown()),
-        Err(error) => Err(error),
+        // A consent may have come in meanwhile.
+        Ok(None) => shared.residents.find(tenant).ok_or_else(unknown),
+        Err(error) => shared.residents.find(tenant).ok_or(error),
     };
     if let Ok(tokens) = &landing.outcome {
         // An answer that was lost may be asked for, once more, for half a minute only.
