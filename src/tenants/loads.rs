@@ -60,7 +60,7 @@ fn begin(shared: &Arc<Shared>, tenant: &TenantId) -> Result<Begun, Error> {
         _ => {}
     }
     // It may have come in while this caller was on its way here.
-    if let Some(held) = shared.residents.find(tenant) {
+    if let Some(held) = shared.residents.keep(tenant) {
         return Ok(Begun::Held(held));
     }
     shared.attendant().attend(shared)?;
@@ -85,8 +85,8 @@ async fn look(mut landing: Landing) {
     landing.outcome = match stored {
         Ok(Some(grant)) => shared.hold(tenant, Some(&grant)),
         // A consent may have come in meanwhile.
-        Ok(None) => shared.residents.find(tenant).ok_or_else(unknown),
-        Err(error) => shared.residents.find(tenant).ok_or(error),
+        Ok(None) => shared.residents.keep(tenant).ok_or_else(unknown),
+        Err(error) => shared.residents.keep(tenant).ok_or(error),
     };
     if let Ok(tokens) = &landing.outcome {
         // An answer that was lost may be asked for, once more, for half a minute only.

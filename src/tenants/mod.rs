@@ -146,7 +146,7 @@ impl Tenants {
     /// read; [`Unavailable`](ErrorKind::Unavailable) if there is no room for one more, since all who are held are in use;
     /// [`Interrupted`](ErrorKind::Interrupted) after a [`shutdown`](Self::shutdown), or outside of a runtime.
     pub async fn cache(&self, tenant: &TenantId) -> Result<TokenCache, Error> {
-        match self.resident(tenant) {
+        match self.shared.residents.keep(tenant) {
             Some(tokens) => Ok(tokens),
             None => loads::load(&self.shared, tenant).await,
         }
@@ -160,7 +160,11 @@ impl Tenants {
     ///
     /// As [`cache`](Self::cache), and as [`TokenCache::token`].
     pub async fn token(&self, tenant: &TenantId) -> Result<BearerToken, Error> {
-        self.cache(tenant).await?.token().await
+        let tokens = match self.resident(tenant) {
+            Some(tokens) => tokens,
+            None => loads::load(&self.shared, tenant).await?,
+        };
+        tokens.token().await
     }
 
     /// Begins a new grant of a tenant, known or not, with the tokens of a new consent: stores them, then uses them. As

@@ -72,6 +72,12 @@ impl Residents {
         Some(resident.tokens.clone())
     }
 
+    /// The same, where it matters that no other is held from now on: nobody is let go between the look and the handle.
+    pub(super) fn keep(&self, tenant: &TenantId) -> Option<TokenCache> {
+        let _places = self.places();
+        self.find(tenant)
+    }
+
     /// The one that is held, or else a new one from now on.
     pub(super) fn find_or_hold(
         &self,
