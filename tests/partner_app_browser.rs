@@ -33,7 +33,7 @@ async fn a_customer_connects_and_the_api_is_called_for_them() -> Outcome {
     browse(async |browser: &Browser| {
         begin_to_connect(browser, &app, name).await?;
         allow(browser).await?;
-        is(browser, name, "connected").await?;
+        tells(browser, name, "is connected").await?;
         let row = format!("//tr[td[1]='{name}' and td[3]='29']");
         browser.element(&row).await?;
         shows_the_company(browser, &app, name).await
@@ -62,7 +62,7 @@ async fn a_customer_denies_and_then_allows() -> Outcome {
         assert_eq!(scene.sandbox.counters().exchanges, 0);
         browser.press("Connect").await?;
         allow(browser).await?;
-        is(browser, "Acme", "connected").await
+        tells(browser, "Acme", "is connected").await
     })
     .await?;
     assert_eq!(scene.sandbox.counters().denials, 1);
@@ -78,12 +78,12 @@ async fn a_customer_who_left_at_the_provider_is_asked_to_consent_again() -> Outc
         scene.sandbox.revoke_grants();
         // Nobody knows before the API is called.
         open_company(browser, &app, "Acme").await?;
-        browser.reads("p", "Acme is to consent again.").await?;
+        browser.reads("p", "Acme has to consent again.").await?;
         browser.goto(&app.url).await?;
-        is(browser, "Acme", "to consent again").await?;
+        tells(browser, "Acme", "has to consent again").await?;
         browser.press("Reconnect").await?;
         allow(browser).await?;
-        is(browser, "Acme", "connected").await?;
+        tells(browser, "Acme", "is connected").await?;
         shows_the_company(browser, &app, "Acme").await
     })
     .await?;
@@ -120,7 +120,7 @@ async fn two_tabs(customers: [&str; 2]) -> Outcome {
             for tab in order {
                 client.switch_to_window(tabs[tab].clone()).await?;
                 allow(browser).await?;
-                is(browser, customers[tab], "connected").await?;
+                tells(browser, customers[tab], "is connected").await?;
             }
         }
         for customer in customers {
@@ -150,7 +150,7 @@ async fn a_customer_disconnects_and_comes_back() -> Outcome {
     browse(async |browser: &Browser| {
         connect(browser, &app, "Acme").await?;
         browser.press("Disconnect").await?;
-        is(browser, "Acme", "disconnected").await?;
+        tells(browser, "Acme", "is disconnected").await?;
         let revoked = scene.sandbox.counters();
         assert_eq!(
             revoked.revocations, 2,
@@ -162,7 +162,7 @@ async fn a_customer_disconnects_and_comes_back() -> Outcome {
         browser.goto(&app.url).await?;
         browser.press("Connect").await?;
         allow(browser).await?;
-        is(browser, "Acme", "connected").await
+        tells(browser, "Acme", "is connected").await
     })
     .await?;
     app.end().await
@@ -181,9 +181,9 @@ async fn a_restart_keeps_all() -> Outcome {
         // Whoever is at the provider at that time comes back to the program that is there then.
         let app = scene.run()?;
         allow(browser).await?;
-        is(browser, "Initech", "connected").await?;
+        tells(browser, "Initech", "is connected").await?;
         for customer in ["Acme", "Initech"] {
-            is(browser, customer, "connected").await?;
+            tells(browser, customer, "is connected").await?;
         }
         for customer in ["Acme", "Initech"] {
             shows_the_company(browser, &app, customer).await?;
@@ -206,7 +206,7 @@ async fn a_customer_comes_back_to_another_replica() -> Outcome {
     browse(async |browser: &Browser| {
         begin_to_connect(browser, &second, "Acme").await?;
         allow(browser).await?;
-        is(browser, "Acme", "connected").await?;
+        tells(browser, "Acme", "is connected").await?;
         assert_eq!(browser.client().current_url().await?.as_str(), second.home);
         shows_the_company(browser, &first, "Acme").await?;
         shows_the_company(browser, &second, "Acme").await
@@ -292,7 +292,7 @@ impl App {
 async fn connect(browser: &Browser, app: &App, customer: &str) -> Outcome {
     begin_to_connect(browser, app, customer).await?;
     allow(browser).await?;
-    is(browser, customer, "connected").await
+    tells(browser, customer, "is connected").await
 }
 
 async fn begin_to_connect(browser: &Browser, app: &App, customer: &str) -> Outcome {
@@ -309,8 +309,8 @@ async fn allow(browser: &Browser) -> Outcome {
 }
 
 /// Waits for the front page to say so.
-async fn is(browser: &Browser, customer: &str, state: &str) -> Outcome {
-    let row = format!("//tr[td[1]='{customer}' and td[2]/p[1]='{customer} is {state}.']");
+async fn tells(browser: &Browser, customer: &str, state: &str) -> Outcome {
+    let row = format!("//tr[td[1]='{customer}' and td[2]/p[1]='{customer} {state}.']");
     browser.element(&row).await.map(drop)
 }
 

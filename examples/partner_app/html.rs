@@ -18,7 +18,7 @@ const POLICY: &str =
 
 const STYLE: &str = "body{font:16px/1.5 sans-serif;max-width:56rem;margin:2rem auto;padding:0 1rem}\
     table{border-collapse:collapse;width:100%}td,th{text-align:left;vertical-align:top;padding:.5rem;border-bottom:1px solid #ccc}\
-    td form{display:inline}pre{overflow:auto;background:#f4f4f4;padding:1rem}.advice{color:#a00}";
+    td form{display:inline}td p{margin:0}pre{overflow:auto;background:#f4f4f4;padding:1rem}.advice{color:#a00}";
 
 /// `body` is HTML: whatever is not this program's own text has to be [`Text`] in it.
 pub(super) fn page(status: StatusCode, title: &str, body: &str) -> Response {

@@ -144,7 +144,7 @@ fn how_it_does(customer: &TenantId, status: Result<&Status, &Error>) -> String {
         Err(error) => return format!("<p class=\"advice\">{}</p>\n", Text(error)),
     };
     let words = words::of(status);
-    let mut told = format!("<p>{} is {}.</p>\n", Text(customer), words.state);
+    let mut told = format!("<p>{} {}.</p>\n", Text(customer), words.state);
     if let Some(advice) = words.advice {
         let _ = writeln!(told, "<p class=\"advice\">{advice}</p>");
     }

@@ -7,6 +7,7 @@ use tower_oauth2_client::{
 
 /// What the partner's staff is told.
 pub(super) struct Words {
+    /// What follows the name.
     pub(super) state: &'static str,
     /// What is to be done, and why, if anything is.
     pub(super) advice: Option<&'static str>,
@@ -16,13 +17,13 @@ pub(super) struct Words {
 
 pub(super) fn of(status: &Status) -> Words {
     let (state, advice, is_connected) = match status.state {
-        TokenState::Absent => ("not connected", None, false),
-        TokenState::Revoked { .. } => ("disconnected", None, false),
+        TokenState::Absent => ("is not connected", None, false),
+        TokenState::Revoked { .. } => ("is disconnected", None, false),
         TokenState::ReauthorizationRequired { reason, .. } => {
-            ("to consent again", Some(why(reason)), true)
+            ("has to consent again", Some(why(reason)), true)
         }
         TokenState::Uncertain { .. } => (
-            "connected, for now",
+            "is connected, for now",
             Some(
                 "An answer of the provider was lost on the way. It is looked after, and there is nothing to do unless it \
                  comes to an end, which this page will say.",
@@ -30,12 +31,12 @@ pub(super) fn of(status: &Status) -> Words {
             true,
         ),
         TokenState::Rejected { .. } => (
-            "connected, for now",
+            "is connected, for now",
             Some("The API has refused the last token. The next call asks for a new one."),
             true,
         ),
         // Renewed by itself, before the next call or with it.
-        _ => ("connected", None, true),
+        _ => ("is connected", None, true),
     };
     let advice = match status.refresh_token_days_left {
         Some(0..=LAST_DAYS) if is_connected && advice.is_none() => Some(
