@@ -65,7 +65,8 @@
 //!   the shorter one that this machine's clock makes of it if that is not less than half; the end is judged by the earlier
 //!   of the monotonic and the wall clock, a suspend within 30 seconds.
 //! * **P19** The refresh token has a clock of its own, where its life is known (30 days for Justworks): a grant that is not used
-//!   is renewed when two thirds of it are over, and somebody hears of it when 7, 3 and 1 days are left.
+//!   is renewed when two thirds of it are over, and somebody hears of it when 7, 3 and 1 days are left. Of many tenants those
+//!   that are held are looked after so, and the others by a sweep, which one of all processes over a store makes.
 //!
 //! # Security
 //!

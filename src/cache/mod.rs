@@ -124,7 +124,8 @@ impl TokenCache {
         TokenCacheBuilder::new(source)
     }
 
-    /// A token to put on a request now. Does not wait while the held one is good.
+    /// A token to put on a request now. Does not wait while the held one is good. While that lives, this also gives it where
+    /// the grant has ended at the provider: [`status`](Self::status) says so.
     ///
     /// For requests that go through a [`BearerAuth`](crate::bearer::BearerAuth) service there is no need to call this.
     ///
