@@ -16,9 +16,7 @@ impl LeaseOwner {
             bytes = fastrand::u128(..).to_ne_bytes();
         }
         let mut digits = [0; 32];
-        for (two, byte) in digits.chunks_exact_mut(2).zip(bytes) {
-            two.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
-        }
+        digits.copy_from_slice(format!("{:032x}", u128::from_ne_bytes(bytes)).as_bytes());
         Self(digits)
     }
 
@@ -27,10 +25,6 @@ impl LeaseOwner {
     pub fn as_str(&self) -> &str {
         str::from_utf8(&self.0).unwrap_or_default()
     }
-}
-
-fn digit(of: u8) -> u8 {
-    b"0123456789abcdef"[usize::from(of & 15)]
 }
 
 impl fmt::Display for LeaseOwner {

@@ -5,7 +5,7 @@ use tower_oauth2_client::{
     token::TenantId,
 };
 
-use crate::{grant, pool, replica, store, tenant};
+use crate::{grant, pool, replica, store, support::all_tenants as all, tenant};
 
 /// In the order of their bytes, whatever the language of the database.
 const NAMES: [&str; 9] = [" ", "A", "B", "a", "a%", "a_", "ab", "e\u{301}", "é"];
@@ -16,19 +16,6 @@ async fn nine(store: &PostgresStore) -> Vec<TenantId> {
         store.save(tenant, None, &grant(1, "a")).await.unwrap();
     }
     tenants
-}
-
-async fn all(store: &PostgresStore, limit: usize) -> Vec<TenantId> {
-    let mut all: Vec<TenantId> = Vec::new();
-    loop {
-        let page = store.tenants(all.last(), limit).await.unwrap();
-        if page.is_empty() {
-            return all;
-        }
-        assert!(page.len() <= limit);
-        all.extend(page);
-        assert!(all.len() <= 100, "no end");
-    }
 }
 
 #[tokio::test]

@@ -17,7 +17,9 @@ use tower_oauth2_client::{
     token::TenantId,
 };
 
-use crate::{Server, begun, commit, generation, grant, store, tenant, told};
+use crate::{
+    Server, begun, commit, generation, grant, store, support::all_tenants as all, tenant, told,
+};
 
 const INDEX: &str = "tower-oauth2:tenants";
 
@@ -30,19 +32,6 @@ async fn eight(store: &RedisStore) -> Vec<TenantId> {
         commit(store, tenant, None, &grant(1, "a")).await;
     }
     tenants
-}
-
-async fn all(store: &RedisStore, limit: usize) -> Vec<TenantId> {
-    let mut all: Vec<TenantId> = Vec::new();
-    loop {
-        let page = store.tenants(all.last(), limit).await.unwrap();
-        if page.is_empty() {
-            return all;
-        }
-        assert!(page.len() <= limit);
-        all.extend(page);
-        assert!(all.len() <= 100, "no end");
-    }
 }
 
 #[tokio::test]

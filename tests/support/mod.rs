@@ -456,6 +456,20 @@ impl TokenStore for Store {
     }
 }
 
+/// All tenants of a store that has few, page by page.
+pub(crate) async fn all_tenants(store: &impl TokenStore, limit: usize) -> Vec<TenantId> {
+    let mut all: Vec<TenantId> = Vec::new();
+    loop {
+        let page = store.tenants(all.last(), limit).await.unwrap();
+        if page.is_empty() {
+            return all;
+        }
+        assert!(page.len() <= limit);
+        all.extend(page);
+        assert!(all.len() <= 100, "no end");
+    }
+}
+
 /// A cache that holds its first token, over a source and a store that do as they are told.
 pub(crate) async fn begun() -> (Source, Store, TokenCache) {
     let source = Source::new(&HandClock::new());
