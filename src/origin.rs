@@ -29,6 +29,8 @@ pub struct Origin {
     secure: bool,
     host: String,
     port: u16,
+    /// Host and port as they are mostly written: in lower case, without the usual port.
+    authority: String,
 }
 
 impl Origin {
@@ -40,12 +42,17 @@ impl Origin {
         let (Some(scheme), Some(authority)) = (uri.scheme(), uri.authority()) else {
             return false;
         };
-        let secure = *scheme == Scheme::HTTPS;
-        (secure || *scheme == Scheme::HTTP) && self.secure == secure && self.is_authority(authority)
+        *scheme == self.scheme() && self.is_authority(authority)
     }
 
     /// Whether an authority, as in a URI or a `Host` header, names this origin.
     pub(crate) fn is_authority(&self, authority: &Authority) -> bool {
+        // Each request asks, and hardly one writes it in another way.
+        authority.as_str() == self.authority || self.is_authority_by_parts(authority)
+    }
+
+    #[cold]
+    fn is_authority_by_parts(&self, authority: &Authority) -> bool {
         !has_user_information(authority)
             && authority.host().eq_ignore_ascii_case(&self.host)
             && port_of(authority, self.secure) == Some(self.port)
@@ -53,10 +60,20 @@ impl Origin {
 
     /// For constants: https, on its usual port.
     pub(crate) fn from_static(host: &'static str) -> Self {
+        Self::new(true, host.to_owned(), default_port(true))
+    }
+
+    fn new(secure: bool, host: String, port: u16) -> Self {
+        let authority = if port == default_port(secure) {
+            host.clone()
+        } else {
+            format!("{host}:{port}")
+        };
         Self {
-            secure: true,
-            host: host.to_owned(),
-            port: default_port(true),
+            secure,
+            host,
+            port,
+            authority,
         }
     }
 
@@ -82,11 +99,11 @@ impl Origin {
         let Some(port) = port_of(authority, secure) else {
             return fail("the port is not a number from 1 to 65535");
         };
-        Ok(Self {
+        Ok(Self::new(
             secure,
-            host: authority.host().to_ascii_lowercase(),
+            authority.host().to_ascii_lowercase(),
             port,
-        })
+        ))
     }
 
     pub(crate) fn scheme(&self) -> Scheme {
@@ -97,12 +114,8 @@ impl Origin {
         }
     }
 
-    pub(crate) fn authority(&self) -> String {
-        if self.port == default_port(self.secure) {
-            self.host.clone()
-        } else {
-            format!("{}:{}", self.host, self.port)
-        }
+    pub(crate) fn authority(&self) -> &str {
+        &self.authority
     }
 }
 

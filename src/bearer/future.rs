@@ -8,13 +8,14 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{Request, Response, StatusCode, header::AUTHORIZATION, request};
+use http::{Request, Response, StatusCode, header::AUTHORIZATION};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tower::Service;
 
 use super::{
-    BearerAuthError, ReplayBody, body::Tape, challenge, drain::Drain, service::Shared, tokens::Own,
+    BearerAuthError, ReplayBody, body::Tape, challenge, drain::Drain, kept::Kept, service::Shared,
+    tokens::Own,
 };
 use crate::{
     cache::{Acquired, BearerToken, Rejected, TokenCache, Wait},
@@ -98,7 +99,7 @@ pub(super) struct Attempt {
 
 /// A request without its token, and where its body will be.
 pub(super) struct Again {
-    pub(super) head: request::Parts,
+    pub(super) head: Kept,
     pub(super) tape: Tape,
 }
 
@@ -106,7 +107,7 @@ impl Again {
     /// The same request with another token, if its body has been sent whole.
     fn with<B: Body>(self, token: BearerToken) -> Option<Request<ReplayBody<B>>> {
         let body = self.tape.replay()?;
-        let mut head = self.head;
+        let mut head = self.head.into_parts();
         head.headers
             .insert(AUTHORIZATION, token.into_header_value());
         Some(Request::from_parts(head, body))
@@ -289,11 +290,13 @@ fn ready_with<S, F, B: Body, R, E>(
     request: Request<B>,
     own: Own,
 ) -> Step<S, F, B, R, E> {
-    let (request, attempt) = shared.prepare(request, token, own);
-    Step::Enter(State::Readying {
-        service,
-        readying: Some((request, Some(attempt))),
-    })
+    match shared.prepare(request, token, own) {
+        Ok((request, attempt)) => Step::Enter(State::Readying {
+            service,
+            readying: Some((request, Some(attempt))),
+        }),
+        Err(error) => Step::Answer(Err(BearerAuthError::Token(error))),
+    }
 }
 
 /// Is it the token's fault, and can the request be sent again?

@@ -2,11 +2,12 @@
 
 use http::{
     Request,
-    header::{AUTHORIZATION, HOST},
+    header::{AUTHORIZATION, Entry, HOST},
     uri::Authority,
 };
 
 use crate::{
+    cache::BearerToken,
     error::{Error, ErrorKind},
     origin::Origin,
 };
@@ -19,18 +20,8 @@ pub(super) enum Destination {
     Elsewhere(&'static str),
 }
 
-/// Refuses a request that brings an authorization of its own to where the token should go.
-pub(super) fn check<B>(request: &Request<B>, origins: &[Origin]) -> Result<Destination, Error> {
-    let destination = destination(request, origins);
-    if matches!(destination, Destination::Own) && request.headers().contains_key(AUTHORIZATION) {
-        return Err(refuse(
-            "the request brings an Authorization header of its own: remove it, or send the request past this layer",
-        ));
-    }
-    Ok(destination)
-}
-
-fn destination<B>(request: &Request<B>, origins: &[Origin]) -> Destination {
+/// Whether a request goes to where its token may go.
+pub(super) fn destination<B>(request: &Request<B>, origins: &[Origin]) -> Destination {
     let uri = request.uri();
     let Some(origin) = origins.iter().find(|origin| origin.is_origin_of(uri)) else {
         return Destination::Elsewhere(if uri.authority().is_none() {
@@ -40,16 +31,54 @@ fn destination<B>(request: &Request<B>, origins: &[Origin]) -> Destination {
         });
     };
     // Some stacks route by this header, not by the URI.
-    let is_same_host = request.headers().get_all(HOST).iter().all(|host| {
-        Authority::try_from(host.as_bytes()).is_ok_and(|host| origin.is_authority(&host))
-    });
-    if is_same_host {
+    if !request.headers().contains_key(HOST) || is_same_host(request, origin) {
         Destination::Own
     } else {
         Destination::Elsewhere(
             "the request's Host header names another origin than its URI: remove it",
         )
     }
+}
+
+#[cold]
+fn is_same_host<B>(request: &Request<B>, origin: &Origin) -> bool {
+    request.headers().get_all(HOST).iter().all(|host| {
+        Authority::try_from(host.as_bytes()).is_ok_and(|host| origin.is_authority(&host))
+    })
+}
+
+/// Puts a token on a request that brings no authorization of its own.
+pub(super) fn authorize<B>(request: &mut Request<B>, token: BearerToken) -> Result<(), Error> {
+    match request.headers_mut().try_entry(AUTHORIZATION) {
+        Ok(Entry::Vacant(place)) => {
+            place
+                .try_insert(token.into_header_value())
+                .map_err(|_| too_many_headers())?;
+            Ok(())
+        }
+        Ok(Entry::Occupied(_)) => Err(brings_its_own()),
+        Err(_) => Err(too_many_headers()),
+    }
+}
+
+/// Refuses a request that brings an authorization of its own to where the token should go.
+pub(super) fn check_authorization<B>(request: &Request<B>) -> Result<(), Error> {
+    if request.headers().contains_key(AUTHORIZATION) {
+        return Err(brings_its_own());
+    }
+    Ok(())
+}
+
+#[cold]
+fn brings_its_own() -> Error {
+    refuse(
+        "the request brings an Authorization header of its own: remove it, or send the request past this layer",
+    )
+}
+
+#[cold]
+fn too_many_headers() -> Error {
+    refuse("the request has more headers than can be held, so there is no room for the token")
 }
 
 pub(super) fn refuse(message: &'static str) -> Error {

@@ -108,6 +108,7 @@ mod drain;
 mod error;
 mod future;
 mod guard;
+mod kept;
 mod layer;
 mod service;
 mod tokens;

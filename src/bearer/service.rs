@@ -6,10 +6,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{
-    Request, Response,
-    header::{AUTHORIZATION, CONTENT_LENGTH},
-};
+use http::{Request, Response, header::CONTENT_LENGTH};
 use http_body::Body;
 use tower::Service;
 
@@ -17,18 +14,27 @@ use super::{
     BearerAuthError, BearerAuthLayer, Elsewhere, ReplayBody, ReplayLimit, ResponseFuture, Tokens,
     future::{Again, Attempt},
     guard::{self, Destination},
+    kept::Kept,
     tokens::{Found, Own},
 };
 use crate::{
-    cache::{Acquired, BearerToken, TokenCache},
+    cache::{Acquired, BearerToken, TokenCache, TokenCopy},
     error::Error,
 };
 
 /// A service whose requests carry a bearer token. See the [module docs](crate::bearer).
-#[derive(Clone)]
 pub struct BearerAuth<S> {
     inner: S,
     shared: Arc<Shared<S>>,
+    standing: Standing,
+}
+
+/// How far a clone has come. From its second request on it has what it would otherwise contend for with other threads: a copy of
+/// the token, and a count of references. Many a clone serves one request only, for which that would not pay.
+enum Standing {
+    New,
+    Used,
+    Settled(Option<TokenCopy>),
 }
 
 /// What the service and the futures of its requests share, so that a request costs one reference count.
@@ -38,7 +44,7 @@ pub(super) struct Shared<S> {
     elsewhere: Elsewhere,
     /// Where second calls come from. Cloned when one is needed: cloning the inner service for each request, just in case,
     /// would cost more than everything else that is done here.
-    spare: Mutex<S>,
+    spare: Arc<Mutex<S>>,
 }
 
 impl<S: Clone> BearerAuth<S> {
@@ -48,9 +54,10 @@ impl<S: Clone> BearerAuth<S> {
                 tokens: layer.tokens,
                 replay_limit: layer.replay_limit,
                 elsewhere: layer.elsewhere,
-                spare: Mutex::new(inner.clone()),
+                spare: Arc::new(Mutex::new(inner.clone())),
             }),
             inner,
+            standing: Standing::New,
         }
     }
 
@@ -91,6 +98,30 @@ impl<S: Clone> Shared<S> {
     }
 }
 
+impl<S> BearerAuth<S> {
+    /// The token that serves all requests, if there is one and it is fresh.
+    #[inline]
+    fn fresh(&mut self) -> Option<BearerToken> {
+        match &mut self.standing {
+            Standing::Settled(copy) => self.shared.tokens.fresh_by(copy),
+            Standing::New | Standing::Used => self.fresh_of_new(),
+        }
+    }
+
+    #[cold]
+    fn fresh_of_new(&mut self) -> Option<BearerToken> {
+        if matches!(self.standing, Standing::New) {
+            self.standing = Standing::Used;
+            return self.shared.tokens.fresh();
+        }
+        self.shared = Arc::new(self.shared.apart());
+        let mut copy = None;
+        let token = self.shared.tokens.fresh_by(&mut copy);
+        self.standing = Standing::Settled(copy);
+        token
+    }
+}
+
 impl<S> Shared<S> {
     fn acquire(&self, own: Option<&TokenCache>) -> Acquired {
         match self.tokens.of(own) {
@@ -101,31 +132,49 @@ impl<S> Shared<S> {
         }
     }
 
+    /// The same, counted apart.
+    fn apart(&self) -> Self {
+        Self {
+            tokens: self.tokens.clone(),
+            replay_limit: self.replay_limit,
+            elsewhere: self.elsewhere,
+            spare: Arc::clone(&self.spare),
+        }
+    }
+
     /// A request with its token, and what is needed to send it again.
+    #[inline]
     pub(super) fn prepare<B: Body>(
         &self,
-        request: Request<B>,
+        mut request: Request<B>,
         token: BearerToken,
         own: Own,
-    ) -> (Request<ReplayBody<B>>, Attempt) {
-        let (mut head, body) = request.into_parts();
-        let limit = self.replay_limit.or_of(&head.extensions);
-        let length = head
-            .headers
+    ) -> Result<(Request<ReplayBody<B>>, Attempt), Error> {
+        let limit = self.replay_limit.or_of(request.extensions());
+        let generation = token.generation();
+        if limit == ReplayLimit::NEVER {
+            guard::authorize(&mut request, token)?;
+            let attempt = Attempt {
+                generation,
+                own,
+                again: None,
+            };
+            return Ok((request.map(ReplayBody::once), attempt));
+        }
+        let length = request
+            .headers()
             .get(CONTENT_LENGTH)
             .and_then(|length| length.to_str().ok()?.parse().ok());
+        let head = Kept::of(&request);
+        guard::authorize(&mut request, token)?;
+        let (head_, body) = request.into_parts();
         let (body, tape) = ReplayBody::record(body, limit.get(), length);
         let attempt = Attempt {
-            generation: token.generation(),
+            generation,
             own,
-            again: tape.map(|tape| Again {
-                head: head.clone(),
-                tape,
-            }),
+            again: tape.map(|tape| Again { head, tape }),
         };
-        head.headers
-            .insert(AUTHORIZATION, token.into_header_value());
-        (Request::from_parts(head, body), attempt)
+        Ok((Request::from_parts(head_, body), attempt))
     }
 }
 
@@ -143,17 +192,46 @@ where
         self.inner.poll_ready(cx).map_err(BearerAuthError::Inner)
     }
 
+    #[inline]
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        match guard::check(&request, self.shared.tokens.origins()) {
-            Ok(Destination::Own) => {}
-            Ok(Destination::Elsewhere(_))
-                if self.shared.elsewhere == Elsewhere::SendWithoutToken =>
-            {
-                let future = self.inner.call(request.map(ReplayBody::once));
-                return ResponseFuture::passed(Arc::clone(&self.shared), future);
+        match guard::destination(&request, self.shared.tokens.origins()) {
+            Destination::Own => {}
+            Destination::Elsewhere(why) => return self.elsewhere(request, why),
+        }
+        match self.fresh() {
+            Some(token) => self.send(request, token, None),
+            None => self.seek(request),
+        }
+    }
+}
+
+impl<S: Clone> BearerAuth<S> {
+    #[inline]
+    fn send<B: Body, R>(
+        &mut self,
+        request: Request<B>,
+        token: BearerToken,
+        own: Own,
+    ) -> ResponseFuture<S, B, R>
+    where
+        S: Service<Request<ReplayBody<B>>>,
+    {
+        match self.shared.prepare(request, token, own) {
+            Ok((request, attempt)) => {
+                let future = self.inner.call(request);
+                ResponseFuture::sent(Arc::clone(&self.shared), future, attempt)
             }
-            Ok(Destination::Elsewhere(why)) => return self.refuse(guard::refuse(why)),
-            Err(error) => return self.refuse(error),
+            Err(error) => self.refuse(error),
+        }
+    }
+
+    /// Finds out whose token it is to be, and whether it has to be waited for.
+    fn seek<B: Body, R>(&mut self, request: Request<B>) -> ResponseFuture<S, B, R>
+    where
+        S: Service<Request<ReplayBody<B>>>,
+    {
+        if let Err(error) = guard::check_authorization(&request) {
+            return self.refuse(error);
         }
         let (request, found) = self.shared.tokens.find(request);
         let own = match found {
@@ -165,16 +243,38 @@ where
             Err(error) => return self.refuse(error),
         };
         match self.shared.acquire(own.as_ref()) {
-            Acquired::Now(Ok(token)) => {
-                let (request, attempt) = self.shared.prepare(request, token, own);
-                let future = self.inner.call(request);
-                ResponseFuture::sent(Arc::clone(&self.shared), future, attempt)
-            }
+            Acquired::Now(Ok(token)) => self.send(request, token, own),
             Acquired::Now(Err(error)) => self.refuse(error),
             Acquired::Later(wait) => {
                 let service = self.give_back();
                 ResponseFuture::waiting(Arc::clone(&self.shared), wait, service, request, own)
             }
+        }
+    }
+
+    #[cold]
+    fn elsewhere<B: Body, R>(
+        &mut self,
+        request: Request<B>,
+        why: &'static str,
+    ) -> ResponseFuture<S, B, R>
+    where
+        S: Service<Request<ReplayBody<B>>>,
+    {
+        if self.shared.elsewhere == Elsewhere::Refuse {
+            return self.refuse(guard::refuse(why));
+        }
+        let future = self.inner.call(request.map(ReplayBody::once));
+        ResponseFuture::passed(Arc::clone(&self.shared), future)
+    }
+}
+
+impl<S: Clone> Clone for BearerAuth<S> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: self.inner.clone(),
+            shared: Arc::clone(&self.shared),
+            standing: Standing::New,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use http::{Request, request};
 
 use crate::{
-    cache::{TokenCache, Wait},
+    cache::{BearerToken, TokenCache, TokenCopy, Wait},
     error::{Error, ErrorKind},
     origin::Origin,
     tenants::Tenants,
@@ -60,6 +60,22 @@ impl Tokens {
         match &self.0 {
             Whose::One(tokens) => tokens.origins(),
             Whose::Many(tenants, _) => tenants.origins(),
+        }
+    }
+
+    /// The fresh token that serves all requests, if there is one grant, by a copy of the caller's own.
+    pub(super) fn fresh_by(&self, copy: &mut Option<TokenCopy>) -> Option<BearerToken> {
+        match &self.0 {
+            Whose::One(tokens) => tokens.fresh_by(copy),
+            Whose::Many(..) => None,
+        }
+    }
+
+    /// The same, without a copy.
+    pub(super) fn fresh(&self) -> Option<BearerToken> {
+        match &self.0 {
+            Whose::One(tokens) => tokens.fresh(),
+            Whose::Many(..) => None,
         }
     }
 

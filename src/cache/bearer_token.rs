@@ -21,6 +21,16 @@ impl BearerToken {
         }
     }
 
+    /// The same in memory of its own, whose references nobody else counts.
+    pub(super) fn apart(&self) -> Self {
+        let mut apart = self.clone();
+        if let Ok(mut header) = HeaderValue::from_bytes(self.header.as_bytes()) {
+            header.set_sensitive(self.header.is_sensitive());
+            apart.header = header;
+        }
+        apart
+    }
+
     /// `Bearer <token>`, marked sensitive: the value of the `Authorization` header.
     #[must_use]
     pub fn header_value(&self) -> &HeaderValue {

@@ -1,7 +1,10 @@
 //! What all handles of a cache, and its tasks, share.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Instant,
 };
 
@@ -29,6 +32,8 @@ use crate::{
 pub(super) struct Core {
     /// What requests read. Replaced under the lock of `slot` only.
     current: ArcSwap<Snapshot>,
+    /// How often it was replaced: what copies of the token are good for.
+    version: AtomicU64,
     slot: Mutex<Slot>,
     /// Wakes the keeper when there is something new to keep. None where somebody looks after many.
     pub(super) published: Option<Arc<Notify>>,
@@ -45,10 +50,18 @@ pub(super) struct Core {
     key: GateKey,
 }
 
+/// A fresh token in memory of one holder's own.
+pub(crate) struct TokenCopy {
+    version: u64,
+    refresh_at: Instant,
+    token: BearerToken,
+}
+
 impl Core {
     pub(super) fn new(settings: Arc<Settings>, tenant: TenantId) -> Self {
         Self {
             current: ArcSwap::from_pointee(Snapshot::EMPTY),
+            version: AtomicU64::new(0),
             slot: Mutex::default(),
             published: (settings.keeping == Keeping::Own).then(Arc::default),
             commands: tokio::sync::Mutex::default(),
@@ -68,6 +81,32 @@ impl Core {
             snapshot.mark_used();
             token.clone()
         })
+    }
+
+    /// The same by a copy that the caller keeps, and that is brought up to date here.
+    pub(super) fn fresh_by(&self, copy: &mut Option<TokenCopy>) -> Option<BearerToken> {
+        let version = self.version.load(Ordering::Acquire);
+        if copy.as_ref().is_none_or(|copy| copy.version != version) {
+            *copy = self.copy(version);
+        }
+        let copy = copy.as_ref()?;
+        (self.settings.clock.monotonic() < copy.refresh_at).then(|| copy.token.clone())
+    }
+
+    #[cold]
+    fn copy(&self, version: u64) -> Option<TokenCopy> {
+        // Not older than the version that was read before.
+        let snapshot = self.current.load();
+        let (token, schedule) = snapshot.token()?;
+        let copy = TokenCopy {
+            version,
+            refresh_at: schedule.refresh_at,
+            token: token.apart(),
+        };
+        if self.now() < copy.refresh_at {
+            snapshot.mark_used();
+        }
+        Some(copy)
     }
 
     pub(super) fn acquire(self: &Arc<Self>) -> Acquired {
@@ -126,6 +165,7 @@ impl Core {
     /// Only ever called with the slot's lock held.
     pub(super) fn put(&self, snapshot: Snapshot) {
         self.current.store(Arc::new(snapshot));
+        self.version.fetch_add(1, Ordering::Release);
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Slot> {

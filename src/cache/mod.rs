@@ -93,7 +93,6 @@ mod snapshot;
 mod source;
 mod status;
 
-pub(crate) use self::settings::{Settings, in_time};
 use self::{
     attend::{Attended, Cause},
     core::Core,
@@ -104,6 +103,10 @@ pub use self::{
     journal::LostAnswer,
     source::{ClientCredentials, TokenFn, TokenSource, token_fn},
     status::{Status, TokenState},
+};
+pub(crate) use self::{
+    core::TokenCopy,
+    settings::{Settings, in_time},
 };
 
 /// Keeps one grant's token fresh. The [module page](crate::cache) tells how.
@@ -273,6 +276,11 @@ impl TokenCache {
     /// The held token while it is fresh: one load, one look at the clock, one copy of a pointer.
     pub(crate) fn fresh(&self) -> Option<BearerToken> {
         self.core.fresh()
+    }
+
+    /// The same by a copy of the caller's own, so that threads do not contend for a count of references.
+    pub(crate) fn fresh_by(&self, copy: &mut Option<TokenCopy>) -> Option<BearerToken> {
+        self.core.fresh_by(copy)
     }
 
     pub(crate) fn acquire(&self) -> Acquired {
