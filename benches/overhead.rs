@@ -56,5 +56,16 @@ fn request_clone(requests: Vec<Request<Body>>) {
     }
 }
 
-library_benchmark_group!(name = per_request, benchmarks = [warm, request_clone]);
+#[library_benchmark]
+#[bench::nothing(requests())]
+fn request_drop(requests: Vec<Request<Body>>) {
+    for request in &requests {
+        black_box(request);
+    }
+}
+
+library_benchmark_group!(
+    name = per_request,
+    benchmarks = [warm, request_clone, request_drop]
+);
 main!(library_benchmark_groups = per_request);

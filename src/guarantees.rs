@@ -5,8 +5,9 @@
 //!
 //! # Hot path
 //!
-//! * **P1** While the token is fresh a request takes no lock, awaits nothing and boxes nothing: one snapshot load, one clock
-//!   read, one refcounted copy of a header value that was built, and marked sensitive, when the token arrived.
+//! * **P1** While the token is fresh a request takes no lock, awaits nothing and boxes nothing: one look at what is held, one clock
+//!   read, one refcounted copy of a header value that is marked sensitive. From its second request on a clone of a service
+//!   counts on its own, so that threads with clones of their own change nothing in common.
 //! * **P2** A request that waits for a token holds none of the inner service's capacity: readiness is polled for the service
 //!   that is called, and again for the retry.
 //!

@@ -38,14 +38,21 @@ impl Origin {
     ///
     /// A relative URI, or one with user information, goes to no origin at all.
     #[must_use]
+    #[inline]
     pub fn is_origin_of(&self, uri: &Uri) -> bool {
         let (Some(scheme), Some(authority)) = (uri.scheme(), uri.authority()) else {
             return false;
         };
-        *scheme == self.scheme() && self.is_authority(authority)
+        let is_same_scheme = if self.secure {
+            *scheme == Scheme::HTTPS
+        } else {
+            *scheme == Scheme::HTTP
+        };
+        is_same_scheme && self.is_authority(authority)
     }
 
     /// Whether an authority, as in a URI or a `Host` header, names this origin.
+    #[inline]
     pub(crate) fn is_authority(&self, authority: &Authority) -> bool {
         // Each request asks, and hardly one writes it in another way.
         authority.as_str() == self.authority || self.is_authority_by_parts(authority)

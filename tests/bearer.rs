@@ -144,15 +144,45 @@ async fn p01_a_fresh_token_costs_one_clock_read_and_awaits_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p01_requests_share_one_header_value() {
-    let mut stack = stack().await;
+async fn p01_requests_of_a_service_share_one_header_value_and_clones_do_not() {
+    let tokens = stack().await.tokens;
+    let (inner, mut handle) = mock::pair::<Request<ReplayBody<Body>>, Response<Body>>();
+    let first = BearerAuthLayer::new(tokens).layer(inner);
+    let mut both = [first.clone(), first];
     let mut places = Vec::new();
-    for _ in 0..2 {
+    for service in &mut both {
+        for _ in 0..3 {
+            let _response = service.ready().await.unwrap().call(get());
+            let (request, _) = handle.next_request().await.unwrap();
+            places.push(request.headers()[AUTHORIZATION].as_bytes().as_ptr());
+        }
+    }
+    // The first request of each takes what is there: many a clone has no second one.
+    assert_eq!(places[0], places[3]);
+    assert_eq!(places[1], places[2]);
+    assert_eq!(places[4], places[5]);
+    assert_ne!(places[0], places[1]);
+    assert_ne!(places[1], places[4]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p01_a_copy_is_worth_nothing_once_the_token_has_changed() {
+    let mut stack = stack().await;
+    for _ in 0..3 {
         let _response = stack.send(get());
         let (request, _) = stack.handle.next_request().await.unwrap();
-        places.push(request.headers()[AUTHORIZATION].as_bytes().as_ptr());
+        assert_eq!(token_of(&request), "Bearer a1");
     }
-    assert_eq!(places[0], places[1]);
+    settle().await;
+    stack.tokens.refresh_now().await.unwrap();
+    let _response = stack.send(get());
+    let (request, _) = stack.handle.next_request().await.unwrap();
+    assert_eq!(token_of(&request), "Bearer a2");
+    assert!(request.headers()[AUTHORIZATION].is_sensitive());
+
+    stack.tokens.revoke().await.unwrap();
+    let error = stack.send(get()).await.unwrap_err();
+    assert!(error.token_error().is_some());
 }
 
 #[tokio::test(start_paused = true)]

@@ -85,13 +85,21 @@ impl<B: Body> ReplayBody<B> {
     /// A body that is kept while it is sent, up to `limit` bytes, and where to find it then. Nothing is kept, and there is
     /// no tape, of a body that is known to be larger, or if the limit is 0. `length` is what the request's header says, for
     /// bodies that do not say it themselves.
+    #[inline]
     pub(super) fn record(body: B, limit: usize, length: Option<u64>) -> (Self, Option<Tape>) {
-        let hint = body.size_hint();
-        if limit == 0 || hint.lower() > limit as u64 {
-            return (Self::once(body), None);
+        if limit == 0 {
+            (Self::once(body), None)
+        } else if body.is_end_stream() {
+            (Self::once(body), Some(Tape::Empty))
+        } else {
+            Self::record_frames(body, limit, length)
         }
-        if body.is_end_stream() {
-            return (Self::once(body), Some(Tape::Empty));
+    }
+
+    fn record_frames(body: B, limit: usize, length: Option<u64>) -> (Self, Option<Tape>) {
+        let hint = body.size_hint();
+        if hint.lower() > limit as u64 {
+            return (Self::once(body), None);
         }
         let tape = Arc::new(OnceLock::new());
         let state = State::Recorded {

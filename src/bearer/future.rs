@@ -14,7 +14,13 @@ use pin_project_lite::pin_project;
 use tower::Service;
 
 use super::{
-    BearerAuthError, ReplayBody, body::Tape, challenge, drain::Drain, kept::Kept, service::Shared,
+    BearerAuthError, ReplayBody,
+    body::Tape,
+    challenge,
+    drain::Drain,
+    guard,
+    kept::Kept,
+    service::{Shared, hand_on},
     tokens::Own,
 };
 use crate::{
@@ -173,86 +179,127 @@ where
 {
     type Output = Result<Response<R>, BearerAuthError<S::Error>>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
-            let next = match this.state.as_mut().project() {
-                StateProjection::Refused { error } => match error.take() {
-                    Some(error) => Step::Answer(Err(BearerAuthError::Token(error))),
-                    None => Step::Over,
-                },
-                StateProjection::Loading { wait, loading } => {
-                    match (ready!(wait.as_mut().poll(cx)), loading.take()) {
-                        (Ok(tokens), Some((service, request))) => {
-                            acquire(this.shared, tokens, service, request)
-                        }
-                        (Err(error), _) => Step::Answer(Err(BearerAuthError::Token(error))),
-                        (Ok(_), None) => Step::Over,
-                    }
+            let this = self.as_mut().project();
+            let StateProjection::Sent { future, attempt } = this.state.project() else {
+                match ready!(self.as_mut().poll_rare(cx)) {
+                    Some(answer) => return Poll::Ready(answer),
+                    None => continue,
                 }
-                StateProjection::Waiting { wait, waiting } => {
-                    match (ready!(wait.as_mut().poll(cx)), waiting.take()) {
-                        (Ok(token), Some((service, request, own))) => {
-                            ready_with(this.shared, token, service, request, own)
-                        }
-                        (Err(error), _) => Step::Answer(Err(BearerAuthError::Token(error))),
-                        (Ok(_), None) => Step::Over,
-                    }
-                }
-                StateProjection::Readying { service, readying } => {
-                    match ready!(service.poll_ready(cx)) {
-                        Ok(()) => match readying.take() {
-                            Some((request, Some(attempt))) => Step::Enter(State::Sent {
-                                future: service.call(request),
-                                attempt: Some(attempt),
-                            }),
-                            Some((request, None)) => Step::Enter(State::Last {
-                                future: service.call(request),
-                            }),
-                            None => Step::Over,
-                        },
-                        Err(error) => Step::Answer(Err(BearerAuthError::Inner(error))),
-                    }
-                }
-                StateProjection::Sent { future, attempt } => match ready!(future.poll(cx)) {
-                    Ok(response) => match attempt.take() {
-                        Some(attempt) => judge(this.shared, response, attempt),
-                        None => Step::Over,
-                    },
-                    Err(error) => Step::Answer(Err(BearerAuthError::Inner(error))),
-                },
-                StateProjection::Renewing { wait, renewing } => {
-                    match (ready!(wait.as_mut().poll(cx)), renewing.take()) {
-                        (Some(token), Some((response, again))) => {
-                            retry(this.shared, response, again, token)
-                        }
-                        (None, Some((response, _))) => Step::Answer(Ok(response)),
-                        (_, None) => Step::Over,
-                    }
-                }
-                StateProjection::Draining { drain, request } => {
-                    ready!(drain.as_mut().poll(cx));
-                    match request.take() {
-                        Some(request) => resend(this.shared, request),
-                        None => Step::Over,
-                    }
-                }
-                StateProjection::Last { future } => {
-                    Step::Answer(ready!(future.poll(cx)).map_err(BearerAuthError::Inner))
-                }
-                StateProjection::Done => Step::Over,
             };
-            match next {
-                Step::Enter(state) => this.state.set(state),
-                Step::Answer(answer) => {
-                    this.state.set(State::Done);
-                    return Poll::Ready(answer);
-                }
-                Step::Over => panic!("`ResponseFuture` polled after completion"),
+            // All that there is to do for nearly all requests.
+            let response = ready!(future.poll(cx)).map_err(BearerAuthError::Inner)?;
+            if response.status() != StatusCode::UNAUTHORIZED {
+                return Poll::Ready(Ok(response));
+            }
+            let next = match attempt.take() {
+                Some(attempt) => judge(this.shared, response, attempt),
+                None => Step::Over,
+            };
+            if let Some(answer) = self.as_mut().take(next) {
+                return Poll::Ready(answer);
             }
         }
     }
 }
+
+impl<S, B, R> ResponseFuture<S, B, R>
+where
+    S: Service<Request<ReplayBody<B>>, Response = Response<R>> + Clone,
+    B: Body,
+    R: Body,
+{
+    /// The states in which a request is not, that has a fresh token and gets no 401. `None` leads to another state.
+    #[inline(never)]
+    fn poll_rare(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Answer<R, S::Error>>> {
+        let mut this = self.as_mut().project();
+        let next = match this.state.as_mut().project() {
+            StateProjection::Refused { error } => match error.take() {
+                Some(error) => Step::Answer(Err(BearerAuthError::Token(error))),
+                None => Step::Over,
+            },
+            StateProjection::Loading { wait, loading } => {
+                match (ready!(wait.as_mut().poll(cx)), loading.take()) {
+                    (Ok(tokens), Some((service, request))) => {
+                        acquire(this.shared, tokens, service, request)
+                    }
+                    (Err(error), _) => Step::Answer(Err(BearerAuthError::Token(error))),
+                    (Ok(_), None) => Step::Over,
+                }
+            }
+            StateProjection::Waiting { wait, waiting } => {
+                match (ready!(wait.as_mut().poll(cx)), waiting.take()) {
+                    (Ok(token), Some((service, request, own))) => {
+                        ready_with(this.shared, token, service, request, own)
+                    }
+                    (Err(error), _) => Step::Answer(Err(BearerAuthError::Token(error))),
+                    (Ok(_), None) => Step::Over,
+                }
+            }
+            StateProjection::Readying { service, readying } => {
+                match ready!(service.poll_ready(cx)) {
+                    Ok(()) => match readying.take() {
+                        Some((request, Some(attempt))) => Step::Enter(State::Sent {
+                            future: service.call(request),
+                            attempt: Some(attempt),
+                        }),
+                        Some((request, None)) => Step::Enter(State::Last {
+                            future: service.call(request),
+                        }),
+                        None => Step::Over,
+                    },
+                    Err(error) => Step::Answer(Err(BearerAuthError::Inner(error))),
+                }
+            }
+            StateProjection::Renewing { wait, renewing } => {
+                match (ready!(wait.as_mut().poll(cx)), renewing.take()) {
+                    (Some(token), Some((response, again))) => {
+                        retry(this.shared, response, again, token)
+                    }
+                    (None, Some((response, _))) => Step::Answer(Ok(response)),
+                    (_, None) => Step::Over,
+                }
+            }
+            StateProjection::Draining { drain, request } => {
+                ready!(drain.as_mut().poll(cx));
+                match request.take() {
+                    Some(request) => resend(this.shared, request),
+                    None => Step::Over,
+                }
+            }
+            StateProjection::Last { future } => {
+                Step::Answer(ready!(future.poll(cx)).map_err(BearerAuthError::Inner))
+            }
+            StateProjection::Sent { .. } | StateProjection::Done => Step::Over,
+        };
+        Poll::Ready(self.take(next))
+    }
+
+    /// The answer, or `None` if there is another state to go through.
+    fn take(
+        self: Pin<&mut Self>,
+        step: Step<S, S::Future, B, R, S::Error>,
+    ) -> Option<Answer<R, S::Error>> {
+        let mut this = self.project();
+        match step {
+            Step::Enter(state) => {
+                this.state.set(state);
+                None
+            }
+            Step::Answer(answer) => {
+                this.state.set(State::Done);
+                Some(answer)
+            }
+            Step::Over => panic!("`ResponseFuture` polled after completion"),
+        }
+    }
+}
+
+type Answer<R, E> = Result<Response<R>, BearerAuthError<E>>;
 
 /// What comes after a state.
 #[expect(
@@ -261,7 +308,7 @@ where
 )]
 enum Step<S, F, B: Body, R, E> {
     Enter(State<S, F, B, R>),
-    Answer(Result<Response<R>, BearerAuthError<E>>),
+    Answer(Answer<R, E>),
     /// Polled after the answer.
     Over,
 }
@@ -287,19 +334,28 @@ fn ready_with<S, F, B: Body, R, E>(
     shared: &Shared<S>,
     token: BearerToken,
     service: S,
-    request: Request<B>,
+    mut request: Request<B>,
     own: Own,
 ) -> Step<S, F, B, R, E> {
-    match shared.prepare(request, token, own) {
-        Ok((request, attempt)) => Step::Enter(State::Readying {
-            service,
-            readying: Some((request, Some(attempt))),
-        }),
-        Err(error) => Step::Answer(Err(BearerAuthError::Token(error))),
+    let generation = token.generation();
+    let kept = shared.keep(&request);
+    if let Err(error) = guard::authorize(&mut request, token) {
+        return Step::Answer(Err(BearerAuthError::Token(error)));
     }
+    let (request, again) = hand_on(request, kept, |request| request);
+    let attempt = Attempt {
+        generation,
+        own,
+        again,
+    };
+    Step::Enter(State::Readying {
+        service,
+        readying: Some((request, Some(attempt))),
+    })
 }
 
-/// Is it the token's fault, and can the request be sent again?
+/// A 401: is it the token's fault, and can the request be sent again?
+#[cold]
 fn judge<S, F, B, R, E>(
     shared: &Shared<S>,
     response: Response<R>,
@@ -310,9 +366,7 @@ where
     B: Body,
     R: Body,
 {
-    if response.status() != StatusCode::UNAUTHORIZED
-        || !challenge::blames_the_token(response.headers())
-    {
+    if !challenge::blames_the_token(response.headers()) {
         return Step::Answer(Ok(response));
     }
     // Also when this request cannot profit from it: those who come next will.

@@ -2,7 +2,7 @@
 
 use http::{
     Request,
-    header::{AUTHORIZATION, Entry, HOST},
+    header::{AUTHORIZATION, HOST},
     uri::Authority,
 };
 
@@ -21,6 +21,7 @@ pub(super) enum Destination {
 }
 
 /// Whether a request goes to where its token may go.
+#[inline]
 pub(super) fn destination<B>(request: &Request<B>, origins: &[Origin]) -> Destination {
     let uri = request.uri();
     let Some(origin) = origins.iter().find(|origin| origin.is_origin_of(uri)) else {
@@ -31,7 +32,7 @@ pub(super) fn destination<B>(request: &Request<B>, origins: &[Origin]) -> Destin
         });
     };
     // Some stacks route by this header, not by the URI.
-    if !request.headers().contains_key(HOST) || is_same_host(request, origin) {
+    if !request.headers().keys().any(|name| name == HOST) || is_same_host(request, origin) {
         Destination::Own
     } else {
         Destination::Elsewhere(
@@ -48,16 +49,18 @@ fn is_same_host<B>(request: &Request<B>, origin: &Origin) -> bool {
 }
 
 /// Puts a token on a request that brings no authorization of its own.
+#[inline(always)]
 pub(super) fn authorize<B>(request: &mut Request<B>, token: BearerToken) -> Result<(), Error> {
-    match request.headers_mut().try_entry(AUTHORIZATION) {
-        Ok(Entry::Vacant(place)) => {
-            place
-                .try_insert(token.into_header_value())
-                .map_err(|_| too_many_headers())?;
-            Ok(())
-        }
-        Ok(Entry::Occupied(_)) => Err(brings_its_own()),
-        Err(_) => Err(too_many_headers()),
+    // One look into the map for both: what is there, if anything, is not sent in any case.
+    match request
+        .headers_mut()
+        .try_insert(AUTHORIZATION, token.into_header_value())
+    {
+        Ok(None) => Ok(()),
+        Ok(Some(_)) => Err(brings_its_own()),
+        Err(_) => Err(refuse(
+            "the request has more headers than can be held, so that there is no room for the token: remove some",
+        )),
     }
 }
 
@@ -74,11 +77,6 @@ fn brings_its_own() -> Error {
     refuse(
         "the request brings an Authorization header of its own: remove it, or send the request past this layer",
     )
-}
-
-#[cold]
-fn too_many_headers() -> Error {
-    refuse("the request has more headers than can be held, so there is no room for the token")
 }
 
 pub(super) fn refuse(message: &'static str) -> Error {

@@ -13,14 +13,13 @@ pub(super) struct Kept {
 }
 
 impl Kept {
+    #[inline]
     pub(super) fn of<B>(request: &http::Request<B>) -> Self {
         let headers = request.headers();
         let mut row = Vec::with_capacity(headers.len());
-        row.extend(
-            headers
-                .iter()
-                .map(|(name, value)| (name.clone(), value.clone())),
-        );
+        for (name, value) in headers {
+            row.push((name.clone(), value.clone()));
+        }
         Self {
             method: request.method().clone(),
             uri: request.uri().clone(),

@@ -142,40 +142,32 @@ impl<S> Shared<S> {
         }
     }
 
-    /// A request with its token, and what is needed to send it again.
-    #[inline]
-    pub(super) fn prepare<B: Body>(
-        &self,
-        mut request: Request<B>,
-        token: BearerToken,
-        own: Own,
-    ) -> Result<(Request<ReplayBody<B>>, Attempt), Error> {
+    /// A request's head without a token, and up to how much of its body is kept; `None` if it is not sent again.
+    #[inline(always)]
+    pub(super) fn keep<B>(&self, request: &Request<B>) -> Option<(Kept, usize)> {
         let limit = self.replay_limit.or_of(request.extensions());
-        let generation = token.generation();
-        if limit == ReplayLimit::NEVER {
-            guard::authorize(&mut request, token)?;
-            let attempt = Attempt {
-                generation,
-                own,
-                again: None,
-            };
-            return Ok((request.map(ReplayBody::once), attempt));
-        }
-        let length = request
-            .headers()
-            .get(CONTENT_LENGTH)
-            .and_then(|length| length.to_str().ok()?.parse().ok());
-        let head = Kept::of(&request);
-        guard::authorize(&mut request, token)?;
-        let (head_, body) = request.into_parts();
-        let (body, tape) = ReplayBody::record(body, limit.get(), length);
-        let attempt = Attempt {
-            generation,
-            own,
-            again: tape.map(|tape| Again { head, tape }),
-        };
-        Ok((Request::from_parts(head_, body), attempt))
+        (limit != ReplayLimit::NEVER).then(|| (Kept::of(request), limit.get()))
     }
+}
+
+/// Hands a request on that has its token (at once, so that it is not moved about), and tells how to send it again.
+#[inline(always)]
+pub(super) fn hand_on<B: Body, T>(
+    request: Request<B>,
+    kept: Option<(Kept, usize)>,
+    to: impl FnOnce(Request<ReplayBody<B>>) -> T,
+) -> (T, Option<Again>) {
+    let Some((head, limit)) = kept else {
+        return (to(request.map(ReplayBody::once)), None);
+    };
+    let length = announced(&request);
+    let mut tape = None;
+    let handed_on = to(request.map(|body| {
+        let (body, its_tape) = ReplayBody::record(body, limit, length);
+        tape = its_tape;
+        body
+    }));
+    (handed_on, tape.map(|tape| Again { head, tape }))
 }
 
 impl<S, B, R> Service<Request<B>> for BearerAuth<S>
@@ -209,20 +201,26 @@ impl<S: Clone> BearerAuth<S> {
     #[inline]
     fn send<B: Body, R>(
         &mut self,
-        request: Request<B>,
+        mut request: Request<B>,
         token: BearerToken,
         own: Own,
     ) -> ResponseFuture<S, B, R>
     where
         S: Service<Request<ReplayBody<B>>>,
     {
-        match self.shared.prepare(request, token, own) {
-            Ok((request, attempt)) => {
-                let future = self.inner.call(request);
-                ResponseFuture::sent(Arc::clone(&self.shared), future, attempt)
-            }
-            Err(error) => self.refuse(error),
+        let Self { inner, shared, .. } = self;
+        let generation = token.generation();
+        let kept = shared.keep(&request);
+        if let Err(error) = guard::authorize(&mut request, token) {
+            return self.refuse(error);
         }
+        let (future, again) = hand_on(request, kept, |request| inner.call(request));
+        let attempt = Attempt {
+            generation,
+            own,
+            again,
+        };
+        ResponseFuture::sent(Arc::clone(shared), future, attempt)
     }
 
     /// Finds out whose token it is to be, and whether it has to be waited for.
@@ -267,6 +265,21 @@ impl<S: Clone> BearerAuth<S> {
         let future = self.inner.call(request.map(ReplayBody::once));
         ResponseFuture::passed(Arc::clone(&self.shared), future)
     }
+}
+
+/// The length that a request's header says, if nothing else does.
+fn announced<B: Body>(request: &Request<B>) -> Option<u64> {
+    let body = request.body();
+    if body.is_end_stream() || body.size_hint().exact().is_some() {
+        return None;
+    }
+    request
+        .headers()
+        .get(CONTENT_LENGTH)?
+        .to_str()
+        .ok()?
+        .parse()
+        .ok()
 }
 
 impl<S: Clone> Clone for BearerAuth<S> {

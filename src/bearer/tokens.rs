@@ -64,6 +64,7 @@ impl Tokens {
     }
 
     /// The fresh token that serves all requests, if there is one grant, by a copy of the caller's own.
+    #[inline]
     pub(super) fn fresh_by(&self, copy: &mut Option<TokenCopy>) -> Option<BearerToken> {
         match &self.0 {
             Whose::One(tokens) => tokens.fresh_by(copy),

@@ -84,6 +84,7 @@ impl Core {
     }
 
     /// The same by a copy that the caller keeps, and that is brought up to date here.
+    #[inline]
     pub(super) fn fresh_by(&self, copy: &mut Option<TokenCopy>) -> Option<BearerToken> {
         let version = self.version.load(Ordering::Acquire);
         if copy.as_ref().is_none_or(|copy| copy.version != version) {

@@ -279,6 +279,7 @@ impl TokenCache {
     }
 
     /// The same by a copy of the caller's own, so that threads do not contend for a count of references.
+    #[inline]
     pub(crate) fn fresh_by(&self, copy: &mut Option<TokenCopy>) -> Option<BearerToken> {
         self.core.fresh_by(copy)
     }
