@@ -1,5 +1,6 @@
 //! What the benches have in common: a service that does nothing, a grant that needs no network, and one and the same request.
 
+pub mod everybody;
 pub mod report;
 
 use std::{
@@ -12,6 +13,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use everybody::Everybody;
 use http::{
     HeaderValue, Request, Response, Uri,
     header::{ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, USER_AGENT},
@@ -20,9 +22,11 @@ use http_body_util::Empty;
 use tower::Service;
 use tower_oauth2_client::{
     Error,
+    bearer::BearerAuthLayer,
     cache::{TokenCache, TokenCacheBuilder, TokenSource},
     clock::{Clock, SystemClock},
-    token::{AccessToken, TokenSet},
+    tenants::Tenants,
+    token::{AccessToken, TenantId, TokenSet},
 };
 
 pub const API: &str = "https://api.example.com";
@@ -68,6 +72,31 @@ pub fn warm_cache() -> TokenCache {
     let tokens = cache().build().unwrap();
     runtime().block_on(tokens.token()).unwrap();
     tokens
+}
+
+/// A layer over a fresh token.
+pub fn layer() -> BearerAuthLayer {
+    BearerAuthLayer::new(warm_cache())
+}
+
+/// The header that the layer sets.
+pub fn bearer() -> HeaderValue {
+    HeaderValue::try_from(format!("Bearer {}", "t".repeat(1_024))).unwrap()
+}
+
+/// So many tenants, each with a fresh token, and the names of all.
+pub fn warm_tenants(count: usize) -> (Tenants, Vec<TenantId>) {
+    let caches = cache().store(Everybody);
+    let tenants = Tenants::builder(caches).capacity(count).build().unwrap();
+    let names: Vec<_> = (0..count)
+        .map(|number| TenantId::new(format!("customer-{number}")).unwrap())
+        .collect();
+    runtime().block_on(async {
+        for name in &names {
+            tenants.token(name).await.unwrap();
+        }
+    });
+    (tenants, names)
 }
 
 /// One that does not stay: no task of a cache's own runs while a request is measured.

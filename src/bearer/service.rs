@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{Request, Response, header::CONTENT_LENGTH};
+use http::{Extensions, Request, Response, header::CONTENT_LENGTH};
 use http_body::Body;
 use tower::Service;
 
@@ -99,26 +99,26 @@ impl<S: Clone> Shared<S> {
 }
 
 impl<S> BearerAuth<S> {
-    /// The token that serves all requests, if there is one and it is fresh.
+    /// A request's token, if it takes nothing but a look.
     #[inline]
-    fn fresh(&mut self) -> Option<BearerToken> {
+    fn fresh(&mut self, extensions: &Extensions) -> Option<(BearerToken, Own)> {
         match &mut self.standing {
-            Standing::Settled(copy) => self.shared.tokens.fresh_by(copy),
-            Standing::New | Standing::Used => self.fresh_of_new(),
+            Standing::Settled(copy) => self.shared.tokens.fresh(Some(copy), extensions),
+            Standing::New | Standing::Used => self.fresh_of_new(extensions),
         }
     }
 
     #[cold]
-    fn fresh_of_new(&mut self) -> Option<BearerToken> {
+    fn fresh_of_new(&mut self, extensions: &Extensions) -> Option<(BearerToken, Own)> {
         if matches!(self.standing, Standing::New) {
             self.standing = Standing::Used;
-            return self.shared.tokens.fresh();
+            return self.shared.tokens.fresh(None, extensions);
         }
         self.shared = Arc::new(self.shared.apart());
         let mut copy = None;
-        let token = self.shared.tokens.fresh_by(&mut copy);
+        let fresh = self.shared.tokens.fresh(Some(&mut copy), extensions);
         self.standing = Standing::Settled(copy);
-        token
+        fresh
     }
 }
 
@@ -190,8 +190,8 @@ where
             Destination::Own => {}
             Destination::Elsewhere(why) => return self.elsewhere(request, why),
         }
-        match self.fresh() {
-            Some(token) => self.send(request, token, None),
+        match self.fresh(request.extensions()) {
+            Some((token, own)) => self.send(request, token, own),
             None => self.seek(request),
         }
     }
@@ -224,6 +224,7 @@ impl<S: Clone> BearerAuth<S> {
     }
 
     /// Finds out whose token it is to be, and whether it has to be waited for.
+    #[inline(never)]
     fn seek<B: Body, R>(&mut self, request: Request<B>) -> ResponseFuture<S, B, R>
     where
         S: Service<Request<ReplayBody<B>>>,

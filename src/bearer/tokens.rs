@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use http::{Request, request};
+use http::{Extensions, Request, request};
 
 use crate::{
     cache::{BearerToken, TokenCache, TokenCopy, Wait},
@@ -63,20 +63,22 @@ impl Tokens {
         }
     }
 
-    /// The fresh token that serves all requests, if there is one grant, by a copy of the caller's own.
+    /// The token of a request, if it is fresh and whose it is stands in the request's `extensions` or goes without saying. Of
+    /// one grant, a caller of many requests keeps a copy.
     #[inline]
-    pub(super) fn fresh_by(&self, copy: &mut Option<TokenCopy>) -> Option<BearerToken> {
-        match &self.0 {
-            Whose::One(tokens) => tokens.fresh_by(copy),
-            Whose::Many(..) => None,
-        }
-    }
-
-    /// The same, without a copy.
-    pub(super) fn fresh(&self) -> Option<BearerToken> {
-        match &self.0 {
-            Whose::One(tokens) => tokens.fresh(),
-            Whose::Many(..) => None,
+    pub(super) fn fresh(
+        &self,
+        copy: Option<&mut Option<TokenCopy>>,
+        extensions: &Extensions,
+    ) -> Option<(BearerToken, Own)> {
+        match (&self.0, copy) {
+            (Whose::One(tokens), Some(copy)) => Some((tokens.fresh_by(copy)?, None)),
+            (Whose::One(tokens), None) => Some((tokens.fresh()?, None)),
+            (Whose::Many(tenants, None), _) => {
+                let tokens = tenants.resident(extensions.get()?)?;
+                Some((tokens.fresh()?, Some(tokens)))
+            }
+            (Whose::Many(_, Some(_)), _) => None,
         }
     }
 

@@ -12,6 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use foldhash::fast::RandomState;
 use papaya::HashMap;
 
 use crate::{
@@ -30,7 +31,7 @@ const TRIES: usize = 1_024;
 
 pub(super) struct Residents {
     /// Changed only with the lock of `places` held.
-    by_tenant: HashMap<TenantId, Arc<Resident>>,
+    by_tenant: HashMap<TenantId, Arc<Resident>, RandomState>,
     places: Mutex<Places>,
     capacity: usize,
     idle_after: Duration,
@@ -58,7 +59,7 @@ struct Place {
 impl Residents {
     pub(super) fn new(capacity: usize, idle_after: Duration) -> Self {
         Self {
-            by_tenant: HashMap::new(),
+            by_tenant: HashMap::with_hasher(RandomState::default()),
             places: Mutex::default(),
             capacity,
             idle_after,
