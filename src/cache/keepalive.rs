@@ -9,7 +9,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use sha2::{Digest, Sha256};
+use hmac_sha256::Hash as Sha256;
 
 use super::{
     settings::Settings,
@@ -127,7 +127,7 @@ impl Settings {
 
 /// A number from 0 to 1, the same in each process.
 fn chance_of(tenant: &TenantId) -> f64 {
-    let hash = Sha256::digest(tenant.as_str());
+    let hash = Sha256::hash(tenant.as_str().as_bytes());
     let bytes = hash.first_chunk().copied().unwrap_or_default();
     f64::from(u32::from_be_bytes(bytes)) / f64::from(u32::MAX)
 }

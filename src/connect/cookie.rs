@@ -1,11 +1,11 @@
 //! Cookies of our own, one for each flow.
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use hmac_sha256::Hash as Sha256;
 use http::{
     HeaderMap, HeaderValue,
     header::{COOKIE, SET_COOKIE},
 };
-use sha2::{Digest, Sha256};
 
 /// How many of our cookies in a request are looked at. A browser has four; more are somebody's nonsense.
 const MOST: usize = 16;
@@ -94,6 +94,6 @@ fn pairs(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
 
 /// The first bytes of a hash, as text.
 pub(super) fn digest(bytes: &[u8], length: usize) -> String {
-    let digest = Sha256::digest(bytes);
+    let digest = Sha256::hash(bytes);
     BASE64_URL_SAFE_NO_PAD.encode(&digest[..length.min(digest.len())])
 }

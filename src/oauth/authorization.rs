@@ -3,7 +3,7 @@
 use std::{borrow::Cow, fmt};
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
-use sha2::{Digest, Sha256};
+use hmac_sha256::Hash as Sha256;
 use zeroize::Zeroizing;
 
 use crate::{
@@ -228,7 +228,7 @@ fn provider_error(error: &str) -> Error {
 
 /// RFC 7636 section 4.2.
 fn challenge(verifier: &CodeVerifier) -> String {
-    BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(verifier.expose()))
+    BASE64_URL_SAFE_NO_PAD.encode(Sha256::hash(verifier.expose().as_bytes()))
 }
 
 /// 256 random bits as 43 characters: both a state (RFC 6749 section 10.10) and a verifier (RFC 7636 section 4.1).

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::SystemTime;
 
-use sha2::{Digest, Sha256};
+use hmac_sha256::Hash as Sha256;
 
 use super::fault::Endpoint;
 
@@ -207,8 +207,8 @@ impl TokenHash {
     /// The hash of this code or token.
     #[must_use]
     pub fn of(token: &str) -> Self {
-        let digest = Sha256::digest(token.as_bytes());
-        Self([digest[0], digest[1], digest[2], digest[3]])
+        let [a, b, c, d, ..] = Sha256::hash(token.as_bytes());
+        Self([a, b, c, d])
     }
 }
 

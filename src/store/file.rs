@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use sha2::{Digest, Sha256};
+use hmac_sha256::Hash as Sha256;
 
 use self::{
     disk::{create_file, create_folder, failed, open_lock, read, replace},
@@ -245,7 +245,7 @@ fn file_name(tenant: &TenantId) -> String {
         })
         .collect();
     let mut name = format!("{words}-");
-    for byte in Sha256::digest(tenant.as_str()) {
+    for byte in Sha256::hash(tenant.as_str().as_bytes()) {
         // Writing to a string does not fail.
         let _ = write!(name, "{byte:02x}");
     }

@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use sha2::{Digest, Sha256};
+use hmac_sha256::Hash as Sha256;
 
 use super::refresh::{RefreshState, RefreshToken};
 use super::{Authority, Behavior, Grant, Issued, Moment, Refused, Scopes};
@@ -39,7 +39,7 @@ impl CodeChallenge {
         match self {
             Self::Plain(challenge) => challenge == verifier,
             Self::S256(challenge) => {
-                *challenge == URL_SAFE_NO_PAD.encode(Sha256::digest(verifier.as_bytes()))
+                *challenge == URL_SAFE_NO_PAD.encode(Sha256::hash(verifier.as_bytes()))
             }
         }
     }

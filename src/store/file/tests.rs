@@ -213,6 +213,13 @@ fn p23_names_of_look_alike_tenants_differ_on_every_file_system() {
     }
 }
 
+#[test]
+fn a_grant_of_an_earlier_version_is_found_by_its_name() {
+    // By `printf Acme | sha256sum`.
+    let hash = "37036cd8f9746d335038eca92f8a73ae5f1bca4779a1e55e5812e37743b2f5bf";
+    assert_eq!(file_name(&tenant("Acme")), format!("acme-{hash}"));
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn a_file_that_others_may_read_is_refused() {

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use sha2::{Digest, Sha256};
+use hmac_sha256::Hash as Sha256;
 use sqlx::{
     Executor, PgPool,
     postgres::{PgListener, PgPoolOptions},
@@ -39,11 +39,8 @@ pub(super) fn payload(tenant: &TenantId) -> String {
 }
 
 fn hash(tenant: &TenantId) -> u64 {
-    let digest = Sha256::digest(tenant.as_str());
-    digest
-        .iter()
-        .take(8)
-        .fold(0, |hash, byte| hash << 8 | u64::from(*byte))
+    let hash = Sha256::hash(tenant.as_str().as_bytes());
+    u64::from_be_bytes(hash.first_chunk().copied().unwrap_or_default())
 }
 
 /// The task that listens, owned: it ends when this is dropped.
