@@ -11,7 +11,7 @@ use std::{
 use http::{Request, Response, StatusCode, header::AUTHORIZATION};
 use http_body::Body;
 use pin_project_lite::pin_project;
-use tower::Service;
+use tower_service::Service;
 
 use super::{
     BearerAuthError, ReplayBody,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::{Extensions, request};
-use tower::Layer;
+use tower_layer::Layer;
 
 use super::{BearerAuth, Tokens};
 use crate::token::TenantId;

@@ -8,7 +8,7 @@ use std::{
 
 use http::{Extensions, Request, Response, header::CONTENT_LENGTH};
 use http_body::Body;
-use tower::Service;
+use tower_service::Service;
 
 use super::{
     BearerAuthError, BearerAuthLayer, Elsewhere, ReplayBody, ReplayLimit, ResponseFuture, Tokens,

@@ -1,13 +1,24 @@
 //! From any tower service to one request and one bounded answer.
 
-use std::{error::Error as StdError, fmt, io, sync::Arc, time::Duration};
+use std::{
+    error::Error as StdError,
+    fmt,
+    future::{Future, poll_fn},
+    io,
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use tokio::{runtime::Handle, time::timeout_at};
-use tower::{Service, ServiceExt, util::BoxCloneSyncService};
+use tokio::{
+    runtime::Handle,
+    time::{Instant, timeout_at},
+};
+use tower_service::Service;
 
 use crate::error::{BoxError, Error, ErrorKind};
 
@@ -18,12 +29,9 @@ const LARGEST_ANSWER: usize = 1024 * 1024;
 pub(super) type IsUnsent = Arc<dyn Fn(&(dyn StdError + 'static)) -> bool + Send + Sync>;
 
 #[derive(Clone)]
-pub(super) struct Transport(BoxCloneSyncService<Outgoing, Response<Bytes>, Broken>);
+pub(super) struct Transport(Arc<dyn Fn(Request<Bytes>, Instant) -> Sending + Send + Sync>);
 
-struct Outgoing {
-    request: Request<Bytes>,
-    deadline: tokio::time::Instant,
-}
+type Sending = Pin<Box<dyn Future<Output = Result<Response<Bytes>, Broken>> + Send>>;
 
 /// How a request came to have no answer.
 pub(super) enum Broken {
@@ -53,40 +61,38 @@ impl Transport {
         R::Data: Send,
         R::Error: Into<BoxError>,
     {
-        Self(BoxCloneSyncService::new(tower::service_fn(
-            move |Outgoing { request, deadline }| {
-                let mut http = http.clone();
-                let is_unsent = Arc::clone(&is_unsent);
-                async move {
-                    match timeout_at(deadline, http.ready()).await {
-                        Ok(Ok(_)) => {}
-                        Ok(Err(error)) => return Err(Broken::Unsent(unreachable(error))),
-                        Err(_) => return Err(Broken::Unsent(late())),
-                    }
-                    let answer = async {
-                        let response = http.call(request.map(B::from)).await;
-                        let (head, body) = response.map_err(Into::into)?.into_parts();
-                        let body = Limited::new(body, LARGEST_ANSWER).collect().await?;
-                        Ok::<_, BoxError>(Response::from_parts(head, body.to_bytes()))
-                    };
-                    match timeout_at(deadline, answer).await {
-                        Ok(Ok(response)) => Ok(response),
-                        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-                            Err(Broken::Lost(Error::new(
-                                ErrorKind::InvalidResponse,
-                                "the provider's answer is over 1 MiB: check that the URL is that of its token endpoint",
-                            )))
-                        }
-                        Ok(Err(error)) if came_before_sending(&*error, &is_unsent) => {
-                            Err(Broken::Unsent(unreachable(error)))
-                        }
-                        Ok(Err(error)) => Err(Broken::Lost(unreachable(error))),
-                        // Dropping the call ends its connection, or its stream, so that nothing of it comes in later.
-                        Err(_) => Err(Broken::Lost(late())),
-                    }
+        Self(Arc::new(move |request, deadline| {
+            let mut http = http.clone();
+            let is_unsent = Arc::clone(&is_unsent);
+            Box::pin(async move {
+                match timeout_at(deadline, poll_fn(|cx| http.poll_ready(cx))).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => return Err(Broken::Unsent(unreachable(error))),
+                    Err(_) => return Err(Broken::Unsent(late())),
                 }
-            },
-        )))
+                let answer = async {
+                    let response = http.call(request.map(B::from)).await;
+                    let (head, body) = response.map_err(Into::into)?.into_parts();
+                    let body = Limited::new(body, LARGEST_ANSWER).collect().await?;
+                    Ok::<_, BoxError>(Response::from_parts(head, body.to_bytes()))
+                };
+                match timeout_at(deadline, answer).await {
+                    Ok(Ok(response)) => Ok(response),
+                    Ok(Err(error)) if error.is::<LengthLimitError>() => {
+                        Err(Broken::Lost(Error::new(
+                            ErrorKind::InvalidResponse,
+                            "the provider's answer is over 1 MiB: check that the URL is that of its token endpoint",
+                        )))
+                    }
+                    Ok(Err(error)) if came_before_sending(&*error, &is_unsent) => {
+                        Err(Broken::Unsent(unreachable(error)))
+                    }
+                    Ok(Err(error)) => Err(Broken::Lost(unreachable(error))),
+                    // Dropping the call ends its connection, or its stream, so that nothing of it comes in later.
+                    Err(_) => Err(Broken::Lost(late())),
+                }
+            })
+        }))
     }
 
     /// One request and its answer, within this time.
@@ -98,8 +104,7 @@ impl Transport {
         if Handle::try_current().is_err() {
             return Err(Broken::Unsent(Error::outside_of_a_runtime()));
         }
-        let deadline = tokio::time::Instant::now() + within;
-        self.0.clone().oneshot(Outgoing { request, deadline }).await
+        self.0(request, Instant::now() + within).await
     }
 }
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, LOCATION};
 use http::{Request, StatusCode, Uri};
 use http_body_util::Full;
-use tower::ServiceExt;
+use tower_service::Service;
 
 use super::answer::Answer;
 use super::body::ConnectionLost;
@@ -103,7 +103,7 @@ async fn send(
 ) -> Result<Answer, ConsentError> {
     service
         .clone()
-        .oneshot(request)
+        .call(request)
         .await
         .map_err(|lost| ConsentError {
             kind: Kind::Lost(lost),

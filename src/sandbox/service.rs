@@ -14,7 +14,7 @@ use http_body::Body;
 use http_body_util::BodyExt;
 use jiff::Timestamp;
 use tokio::time::sleep;
-use tower::Service;
+use tower_service::Service;
 
 use super::answer::{self, Answer};
 use super::behavior::DateHeader;
@@ -25,7 +25,7 @@ use super::event::Happening;
 use super::fault::{Endpoint, Fault, Kind};
 use super::state::{Shared, State};
 
-/// The sandbox as a [`tower::Service`], without a socket: for tests in virtual time.
+/// The sandbox as a tower [`Service`], without a socket: for tests in virtual time.
 ///
 /// It is always ready, and answers what the socket would. Only the path and query of a request's URI are looked at. It
 /// fails only when a scripted fault closes or resets the connection. It lives on when the [`Sandbox`](super::Sandbox)
