@@ -66,6 +66,7 @@ pub mod clock;
 #[cfg(feature = "axum")]
 pub mod connect;
 pub mod error;
+mod first;
 pub mod guarantees;
 pub mod oauth;
 mod origin;

@@ -7,7 +7,7 @@
 //! ever.
 
 use std::{
-    future::Future,
+    future::{Future, pending},
     pin::pin,
     sync::{
         Arc,
@@ -16,15 +16,12 @@ use std::{
     time::Duration,
 };
 
-use futures_util::future::{Either, select};
-use tokio::{
-    sync::Notify,
-    time::{sleep, timeout},
-};
+use tokio::{sync::Notify, time::timeout};
 
 use super::{attend::Cause, core::Core, flight::Outcome, renewal::without_exchange};
 use crate::{
     error::{Error, ErrorKind},
+    first::first_of,
     store::LeaseOutcome,
 };
 
@@ -74,11 +71,12 @@ pub(super) async fn acquire(core: &Arc<Core>, cause: Cause) -> Result<Taken<'_>,
 pub(super) async fn hold<T>(core: &Core, counted: Counted<'_>, work: impl Future<Output = T>) -> T {
     let end = End::default();
     let mut extending = pin!(extend(core, &end));
-    let done = match select(pin!(work), &mut extending).await {
-        Either::Left((done, _)) => done,
+    let meanwhile = async {
+        extending.as_mut().await;
         // It ends when it is told to.
-        Either::Right(((), work)) => work.await,
+        pending().await
     };
+    let done = first_of(work, meanwhile).await;
     // One that is under way could come after the giving back.
     end.come();
     extending.await;
@@ -164,7 +162,7 @@ impl End {
 
     async fn has_come_within(&self, time: Duration) -> bool {
         if !self.has_come.load(Ordering::Relaxed) {
-            let _ = select(pin!(sleep(time)), pin!(self.coming.notified())).await;
+            let _ = timeout(time, self.coming.notified()).await;
         }
         self.has_come.load(Ordering::Relaxed)
     }

@@ -2,12 +2,9 @@
 
 use std::{
     future::Future,
-    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
-
-use futures_util::future::{Either, select};
 
 use super::{
     BearerToken, command,
@@ -19,6 +16,7 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind},
+    first::first_of,
     store::SaveOutcome,
     token::{Generation, Grant, GrantState, TokenSet},
 };
@@ -145,10 +143,12 @@ async fn unless<T: Future + Unpin>(
     if never {
         return Ok(work.await);
     }
-    match select(&mut work, pin!(event)).await {
-        Either::Left((output, _)) => Ok(output),
-        Either::Right(((), _)) => Err(work),
-    }
+    let done = async { Some((&mut work).await) };
+    let stopped = async {
+        event.await;
+        None
+    };
+    first_of(done, stopped).await.ok_or(work)
 }
 
 fn tell_of_failed_save(core: &Core, error: &Error, since: Instant) {

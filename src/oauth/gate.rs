@@ -22,7 +22,6 @@ use std::{
     collections::HashSet,
     fmt,
     future::Future,
-    pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -30,7 +29,6 @@ use std::{
     time::Duration,
 };
 
-use futures_util::future::{Either, select};
 use tokio::{
     runtime::Handle,
     sync::{Notify, OwnedSemaphorePermit, Semaphore},
@@ -43,6 +41,7 @@ pub(crate) use self::breaker::GateKey;
 use self::breaker::{Breaker, Comer, News, Probe, Turn, suspicion};
 use crate::{
     error::{Answer, Error, ErrorKind},
+    first::first_of,
     telemetry,
 };
 
@@ -137,13 +136,12 @@ impl EndpointGate {
         } else {
             &self.shared.background
         };
-        self.queue(async {
-            match select(pin!(awaited), pin!(permit(places))).await {
-                Either::Left(_) => Ok(None),
-                Either::Right((place, _)) => place.map(Some),
-            }
-        })
-        .await
+        let needless = async {
+            awaited.await;
+            Ok(None)
+        };
+        let placed = async { permit(places).await.map(Some) };
+        self.queue(first_of(needless, placed)).await
     }
 
     /// Waits for a turn only.

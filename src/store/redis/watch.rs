@@ -8,10 +8,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{
-    StreamExt,
-    future::{Either, select},
-};
+use futures_util::StreamExt;
 use redis::{
     Client, RedisResult, Value,
     aio::{PubSubSink, PubSubStream},
@@ -112,12 +109,10 @@ async fn subscribe(client: &Client, channel: &str) -> RedisResult<(PubSubSink, P
 /// Until the connection is gone.
 async fn hear(mut sink: PubSubSink, mut stream: PubSubStream, bells: &Bells) {
     loop {
-        match select(stream.next(), pin!(sleep(SILENCE))).await {
-            Either::Left((Some(message), _)) => {
-                bells.of(message.get_payload_bytes()).notify_waiters();
-            }
-            Either::Left((None, _)) => return,
-            Either::Right(_) => {
+        match timeout(SILENCE, stream.next()).await {
+            Ok(Some(message)) => bells.of(message.get_payload_bytes()).notify_waiters(),
+            Ok(None) => return,
+            Err(_) => {
                 let answer = timeout(ANSWER, sink.ping::<Value>()).await;
                 if !matches!(answer, Ok(Ok(_))) {
                     return;
