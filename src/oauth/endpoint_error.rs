@@ -3,12 +3,10 @@
 use std::{borrow::Cow, time::Duration, time::SystemTime};
 
 use bytes::Bytes;
-use http::{
-    HeaderMap, Response, StatusCode,
-    header::{DATE, RETRY_AFTER},
-};
+use http::{HeaderMap, Response, StatusCode, header::RETRY_AFTER};
 use serde::Deserialize;
 
+use super::date;
 use crate::error::{Answer, Error, ErrorKind, OAuthErrorCode};
 
 /// A provider that asks for more is asked again after this time.
@@ -128,12 +126,9 @@ pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Durati
         // More digits than fit are a very long time.
         Duration::from_secs(value.parse().unwrap_or(u64::MAX))
     } else {
-        let until = httpdate::parse_http_date(value).ok()?;
+        let until = date::parse(value)?;
         // By the clock that it was written by, where that is told.
-        let date = headers.get(DATE).and_then(|date| date.to_str().ok());
-        let now = date
-            .and_then(|date| httpdate::parse_http_date(date).ok())
-            .unwrap_or(now);
+        let now = date::of(headers).unwrap_or(now);
         until.duration_since(now).unwrap_or(Duration::ZERO)
     };
     Some(asked.min(LONGEST_RETRY_AFTER))
@@ -216,7 +211,7 @@ mod tests {
 
     #[test]
     fn p16_retry_after_as_seconds_or_date_within_reason() {
-        let now = httpdate::parse_http_date("Tue, 24 Nov 2026 10:00:00 GMT").unwrap();
+        let now = date::parse("Tue, 24 Nov 2026 10:00:00 GMT").unwrap();
         for (value, seconds) in [
             ("0", Some(0)),
             ("120", Some(120)),

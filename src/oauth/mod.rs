@@ -49,6 +49,7 @@ mod attempt;
 mod authorization;
 mod builder;
 mod client;
+mod date;
 mod endpoint_error;
 mod form;
 mod gate;

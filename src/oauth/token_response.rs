@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Response, header::DATE};
+use http::{HeaderMap, Response};
 use jiff::Timestamp;
 use serde::{
     Deserialize, Deserializer,
@@ -17,7 +17,7 @@ use serde::{
 };
 use zeroize::Zeroizing;
 
-use super::endpoint_error;
+use super::{date, endpoint_error};
 use crate::{
     error::{Answer, Error, ErrorKind, OAuthErrorCode},
     telemetry,
@@ -125,10 +125,7 @@ fn lifetime(
     now: SystemTime,
     usual: Duration,
 ) -> Option<Duration> {
-    let server_now = headers
-        .get(DATE)
-        .and_then(|date| date.to_str().ok())
-        .and_then(|date| httpdate::parse_http_date(date).ok());
+    let server_now = date::of(headers);
     if let Some(server_now) = server_now {
         warn_of_skew(server_now, sent, now);
     }

@@ -1,3 +1,5 @@
+use http::header::DATE;
+
 use super::*;
 
 const HOUR: Duration = Duration::from_secs(3_600);
