@@ -52,6 +52,11 @@ impl Report {
         );
     }
 
+    /// A figure that no goal is set for, but that belongs beside the others.
+    pub fn note(&mut self, what: &str, figure: f64, how: &str) {
+        let _ = writeln!(self.rows, "| {what} | | {figure:.2} | | {how} |");
+    }
+
     /// Prints the rows and leaves them for the table.
     pub fn end(self) {
         print!("\n{}{}", heading(), self.rows);

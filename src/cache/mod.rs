@@ -274,6 +274,7 @@ impl TokenCache {
 /// What the layer asks.
 impl TokenCache {
     /// The held token while it is fresh: one load, one look at the clock, one copy of a pointer.
+    #[inline]
     pub(crate) fn fresh(&self) -> Option<BearerToken> {
         self.core.fresh()
     }

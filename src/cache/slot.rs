@@ -36,12 +36,12 @@ pub(super) struct Slot {
     pub(super) unconfirmed: Option<Box<TokenSet>>,
     pub(super) keeper: Option<JoinHandle<()>>,
     /// How many flights count on the lease: two, where the grant was replaced while the old one was being renewed.
-    pub(super) leases: usize,
+    pub(super) leases: u32,
     /// Until when this process can count on the lease, by both clocks.
     pub(super) leased_until: Option<(Instant, SystemTime)>,
     /// Whether nothing new may begin; and how many flights and commands have not ended.
     pub(super) is_shut_down: bool,
-    pub(super) work: usize,
+    pub(super) work: u32,
 }
 
 impl Slot {
