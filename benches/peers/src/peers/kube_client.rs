@@ -1,0 +1,73 @@
+//! kube-client's `AuthLayer`, over a token that a plugin prints (`exec`), as clusters in clouds have it. The plugin is this
+//! program itself, run with one argument.
+
+use std::{
+    collections::BTreeMap,
+    env,
+    io::{self, Write},
+};
+
+use jiff::{SignedDuration, Timestamp};
+use kube_client::{
+    Config,
+    client::ConfigExt,
+    config::{AuthInfo, ExecConfig, ExecInteractiveMode},
+};
+use tower::{BoxError, Layer};
+
+use super::{Failure, Peer, Side};
+use crate::{
+    load::{Stack, load},
+    work::{LIFETIME, Nothing, ORIGIN, TOKEN},
+};
+
+/// Makes this program print what a plugin prints.
+pub(crate) const PLUGIN: &str = "exec-credential";
+
+const API: &str = "client.authentication.k8s.io/v1";
+
+pub(super) const EXEC: Peer = Peer {
+    package: "kube-client",
+    part: "`AuthLayer` (exec)",
+    side: Side::Theirs,
+    warm: |_| {
+        let mut config = Config::new(ORIGIN.parse()?);
+        config.auth_info = AuthInfo {
+            exec: Some(plugin()?),
+            ..AuthInfo::default()
+        };
+        let layer = config.auth_layer()?.ok_or("the plugin gave no token")?;
+        Ok(load(Stack(layer.layer(Nothing::<BoxError>::new()))))
+    },
+    bare: None,
+};
+
+fn plugin() -> Result<ExecConfig, Failure> {
+    let program = env::current_exe()?;
+    Ok(ExecConfig {
+        api_version: Some(API.into()),
+        command: Some(program.to_str().ok_or("a path of another kind")?.into()),
+        args: Some(vec![PLUGIN.into()]),
+        env: None,
+        drop_env: None,
+        install_hint: None,
+        interactive_mode: Some(ExecInteractiveMode::Never),
+        provide_cluster_info: false,
+        cluster: None,
+        other: BTreeMap::new(),
+    })
+}
+
+/// What the plugin prints.
+pub(crate) fn print_credential() -> Result<(), Failure> {
+    let credential = serde_json::json!({
+        "apiVersion": API,
+        "kind": "ExecCredential",
+        "status": {
+            "token": TOKEN.as_str(),
+            "expirationTimestamp": (Timestamp::now() + SignedDuration::try_from(LIFETIME)?).to_string(),
+        },
+    });
+    writeln!(io::stdout(), "{credential}")?;
+    Ok(())
+}

@@ -1,0 +1,53 @@
+//! This crate, as it is by default, where the request is kept for one retry after a 401, and with retrying off.
+
+use std::convert::Infallible;
+
+use tokio::runtime::Runtime;
+use tower::Layer;
+use tower_oauth2_client::{
+    Error,
+    bearer::BearerAuthLayer,
+    cache::{TokenCache, token_fn},
+    clock::{Clock, SystemClock},
+    token::{AccessToken, TokenSet},
+};
+
+use super::{Failure, Peer, Side};
+use crate::{
+    load::{Load, Stack, load},
+    work::{LIFETIME, Nothing, ORIGIN, TOKEN},
+};
+
+pub(super) const WITHOUT_RETRIES: Peer = Peer {
+    package: "tower-oauth2-client",
+    part: "`BearerAuthLayer` (no retry)",
+    side: Side::Ours,
+    warm: |runtime| warm(runtime, |layer| layer.replay_limit(0)),
+    bare: None,
+};
+
+pub(super) const BY_DEFAULT: Peer = Peer {
+    package: "tower-oauth2-client",
+    part: "`BearerAuthLayer` (default: one retry on 401)",
+    side: Side::Ours,
+    warm: |runtime| warm(runtime, |layer| layer),
+    bare: None,
+};
+
+fn warm(
+    runtime: &Runtime,
+    set: impl FnOnce(BearerAuthLayer) -> BearerAuthLayer,
+) -> Result<Box<dyn Load>, Failure> {
+    let _entered = runtime.enter();
+    let tokens = TokenCache::builder(token_fn(issue))
+        .origin(ORIGIN)
+        .build()?;
+    runtime.block_on(tokens.token())?;
+    let layer = set(BearerAuthLayer::new(tokens));
+    Ok(load(Stack(layer.layer(Nothing::<Infallible>::new()))))
+}
+
+async fn issue() -> Result<TokenSet, Error> {
+    let token = AccessToken::new(TOKEN.as_str())?;
+    Ok(TokenSet::new(token, LIFETIME, SystemClock.wall()))
+}
