@@ -121,7 +121,7 @@ pub fn request() -> Request<Body> {
 }
 
 /// A request from beginning to end, on this thread, through a service that answers at once.
-#[inline(always)]
+#[inline]
 pub fn send<S: Service<Request<Body>>>(service: &mut S, request: Request<Body>) {
     let mut context = Context::from_waker(Waker::noop());
     let _ = black_box(service.poll_ready(&mut context));

@@ -49,7 +49,7 @@ fn is_same_host<B>(request: &Request<B>, origin: &Origin) -> bool {
 }
 
 /// Puts a token on a request that brings no authorization of its own.
-#[inline(always)]
+#[inline]
 pub(super) fn authorize<B>(request: &mut Request<B>, token: BearerToken) -> Result<(), Error> {
     // One look into the map for both: what is there, if anything, is not sent in any case.
     match request

@@ -143,6 +143,10 @@ impl<S> Shared<S> {
     }
 
     /// A request's head without a token, and up to how much of its body is kept; `None` if it is not sent again.
+    #[expect(
+        clippy::inline_always,
+        reason = "counted: a tenth of what a request costs"
+    )]
     #[inline(always)]
     pub(super) fn keep<B>(&self, request: &Request<B>) -> Option<(Kept, usize)> {
         let limit = self.replay_limit.or_of(request.extensions());
@@ -151,6 +155,7 @@ impl<S> Shared<S> {
 }
 
 /// Hands a request on that has its token (at once, so that it is not moved about), and tells how to send it again.
+#[expect(clippy::inline_always, reason = "as above")]
 #[inline(always)]
 pub(super) fn hand_on<B: Body, T>(
     request: Request<B>,
