@@ -10,6 +10,7 @@
 //! mimalloc, so that threads do not wait for each other there.
 
 use std::{
+    fs,
     hint::black_box,
     sync::{Arc, Barrier, Mutex, RwLock},
     task::{Context, Poll},
@@ -20,6 +21,7 @@ use std::{
 use arc_swap::ArcSwap;
 use benches::{
     Body, Nothing, bearer, layer,
+    plot::Plot,
     report::{Goal, Report, folder},
     request, send,
 };
@@ -32,9 +34,9 @@ use tower_http::auth::AddAuthorizationLayer;
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 const THREADS: [usize; 5] = [1, 2, 4, 8, 64];
-const ROUNDS: usize = 30;
+const ROUNDS: usize = 20;
 /// Of all threads together, in a round.
-const REQUESTS: usize = 64_000;
+const REQUESTS: usize = 256_000;
 
 /// A service that asks somebody for the header each time.
 #[derive(Clone)]
@@ -166,7 +168,14 @@ fn main() {
         );
     }
     print!("{table}");
-    std::fs::write(folder().join("contention.md"), &table).unwrap();
+    fs::write(folder().join("contention.md"), &table).unwrap();
+    let title = "A warm request, above one without a token";
+    let mut plot = Plot::new(title, "threads, on two processors", "nanoseconds").logarithmic();
+    for (at, (name, _)) in cases.iter().enumerate().skip(1) {
+        let threads = THREADS.map(|threads| f64::from(u32::try_from(threads).unwrap()).log2());
+        plot = plot.marked_line(*name, threads.into_iter().zip(net(at)).collect());
+    }
+    plot.draw("contention");
 
     let mut report = Report::new("contention");
     for (at, what, most) in [(1, "off", 1.1), (2, "on", 1.15)] {

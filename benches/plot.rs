@@ -1,0 +1,206 @@
+//! Lines over two axes, as SVG with text that can be searched, on a background of its own, so that it is legible on dark pages
+//! as well.
+
+use std::ops::Range;
+
+use plotters::{
+    backend::SVGBackend,
+    chart::{ChartBuilder, SeriesLabelPosition},
+    coord::{
+        Shift,
+        combinators::IntoLogRange,
+        ranged1d::{AsRangedCoord, ValueFormatter},
+    },
+    drawing::{DrawingArea, IntoDrawingArea},
+    element::{PathElement, Rectangle},
+    series::LineSeries,
+    style::{Color, IntoFont, RGBColor},
+};
+
+use crate::report::folder;
+
+/// A blue, an orange, a green, a purple and a brown that can be told apart with most eyes, and on paper.
+pub const PALETTE: [RGBColor; 5] = [
+    RGBColor(0x1f, 0x5f, 0xa8),
+    RGBColor(0xd9, 0x6b, 0x0b),
+    RGBColor(0x2c, 0x8a, 0x57),
+    RGBColor(0x7b, 0x4f, 0xa3),
+    RGBColor(0x8a, 0x5a, 0x3c),
+];
+
+const SIZE: (u32, u32) = (960, 540);
+const BACKGROUND: RGBColor = RGBColor(0xfd, 0xfd, 0xfb);
+const INK: RGBColor = RGBColor(0x24, 0x29, 0x2f);
+const GRID: RGBColor = RGBColor(0xe3, 0xe3, 0xdf);
+const FONT: &str = "sans-serif";
+
+/// A chart in the making: its axes span what is put into it.
+#[derive(Debug)]
+pub struct Plot {
+    title: String,
+    x: &'static str,
+    y: &'static str,
+    is_logarithmic: bool,
+    lines: Vec<Line>,
+    shades: Vec<(Range<f64>, &'static str)>,
+}
+
+#[derive(Debug)]
+struct Line {
+    name: String,
+    points: Vec<(f64, f64)>,
+    is_marked: bool,
+}
+
+impl Plot {
+    /// `x` and `y` say what the axes measure, and in which unit.
+    pub fn new(title: impl Into<String>, x: &'static str, y: &'static str) -> Self {
+        Self {
+            title: title.into(),
+            x,
+            y,
+            is_logarithmic: false,
+            lines: Vec::new(),
+            shades: Vec::new(),
+        }
+    }
+
+    /// For a y axis on which ten times as much is always the same distance. Otherwise it begins with nothing.
+    pub fn logarithmic(mut self) -> Self {
+        self.is_logarithmic = true;
+        self
+    }
+
+    /// In the palette's colours, in the order in which they come.
+    pub fn line(self, name: impl Into<String>, points: Vec<(f64, f64)>) -> Self {
+        self.with(name.into(), points, false)
+    }
+
+    /// For few points: each has a mark.
+    pub fn marked_line(self, name: impl Into<String>, points: Vec<(f64, f64)>) -> Self {
+        self.with(name.into(), points, true)
+    }
+
+    fn with(mut self, name: String, points: Vec<(f64, f64)>, is_marked: bool) -> Self {
+        self.lines.push(Line {
+            name,
+            points,
+            is_marked,
+        });
+        self
+    }
+
+    /// A part of the x axis that something is to be said of.
+    pub fn shade(mut self, range: Range<f64>, name: &'static str) -> Self {
+        self.shades.push((range, name));
+        self
+    }
+
+    /// Writes it into the folder of the figures.
+    pub fn draw(self, name: &str) {
+        let path = folder().join(name).with_extension("svg");
+        let area = SVGBackend::new(&path, SIZE).into_drawing_area();
+        area.fill(&BACKGROUND).unwrap();
+        let x = range(self.points().map(|(x, _)| x));
+        let y = range(self.points().map(|(_, y)| y));
+        // Above the lines there is room for their names.
+        let below_names = 0.92 - 0.05 * (self.lines.len() + self.shades.len()) as f64;
+        if self.is_logarithmic {
+            let least = y.start * 0.8;
+            let most = least * (y.end / least).powf(1.0 / below_names);
+            self.draw_on(&area, x, (least..most).log_scale());
+        } else {
+            self.draw_on(&area, x, 0.0..(y.end / below_names));
+        }
+        area.present().unwrap();
+        println!("drawn: {}", path.display());
+    }
+
+    fn points(&self) -> impl Iterator<Item = (f64, f64)> {
+        self.lines
+            .iter()
+            .flat_map(|line| line.points.iter().copied())
+    }
+
+    fn draw_on<Y>(&self, area: &Area<'_>, x: Range<f64>, y: Y)
+    where
+        Y: AsRangedCoord<Value = f64>,
+        Y::CoordDescType: ValueFormatter<f64>,
+    {
+        let font = |size: u32| (FONT, size).into_font().color(&INK);
+        // Half a thread would make no sense.
+        let steps = (x.end - x.start) as usize;
+        let is_whole = steps < 12 && self.points().all(|(x, _)| x.fract() == 0.0);
+        let ticks = if is_whole { steps + 1 } else { 12 };
+        let mut chart = ChartBuilder::on(area)
+            .caption(&self.title, font(24))
+            .margin(16)
+            .x_label_area_size(52)
+            .y_label_area_size(76)
+            .build_cartesian_2d(x, y)
+            .unwrap();
+        let heights = chart.y_range();
+        for (shaded, name) in &self.shades {
+            let corners = [(shaded.start, heights.start), (shaded.end, heights.end)];
+            let fill = INK.mix(0.08).filled();
+            chart
+                .draw_series([Rectangle::new(corners, fill)])
+                .unwrap()
+                .label(*name)
+                .legend(move |(x, y)| Rectangle::new([(x, y - 6), (x + 24, y + 6)], fill));
+        }
+        chart
+            .configure_mesh()
+            .x_desc(self.x)
+            .y_desc(self.y)
+            .axis_desc_style(font(18))
+            .label_style(font(16))
+            .axis_style(INK)
+            .bold_line_style(GRID)
+            .light_line_style(BACKGROUND.mix(0.0))
+            .x_labels(ticks)
+            .x_label_formatter(&short)
+            .y_label_formatter(&short)
+            .draw()
+            .unwrap();
+        for (line, color) in self.lines.iter().zip(PALETTE.iter().cycle()) {
+            let style = color.stroke_width(2);
+            let marks = if line.is_marked { 4 } else { 0 };
+            chart
+                .draw_series(LineSeries::new(line.points.iter().copied(), style).point_size(marks))
+                .unwrap()
+                .label(&line.name)
+                .legend(move |(x, y)| PathElement::new([(x, y), (x + 24, y)], style));
+        }
+        chart
+            .configure_series_labels()
+            .position(SeriesLabelPosition::UpperRight)
+            .legend_area_size(32)
+            .margin(12)
+            .label_font(font(16))
+            .background_style(BACKGROUND.mix(0.9))
+            .border_style(GRID)
+            .draw()
+            .unwrap();
+    }
+}
+
+type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+
+fn range(figures: impl Iterator<Item = f64>) -> Range<f64> {
+    let (least, most) = figures.fold(
+        (f64::INFINITY, f64::NEG_INFINITY),
+        |(least, most), figure| (least.min(figure), most.max(figure)),
+    );
+    least..most
+}
+
+/// With as many digits as a label has need of.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as the axes ask for it")]
+fn short(figure: &f64) -> String {
+    let rounded = format!("{figure:.2}");
+    rounded
+        .trim_end_matches('0')
+        .trim_end_matches('.')
+        .to_owned()
+}
