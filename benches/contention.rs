@@ -170,9 +170,11 @@ fn main() {
     print!("{table}");
     fs::write(folder().join("contention.md"), &table).unwrap();
     let title = "A warm request, above one without a token";
-    let mut plot = Plot::new(title, "threads, on two processors", "nanoseconds").logarithmic();
+    let mut plot = Plot::new(title, "threads, on two processors", "nanoseconds")
+        .logarithmic()
+        .doubling();
     for (at, (name, _)) in cases.iter().enumerate().skip(1) {
-        let threads = THREADS.map(|threads| f64::from(u32::try_from(threads).unwrap()).log2());
+        let threads = THREADS.map(|threads| f64::from(u32::try_from(threads).unwrap()));
         plot = plot.marked_line(*name, threads.into_iter().zip(net(at)).collect());
     }
     plot.draw("contention");

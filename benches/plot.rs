@@ -41,6 +41,7 @@ pub struct Plot {
     x: &'static str,
     y: &'static str,
     is_logarithmic: bool,
+    is_doubling: bool,
     lines: Vec<Line>,
     shades: Vec<(Range<f64>, &'static str)>,
 }
@@ -60,6 +61,7 @@ impl Plot {
             x,
             y,
             is_logarithmic: false,
+            is_doubling: false,
             lines: Vec::new(),
             shades: Vec::new(),
         }
@@ -68,6 +70,12 @@ impl Plot {
     /// For a y axis on which ten times as much is always the same distance. Otherwise it begins with nothing.
     pub fn logarithmic(mut self) -> Self {
         self.is_logarithmic = true;
+        self
+    }
+
+    /// For an x axis on which twice as much is always the same distance.
+    pub fn doubling(mut self) -> Self {
+        self.is_doubling = true;
         self
     }
 
@@ -117,9 +125,14 @@ impl Plot {
     }
 
     fn points(&self) -> impl Iterator<Item = (f64, f64)> {
-        self.lines
-            .iter()
-            .flat_map(|line| line.points.iter().copied())
+        self.lines.iter().flat_map(|line| self.placed(line))
+    }
+
+    /// Where the points of a line are drawn.
+    fn placed<'a>(&self, line: &'a Line) -> impl Iterator<Item = (f64, f64)> + use<'a> {
+        let is_doubling = self.is_doubling;
+        let place = move |x: f64| if is_doubling { x.log2() } else { x };
+        line.points.iter().map(move |&(x, y)| (place(x), y))
     }
 
     fn draw_on<Y>(&self, area: &Area<'_>, x: Range<f64>, y: Y)
@@ -159,7 +172,7 @@ impl Plot {
             .bold_line_style(GRID)
             .light_line_style(BACKGROUND.mix(0.0))
             .x_labels(ticks)
-            .x_label_formatter(&short)
+            .x_label_formatter(&|x| short(&if self.is_doubling { x.exp2() } else { *x }))
             .y_label_formatter(&short)
             .draw()
             .unwrap();
@@ -167,7 +180,7 @@ impl Plot {
             let style = color.stroke_width(2);
             let marks = if line.is_marked { 4 } else { 0 };
             chart
-                .draw_series(LineSeries::new(line.points.iter().copied(), style).point_size(marks))
+                .draw_series(LineSeries::new(self.placed(line), style).point_size(marks))
                 .unwrap()
                 .label(&line.name)
                 .legend(move |(x, y)| PathElement::new([(x, y), (x + 24, y)], style));
