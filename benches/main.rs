@@ -5,7 +5,8 @@
 //! cargo run -p benches
 //! ```
 //!
-//! With names of benches, only those: `cargo run -p benches -- overhead stampede`. Fails if a bench does, or if a warm request
+//! With names of benches, only those: `cargo run -p benches -- overhead stampede`; with `publish`, none, but what was measured
+//! last goes into `docs/performance.md`. Fails if a bench does, or if a warm request
 //! takes more instructions than are pinned in `instructions.rs`.
 
 use std::{
@@ -16,6 +17,7 @@ use std::{
 use benches::report::{folder, heading};
 
 mod instructions;
+mod publish;
 
 const BENCHES: [&str; 9] = [
     "overhead",
@@ -41,10 +43,10 @@ fn main() -> ExitCode {
             failures.extend(instructions::judge());
         }
     }
-    print!("\n# All goals\n\n{}", heading());
-    for bench in BENCHES {
-        let rows = fs::read_to_string(folder().join(bench).with_extension("rows"));
-        print!("{}", rows.unwrap_or_default());
+    let goals = goals();
+    println!("\n# All goals\n\n{goals}");
+    if asked == ["publish"] {
+        publish::publish(&goals);
     }
     for failure in &failures {
         eprintln!("failed: {failure}");
@@ -54,6 +56,14 @@ fn main() -> ExitCode {
     } else {
         ExitCode::FAILURE
     }
+}
+
+/// What all benches have left.
+fn goals() -> String {
+    let rows = |bench| fs::read_to_string(folder().join(bench).with_extension("rows"));
+    let mut table = heading().to_owned();
+    table.extend(BENCHES.into_iter().filter_map(|bench| rows(bench).ok()));
+    table
 }
 
 fn run(bench: &str) -> bool {

@@ -42,7 +42,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Each module's page teaches its part. What is promised, and where it is tested, stands in [`guarantees`].
+//! Each module's page teaches its part. What is promised, and where it is tested, stands in [`guarantees`]; what it costs, in
+//! [`performance`].
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(
     not(all(
@@ -70,6 +71,7 @@ mod first;
 pub mod guarantees;
 pub mod oauth;
 mod origin;
+pub mod performance;
 pub mod provider;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;

@@ -1,0 +1,38 @@
+//! Brings what was measured last into `docs/`: the tables between their marks in `performance.md`, and the plots.
+
+use std::{fs, path::PathBuf};
+
+use benches::report::folder;
+
+const PLOTS: [&str; 3] = ["cost-per-request", "contention", "latency-across-a-refresh"];
+
+pub(crate) fn publish(goals: &str) {
+    let docs = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs"));
+    let page = docs.join("performance.md");
+    let mut text = fs::read_to_string(&page).unwrap();
+    text = replaced(&text, "goals", goals);
+    for table in ["peers", "instructions", "contention", "stores"] {
+        match fs::read_to_string(folder().join(table).with_extension("md")) {
+            Ok(rows) => text = replaced(&text, table, &rows),
+            Err(_) => println!("left as it was, not measured here: {table}"),
+        }
+    }
+    fs::write(page, text).unwrap();
+    for plot in PLOTS {
+        let file = PathBuf::from(plot).with_extension("svg");
+        if fs::copy(folder().join(&file), docs.join(&file)).is_err() {
+            println!("left as it was, not drawn here: {plot}");
+        }
+    }
+}
+
+/// With another table between its two marks.
+fn replaced(text: &str, table: &str, rows: &str) -> String {
+    let (begin, end) = (
+        format!("<!-- {table} -->\n"),
+        format!("<!-- end of {table} -->"),
+    );
+    let (before, rest) = text.split_once(&begin).expect("a mark where it begins");
+    let (_, after) = rest.split_once(&end).expect("a mark where it ends");
+    format!("{before}{begin}\n{}\n\n{end}{after}", rows.trim())
+}
