@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use http::{HeaderMap, header::DATE};
-use jiff::{civil::DateTime, tz::Offset};
+use jiff::{Timestamp, civil::DateTime, tz::Offset};
 
 /// The three spellings that RFC 9110 section 5.6.7 wants understood, with each weekday held to its date. Two digits of a year
 /// mean one from 1969 to 2068.
@@ -17,8 +17,12 @@ const SPELLINGS: [&str; 3] = [
 pub(super) fn parse(text: &str) -> Option<SystemTime> {
     let read = |spelling| DateTime::strptime(spelling, text).ok();
     let date = SPELLINGS.into_iter().find_map(read)?;
-    let moment = SystemTime::try_from(Offset::UTC.to_timestamp(date).ok()?).ok()?;
-    (moment >= SystemTime::UNIX_EPOCH).then_some(moment)
+    if date.year() < 1970 {
+        return None;
+    }
+    // The last day of 9999, as some write "never", is a little more than fits.
+    let moment = Offset::UTC.to_timestamp(date).unwrap_or(Timestamp::MAX);
+    SystemTime::try_from(moment).ok()
 }
 
 /// When an answer was made, by the server's clock.
@@ -58,6 +62,13 @@ mod tests {
             parse("Sun, 01 Jan 2068 00:00:00 GMT")
         );
         assert_eq!(parse("Friday, 01-Jan-77 00:00:00 GMT"), None);
+    }
+
+    #[test]
+    fn never_is_far_off() {
+        let never = parse("Fri, 31 Dec 9999 23:59:59 GMT");
+        assert!(never > parse("Wed, 29 Dec 9999 23:59:59 GMT"));
+        assert!(never.is_some());
     }
 
     #[test]

@@ -220,6 +220,7 @@ mod tests {
             ("Tue, 24 Nov 2026 10:00:30 GMT", Some(30)),
             ("Tue, 24 Nov 2026 09:00:00 GMT", Some(0)),
             ("Sat, 06 Nov 2094 08:49:37 GMT", Some(600)),
+            ("Fri, 31 Dec 9999 23:59:59 GMT", Some(600)),
             ("-5", None),
             ("soon", None),
             ("", None),
