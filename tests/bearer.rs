@@ -5,13 +5,13 @@ use std::{
     future::pending,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, header::AUTHORIZATION};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header::AUTHORIZATION};
 use http_body_util::{BodyExt, Full, channel::Channel};
 use tokio::{task::JoinSet, time::timeout};
 use tokio_test::{assert_pending, assert_ready_err, assert_ready_ok, task};
@@ -22,6 +22,7 @@ use tower_oauth2_client::{
     ErrorKind,
     bearer::{BearerAuth, BearerAuthError, BearerAuthLayer, ReplayBody, ReplayLimit},
     cache::TokenCache,
+    clock::Clock,
     token::Generation,
 };
 use tower_test::mock;
@@ -183,6 +184,88 @@ async fn p01_a_copy_is_worth_nothing_once_the_token_has_changed() {
     stack.tokens.revoke().await.unwrap();
     let error = stack.send(get()).await.unwrap_err();
     assert!(error.token_error().is_some());
+}
+
+/// Whatever takes the token out of use, a service that has its own copy of it does not send it any more.
+#[tokio::test(start_paused = true)]
+async fn p18_a_copy_serves_no_longer_than_the_token() {
+    type Ending = fn(&Stack);
+    let endings: [(&str, Ending); 3] = [
+        ("invalidated", |stack| stack.tokens.invalidate()),
+        ("slept through", |stack| stack.clock.shift_wall(2 * 86_400)),
+        ("outlived", |stack| stack.clock.jump(2 * 86_400)),
+    ];
+    for (how, end) in endings {
+        let mut stack = stack().await;
+        for _ in 0..3 {
+            let _response = stack.send(get());
+            let (request, _) = stack.handle.next_request().await.unwrap();
+            assert_eq!(token_of(&request), "Bearer a1");
+        }
+        stack.source.close_gate();
+        end(&stack);
+        // A suspend is noticed within 30 seconds.
+        tokio::time::sleep(Duration::from_secs(31)).await;
+        let mut response = stack.send(get());
+        assert_pending!(response.poll(), "{how}");
+        assert!(stack.is_idle(), "{how}");
+        stack.source.open_gate();
+        settle().await;
+        assert_pending!(response.poll());
+        let (request, _) = stack.arrived().await;
+        assert_eq!(token_of(&request), "Bearer a2", "{how}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p05_a_token_that_is_taken_by_copies_only_is_in_use() {
+    let mut stack = stack().await;
+    for exchanges in 1..=5 {
+        assert_eq!(stack.source.exchanges(), exchanges);
+        let _response = stack.send(get());
+        let (request, _) = stack.handle.next_request().await.unwrap();
+        assert_eq!(token_of(&request), format!("Bearer a{exchanges}"));
+        tokio::time::sleep(DAY - Duration::from_secs(1_800)).await;
+    }
+}
+
+/// Copies are made while the token is replaced, over and over: none outlives the one that it was taken from.
+#[tokio::test]
+async fn p23_a_copy_made_while_the_token_is_replaced_does_not_outlive_it() {
+    const REPLACED: u64 = 3_000;
+
+    let clock = HandClock::new();
+    let source = Source::new(&clock);
+    let tokens = source.cache().build().unwrap();
+    let first = support::token_set(0, DAY, clock.wall());
+    tokens.replace(first).await.unwrap();
+
+    let newest = Arc::new(AtomicU64::new(0));
+    let sent = Arc::new(AtomicU64::new(0));
+    let (at_least, last) = (newest.clone(), sent.clone());
+    let inner = tower::service_fn(move |request: Request<ReplayBody<Body>>| {
+        let number = token_of(&request).strip_prefix("Bearer a").unwrap();
+        last.store(number.parse().unwrap(), Ordering::SeqCst);
+        std::future::ready(Ok::<_, Infallible>(answer(200)))
+    });
+    let mut service = BearerAuthLayer::new(tokens.clone()).layer(inner);
+    let sending = std::thread::spawn(move || {
+        loop {
+            let newest = at_least.load(Ordering::SeqCst);
+            let _response = service.call(get());
+            let sent = sent.load(Ordering::SeqCst);
+            assert!(sent >= newest, "a{sent} was sent after a{newest} came");
+            if newest == REPLACED {
+                break;
+            }
+        }
+    });
+    for number in 1..=REPLACED {
+        let tokens_of_it = support::token_set(number, DAY, clock.wall());
+        tokens.replace(tokens_of_it).await.unwrap();
+        newest.store(number, Ordering::SeqCst);
+    }
+    sending.join().unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -500,11 +583,16 @@ async fn p08_the_retry_is_the_same_request_but_for_the_token() {
     struct Extension(&'static str);
 
     let mut stack = stack().await;
+    let mut key = HeaderValue::from_static("secret");
+    key.set_sensitive(true);
     let request = Request::post(format!("{API}/v1/deductions?a=b"))
         .version(http::Version::HTTP_2)
         .header("x-one", "1")
-        .header("x-one", "2")
         .header("content-type", "application/json")
+        .header("x-one", "2")
+        .header("accept", "*/*")
+        .header("x-one", "0")
+        .header("x-key", key)
         .extension(Extension("kept"))
         .body(Body::from("{\"operation_id\":\"o1\"}"))
         .unwrap();
@@ -524,12 +612,82 @@ async fn p08_the_retry_is_the_same_request_but_for_the_token() {
     assert_eq!(second.extensions().get(), Some(&Extension("kept")));
     assert_eq!(token_of(&first), "Bearer a1");
     assert_eq!(token_of(&second), "Bearer a2");
-    let without_token = |request: &Request<Bytes>| {
-        let mut headers = request.headers().clone();
-        headers.remove(AUTHORIZATION);
+    // In their order, with the token where it was.
+    let row = |request: &Request<Bytes>| -> Vec<(String, String, bool)> {
+        let headers = request.headers().iter();
         headers
+            .map(|(name, value)| {
+                let text = value.to_str().unwrap().replace("Bearer a1", "Bearer a2");
+                (name.to_string(), text, value.is_sensitive())
+            })
+            .collect()
     };
-    assert_eq!(without_token(&first), without_token(&second));
+    assert_eq!(row(&first), row(&second));
+    assert_eq!(row(&second).len(), 7);
+}
+
+/// A map of headers holds any number of values, but is not made for any number at once.
+#[tokio::test(start_paused = true)]
+async fn p08_a_retry_has_room_for_as_many_values_as_the_request_had() {
+    let mut stack = stack().await;
+    let mut request = get();
+    for _ in 0..40_000 {
+        request
+            .headers_mut()
+            .append("x-one", HeaderValue::from_static("1"));
+    }
+    let mut response = stack.send(request);
+    let (first, refuse) = stack.arrived().await;
+    stack.tokens.refresh_now().await.unwrap();
+    refuse.send_response(answer(401));
+    assert_pending!(response.poll());
+    let (second, _) = stack.arrived().await;
+    assert_eq!(first.headers().len(), second.headers().len());
+    assert_eq!(token_of(&second), "Bearer a2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn p20_a_request_without_room_for_the_token_is_refused() {
+    let mut stack = stack().await;
+    let mut request = get();
+    // As many names as a map of headers can hold.
+    for number in 0..24_576 {
+        let name: HeaderName = format!("x-{number}").parse().unwrap();
+        request
+            .headers_mut()
+            .insert(name, HeaderValue::from_static("1"));
+    }
+    let error = assert_ready_err!(stack.send(request).poll());
+    assert_eq!(error.token_error().unwrap().kind(), ErrorKind::Request);
+    assert!(stack.is_idle());
+}
+
+/// A sender that knows the length from the header may not ask for the end of a body that does not tell it itself.
+#[tokio::test(start_paused = true)]
+async fn p08_a_length_in_the_header_is_a_whole_body() {
+    for (length, is_retried) in [("9", true), ("8", false), ("nine", false)] {
+        let source = Source::new(&HandClock::new());
+        let tokens = source.cache().build().unwrap();
+        tokens.token().await.unwrap();
+        let service =
+            tower::service_fn(|request: Request<ReplayBody<Channel<Bytes>>>| async move {
+                let is_old = token_of(&request) == "Bearer a1";
+                let mut body = request.into_body();
+                let data = body.frame().await.unwrap().unwrap().into_data().unwrap();
+                assert_eq!(data, "all of it");
+                Ok::<_, Infallible>(answer(if is_old { 401 } else { 200 }))
+            });
+        let api = BearerAuthLayer::new(tokens).layer(service);
+        let (mut sender, body) = Channel::new(1);
+        sender.send_data(Bytes::from("all of it")).await.unwrap();
+        drop(sender);
+        let request = Request::post(format!("{API}/upload"))
+            .header("content-length", length)
+            .body(body)
+            .unwrap();
+        let status = api.oneshot(request).await.unwrap().status();
+        assert_eq!(status, if is_retried { 200 } else { 401 }, "{length}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -729,7 +887,7 @@ async fn p20_the_token_leaves_for_its_origins_only() {
     let to = |uri: &str| Request::get(uri).body(Body::default()).unwrap();
     let with = |name: &str, value: &str| {
         let mut request = get();
-        let name: http::HeaderName = name.parse().unwrap();
+        let name: HeaderName = name.parse().unwrap();
         request.headers_mut().append(name, value.parse().unwrap());
         request
     };
@@ -771,6 +929,28 @@ async fn p20_the_token_leaves_for_its_origins_only() {
         let (request, _) = stack.handle.next_request().await.unwrap();
         assert_eq!(token_of(&request), "Bearer a1");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p20_an_authorization_of_its_own_is_refused_before_a_token_is_looked_for() {
+    let source = Source::new(&HandClock::new());
+    let layer = BearerAuthLayer::new(source.cache().build().unwrap());
+    let (mut service, mut handle) =
+        mock::spawn_with::<_, _, _, BearerAuth<Inner>>(move |inner| layer.layer(inner));
+    for _ in 0..3 {
+        let mut request = get();
+        for value in ["Basic abc", "Bearer mine"] {
+            request
+                .headers_mut()
+                .append(AUTHORIZATION, value.parse().unwrap());
+        }
+        assert_ready_ok!(service.poll_ready());
+        let error = assert_ready_err!(task::spawn(service.call(request)).poll());
+        assert_eq!(error.token_error().unwrap().kind(), ErrorKind::Request);
+    }
+    settle().await;
+    assert_eq!(source.exchanges(), 0);
+    assert!(task::spawn(handle.next_request()).poll().is_pending());
 }
 
 #[tokio::test(start_paused = true)]

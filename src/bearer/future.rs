@@ -8,7 +8,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{Request, Response, StatusCode, header::AUTHORIZATION};
+use http::{Request, Response, StatusCode};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tower_service::Service;
@@ -113,9 +113,7 @@ impl Again {
     /// The same request with another token, if its body has been sent whole.
     fn with<B: Body>(self, token: BearerToken) -> Option<Request<ReplayBody<B>>> {
         let body = self.tape.replay()?;
-        let mut head = self.head.into_parts();
-        head.headers
-            .insert(AUTHORIZATION, token.into_header_value());
+        let head = self.head.into_parts(token.into_header_value())?;
         Some(Request::from_parts(head, body))
     }
 }

@@ -1,6 +1,9 @@
 //! A request's head, as it is kept for a second time.
 
-use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, request};
+use http::{
+    Extensions, HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header::AUTHORIZATION,
+    request,
+};
 
 /// Everything but the body. The headers stand in one row, in their order: for that one allocation is enough, where a map needs two and
 /// a copy of its index, and hardly ever is anything looked up in them again.
@@ -29,18 +32,20 @@ impl Kept {
         }
     }
 
-    /// The head once more.
-    pub(super) fn into_parts(self) -> request::Parts {
+    /// The head once more, with another token. `None` if there is no room for all headers, as there was the first time.
+    pub(super) fn into_parts(self, token: HeaderValue) -> Option<request::Parts> {
         let (mut head, ()) = http::Request::new(()).into_parts();
-        let mut headers = HeaderMap::with_capacity(self.headers.len() + 1);
+        // Made for as many names as there are values: of more than a map has room for, many have one name.
+        let mut headers = HeaderMap::try_with_capacity(self.headers.len() + 1).unwrap_or_default();
         for (name, value) in self.headers {
-            headers.append(name, value);
+            headers.try_append(name, value).ok()?;
         }
+        headers.try_insert(AUTHORIZATION, token).ok()?;
         head.method = self.method;
         head.uri = self.uri;
         head.version = self.version;
         head.headers = headers;
         head.extensions = self.extensions;
-        head
+        Some(head)
     }
 }
