@@ -412,6 +412,28 @@ async fn p06_a_late_401_for_an_older_token_causes_no_exchange() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn p06_a_401_speaks_of_the_generation_that_the_copy_was_taken_from() {
+    let mut stack = stack().await;
+    settle().await;
+    stack.tokens.refresh_now().await.unwrap();
+    for _ in 0..2 {
+        let _response = stack.send(get());
+        let _ = stack.arrived().await;
+    }
+    settle().await;
+    let mut response = stack.send(get());
+    let (request, refuse) = stack.arrived().await;
+    assert_eq!(token_of(&request), "Bearer a2");
+    refuse.send_response(answer(401));
+    assert_pending!(response.poll());
+    settle().await;
+    assert_pending!(response.poll());
+    let (request, _) = stack.arrived().await;
+    assert_eq!(token_of(&request), "Bearer a3");
+    assert_eq!(stack.source.exchanges(), 3);
+}
+
+#[tokio::test(start_paused = true)]
 async fn p06_a_401_adopts_what_another_replica_has_stored() {
     let source = Source::new(&HandClock::new());
     let store = support::Store::default();

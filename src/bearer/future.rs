@@ -32,7 +32,8 @@ use crate::{
 pin_project! {
     /// The future of a [`BearerAuth`](crate::bearer::BearerAuth) service. Not boxed while the token is fresh.
     ///
-    /// Dropping it drops the request; an exchange that it waited for goes on.
+    /// Dropping it drops the request; an exchange that it waited for goes on. Once it has its answer it is to be dropped: until
+    /// then it holds the inner service's future, and what was kept for a retry.
     pub struct ResponseFuture<S, B, R>
     where
         S: Service<Request<ReplayBody<B>>>,
