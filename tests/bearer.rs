@@ -269,6 +269,60 @@ async fn p23_a_copy_made_while_the_token_is_replaced_does_not_outlive_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn p05_one_request_asks_for_the_next_token_and_the_others_cost_what_they_did_before() {
+    let mut stack = stack().await;
+    stack.clock.jump(23 * 3_600);
+    // The first one sets the exchange off, which is noted in the store; another one sees that note.
+    for _ in 0..3 {
+        let _response = stack.send(get());
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let reads = stack.clock.reads();
+    for _ in 0..100 {
+        let _response = stack.send(get());
+    }
+    assert_eq!(stack.clock.reads() - reads, 100);
+    assert_eq!(stack.source.exchanges(), 2, "it is still under way");
+
+    // One that serves a single request looks more often, but does not come to the choke point either.
+    let (inner, _handle) = mock::pair::<Request<ReplayBody<Body>>, Response<Body>>();
+    let service = BearerAuthLayer::new(stack.tokens.clone()).layer(inner);
+    let reads = stack.clock.reads();
+    for _ in 0..100 {
+        let _response = service.clone().ready().await.unwrap().call(get());
+    }
+    assert_eq!(stack.clock.reads() - reads, 300);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p05_while_renewing_ahead_of_time_fails_a_request_asks_for_it_once_a_second() {
+    let mut stack = stack().await;
+    stack.source.then(Turn::Fail(down()));
+    stack.clock.jump(23 * 3_600);
+    let _response = stack.send(get());
+    settle().await;
+    assert_eq!(stack.source.exchanges(), 2);
+    for _ in 0..3 {
+        let _response = stack.send(get());
+        let reads = stack.clock.reads();
+        for _ in 0..100 {
+            let _response = stack.send(get());
+        }
+        assert_eq!(stack.clock.reads() - reads, 100);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    // The pause is over, and nobody but a request knows.
+    stack.clock.jump(600);
+    let _response = stack.send(get());
+    settle().await;
+    assert_eq!(stack.source.exchanges(), 3);
+    let _response = stack.send(get());
+    for _ in 0..203 {
+        stack.handle.next_request().await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn p02_readiness_is_polled_for_the_service_that_is_called_and_again_for_the_retry() {
     let mut stack = stack().await;
     stack.handle.allow(1);

@@ -17,7 +17,7 @@ use super::{
     cooldown::Urgency,
     settings::{Keeping, Settings, in_time},
     slot::Slot,
-    snapshot::{Moment, Snapshot},
+    snapshot::{ASK_AGAIN, Moment, Snapshot},
 };
 use crate::{
     clock::Clock,
@@ -50,10 +50,11 @@ pub(super) struct Core {
     key: GateKey,
 }
 
-/// A fresh token in memory of one holder's own.
+/// A token in memory of one holder's own.
 pub(crate) struct TokenCopy {
     version: u64,
-    refresh_at: Instant,
+    /// Until when it serves with no further question.
+    until: Instant,
     token: BearerToken,
 }
 
@@ -85,13 +86,37 @@ impl Core {
 
     /// The same by a copy that the caller keeps, and that is brought up to date here.
     #[inline]
-    pub(super) fn fresh_by(&self, copy: &mut Option<TokenCopy>) -> Option<BearerToken> {
+    pub(super) fn fresh_by(self: &Arc<Self>, copy: &mut Option<TokenCopy>) -> Option<BearerToken> {
         let version = self.version.load(Ordering::Acquire);
         if copy.as_ref().is_none_or(|copy| copy.version != version) {
             *copy = self.copy(version);
         }
-        let copy = copy.as_ref()?;
-        (self.settings.clock.monotonic() < copy.refresh_at).then(|| copy.token.clone())
+        let copy = copy.as_mut()?;
+        let now = self.settings.clock.monotonic();
+        (now < copy.until || self.serves_on(copy, now)).then(|| copy.token.clone())
+    }
+
+    /// In its advisory window a token serves as it did before, once the next one has been asked for.
+    #[cold]
+    fn serves_on(self: &Arc<Self>, copy: &mut TokenCopy, now: Instant) -> bool {
+        let snapshot = self.current.load();
+        let Some((token, schedule)) = snapshot.token() else {
+            return false;
+        };
+        if token.generation() != copy.token.generation() || now >= schedule.mandatory_at {
+            return false;
+        }
+        self.ask_ahead(&snapshot, now);
+        copy.until = schedule.mandatory_at.min(now + ASK_AGAIN);
+        true
+    }
+
+    /// Whatever comes of it, the request goes on with what is held.
+    fn ask_ahead(self: &Arc<Self>, snapshot: &Snapshot, now: Instant) {
+        snapshot.mark_used();
+        if snapshot.is_to_ask_ahead(now) {
+            let _ = self.attend(Cause::Ahead);
+        }
     }
 
     #[cold]
@@ -101,10 +126,10 @@ impl Core {
         let (token, schedule) = snapshot.token()?;
         let copy = TokenCopy {
             version,
-            refresh_at: schedule.refresh_at,
+            until: schedule.refresh_at,
             token: token.apart(),
         };
-        if self.now() < copy.refresh_at {
+        if self.now() < copy.until {
             snapshot.mark_used();
         }
         Some(copy)
@@ -132,8 +157,7 @@ impl Core {
         }
         let held = held.clone();
         if snapshot.answer(Cause::Due, now).is_some() {
-            // Whatever comes of it, this request goes on with what is held.
-            let _ = self.attend(Cause::Ahead);
+            self.ask_ahead(&snapshot, now);
             return Acquired::Now(Ok(held));
         }
         match self.attend(Cause::Due) {

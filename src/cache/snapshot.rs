@@ -1,7 +1,7 @@
 //! What a request reads: one immutable value, replaced as a whole.
 
 use std::{
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicU32, Ordering},
     time::{Duration, Instant, SystemTime},
 };
 
@@ -35,6 +35,7 @@ struct Held {
     /// `None` if there is nothing to keep alive, or nobody knows for how long.
     refresh_token: Option<RefreshTokenLife>,
     used: Used,
+    asked: Asked,
 }
 
 /// Whether a request has had the token. Written once at most, so that requests do not contend for it.
@@ -50,6 +51,20 @@ impl Used {
 impl Clone for Used {
     fn clone(&self) -> Self {
         Self(AtomicBool::new(self.get()))
+    }
+}
+
+/// Between two requests that ask for the next token ahead of time: whatever the first has come to, a thousand more would come
+/// to the same.
+pub(super) const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// When a request last asked for the next token ahead of time: milliseconds since it might, or 0 for never.
+#[derive(Default)]
+struct Asked(AtomicU32);
+
+impl Clone for Asked {
+    fn clone(&self) -> Self {
+        Self::default()
     }
 }
 
@@ -92,6 +107,7 @@ impl Snapshot {
                 token,
                 refresh_token,
                 used: Used::default(),
+                asked: Asked::default(),
             }),
         }
     }
@@ -192,6 +208,29 @@ impl Snapshot {
         {
             held.used.0.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// Whether a request that finds the token in its advisory window is the one to ask for the next. The others have no need to:
+    /// one has just done so, and there is a lock on that way.
+    pub(super) fn is_to_ask_ahead(&self, now: Instant) -> bool {
+        let Some((held, (_, schedule))) = self
+            .held
+            .as_ref()
+            .and_then(|held| Some((held, held.token.as_ref()?)))
+        else {
+            return false;
+        };
+        let elapsed = now.saturating_duration_since(schedule.refresh_at) + Duration::from_millis(1);
+        let elapsed = u32::try_from(elapsed.as_millis()).unwrap_or(u32::MAX);
+        let last = held.asked.0.load(Ordering::Relaxed);
+        let is_time =
+            last == 0 || u128::from(elapsed.saturating_sub(last)) >= ASK_AGAIN.as_millis();
+        is_time
+            && held
+                .asked
+                .0
+                .compare_exchange(last, elapsed, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
     }
 
     /// Whether the token is renewed ahead of time: a request has had it, or it is not known whether it can be.
