@@ -1,6 +1,7 @@
 //! What the benches have in common: a service that does nothing, a grant that needs no network, and one and the same request.
 
 pub mod everybody;
+pub mod hand;
 pub mod plot;
 pub mod report;
 
