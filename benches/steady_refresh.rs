@@ -286,7 +286,7 @@ fn draw(rounds: &[Round]) {
     .line("p50", middle)
     .line("p99.9", high)
     .line("max", most)
-    .draw("latency_across_a_refresh");
+    .draw("latency-across-a-refresh");
 }
 
 fn micros(time: Duration) -> f64 {
