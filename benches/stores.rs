@@ -1,0 +1,204 @@
+//! What each store adds to an exchange: how often it is called, and how long the whole takes where the token source answers at
+//! once.
+//!
+//! ```sh
+//! cargo bench -p benches --bench stores
+//! cargo bench -p benches --bench stores --features servers   # with Debian's `postgresql` and `redis-server`
+//! ```
+//!
+//! An exchange here is all that `refresh_now` does: it takes the lease, reads the grant, notes that an exchange begins, asks the
+//! source, saves, and gives the lease back. Files lie in the target folder, which rests on a disk where `/tmp` often does not.
+//! The servers are this bench's own, on loopback, and write each change to the disk before they answer. No goal is set;
+//! the table also goes to `target/performance/stores.md`.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tower_oauth2_client::{
+    Error,
+    cache::{TokenCache, TokenSource},
+    clock::{Clock, SystemClock},
+    store::{
+        EncryptedStore, EncryptionKey, EncryptionKeys, FileStore, LeaseOutcome, LeaseOwner,
+        MemoryStore, SaveOutcome, TokenStore,
+    },
+    token::{AccessToken, Generation, Grant, RefreshToken, TenantId, TokenSet},
+};
+
+use benches::{
+    API,
+    report::{folder, median, quantile},
+};
+
+#[cfg(feature = "servers")]
+#[path = "../tests/support/postgres.rs"]
+mod postgres;
+#[cfg(feature = "servers")]
+#[path = "../tests/support/redis.rs"]
+mod redis_server;
+
+const EXCHANGES: usize = 300;
+const WARM_UP: usize = 20;
+
+fn main() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    let table = runtime.block_on(table());
+    print!("{table}");
+    fs::write(folder().join("stores.md"), table).unwrap();
+}
+
+async fn table() -> String {
+    let mut table = String::from(
+        "| store | loads | saves | lease taken | given back | median ms | 9 of 10 within ms |\n\
+         | --- | --: | --: | --: | --: | --: | --: |\n",
+    );
+    row(&mut table, "`MemoryStore`", MemoryStore::new()).await;
+    let files = tempfile::tempdir_in(folder()).unwrap();
+    let open = |name: &str| FileStore::open(files.path().join(name)).unwrap();
+    row(&mut table, "`FileStore`", open("plain")).await;
+    let keys = EncryptionKeys::new(EncryptionKey::generate("2026-03").unwrap());
+    let encrypted = EncryptedStore::new(open("encrypted"), keys, "client-id").unwrap();
+    row(&mut table, "`EncryptedStore` around `FileStore`", encrypted).await;
+    servers(&mut table).await;
+    table
+}
+
+#[cfg(feature = "servers")]
+async fn servers(table: &mut String) {
+    use sqlx::postgres::PgPoolOptions;
+    use tower_oauth2_client::store::{PostgresStore, RedisStore};
+
+    let server = postgres::Server::new();
+    let options = server.database().await;
+    let pool = PgPoolOptions::new()
+        .max_connections(4)
+        .connect_with(options);
+    let store = PostgresStore::new(pool.await.unwrap());
+    store.migrate().await.unwrap();
+    row(table, "`PostgresStore`, on loopback", store).await;
+
+    let server = redis_server::Server::begin().await;
+    let store = RedisStore::connect(server.client()).await.unwrap();
+    row(table, "`RedisStore`, on loopback", store).await;
+}
+
+#[cfg(not(feature = "servers"))]
+async fn servers(_: &mut String) {
+    println!("PostgresStore and RedisStore: with `--features servers`");
+}
+
+/// One exchange after another, each asked for by hand.
+async fn row(table: &mut String, name: &str, store: impl TokenStore) {
+    let calls = Arc::new(Calls::default());
+    let store = Counted {
+        store,
+        calls: Arc::clone(&calls),
+    };
+    let tokens = TokenCache::builder(Issuer)
+        .origin(API)
+        .store(store)
+        .exchange_floor(Duration::ZERO)
+        .build()
+        .unwrap();
+    for _ in 0..WARM_UP {
+        tokens.refresh_now().await.unwrap();
+    }
+    let before = calls.all();
+    let mut times = Vec::new();
+    for _ in 0..EXCHANGES {
+        let begun = SystemClock.monotonic();
+        tokens.refresh_now().await.unwrap();
+        let took = SystemClock.monotonic() - begun;
+        times.push(took.as_secs_f64() * 1e3);
+    }
+    let after = calls.all();
+    let per_exchange = |of: usize| (after[of] - before[of]) as f64 / EXCHANGES as f64;
+    let _ = write!(table, "| {name} ");
+    for of in 0..after.len() {
+        let _ = write!(table, "| {} ", per_exchange(of));
+    }
+    let (middle, high) = (median(times.clone()), quantile(times, 0.9));
+    let _ = writeln!(table, "| {middle:.3} | {high:.3} |");
+    tokens.shutdown(Duration::from_secs(5)).await.unwrap();
+}
+
+/// Answers at once, with tokens as they come from most providers.
+struct Issuer;
+
+impl TokenSource for Issuer {
+    async fn exchange(&self, _held: Option<&TokenSet>) -> Result<TokenSet, Error> {
+        let now = SystemClock.wall();
+        let token = AccessToken::new("t".repeat(1_024))?;
+        let refresh_token = RefreshToken::new("r".repeat(64));
+        let day = Duration::from_secs(86_400);
+        Ok(TokenSet::new(token, day, now).with_refresh_token(refresh_token, now))
+    }
+}
+
+/// How often a store was called.
+#[derive(Default)]
+struct Calls {
+    load: AtomicU64,
+    save: AtomicU64,
+    acquire: AtomicU64,
+    release: AtomicU64,
+}
+
+impl Calls {
+    fn all(&self) -> [u64; 4] {
+        [&self.load, &self.save, &self.acquire, &self.release]
+            .map(|count| count.load(Ordering::Relaxed))
+    }
+}
+
+struct Counted<S> {
+    store: S,
+    calls: Arc<Calls>,
+}
+
+impl<S: TokenStore> TokenStore for Counted<S> {
+    async fn load(&self, tenant: &TenantId) -> Result<Option<Grant>, Error> {
+        self.calls.load.fetch_add(1, Ordering::Relaxed);
+        self.store.load(tenant).await
+    }
+
+    async fn save(
+        &self,
+        tenant: &TenantId,
+        expected: Option<Generation>,
+        grant: &Grant,
+    ) -> Result<SaveOutcome, Error> {
+        self.calls.save.fetch_add(1, Ordering::Relaxed);
+        self.store.save(tenant, expected, grant).await
+    }
+
+    async fn acquire(
+        &self,
+        tenant: &TenantId,
+        owner: &LeaseOwner,
+        duration: Duration,
+    ) -> Result<LeaseOutcome, Error> {
+        self.calls.acquire.fetch_add(1, Ordering::Relaxed);
+        self.store.acquire(tenant, owner, duration).await
+    }
+
+    async fn release(&self, tenant: &TenantId, owner: &LeaseOwner) -> Result<(), Error> {
+        self.calls.release.fetch_add(1, Ordering::Relaxed);
+        self.store.release(tenant, owner).await
+    }
+
+    async fn changed(&self, tenant: &TenantId) {
+        self.store.changed(tenant).await;
+    }
+}
