@@ -47,7 +47,7 @@ impl Display for Table<'_> {
         writeln!(
             f,
             "\n*Net* is above the same request without a token, into a service that does nothing (instructions {instructions}, \
-             allocations {allocations:.0}, ns {nanoseconds:.0}, x {slowdown:.2}); for azure_core, which has a request type of \
+             allocations {allocations:.0}, ns {nanoseconds:.0}, x {slowdown:.2}); for `azure_core`, which has a request type of \
              its own, into a policy that does nothing. *x* is how many times as long a request takes in each of two threads \
              that share the token."
         )?;
