@@ -147,7 +147,7 @@ struct Issuer {
 }
 
 impl TokenSource for Issuer {
-    async fn exchange(&self, _held: Option<&TokenSet>) -> Result<TokenSet, Error> {
+    async fn fetch(&self, _held: Option<&TokenSet>) -> Result<TokenSet, Error> {
         let number = self.exchanges.fetch_add(1, Ordering::Relaxed) + 1;
         exchange(&mut self.http.clone(), self.address).await;
         let token = AccessToken::new(format!("token-{number}"))?;

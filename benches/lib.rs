@@ -58,7 +58,7 @@ impl<B> Service<Request<B>> for Nothing {
 pub struct Issuer;
 
 impl TokenSource for Issuer {
-    async fn exchange(&self, _held: Option<&TokenSet>) -> Result<TokenSet, Error> {
+    async fn fetch(&self, _held: Option<&TokenSet>) -> Result<TokenSet, Error> {
         let token = AccessToken::new("t".repeat(1_024))?;
         let day = Duration::from_secs(86_400);
         Ok(TokenSet::new(token, day, SystemClock.wall()))

@@ -165,7 +165,7 @@ struct Issuer {
 }
 
 impl TokenSource for Issuer {
-    async fn exchange(&self, _held: Option<&TokenSet>) -> Result<TokenSet, Error> {
+    async fn fetch(&self, _held: Option<&TokenSet>) -> Result<TokenSet, Error> {
         self.exchanges.fetch_add(1, Ordering::Relaxed);
         let sent = self.clock.wall();
         sleep(EXCHANGE).await;

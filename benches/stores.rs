@@ -108,7 +108,7 @@ async fn row(table: &mut String, name: &str, store: impl TokenStore) {
     let tokens = TokenCache::builder(Issuer)
         .origin(API)
         .store(store)
-        .exchange_floor(Duration::ZERO)
+        .min_refresh_interval(Duration::ZERO)
         .build()
         .unwrap();
     for _ in 0..WARM_UP {
@@ -137,7 +137,7 @@ async fn row(table: &mut String, name: &str, store: impl TokenStore) {
 struct Issuer;
 
 impl TokenSource for Issuer {
-    async fn exchange(&self, _held: Option<&TokenSet>) -> Result<TokenSet, Error> {
+    async fn fetch(&self, _held: Option<&TokenSet>) -> Result<TokenSet, Error> {
         let now = SystemClock.wall();
         let token = AccessToken::new("t".repeat(1_024))?;
         let refresh_token = RefreshToken::new("r".repeat(64));

@@ -121,7 +121,7 @@ async fn log_in(
     let (url, pending) = oauth.authorization_url()?;
     let ((), callback) = tokio::try_join!(person(&url), loopback.callback(pending.state()))?;
     let first = oauth.exchange_code(pending.accept(&callback)?).await?;
-    tokens.replace(first).await?;
+    tokens.set_tokens(first).await?;
     Ok(())
 }
 

@@ -17,7 +17,7 @@
 //! | `PARTNER_KEY` | what grants and cookies are encrypted with, as `openssl rand -base64 32` prints it; needed with either of the two above |
 //!
 //! It has **no login**: whoever opens it may do everything. A program in earnest knows whose browser it is by a session, and
-//! asks that in [`Application`](tower_oauth2_client::connect::Application), which is in `partner_app/mod.rs`.
+//! asks that in [`ConnectHandler`](tower_oauth2_client::connect::ConnectHandler), which is in `partner_app/mod.rs`.
 
 use std::{env, error::Error};
 

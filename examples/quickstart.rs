@@ -86,7 +86,7 @@ async fn connect(sandbox: &Sandbox, partner: &Partner) -> Outcome {
         .oauth
         .exchange_code(pending.accept(&callback)?)
         .await?;
-    partner.tokens.replace(tokens).await?;
+    partner.tokens.set_tokens(tokens).await?;
     step.check("consents", sandbox.counters().consents, 1)?;
     step.check_exchanges(1)?;
     step.end("a person consented, one code was exchanged, the tokens are in the file");

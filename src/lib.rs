@@ -36,7 +36,7 @@
 //!     .layer(BearerAuthLayer::new(tokens.clone()))
 //!     .service(http);
 //!
-//! // Once per customer: send the browser to `url`, and give the tokens that come of it to `tokens.replace`.
+//! // Once per customer: send the browser to `url`, and give the tokens that come of it to `tokens.set_tokens`.
 //! let (url, pending) = oauth.authorization_url()?;
 //! # let _ = (api, url, pending);
 //! # Ok::<(), Box<dyn std::error::Error>>(())

@@ -39,7 +39,7 @@ impl Origin {
     /// A relative URI, or one with user information, goes to no origin at all.
     #[must_use]
     #[inline]
-    pub fn is_origin_of(&self, uri: &Uri) -> bool {
+    pub fn matches(&self, uri: &Uri) -> bool {
         let (Some(scheme), Some(authority)) = (uri.scheme(), uri.authority()) else {
             return false;
         };
@@ -226,7 +226,7 @@ mod tests {
             "https://API.EXAMPLE.COM",
             "https://api.example.com:443/",
         ] {
-            assert!(api.is_origin_of(&same.parse().unwrap()), "{same}");
+            assert!(api.matches(&same.parse().unwrap()), "{same}");
         }
         for other in [
             "http://api.example.com/",
@@ -239,7 +239,7 @@ mod tests {
             "/v1/company",
             "api.example.com:443",
         ] {
-            assert!(!api.is_origin_of(&other.parse().unwrap()), "{other}");
+            assert!(!api.matches(&other.parse().unwrap()), "{other}");
         }
     }
 

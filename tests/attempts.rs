@@ -66,7 +66,7 @@ fn client(turns: Vec<Turn>) -> (OAuthClient, Arc<Mutex<Vec<Duration>>>) {
     let oauth = OAuthClient::builder(provider::justworks(), "id", "secret")
         .redirect_uri("https://partner.example.com/callback")
         .jitter_seed(7)
-        .nothing_sent_if(|error| {
+        .is_connect_error(|error| {
             let error = error.downcast_ref::<io::Error>();
             error.is_some_and(|error| error.kind() == io::ErrorKind::NotConnected)
         })
@@ -102,7 +102,7 @@ async fn what_never_left_is_sent_again_soon() {
         let (outcome, came) = refresh(vec![unsent]).await;
         let error = outcome.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable);
-        assert!(!error.is_answer_lost());
+        assert!(!error.is_response_lost());
         assert_eq!(came.len(), 3);
     }
 }
@@ -116,7 +116,7 @@ async fn p11_what_may_have_arrived_is_not_sent_again() {
         Turn::Answer(504, None),
     ] {
         let (outcome, came) = refresh(vec![lost, OK]).await;
-        assert!(outcome.unwrap_err().is_answer_lost());
+        assert!(outcome.unwrap_err().is_response_lost());
         assert_eq!(came.len(), 1);
     }
 }
@@ -143,7 +143,7 @@ async fn p16_not_now_is_asked_again_after_a_second_or_when_it_says() {
     for status in [400, 401, 403, 408, 500, 502] {
         let (outcome, came) = refresh(vec![Turn::Answer(status, None), OK]).await;
         let error = outcome.unwrap_err();
-        assert!(!error.is_answer_lost(), "{error:?}");
+        assert!(!error.is_response_lost(), "{error:?}");
         assert_eq!(came.len(), 1, "{status}");
     }
 }
@@ -218,6 +218,6 @@ async fn what_the_client_is_never_ready_for_was_not_sent() {
     let oauth = OAuthClient::builder(provider::justworks(), "id", "secret");
     let oauth = oauth.build(http).unwrap();
     let error = oauth.refresh(&held()).await.unwrap_err();
-    assert!(!error.is_answer_lost(), "{error:?}");
+    assert!(!error.is_response_lost(), "{error:?}");
     assert_eq!(calls.load(Ordering::SeqCst), 0);
 }

@@ -46,7 +46,7 @@ impl Scene {
         let oauth = worker::client_of(&sandbox);
         let tokens = TokenCache::builder(oauth.clone())
             .store(SharedStore::open(&place.word).await)
-            .exchange_floor(Duration::from_millis(1))
+            .min_refresh_interval(Duration::from_millis(1))
             .build()
             .unwrap();
         support::connect(&sandbox, &oauth, &tokens).await;

@@ -238,7 +238,7 @@ async fn p23_a_copy_made_while_the_token_is_replaced_does_not_outlive_it() {
     let source = Source::new(&clock);
     let tokens = source.cache().build().unwrap();
     let first = support::token_set(0, DAY, clock.wall());
-    tokens.replace(first).await.unwrap();
+    tokens.set_tokens(first).await.unwrap();
 
     let newest = Arc::new(AtomicU64::new(0));
     let sent = Arc::new(AtomicU64::new(0));
@@ -262,7 +262,7 @@ async fn p23_a_copy_made_while_the_token_is_replaced_does_not_outlive_it() {
     });
     for number in 1..=REPLACED {
         let tokens_of_it = support::token_set(number, DAY, clock.wall());
-        tokens.replace(tokens_of_it).await.unwrap();
+        tokens.set_tokens(tokens_of_it).await.unwrap();
         newest.store(number, Ordering::SeqCst);
     }
     sending.join().unwrap();

@@ -27,7 +27,7 @@ impl Scene {
         let store = FileStore::open(folder.path()).unwrap();
         let tokens = TokenCache::builder(oauth.clone())
             .store(store)
-            .exchange_floor(Duration::from_millis(1));
+            .min_refresh_interval(Duration::from_millis(1));
         let tokens = tokens.build().unwrap();
         support::connect(&sandbox, &oauth, &tokens).await;
         Self {

@@ -301,7 +301,7 @@ async fn p23_a_restart_with_another_key_needs_no_consent_and_no_token_is_on_the_
         let keys = match run {
             0 => EncryptionKeys::new(old.clone()),
             1 => EncryptionKeys::new(new.clone())
-                .also_reading(old.clone())
+                .with_decryption_key(old.clone())
                 .unwrap(),
             // What the second run renewed is under the new key.
             _ => EncryptionKeys::new(new.clone()),

@@ -125,7 +125,8 @@ async fn p19_a_hundred_idle_days() {
     assert_eq!(partner.renewals(), 4, "one in 20 to 22 days");
     assert_eq!(partner.call().await, Ok(StatusCode::OK));
     assert_eq!(partner.sandbox.counters().unauthorized, 0);
-    assert!(partner.tokens.status().refresh_token_days_left >= Some(8));
+    let expires_at = partner.tokens.status().refresh_token_expires_at;
+    assert!(expires_at >= Some(partner.clock.wall() + 8 * DAY));
 }
 
 #[tokio::test(start_paused = true)]

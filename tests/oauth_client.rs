@@ -353,7 +353,7 @@ async fn p22_bad_answers_are_typed_errors_without_secrets_and_leave_the_grant_as
             .build()
             .unwrap();
         let held = token_set(1, HOUR, tower_oauth2_client::clock::Clock::wall(&clock));
-        tokens.replace(held.clone()).await.unwrap();
+        tokens.set_tokens(held.clone()).await.unwrap();
 
         let error = tokens.refresh_now().await.unwrap_err();
         assert!(error.is_transient(), "{status} {body:.50}: {error:?}");
@@ -392,7 +392,7 @@ async fn p15_only_invalid_grant_ends_a_grant() {
             .build()
             .unwrap();
         let held = token_set(1, HOUR, tower_oauth2_client::clock::Clock::wall(&clock));
-        tokens.replace(held).await.unwrap();
+        tokens.set_tokens(held).await.unwrap();
         let error = tokens.refresh_now().await.unwrap_err();
         assert_eq!(
             error.kind() == ErrorKind::ReauthorizationRequired,

@@ -56,7 +56,7 @@ async fn replica() {
 
 /// Exchanges may follow one another faster than once a second: these tokens live for less.
 fn of_short_life(builder: TokenCacheBuilder) -> TokenCacheBuilder {
-    builder.exchange_floor(Duration::from_millis(10))
+    builder.min_refresh_interval(Duration::from_millis(10))
 }
 
 async fn sandbox() -> Sandbox {

@@ -165,7 +165,7 @@ impl Scene {
             .unwrap_err();
         self.paper.note_error(&stranger);
         let tokens = self.oauth.exchange_code(accepted).await.unwrap();
-        self.tokens.replace(tokens).await.unwrap();
+        self.tokens.set_tokens(tokens).await.unwrap();
     }
 
     /// Notes the tokens that are held, and all that can be shown of them.

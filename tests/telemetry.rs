@@ -194,7 +194,7 @@ async fn what_happens_to_a_grant(set: &impl Fn(TokenCacheBuilder) -> TokenCacheB
             .unwrap()
     };
     let (tokens, replica) = (new(), new());
-    tokens.replace(source.give(DAY)).await.unwrap();
+    tokens.set_tokens(source.give(DAY)).await.unwrap();
     tokens.token().await.unwrap();
     replica.token().await.unwrap();
     tokens.refresh_now().await.unwrap();
@@ -209,7 +209,7 @@ async fn what_happens_to_a_grant(set: &impl Fn(TokenCacheBuilder) -> TokenCacheB
     pass(MINUTE).await;
     store.fail_saves(false);
     pass(MINUTE).await;
-    source.then(Turn::Fail(Error::answer_lost("cut")));
+    source.then(Turn::Fail(Error::response_lost("cut")));
     tokens.refresh_now().await.unwrap();
     for _ in 0..100_000 {
         source.then(Turn::Fail(down()));
@@ -220,7 +220,7 @@ async fn what_happens_to_a_grant(set: &impl Fn(TokenCacheBuilder) -> TokenCacheB
     tokens.refresh_now().await.unwrap_err();
     // A loser of the race, who finds out what the other has stored.
     let newer = source.give(DAY);
-    tokens.replace(newer).await.unwrap();
+    tokens.set_tokens(newer).await.unwrap();
     store.before_next_save({
         let (memory, source) = (store.memory.clone(), source.clone());
         move || async move {
@@ -272,7 +272,7 @@ fn every_event_and_span_stands_on_the_page_with_its_fields() {
     let mut documented: Fields = documented(4, 3);
     // What the router tells is of its own module's tests.
     documented.retain(|name, _| name.contains('.') && !name.starts_with("connect."));
-    let mut told = everything(TokenCacheBuilder::tell_tenant).fields;
+    let mut told = everything(TokenCacheBuilder::record_tenant).fields;
     for (name, fields) in &mut told {
         let is_of_a_grant = !name.starts_with("endpoint.") && !name.starts_with("sweep.");
         // Said once for all of them, above the table; the span has it in its row.
@@ -292,7 +292,7 @@ fn no_event_names_the_tenant_unless_asked_for() {
             .values()
             .all(|fields| !fields.contains("tenant"))
     );
-    let told = everything(TokenCacheBuilder::tell_tenant);
+    let told = everything(TokenCacheBuilder::record_tenant);
     assert!(told.values.contains("acme"));
 }
 
@@ -331,13 +331,13 @@ mod metrics {
     use super::{BTreeSet, Fields, documented, everything};
 
     /// Names and labels of what was measured, and all values of labels.
-    fn measured(tells_tenant: bool) -> (Fields, BTreeSet<(String, String)>) {
+    fn measured(records_tenant: bool) -> (Fields, BTreeSet<(String, String)>) {
         let recorder = DebuggingRecorder::new();
         let snapshotter = recorder.snapshotter();
         metrics::with_local_recorder(&recorder, || {
             everything(|builder| {
-                if tells_tenant {
-                    builder.tell_tenant()
+                if records_tenant {
+                    builder.record_tenant()
                 } else {
                     builder
                 }
@@ -404,12 +404,12 @@ async fn no_secret_is_told() {
     let subscriber = tracing_subscriber::registry().with(notes.clone());
     let _guard = tracing::subscriber::set_default(subscriber);
     let source = Source::new(&HandClock::new());
-    let tokens = source.cache().store(MemoryStore::new()).tell_tenant();
+    let tokens = source.cache().store(MemoryStore::new()).record_tenant();
     let tokens = tokens.build().unwrap();
     let secret = TokenSet::new(AccessToken::new("seeded-access").unwrap(), DAY, at)
         .with_refresh_token(RefreshToken::new("seeded-refresh"), at);
-    tokens.replace(secret).await.unwrap();
-    source.then(Turn::Fail(Error::answer_lost("cut")));
+    tokens.set_tokens(secret).await.unwrap();
+    source.then(Turn::Fail(Error::response_lost("cut")));
     tokens.refresh_now().await.unwrap();
     assert_eq!(
         tokens.status().generation,

@@ -17,7 +17,7 @@ use tower::{ServiceBuilder, util::BoxCloneSyncService};
 use tower_oauth2_client::{
     bearer::{BearerAuthError, BearerAuthLayer, ReplayBody},
     cache::TokenCache,
-    connect::{Application, Connect, ConnectFailure},
+    connect::{ConnectFailure, ConnectHandler, ConnectRouter},
     oauth::OAuthClient,
     store::{EncryptedStore, EncryptionKeys, TokenStore},
     tenants::Tenants,
@@ -43,7 +43,7 @@ const UNDER_WAY: Duration = Duration::from_secs(30);
 
 pub(crate) struct Partner {
     tenants: Tenants,
-    connect: Connect<Customers>,
+    connect: ConnectRouter<Customers>,
     router: Router,
     url: String,
 }
@@ -78,7 +78,7 @@ impl Partner {
         .build(http.clone())?;
         let store = EncryptedStore::new(store, keys.clone(), &settings.client_id)?;
         let tenants = Tenants::builder(TokenCache::builder(oauth.clone()).store(store)).build()?;
-        let connect = Connect::new(oauth, tenants.clone(), keys, Customers)?;
+        let connect = ConnectRouter::new(oauth, tenants.clone(), keys, Customers)?;
 
         // One for all customers: each request says whose it is.
         let api = ServiceBuilder::new()
@@ -134,7 +134,7 @@ impl Partner {
 /// Whose browser it is, and what it is shown.
 struct Customers;
 
-impl Application for Customers {
+impl ConnectHandler for Customers {
     /// This is where a program in earnest asks its session. Here the partner's own staff sits in front of the browser, and
     /// chooses among all customers.
     async fn tenant(&self, request: &Parts) -> Result<TenantId, Response> {

@@ -128,7 +128,7 @@ fn row(customer: &TenantId, status: Result<&Status, &Error>) -> String {
     let link = query("customer", customer);
     let days = status
         .ok()
-        .and_then(|status| status.refresh_token_days_left)
+        .and_then(words::days_left)
         .map_or("–".to_owned(), |days| days.to_string());
     format!(
         "<tr><td><a href=\"/company?{link}\">{}</a></td><td>{}</td><td>{days}</td><td>{}</td></tr>\n",

@@ -2,6 +2,7 @@
 
 use tower_oauth2_client::{
     cache::{Status, TokenState},
+    clock::{Clock, SystemClock},
     token::ReauthorizationReason,
 };
 
@@ -38,7 +39,7 @@ pub(super) fn of(status: &Status) -> Words {
         // Renewed by itself, before the next call or with it.
         _ => ("is connected", None, true),
     };
-    let advice = match status.refresh_token_days_left {
+    let advice = match days_left(status) {
         Some(0..=LAST_DAYS) if is_connected && advice.is_none() => Some(
             "This runs out within days, and is not renewed: see the last trouble, or let the customer reconnect.",
         ),
@@ -49,6 +50,15 @@ pub(super) fn of(status: &Status) -> Words {
         advice,
         is_connected,
     }
+}
+
+/// Whole days until the refresh token expires, if that is known.
+pub(super) fn days_left(status: &Status) -> Option<u64> {
+    let left = status
+        .refresh_token_expires_at?
+        .duration_since(SystemClock.wall())
+        .unwrap_or_default();
+    Some(left.as_secs() / 86_400)
 }
 
 /// Idle grants are renewed long before.

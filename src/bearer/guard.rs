@@ -16,16 +16,16 @@ use crate::{
 pub(super) enum Destination {
     /// To one of the token's origins.
     Own,
-    /// Elsewhere, with what to say of it.
-    Elsewhere(&'static str),
+    /// CrossOrigin, with what to say of it.
+    CrossOrigin(&'static str),
 }
 
 /// Whether a request goes to where its token may go.
 #[inline]
 pub(super) fn destination<B>(request: &Request<B>, origins: &[Origin]) -> Destination {
     let uri = request.uri();
-    let Some(origin) = origins.iter().find(|origin| origin.is_origin_of(uri)) else {
-        return Destination::Elsewhere(if uri.authority().is_none() {
+    let Some(origin) = origins.iter().find(|origin| origin.matches(uri)) else {
+        return Destination::CrossOrigin(if uri.authority().is_none() {
             "the request's URI is relative, so nobody can tell where the token would go: make it absolute"
         } else {
             "the request goes to an origin that the token is not meant for: see TokenCacheBuilder::origin"
@@ -35,7 +35,7 @@ pub(super) fn destination<B>(request: &Request<B>, origins: &[Origin]) -> Destin
     if !request.headers().keys().any(|name| name == HOST) || is_same_host(request, origin) {
         Destination::Own
     } else {
-        Destination::Elsewhere(
+        Destination::CrossOrigin(
             "the request's Host header names another origin than its URI: remove it",
         )
     }

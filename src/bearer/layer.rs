@@ -5,26 +5,26 @@ use std::sync::Arc;
 use http::{Extensions, request};
 use tower_layer::Layer;
 
-use super::{BearerAuth, Tokens};
+use super::{BearerAuth, TokenProvider};
 use crate::token::TenantId;
 
 /// Wraps services so that their requests carry a bearer token. See the [module docs](crate::bearer).
 #[derive(Clone, Debug)]
 #[must_use = "a layer does nothing before it is laid on a service"]
 pub struct BearerAuthLayer {
-    pub(super) tokens: Tokens,
+    pub(super) tokens: TokenProvider,
     pub(super) replay_limit: ReplayLimit,
-    pub(super) elsewhere: Elsewhere,
+    pub(super) cross_origin: CrossOrigin,
 }
 
 /// What becomes of a request to another origin than those the token is meant for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Elsewhere {
+pub enum CrossOrigin {
     /// It is an error, and nothing is sent.
-    Refuse,
+    Reject,
     /// It is sent as it is, without the token, and its response is returned as it is.
-    SendWithoutToken,
+    SendUnauthenticated,
 }
 
 /// How many bytes of a request's body are kept at most, to send them again after a 401.
@@ -68,11 +68,11 @@ impl BearerAuthLayer {
     /// A layer that takes its tokens from `tokens`, and sends them to the origins that those are meant for: the one grant of
     /// a [`TokenCache`](crate::cache::TokenCache), or those of many [`Tenants`](crate::tenants::Tenants). Then each request
     /// names its tenant, by a [`TenantId`] in its extensions.
-    pub fn new(tokens: impl Into<Tokens>) -> Self {
+    pub fn new(tokens: impl Into<TokenProvider>) -> Self {
         Self {
             tokens: tokens.into(),
             replay_limit: ReplayLimit(64 * 1024),
-            elsewhere: Elsewhere::Refuse,
+            cross_origin: CrossOrigin::Reject,
         }
     }
 
@@ -104,9 +104,9 @@ impl BearerAuthLayer {
         self
     }
 
-    /// Sets what becomes of a request to another origin. Defaults to [`Elsewhere::Refuse`].
-    pub fn elsewhere(mut self, elsewhere: Elsewhere) -> Self {
-        self.elsewhere = elsewhere;
+    /// Sets what becomes of a request to another origin. Defaults to [`CrossOrigin::Reject`].
+    pub fn cross_origin(mut self, cross_origin: CrossOrigin) -> Self {
+        self.cross_origin = cross_origin;
         self
     }
 }

@@ -40,7 +40,7 @@
 //! # use tower_oauth2_client::{cache::TokenSource, token::{AccessToken, TokenSet}, Error};
 //! # struct Issuer;
 //! # impl TokenSource for Issuer {
-//! #     async fn exchange(&self, _held: Option<&TokenSet>) -> Result<TokenSet, Error> {
+//! #     async fn fetch(&self, _held: Option<&TokenSet>) -> Result<TokenSet, Error> {
 //! #         Ok(TokenSet::new(AccessToken::new("a1")?, Duration::from_secs(3_600), SystemTime::UNIX_EPOCH))
 //! #     }
 //! # }
@@ -119,7 +119,7 @@ pub use self::{
     body::ReplayBody,
     error::BearerAuthError,
     future::ResponseFuture,
-    layer::{BearerAuthLayer, Elsewhere, ReplayLimit},
+    layer::{BearerAuthLayer, CrossOrigin, ReplayLimit},
     service::BearerAuth,
-    tokens::Tokens,
+    tokens::TokenProvider,
 };

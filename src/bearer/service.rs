@@ -11,7 +11,8 @@ use http_body::Body;
 use tower_service::Service;
 
 use super::{
-    BearerAuthError, BearerAuthLayer, Elsewhere, ReplayBody, ReplayLimit, ResponseFuture, Tokens,
+    BearerAuthError, BearerAuthLayer, CrossOrigin, ReplayBody, ReplayLimit, ResponseFuture,
+    TokenProvider,
     future::{Again, Attempt},
     guard::{self, Destination},
     kept::Kept,
@@ -39,9 +40,9 @@ enum Standing {
 
 /// What the service and the futures of its requests share, so that a request costs one reference count.
 pub(super) struct Shared<S> {
-    pub(super) tokens: Tokens,
+    pub(super) tokens: TokenProvider,
     replay_limit: ReplayLimit,
-    elsewhere: Elsewhere,
+    cross_origin: CrossOrigin,
     /// Where second calls come from. Cloned when one is needed: cloning the inner service for each request, just in case,
     /// would cost more than everything else that is done here.
     spare: Arc<Mutex<S>>,
@@ -53,7 +54,7 @@ impl<S: Clone> BearerAuth<S> {
             shared: Arc::new(Shared {
                 tokens: layer.tokens,
                 replay_limit: layer.replay_limit,
-                elsewhere: layer.elsewhere,
+                cross_origin: layer.cross_origin,
                 spare: Arc::new(Mutex::new(inner.clone())),
             }),
             inner,
@@ -137,7 +138,7 @@ impl<S> Shared<S> {
         Self {
             tokens: self.tokens.clone(),
             replay_limit: self.replay_limit,
-            elsewhere: self.elsewhere,
+            cross_origin: self.cross_origin,
             spare: Arc::clone(&self.spare),
         }
     }
@@ -193,7 +194,7 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         match guard::destination(&request, self.shared.tokens.origins()) {
             Destination::Own => {}
-            Destination::Elsewhere(why) => return self.elsewhere(request, why),
+            Destination::CrossOrigin(why) => return self.cross_origin(request, why),
         }
         match self.fresh(request.extensions()) {
             Some((token, own)) => self.send(request, token, own),
@@ -257,7 +258,7 @@ impl<S: Clone> BearerAuth<S> {
     }
 
     #[cold]
-    fn elsewhere<B: Body, R>(
+    fn cross_origin<B: Body, R>(
         &mut self,
         request: Request<B>,
         why: &'static str,
@@ -265,7 +266,7 @@ impl<S: Clone> BearerAuth<S> {
     where
         S: Service<Request<ReplayBody<B>>>,
     {
-        if self.shared.elsewhere == Elsewhere::Refuse {
+        if self.shared.cross_origin == CrossOrigin::Reject {
             return self.refuse(guard::refuse(why));
         }
         let future = self.inner.call(request.map(ReplayBody::once));

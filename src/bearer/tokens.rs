@@ -14,7 +14,7 @@ use crate::{
 
 /// One grant, or those of many tenants: what a [`BearerAuthLayer`](crate::bearer::BearerAuthLayer) is made of.
 #[derive(Clone)]
-pub struct Tokens(Whose);
+pub struct TokenProvider(Whose);
 
 #[derive(Clone)]
 enum Whose {
@@ -25,13 +25,13 @@ enum Whose {
 /// How a request names its tenant.
 pub(super) type TenantOf = Arc<dyn Fn(&request::Parts) -> Option<TenantId> + Send + Sync>;
 
-impl From<TokenCache> for Tokens {
+impl From<TokenCache> for TokenProvider {
     fn from(tokens: TokenCache) -> Self {
         Self(Whose::One(tokens))
     }
 }
 
-impl From<Tenants> for Tokens {
+impl From<Tenants> for TokenProvider {
     fn from(tenants: Tenants) -> Self {
         Self(Whose::Many(tenants, None))
     }
@@ -48,7 +48,7 @@ pub(super) enum Found {
 /// more than all else that is done for a request.
 pub(super) type Own = Option<TokenCache>;
 
-impl Tokens {
+impl TokenProvider {
     /// Has no effect on one grant, which all requests are about.
     pub(super) fn name_tenant_by(&mut self, tenant_of: TenantOf) {
         if let Whose::Many(_, by) = &mut self.0 {
@@ -122,7 +122,7 @@ fn find(tenants: &Tenants, tenant: Option<&TenantId>) -> Result<Found, Error> {
     })))
 }
 
-impl fmt::Debug for Tokens {
+impl fmt::Debug for TokenProvider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Whose::One(tokens) => tokens.fmt(f),

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    LostAnswer, TokenCache, TokenSource,
+    LostResponse, TokenCache, TokenSource,
     settings::{Keeping, Settings},
     source::ErasedSource,
 };
@@ -42,12 +42,12 @@ pub struct TokenCacheBuilder {
     added_origins: Vec<String>,
     clock: Arc<dyn Clock>,
     seed: Option<u64>,
-    lost_answer: LostAnswer,
+    lost_response: LostResponse,
     floor: Duration,
     lease: Duration,
     refresh_token_lifetime: Option<Duration>,
     listener: Option<Arc<dyn GrantListener>>,
-    tells_tenant: bool,
+    records_tenant: bool,
 }
 
 impl TokenCacheBuilder {
@@ -62,12 +62,12 @@ impl TokenCacheBuilder {
             added_origins: Vec::new(),
             clock: Arc::new(SystemClock),
             seed: None,
-            lost_answer: LostAnswer::default(),
+            lost_response: LostResponse::default(),
             floor: FLOOR,
             lease: LEASE,
             refresh_token_lifetime,
             listener: None,
-            tells_tenant: false,
+            records_tenant: false,
         }
     }
 
@@ -103,15 +103,15 @@ impl TokenCacheBuilder {
         self
     }
 
-    /// Sets what to do when the answer to an exchange was lost. Defaults to [`LostAnswer::ReplayOnce`].
-    pub fn lost_answer(mut self, policy: LostAnswer) -> Self {
-        self.lost_answer = policy;
+    /// Sets what to do when the answer to an exchange was lost. Defaults to [`LostResponse::RetryOnce`].
+    pub fn lost_response(mut self, policy: LostResponse) -> Self {
+        self.lost_response = policy;
         self
     }
 
     /// Sets how far apart the beginnings of two exchanges are at least, whatever the provider answers. Defaults to a second;
     /// less is for tests with tokens that live for less than a few.
-    pub fn exchange_floor(mut self, floor: Duration) -> Self {
+    pub fn min_refresh_interval(mut self, floor: Duration) -> Self {
         self.floor = floor;
         self
     }
@@ -138,8 +138,8 @@ impl TokenCacheBuilder {
     }
 
     /// Lets events, spans and metrics name the tenant. By default they do not.
-    pub fn tell_tenant(mut self) -> Self {
-        self.tells_tenant = true;
+    pub fn record_tenant(mut self) -> Self {
+        self.records_tenant = true;
         self
     }
 
@@ -194,7 +194,7 @@ impl TokenCacheBuilder {
             store: self.store,
             clock: self.clock,
             origins: self.origins,
-            lost_answer: self.lost_answer,
+            lost_response: self.lost_response,
             floor: self.floor,
             lease: self.lease,
             refresh_token_lifetime: self
@@ -205,7 +205,7 @@ impl TokenCacheBuilder {
                     .map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed),
             ),
             audience: Arc::new(Audience {
-                tells_tenant: self.tells_tenant,
+                records_tenant: self.records_tenant,
                 listener: self.listener,
             }),
             keeping,

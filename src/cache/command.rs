@@ -14,7 +14,7 @@ use crate::{
 /// How often a save that lost a race is tried anew. Each loss means that somebody else has made progress.
 const ATTEMPTS: u32 = 16;
 
-pub(super) async fn replace(core: &Arc<Core>, tokens: TokenSet) -> Result<(), Error> {
+pub(super) async fn set_tokens(core: &Arc<Core>, tokens: TokenSet) -> Result<(), Error> {
     let order = core.lock().order();
     detached(core, |core| async move {
         let _turn = core.commands.lock().await;

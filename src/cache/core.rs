@@ -296,7 +296,7 @@ impl Core {
             Cause::Rejected(_) => "unauthorized",
             Cause::Asked(_) => "manual",
             Cause::Idle(_) => "keepalive",
-            Cause::Lost(_) => "lost_answer",
+            Cause::Lost(_) => "lost_response",
         }
     }
 }

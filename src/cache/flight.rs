@@ -241,7 +241,7 @@ impl Pilot {
             Ok(_) if self.has_sent.load(Ordering::Relaxed) => "refreshed",
             Ok(_) => "adopted",
             Err(_) if is_held_back => "held_back",
-            Err(error) if error.is_answer_lost() => "lost",
+            Err(error) if error.is_response_lost() => "lost",
             Err(error) if error.is_consent_required() => "ended",
             Err(_) => "failed",
         };

@@ -37,17 +37,17 @@ const ATTEMPTS: u32 = 4;
 /// token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum LostAnswer {
+pub enum LostResponse {
     /// Send the same refresh token once more, when the first connection is gone, a second at least and 30 at most after the
     /// first time. If that is lost too, send it again only in the access token's last five minutes.
     ///
     /// Providers that forgive a prompt second use give the tokens then; with one that does not, the refresh token was lost
     /// already, and only what is left of the access token's life may be lost besides.
     #[default]
-    ReplayOnce,
+    RetryOnce,
     /// Do not send it again while the access token lives: for a provider that answers a second use by ending the access token
     /// too, and API calls that must go on as long as they can.
-    Hold,
+    Defer,
 }
 
 /// What was noted of an exchange.
@@ -162,7 +162,7 @@ impl Core {
     fn may_replay(&self, since: SystemTime) -> bool {
         // A wall clock that was set back says nothing; then the deadlines of both exchanges do.
         let elapsed = self.clock().wall().duration_since(since);
-        self.settings.lost_answer == LostAnswer::ReplayOnce
+        self.settings.lost_response == LostResponse::RetryOnce
             && elapsed.is_ok_and(|elapsed| elapsed <= REPLAY)
     }
 
@@ -192,10 +192,10 @@ impl Core {
         let Some((_, schedule)) = snapshot.token() else {
             return false;
         };
-        let until = match (self.settings.lost_answer, cause) {
+        let until = match (self.settings.lost_response, cause) {
             (_, Cause::Lost(_)) => return self.lost(snapshot).is_none(),
-            (LostAnswer::ReplayOnce, Cause::Ahead | Cause::Idle(_)) => schedule.last_call_at,
-            (LostAnswer::Hold, Cause::Ahead | Cause::Idle(_) | Cause::Due) => schedule.expires,
+            (LostResponse::RetryOnce, Cause::Ahead | Cause::Idle(_)) => schedule.last_call_at,
+            (LostResponse::Defer, Cause::Ahead | Cause::Idle(_) | Cause::Due) => schedule.expires,
             _ => return false,
         };
         snapshot.unanswered().is_some() && now < until

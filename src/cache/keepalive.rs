@@ -89,7 +89,7 @@ impl RefreshTokenLife {
     }
 
     /// The threshold that is reached, if any.
-    pub(super) fn running_out(&self, wall: SystemTime) -> Option<u64> {
+    pub(super) fn expiring(&self, wall: SystemTime) -> Option<u64> {
         let left = self.left(wall);
         TOLD_AT
             .into_iter()
@@ -200,7 +200,7 @@ mod tests {
             (29, Some(1)),
             (40, None),
         ] {
-            assert_eq!(life.running_out(wall() + day * DAY), told, "day {day}");
+            assert_eq!(life.expiring(wall() + day * DAY), told, "day {day}");
         }
     }
 }

@@ -131,7 +131,7 @@ fn tell(core: &Core, snapshot: &Snapshot, Moment { now, wall, .. }: Moment) {
             refresh_token.map(|life| life.left(wall)),
         );
     }
-    let Some((life, days)) = refresh_token.and_then(|life| Some((life, life.running_out(wall)?)))
+    let Some((life, days)) = refresh_token.and_then(|life| Some((life, life.expiring(wall)?)))
     else {
         return;
     };
@@ -142,6 +142,6 @@ fn tell(core: &Core, snapshot: &Snapshot, Moment { now, wall, .. }: Moment) {
     if is_news {
         slot.told = Some((life.ends, days));
         drop(slot);
-        core.telemetry.running_out(days);
+        core.telemetry.expiring(days);
     }
 }

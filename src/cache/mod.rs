@@ -26,10 +26,10 @@
 //! is none; never more than once a second, and never before the time that the provider asked for. Meanwhile the store is still
 //! looked into, where nothing else can serve. When the provider answers
 //! `invalid_grant`, and the store holds nothing newer, the grant has ended: that is stored, and there are no more
-//! exchanges until a new grant arrives, by [`replace`](TokenCache::replace) here or in another process.
+//! exchanges until a new grant arrives, by [`set_tokens`](TokenCache::set_tokens) here or in another process.
 //!
 //! When a request was sent and its answer lost, nobody knows whether the refresh token is still good. It is then sent once
-//! more, at once; or not, as [`LostAnswer`] says. After that the access token serves as long as it lives, and only in its
+//! more, at once; or not, as [`LostResponse`] says. After that the access token serves as long as it lives, and only in its
 //! last five minutes, or when it serves no more, the refresh token is tried again. What was noted in the store lets another
 //! replica, or the next start, know as much; and a refusal is told as a lost rotation, not as a revocation.
 //!
@@ -50,7 +50,7 @@
 //! struct Issuer;
 //!
 //! impl TokenSource for Issuer {
-//!     async fn exchange(&self, _held: Option<&TokenSet>) -> Result<TokenSet, Error> {
+//!     async fn fetch(&self, _held: Option<&TokenSet>) -> Result<TokenSet, Error> {
 //!         let lifetime = Duration::from_secs(3_600);
 //!         Ok(TokenSet::new(AccessToken::new("a1")?, lifetime, SystemTime::now()))
 //!     }
@@ -100,7 +100,7 @@ use self::{
 pub use self::{
     bearer_token::BearerToken,
     builder::TokenCacheBuilder,
-    journal::LostAnswer,
+    journal::LostResponse,
     source::{ClientCredentials, TokenFn, TokenSource, token_fn},
     status::{Status, TokenState},
 };
@@ -168,8 +168,8 @@ impl TokenCache {
     ///
     /// [`Store`](crate::ErrorKind::Store): the tokens are not used, though they may have been stored after all; call it again
     /// with the same ones.
-    pub async fn replace(&self, tokens: TokenSet) -> Result<(), Error> {
-        command::replace(&self.core, tokens).await
+    pub async fn set_tokens(&self, tokens: TokenSet) -> Result<(), Error> {
+        command::set_tokens(&self.core, tokens).await
     }
 
     /// Ends the grant: no request gets a token any more, the store forgets the tokens, and the provider is told.

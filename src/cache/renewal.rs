@@ -115,7 +115,7 @@ async fn renew_with_lease(pilot: &Pilot, cause: Cause, place: Option<Place>) -> 
         Err(error) if error.is_invalid_grant() => end(core, &held, expected, error, note).await,
         Err(error) => {
             if let Some(note) = note
-                && !error.is_answer_lost()
+                && !error.is_response_lost()
             {
                 note.take_back(core).await;
             }
@@ -145,7 +145,7 @@ async fn exchange(
     let (Err(error), Some(note)) = (&answer, note) else {
         return (answer, sent);
     };
-    if !error.is_answer_lost() {
+    if !error.is_response_lost() {
         return (answer, sent);
     }
     let mut is_replayed = note.may_replay(core);
@@ -159,7 +159,7 @@ async fn exchange(
             && core.snapshot().ended().is_none()
             && lease::check(core).is_ok();
     }
-    core.telemetry.answer_lost(error, is_replayed);
+    core.telemetry.response_lost(error, is_replayed);
     if !is_replayed {
         return (answer, sent);
     }
@@ -168,13 +168,13 @@ async fn exchange(
 }
 
 async fn ask(core: &Core, held: &Snapshot, deadline: Duration) -> Result<TokenSet, Error> {
-    let exchange = core.settings.source.exchange(held.tokens());
+    let exchange = core.settings.source.fetch(held.tokens());
     within(deadline, exchange, || {
         let late = format!(
             "the exchange did not end within {} seconds",
             deadline.as_secs()
         );
-        Error::new(ErrorKind::Unavailable, late).with_lost_answer()
+        Error::new(ErrorKind::Unavailable, late).with_response_lost()
     })
     .await
 }
@@ -208,7 +208,7 @@ pub(super) fn on_hold() -> Error {
         ErrorKind::Unavailable,
         "the answer to the last exchange was lost: the refresh token is not sent again while the access token serves",
     )
-    .with_lost_answer()
+    .with_response_lost()
 }
 
 pub(super) fn unread() -> Error {

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::{LostAnswer, source::ErasedSource};
+use super::{LostResponse, source::ErasedSource};
 use crate::{
     clock::Clock,
     error::{Error, ErrorKind},
@@ -25,7 +25,7 @@ pub(crate) struct Settings {
     pub(crate) store: Box<dyn ErasedStore>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) origins: Vec<Origin>,
-    pub(super) lost_answer: LostAnswer,
+    pub(super) lost_response: LostResponse,
     pub(super) floor: Duration,
     pub(super) lease: Duration,
     pub(crate) refresh_token_lifetime: Option<Duration>,

@@ -29,8 +29,8 @@ pub trait TokenSource: Send + Sync + 'static {
     /// # Errors
     ///
     /// [`Error::invalid_grant`] ends the grant. Anything else counts as passing: [`Error::unavailable`] if nothing was used
-    /// up, [`Error::answer_lost`] if that is not known, which is also what a panic and a missed deadline are taken for.
-    fn exchange(
+    /// up, [`Error::response_lost`] if that is not known, which is also what a panic and a missed deadline are taken for.
+    fn fetch(
         &self,
         held: Option<&TokenSet>,
     ) -> impl Future<Output = Result<TokenSet, Error>> + Send;
@@ -47,7 +47,7 @@ pub trait TokenSource: Send + Sync + 'static {
     }
 
     /// What exchanges have to pass that ask the same endpoint for other grants. The cache does that; `exchange` must not do
-    /// it again, so a source that wraps an [`OAuthClient`] calls its [`TokenSource::exchange`], not
+    /// it again, so a source that wraps an [`OAuthClient`] calls its [`TokenSource::fetch`], not
     /// [`OAuthClient::refresh`]. It is also by the gate that the cache hears of
     /// [another secret](OAuthClient::replace_secret). None by default.
     fn gate(&self) -> Option<&EndpointGate> {
@@ -67,7 +67,7 @@ pub trait TokenSource: Send + Sync + 'static {
 
 /// Renews by refresh token: the grant of a customer.
 impl TokenSource for OAuthClient {
-    async fn exchange(&self, held: Option<&TokenSet>) -> Result<TokenSet, Error> {
+    async fn fetch(&self, held: Option<&TokenSet>) -> Result<TokenSet, Error> {
         match held {
             Some(tokens) => self.refresh_admitted(tokens).await,
             None => Err(Error::new(
@@ -120,7 +120,7 @@ impl ClientCredentials {
 }
 
 impl TokenSource for ClientCredentials {
-    async fn exchange(&self, _held: Option<&TokenSet>) -> Result<TokenSet, Error> {
+    async fn fetch(&self, _held: Option<&TokenSet>) -> Result<TokenSet, Error> {
         self.0.client_credentials_admitted().await
     }
 
@@ -176,7 +176,7 @@ where
     F: Fn() -> R + Send + Sync + 'static,
     R: Future<Output = Result<TokenSet, Error>> + Send,
 {
-    async fn exchange(&self, _held: Option<&TokenSet>) -> Result<TokenSet, Error> {
+    async fn fetch(&self, _held: Option<&TokenSet>) -> Result<TokenSet, Error> {
         (self.0)().await
     }
 }
@@ -191,14 +191,14 @@ type Boxed<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
 
 /// [`TokenSource`] with boxed futures, so that a cache's type does not name its source.
 pub(super) trait ErasedSource: Send + Sync + 'static {
-    fn exchange<'a>(&'a self, held: Option<&'a TokenSet>) -> Boxed<'a, TokenSet>;
+    fn fetch<'a>(&'a self, held: Option<&'a TokenSet>) -> Boxed<'a, TokenSet>;
     fn revoke<'a>(&'a self, held: &'a TokenSet) -> Boxed<'a, ()>;
     fn gate(&self) -> Option<&EndpointGate>;
 }
 
 impl<T: TokenSource> ErasedSource for T {
-    fn exchange<'a>(&'a self, held: Option<&'a TokenSet>) -> Boxed<'a, TokenSet> {
-        Box::pin(TokenSource::exchange(self, held))
+    fn fetch<'a>(&'a self, held: Option<&'a TokenSet>) -> Boxed<'a, TokenSet> {
+        Box::pin(TokenSource::fetch(self, held))
     }
 
     fn revoke<'a>(&'a self, held: &'a TokenSet) -> Boxed<'a, ()> {

@@ -23,12 +23,12 @@ pub struct Status {
     pub generation: Option<Generation>,
     /// When the held access token ends, by this machine's wall clock, if it still lives.
     pub expires_at: Option<SystemTime>,
-    /// How many whole days the refresh token has left, if there is one and its life is known.
-    pub refresh_token_days_left: Option<u64>,
+    /// When the refresh token expires, by this machine's wall clock, if there is one and its lifetime is known.
+    pub refresh_token_expires_at: Option<SystemTime>,
     /// Why there was no new token, if that was so the last time.
     pub last_error: Option<Error>,
     /// Whether an exchange is under way.
-    pub is_exchanging: bool,
+    pub is_refreshing: bool,
 }
 
 /// How a token does.
@@ -111,11 +111,10 @@ pub(super) fn is_at_rest(core: &Core) -> bool {
 }
 
 pub(super) fn status(core: &Core) -> Status {
-    const DAY: u64 = 86_400;
     let moment = core.moment();
     let slot = core.lock();
     let snapshot = core.snapshot();
-    let is_exchanging = slot.exchange.is_some();
+    let is_refreshing = slot.exchange.is_some();
     let alive = snapshot
         .token()
         .map(|(_, schedule)| schedule)
@@ -136,7 +135,7 @@ pub(super) fn status(core: &Core) -> Status {
             TokenState::ReauthorizationRequired { reason, since }
         }
         Some((&GrantState::Exchanging { since, .. }, _))
-            if !is_exchanging && !may_be_under_way(&slot, since, moment.wall) =>
+            if !is_refreshing && !may_be_under_way(&slot, since, moment.wall) =>
         {
             TokenState::Uncertain { since }
         }
@@ -145,15 +144,13 @@ pub(super) fn status(core: &Core) -> Status {
         }
         _ => by_age,
     };
-    let left = snapshot
-        .refresh_token()
-        .map(|life| life.left(moment.wall).as_secs() / DAY);
+    let refresh_token_expires_at = snapshot.refresh_token().map(|life| life.ends);
     Status {
         state,
         generation: snapshot.generation(),
         expires_at: alive.map(|schedule| moment.wall + (schedule.expires - moment.now)),
-        refresh_token_days_left: left,
+        refresh_token_expires_at,
         last_error: slot.cooldown.last().cloned(),
-        is_exchanging,
+        is_refreshing,
     }
 }

@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use super::{
-    Application, ConnectFailure, ConnectFailureKind, Shared,
+    ConnectFailure, ConnectFailureKind, ConnectHandler, Shared,
     claim::{Claim, is_connected_meanwhile},
     flow::Flow,
 };
@@ -32,7 +32,7 @@ const EXCHANGE: Duration = Duration::from_secs(45);
 const SAVING: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_secs(1);
 
-pub(super) async fn callback<A: Application>(shared: &Shared<A>, request: &Parts) -> Response {
+pub(super) async fn callback<A: ConnectHandler>(shared: &Shared<A>, request: &Parts) -> Response {
     let query = request.uri.query().unwrap_or_default();
     let unknown = || ConnectFailure::new(ConnectFailureKind::NotPending);
     let Some(state) = state_of(query) else {
@@ -73,7 +73,7 @@ enum Then {
     GoesOn,
 }
 
-async fn answer<A: Application>(
+async fn answer<A: ConnectHandler>(
     shared: &Shared<A>,
     request: &Parts,
     flow: &Flow,
@@ -101,7 +101,7 @@ async fn answer<A: Application>(
             if is_connected_meanwhile(shared.tenants.settings(), flow).await {
                 return (application.connected(&flow.tenant), Then::Over);
             }
-            let under_way = ConnectFailure::new(ConnectFailureKind::UnderWay);
+            let under_way = ConnectFailure::new(ConnectFailureKind::InProgress);
             (shared.failed(&under_way.of(&flow.tenant)), Then::Over)
         }
     }
@@ -169,7 +169,7 @@ async fn exchange_and_store(
 async fn store(tenants: &Tenants, tenant: &TenantId, tokens: TokenSet) -> Result<(), Error> {
     let until = Instant::now() + SAVING;
     loop {
-        match tenants.replace(tenant, tokens.clone()).await {
+        match tenants.set_tokens(tenant, tokens.clone()).await {
             Err(error) if error.is_transient() && Instant::now() < until => sleep(PAUSE).await,
             outcome => return outcome,
         }

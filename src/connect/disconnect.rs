@@ -3,7 +3,7 @@
 use axum::response::Response;
 use http::{HeaderMap, Uri, header::ORIGIN, request::Parts};
 
-use super::{Application, ConnectFailure, ConnectFailureKind, Shared};
+use super::{ConnectFailure, ConnectFailureKind, ConnectHandler, Shared};
 use crate::{
     cache::Settings,
     error::ErrorKind,
@@ -11,7 +11,7 @@ use crate::{
     token::{GrantState, TenantId},
 };
 
-pub(super) async fn disconnect<A: Application>(shared: &Shared<A>, request: &Parts) -> Response {
+pub(super) async fn disconnect<A: ConnectHandler>(shared: &Shared<A>, request: &Parts) -> Response {
     if !is_ours(&request.headers, &shared.origin) {
         return shared.failed(&ConnectFailure::new(ConnectFailureKind::CrossSite));
     }
@@ -27,9 +27,9 @@ pub(super) async fn disconnect<A: Application>(shared: &Shared<A>, request: &Par
         Err(error) => error,
     };
     let kind = if is_ended(shared.tenants.settings(), &tenant).await {
-        ConnectFailureKind::NotTold
+        ConnectFailureKind::ProviderNotNotified
     } else {
-        ConnectFailureKind::NotEnded
+        ConnectFailureKind::NotPersisted
     };
     shared.failed(&ConnectFailure::new(kind).of(&tenant).because(error))
 }
@@ -52,7 +52,7 @@ fn is_ours(headers: &HeaderMap, origin: &Origin) -> bool {
             .to_str()
             .ok()
             .and_then(|asking| asking.parse::<Uri>().ok())
-            .is_some_and(|asking| origin.is_origin_of(&asking)),
+            .is_some_and(|asking| origin.matches(&asking)),
         (None, None) => false,
     }
 }

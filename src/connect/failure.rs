@@ -33,7 +33,7 @@ pub enum ConnectFailureKind {
     /// The provider sent the browser back with an error, without a code, or with an answer that is another provider's.
     Provider,
     /// Another request with the same callback came first, and has not connected the tenant yet.
-    UnderWay,
+    InProgress,
     /// The provider gave no tokens for the code.
     Exchange,
     /// The store failed while connecting. If that was before the code was sent, the same callback may be loaded again; if after it, the tokens
@@ -42,9 +42,9 @@ pub enum ConnectFailureKind {
     /// Another site, or nobody knows who, asked to disconnect.
     CrossSite,
     /// The end of the grant could not be stored: other replicas may still use it. The provider may have been told.
-    NotEnded,
+    NotPersisted,
     /// The grant has ended here, and nothing uses it any more, but the provider could not be told.
-    NotTold,
+    ProviderNotNotified,
     /// The program is at fault, or is about to end.
     Program,
 }
@@ -97,7 +97,7 @@ impl ConnectFailure {
             (ConnectFailureKind::NotPending | ConnectFailureKind::Provider, _) => {
                 StatusCode::BAD_REQUEST
             }
-            (ConnectFailureKind::UnderWay, _) => StatusCode::CONFLICT,
+            (ConnectFailureKind::InProgress, _) => StatusCode::CONFLICT,
             (ConnectFailureKind::CrossSite, _) => StatusCode::FORBIDDEN,
             (_, Some(error)) => answer::status(error),
             (_, None) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -116,8 +116,8 @@ impl ConnectFailure {
         !matches!(
             self.kind,
             ConnectFailureKind::CrossSite
-                | ConnectFailureKind::NotEnded
-                | ConnectFailureKind::NotTold
+                | ConnectFailureKind::NotPersisted
+                | ConnectFailureKind::ProviderNotNotified
         )
     }
 
@@ -137,7 +137,7 @@ impl ConnectFailure {
             (ConnectFailureKind::Provider, _) => {
                 "The other service did not answer as it should. Please start again; if this comes back, tell our support."
             }
-            (ConnectFailureKind::UnderWay, _) => {
+            (ConnectFailureKind::InProgress, _) => {
                 "The connection is being made at this moment. Please look again in a minute; if it is not there, start again."
             }
             (ConnectFailureKind::Exchange, Some(OAuthErrorCode::InvalidGrant)) => {
@@ -155,10 +155,10 @@ impl ConnectFailure {
             (ConnectFailureKind::CrossSite, _) => {
                 "This was not asked for from our own pages, and nothing was changed. Please use the button there."
             }
-            (ConnectFailureKind::NotEnded, _) => {
+            (ConnectFailureKind::NotPersisted, _) => {
                 "The connection could not be ended at the moment. Please try again in a few minutes."
             }
-            (ConnectFailureKind::NotTold, _) => {
+            (ConnectFailureKind::ProviderNotNotified, _) => {
                 "The connection has ended, and we do not use it any more, but the other service could not be told. Please \
                  remove it there as well."
             }

@@ -1,7 +1,7 @@
 //! Customers connect and disconnect in a browser: routes of an axum application.
 //!
-//! [`Connect`] sends a customer's browser to the provider, takes the code that it brings back, and gives the tokens to
-//! [`Tenants`]. The program says in an [`Application`] whose browser it is, by the session that it has anyway, and what the
+//! [`ConnectRouter`] sends a customer's browser to the provider, takes the code that it brings back, and gives the tokens to
+//! [`Tenants`]. The program says in an [`ConnectHandler`] whose browser it is, by the session that it has anyway, and what the
 //! person sees:
 //!
 //! ```
@@ -12,7 +12,7 @@
 //! use http::{StatusCode, request::Parts};
 //! use tower_oauth2_client::{
 //!     cache::TokenCache,
-//!     connect::{Application, Connect},
+//!     connect::{ConnectHandler, ConnectRouter},
 //!     oauth::OAuthClient,
 //!     provider,
 //!     store::{EncryptionKey, EncryptionKeys, MemoryStore},
@@ -35,7 +35,7 @@
 //!     TenantId::new(name).ok()
 //! }
 //!
-//! impl Application for Partner {
+//! impl ConnectHandler for Partner {
 //!     async fn tenant(&self, request: &Parts) -> Result<TenantId, Response> {
 //!         session(request).ok_or_else(|| Redirect::to("/login").into_response())
 //!     }
@@ -62,7 +62,7 @@
 //! let tenants = Tenants::builder(TokenCache::builder(oauth.clone()).store(store)).build()?;
 //! // In earnest: `EncryptionKey::from_base64("2026-03", &a_secret_of_the_deployment)`.
 //! let keys = EncryptionKeys::new(EncryptionKey::generate("2026-03")?);
-//! let connect = Connect::new(oauth, tenants.clone(), keys, Partner)?;
+//! let connect = ConnectRouter::new(oauth, tenants.clone(), keys, Partner)?;
 //!
 //! // Where the redirect URI says.
 //! let app: Router = Router::new().nest("/connect", connect.router());
@@ -121,18 +121,18 @@
 //! Browsers repeat requests, and a provider that sees a code twice may end the grant (RFC 6749 section 4.1.2). Whoever sends
 //! the code takes a lease in the store first, named for the flow, that lasts as long as its cookie. Another request with the
 //! same callback waits up to five seconds for the tenant's new tokens, and is then answered like the first; if there are none,
-//! [`UnderWay`](ConnectFailureKind::UnderWay) is what it is told. The lease is given back after eleven minutes; those of a
+//! [`InProgress`](ConnectFailureKind::InProgress) is what it is told. The lease is given back after eleven minutes; those of a
 //! process that has ended by then have run out, but their rows stay in stores that do not remove them (PostgreSQL, files).
 //!
 //! What is done with a code goes on in a task of its own when the browser goes away, within deadlines: 45 seconds for the
 //! exchange, and 30 seconds in which a store that fails is tried again. A program that ends waits for it in
-//! [`Connect::shutdown`].
+//! [`ConnectRouter::shutdown`].
 //!
 //! # Who may
 //!
 //! * A callback counts in the browser alone that began the flow, once, for the tenant that it was begun for, by a cookie that
 //!   scripts cannot read, and that over https no other host can set (`__Host-`, `Secure`, `HttpOnly`, `SameSite=Lax`).
-//!   [`Application::allows`] holds it to the session as well. Write it: it is what is left where a cookie got into a
+//!   [`ConnectHandler::allows`] holds it to the session as well. Write it: it is what is left where a cookie got into a
 //!   browser by other ways, such as plain http on this machine.
 //! * A disconnect is a `POST` from one of the program's own pages: `Sec-Fetch-Site` says `same-origin`, or, from browsers that
 //!   do not send it, `Origin` is the redirect URI's. Without either it is refused, as no browser is so silent.
@@ -160,19 +160,19 @@ use crate::{
     tenants::Tenants,
 };
 
-mod application;
 mod callback;
 mod claim;
 mod cookie;
 mod disconnect;
 mod failure;
 mod flow;
+mod handler;
 mod page;
 mod start;
 
 pub use self::{
-    application::Application,
     failure::{ConnectFailure, ConnectFailureKind},
+    handler::ConnectHandler,
 };
 
 /// How many codes are exchanged at once, and their tokens stored; more of them wait.
@@ -181,7 +181,7 @@ const WORKERS: u32 = 1_000;
 /// Lets customers connect and disconnect. The [module page](crate::connect) tells how.
 ///
 /// A handle: clones share everything.
-pub struct Connect<A> {
+pub struct ConnectRouter<A> {
     shared: Arc<Shared<A>>,
 }
 
@@ -195,7 +195,7 @@ struct Shared<A> {
     work: Arc<Semaphore>,
 }
 
-impl<A: Application> Connect<A> {
+impl<A: ConnectHandler> ConnectRouter<A> {
     /// Connects tenants by `oauth`, the client that their caches renew with as well. `keys` encrypt what is kept in browsers
     /// on their way; all replicas have the same, and change them as [`EncryptionKeys`] tells.
     ///
@@ -276,7 +276,7 @@ enum Route {
     Disconnect,
 }
 
-impl<A: Application> Shared<A> {
+impl<A: ConnectHandler> Shared<A> {
     async fn answer(&self, route: Route, request: Request) -> Response {
         let (request, _) = request.into_parts();
         // Not HEAD where there is GET: what only looks must not use up a code.
@@ -295,7 +295,7 @@ impl<A: Application> Shared<A> {
     }
 }
 
-impl<A> Clone for Connect<A> {
+impl<A> Clone for ConnectRouter<A> {
     fn clone(&self) -> Self {
         Self {
             shared: Arc::clone(&self.shared),
@@ -303,7 +303,7 @@ impl<A> Clone for Connect<A> {
     }
 }
 
-impl<A> fmt::Debug for Connect<A> {
+impl<A> fmt::Debug for ConnectRouter<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connect")
             .field("oauth", &self.shared.oauth)

@@ -36,7 +36,7 @@ pub(super) fn disconnected() -> Response {
 pub(super) fn failed(failure: &ConnectFailure) -> Response {
     let (title, link) = if failure.is_begun_again() {
         ("Not connected", AGAIN)
-    } else if failure.kind() == ConnectFailureKind::NotTold {
+    } else if failure.kind() == ConnectFailureKind::ProviderNotNotified {
         ("Not disconnected everywhere", "")
     } else {
         ("Not disconnected", "")

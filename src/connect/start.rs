@@ -3,13 +3,13 @@
 use axum::response::Response;
 use http::{header::SET_COOKIE, request::Parts};
 
-use super::{Application, ConnectFailure, ConnectFailureKind, Shared, page};
+use super::{ConnectFailure, ConnectFailureKind, ConnectHandler, Shared, page};
 use crate::{
     error::{Error, ErrorKind},
     token::TenantId,
 };
 
-pub(super) async fn start<A: Application>(shared: &Shared<A>, request: &Parts) -> Response {
+pub(super) async fn start<A: ConnectHandler>(shared: &Shared<A>, request: &Parts) -> Response {
     let tenant = match shared.application.tenant(request).await {
         Ok(tenant) => tenant,
         Err(response) => return response,

@@ -98,8 +98,8 @@ impl Error {
     }
 
     /// A token source that has sent a request and got no answer, or none that can be read: whether the refresh token was
-    /// used up is not known. Sent once more or held back, as [`LostAnswer`](crate::cache::LostAnswer) says.
-    pub fn answer_lost(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+    /// used up is not known. Sent once more or held back, as [`LostResponse`](crate::cache::LostResponse) says.
+    pub fn response_lost(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self::new(
             ErrorKind::Unavailable,
             "the answer to an exchange was lost: whether the refresh token was used up is not known",
@@ -182,7 +182,7 @@ impl Error {
 
     /// Whether a request was sent whose answer was lost, so that nobody knows what the provider made of it.
     #[must_use]
-    pub fn is_answer_lost(&self) -> bool {
+    pub fn is_response_lost(&self) -> bool {
         self.inner.answer.is_lost
     }
 
@@ -224,7 +224,7 @@ impl Error {
     }
 
     /// Marks that a request was sent and nobody knows what became of it.
-    pub(crate) fn with_lost_answer(self) -> Self {
+    pub(crate) fn with_response_lost(self) -> Self {
         self.change(|inner| inner.answer.is_lost = true)
     }
 

@@ -94,11 +94,11 @@ impl PendingAuthorization {
         }
     }
 
-    pub(super) fn begin(proof_key: bool, issuer: Option<&str>) -> Result<Self, Error> {
+    pub(super) fn begin(pkce: bool, issuer: Option<&str>) -> Result<Self, Error> {
         Ok(Self {
             state: random()?,
             issuer: issuer.map(str::to_owned),
-            verifier: if proof_key {
+            verifier: if pkce {
                 Some(CodeVerifier::new(random()?.as_str()))
             } else {
                 None
@@ -146,7 +146,7 @@ impl AcceptedCode {
 impl fmt::Debug for PendingAuthorization {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PendingAuthorization")
-            .field("proof_key", &self.verifier.is_some())
+            .field("pkce", &self.verifier.is_some())
             .finish_non_exhaustive()
     }
 }

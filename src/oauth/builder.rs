@@ -99,11 +99,11 @@ impl OAuthClientBuilder {
     /// # use tower_oauth2_client::{oauth::OAuthClient, provider};
     /// # use hyper_util::client::legacy;
     /// # let builder = OAuthClient::builder(provider::justworks(), "id", "secret");
-    /// builder.nothing_sent_if(|error| {
+    /// builder.is_connect_error(|error| {
     ///     error.downcast_ref::<legacy::Error>().is_some_and(legacy::Error::is_connect)
     /// });
     /// ```
-    pub fn nothing_sent_if(
+    pub fn is_connect_error(
         mut self,
         is_unsent: impl Fn(&(dyn StdError + 'static)) -> bool + Send + Sync + 'static,
     ) -> Self {

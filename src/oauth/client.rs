@@ -122,7 +122,7 @@ impl OAuthClient {
         let configuration = &*self.configuration;
         let redirect_uri = self.redirect_uri()?;
         let pending = PendingAuthorization::begin(
-            configuration.provider.proof_key(),
+            configuration.provider.pkce(),
             configuration.provider.issuer(),
         )?;
         let url = pending.url(
@@ -179,7 +179,7 @@ impl OAuthClient {
     /// [`NoGrant`](ErrorKind::NoGrant) if `tokens` has no refresh token; [`Refused`](ErrorKind::Refused), with
     /// [`is_invalid_grant`](Error::is_invalid_grant) if the customer has to consent again;
     /// [`Unavailable`](ErrorKind::Unavailable) or [`InvalidResponse`](ErrorKind::InvalidResponse), after which it is not
-    /// known whether the provider used the refresh token up (see [`is_answer_lost`](Error::is_answer_lost)).
+    /// known whether the provider used the refresh token up (see [`is_response_lost`](Error::is_response_lost)).
     pub async fn refresh(&self, tokens: &TokenSet) -> Result<TokenSet, Error> {
         let admission = self.gate().enter(GateKey::random(), None).await?;
         let outcome = self.refresh_admitted(tokens).await;

@@ -278,8 +278,8 @@ impl Admission {
         self.gate.shared.settled.notify_waiters();
         match news {
             News::None => {}
-            News::LeftAlone(length, reason) => telemetry::endpoint_left_alone(length, &reason),
-            News::Back => telemetry::endpoint_back(),
+            News::LeftAlone(length, reason) => telemetry::endpoint_circuit_open(length, &reason),
+            News::Back => telemetry::endpoint_circuit_closed(),
         }
     }
 }

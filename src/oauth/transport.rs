@@ -45,7 +45,7 @@ impl Broken {
     pub(super) fn into_error(self) -> Error {
         match self {
             Self::Unsent(error) => error,
-            Self::Lost(error) => error.with_lost_answer(),
+            Self::Lost(error) => error.with_response_lost(),
         }
     }
 }

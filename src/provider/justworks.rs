@@ -47,7 +47,7 @@ pub fn justworks() -> Provider {
         issuer: None,
         api_origins: vec![Origin::from_static(API_HOST)],
         client_authentication: ClientAuthentication::RequestBody,
-        proof_key: false,
+        pkce: false,
         access_token_lifetime: ACCESS_TOKEN_LIFETIME,
         refresh_token_lifetime: Some(REFRESH_TOKEN_LIFETIME),
     }

@@ -46,7 +46,7 @@ pub struct Provider {
     issuer: Option<String>,
     api_origins: Vec<Origin>,
     client_authentication: ClientAuthentication,
-    proof_key: bool,
+    pkce: bool,
     access_token_lifetime: Duration,
     refresh_token_lifetime: Option<Duration>,
 }
@@ -71,7 +71,7 @@ impl Provider {
             issuer: None,
             api_origins: Vec::new(),
             client_authentication: ClientAuthentication::Basic,
-            proof_key: true,
+            pkce: true,
             access_token_lifetime: Duration::from_secs(3_600),
             refresh_token_lifetime: None,
         })
@@ -137,8 +137,8 @@ impl Provider {
 
     /// Sets whether authorization requests carry a PKCE challenge (RFC 7636), always S256. Defaults to yes.
     #[must_use]
-    pub fn with_proof_key(mut self, proof_key: bool) -> Self {
-        self.proof_key = proof_key;
+    pub fn with_pkce(mut self, pkce: bool) -> Self {
+        self.pkce = pkce;
         self
     }
 
@@ -225,8 +225,8 @@ impl Provider {
 
     /// Whether authorization requests carry a PKCE challenge.
     #[must_use]
-    pub fn proof_key(&self) -> bool {
-        self.proof_key
+    pub fn pkce(&self) -> bool {
+        self.pkce
     }
 
     /// The life of an access token whose answer names none.

@@ -9,7 +9,7 @@ use super::app::App;
 use super::authority::Authority;
 use super::behavior::Behavior;
 use super::clock::Clock;
-use super::evidence::Evidence;
+use super::event_log::EventLog;
 use super::fault::{Endpoint, Fault};
 use super::records::Records;
 use super::script::Script;
@@ -152,7 +152,7 @@ impl SandboxBuilder {
             behavior: self.behavior,
             authority: Authority::new(apps, random),
             script,
-            evidence: Evidence::default(),
+            evidence: EventLog::default(),
             records: Records::seeded(self.members),
         };
         Sandbox {

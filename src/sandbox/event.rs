@@ -14,13 +14,13 @@ pub struct Event {
     /// When, by the sandbox's clock.
     pub at: SystemTime,
     /// What.
-    pub what: Happening,
+    pub what: EventKind,
 }
 
 /// What an [`Event`] tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Happening {
+pub enum EventKind {
     /// A person, or the sandbox for them, allowed an app.
     Allowed {
         /// The app.
@@ -61,7 +61,7 @@ pub enum Happening {
         grant: u64,
     },
     /// A reused refresh token or code ended its whole grant.
-    FamilyKilled {
+    GrantRevoked {
         /// The number of the grant.
         grant: u64,
     },
@@ -118,7 +118,7 @@ pub(super) fn cut(text: &str) -> String {
 const CHARACTERS_KEPT: usize = 64;
 
 /// The event in words, as the status page shows it.
-impl fmt::Display for Happening {
+impl fmt::Display for EventKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Allowed { client_id, scope } => write!(f, "{client_id} was allowed {scope}"),
@@ -153,7 +153,7 @@ impl fmt::Display for Happening {
                     "replaced refresh token {presented} of grant {grant} presented again"
                 )
             }
-            Self::FamilyKilled { grant } => write!(f, "grant {grant} ended by a reuse"),
+            Self::GrantRevoked { grant } => write!(f, "grant {grant} ended by a reuse"),
             Self::Revoked { token, known } => {
                 let known = if *known { "" } else { ", which is unknown" };
                 write!(f, "asked to revoke {token}{known}")

@@ -20,7 +20,7 @@
 //! // A person consents.
 //! let (url, pending) = oauth.authorization_url()?;
 //! let callback = sandbox.consent(&url).await?;
-//! tokens.replace(oauth.exchange_code(pending.accept(&callback)?).await?).await?;
+//! tokens.set_tokens(oauth.exchange_code(pending.accept(&callback)?).await?).await?;
 //! // The provider forgets the access token: does the client get over it, with one exchange?
 //! sandbox.revoke_access_tokens();
 //! let company = Request::get(format!("{}/v1/company", sandbox.url())).body(Body::default())?;
@@ -89,7 +89,7 @@ mod challenge;
 mod clock;
 mod endpoints;
 mod event;
-mod evidence;
+mod event_log;
 mod expiry;
 mod fault;
 mod form;
@@ -117,8 +117,8 @@ pub use self::behavior::{
 pub use self::body::{ConnectionLost, SandboxBody};
 pub use self::builder::SandboxBuilder;
 pub use self::challenge::Challenge;
-pub use self::event::{Credential, Event, Happening, TokenHash};
-pub use self::evidence::Counters;
+pub use self::event::{Credential, Event, EventKind, TokenHash};
+pub use self::event_log::Counters;
 pub use self::expiry::{ExpiresAt, ExpiresIn};
 pub use self::fault::{Endpoint, Fault};
 pub use self::person::ConsentError;

@@ -21,7 +21,7 @@ use super::behavior::DateHeader;
 use super::body::{ConnectionLost, Interrupted, RequestBody, SandboxBody, Step, read};
 use super::clock::{earlier, later, system_time};
 use super::endpoints;
-use super::event::Happening;
+use super::event::EventKind;
 use super::fault::{Endpoint, Fault, Kind};
 use super::state::{Shared, State};
 
@@ -100,7 +100,7 @@ async fn serve(
 fn next_fault(shared: &Shared, endpoint: Endpoint) -> Option<Fault> {
     let mut state = shared.lock();
     let fault = state.script.next(endpoint)?;
-    state.record(Happening::FaultPlayed {
+    state.record(EventKind::FaultPlayed {
         endpoint,
         fault: fault.to_string(),
     });

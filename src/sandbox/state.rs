@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use super::authority::Authority;
 use super::behavior::Behavior;
 use super::clock::{Clock, Moment};
-use super::event::{Happening, cut};
-use super::evidence::{Evidence, LiveRequest};
+use super::event::{EventKind, cut};
+use super::event_log::{EventLog, LiveRequest};
 use super::records::Records;
 use super::script::Script;
 
@@ -24,7 +24,7 @@ pub(super) struct State {
     pub(super) behavior: Behavior,
     pub(super) authority: Authority,
     pub(super) script: Script,
-    pub(super) evidence: Evidence,
+    pub(super) evidence: EventLog,
     pub(super) records: Records,
 }
 
@@ -66,7 +66,7 @@ impl State {
         self.clock.wall(self.now())
     }
 
-    pub(super) fn record(&mut self, what: Happening) {
+    pub(super) fn record(&mut self, what: EventKind) {
         let today = self.today();
         self.evidence.record(today, what);
     }

@@ -8,7 +8,7 @@ pub(crate) fn connect_failed(failure: &ConnectFailure) {
     match kind {
         // Whoever wants can bring these about.
         ConnectFailureKind::NotPending
-        | ConnectFailureKind::UnderWay
+        | ConnectFailureKind::InProgress
         | ConnectFailureKind::CrossSite => tracing::debug!(
             name: "connect.refused",
             target: "tower_oauth2_client",

@@ -27,10 +27,10 @@ pub(crate) fn lifetime_unknown(assumed: Duration) {
     );
 }
 
-pub(crate) fn endpoint_left_alone(pause: Duration, reason: &Error) {
+pub(crate) fn endpoint_circuit_open(pause: Duration, reason: &Error) {
     metric::set(LEFT_ALONE, &[], None, 1.0);
     tracing::warn!(
-        name: "endpoint.left_alone",
+        name: "endpoint.circuit_opened",
         target: "tower_oauth2_client",
         seconds = pause.as_secs(),
         error = %reason,
@@ -38,10 +38,10 @@ pub(crate) fn endpoint_left_alone(pause: Duration, reason: &Error) {
     );
 }
 
-pub(crate) fn endpoint_back() {
+pub(crate) fn endpoint_circuit_closed() {
     metric::set(LEFT_ALONE, &[], None, 0.0);
     tracing::info!(
-        name: "endpoint.back",
+        name: "endpoint.circuit_closed",
         target: "tower_oauth2_client",
         "the token endpoint answers again"
     );

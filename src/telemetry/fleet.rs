@@ -12,8 +12,8 @@ pub(crate) fn swept(report: &SweepReport) {
         unreadable = report.unreadable,
         kept_alive = report.kept_alive,
         failed = report.failed,
-        running_out = report.running_out.len(),
-        seconds = report.took.as_secs(),
+        expiring = report.expiring.len(),
+        seconds = report.duration.as_secs(),
         "all tenants in the store were looked through"
     );
     for (state, count) in [
@@ -23,8 +23,8 @@ pub(crate) fn swept(report: &SweepReport) {
     ] {
         metric::set(GRANTS, &[("state", state)], None, as_gauge(count));
     }
-    let running_out = u64::try_from(report.running_out.len()).unwrap_or(u64::MAX);
-    metric::set(GRANTS_RUNNING_OUT, &[], None, as_gauge(running_out));
+    let expiring = u64::try_from(report.expiring.len()).unwrap_or(u64::MAX);
+    metric::set(GRANTS_RUNNING_OUT, &[], None, as_gauge(expiring));
 }
 
 pub(crate) fn sweep_failed(error: &Error) {

@@ -29,7 +29,7 @@ pub(crate) struct Telemetry {
 /// Who hears of it, and how much.
 pub(crate) struct Audience {
     /// Whether the tenant stands in what is told.
-    pub(crate) tells_tenant: bool,
+    pub(crate) records_tenant: bool,
     pub(crate) listener: Option<Arc<dyn GrantListener>>,
 }
 
@@ -43,7 +43,7 @@ impl Telemetry {
     }
 
     fn label(&self) -> Option<&TenantId> {
-        self.audience.tells_tenant.then_some(&self.tenant)
+        self.audience.records_tenant.then_some(&self.tenant)
     }
 
     /// The same, as a field.
@@ -123,9 +123,9 @@ impl Telemetry {
         );
     }
 
-    pub(crate) fn answer_lost(&self, error: &Error, is_replayed: bool) {
+    pub(crate) fn response_lost(&self, error: &Error, is_replayed: bool) {
         tracing::warn!(
-            name: "exchange.answer_lost",
+            name: "exchange.response_lost",
             target: "tower_oauth2_client",
             tenant = self.field(),
             error = %error,
@@ -175,9 +175,9 @@ impl Telemetry {
         );
     }
 
-    pub(crate) fn running_out(&self, days_left: u64) {
+    pub(crate) fn expiring(&self, days_left: u64) {
         tracing::warn!(
-            name: "refresh_token.running_out",
+            name: "refresh_token.expiring",
             target: "tower_oauth2_client",
             tenant = self.field(),
             days_left,
@@ -211,7 +211,7 @@ impl Telemetry {
     /// What is left of both tokens. Only where each grant has a label of its own.
     pub(crate) fn lives(&self, access_token: Duration, refresh_token: Option<Duration>) {
         const DAY: f64 = 86_400.0;
-        if self.audience.tells_tenant {
+        if self.audience.records_tenant {
             let tenant = self.label();
             metric::set(ACCESS_TOKEN_LEFT, &[], tenant, access_token.as_secs_f64());
             if let Some(left) = refresh_token {

@@ -31,7 +31,7 @@ pub(super) struct Loads {
 }
 
 enum Load {
-    UnderWay(watch::Receiver<Option<Outcome>>),
+    InProgress(watch::Receiver<Option<Outcome>>),
     Failed { error: Error, until: Instant },
 }
 
@@ -55,7 +55,7 @@ fn begin(shared: &Arc<Shared>, tenant: &TenantId) -> Result<Begun, Error> {
     let now = shared.settings.clock.monotonic();
     let mut loads = shared.loads.lock();
     match loads.get(tenant) {
-        Some(Load::UnderWay(told)) => return Ok(Begun::Load(told.clone())),
+        Some(Load::InProgress(told)) => return Ok(Begun::Load(told.clone())),
         Some(Load::Failed { error, until }) if now < *until => return Err(error.clone()),
         _ => {}
     }
@@ -67,7 +67,7 @@ fn begin(shared: &Arc<Shared>, tenant: &TenantId) -> Result<Begun, Error> {
     let runtime = Handle::try_current().map_err(|_| Error::outside_of_a_runtime())?;
     make_room(&mut loads, now)?;
     let (sender, told) = watch::channel(None);
-    loads.insert(tenant.clone(), Load::UnderWay(told.clone()));
+    loads.insert(tenant.clone(), Load::InProgress(told.clone()));
     drop(loads);
     let landing = Landing {
         shared: Arc::clone(shared),
@@ -140,7 +140,7 @@ fn make_room(loads: &mut HashMap<TenantId, Load>, now: Instant) -> Result<(), Er
     }
     loads.retain(|_, load| !matches!(load, Load::Failed { until, .. } if *until <= now));
     if loads.len() >= MOST {
-        loads.retain(|_, load| matches!(load, Load::UnderWay(_)));
+        loads.retain(|_, load| matches!(load, Load::InProgress(_)));
     }
     if loads.len() >= MOST {
         return Err(Error::new(

@@ -104,7 +104,7 @@ mod sweep;
 
 pub use self::{
     builder::TenantsBuilder,
-    sweep::{RunningOut, SweepReport},
+    sweep::{ExpiringGrant, SweepReport},
 };
 
 /// Keeps the grants of many customers. The [module page](crate::tenants) tells how.
@@ -168,16 +168,16 @@ impl Tenants {
     }
 
     /// Begins a new grant of a tenant, known or not, with the tokens of a new consent: stores them, then uses them. As
-    /// [`TokenCache::replace`].
+    /// [`TokenCache::set_tokens`].
     ///
     /// # Errors
     ///
     /// [`Store`](ErrorKind::Store): the tokens are not used, though they may have been stored after all; call it again with
     /// the same ones. [`Unavailable`](ErrorKind::Unavailable) and [`Interrupted`](ErrorKind::Interrupted) as
     /// [`cache`](Self::cache).
-    pub async fn replace(&self, tenant: &TenantId, tokens: TokenSet) -> Result<(), Error> {
+    pub async fn set_tokens(&self, tenant: &TenantId, tokens: TokenSet) -> Result<(), Error> {
         let cache = self.shared.hold(tenant, None)?;
-        let replaced = cache.replace(tokens).await;
+        let replaced = cache.set_tokens(tokens).await;
         if replaced.is_ok() {
             self.shared.loads.forget(tenant);
         } else {
@@ -290,6 +290,6 @@ impl fmt::Debug for Tenants {
 fn unknown() -> Error {
     Error::new(
         ErrorKind::NoGrant,
-        "the store knows no grant of this tenant: let the customer consent, and give the tokens to Tenants::replace",
+        "the store knows no grant of this tenant: let the customer consent, and give the tokens to Tenants::set_tokens",
     )
 }

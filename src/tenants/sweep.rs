@@ -55,9 +55,9 @@ const WEEK: Duration = Duration::from_secs(7 * 86_400);
 #[non_exhaustive]
 pub struct SweepReport {
     /// When it began, by this machine's wall clock.
-    pub began: SystemTime,
+    pub started_at: SystemTime,
     /// How long it took.
-    pub took: Duration,
+    pub duration: Duration,
     /// How many tenants have a grant that lives, and how many have one that has ended, at the provider or on purpose.
     pub active: u64,
     /// See [`active`](Self::active).
@@ -71,17 +71,17 @@ pub struct SweepReport {
     pub failed: u64,
     /// Whose refresh token ends within seven days, or within the last third of its life if that is less, the soonest first.
     /// Those who were kept alive in this sweep, or by others meanwhile, are not among them.
-    pub running_out: Vec<RunningOut>,
+    pub expiring: Vec<ExpiringGrant>,
 }
 
 /// A refresh token that is about to end, because renewing it has not worked so far.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct RunningOut {
+pub struct ExpiringGrant {
     /// Whose.
     pub tenant: TenantId,
     /// When, by this machine's wall clock.
-    pub ends_at: SystemTime,
+    pub expires_at: SystemTime,
 }
 
 impl Tenants {
@@ -176,7 +176,7 @@ struct Sweep<'a> {
     report: SweepReport,
     /// In the order in which they run out.
     due: BTreeSet<(SystemTime, TenantId)>,
-    running_out: BTreeSet<(SystemTime, TenantId)>,
+    expiring: BTreeSet<(SystemTime, TenantId)>,
 }
 
 impl<'a> Sweep<'a> {
@@ -189,17 +189,17 @@ impl<'a> Sweep<'a> {
             began: Instant::now(),
             beaten: Instant::now(),
             report: SweepReport {
-                began: shared.settings.clock.wall(),
-                took: Duration::ZERO,
+                started_at: shared.settings.clock.wall(),
+                duration: Duration::ZERO,
                 active: 0,
                 ended: 0,
                 unreadable: 0,
                 kept_alive: 0,
                 failed: 0,
-                running_out: Vec::new(),
+                expiring: Vec::new(),
             },
             due: BTreeSet::new(),
-            running_out: BTreeSet::new(),
+            expiring: BTreeSet::new(),
         })
     }
 
@@ -272,7 +272,7 @@ impl<'a> Sweep<'a> {
         let lifetime = shared.settings.refresh_token_lifetime;
         let few = lifetime.map_or(WEEK, |lifetime| WEEK.min(lifetime / 3));
         if left.is_ok_and(|left| left <= few) {
-            self.running_out.insert((ends, tenant.clone()));
+            self.expiring.insert((ends, tenant.clone()));
         }
         if is_due {
             self.due.insert((ends, tenant));
@@ -294,7 +294,7 @@ impl<'a> Sweep<'a> {
                 .as_ref()
                 .and_then(|grant| shared.settings.keepalive(&tenant, grant));
             let (Some(grant), Some((_, true))) = (stored, keepalive) else {
-                self.running_out.remove(&(ends, tenant));
+                self.expiring.remove(&(ends, tenant));
                 continue;
             };
             let tokens = shared.hold(&tenant, Some(&grant)).unwrap_or_else(|_| {
@@ -306,7 +306,7 @@ impl<'a> Sweep<'a> {
             match timeout(EXCHANGE_DEADLINE, tokens.keep_alive()).await {
                 Ok(Ok(())) => {
                     self.report.kept_alive += 1;
-                    self.running_out.remove(&(ends, tenant));
+                    self.expiring.remove(&(ends, tenant));
                 }
                 _ => self.report.failed += 1,
             }
@@ -317,11 +317,11 @@ impl<'a> Sweep<'a> {
 
     fn end(mut self) -> Result<Arc<SweepReport>, Error> {
         let shared = upgraded(self.tenants)?;
-        self.report.took = self.began.elapsed();
-        self.report.running_out = self
-            .running_out
+        self.report.duration = self.began.elapsed();
+        self.report.expiring = self
+            .expiring
             .into_iter()
-            .map(|(ends_at, tenant)| RunningOut { tenant, ends_at })
+            .map(|(expires_at, tenant)| ExpiringGrant { tenant, expires_at })
             .collect();
         telemetry::swept(&self.report);
         let report = Arc::new(self.report);

@@ -133,7 +133,7 @@ async fn replace_begins_anew_after_an_end() {
     let (source, store, tokens) = begun().await;
     tokens.revoke().await.unwrap();
     let consented = source.give(DAY);
-    tokens.replace(consented).await.unwrap();
+    tokens.set_tokens(consented).await.unwrap();
     assert_eq!(tokens.token().await.unwrap().header_value(), "Bearer a2");
     assert!(!is_revoked(&store).await);
 }
@@ -144,7 +144,7 @@ async fn replace_outlives_a_late_answer_to_the_old_grant() {
     let asking = under_way(&source, &tokens).await;
     let consented = source.give(DAY);
     let name = consented.access_token().header_value().clone();
-    tokens.replace(consented.clone()).await.unwrap();
+    tokens.set_tokens(consented.clone()).await.unwrap();
     source.open_gate();
     assert_eq!(asking.await.unwrap().unwrap().header_value(), &name);
     assert_eq!(tokens.token().await.unwrap().header_value(), &name);
@@ -157,7 +157,7 @@ async fn replace_that_cannot_be_stored_is_told_and_changes_nothing() {
     store.fail_saves(true);
     let consented = source.give(DAY);
     assert_eq!(
-        tokens.replace(consented).await.unwrap_err().kind(),
+        tokens.set_tokens(consented).await.unwrap_err().kind(),
         ErrorKind::Store
     );
     assert_eq!(tokens.token().await.unwrap().header_value(), "Bearer a1");
@@ -212,7 +212,7 @@ async fn revoke_that_cannot_be_stored_holds_against_what_another_replica_stores(
     store.fail_saves(false);
     here.revoke().await.unwrap();
     assert!(is_revoked(&store).await);
-    here.replace(source.give(DAY)).await.unwrap();
+    here.set_tokens(source.give(DAY)).await.unwrap();
     assert!(here.token().await.is_ok());
 }
 
@@ -245,7 +245,7 @@ async fn replace_is_used_though_an_end_was_found_out_meanwhile() {
     });
     let consented = source.give(DAY);
     let name = consented.access_token().header_value().clone();
-    tokens.replace(consented).await.unwrap();
+    tokens.set_tokens(consented).await.unwrap();
     let _ = asking.await;
     assert_eq!(tokens.token().await.unwrap().header_value(), &name);
 }
@@ -258,7 +258,10 @@ async fn replace_forgets_the_failures_of_the_old_grant() {
         tokens.refresh_now().await.unwrap_err();
     }
     // Dead on arrival, so that the next one is due at once.
-    tokens.replace(source.give(Duration::ZERO)).await.unwrap();
+    tokens
+        .set_tokens(source.give(Duration::ZERO))
+        .await
+        .unwrap();
     assert!(tokens.token().await.is_ok());
 }
 
@@ -289,7 +292,7 @@ async fn after_a_shutdown_the_held_token_serves_and_nothing_new_begins() {
     assert!(tokens.token().await.is_ok());
     for error in [
         tokens.refresh_now().await.map(drop).unwrap_err(),
-        tokens.replace(source.give(DAY)).await.unwrap_err(),
+        tokens.set_tokens(source.give(DAY)).await.unwrap_err(),
     ] {
         assert_eq!(error.kind(), ErrorKind::Interrupted);
     }

@@ -37,7 +37,7 @@ async fn pair(gate: Option<&EndpointGate>) -> Pair {
     };
     let one = one.store(store.clone()).build().unwrap();
     let two = source.cache().store(store.memory.clone()).build().unwrap();
-    one.replace(source.give(DAY)).await.unwrap();
+    one.set_tokens(source.give(DAY)).await.unwrap();
     header(&one).await;
     header(&two).await;
     Pair {
@@ -69,8 +69,8 @@ impl Pair {
 pub(crate) struct Gated(pub(crate) Source, pub(crate) EndpointGate);
 
 impl TokenSource for Gated {
-    async fn exchange(&self, held: Option<&TokenSet>) -> Result<TokenSet, Error> {
-        self.0.exchange(held).await
+    async fn fetch(&self, held: Option<&TokenSet>) -> Result<TokenSet, Error> {
+        TokenSource::fetch(&self.0, held).await
     }
 
     fn gate(&self) -> Option<&EndpointGate> {
@@ -143,7 +143,7 @@ async fn p11_a_replaced_grant_does_not_give_back_its_successors_lease() {
     pair.source.set_delay(3 * SECOND);
     let old = renewing(&pair.one);
     pass(SECOND).await;
-    pair.one.replace(pair.source.give(DAY)).await.unwrap();
+    pair.one.set_tokens(pair.source.give(DAY)).await.unwrap();
     // The old one is about to end, and gives back what it has taken.
     pass(2 * SECOND + SECOND / 10).await;
     pair.source.set_delay(8 * SECOND);

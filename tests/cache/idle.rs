@@ -6,7 +6,8 @@ use std::{
 };
 
 use tower_oauth2_client::{
-    cache::{TokenCacheBuilder, TokenState},
+    cache::{TokenCache, TokenCacheBuilder, TokenState},
+    clock::Clock,
     telemetry::GrantListener,
     token::{ReauthorizationReason, TenantId},
 };
@@ -24,15 +25,22 @@ fn cache(source: &Source, store: &Store) -> TokenCacheBuilder {
         .refresh_token_lifetime(30 * DAY)
 }
 
+/// Whole days until the refresh token expires.
+fn days_left(tokens: &TokenCache, clock: &HandClock) -> Option<u64> {
+    let expires_at = tokens.status().refresh_token_expires_at?;
+    let left = expires_at.duration_since(clock.wall()).unwrap_or_default();
+    Some(left.as_secs() / DAY.as_secs())
+}
+
 #[tokio::test(start_paused = true)]
 async fn p19_an_idle_grant_costs_an_exchange_in_three_weeks() {
     let clock = HandClock::new();
     let (source, store) = (Source::new(&clock), Store::default());
     let tokens = cache(&source, &store).build().unwrap();
-    tokens.replace(source.give(DAY)).await.unwrap();
+    tokens.set_tokens(source.give(DAY)).await.unwrap();
     for day in 1..=100 {
         pass(DAY).await;
-        let left = tokens.status().refresh_token_days_left.unwrap();
+        let left = days_left(&tokens, &clock).unwrap();
         assert!(left >= 7, "{left} days left on day {day}");
     }
     assert_eq!(source.exchanges(), 4);
@@ -49,7 +57,7 @@ async fn p19_a_grant_that_nobody_has_asked_for_since_the_start_is_kept_alive_too
     let clock = HandClock::new();
     let (source, store) = (Source::new(&clock), Store::default());
     let first = cache(&source, &store).build().unwrap();
-    first.replace(source.give(DAY)).await.unwrap();
+    first.set_tokens(source.give(DAY)).await.unwrap();
     drop(first);
     pass(15 * DAY).await;
     assert_eq!(source.exchanges(), 0, "its tasks have ended with it");
@@ -66,7 +74,7 @@ async fn p19_a_provider_that_keeps_the_refresh_token_is_not_asked_all_the_time()
     let (source, store) = (Source::new(&clock), Store::default());
     source.keep_refresh_tokens(true);
     let tokens = cache(&source, &store).build().unwrap();
-    tokens.replace(source.give(DAY)).await.unwrap();
+    tokens.set_tokens(source.give(DAY)).await.unwrap();
     pass(100 * DAY).await;
     assert!(
         (4..=5).contains(&source.exchanges()),
@@ -80,7 +88,7 @@ async fn p19_one_that_is_used_again_is_renewed_ahead_of_time_again() {
     let clock = HandClock::new();
     let (source, store) = (Source::new(&clock), Store::default());
     let tokens = cache(&source, &store).build().unwrap();
-    tokens.replace(source.give(DAY)).await.unwrap();
+    tokens.set_tokens(source.give(DAY)).await.unwrap();
     pass(10 * DAY).await;
     assert_eq!(source.exchanges(), 0);
     header(&tokens).await;
@@ -100,7 +108,7 @@ async fn p19_wrong_clocks_do_not_let_a_grant_die() {
         let clock = HandClock::new();
         let (source, store) = (Source::new(&clock), Store::default());
         let tokens = cache(&source, &store).build().unwrap();
-        tokens.replace(source.give(DAY)).await.unwrap();
+        tokens.set_tokens(source.give(DAY)).await.unwrap();
         pass(HOUR).await;
         clock.shift_wall(shift);
         pass(23 * DAY).await;
@@ -128,7 +136,7 @@ async fn p19_the_last_days_are_told_once_each() {
     let (source, store, days) = (Source::new(&clock), Store::default(), Days::default());
     let tokens = cache(&source, &store).listener(days.clone()).build();
     let tokens = tokens.unwrap();
-    tokens.replace(source.give(DAY)).await.unwrap();
+    tokens.set_tokens(source.give(DAY)).await.unwrap();
     for _ in 0..10_000 {
         source.then(Turn::Fail(down()));
     }
@@ -136,7 +144,7 @@ async fn p19_the_last_days_are_told_once_each() {
     assert!(days.0.lock().unwrap().is_empty());
     pass(8 * DAY).await;
     assert_eq!(*days.0.lock().unwrap(), [7, 3, 1]);
-    assert_eq!(tokens.status().refresh_token_days_left, Some(0));
+    assert_eq!(days_left(&tokens, &clock), Some(0));
     // Now it has ended, and the provider says so.
     source.forget_turns();
     source.then(Turn::Fail(tower_oauth2_client::Error::invalid_grant()));
@@ -149,16 +157,16 @@ async fn p19_what_has_no_refresh_token_is_not_kept_alive() {
     let clock = HandClock::new();
     let (source, store) = (Source::new(&clock), Store::default());
     let tokens = cache(&source, &store).build().unwrap();
-    let bare = token_set(1, DAY, tower_oauth2_client::clock::Clock::wall(&clock));
+    let bare = token_set(1, DAY, clock.wall());
     let bare = tower_oauth2_client::token::TokenSet::new(
         bare.access_token().clone(),
         DAY,
         bare.issued_at(),
     );
-    tokens.replace(bare).await.unwrap();
+    tokens.set_tokens(bare).await.unwrap();
     pass(100 * DAY).await;
     assert_eq!(source.exchanges(), 0);
-    assert_eq!(tokens.status().refresh_token_days_left, None);
+    assert_eq!(days_left(&tokens, &clock), None);
 }
 
 #[tokio::test(start_paused = true)]

@@ -30,7 +30,7 @@ async fn p11_of_many_that_begin_at_the_same_instant_one_makes_the_exchange() {
     let clock = HandClock::new();
     let (source, store) = (Source::new(&clock), Store::default());
     let first = source.cache().store(store.clone()).build().unwrap();
-    first.replace(source.give(DAY)).await.unwrap();
+    first.set_tokens(source.give(DAY)).await.unwrap();
     let caches: Vec<_> = (0..20)
         .map(|_| source.cache().store(store.clone()).build().unwrap())
         .collect();

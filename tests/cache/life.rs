@@ -139,7 +139,7 @@ async fn p15_invalid_grant_ends_the_grant_durably_and_without_further_exchanges(
     assert_eq!(life.source.exchanges(), 2);
 
     let consented = life.source.give(DAY);
-    life.tokens.replace(consented).await.unwrap();
+    life.tokens.set_tokens(consented).await.unwrap();
     assert_eq!(header(&life.tokens).await, "Bearer a2");
     pass(MINUTE).await;
     assert_eq!(

@@ -7,7 +7,7 @@ use std::{
 
 use tower_oauth2_client::{
     Error, ErrorKind,
-    cache::{LostAnswer, TokenCache, TokenState},
+    cache::{LostResponse, TokenCache, TokenState},
     telemetry::GrantListener,
     token::{GrantState, ReauthorizationReason, TenantId},
 };
@@ -17,7 +17,7 @@ use crate::support::{DAY, HOUR, HandClock, MINUTE, Source, Store, Turn, begun, d
 const SECOND: Duration = Duration::from_secs(1);
 
 fn lost() -> Turn {
-    Turn::Fail(Error::answer_lost("cut off, as the test asked for"))
+    Turn::Fail(Error::response_lost("cut off, as the test asked for"))
 }
 
 async fn pass(time: Duration) {
@@ -29,10 +29,10 @@ async fn state(store: &Store) -> GrantState {
 }
 
 /// A cache with its first token and this policy.
-async fn begun_with(policy: LostAnswer) -> (Source, Store, TokenCache) {
+async fn begun_with(policy: LostResponse) -> (Source, Store, TokenCache) {
     let source = Source::new(&HandClock::new());
     let store = Store::default();
-    let tokens = source.cache().store(store.clone()).lost_answer(policy);
+    let tokens = source.cache().store(store.clone()).lost_response(policy);
     let tokens = tokens.build().unwrap();
     tokens.token().await.unwrap();
     (source, store, tokens)
@@ -59,7 +59,7 @@ async fn p11_after_a_second_loss_the_refresh_token_rests_until_the_last_minutes(
     source.then(lost());
     source.then(lost());
     let error = tokens.refresh_now().await.unwrap_err();
-    assert!(error.is_answer_lost() && error.is_transient());
+    assert!(error.is_response_lost() && error.is_transient());
     assert!(matches!(
         state(&store).await,
         GrantState::Exchanging {
@@ -83,7 +83,7 @@ async fn p11_after_a_second_loss_the_refresh_token_rests_until_the_last_minutes(
 
 #[tokio::test(start_paused = true)]
 async fn p11_hold_sends_nothing_while_the_access_token_lives() {
-    let (source, _, tokens) = begun_with(LostAnswer::Hold).await;
+    let (source, _, tokens) = begun_with(LostResponse::Defer).await;
     source.then(lost());
     tokens.refresh_now().await.unwrap_err();
     for _ in 0..(24 * 60 - 1) {
@@ -120,7 +120,7 @@ async fn p11_a_machine_that_slept_meanwhile_does_not_ask_again() {
     });
     pass(SECOND).await;
     clock.shift_wall(28 * 60);
-    assert!(asking.await.unwrap().unwrap_err().is_answer_lost());
+    assert!(asking.await.unwrap().unwrap_err().is_response_lost());
     assert_eq!(source.exchanges(), 2);
 }
 
@@ -276,7 +276,7 @@ async fn p14_a_failure_that_used_nothing_up_takes_the_note_back() {
 #[tokio::test(start_paused = true)]
 async fn p11_a_panic_and_a_missed_deadline_are_lost_answers() {
     for turn in [Turn::Panic, Turn::Hang] {
-        let (source, store, tokens) = begun_with(LostAnswer::Hold).await;
+        let (source, store, tokens) = begun_with(LostResponse::Defer).await;
         source.then(turn);
         assert!(tokens.refresh_now().await.is_err());
         assert!(matches!(state(&store).await, GrantState::Exchanging { .. }));

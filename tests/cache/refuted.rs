@@ -58,7 +58,7 @@ async fn p12_no_token_of_a_replaced_grant_comes_out_of_a_slow_save() {
     let (source, store, tokens) = begun().await;
     let waiting = waiting_for_a_slow_save(&store, &tokens).await;
     let consented = source.give(DAY);
-    tokens.replace(consented).await.unwrap();
+    tokens.set_tokens(consented).await.unwrap();
     assert_eq!(waiting.await.unwrap().unwrap(), "Bearer a3");
 }
 
@@ -68,7 +68,7 @@ async fn p12_a_revocation_that_was_given_up_does_not_end_a_later_consent() {
     store.before_next_save(|| pass(5 * SECOND));
     let given_up = tokio::time::timeout(SECOND, tokens.revoke()).await;
     assert!(given_up.is_err());
-    tokens.replace(source.give(DAY)).await.unwrap();
+    tokens.set_tokens(source.give(DAY)).await.unwrap();
     pass(10 * SECOND).await;
     assert_eq!(header(&tokens).await, "Bearer a2");
     assert_eq!(source.revoked(), ["r1"], "the old one alone");
@@ -112,7 +112,7 @@ async fn p19_a_refresh_token_that_never_ends_needs_no_keepalive() {
     let source = Source::new(&HandClock::new());
     let tokens = source.cache().refresh_token_lifetime(Duration::MAX);
     let tokens = tokens.build().unwrap();
-    tokens.replace(source.give(DAY)).await.unwrap();
+    tokens.set_tokens(source.give(DAY)).await.unwrap();
     pass(100 * DAY).await;
     assert_eq!(source.exchanges(), 0);
 }
@@ -124,7 +124,7 @@ async fn p19_a_keepalive_that_failed_is_made_again_soon() {
         let source = Source::new(&clock);
         let tokens = source.cache().jitter_seed(seed);
         let tokens = tokens.refresh_token_lifetime(30 * DAY).build().unwrap();
-        tokens.replace(source.give(DAY)).await.unwrap();
+        tokens.set_tokens(source.give(DAY)).await.unwrap();
         // Also by a wall clock that was set back meanwhile.
         clock.shift_wall(-25 * 86_400);
         source.then(Turn::Fail(down()));
@@ -141,7 +141,7 @@ async fn p11_a_replay_that_took_long_to_note_is_not_made() {
     let clock = HandClock::new();
     let (source, store) = (Source::new(&clock), Store::default());
     let tokens = source.cache().store(store.clone()).build().unwrap();
-    tokens.replace(source.give(DAY)).await.unwrap();
+    tokens.set_tokens(source.give(DAY)).await.unwrap();
     source.then(Turn::Hang);
     store.slow_replays(9 * SECOND);
     let asking = tokio::spawn(async move { tokens.refresh_now().await });
@@ -157,7 +157,7 @@ async fn p18_a_token_does_not_outlive_a_shutdown_by_the_wall_clock() {
     let clock = HandClock::new();
     let source = Source::new(&clock);
     let tokens = source.cache().build().unwrap();
-    tokens.replace(source.give(DAY)).await.unwrap();
+    tokens.set_tokens(source.give(DAY)).await.unwrap();
     tokens.shutdown(SECOND).await.unwrap();
     clock.shift_wall(3 * 86_400);
     pass(MINUTE).await;
@@ -193,7 +193,7 @@ async fn p15_another_process_hears_of_the_end_once() {
     let one = source.cache().store(store.clone()).build().unwrap();
     let other = source.cache().store(store).listener(ends.clone()).build();
     let other = other.unwrap();
-    one.replace(source.give(DAY)).await.unwrap();
+    one.set_tokens(source.give(DAY)).await.unwrap();
     header(&other).await;
     source.then(Turn::Fail(Error::invalid_grant()));
     one.refresh_now().await.unwrap_err();
@@ -244,7 +244,7 @@ async fn p03_an_exchange_for_a_replaced_grant_does_not_renew_its_successor() {
     pass(SECOND / 10).await;
     let at = HandClock::new().wall();
     tokens
-        .replace(token_set(9, Duration::ZERO, at))
+        .set_tokens(token_set(9, Duration::ZERO, at))
         .await
         .unwrap();
     header(&tokens).await;

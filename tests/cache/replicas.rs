@@ -185,7 +185,7 @@ async fn p06_a_pause_after_failures_does_not_hide_what_another_replica_has_store
         pair.source.then(Turn::Fail(crate::support::down()));
     }
     let dead = pair.source.give(Duration::ZERO);
-    pair.one.replace(dead).await.unwrap();
+    pair.one.set_tokens(dead).await.unwrap();
     for _ in 0..12 {
         pair.one.refresh_now().await.unwrap_err();
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tower_oauth2_client::{
     Error, ErrorKind,
     cache::TokenState,
+    clock::Clock,
     token::{Generation, ReauthorizationReason},
 };
 
@@ -16,7 +17,8 @@ async fn pass(time: Duration) {
 
 #[tokio::test(start_paused = true)]
 async fn a_token_is_fresh_then_advisory_then_mandatory_then_expired() {
-    let source = Source::new(&HandClock::new());
+    let clock = HandClock::new();
+    let source = Source::new(&clock);
     let tokens = source.cache().refresh_token_lifetime(30 * DAY);
     let tokens = tokens.build().unwrap();
     assert_eq!(tokens.status().state, TokenState::Absent);
@@ -25,7 +27,10 @@ async fn a_token_is_fresh_then_advisory_then_mandatory_then_expired() {
     let status = tokens.status();
     assert_eq!(status.state, TokenState::Fresh);
     assert_eq!(status.generation, Some(Generation::FIRST));
-    assert_eq!(status.refresh_token_days_left, Some(30));
+    assert_eq!(
+        status.refresh_token_expires_at,
+        Some(clock.wall() + 30 * DAY)
+    );
     assert!(status.last_error.is_none() && status.expires_at.is_some());
 
     for _ in 0..10_000 {
@@ -76,11 +81,11 @@ async fn an_exchange_under_way_is_no_uncertainty() {
     });
     pass(SECOND).await;
     let status = tokens.status();
-    assert!(status.is_exchanging);
+    assert!(status.is_refreshing);
     assert_eq!(status.state, TokenState::Fresh);
     source.open_gate();
     asking.await.unwrap();
-    assert!(!tokens.status().is_exchanging);
+    assert!(!tokens.status().is_refreshing);
 }
 
 #[tokio::test(start_paused = true)]
@@ -101,6 +106,6 @@ async fn ends_say_why_and_since_when() {
 
     tokens.revoke().await.unwrap();
     assert!(matches!(tokens.status().state, TokenState::Revoked { .. }));
-    tokens.replace(source.give(DAY)).await.unwrap();
+    tokens.set_tokens(source.give(DAY)).await.unwrap();
     assert_eq!(tokens.status().state, TokenState::Fresh);
 }

@@ -27,7 +27,7 @@ impl Fleet {
                 .jitter_seed(number as u64)
                 .build()
                 .unwrap();
-            cache.replace(source.give(HOUR)).await.unwrap();
+            cache.set_tokens(source.give(HOUR)).await.unwrap();
             tokens.push(cache);
         }
         Self { source, tokens }

@@ -186,9 +186,9 @@ async fn keys_are_changed_while_customers_connect() {
         keys,
         ..Setting::default()
     };
-    let rotated = EncryptionKeys::new(key("k2", 2)).also_reading(key("k1", 1));
+    let rotated = EncryptionKeys::new(key("k2", 2)).with_decryption_key(key("k1", 1));
     let after = before.another_with(&before.clock, set(rotated.unwrap()));
-    let prepared = keys().also_reading(key("k2", 2)).unwrap();
+    let prepared = keys().with_decryption_key(key("k2", 2)).unwrap();
     let between = before.another_with(&before.clock, set(prepared));
     for (from, to) in [(&before, &after), (&after, &between), (&between, &before)] {
         let mut browser = Browser::of("acme");

@@ -88,7 +88,10 @@ async fn a_provider_that_cannot_be_told_is_told_of() {
     let answer = browser.disconnect(&replica).await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(answer.text.contains("has ended"), "{}", answer.text);
-    assert_eq!(replica.failure(), Some(ConnectFailureKind::NotTold));
+    assert_eq!(
+        replica.failure(),
+        Some(ConnectFailureKind::ProviderNotNotified)
+    );
     assert!(replica.call("acme").await.is_err());
     assert!(replica.stored("acme").await.unwrap().tokens().is_none());
     // Once it is back, the button tells it after all.
@@ -106,7 +109,7 @@ async fn a_store_that_fails_is_told_of() {
     replica.store.fail_saves(true);
     let answer = browser.disconnect(&replica).await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(replica.failure(), Some(ConnectFailureKind::NotEnded));
+    assert_eq!(replica.failure(), Some(ConnectFailureKind::NotPersisted));
     assert!(
         answer.text.contains("could not be ended"),
         "{}",

@@ -103,7 +103,7 @@ async fn who_comes_second_is_not_told_more_than_is_known() {
     let answers = at_once(&browser, &[&one, &other], &callback).await;
     assert_eq!(answers[0].status, StatusCode::BAD_GATEWAY);
     assert_eq!(answers[1].status, StatusCode::CONFLICT);
-    assert_eq!(other.failure(), Some(ConnectFailureKind::UnderWay));
+    assert_eq!(other.failure(), Some(ConnectFailureKind::InProgress));
     assert_eq!(answers[1].cookies().len(), 1);
     // The first consent's tokens are still there.
     assert_eq!(one.call("acme").await, Ok(StatusCode::OK));

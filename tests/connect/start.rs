@@ -4,8 +4,8 @@ use axum::body::Body;
 use http::{Method, Request, StatusCode};
 use tower::ServiceExt;
 use tower_oauth2_client::{
-    ErrorKind, cache::TokenCache, connect::Connect, oauth::OAuthClient, provider, sandbox::Sandbox,
-    store::MemoryStore, tenants::Tenants,
+    ErrorKind, cache::TokenCache, connect::ConnectRouter, oauth::OAuthClient, provider,
+    sandbox::Sandbox, store::MemoryStore, tenants::Tenants,
 };
 
 use crate::{
@@ -59,7 +59,7 @@ async fn pkce_is_used_where_the_provider_has_it() {
     let http = tower::service_fn(move |request: Request<Body>| service.clone().oneshot(request));
     let provider = provider::justworks().on_origin(&sandbox.url()).unwrap();
     let oauth = OAuthClient::builder(
-        provider.with_proof_key(true),
+        provider.with_pkce(true),
         sandbox.client_id(),
         sandbox.client_secret(),
     )
@@ -67,7 +67,7 @@ async fn pkce_is_used_where_the_provider_has_it() {
     .build(http)
     .unwrap();
     let mut replica = Replica::new(&sandbox, &clock, Shelf::default(), Setting::default());
-    let connect = Connect::new(
+    let connect = ConnectRouter::new(
         oauth,
         replica.tenants.clone(),
         keys(),
@@ -121,7 +121,7 @@ fn built(redirect_uri: Option<&str>) -> Result<(), ErrorKind> {
     let oauth = oauth.build(http).unwrap();
     let caches = TokenCache::builder(oauth.clone()).store(MemoryStore::new());
     let tenants = Tenants::builder(caches).build().unwrap();
-    Connect::new(oauth, tenants, keys(), Partner::default())
+    ConnectRouter::new(oauth, tenants, keys(), Partner::default())
         .map(drop)
         .map_err(|error| {
             assert!(error.to_string().starts_with("redirect URI: "), "{error}");

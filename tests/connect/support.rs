@@ -24,7 +24,7 @@ use tower_oauth2_client::{
     bearer::{BearerAuth, BearerAuthLayer},
     cache::TokenCache,
     clock::Clock,
-    connect::{Application, Connect, ConnectFailure, ConnectFailureKind},
+    connect::{ConnectFailure, ConnectFailureKind, ConnectHandler, ConnectRouter},
     oauth::OAuthClient,
     provider,
     sandbox::{Sandbox, SandboxBuilder, SandboxService},
@@ -62,7 +62,7 @@ pub(crate) struct Partner {
     pub(crate) trusts_all: bool,
 }
 
-impl Application for Partner {
+impl ConnectHandler for Partner {
     async fn tenant(&self, request: &Parts) -> Result<TenantId, Response> {
         let session = request.headers.get("session");
         session
@@ -103,7 +103,7 @@ pub(crate) struct Replica {
     pub(crate) store: Shelf,
     pub(crate) tenants: Tenants,
     pub(crate) partner: Partner,
-    pub(crate) connect: Connect<Partner>,
+    pub(crate) connect: ConnectRouter<Partner>,
     pub(crate) app: Router,
     api: BearerAuth<SandboxService>,
 }
@@ -169,7 +169,8 @@ impl Replica {
             trusts_all: setting.trusts_all,
             ..Partner::default()
         };
-        let connect = Connect::new(oauth, tenants.clone(), setting.keys, partner.clone()).unwrap();
+        let connect =
+            ConnectRouter::new(oauth, tenants.clone(), setting.keys, partner.clone()).unwrap();
         Self {
             app: Router::new().nest("/connect", connect.router()),
             api: BearerAuthLayer::new(tenants.clone()).layer(sandbox.service()),

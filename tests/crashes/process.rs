@@ -82,7 +82,7 @@ async fn partner() -> Partner {
             return builder;
         }
         builder
-            .exchange_floor(Duration::from_millis(1))
+            .min_refresh_interval(Duration::from_millis(1))
             .lease_duration(Duration::from_millis(500))
     })
 }
@@ -110,7 +110,7 @@ async fn heir() {
     let partner = partner().await;
     partner.tokens.token().await.unwrap();
     // A replay goes first, where there is one to make.
-    while partner.tokens.status().is_exchanging {
+    while partner.tokens.status().is_refreshing {
         sleep(Duration::from_millis(5)).await;
     }
     while partner

@@ -2,7 +2,7 @@
 
 use tower_oauth2_client::{
     cache::TokenCache,
-    sandbox::{Happening, Rotation, Sandbox, TokenHash},
+    sandbox::{EventKind, Rotation, Sandbox, TokenHash},
     store::TokenStore,
     token::{Grant, GrantState, TenantId},
 };
@@ -68,7 +68,7 @@ impl Scene {
         let stored = grant.tokens().unwrap().refresh_token().unwrap().expose();
         let stored = TokenHash::of(stored);
         self.sandbox.events().iter().any(|event| {
-            matches!(&event.what, Happening::Exchanged { presented, refresh_token, .. }
+            matches!(&event.what, EventKind::Exchanged { presented, refresh_token, .. }
                 if *presented == stored && *refresh_token != Some(stored))
         })
     }

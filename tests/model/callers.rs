@@ -7,7 +7,7 @@ use tokio::time::timeout;
 use tower::ServiceExt;
 use tower_oauth2_client::{
     Error,
-    cache::{BearerToken, LostAnswer, TokenCache},
+    cache::{BearerToken, LostResponse, TokenCache},
 };
 
 use crate::{
@@ -33,16 +33,16 @@ pub(crate) fn process(world: &World, seed: u64) -> (TokenCache, Api) {
         process,
     };
     let policy = if holds {
-        LostAnswer::Hold
+        LostResponse::Defer
     } else {
-        LostAnswer::ReplayOnce
+        LostResponse::RetryOnce
     };
     let tokens = TokenCache::builder(provider)
         .origin(API)
         .store(Store(world.clone()))
         .clock(world.times.clock.clone())
         .jitter_seed(seed)
-        .lost_answer(policy)
+        .lost_response(policy)
         .build()
         .unwrap();
     (tokens.clone(), api(world, tokens))

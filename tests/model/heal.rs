@@ -28,7 +28,7 @@ pub(crate) async fn heal(run: &mut Run) {
     run.check();
 
     // A new consent ends whatever was.
-    run.replace(HOUR).await;
+    run.set_tokens(HOUR).await;
     run.check();
     assert!(run.token().await.is_ok(), "the new tokens serve");
     assert_eq!(run.call().await.unwrap(), StatusCode::OK);

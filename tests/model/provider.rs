@@ -50,7 +50,7 @@ impl Provider {
 }
 
 impl TokenSource for Provider {
-    async fn exchange(&self, held: Option<&TokenSet>) -> Result<TokenSet, Error> {
+    async fn fetch(&self, held: Option<&TokenSet>) -> Result<TokenSet, Error> {
         let Some(number) = held.and_then(TokenSet::refresh_token).map(number) else {
             self.world.lock().violated("an exchange without a grant");
             return Err(down());
@@ -99,7 +99,7 @@ impl TokenSource for Provider {
             }
             Reply::Lose(Loss::Told) => {
                 call.end(Fate::Lost);
-                Err(Error::answer_lost("lost, as the test asked for"))
+                Err(Error::response_lost("lost, as the test asked for"))
             }
             Reply::Lose(Loss::Hang) => std::future::pending().await,
             Reply::Lose(Loss::Panic) => {

@@ -38,7 +38,7 @@ pub(crate) fn presented(state: &mut State, process: u32, number: usize) -> usize
         .filter(|(_, one)| one.process == process);
     let (mut is_double, mut last) = (false, None);
     for (of_family, one) in of_process {
-        is_double |= one.fate == Fate::UnderWay && of_family == family;
+        is_double |= one.fate == Fate::InProgress && of_family == family;
         last = last.max(Some(one.began));
     }
     if is_double {
@@ -72,7 +72,7 @@ pub(crate) fn presented(state: &mut State, process: u32, number: usize) -> usize
         process,
         began: now,
         is_forced,
-        fate: Fate::UnderWay,
+        fate: Fate::InProgress,
     });
     uses.len() - 1
 }
@@ -93,7 +93,7 @@ fn forbids(state: &State, process: u32, number: usize, now: Instant) -> Option<S
     let last = set.uses.last()?;
     let is_own = last.process == process;
     match last.fate {
-        Fate::UnderWay => return Some("P3: another process is at it".into()),
+        Fate::InProgress => return Some("P3: another process is at it".into()),
         Fate::Refused { can_look: true, .. } if is_own => {
             return Some("P15: it was refused before".into());
         }
@@ -109,7 +109,7 @@ fn forbids(state: &State, process: u32, number: usize, now: Instant) -> Option<S
     let doubts = set
         .uses
         .iter()
-        .filter(|one| matches!(one.fate, Fate::Lost | Fate::Given(_) | Fate::UnderWay));
+        .filter(|one| matches!(one.fate, Fate::Lost | Fate::Given(_) | Fate::InProgress));
     let doubts = doubts.count();
     if doubts == 0 {
         return None;

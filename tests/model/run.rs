@@ -43,7 +43,7 @@ impl Run {
             generation: None,
             is_revoking: false,
         };
-        run.replace(HOUR).await;
+        run.set_tokens(HOUR).await;
         run.check();
         run
     }
@@ -90,7 +90,7 @@ impl Run {
                 self.tokens.invalidate();
                 self.world.lock().invalidated();
             }
-            Step::Replace(lifetime) => self.replace(lifetime).await,
+            Step::Replace(lifetime) => self.set_tokens(lifetime).await,
             Step::Revoke => self.revoke(PATIENCE).await,
             Step::RevokeDropped => self.revoke(Duration::ZERO).await,
             Step::Pass(time) => {
@@ -128,7 +128,7 @@ impl Run {
         patient(called(self.world.clone(), self.api.clone())).await
     }
 
-    pub(crate) async fn replace(&mut self, lifetime: Duration) {
+    pub(crate) async fn set_tokens(&mut self, lifetime: Duration) {
         self.wait_for_revocation().await;
         let (number, tokens, before) = {
             let mut state = self.world.lock();
@@ -138,7 +138,7 @@ impl Run {
             let before = std::mem::replace(&mut state.revoked, Revoked::Unclear);
             (number, tokens, before)
         };
-        let result = patient(self.tokens.replace(tokens.clone())).await;
+        let result = patient(self.tokens.set_tokens(tokens.clone())).await;
         let mut state = self.world.lock();
         if result.is_ok() {
             state.family = state.sets[number].family;

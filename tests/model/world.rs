@@ -114,7 +114,7 @@ pub(crate) struct Use {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
-    UnderWay,
+    InProgress,
     Given(usize),
     /// Nothing was used up, and the cache knows.
     Unused,

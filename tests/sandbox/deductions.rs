@@ -5,7 +5,7 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{Request, StatusCode};
 use http_body_util::Full;
 use serde_json::{Value, json};
-use tower_oauth2_client::sandbox::{Endpoint, Fault, Happening, Sandbox};
+use tower_oauth2_client::sandbox::{Endpoint, EventKind, Fault, Sandbox};
 
 use crate::support::{Reply, connect, get, send, with_scope};
 
@@ -185,7 +185,7 @@ async fn the_log_tells_which_row_created_what() {
         .events()
         .into_iter()
         .filter_map(|event| match event.what {
-            Happening::Deduction { applied, .. } => Some(applied),
+            EventKind::Deduction { applied, .. } => Some(applied),
             _ => None,
         })
         .collect();
@@ -272,7 +272,7 @@ async fn a_long_operation_id_is_refused_and_cut_in_the_log() {
         .events()
         .into_iter()
         .filter_map(|event| match event.what {
-            Happening::Deduction { operation_id, .. } => Some(operation_id),
+            EventKind::Deduction { operation_id, .. } => Some(operation_id),
             _ => None,
         })
         .collect();

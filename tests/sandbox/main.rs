@@ -3,7 +3,7 @@
 mod authorization;
 mod codes;
 mod deductions;
-mod evidence;
+mod event_log;
 mod faults;
 mod flow;
 mod fuzz;

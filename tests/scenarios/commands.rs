@@ -3,7 +3,7 @@
 use http::StatusCode;
 use tower_oauth2_client::{
     ErrorKind,
-    sandbox::{Credential, Endpoint, Fault, Happening, TokenHash},
+    sandbox::{Credential, Endpoint, EventKind, Fault, TokenHash},
     token::GrantState,
 };
 
@@ -26,7 +26,7 @@ fn revoked(partner: &Partner) -> Vec<TokenHash> {
     let events = partner.sandbox.events().into_iter();
     events
         .filter_map(|event| match event.what {
-            Happening::Revoked { token, .. } => Some(token),
+            EventKind::Revoked { token, .. } => Some(token),
             _ => None,
         })
         .collect()

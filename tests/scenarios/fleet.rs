@@ -73,7 +73,7 @@ impl Fleet {
         let now = self.clock.wall();
         let tokens = TokenSet::new(AccessToken::new("dead").unwrap(), Duration::ZERO, now);
         let tokens = tokens.with_refresh_token(RefreshToken::new(refresh_token), now);
-        tenant.tokens.replace(tokens).await.unwrap();
+        tenant.tokens.set_tokens(tokens).await.unwrap();
         tenant
     }
 }

@@ -2,7 +2,7 @@
 
 use tower_oauth2_client::{
     ErrorKind,
-    cache::{LostAnswer, TokenState},
+    cache::{LostResponse, TokenState},
     sandbox::{Fault, Replay, Rotation, TokenHash},
     token::{GrantState, ReauthorizationReason},
 };
@@ -101,11 +101,11 @@ async fn s07_a_lost_answer_and_then_invalid_grant_is_a_lost_rotation() {
 async fn s07_with_hold_nothing_more_is_sent_while_the_access_token_lives() {
     for loss in losses() {
         let hold = |cache: tower_oauth2_client::cache::TokenCacheBuilder| {
-            cache.lost_answer(LostAnswer::Hold)
+            cache.lost_response(LostResponse::Defer)
         };
         let partner = connected_with(|sandbox| sandbox, hold).await;
         partner.fail(loss.clone());
-        assert!(partner.refresh().await.unwrap_err().is_answer_lost());
+        assert!(partner.refresh().await.unwrap_err().is_response_lost());
         for _ in 0..(24 * 4 - 1) {
             pass(15 * MINUTE).await;
             partner.works().await;

@@ -3,7 +3,7 @@
 use http::StatusCode;
 use tower_oauth2_client::{
     ErrorKind,
-    sandbox::{Fault, Happening},
+    sandbox::{EventKind, Fault},
 };
 
 use crate::support::{DAY, HOUR, MINUTE, SECOND, connected, pass};
@@ -48,7 +48,7 @@ async fn s22_failures_without_end_are_never_closer_than_a_second() {
         }
         let events = partner.sandbox.events().into_iter();
         let times: Vec<_> = events
-            .filter(|event| matches!(event.what, Happening::FaultPlayed { .. }))
+            .filter(|event| matches!(event.what, EventKind::FaultPlayed { .. }))
             .map(|event| event.at)
             .collect();
         assert!(times.len() > 10, "{fault}");

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use http::StatusCode;
 use tower_oauth2_client::{
     ErrorKind,
-    sandbox::{Fault, Happening, Sandbox},
+    sandbox::{EventKind, Fault, Sandbox},
 };
 
 use crate::support::{DAY, HOUR, MINUTE, SECOND, connected, pass};
@@ -14,7 +14,7 @@ use crate::support::{DAY, HOUR, MINUTE, SECOND, connected, pass};
 fn played(sandbox: &Sandbox) -> Vec<SystemTime> {
     let events = sandbox.events().into_iter();
     events
-        .filter(|event| matches!(event.what, Happening::FaultPlayed { .. }))
+        .filter(|event| matches!(event.what, EventKind::FaultPlayed { .. }))
         .map(|event| event.at)
         .collect()
 }

@@ -18,7 +18,7 @@ use tower_oauth2_client::{
     oauth::OAuthClient,
     provider,
     sandbox::{
-        ConnectionLost, Credential, Endpoint, Fault, Happening, Sandbox, SandboxBuilder,
+        ConnectionLost, Credential, Endpoint, EventKind, Fault, Sandbox, SandboxBuilder,
         SandboxService, TokenHash,
     },
     store::TokenStore,
@@ -203,7 +203,7 @@ impl Partner {
         let events = self.sandbox.events().into_iter();
         events
             .filter_map(|event| match event.what {
-                Happening::Exchanged {
+                EventKind::Exchanged {
                     by,
                     grant,
                     access_token,

@@ -4,7 +4,7 @@ use http::StatusCode;
 use tower_oauth2_client::{
     ErrorKind,
     cache::TokenState,
-    sandbox::{Credential, Endpoint, Fault, Happening},
+    sandbox::{Credential, Endpoint, EventKind, Fault},
     store::TokenStore,
     token::GrantState,
 };
@@ -69,7 +69,7 @@ async fn s23_two_thousand_grants_of_one_minute_are_renewed_over_many() {
     for event in fleet.sandbox.events() {
         if matches!(
             event.what,
-            Happening::Exchanged {
+            EventKind::Exchanged {
                 by: Credential::RefreshToken,
                 ..
             }

@@ -12,7 +12,7 @@ use tower::{Service, ServiceBuilder, ServiceExt};
 use tower_http::follow_redirect::FollowRedirectLayer;
 use tower_oauth2_client::{
     ErrorKind,
-    bearer::{BearerAuthLayer, Elsewhere, ReplayBody},
+    bearer::{BearerAuthLayer, CrossOrigin, ReplayBody},
 };
 
 use crate::support::{API, HandClock, Source};
@@ -92,7 +92,7 @@ async fn p20_followed_outside_of_the_layer_it_is_refused() {
 async fn p20_or_sent_without_the_token_if_that_is_asked_for() {
     for to in ELSEWHERE {
         let (server, seen) = server(to);
-        let layer = layer().elsewhere(Elsewhere::SendWithoutToken);
+        let layer = layer().cross_origin(CrossOrigin::SendUnauthenticated);
         let stack = ServiceBuilder::new()
             .layer(FollowRedirectLayer::new())
             .layer(layer)
@@ -166,7 +166,7 @@ async fn p20_an_authorization_of_the_callers_own_goes_elsewhere_as_it_is() {
         request
     });
     let stack = ServiceBuilder::new()
-        .layer(layer().elsewhere(Elsewhere::SendWithoutToken))
+        .layer(layer().cross_origin(CrossOrigin::SendUnauthenticated))
         .service(checking);
     let request = Request::get("https://other.example/")
         .header(header::AUTHORIZATION, "Basic own")

@@ -211,7 +211,7 @@ impl Source {
 }
 
 impl TokenSource for Source {
-    async fn exchange(&self, held: Option<&TokenSet>) -> Result<TokenSet, Error> {
+    async fn fetch(&self, held: Option<&TokenSet>) -> Result<TokenSet, Error> {
         let refresh_token = held.and_then(TokenSet::refresh_token);
         self.inner
             .asked_with
@@ -496,5 +496,5 @@ pub(crate) async fn connect(
     let callback = sandbox.consent(&url).await.unwrap();
     let code = pending.accept(&callback).unwrap();
     let first = oauth.exchange_code(code).await.unwrap();
-    tokens.replace(first).await.unwrap();
+    tokens.set_tokens(first).await.unwrap();
 }

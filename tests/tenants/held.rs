@@ -56,7 +56,7 @@ async fn p14_tokens_that_are_not_saved_yet_are_not_let_go() {
     let tenants = tenants_over(&source, store.clone()).build().unwrap();
     let acme = named("acme");
     tenants
-        .replace(&acme, tokens_of(&acme, DAY, &clock))
+        .set_tokens(&acme, tokens_of(&acme, DAY, &clock))
         .await
         .unwrap();
     store.fail_saves(true);

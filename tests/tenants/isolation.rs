@@ -55,7 +55,7 @@ async fn p23_look_alike_names_are_different_tenants() {
     for (number, name) in LOOK_ALIKES.iter().enumerate() {
         let token = AccessToken::new(format!("token-{number}")).unwrap();
         let tokens = TokenSet::new(token, DAY, clock.wall());
-        tenants.replace(&named(name), tokens).await.unwrap();
+        tenants.set_tokens(&named(name), tokens).await.unwrap();
     }
     // What is held, and what is read from the store.
     for tenants in [tenants, tenants_over(&source, file).build().unwrap()] {
@@ -87,8 +87,8 @@ async fn p23_the_same_tokens_of_two_tenants_are_two_grants() {
             .with_refresh_token(RefreshToken::new("same"), clock.wall())
     };
     let (acme, initech) = (named("acme"), named("initech"));
-    tenants.replace(&acme, same()).await.unwrap();
-    tenants.replace(&initech, same()).await.unwrap();
+    tenants.set_tokens(&acme, same()).await.unwrap();
+    tenants.set_tokens(&initech, same()).await.unwrap();
     let cache = tenants.cache(&acme).await.unwrap();
     assert_eq!(
         cache.refresh_now().await.unwrap().header_value(),
@@ -125,7 +125,7 @@ async fn p23_under_load_and_eviction_every_token_is_its_tenants_own() {
         let tenant = TenantId::new(number.to_string()).unwrap();
         let token = AccessToken::new(format!("token-{number}")).unwrap();
         let tokens = TokenSet::new(token, DAY, clock.wall());
-        tenants.replace(&tenant, tokens).await.unwrap();
+        tenants.set_tokens(&tenant, tokens).await.unwrap();
     }
     let layer = BearerAuthLayer::new(tenants);
     let mut callers = JoinSet::new();
@@ -151,7 +151,7 @@ async fn p23_a_401_renews_its_own_tenant_alone() {
     let tenants = tenants_over(&source, store).build().unwrap();
     for name in ["acme", "initech"] {
         let tokens = crate::support::tokens_of(&named(name), DAY, &clock);
-        tenants.replace(&named(name), tokens).await.unwrap();
+        tenants.set_tokens(&named(name), tokens).await.unwrap();
     }
     pass(MINUTE).await;
     let layer = BearerAuthLayer::new(tenants.clone());

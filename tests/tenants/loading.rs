@@ -72,7 +72,7 @@ async fn a_consent_ends_what_is_remembered_of_somebody_unknown() {
     let (tenants, source, _) = with_acme().await;
     let hooli = named("hooli");
     assert!(tenants.token(&hooli).await.is_err());
-    tenants.replace(&hooli, source.give(DAY)).await.unwrap();
+    tenants.set_tokens(&hooli, source.give(DAY)).await.unwrap();
     assert_eq!(
         tenants.token(&hooli).await.unwrap().header_value(),
         "Bearer a1"
@@ -85,7 +85,7 @@ async fn a_consent_at_another_replica_is_found_within_a_second() {
     let other = tenants_over(&source, store).build().unwrap();
     let hooli = named("hooli");
     assert!(tenants.token(&hooli).await.is_err());
-    other.replace(&hooli, source.give(DAY)).await.unwrap();
+    other.set_tokens(&hooli, source.give(DAY)).await.unwrap();
     pass(SECOND).await;
     assert!(tenants.token(&hooli).await.is_ok());
 }
@@ -200,7 +200,10 @@ async fn a_replace_that_fails_leaves_nothing_behind() {
     let (tenants, source, store) = with_acme().await;
     store.fail_saves(true);
     let hooli = named("hooli");
-    let error = tenants.replace(&hooli, source.give(DAY)).await.unwrap_err();
+    let error = tenants
+        .set_tokens(&hooli, source.give(DAY))
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Store);
     assert_eq!(tenants.held(), 0);
     store.fail_saves(false);
@@ -228,7 +231,7 @@ async fn a_tenant_is_revoked_and_connected_again() {
     );
     let clock = HandClock::new();
     tenants
-        .replace(&acme, tokens_of(&acme, DAY, &clock))
+        .set_tokens(&acme, tokens_of(&acme, DAY, &clock))
         .await
         .unwrap();
     assert!(tenants.token(&acme).await.is_ok());
@@ -272,7 +275,7 @@ fn what_is_built_outside_of_a_runtime_works_inside_one() {
         runtime.block_on(async {
             let tenant = named("acme");
             let tokens = tokens_of(&tenant, DAY, &clock);
-            tenants.replace(&tenant, tokens).await.unwrap();
+            tenants.set_tokens(&tenant, tokens).await.unwrap();
             assert!(tenants.token(&tenant).await.is_ok());
         });
     }

@@ -121,7 +121,7 @@ async fn p05_a_dead_token_is_renewed_for_its_own_tenant() {
     for number in 0..3 {
         let tenant = numbered(number);
         let tokens = tokens_of(&tenant, MINUTE, &clock);
-        tenants.replace(&tenant, tokens).await.unwrap();
+        tenants.set_tokens(&tenant, tokens).await.unwrap();
     }
     pass(2 * MINUTE).await;
     let (layer, api) = (BearerAuthLayer::new(tenants), Api::default());

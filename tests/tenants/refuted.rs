@@ -272,7 +272,7 @@ async fn p19_a_refresh_token_that_never_lives_for_a_week_is_not_about_to_run_out
         .build()
         .unwrap();
     let report = tenants.sweep().await.unwrap();
-    let names: Vec<_> = report.running_out.iter().map(|it| &it.tenant).collect();
+    let names: Vec<_> = report.expiring.iter().map(|it| &it.tenant).collect();
     assert_eq!(names, [&numbered(2)]);
 }
 
@@ -289,7 +289,7 @@ async fn p19_who_was_renewed_before_his_turn_is_not_about_to_run_out() {
     pass(MINUTE).await;
     let report = tenants.last_sweep().unwrap();
     assert_eq!(report.kept_alive, 19);
-    assert_eq!(report.running_out, []);
+    assert_eq!(report.expiring, []);
 }
 
 #[tokio::test(start_paused = true)]
@@ -341,6 +341,6 @@ async fn a_consent_during_a_look_that_finds_nothing_is_found_by_those_who_wait()
     });
     pass(SECOND / 2).await;
     let tokens = tokens_of(&hooli, DAY, &clock);
-    tenants.replace(&hooli, tokens).await.unwrap();
+    tenants.set_tokens(&hooli, tokens).await.unwrap();
     waiting.await.unwrap().unwrap();
 }

@@ -51,7 +51,7 @@ impl Provider {
 }
 
 impl TokenSource for Provider {
-    async fn exchange(&self, held: Option<&TokenSet>) -> Result<TokenSet, Error> {
+    async fn fetch(&self, held: Option<&TokenSet>) -> Result<TokenSet, Error> {
         let name = held.unwrap().refresh_token().unwrap().expose().to_owned();
         let now = self.clock.wall();
         self.came.lock().unwrap().push((now, name.clone()));
@@ -111,7 +111,7 @@ async fn p19_of_a_hundred_thousand_tenants_those_are_kept_alive_who_are_due_one_
         (100_000, 0, 0)
     );
     assert_eq!((report.kept_alive, report.failed), (1_000, 0));
-    assert!(report.running_out.is_empty());
+    assert!(report.expiring.is_empty());
     let mut names = provider.names();
     names.sort();
     let due: Vec<_> = (0..100_000)
@@ -272,11 +272,11 @@ async fn p19_it_is_said_who_runs_out_and_when() {
     pass(MINUTE).await;
     let report = tenants.last_sweep().unwrap();
     assert_eq!((report.kept_alive, report.failed), (1, 2));
-    let [first] = &*report.running_out else {
-        panic!("{:?}", report.running_out);
+    let [first] = &*report.expiring else {
+        panic!("{:?}", report.expiring);
     };
     assert_eq!(first.tenant, numbered(1));
-    assert_eq!(first.ends_at, begun + 4 * DAY);
+    assert_eq!(first.expires_at, begun + 4 * DAY);
     pass(5 * DAY).await;
     let who = |tenant: &TenantId| {
         let told = told.0.lock().unwrap();

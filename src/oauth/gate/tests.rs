@@ -96,7 +96,7 @@ async fn who_has_no_turn_in_time_hears_of_it() {
     }
     let error = gate.enter(GateKey::random(), None).await.err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
-    assert!(!error.is_answer_lost(), "nothing was sent");
+    assert!(!error.is_response_lost(), "nothing was sent");
 }
 
 #[tokio::test(start_paused = true)]

@@ -10,7 +10,7 @@ use crate::sandbox::app::App;
 use crate::sandbox::authority::{AuthorizationRequest, CodeChallenge};
 use crate::sandbox::behavior::{Consent, Pkce};
 use crate::sandbox::body::RequestBody;
-use crate::sandbox::event::Happening;
+use crate::sandbox::event::EventKind;
 use crate::sandbox::form::Form;
 use crate::sandbox::scope::Scopes;
 use crate::sandbox::state::{Shared, State};
@@ -132,10 +132,10 @@ fn conclude(
     };
     let client_id = asked.client_id;
     let Some((code, scopes)) = allowed else {
-        state.record(Happening::Denied { client_id });
+        state.record(EventKind::Denied { client_id });
         return back.refuse(status, "access_denied", "nothing was granted");
     };
-    state.record(Happening::Allowed {
+    state.record(EventKind::Allowed {
         client_id,
         scope: scopes.to_string(),
     });

@@ -4,7 +4,7 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, StatusCode};
 
 use crate::sandbox::answer::{self, Answer};
-use crate::sandbox::event::{Happening, TokenHash};
+use crate::sandbox::event::{EventKind, TokenHash};
 use crate::sandbox::fault::Endpoint;
 use crate::sandbox::scope::Scopes;
 use crate::sandbox::state::State;
@@ -25,7 +25,7 @@ pub(super) fn authorize(
         return Err(unauthorized(state, endpoint, Some(hash)));
     };
     if !scopes.allows(scope) {
-        state.record(Happening::Forbidden {
+        state.record(EventKind::Forbidden {
             endpoint,
             token: hash,
         });
@@ -38,7 +38,7 @@ pub(super) fn authorize(
             format!(r#"Bearer realm="justworks", error="insufficient_scope", scope="{scope}""#);
         return Err(Box::new(answer::challenged(answer, &[&challenge])));
     }
-    state.record(Happening::Authorized {
+    state.record(EventKind::Authorized {
         endpoint,
         token: hash,
     });
@@ -46,7 +46,7 @@ pub(super) fn authorize(
 }
 
 fn unauthorized(state: &mut State, endpoint: Endpoint, token: Option<TokenHash>) -> Box<Answer> {
-    state.record(Happening::Unauthorized { endpoint, token });
+    state.record(EventKind::Unauthorized { endpoint, token });
     let answer = answer::error(
         StatusCode::UNAUTHORIZED,
         "invalid_token",

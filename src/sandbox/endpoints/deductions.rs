@@ -9,7 +9,7 @@ use super::is_content_type;
 use super::paging::Page;
 use crate::sandbox::answer::{self, Answer};
 use crate::sandbox::body::{RequestBody, Unreadable, read};
-use crate::sandbox::event::{Happening, cut};
+use crate::sandbox::event::{EventKind, cut};
 use crate::sandbox::fault::Endpoint;
 use crate::sandbox::form::Form;
 use crate::sandbox::state::{Shared, State};
@@ -120,7 +120,7 @@ fn apply(state: &mut State, row: &Value) -> Value {
         }
     };
     let applied = matches!(outcome, Ok((_, true)));
-    state.record(Happening::Deduction {
+    state.record(EventKind::Deduction {
         operation_id: cut(operation_id),
         applied,
     });

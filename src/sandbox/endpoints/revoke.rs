@@ -7,7 +7,7 @@ use super::read_form;
 use crate::sandbox::answer::{self, Answer};
 use crate::sandbox::authority::Revocation;
 use crate::sandbox::body::RequestBody;
-use crate::sandbox::event::{Happening, TokenHash};
+use crate::sandbox::event::{EventKind, TokenHash};
 use crate::sandbox::form::Form;
 use crate::sandbox::state::{Shared, State};
 
@@ -38,7 +38,7 @@ fn revoked(state: &mut State, headers: &HeaderMap, form: &Form) -> Result<(), Cl
             return Err(ClientError::new("invalid_grant", description));
         }
     };
-    state.record(Happening::Revoked {
+    state.record(EventKind::Revoked {
         token: TokenHash::of(token),
         known,
     });

@@ -9,7 +9,7 @@ use crate::sandbox::answer::{self, Answer};
 use crate::sandbox::authority::{Issued, Redemption, Refused};
 use crate::sandbox::behavior::RefreshTokenField;
 use crate::sandbox::body::RequestBody;
-use crate::sandbox::event::{Credential, Happening, TokenHash};
+use crate::sandbox::event::{Credential, EventKind, TokenHash};
 use crate::sandbox::form::Form;
 use crate::sandbox::scope::Scopes;
 use crate::sandbox::state::{Shared, State};
@@ -23,7 +23,7 @@ pub(super) async fn exchange(shared: &Shared, headers: &HeaderMap, body: Request
     let answer = match outcome {
         Ok(answer) => answer,
         Err(error) => {
-            state.record(Happening::ExchangeRefused {
+            state.record(EventKind::ExchangeRefused {
                 presented: None,
                 error: error.error,
             });
@@ -91,11 +91,11 @@ fn conclude(
         Err(refusal) => refusal.reused,
     };
     if let Some(grant) = replaced {
-        state.record(Happening::RefreshTokenReused { presented, grant });
+        state.record(EventKind::RefreshTokenReused { presented, grant });
     }
     match outcome {
         Ok(issued) => {
-            state.record(Happening::Exchanged {
+            state.record(EventKind::Exchanged {
                 by,
                 presented,
                 grant: issued.grant,
@@ -106,9 +106,9 @@ fn conclude(
         }
         Err(refusal) => {
             if let Some(grant) = refusal.killed {
-                state.record(Happening::FamilyKilled { grant });
+                state.record(EventKind::GrantRevoked { grant });
             }
-            state.record(Happening::ExchangeRefused {
+            state.record(EventKind::ExchangeRefused {
                 presented: Some(presented),
                 error: refusal.error,
             });

@@ -125,8 +125,8 @@ impl fmt::Debug for EncryptionKey {
 ///
 /// No program has to stop for it. Each step is done everywhere before the next one begins:
 ///
-/// 1. The new key can be read: `EncryptionKeys::new(old).also_reading(new)`.
-/// 2. The new key is written: `EncryptionKeys::new(new).also_reading(old)`. From here on each renewal of a grant puts it
+/// 1. The new key can be read: `EncryptionKeys::new(old).with_decryption_key(new)`.
+/// 2. The new key is written: `EncryptionKeys::new(new).with_decryption_key(old)`. From here on each renewal of a grant puts it
 ///    under the new key. [`reencrypt`](super::EncryptedStore::reencrypt) does so at once, and for grants that are not
 ///    renewed any more.
 /// 3. When `reencrypt` has said `true` for every tenant, the old key is left out: `EncryptionKeys::new(new)`.
@@ -138,7 +138,7 @@ impl fmt::Debug for EncryptionKey {
 /// use tower_oauth2_client::store::{EncryptionKey, EncryptionKeys};
 ///
 /// let (old, new) = (EncryptionKey::generate("2025")?, EncryptionKey::generate("2026")?);
-/// let keys = EncryptionKeys::new(new).also_reading(old)?;
+/// let keys = EncryptionKeys::new(new).with_decryption_key(old)?;
 /// assert_eq!(keys.current().id(), "2026");
 /// # Ok::<(), tower_oauth2_client::Error>(())
 /// ```
@@ -163,7 +163,7 @@ impl EncryptionKeys {
     /// # Errors
     ///
     /// [`Configuration`](ErrorKind::Configuration) if there is a key with the same id already.
-    pub fn also_reading(mut self, key: EncryptionKey) -> Result<Self, Error> {
+    pub fn with_decryption_key(mut self, key: EncryptionKey) -> Result<Self, Error> {
         if self.find(key.id()).is_some() {
             return Err(Error::configuration(format!(
                 "encryption keys: two have the id \"{}\": give each its own",
@@ -260,7 +260,7 @@ mod tests {
     fn p21_debug_of_keys_is_starred() {
         let secret = BASE64_STANDARD.encode([7; 32]);
         let keys = EncryptionKeys::new(EncryptionKey::new("new", [7; 32]).unwrap())
-            .also_reading(EncryptionKey::new("old", [7; 32]).unwrap())
+            .with_decryption_key(EncryptionKey::new("old", [7; 32]).unwrap())
             .unwrap();
         let shown = format!("{keys:?} {keys:#?}");
         assert!(shown.contains("new") && shown.contains("old"));
@@ -270,7 +270,7 @@ mod tests {
     #[test]
     fn two_keys_with_one_id_are_refused() {
         let key = |byte| EncryptionKey::new("same", [byte; 32]).unwrap();
-        let error = EncryptionKeys::new(key(1)).also_reading(key(2));
+        let error = EncryptionKeys::new(key(1)).with_decryption_key(key(2));
         assert_eq!(error.unwrap_err().kind(), ErrorKind::Configuration);
     }
 

@@ -48,7 +48,7 @@ fn p23_every_flipped_bit_and_every_cut_is_noticed() {
     let place = place("client", &acme, 7, Field::AccessToken);
     // Ids of which one becomes the other by a flipped bit, and the same key behind both.
     let keys = EncryptionKeys::new(key("k0", 1))
-        .also_reading(key("k1", 1))
+        .with_decryption_key(key("k1", 1))
         .unwrap();
     let whole = seal(keys.current(), place, "seeded").unwrap();
     for bit in 0..whole.len() * 8 {

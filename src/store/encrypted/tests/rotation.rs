@@ -27,7 +27,9 @@ async fn keys_are_changed_while_two_replicas_go_on() {
     // 1. One replica has the new key to read with, the other does not yet.
     let reading = under(
         &inner,
-        EncryptionKeys::new(old()).also_reading(new()).unwrap(),
+        EncryptionKeys::new(old())
+            .with_decryption_key(new())
+            .unwrap(),
     );
     reading
         .save(&acme, generation(1), &active(2, "a2", "r2"))
@@ -42,7 +44,9 @@ async fn keys_are_changed_while_two_replicas_go_on() {
     // 2. One replica writes with it, the other reads with it.
     let writing = under(
         &inner,
-        EncryptionKeys::new(new()).also_reading(old()).unwrap(),
+        EncryptionKeys::new(new())
+            .with_decryption_key(old())
+            .unwrap(),
     );
     assert_eq!(
         writing.load(&acme).await.unwrap(),
@@ -98,7 +102,7 @@ async fn reencrypting_keeps_the_grant_and_waits_for_exchanges() {
     let acme = tenant("acme");
     let note = noted(&active(1, "a", "r"));
     store.save(&acme, None, &note).await.unwrap();
-    let newer = EncryptionKeys::new(key("k2", 2)).also_reading(key("k1", 1));
+    let newer = EncryptionKeys::new(key("k2", 2)).with_decryption_key(key("k1", 1));
     let newer = under(&inner, newer.unwrap());
 
     let owner = LeaseOwner::random();

@@ -16,7 +16,7 @@ use crate::token::TenantId;
 ///
 /// Requests come without their bodies, and with all that the program's own middleware has put into their extensions, such as
 /// a session. Their path is what is left of it below where the router is nested.
-pub trait Application: Send + Sync + 'static {
+pub trait ConnectHandler: Send + Sync + 'static {
     /// Whose grant a request to connect or disconnect is about, by the program's own session; or what is sent instead, such
     /// as a redirect to a login page, or a 403.
     ///

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
 use tower::ServiceExt;
-use tower_oauth2_client::sandbox::{Credential, Endpoint, Fault, Happening, Sandbox, TokenHash};
+use tower_oauth2_client::sandbox::{Credential, Endpoint, EventKind, Fault, Sandbox, TokenHash};
 
 use crate::support::{code, company, connect, exchange, form, get, redeem, refresh, renew, send};
 
@@ -34,50 +34,50 @@ async fn the_log_tells_the_story_in_order() {
         .map(|event| event.what)
         .collect();
     let expected = [
-        Happening::Allowed {
+        EventKind::Allowed {
             client_id: "sandbox-client".into(),
             scope: "company.basic:read".into(),
         },
-        Happening::Exchanged {
+        EventKind::Exchanged {
             by: Credential::Code,
             presented: code,
             grant: 1,
             access_token: access,
             refresh_token: Some(token),
         },
-        Happening::Exchanged {
+        EventKind::Exchanged {
             by: Credential::RefreshToken,
             presented: token,
             grant: 1,
             access_token: new_access,
             refresh_token: Some(new_token),
         },
-        Happening::Authorized {
+        EventKind::Authorized {
             endpoint: Endpoint::Company,
             token: access,
         },
-        Happening::Forbidden {
+        EventKind::Forbidden {
             endpoint: Endpoint::Members,
             token: access,
         },
-        Happening::RefreshTokenReused {
+        EventKind::RefreshTokenReused {
             presented: token,
             grant: 1,
         },
-        Happening::FamilyKilled { grant: 1 },
-        Happening::ExchangeRefused {
+        EventKind::GrantRevoked { grant: 1 },
+        EventKind::ExchangeRefused {
             presented: Some(token),
             error: "invalid_grant",
         },
-        Happening::Unauthorized {
+        EventKind::Unauthorized {
             endpoint: Endpoint::Company,
             token: Some(access),
         },
-        Happening::Unauthorized {
+        EventKind::Unauthorized {
             endpoint: Endpoint::Company,
             token: Some(TokenHash::of("")),
         },
-        Happening::ExchangeRefused {
+        EventKind::ExchangeRefused {
             presented: None,
             error: "invalid_request",
         },

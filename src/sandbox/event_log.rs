@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use jiff::Timestamp;
 
 use super::clock::{Moment, system_time};
-use super::event::{Credential, Event, Happening};
+use super::event::{Credential, Event, EventKind};
 
 /// What has happened so far, in numbers. All start at zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,7 +49,7 @@ pub struct Counters {
 
 /// Everything the sandbox remembers for those who watch it.
 #[derive(Debug, Default)]
-pub(super) struct Evidence {
+pub(super) struct EventLog {
     counters: Counters,
     events: VecDeque<Event>,
     live: BTreeMap<u64, LiveRequest>,
@@ -63,7 +63,7 @@ pub(super) struct LiveRequest {
     pub(super) since: Moment,
 }
 
-impl Evidence {
+impl EventLog {
     pub(super) fn counters(&self) -> Counters {
         self.counters
     }
@@ -94,7 +94,7 @@ impl Evidence {
     }
 
     /// Counts and keeps an event.
-    pub(super) fn record(&mut self, at: Timestamp, what: Happening) {
+    pub(super) fn record(&mut self, at: Timestamp, what: EventKind) {
         self.count(&what);
         if self.events.len() == EVENTS_KEPT {
             self.events.pop_front();
@@ -105,28 +105,28 @@ impl Evidence {
         });
     }
 
-    fn count(&mut self, what: &Happening) {
+    fn count(&mut self, what: &EventKind) {
         let counters = &mut self.counters;
         let counter = match what {
-            Happening::Allowed { .. } => &mut counters.consents,
-            Happening::Denied { .. } => &mut counters.denials,
-            Happening::Exchanged { by, .. } => {
+            EventKind::Allowed { .. } => &mut counters.consents,
+            EventKind::Denied { .. } => &mut counters.denials,
+            EventKind::Exchanged { by, .. } => {
                 counters.exchanges += 1;
                 match by {
                     Credential::Code => &mut counters.exchanges_by_code,
                     Credential::RefreshToken => &mut counters.exchanges_by_refresh,
                 }
             }
-            Happening::ExchangeRefused { .. } => &mut counters.exchanges_refused,
-            Happening::RefreshTokenReused { .. } => &mut counters.refresh_tokens_reused,
-            Happening::FamilyKilled { .. } => &mut counters.families_killed,
-            Happening::Revoked { .. } => &mut counters.revocations,
-            Happening::Authorized { .. } => &mut counters.authorized,
-            Happening::Unauthorized { .. } => &mut counters.unauthorized,
-            Happening::Forbidden { .. } => &mut counters.forbidden,
-            Happening::Deduction { applied: true, .. } => &mut counters.deductions_applied,
-            Happening::Deduction { applied: false, .. } => return,
-            Happening::FaultPlayed { .. } => &mut counters.faults_played,
+            EventKind::ExchangeRefused { .. } => &mut counters.exchanges_refused,
+            EventKind::RefreshTokenReused { .. } => &mut counters.refresh_tokens_reused,
+            EventKind::GrantRevoked { .. } => &mut counters.families_killed,
+            EventKind::Revoked { .. } => &mut counters.revocations,
+            EventKind::Authorized { .. } => &mut counters.authorized,
+            EventKind::Unauthorized { .. } => &mut counters.unauthorized,
+            EventKind::Forbidden { .. } => &mut counters.forbidden,
+            EventKind::Deduction { applied: true, .. } => &mut counters.deductions_applied,
+            EventKind::Deduction { applied: false, .. } => return,
+            EventKind::FaultPlayed { .. } => &mut counters.faults_played,
         };
         *counter += 1;
     }
