@@ -18,7 +18,7 @@ use tower_oauth2_client::bearer::BearerAuthLayer;
 const TENANTS: usize = 100_000;
 
 /// How often memory is allocated for a request that is there, from its call to its answer.
-fn allocations(layer: &BearerAuthLayer) -> u64 {
+fn allocations(layer: &BearerAuthLayer<benches::Body>) -> u64 {
     let mut service = layer.layer(Nothing);
     for _ in 0..2 {
         send(&mut service, request());

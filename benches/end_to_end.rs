@@ -33,7 +33,7 @@ use tower::{Layer, Service, ServiceExt};
 use tower_http::auth::AddAuthorizationLayer;
 use tower_oauth2_client::{
     Error,
-    bearer::{BearerAuthLayer, ReplayBody},
+    bearer::BearerAuthLayer,
     cache::{TokenCache, TokenSource},
     clock::{Clock, SystemClock},
     token::{AccessToken, TokenSet},
@@ -203,7 +203,7 @@ fn milliseconds(since: Instant) -> f64 {
 async fn compare_throughput(report: &mut Report) {
     let scene = Scene::new().await;
     let address = scene.address;
-    let ours = BearerAuthLayer::new(scene.tokens.clone()).layer(client::<ReplayBody<Body>>());
+    let ours = BearerAuthLayer::new(scene.tokens.clone()).layer(client::<Body>());
     let fixed = AddAuthorizationLayer::bearer("token-1").layer(client::<Body>());
     let bare = client::<Body>();
     for tasks in [1, 32] {
@@ -231,7 +231,7 @@ async fn compare_recovery(report: &mut Report) {
         let scene = Scene::new().await;
         let mut bare = client::<Body>();
         let layer = BearerAuthLayer::new(scene.tokens.clone());
-        let mut ours = layer.layer(client::<ReplayBody<Body>>());
+        let mut ours = layer.layer(client::<Body>());
         // So that connections are there.
         exchange(&mut bare, scene.address).await;
         exchange(&mut ours, scene.address).await;
@@ -260,7 +260,7 @@ async fn compare_recovery(report: &mut Report) {
 
 async fn recover_at_once(report: &mut Report) {
     let scene = Scene::new().await;
-    let ours = BearerAuthLayer::new(scene.tokens.clone()).layer(client::<ReplayBody<Body>>());
+    let ours = BearerAuthLayer::new(scene.tokens.clone()).layer(client::<Body>());
     tokio::time::sleep(Duration::from_millis(1_050)).await;
     scene.turn_down();
     let mut all = JoinSet::new();

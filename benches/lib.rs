@@ -77,7 +77,7 @@ pub fn warm_cache() -> TokenCache {
 }
 
 /// A layer over a fresh token.
-pub fn layer() -> BearerAuthLayer {
+pub fn layer() -> BearerAuthLayer<Body> {
     BearerAuthLayer::new(warm_cache())
 }
 

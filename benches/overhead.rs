@@ -34,7 +34,7 @@ fn with<S: tower::Service<Request<Body>>>(mut service: S) -> (S, Vec<Request<Bod
 }
 
 /// Each request is about another of them: where one is found goes by chance.
-fn of_a_tenant() -> (BearerAuthLayer, Vec<Request<Body>>) {
+fn of_a_tenant() -> (BearerAuthLayer<Body>, Vec<Request<Body>>) {
     let (tenants, names) = warm_tenants(1_000);
     let mut requests = requests();
     for (request, name) in requests.iter_mut().zip(names) {
@@ -43,7 +43,7 @@ fn of_a_tenant() -> (BearerAuthLayer, Vec<Request<Body>>) {
     (BearerAuthLayer::new(tenants), requests)
 }
 
-fn tenant(retrying: bool) -> (BearerAuth<Nothing>, Vec<Request<Body>>) {
+fn tenant(retrying: bool) -> (BearerAuth<Nothing, Body>, Vec<Request<Body>>) {
     let (layer, mut requests) = of_a_tenant();
     let layer = if retrying {
         layer

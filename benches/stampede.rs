@@ -56,7 +56,7 @@ const EXCHANGE: Duration = Duration::from_millis(50);
 const DROPPED_AFTER: Duration = Duration::from_millis(20);
 const ROUNDS: usize = 41;
 
-type Service = BearerAuth<Nothing>;
+type Service = BearerAuth<Nothing, Empty<Bytes>>;
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -60,7 +60,7 @@ const LIFETIME: Duration = Duration::from_secs(3_600);
 /// Into the advisory window, of nine minutes, wherever in its first half the refresh was to be, and not yet the mandatory one.
 const FORWARD: Duration = Duration::from_secs(3_600 - 4 * 60);
 
-type Load = BearerAuth<Nothing>;
+type Load = BearerAuth<Nothing, benches::Body>;
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread()

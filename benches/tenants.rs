@@ -52,7 +52,7 @@ fn main() {
     for (what, limit) in [("off", 0), ("on", 64 * 1_024)] {
         let mut nothing = Nothing;
         let mut single = layer().replay_limit(limit).layer(Nothing);
-        let mut many = BearerAuthLayer::new(tenants.clone())
+        let mut many = BearerAuthLayer::<benches::Body>::new(tenants.clone())
             .replay_limit(limit)
             .layer(Nothing);
         let mut in_turn = names.iter().cycle().cloned();

@@ -7,8 +7,6 @@
 //! cargo run --example axum_proxy --features sandbox,axum
 //! ```
 
-use std::error::Error;
-
 use axum::{
     Router,
     body::Body,
@@ -22,8 +20,8 @@ use settings::Settings;
 use tokio::net::TcpListener;
 use tower::{ServiceExt, util::BoxCloneSyncService};
 use tower_oauth2_client::{
-    Origin,
-    bearer::{BearerAuthError, BearerAuthLayer, ReplayBody},
+    Error, Origin,
+    bearer::{BearerAuthLayer, ReplayBody},
     cache::TokenCache,
     oauth::OAuthClient,
     store::FileStore,
@@ -31,8 +29,7 @@ use tower_oauth2_client::{
 
 mod settings;
 
-type ClientError = hyper_util::client::legacy::Error;
-type Api = BoxCloneSyncService<Request, Response, BearerAuthError<ClientError>>;
+type Api = BoxCloneSyncService<Request, Response, Error>;
 
 #[derive(Clone)]
 struct Upstream {
@@ -44,7 +41,7 @@ struct Upstream {
 async fn forward(
     State(upstream): State<Upstream>,
     mut request: Request,
-) -> Result<Response, BearerAuthError<ClientError>> {
+) -> Result<Response, Error> {
     let path = request
         .uri()
         .path_and_query()
@@ -84,7 +81,7 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let settings = Settings::from_environment().await?;
     let https = HttpsConnectorBuilder::new()
         .with_webpki_roots()

@@ -18,10 +18,7 @@ use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use settings::Settings;
 use tower::{ServiceBuilder, ServiceExt};
 use tower_oauth2_client::{
-    bearer::{BearerAuthLayer, ReplayBody},
-    cache::TokenCache,
-    oauth::OAuthClient,
-    store::FileStore,
+    bearer::BearerAuthLayer, cache::TokenCache, oauth::OAuthClient, store::FileStore,
 };
 
 mod settings;
@@ -35,7 +32,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .https_or_http()
         .enable_http1()
         .build();
-    let http = Client::builder(TokioExecutor::new()).build::<_, ReplayBody<Full<Bytes>>>(https);
+    let http = Client::builder(TokioExecutor::new()).build::<_, Full<Bytes>>(https);
     let oauth = OAuthClient::builder(
         settings.provider.clone(),
         &settings.client_id,

@@ -21,10 +21,7 @@ use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use tower::{ServiceBuilder, ServiceExt};
 use tower_oauth2_client::{
-    bearer::{BearerAuthLayer, ReplayBody},
-    cache::TokenCache,
-    oauth::OAuthClient,
-    sandbox::Sandbox,
+    bearer::BearerAuthLayer, cache::TokenCache, oauth::OAuthClient, sandbox::Sandbox,
     store::FileStore,
 };
 
@@ -77,7 +74,7 @@ async fn company(
         .https_or_http()
         .enable_http1()
         .build();
-    let http = Client::builder(TokioExecutor::new()).build::<_, ReplayBody<Full<Bytes>>>(https);
+    let http = Client::builder(TokioExecutor::new()).build::<_, Full<Bytes>>(https);
     let oauth = OAuthClient::builder(
         settings.provider.clone(),
         &settings.client_id,

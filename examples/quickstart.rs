@@ -28,7 +28,7 @@ use tokio::task::JoinSet;
 use tower::{ServiceBuilder, ServiceExt, limit::ConcurrencyLimit};
 use tower_oauth2_client::{
     ErrorKind,
-    bearer::{BearerAuth, BearerAuthLayer, ReplayBody},
+    bearer::{BearerAuth, BearerAuthLayer},
     cache::TokenCache,
     clock::{Clock, SystemClock},
     oauth::OAuthClient,
@@ -38,8 +38,8 @@ use tower_oauth2_client::{
 };
 
 type Outcome<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
-type Http = Client<HttpConnector, ReplayBody<Full<Bytes>>>;
-type Api = BearerAuth<ConcurrencyLimit<Http>>;
+type Http = Client<HttpConnector, Full<Bytes>>;
+type Api = BearerAuth<ConcurrencyLimit<Http>, Full<Bytes>>;
 
 const HOUR: Duration = Duration::from_secs(3_600);
 

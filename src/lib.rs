@@ -60,7 +60,7 @@
 #![cfg_attr(not(test), deny(clippy::expect_used, clippy::unwrap_used))]
 
 #[cfg(feature = "axum")]
-mod answer;
+mod axum;
 pub mod bearer;
 pub mod cache;
 pub mod clock;

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header::AUTHORIZATION};
 use http_body_util::Empty;
 use tower::{Layer, Service};
-use tower_oauth2_client::bearer::{BearerAuth, BearerAuthLayer, ReplayLimit};
+use tower_oauth2_client::bearer::{BearerAuth, BearerAuthLayer, ReplayBody, ReplayLimit};
 
 #[path = "support/mod.rs"]
 mod support;
@@ -20,6 +20,7 @@ mod support;
 use support::{API, HandClock, Source};
 
 type Body = Empty<Bytes>;
+type Outbound = ReplayBody<Body>;
 
 /// Answers at once, with nothing.
 #[derive(Clone)]
@@ -77,7 +78,9 @@ fn with_four_headers() -> Request<Body> {
 }
 
 /// A layer whose token is fresh, over a service that does nothing.
-async fn warm(layer: impl FnOnce(BearerAuthLayer) -> BearerAuthLayer) -> BearerAuth<Nothing> {
+async fn warm(
+    layer: impl FnOnce(BearerAuthLayer<Outbound>) -> BearerAuthLayer<Outbound>,
+) -> BearerAuth<Nothing, Outbound> {
     let tokens = Source::new(&HandClock::new()).cache().build().unwrap();
     tokens.token().await.unwrap();
     layer(BearerAuthLayer::new(tokens)).layer(Nothing)
@@ -140,7 +143,8 @@ fn p01_the_inner_future_is_held_and_not_boxed() {
     }
 
     assert!(
-        size_of::<<BearerAuth<Inner> as Service<Request<Body>>>::Future>() > size_of::<Large>()
+        size_of::<<BearerAuth<Inner, Outbound> as Service<Request<Body>>>::Future>()
+            > size_of::<Large>()
     );
 }
 

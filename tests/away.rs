@@ -36,7 +36,7 @@ struct Scene {
     backend: Backend,
     place: Place,
     tokens: TokenCache,
-    api: BearerAuth<Http>,
+    api: BearerAuth<Http, Full<Bytes>>,
 }
 
 impl Scene {

@@ -31,7 +31,7 @@ type Http = Client<HttpConnector, ReplayBody<Full<Bytes>>>;
 struct Partner {
     oauth: OAuthClient,
     tokens: TokenCache,
-    api: BearerAuth<Http>,
+    api: BearerAuth<Http, ReplayBody<Full<Bytes>>>,
     url: String,
 }
 
@@ -371,7 +371,7 @@ async fn p17_after_a_revocation_nothing_is_sent() {
         .body(Full::default())
         .unwrap();
     let error = partner.api.clone().oneshot(request).await.unwrap_err();
-    assert_eq!(error.token_error().unwrap().kind(), ErrorKind::Revoked);
+    assert_eq!(error.kind(), ErrorKind::Revoked);
     assert_eq!(sandbox.counters().requests, requests);
 }
 

@@ -30,7 +30,7 @@ struct Partner {
     store: Store,
     oauth: OAuthClient,
     tokens: TokenCache,
-    api: BearerAuth<SandboxService>,
+    api: BearerAuth<SandboxService, Full<Bytes>>,
     clock: HandClock,
 }
 
@@ -75,7 +75,7 @@ impl Partner {
         let company = company.body(Full::<Bytes>::default()).unwrap();
         match self.api.clone().oneshot(company).await {
             Ok(response) => Ok(response.status()),
-            Err(error) => Err(error.token_error().unwrap().kind()),
+            Err(error) => Err(error.kind()),
         }
     }
 

@@ -16,7 +16,7 @@ use hyper_util::{
 use tempfile::TempDir;
 use tower::{BoxError, Layer, Service, ServiceExt};
 use tower_oauth2_client::{
-    bearer::{BearerAuth, BearerAuthError, BearerAuthLayer, ReplayBody},
+    bearer::{BearerAuth, BearerAuthLayer, ReplayBody},
     cache::TokenCache,
     oauth::{OAuthClient, TokenToRevoke},
     provider,
@@ -70,7 +70,7 @@ impl io::Write for Paper {
 
 const SECRET: &str = "seeded-client-secret";
 
-type Http = Client<HttpConnector, ReplayBody<Full<Bytes>>>;
+type Http = Client<HttpConnector, Full<Bytes>>;
 
 /// A partner whose every secret is known, and all that is said about it.
 struct Scene {
@@ -82,7 +82,7 @@ struct Scene {
     folder: TempDir,
     store: FileStore,
     tokens: TokenCache,
-    api: BearerAuth<Http>,
+    api: BearerAuth<Http, Full<Bytes>>,
 }
 
 #[tokio::test]
@@ -253,7 +253,7 @@ impl Scene {
         self.note_boxed(revoked);
     }
 
-    fn note_boxed<E: Into<BoxError> + Debug>(&self, error: BearerAuthError<E>) {
+    fn note_boxed(&self, error: tower_oauth2_client::Error) {
         self.paper.note(&error);
         self.paper.note_error(&*BoxError::from(error));
     }

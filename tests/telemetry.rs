@@ -255,7 +255,7 @@ async fn what_happens_at_an_endpoint(set: &impl Fn(TokenCacheBuilder) -> TokenCa
         behavior.date = DateHeader::Ahead(HOUR);
     });
     tokens.refresh_now().await.unwrap();
-    let api = BearerAuthLayer::new(tokens.clone()).layer(sandbox.service());
+    let api = BearerAuthLayer::<Full<Bytes>>::new(tokens.clone()).layer(sandbox.service());
     sandbox.revoke_access_tokens();
     let company = http::Request::get(format!("{}/v1/company", sandbox.url()));
     let company = company.body(Full::<Bytes>::default()).unwrap();

@@ -15,7 +15,7 @@ use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use tokio::{net::TcpListener, sync::oneshot, time::timeout};
 use tower::{ServiceBuilder, util::BoxCloneSyncService};
 use tower_oauth2_client::{
-    bearer::{BearerAuthError, BearerAuthLayer, ReplayBody},
+    bearer::{BearerAuthLayer, ReplayBody},
     cache::TokenCache,
     connect::{ConnectFailure, ConnectHandler, ConnectRouter},
     oauth::OAuthClient,
@@ -30,8 +30,7 @@ mod html;
 mod pages;
 mod words;
 
-type Api =
-    BoxCloneSyncService<Request, Response, BearerAuthError<hyper_util::client::legacy::Error>>;
+type Api = BoxCloneSyncService<Request, Response, tower_oauth2_client::Error>;
 
 /// Where the redirect URI points to: that is registered, so that it is not for this program to choose.
 const CALLBACK: &str = "/connect/callback";

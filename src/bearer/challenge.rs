@@ -1,12 +1,12 @@
-//! What a 401 says about the token.
+//! Reads the challenge of a 401: whether the token may be its cause.
 
 use http::{HeaderMap, HeaderValue, header::WWW_AUTHENTICATE};
 
-/// Whether a 401 may be due to the token, so that a new one may help.
+/// Whether the token may be the cause of a 401, so that a newer one may help.
 ///
-/// A challenge (RFC 9110 section 11.6.1) need not name a cause, and servers write it in every way or leave it out; so the
-/// token is blamed unless a `Bearer` challenge names another cause (RFC 6750 section 3.1), and none names the token.
-pub(super) fn blames_the_token(headers: &HeaderMap) -> bool {
+/// A challenge (RFC 9110 section 11.6.1) does not have to name a cause, and servers spell it in many ways or leave it out.
+/// So this is true unless a `Bearer` challenge names another cause (RFC 6750 section 3.1) and none names the token.
+pub(super) fn concerns_token(headers: &HeaderMap) -> bool {
     let causes = || {
         headers
             .get_all(WWW_AUTHENTICATE)
@@ -22,7 +22,7 @@ fn bearer_causes(value: &HeaderValue) -> Vec<String> {
     let challenges = value
         .to_str()
         .ok()
-        // What cannot be read acquits nobody.
+        // An unreadable challenge names no other cause.
         .and_then(|value| http_auth::parse_challenges(value).ok())
         .unwrap_or_default();
     challenges
@@ -38,15 +38,15 @@ fn bearer_causes(value: &HeaderValue) -> Vec<String> {
 mod tests {
     use super::*;
 
-    fn blamed(values: &[&'static str]) -> bool {
+    fn concerns(values: &[&'static str]) -> bool {
         let headers = values
             .iter()
             .map(|value| (WWW_AUTHENTICATE, HeaderValue::from_static(value)));
-        blames_the_token(&headers.collect())
+        concerns_token(&headers.collect())
     }
 
     #[test]
-    fn p07_only_another_named_cause_acquits_the_token() {
+    fn p07_challenge_that_names_another_cause_is_not_about_the_token() {
         for values in [
             &[] as &[_],
             &["Bearer"],
@@ -67,7 +67,7 @@ mod tests {
             &["Bearer error=\"insufficient_scope"],
             &["no challenge ; at=all"],
         ] {
-            assert!(blamed(values), "{values:?}");
+            assert!(concerns(values), "{values:?}");
         }
         for values in [
             &["Bearer error=\"insufficient_scope\""] as &[_],
@@ -77,14 +77,14 @@ mod tests {
             &["Basic realm=\"x\"", "Bearer error=\"insufficient_scope\""],
             &["Bearer error=\"insufficient\\_scope\""],
         ] {
-            assert!(!blamed(values), "{values:?}");
+            assert!(!concerns(values), "{values:?}");
         }
     }
 
     #[test]
-    fn unreadable_bytes_acquit_nobody() {
+    fn p07_unreadable_challenge_names_no_other_cause() {
         let value = HeaderValue::from_bytes(b"Bearer error=\"insufficient_scope\xff\"").unwrap();
-        assert!(blames_the_token(&HeaderMap::from_iter([(
+        assert!(concerns_token(&HeaderMap::from_iter([(
             WWW_AUTHENTICATE,
             value
         )])));

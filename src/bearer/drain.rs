@@ -1,4 +1,4 @@
-//! Reading a response to its end, so that its connection can be used again.
+//! Reads a response to its end, so that its connection can be reused.
 
 use std::{
     future::Future,
@@ -15,12 +15,12 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-/// What a 401 has to say is a few hundred bytes. Beyond these a new connection is the cheaper way.
-const MOST_BYTES: u64 = 64 * 1024;
-const LONGEST: Duration = Duration::from_secs(1);
+/// The body of a 401 is a few hundred bytes. Beyond this limit a new connection is cheaper.
+const MAX_BYTES: u64 = 64 * 1024;
+const MAX_DURATION: Duration = Duration::from_secs(1);
 
 pin_project! {
-    /// Ends with the body, or when it turns out not to be worth it. Dropping it drops the body.
+    /// Completes at the end of the body or at a limit. Dropping it drops the body.
     pub(super) struct Drain<R> {
         #[pin]
         body: R,
@@ -31,14 +31,14 @@ pin_project! {
 }
 
 impl<R: Body> Drain<R> {
-    /// `None` if there is nothing to read, or too much.
+    /// `None` if there is nothing to read, or more than the limit.
     pub(super) fn new(body: R) -> Option<Self> {
-        let worthwhile = !body.is_end_stream() && body.size_hint().lower() <= MOST_BYTES;
-        // Without a runtime there is no clock to stop it by.
+        let worthwhile = !body.is_end_stream() && body.size_hint().lower() <= MAX_BYTES;
+        // Without a runtime there is no timer for the deadline.
         (worthwhile && Handle::try_current().is_ok()).then(|| Self {
             body,
-            left: MOST_BYTES,
-            deadline: sleep(LONGEST),
+            left: MAX_BYTES,
+            deadline: sleep(MAX_DURATION),
         })
     }
 }
@@ -53,7 +53,7 @@ impl<R: Body> Future for Drain<R> {
         }
         while let Some(Ok(frame)) = ready!(this.body.as_mut().poll_frame(cx)) {
             let size = frame.data_ref().map_or(0, |data| data.remaining() as u64);
-            // A frame without data costs something too: there may be no end of them.
+            // A frame without data counts as a byte: a server may send them without end.
             match this.left.checked_sub(size.max(1)) {
                 Some(left) => *this.left = left,
                 None => break,
@@ -74,7 +74,7 @@ mod tests {
 
     use super::*;
 
-    /// Always has another frame, and never any data.
+    /// Yields frames without data, without end.
     struct Endless;
 
     impl Body for Endless {
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn p09_drained_to_a_cap_in_bytes_and_time() {
+    async fn p09_first_response_is_drained_up_to_a_size_and_a_deadline() {
         assert!(Drain::new(Empty::<Bytes>::new()).is_none());
         assert!(Drain::new(Full::<Bytes>::from(vec![0; 64 * 1024 + 1])).is_none());
 
@@ -114,7 +114,7 @@ mod tests {
         let (_sender, body) = Channel::<Bytes>::new(1);
         let mut drain = task::spawn(Drain::new(body).unwrap());
         assert_pending!(drain.poll());
-        tokio::time::advance(LONGEST).await;
+        tokio::time::advance(MAX_DURATION).await;
         assert_ready!(drain.poll(), "past the deadline");
     }
 }

@@ -1,4 +1,4 @@
-//! A request's way, state by state.
+//! The future of a request, state by state.
 
 use std::{
     fmt,
@@ -14,30 +14,32 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::{
-    BearerAuthError, ReplayBody,
-    body::Tape,
+    body::RequestBody,
     challenge,
     drain::Drain,
     guard,
-    kept::Kept,
-    service::{Shared, hand_on},
-    tokens::Own,
+    replay::{Attempt, Replay, record_and_call},
+    shared::Shared,
+    token_provider::TenantCache,
 };
 use crate::{
     cache::{Acquired, BearerToken, Rejected, TokenCache, Wait},
-    error::Error,
-    token::Generation,
+    error::{BoxError, Error},
 };
 
 pin_project! {
-    /// The future of a [`BearerAuth`](crate::bearer::BearerAuth) service. Not boxed while the token is fresh.
+    /// The response future of a [`BearerAuth`](crate::bearer::BearerAuth) service. It boxes nothing while the token is fresh.
     ///
-    /// Dropping it drops the request; an exchange that it waited for goes on. Once it has its answer it is to be dropped: until
-    /// then it holds the inner service's future, and what was kept for a retry.
+    /// Dropping the future drops the request. A refresh that it waited for goes on. Drop the future once it has completed:
+    /// until then it holds the inner service's future and what was kept for the retry.
+    ///
+    /// # Panics
+    ///
+    /// If it is polled after completion.
     pub struct ResponseFuture<S, B, R>
     where
-        S: Service<Request<ReplayBody<B>>>,
-        B: Body,
+        S: Service<Request<B>>,
+        B: RequestBody,
     {
         #[pin]
         state: State<S, S::Future, B, R>,
@@ -49,83 +51,58 @@ pin_project! {
     #[project = StateProjection]
     enum State<S, F, B, R>
     where
-        B: Body,
+        B: RequestBody,
     {
-        /// It may not be sent, or there is no token.
-        Refused { error: Option<Error> },
-        /// It waits for its tenant to be read from the store, and holds nothing of the inner service.
+        /// The request must not be sent, or there is no token.
+        Failed { error: Option<Error> },
+        /// Waits until the tenant is loaded from the store; holds no capacity of the inner service.
         Loading {
             wait: Wait<Result<TokenCache, Error>>,
-            loading: Option<(S, Request<B>)>,
+            loading: Option<(S, Request<B::Inbound>)>,
         },
-        /// It waits for a token, and holds nothing of the inner service.
+        /// Waits for a token; holds no capacity of the inner service.
         Waiting {
             wait: Wait<Result<BearerToken, Error>>,
-            waiting: Option<(S, Request<B>, Own)>,
+            waiting: Option<(S, Request<B::Inbound>, TenantCache)>,
         },
-        /// It has its token, and waits for the inner service. Without an attempt it is the retry.
+        /// Has a token and waits for the inner service to be ready. Without an attempt this is the retry.
         Readying {
             service: S,
-            readying: Option<(Request<ReplayBody<B>>, Option<Attempt>)>,
+            readying: Option<(Request<B>, Option<Attempt<B>>)>,
         },
-        /// It is sent, for the first time.
+        /// Sent for the first time.
         Sent {
             #[pin]
             future: F,
-            attempt: Option<Attempt>,
+            attempt: Option<Attempt<B>>,
         },
-        /// It got a 401, and waits for a newer token.
-        Renewing {
+        /// Has a 401 and waits for a newer token.
+        Refreshing {
             wait: Wait<Option<BearerToken>>,
-            renewing: Option<(Response<R>, Again)>,
+            refreshing: Option<(Response<R>, Replay<B>)>,
         },
-        /// It has a newer token, and reads the first response to its end.
+        /// Has a newer token and reads the first response to its end.
         Draining {
             drain: Pin<Box<Drain<R>>>,
-            request: Option<Request<ReplayBody<B>>>,
+            request: Option<Request<B>>,
         },
-        /// It is sent for the last time: as a retry, or without a token. Whatever comes back is returned.
+        /// Sent for the last time: the retry, or a request without a token. Its response is returned unchanged.
         Last {
             #[pin]
             future: F,
         },
-        /// It has been answered.
+        /// Completed.
         Done,
-    }
-}
-
-/// What a first answer is judged by.
-pub(super) struct Attempt {
-    /// Which token the request carried.
-    pub(super) generation: Generation,
-    /// Whose it was.
-    pub(super) own: Own,
-    /// How to send it again; `None` if that is ruled out.
-    pub(super) again: Option<Again>,
-}
-
-/// A request without its token, and where its body will be.
-pub(super) struct Again {
-    pub(super) head: Kept,
-    pub(super) tape: Tape,
-}
-
-impl Again {
-    /// The same request with another token, if its body has been sent whole.
-    fn with<B: Body>(self, token: BearerToken) -> Option<Request<ReplayBody<B>>> {
-        let body = self.tape.replay()?;
-        let head = self.head.into_parts(token.into_header_value())?;
-        Some(Request::from_parts(head, body))
     }
 }
 
 impl<S, B, R> ResponseFuture<S, B, R>
 where
-    S: Service<Request<ReplayBody<B>>>,
-    B: Body,
+    S: Service<Request<B>>,
+    B: RequestBody,
 {
-    pub(super) fn refused(shared: Arc<Shared<S>>, error: Error) -> Self {
-        let state = State::Refused { error: Some(error) };
+    pub(super) fn failed(shared: Arc<Shared<S>>, error: Error) -> Self {
+        let state = State::Failed { error: Some(error) };
         Self { state, shared }
     }
 
@@ -133,7 +110,7 @@ where
         shared: Arc<Shared<S>>,
         wait: Wait<Result<TokenCache, Error>>,
         service: S,
-        request: Request<B>,
+        request: Request<B::Inbound>,
     ) -> Self {
         let state = State::Loading {
             wait,
@@ -146,22 +123,22 @@ where
         shared: Arc<Shared<S>>,
         wait: Wait<Result<BearerToken, Error>>,
         service: S,
-        request: Request<B>,
-        own: Own,
+        request: Request<B::Inbound>,
+        tenant: TenantCache,
     ) -> Self {
         let state = State::Waiting {
             wait,
-            waiting: Some((service, request, own)),
+            waiting: Some((service, request, tenant)),
         };
         Self { state, shared }
     }
 
-    pub(super) fn passed(shared: Arc<Shared<S>>, future: S::Future) -> Self {
+    pub(super) fn unauthenticated(shared: Arc<Shared<S>>, future: S::Future) -> Self {
         let state = State::Last { future };
         Self { state, shared }
     }
 
-    pub(super) fn sent(shared: Arc<Shared<S>>, future: S::Future, attempt: Attempt) -> Self {
+    pub(super) fn sent(shared: Arc<Shared<S>>, future: S::Future, attempt: Attempt<B>) -> Self {
         let state = State::Sent {
             future,
             attempt: Some(attempt),
@@ -172,32 +149,33 @@ where
 
 impl<S, B, R> Future for ResponseFuture<S, B, R>
 where
-    S: Service<Request<ReplayBody<B>>, Response = Response<R>> + Clone,
-    B: Body,
+    S: Service<Request<B>, Response = Response<R>> + Clone,
+    S::Error: Into<BoxError>,
+    B: RequestBody,
     R: Body,
 {
-    type Output = Result<Response<R>, BearerAuthError<S::Error>>;
+    type Output = Result<Response<R>, Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
             let this = self.as_mut().project();
             let StateProjection::Sent { future, attempt } = this.state.project() else {
-                match ready!(self.as_mut().poll_rare(cx)) {
-                    Some(answer) => return Poll::Ready(answer),
+                match ready!(self.as_mut().poll_slow(cx)) {
+                    Some(result) => return Poll::Ready(result),
                     None => continue,
                 }
             };
-            // All that there is to do for nearly all requests.
-            let response = ready!(future.poll(cx)).map_err(BearerAuthError::Inner)?;
+            // The hot path: nearly all requests do no more than this.
+            let response = ready!(future.poll(cx)).map_err(Error::service)?;
             if response.status() != StatusCode::UNAUTHORIZED {
                 return Poll::Ready(Ok(response));
             }
             let next = match attempt.take() {
-                Some(attempt) => judge(this.shared, response, attempt),
-                None => Step::Over,
+                Some(attempt) => after_401(this.shared, response, attempt),
+                None => Step::AfterCompletion,
             };
-            if let Some(answer) = self.as_mut().take(next) {
-                return Poll::Ready(answer);
+            if let Some(result) = self.as_mut().take(next) {
+                return Poll::Ready(result);
             }
         }
     }
@@ -205,38 +183,39 @@ where
 
 impl<S, B, R> ResponseFuture<S, B, R>
 where
-    S: Service<Request<ReplayBody<B>>, Response = Response<R>> + Clone,
-    B: Body,
+    S: Service<Request<B>, Response = Response<R>> + Clone,
+    S::Error: Into<BoxError>,
+    B: RequestBody,
     R: Body,
 {
-    /// The states in which a request is not, that has a fresh token and gets no 401. `None` leads to another state.
+    /// Polls the states that a request with a fresh token and without a 401 never enters. `None` if the state changed.
     #[inline(never)]
-    fn poll_rare(
+    fn poll_slow(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Answer<R, S::Error>>> {
+    ) -> Poll<Option<Result<Response<R>, Error>>> {
         let mut this = self.as_mut().project();
         let next = match this.state.as_mut().project() {
-            StateProjection::Refused { error } => match error.take() {
-                Some(error) => Step::Answer(Err(BearerAuthError::Token(error))),
-                None => Step::Over,
+            StateProjection::Failed { error } => match error.take() {
+                Some(error) => Step::Complete(Err(error)),
+                None => Step::AfterCompletion,
             },
             StateProjection::Loading { wait, loading } => {
                 match (ready!(wait.as_mut().poll(cx)), loading.take()) {
                     (Ok(tokens), Some((service, request))) => {
                         acquire(this.shared, tokens, service, request)
                     }
-                    (Err(error), _) => Step::Answer(Err(BearerAuthError::Token(error))),
-                    (Ok(_), None) => Step::Over,
+                    (Err(error), _) => Step::Complete(Err(error)),
+                    (Ok(_), None) => Step::AfterCompletion,
                 }
             }
             StateProjection::Waiting { wait, waiting } => {
                 match (ready!(wait.as_mut().poll(cx)), waiting.take()) {
-                    (Ok(token), Some((service, request, own))) => {
-                        ready_with(this.shared, token, service, request, own)
+                    (Ok(token), Some((service, request, tenant))) => {
+                        ready_with(this.shared, token, service, request, tenant)
                     }
-                    (Err(error), _) => Step::Answer(Err(BearerAuthError::Token(error))),
-                    (Ok(_), None) => Step::Over,
+                    (Err(error), _) => Step::Complete(Err(error)),
+                    (Ok(_), None) => Step::AfterCompletion,
                 }
             }
             StateProjection::Readying { service, readying } => {
@@ -249,79 +228,77 @@ where
                         Some((request, None)) => Step::Enter(State::Last {
                             future: service.call(request),
                         }),
-                        None => Step::Over,
+                        None => Step::AfterCompletion,
                     },
-                    Err(error) => Step::Answer(Err(BearerAuthError::Inner(error))),
+                    Err(error) => Step::Complete(Err(Error::service(error))),
                 }
             }
-            StateProjection::Renewing { wait, renewing } => {
-                match (ready!(wait.as_mut().poll(cx)), renewing.take()) {
-                    (Some(token), Some((response, again))) => {
-                        retry(this.shared, response, again, token)
+            StateProjection::Refreshing { wait, refreshing } => {
+                match (ready!(wait.as_mut().poll(cx)), refreshing.take()) {
+                    (Some(token), Some((response, replay))) => {
+                        retry(this.shared, response, replay, token)
                     }
-                    (None, Some((response, _))) => Step::Answer(Ok(response)),
-                    (_, None) => Step::Over,
+                    (None, Some((response, _))) => Step::Complete(Ok(response)),
+                    (_, None) => Step::AfterCompletion,
                 }
             }
             StateProjection::Draining { drain, request } => {
                 ready!(drain.as_mut().poll(cx));
                 match request.take() {
                     Some(request) => resend(this.shared, request),
-                    None => Step::Over,
+                    None => Step::AfterCompletion,
                 }
             }
             StateProjection::Last { future } => {
-                Step::Answer(ready!(future.poll(cx)).map_err(BearerAuthError::Inner))
+                Step::Complete(ready!(future.poll(cx)).map_err(Error::service))
             }
-            StateProjection::Sent { .. } | StateProjection::Done => Step::Over,
+            StateProjection::Sent { .. } | StateProjection::Done => Step::AfterCompletion,
         };
         Poll::Ready(self.take(next))
     }
 
-    /// The answer, or `None` if there is another state to go through.
+    /// Takes a step. Returns the result if it completes the future.
     fn take(
         self: Pin<&mut Self>,
-        step: Step<S, S::Future, B, R, S::Error>,
-    ) -> Option<Answer<R, S::Error>> {
+        step: Step<S, S::Future, B, R>,
+    ) -> Option<Result<Response<R>, Error>> {
         let mut this = self.project();
         match step {
             Step::Enter(state) => {
                 this.state.set(state);
                 None
             }
-            Step::Answer(answer) => {
+            Step::Complete(result) => {
                 this.state.set(State::Done);
-                Some(answer)
+                Some(result)
             }
-            Step::Over => panic!("`ResponseFuture` polled after completion"),
+            Step::AfterCompletion => panic!("`ResponseFuture` polled after completion"),
         }
     }
 }
 
-type Answer<R, E> = Result<Response<R>, BearerAuthError<E>>;
-
-/// What comes after a state.
+/// What follows a state.
 #[expect(
     clippy::large_enum_variant,
-    reason = "never kept: a box would cost each request an allocation"
+    reason = "never stored: a box would cost each request an allocation"
 )]
-enum Step<S, F, B: Body, R, E> {
+enum Step<S, F, B: RequestBody, R> {
     Enter(State<S, F, B, R>),
-    Answer(Answer<R, E>),
-    /// Polled after the answer.
-    Over,
+    Complete(Result<Response<R>, Error>),
+    /// The future was polled after completion.
+    AfterCompletion,
 }
 
-/// The tenant is there: is there a token?
-fn acquire<S, F, B: Body, R, E>(
+/// The tenant is loaded: waits for its token if it has no fresh one.
+fn acquire<S, F, B: RequestBody, R>(
     shared: &Shared<S>,
     tokens: TokenCache,
     service: S,
-    request: Request<B>,
-) -> Step<S, F, B, R, E> {
+    request: Request<B::Inbound>,
+) -> Step<S, F, B, R> {
     match tokens.acquire() {
         Acquired::Now(Ok(token)) => ready_with(shared, token, service, request, Some(tokens)),
-        Acquired::Now(Err(error)) => Step::Answer(Err(BearerAuthError::Token(error))),
+        Acquired::Now(Err(error)) => Step::Complete(Err(error)),
         Acquired::Later(wait) => Step::Enter(State::Waiting {
             wait,
             waiting: Some((service, request, Some(tokens))),
@@ -329,23 +306,23 @@ fn acquire<S, F, B: Body, R, E>(
     }
 }
 
-fn ready_with<S, F, B: Body, R, E>(
+fn ready_with<S, F, B: RequestBody, R>(
     shared: &Shared<S>,
     token: BearerToken,
     service: S,
-    mut request: Request<B>,
-    own: Own,
-) -> Step<S, F, B, R, E> {
+    mut request: Request<B::Inbound>,
+    tenant: TenantCache,
+) -> Step<S, F, B, R> {
     let generation = token.generation();
-    let kept = shared.keep(&request);
+    let head = shared.record_head(&request);
     if let Err(error) = guard::authorize(&mut request, token) {
-        return Step::Answer(Err(BearerAuthError::Token(error)));
+        return Step::Complete(Err(error));
     }
-    let (request, again) = hand_on(request, kept, |request| request);
+    let (request, replay) = record_and_call(request, head, |request| request);
     let attempt = Attempt {
         generation,
-        own,
-        again,
+        tenant,
+        replay,
     };
     Step::Enter(State::Readying {
         service,
@@ -353,52 +330,52 @@ fn ready_with<S, F, B: Body, R, E>(
     })
 }
 
-/// A 401: is it the token's fault, and can the request be sent again?
+/// Decides what follows a 401: a refresh and a retry, if the token may be the cause and the request can be sent again.
 #[cold]
-fn judge<S, F, B, R, E>(
+fn after_401<S, F, B, R>(
     shared: &Shared<S>,
     response: Response<R>,
-    attempt: Attempt,
-) -> Step<S, F, B, R, E>
+    attempt: Attempt<B>,
+) -> Step<S, F, B, R>
 where
     S: Clone,
-    B: Body,
+    B: RequestBody,
     R: Body,
 {
-    if !challenge::blames_the_token(response.headers()) {
-        return Step::Answer(Ok(response));
+    if !challenge::concerns_token(response.headers()) {
+        return Step::Complete(Ok(response));
     }
-    // Also when this request cannot profit from it: those who come next will.
-    let Some(tokens) = shared.tokens.of(attempt.own.as_ref()) else {
-        return Step::Answer(Ok(response));
+    // Also if this request cannot be retried: the requests after it need the newer token.
+    let Some(tokens) = shared.tokens.cache(attempt.tenant.as_ref()) else {
+        return Step::Complete(Ok(response));
     };
     let rejected = tokens.rejected(attempt.generation);
-    let Some(again) = attempt.again.filter(|again| again.tape.is_whole()) else {
-        return Step::Answer(Ok(response));
+    let Some(replay) = attempt.replay.filter(Replay::is_complete) else {
+        return Step::Complete(Ok(response));
     };
     match rejected {
-        Rejected::Newer(token) => retry(shared, response, again, token),
-        Rejected::Later(wait) => Step::Enter(State::Renewing {
+        Rejected::Newer(token) => retry(shared, response, replay, token),
+        Rejected::Later(wait) => Step::Enter(State::Refreshing {
             wait,
-            renewing: Some((response, again)),
+            refreshing: Some((response, replay)),
         }),
-        Rejected::Nothing => Step::Answer(Ok(response)),
+        Rejected::Nothing => Step::Complete(Ok(response)),
     }
 }
 
-fn retry<S, F, B, R, E>(
+fn retry<S, F, B, R>(
     shared: &Shared<S>,
     response: Response<R>,
-    again: Again,
+    replay: Replay<B>,
     token: BearerToken,
-) -> Step<S, F, B, R, E>
+) -> Step<S, F, B, R>
 where
     S: Clone,
-    B: Body,
+    B: RequestBody,
     R: Body,
 {
-    let Some(request) = again.with(token) else {
-        return Step::Answer(Ok(response));
+    let Some(request) = replay.into_request(token) else {
+        return Step::Complete(Ok(response));
     };
     match Drain::new(response.into_body()) {
         Some(drain) => Step::Enter(State::Draining {
@@ -409,20 +386,20 @@ where
     }
 }
 
-fn resend<S: Clone, F, B: Body, R, E>(
+fn resend<S: Clone, F, B: RequestBody, R>(
     shared: &Shared<S>,
-    request: Request<ReplayBody<B>>,
-) -> Step<S, F, B, R, E> {
+    request: Request<B>,
+) -> Step<S, F, B, R> {
     Step::Enter(State::Readying {
-        service: shared.spare(),
+        service: shared.pristine(),
         readying: Some((request, None)),
     })
 }
 
 impl<S, B, R> fmt::Debug for ResponseFuture<S, B, R>
 where
-    S: Service<Request<ReplayBody<B>>>,
-    B: Body,
+    S: Service<Request<B>>,
+    B: RequestBody,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseFuture").finish_non_exhaustive()

@@ -12,31 +12,31 @@ use crate::{
     origin::Origin,
 };
 
-/// Where a request goes, as far as its token is concerned.
+/// Whether a token may go where a request goes.
 pub(super) enum Destination {
     /// To one of the token's origins.
-    Own,
-    /// CrossOrigin, with what to say of it.
+    Permitted,
+    /// To another origin, for this reason.
     CrossOrigin(&'static str),
 }
 
-/// Whether a request goes to where its token may go.
+/// Compares a request's target with the origins that its token is meant for.
 #[inline]
 pub(super) fn destination<B>(request: &Request<B>, origins: &[Origin]) -> Destination {
     let uri = request.uri();
     let Some(origin) = origins.iter().find(|origin| origin.matches(uri)) else {
         return Destination::CrossOrigin(if uri.authority().is_none() {
-            "the request's URI is relative, so nobody can tell where the token would go: make it absolute"
+            "request URI has no authority; use an absolute URI"
         } else {
-            "the request goes to an origin that the token is not meant for: see TokenCacheBuilder::origin"
+            "request goes to an origin that the token is not meant for; see TokenCacheBuilder::origin"
         });
     };
-    // Some stacks route by this header, not by the URI.
+    // Some stacks route by this header instead of the URI.
     if !request.headers().keys().any(|name| name == HOST) || is_same_host(request, origin) {
-        Destination::Own
+        Destination::Permitted
     } else {
         Destination::CrossOrigin(
-            "the request's Host header names another origin than its URI: remove it",
+            "request has a Host header that names another origin than its URI; remove the header",
         )
     }
 }
@@ -48,37 +48,37 @@ fn is_same_host<B>(request: &Request<B>, origin: &Origin) -> bool {
     })
 }
 
-/// Puts a token on a request that brings no authorization of its own.
+/// Adds a token to a request that has no `Authorization` header.
 #[inline]
 pub(super) fn authorize<B>(request: &mut Request<B>, token: BearerToken) -> Result<(), Error> {
-    // One look into the map for both: what is there, if anything, is not sent in any case.
+    // One lookup inserts the token and finds an existing header; such a request is not sent.
     match request
         .headers_mut()
         .try_insert(AUTHORIZATION, token.into_header_value())
     {
         Ok(None) => Ok(()),
-        Ok(Some(_)) => Err(brings_its_own()),
-        Err(_) => Err(refuse(
-            "the request has more headers than can be held, so that there is no room for the token: remove some",
+        Ok(Some(_)) => Err(has_authorization()),
+        Err(_) => Err(reject(
+            "request has too many headers to add the token; remove some",
         )),
     }
 }
 
-/// Refuses a request that brings an authorization of its own to where the token should go.
+/// Rejects a request that already has an `Authorization` header.
 pub(super) fn check_authorization<B>(request: &Request<B>) -> Result<(), Error> {
     if request.headers().contains_key(AUTHORIZATION) {
-        return Err(brings_its_own());
+        return Err(has_authorization());
     }
     Ok(())
 }
 
 #[cold]
-fn brings_its_own() -> Error {
-    refuse(
-        "the request brings an Authorization header of its own: remove it, or send the request past this layer",
+fn has_authorization() -> Error {
+    reject(
+        "request already has an Authorization header; remove it, or call the service without this layer",
     )
 }
 
-pub(super) fn refuse(message: &'static str) -> Error {
+pub(super) fn reject(message: &'static str) -> Error {
     Error::new(ErrorKind::Request, message)
 }

@@ -1,87 +1,62 @@
-//! The settings, and what they are laid on.
+//! The layer, and the constructors of the service that it makes.
 
-use std::sync::Arc;
+use std::{
+    fmt,
+    marker::PhantomData,
+    sync::{Arc, Mutex},
+};
 
-use http::{Extensions, request};
+use http::{Request, Response, request};
+use http_body::Body;
 use tower_layer::Layer;
+use tower_service::Service;
 
-use super::{BearerAuth, TokenProvider};
-use crate::token::TenantId;
+use super::{
+    body::RequestBody,
+    policy::{CrossOrigin, ReplayLimit},
+    service::BearerAuth,
+    shared::Shared,
+    token_provider::TokenProvider,
+};
+use crate::{error::BoxError, token::TenantId};
 
-/// Wraps services so that their requests carry a bearer token. See the [module docs](crate::bearer).
-#[derive(Clone, Debug)]
-#[must_use = "a layer does nothing before it is laid on a service"]
-pub struct BearerAuthLayer {
-    pub(super) tokens: TokenProvider,
-    pub(super) replay_limit: ReplayLimit,
-    pub(super) cross_origin: CrossOrigin,
+/// Wraps services so that their requests carry a bearer token. See the [module page](crate::bearer).
+///
+/// `B` is the request body type of the inner service. It is inferred from a service that takes one type, such as a
+/// hyper-util client; for a service that takes any body type, name it: `BearerAuthLayer::<Full<Bytes>>::new(tokens)`.
+#[must_use = "a layer does nothing until it wraps a service"]
+pub struct BearerAuthLayer<B> {
+    tokens: TokenProvider,
+    replay_limit: ReplayLimit,
+    cross_origin: CrossOrigin,
+    body: PhantomData<fn(B)>,
 }
 
-/// What becomes of a request to another origin than those the token is meant for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum CrossOrigin {
-    /// It is an error, and nothing is sent.
-    Reject,
-    /// It is sent as it is, without the token, and its response is returned as it is.
-    SendUnauthenticated,
-}
-
-/// How many bytes of a request's body are kept at most, to send them again after a 401.
-///
-/// In a request's extensions it counts for that request, instead of the layer's
-/// [`replay_limit`](BearerAuthLayer::replay_limit):
-///
-/// ```
-/// use tower_oauth2_client::bearer::ReplayLimit;
-///
-/// // Whatever the layer says, this one is never sent twice.
-/// let request = http::Request::post("https://api.example.com/v1/payments")
-///     .extension(ReplayLimit::NEVER)
-///     .body(())?;
-/// # Ok::<(), http::Error>(())
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ReplayLimit(usize);
-
-impl ReplayLimit {
-    /// Nothing is kept, and nothing is sent again, not even a request without a body.
-    pub const NEVER: Self = Self(0);
-
-    /// Up to this many bytes. 0 is [`NEVER`](Self::NEVER).
-    #[must_use]
-    pub const fn bytes(limit: usize) -> Self {
-        Self(limit)
-    }
-
-    pub(super) fn get(self) -> usize {
-        self.0
-    }
-
-    /// The request's own, if it has one.
-    pub(super) fn or_of(self, extensions: &Extensions) -> Self {
-        extensions.get().copied().unwrap_or(self)
-    }
-}
-
-impl BearerAuthLayer {
-    /// A layer that takes its tokens from `tokens`, and sends them to the origins that those are meant for: the one grant of
-    /// a [`TokenCache`](crate::cache::TokenCache), or those of many [`Tenants`](crate::tenants::Tenants). Then each request
-    /// names its tenant, by a [`TenantId`] in its extensions.
+impl<B> BearerAuthLayer<B> {
+    /// Creates a layer that takes its tokens from `tokens` and sends them to the origins that they are meant for.
+    ///
+    /// `tokens` is the [`TokenCache`](crate::cache::TokenCache) of one grant, or the
+    /// [`Tenants`](crate::tenants::Tenants) of many. With many, each request names its tenant by a [`TenantId`] in its
+    /// extensions, or as [`tenant_by`](Self::tenant_by) says.
     pub fn new(tokens: impl Into<TokenProvider>) -> Self {
         Self {
             tokens: tokens.into(),
-            replay_limit: ReplayLimit(64 * 1024),
+            replay_limit: ReplayLimit::DEFAULT,
             cross_origin: CrossOrigin::Reject,
+            body: PhantomData,
         }
     }
 
-    /// Sets how a request names its tenant, instead of by its extensions: by a header that the inner service may see, by
-    /// its path, and so on. `None` is an error, and nothing is sent. Has no effect where there is only one grant.
+    /// Sets how a request names its tenant: by a header, by its path, and so on. Defaults to the [`TenantId`] in its
+    /// extensions.
+    ///
+    /// A request for which `tenant_of` returns `None` fails, and nothing is sent. Has no effect on a layer over one grant.
     ///
     /// ```
+    /// # use bytes::Bytes;
+    /// # use http_body_util::Full;
     /// # use tower_oauth2_client::{bearer::BearerAuthLayer, tenants::Tenants, token::TenantId};
-    /// # fn layer(tenants: Tenants) -> BearerAuthLayer {
+    /// # fn layer(tenants: Tenants) -> BearerAuthLayer<Full<Bytes>> {
     /// BearerAuthLayer::new(tenants).tenant_by(|request| {
     ///     let customer = request.headers.get("x-customer")?.to_str().ok()?;
     ///     TenantId::new(customer).ok()
@@ -96,25 +71,79 @@ impl BearerAuthLayer {
         self
     }
 
-    /// Sets up to how many bytes of a request's body are kept, to send them again after a 401. Larger bodies are sent
-    /// whole, and not retried. 0 turns retrying off, also for requests without a body. Defaults to 64 KiB. A request may say
-    /// otherwise for itself, by a [`ReplayLimit`] in its extensions.
+    /// Sets the size, in bytes, up to which a request body is kept for the retry after a 401. Defaults to 64 KiB.
+    ///
+    /// A larger body is sent whole and not retried. 0 turns the retry off, also for requests without a body. A
+    /// [`ReplayLimit`] in a request's extensions takes precedence.
     pub fn replay_limit(mut self, bytes: usize) -> Self {
         self.replay_limit = ReplayLimit::bytes(bytes);
         self
     }
 
-    /// Sets what becomes of a request to another origin. Defaults to [`CrossOrigin::Reject`].
+    /// Sets what happens to a request to another origin. Defaults to [`CrossOrigin::Reject`].
     pub fn cross_origin(mut self, cross_origin: CrossOrigin) -> Self {
         self.cross_origin = cross_origin;
         self
     }
 }
 
-impl<S: Clone> Layer<S> for BearerAuthLayer {
-    type Service = BearerAuth<S>;
+impl<S, B, R> Layer<S> for BearerAuthLayer<B>
+where
+    S: Service<Request<B>, Response = Response<R>> + Clone,
+    S::Error: Into<BoxError>,
+    B: RequestBody,
+    R: Body,
+{
+    type Service = BearerAuth<S, B>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        BearerAuth::new(inner, self.clone())
+        BearerAuth::from_shared(
+            Shared {
+                tokens: self.tokens.clone(),
+                replay_limit: self.replay_limit,
+                cross_origin: self.cross_origin,
+                pristine: Arc::new(Mutex::new(inner.clone())),
+            },
+            inner,
+        )
+    }
+}
+
+impl<S, B> BearerAuth<S, B> {
+    /// Wraps `inner` with the default settings. Equivalent to `BearerAuthLayer::new(tokens).layer(inner)`.
+    pub fn new<R>(inner: S, tokens: impl Into<TokenProvider>) -> Self
+    where
+        S: Service<Request<B>, Response = Response<R>> + Clone,
+        S::Error: Into<BoxError>,
+        B: RequestBody,
+        R: Body,
+    {
+        BearerAuthLayer::new(tokens).layer(inner)
+    }
+
+    /// Returns a layer with the default settings.
+    pub fn layer(tokens: impl Into<TokenProvider>) -> BearerAuthLayer<B> {
+        BearerAuthLayer::new(tokens)
+    }
+}
+
+impl<B> Clone for BearerAuthLayer<B> {
+    fn clone(&self) -> Self {
+        Self {
+            tokens: self.tokens.clone(),
+            replay_limit: self.replay_limit,
+            cross_origin: self.cross_origin,
+            body: PhantomData,
+        }
+    }
+}
+
+impl<B> fmt::Debug for BearerAuthLayer<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BearerAuthLayer")
+            .field("tokens", &self.tokens)
+            .field("replay_limit", &self.replay_limit)
+            .field("cross_origin", &self.cross_origin)
+            .finish_non_exhaustive()
     }
 }

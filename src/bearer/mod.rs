@@ -1,125 +1,134 @@
-//! The layer: puts a bearer token on each request, and recovers once from a 401.
+//! The layer: adds a bearer token to each request and retries once after a 401.
 //!
-//! [`BearerAuthLayer`] wraps any service of `http::Request`. While the token is fresh a request costs one look at what is held,
-//! one look at the clock and one copied pointer; [`performance`](crate::performance) has the figures. From its second request on
-//! a clone of the service has a copy of the token, so that threads with clones of their own do not contend for a count of
-//! references. It is given up at the clone's next request after the token has changed, or with the clone. Otherwise:
+//! [`BearerAuthLayer`] wraps any service of `http::Request`. While the token is fresh, a request costs one atomic load, one
+//! clock read and one copied header value; [`performance`](crate::performance) has the figures. Otherwise:
 //!
-//! * **No usable token.** The request waits for the one exchange that all share, and holds none of the inner service's
-//!   capacity meanwhile: what `poll_ready` had reserved is given back, and readiness is polled again afterwards. If there is
-//!   no token to be had the caller gets an error; a request is never sent without one.
-//! * **A 401.** If the cache, or the store, already holds a newer token than the one this request carried, that is taken;
-//!   otherwise there is an exchange, at most one in 30 seconds that 401s force. Then the same request is sent once more, to
-//!   the byte, and the caller gets the second response, whatever it is. A 401 whose challenge names another cause
-//!   (`insufficient_scope`, `invalid_request`) is returned as it is, and so is a 403.
-//! * **A body that cannot be sent again**: larger than [`replay_limit`](BearerAuthLayer::replay_limit), or not yet sent
-//!   whole when the answer came. The 401 is returned as it is, and the token is renewed for those who come next.
-//! * **Another origin** than those the token is meant for, a `Host` header that names one, or an `Authorization` header of
-//!   the caller's own: an error, and nothing is sent. Requests to other origins may also be sent without a token, if
-//!   [`elsewhere`](BearerAuthLayer::elsewhere) says so.
+//! * **No usable token.** The request waits for the one refresh that all callers share. Meanwhile it holds none of the inner
+//!   service's capacity: what `poll_ready` reserved is released, and readiness is polled again before the request is sent.
+//!   If there is no token, the request fails; it is never sent without one.
+//! * **A 401 response.** If the cache or the store holds a newer token than the one this request carried, the layer uses
+//!   that; otherwise it refreshes, at most once in 30 seconds for this reason. Then it sends the same request again, byte
+//!   for byte, and returns the second response, whatever it is. It does not retry a 403, or a 401 whose challenge names
+//!   another cause (`insufficient_scope`, `invalid_request`; RFC 6750 section 3.1).
+//! * **A body that cannot be sent again**, because it is larger than the [`replay_limit`](BearerAuthLayer::replay_limit), or
+//!   was still being sent when the response arrived. The layer returns the 401, and refreshes the token for the next
+//!   requests.
+//! * **A request to another origin**, or one with a `Host` header that names another origin. The request fails and is not
+//!   sent; [`cross_origin`](BearerAuthLayer::cross_origin) can permit it without a token. A request that already has an
+//!   `Authorization` header fails too.
 //!
-//! One grant serves all requests, that of a [`TokenCache`](crate::cache::TokenCache); or each request is about one of many
-//! [`Tenants`](crate::tenants::Tenants), which it names.
-//!
-//! The request body is recorded while it is sent, without copying `Bytes`, so the inner service sees a
-//! [`ReplayBody`] around the caller's. A hyper-util client takes that as it is; for a client with a body type of its own, map
-//! it in between, as `examples/reqwest_client.rs` does.
+//! The tokens come from the [`TokenCache`](crate::cache::TokenCache) of one grant, or from the
+//! [`Tenants`](crate::tenants::Tenants) of many; with many, each request names its tenant.
 //!
 //! ```
-//! # use std::convert::Infallible;
+//! # use std::{convert::Infallible, time::{Duration, SystemTime}};
 //! # use bytes::Bytes;
 //! # use http::{Request, Response};
-//! # use http_body_util::Empty;
+//! # use http_body_util::Full;
 //! # use tower::{Service, ServiceBuilder, ServiceExt};
-//! use tower_oauth2_client::{
-//!     bearer::{BearerAuthLayer, ReplayBody},
-//!     cache::TokenCache,
-//! };
+//! # use tower_oauth2_client::{cache::token_fn, token::{AccessToken, TokenSet}};
+//! use tower_oauth2_client::{bearer::BearerAuthLayer, cache::TokenCache};
 //!
-//! # use std::time::{Duration, SystemTime};
-//! # use tower_oauth2_client::{cache::TokenSource, token::{AccessToken, TokenSet}, Error};
-//! # struct Issuer;
-//! # impl TokenSource for Issuer {
-//! #     async fn fetch(&self, _held: Option<&TokenSet>) -> Result<TokenSet, Error> {
-//! #         Ok(TokenSet::new(AccessToken::new("a1")?, Duration::from_secs(3_600), SystemTime::UNIX_EPOCH))
-//! #     }
-//! # }
 //! # tokio_test::block_on(async {
-//! let tokens = TokenCache::builder(Issuer).origin("https://api.example.com").build()?;
+//! # let oauth = token_fn(|| async {
+//! #     Ok(TokenSet::new(AccessToken::new("a1")?, Duration::from_secs(3_600), SystemTime::now()))
+//! # });
+//! // `oauth` is an `OAuthClient`, or any other `TokenSource`.
+//! let tokens = TokenCache::builder(oauth).origin("https://api.example.com").build()?;
 //!
-//! // In a program this is an HTTP client.
-//! let http = tower::service_fn(|request: Request<ReplayBody<Empty<Bytes>>>| async move {
+//! // In a program this is an HTTP client, such as hyper-util's `Client<_, Full<Bytes>>`.
+//! let http = tower::service_fn(|request: Request<Full<Bytes>>| async move {
 //!     assert_eq!(request.headers()["authorization"], "Bearer a1");
-//!     Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
+//!     Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
 //! });
 //! let mut api = ServiceBuilder::new()
 //!     .layer(BearerAuthLayer::new(tokens))
 //!     .service(http);
 //!
-//! let request = Request::get("https://api.example.com/v1/company").body(Empty::new())?;
+//! let request = Request::get("https://api.example.com/v1/company").body(Full::default())?;
 //! assert_eq!(api.ready().await?.call(request).await?.status(), 200);
 //!
-//! let elsewhere = Request::get("https://example.org/").body(Empty::new())?;
-//! assert!(api.ready().await?.call(elsewhere).await.is_err());
+//! let other_origin = Request::get("https://example.org/").body(Full::default())?;
+//! assert!(api.ready().await?.call(other_origin).await.is_err());
 //! # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
 //! ```
 //!
-//! # Order
+//! # Request bodies
 //!
-//! Outside of the layer is what speaks of whole calls, inside what speaks of one request to the service. In a
-//! `ServiceBuilder` the first is the outermost.
+//! The body type of the inner service decides how a body is sent again; see [`RequestBody`].
+//!
+//! * A body that is `Clone`, such as `Full<Bytes>`, is cloned. The layer takes the same body type.
+//! * For any other body, such as a stream, the inner service takes a [`ReplayBody`]. The layer takes the body inside it, and
+//!   records its frames while they are sent. `Bytes` are not copied.
+//!
+//! Response bodies are passed through. Only the body of a 401 that is followed by a retry is read by the layer, up to 64 KiB
+//! and one second, so that its connection can be reused.
+//!
+//! # Order of layers
+//!
+//! Outside this layer belongs what concerns the whole call, inside what concerns one request to the API. In a
+//! `ServiceBuilder` the first layer is the outermost.
 //!
 //! | layer | where | why |
 //! | --- | --- | --- |
-//! | `tower_http::trace` | outside for calls, inside for each request | the token is marked sensitive, and is not logged on either side |
-//! | `tower_http::sensitive_headers` | outside | what it marks stays marked in the retry; the token is marked in any case |
-//! | `tower::timeout` of a whole call | outside | it ends the wait for a token too; the exchange goes on without the caller |
-//! | `tower::retry` | outside | it repeats whole calls; the retry after a 401 is none of its business |
-//! | `tower_http::follow_redirect` | outside | each hop is checked: to another origin it is refused, or goes without a token; inside, that layer drops the token itself |
+//! | `tower_http::trace` | outside for calls, inside for requests | the token is marked sensitive, so neither logs it |
+//! | `tower_http::sensitive_headers` | outside | headers that it marks stay marked in the retry |
+//! | `tower::timeout` of a call | outside | it also limits the wait for a token; the refresh goes on without the caller |
+//! | `tower::retry` | outside | it repeats whole calls; it must not act on a 401 |
+//! | `tower_http::follow_redirect` | outside | each hop is checked against the token's origins |
 //! | `tower_http::decompression` | either | inside, the first response is drained decompressed |
 //! | **[`BearerAuthLayer`]** | | |
-//! | `tower::buffer`, `tower::limit`, `tower::load_shed` | inside | a request that waits for a token takes up none of it |
-//! | `tower::timeout` of one attempt | inside | the wait for a token does not count, and the retry has the whole time again |
-//! | a map to the client's own body type | inside | the client sees a [`ReplayBody`] |
-//! | the HTTP client | innermost | it must not follow redirects by itself: they would not be checked |
+//! | `tower::buffer`, `tower::limit`, `tower::load_shed` | inside | a request that waits for a token uses none of their capacity |
+//! | `tower::timeout` of one attempt | inside | the wait for a token does not count, and the retry has the full time |
+//! | the HTTP client | innermost | it must not follow redirects itself: they would not be checked |
 //!
-//! # What the inner service has to be
+//! # Requirements on the inner service
 //!
-//! `Clone`, since a retry is a second call, and a request that waited for a token is called on another clone than the one
-//! whose capacity it gave back. Clones must share what they stand for, as tower expects of all services. One that cannot be
-//! cloned is put into `tower::buffer`:
+//! It has to be `Clone`: the retry, and a request that waited for a token, are called on a clone. Clones must be equivalent,
+//! as tower expects of all services. Put a service that is not `Clone` into `tower::buffer`:
 //!
 //! ```compile_fail
+//! # use bytes::Bytes;
+//! # use http_body_util::Full;
 //! # fn tokens() -> tower_oauth2_client::cache::TokenCache { unimplemented!() }
 //! use tower::Layer;
 //! use tower_oauth2_client::bearer::BearerAuthLayer;
 //!
 //! struct Unique;
+//! # impl tower::Service<http::Request<Full<Bytes>>> for Unique {
+//! #     type Response = http::Response<Full<Bytes>>;
+//! #     type Error = std::convert::Infallible;
+//! #     type Future = std::future::Ready<Result<Self::Response, Self::Error>>;
+//! #     fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Self::Error>> { todo!() }
+//! #     fn call(&mut self, _: http::Request<Full<Bytes>>) -> Self::Future { todo!() }
+//! # }
 //!
 //! let api = BearerAuthLayer::new(tokens()).layer(Unique); // the trait `Clone` is not implemented for `Unique`
 //! ```
 //!
-//! Its futures are polled inside a tokio runtime with time enabled.
+//! Its error has to convert into a `Box<dyn Error + Send + Sync>`, as the errors of all common clients do. It becomes the
+//! source of an [`Error`](crate::Error) of the kind [`Service`](crate::ErrorKind::Service).
 //!
-//! The request's body may be any [`http_body::Body`]; data other than `Bytes` are copied once. The response's body is not
-//! touched, unless it is that of a 401 which is answered by a retry.
+//! The futures are polled inside a tokio runtime with time enabled.
 
 mod body;
 mod challenge;
 mod drain;
-mod error;
 mod future;
 mod guard;
-mod kept;
 mod layer;
+mod policy;
+mod replay;
+mod request_head;
 mod service;
-mod tokens;
+mod shared;
+mod token_provider;
 
 pub use self::{
-    body::ReplayBody,
-    error::BearerAuthError,
+    body::{ReplayBody, RequestBody},
     future::ResponseFuture,
-    layer::{BearerAuthLayer, CrossOrigin, ReplayLimit},
+    layer::BearerAuthLayer,
+    policy::{CrossOrigin, ReplayLimit},
     service::BearerAuth,
-    tokens::TokenProvider,
+    token_provider::TokenProvider,
 };

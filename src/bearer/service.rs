@@ -1,305 +1,244 @@
-//! The service: from a request to a future.
+//! The service: turns a request into a future.
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    marker::PhantomData,
+    sync::Arc,
     task::{Context, Poll},
 };
 
-use http::{Extensions, Request, Response, header::CONTENT_LENGTH};
+use http::{Extensions, Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
 use super::{
-    BearerAuthError, BearerAuthLayer, CrossOrigin, ReplayBody, ReplayLimit, ResponseFuture,
-    TokenProvider,
-    future::{Again, Attempt},
+    body::RequestBody,
+    future::ResponseFuture,
     guard::{self, Destination},
-    kept::Kept,
-    tokens::{Found, Own},
+    policy::CrossOrigin,
+    replay::{Attempt, record_and_call},
+    shared::Shared,
+    token_provider::{Lookup, TenantCache},
 };
 use crate::{
-    cache::{Acquired, BearerToken, TokenCache, TokenCopy},
-    error::Error,
+    cache::{Acquired, BearerToken, TokenCopy},
+    error::{BoxError, Error},
 };
 
-/// A service whose requests carry a bearer token. See the [module docs](crate::bearer).
-pub struct BearerAuth<S> {
+/// A service whose requests carry a bearer token. See the [module page](crate::bearer).
+///
+/// `S` is the inner service, and `B` the body type of the requests that it takes.
+pub struct BearerAuth<S, B> {
     inner: S,
     shared: Arc<Shared<S>>,
-    standing: Standing,
+    token: LocalToken,
+    /// Whether [`get_mut`](Self::get_mut) may have changed the inner service since `shared` was made.
+    is_pristine_stale: bool,
+    body: PhantomData<fn(B)>,
 }
 
-/// How far a clone has come. From its second request on it has what it would otherwise contend for with other threads: a copy of
-/// the token, and a count of references. Many a clone serves one request only, for which that would not pay.
-enum Standing {
-    New,
-    Used,
-    Settled(Option<TokenCopy>),
+/// Whether this clone caches the token. From its second request on, a clone keeps a private copy of the token and of
+/// [`Shared`], so that threads do not contend on one reference count. A clone that serves one request only does not pay
+/// for that.
+enum LocalToken {
+    /// No request yet.
+    Unused,
+    /// One request, which used the shared token.
+    Shared,
+    /// Several requests. `None` until the first token.
+    Private(Option<TokenCopy>),
 }
 
-/// What the service and the futures of its requests share, so that a request costs one reference count.
-pub(super) struct Shared<S> {
-    pub(super) tokens: TokenProvider,
-    replay_limit: ReplayLimit,
-    cross_origin: CrossOrigin,
-    /// Where second calls come from. Cloned when one is needed: cloning the inner service for each request, just in case,
-    /// would cost more than everything else that is done here.
-    spare: Arc<Mutex<S>>,
-}
-
-impl<S: Clone> BearerAuth<S> {
-    pub(super) fn new(inner: S, layer: BearerAuthLayer) -> Self {
+impl<S, B> BearerAuth<S, B> {
+    pub(super) fn from_shared(shared: Shared<S>, inner: S) -> Self {
         Self {
-            shared: Arc::new(Shared {
-                tokens: layer.tokens,
-                replay_limit: layer.replay_limit,
-                cross_origin: layer.cross_origin,
-                spare: Arc::new(Mutex::new(inner.clone())),
-            }),
             inner,
-            standing: Standing::New,
+            shared: Arc::new(shared),
+            token: LocalToken::Unused,
+            is_pristine_stale: false,
+            body: PhantomData,
         }
     }
 
-    /// Gives back what `poll_ready` reserved, and returns a service that reserves anew.
-    fn give_back(&mut self) -> S {
-        self.inner = self.shared.spare();
-        self.inner.clone()
-    }
-
-    /// Sends nothing, and so needs nothing of what `poll_ready` reserved.
-    fn refuse<B: Body, R>(&mut self, error: Error) -> ResponseFuture<S, B, R>
-    where
-        S: Service<Request<ReplayBody<B>>>,
-    {
-        self.give_back();
-        ResponseFuture::refused(Arc::clone(&self.shared), error)
-    }
-}
-
-impl<S> BearerAuth<S> {
-    /// The inner service.
+    /// Returns a reference to the inner service.
     pub fn get_ref(&self) -> &S {
         &self.inner
     }
 
-    /// The inner service.
+    /// Returns a mutable reference to the inner service.
+    ///
+    /// Changes take effect from the next `poll_ready` of this service and its later clones, also for retries. Earlier
+    /// clones are not affected.
+    pub fn get_mut(&mut self) -> &mut S {
+        self.is_pristine_stale = true;
+        &mut self.inner
+    }
+
+    /// Returns the inner service.
     pub fn into_inner(self) -> S {
         self.inner
     }
-}
 
-impl<S: Clone> Shared<S> {
-    pub(super) fn spare(&self) -> S {
-        self.spare
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-}
-
-impl<S> BearerAuth<S> {
-    /// A request's token, if it takes nothing but a look.
+    /// A request's token, if nothing has to be waited for.
     #[inline]
-    fn fresh(&mut self, extensions: &Extensions) -> Option<(BearerToken, Own)> {
-        match &mut self.standing {
-            Standing::Settled(copy) => self.shared.tokens.fresh(Some(copy), extensions),
-            Standing::New | Standing::Used => self.fresh_of_new(extensions),
+    fn fresh(&mut self, extensions: &Extensions) -> Option<(BearerToken, TenantCache)> {
+        match &mut self.token {
+            LocalToken::Private(copy) => self.shared.tokens.fresh(Some(copy), extensions),
+            LocalToken::Unused | LocalToken::Shared => self.first_fresh(extensions),
         }
     }
 
+    /// A token for one of the first two requests of this clone.
     #[cold]
-    fn fresh_of_new(&mut self, extensions: &Extensions) -> Option<(BearerToken, Own)> {
-        if matches!(self.standing, Standing::New) {
-            self.standing = Standing::Used;
+    fn first_fresh(&mut self, extensions: &Extensions) -> Option<(BearerToken, TenantCache)> {
+        if matches!(self.token, LocalToken::Unused) {
+            self.token = LocalToken::Shared;
             return self.shared.tokens.fresh(None, extensions);
         }
-        self.shared = Arc::new(self.shared.apart());
+        self.shared = Arc::new(self.shared.detached_copy());
         let mut copy = None;
         let fresh = self.shared.tokens.fresh(Some(&mut copy), extensions);
-        self.standing = Standing::Settled(copy);
+        self.token = LocalToken::Private(copy);
         fresh
     }
 }
 
-impl<S> Shared<S> {
-    fn acquire(&self, own: Option<&TokenCache>) -> Acquired {
-        match self.tokens.of(own) {
-            Some(tokens) => tokens
-                .fresh()
-                .map_or_else(|| tokens.acquire(), |token| Acquired::Now(Ok(token))),
-            None => Acquired::Now(Err(guard::refuse("the request names no tenant"))),
-        }
-    }
-
-    /// The same, counted apart.
-    fn apart(&self) -> Self {
-        Self {
-            tokens: self.tokens.clone(),
-            replay_limit: self.replay_limit,
-            cross_origin: self.cross_origin,
-            spare: Arc::clone(&self.spare),
-        }
-    }
-
-    /// A request's head without a token, and up to how much of its body is kept; `None` if it is not sent again.
-    #[expect(
-        clippy::inline_always,
-        reason = "counted: a tenth of what a request costs"
-    )]
-    #[inline(always)]
-    pub(super) fn keep<B>(&self, request: &Request<B>) -> Option<(Kept, usize)> {
-        let limit = self.replay_limit.or_of(request.extensions());
-        (limit != ReplayLimit::NEVER).then(|| (Kept::of(request), limit.get()))
-    }
-}
-
-/// Hands a request on that has its token (at once, so that it is not moved about), and tells how to send it again.
-#[expect(clippy::inline_always, reason = "as above")]
-#[inline(always)]
-pub(super) fn hand_on<B: Body, T>(
-    request: Request<B>,
-    kept: Option<(Kept, usize)>,
-    to: impl FnOnce(Request<ReplayBody<B>>) -> T,
-) -> (T, Option<Again>) {
-    let Some((head, limit)) = kept else {
-        return (to(request.map(ReplayBody::once)), None);
-    };
-    let length = announced(&request);
-    let mut tape = None;
-    let handed_on = to(request.map(|body| {
-        let (body, its_tape) = ReplayBody::record(body, limit, length);
-        tape = its_tape;
-        body
-    }));
-    (handed_on, tape.map(|tape| Again { head, tape }))
-}
-
-impl<S, B, R> Service<Request<B>> for BearerAuth<S>
+impl<S, B, R> Service<Request<B::Inbound>> for BearerAuth<S, B>
 where
-    S: Service<Request<ReplayBody<B>>, Response = Response<R>> + Clone,
-    B: Body,
+    S: Service<Request<B>, Response = Response<R>> + Clone,
+    S::Error: Into<BoxError>,
+    B: RequestBody,
     R: Body,
 {
     type Response = Response<R>;
-    type Error = BearerAuthError<S::Error>;
+    type Error = Error;
     type Future = ResponseFuture<S, B, R>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(cx).map_err(BearerAuthError::Inner)
+        if self.is_pristine_stale {
+            self.refresh_pristine();
+        }
+        self.inner.poll_ready(cx).map_err(Error::service)
     }
 
     #[inline]
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    fn call(&mut self, request: Request<B::Inbound>) -> Self::Future {
         match guard::destination(&request, self.shared.tokens.origins()) {
-            Destination::Own => {}
-            Destination::CrossOrigin(why) => return self.cross_origin(request, why),
+            Destination::Permitted => {}
+            Destination::CrossOrigin(reason) => return self.call_cross_origin(request, reason),
         }
         match self.fresh(request.extensions()) {
-            Some((token, own)) => self.send(request, token, own),
-            None => self.seek(request),
+            Some((token, tenant)) => self.send(request, token, tenant),
+            None => self.call_slow(request),
         }
     }
 }
 
-impl<S: Clone> BearerAuth<S> {
+impl<S: Clone, B: RequestBody> BearerAuth<S, B> {
     #[inline]
-    fn send<B: Body, R>(
+    fn send<R>(
         &mut self,
-        mut request: Request<B>,
+        mut request: Request<B::Inbound>,
         token: BearerToken,
-        own: Own,
+        tenant: TenantCache,
     ) -> ResponseFuture<S, B, R>
     where
-        S: Service<Request<ReplayBody<B>>>,
+        S: Service<Request<B>>,
     {
         let Self { inner, shared, .. } = self;
         let generation = token.generation();
-        let kept = shared.keep(&request);
+        let head = shared.record_head(&request);
         if let Err(error) = guard::authorize(&mut request, token) {
-            return self.refuse(error);
+            return self.fail(error);
         }
-        let (future, again) = hand_on(request, kept, |request| inner.call(request));
+        let (future, replay) = record_and_call(request, head, |request| inner.call(request));
         let attempt = Attempt {
             generation,
-            own,
-            again,
+            tenant,
+            replay,
         };
         ResponseFuture::sent(Arc::clone(shared), future, attempt)
     }
 
-    /// Finds out whose token it is to be, and whether it has to be waited for.
+    /// Looks the tenant up, and waits for its token if there is none.
     #[inline(never)]
-    fn seek<B: Body, R>(&mut self, request: Request<B>) -> ResponseFuture<S, B, R>
+    fn call_slow<R>(&mut self, request: Request<B::Inbound>) -> ResponseFuture<S, B, R>
     where
-        S: Service<Request<ReplayBody<B>>>,
+        S: Service<Request<B>>,
     {
         if let Err(error) = guard::check_authorization(&request) {
-            return self.refuse(error);
+            return self.fail(error);
         }
-        let (request, found) = self.shared.tokens.find(request);
-        let own = match found {
-            Ok(Found::Held(own)) => own,
-            Ok(Found::Later(wait)) => {
-                let service = self.give_back();
+        let (request, lookup) = self.shared.tokens.resolve_tenant(request);
+        let tenant = match lookup {
+            Ok(Lookup::Resident(tenant)) => tenant,
+            Ok(Lookup::Load(wait)) => {
+                let service = self.replace_with_clone();
                 return ResponseFuture::loading(Arc::clone(&self.shared), wait, service, request);
             }
-            Err(error) => return self.refuse(error),
+            Err(error) => return self.fail(error),
         };
-        match self.shared.acquire(own.as_ref()) {
-            Acquired::Now(Ok(token)) => self.send(request, token, own),
-            Acquired::Now(Err(error)) => self.refuse(error),
+        match self.shared.acquire(tenant.as_ref()) {
+            Acquired::Now(Ok(token)) => self.send(request, token, tenant),
+            Acquired::Now(Err(error)) => self.fail(error),
             Acquired::Later(wait) => {
-                let service = self.give_back();
-                ResponseFuture::waiting(Arc::clone(&self.shared), wait, service, request, own)
+                let service = self.replace_with_clone();
+                ResponseFuture::waiting(Arc::clone(&self.shared), wait, service, request, tenant)
             }
         }
     }
 
     #[cold]
-    fn cross_origin<B: Body, R>(
+    fn call_cross_origin<R>(
         &mut self,
-        request: Request<B>,
-        why: &'static str,
+        request: Request<B::Inbound>,
+        reason: &'static str,
     ) -> ResponseFuture<S, B, R>
     where
-        S: Service<Request<ReplayBody<B>>>,
+        S: Service<Request<B>>,
     {
         if self.shared.cross_origin == CrossOrigin::Reject {
-            return self.refuse(guard::refuse(why));
+            return self.fail(guard::reject(reason));
         }
-        let future = self.inner.call(request.map(ReplayBody::once));
-        ResponseFuture::passed(Arc::clone(&self.shared), future)
+        let future = self.inner.call(request.map(B::once));
+        ResponseFuture::unauthenticated(Arc::clone(&self.shared), future)
+    }
+
+    /// Fails a request. Nothing is sent, so the capacity that `poll_ready` reserved is released.
+    fn fail<R>(&mut self, error: Error) -> ResponseFuture<S, B, R>
+    where
+        S: Service<Request<B>>,
+    {
+        self.replace_with_clone();
+        ResponseFuture::failed(Arc::clone(&self.shared), error)
+    }
+
+    /// Releases the capacity that `poll_ready` reserved, and returns a service that reserves its own.
+    fn replace_with_clone(&mut self) -> S {
+        self.inner = self.shared.pristine();
+        self.inner.clone()
+    }
+
+    #[cold]
+    fn refresh_pristine(&mut self) {
+        self.shared = Arc::new(self.shared.with_pristine(self.inner.clone()));
+        self.is_pristine_stale = false;
     }
 }
 
-/// The length that a request's header says, if nothing else does.
-fn announced<B: Body>(request: &Request<B>) -> Option<u64> {
-    let body = request.body();
-    if body.is_end_stream() || body.size_hint().exact().is_some() {
-        return None;
-    }
-    request
-        .headers()
-        .get(CONTENT_LENGTH)?
-        .to_str()
-        .ok()?
-        .parse()
-        .ok()
-}
-
-impl<S: Clone> Clone for BearerAuth<S> {
+impl<S: Clone, B> Clone for BearerAuth<S, B> {
     fn clone(&self) -> Self {
         Self {
             inner: self.inner.clone(),
             shared: Arc::clone(&self.shared),
-            standing: Standing::New,
+            token: LocalToken::Unused,
+            is_pristine_stale: self.is_pristine_stale,
+            body: PhantomData,
         }
     }
 }
 
-impl<S: fmt::Debug> fmt::Debug for BearerAuth<S> {
+impl<S: fmt::Debug, B> fmt::Debug for BearerAuth<S, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BearerAuth")
             .field("inner", &self.inner)

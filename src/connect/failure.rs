@@ -7,7 +7,7 @@ use http::StatusCode;
 
 use super::page;
 use crate::{
-    answer,
+    axum as glue,
     error::{Error, OAuthErrorCode},
     token::TenantId,
 };
@@ -99,7 +99,7 @@ impl ConnectFailure {
             }
             (ConnectFailureKind::InProgress, _) => StatusCode::CONFLICT,
             (ConnectFailureKind::CrossSite, _) => StatusCode::FORBIDDEN,
-            (_, Some(error)) => answer::status(error),
+            (_, Some(error)) => glue::status(error),
             (_, None) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }

@@ -1,4 +1,4 @@
-//! OAuth's error codes.
+//! OAuth error codes.
 
 use std::fmt;
 
@@ -6,27 +6,27 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum OAuthErrorCode {
-    /// `access_denied`: the person, or the provider, did not consent.
+    /// `access_denied`: the user or the provider denied consent.
     AccessDenied,
     /// `invalid_client`: the client id or secret is wrong.
     InvalidClient,
-    /// `invalid_grant`: the code or refresh token is used, expired, revoked, or somebody else's.
+    /// `invalid_grant`: the code or refresh token is used, expired, revoked, or issued to another client.
     InvalidGrant,
     /// `invalid_request`: a field is missing, repeated or malformed.
     InvalidRequest,
     /// `invalid_scope`: a scope is unknown or wider than the grant.
     InvalidScope,
-    /// `server_error`: the redirect's stand-in for a status of 500.
+    /// `server_error`: an internal error, reported by a redirect instead of status 500.
     ServerError,
-    /// `temporarily_unavailable`: the redirect's stand-in for a status of 503.
+    /// `temporarily_unavailable`: overloaded, reported by a redirect instead of status 503.
     TemporarilyUnavailable,
     /// `unauthorized_client`: this client may not use this grant type.
     UnauthorizedClient,
     /// `unsupported_grant_type`: the provider does not know this grant type.
     UnsupportedGrantType,
-    /// `unsupported_response_type`: the provider does not give codes this way.
+    /// `unsupported_response_type`: the provider does not issue codes this way.
     UnsupportedResponseType,
-    /// `unsupported_token_type`: the provider does not revoke this sort of token.
+    /// `unsupported_token_type`: the provider does not revoke this type of token.
     UnsupportedTokenType,
 }
 

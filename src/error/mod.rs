@@ -1,8 +1,52 @@
-//! What can go wrong, grouped by who can mend it.
+//! The error of this crate, with kinds grouped by who can fix them.
 //!
-//! An [`Error`] is one word wide, cheap to clone (all who waited for one exchange get the same error), and opaque: it is
-//! told apart by its [`kind`](Error::kind) or by a predicate, and its message says what to do next. Neither message nor
-//! [`source`](std::error::Error::source) holds a secret, nor anything else that a server sent as free text.
+//! Every function of this crate, the [layer](crate::bearer) included, fails with one type, [`Error`]. It is opaque: read its
+//! [`kind`](Error::kind), or ask a predicate such as [`is_consent_required`](Error::is_consent_required) or
+//! [`is_transient`](Error::is_transient). Its message says what failed and what to do. It is one pointer wide and cheap to
+//! clone: all requests that waited for one refresh get the same error.
+//!
+//! Neither the message nor a source that this crate adds contains a secret, a tenant's name, or free text from a server.
+//!
+//! # Composition
+//!
+//! [`Error`] implements [`std::error::Error`], so `?` converts it into `anyhow::Error`, `eyre::Report`, a
+//! `Box<dyn Error + Send + Sync>`, or an enum that derives `thiserror::Error`, and the layer goes under `tower::buffer`,
+//! `tower::timeout` and `tower::retry`. An error of the inner service has the kind [`Service`](ErrorKind::Service). It is the
+//! [`source`](std::error::Error::source), and downcasting finds it by its own type:
+//!
+//! ```
+//! # use std::{convert::Infallible, io};
+//! # use bytes::Bytes;
+//! # use http::{Request, Response};
+//! # use http_body_util::Full;
+//! # use tower::{Layer, ServiceExt};
+//! # use tower_oauth2_client::{bearer::BearerAuthLayer, cache::{TokenCache, token_fn}, token::{AccessToken, TokenSet}};
+//! use std::error::Error as _;
+//! use tower_oauth2_client::{Error, ErrorKind};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let source = token_fn(|| async {
+//! #     Ok(TokenSet::new(AccessToken::new("a1")?, std::time::Duration::from_secs(3_600), std::time::SystemTime::now()))
+//! # });
+//! # let tokens = TokenCache::builder(source).origin("https://api.example.com").build()?;
+//! // In a program this is an HTTP client.
+//! let http = tower::service_fn(|_: Request<Full<Bytes>>| async {
+//!     Err::<Response<Full<Bytes>>, _>(io::Error::from(io::ErrorKind::ConnectionReset))
+//! });
+//! let api = BearerAuthLayer::new(tokens).layer(http);
+//!
+//! let request = Request::get("https://api.example.com/v1/company").body(Full::default())?;
+//! let error: Error = api.oneshot(request).await.unwrap_err();
+//! assert_eq!(error.kind(), ErrorKind::Service);
+//! let inner = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+//! assert_eq!(inner.map(io::Error::kind), Some(io::ErrorKind::ConnectionReset));
+//! # Ok(()) }
+//! ```
+//!
+//! # Configuration
+//!
+//! Configuration fails when it is built, and the message names the setting:
 //!
 //! ```
 //! use tower_oauth2_client::{ErrorKind, provider::Provider};
@@ -23,10 +67,10 @@ mod code;
 
 pub use self::code::OAuthErrorCode;
 
-/// Any error behind a box, as tower's services have it.
+/// A boxed error, as tower's middleware uses it.
 pub(crate) type BoxError = Box<dyn StdError + Send + Sync>;
 
-/// The error of this crate. See the module page for how to read it.
+/// The error of this crate. The [module page](crate::error) describes how to read it.
 #[derive(Clone)]
 pub struct Error {
     inner: Arc<Inner>,
@@ -39,70 +83,75 @@ struct Inner {
     source: Option<BoxError>,
 }
 
-/// What a token endpoint said, as far as it is safe to repeat.
+/// The parts of a token endpoint's response that are safe to repeat.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Answer {
     pub(crate) status: Option<StatusCode>,
     pub(crate) code: Option<OAuthErrorCode>,
     pub(crate) retry_after: Option<Duration>,
-    /// Whether a request was sent and nobody knows what the provider made of it.
+    /// Whether the request may have reached the provider and no usable response came back.
     pub(crate) is_lost: bool,
 }
 
-/// What an [`Error`] is about.
+/// The cause of an [`Error`], and with it who can fix it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// A setting is wrong, or a provider does not offer what was asked of it. The program is at fault.
+    /// A setting is wrong, or the provider does not offer the operation. Fix the program.
     Configuration,
-    /// A request may not carry the token: another origin, or an `Authorization` of its own. The program is at fault.
+    /// A request must not carry the token: it goes to another origin, or already has an `Authorization` header. Fix the
+    /// program.
     Request,
-    /// The browser came back with an error, or with an answer to a question that was not asked.
+    /// The callback carries an error, or does not belong to the authorization. Start a new authorization.
     Callback,
-    /// There is no grant yet: let the customer consent, then give the tokens to the cache.
+    /// There is no grant yet. The customer has to consent.
     NoGrant,
-    /// The grant has ended at the provider: let the customer consent again.
+    /// The grant has ended at the provider. The customer has to consent again.
     ReauthorizationRequired,
-    /// The grant was revoked on purpose, by this program or by one that shares its store.
+    /// The grant was revoked by this program, or by one that shares its store. The customer has to consent again.
     Revoked,
-    /// The provider understood and said no, with an OAuth error code.
+    /// The provider refused the request with an OAuth error code.
     Refused,
-    /// The provider could not be reached, did not answer in time, or asked to be left alone. It may pass.
+    /// The provider could not be reached, did not respond in time, or asked for a pause; or a circuit breaker or a limit of
+    /// this crate rejected the work. It may succeed later.
     Unavailable,
-    /// The provider's answer was not what the specifications allow.
+    /// The provider's response violates the specifications.
     InvalidResponse,
     /// The store could not be read or written.
     Store,
-    /// The work was cut short, or not begun: a runtime or cache that shut down, or a panic in a token source or a store.
+    /// The work was interrupted or not started: the runtime or the cache shut down, or a token source or a store panicked.
     Interrupted,
+    /// The inner service of the layer failed. Its error is the [`source`](std::error::Error::source).
+    Service,
 }
 
-/// For those who implement [`TokenSource`](crate::cache::TokenSource) or [`TokenStore`](crate::store::TokenStore).
+/// Constructors for implementations of [`TokenSource`](crate::cache::TokenSource) and
+/// [`TokenStore`](crate::store::TokenStore).
 impl Error {
-    /// A store that could not be read or written. Counts as passing: it is tried again.
+    /// A store could not be read or written. Transient: the cache tries again.
     pub fn store(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self::new(
             ErrorKind::Store,
-            "the token store failed: see the cause, and check that it is reachable and writable",
+            "token store failed: see the source; check that the store is reachable and writable",
         )
         .with_source(source)
     }
 
-    /// A token source that got no token this time. Counts as passing: it is tried again.
+    /// A token source got no token this time, and no refresh token was used. Transient: the cache tries again.
     pub fn unavailable(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self::new(
             ErrorKind::Unavailable,
-            "the token source gave no token: see the cause",
+            "token source returned no token: see the source",
         )
         .with_source(source)
     }
 
-    /// A token source that has sent a request and got no answer, or none that can be read: whether the refresh token was
-    /// used up is not known. Sent once more or held back, as [`LostResponse`](crate::cache::LostResponse) says.
+    /// A token source sent a request and got no usable response, so it is unknown whether the refresh token was used. The
+    /// cache replays or defers it, as [`LostResponse`](crate::cache::LostResponse) says.
     pub fn response_lost(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self::new(
             ErrorKind::Unavailable,
-            "the answer to an exchange was lost: whether the refresh token was used up is not known",
+            "token response was lost: it is unknown whether the refresh token was used",
         )
         .with_source(source)
         .with_answer(Answer {
@@ -111,13 +160,13 @@ impl Error {
         })
     }
 
-    /// A token source whose grant has ended for good, as an `invalid_grant` says. It is not asked again before a new
-    /// grant arrives.
+    /// A token source reports that the grant has ended, as `invalid_grant` does (RFC 6749 section 5.2). The cache does not
+    /// refresh it again until it gets a new grant.
     #[must_use]
     pub fn invalid_grant() -> Self {
         Self::new(
             ErrorKind::Refused,
-            "the provider refused the grant (invalid_grant)",
+            "provider rejected the grant (invalid_grant)",
         )
         .with_answer(Answer {
             code: Some(OAuthErrorCode::InvalidGrant),
@@ -127,26 +176,26 @@ impl Error {
 }
 
 impl Error {
-    /// What the error is about.
+    /// The kind of the error.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.inner.kind
     }
 
-    /// The OAuth error code, if the provider gave one that is known.
+    /// The OAuth error code of the provider's response, if it has a known one.
     #[must_use]
     pub fn oauth_code(&self) -> Option<OAuthErrorCode> {
         self.inner.answer.code
     }
 
-    /// The status of the provider's answer, if there was one.
+    /// The HTTP status of the provider's response, if there was one.
     #[must_use]
     pub fn status(&self) -> Option<StatusCode> {
         self.inner.answer.status
     }
 
-    /// How long to wait: what the provider asked for, as far as that is within reason (10 minutes at most), or what is left of
-    /// a pause that its [gate](crate::oauth::EndpointGate) keeps.
+    /// How long to wait before the next attempt: the provider's `Retry-After` (at most 10 minutes), or the time until the
+    /// [circuit breaker](crate::oauth::EndpointGate) lets a request through.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.inner.answer.retry_after
@@ -161,8 +210,10 @@ impl Error {
         )
     }
 
-    /// Whether the same may succeed later without anybody doing anything. (A code is gone all the same: see
-    /// [`exchange_code`](crate::oauth::OAuthClient::exchange_code).)
+    /// Whether the same operation may succeed later without any change. An authorization code is used up in any case: see
+    /// [`exchange_code`](crate::oauth::OAuthClient::exchange_code).
+    ///
+    /// False for [`ErrorKind::Service`]: only the inner service's error says whether it is transient.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         matches!(
@@ -174,27 +225,46 @@ impl Error {
         )
     }
 
-    /// Whether a setting or a request of the program is at fault.
+    /// Whether the program has to be fixed: a setting, or a request.
     #[must_use]
     pub fn is_misuse(&self) -> bool {
         matches!(self.kind(), ErrorKind::Configuration | ErrorKind::Request)
     }
 
-    /// Whether a request was sent whose answer was lost, so that nobody knows what the provider made of it.
+    /// Whether a response was lost: the request may have reached the provider, and no usable response came back.
     #[must_use]
     pub fn is_response_lost(&self) -> bool {
         self.inner.answer.is_lost
     }
 
-    /// Whether the provider refused the code or refresh token (`invalid_grant`).
+    /// Whether the provider rejected the code or refresh token (`invalid_grant`).
     #[must_use]
     pub fn is_invalid_grant(&self) -> bool {
         self.oauth_code() == Some(OAuthErrorCode::InvalidGrant)
     }
+
+    /// Returns the inner service's error by value.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error itself if its kind is not [`Service`](ErrorKind::Service), or if a clone of it exists.
+    pub fn into_service_error(self) -> Result<Box<dyn StdError + Send + Sync>, Self> {
+        if self.kind() != ErrorKind::Service {
+            return Err(self);
+        }
+        match Arc::try_unwrap(self.inner) {
+            Ok(Inner {
+                source: Some(source),
+                ..
+            }) => Ok(source),
+            Ok(inner) => Err(Self::from_inner(inner)),
+            Err(inner) => Err(Self { inner }),
+        }
+    }
 }
 
 impl Error {
-    /// Whether the endpoint does not know the client, or not with this secret (`invalid_client`).
+    /// Whether the provider rejected the client id or secret (`invalid_client`).
     pub(crate) fn is_invalid_client(&self) -> bool {
         self.oauth_code() == Some(OAuthErrorCode::InvalidClient)
     }
@@ -212,10 +282,16 @@ impl Error {
         Self::new(ErrorKind::Configuration, message)
     }
 
+    /// The error of a layer's inner service.
+    #[cold]
+    pub(crate) fn service(error: impl Into<BoxError>) -> Self {
+        Self::new(ErrorKind::Service, "inner service failed: see the source").with_source(error)
+    }
+
     pub(crate) fn outside_of_a_runtime() -> Self {
         Self::new(
             ErrorKind::Interrupted,
-            "called outside of a tokio runtime: call it inside one",
+            "called outside of a tokio runtime; call it inside one",
         )
     }
 
@@ -223,7 +299,7 @@ impl Error {
         self.change(|inner| inner.source = Some(source.into()))
     }
 
-    /// Marks that a request was sent and nobody knows what became of it.
+    /// Marks the response to a request that was sent as lost.
     pub(crate) fn with_response_lost(self) -> Self {
         self.change(|inner| inner.answer.is_lost = true)
     }
@@ -233,7 +309,7 @@ impl Error {
     }
 
     fn change(mut self, change: impl FnOnce(&mut Inner)) -> Self {
-        // Only ever called before the error is shared.
+        // Only called before the error is shared.
         if let Some(inner) = Arc::get_mut(&mut self.inner) {
             change(inner);
         }
@@ -312,6 +388,7 @@ mod tests {
             ErrorKind::InvalidResponse,
             ErrorKind::Store,
             ErrorKind::Interrupted,
+            ErrorKind::Service,
         ] {
             let error = Error::new(kind, "");
             let groups = [

@@ -105,7 +105,7 @@ pub(crate) struct Replica {
     pub(crate) partner: Partner,
     pub(crate) connect: ConnectRouter<Partner>,
     pub(crate) app: Router,
-    api: BearerAuth<SandboxService>,
+    api: BearerAuth<SandboxService, http_body_util::Full<Bytes>>,
 }
 
 /// What a replica is set up with.
@@ -210,7 +210,7 @@ impl Replica {
             .unwrap();
         match self.api.clone().oneshot(request).await {
             Ok(response) => Ok(response.status()),
-            Err(error) => Err(error.token_error().unwrap().kind()),
+            Err(error) => Err(error.kind()),
         }
     }
 

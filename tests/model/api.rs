@@ -7,7 +7,8 @@ use http::{Request, Response, StatusCode, header::AUTHORIZATION};
 use http_body_util::{BodyExt, Empty, Full};
 use tower::{Layer, service_fn, util::BoxCloneService};
 use tower_oauth2_client::{
-    bearer::{BearerAuthError, BearerAuthLayer, ReplayBody},
+    Error,
+    bearer::{BearerAuthLayer, ReplayBody},
     cache::TokenCache,
 };
 
@@ -17,8 +18,7 @@ use crate::{
     world::{State, World},
 };
 
-pub(crate) type Api =
-    BoxCloneService<Request<Full<Bytes>>, Response<Empty<Bytes>>, BearerAuthError<Infallible>>;
+pub(crate) type Api = BoxCloneService<Request<Full<Bytes>>, Response<Empty<Bytes>>, Error>;
 
 /// Which request of the test's it is, of which process, and when it was made.
 #[derive(Clone, Copy)]
@@ -37,7 +37,7 @@ pub(crate) fn api(world: &World, tokens: TokenCache) -> Api {
             let _ = request.into_body().collect().await;
             let mut response = Response::new(Empty::new());
             *response.status_mut() = status;
-            Ok(response)
+            Ok::<_, Infallible>(response)
         }
     });
     BoxCloneService::new(BearerAuthLayer::new(tokens).layer(inner))

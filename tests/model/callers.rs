@@ -74,7 +74,6 @@ pub(crate) async fn called(world: World, api: Api) -> Result<StatusCode, Error> 
             Ok(response.status())
         }
         Err(error) => {
-            let error = error.token_error().unwrap().clone();
             rules::refused(&mut state, &error);
             Err(error)
         }

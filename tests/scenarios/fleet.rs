@@ -82,7 +82,7 @@ impl Fleet {
 #[derive(Clone)]
 pub(crate) struct Tenant {
     pub(crate) tokens: TokenCache,
-    api: BearerAuth<SandboxService>,
+    api: BearerAuth<SandboxService, Body>,
     url: String,
 }
 
@@ -92,7 +92,7 @@ impl Tenant {
         let company = company.body(Body::default()).unwrap();
         match self.api.clone().oneshot(company).await {
             Ok(response) => Ok(response.status()),
-            Err(error) => Err(error.token_error().unwrap().kind()),
+            Err(error) => Err(error.kind()),
         }
     }
 }

@@ -40,7 +40,7 @@ pub(crate) struct Partner {
     pub(crate) store: Store,
     pub(crate) heard: Heard,
     pub(crate) tokens: TokenCache,
-    api: BearerAuth<SandboxService>,
+    api: BearerAuth<SandboxService, Full<Bytes>>,
 }
 
 /// A customer has consented, at a sandbox with all defaults.
@@ -156,7 +156,7 @@ impl Partner {
                 let (head, body) = response.into_parts();
                 Ok((head.status, body.collect().await.unwrap().to_bytes()))
             }
-            Err(error) => Err(error.token_error().unwrap().kind()),
+            Err(error) => Err(error.kind()),
         }
     }
 

@@ -83,7 +83,7 @@ async fn p21_tracing_outside_and_inside_does_not_log_the_token() {
     };
     let stack = ServiceBuilder::new()
         .layer(trace())
-        .layer(BearerAuthLayer::new(tokens.clone()))
+        .layer(BearerAuthLayer::<Body>::new(tokens.clone()))
         .layer(trace())
         .service(sandbox.service());
     assert_eq!(
@@ -151,14 +151,14 @@ async fn decompression_on_either_side() {
     let compressing = CompressionLayer::new().layer(sandbox.service());
     let outside = ServiceBuilder::new()
         .layer(DecompressionLayer::new())
-        .layer(BearerAuthLayer::new(tokens))
+        .layer(BearerAuthLayer::<Body>::new(tokens))
         .service(compressing.clone());
     reads(outside, &sandbox).await;
 
     let (sandbox, tokens) = killed().await;
     let compressing = CompressionLayer::new().layer(sandbox.service());
     let inside = ServiceBuilder::new()
-        .layer(BearerAuthLayer::new(tokens))
+        .layer(BearerAuthLayer::<Body>::new(tokens))
         .layer(DecompressionLayer::new())
         .service(compressing);
     reads(inside, &sandbox).await;

@@ -30,7 +30,7 @@ fn get() -> Request<Body> {
     Request::get(API).body(Body::default()).unwrap()
 }
 
-fn layer(source: &Source) -> BearerAuthLayer {
+fn layer(source: &Source) -> BearerAuthLayer<ReplayBody<Body>> {
     BearerAuthLayer::new(source.cache().build().unwrap())
 }
 

@@ -18,14 +18,14 @@ use hyper_util::{
 };
 use tower::{Layer, ServiceExt};
 use tower_oauth2_client::{
-    bearer::{BearerAuth, BearerAuthLayer, ReplayBody},
+    bearer::{BearerAuth, BearerAuthLayer},
     cache::{TokenCache, TokenCacheBuilder},
     oauth::OAuthClient,
     provider,
     sandbox::Sandbox,
 };
 
-pub(crate) type Http = Client<HttpConnector, ReplayBody<Full<Bytes>>>;
+pub(crate) type Http = Client<HttpConnector, Full<Bytes>>;
 
 const PREFIX: &str = "REPLICA_";
 
@@ -110,7 +110,7 @@ impl Replica {
 /// What a replica is made of, in its own process.
 pub(crate) struct Partner {
     pub(crate) tokens: TokenCache,
-    pub(crate) api: BearerAuth<Http>,
+    pub(crate) api: BearerAuth<Http, Full<Bytes>>,
     pub(crate) url: String,
 }
 

@@ -115,7 +115,7 @@ async fn token_endpoint(
 #[derive(Clone)]
 struct Replica {
     tenants: Tenants,
-    layer: BearerAuthLayer,
+    layer: BearerAuthLayer<Body>,
     api: SandboxService,
     url: String,
 }
@@ -126,7 +126,7 @@ impl Replica {
         let request = request.body(Body::default()).unwrap();
         match self.layer.layer(self.api.clone()).oneshot(request).await {
             Ok(response) => Ok(response.status()),
-            Err(error) => Err(error.token_error().unwrap().kind()),
+            Err(error) => Err(error.kind()),
         }
     }
 

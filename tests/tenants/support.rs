@@ -81,7 +81,7 @@ impl Api {
     /// One request through a layer, with the token it was sent with.
     pub(crate) async fn call(
         &self,
-        layer: &BearerAuthLayer,
+        layer: &BearerAuthLayer<ReplayBody<Empty<Bytes>>>,
         request: Request<Empty<Bytes>>,
     ) -> Result<String, ErrorKind> {
         let seen = Arc::clone(&self.0);
@@ -99,7 +99,7 @@ impl Api {
         });
         match layer.layer(http).oneshot(request).await {
             Ok(response) => Ok(response.headers()["seen"].to_str().unwrap().to_owned()),
-            Err(error) => Err(error.token_error().unwrap().kind()),
+            Err(error) => Err(error.kind()),
         }
     }
 }
@@ -113,7 +113,11 @@ impl Refusing {
     }
 
     /// The token that a request was answered for.
-    pub(crate) async fn call(&self, layer: &BearerAuthLayer, tenant: &TenantId) -> String {
+    pub(crate) async fn call(
+        &self,
+        layer: &BearerAuthLayer<ReplayBody<Empty<Bytes>>>,
+        tenant: &TenantId,
+    ) -> String {
         let refused = self.0;
         let http = tower::service_fn(
             move |request: Request<ReplayBody<Empty<Bytes>>>| async move {

@@ -1,13 +1,15 @@
-//! A request's head, as it is kept for a second time.
+//! A request's head, kept for the retry.
 
 use http::{
     Extensions, HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header::AUTHORIZATION,
     request,
 };
 
-/// Everything but the body. The headers stand in one row, in their order: for that one allocation is enough, where a map needs two and
-/// a copy of its index, and hardly ever is anything looked up in them again.
-pub(super) struct Kept {
+/// Everything of a request but its body.
+///
+/// The headers are kept in a list, in their order: that takes one allocation, where a map takes two and a copy of its
+/// index, and nothing is looked up in them.
+pub(super) struct RequestHead {
     method: Method,
     uri: Uri,
     version: Version,
@@ -15,27 +17,27 @@ pub(super) struct Kept {
     extensions: Extensions,
 }
 
-impl Kept {
+impl RequestHead {
     #[inline]
     pub(super) fn of<B>(request: &http::Request<B>) -> Self {
         let headers = request.headers();
-        let mut row = Vec::with_capacity(headers.len());
+        let mut list = Vec::with_capacity(headers.len());
         for (name, value) in headers {
-            row.push((name.clone(), value.clone()));
+            list.push((name.clone(), value.clone()));
         }
         Self {
             method: request.method().clone(),
             uri: request.uri().clone(),
             version: request.version(),
-            headers: row,
+            headers: list,
             extensions: request.extensions().clone(),
         }
     }
 
-    /// The head once more, with another token. `None` if there is no room for all headers, as there was the first time.
+    /// The head with another token. `None` if a header map has no room for all headers.
     pub(super) fn into_parts(self, token: HeaderValue) -> Option<request::Parts> {
         let (mut head, ()) = http::Request::new(()).into_parts();
-        // Made for as many names as there are values: of more than a map has room for, many have one name.
+        // A map may not have the capacity for this many names; several values may share one name.
         let mut headers = HeaderMap::try_with_capacity(self.headers.len() + 1).unwrap_or_default();
         for (name, value) in self.headers {
             headers.try_append(name, value).ok()?;

@@ -73,9 +73,9 @@ fn show(frame: &Frame<Bytes>) -> String {
 
 #[test]
 fn empty_body_needs_no_tape() {
-    let (_, tape) = ReplayBody::record(Empty::<Bytes>::new(), 1, None);
-    assert!(matches!(tape, Some(Tape::Empty)));
-    let mut again = tape.unwrap().replay::<Empty<Bytes>>().unwrap();
+    let (_, recording) = ReplayBody::record(Empty::<Bytes>::new(), 1, None);
+    assert!(matches!(recording, Some(Recording::Empty)));
+    let mut again = recording.unwrap().replay::<Empty<Bytes>>().unwrap();
     assert!(again.is_end_stream());
     assert_eq!(again.size_hint().exact(), Some(0));
     assert!(send(&mut again).is_empty());
@@ -83,19 +83,19 @@ fn empty_body_needs_no_tape() {
 
 #[test]
 fn p08_a_limit_of_nothing_turns_replaying_off() {
-    let (_, tape) = ReplayBody::record(Empty::<Bytes>::new(), 0, None);
-    assert!(tape.is_none());
+    let (_, recording) = ReplayBody::record(Empty::<Bytes>::new(), 0, None);
+    assert!(recording.is_none());
 }
 
 #[test]
 fn data_is_not_copied() {
     let data = Bytes::from_static(b"shared");
-    let (mut body, tape) = ReplayBody::record(Full::new(data.clone()), 64, None);
+    let (mut body, recording) = ReplayBody::record(Full::new(data.clone()), 64, None);
     send(&mut body);
-    let Some(Tape::Frames(tape)) = tape else {
-        panic!("no tape")
+    let Some(Recording::Frames(recording)) = recording else {
+        panic!("no recording")
     };
-    let Kept::Data(kept) = &tape.get().unwrap().frames[0] else {
+    let BufferedFrame::Data(kept) = &recording.get().unwrap().frames[0] else {
         panic!("no data")
     };
     assert_eq!(kept.as_ptr(), data.as_ptr());
@@ -107,12 +107,12 @@ fn p08_replay_is_the_same_to_the_byte_trailers_included() {
     frames
         .frames
         .push_back(Ok(Frame::trailers(trailers("\"x\""))));
-    let (mut body, tape) = ReplayBody::record(frames, 64, None);
-    let tape = tape.unwrap();
+    let (mut body, recording) = ReplayBody::record(frames, 64, None);
+    let recording = recording.unwrap();
     let sent = send(&mut body);
     assert_eq!(sent.len(), 3);
     for _ in 0..2 {
-        let mut again = tape.replay::<Script>().unwrap();
+        let mut again = recording.replay::<Script>().unwrap();
         assert_eq!(
             again.size_hint().exact(),
             None,
@@ -128,26 +128,26 @@ fn p08_known_length_is_whole_with_its_last_byte() {
     // Full tells its end, this one only that nothing is left; its sender drops it then.
     let mut frames = script(&["one", "two"]);
     frames.is_length_known = true;
-    let (mut body, tape) = ReplayBody::record(frames, 64, None);
-    let tape = tape.unwrap();
+    let (mut body, recording) = ReplayBody::record(frames, 64, None);
+    let recording = recording.unwrap();
     next(&mut body);
-    assert!(!tape.is_whole());
+    assert!(!recording.is_complete());
     next(&mut body);
     assert!(body.is_end_stream());
     drop(body);
     assert_eq!(
-        tape.replay::<Script>().unwrap().size_hint().exact(),
+        recording.replay::<Script>().unwrap().size_hint().exact(),
         Some(6)
     );
 }
 
 #[test]
 fn p08_so_is_a_length_in_the_header() {
-    let (mut body, tape) = ReplayBody::record(script(&["one", "two"]), 64, Some(6));
+    let (mut body, recording) = ReplayBody::record(script(&["one", "two"]), 64, Some(6));
     next(&mut body);
     next(&mut body);
     drop(body);
-    let mut again = tape.unwrap().replay::<Script>().unwrap();
+    let mut again = recording.unwrap().replay::<Script>().unwrap();
     assert_eq!(again.size_hint().exact(), None, "the header says it again");
     assert_eq!(send(&mut again).len(), 2);
 }
@@ -159,13 +159,13 @@ fn p08_trailers_after_the_last_byte_are_not_lost() {
     frames
         .frames
         .push_back(Ok(Frame::trailers(trailers("\"x\""))));
-    let (mut body, tape) = ReplayBody::record(frames, 64, None);
+    let (mut body, recording) = ReplayBody::record(frames, 64, None);
     // Its sender does not ask for them, or is asked to stop before it can.
     next(&mut body);
     assert!(!body.is_end_stream());
     drop(body);
     assert_eq!(
-        send(&mut tape.unwrap().replay::<Script>().unwrap()).len(),
+        send(&mut recording.unwrap().replay::<Script>().unwrap()).len(),
         2
     );
 }
@@ -177,59 +177,59 @@ fn p08_an_end_that_is_not_known_yet_is_none() {
     sender
         .try_send(Frame::data(Bytes::from_static(b"one")))
         .unwrap();
-    let (mut body, tape) = ReplayBody::record(channel, 64, Some(3));
+    let (mut body, recording) = ReplayBody::record(channel, 64, Some(3));
     next(&mut body);
-    assert!(!tape.as_ref().unwrap().is_whole());
+    assert!(!recording.as_ref().unwrap().is_complete());
     drop(sender);
     assert_eq!(next(&mut body), None);
-    assert!(tape.unwrap().is_whole());
+    assert!(recording.unwrap().is_complete());
 }
 
 #[test]
 fn p08_a_limit_around_a_body_is_not_its_end() {
     // At its limit it says that nothing is left, although there is, and that is an error.
     let limited = http_body_util::Limited::new(script(&["one", "two", "three"]), 6);
-    let (mut body, tape) = ReplayBody::record(limited, 64, None);
+    let (mut body, recording) = ReplayBody::record(limited, 64, None);
     next(&mut body);
     next(&mut body);
     assert_eq!(body.size_hint().exact(), Some(0));
     drop(body);
-    assert!(!tape.unwrap().is_whole());
+    assert!(!recording.unwrap().is_complete());
 }
 
 #[test]
 fn p08_what_is_not_sent_whole_is_not_replayed_and_not_cut() {
     // Too large, found out by its length.
-    let (_, tape) = ReplayBody::record(Full::<Bytes>::from("four"), 3, None);
-    assert!(tape.is_none());
+    let (_, recording) = ReplayBody::record(Full::<Bytes>::from("four"), 3, None);
+    assert!(recording.is_none());
 
     // Too large, found out on the way: sent whole all the same.
-    let (mut body, tape) = ReplayBody::record(script(&["on", "e", "two"]), 5, None);
+    let (mut body, recording) = ReplayBody::record(script(&["on", "e", "two"]), 5, None);
     assert_eq!(send(&mut body).len(), 3);
     drop(body);
-    assert!(!tape.unwrap().is_whole());
+    assert!(!recording.unwrap().is_complete());
 
     // Still being sent, and dropped on the way.
-    let (mut body, tape) = ReplayBody::record(script(&["one", "two"]), 64, None);
-    let tape = tape.unwrap();
+    let (mut body, recording) = ReplayBody::record(script(&["one", "two"]), 64, None);
+    let recording = recording.unwrap();
     next(&mut body);
-    assert!(tape.replay::<Script>().is_none());
+    assert!(recording.replay::<Script>().is_none());
     drop(body);
-    assert!(tape.replay::<Script>().is_none());
+    assert!(recording.replay::<Script>().is_none());
 
     // Never begun.
-    let (body, tape) = ReplayBody::record(Full::<Bytes>::from("x"), 64, None);
+    let (body, recording) = ReplayBody::record(Full::<Bytes>::from("x"), 64, None);
     drop(body);
-    assert!(!tape.unwrap().is_whole());
+    assert!(!recording.unwrap().is_complete());
 
     // Failed, even after all that was announced.
     let mut frames = script(&["one"]);
     frames.is_length_known = true;
     frames.frames.push_back(Err("broken"));
-    let (mut body, tape) = ReplayBody::record(frames, 64, None);
+    let (mut body, recording) = ReplayBody::record(frames, 64, None);
     assert_eq!(send(&mut body).last(), Some(&Err("broken")));
     drop(body);
-    assert!(!tape.unwrap().is_whole());
+    assert!(!recording.unwrap().is_complete());
 }
 
 proptest! {
@@ -253,7 +253,7 @@ proptest! {
         let whole: Vec<_> = frames.iter().flatten().map(show).collect();
         let size = chunks.iter().map(Vec::len).sum::<usize>() + if with_trailers { 7 } else { 0 };
         let script = Script { frames, is_length_known, is_end_known };
-        let (mut body, tape) = ReplayBody::record(script, limit, None);
+        let (mut body, recording) = ReplayBody::record(script, limit, None);
         let sent: Vec<_> = (0..polls).map_while(|_| next(&mut body)).map(Result::unwrap).collect();
         // Whatever is kept, what is sent is what the caller gave.
         prop_assert_eq!(&sent[..], &whole[..sent.len()]);
@@ -263,13 +263,13 @@ proptest! {
         let carrying = |frames: &[String]| {
             frames.iter().filter(|frame| *frame != "b\"\"").cloned().collect::<Vec<_>>()
         };
-        if let Some(mut again) = tape.as_ref().and_then(Tape::replay::<Script>) {
+        if let Some(mut again) = recording.as_ref().and_then(Recording::replay::<Script>) {
             prop_assert!(size <= limit);
             let replayed: Vec<_> = send(&mut again).into_iter().map(Result::unwrap).collect();
             prop_assert_eq!(carrying(&replayed), carrying(&whole));
         }
         if polls > count && limit > 0 && size <= limit {
-            prop_assert!(tape.is_some_and(|tape| tape.is_whole()), "sent whole, within the limit");
+            prop_assert!(recording.is_some_and(|recording| recording.is_complete()), "sent whole, within the limit");
         }
     }
 }

@@ -1,12 +1,12 @@
-//! A request body that can be sent again.
+//! Any request body, recorded while it is sent.
 //!
-//! While it is sent, its frames are kept; once it has been sent whole, they are laid down on a [`Tape`], where a retry finds
-//! them. There is no in-between: what is not on the tape cannot be replayed, so a body that is too large, has failed or is
-//! still being sent is never replayed in part.
+//! The frames are buffered while the body is sent. At its end they become the [`Recording`], which the retry reads. There is
+//! nothing in between: a body that is too large, has failed or is still being sent has no recording, so it is never
+//! replayed in part.
 //!
-//! A body is whole when it says so. Its sender need not hear that, though: after the last byte of an announced length it may
-//! drop the body without asking for more. So when that byte has been handed over, the body is asked for what comes next ahead
-//! of its sender: usually its end.
+//! A body has ended when it says so. The client may not poll that far: after the last byte of the announced length it may
+//! drop the body. So once that byte has been passed on, this body polls ahead of the client for the next frame, which is
+//! usually the end.
 
 use std::{
     fmt,
@@ -21,11 +21,15 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 pin_project! {
-    /// The body that a [`BearerAuth`](crate::bearer::BearerAuth) service hands to the service inside: the caller's, or the
-    /// same bytes once more.
+    /// A request body that records its frames while it is sent, so that it can be sent again.
     ///
-    /// Bytes turn into one if they turn into the caller's, so that one HTTP client can serve both the layer and an
+    /// Only needed for bodies that are not `Clone`, such as streams: build the HTTP client over `ReplayBody<B>`, and pass
+    /// requests with the body `B` to the layer. Data of type `Bytes` are recorded without a copy; other data are copied
+    /// once.
+    ///
+    /// Converts from `Bytes` if `B` does, so that one HTTP client serves both the layer and an
     /// [`OAuthClient`](crate::oauth::OAuthClient).
+    // Never `Clone`: that would make it a body of the other family of `RequestBody`.
     pub struct ReplayBody<B>
     where
         B: Body,
@@ -38,70 +42,71 @@ pin_project! {
 pin_project! {
     #[project = StateProjection]
     enum State<B, E> {
-        /// Sent once, and not kept.
+        /// Sent once, and not recorded.
         Once { #[pin] body: B },
-        /// Sent, and kept as long as there is a recorder. What was asked for ahead of the sender stands in `ahead`.
+        /// Sent, and recorded as long as there is a recorder. `ahead` is what was polled ahead of the client.
         Recorded {
             #[pin]
             body: B,
             recorder: Option<Recorder>,
             ahead: Option<Option<Result<Frame<Bytes>, E>>>,
         },
-        /// Sent again.
-        Replayed { reel: Reel, next: usize },
+        /// Sent again from a recording.
+        Replayed { frames: Frames, next: usize },
     }
 }
 
-/// Where a body's frames are, once it has been sent whole.
-pub(super) enum Tape {
-    /// The body has none, so there was nothing to keep.
+/// The frames of a body, from when it has been sent whole.
+pub enum Recording {
+    /// The body has no frames.
     Empty,
-    Frames(Arc<OnceLock<Reel>>),
+    Frames(Arc<OnceLock<Frames>>),
 }
 
 /// All frames of a body.
 #[derive(Clone)]
-pub(super) struct Reel {
-    frames: Arc<[Kept]>,
-    /// Whether the body told its length beforehand, and so is sent with it again.
+pub struct Frames {
+    frames: Arc<[BufferedFrame]>,
+    /// Whether the body knew its length beforehand; the replayed body does then too.
     is_length_known: bool,
 }
 
-enum Kept {
+enum BufferedFrame {
     Data(Bytes),
     Trailers(HeaderMap),
 }
 
 struct Recorder {
-    frames: Vec<Kept>,
+    frames: Vec<BufferedFrame>,
     left: usize,
-    /// The length that was announced, by the body or by its header, as far as it has not been handed over.
+    /// What is left of the length that the body or the request's header announced.
     announced: Option<u64>,
     is_length_known: bool,
-    tape: Arc<OnceLock<Reel>>,
+    recording: Arc<OnceLock<Frames>>,
 }
 
 impl<B: Body> ReplayBody<B> {
-    /// A body that is kept while it is sent, up to `limit` bytes, and where to find it then. Nothing is kept, and there is
-    /// no tape, of a body that is known to be larger, or if the limit is 0. `length` is what the request's header says, for
-    /// bodies that do not say it themselves.
+    /// A body that is recorded while it is sent, up to `limit` bytes, and its recording.
+    ///
+    /// There is no recording if the body is known to be larger, or if the limit is 0. `length` is what the request's header
+    /// says, for bodies that do not know their length.
     #[inline]
-    pub(super) fn record(body: B, limit: usize, length: Option<u64>) -> (Self, Option<Tape>) {
+    pub(super) fn record(body: B, limit: usize, length: Option<u64>) -> (Self, Option<Recording>) {
         if limit == 0 {
             (Self::once(body), None)
         } else if body.is_end_stream() {
-            (Self::once(body), Some(Tape::Empty))
+            (Self::once(body), Some(Recording::Empty))
         } else {
             Self::record_frames(body, limit, length)
         }
     }
 
-    fn record_frames(body: B, limit: usize, length: Option<u64>) -> (Self, Option<Tape>) {
+    fn record_frames(body: B, limit: usize, length: Option<u64>) -> (Self, Option<Recording>) {
         let hint = body.size_hint();
         if hint.lower() > limit as u64 {
             return (Self::once(body), None);
         }
-        let tape = Arc::new(OnceLock::new());
+        let recording = Arc::new(OnceLock::new());
         let state = State::Recorded {
             body,
             recorder: Some(Recorder {
@@ -109,14 +114,14 @@ impl<B: Body> ReplayBody<B> {
                 left: limit,
                 announced: hint.exact().or(length),
                 is_length_known: hint.exact().is_some(),
-                tape: Arc::clone(&tape),
+                recording: Arc::clone(&recording),
             }),
             ahead: None,
         };
-        (Self { state }, Some(Tape::Frames(tape)))
+        (Self { state }, Some(Recording::Frames(recording)))
     }
 
-    /// A body that is not kept.
+    /// A body that is not recorded.
     pub(super) fn once(body: B) -> Self {
         Self {
             state: State::Once { body },
@@ -124,78 +129,78 @@ impl<B: Body> ReplayBody<B> {
     }
 }
 
-impl Tape {
-    /// The same body once more, if it has been sent whole.
+impl Recording {
+    /// The recorded body, if it has been sent to its end.
     pub(super) fn replay<B: Body>(&self) -> Option<ReplayBody<B>> {
-        let reel = match self {
-            Self::Empty => Reel {
+        let frames = match self {
+            Self::Empty => Frames {
                 frames: Arc::new([]),
                 is_length_known: true,
             },
-            Self::Frames(tape) => tape.get()?.clone(),
+            Self::Frames(recording) => recording.get()?.clone(),
         };
         Some(ReplayBody {
-            state: State::Replayed { reel, next: 0 },
+            state: State::Replayed { frames, next: 0 },
         })
     }
 
-    /// Whether [`replay`](Self::replay) would give a body.
-    pub(super) fn is_whole(&self) -> bool {
+    /// Whether [`replay`](Self::replay) would return a body.
+    pub(super) fn is_complete(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Frames(tape) => tape.get().is_some(),
+            Self::Frames(recording) => recording.get().is_some(),
         }
     }
 }
 
 impl Recorder {
-    /// Keeps a frame; `None` if it is too much, so that nothing of the body is kept any more.
-    fn keep(mut self, frame: &Frame<Bytes>) -> Option<Self> {
-        let (kept, size) = if let Some(data) = frame.data_ref() {
+    /// Buffers a frame; `None` beyond the limit, which ends the recording.
+    fn push(mut self, frame: &Frame<Bytes>) -> Option<Self> {
+        let (buffered, size) = if let Some(data) = frame.data_ref() {
             if data.is_empty() {
                 return Some(self);
             }
             self.announced = self
                 .announced
                 .and_then(|left| left.checked_sub(data.len() as u64));
-            (Kept::Data(data.clone()), data.len())
+            (BufferedFrame::Data(data.clone()), data.len())
         } else {
             let trailers = frame.trailers_ref()?.clone();
             let size = trailers
                 .iter()
                 .map(|(name, value)| name.as_str().len() + value.len())
                 .sum();
-            (Kept::Trailers(trailers), size)
+            (BufferedFrame::Trailers(trailers), size)
         };
         self.left = self.left.checked_sub(size)?;
-        self.frames.push(kept);
+        self.frames.push(buffered);
         Some(self)
     }
 
-    /// Whether the last byte that was announced has been handed over.
-    fn is_at_the_announced_end(&self) -> bool {
+    /// Whether the last announced byte has been passed on.
+    fn is_at_announced_end(&self) -> bool {
         self.announced == Some(0)
     }
 
-    /// The body has been sent whole.
+    /// The body has been sent to its end.
     fn finish(self) {
-        let reel = Reel {
+        let frames = Frames {
             frames: self.frames.into(),
             is_length_known: self.is_length_known,
         };
-        // Only ever set here, once.
-        let _ = self.tape.set(reel);
+        // This is the only place that sets it, and it is set once.
+        let _ = self.recording.set(frames);
     }
 }
 
-/// What comes next in a body, kept on its way.
-fn poll_kept<B: Body>(
+/// Polls the next frame of a body and records it.
+fn poll_recorded<B: Body>(
     mut body: Pin<&mut B>,
     recorder: &mut Option<Recorder>,
     cx: &mut Context<'_>,
 ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
     let frame = match ready!(body.as_mut().poll_frame(cx)) {
-        Some(Ok(frame)) => frame.map_data(whole),
+        Some(Ok(frame)) => frame.map_data(into_bytes),
         Some(Err(error)) => {
             *recorder = None;
             return Poll::Ready(Some(Err(error)));
@@ -207,8 +212,8 @@ fn poll_kept<B: Body>(
             return Poll::Ready(None);
         }
     };
-    *recorder = recorder.take().and_then(|recorder| recorder.keep(&frame));
-    // Trailers are the last frame; and an ended body may not be polled again.
+    *recorder = recorder.take().and_then(|recorder| recorder.push(&frame));
+    // Trailers are the last frame, and a body must not be polled after its end.
     if (frame.is_trailers() || body.is_end_stream())
         && let Some(recorder) = recorder.take()
     {
@@ -217,8 +222,8 @@ fn poll_kept<B: Body>(
     Poll::Ready(Some(Ok(frame)))
 }
 
-/// Copies nothing where the data are `Bytes` already.
-fn whole(mut data: impl Buf) -> Bytes {
+/// Does not copy data that are `Bytes`.
+fn into_bytes(mut data: impl Buf) -> Bytes {
     data.copy_to_bytes(data.remaining())
 }
 
@@ -231,9 +236,9 @@ impl<B: Body> Body for ReplayBody<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         match self.project().state.project() {
-            StateProjection::Once { body } => {
-                body.poll_frame(cx).map_ok(|frame| frame.map_data(whole))
-            }
+            StateProjection::Once { body } => body
+                .poll_frame(cx)
+                .map_ok(|frame| frame.map_data(into_bytes)),
             StateProjection::Recorded {
                 mut body,
                 recorder,
@@ -241,22 +246,20 @@ impl<B: Body> Body for ReplayBody<B> {
             } => {
                 let frame = match ahead.take() {
                     Some(frame) => frame,
-                    None => ready!(poll_kept(body.as_mut(), recorder, cx)),
+                    None => ready!(poll_recorded(body.as_mut(), recorder, cx)),
                 };
                 if matches!(frame, Some(Ok(_)))
-                    && recorder
-                        .as_ref()
-                        .is_some_and(Recorder::is_at_the_announced_end)
-                    && let Poll::Ready(next) = poll_kept(body, recorder, cx)
+                    && recorder.as_ref().is_some_and(Recorder::is_at_announced_end)
+                    && let Poll::Ready(next) = poll_recorded(body, recorder, cx)
                 {
                     *ahead = Some(next);
                 }
                 Poll::Ready(frame)
             }
-            StateProjection::Replayed { reel, next } => {
-                let frame = reel.frames.get(*next).map(|kept| match kept {
-                    Kept::Data(data) => Frame::data(data.clone()),
-                    Kept::Trailers(trailers) => Frame::trailers(trailers.clone()),
+            StateProjection::Replayed { frames, next } => {
+                let frame = frames.frames.get(*next).map(|frame| match frame {
+                    BufferedFrame::Data(data) => Frame::data(data.clone()),
+                    BufferedFrame::Trailers(trailers) => Frame::trailers(trailers.clone()),
                 });
                 *next += 1;
                 Poll::Ready(frame.map(Ok))
@@ -271,7 +274,7 @@ impl<B: Body> Body for ReplayBody<B> {
                 Some(next) => next.is_none(),
                 None => body.is_end_stream(),
             },
-            State::Replayed { reel, next } => *next >= reel.frames.len(),
+            State::Replayed { frames, next } => *next >= frames.frames.len(),
         }
     }
 
@@ -298,10 +301,10 @@ impl<B: Body> Body for ReplayBody<B> {
                 }
                 hint
             }
-            State::Replayed { reel, next } if reel.is_length_known => {
-                let left = reel.frames.iter().skip(*next).map(|kept| match kept {
-                    Kept::Data(data) => data.len() as u64,
-                    Kept::Trailers(_) => 0,
+            State::Replayed { frames, next } if frames.is_length_known => {
+                let left = frames.frames.iter().skip(*next).map(|frame| match frame {
+                    BufferedFrame::Data(data) => data.len() as u64,
+                    BufferedFrame::Trailers(_) => 0,
                 });
                 SizeHint::with_exact(left.sum())
             }
@@ -329,6 +332,18 @@ impl<B: Body> fmt::Debug for ReplayBody<B> {
             State::Recorded { .. } => "ReplayBody(recorded)",
             State::Replayed { .. } => "ReplayBody(replayed)",
         })
+    }
+}
+
+impl fmt::Debug for Recording {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Recording")
+    }
+}
+
+impl fmt::Debug for Frames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Frames")
     }
 }
 

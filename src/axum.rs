@@ -1,0 +1,108 @@
+//! Responses of axum handlers for errors of this crate (feature `axum`).
+//!
+//! [`Error`] implements [`IntoResponse`], so a handler that calls an API through the layer can return it with `?`. The body
+//! is a short text for the caller. The error itself is for the log: it is in the response's extensions, where a middleware
+//! finds it.
+//!
+//! | kind | status |
+//! | --- | --- |
+//! | `Configuration`, `Request` | 500 |
+//! | `Callback` | 400 |
+//! | `NoGrant`, `ReauthorizationRequired`, `Revoked` | 502 |
+//! | `Refused`, `InvalidResponse` | 502 |
+//! | `Service` | 502 |
+//! | `Unavailable`, `Store`, `Interrupted` | 503, with `Retry-After` if the provider sent one |
+
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header::RETRY_AFTER};
+
+use crate::error::{Error, ErrorKind};
+
+/// The status of a response for `error`.
+pub(crate) fn status(error: &Error) -> StatusCode {
+    status_and_text(error).0
+}
+
+fn status_and_text(error: &Error) -> (StatusCode, &'static str) {
+    match error.kind() {
+        ErrorKind::Configuration | ErrorKind::Request => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal configuration error",
+        ),
+        ErrorKind::Callback => (
+            StatusCode::BAD_REQUEST,
+            "consent was denied, or this page does not belong to a connection in progress",
+        ),
+        ErrorKind::NoGrant | ErrorKind::ReauthorizationRequired | ErrorKind::Revoked => (
+            StatusCode::BAD_GATEWAY,
+            "the connection to the other service has to be set up again",
+        ),
+        ErrorKind::Refused | ErrorKind::InvalidResponse => (
+            StatusCode::BAD_GATEWAY,
+            "the other service rejected the request",
+        ),
+        ErrorKind::Service => (
+            StatusCode::BAD_GATEWAY,
+            "the other service cannot be reached",
+        ),
+        ErrorKind::Unavailable | ErrorKind::Store | ErrorKind::Interrupted => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the other service is temporarily unavailable",
+        ),
+    }
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let (status, text) = status_and_text(&self);
+        let mut response = (status, text).into_response();
+        if status == StatusCode::SERVICE_UNAVAILABLE
+            && let Some(time) = self.retry_after()
+        {
+            response
+                .headers_mut()
+                .insert(RETRY_AFTER, HeaderValue::from(time.as_secs()));
+        }
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io, time::Duration};
+
+    use super::*;
+    use crate::error::Answer;
+
+    #[test]
+    fn status_follows_the_kind() {
+        for (error, status) in [
+            (Error::new(ErrorKind::Configuration, ""), 500),
+            (Error::new(ErrorKind::Callback, ""), 400),
+            (Error::new(ErrorKind::Revoked, ""), 502),
+            (Error::new(ErrorKind::Refused, ""), 502),
+            (Error::service(io::Error::other("reset")), 502),
+            (Error::new(ErrorKind::Store, ""), 503),
+        ] {
+            let kind = error.kind();
+            let response = error.into_response();
+            assert_eq!(response.status(), status);
+            assert_eq!(
+                response.extensions().get::<Error>().map(Error::kind),
+                Some(kind)
+            );
+        }
+    }
+
+    #[test]
+    fn p16_retry_after_of_the_provider_is_passed_on() {
+        let error = Error::new(ErrorKind::Unavailable, "").with_answer(Answer {
+            retry_after: Some(Duration::from_secs(120)),
+            ..Answer::default()
+        });
+        let response = error.into_response();
+        assert_eq!(response.status(), 503);
+        assert_eq!(response.headers()["retry-after"], "120");
+    }
+}

@@ -1,0 +1,130 @@
+//! The request body types of inner services.
+
+use http_body::Body;
+
+use super::replay_body::{Recording, ReplayBody};
+
+/// A request body that the layer can send a second time: the body type of the inner service.
+///
+/// Two families implement this trait, and no other type can:
+///
+/// * **Every body that is [`Clone`]**, such as `http_body_util::Full`, `http_body_util::Empty` and `String`. The layer
+///   accepts requests with the same body type and clones the body before it sends the request. A clone must yield the
+///   same frames as the original, also after the original has been polled.
+/// * **[`ReplayBody<B>`](ReplayBody)**, for any other body `B`, such as a stream. The layer accepts requests with the body
+///   `B` and records its frames while they are sent.
+///
+/// A service that takes neither, such as a client over a boxed body, is rejected where the layer is applied:
+///
+/// ```compile_fail
+/// # fn tokens() -> tower_oauth2_client::cache::TokenCache { unimplemented!() }
+/// # type BoxBody = http_body_util::combinators::BoxBody<bytes::Bytes, std::io::Error>;
+/// use http::{Request, Response};
+/// use tower::Layer;
+/// use tower_oauth2_client::bearer::BearerAuthLayer;
+///
+/// let http = tower::service_fn(|_: Request<BoxBody>| async {
+///     Ok::<_, std::io::Error>(Response::new(String::new()))
+/// });
+/// // error: the layer cannot send the request body `BoxBody<Bytes, Error>` a second time
+/// let api = BearerAuthLayer::new(tokens()).layer(http);
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "the layer cannot send the request body `{Self}` a second time",
+    label = "the inner service takes the request body `{Self}`, which is not `Clone`",
+    note = "build the inner service over a body that is `Clone`, such as `http_body_util::Full<Bytes>`",
+    note = "or over `ReplayBody<{Self}>`, which records any body while it is sent; callers of the layer then pass `{Self}`"
+)]
+pub trait RequestBody: Body + Sized + sealed::Sealed {
+    /// The body type of the requests that the layer accepts.
+    type Inbound: Body;
+
+    /// What is kept of a body for the retry.
+    #[doc(hidden)]
+    type Recording;
+
+    /// A body that is sent once.
+    #[doc(hidden)]
+    fn once(body: Self::Inbound) -> Self;
+
+    /// A body that can be sent again if it is at most `limit` bytes long. `content_length` is what the request's header
+    /// says, for bodies that do not know their length.
+    #[doc(hidden)]
+    fn record(
+        body: Self::Inbound,
+        limit: usize,
+        content_length: Option<u64>,
+    ) -> (Self, Option<Self::Recording>);
+
+    /// The recorded body, if all of it was recorded.
+    #[doc(hidden)]
+    fn replay(recording: Self::Recording) -> Option<Self>;
+
+    /// Whether [`replay`](Self::replay) would return a body.
+    #[doc(hidden)]
+    fn is_complete(recording: &Self::Recording) -> bool;
+}
+
+#[diagnostic::do_not_recommend]
+impl<B: Body + Clone> RequestBody for B {
+    type Inbound = Self;
+    type Recording = Self;
+
+    #[inline]
+    fn once(body: Self) -> Self {
+        body
+    }
+
+    #[inline]
+    fn record(body: Self, limit: usize, _content_length: Option<u64>) -> (Self, Option<Self>) {
+        // A clone keeps the body's memory alive until the response arrives, so the limit holds here too.
+        let hint = body.size_hint();
+        let size = hint.upper().unwrap_or(hint.lower());
+        let recording = (size <= limit as u64).then(|| body.clone());
+        (body, recording)
+    }
+
+    fn replay(recording: Self) -> Option<Self> {
+        Some(recording)
+    }
+
+    fn is_complete(_recording: &Self) -> bool {
+        true
+    }
+}
+
+impl<B: Body> RequestBody for ReplayBody<B> {
+    type Inbound = B;
+    type Recording = Recording;
+
+    #[inline]
+    fn once(body: B) -> Self {
+        Self::once(body)
+    }
+
+    #[inline]
+    fn record(body: B, limit: usize, content_length: Option<u64>) -> (Self, Option<Recording>) {
+        Self::record(body, limit, content_length)
+    }
+
+    fn replay(recording: Recording) -> Option<Self> {
+        recording.replay()
+    }
+
+    fn is_complete(recording: &Recording) -> bool {
+        recording.is_complete()
+    }
+}
+
+mod sealed {
+    use http_body::Body;
+
+    use super::ReplayBody;
+
+    pub trait Sealed {}
+
+    #[diagnostic::do_not_recommend]
+    impl<B: Body + Clone> Sealed for B {}
+
+    impl<B: Body> Sealed for ReplayBody<B> {}
+}

@@ -1,0 +1,53 @@
+//! What the layer does with cross-origin requests, and how much of a body it keeps for the retry.
+
+use http::Extensions;
+
+/// What the layer does with a request to an origin that the token is not meant for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CrossOrigin {
+    /// Fails the request. Nothing is sent.
+    Reject,
+    /// Sends the request unchanged, without a token, and returns its response unchanged.
+    SendUnauthenticated,
+}
+
+/// The size, in bytes, up to which a request body is kept so that it can be sent again after a 401.
+///
+/// In a request's extensions it replaces the layer's [`replay_limit`](crate::bearer::BearerAuthLayer::replay_limit) for
+/// that request:
+///
+/// ```
+/// use tower_oauth2_client::bearer::ReplayLimit;
+///
+/// // Never sent twice, whatever the layer's limit is.
+/// let request = http::Request::post("https://api.example.com/v1/payments")
+///     .extension(ReplayLimit::NEVER)
+///     .body(())?;
+/// # Ok::<(), http::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ReplayLimit(usize);
+
+impl ReplayLimit {
+    /// Turns the retry off, also for requests without a body.
+    pub const NEVER: Self = Self(0);
+
+    /// The layer's default: 64 KiB.
+    pub(super) const DEFAULT: Self = Self(64 * 1024);
+
+    /// A limit of this many bytes. 0 is [`NEVER`](Self::NEVER).
+    #[must_use]
+    pub const fn bytes(limit: usize) -> Self {
+        Self(limit)
+    }
+
+    pub(super) fn get(self) -> usize {
+        self.0
+    }
+
+    /// The limit in a request's extensions, or else this one.
+    pub(super) fn or_from(self, extensions: &Extensions) -> Self {
+        extensions.get().copied().unwrap_or(self)
+    }
+}

@@ -1,0 +1,76 @@
+//! What a service and the futures of its requests share.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use http::Request;
+
+use super::{
+    guard,
+    policy::{CrossOrigin, ReplayLimit},
+    request_head::RequestHead,
+    token_provider::TokenProvider,
+};
+use crate::cache::{Acquired, TokenCache};
+
+/// In one allocation, so that a request costs one reference count.
+pub(super) struct Shared<S> {
+    pub(super) tokens: TokenProvider,
+    pub(super) replay_limit: ReplayLimit,
+    pub(super) cross_origin: CrossOrigin,
+    /// A clone of the inner service on which `poll_ready` was never called. It is cloned only when a second call is
+    /// needed: one clone of the inner service per request would cost more than everything else that the layer does.
+    pub(super) pristine: Arc<Mutex<S>>,
+}
+
+impl<S> Shared<S> {
+    /// The token of a request that has none in its copy: at once, or by waiting for a refresh.
+    pub(super) fn acquire(&self, tenant: Option<&TokenCache>) -> Acquired {
+        match self.tokens.cache(tenant) {
+            Some(tokens) => tokens
+                .fresh()
+                .map_or_else(|| tokens.acquire(), |token| Acquired::Now(Ok(token))),
+            None => Acquired::Now(Err(guard::reject(
+                "request names no tenant; put a TenantId into its extensions",
+            ))),
+        }
+    }
+
+    /// A copy with its own reference count.
+    pub(super) fn detached_copy(&self) -> Self {
+        Self {
+            tokens: self.tokens.clone(),
+            replay_limit: self.replay_limit,
+            cross_origin: self.cross_origin,
+            pristine: Arc::clone(&self.pristine),
+        }
+    }
+
+    /// A copy whose second calls go to clones of `inner`.
+    pub(super) fn with_pristine(&self, inner: S) -> Self {
+        Self {
+            pristine: Arc::new(Mutex::new(inner)),
+            ..self.detached_copy()
+        }
+    }
+
+    /// A request's head without the token, and the limit for its body; `None` if the request is not retried.
+    #[expect(
+        clippy::inline_always,
+        reason = "counted: a tenth of what a request costs"
+    )]
+    #[inline(always)]
+    pub(super) fn record_head<B>(&self, request: &Request<B>) -> Option<(RequestHead, usize)> {
+        let limit = self.replay_limit.or_from(request.extensions());
+        (limit != ReplayLimit::NEVER).then(|| (RequestHead::of(request), limit.get()))
+    }
+}
+
+impl<S: Clone> Shared<S> {
+    /// An inner service that holds no capacity.
+    pub(super) fn pristine(&self) -> S {
+        self.pristine
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
