@@ -1,10 +1,11 @@
-//! Customers of the example `partner_app` at a real browser: they connect, deny, come back, and leave.
+//! Customers of the example `partner_app` connect, deny, reconnect and disconnect in a real browser.
 
 use std::{
     io,
     net::{SocketAddr, TcpListener},
 };
 
+use browser_tests::{Browser, Outcome, browse};
 use tempfile::TempDir;
 use tokio::{sync::oneshot, task::JoinHandle};
 use tower_oauth2_client::{
@@ -12,49 +13,44 @@ use tower_oauth2_client::{
     store::{EncryptionKey, EncryptionKeys, FileStore},
 };
 
-use self::{
-    browser::{Browser, Outcome, browse},
-    partner::Partner,
-    settings::Settings,
-};
+use self::{partner::Partner, settings::Settings};
 
-mod browser;
-#[path = "../examples/partner_app/mod.rs"]
+#[path = "../../../examples/partner_app/mod.rs"]
 mod partner;
-#[path = "../examples/settings/mod.rs"]
+#[path = "../../../examples/settings/mod.rs"]
 mod settings;
 
 #[tokio::test]
-async fn a_customer_connects_and_the_api_is_called_for_them() -> Outcome {
-    let scene = Scene::begin().await?;
+async fn a_connected_customer_sees_data_from_the_api() -> Outcome {
+    let scene = Scene::start().await?;
     let app = scene.run()?;
-    // A name is text, whatever it looks like.
+    // The page must escape the name.
     let name = "<b>\"Möbel\" & Co</b>";
     browse(async |browser: &Browser| {
-        begin_to_connect(browser, &app, name).await?;
+        open_consent(browser, &app, name).await?;
         allow(browser).await?;
-        tells(browser, name, "is connected").await?;
+        expect_status(browser, name, "is connected").await?;
         let row = format!("//tr[td[1]='{name}' and td[3]='29']");
         browser.element(&row).await?;
-        shows_the_company(browser, &app, name).await
+        expect_company(browser, &app, name).await
     })
     .await?;
     let counters = scene.sandbox.counters();
     assert_eq!((counters.consents, counters.exchanges_by_code), (1, 1));
     assert_eq!((counters.authorized, counters.unauthorized), (1, 0));
-    app.end().await
+    app.stop().await
 }
 
 #[tokio::test]
-async fn a_customer_denies_and_then_allows() -> Outcome {
-    let scene = Scene::begin().await?;
+async fn a_customer_who_denied_can_connect_later() -> Outcome {
+    let scene = Scene::start().await?;
     let app = scene.run()?;
     browse(async |browser: &Browser| {
-        begin_to_connect(browser, &app, "Acme").await?;
+        open_consent(browser, &app, "Acme").await?;
         browser.log_in().await?;
         browser.press("Deny").await?;
         browser
-            .reads(
+            .expect_text(
                 "p",
                 "The customer, or the provider, said no. Nothing was changed.",
             )
@@ -62,47 +58,49 @@ async fn a_customer_denies_and_then_allows() -> Outcome {
         assert_eq!(scene.sandbox.counters().exchanges, 0);
         browser.press("Connect").await?;
         allow(browser).await?;
-        tells(browser, "Acme", "is connected").await
+        expect_status(browser, "Acme", "is connected").await
     })
     .await?;
     assert_eq!(scene.sandbox.counters().denials, 1);
-    app.end().await
+    app.stop().await
 }
 
 #[tokio::test]
-async fn a_customer_who_left_at_the_provider_is_asked_to_consent_again() -> Outcome {
-    let scene = Scene::begin().await?;
+async fn a_customer_who_revoked_at_the_provider_can_reconnect() -> Outcome {
+    let scene = Scene::start().await?;
     let app = scene.run()?;
     browse(async |browser: &Browser| {
         connect(browser, &app, "Acme").await?;
         scene.sandbox.revoke_grants();
-        // Nobody knows before the API is called.
+        // The next API request detects it.
         open_company(browser, &app, "Acme").await?;
-        browser.reads("p", "Acme has to consent again.").await?;
+        browser
+            .expect_text("p", "Acme has to consent again.")
+            .await?;
         browser.goto(&app.url).await?;
-        tells(browser, "Acme", "has to consent again").await?;
+        expect_status(browser, "Acme", "has to consent again").await?;
         browser.press("Reconnect").await?;
         allow(browser).await?;
-        tells(browser, "Acme", "is connected").await?;
-        shows_the_company(browser, &app, "Acme").await
+        expect_status(browser, "Acme", "is connected").await?;
+        expect_company(browser, &app, "Acme").await
     })
     .await?;
     assert_eq!(scene.sandbox.counters().consents, 2);
-    app.end().await
+    app.stop().await
 }
 
 #[tokio::test]
-async fn two_tabs_of_one_customer_come_back_in_either_order() -> Outcome {
+async fn two_tabs_of_one_customer_finish_in_either_order() -> Outcome {
     two_tabs(["Acme", "Acme"]).await
 }
 
 #[tokio::test]
-async fn two_tabs_of_two_customers_come_back_in_either_order() -> Outcome {
+async fn two_tabs_of_two_customers_finish_in_either_order() -> Outcome {
     two_tabs(["Acme", "Initech"]).await
 }
 
 async fn two_tabs(customers: [&str; 2]) -> Outcome {
-    let scene = Scene::begin().await?;
+    let scene = Scene::start().await?;
     let app = scene.run()?;
     browse(async |browser: &Browser| {
         let client = browser.client();
@@ -113,23 +111,23 @@ async fn two_tabs(customers: [&str; 2]) -> Outcome {
         for order in [[0, 1], [1, 0]] {
             for (tab, customer) in tabs.iter().zip(customers) {
                 client.switch_to_window(tab.clone()).await?;
-                begin_to_connect(browser, &app, customer).await?;
-                // Both are at the provider before either comes back.
+                open_consent(browser, &app, customer).await?;
+                // Both tabs show the provider's page before either continues.
                 browser.element("//input[@id='password']").await?;
             }
             for tab in order {
                 client.switch_to_window(tabs[tab].clone()).await?;
                 allow(browser).await?;
-                tells(browser, customers[tab], "is connected").await?;
+                expect_status(browser, customers[tab], "is connected").await?;
             }
         }
         for customer in customers {
-            shows_the_company(browser, &app, customer).await?;
+            expect_company(browser, &app, customer).await?;
         }
-        // The grant that is kept is one that can be renewed.
+        // The stored grant can be refreshed.
         scene.sandbox.revoke_access_tokens();
         for customer in customers {
-            shows_the_company(browser, &app, customer).await?;
+            expect_company(browser, &app, customer).await?;
         }
         Ok(())
     })
@@ -140,55 +138,55 @@ async fn two_tabs(customers: [&str; 2]) -> Outcome {
         (counters.exchanges_refused, counters.families_killed),
         (0, 0)
     );
-    app.end().await
+    app.stop().await
 }
 
 #[tokio::test]
-async fn a_customer_disconnects_and_comes_back() -> Outcome {
-    let scene = Scene::begin().await?;
+async fn a_disconnected_customer_can_connect_again() -> Outcome {
+    let scene = Scene::start().await?;
     let app = scene.run()?;
     browse(async |browser: &Browser| {
         connect(browser, &app, "Acme").await?;
         browser.press("Disconnect").await?;
-        tells(browser, "Acme", "is disconnected").await?;
+        expect_status(browser, "Acme", "is disconnected").await?;
         let revoked = scene.sandbox.counters();
         assert_eq!(
             revoked.revocations, 2,
-            "of the refresh token, and of the access token"
+            "the refresh token and the access token are revoked"
         );
         open_company(browser, &app, "Acme").await?;
-        browser.reads("p", "Acme is disconnected.").await?;
+        browser.expect_text("p", "Acme is disconnected.").await?;
         assert_eq!(scene.sandbox.counters().requests, revoked.requests);
         browser.goto(&app.url).await?;
         browser.press("Connect").await?;
         allow(browser).await?;
-        tells(browser, "Acme", "is connected").await
+        expect_status(browser, "Acme", "is connected").await
     })
     .await?;
-    app.end().await
+    app.stop().await
 }
 
 #[tokio::test]
-async fn a_restart_keeps_all() -> Outcome {
-    let scene = Scene::begin().await?;
+async fn a_restart_keeps_grants_and_pending_consents() -> Outcome {
+    let scene = Scene::start().await?;
     let app = scene.run()?;
     browse(async |browser: &Browser| {
         connect(browser, &app, "Acme").await?;
-        begin_to_connect(browser, &app, "Initech").await?;
+        open_consent(browser, &app, "Initech").await?;
         browser.element("//input[@id='password']").await?;
-        app.end().await?;
+        app.stop().await?;
 
-        // Whoever is at the provider at that time comes back to the program that is there then.
+        // The consent that was pending at the provider completes in the restarted program.
         let app = scene.run()?;
         allow(browser).await?;
-        tells(browser, "Initech", "is connected").await?;
+        expect_status(browser, "Initech", "is connected").await?;
         for customer in ["Acme", "Initech"] {
-            tells(browser, customer, "is connected").await?;
+            expect_status(browser, customer, "is connected").await?;
         }
         for customer in ["Acme", "Initech"] {
-            shows_the_company(browser, &app, customer).await?;
+            expect_company(browser, &app, customer).await?;
         }
-        app.end().await
+        app.stop().await
     })
     .await?;
     let counters = scene.sandbox.counters();
@@ -197,39 +195,39 @@ async fn a_restart_keeps_all() -> Outcome {
 }
 
 #[tokio::test]
-async fn a_customer_comes_back_to_another_replica() -> Outcome {
-    let scene = Scene::begin().await?;
-    // The redirect URI is the first one's; browsers have the same cookies for all ports of a host.
+async fn another_replica_completes_the_callback() -> Outcome {
+    let scene = Scene::start().await?;
+    // The redirect URI names the first replica. Browsers share cookies among the ports of a host.
     let first = scene.run()?;
     let second = scene.run_at(TcpListener::bind("127.0.0.1:0")?)?;
     assert_ne!(second.url, second.home);
     browse(async |browser: &Browser| {
-        begin_to_connect(browser, &second, "Acme").await?;
+        open_consent(browser, &second, "Acme").await?;
         allow(browser).await?;
-        tells(browser, "Acme", "is connected").await?;
+        expect_status(browser, "Acme", "is connected").await?;
         assert_eq!(browser.client().current_url().await?.as_str(), second.home);
-        shows_the_company(browser, &first, "Acme").await?;
-        shows_the_company(browser, &second, "Acme").await
+        expect_company(browser, &first, "Acme").await?;
+        expect_company(browser, &second, "Acme").await
     })
     .await?;
     let counters = scene.sandbox.counters();
     assert_eq!((counters.exchanges_by_code, counters.authorized), (1, 2));
-    first.end().await?;
-    second.end().await
+    first.stop().await?;
+    second.stop().await
 }
 
-/// What is there before the application, and after it.
+/// The sandbox and the durable state, which outlive each run of the application.
 struct Scene {
     sandbox: Sandbox,
     settings: Settings,
-    /// Open all the time, as the redirect URI names it.
+    /// The redirect URI names its port, so it stays open between two runs.
     listener: TcpListener,
-    folder: TempDir,
+    directory: TempDir,
     keys: EncryptionKeys,
 }
 
 impl Scene {
-    async fn begin() -> Outcome<Self> {
+    async fn start() -> Outcome<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let sandbox = Sandbox::builder()
             .redirect_uri(format!(
@@ -243,12 +241,12 @@ impl Scene {
             settings: Settings::of_sandbox(sandbox.clone()).map_err(|error| error.to_string())?,
             sandbox,
             listener,
-            folder: tempfile::tempdir()?,
+            directory: tempfile::tempdir()?,
             keys: EncryptionKeys::new(EncryptionKey::generate("test")?),
         })
     }
 
-    /// The application, where the redirect URI says.
+    /// Runs the application at the address of the redirect URI.
     fn run(&self) -> Outcome<App> {
         self.run_at(self.listener.try_clone()?)
     }
@@ -257,7 +255,7 @@ impl Scene {
         listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let address: SocketAddr = listener.local_addr()?;
-        let store = FileStore::open(self.folder.path())?;
+        let store = FileStore::open(self.directory.path())?;
         let partner = Partner::new(&self.settings, store, self.keys.clone())
             .map_err(|error| error.to_string())?;
         let (stop, stopped) = oneshot::channel::<()>();
@@ -273,43 +271,43 @@ impl Scene {
     }
 }
 
-/// The application as it runs.
+/// A running application.
 struct App {
     url: String,
-    /// Where browsers come back to, which may be another replica.
+    /// Where the redirect URI leads, possibly to another replica.
     home: String,
     stop: oneshot::Sender<()>,
     served: JoinHandle<io::Result<()>>,
 }
 
 impl App {
-    async fn end(self) -> Outcome {
+    async fn stop(self) -> Outcome {
         drop(self.stop);
         Ok(self.served.await??)
     }
 }
 
 async fn connect(browser: &Browser, app: &App, customer: &str) -> Outcome {
-    begin_to_connect(browser, app, customer).await?;
+    open_consent(browser, app, customer).await?;
     allow(browser).await?;
-    tells(browser, customer, "is connected").await
+    expect_status(browser, customer, "is connected").await
 }
 
-async fn begin_to_connect(browser: &Browser, app: &App, customer: &str) -> Outcome {
+async fn open_consent(browser: &Browser, app: &App, customer: &str) -> Outcome {
     browser.goto(&app.url).await?;
     let name = browser.element("//label/input[@name='customer']").await?;
     name.send_keys(customer).await?;
     browser.press("Connect a new customer").await
 }
 
-/// At the provider's pages.
+/// Logs in and allows on the provider's pages.
 async fn allow(browser: &Browser) -> Outcome {
     browser.log_in().await?;
     browser.press("Allow").await
 }
 
-/// Waits for the front page to say so.
-async fn tells(browser: &Browser, customer: &str, state: &str) -> Outcome {
+/// Waits until the front page shows this state of the customer.
+async fn expect_status(browser: &Browser, customer: &str, state: &str) -> Outcome {
     let row = format!("//tr[td[1]='{customer}' and td[2]/p[1]='{customer} {state}.']");
     browser.element(&row).await.map(drop)
 }
@@ -320,10 +318,10 @@ async fn open_company(browser: &Browser, app: &App, customer: &str) -> Outcome {
     Ok(link.click().await?)
 }
 
-async fn shows_the_company(browser: &Browser, app: &App, customer: &str) -> Outcome {
+async fn expect_company(browser: &Browser, app: &App, customer: &str) -> Outcome {
     open_company(browser, app, customer).await?;
     browser
-        .reads("h1", &format!("The company of {customer}"))
+        .expect_text("h1", &format!("The company of {customer}"))
         .await?;
     browser
         .element("//pre[contains(., 'Sandbox Bakery')]")

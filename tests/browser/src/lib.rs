@@ -1,6 +1,7 @@
-//! A real browser, and what a person does in it.
+//! Drives chromium through the pages that users see.
 //!
-//! Needs `chromium` and `chromedriver` on the path (Debian: `chromium` and `chromium-driver`).
+//! The tests need `chromium` and `chromedriver` on the `PATH` (Debian: `chromium` and
+//! `chromium-driver`).
 
 use std::{error::Error, process::Stdio, time::Duration};
 
@@ -12,16 +13,20 @@ use tokio::{
     process::{Child, Command},
 };
 
-pub(crate) type Outcome<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
+pub type Outcome<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
 
-/// Clones are handles to the same one.
+/// A running browser. Clones share it.
 #[derive(Clone, Debug)]
-pub(crate) struct Browser {
+pub struct Browser {
     client: Client,
 }
 
-/// Takes these steps in a browser, and closes it whatever came of them.
-pub(crate) async fn browse(steps: impl AsyncFnOnce(&Browser) -> Outcome) -> Outcome {
+/// Runs `steps` in a new browser and closes the browser, also if a step fails.
+///
+/// # Errors
+///
+/// If the browser does not start, or a step fails.
+pub async fn browse(steps: impl AsyncFnOnce(&Browser) -> Outcome) -> Outcome {
     let (mut driver, port) = start_driver().await?;
     let mut capabilities = serde_json::Map::new();
     capabilities.insert(
@@ -42,69 +47,76 @@ pub(crate) async fn browse(steps: impl AsyncFnOnce(&Browser) -> Outcome) -> Outc
 }
 
 impl Browser {
-    pub(crate) fn client(&self) -> &Client {
+    pub fn client(&self) -> &Client {
         &self.client
     }
 
-    pub(crate) async fn goto(&self, url: &str) -> Outcome {
+    pub async fn goto(&self, url: &str) -> Outcome {
         Ok(self.client.goto(url).await?)
     }
 
-    /// On the sandbox's page.
-    pub(crate) async fn log_in(&self) -> Outcome {
+    /// Fills in the sandbox's login page.
+    pub async fn log_in(&self) -> Outcome {
         let password = self.element("//input[@id='password']").await?;
         password.send_keys("anything").await?;
         self.press("Next").await
     }
 
-    pub(crate) async fn press(&self, button: &str) -> Outcome {
+    pub async fn press(&self, button: &str) -> Outcome {
         let button = format!("//button[text()='{button}']");
         Ok(self.element(&button).await?.click().await?)
     }
 
-    /// Waits for an element: a click does not wait for the page it leads to.
-    pub(crate) async fn element(&self, xpath: &str) -> Outcome<Element> {
+    /// Waits for an element. A click does not wait for the page that it loads.
+    pub async fn element(&self, xpath: &str) -> Outcome<Element> {
         let wait = self.client.wait().at_most(PATIENCE).every(INTERVAL);
         Ok(wait.for_element(Locator::XPath(xpath)).await?)
     }
 
-    /// Waits for an element with exactly this text. Asking for both at once leaves no time for the page to change.
-    pub(crate) async fn reads(&self, element: &str, text: &str) -> Outcome {
+    /// Waits for an element with exactly this text.
+    ///
+    /// One query checks both, so the page cannot change between two checks.
+    pub async fn expect_text(&self, element: &str, text: &str) -> Outcome {
         let xpath = format!("//{element}[normalize-space()='{text}']");
         self.element(&xpath).await.map(drop)
     }
 }
 
-/// Starts chromedriver on a port of its own choice.
+/// Starts chromedriver on a free port.
 async fn start_driver() -> Outcome<(Child, u16)> {
     let mut driver = Command::new("chromedriver")
         .arg("--port=0")
         .stdout(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
-        .map_err(|error| format!("chromedriver could not be started, is it installed? {error}"))?;
-    let output = driver.stdout.take().ok_or("chromedriver has no output")?;
+        .map_err(|error| {
+            format!("cannot start chromedriver: {error}; install Debian's chromium-driver")
+        })?;
+    let output = driver
+        .stdout
+        .take()
+        .ok_or("chromedriver has no standard output")?;
     let mut lines = BufReader::new(output).lines();
     while let Some(line) = lines.next_line().await? {
         let port = line
             .strip_prefix("ChromeDriver was started successfully on port ")
             .and_then(|rest| rest.trim_end_matches('.').parse().ok());
         if let Some(port) = port {
-            // Whatever else it says has to go somewhere.
+            // A full pipe would block chromedriver.
             tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
             return Ok((driver, port));
         }
     }
-    Err("chromedriver ended without naming its port".into())
+    Err("chromedriver exited before it printed its port".into())
 }
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const INTERVAL: Duration = Duration::from_millis(50);
 
-/// A profile of its own is chromedriver's default.
+/// The profile is missing here: chromedriver creates a temporary one by default.
 const CHROMIUM_ARGUMENTS: [&str; 7] = [
     "--headless",
-    // Chromium's own sandbox does not work for root, as which containers run.
+    // Chromium's own sandbox does not work for root, the usual user in containers.
     "--no-sandbox",
     "--disable-gpu",
     "--disable-dev-shm-usage",

@@ -1,7 +1,6 @@
-//! A person at a real browser allows and denies.
-//!
-//! Needs `chromium` and `chromedriver` on the path (Debian: `chromium` and `chromium-driver`).
+//! A user allows and denies on the sandbox's pages in a real browser.
 
+use browser_tests::{Browser, Outcome};
 use fantoccini::Locator;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -11,21 +10,20 @@ use tokio::net::TcpListener;
 use tower::ServiceExt;
 use tower_oauth2_client::sandbox::{Consent, Sandbox};
 
-use self::browser::{Browser, Outcome};
-
-mod browser;
-
 #[tokio::test]
-async fn a_person_allows_with_and_without_the_sensitive_scopes() -> Outcome {
+async fn allow_grants_the_sensitive_scopes_only_if_ticked() -> Outcome {
     visit(async |visit: &Visit| {
         let scope = "member.basic:read member.dob:read member.sex:read";
         for (ticked, granted) in [(false, "member.basic:read"), (true, scope)] {
             visit.open(scope).await?;
             visit.browser.log_in().await?;
-            visit.browser.reads("h1", "Connect <Payroll & Co>").await?;
             visit
                 .browser
-                .reads("li", "See who works here member.basic:read")
+                .expect_text("h1", "Connect <Payroll & Co>")
+                .await?;
+            visit
+                .browser
+                .expect_text("li", "See who works here member.basic:read")
                 .await?;
             if ticked {
                 visit
@@ -38,10 +36,10 @@ async fn a_person_allows_with_and_without_the_sensitive_scopes() -> Outcome {
             let callback = visit.decide("Allow").await?;
             assert_eq!(
                 parameter(&callback, "state").as_deref(),
-                Some("from the app")
+                Some("state-of-the-client")
             );
             let code = parameter(&callback, "code").ok_or(callback)?;
-            assert_eq!(visit.redeem(&code).await?["scope"], granted);
+            assert_eq!(visit.exchange_code(&code).await?["scope"], granted);
         }
         Ok(())
     })
@@ -49,17 +47,20 @@ async fn a_person_allows_with_and_without_the_sensitive_scopes() -> Outcome {
 }
 
 #[tokio::test]
-async fn a_person_denies() -> Outcome {
+async fn deny_redirects_with_access_denied() -> Outcome {
     visit(async |visit: &Visit| {
         visit.open("member.basic:read").await?;
         visit.browser.log_in().await?;
-        visit.browser.reads("h1", "Connect <Payroll & Co>").await?;
+        visit
+            .browser
+            .expect_text("h1", "Connect <Payroll & Co>")
+            .await?;
         let sensitive = visit
             .browser
             .client()
             .find_all(Locator::Id("sensitive"))
             .await?;
-        assert!(sensitive.is_empty(), "nothing sensitive was asked for");
+        assert!(sensitive.is_empty(), "no sensitive scope was requested");
         let callback = visit.decide("Deny").await?;
         assert_eq!(
             parameter(&callback, "error").as_deref(),
@@ -67,7 +68,7 @@ async fn a_person_denies() -> Outcome {
         );
         assert_eq!(
             parameter(&callback, "state").as_deref(),
-            Some("from the app")
+            Some("state-of-the-client")
         );
         assert_eq!(parameter(&callback, "code"), None);
         assert_eq!(visit.sandbox.counters().denials, 1);
@@ -77,19 +78,19 @@ async fn a_person_denies() -> Outcome {
 }
 
 #[tokio::test]
-async fn a_person_is_told_what_they_forgot_and_what_is_wrong() -> Outcome {
+async fn the_pages_explain_a_missing_password_and_a_foreign_redirect_uri() -> Outcome {
     visit(async |visit: &Visit| {
         visit.open("payroll:read").await?;
         visit.browser.press("Next").await?;
         let alert = "p[@role='alert']";
-        visit.browser.reads(alert, "Please give an email address and a password.").await?;
+        visit.browser.expect_text(alert, "Please give an email address and a password.").await?;
 
         let foreign = format!(
             "{}/oauth/authorize?response_type=code&client_id=sandbox-client&redirect_uri=https://evil.example/",
             visit.sandbox.url(),
         );
         visit.browser.goto(&foreign).await?;
-        visit.browser.reads(alert, "The redirect URI is not one that the app has registered.").await?;
+        visit.browser.expect_text(alert, "The redirect URI is not one that the app has registered.").await?;
         assert_eq!(visit.browser.client().current_url().await?.as_str(), foreign);
         Ok(())
     })
@@ -97,7 +98,7 @@ async fn a_person_is_told_what_they_forgot_and_what_is_wrong() -> Outcome {
 }
 
 #[tokio::test]
-async fn a_developer_switches_a_fault_on() -> Outcome {
+async fn the_status_page_injects_a_fault() -> Outcome {
     visit(async |visit: &Visit| {
         visit
             .browser
@@ -110,28 +111,28 @@ async fn a_developer_switches_a_fault_on() -> Outcome {
     .await
 }
 
-/// A sandbox, a browser, and an app waiting to be called back.
+/// A sandbox, a browser, and a client that listens for the callback.
 struct Visit {
     sandbox: Sandbox,
     browser: Browser,
-    app: TcpListener,
+    client: TcpListener,
 }
 
-/// Takes these steps in a browser, and closes it whatever came of them.
+/// Runs `steps` in a browser and closes it, also if a step fails.
 async fn visit(steps: impl AsyncFnOnce(&Visit) -> Outcome) -> Outcome {
-    let app = TcpListener::bind("127.0.0.1:0").await?;
+    let client = TcpListener::bind("127.0.0.1:0").await?;
     let sandbox = Sandbox::builder()
         .client_name("<Payroll & Co>")
-        .redirect_uri(format!("http://{}/callback", app.local_addr()?))
+        .redirect_uri(format!("http://{}/callback", client.local_addr()?))
         .consent(Consent::Page)
         .status_page(true)
         .start()
         .await?;
-    browser::browse(async |browser: &Browser| {
+    browser_tests::browse(async |browser: &Browser| {
         let visit = Visit {
             sandbox: sandbox.clone(),
             browser: browser.clone(),
-            app,
+            client,
         };
         steps(&visit).await
     })
@@ -139,27 +140,28 @@ async fn visit(steps: impl AsyncFnOnce(&Visit) -> Outcome) -> Outcome {
 }
 
 impl Visit {
-    /// Follows the app's link.
+    /// Opens an authorization URL of the client.
     async fn open(&self, scope: &str) -> Outcome {
         let query = form_urlencoded::Serializer::new(String::new())
             .append_pair("response_type", "code")
             .append_pair("client_id", self.sandbox.client_id())
             .append_pair("redirect_uri", self.sandbox.redirect_uri())
             .append_pair("scope", scope)
-            .append_pair("state", "from the app")
+            .append_pair("state", "state-of-the-client")
             .finish();
         let url = format!("{}/oauth/authorize?{query}", self.sandbox.url());
         self.browser.goto(&url).await
     }
 
-    /// Presses a button and waits for the browser to call the app. Gives what it called.
+    /// Presses a button and returns the target of the callback that follows.
     async fn decide(&self, button: &str) -> Outcome<String> {
-        let ((), target) = tokio::try_join!(self.browser.press(button), called(&self.app))?;
+        let ((), target) =
+            tokio::try_join!(self.browser.press(button), receive_callback(&self.client))?;
         Ok(target)
     }
 
-    /// Redeems a code as the app would.
-    async fn redeem(&self, code: &str) -> Outcome<Value> {
+    /// Exchanges a code as the client would.
+    async fn exchange_code(&self, code: &str) -> Outcome<Value> {
         let form = form_urlencoded::Serializer::new(String::new())
             .append_pair("grant_type", "authorization_code")
             .append_pair("client_id", self.sandbox.client_id())
@@ -177,17 +179,17 @@ impl Visit {
     }
 }
 
-/// Waits for the browser to call the app, answers it, and gives the target of its request.
-async fn called(app: &TcpListener) -> Outcome<String> {
+/// Waits for the browser's callback, responds to it, and returns the target of its request.
+async fn receive_callback(client: &TcpListener) -> Outcome<String> {
     loop {
-        let (mut stream, _) = app.accept().await?;
+        let (mut stream, _) = client.accept().await?;
         let mut head = vec![0; 8 * 1024];
         let length = stream.read(&mut head).await?;
         stream
             .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok")
             .await?;
         let head = String::from_utf8_lossy(&head[..length]).into_owned();
-        // Browsers open connections ahead, and ask for an icon.
+        // Browsers also preconnect and request an icon.
         if let Some(target) = head.split(' ').nth(1)
             && target.starts_with("/callback")
         {
