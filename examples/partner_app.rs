@@ -55,7 +55,7 @@ async fn main() -> Outcome {
             Sandbox::builder()
                 .client_name("The partner's application")
                 .redirect_uri(format!("http://{address}/connect/callback"))
-                .consent(Consent::Page)
+                .behavior(|behavior| behavior.consent = Consent::Page)
                 .start()
                 .await?,
         )?,

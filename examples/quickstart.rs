@@ -287,7 +287,7 @@ impl<'a> Step<'a> {
         let counters = self.sandbox.counters();
         self.check(
             "exchanges",
-            counters.exchanges - self.before.exchanges,
+            counters.tokens_issued - self.before.tokens_issued,
             should_be,
         )?;
         self.check(

@@ -83,7 +83,7 @@ impl Scene {
     }
 
     fn renewals(&self) -> u64 {
-        self.sandbox.counters().exchanges_by_refresh
+        self.sandbox.counters().refreshes
     }
 
     /// What another process would find.
@@ -120,14 +120,14 @@ async fn away_before_an_exchange(backend: Backend) {
 
 async fn away_during_an_exchange(backend: Backend) {
     let mut scene = Scene::new(backend).await;
-    let wait = Fault::delay(Duration::from_secs(1)).after_work();
+    let wait = Fault::delay(Duration::from_secs(1)).after_processing();
     scene.sandbox.inject(Endpoint::Token, wait);
     let before = scene.stored().await;
     let asking = tokio::spawn({
         let tokens = scene.tokens.clone();
         async move { tokens.refresh_now().await }
     });
-    while scene.sandbox.counters().faults_played == 0 {
+    while scene.sandbox.counters().faults_triggered == 0 {
         sleep(Duration::from_millis(5)).await;
     }
     scene.stop();

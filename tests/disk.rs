@@ -48,10 +48,10 @@ impl Scene {
 
     /// Renewing fails, and the provider has heard nothing of it.
     async fn is_found_out(&self) -> Error {
-        let before = self.sandbox.counters().exchanges;
+        let before = self.sandbox.counters().tokens_issued;
         let error = self.tokens.refresh_now().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Store, "{error:?}");
-        assert_eq!(self.sandbox.counters().exchanges, before);
+        assert_eq!(self.sandbox.counters().tokens_issued, before);
         assert!(self.tokens.token().await.is_ok(), "what is held serves");
         error
     }
@@ -129,12 +129,12 @@ async fn full() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn p14_a_full_disk_is_found_out_in_time() {
     let scene = Scene::new().await;
-    let before = scene.sandbox.counters().exchanges;
+    let before = scene.sandbox.counters().tokens_issued;
     let settings = [("FOLDER", scene.folder.path().display().to_string())];
     let mut full = Replica::spawn_without_room("full", &scene.sandbox, &settings);
     assert_eq!(full.hear("held").as_deref(), Some("true"));
     assert_eq!(full.hear("failed").as_deref(), Some("Store"));
     assert!(full.end());
-    assert_eq!(scene.sandbox.counters().exchanges, before);
+    assert_eq!(scene.sandbox.counters().tokens_issued, before);
     scene.goes_on().await;
 }

@@ -86,7 +86,7 @@ impl Partner {
     }
 
     fn renewals(&self) -> u64 {
-        self.sandbox.counters().exchanges_by_refresh
+        self.sandbox.counters().refreshes
     }
 
     /// The endpoint does not answer any more, in this way.
@@ -110,10 +110,7 @@ async fn p05_ninety_days_in_use() {
         partner.call_without_waiting().await;
     }
     let counters = partner.sandbox.counters();
-    assert!(
-        (90..=110).contains(&counters.exchanges_by_refresh),
-        "{counters:?}"
-    );
+    assert!((90..=110).contains(&counters.refreshes), "{counters:?}");
     assert_eq!(counters.unauthorized, 0);
     assert_eq!(counters.refresh_tokens_reused, 0);
 }
@@ -141,7 +138,7 @@ async fn p19_a_process_that_was_off_for_too_long_asks_once_and_says_why() {
     } = connected().await;
     drop((tokens, api));
     pass(31 * DAY).await;
-    assert_eq!(sandbox.counters().exchanges_by_refresh, 0);
+    assert_eq!(sandbox.counters().refreshes, 0);
     let again = cache(&oauth, &store, &clock);
     let error = again.token().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ReauthorizationRequired);
@@ -150,7 +147,7 @@ async fn p19_a_process_that_was_off_for_too_long_asks_once_and_says_why() {
         panic!("{:?}", again.status());
     };
     assert_eq!(reason, ReauthorizationReason::RefreshTokenExpired);
-    assert_eq!(sandbox.counters().exchanges_refused, 1);
+    assert_eq!(sandbox.counters().token_requests_refused, 1);
 }
 
 /// Every way for an endpoint to be away. The last leaves open whether it has used up the refresh token.
@@ -182,7 +179,7 @@ async fn p05_an_outage_of_three_hours_that_no_caller_notices() {
             partner.call_without_waiting().await;
         }
         let counters = partner.sandbox.counters();
-        assert!((1..=2).contains(&counters.exchanges_by_refresh), "{fault}");
+        assert!((1..=2).contains(&counters.refreshes), "{fault}");
         assert_eq!(counters.unauthorized, 0, "{fault}");
     }
 }
@@ -204,7 +201,7 @@ async fn p16_an_outage_of_thirty_hours_that_callers_hear_of_and_that_ends_by_its
             pass(HOUR).await;
         }
         // Some seven hours of an endpoint that is down: one exchange in half a minute, three requests each.
-        let requests = partner.sandbox.counters().faults_played;
+        let requests = partner.sandbox.counters().faults_triggered;
         assert!(requests < 3 * 2 * 60 * 8, "{fault}: {requests} requests");
         partner.sandbox.clear_faults();
         pass(MINUTE).await;

@@ -61,10 +61,12 @@ fn of_short_life(builder: TokenCacheBuilder) -> TokenCacheBuilder {
 
 async fn sandbox() -> Sandbox {
     Sandbox::builder()
-        .rotation(Rotation::FamilyRevocation)
-        .access_token_lifetime(LIFETIME)
+        .behavior(|behavior| {
+            behavior.rotation = Rotation::FamilyRevocation;
+            behavior.access_token_lifetime = LIFETIME;
+        })
         // Whole seconds would make most of these tokens dead on arrival.
-        .expires_at(ExpiresAt::Fraction(3))
+        .behavior(|behavior| behavior.expires_at = ExpiresAt::Fraction(3))
         .start()
         .await
         .unwrap()
@@ -107,16 +109,16 @@ async fn eight_processes(backend: Backend) {
     println!(
         "{PROCESSES} processes, {lasting:?}, {}: {served} requests served, {} rotations, {} refused, {} presented twice, {} families killed, {} 401s",
         place.word.split(':').next().unwrap(),
-        counters.exchanges_by_refresh,
-        counters.exchanges_refused,
+        counters.refreshes,
+        counters.token_requests_refused,
         counters.refresh_tokens_reused,
-        counters.families_killed,
+        counters.grants_revoked,
         counters.unauthorized,
     );
     assert_eq!(failed, 0, "every request is answered");
-    assert!(counters.exchanges_by_refresh > 5);
+    assert!(counters.refreshes > 5);
     assert_eq!(
-        (counters.refresh_tokens_reused, counters.families_killed),
+        (counters.refresh_tokens_reused, counters.grants_revoked),
         (0, 0)
     );
 }

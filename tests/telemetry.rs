@@ -250,7 +250,7 @@ async fn what_happens_at_an_endpoint(set: &impl Fn(TokenCacheBuilder) -> TokenCa
         .tenant("acme");
     let tokens = set(tokens).build().unwrap();
     connect(&sandbox, &oauth, &tokens).await;
-    sandbox.change(|behavior| {
+    sandbox.change_behavior(|behavior| {
         behavior.expires_at = ExpiresAt::Absent;
         behavior.date = DateHeader::Ahead(HOUR);
     });

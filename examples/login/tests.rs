@@ -87,7 +87,7 @@ async fn a_second_run_asks_nobody() -> Outcome {
     assert!(first.starts_with("200 OK\n{"), "{first}");
     assert_eq!(company(&settings, Some(&open), person).await?, first);
     assert_eq!(asked.get(), 1);
-    assert_eq!(sandbox.counters().exchanges_by_code, 1);
+    assert_eq!(sandbox.counters().code_exchanges, 1);
 
     // What has ended is asked for again.
     sandbox.revoke_grants();

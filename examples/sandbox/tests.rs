@@ -35,10 +35,10 @@ async fn variables_set_the_modes() {
     let behavior = with("SANDBOX_WINDOW", "fixed").unwrap().behavior();
     assert_eq!(behavior.refresh_window, RefreshWindow::Fixed);
     assert!(
-        with("SANDBOX_REVOKE_COMPANION", "1")
+        with("SANDBOX_REVOKE_ACCESS_TOKEN", "1")
             .unwrap()
             .behavior()
-            .revoke_companion
+            .rotation_revokes_access_token
     );
     let behavior = with("SANDBOX_EXPIRES_IN", "1").unwrap().behavior();
     assert_eq!(behavior.expires_in, ExpiresIn::Number);

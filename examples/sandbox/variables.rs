@@ -30,7 +30,7 @@ Environment variables, all optional:
   SANDBOX_ROTATION=family          none, single-use, family (default), grace, grace-sibling or deferred
   SANDBOX_GRACE=30s                the window of grace and grace-sibling
   SANDBOX_WINDOW=rolling           rolling (default) or fixed: whether using a refresh token gives more time
-  SANDBOX_REVOKE_COMPANION=0       1 revokes the old access token when its refresh token rotates
+  SANDBOX_REVOKE_ACCESS_TOKEN=0    1 revokes the old access token when its refresh token rotates
   SANDBOX_EXPIRES_AT=utc           utc (default), fraction, offset, unknown-offset, lower-case, space, no-offset,
                                    epoch-number, epoch-text, early, empty, null or absent
   SANDBOX_EXPIRES_IN=0             1 sends expires_in beside expires_at
@@ -81,7 +81,7 @@ pub(crate) fn configured(
         ("rolling", RefreshWindow::Rolling),
         ("fixed", RefreshWindow::Fixed),
     ];
-    let companion = [("0", false), ("1", true)];
+    let revokes = [("0", false), ("1", true)];
     let pkce = [
         ("verified", Pkce::Verified),
         ("ignored", Pkce::Ignored),
@@ -91,14 +91,20 @@ pub(crate) fn configured(
         ("body", ClientAuthentication::Body),
         ("body-or-basic", ClientAuthentication::BodyOrBasic),
     ];
-    let authentication = choice(variable, "SANDBOX_CLIENT_AUTH", &client_authentication)?;
-    Ok(builder
-        .client_authentication(authentication)
-        .consent(choice(variable, "SANDBOX_CONSENT", &consent)?)
-        .rotation(choice(variable, "SANDBOX_ROTATION", &rotation)?)
-        .refresh_window(choice(variable, "SANDBOX_WINDOW", &refresh_window)?)
-        .revoke_companion(choice(variable, "SANDBOX_REVOKE_COMPANION", &companion)?)
-        .pkce(choice(variable, "SANDBOX_PKCE", &pkce)?))
+    let consent = choice(variable, "SANDBOX_CONSENT", &consent)?;
+    let rotation = choice(variable, "SANDBOX_ROTATION", &rotation)?;
+    let refresh_window = choice(variable, "SANDBOX_WINDOW", &refresh_window)?;
+    let revokes = choice(variable, "SANDBOX_REVOKE_ACCESS_TOKEN", &revokes)?;
+    let pkce = choice(variable, "SANDBOX_PKCE", &pkce)?;
+    let client_authentication = choice(variable, "SANDBOX_CLIENT_AUTH", &client_authentication)?;
+    Ok(builder.behavior(|behavior| {
+        behavior.consent = consent;
+        behavior.rotation = rotation;
+        behavior.refresh_window = refresh_window;
+        behavior.rotation_revokes_access_token = revokes;
+        behavior.pkce = pkce;
+        behavior.client_authentication = client_authentication;
+    }))
 }
 
 /// The app, and the company behind it.
@@ -124,7 +130,7 @@ fn with_app(
         builder = builder.redirect_uri(redirect_uri);
     }
     if let Some(issuer) = filled(variable, "SANDBOX_ISSUER")? {
-        builder = builder.issuer(Some(&issuer));
+        builder = builder.behavior(|behavior| behavior.issuer = Some(issuer));
     }
     if let Some(members) = text(variable, "SANDBOX_MEMBERS")? {
         let number = members
@@ -136,8 +142,8 @@ fn with_app(
         })?);
     }
     if let Some(scopes) = text(variable, "SANDBOX_SCOPE_LIMIT")? {
-        let scopes: Vec<_> = scopes.split_whitespace().collect();
-        builder = builder.scope_limit(Some(&scopes));
+        let scopes = scopes.split_whitespace().map(str::to_owned).collect();
+        builder = builder.behavior(|behavior| behavior.scope_limit = Some(scopes));
     }
     Ok(builder)
 }
@@ -147,13 +153,13 @@ fn with_lifetimes(
     variable: &impl Fn(&str) -> Option<OsString>,
 ) -> Result<SandboxBuilder, String> {
     if let Some(lifetime) = duration(variable, "SANDBOX_ACCESS_TTL")? {
-        builder = builder.access_token_lifetime(lifetime);
+        builder = builder.behavior(|behavior| behavior.access_token_lifetime = lifetime);
     }
     if let Some(lifetime) = duration(variable, "SANDBOX_REFRESH_TTL")? {
-        builder = builder.refresh_token_lifetime(lifetime);
+        builder = builder.behavior(|behavior| behavior.refresh_token_lifetime = lifetime);
     }
     if let Some(lifetime) = duration(variable, "SANDBOX_CODE_TTL")? {
-        builder = builder.code_lifetime(lifetime);
+        builder = builder.behavior(|behavior| behavior.code_lifetime = lifetime);
     }
     Ok(builder)
 }
@@ -198,14 +204,21 @@ fn with_spellings(
         ("absent", Challenge::Absent),
     ];
     if let Some(token_type) = text(variable, "SANDBOX_TOKEN_TYPE")? {
-        builder = builder.token_type(Some(token_type.as_str()).filter(|it| !it.is_empty()));
+        let token_type = Some(token_type).filter(|it| !it.is_empty());
+        builder = builder.behavior(|behavior| behavior.token_type = token_type);
     }
-    Ok(builder
-        .date(date(variable)?)
-        .expires_at(choice(variable, "SANDBOX_EXPIRES_AT", &expires_at)?)
-        .expires_in(choice(variable, "SANDBOX_EXPIRES_IN", &expires_in)?)
-        .refresh_token_field(choice(variable, "SANDBOX_REFRESH_TOKEN", &refresh_token)?)
-        .challenge(choice(variable, "SANDBOX_CHALLENGE", &challenge)?))
+    let date = date(variable)?;
+    let expires_at = choice(variable, "SANDBOX_EXPIRES_AT", &expires_at)?;
+    let expires_in = choice(variable, "SANDBOX_EXPIRES_IN", &expires_in)?;
+    let refresh_token_field = choice(variable, "SANDBOX_REFRESH_TOKEN", &refresh_token)?;
+    let challenge = choice(variable, "SANDBOX_CHALLENGE", &challenge)?;
+    Ok(builder.behavior(|behavior| {
+        behavior.date = date;
+        behavior.expires_at = expires_at;
+        behavior.expires_in = expires_in;
+        behavior.refresh_token_field = refresh_token_field;
+        behavior.challenge = challenge;
+    }))
 }
 
 /// As many as the sandbox makes.

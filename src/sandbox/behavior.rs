@@ -8,18 +8,20 @@ use super::expiry::{ExpiresAt, ExpiresIn};
 /// Every way the sandbox's authorization server and resources can differ from one another.
 ///
 /// The default is the strictest server that is still correct. Set it when building
-/// ([`SandboxBuilder::behavior`](super::SandboxBuilder::behavior), or one setter a field), and change it while the
-/// sandbox runs with [`Sandbox::change`](super::Sandbox::change). Tokens keep the lifetimes they were issued with.
+/// ([`SandboxBuilder::behavior`](super::SandboxBuilder::behavior)), and change it while the
+/// sandbox runs with [`Sandbox::change_behavior`](super::Sandbox::change_behavior). Tokens keep the lifetimes they were issued with.
 ///
 /// ```
 /// use std::time::Duration;
 /// use tower_oauth2_client::sandbox::{Rotation, Sandbox};
 ///
 /// let sandbox = Sandbox::builder()
-///     .rotation(Rotation::SingleUse)
-///     .access_token_lifetime(Duration::from_secs(60))
+///     .behavior(|behavior| {
+///         behavior.rotation = Rotation::SingleUse;
+///         behavior.access_token_lifetime = Duration::from_secs(60);
+///     })
 ///     .build();
-/// sandbox.change(|behavior| behavior.rotation = Rotation::None);
+/// sandbox.change_behavior(|behavior| behavior.rotation = Rotation::None);
 /// assert_eq!(sandbox.behavior().rotation, Rotation::None);
 /// ```
 #[allow(
@@ -39,7 +41,7 @@ pub struct Behavior {
     pub rotation: Rotation,
     /// Whether a rotation also revokes the access token issued together with the used refresh token. Defaults to
     /// `false`.
-    pub revoke_companion: bool,
+    pub rotation_revokes_access_token: bool,
     /// Whether using a refresh token gives the grant more time. Defaults to [`RefreshWindow::Rolling`].
     pub refresh_window: RefreshWindow,
     /// Whether answers carry a refresh token. Defaults to [`RefreshTokenField::Sent`].
@@ -84,7 +86,7 @@ impl Default for Behavior {
             refresh_token_lifetime: Duration::from_secs(30 * 24 * HOUR),
             code_lifetime: Duration::from_secs(10 * 60),
             rotation: Rotation::FamilyRevocation,
-            revoke_companion: false,
+            rotation_revokes_access_token: false,
             refresh_window: RefreshWindow::Rolling,
             refresh_token_field: RefreshTokenField::Sent,
             expires_at: ExpiresAt::Utc,

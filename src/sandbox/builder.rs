@@ -5,9 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::app::App;
 use super::authority::Authority;
 use super::behavior::Behavior;
+use super::client::ClientRegistration;
 use super::clock::Clock;
 use super::event_log::EventLog;
 use super::fault::{Endpoint, Fault};
@@ -21,8 +21,8 @@ use super::{Sandbox, Server};
 #[must_use = "a builder does nothing until it is built or started"]
 pub struct SandboxBuilder {
     bind: SocketAddr,
-    app: App,
-    more_apps: Vec<App>,
+    app: ClientRegistration,
+    more_clients: Vec<ClientRegistration>,
     pub(super) behavior: Behavior,
     faults: Vec<(Endpoint, Fault)>,
     members: usize,
@@ -35,8 +35,9 @@ impl SandboxBuilder {
     pub(super) fn new() -> Self {
         Self {
             bind: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0),
-            app: App::new("sandbox-client", "sandbox-client-secret").name("Example app"),
-            more_apps: Vec::new(),
+            app: ClientRegistration::new("sandbox-client", "sandbox-client-secret")
+                .name("Example app"),
+            more_clients: Vec::new(),
             behavior: Behavior::default(),
             faults: Vec::new(),
             members: 25,
@@ -87,8 +88,8 @@ impl SandboxBuilder {
     }
 
     /// Registers one more app. Defaults to none. Of two apps with one client id, the first counts.
-    pub fn app(mut self, app: App) -> Self {
-        self.more_apps.push(app);
+    pub fn client(mut self, client: ClientRegistration) -> Self {
+        self.more_clients.push(client);
         self
     }
 
@@ -124,9 +125,9 @@ impl SandboxBuilder {
         self
     }
 
-    /// All modes at once. Defaults to [`Behavior::default`].
-    pub fn behavior(mut self, behavior: Behavior) -> Self {
-        self.behavior = behavior;
+    /// Changes how the sandbox behaves. Defaults to [`Behavior::default`].
+    pub fn behavior(mut self, change: impl FnOnce(&mut Behavior)) -> Self {
+        change(&mut self.behavior);
         self
     }
 
@@ -138,7 +139,7 @@ impl SandboxBuilder {
             script.push(endpoint, fault);
         }
         let mut apps = vec![self.app.clone()];
-        apps.extend(self.more_apps);
+        apps.extend(self.more_clients);
         let random = self
             .seed
             .map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);

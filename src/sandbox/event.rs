@@ -14,7 +14,7 @@ pub struct Event {
     /// When, by the sandbox's clock.
     pub at: SystemTime,
     /// What.
-    pub what: EventKind,
+    pub kind: EventKind,
 }
 
 /// What an [`Event`] tells.
@@ -22,21 +22,21 @@ pub struct Event {
 #[non_exhaustive]
 pub enum EventKind {
     /// A person, or the sandbox for them, allowed an app.
-    Allowed {
+    ConsentGranted {
         /// The app.
         client_id: String,
         /// The scopes granted, separated by spaces.
         scope: String,
     },
     /// A person, or the sandbox for them, denied an app.
-    Denied {
+    ConsentDenied {
         /// The app.
         client_id: String,
     },
     /// The token endpoint gave out tokens.
-    Exchanged {
+    TokensIssued {
         /// By what.
-        by: Credential,
+        grant_type: GrantType,
         /// The code or refresh token presented.
         presented: TokenHash,
         /// The number of the grant, counted from 1.
@@ -47,7 +47,7 @@ pub enum EventKind {
         refresh_token: Option<TokenHash>,
     },
     /// The token endpoint refused.
-    ExchangeRefused {
+    TokenRequestRefused {
         /// The code or refresh token presented, if the request came that far.
         presented: Option<TokenHash>,
         /// The OAuth error code.
@@ -66,7 +66,7 @@ pub enum EventKind {
         grant: u64,
     },
     /// The revocation endpoint was asked to revoke a token, and did if it knew it.
-    Revoked {
+    RevocationRequested {
         /// The token.
         token: TokenHash,
         /// Whether it was known, and this app's.
@@ -94,14 +94,14 @@ pub enum EventKind {
         token: TokenHash,
     },
     /// A row of a deduction request was read.
-    Deduction {
+    DeductionSubmitted {
         /// The row's `operation_id`, cut to 64 characters.
         operation_id: String,
         /// Whether this row created the deduction: `false` for a repeated or refused one.
-        applied: bool,
+        created: bool,
     },
     /// A scripted fault was played.
-    FaultPlayed {
+    FaultTriggered {
         /// Where.
         endpoint: Endpoint,
         /// The fault, in words.
@@ -121,18 +121,20 @@ const CHARACTERS_KEPT: usize = 64;
 impl fmt::Display for EventKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Allowed { client_id, scope } => write!(f, "{client_id} was allowed {scope}"),
-            Self::Denied { client_id } => write!(f, "{client_id} was denied"),
-            Self::Exchanged {
-                by,
+            Self::ConsentGranted { client_id, scope } => {
+                write!(f, "{client_id} was allowed {scope}")
+            }
+            Self::ConsentDenied { client_id } => write!(f, "{client_id} was denied"),
+            Self::TokensIssued {
+                grant_type,
                 presented,
                 grant,
                 access_token,
                 refresh_token,
             } => {
-                let by = match by {
-                    Credential::Code => "code",
-                    Credential::RefreshToken => "refresh token",
+                let by = match grant_type {
+                    GrantType::AuthorizationCode => "code",
+                    GrantType::RefreshToken => "refresh token",
                 };
                 write!(
                     f,
@@ -143,7 +145,7 @@ impl fmt::Display for EventKind {
                     None => Ok(()),
                 }
             }
-            Self::ExchangeRefused { presented, error } => match presented {
+            Self::TokenRequestRefused { presented, error } => match presented {
                 Some(token) => write!(f, "exchange of {token} refused: {error}"),
                 None => write!(f, "exchange refused: {error}"),
             },
@@ -154,7 +156,7 @@ impl fmt::Display for EventKind {
                 )
             }
             Self::GrantRevoked { grant } => write!(f, "grant {grant} ended by a reuse"),
-            Self::Revoked { token, known } => {
+            Self::RevocationRequested { token, known } => {
                 let known = if *known { "" } else { ", which is unknown" };
                 write!(f, "asked to revoke {token}{known}")
             }
@@ -166,18 +168,18 @@ impl fmt::Display for EventKind {
             Self::Forbidden { endpoint, token } => {
                 write!(f, "{endpoint:?} answered 403 to {token}")
             }
-            Self::Deduction {
+            Self::DeductionSubmitted {
                 operation_id,
-                applied,
+                created,
             } => {
-                let outcome = if *applied {
+                let outcome = if *created {
                     "created"
                 } else {
                     "repeated or refused"
                 };
                 write!(f, "deduction {operation_id} {outcome}")
             }
-            Self::FaultPlayed { endpoint, fault } => write!(f, "{endpoint:?} played {fault}"),
+            Self::FaultTriggered { endpoint, fault } => write!(f, "{endpoint:?} played {fault}"),
         }
     }
 }
@@ -185,9 +187,9 @@ impl fmt::Display for EventKind {
 /// What an exchange was made by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Credential {
+pub enum GrantType {
     /// An authorization code.
-    Code,
+    AuthorizationCode,
     /// A refresh token.
     RefreshToken,
 }

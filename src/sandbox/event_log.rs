@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use jiff::Timestamp;
 
 use super::clock::{Moment, system_time};
-use super::event::{Credential, Event, EventKind};
+use super::event::{Event, EventKind, GrantType};
 
 /// What has happened so far, in numbers. All start at zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -14,17 +14,17 @@ pub struct Counters {
     /// Requests of any sort, to any path, the pages included.
     pub requests: u64,
     /// Exchanges that gave out tokens, whether or not the answer arrived.
-    pub exchanges: u64,
+    pub tokens_issued: u64,
     /// Those of them made by an authorization code.
-    pub exchanges_by_code: u64,
+    pub code_exchanges: u64,
     /// Those of them made by a refresh token.
-    pub exchanges_by_refresh: u64,
+    pub refreshes: u64,
     /// Requests to the token endpoint that were refused. Scripted answers are not counted.
-    pub exchanges_refused: u64,
+    pub token_requests_refused: u64,
     /// Presentations of a refresh token that had been replaced, whatever they were answered.
     pub refresh_tokens_reused: u64,
     /// Grants ended because a refresh token or code of theirs was presented twice.
-    pub families_killed: u64,
+    pub grants_revoked: u64,
     /// Requests to the revocation endpoint answered with 200.
     pub revocations: u64,
     /// Consents given.
@@ -38,13 +38,13 @@ pub struct Counters {
     /// Resource requests answered with 403. Scripted answers are not counted.
     pub forbidden: u64,
     /// Deductions created.
-    pub deductions_applied: u64,
+    pub deductions_created: u64,
     /// Faults played.
-    pub faults_played: u64,
+    pub faults_triggered: u64,
     /// Requests being worked on: those whose answer has not begun.
     pub in_flight: u64,
     /// The most requests that were ever being worked on at once.
-    pub in_flight_most: u64,
+    pub max_in_flight: u64,
 }
 
 /// Everything the sandbox remembers for those who watch it.
@@ -81,7 +81,7 @@ impl EventLog {
         let counters = &mut self.counters;
         counters.requests += 1;
         counters.in_flight += 1;
-        counters.in_flight_most = counters.in_flight_most.max(counters.in_flight);
+        counters.max_in_flight = counters.max_in_flight.max(counters.in_flight);
         self.live.insert(counters.requests, request);
         counters.requests
     }
@@ -101,32 +101,32 @@ impl EventLog {
         }
         self.events.push_back(Event {
             at: system_time(at),
-            what,
+            kind: what,
         });
     }
 
     fn count(&mut self, what: &EventKind) {
         let counters = &mut self.counters;
         let counter = match what {
-            EventKind::Allowed { .. } => &mut counters.consents,
-            EventKind::Denied { .. } => &mut counters.denials,
-            EventKind::Exchanged { by, .. } => {
-                counters.exchanges += 1;
-                match by {
-                    Credential::Code => &mut counters.exchanges_by_code,
-                    Credential::RefreshToken => &mut counters.exchanges_by_refresh,
+            EventKind::ConsentGranted { .. } => &mut counters.consents,
+            EventKind::ConsentDenied { .. } => &mut counters.denials,
+            EventKind::TokensIssued { grant_type, .. } => {
+                counters.tokens_issued += 1;
+                match grant_type {
+                    GrantType::AuthorizationCode => &mut counters.code_exchanges,
+                    GrantType::RefreshToken => &mut counters.refreshes,
                 }
             }
-            EventKind::ExchangeRefused { .. } => &mut counters.exchanges_refused,
+            EventKind::TokenRequestRefused { .. } => &mut counters.token_requests_refused,
             EventKind::RefreshTokenReused { .. } => &mut counters.refresh_tokens_reused,
-            EventKind::GrantRevoked { .. } => &mut counters.families_killed,
-            EventKind::Revoked { .. } => &mut counters.revocations,
+            EventKind::GrantRevoked { .. } => &mut counters.grants_revoked,
+            EventKind::RevocationRequested { .. } => &mut counters.revocations,
             EventKind::Authorized { .. } => &mut counters.authorized,
             EventKind::Unauthorized { .. } => &mut counters.unauthorized,
             EventKind::Forbidden { .. } => &mut counters.forbidden,
-            EventKind::Deduction { applied: true, .. } => &mut counters.deductions_applied,
-            EventKind::Deduction { applied: false, .. } => return,
-            EventKind::FaultPlayed { .. } => &mut counters.faults_played,
+            EventKind::DeductionSubmitted { created: true, .. } => &mut counters.deductions_created,
+            EventKind::DeductionSubmitted { created: false, .. } => return,
+            EventKind::FaultTriggered { .. } => &mut counters.faults_triggered,
         };
         *counter += 1;
     }

@@ -58,7 +58,7 @@ impl Endpoint {
 /// they were scripted; a request takes part in one of them at most.
 ///
 /// Work is what the endpoint does to the sandbox's state: an exchange rotates, a deduction is created. By default a
-/// fault strikes before the work, which then never happens; [`after_work`](Self::after_work) lets it happen first, so
+/// fault strikes before the work, which then never happens; [`after_processing`](Self::after_processing) lets it happen first, so
 /// that only the answer is lost. [`truncate`](Self::truncate), [`slow`](Self::slow) and [`huge`](Self::huge) spoil a
 /// real answer, so their work is always done.
 ///
@@ -70,13 +70,13 @@ impl Endpoint {
 /// // Two exchanges are throttled, then the answer to one is lost although the server rotated.
 /// let throttled = Fault::status(StatusCode::TOO_MANY_REQUESTS).retry_after("2");
 /// sandbox.inject(Endpoint::Token, throttled.times(2));
-/// sandbox.inject(Endpoint::Token, Fault::drop_connection().after_work());
+/// sandbox.inject(Endpoint::Token, Fault::drop_connection().after_processing());
 /// ```
 #[derive(Clone)]
 #[must_use = "a fault does nothing until it is injected"]
 pub struct Fault {
     pub(super) kind: Kind,
-    pub(super) after_work: bool,
+    pub(super) after_processing: bool,
     pub(super) skip: u64,
     pub(super) times: u64,
 }
@@ -172,8 +172,8 @@ impl Fault {
     }
 
     /// Strikes after the endpoint's work was done, rather than before.
-    pub fn after_work(mut self) -> Self {
-        self.after_work = true;
+    pub fn after_processing(mut self) -> Self {
+        self.after_processing = true;
         self
     }
 
@@ -210,7 +210,7 @@ impl Fault {
     fn new(kind: Kind) -> Self {
         Self {
             kind,
-            after_work: false,
+            after_processing: false,
             skip: 0,
             times: 1,
         }
@@ -237,7 +237,7 @@ impl fmt::Display for Fault {
             Kind::Huge(length) => return write!(f, "huge {length}"),
             Kind::Answer { status, .. } => write!(f, "status {}", status.as_u16())?,
         }
-        f.write_str(if self.after_work {
+        f.write_str(if self.after_processing {
             " after work"
         } else {
             " before work"

@@ -26,7 +26,7 @@
 //! let company = Request::get(format!("{}/v1/company", sandbox.url())).body(Body::default())?;
 //! assert_eq!(api.oneshot(company).await?.status(), 200);
 //! assert_eq!(sandbox.counters().unauthorized, 1);
-//! assert_eq!(sandbox.counters().exchanges_by_refresh, 1);
+//! assert_eq!(sandbox.counters().refreshes, 1);
 //! # Ok(())
 //! # }
 //! ```
@@ -80,12 +80,12 @@
 //! mode, and its default is a choice rather than a fact.
 
 mod answer;
-mod app;
 mod authority;
 mod behavior;
 mod body;
 mod builder;
 mod challenge;
+mod client;
 mod clock;
 mod endpoints;
 mod event;
@@ -93,7 +93,6 @@ mod event_log;
 mod expiry;
 mod fault;
 mod form;
-mod modes;
 mod person;
 mod records;
 mod scope;
@@ -109,7 +108,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-pub use self::app::App;
 pub use self::behavior::{
     Behavior, ClientAuthentication, Consent, DateHeader, Pkce, RefreshTokenField, RefreshWindow,
     Replay, Rotation,
@@ -117,7 +115,8 @@ pub use self::behavior::{
 pub use self::body::{ConnectionLost, SandboxBody};
 pub use self::builder::SandboxBuilder;
 pub use self::challenge::Challenge;
-pub use self::event::{Credential, Event, EventKind, TokenHash};
+pub use self::client::ClientRegistration;
+pub use self::event::{Event, EventKind, GrantType, TokenHash};
 pub use self::event_log::Counters;
 pub use self::expiry::{ExpiresAt, ExpiresIn};
 pub use self::fault::{Endpoint, Fault};
@@ -134,7 +133,7 @@ use self::state::Shared;
 #[derive(Clone)]
 pub struct Sandbox {
     shared: Arc<Shared>,
-    app: Arc<App>,
+    app: Arc<ClientRegistration>,
     server: Option<Arc<Server>>,
 }
 
@@ -229,7 +228,7 @@ impl Sandbox {
     /// # Panics
     ///
     /// If `change` does; nothing is changed then.
-    pub fn change(&self, change: impl FnOnce(&mut Behavior)) {
+    pub fn change_behavior(&self, change: impl FnOnce(&mut Behavior)) {
         // The lock is not held while foreign code runs.
         let mut behavior = self.behavior();
         change(&mut behavior);

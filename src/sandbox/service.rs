@@ -100,7 +100,7 @@ async fn serve(
 fn next_fault(shared: &Shared, endpoint: Endpoint) -> Option<Fault> {
     let mut state = shared.lock();
     let fault = state.script.next(endpoint)?;
-    state.record(EventKind::FaultPlayed {
+    state.record(EventKind::FaultTriggered {
         endpoint,
         fault: fault.to_string(),
     });
@@ -113,11 +113,11 @@ async fn play(
     shared: &Arc<Shared>,
     request: Request<RequestBody>,
 ) -> Result<Answer, ConnectionLost> {
-    if let (Kind::Delay(by), false) = (&fault.kind, fault.after_work) {
+    if let (Kind::Delay(by), false) = (&fault.kind, fault.after_processing) {
         sleep(*by).await;
         return Ok(endpoints::answer(shared, request).await);
     }
-    let done = if fault.after_work || fault.spoils_the_answer() {
+    let done = if fault.after_processing || fault.spoils_the_answer() {
         endpoints::answer(shared, request).await
     } else {
         // A socket closed with unread bytes in it is reset, whatever the fault says.

@@ -159,7 +159,7 @@ async fn a_callback_of_another_issuer_is_refused() {
         (Some("https://evil.example"), false),
         (Some(ISSUER), true),
     ] {
-        sandbox.change(|behavior| behavior.issuer = issuer.map(str::to_owned));
+        sandbox.change_behavior(|behavior| behavior.issuer = issuer.map(str::to_owned));
         let mut browser = Browser::of("acme");
         let callback = browser.consent(&replica).await;
         let answer = browser.get(&replica, &callback).await;
@@ -203,7 +203,7 @@ async fn a_code_that_buys_nothing_is_told() {
             StatusCode::SERVICE_UNAVAILABLE,
         ),
         (
-            Fault::drop_connection().after_work(),
+            Fault::drop_connection().after_processing(),
             ConnectFailureKind::Exchange,
             StatusCode::SERVICE_UNAVAILABLE,
         ),

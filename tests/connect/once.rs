@@ -65,7 +65,7 @@ async fn a_cookie_that_was_kept_sends_the_code_no_second_time() {
         kept.clone().get(&other, &callback).await;
     }
     assert_eq!(one.codes_sent(), 1);
-    assert_eq!(one.sandbox.counters().families_killed, 0);
+    assert_eq!(one.sandbox.counters().grants_revoked, 0);
     assert_eq!(one.call("acme").await, Ok(StatusCode::OK));
 }
 

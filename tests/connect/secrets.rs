@@ -42,7 +42,7 @@ async fn p21_codes_and_states_are_told_nowhere() {
     for fault in [
         None,
         Some(Fault::status(StatusCode::BAD_REQUEST).body(r#"{"error":"invalid_grant"}"#)),
-        Some(Fault::drop_connection().after_work()),
+        Some(Fault::drop_connection().after_processing()),
         Some(Fault::garbage()),
     ] {
         let callback = browser.consent(&replica).await;

@@ -216,13 +216,13 @@ impl Replica {
 
     /// How many codes have bought tokens.
     pub(crate) fn codes_exchanged(&self) -> u64 {
-        self.sandbox.counters().exchanges_by_code
+        self.sandbox.counters().code_exchanges
     }
 
     /// How many requests for tokens by code were refused or answered.
     pub(crate) fn codes_sent(&self) -> u64 {
         let counters = self.sandbox.counters();
-        counters.exchanges_by_code + counters.exchanges_refused
+        counters.code_exchanges + counters.token_requests_refused
     }
 
     pub(crate) async fn stored(&self, name: &str) -> Option<tower_oauth2_client::token::Grant> {

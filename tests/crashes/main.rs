@@ -71,7 +71,7 @@ async fn crash(backend: &Backend, rotation: Rotation, step: &str) -> (&'static s
     let scene = Scene::new(backend, rotation).await;
     let on_the_wire = match step {
         "request on the wire" => Some(Fault::hang()),
-        "answer on the wire" => Some(Fault::hang().after_work()),
+        "answer on the wire" => Some(Fault::hang().after_processing()),
         _ => None,
     };
     let is_on_the_wire = on_the_wire.is_some();
@@ -80,7 +80,7 @@ async fn crash(backend: &Backend, rotation: Rotation, step: &str) -> (&'static s
     }
     let mut victim = scene.spawn("process::victim", step);
     if is_on_the_wire {
-        while scene.sandbox.counters().faults_played == 0 {
+        while scene.sandbox.counters().faults_triggered == 0 {
             sleep(Duration::from_millis(2)).await;
         }
         if step == "answer on the wire" {
@@ -170,10 +170,10 @@ async fn killed_in_production(backend: Backend) {
         replay: Replay::SamePair,
     };
     let scene = Scene::new(&backend, rotation).await;
-    let lost = Fault::hang().after_work();
+    let lost = Fault::hang().after_processing();
     scene.sandbox.inject(Endpoint::Token, lost);
     let victim = scene.spawn("process::victim", UNHURRIED);
-    while scene.sandbox.counters().faults_played == 0 || !scene.is_behind().await {
+    while scene.sandbox.counters().faults_triggered == 0 || !scene.is_behind().await {
         sleep(Duration::from_millis(5)).await;
     }
     victim.kill();
@@ -193,11 +193,11 @@ async fn stopped_beyond_its_lease(backend: Backend) {
         replay: Replay::Sibling,
     };
     let scene = Scene::new(&backend, rotation).await;
-    let wait = Fault::delay(Duration::from_secs(2)).after_work();
+    let wait = Fault::delay(Duration::from_secs(2)).after_processing();
     scene.sandbox.inject(Endpoint::Token, wait);
     let mut victim = scene.spawn("process::victim", "none");
     victim.hear("begun").expect("it starts");
-    while scene.sandbox.counters().faults_played == 0 {
+    while scene.sandbox.counters().faults_triggered == 0 {
         sleep(Duration::from_millis(2)).await;
     }
     signal("STOP", &victim);

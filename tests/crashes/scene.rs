@@ -21,7 +21,11 @@ pub(crate) struct Scene {
 
 impl Scene {
     pub(crate) async fn new(backend: &Backend, rotation: Rotation) -> Self {
-        let sandbox = Sandbox::builder().rotation(rotation).start().await.unwrap();
+        let sandbox = Sandbox::builder()
+            .behavior(|behavior| behavior.rotation = rotation)
+            .start()
+            .await
+            .unwrap();
         let place = backend.place().await;
         let scene = Self { sandbox, place };
         scene.connect().await;
@@ -68,7 +72,7 @@ impl Scene {
         let stored = grant.tokens().unwrap().refresh_token().unwrap().expose();
         let stored = TokenHash::of(stored);
         self.sandbox.events().iter().any(|event| {
-            matches!(&event.what, EventKind::Exchanged { presented, refresh_token, .. }
+            matches!(&event.kind, EventKind::TokensIssued { presented, refresh_token, .. }
                 if *presented == stored && *refresh_token != Some(stored))
         })
     }

@@ -2,7 +2,7 @@
 
 use http::{Request, StatusCode};
 use http_body_util::Full;
-use tower_oauth2_client::sandbox::{App, Consent, Sandbox};
+use tower_oauth2_client::sandbox::{ClientRegistration, Consent, Sandbox};
 
 use crate::support::{
     authorization_url, code, encoded, get, parameter, redeem, refresh, refused, send,
@@ -140,7 +140,10 @@ async fn the_issuer_is_named_on_every_way_back_if_it_is_set() {
     assert_eq!(parameter(&callback, "iss"), None);
     let issuer = "https://id.example.com/?a&b";
     for consent in [Consent::Allow, Consent::Page] {
-        let sandbox = Sandbox::builder().issuer(Some(issuer)).consent(consent);
+        let sandbox = Sandbox::builder().behavior(|behavior| {
+            behavior.issuer = Some(issuer.to_owned());
+            behavior.consent = consent;
+        });
         let sandbox = sandbox.build();
         for callback in [
             sandbox.consent(&url).await,
@@ -166,8 +169,8 @@ async fn a_redirect_uri_keeps_its_query() {
 #[tokio::test(start_paused = true)]
 async fn an_app_with_two_redirect_uris_has_to_say_which() {
     let uris = ["http://127.0.0.1:1/", "http://127.0.0.1:2/"];
-    let app = App::new("two", "secret").redirect_uris(uris);
-    let sandbox = Sandbox::builder().app(app).build();
+    let app = ClientRegistration::new("two", "secret").redirect_uris(uris);
+    let sandbox = Sandbox::builder().client(app).build();
     let url = "/oauth/authorize?response_type=code&client_id=two";
     assert!(sandbox.consent(url).await.is_err());
     let named = format!("{url}&{}", encoded(&[("redirect_uri", uris[1])]));
@@ -179,7 +182,7 @@ async fn denial_is_access_denied_in_every_mode() {
     let sandbox = Sandbox::builder().build();
     let url = authorization_url(&sandbox, &[("state", "s")]);
     for consent in [Consent::Allow, Consent::Deny, Consent::Page] {
-        sandbox.change(|behavior| behavior.consent = consent);
+        sandbox.change_behavior(|behavior| behavior.consent = consent);
         let callback = sandbox.deny(&url).await.unwrap();
         assert_eq!(
             parameter(&callback, "error").as_deref(),
@@ -187,7 +190,7 @@ async fn denial_is_access_denied_in_every_mode() {
         );
         assert_eq!(parameter(&callback, "state").as_deref(), Some("s"));
     }
-    sandbox.change(|behavior| behavior.consent = Consent::Deny);
+    sandbox.change_behavior(|behavior| behavior.consent = Consent::Deny);
     let path = url.strip_prefix("http://localhost").unwrap();
     let reply = send(&sandbox, Request::get(path).body(Full::default()).unwrap()).await;
     assert_eq!(reply.status, StatusCode::FOUND);
@@ -202,7 +205,7 @@ async fn denial_is_access_denied_in_every_mode() {
 #[tokio::test(start_paused = true)]
 async fn granted_scopes_may_be_fewer_than_asked_for() {
     let sandbox = Sandbox::builder()
-        .scope_limit(Some(&["member.detail:read"]))
+        .behavior(|behavior| behavior.scope_limit = Some(vec!["member.detail:read".to_owned()]))
         .build();
     let code = code(&sandbox, &[("scope", "member.basic:read payroll:read")]).await;
     assert_eq!(
@@ -225,7 +228,7 @@ async fn a_refresh_may_grant_fewer_scopes_than_the_consent_did() {
     let token = redeem(&sandbox, &code).await.text("refresh_token");
     let limit = |scope: &str| {
         let limit = Some(vec![scope.to_owned()]);
-        sandbox.change(|behavior| behavior.scope_limit = limit);
+        sandbox.change_behavior(|behavior| behavior.scope_limit = limit);
     };
     limit("time_off:read");
     let reply = refresh(&sandbox, &token).await;

@@ -1,7 +1,7 @@
 //! Authorization codes: good once, for a while, for one client.
 
 use http::StatusCode;
-use tower_oauth2_client::sandbox::{App, Pkce, Sandbox};
+use tower_oauth2_client::sandbox::{ClientRegistration, Pkce, Sandbox};
 
 use crate::support::{
     Reply, authorization_url, code, company, connect, exchange, form, parameter, redeem, refused,
@@ -15,12 +15,14 @@ async fn a_code_used_twice_is_refused_and_ends_what_came_of_it() {
     let access = redeem(&sandbox, &code).await.text("access_token");
     refused(&redeem(&sandbox, &code).await, 400, "invalid_grant");
     assert_eq!(company(&sandbox, &access).await, StatusCode::UNAUTHORIZED);
-    assert_eq!(sandbox.counters().families_killed, 1);
+    assert_eq!(sandbox.counters().grants_revoked, 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_code_used_twice_may_do_no_harm() {
-    let sandbox = Sandbox::builder().code_reuse_revokes(false).build();
+    let sandbox = Sandbox::builder()
+        .behavior(|behavior| behavior.code_reuse_revokes = false)
+        .build();
     let code = code(&sandbox, &[]).await;
     let access = redeem(&sandbox, &code).await.text("access_token");
     refused(&redeem(&sandbox, &code).await, 400, "invalid_grant");
@@ -63,7 +65,7 @@ async fn a_redirect_uri_that_was_not_sent_need_not_be_repeated() {
 #[tokio::test(start_paused = true)]
 async fn codes_and_tokens_are_of_no_use_to_another_app() {
     let sandbox = Sandbox::builder()
-        .app(App::new("other", "other-secret"))
+        .client(ClientRegistration::new("other", "other-secret"))
         .build();
     let other = [("client_id", "other"), ("client_secret", "other-secret")];
     let with = |fields: &[(&'static str, String)]| {
@@ -161,14 +163,16 @@ async fn a_challenge_is_verified_if_it_was_sent() {
 
 #[tokio::test(start_paused = true)]
 async fn pkce_may_be_ignored_or_required() {
-    let sandbox = Sandbox::builder().pkce(Pkce::Ignored).build();
+    let sandbox = Sandbox::builder()
+        .behavior(|behavior| behavior.pkce = Pkce::Ignored)
+        .build();
     let ignored = code(&sandbox, &S256).await;
     assert_eq!(
         redeem_with(&sandbox, &ignored, Some("wrong")).await.status,
         StatusCode::OK
     );
 
-    sandbox.change(|behavior| behavior.pkce = Pkce::Required);
+    sandbox.change_behavior(|behavior| behavior.pkce = Pkce::Required);
     let plain = [("code_challenge", VERIFIER)];
     for challenge in [&[][..], &plain[..]] {
         let url = authorization_url(&sandbox, challenge);

@@ -38,7 +38,7 @@ async fn a_deduction_is_applied_once_however_often_it_is_sent() {
     let body = json!({ "items": [row("a"), row("b"), row("a")] }).to_string();
     sandbox.inject(
         Endpoint::Deductions,
-        Fault::status(StatusCode::BAD_GATEWAY).after_work(),
+        Fault::status(StatusCode::BAD_GATEWAY).after_processing(),
     );
     assert_eq!(
         post(&sandbox, &token, body.clone()).await.status,
@@ -57,7 +57,7 @@ async fn a_deduction_is_applied_once_however_often_it_is_sent() {
         reply,
         json!({ "items": [result("a", 1), result("b", 2), result("a", 1)] })
     );
-    assert_eq!(sandbox.counters().deductions_applied, 2);
+    assert_eq!(sandbox.counters().deductions_created, 2);
 
     let listed = get(&sandbox, "/v1/deductions", &token).await.json();
     assert_eq!(listed["items"].as_array().unwrap().len(), 2);
@@ -181,15 +181,15 @@ async fn the_log_tells_which_row_created_what() {
         json!({ "items": [row("a"), row("a")] }).to_string(),
     )
     .await;
-    let applied: Vec<_> = sandbox
+    let created: Vec<_> = sandbox
         .events()
         .into_iter()
-        .filter_map(|event| match event.what {
-            EventKind::Deduction { applied, .. } => Some(applied),
+        .filter_map(|event| match event.kind {
+            EventKind::DeductionSubmitted { created, .. } => Some(created),
             _ => None,
         })
         .collect();
-    assert_eq!(applied, [true, false]);
+    assert_eq!(created, [true, false]);
 }
 
 /// Sends one row, and gives its result.
@@ -271,8 +271,8 @@ async fn a_long_operation_id_is_refused_and_cut_in_the_log() {
     let kept: Vec<_> = sandbox
         .events()
         .into_iter()
-        .filter_map(|event| match event.what {
-            EventKind::Deduction { operation_id, .. } => Some(operation_id),
+        .filter_map(|event| match event.kind {
+            EventKind::DeductionSubmitted { operation_id, .. } => Some(operation_id),
             _ => None,
         })
         .collect();

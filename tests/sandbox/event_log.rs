@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
 use tower::ServiceExt;
-use tower_oauth2_client::sandbox::{Credential, Endpoint, EventKind, Fault, Sandbox, TokenHash};
+use tower_oauth2_client::sandbox::{Endpoint, EventKind, Fault, GrantType, Sandbox, TokenHash};
 
 use crate::support::{code, company, connect, exchange, form, get, redeem, refresh, renew, send};
 
@@ -31,22 +31,22 @@ async fn the_log_tells_the_story_in_order() {
     let told: Vec<_> = sandbox
         .events()
         .into_iter()
-        .map(|event| event.what)
+        .map(|event| event.kind)
         .collect();
     let expected = [
-        EventKind::Allowed {
+        EventKind::ConsentGranted {
             client_id: "sandbox-client".into(),
             scope: "company.basic:read".into(),
         },
-        EventKind::Exchanged {
-            by: Credential::Code,
+        EventKind::TokensIssued {
+            grant_type: GrantType::AuthorizationCode,
             presented: code,
             grant: 1,
             access_token: access,
             refresh_token: Some(token),
         },
-        EventKind::Exchanged {
-            by: Credential::RefreshToken,
+        EventKind::TokensIssued {
+            grant_type: GrantType::RefreshToken,
             presented: token,
             grant: 1,
             access_token: new_access,
@@ -65,7 +65,7 @@ async fn the_log_tells_the_story_in_order() {
             grant: 1,
         },
         EventKind::GrantRevoked { grant: 1 },
-        EventKind::ExchangeRefused {
+        EventKind::TokenRequestRefused {
             presented: Some(token),
             error: "invalid_grant",
         },
@@ -77,7 +77,7 @@ async fn the_log_tells_the_story_in_order() {
             endpoint: Endpoint::Company,
             token: Some(TokenHash::of("")),
         },
-        EventKind::ExchangeRefused {
+        EventKind::TokenRequestRefused {
             presented: None,
             error: "invalid_request",
         },
@@ -90,13 +90,13 @@ async fn the_log_tells_the_story_in_order() {
     );
 
     let counters = sandbox.counters();
-    assert_eq!(counters.exchanges, 2);
+    assert_eq!(counters.tokens_issued, 2);
+    assert_eq!((counters.code_exchanges, counters.refreshes), (1, 1));
     assert_eq!(
-        (counters.exchanges_by_code, counters.exchanges_by_refresh),
-        (1, 1)
-    );
-    assert_eq!(
-        (counters.exchanges_refused, counters.refresh_tokens_reused),
+        (
+            counters.token_requests_refused,
+            counters.refresh_tokens_reused
+        ),
         (2, 1)
     );
     assert_eq!(
@@ -107,14 +107,14 @@ async fn the_log_tells_the_story_in_order() {
         ),
         (1, 2, 1)
     );
-    assert_eq!((counters.consents, counters.families_killed), (1, 1));
+    assert_eq!((counters.consents, counters.grants_revoked), (1, 1));
 }
 
 #[tokio::test(start_paused = true)]
 async fn requests_in_flight_at_most_are_counted() {
     let sandbox = Sandbox::builder().build();
     let tokens = connect(&sandbox).await;
-    assert_eq!(sandbox.counters().in_flight_most, 1);
+    assert_eq!(sandbox.counters().max_in_flight, 1);
     sandbox.inject(
         Endpoint::Company,
         Fault::delay(Duration::from_secs(1)).times(3),
@@ -127,7 +127,7 @@ async fn requests_in_flight_at_most_are_counted() {
     );
     assert!(requests.0.is_success() && requests.1.is_success() && requests.2.is_success());
     let counters = sandbox.counters();
-    assert_eq!((counters.in_flight_most, counters.in_flight), (3, 0));
+    assert_eq!((counters.max_in_flight, counters.in_flight), (3, 0));
 }
 
 #[tokio::test(start_paused = true)]

@@ -34,7 +34,7 @@ async fn attempt(sandbox: &Sandbox, token: &str) -> Outcome {
 }
 
 fn rotations(sandbox: &Sandbox) -> u64 {
-    sandbox.counters().exchanges_by_refresh
+    sandbox.counters().refreshes
 }
 
 async fn connected() -> (Sandbox, Tokens) {
@@ -63,7 +63,7 @@ async fn a_delay_before_the_work_leaves_the_token_unspent_meanwhile() {
 async fn a_delay_after_the_work_has_spent_the_token_meanwhile() {
     let (sandbox, tokens) = connected().await;
     let delay = Duration::from_secs(40);
-    sandbox.inject(Endpoint::Token, Fault::delay(delay).after_work());
+    sandbox.inject(Endpoint::Token, Fault::delay(delay).after_processing());
     let pending = timeout(delay / 2, attempt(&sandbox, &tokens.refresh));
     assert!(pending.await.is_err());
     assert_eq!(rotations(&sandbox), 1);
@@ -85,7 +85,7 @@ async fn a_drop_before_the_work_loses_nothing() {
 #[tokio::test(start_paused = true)]
 async fn a_drop_after_the_work_loses_the_answer_although_the_token_is_spent() {
     let (sandbox, tokens) = connected().await;
-    sandbox.inject(Endpoint::Token, Fault::drop_connection().after_work());
+    sandbox.inject(Endpoint::Token, Fault::drop_connection().after_processing());
     attempt(&sandbox, &tokens.refresh).await.unwrap_err();
     assert_eq!(rotations(&sandbox), 1);
     assert_eq!(
@@ -98,7 +98,7 @@ async fn a_drop_after_the_work_loses_the_answer_although_the_token_is_spent() {
 async fn a_reset_comes_before_or_after_the_work() {
     let (sandbox, tokens) = connected().await;
     sandbox.inject(Endpoint::Token, Fault::reset());
-    sandbox.inject(Endpoint::Token, Fault::reset().after_work());
+    sandbox.inject(Endpoint::Token, Fault::reset().after_processing());
     for rotated in [0, 1] {
         let lost = attempt(&sandbox, &tokens.refresh).await.unwrap_err();
         assert!(lost.is_reset());
@@ -110,7 +110,7 @@ async fn a_reset_comes_before_or_after_the_work() {
 async fn a_hang_lasts_until_the_caller_gives_up() {
     let (sandbox, tokens) = connected().await;
     let day = Duration::from_secs(24 * 3600);
-    for (fault, rotated) in [(Fault::hang(), 0), (Fault::hang().after_work(), 1)] {
+    for (fault, rotated) in [(Fault::hang(), 0), (Fault::hang().after_processing(), 1)] {
         sandbox.inject(Endpoint::Token, fault);
         assert!(
             timeout(day, attempt(&sandbox, &tokens.refresh))
@@ -184,7 +184,7 @@ async fn any_status_with_any_body_and_headers() {
         Fault::status(StatusCode::OK).body("{}"),
         Fault::status(StatusCode::NO_CONTENT),
         Fault::status(StatusCode::BAD_REQUEST).body(r#"{"error":"invalid_grant"}"#),
-        Fault::status(StatusCode::IM_A_TEAPOT).after_work(),
+        Fault::status(StatusCode::IM_A_TEAPOT).after_processing(),
     ] {
         sandbox.inject(Endpoint::Token, fault);
     }
@@ -250,7 +250,7 @@ async fn faults_strike_their_endpoint_as_often_as_they_say() {
     }
     assert_eq!(statuses, [200, 401, 401, 200]);
     let counters = sandbox.counters();
-    assert_eq!((counters.faults_played, counters.unauthorized), (2, 0));
+    assert_eq!((counters.faults_triggered, counters.unauthorized), (2, 0));
 }
 
 #[tokio::test(start_paused = true)]

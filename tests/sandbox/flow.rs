@@ -26,7 +26,7 @@ async fn a_consent_becomes_tokens_that_open_the_company() {
     assert_eq!(company(&sandbox, &tokens.access).await, StatusCode::OK);
 
     let counters = sandbox.counters();
-    assert_eq!((counters.exchanges, counters.exchanges_by_code), (1, 1));
+    assert_eq!((counters.tokens_issued, counters.code_exchanges), (1, 1));
     assert_eq!((counters.authorized, counters.in_flight), (1, 0));
 }
 
@@ -95,7 +95,9 @@ async fn tokens_are_expired_and_revoked_at_once_when_told() {
 
 #[tokio::test(start_paused = true)]
 async fn a_person_goes_through_the_pages() {
-    let sandbox = Sandbox::builder().consent(Consent::Page).build();
+    let sandbox = Sandbox::builder()
+        .behavior(|behavior| behavior.consent = Consent::Page)
+        .build();
     connect(&sandbox).await;
     let url = authorization_url(&sandbox, &[("state", "s")]);
     let callback = sandbox.deny(&url).await.unwrap();

@@ -138,7 +138,7 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async {
             let consent = if page { Consent::Page } else { Consent::Allow };
-            let sandbox = Sandbox::builder().status_page(true).consent(consent).seed(seed).build();
+            let sandbox = Sandbox::builder().status_page(true).behavior(|behavior| behavior.consent = consent).seed(seed).build();
             let token = connect(&sandbox).await.access;
             let uri: Uri = format!("{path}?{}", urlencoded(&query)).parse().unwrap();
             let mut request = Request::builder()

@@ -25,7 +25,9 @@ async fn open(sandbox: &Sandbox, more: &[(&str, &str)]) -> String {
 
 #[tokio::test(start_paused = true)]
 async fn sensitive_scopes_are_granted_only_if_ticked() {
-    let sandbox = Sandbox::builder().consent(Consent::Page).build();
+    let sandbox = Sandbox::builder()
+        .behavior(|behavior| behavior.consent = Consent::Page)
+        .build();
     let scope = "member.basic:read member.dob:read";
     for (tick, granted) in [
         (None, "member.basic:read"),
@@ -50,7 +52,9 @@ async fn sensitive_scopes_are_granted_only_if_ticked() {
 
 #[tokio::test(start_paused = true)]
 async fn a_decision_takes_a_log_in_and_counts_once() {
-    let sandbox = Sandbox::builder().consent(Consent::Page).build();
+    let sandbox = Sandbox::builder()
+        .behavior(|behavior| behavior.consent = Consent::Page)
+        .build();
     let consent = open(&sandbox, &[]).await;
     let decide = [("consent", consent.as_str()), ("decision", "allow")];
     let log_in = [
@@ -79,7 +83,9 @@ async fn a_decision_takes_a_log_in_and_counts_once() {
 
 #[tokio::test(start_paused = true)]
 async fn two_people_may_be_asked_at_once() {
-    let sandbox = Sandbox::builder().consent(Consent::Page).build();
+    let sandbox = Sandbox::builder()
+        .behavior(|behavior| behavior.consent = Consent::Page)
+        .build();
     let first = open(&sandbox, &[]).await;
     sandbox.advance(std::time::Duration::from_secs(3599));
     let second = open(&sandbox, &[]).await;
@@ -96,7 +102,9 @@ async fn two_people_may_be_asked_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_page_left_open_for_an_hour_has_to_be_asked_for_again() {
-    let sandbox = Sandbox::builder().consent(Consent::Page).build();
+    let sandbox = Sandbox::builder()
+        .behavior(|behavior| behavior.consent = Consent::Page)
+        .build();
     let consent = open(&sandbox, &[]).await;
     sandbox.advance(std::time::Duration::from_secs(3600));
     let log_in = [
@@ -113,7 +121,7 @@ async fn pages_run_no_scripts_and_hostile_names_stay_text() {
     let sandbox = Sandbox::builder()
         .client_name("<script>alert(1)</script>")
         .scopes(["<script>"])
-        .consent(Consent::Page)
+        .behavior(|behavior| behavior.consent = Consent::Page)
         .build();
     let consent = open(&sandbox, &[("state", "\"><script>"), ("scope", "<script>")]).await;
     let log_in = [
@@ -151,7 +159,7 @@ async fn an_answer_with_a_code_is_neither_stored_nor_referred_to() {
     let sandbox = Sandbox::builder().build();
     let reply = get(&sandbox, &authorization_url(&sandbox, &[]), "").await;
     assert_eq!(reply.status, StatusCode::FOUND);
-    sandbox.change(|behavior| behavior.consent = Consent::Page);
+    sandbox.change_behavior(|behavior| behavior.consent = Consent::Page);
     let consent = open(&sandbox, &[]).await;
     let login = [
         ("consent", consent.as_str()),
@@ -171,7 +179,9 @@ async fn an_answer_with_a_code_is_neither_stored_nor_referred_to() {
 
 #[tokio::test(start_paused = true)]
 async fn a_repeated_field_of_a_page_is_refused_and_decides_nothing() {
-    let sandbox = Sandbox::builder().consent(Consent::Page).build();
+    let sandbox = Sandbox::builder()
+        .behavior(|behavior| behavior.consent = Consent::Page)
+        .build();
     let consent = open(&sandbox, &[]).await;
     let consent = consent.as_str();
     let login = [("consent", consent), ("email", "a"), ("password", "b")];

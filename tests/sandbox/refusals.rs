@@ -47,7 +47,10 @@ async fn missing_repeated_empty_and_wrong_fields_are_told_apart() {
         refused(&reply, status, error);
     }
     let counters = sandbox.counters();
-    assert_eq!((counters.exchanges, counters.exchanges_refused), (0, 20));
+    assert_eq!(
+        (counters.tokens_issued, counters.token_requests_refused),
+        (0, 20)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -188,7 +191,7 @@ async fn basic_authentication_is_refused_and_not_asked_for() {
 async fn basic_authentication_may_be_accepted() {
     let sandbox = Sandbox::builder()
         .client_secret("a:b c%")
-        .client_authentication(ClientAuthentication::BodyOrBasic)
+        .behavior(|behavior| behavior.client_authentication = ClientAuthentication::BodyOrBasic)
         .build();
     let token = connect(&sandbox).await.refresh;
     let body = || encoded(&[("grant_type", "refresh_token"), ("refresh_token", &token)]);
@@ -235,7 +238,7 @@ async fn a_form_that_breaks_off_is_refused() {
 async fn no_half_of_basic_credentials_is_cut() {
     let sandbox = Sandbox::builder()
         .client_secret("a&b=c d+%")
-        .client_authentication(ClientAuthentication::BodyOrBasic)
+        .behavior(|behavior| behavior.client_authentication = ClientAuthentication::BodyOrBasic)
         .build();
     let body = || encoded(&[("grant_type", "refresh_token"), ("refresh_token", "x")]);
     for wrong in [
@@ -263,7 +266,7 @@ async fn no_half_of_basic_credentials_is_cut() {
 #[tokio::test(start_paused = true)]
 async fn a_401_names_basic_wherever_it_is_taken() {
     let sandbox = Sandbox::builder()
-        .client_authentication(ClientAuthentication::BodyOrBasic)
+        .behavior(|behavior| behavior.client_authentication = ClientAuthentication::BodyOrBasic)
         .build();
     let reply = post_form(&sandbox, "/oauth/token", "client_id=sandbox-client").await;
     refused(&reply, 401, "invalid_client");
@@ -277,7 +280,9 @@ async fn two_authorization_headers_are_a_bad_request() {
         ClientAuthentication::Body,
         ClientAuthentication::BodyOrBasic,
     ] {
-        let sandbox = Sandbox::builder().client_authentication(accepted).build();
+        let sandbox = Sandbox::builder()
+            .behavior(|behavior| behavior.client_authentication = accepted)
+            .build();
         let body = encoded(&[("grant_type", "refresh_token"), ("refresh_token", "x")]);
         let mut request = basic(body, "sandbox-client:sandbox-client-secret");
         let again = request.headers()[AUTHORIZATION].clone();

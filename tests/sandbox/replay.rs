@@ -20,9 +20,11 @@ async fn grace_forgives_no_token_whose_own_life_is_over() {
     for replay in [Replay::SamePair, Replay::Sibling] {
         for refresh_window in [RefreshWindow::Rolling, RefreshWindow::Fixed] {
             let sandbox = Sandbox::builder()
-                .rotation(grace(600, replay))
-                .refresh_window(refresh_window)
-                .refresh_token_lifetime(Duration::from_secs(100))
+                .behavior(|behavior| {
+                    behavior.rotation = grace(600, replay);
+                    behavior.refresh_window = refresh_window;
+                    behavior.refresh_token_lifetime = Duration::from_secs(100);
+                })
                 .build();
             let first = connect(&sandbox).await;
             sandbox.advance(Duration::from_secs(90));
@@ -48,7 +50,9 @@ async fn grace_forgives_no_token_whose_own_life_is_over() {
 #[tokio::test(start_paused = true)]
 async fn replays_do_not_prolong_the_grace_window() {
     for replay in [Replay::SamePair, Replay::Sibling] {
-        let sandbox = Sandbox::builder().rotation(grace(30, replay)).build();
+        let sandbox = Sandbox::builder()
+            .behavior(|behavior| behavior.rotation = grace(30, replay))
+            .build();
         let first = connect(&sandbox).await;
         let second = renew(&sandbox, &first.refresh).await;
         sandbox.advance(Duration::from_secs(20));
@@ -62,7 +66,7 @@ async fn replays_do_not_prolong_the_grace_window() {
         assert_eq!(company(&sandbox, &second.access).await, UNAUTHORIZED);
         let counters = sandbox.counters();
         assert_eq!(
-            (counters.refresh_tokens_reused, counters.families_killed),
+            (counters.refresh_tokens_reused, counters.grants_revoked),
             (2, 1)
         );
     }
@@ -71,7 +75,9 @@ async fn replays_do_not_prolong_the_grace_window() {
 #[tokio::test(start_paused = true)]
 async fn a_replay_needs_a_scope_too() {
     for replay in [Replay::SamePair, Replay::Sibling] {
-        let sandbox = Sandbox::builder().rotation(grace(600, replay)).build();
+        let sandbox = Sandbox::builder()
+            .behavior(|behavior| behavior.rotation = grace(600, replay))
+            .build();
         let first = connect(&sandbox).await;
         renew(&sandbox, &first.refresh).await;
         let fields = [
@@ -81,7 +87,7 @@ async fn a_replay_needs_a_scope_too() {
         ];
         refused(&exchange(&sandbox, &fields).await, 400, "invalid_scope");
         assert_eq!(sandbox.counters().refresh_tokens_reused, 1);
-        sandbox.change(|behavior| behavior.scope_limit = Some(Vec::new()));
+        sandbox.change_behavior(|behavior| behavior.scope_limit = Some(Vec::new()));
         refused(
             &refresh(&sandbox, &first.refresh).await,
             400,
@@ -93,7 +99,9 @@ async fn a_replay_needs_a_scope_too() {
 #[tokio::test(start_paused = true)]
 async fn a_replay_carries_no_refresh_token_where_no_answer_does() {
     for replay in [Replay::SamePair, Replay::Sibling] {
-        let sandbox = Sandbox::builder().rotation(grace(600, replay)).build();
+        let sandbox = Sandbox::builder()
+            .behavior(|behavior| behavior.rotation = grace(600, replay))
+            .build();
         let first = connect(&sandbox).await;
         let second = renew(&sandbox, &first.refresh).await;
         for (field, sent) in [
@@ -105,7 +113,7 @@ async fn a_replay_carries_no_refresh_token_where_no_answer_does() {
                 Some(serde_json::Value::Null),
             ),
         ] {
-            sandbox.change(|behavior| behavior.refresh_token_field = field);
+            sandbox.change_behavior(|behavior| behavior.refresh_token_field = field);
             let reply = refresh(&sandbox, &first.refresh).await;
             assert_eq!(reply.status, OK, "{reply:?}");
             assert_eq!(
@@ -115,7 +123,7 @@ async fn a_replay_carries_no_refresh_token_where_no_answer_does() {
             );
             assert_eq!(company(&sandbox, &reply.text("access_token")).await, OK);
         }
-        sandbox.change(|behavior| behavior.refresh_token_field = RefreshTokenField::Sent);
+        sandbox.change_behavior(|behavior| behavior.refresh_token_field = RefreshTokenField::Sent);
         renew(&sandbox, &second.refresh).await;
     }
 }
@@ -136,7 +144,7 @@ async fn a_wrong_scope_hides_no_reuse() {
     }
     let counters = sandbox.counters();
     assert_eq!(
-        (counters.refresh_tokens_reused, counters.families_killed),
+        (counters.refresh_tokens_reused, counters.grants_revoked),
         (2, 1)
     );
 }
@@ -159,7 +167,9 @@ async fn a_token_that_is_over_is_no_question_of_scope() {
 
 #[tokio::test(start_paused = true)]
 async fn deferred_rotation_counts_a_replaced_token_it_still_answers() {
-    let sandbox = Sandbox::builder().rotation(Rotation::Deferred).build();
+    let sandbox = Sandbox::builder()
+        .behavior(|behavior| behavior.rotation = Rotation::Deferred)
+        .build();
     let first = connect(&sandbox).await;
     let second = renew(&sandbox, &first.refresh).await;
     assert_eq!(sandbox.counters().refresh_tokens_reused, 0);
@@ -174,7 +184,7 @@ async fn deferred_rotation_counts_a_replaced_token_it_still_answers() {
     );
     let counters = sandbox.counters();
     assert_eq!(
-        (counters.refresh_tokens_reused, counters.families_killed),
+        (counters.refresh_tokens_reused, counters.grants_revoked),
         (2, 0)
     );
 }
@@ -188,8 +198,10 @@ async fn every_rotation_revokes_its_own_companion() {
         grace(30, Replay::SamePair),
     ] {
         let sandbox = Sandbox::builder()
-            .rotation(rotation)
-            .revoke_companion(true)
+            .behavior(|behavior| {
+                behavior.rotation = rotation;
+                behavior.rotation_revokes_access_token = true;
+            })
             .build();
         let mut tokens = connect(&sandbox).await;
         for _ in 0..3 {

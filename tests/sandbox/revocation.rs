@@ -57,7 +57,9 @@ async fn revoking_a_refresh_token_ends_its_grant() {
 
 #[tokio::test(start_paused = true)]
 async fn revoking_a_refresh_token_may_leave_the_access_token() {
-    let sandbox = Sandbox::builder().revocation_cascades(false).build();
+    let sandbox = Sandbox::builder()
+        .behavior(|behavior| behavior.revocation_cascades = false)
+        .build();
     let tokens = connect(&sandbox).await;
     revoke(&sandbox, &[("token", &tokens.refresh)]).await;
     assert_eq!(company(&sandbox, &tokens.access).await, StatusCode::OK);
@@ -75,7 +77,7 @@ async fn revoking_an_unknown_token_succeeds_unless_told_otherwise() {
         revoke(&sandbox, &[("token", "unknown")]).await.status,
         StatusCode::OK
     );
-    sandbox.change(|behavior| behavior.unknown_revocation_succeeds = false);
+    sandbox.change_behavior(|behavior| behavior.unknown_revocation_succeeds = false);
     refused(
         &revoke(&sandbox, &[("token", "unknown")]).await,
         400,

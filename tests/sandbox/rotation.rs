@@ -12,7 +12,9 @@ const UNAUTHORIZED: StatusCode = StatusCode::UNAUTHORIZED;
 
 #[tokio::test(start_paused = true)]
 async fn without_rotation_the_same_token_comes_back_and_stays_good() {
-    let sandbox = Sandbox::builder().rotation(Rotation::None).build();
+    let sandbox = Sandbox::builder()
+        .behavior(|behavior| behavior.rotation = Rotation::None)
+        .build();
     let first = connect(&sandbox).await;
     for _ in 0..3 {
         let renewed = renew(&sandbox, &first.refresh).await;
@@ -25,7 +27,9 @@ async fn without_rotation_the_same_token_comes_back_and_stays_good() {
 
 #[tokio::test(start_paused = true)]
 async fn single_use_refuses_the_second_use_and_leaves_the_winner_alone() {
-    let sandbox = Sandbox::builder().rotation(Rotation::SingleUse).build();
+    let sandbox = Sandbox::builder()
+        .behavior(|behavior| behavior.rotation = Rotation::SingleUse)
+        .build();
     let first = connect(&sandbox).await;
     let winner = renew(&sandbox, &first.refresh).await;
     let reply = refresh(&sandbox, &first.refresh).await;
@@ -37,7 +41,7 @@ async fn single_use_refuses_the_second_use_and_leaves_the_winner_alone() {
     renew(&sandbox, &winner.refresh).await;
     let counters = sandbox.counters();
     assert_eq!(
-        (counters.refresh_tokens_reused, counters.families_killed),
+        (counters.refresh_tokens_reused, counters.grants_revoked),
         (1, 0)
     );
 }
@@ -63,7 +67,7 @@ async fn family_revocation_ends_everything_at_the_second_use() {
     );
     let counters = sandbox.counters();
     assert_eq!(
-        (counters.refresh_tokens_reused, counters.families_killed),
+        (counters.refresh_tokens_reused, counters.grants_revoked),
         (2, 1)
     );
     assert_eq!(company(&sandbox, &bystander.access).await, OK);
@@ -74,7 +78,7 @@ async fn a_grace_window_repeats_the_same_pair_and_then_ends_everything() {
     let window = Duration::from_secs(30);
     let replay = Replay::SamePair;
     let sandbox = Sandbox::builder()
-        .rotation(Rotation::Grace { window, replay })
+        .behavior(|behavior| behavior.rotation = Rotation::Grace { window, replay })
         .build();
     let first = connect(&sandbox).await;
     let winner = renew(&sandbox, &first.refresh).await;
@@ -84,7 +88,7 @@ async fn a_grace_window_repeats_the_same_pair_and_then_ends_everything() {
         (&again.access, &again.refresh),
         (&winner.access, &winner.refresh)
     );
-    assert_eq!(sandbox.counters().families_killed, 0);
+    assert_eq!(sandbox.counters().grants_revoked, 0);
     sandbox.advance(Duration::from_secs(1));
     assert_eq!(
         refresh(&sandbox, &first.refresh).await.error(),
@@ -93,7 +97,7 @@ async fn a_grace_window_repeats_the_same_pair_and_then_ends_everything() {
     assert_eq!(company(&sandbox, &winner.access).await, UNAUTHORIZED);
     let counters = sandbox.counters();
     assert_eq!(
-        (counters.refresh_tokens_reused, counters.families_killed),
+        (counters.refresh_tokens_reused, counters.grants_revoked),
         (2, 1)
     );
 }
@@ -103,7 +107,7 @@ async fn a_grace_window_may_give_a_sibling_pair_and_both_live() {
     let window = Duration::from_secs(30);
     let replay = Replay::Sibling;
     let sandbox = Sandbox::builder()
-        .rotation(Rotation::Grace { window, replay })
+        .behavior(|behavior| behavior.rotation = Rotation::Grace { window, replay })
         .build();
     let first = connect(&sandbox).await;
     let winner = renew(&sandbox, &first.refresh).await;
@@ -117,7 +121,9 @@ async fn a_grace_window_may_give_a_sibling_pair_and_both_live() {
 
 #[tokio::test(start_paused = true)]
 async fn deferred_rotation_retires_the_old_token_when_the_new_access_token_is_used() {
-    let sandbox = Sandbox::builder().rotation(Rotation::Deferred).build();
+    let sandbox = Sandbox::builder()
+        .behavior(|behavior| behavior.rotation = Rotation::Deferred)
+        .build();
     let first = connect(&sandbox).await;
     let lost = renew(&sandbox, &first.refresh).await;
     let kept = renew(&sandbox, &first.refresh).await;
@@ -129,12 +135,14 @@ async fn deferred_rotation_retires_the_old_token_when_the_new_access_token_is_us
         "invalid_grant"
     );
     assert_eq!(company(&sandbox, &kept.access).await, OK);
-    assert_eq!(sandbox.counters().families_killed, 0);
+    assert_eq!(sandbox.counters().grants_revoked, 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn deferred_rotation_retires_the_old_token_when_the_new_one_is_used() {
-    let sandbox = Sandbox::builder().rotation(Rotation::Deferred).build();
+    let sandbox = Sandbox::builder()
+        .behavior(|behavior| behavior.rotation = Rotation::Deferred)
+        .build();
     let first = connect(&sandbox).await;
     let second = renew(&sandbox, &first.refresh).await;
     renew(&sandbox, &second.refresh).await;
@@ -146,7 +154,9 @@ async fn deferred_rotation_retires_the_old_token_when_the_new_one_is_used() {
 
 #[tokio::test(start_paused = true)]
 async fn a_rotation_may_revoke_the_companion_access_token() {
-    let sandbox = Sandbox::builder().revoke_companion(true).build();
+    let sandbox = Sandbox::builder()
+        .behavior(|behavior| behavior.rotation_revokes_access_token = true)
+        .build();
     let first = connect(&sandbox).await;
     let second = renew(&sandbox, &first.refresh).await;
     assert_eq!(company(&sandbox, &first.access).await, UNAUTHORIZED);
@@ -171,7 +181,7 @@ async fn a_rolling_window_lives_as_long_as_it_is_used() {
 #[tokio::test(start_paused = true)]
 async fn a_fixed_window_closes_30_days_after_the_consent() {
     let sandbox = Sandbox::builder()
-        .refresh_window(RefreshWindow::Fixed)
+        .behavior(|behavior| behavior.refresh_window = RefreshWindow::Fixed)
         .build();
     let first = connect(&sandbox).await;
     sandbox.advance(Duration::from_secs(29 * 24 * 3600));
@@ -193,7 +203,9 @@ async fn an_answer_without_a_refresh_token_leaves_the_old_one_good() {
             Some(serde_json::Value::Null),
         ),
     ] {
-        let sandbox = Sandbox::builder().refresh_token_field(field).build();
+        let sandbox = Sandbox::builder()
+            .behavior(|behavior| behavior.refresh_token_field = field)
+            .build();
         let first = connect(&sandbox).await;
         for _ in 0..2 {
             let reply = refresh(&sandbox, &first.refresh).await;
@@ -210,7 +222,9 @@ async fn an_answer_without_a_refresh_token_leaves_the_old_one_good() {
 #[tokio::test(start_paused = true)]
 async fn a_grant_may_come_without_any_refresh_token() {
     let field = RefreshTokenField::Never;
-    let sandbox = Sandbox::builder().refresh_token_field(field).build();
+    let sandbox = Sandbox::builder()
+        .behavior(|behavior| behavior.refresh_token_field = field)
+        .build();
     assert_eq!(connect(&sandbox).await.refresh, "");
 }
 
@@ -218,10 +232,10 @@ async fn a_grant_may_come_without_any_refresh_token() {
 async fn a_mode_changes_while_the_sandbox_runs() {
     let sandbox = Sandbox::builder().build();
     let first = connect(&sandbox).await;
-    sandbox.change(|behavior| behavior.rotation = Rotation::None);
+    sandbox.change_behavior(|behavior| behavior.rotation = Rotation::None);
     let second = renew(&sandbox, &first.refresh).await;
     assert_eq!(second.refresh, first.refresh);
-    sandbox.change(|behavior| behavior.rotation = Rotation::SingleUse);
+    sandbox.change_behavior(|behavior| behavior.rotation = Rotation::SingleUse);
     let third = renew(&sandbox, &first.refresh).await;
     assert_ne!(third.refresh, first.refresh);
 }

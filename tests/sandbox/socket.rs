@@ -46,7 +46,7 @@ async fn a_drop_closes_the_connection_without_a_byte() {
     let sandbox = Sandbox::start().await.unwrap();
     for fault in [
         Fault::drop_connection(),
-        Fault::drop_connection().after_work(),
+        Fault::drop_connection().after_processing(),
     ] {
         sandbox.inject(Endpoint::Token, fault);
         assert_eq!(read_all(&sandbox).await, (String::new(), None));
@@ -56,7 +56,7 @@ async fn a_drop_closes_the_connection_without_a_byte() {
 #[tokio::test]
 async fn a_reset_resets_the_connection() {
     let sandbox = Sandbox::start().await.unwrap();
-    for fault in [Fault::reset(), Fault::reset().after_work()] {
+    for fault in [Fault::reset(), Fault::reset().after_processing()] {
         sandbox.inject(Endpoint::Token, fault);
         let expected = (String::new(), Some(ErrorKind::ConnectionReset));
         assert_eq!(read_all(&sandbox).await, expected);

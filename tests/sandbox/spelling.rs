@@ -16,7 +16,7 @@ fn builder() -> SandboxBuilder {
     let start = SystemTime::UNIX_EPOCH + Duration::from_millis(1_767_323_045_678);
     Sandbox::builder()
         .clock_starts_at(start)
-        .access_token_lifetime(Duration::from_secs(60))
+        .behavior(|behavior| behavior.access_token_lifetime = Duration::from_secs(60))
 }
 
 async fn answer(sandbox: &Sandbox) -> Value {
@@ -60,7 +60,9 @@ async fn expires_at_has_every_spelling() {
             Some(json!("9999-12-31T23:59:59Z")),
         ),
     ] {
-        let sandbox = builder().expires_at(spelling.clone()).build();
+        let sandbox = builder()
+            .behavior(|behavior| behavior.expires_at = spelling.clone())
+            .build();
         assert_eq!(
             answer(&sandbox).await.get("expires_at"),
             expected.as_ref(),
@@ -76,7 +78,9 @@ async fn expires_in_is_sent_as_told() {
         (ExpiresIn::Number, Some(json!(60))),
         (ExpiresIn::Text, Some(json!("60"))),
     ] {
-        let sandbox = builder().expires_in(spelling).build();
+        let sandbox = builder()
+            .behavior(|behavior| behavior.expires_in = spelling)
+            .build();
         let answer = answer(&sandbox).await;
         assert_eq!(answer.get("expires_in"), expected.as_ref(), "{spelling:?}");
         assert!(answer.get("expires_at").is_some());
@@ -93,7 +97,9 @@ async fn token_type_has_any_text_or_none() {
         Some(""),
         None,
     ] {
-        let sandbox = builder().token_type(token_type).build();
+        let sandbox = builder()
+            .behavior(|behavior| behavior.token_type = token_type.map(str::to_owned))
+            .build();
         let answer = answer(&sandbox).await;
         assert_eq!(answer.get("token_type").and_then(Value::as_str), token_type);
     }
@@ -101,7 +107,9 @@ async fn token_type_has_any_text_or_none() {
 
 #[tokio::test(start_paused = true)]
 async fn scope_may_be_left_out() {
-    let sandbox = builder().scope_field(false).build();
+    let sandbox = builder()
+        .behavior(|behavior| behavior.scope_field = false)
+        .build();
     assert_eq!(answer(&sandbox).await.get("scope"), None);
 }
 
@@ -126,7 +134,9 @@ async fn date_is_right_or_wrong_as_told() {
         (DateHeader::Literal("\n".into()), None),
         (DateHeader::Absent, None),
     ] {
-        let sandbox = builder().date(date.clone()).build();
+        let sandbox = builder()
+            .behavior(|behavior| behavior.date = date.clone())
+            .build();
         let reply = redeem(&sandbox, &code(&sandbox, &[]).await).await;
         assert_eq!(reply.header("date"), expected, "{date:?}");
         assert_eq!(reply.text("expires_at"), "2026-01-02T03:05:05Z");
@@ -135,7 +145,11 @@ async fn date_is_right_or_wrong_as_told() {
 
 #[tokio::test]
 async fn the_socket_adds_no_date_of_its_own() {
-    let sandbox = builder().date(DateHeader::Absent).start().await.unwrap();
+    let sandbox = builder()
+        .behavior(|behavior| behavior.date = DateHeader::Absent)
+        .start()
+        .await
+        .unwrap();
     let response = reqwest::get(sandbox.url()).await.unwrap();
     assert_eq!(response.headers().get(DATE), None);
 }
@@ -143,7 +157,9 @@ async fn the_socket_adds_no_date_of_its_own() {
 #[tokio::test(start_paused = true)]
 async fn a_lifetime_may_be_milliseconds() {
     let lifetime = Duration::from_millis(5);
-    let sandbox = builder().access_token_lifetime(lifetime).build();
+    let sandbox = builder()
+        .behavior(|behavior| behavior.access_token_lifetime = lifetime)
+        .build();
     let tokens = connect(&sandbox).await;
     assert_eq!(
         get(&sandbox, "/v1/company", &tokens.access).await.status,
@@ -157,9 +173,11 @@ async fn a_lifetime_may_be_milliseconds() {
 #[tokio::test(start_paused = true)]
 async fn lifetimes_and_clocks_have_no_end() {
     let sandbox = builder()
-        .access_token_lifetime(Duration::MAX)
-        .refresh_token_lifetime(Duration::MAX)
-        .code_lifetime(Duration::MAX)
+        .behavior(|behavior| {
+            behavior.access_token_lifetime = Duration::MAX;
+            behavior.refresh_token_lifetime = Duration::MAX;
+            behavior.code_lifetime = Duration::MAX;
+        })
         .build();
     let tokens = connect(&sandbox).await;
     sandbox.advance(Duration::from_secs(u64::MAX / 2));
@@ -206,7 +224,9 @@ async fn a_401_carries_every_sort_of_challenge() {
         (Challenge::Literal("Bearer \"".into()), vec!["Bearer \""]),
         (Challenge::Literal("\r\n".into()), vec![]),
     ] {
-        let sandbox = builder().challenge(challenge.clone()).build();
+        let sandbox = builder()
+            .behavior(|behavior| behavior.challenge = challenge.clone())
+            .build();
         let reply = get(&sandbox, "/v1/company", "unknown").await;
         assert_eq!(reply.status, StatusCode::UNAUTHORIZED);
         let sent: Vec<_> = reply.headers.get_all(WWW_AUTHENTICATE).iter().collect();

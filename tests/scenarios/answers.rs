@@ -30,8 +30,8 @@ async fn s18_an_answer_that_brings_no_new_refresh_token_leaves_the_old_one_in_us
         (RefreshTokenField::Sent, Rotation::None),
     ] {
         let partner = connected_to(|sandbox| {
-            let sandbox = sandbox.refresh_token_field(field);
-            sandbox.rotation(rotation)
+            let sandbox = sandbox.behavior(|behavior| behavior.refresh_token_field = field);
+            sandbox.behavior(|behavior| behavior.rotation = rotation)
         });
         let mut partner = partner.await;
         let first = refresh_token(&partner).await;
@@ -58,7 +58,7 @@ async fn s18_a_narrower_scope_is_known_and_no_reason_to_renew() {
     let narrower = vec!["company.basic:read".to_owned()];
     partner
         .sandbox
-        .change(|behavior| behavior.scope_limit = Some(narrower));
+        .change_behavior(|behavior| behavior.scope_limit = Some(narrower));
     partner.refresh().await.unwrap();
     let held = partner.stored_tokens().await;
     assert_eq!(held.scope(), Some("company.basic:read"));
@@ -71,7 +71,10 @@ async fn s18_a_narrower_scope_is_known_and_no_reason_to_renew() {
 #[tokio::test(start_paused = true)]
 async fn s18_bearer_in_any_case_or_no_type_at_all_is_a_bearer_token() {
     for sort in [Some("bearer"), Some("BEARER"), Some("Bearer"), None] {
-        let partner = connected_to(|sandbox| sandbox.token_type(sort)).await;
+        let partner = connected_to(|sandbox| {
+            sandbox.behavior(|behavior| behavior.token_type = sort.map(str::to_owned))
+        })
+        .await;
         partner.refresh().await.unwrap();
         partner.works().await;
         assert_eq!(partner.sandbox.counters().unauthorized, 0, "{sort:?}");
@@ -80,10 +83,14 @@ async fn s18_bearer_in_any_case_or_no_type_at_all_is_a_bearer_token() {
 
 #[tokio::test(start_paused = true)]
 async fn s18_a_token_of_another_type_is_not_used() {
-    let partner = connected_to(|sandbox| sandbox.rotation(Rotation::None)).await;
+    let partner =
+        connected_to(|sandbox| sandbox.behavior(|behavior| behavior.rotation = Rotation::None))
+            .await;
     let held = partner.stored_tokens().await;
     let mac = Some("mac".to_owned());
-    partner.sandbox.change(|behavior| behavior.token_type = mac);
+    partner
+        .sandbox
+        .change_behavior(|behavior| behavior.token_type = mac);
     let error = partner.refresh().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidResponse);
     assert_eq!(partner.stored_tokens().await, held);
@@ -91,7 +98,7 @@ async fn s18_a_token_of_another_type_is_not_used() {
     let bearer = Some("Bearer".to_owned());
     partner
         .sandbox
-        .change(|behavior| behavior.token_type = bearer);
+        .change_behavior(|behavior| behavior.token_type = bearer);
     partner.refresh().await.unwrap();
     partner.works().await;
 }
@@ -144,7 +151,7 @@ async fn s19_an_answer_that_is_none_is_typed_and_the_grant_survives_it() {
         assert_eq!(error.kind(), kind, "{fault}");
         let counters = partner.sandbox.counters();
         assert_eq!(
-            counters.faults_played, requests,
+            counters.faults_triggered, requests,
             "{fault}: none is followed"
         );
         partner.works().await;
@@ -181,8 +188,8 @@ fn spoiled() -> [Fault; 4] {
     [
         Fault::truncate(),
         Fault::huge(2 << 20),
-        answer(204).after_work(),
-        Fault::garbage().after_work(),
+        answer(204).after_processing(),
+        Fault::garbage().after_processing(),
     ]
 }
 
@@ -193,7 +200,8 @@ async fn s19_where_the_server_has_rotated_its_grace_brings_the_tokens() {
             window: MINUTE,
             replay: Replay::SamePair,
         };
-        let partner = connected_to(|sandbox| sandbox.rotation(rotation)).await;
+        let partner =
+            connected_to(|sandbox| sandbox.behavior(|behavior| behavior.rotation = rotation)).await;
         partner.fail(fault.clone());
         partner.refresh().await.unwrap();
         partner.works().await;

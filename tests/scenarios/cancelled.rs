@@ -52,7 +52,7 @@ async fn s08_the_first_caller_is_cancelled_at_every_await_point() {
             partner.works().await;
             partner.works().await;
             let counters = partner.sandbox.counters();
-            assert_eq!(counters.exchanges_by_refresh, 1, "after {polls} polls");
+            assert_eq!(counters.refreshes, 1, "after {polls} polls");
             assert_eq!(counters.refresh_tokens_reused, 0);
             polls += 1;
             assert!(polls < 100, "a call comes to an end");
@@ -89,8 +89,9 @@ fn s08_a_runtime_is_shut_down_with_an_exchange_in_flight() {
             window: HOUR,
             replay: Replay::SamePair,
         };
-        let partner = connected_to(|sandbox| sandbox.rotation(rotation)).await;
-        partner.fail(Fault::hang().after_work());
+        let partner =
+            connected_to(|sandbox| sandbox.behavior(|behavior| behavior.rotation = rotation)).await;
+        partner.fail(Fault::hang().after_processing());
         let _refreshing = partner.refreshing();
         while partner.renewals() == 0 {
             tokio::task::yield_now().await;

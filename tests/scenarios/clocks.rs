@@ -81,7 +81,7 @@ async fn s16_the_first_call_after_a_suspend_across_the_end_succeeds() {
         pass(awake * SECOND).await;
         partner.works().await;
         let counters = partner.sandbox.counters();
-        assert_eq!(counters.exchanges_by_refresh, 1);
+        assert_eq!(counters.refreshes, 1);
         // Before the suspend is noticed, one call is refused and recovers.
         assert_eq!(counters.unauthorized, u64::from(awake == 0));
         two_days(&partner.restarted()).await;
@@ -101,5 +101,5 @@ async fn s16_a_suspend_of_months_is_known_for_an_expired_refresh_token() {
     let reason = partner.reason();
     assert_eq!(reason, Some(ReauthorizationReason::RefreshTokenExpired));
     pass(DAY).await;
-    assert_eq!(partner.sandbox.counters().exchanges_refused, 1);
+    assert_eq!(partner.sandbox.counters().token_requests_refused, 1);
 }

@@ -3,7 +3,7 @@
 use http::StatusCode;
 use tower_oauth2_client::{
     ErrorKind,
-    sandbox::{Credential, Endpoint, EventKind, Fault, TokenHash},
+    sandbox::{Endpoint, EventKind, Fault, GrantType, TokenHash},
     token::GrantState,
 };
 
@@ -14,7 +14,7 @@ async fn with_an_exchange_in_flight(
     partner: &Partner,
 ) -> tokio::task::JoinHandle<Result<(), tower_oauth2_client::Error>> {
     pass(HOUR).await;
-    partner.fail(Fault::delay(5 * SECOND).after_work());
+    partner.fail(Fault::delay(5 * SECOND).after_processing());
     let refreshing = partner.refreshing();
     pass(SECOND).await;
     assert_eq!(partner.renewals(), 1);
@@ -25,8 +25,8 @@ async fn with_an_exchange_in_flight(
 fn revoked(partner: &Partner) -> Vec<TokenHash> {
     let events = partner.sandbox.events().into_iter();
     events
-        .filter_map(|event| match event.what {
-            EventKind::Revoked { token, .. } => Some(token),
+        .filter_map(|event| match event.kind {
+            EventKind::RevocationRequested { token, .. } => Some(token),
             _ => None,
         })
         .collect()
@@ -44,7 +44,10 @@ async fn s25_a_late_answer_does_not_overwrite_a_new_consent() {
     let late = with_an_exchange_in_flight(&partner).await;
     partner.connect().await;
     let consented = partner.exchanged().pop().unwrap();
-    assert_eq!((consented.by, consented.grant), (Credential::Code, 2));
+    assert_eq!(
+        (consented.grant_type, consented.grant),
+        (GrantType::AuthorizationCode, 2)
+    );
     late.await.unwrap().unwrap();
     pass(MINUTE).await;
     let held = partner.stored_tokens().await;
@@ -64,7 +67,7 @@ async fn s25_a_late_answer_does_not_overwrite_a_new_consent() {
 async fn s25_neither_a_late_refusal_nor_a_lost_answer_ends_a_new_consent() {
     for (fault, is_refused) in [
         (Fault::delay(5 * SECOND), true),
-        (Fault::hang().after_work(), false),
+        (Fault::hang().after_processing(), false),
     ] {
         let partner = connected().await;
         if is_refused {
@@ -138,7 +141,10 @@ async fn s31_a_token_that_the_provider_does_not_know_is_revoked_all_the_same() {
 
 #[tokio::test(start_paused = true)]
 async fn s31_a_refusal_to_revoke_is_told_and_the_grant_is_unusable_here() {
-    let partner = connected_to(|sandbox| sandbox.unknown_revocation_succeeds(false)).await;
+    let partner = connected_to(|sandbox| {
+        sandbox.behavior(|behavior| behavior.unknown_revocation_succeeds = false)
+    })
+    .await;
     let held = partner.stored_tokens().await;
     partner
         .oauth

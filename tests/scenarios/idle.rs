@@ -12,8 +12,11 @@ async fn s24_a_customer_idle_for_29_days_was_kept_alive() {
     partner.works().await;
     let counters = partner.sandbox.counters();
     // One to keep it alive, and one for the call.
-    assert_eq!(counters.exchanges_by_refresh, 2);
-    assert_eq!((counters.unauthorized, counters.exchanges_refused), (0, 0));
+    assert_eq!(counters.refreshes, 2);
+    assert_eq!(
+        (counters.unauthorized, counters.token_requests_refused),
+        (0, 0)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -28,7 +31,7 @@ async fn s24_so_was_one_whose_process_restarted_and_whose_provider_was_down_at_t
     pass(8 * DAY).await;
     assert_eq!(partner.renewals(), 1);
     partner.works().await;
-    assert_eq!(partner.sandbox.counters().exchanges_refused, 0);
+    assert_eq!(partner.sandbox.counters().token_requests_refused, 0);
 }
 
 #[tokio::test(start_paused = true)]

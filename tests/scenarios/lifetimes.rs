@@ -53,8 +53,8 @@ async fn s15_no_spelling_of_an_end_lets_a_token_serve_beyond_it() {
     for spelling in spellings() {
         for date in dates() {
             let partner = connected_to(|sandbox| {
-                let sandbox = sandbox.expires_at(spelling.clone());
-                sandbox.date(date.clone())
+                let sandbox = sandbox.behavior(|behavior| behavior.expires_at = spelling.clone());
+                sandbox.behavior(|behavior| behavior.date = date.clone())
             });
             let partner = partner.await;
             // Unused until it has just ended, or it would have been renewed ahead of that.
@@ -75,9 +75,12 @@ async fn s15_expires_in_is_taken_where_there_is_no_end() {
     for expires_in in [ExpiresIn::Number, ExpiresIn::Text] {
         for date in dates() {
             let partner = connected_to(|sandbox| {
-                let sandbox = sandbox.expires_at(ExpiresAt::Absent).date(date.clone());
-                let sandbox = sandbox.access_token_lifetime(HOUR);
-                sandbox.expires_in(expires_in)
+                let sandbox = sandbox.behavior(|behavior| {
+                    behavior.expires_at = ExpiresAt::Absent;
+                    behavior.date = date.clone();
+                });
+                let sandbox = sandbox.behavior(|behavior| behavior.access_token_lifetime = HOUR);
+                sandbox.behavior(|behavior| behavior.expires_in = expires_in)
             });
             let partner = partner.await;
             for _ in 0..(24 * 6) {
@@ -94,7 +97,13 @@ async fn s15_expires_in_is_taken_where_there_is_no_end() {
 async fn s15_an_end_in_the_past_is_no_loop() {
     for date in dates() {
         let early = ExpiresAt::Early(25 * HOUR);
-        let partner = connected_to(|sandbox| sandbox.expires_at(early).date(date)).await;
+        let partner = connected_to(|sandbox| {
+            sandbox.behavior(|behavior| {
+                behavior.expires_at = early;
+                behavior.date = date;
+            })
+        })
+        .await;
         for _ in 0..100 {
             partner.works().await;
         }
@@ -117,13 +126,14 @@ async fn three_days_of_so_many_lives(
         (lives - 1..=lives).contains(&counters.unauthorized),
         "{counters:?}"
     );
-    assert_eq!(counters.exchanges_by_refresh, counters.unauthorized);
+    assert_eq!(counters.refreshes, counters.unauthorized);
 }
 
 #[tokio::test(start_paused = true)]
 async fn s15_an_end_that_no_calendar_has_is_not_taken_for_one() {
     let end = ExpiresAt::Literal("9999-12-31T23:59:59Z".into());
-    let partner = connected_to(|sandbox| sandbox.expires_at(end)).await;
+    let partner =
+        connected_to(|sandbox| sandbox.behavior(|behavior| behavior.expires_at = end)).await;
     three_days(&partner).await;
     assert_eq!(partner.sandbox.counters().unauthorized, 0);
     assert!((3..=4).contains(&partner.renewals()));
@@ -133,7 +143,10 @@ async fn s15_an_end_that_no_calendar_has_is_not_taken_for_one() {
 async fn s15_the_year_9999_costs_a_refused_call_for_each_life() {
     for end in ["9999-12-30T00:00:00Z", "253402300799"] {
         let end = ExpiresAt::Literal(end.into());
-        three_days_of_so_many_lives(3, |sandbox| sandbox.expires_at(end)).await;
+        three_days_of_so_many_lives(3, |sandbox| {
+            sandbox.behavior(|behavior| behavior.expires_at = end)
+        })
+        .await;
     }
 }
 
@@ -142,8 +155,10 @@ async fn s15_the_year_9999_costs_a_refused_call_for_each_life() {
 async fn s15_without_a_date_a_server_that_is_ahead_costs_a_refused_call_for_each_life() {
     three_days_of_so_many_lives(18, |sandbox| {
         let ahead = SystemTime::UNIX_EPOCH + Duration::from_secs(1_764_007_200);
-        let sandbox = sandbox.clock_starts_at(ahead).date(DateHeader::Absent);
-        sandbox.access_token_lifetime(4 * HOUR)
+        let sandbox = sandbox
+            .clock_starts_at(ahead)
+            .behavior(|behavior| behavior.date = DateHeader::Absent);
+        sandbox.behavior(|behavior| behavior.access_token_lifetime = 4 * HOUR)
     })
     .await;
 }
@@ -151,8 +166,8 @@ async fn s15_without_a_date_a_server_that_is_ahead_costs_a_refused_call_for_each
 #[tokio::test(start_paused = true)]
 async fn s15_a_life_above_twenty_five_days_is_waited_for() {
     let partner = connected_to(|sandbox| {
-        let sandbox = sandbox.access_token_lifetime(60 * DAY);
-        sandbox.refresh_token_lifetime(90 * DAY)
+        let sandbox = sandbox.behavior(|behavior| behavior.access_token_lifetime = 60 * DAY);
+        sandbox.behavior(|behavior| behavior.refresh_token_lifetime = 90 * DAY)
     });
     let partner = partner.await;
     for _ in 0..59 {
@@ -168,8 +183,8 @@ async fn s15_a_life_above_twenty_five_days_is_waited_for() {
 async fn s15_a_date_that_is_further_off_than_a_life_is_no_loop() {
     for date in [DateHeader::Ahead(2 * HOUR), DateHeader::Behind(2 * HOUR)] {
         let partner = connected_to(|sandbox| {
-            let sandbox = sandbox.access_token_lifetime(HOUR);
-            sandbox.date(date.clone())
+            let sandbox = sandbox.behavior(|behavior| behavior.access_token_lifetime = HOUR);
+            sandbox.behavior(|behavior| behavior.date = date.clone())
         });
         let partner = partner.await;
         for _ in 0..(6 * 60) {
@@ -185,7 +200,10 @@ async fn s15_a_date_that_is_further_off_than_a_life_is_no_loop() {
 async fn s17_lives_shorter_than_the_margins_cost_no_exchange_a_request() {
     for seconds in [5_u32, 30, 60] {
         let life = seconds * SECOND;
-        let partner = connected_to(|sandbox| sandbox.access_token_lifetime(life)).await;
+        let partner = connected_to(|sandbox| {
+            sandbox.behavior(|behavior| behavior.access_token_lifetime = life)
+        })
+        .await;
         // Five minutes of a call each tenth of a second.
         for _ in 0..3_000 {
             pass(SECOND / 10).await;
@@ -204,7 +222,9 @@ async fn s17_lives_shorter_than_the_margins_cost_no_exchange_a_request() {
 #[tokio::test(start_paused = true)]
 async fn s17_an_exchange_that_takes_much_of_a_short_life_is_no_loop() {
     let life = 10 * SECOND;
-    let partner = connected_to(|sandbox| sandbox.access_token_lifetime(life)).await;
+    let partner =
+        connected_to(|sandbox| sandbox.behavior(|behavior| behavior.access_token_lifetime = life))
+            .await;
     partner.fail(Fault::delay(2 * SECOND).always());
     for _ in 0..3_000 {
         pass(SECOND / 10).await;

@@ -14,12 +14,12 @@ use crate::support::{
 /// Every way to lose an answer after the work was done.
 fn losses() -> [Fault; 6] {
     [
-        Fault::drop_connection().after_work(),
-        Fault::reset().after_work(),
-        Fault::hang().after_work(),
+        Fault::drop_connection().after_processing(),
+        Fault::reset().after_processing(),
+        Fault::hang().after_processing(),
         Fault::truncate(),
         Fault::slow(SECOND),
-        Fault::status(http::StatusCode::GATEWAY_TIMEOUT).after_work(),
+        Fault::status(http::StatusCode::GATEWAY_TIMEOUT).after_processing(),
     ]
 }
 
@@ -28,7 +28,7 @@ async fn forgiving(replay: Replay) -> Partner {
         window: MINUTE,
         replay,
     };
-    connected_to(|sandbox| sandbox.rotation(rotation)).await
+    connected_to(|sandbox| sandbox.behavior(|behavior| behavior.rotation = rotation)).await
 }
 
 #[tokio::test(start_paused = true)]
@@ -45,7 +45,7 @@ async fn s07_a_lost_answer_is_asked_for_again_and_brings_the_same_pair() {
         partner.works().await;
         pass(HOUR).await;
         partner.refresh().await.unwrap();
-        assert_eq!(partner.sandbox.counters().families_killed, 0, "{loss}");
+        assert_eq!(partner.sandbox.counters().grants_revoked, 0, "{loss}");
     }
 }
 
@@ -69,7 +69,7 @@ async fn s07_a_lost_answer_is_asked_for_again_and_brings_a_sibling_pair() {
         partner.works().await;
         pass(HOUR).await;
         partner.refresh().await.unwrap();
-        assert_eq!(partner.sandbox.counters().families_killed, 0, "{loss}");
+        assert_eq!(partner.sandbox.counters().grants_revoked, 0, "{loss}");
     }
 }
 
@@ -90,7 +90,7 @@ async fn s07_a_lost_answer_and_then_invalid_grant_is_a_lost_rotation() {
         assert_eq!(again.call().await, Err(ErrorKind::ReauthorizationRequired));
         assert_eq!(again.reason(), Some(ReauthorizationReason::RotationLost));
         assert_eq!(again.sandbox.counters().refresh_tokens_reused, 1, "{loss}");
-        assert_eq!(again.sandbox.counters().exchanges_refused, 1, "{loss}");
+        assert_eq!(again.sandbox.counters().token_requests_refused, 1, "{loss}");
         assert_eq!(heard.lines().len() + again.heard.lines().len(), 2);
         again.connect().await;
         again.works().await;
@@ -110,7 +110,11 @@ async fn s07_with_hold_nothing_more_is_sent_while_the_access_token_lives() {
             pass(15 * MINUTE).await;
             partner.works().await;
         }
-        assert_eq!(partner.sandbox.counters().exchanges_refused, 0, "{loss}");
+        assert_eq!(
+            partner.sandbox.counters().token_requests_refused,
+            0,
+            "{loss}"
+        );
         assert!(matches!(
             partner.tokens.status().state,
             TokenState::Uncertain { .. }

@@ -14,11 +14,11 @@ async fn s22_ten_thousand_failures_in_a_row_are_recovered_from_in_a_minute() {
         let partner = connected().await;
         pass(DAY + HOUR).await;
         partner.fail(Fault::status(StatusCode::INTERNAL_SERVER_ERROR).always());
-        while partner.sandbox.counters().faults_played < failures {
-            let before = partner.sandbox.counters().faults_played;
+        while partner.sandbox.counters().faults_triggered < failures {
+            let before = partner.sandbox.counters().faults_triggered;
             assert_eq!(partner.call().await, Err(ErrorKind::Unavailable));
             pass(MINUTE).await;
-            let tried = partner.sandbox.counters().faults_played - before;
+            let tried = partner.sandbox.counters().faults_triggered - before;
             assert!((1..=10).contains(&tried), "{tried} in a minute");
         }
         partner.sandbox.clear_faults();
@@ -48,7 +48,7 @@ async fn s22_failures_without_end_are_never_closer_than_a_second() {
         }
         let events = partner.sandbox.events().into_iter();
         let times: Vec<_> = events
-            .filter(|event| matches!(event.what, EventKind::FaultPlayed { .. }))
+            .filter(|event| matches!(event.kind, EventKind::FaultTriggered { .. }))
             .map(|event| event.at)
             .collect();
         assert!(times.len() > 10, "{fault}");

@@ -14,7 +14,7 @@ use crate::support::{DAY, HOUR, MINUTE, SECOND, connected, pass};
 fn played(sandbox: &Sandbox) -> Vec<SystemTime> {
     let events = sandbox.events().into_iter();
     events
-        .filter(|event| matches!(event.what, EventKind::FaultPlayed { .. }))
+        .filter(|event| matches!(event.kind, EventKind::FaultTriggered { .. }))
         .map(|event| event.at)
         .collect()
 }

@@ -29,7 +29,7 @@ async fn s13_every_token_is_refused_and_one_exchange_is_forced_in_thirty_seconds
             assert_eq!(status, StatusCode::UNAUTHORIZED);
             assert_eq!(body, "the app was revoked", "the answer as it was");
             let before = sent;
-            sent = partner.sandbox.counters().faults_played;
+            sent = partner.sandbox.counters().faults_triggered;
             assert!((1..=2).contains(&(sent - before)), "{challenge:?} {call}");
             pass(SECOND).await;
         }

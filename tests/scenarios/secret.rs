@@ -26,11 +26,11 @@ async fn fleet_with_wrong_secret(count: u64, since: Duration) -> (Fleet, Vec<Ten
 }
 
 fn refused(fleet: &Fleet) -> u64 {
-    fleet.sandbox.counters().exchanges_refused
+    fleet.sandbox.counters().token_requests_refused
 }
 
 fn renewed(fleet: &Fleet) -> u64 {
-    fleet.sandbox.counters().exchanges_by_refresh
+    fleet.sandbox.counters().refreshes
 }
 
 fn replace(fleet: &Fleet) {
@@ -98,7 +98,7 @@ async fn s21_what_was_sent_with_the_old_secret_closes_nothing() {
         let slow = Fault::delay(5 * SECOND);
         fleet.sandbox.inject(Endpoint::Token, slow);
         let mut calls = Vec::new();
-        while fleet.sandbox.counters().faults_played == 0 {
+        while fleet.sandbox.counters().faults_triggered == 0 {
             let tenant = tenants[0].clone();
             calls.push(tokio::spawn(async move { tenant.call().await }));
             pass(SECOND).await;

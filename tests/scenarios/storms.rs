@@ -13,7 +13,9 @@ use crate::{
 
 #[tokio::test(start_paused = true)]
 async fn s20_a_storm_of_503_across_five_hundred_tenants_is_kept_small() {
-    let fleet = Fleet::at(|sandbox| sandbox.access_token_lifetime(10 * MINUTE));
+    let fleet = Fleet::at(|sandbox| {
+        sandbox.behavior(|behavior| behavior.access_token_lifetime = 10 * MINUTE)
+    });
     let tenants = fleet.tenants(500, Duration::ZERO).await;
     pass(HOUR).await;
     let down = Fault::status(StatusCode::SERVICE_UNAVAILABLE);
@@ -24,13 +26,13 @@ async fn s20_a_storm_of_503_across_five_hundred_tenants_is_kept_small() {
         pass(10 * SECOND).await;
     }
     // Eight exchanges until the gate closes, and one in half a minute then, each of three requests.
-    let requests = fleet.sandbox.counters().faults_played;
+    let requests = fleet.sandbox.counters().faults_triggered;
     assert!(requests <= 3 * (8 + 20 + 1), "{requests}");
     fleet.sandbox.clear_faults();
     pass(MINUTE).await;
     assert_eq!(all_call(&tenants).await, 500);
     let counters = fleet.sandbox.counters();
-    assert_eq!(counters.exchanges_by_refresh, 500);
+    assert_eq!(counters.refreshes, 500);
     assert_eq!(counters.refresh_tokens_reused, 0);
 }
 
@@ -85,12 +87,14 @@ async fn s20_one_tenant_whose_grant_has_ended_does_not_delay_the_rest() {
 
 #[tokio::test(start_paused = true)]
 async fn s20_a_slow_endpoint_is_asked_four_times_at_once_until_all_are_served() {
-    let fleet = Fleet::at(|sandbox| sandbox.access_token_lifetime(10 * MINUTE));
+    let fleet = Fleet::at(|sandbox| {
+        sandbox.behavior(|behavior| behavior.access_token_lifetime = 10 * MINUTE)
+    });
     let tenants = fleet.tenants(500, Duration::ZERO).await;
     pass(HOUR).await;
     fleet
         .sandbox
-        .change(|behavior| behavior.access_token_lifetime = DAY);
+        .change_behavior(|behavior| behavior.access_token_lifetime = DAY);
     let slow = Fault::delay(SECOND);
     fleet.sandbox.inject(Endpoint::Token, slow.always());
     let mut served = JoinSet::new();
@@ -106,9 +110,9 @@ async fn s20_a_slow_endpoint_is_asked_four_times_at_once_until_all_are_served() 
     }
     let longest = served.join_all().await.into_iter().max().unwrap();
     let counters = fleet.sandbox.counters();
-    assert_eq!(counters.exchanges_by_refresh, 500);
+    assert_eq!(counters.refreshes, 500);
     // An API call comes between them.
-    assert!(counters.in_flight_most <= 4 + 1, "{counters:?}");
+    assert!(counters.max_in_flight <= 4 + 1, "{counters:?}");
     // 125 seconds are what it takes, and then some for those who lost their turn.
     assert!(longest <= 4 * MINUTE, "{longest:?}");
 }

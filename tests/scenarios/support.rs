@@ -18,7 +18,7 @@ use tower_oauth2_client::{
     oauth::OAuthClient,
     provider,
     sandbox::{
-        ConnectionLost, Credential, Endpoint, EventKind, Fault, Sandbox, SandboxBuilder,
+        ConnectionLost, Endpoint, EventKind, Fault, GrantType, Sandbox, SandboxBuilder,
         SandboxService, TokenHash,
     },
     store::TokenStore,
@@ -195,22 +195,22 @@ impl Partner {
 
     /// How many exchanges by refresh token the sandbox has made.
     pub(crate) fn renewals(&self) -> u64 {
-        self.sandbox.counters().exchanges_by_refresh
+        self.sandbox.counters().refreshes
     }
 
     /// The same by refresh token or code, in their order: the grant, and the tokens given out.
     pub(crate) fn exchanged(&self) -> Vec<Exchanged> {
         let events = self.sandbox.events().into_iter();
         events
-            .filter_map(|event| match event.what {
-                EventKind::Exchanged {
-                    by,
+            .filter_map(|event| match event.kind {
+                EventKind::TokensIssued {
+                    grant_type,
                     grant,
                     access_token,
                     refresh_token,
                     ..
                 } => Some(Exchanged {
-                    by,
+                    grant_type,
                     grant,
                     access_token,
                     refresh_token,
@@ -239,7 +239,7 @@ impl Partner {
 }
 
 pub(crate) struct Exchanged {
-    pub(crate) by: Credential,
+    pub(crate) grant_type: GrantType,
     pub(crate) grant: u64,
     pub(crate) access_token: TokenHash,
     pub(crate) refresh_token: Option<TokenHash>,

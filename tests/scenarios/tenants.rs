@@ -4,7 +4,7 @@ use http::StatusCode;
 use tower_oauth2_client::{
     ErrorKind,
     cache::TokenState,
-    sandbox::{Credential, Endpoint, EventKind, Fault},
+    sandbox::{Endpoint, EventKind, Fault, GrantType},
     store::TokenStore,
     token::GrantState,
 };
@@ -49,18 +49,19 @@ async fn s21_an_unknown_client_marks_no_tenant_and_is_recovered_from_without_a_r
         assert!(!is_marked(&fleet, tenant).await);
     }
     // At first after half a minute, then after half an hour.
-    let requests = fleet.sandbox.counters().faults_played;
+    let requests = fleet.sandbox.counters().faults_triggered;
     assert!(requests <= 10 * 2 + 12, "{requests}");
 
     fleet.sandbox.clear_faults();
     pass(31 * MINUTE).await;
     assert_eq!(all_call(&tenants).await, 20);
-    assert_eq!(fleet.sandbox.counters().exchanges_by_refresh, 20);
+    assert_eq!(fleet.sandbox.counters().refreshes, 20);
 }
 
 #[tokio::test(start_paused = true)]
 async fn s23_two_thousand_grants_of_one_minute_are_renewed_over_many() {
-    let fleet = Fleet::at(|sandbox| sandbox.access_token_lifetime(HOUR));
+    let fleet =
+        Fleet::at(|sandbox| sandbox.behavior(|behavior| behavior.access_token_lifetime = HOUR));
     let tenants = fleet.tenants(2_000, MINUTE / 2_000).await;
     assert_eq!(all_call(&tenants).await, 2_000);
     pass(HOUR).await;
@@ -68,9 +69,9 @@ async fn s23_two_thousand_grants_of_one_minute_are_renewed_over_many() {
     let mut minutes = vec![0_u32; 2 * 60];
     for event in fleet.sandbox.events() {
         if matches!(
-            event.what,
-            EventKind::Exchanged {
-                by: Credential::RefreshToken,
+            event.kind,
+            EventKind::TokensIssued {
+                grant_type: GrantType::RefreshToken,
                 ..
             }
         ) {

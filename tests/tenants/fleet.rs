@@ -38,7 +38,7 @@ impl Fleet {
         let clock = HandClock::new();
         let sandbox = Sandbox::builder()
             .clock_starts_at(clock.wall())
-            .access_token_lifetime(lifetime)
+            .behavior(|behavior| behavior.access_token_lifetime = lifetime)
             .build();
         Self {
             clock,
@@ -95,7 +95,7 @@ impl Fleet {
     }
 
     fn renewals(&self) -> u64 {
-        self.sandbox.counters().exchanges_by_refresh
+        self.sandbox.counters().refreshes
     }
 }
 

@@ -18,14 +18,14 @@ use self::consent::Waiting;
 pub(super) use self::overview::{GrantOverview, TokenOverview};
 use self::prune::FEWEST_PRUNED;
 use self::refresh::{RefreshState, RefreshToken};
-use super::app::App;
 use super::behavior::Behavior;
+use super::client::ClientRegistration;
 use super::clock::Moment;
 use super::scope::Scopes;
 
 /// Who may do what, and for how long.
 pub(super) struct Authority {
-    apps: Vec<App>,
+    apps: Vec<ClientRegistration>,
     random: fastrand::Rng,
     waiting: HashMap<String, Waiting>,
     codes: HashMap<String, Code>,
@@ -88,7 +88,7 @@ pub(super) enum Revocation {
 }
 
 impl Authority {
-    pub(super) fn new(apps: Vec<App>, random: fastrand::Rng) -> Self {
+    pub(super) fn new(apps: Vec<ClientRegistration>, random: fastrand::Rng) -> Self {
         Self {
             apps,
             random,
@@ -103,7 +103,7 @@ impl Authority {
     }
 
     /// The app with this client id.
-    pub(super) fn app(&self, client_id: &str) -> Option<&App> {
+    pub(super) fn app(&self, client_id: &str) -> Option<&ClientRegistration> {
         self.apps.iter().find(|app| app.client_id == client_id)
     }
 

@@ -186,7 +186,7 @@ impl Authority {
                     answer: Some(Box::new(issued.clone())),
                 };
             }
-            if behavior.revoke_companion
+            if behavior.rotation_revokes_access_token
                 && let Some(companion) = self.access_tokens.get_mut(&held.companion)
             {
                 companion.revoked = true;

@@ -6,8 +6,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::{Authority, AuthorizationRequest, Issued, Redemption, RefreshState, Revocation};
-use crate::sandbox::app::App;
 use crate::sandbox::behavior::{Behavior, Replay, Rotation};
+use crate::sandbox::client::ClientRegistration;
 use crate::sandbox::scope::Scopes;
 
 #[derive(Clone, Copy, Debug)]
@@ -73,7 +73,7 @@ struct Run {
 
 impl Run {
     fn new(rotation: Rotation) -> Self {
-        let app = App::new("app", "secret");
+        let app = ClientRegistration::new("app", "secret");
         Self {
             authority: Authority::new(vec![app], fastrand::Rng::with_seed(1)),
             behavior: Behavior {

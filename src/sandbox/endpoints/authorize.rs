@@ -6,10 +6,10 @@ use http::{HeaderMap, StatusCode};
 use super::page::{consent_page, error_page, log_in_page};
 use super::read_form;
 use crate::sandbox::answer::{self, Answer};
-use crate::sandbox::app::App;
 use crate::sandbox::authority::{AuthorizationRequest, CodeChallenge};
 use crate::sandbox::behavior::{Consent, Pkce};
 use crate::sandbox::body::RequestBody;
+use crate::sandbox::client::ClientRegistration;
 use crate::sandbox::event::EventKind;
 use crate::sandbox::form::Form;
 use crate::sandbox::scope::Scopes;
@@ -132,10 +132,10 @@ fn conclude(
     };
     let client_id = asked.client_id;
     let Some((code, scopes)) = allowed else {
-        state.record(EventKind::Denied { client_id });
+        state.record(EventKind::ConsentDenied { client_id });
         return back.refuse(status, "access_denied", "nothing was granted");
     };
-    state.record(EventKind::Allowed {
+    state.record(EventKind::ConsentGranted {
         client_id,
         scope: scopes.to_string(),
     });
@@ -220,7 +220,7 @@ fn read_request(query: &Form, state: &State) -> Result<AuthorizationRequest, Wro
     }
 }
 
-fn redirect_uri<'a>(query: &Form, app: &'a App) -> Result<&'a str, &'static str> {
+fn redirect_uri<'a>(query: &Form, app: &'a ClientRegistration) -> Result<&'a str, &'static str> {
     let registered = registered_redirect_uri(query, app)?;
     // RFC 6749, 3.1.2: a code behind a fragment would never reach the app.
     if registered.contains('#') {
@@ -229,7 +229,10 @@ fn redirect_uri<'a>(query: &Form, app: &'a App) -> Result<&'a str, &'static str>
     Ok(registered)
 }
 
-fn registered_redirect_uri<'a>(query: &Form, app: &'a App) -> Result<&'a str, &'static str> {
+fn registered_redirect_uri<'a>(
+    query: &Form,
+    app: &'a ClientRegistration,
+) -> Result<&'a str, &'static str> {
     match (query.field("redirect_uri"), &app.redirect_uris[..]) {
         (Some(asked), registered) => registered
             .iter()
@@ -246,7 +249,7 @@ type Complaint = (&'static str, &'static str);
 /// Everything that the app can be told about.
 fn read_rest(
     query: &Form,
-    app: &App,
+    app: &ClientRegistration,
     pkce: Pkce,
 ) -> Result<(Scopes, Option<CodeChallenge>), Complaint> {
     if query.repeated().is_some() {

@@ -119,10 +119,10 @@ fn apply(state: &mut State, row: &Value) -> Value {
             }
         }
     };
-    let applied = matches!(outcome, Ok((_, true)));
-    state.record(EventKind::Deduction {
+    let created = matches!(outcome, Ok((_, true)));
+    state.record(EventKind::DeductionSubmitted {
         operation_id: cut(operation_id),
-        applied,
+        created,
     });
     let mut result = Map::new();
     for name in ["member_id", "operation_id"] {

@@ -38,7 +38,7 @@ fn revoked(state: &mut State, headers: &HeaderMap, form: &Form) -> Result<(), Cl
             return Err(ClientError::new("invalid_grant", description));
         }
     };
-    state.record(EventKind::Revoked {
+    state.record(EventKind::RevocationRequested {
         token: TokenHash::of(token),
         known,
     });

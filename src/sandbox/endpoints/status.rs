@@ -63,16 +63,16 @@ fn status(state: &State, follows: bool) -> String {
 fn counters(state: &State) -> String {
     let counters = state.evidence.counters();
     let cells = [
-        ("Exchanges by code", counters.exchanges_by_code),
-        ("Exchanges by refresh token", counters.exchanges_by_refresh),
-        ("Exchanges refused", counters.exchanges_refused),
+        ("Exchanges by code", counters.code_exchanges),
+        ("Exchanges by refresh token", counters.refreshes),
+        ("Exchanges refused", counters.token_requests_refused),
         ("Refresh tokens reused", counters.refresh_tokens_reused),
-        ("Grants ended by reuse", counters.families_killed),
+        ("Grants ended by reuse", counters.grants_revoked),
         ("Revocations", counters.revocations),
         ("Resources opened", counters.authorized),
         ("401", counters.unauthorized),
         ("403", counters.forbidden),
-        ("Most requests at once", counters.in_flight_most),
+        ("Most requests at once", counters.max_in_flight),
     ];
     let rows = cells.map(|(name, count)| row(&[&name, &count]));
     section("Counters", &["What", "How often"], &rows)
@@ -112,7 +112,7 @@ fn grants(state: &State) -> String {
         .collect();
     let columns = [
         "Grant",
-        "App",
+        "ClientRegistration",
         "State",
         "Access tokens",
         "Refresh tokens",
@@ -144,7 +144,7 @@ fn events(state: &State) -> String {
         .take(EVENTS_SHOWN)
         .map(|event| {
             let at = Timestamp::try_from(event.at).unwrap_or_default();
-            row(&[&at.strftime("%m-%d %H:%M:%S"), &event.what])
+            row(&[&at.strftime("%m-%d %H:%M:%S"), &event.kind])
         })
         .collect();
     section("Latest events", &["When", "What"], &rows)

@@ -9,7 +9,7 @@ use crate::sandbox::answer::{self, Answer};
 use crate::sandbox::authority::{Issued, Redemption, Refused};
 use crate::sandbox::behavior::RefreshTokenField;
 use crate::sandbox::body::RequestBody;
-use crate::sandbox::event::{Credential, EventKind, TokenHash};
+use crate::sandbox::event::{EventKind, GrantType, TokenHash};
 use crate::sandbox::form::Form;
 use crate::sandbox::scope::Scopes;
 use crate::sandbox::state::{Shared, State};
@@ -23,7 +23,7 @@ pub(super) async fn exchange(shared: &Shared, headers: &HeaderMap, body: Request
     let answer = match outcome {
         Ok(answer) => answer,
         Err(error) => {
-            state.record(EventKind::ExchangeRefused {
+            state.record(EventKind::TokenRequestRefused {
                 presented: None,
                 error: error.error,
             });
@@ -59,7 +59,7 @@ fn by_code(state: &mut State, client_id: &str, form: &Form) -> Result<Answer, Cl
     };
     let now = state.now();
     let outcome = state.authority.redeem(&redemption, &state.behavior, now);
-    Ok(conclude(state, Credential::Code, code, outcome))
+    Ok(conclude(state, GrantType::AuthorizationCode, code, outcome))
 }
 
 fn by_refresh_token(
@@ -75,13 +75,13 @@ fn by_refresh_token(
     let outcome = state
         .authority
         .refresh(token, client_id, narrower, &state.behavior, now);
-    Ok(conclude(state, Credential::RefreshToken, token, outcome))
+    Ok(conclude(state, GrantType::RefreshToken, token, outcome))
 }
 
 /// Records what an exchange came to, and words it.
 fn conclude(
     state: &mut State,
-    by: Credential,
+    by: GrantType,
     credential: &str,
     outcome: Result<Issued, Refused>,
 ) -> Answer {
@@ -95,8 +95,8 @@ fn conclude(
     }
     match outcome {
         Ok(issued) => {
-            state.record(EventKind::Exchanged {
-                by,
+            state.record(EventKind::TokensIssued {
+                grant_type: by,
                 presented,
                 grant: issued.grant,
                 access_token: TokenHash::of(&issued.access_token),
@@ -108,7 +108,7 @@ fn conclude(
             if let Some(grant) = refusal.killed {
                 state.record(EventKind::GrantRevoked { grant });
             }
-            state.record(EventKind::ExchangeRefused {
+            state.record(EventKind::TokenRequestRefused {
                 presented: Some(presented),
                 error: refusal.error,
             });
@@ -118,12 +118,12 @@ fn conclude(
 }
 
 /// The token answer, spelled as the behavior says.
-fn token_answer(issued: &Issued, by: Credential, state: &State) -> Value {
+fn token_answer(issued: &Issued, by: GrantType, state: &State) -> Value {
     let behavior = &state.behavior;
     let refresh_token = match (&issued.refresh_token, by, behavior.refresh_token_field) {
         (Some(token), ..) => Some(Value::from(token.as_str())),
-        (None, Credential::RefreshToken, RefreshTokenField::EmptyOnRefresh) => Some("".into()),
-        (None, Credential::RefreshToken, RefreshTokenField::NullOnRefresh) => Some(Value::Null),
+        (None, GrantType::RefreshToken, RefreshTokenField::EmptyOnRefresh) => Some("".into()),
+        (None, GrantType::RefreshToken, RefreshTokenField::NullOnRefresh) => Some(Value::Null),
         (None, ..) => None,
     };
     let left = issued.expires_at.saturating_sub(state.now());

@@ -36,7 +36,7 @@ async fn a_connected_customer_sees_data_from_the_api() -> Outcome {
     })
     .await?;
     let counters = scene.sandbox.counters();
-    assert_eq!((counters.consents, counters.exchanges_by_code), (1, 1));
+    assert_eq!((counters.consents, counters.code_exchanges), (1, 1));
     assert_eq!((counters.authorized, counters.unauthorized), (1, 0));
     app.stop().await
 }
@@ -55,7 +55,7 @@ async fn a_customer_who_denied_can_connect_later() -> Outcome {
                 "The customer, or the provider, said no. Nothing was changed.",
             )
             .await?;
-        assert_eq!(scene.sandbox.counters().exchanges, 0);
+        assert_eq!(scene.sandbox.counters().tokens_issued, 0);
         browser.press("Connect").await?;
         allow(browser).await?;
         expect_status(browser, "Acme", "is connected").await
@@ -133,9 +133,9 @@ async fn two_tabs(customers: [&str; 2]) -> Outcome {
     })
     .await?;
     let counters = scene.sandbox.counters();
-    assert_eq!((counters.consents, counters.exchanges_by_code), (4, 4));
+    assert_eq!((counters.consents, counters.code_exchanges), (4, 4));
     assert_eq!(
-        (counters.exchanges_refused, counters.families_killed),
+        (counters.token_requests_refused, counters.grants_revoked),
         (0, 0)
     );
     app.stop().await
@@ -190,7 +190,7 @@ async fn a_restart_keeps_grants_and_pending_consents() -> Outcome {
     })
     .await?;
     let counters = scene.sandbox.counters();
-    assert_eq!((counters.consents, counters.exchanges), (2, 2));
+    assert_eq!((counters.consents, counters.tokens_issued), (2, 2));
     Ok(())
 }
 
@@ -211,7 +211,7 @@ async fn another_replica_completes_the_callback() -> Outcome {
     })
     .await?;
     let counters = scene.sandbox.counters();
-    assert_eq!((counters.exchanges_by_code, counters.authorized), (1, 2));
+    assert_eq!((counters.code_exchanges, counters.authorized), (1, 2));
     first.stop().await?;
     second.stop().await
 }
@@ -234,7 +234,7 @@ impl Scene {
                 "http://{}/connect/callback",
                 listener.local_addr()?
             ))
-            .consent(Consent::Page)
+            .behavior(|behavior| behavior.consent = Consent::Page)
             .start()
             .await?;
         Ok(Self {

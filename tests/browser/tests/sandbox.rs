@@ -124,7 +124,7 @@ async fn visit(steps: impl AsyncFnOnce(&Visit) -> Outcome) -> Outcome {
     let sandbox = Sandbox::builder()
         .client_name("<Payroll & Co>")
         .redirect_uri(format!("http://{}/callback", client.local_addr()?))
-        .consent(Consent::Page)
+        .behavior(|behavior| behavior.consent = Consent::Page)
         .status_page(true)
         .start()
         .await?;

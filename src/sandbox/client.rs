@@ -9,7 +9,7 @@ use super::scope::{SCOPES, Scopes};
 /// A sandbox has one app, described by the builder; further ones join it with
 /// [`SandboxBuilder::app`](super::SandboxBuilder::app).
 #[derive(Clone)]
-pub struct App {
+pub struct ClientRegistration {
     pub(super) client_id: String,
     pub(super) client_secret: String,
     pub(super) name: String,
@@ -17,7 +17,7 @@ pub struct App {
     pub(super) scopes: Scopes,
 }
 
-impl App {
+impl ClientRegistration {
     /// An app with these credentials.
     ///
     /// Its name defaults to its client id, its redirect URI to `http://127.0.0.1:8000/callback`, its scopes to all
@@ -68,9 +68,9 @@ impl App {
     }
 }
 
-impl fmt::Debug for App {
+impl fmt::Debug for ClientRegistration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("App")
+        f.debug_struct("ClientRegistration")
             .field("client_id", &self.client_id)
             .field("client_secret", &"***")
             .field("name", &self.name)
@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn debug_keeps_the_secret() {
-        let shown = format!("{:?}", App::new("an-id", "a-secret"));
+        let shown = format!("{:?}", ClientRegistration::new("an-id", "a-secret"));
         assert!(shown.contains("an-id") && !shown.contains("a-secret"));
     }
 }
