@@ -52,6 +52,7 @@
         feature = "encryption",
         feature = "postgres",
         feature = "redis",
+        feature = "reqwest-middleware",
         feature = "sandbox"
     )),
     allow(rustdoc::broken_intra_doc_links, reason = "these parts are features")
@@ -73,6 +74,8 @@ pub mod oauth;
 mod origin;
 pub mod performance;
 pub mod provider;
+#[cfg(feature = "reqwest")]
+pub mod reqwest;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
 pub mod store;

@@ -1,0 +1,51 @@
+//! Adapters for reqwest (feature `reqwest`) and reqwest-middleware (feature `reqwest-middleware`).
+//!
+//! [`ReqwestClient`] makes a tower service of a reqwest client. One value serves both as the HTTP client of an
+//! [`OAuthClient`](crate::oauth::OAuthClient) and as the inner service of a [`BearerAuthLayer`](crate::bearer::BearerAuthLayer):
+//!
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use tower::Layer;
+//! use tower_oauth2_client::{
+//!     bearer::BearerAuthLayer, cache::TokenCache, oauth::OAuthClient, provider, reqwest::ReqwestClient,
+//! };
+//!
+//! let http = ReqwestClient::new(reqwest::Client::builder())?;
+//! let oauth = OAuthClient::builder(provider::justworks(), "client-id", "client-secret").build(http.clone())?;
+//! let tokens = TokenCache::builder(oauth).build()?;
+//! let api = BearerAuthLayer::new(tokens).layer(http);
+//! # let _ = api;
+//! # Ok(()) }
+//! ```
+//!
+//! `api` takes an `http::Request<reqwest::Body>`, and its response converts into a [`reqwest::Response`].
+//!
+//! # With reqwest-middleware
+//!
+//! With the feature `reqwest-middleware`, a [`BearerAuthLayer`](crate::bearer::BearerAuthLayer) is a
+//! [`reqwest_middleware::Middleware`] too, with all its settings. Requests are then built and sent as reqwest users are used to:
+//!
+//! ```
+//! # #[cfg(feature = "reqwest-middleware")]
+//! # fn client(tokens: tower_oauth2_client::cache::TokenCache) -> Result<(), Box<dyn std::error::Error>> {
+//! use reqwest_middleware::ClientBuilder;
+//! use tower_oauth2_client::{bearer::BearerAuthLayer, reqwest::ReqwestClient};
+//!
+//! let http = ReqwestClient::new(reqwest::Client::builder())?;
+//! let api = ClientBuilder::new(http.into_inner())
+//!     .with(BearerAuthLayer::new(tokens))
+//!     .build();
+//! let request = api.get("https://api.example.com/v1/company");
+//! # let _ = request;
+//! # Ok(()) }
+//! ```
+//!
+//! A request of one of many tenants names it with `.with_extension(TenantId)`. Errors of this crate arrive as
+//! [`reqwest_middleware::Error::Middleware`] and downcast to [`Error`](crate::Error); errors of reqwest and of inner
+//! middlewares arrive unchanged.
+
+mod client;
+#[cfg(feature = "reqwest-middleware")]
+mod middleware;
+
+pub use self::client::ReqwestClient;

@@ -1,0 +1,243 @@
+//! The adapters for reqwest and reqwest-middleware, over real HTTP.
+
+use std::{
+    error::Error as _,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use async_trait::async_trait;
+use http::{Extensions, Request, Response, StatusCode, header};
+use reqwest::{Body, Client};
+use reqwest_middleware::{
+    ClientBuilder, ClientWithMiddleware, Error as MiddlewareError, Middleware, Next,
+};
+use tower::{Layer, ServiceExt};
+use tower_oauth2_client::{
+    Error, ErrorKind,
+    bearer::BearerAuthLayer,
+    cache::{TokenCache, token_fn},
+    clock::{Clock, SystemClock},
+    oauth::OAuthClient,
+    provider,
+    reqwest::ReqwestClient,
+    sandbox::{Endpoint, Fault, Sandbox},
+    store::MemoryStore,
+    tenants::Tenants,
+    token::{AccessToken, TenantId, TokenSet},
+};
+
+#[path = "support/mod.rs"]
+mod support;
+
+use support::connect;
+
+/// A connected customer, with one reqwest client for everything.
+async fn connected() -> (Sandbox, ReqwestClient, TokenCache) {
+    let sandbox = Sandbox::start().await.unwrap();
+    let http = ReqwestClient::new(Client::builder()).unwrap();
+    let provider = provider::justworks().on_origin(&sandbox.url()).unwrap();
+    let oauth = OAuthClient::builder(provider, sandbox.client_id(), sandbox.client_secret())
+        .redirect_uri(sandbox.redirect_uri())
+        .scopes(["company.basic:read", "deductions:write"])
+        .build(http.clone())
+        .unwrap();
+    let tokens = TokenCache::builder(oauth.clone())
+        .store(MemoryStore::new())
+        .build()
+        .unwrap();
+    connect(&sandbox, &oauth, &tokens).await;
+    (sandbox, http, tokens)
+}
+
+const DEDUCTION: &str = r#"{"items":[{"member_id":"member_00000000000000000000000001","operation_id":"o1","amount_type":"fixed",
+    "amount":4500,"currency":"USD","deduction_type_code":"401k","frequency":"one_time","start_date":"2026-12-01"}]}"#;
+
+fn deduction(sandbox: &Sandbox) -> Request<Body> {
+    Request::post(format!("{}/v1/deductions", sandbox.url()))
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(Body::from(DEDUCTION))
+        .unwrap()
+}
+
+#[tokio::test]
+async fn p08_body_is_sent_again_after_a_401() {
+    let (sandbox, http, tokens) = connected().await;
+    let api = BearerAuthLayer::new(tokens).layer(http);
+    sandbox.expire_access_tokens();
+    let response = api.oneshot(deduction(&sandbox)).await.unwrap();
+    let response = reqwest::Response::from(response);
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(response.url().path(), "/v1/deductions");
+    assert!(response.text().await.unwrap().contains("o1"));
+    assert_eq!(sandbox.counters().deductions_created, 1);
+}
+
+#[tokio::test]
+async fn p20_redirects_are_returned_and_not_followed() {
+    let (sandbox, http, tokens) = connected().await;
+    let to = format!("{}/v1/company", sandbox.url()).parse().unwrap();
+    sandbox.inject(
+        Endpoint::Company,
+        Fault::status(StatusCode::TEMPORARY_REDIRECT).header(header::LOCATION, to),
+    );
+    // Also if the builder says otherwise.
+    let follows = Client::builder().redirect(reqwest::redirect::Policy::default());
+    for http in [http, ReqwestClient::new(follows).unwrap()] {
+        sandbox.clear_faults();
+        let to = format!("{}/v1/company", sandbox.url()).parse().unwrap();
+        sandbox.inject(
+            Endpoint::Company,
+            Fault::status(StatusCode::TEMPORARY_REDIRECT).header(header::LOCATION, to),
+        );
+        let api = BearerAuthLayer::new(tokens.clone()).layer(http);
+        let company = Request::get(format!("{}/v1/company", sandbox.url()))
+            .body(Body::default())
+            .unwrap();
+        assert_eq!(api.oneshot(company).await.unwrap().status(), 307);
+    }
+}
+
+#[tokio::test]
+async fn error_of_reqwest_is_the_source() {
+    let (sandbox, http, tokens) = connected().await;
+    let api = BearerAuthLayer::new(tokens).layer(http);
+    let company = Request::get(format!("{}/v1/company", sandbox.url()))
+        .body(Body::default())
+        .unwrap();
+    sandbox.inject(Endpoint::Company, Fault::drop_connection());
+    let error = api.oneshot(company).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Service);
+    assert!(error.source().unwrap().is::<reqwest::Error>());
+}
+
+/// Counts the requests that pass it, in a counter and in the extensions of the call.
+#[derive(Clone, Default)]
+struct Counter(Arc<AtomicUsize>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Seen(usize);
+
+#[async_trait]
+impl Middleware for Counter {
+    async fn handle(
+        &self,
+        request: reqwest::Request,
+        extensions: &mut Extensions,
+        next: Next<'_>,
+    ) -> Result<reqwest::Response, MiddlewareError> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        let seen = extensions.get::<Seen>().map_or(0, |seen| seen.0) + 1;
+        extensions.insert(Seen(seen));
+        let mut response = next.run(request, extensions).await?;
+        response.extensions_mut().insert(Seen(seen));
+        Ok(response)
+    }
+}
+
+fn chain(http: ReqwestClient, tokens: TokenCache, counter: &Counter) -> ClientWithMiddleware {
+    ClientBuilder::new(http.into_inner())
+        .with(BearerAuthLayer::new(tokens))
+        .with(counter.clone())
+        .build()
+}
+
+#[tokio::test]
+async fn p08_middleware_sends_the_request_again_after_a_401() {
+    let (sandbox, http, tokens) = connected().await;
+    let counter = Counter::default();
+    let api = chain(http, tokens, &counter);
+    sandbox.expire_access_tokens();
+    let response = api
+        .post(format!("{}/v1/deductions", sandbox.url()))
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(DEDUCTION)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(response.url().path(), "/v1/deductions");
+    assert_eq!(
+        response.extensions().get(),
+        Some(&Seen(2)),
+        "the inner chain keeps its extensions"
+    );
+    assert_eq!(counter.0.load(Ordering::SeqCst), 2);
+    assert_eq!(sandbox.counters().deductions_created, 1);
+}
+
+#[tokio::test]
+async fn p17_middleware_fails_without_a_token_and_sends_nothing() {
+    let (sandbox, http, tokens) = connected().await;
+    tokens.revoke().await.unwrap();
+    let counter = Counter::default();
+    let api = chain(http, tokens, &counter);
+    let url = format!("{}/v1/company", sandbox.url());
+    let error = api.get(&url).send().await.unwrap_err();
+    let MiddlewareError::Middleware(error) = error else {
+        panic!("an error of a middleware: {error}");
+    };
+    assert_eq!(
+        error.downcast_ref().map(Error::kind),
+        Some(ErrorKind::Revoked)
+    );
+    assert_eq!(counter.0.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn error_of_reqwest_passes_the_middleware_unchanged() {
+    let (sandbox, http, tokens) = connected().await;
+    let api = chain(http, tokens, &Counter::default());
+    sandbox.inject(Endpoint::Company, Fault::drop_connection());
+    let error = api
+        .get(format!("{}/v1/company", sandbox.url()))
+        .send()
+        .await;
+    assert!(matches!(error.unwrap_err(), MiddlewareError::Reqwest(_)));
+}
+
+#[tokio::test]
+async fn p23_middleware_takes_the_tenant_from_the_extensions() {
+    struct Echo;
+
+    /// Answers with the token that the request carries.
+    #[async_trait]
+    impl Middleware for Echo {
+        async fn handle(
+            &self,
+            request: reqwest::Request,
+            _: &mut Extensions,
+            _: Next<'_>,
+        ) -> Result<reqwest::Response, MiddlewareError> {
+            let token = request.headers()[header::AUTHORIZATION]
+                .to_str()
+                .unwrap()
+                .to_owned();
+            Ok(Response::new(Body::from(token)).into())
+        }
+    }
+
+    let source = token_fn(|| async { Err::<TokenSet, _>(Error::invalid_grant()) });
+    let caches = TokenCache::builder(source).origin("https://api.example.com");
+    let tenants = Tenants::builder(caches).build().unwrap();
+    let api = ClientBuilder::new(Client::new())
+        .with(BearerAuthLayer::new(tenants.clone()))
+        .with(Echo)
+        .build();
+    for name in ["acme", "initech"] {
+        let tenant = TenantId::new(name).unwrap();
+        let token = AccessToken::new(format!("{name}-token")).unwrap();
+        let set = TokenSet::new(token, support::DAY, SystemClock.wall());
+        tenants.set_tokens(&tenant, set).await.unwrap();
+        let request = api
+            .get("https://api.example.com/v1/company")
+            .with_extension(tenant);
+        let text = request.send().await.map(reqwest::Response::text);
+        let text = text.unwrap().await.unwrap();
+        assert_eq!(text, format!("Bearer {name}-token"));
+    }
+    let unnamed = api.get("https://api.example.com/v1/company").send().await;
+    assert!(unnamed.is_err());
+}
