@@ -105,8 +105,7 @@
 //! # Ok::<(), Error>(()) }).unwrap();
 //! ```
 //!
-//! Whether it keeps what [`TokenStore`] promises is shown by [`conformance::check`] (feature `conformance`), in a test of ten
-//! lines.
+//! [`store_conformance_tests!`](crate::store_conformance_tests) (feature `conformance`) tests that a store keeps the contract.
 
 use std::{
     future::{self, Future},

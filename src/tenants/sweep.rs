@@ -217,7 +217,7 @@ impl<'a> Sweep<'a> {
             if mark.as_ref() == Some(&last) {
                 return Err(Error::new(
                     ErrorKind::Store,
-                    "the token store lists the same tenants over and over: hold it to its contract by `store::conformance::check`",
+                    "the token store lists the same tenants over and over: test it with `store_conformance_tests!`",
                 ));
             }
             pages += 1;

@@ -1,12 +1,19 @@
-//! A store in memory that is right but for one flaw.
+//! A store in memory with one flaw.
 
 use std::{
+    collections::{BTreeMap, HashMap, HashSet},
     future,
-    sync::atomic::Ordering,
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
-use tokio::time::Instant;
+use tokio::{
+    sync::{Mutex as SaveLock, Notify},
+    time::Instant,
+};
 use tower_oauth2_client::{
     Error,
     store::{LeaseOutcome, LeaseOwner, SaveOutcome, TokenStore},
@@ -14,32 +21,67 @@ use tower_oauth2_client::{
 };
 
 use crate::{
-    altered::{altered, is_as_expected},
-    flaws::Flaw,
-    listed::page,
-    world::{Tables, World},
+    flaws::{Flaw, altered, is_as_expected},
+    lists::page,
 };
 
+/// What all handles share.
+#[derive(Default)]
+pub(crate) struct Database {
+    handles: AtomicUsize,
+    tables: Mutex<Tables>,
+    /// One save at a time, also where a flaw splits a save into steps.
+    save_lock: SaveLock<()>,
+    changed: Notify,
+}
+
+#[derive(Default)]
+pub(crate) struct Tables {
+    pub(crate) grants: BTreeMap<String, Grant>,
+    pub(crate) leases: HashMap<String, (LeaseOwner, Instant)>,
+    former_owners: HashSet<LeaseOwner>,
+    locked: HashSet<TenantId>,
+    /// Every token that was to be saved.
+    tokens: HashSet<String>,
+    /// The handle that saved each grant last.
+    pub(crate) savers: HashMap<String, usize>,
+    pub(crate) save_order: Vec<String>,
+    /// Since the last page.
+    pub(crate) has_new_tenant: bool,
+}
+
+impl Database {
+    pub(crate) fn tokens(&self) -> HashSet<String> {
+        self.tables().tokens.clone()
+    }
+
+    fn tables(&self) -> MutexGuard<'_, Tables> {
+        self.tables.lock().unwrap()
+    }
+}
+
 pub(crate) struct Broken {
+    flaw: Flaw,
     number: usize,
-    world: World,
+    database: Arc<Database>,
 }
 
 impl Broken {
-    pub(crate) fn open(world: &World) -> Self {
+    pub(crate) fn open(flaw: Flaw, database: &Arc<Database>) -> Self {
         Self {
-            number: world.shared.handles.fetch_add(1, Ordering::Relaxed),
-            world: world.clone(),
+            flaw,
+            number: database.handles.fetch_add(1, Ordering::Relaxed),
+            database: Arc::clone(database),
         }
     }
 
     fn is(&self, flaw: Flaw) -> bool {
-        self.world.flaw == flaw
+        self.flaw == flaw
     }
 
     fn key(&self, tenant: &TenantId) -> String {
         let name = tenant.as_str();
-        match self.world.flaw {
+        match self.flaw {
             Flaw::FoldsCase => name.to_lowercase(),
             Flaw::TruncatesNames => name.chars().take(64).collect(),
             Flaw::TrimsNames => name.trim().to_owned(),
@@ -49,9 +91,9 @@ impl Broken {
 
     fn grant_key(&self, tenant: &TenantId, tables: &Tables) -> String {
         let key = self.key(tenant);
-        match self.world.flaw {
+        match self.flaw {
             Flaw::HandlesHaveTheirOwnGrants => format!("{} {key}", self.number),
-            Flaw::TakesNamesForPatterns => {
+            Flaw::TreatsNamesAsPatterns => {
                 let Some(prefix) = key.strip_suffix('%') else {
                     return key;
                 };
@@ -63,32 +105,32 @@ impl Broken {
     }
 
     fn lease_key(&self, tenant: &TenantId) -> String {
-        match self.world.flaw {
+        match self.flaw {
             Flaw::HandlesHaveTheirOwnLeases => format!("{} {}", self.number, self.key(tenant)),
-            Flaw::OneLeaseForAll => "everybody".into(),
+            Flaw::OneLeaseForAll => "all".into(),
             _ => self.key(tenant),
         }
     }
 
-    /// In one step, unless the flaw has it in two.
+    /// Writes in one step, or in two if that is the flaw.
     async fn write(&self, key: String, old: Option<Grant>, new: Option<Grant>) {
-        match (self.world.flaw, old) {
+        match (self.flaw, old) {
             (Flaw::DeletesThenInserts, _) => {
-                self.world.tables().grants.remove(&key);
+                self.database.tables().grants.remove(&key);
                 tokio::task::yield_now().await;
             }
             (Flaw::WritesTheGenerationFirst, Some(mut half)) => {
                 half.generation = new.as_ref().unwrap().generation;
-                self.world.tables().grants.insert(key.clone(), half);
+                self.database.tables().grants.insert(key.clone(), half);
                 tokio::task::yield_now().await;
             }
             _ => {}
         }
-        let mut tables = self.world.tables();
-        tables.somebody_is_new |= !tables.grants.contains_key(&key);
+        let mut tables = self.database.tables();
+        tables.has_new_tenant |= !tables.grants.contains_key(&key);
         tables.savers.insert(key.clone(), self.number);
-        tables.order.retain(|other| *other != key);
-        tables.order.push(key.clone());
+        tables.save_order.retain(|other| *other != key);
+        tables.save_order.push(key.clone());
         match new {
             Some(new) => tables.grants.insert(key, new),
             None => tables.grants.remove(&key),
@@ -97,7 +139,7 @@ impl Broken {
 
     async fn lock(&self, tenant: &TenantId) -> Result<(), Error> {
         for _ in 0..100 {
-            if self.world.tables().locked.insert(tenant.clone()) {
+            if self.database.tables().locked.insert(tenant.clone()) {
                 return Ok(());
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -111,16 +153,16 @@ impl TokenStore for Broken {
         if self.is(Flaw::LoadHangs) {
             future::pending::<()>().await;
         }
-        let tables = self.world.tables();
-        let held = tables.grants.get(&self.grant_key(tenant, &tables));
-        let made_up = || {
+        let tables = self.database.tables();
+        let stored = tables.grants.get(&self.grant_key(tenant, &tables));
+        let invented = || {
             let since = SystemTime::UNIX_EPOCH;
-            self.is(Flaw::MakesUpGrants).then_some(Grant {
+            self.is(Flaw::InventsGrants).then_some(Grant {
                 generation: Generation::FIRST,
                 state: GrantState::Revoked { since },
             })
         };
-        Ok(held.cloned().or_else(made_up))
+        Ok(stored.cloned().or_else(invented))
     }
 
     async fn save(
@@ -129,30 +171,30 @@ impl TokenStore for Broken {
         expected: Option<Generation>,
         grant: &Grant,
     ) -> Result<SaveOutcome, Error> {
-        self.note(grant);
-        match self.world.flaw {
+        self.record_tokens(grant);
+        match self.flaw {
             Flaw::SaveHangs => future::pending().await,
-            Flaw::LocksAndLeavesItLocked => {
+            Flaw::KeepsItsLockWhenDropped => {
                 self.lock(tenant).await?;
                 tokio::task::yield_now().await;
             }
             _ => {}
         }
-        let one_at_a_time = match self.world.flaw {
+        let one_at_a_time = match self.flaw {
             Flaw::ChecksThenWrites => None,
-            _ => Some(self.world.shared.gate.lock().await),
+            _ => Some(self.database.save_lock.lock().await),
         };
-        let (key, held) = {
-            let tables = self.world.tables();
+        let (key, stored) = {
+            let tables = self.database.tables();
             let key = self.grant_key(tenant, &tables);
-            let held = tables.grants.get(&key).cloned();
-            (key, held)
+            let stored = tables.grants.get(&key).cloned();
+            (key, stored)
         };
         if one_at_a_time.is_none() {
             tokio::task::yield_now().await;
         }
-        let outcome = self.decide(tenant, key, held, expected, grant).await;
-        self.world.tables().locked.remove(tenant);
+        let outcome = self.decide(tenant, key, stored, expected, grant).await;
+        self.database.tables().locked.remove(tenant);
         outcome
     }
 
@@ -166,21 +208,21 @@ impl TokenStore for Broken {
             future::pending::<()>().await;
         }
         let (key, now) = (self.lease_key(tenant), Instant::now());
-        let held = self.world.tables().leases.get(&key).cloned();
+        let stored = self.database.tables().leases.get(&key).cloned();
         if self.is(Flaw::ChecksThenLeases) {
             tokio::task::yield_now().await;
         }
-        let mut tables = self.world.tables();
+        let mut tables = self.database.tables();
         let grant = self.grant_key(tenant, &tables);
-        let is_live = held
+        let is_live = stored
             .as_ref()
-            .is_some_and(|(_, until)| now < *until || self.is(Flaw::LeaseNeverRunsOut));
-        let is_own = held.as_ref().is_some_and(|(holder, _)| holder == owner);
-        let is_refused = match self.world.flaw {
+            .is_some_and(|(_, until)| now < *until || self.is(Flaw::LeaseNeverExpires));
+        let is_own = stored.as_ref().is_some_and(|(holder, _)| holder == owner);
+        let is_refused = match self.flaw {
             Flaw::LeaseNeedsGrant if !tables.grants.contains_key(&grant) => true,
-            Flaw::LeaseForEverybody => false,
-            Flaw::LeaseForNobody => true,
-            Flaw::LeaseIsReclaimed if tables.former.contains(owner) => false,
+            Flaw::LeaseForEveryOwner => false,
+            Flaw::LeaseForNoOwner => true,
+            Flaw::LeaseIsReclaimed if tables.former_owners.contains(owner) => false,
             Flaw::LeaseIsRefusedToItsOwner => is_live,
             _ => is_live && !is_own,
         };
@@ -190,7 +232,7 @@ impl TokenStore for Broken {
         if self.is(Flaw::LeaseWipesGrant) {
             tables.grants.remove(&grant);
         }
-        tables.former.insert(owner.clone());
+        tables.former_owners.insert(owner.clone());
         if !(is_own && self.is(Flaw::LeaseIsNotExtended)) {
             tables.leases.insert(key, (owner.clone(), now + duration));
         }
@@ -202,29 +244,29 @@ impl TokenStore for Broken {
             future::pending::<()>().await;
         }
         let key = self.lease_key(tenant);
-        let mut tables = self.world.tables();
-        let held = tables.leases.get(&key);
-        let is_own = held.is_some_and(|(holder, _)| holder == owner);
-        let ends = match self.world.flaw {
-            Flaw::AnybodyReleases => true,
-            Flaw::NobodyReleases => false,
+        let mut tables = self.database.tables();
+        let stored = tables.leases.get(&key);
+        let is_own = stored.is_some_and(|(holder, _)| holder == owner);
+        let ends = match self.flaw {
+            Flaw::EveryOwnerReleases => true,
+            Flaw::ReleaseDoesNothing => false,
             _ => is_own,
         };
         if ends {
             tables.leases.remove(&key);
         }
         drop(tables);
-        if !self.is(Flaw::TellsOfGrantsAlone) {
-            self.world.shared.changed.notify_waiters();
+        if !self.is(Flaw::ReportsSavesOnly) {
+            self.database.changed.notify_waiters();
         }
         Ok(())
     }
 
     async fn changed(&self, _: &TenantId) {
-        if self.is(Flaw::NeverTells) {
+        if self.is(Flaw::NeverReportsChanges) {
             future::pending::<()>().await;
         }
-        self.world.shared.changed.notified().await;
+        self.database.changed.notified().await;
     }
 
     async fn tenants(
@@ -232,12 +274,12 @@ impl TokenStore for Broken {
         after: Option<&TenantId>,
         limit: usize,
     ) -> Result<Vec<TenantId>, Error> {
-        match self.world.flaw {
+        match self.flaw {
             Flaw::ListHangs => future::pending().await,
-            Flaw::CannotList => Err(Error::store("as many stores")),
+            Flaw::CannotList => Err(Error::store("not supported")),
             flaw => {
                 let after = after.map(TenantId::as_str);
-                let mut tables = self.world.tables();
+                let mut tables = self.database.tables();
                 Ok(page(flaw, self.number, &mut tables, after, limit))
             }
         }
@@ -245,8 +287,8 @@ impl TokenStore for Broken {
 }
 
 impl Broken {
-    fn note(&self, grant: &Grant) {
-        let mut tables = self.world.tables();
+    fn record_tokens(&self, grant: &Grant) {
+        let mut tables = self.database.tables();
         if let Some(tokens) = grant.tokens() {
             let access = tokens.access_token().expose().to_owned();
             let refresh = tokens
@@ -261,31 +303,34 @@ impl Broken {
         &self,
         tenant: &TenantId,
         key: String,
-        held: Option<Grant>,
+        stored: Option<Grant>,
         expected: Option<Generation>,
         grant: &Grant,
     ) -> Result<SaveOutcome, Error> {
-        let is_taken = is_as_expected(self.world.flaw, held.as_ref(), expected, grant.generation);
-        if !is_taken && !self.is(Flaw::WritesThoughRefused) {
-            return Ok(SaveOutcome::Superseded(match self.world.flaw {
-                Flaw::SupersededBringsNothing => None,
-                Flaw::SupersededBringsTheNewOne => Some(grant.clone()),
-                _ => held,
+        let is_taken = is_as_expected(self.flaw, stored.as_ref(), expected, grant.generation);
+        if !is_taken && !self.is(Flaw::WritesAndReturnsSuperseded) {
+            return Ok(SaveOutcome::Superseded(match self.flaw {
+                Flaw::SupersededIsEmpty => None,
+                Flaw::SupersededContainsTheNewGrant => Some(grant.clone()),
+                _ => stored,
             }));
         }
-        let new = altered(self.world.flaw, grant)?;
+        let new = altered(self.flaw, grant)?;
         let is_same = Some(grant.generation) == expected;
-        match self.world.flaw {
-            Flaw::SaysCommittedButForgets => {}
+        match self.flaw {
+            Flaw::ReturnsCommittedWithoutWriting => {}
             Flaw::IgnoresTheSameGeneration if is_same => {}
-            _ => self.write(key, held.clone(), new).await,
+            _ => self.write(key, stored.clone(), new).await,
         }
         if self.is(Flaw::SaveEndsLease) {
-            self.world.tables().leases.remove(&self.lease_key(tenant));
+            self.database
+                .tables()
+                .leases
+                .remove(&self.lease_key(tenant));
         }
-        self.world.shared.changed.notify_waiters();
-        if !is_taken || self.is(Flaw::CommitsButSaysSuperseded) {
-            return Ok(SaveOutcome::Superseded(held));
+        self.database.changed.notify_waiters();
+        if !is_taken || self.is(Flaw::CommitsAndReturnsSuperseded) {
+            return Ok(SaveOutcome::Superseded(stored));
         }
         Ok(SaveOutcome::Committed)
     }

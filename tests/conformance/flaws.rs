@@ -1,218 +1,187 @@
-//! How stores are broken, and which rules should say so.
+//! How the stores are broken, and which rules must fail.
 
-use tower_oauth2_client::store::conformance::Rule;
+use std::time::{Duration, SystemTime};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Flaw {
-    None,
-    LoadHangs,
-    SaveHangs,
-    AcquireHangs,
-    ReleaseHangs,
-    MakesUpGrants,
-    CommitsButSaysSuperseded,
-    SaysCommittedButForgets,
-    IgnoresExpected,
-    TakesOlderExpectations,
-    TakesAnythingForNothing,
-    WritesThoughRefused,
-    SupersededBringsNothing,
-    SupersededBringsTheNewOne,
-    LosesSubseconds,
-    CutsLongTokens,
-    RefusesLongTokens,
-    ForgetsScope,
-    ForgetsReplays,
-    MixesUpReasons,
-    ForgetsTheRefreshTokensAge,
-    RefusesTheSameGeneration,
-    IgnoresTheSameGeneration,
-    RefusesGaps,
-    CutsGenerations,
-    ComparesFloats,
-    DeletesTheRevoked,
-    TakesTombstonesForNothing,
-    FoldsCase,
-    TruncatesNames,
-    TrimsNames,
-    TakesNamesForPatterns,
-    HandlesHaveTheirOwnGrants,
-    ChecksThenWrites,
-    DeletesThenInserts,
-    WritesTheGenerationFirst,
-    LocksAndLeavesItLocked,
-    LeaseNeedsGrant,
-    LeaseWipesGrant,
-    SaveEndsLease,
-    LeaseForEverybody,
-    LeaseForNobody,
-    HandlesHaveTheirOwnLeases,
-    ChecksThenLeases,
-    LeaseNeverRunsOut,
-    LeaseIsReclaimed,
-    LeaseIsNotExtended,
-    LeaseIsRefusedToItsOwner,
-    AnybodyReleases,
-    NobodyReleases,
-    OneLeaseForAll,
-    NeverTells,
-    TellsOfGrantsAlone,
-    ListHangs,
-    CannotList,
-    ListsItsOwnAlone,
-    ListsWhoIsActive,
-    ListsMoreThanAsked,
-    ListsTheLastOnceMore,
-    ListsTheFirstHundred,
-    ListsInRounds,
-    LimitsAndThenLooks,
-    ListsInAnotherOrderOverEachHandle,
-    ListsLowerCase,
-    ListsWhoWasSavedLastAtTheEnd,
-    ListsAnewWhenSomebodyIsNew,
-    BeginsAnewBehindAnUnknownName,
-    EndsBehindAnUnknownName,
+use tower_oauth2_client::{
+    Error,
+    token::{
+        AccessToken, Generation, Grant, GrantState, ReauthorizationReason, RefreshToken, TokenSet,
+    },
+};
+
+macro_rules! flaws {
+    ($($flaw:ident: $($rule:ident),+;)+) => {
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum Flaw {
+            None,
+            $($flaw,)+
+        }
+
+        /// The rules that each flaw breaks. The first broken rule is one of them; rules that build on it may fail as well.
+        pub(crate) const FLAWS: &[(Flaw, &[&str])] = &[
+            $((Flaw::$flaw, &[$(stringify!($rule)),+]),)+
+        ];
+    };
 }
 
-/// What else rests on these rules is not looked at, so each flaw is told once.
-pub(crate) const FLAWS: &[(Flaw, &[Rule])] = &[
-    (Flaw::LoadHangs, &[Rule::CallsEnd]),
-    (Flaw::SaveHangs, &[Rule::CallsEnd]),
-    (Flaw::AcquireHangs, &[Rule::CallsEnd]),
-    (Flaw::ReleaseHangs, &[Rule::CallsEnd]),
-    (Flaw::MakesUpGrants, &[Rule::NothingAtFirst]),
-    (Flaw::CommitsButSaysSuperseded, &[Rule::SavesCommit]),
-    (Flaw::SaysCommittedButForgets, &[Rule::SavesCommit]),
-    (Flaw::IgnoresExpected, &[Rule::SaveIsConditional]),
-    (Flaw::TakesOlderExpectations, &[Rule::SaveIsConditional]),
-    (Flaw::TakesAnythingForNothing, &[Rule::SaveIsConditional]),
-    (Flaw::WritesThoughRefused, &[Rule::SaveIsConditional]),
-    (
-        Flaw::SupersededBringsNothing,
-        &[Rule::SupersededBringsWhatIsThere],
-    ),
-    (
-        Flaw::SupersededBringsTheNewOne,
-        &[Rule::SupersededBringsWhatIsThere],
-    ),
-    (Flaw::LosesSubseconds, &[Rule::EveryStateComesBackWhole]),
-    (Flaw::CutsLongTokens, &[Rule::EveryStateComesBackWhole]),
-    (Flaw::RefusesLongTokens, &[Rule::EveryStateComesBackWhole]),
-    (Flaw::ForgetsScope, &[Rule::EveryStateComesBackWhole]),
-    (Flaw::ForgetsReplays, &[Rule::EveryStateComesBackWhole]),
-    (Flaw::MixesUpReasons, &[Rule::EveryStateComesBackWhole]),
-    (
-        Flaw::ForgetsTheRefreshTokensAge,
-        &[Rule::EveryStateComesBackWhole],
-    ),
-    (
-        Flaw::RefusesTheSameGeneration,
-        &[Rule::SaveMayKeepTheGeneration],
-    ),
-    (
-        Flaw::IgnoresTheSameGeneration,
-        &[Rule::SaveMayKeepTheGeneration],
-    ),
-    (Flaw::RefusesGaps, &[Rule::GenerationsMaySkip]),
-    (Flaw::CutsGenerations, &[Rule::GenerationsMaySkip]),
-    (Flaw::ComparesFloats, &[Rule::GenerationsMaySkip]),
-    (
-        Flaw::DeletesTheRevoked,
-        &[Rule::EveryStateComesBackWhole, Rule::TombstoneStays],
-    ),
-    (Flaw::TakesTombstonesForNothing, &[Rule::TombstoneStays]),
-    (
-        Flaw::FoldsCase,
-        &[Rule::TenantsAreApart, Rule::LeaseOfAnotherTenantIsAnother],
-    ),
-    (
-        Flaw::TruncatesNames,
-        &[Rule::TenantsAreApart, Rule::LeaseOfAnotherTenantIsAnother],
-    ),
-    (
-        Flaw::TrimsNames,
-        &[Rule::TenantsAreApart, Rule::LeaseOfAnotherTenantIsAnother],
-    ),
-    (Flaw::TakesNamesForPatterns, &[Rule::TenantsAreApart]),
-    (
-        Flaw::HandlesHaveTheirOwnGrants,
-        &[Rule::OtherHandlesSeeItAtOnce],
-    ),
-    (Flaw::ChecksThenWrites, &[Rule::OneOfManyWritersCommits]),
-    (
-        Flaw::DeletesThenInserts,
-        &[Rule::LoadsNeverGoBack, Rule::DroppedFuturesLeaveItWhole],
-    ),
-    (
-        Flaw::WritesTheGenerationFirst,
-        &[Rule::LoadsNeverGoBack, Rule::DroppedFuturesLeaveItWhole],
-    ),
-    (
-        Flaw::LocksAndLeavesItLocked,
-        &[Rule::DroppedFuturesLeaveItWhole],
-    ),
-    (
-        Flaw::LeaseNeedsGrant,
-        &[Rule::LeaseNeedsNoGrantAndTouchesNone],
-    ),
-    (
-        Flaw::LeaseWipesGrant,
-        &[Rule::LeaseNeedsNoGrantAndTouchesNone],
-    ),
-    (
-        Flaw::SaveEndsLease,
-        &[Rule::LeaseNeedsNoGrantAndTouchesNone],
-    ),
-    (Flaw::LeaseForEverybody, &[Rule::LeaseHasOneOwner]),
-    (Flaw::LeaseForNobody, &[Rule::LeaseHasOneOwner]),
-    (Flaw::HandlesHaveTheirOwnLeases, &[Rule::LeaseHasOneOwner]),
-    (Flaw::ChecksThenLeases, &[Rule::LeaseHasOneOwner]),
-    (Flaw::LeaseNeverRunsOut, &[Rule::LeaseRunsOut]),
-    (Flaw::LeaseIsReclaimed, &[Rule::LeaseRunsOut]),
-    (Flaw::LeaseIsNotExtended, &[Rule::LeaseIsExtendedByItsOwner]),
-    (
-        Flaw::LeaseIsRefusedToItsOwner,
-        &[Rule::LeaseIsExtendedByItsOwner],
-    ),
-    (
-        Flaw::AnybodyReleases,
-        &[Rule::LeaseIsGivenBackByItsOwnerAlone],
-    ),
-    (
-        Flaw::NobodyReleases,
-        &[Rule::LeaseIsGivenBackByItsOwnerAlone],
-    ),
-    (Flaw::OneLeaseForAll, &[Rule::LeaseOfAnotherTenantIsAnother]),
-    (Flaw::NeverTells, &[Rule::ChangedWakes]),
-    (Flaw::TellsOfGrantsAlone, &[Rule::ChangedWakes]),
-    (Flaw::ListHangs, &[Rule::CallsEnd]),
-    (Flaw::CannotList, &[Rule::EveryTenantIsListed]),
-    (Flaw::ListsItsOwnAlone, &[Rule::EveryTenantIsListed]),
-    (Flaw::ListsWhoIsActive, &[Rule::EveryTenantIsListed]),
-    (Flaw::ListsMoreThanAsked, &[Rule::EveryTenantIsListed]),
-    (Flaw::ListsTheLastOnceMore, &[Rule::EveryTenantIsListed]),
-    (Flaw::ListsTheFirstHundred, &[Rule::EveryTenantIsListed]),
-    (Flaw::ListsInRounds, &[Rule::EveryTenantIsListed]),
-    (Flaw::LimitsAndThenLooks, &[Rule::EveryTenantIsListed]),
-    (
-        Flaw::ListsInAnotherOrderOverEachHandle,
-        &[Rule::EveryTenantIsListed],
-    ),
-    (Flaw::ListsLowerCase, &[Rule::EveryTenantIsListed]),
-    (
-        Flaw::ListsWhoWasSavedLastAtTheEnd,
-        &[Rule::ListingGoesOnThroughSaves],
-    ),
-    (
-        Flaw::ListsAnewWhenSomebodyIsNew,
-        &[Rule::ListingGoesOnThroughSaves],
-    ),
-    (
-        Flaw::BeginsAnewBehindAnUnknownName,
-        &[Rule::ListingGoesOnBehindAnyName],
-    ),
-    (
-        Flaw::EndsBehindAnUnknownName,
-        &[Rule::ListingGoesOnBehindAnyName],
-    ),
-];
+flaws! {
+    LoadHangs: calls_complete;
+    SaveHangs: calls_complete;
+    AcquireHangs: calls_complete;
+    ReleaseHangs: calls_complete;
+    InventsGrants: unknown_tenant_has_no_grant;
+    CommitsAndReturnsSuperseded: save_commits;
+    ReturnsCommittedWithoutWriting: save_commits;
+    IgnoresExpected: save_is_conditional;
+    AcceptsOlderExpectations: save_is_conditional;
+    AcceptsAnyExpectationForNoGrant: save_is_conditional;
+    WritesAndReturnsSuperseded: save_is_conditional;
+    SupersededIsEmpty: superseded_returns_the_stored_grant;
+    SupersededContainsTheNewGrant: superseded_returns_the_stored_grant;
+    LosesSubseconds: every_state_round_trips;
+    CutsLongTokens: every_state_round_trips;
+    RefusesLongTokens: every_state_round_trips;
+    LosesScope: every_state_round_trips;
+    LosesReplayFlag: every_state_round_trips;
+    ConfusesReasons: every_state_round_trips;
+    LosesRefreshTokenAge: every_state_round_trips;
+    RefusesTheSameGeneration: save_may_keep_the_generation;
+    IgnoresTheSameGeneration: save_may_keep_the_generation;
+    RefusesGaps: generations_may_skip;
+    CutsGenerations: generations_may_skip;
+    ComparesFloats: generations_may_skip;
+    DeletesRevokedGrants: every_state_round_trips, revoked_grant_is_kept;
+    TreatsRevokedAsAbsent: revoked_grant_is_kept;
+    FoldsCase: tenants_are_isolated, leases_are_isolated;
+    TruncatesNames: tenants_are_isolated, leases_are_isolated;
+    TrimsNames: tenants_are_isolated, leases_are_isolated;
+    TreatsNamesAsPatterns: tenants_are_isolated;
+    HandlesHaveTheirOwnGrants: saves_are_visible_to_all_handles;
+    ChecksThenWrites: one_of_concurrent_saves_commits;
+    DeletesThenInserts: loads_are_monotonic, dropped_save_is_atomic;
+    WritesTheGenerationFirst: loads_are_monotonic, dropped_save_is_atomic;
+    KeepsItsLockWhenDropped: dropped_save_is_atomic;
+    LeaseNeedsGrant: lease_and_grant_are_independent;
+    LeaseWipesGrant: lease_and_grant_are_independent;
+    SaveEndsLease: lease_and_grant_are_independent;
+    LeaseForEveryOwner: lease_and_grant_are_independent, lease_has_one_owner;
+    LeaseForNoOwner: lease_and_grant_are_independent, lease_has_one_owner;
+    HandlesHaveTheirOwnLeases: lease_and_grant_are_independent, lease_has_one_owner;
+    ChecksThenLeases: lease_has_one_owner;
+    LeaseNeverExpires: lease_expires;
+    LeaseIsReclaimed: lease_expires;
+    LeaseIsNotExtended: lease_is_extended_by_its_owner;
+    LeaseIsRefusedToItsOwner: lease_is_extended_by_its_owner;
+    EveryOwnerReleases: lease_is_released_by_its_owner_only;
+    ReleaseDoesNothing: lease_is_released_by_its_owner_only;
+    OneLeaseForAll: leases_are_isolated;
+    NeverReportsChanges: changed_wakes;
+    ReportsSavesOnly: changed_wakes;
+    ListHangs: calls_complete;
+    CannotList: every_tenant_is_listed;
+    ListsOwnSavesOnly: every_tenant_is_listed;
+    ListsActiveGrantsOnly: every_tenant_is_listed;
+    ExceedsTheLimit: every_tenant_is_listed;
+    RepeatsTheLastTenant: every_tenant_is_listed;
+    ListsTheFirstHundred: every_tenant_is_listed;
+    WrapsAround: every_tenant_is_listed;
+    LimitsBeforeFiltering: every_tenant_is_listed;
+    OrderDependsOnTheHandle: every_tenant_is_listed;
+    ListsLowerCase: every_tenant_is_listed;
+    ListsInOrderOfSaves: listing_survives_saves;
+    RestartsAfterANewTenant: listing_survives_saves;
+    RestartsAfterAnUnknownName: listing_resumes_after_any_name;
+    EndsAfterAnUnknownName: listing_resumes_after_any_name;
+}
+
+/// Whether a save over `expected` is accepted.
+pub(crate) fn is_as_expected(
+    flaw: Flaw,
+    stored: Option<&Grant>,
+    expected: Option<Generation>,
+    new: Generation,
+) -> bool {
+    let number = stored.map(|stored| stored.generation);
+    let is_equal = number == expected;
+    #[expect(clippy::cast_precision_loss, reason = "that is the flaw")]
+    let float = |generation: Generation| generation.as_u64() as f64;
+    match flaw {
+        Flaw::IgnoresExpected => true,
+        Flaw::AcceptsOlderExpectations => number >= expected,
+        Flaw::AcceptsAnyExpectationForNoGrant => is_equal || stored.is_none(),
+        Flaw::TreatsRevokedAsAbsent => {
+            let is_revoked =
+                stored.is_some_and(|stored| matches!(stored.state, GrantState::Revoked { .. }));
+            is_equal || (is_revoked && expected.is_none())
+        }
+        Flaw::ComparesFloats => number.map(float) == expected.map(float),
+        Flaw::RefusesTheSameGeneration => is_equal && expected != Some(new),
+        Flaw::RefusesGaps => is_equal && expected.is_none_or(|expected| new <= expected.next()),
+        _ => is_equal,
+    }
+}
+
+/// The grant that is written instead, if any.
+pub(crate) fn altered(flaw: Flaw, grant: &Grant) -> Result<Option<Grant>, Error> {
+    let mut grant = grant.clone();
+    match (flaw, &mut grant.state) {
+        (Flaw::DeletesRevokedGrants, GrantState::Revoked { .. }) => return Ok(None),
+        (Flaw::CutsGenerations, _) => {
+            let cut = grant.generation.as_u64() & 0x7fff_ffff;
+            grant.generation = Generation::from_u64(cut);
+        }
+        (Flaw::LosesReplayFlag, GrantState::Exchanging { is_replayed, .. }) => {
+            *is_replayed = false;
+        }
+        (Flaw::ConfusesReasons, GrantState::ReauthorizationRequired { reason, .. }) => {
+            *reason = ReauthorizationReason::InvalidGrant;
+        }
+        (Flaw::RefusesLongTokens, GrantState::Active(tokens))
+            if tokens.access_token().expose().len() > 4_096 =>
+        {
+            return Err(Error::store("value too long for a column"));
+        }
+        _ => {}
+    }
+    match &mut grant.state {
+        GrantState::Active(tokens) => *tokens = other_tokens(flaw, tokens),
+        GrantState::Exchanging { tokens, since, .. }
+        | GrantState::ReauthorizationRequired { tokens, since, .. } => {
+            *tokens = other_tokens(flaw, tokens);
+            *since = time(flaw, *since);
+        }
+        GrantState::Revoked { since } => *since = time(flaw, *since),
+        _ => {}
+    }
+    Ok(Some(grant))
+}
+
+fn time(flaw: Flaw, at: SystemTime) -> SystemTime {
+    let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    match flaw {
+        Flaw::LosesSubseconds => SystemTime::UNIX_EPOCH + Duration::from_secs(since.as_secs()),
+        _ => at,
+    }
+}
+
+fn other_tokens(flaw: Flaw, tokens: &TokenSet) -> TokenSet {
+    let access = tokens.access_token().expose();
+    let access: String = match flaw {
+        Flaw::CutsLongTokens => access.chars().take(4_096).collect(),
+        _ => access.to_owned(),
+    };
+    let issued_at = time(flaw, tokens.issued_at());
+    let access = AccessToken::new(access).unwrap();
+    let mut altered = TokenSet::new(access, tokens.lifetime(), issued_at);
+    if let Some(refresh) = tokens.refresh_token() {
+        let age = match flaw {
+            Flaw::LosesRefreshTokenAge => issued_at,
+            _ => time(flaw, tokens.refresh_token_issued_at().unwrap()),
+        };
+        altered = altered.with_refresh_token(RefreshToken::new(refresh.expose()), age);
+    }
+    match tokens.scope().filter(|_| flaw != Flaw::LosesScope) {
+        Some(scope) => altered.with_scope(scope),
+        None => altered,
+    }
+}

@@ -1,4 +1,4 @@
-//! What every store promises, held against each of them, and against some that break it.
+//! The contract of stores: kept by every store of the crate, and broken by stores with a flaw.
 
 #[cfg(feature = "__server-tests")]
 #[path = "../support/postgres.rs"]
@@ -10,197 +10,260 @@ mod redis_server;
 #[path = "../support/shared_store.rs"]
 mod shared_store;
 
-mod altered;
 mod broken;
 mod flaws;
-mod listed;
-mod world;
+mod lists;
 
-use std::{collections::BTreeSet, path::Path};
+use std::{
+    collections::BTreeSet,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
+use futures_util::future::LocalBoxFuture;
 use tower_oauth2_client::{
     Error,
     store::{
         FileStore, MemoryStore,
-        conformance::{Check, Report, Rule, Violation, check},
+        conformance::{self, Suite},
     },
+    store_conformance_tests,
 };
 
 use self::{
-    broken::Broken,
+    broken::{Broken, Database},
     flaws::{FLAWS, Flaw},
-    world::World,
 };
 
-async fn file(folder: &Path) -> Report {
-    let check = Check::new(|| async { FileStore::open(folder) });
-    check.lists_tenants(true).run().await
-}
-
-async fn memory() -> Report {
+fn memory() -> impl AsyncFn() -> MemoryStore {
     let store = MemoryStore::new();
-    let check = Check::new(|| async { Ok(store.clone()) });
-    check.tells_of_changes(true).lists_tenants(true).run().await
+    async move || store.clone()
 }
 
-#[tokio::test]
-async fn p12_p23_memory_keeps_the_contract() {
-    memory().await.assert();
+fn file() -> impl AsyncFn() -> FileStore {
+    let directory = tempfile::tempdir().unwrap();
+    async move || FileStore::open(directory.path()).unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn p12_memory_keeps_the_contract_on_several_threads() {
-    // Spawned, so that a check can be: its future is `Send`.
-    tokio::spawn(memory()).await.unwrap().assert();
+/// A directory that contains another suite's grants.
+async fn used_file() -> impl AsyncFn() -> FileStore {
+    let open = file();
+    let earlier = Suite::open("another suite", &open).await;
+    conformance::every_state_round_trips(&earlier).await;
+    conformance::listing_resumes_after_any_name(&earlier).await;
+    conformance::lease_has_one_owner(&earlier).await;
+    open
 }
 
-#[tokio::test]
-async fn p12_file_keeps_the_contract_and_need_not_be_empty() {
-    let folder = tempfile::tempdir().unwrap();
-    file(folder.path()).await.assert();
-    file(folder.path()).await.assert();
+mod p12_p23_memory {
+    super::store_conformance_tests!(
+        #[tokio::test]
+        super::memory(),
+        changed,
+        tenants
+    );
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn p12_file_keeps_the_contract_on_several_threads() {
-    let folder = tempfile::tempdir().unwrap();
-    file(folder.path()).await.assert();
+mod p12_memory_on_several_threads {
+    super::store_conformance_tests!(super::memory(), changed, tenants);
+}
+
+mod p12_file {
+    super::store_conformance_tests!(
+        #[tokio::test]
+        super::file(),
+        tenants
+    );
+}
+
+mod p12_file_on_several_threads {
+    super::store_conformance_tests!(super::file(), tenants);
+}
+
+mod p12_file_that_is_not_empty {
+    super::store_conformance_tests!(super::used_file().await, tenants);
 }
 
 #[cfg(feature = "encryption")]
 mod encrypted {
-    use tower_oauth2_client::{
-        Error,
-        store::{EncryptedStore, EncryptionKey, EncryptionKeys, TokenStore},
-    };
+    use tower_oauth2_client::store::{EncryptedStore, EncryptionKey, EncryptionKeys, TokenStore};
 
-    use super::{Check, FileStore, MemoryStore};
+    use super::{file, memory};
 
-    /// The same keys each time, as another process would have.
-    pub(super) fn encrypted<S: TokenStore>(inner: S) -> Result<EncryptedStore<S>, Error> {
-        let keys = EncryptionKeys::new(EncryptionKey::new("k1", [7; 32])?);
-        EncryptedStore::new(inner, keys, "client")
+    /// Each handle gets equal keys, as in several processes.
+    pub(super) fn encrypted<S: TokenStore>(
+        open: impl AsyncFn() -> S,
+    ) -> impl AsyncFn() -> EncryptedStore<S> {
+        async move || {
+            let keys = EncryptionKeys::new(EncryptionKey::new("k1", [7; 32]).unwrap());
+            EncryptedStore::new(open().await, keys, "client").unwrap()
+        }
     }
 
-    #[tokio::test]
-    async fn p12_p23_encrypted_memory_keeps_the_contract() {
-        let store = MemoryStore::new();
-        let check = Check::new(|| async { encrypted(store.clone()) });
-        let check = check.tells_of_changes(true).lists_tenants(true);
-        check.run().await.assert();
+    mod p12_p23_memory {
+        use super::*;
+        crate::store_conformance_tests!(encrypted(memory()), changed, tenants);
     }
 
-    #[tokio::test]
-    async fn p12_p23_encrypted_files_keep_the_contract() {
-        let folder = tempfile::tempdir().unwrap();
-        let check = Check::new(|| async { encrypted(FileStore::open(folder.path())?) });
-        check.lists_tenants(true).run().await.assert();
+    mod p12_p23_file {
+        use super::*;
+        crate::store_conformance_tests!(encrypted(file()), tenants);
     }
 }
 
 #[cfg(all(feature = "__server-tests", feature = "encryption"))]
 mod servers {
-    use super::{Check, encrypted::encrypted, postgres, redis_server, shared_store};
-    use shared_store::{Backend, SharedStore};
+    use std::sync::LazyLock;
 
-    /// As it is, and with everything encrypted.
-    async fn keeps_the_contract(backend: Backend) {
-        let place = backend.place().await;
-        let open = || async { Ok(SharedStore::open(&place.word).await) };
-        let check = Check::new(open).tells_of_changes(true).lists_tenants(true);
-        check.run().await.assert();
-        let open = || async { encrypted(SharedStore::open(&place.word).await) };
-        let check = Check::new(open).tells_of_changes(true).lists_tenants(true);
-        check.run().await.assert();
-    }
+    use tokio::sync::Semaphore;
 
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn p12_p23_postgres_keeps_the_contract() {
-        keeps_the_contract(Backend::Postgres(postgres::Server::new())).await;
-    }
+    use super::{encrypted::encrypted, postgres, redis_server};
+    use crate::shared_store::{Backend, SharedStore};
 
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn p12_p23_redis_keeps_the_contract() {
-        keeps_the_contract(Backend::Redis(redis_server::Server::begin().await)).await;
-    }
-}
+    /// One server for all tests. It ends with the process.
+    static POSTGRES: LazyLock<Backend> =
+        LazyLock::new(|| Backend::Postgres(postgres::Server::new()));
 
-/// In virtual time, so that leases run out, and calls that hang are given up, at once.
-async fn look(flaw: Flaw) -> (Report, World) {
-    let world = World::new(flaw);
-    let check = Check::new(|| async { Ok(Broken::open(&world)) });
-    let check = check.tells_of_changes(true).lists_tenants(true);
-    (check.run().await, world)
-}
+    /// A suite has a dozen connections, and the server accepts a hundred.
+    static SUITES: Semaphore = Semaphore::const_new(6);
 
-#[tokio::test(start_paused = true)]
-async fn a_store_without_a_flaw_is_clean() {
-    let (report, _) = look(Flaw::None).await;
-    assert!(report.is_clean(), "{report}");
-    assert_eq!(report.to_string(), "the store keeps its contract");
-    report.assert();
-}
-
-#[tokio::test(start_paused = true)]
-async fn each_flaw_breaks_the_rules_that_it_is_meant_for_and_no_other() {
-    let mut wrong = Vec::new();
-    for (flaw, rules) in FLAWS {
-        let (report, _) = look(*flaw).await;
-        let broken: BTreeSet<Rule> = report.violations().iter().map(Violation::rule).collect();
-        let meant: BTreeSet<Rule> = rules.iter().copied().collect();
-        if broken != meant {
-            wrong.push(format!("{flaw:?} is not {meant:?}: {report}"));
+    async fn postgres() -> impl AsyncFn() -> SharedStore {
+        let (permit, place) = (SUITES.acquire().await, POSTGRES.place().await);
+        async move || {
+            let _ = &permit;
+            SharedStore::open(&place.word).await
         }
     }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+
+    async fn redis() -> impl AsyncFn() -> SharedStore {
+        let server = Backend::Redis(redis_server::Server::begin().await);
+        let place = server.place().await;
+        async move || {
+            let _ = &server;
+            SharedStore::open(&place.word).await
+        }
+    }
+
+    mod p12_p23_postgres {
+        crate::store_conformance_tests!(super::postgres().await, changed, tenants);
+    }
+
+    mod p12_p23_encrypted_postgres {
+        use super::*;
+        crate::store_conformance_tests!(encrypted(postgres().await), changed, tenants);
+    }
+
+    mod p12_p23_redis {
+        crate::store_conformance_tests!(super::redis().await, changed, tenants);
+    }
+
+    mod p12_p23_encrypted_redis {
+        use super::*;
+        crate::store_conformance_tests!(encrypted(redis().await), changed, tenants);
+    }
 }
 
-#[tokio::test(start_paused = true)]
-async fn p21_no_report_quotes_a_token() {
+/// A rule: its name, and its test.
+type Rule = (&'static str, fn(&Suite<Broken>) -> LocalBoxFuture<'_, ()>);
+
+macro_rules! push {
+    ($rules:ident $($rule:ident)+) => {
+        $($rules.push((stringify!($rule), |suite| Box::pin(conformance::$rule(suite))));)+
+    };
+}
+
+/// All rules, in order.
+fn rules() -> Vec<Rule> {
+    let mut rules: Vec<Rule> = Vec::new();
+    store_conformance_tests!(@required [push] rules);
+    store_conformance_tests!(@changed [push] rules);
+    store_conformance_tests!(@tenants [push] rules);
+    rules
+}
+
+/// The panic message of the rule, if the store breaks it.
+///
+/// Time is virtual: leases expire and calls reach their deadline at once.
+fn broken(flaw: Flaw, (name, rule): Rule, database: &Arc<Database>) -> Option<String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    let test = AssertUnwindSafe(async || {
+        let suite = Suite::open(name, async || Broken::open(flaw, database)).await;
+        rule(&suite).await;
+    });
+    let panic = catch_unwind(|| runtime.block_on((*test)())).err()?;
+    Some(*panic.downcast().unwrap())
+}
+
+#[test]
+fn p12_store_without_a_flaw_breaks_no_rule() {
+    for rule in rules() {
+        assert_eq!(broken(Flaw::None, rule, &Arc::default()), None);
+    }
+}
+
+#[test]
+fn p12_each_flaw_breaks_its_rules_and_none_before_them() {
+    for (flaw, its_rules) in FLAWS {
+        let breaks = |rule: &Rule| broken(*flaw, *rule, &Arc::default()).is_some();
+        let broken = rules().into_iter().filter(breaks).map(|(name, _)| name);
+        let broken: Vec<&str> = broken.collect();
+        assert!(
+            its_rules.iter().all(|rule| broken.contains(rule)),
+            "{flaw:?}: {broken:?}"
+        );
+        assert!(its_rules.contains(&broken[0]), "{flaw:?}: {broken:?}");
+    }
+}
+
+#[test]
+fn p21_no_message_contains_a_token() {
     for (flaw, _) in FLAWS {
-        let (report, world) = look(*flaw).await;
-        let text = format!("{report} {report:?}");
-        for token in world.tokens() {
-            assert!(!text.contains(&token), "{flaw:?}: {token}");
+        for rule in rules() {
+            let database = Arc::default();
+            let message = broken(*flaw, rule, &database).unwrap_or_default();
+            for token in database.tokens() {
+                assert!(!message.contains(&token), "{flaw:?}: {token}");
+            }
         }
     }
 }
 
 #[test]
-fn every_rule_has_a_store_that_breaks_it() {
-    let broken: BTreeSet<Rule> = FLAWS
+fn p12_each_rule_but_opening_is_broken_by_a_flaw() {
+    let broken: BTreeSet<&str> = FLAWS
         .iter()
         .flat_map(|(_, rules)| *rules)
         .copied()
         .collect();
-    let without_opening: BTreeSet<Rule> = Rule::ALL.iter().copied().skip(1).collect();
-    assert_eq!(broken, without_opening);
+    let rules: BTreeSet<&str> = rules().into_iter().skip(1).map(|(name, _)| name).collect();
+    assert_eq!(broken, rules);
 }
 
 #[test]
-fn names_are_distinct_and_those_of_the_variants() {
-    let names: BTreeSet<&str> = Rule::ALL.iter().map(|rule| rule.name()).collect();
-    assert_eq!(names.len(), Rule::ALL.len());
-    for rule in Rule::ALL {
-        let squeezed = rule.name().replace('_', "");
-        assert_eq!(squeezed, format!("{rule:?}").to_lowercase());
-        assert_eq!(rule.to_string(), rule.name());
-    }
+fn p12_message_starts_with_the_rule_and_says_what_was_expected() {
+    let rule = rules()
+        .into_iter()
+        .find(|(name, _)| *name == "save_is_conditional");
+    let message = broken(Flaw::IgnoresExpected, rule.unwrap(), &Arc::default()).unwrap();
+    let expected = "save_is_conditional: expected Superseded from a save over generation 0, while no grant is stored; \
+                    got Committed";
+    assert_eq!(message, expected);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_cannot_be_opened_is_told_with_its_cause() {
-    let open = || async { Err::<MemoryStore, _>(Error::store("no such host")) };
-    let report = check(open).await;
-    let [violation] = report.violations() else {
-        panic!("{report}");
-    };
-    assert_eq!(violation.rule(), Rule::Opens);
-    assert!(violation.seen().contains("no such host"), "{violation}");
+#[should_panic(expected = "no such host")]
+async fn p12_store_that_cannot_be_opened_fails_with_its_cause() {
+    let open = async || Err::<MemoryStore, _>(Error::store("no such host")).unwrap();
+    conformance::opens(&Suite::open("opens", open).await).await;
 }
 
 #[tokio::test(start_paused = true)]
-#[should_panic(expected = "* save_is_conditional: a save that expected ")]
-async fn what_is_asserted_of_a_broken_store_panics_with_the_list() {
-    look(Flaw::IgnoresExpected).await.0.assert();
+#[should_panic(expected = "opens: open was not ready after 10 s")]
+async fn p12_store_that_never_opens_reaches_the_deadline() {
+    let open = async || std::future::pending::<MemoryStore>().await;
+    conformance::opens(&Suite::open("opens", open).await).await;
 }

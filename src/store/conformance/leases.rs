@@ -1,219 +1,220 @@
-//! One owner at a time, until the time is over or the owner has had enough.
+//! Rules for leases and change notifications.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{
-    Rule,
+    names::{alike, shown},
     samples::plain,
-    scene::{LONG, MANY, Scene, Step, Trouble, at_once, within},
+    suite::{LONG, MANY, Suite, within},
 };
 use crate::{
     store::{LeaseOutcome, LeaseOwner, TokenStore},
     token::TenantId,
 };
 
-/// A lease that ends while one looks on.
+/// A lease that expires during a test.
 const SHORT: Duration = Duration::from_millis(300);
 
-/// How long after its end it may hold, for stores that count in whole seconds.
+/// How late a lease may expire, for stores that count whole seconds.
 const GRACE: Duration = Duration::from_secs(2);
 
 const PAUSE: Duration = Duration::from_millis(25);
 
-const RESTS_ON: &[Rule] = &[
-    Rule::LeaseNeedsNoGrantAndTouchesNone,
-    Rule::LeaseHasOneOwner,
-];
+/// How late a change may be reported. Waiting tasks poll the store anyway, so a later report is useless.
+const SOON: Duration = Duration::from_secs(1);
 
-pub(super) async fn look<S: TokenStore>(scene: &mut Scene<S>) {
-    let _ = lease_needs_no_grant_and_touches_none(scene).await;
-    let _ = lease_has_one_owner(scene).await;
-    let _ = one_of_many_gets_it(scene).await;
-    let _ = a_save_leaves_the_lease(scene).await;
-    let _ = lease_runs_out(scene).await;
-    let _ = lease_is_extended_by_its_owner(scene).await;
-    let _ = lease_is_given_back_by_its_owner_alone(scene).await;
-}
+const FREE: &str = "the lease is free";
 
-async fn lease_needs_no_grant_and_touches_none<S: TokenStore>(scene: &mut Scene<S>) -> Step {
-    let rests_on = [
-        Rule::NothingAtFirst,
-        Rule::SavesCommit,
-        Rule::OtherHandlesSeeItAtOnce,
-    ];
-    scene.begin(Rule::LeaseNeedsNoGrantAndTouchesNone, &rests_on)?;
-    let other = 1 % scene.handles.len();
-    let tenant = scene.tenant("lease-alone");
+/// A lease exists without a grant, and neither changes the other.
+pub async fn lease_and_grant_are_independent(suite: &Suite<impl TokenStore>) {
+    let tenant = suite.tenant("lease-alone");
     let (owner, grant) = (LeaseOwner::random(), plain(1, "leased"));
-    let without = scene.acquire(0, &tenant, &owner, LONG).await?;
-    scene.finds(other, &tenant, None).await?;
-    // Others may save all the same: the lease is of the exchange.
-    scene.commit(other, &tenant, None, &grant).await?;
-    if without == LeaseOutcome::HeldByAnother {
-        let with = scene.acquire(0, &tenant, &owner, LONG).await?;
-        return Err(match with {
-            LeaseOutcome::Acquired => scene.violated("a lease was refused until there was a grant"),
-            LeaseOutcome::HeldByAnother => {
-                let seen = "a lease that nobody had was refused";
-                scene.violated_another(Rule::LeaseHasOneOwner, seen)
-            }
-        });
+    let without_grant = "a lease needs no grant";
+    suite
+        .acquires(0, &tenant, &owner, LONG, without_grant)
+        .await;
+    suite.loads(1, &tenant, None).await;
+    // Other handles may save: the lease protects the refresh.
+    suite.commit(1, &tenant, None, &grant).await;
+    suite.release(0, &tenant, &owner).await;
+    suite.loads(1, &tenant, Some(&grant)).await;
+    suite.acquires(0, &tenant, &owner, LONG, FREE).await;
+    suite.loads(1, &tenant, Some(&grant)).await;
+
+    let mut expected = Some(1);
+    for (generation, handle) in [(2, 0), (3, 1)] {
+        let grant = plain(generation, "leased");
+        suite.commit(handle, &tenant, expected, &grant).await;
+        let why = "a save does not end the lease";
+        suite.is_held(1, &tenant, why).await;
+        expected = Some(generation);
     }
-    scene.release(0, &tenant, &owner).await?;
-    scene.finds(other, &tenant, Some(&grant)).await?;
-    let why = "nobody had it any more";
-    scene.takes(0, &tenant, &owner, LONG, why).await?;
-    scene.finds(other, &tenant, Some(&grant)).await?;
-    scene.release(0, &tenant, &owner).await
+    suite.release(0, &tenant, &owner).await;
 }
 
-async fn lease_has_one_owner<S: TokenStore>(scene: &mut Scene<S>) -> Step {
-    scene.begin(Rule::LeaseHasOneOwner, RESTS_ON)?;
-    let tenant = scene.tenant("lease");
-    let owner = LeaseOwner::random();
-    let why = "nobody had it";
-    scene.takes(0, &tenant, &owner, LONG, why).await?;
-    for handle in 0..scene.handles.len() {
-        let why = "though the first one has it for a minute";
-        scene.is_held(handle, &tenant, why).await?;
+/// The first owner to ask acquires the lease, whichever handle the others ask: one after another, or 32 at once.
+pub async fn lease_has_one_owner(suite: &Suite<impl TokenStore>) {
+    let (tenant, owner) = (suite.tenant("lease"), LeaseOwner::random());
+    suite.acquires(0, &tenant, &owner, LONG, FREE).await;
+    for handle in 0..suite.handles.len() {
+        let why = "the first owner has it for a minute";
+        suite.is_held(handle, &tenant, why).await;
     }
-    scene.release(0, &tenant, &owner).await
-}
-
-async fn one_of_many_gets_it<S: TokenStore>(scene: &mut Scene<S>) -> Step {
-    scene.begin(Rule::LeaseHasOneOwner, RESTS_ON)?;
+    suite.release(0, &tenant, &owner).await;
     for round in 0..2 {
-        scene.comes_back("acquire")?;
-        let tenant = scene.tenant(&format!("lease-race-{round}"));
-        let stores = scene.handles.iter().cycle().take(MANY);
-        let asking = stores.map(|store| ask(Arc::clone(store), tenant.clone()));
+        let tenant = suite.tenant(&format!("lease-race-{round}"));
         let mut owners = Vec::new();
-        for (outcome, owner) in at_once(asking).await {
-            if scene.judge(outcome)? == LeaseOutcome::Acquired {
+        let outcomes = suite.race(|_, store| acquire_for_new_owner(store, tenant.clone()));
+        for (outcome, owner) in outcomes.await {
+            if suite.unwrap(outcome) == LeaseOutcome::Acquired {
                 owners.push(owner);
             }
         }
         let [owner] = &owners[..] else {
-            let number = owners.len();
-            let seen = format!("{number} of {MANY} who asked at once have got the lease");
-            return Err(scene.violated(seen));
+            let acquired = owners.len();
+            suite.fail(format_args!(
+                "expected Acquired for 1 of {MANY} owners that ask at once; got {acquired}"
+            ));
         };
-        scene.release(0, &tenant, owner).await?;
+        suite.release(0, &tenant, owner).await;
     }
-    Ok(())
 }
 
-async fn a_save_leaves_the_lease<S: TokenStore>(scene: &mut Scene<S>) -> Step {
-    let rests_on = [
-        Rule::SavesCommit,
-        Rule::OtherHandlesSeeItAtOnce,
-        Rule::LeaseHasOneOwner,
-    ];
-    scene.begin(Rule::LeaseNeedsNoGrantAndTouchesNone, &rests_on)?;
-    let other = 1 % scene.handles.len();
-    let tenant = scene.tenant("lease-and-save");
-    let owner = LeaseOwner::random();
-    let why = "nobody had it";
-    scene.takes(0, &tenant, &owner, LONG, why).await?;
-    let mut expected = None;
-    for (number, handle) in [(1, 0), (2, other)] {
-        let grant = plain(number, "leased");
-        scene.commit(handle, &tenant, expected, &grant).await?;
-        let why = "when a grant was saved";
-        scene.is_held(other, &tenant, why).await?;
-        expected = Some(grant.generation);
-    }
-    scene.release(0, &tenant, &owner).await
-}
-
-async fn ask<S: TokenStore>(
+async fn acquire_for_new_owner<S: TokenStore>(
     store: Arc<S>,
     tenant: TenantId,
-) -> (Result<LeaseOutcome, Trouble>, LeaseOwner) {
+) -> (Result<LeaseOutcome, String>, LeaseOwner) {
     let owner = LeaseOwner::random();
     let outcome = within("acquire", store.acquire(&tenant, &owner, LONG)).await;
     (outcome, owner)
 }
 
-async fn lease_runs_out<S: TokenStore>(scene: &mut Scene<S>) -> Step {
-    scene.begin(Rule::LeaseRunsOut, RESTS_ON)?;
-    let other = 1 % scene.handles.len();
-    let tenant = scene.tenant("lease-short");
+/// A lease that is not extended is free after its time, and then another owner's.
+pub async fn lease_expires(suite: &Suite<impl TokenStore>) {
+    let tenant = suite.tenant("lease-short");
     let (first, second) = (LeaseOwner::random(), LeaseOwner::random());
-    let why = "nobody had it";
-    scene.takes(0, &tenant, &first, SHORT, why).await?;
-    let asked = Instant::now();
-    loop {
-        let outcome = scene.acquire(other, &tenant, &second, LONG).await?;
-        if outcome == LeaseOutcome::Acquired {
-            break;
-        }
-        if asked.elapsed() > SHORT + GRACE {
-            return Err(scene.violated(format!(
-                "a lease of {SHORT:?} still held after {:?}",
-                SHORT + GRACE
-            )));
+    suite.acquires(0, &tenant, &first, SHORT, FREE).await;
+    let acquired_at = Instant::now();
+    while suite.acquire(1, &tenant, &second, LONG).await == LeaseOutcome::HeldByAnother {
+        if acquired_at.elapsed() > SHORT + GRACE {
+            let late = SHORT + GRACE;
+            suite.fail(format_args!(
+                "a lease of {SHORT:?} is still held after {late:?}"
+            ));
         }
         sleep(PAUSE).await;
     }
-    let outcome = scene.acquire(0, &tenant, &first, LONG).await?;
-    if outcome == LeaseOutcome::Acquired {
-        let seen = "an owner has extended a lease that had run out, and was another's by then";
-        return Err(scene.violated(seen));
+    if suite.acquire(0, &tenant, &first, LONG).await == LeaseOutcome::Acquired {
+        suite.fail("expected HeldByAnother for an expired lease that another owner has acquired; got Acquired");
     }
-    scene.release(other, &tenant, &second).await
+    suite.release(1, &tenant, &second).await;
 }
 
-async fn lease_is_extended_by_its_owner<S: TokenStore>(scene: &mut Scene<S>) -> Step {
-    scene.begin(Rule::LeaseIsExtendedByItsOwner, RESTS_ON)?;
-    let other = 1 % scene.handles.len();
+/// An owner extends its lease over any handle, also after it has expired, unless another owner has acquired it.
+pub async fn lease_is_extended_by_its_owner(suite: &Suite<impl TokenStore>) {
     let tenants = [
-        scene.tenant("lease-extended"),
-        scene.tenant("lease-revived"),
+        suite.tenant("lease-extended"),
+        suite.tenant("lease-revived"),
     ];
-    let [extended, revived] = &tenants;
-    let owner = LeaseOwner::random();
+    let ([extended, revived], owner) = (&tenants, LeaseOwner::random());
     for tenant in &tenants {
-        let why = "nobody had it";
-        scene.takes(0, tenant, &owner, SHORT, why).await?;
+        suite.acquires(0, tenant, &owner, SHORT, FREE).await;
     }
-    let why = "its owner asked for more time";
-    scene.takes(other, extended, &owner, LONG, why).await?;
+    let why = "its owner extends it";
+    suite.acquires(1, extended, &owner, LONG, why).await;
     sleep(SHORT * 2).await;
-    let why = "its owner asked for more time after it had run out, and nobody else had asked";
-    scene.takes(0, revived, &owner, LONG, why).await?;
+    let why = "its owner extends it after it has expired";
+    suite.acquires(0, revived, &owner, LONG, why).await;
     for tenant in &tenants {
-        let why = "though its owner has extended it";
-        scene.is_held(other, tenant, why).await?;
+        let why = "its owner has extended it";
+        suite.is_held(1, tenant, why).await;
     }
     for tenant in &tenants {
-        scene.release(0, tenant, &owner).await?;
+        suite.release(0, tenant, &owner).await;
     }
-    Ok(())
 }
 
-async fn lease_is_given_back_by_its_owner_alone<S: TokenStore>(scene: &mut Scene<S>) -> Step {
-    scene.begin(Rule::LeaseIsGivenBackByItsOwnerAlone, RESTS_ON)?;
-    let other = 1 % scene.handles.len();
-    let tenant = scene.tenant("lease-returned");
+/// A release by the owner frees the lease at once. A release by any other owner does nothing.
+pub async fn lease_is_released_by_its_owner_only(suite: &Suite<impl TokenStore>) {
+    let tenant = suite.tenant("lease-released");
     let (first, second) = (LeaseOwner::random(), LeaseOwner::random());
-    // There is nothing to give back, which is no reason to fail.
-    scene.release(0, &tenant, &first).await?;
-    let why = "nobody had it";
-    scene.takes(0, &tenant, &first, LONG, why).await?;
-    for handle in 0..scene.handles.len() {
-        scene.release(handle, &tenant, &second).await?;
-        let why = "somebody has given back what was not theirs";
-        scene.is_held(handle, &tenant, why).await?;
+    // A release of a free lease is no error.
+    suite.release(0, &tenant, &first).await;
+    suite.acquires(0, &tenant, &first, LONG, FREE).await;
+    for handle in 0..suite.handles.len() {
+        suite.release(handle, &tenant, &second).await;
+        let why = "only another owner has released it";
+        suite.is_held(handle, &tenant, why).await;
     }
-    scene.release(0, &tenant, &first).await?;
-    let why = "though its owner has given it back";
-    scene.takes(other, &tenant, &second, LONG, why).await?;
-    // Somebody who was slow, and does not know that it is another's by now.
-    scene.release(0, &tenant, &first).await?;
-    let why = "who had it before has given it back once more";
-    scene.is_held(0, &tenant, why).await?;
-    scene.release(0, &tenant, &second).await
+    suite.release(0, &tenant, &first).await;
+    let why = "its owner has released it";
+    suite.acquires(1, &tenant, &second, LONG, why).await;
+    // A slow owner releases a lease that is another's by now.
+    suite.release(0, &tenant, &first).await;
+    let why = "only its former owner has released it";
+    suite.is_held(0, &tenant, why).await;
+    suite.release(0, &tenant, &second).await;
+}
+
+/// Names that differ in any byte have different leases.
+pub async fn leases_are_isolated(suite: &Suite<impl TokenStore>) {
+    let tenants: Vec<TenantId> = alike().iter().map(|name| suite.named(name)).collect();
+    let owners: Vec<_> = tenants.iter().map(|_| LeaseOwner::random()).collect();
+    let handles = suite.handles.len();
+    let mut findings = Vec::new();
+    for (number, (tenant, owner)) in tenants.iter().zip(&owners).enumerate() {
+        let store = &suite.handles[number % handles];
+        match within("acquire", store.acquire(tenant, owner, LONG)).await {
+            Ok(LeaseOutcome::Acquired) => {}
+            Ok(LeaseOutcome::HeldByAnother) => {
+                findings.push(format!("the lease of {} is another's", shown(tenant)));
+            }
+            Err(finding) => findings.push(format!("{}: {finding}", shown(tenant))),
+        }
+    }
+    for (number, (tenant, owner)) in tenants.iter().zip(&owners).enumerate() {
+        suite.release(number % handles, tenant, owner).await;
+    }
+    suite.fail_if_any(findings);
+}
+
+/// [`TokenStore::changed`] ends within a second after another handle has saved a grant or released a lease.
+pub async fn changed_wakes(suite: &Suite<impl TokenStore>) {
+    let (tenant, owner) = (suite.tenant("watched"), LeaseOwner::random());
+    let mut expected = None;
+    for generation in 1..=3 {
+        let grant = plain(generation, "watched");
+        let save = suite.commit(0, &tenant, expected, &grant);
+        wakes(suite, &tenant, "a save", save).await;
+        expected = Some(generation);
+    }
+    suite.acquires(0, &tenant, &owner, LONG, FREE).await;
+    let release = suite.release(0, &tenant, &owner);
+    wakes(suite, &tenant, "a release", release).await;
+}
+
+/// Waits on one handle for a change by another.
+async fn wakes(
+    suite: &Suite<impl TokenStore>,
+    tenant: &TenantId,
+    what: &str,
+    change: impl Future<Output = ()>,
+) {
+    let mut changed = pin!(suite.handles[1].changed(tenant));
+    // A change counts from the first poll on, even if the store is not subscribed yet.
+    let has_ended = poll_fn(|context| Poll::Ready(changed.as_mut().poll(context).is_ready())).await;
+    change.await;
+    if !has_ended && timeout(SOON, changed).await.is_err() {
+        suite.fail(format_args!(
+            "changed did not end within {SOON:?} after {what}"
+        ));
+    }
 }

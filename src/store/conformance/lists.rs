@@ -1,230 +1,217 @@
-//! Stores that can list their tenants.
+//! Rules for listing tenants.
 
 use std::collections::BTreeSet;
 
 use super::{
-    Rule,
-    samples::plain,
-    scene::{LONG, Scene, Step},
-    tenants::shown,
+    names::{alike, shown},
+    samples::{plain, states},
+    suite::{LONG, Suite},
 };
 use crate::{
     store::{LeaseOwner, TokenStore},
     token::TenantId,
 };
 
-/// A page that is large enough to be soon through with whatever there is.
+/// Few pages, however full the store is.
 const LARGE: usize = 100;
 
-/// As many tenants are listed in small pages, of a store that may hold any number of others.
+/// How many tenants are listed in small pages, and how many small pages there are at most: a store may hold any number of
+/// other tenants.
 const MOST: usize = 180;
 
-/// Between so many pages something is saved.
+/// A save follows each of the first pages.
 const SAVES: usize = 18;
 
-/// That of every grant that is saved here.
+/// The generation of every grant that is saved here.
 const ONLY: u64 = 1;
 
-pub(super) async fn look<S: TokenStore>(scene: &mut Scene<S>) {
-    let _ = every_tenant_is_listed(scene).await;
-    let _ = listing_goes_on_through_saves(scene).await;
-    let _ = listing_goes_on_behind_any_name(scene).await;
-}
-
-/// What has to be right of all that was saved so far, and of what was listed.
-const RESTS_ON: [Rule; 12] = [
-    Rule::SavesCommit,
-    Rule::EveryStateComesBackWhole,
-    Rule::SaveMayKeepTheGeneration,
-    Rule::TombstoneStays,
-    Rule::TenantsAreApart,
-    Rule::OtherHandlesSeeItAtOnce,
-    Rule::DroppedFuturesLeaveItWhole,
-    Rule::LeaseNeedsNoGrantAndTouchesNone,
-    Rule::LeaseHasOneOwner,
-    Rule::LeaseOfAnotherTenantIsAnother,
-    // Each of these is looked at before it could be broken.
-    Rule::EveryTenantIsListed,
-    Rule::ListingGoesOnThroughSaves,
-];
-
-async fn every_tenant_is_listed<S: TokenStore>(scene: &mut Scene<S>) -> Step {
-    scene.begin(Rule::EveryTenantIsListed, &RESTS_ON)?;
-    // A page of these alone is not the end, if a store has them in one table with those who have a grant.
+/// Page after page, each tenant with a grant is listed once, until a page is empty. The order depends neither on the size
+/// of the pages nor on the handle.
+pub async fn every_tenant_is_listed(suite: &Suite<impl TokenStore>) {
+    // A page of these only is not the end, if a store keeps leases and grants in one table.
     for number in 0..6 {
-        let tenant = scene.tenant(&format!("leased-{number}"));
+        let tenant = suite.tenant(&format!("leased-{number}"));
         let owner = LeaseOwner::random();
-        scene
-            .takes(0, &tenant, &owner, LONG, "nobody had it")
-            .await?;
+        let why = "the lease is free";
+        suite.acquires(0, &tenant, &owner, LONG, why).await;
     }
-    let all = all_behind(scene, None, LARGE).await?;
-    for tenant in scene.saved.clone() {
-        if !all.contains(&tenant) {
-            let seen = format!("{} has a grant, and is on no page", shown(&tenant));
-            scene.violated(seen);
-        }
+    let mut saved = BTreeSet::new();
+    let named = alike()
+        .into_iter()
+        .map(|name| (name, plain(ONLY, "listed")));
+    let states = states().into_iter().zip(0..).map(|((_, grant), number)| {
+        let name = format!("conformance-@-listed-{number}");
+        (name, grant)
+    });
+    for (number, (name, grant)) in named.chain(states).enumerate() {
+        let (handle, tenant) = (number % suite.handles.len(), suite.named(&name));
+        suite.commit(handle, &tenant, None, &grant).await;
+        saved.insert(tenant);
     }
-    // The last of them, in pages that are all full, as an end in the midst of one would hide what comes behind a full one.
+    let all = all_after(suite, None, LARGE).await;
+    is_complete(suite, &saved, &all);
+    // The last tenants, so that the last page is full: a page that ends early would hide what follows a full page.
     for limit in [1, 2, 5] {
         let from = all.len() - all.len().min(MOST) / limit * limit;
         let after = from.checked_sub(1).map(|last| all[last].clone());
-        let listed = all_behind(scene, after, limit).await?;
-        let (of_all, listed) = (own(scene, &all[from..]), own(scene, &listed));
-        if of_all != listed {
-            let (listed, of_all) = (listed.len(), of_all.len());
-            return Err(scene.violated(format!(
-                "pages of {LARGE} bring {of_all} tenants where those of {limit} bring {listed}, or others, or in another order"
-            )));
+        let listed = own(&saved, &all_after(suite, after, limit).await);
+        let expected = own(&saved, &all[from..]);
+        if listed != expected {
+            suite.fail(format_args!(
+                "pages of {LARGE} list {} tenants; pages of {limit} list {}, or others, or in another order",
+                expected.len(),
+                listed.len(),
+            ));
         }
     }
-    Ok(())
 }
 
-async fn listing_goes_on_through_saves<S: TokenStore>(scene: &mut Scene<S>) -> Step {
-    scene.begin(Rule::ListingGoesOnThroughSaves, &RESTS_ON)?;
-    let before: Vec<_> = (0..9)
-        .map(|number| scene.tenant(&format!("listed-{number}")))
-        .collect();
+/// Saves between two pages, of old and new tenants, neither hide another tenant nor list it twice.
+pub async fn listing_survives_saves(suite: &Suite<impl TokenStore>) {
+    let before = (0..9).map(|number| suite.tenant(&format!("listed-{number}")));
+    let before: Vec<TenantId> = before.collect();
+    let mut saved: BTreeSet<_> = before.iter().cloned().collect();
     for tenant in &before {
-        let grant = plain(ONLY, "listed");
-        scene.commit(0, tenant, None, &grant).await?;
+        suite.commit(0, tenant, None, &plain(ONLY, "listed")).await;
     }
-    let all = all_behind(scene, None, LARGE).await?;
+    let all = all_after(suite, None, LARGE).await;
     let from = all.iter().position(|tenant| before.contains(tenant));
     let after = from.and_then(|from| from.checked_sub(1));
-    let mut list = List::from(after.map(|last| all[last].clone()));
-    // A store of other people's may have any number of tenants between these.
-    while list.pages < MOST && list.has_more(scene, 2).await? {
-        let number = list.pages - 1;
+    let mut listing = Listing::after(after.map(|last| all[last].clone()));
+    while listing.pages < MOST && listing.next_page(suite, 2).await {
+        let number = listing.pages - 1;
         if number < SAVES {
-            save_meanwhile(scene, number, &before).await?;
+            saved.insert(save_between_pages(suite, number, &before).await);
         }
     }
-    let is_left_out = |tenant: &&TenantId| list.pages < MOST && !list.found.contains(*tenant);
-    if let Some(tenant) = before.iter().find(is_left_out) {
-        let seen = format!(
-            "{} was saved before the first page, and is on none, as others were saved meanwhile",
+    let is_missing = |tenant: &&TenantId| listing.pages < MOST && !listing.found.contains(*tenant);
+    if let Some(tenant) = before.iter().find(is_missing) {
+        suite.fail(format_args!(
+            "{} was saved before the first page and is on none; others were saved between pages",
             shown(tenant)
-        );
-        return Err(scene.violated(seen));
+        ));
     }
-    let all = all_behind(scene, None, LARGE).await?;
-    for tenant in scene.saved.clone() {
-        if !all.contains(&tenant) {
-            let seen = format!(
-                "{} was saved between pages, and is never listed",
-                shown(&tenant)
-            );
-            return Err(scene.violated(seen));
-        }
-    }
-    Ok(())
+    is_complete(suite, &saved, &all_after(suite, None, LARGE).await);
 }
 
-async fn save_meanwhile<S: TokenStore>(
-    scene: &mut Scene<S>,
+/// Saves two old tenants and a new one, which is returned.
+async fn save_between_pages(
+    suite: &Suite<impl TokenStore>,
     number: usize,
     before: &[TenantId],
-) -> Step {
-    let handle = number % scene.handles.len();
-    // Most often, one that has been listed, and one that has not.
+) -> TenantId {
+    let handle = number % suite.handles.len();
+    // Usually one that has been listed and one that has not.
     let place = number % before.len();
     for tenant in [&before[place], &before[before.len() - 1 - place]] {
         let grant = plain(ONLY, &format!("again-{number}"));
-        let expected = Some(grant.generation);
-        scene.commit(handle, tenant, expected, &grant).await?;
+        suite.commit(handle, tenant, Some(ONLY), &grant).await;
     }
-    // Names that come before and behind all others, wherever names are ordered by their letters.
-    let words = ["!-@-meanwhile", "conformance-@-meanwhile", "~-@-meanwhile"];
-    let new = scene.named(&format!("{}-{number}", words[number % words.len()]));
-    scene.commit(handle, &new, None, &plain(ONLY, "new")).await
+    // Names before, between and after all others, in stores that order by name.
+    let words = ["!-@-new", "conformance-@-new", "~-@-new"];
+    let new = suite.named(&format!("{}-{number}", words[number % words.len()]));
+    suite.commit(handle, &new, None, &plain(ONLY, "new")).await;
+    new
 }
 
-async fn listing_goes_on_behind_any_name<S: TokenStore>(scene: &mut Scene<S>) -> Step {
-    scene.begin(Rule::ListingGoesOnBehindAnyName, &RESTS_ON)?;
-    // No call takes a grant away. But where one would be that was, one can be that has yet to come.
+/// A page may follow a tenant that is not stored.
+pub async fn listing_resumes_after_any_name(suite: &Suite<impl TokenStore>) {
+    let stored = (0..9).map(|number| format!("conformance-@-resumed-{number}"));
+    let mut saved = BTreeSet::new();
+    for name in stored.chain(alike().into_iter().take(9)) {
+        let tenant = suite.named(&name);
+        suite.commit(0, &tenant, None, &plain(ONLY, "listed")).await;
+        saved.insert(tenant);
+    }
+    // Grants cannot be deleted, but the position of a name can be seen once it is saved.
     let absent = ["!-@-gone", "conformance-@-gone", "@a-gone", "~-@-gone"];
-    let absent = absent.map(|name| scene.named(name));
-    let mut behind = Vec::new();
+    let absent = absent.map(|name| suite.named(name));
+    let mut pages = Vec::new();
     for tenant in &absent {
-        behind.push(all_behind(scene, Some(tenant.clone()), LARGE).await?);
+        pages.push(own(
+            &saved,
+            &all_after(suite, Some(tenant.clone()), LARGE).await,
+        ));
     }
     for tenant in &absent {
-        scene.commit(0, tenant, None, &plain(ONLY, "gone")).await?;
+        suite.commit(0, tenant, None, &plain(ONLY, "gone")).await;
     }
-    let all = all_behind(scene, None, LARGE).await?;
-    for (tenant, behind) in absent.iter().zip(behind) {
-        let place = all.iter().position(|listed| listed == tenant);
-        let mut expected = own(scene, &all[place.map_or(all.len(), |place| place + 1)..]);
-        expected.retain(|listed| !absent.contains(listed));
-        let brought = own(scene, &behind);
-        if place.is_none() || brought != expected {
-            let (brought, expected) = (brought.len(), expected.len());
-            return Err(scene.violated(format!(
-                "behind {}, while it was not there, {brought} tenants were listed, and {expected} when it was, or others",
-                shown(tenant)
-            )));
+    let all = all_after(suite, None, LARGE).await;
+    is_complete(suite, &absent.iter().cloned().collect(), &all);
+    for (tenant, listed) in absent.iter().zip(pages) {
+        let behind = all.iter().skip_while(|listed| *listed != tenant).skip(1);
+        let expected = own(&saved, &behind.cloned().collect::<Vec<_>>());
+        if listed != expected {
+            suite.fail(format_args!(
+                "after {}, {} tenants are listed while it is not stored, and {} once it is, or others",
+                shown(tenant),
+                listed.len(),
+                expected.len(),
+            ));
         }
     }
-    Ok(())
 }
 
-/// Those of this check, in the order in which they are: others may come while it looks.
-fn own<S: TokenStore>(scene: &Scene<S>, listed: &[TenantId]) -> Vec<TenantId> {
-    let is_own = |tenant: &&TenantId| scene.saved.contains(*tenant);
+fn is_complete(suite: &Suite<impl TokenStore>, saved: &BTreeSet<TenantId>, all: &[TenantId]) {
+    let missing = saved.iter().filter(|tenant| !all.contains(tenant));
+    let finding = |tenant| format!("{} has a grant and is on no page", shown(tenant));
+    suite.fail_if_any(missing.map(finding).collect());
+}
+
+/// The suite's own tenants, in order: other tenants may be saved concurrently.
+fn own(saved: &BTreeSet<TenantId>, listed: &[TenantId]) -> Vec<TenantId> {
+    let is_own = |tenant: &&TenantId| saved.contains(*tenant);
     listed.iter().filter(is_own).cloned().collect()
 }
 
-/// What is listed, page after page, each over another handle.
-struct List {
-    after: Option<TenantId>,
+/// Pages, each from the next handle.
+struct Listing {
+    last: Option<TenantId>,
     found: BTreeSet<TenantId>,
     order: Vec<TenantId>,
     pages: usize,
 }
 
-impl List {
-    fn from(after: Option<TenantId>) -> Self {
+impl Listing {
+    fn after(last: Option<TenantId>) -> Self {
         Self {
-            after,
+            last,
             found: BTreeSet::new(),
             order: Vec::new(),
             pages: 0,
         }
     }
 
-    /// Whether there was another page, and not the end.
-    async fn has_more<S: TokenStore>(&mut self, scene: &mut Scene<S>, limit: usize) -> Step<bool> {
-        let handle = self.pages % scene.handles.len();
-        let page = scene.list(handle, self.after.as_ref(), limit).await?;
+    /// Whether the page contained a tenant.
+    async fn next_page(&mut self, suite: &Suite<impl TokenStore>, limit: usize) -> bool {
+        let handle = self.pages % suite.handles.len();
+        let page = suite.list(handle, self.last.as_ref(), limit).await;
         self.pages += 1;
         if page.len() > limit {
-            let (length, page) = (page.len(), self.pages);
-            return Err(scene.violated(format!("{length} tenants are on page {page} of {limit}")));
+            let length = page.len();
+            suite.fail(format_args!(
+                "a page of at most {limit} contains {length} tenants"
+            ));
         }
-        let Some(last) = page.last() else {
-            return Ok(false);
-        };
-        self.after = Some(last.clone());
-        for tenant in page {
+        for tenant in &page {
             if !self.found.insert(tenant.clone()) {
-                let seen = format!("in pages of {limit}, {} was listed twice", shown(&tenant));
-                return Err(scene.violated(seen));
+                let tenant = shown(tenant);
+                suite.fail(format_args!("{tenant} is listed twice in pages of {limit}"));
             }
-            self.order.push(tenant);
         }
-        Ok(true)
+        self.last = page.last().cloned().or(self.last.take());
+        self.order.extend_from_slice(&page);
+        !page.is_empty()
     }
 }
 
-/// Until a page is empty.
-async fn all_behind<S: TokenStore>(
-    scene: &mut Scene<S>,
+/// All tenants up to the empty page.
+async fn all_after(
+    suite: &Suite<impl TokenStore>,
     after: Option<TenantId>,
     limit: usize,
-) -> Step<Vec<TenantId>> {
-    let mut list = List::from(after);
-    while list.has_more(scene, limit).await? {}
-    Ok(list.order)
+) -> Vec<TenantId> {
+    let mut listing = Listing::after(after);
+    while listing.next_page(suite, limit).await {}
+    listing.order
 }

@@ -1,146 +1,188 @@
-//! Does a store of your own keep its contract? Ask before your customers do.
+//! Tests that a [`TokenStore`](super::TokenStore) keeps its contract.
 //!
-//! [`check`] holds any [`TokenStore`] to what the trait promises, rule by [`Rule`], and [`Report`] says what it has seen. A
-//! whole test of a store:
+//! [`store_conformance_tests!`](crate::store_conformance_tests) expands to one ordinary test per rule. The functions below
+//! are the rules, each with what it requires. A complete test module of a store:
 //!
-//! ```
-//! use tower_oauth2_client::store::{MemoryStore, conformance};
+//! ```test_harness
+//! use tower_oauth2_client::{store::MemoryStore, store_conformance_tests};
 //!
-//! # tokio_test::block_on(async {
-//! let store = MemoryStore::new();
-//! // Yours connects here, to a database that is there for tests. Called several times: each is one process more.
-//! let open = || async { Ok(store.clone()) };
-//! conformance::check(open).await.assert();
-//! # });
-//! ```
-//!
-//! A store that implements [`changed`](TokenStore::changed) or [`tenants`](TokenStore::tenants) has that looked at as well:
-//!
-//! ```
-//! use tower_oauth2_client::store::{MemoryStore, conformance::Check};
-//!
-//! # tokio_test::block_on(async {
-//! # let store = MemoryStore::new();
-//! let check = Check::new(|| async { Ok(store.clone()) });
-//! let report = check.tells_of_changes(true).lists_tenants(true).run().await;
-//! assert!(report.is_clean(), "{report}");
-//! # });
+//! store_conformance_tests!(
+//!     {
+//!         let store = MemoryStore::new();
+//!         async move || store.clone()
+//!     },
+//!     changed,
+//!     tenants
+//! );
 //! ```
 //!
-//! # What it does to a store
+//! ```text
+//! test calls_complete ... ok
+//! test changed_wakes ... ok
+//! test dropped_save_is_atomic ... FAILED
+//! ```
 //!
-//! It saves about 150 small grants (70 more where tenants are listed) and takes as many leases, for tenants whose names hold 20 random digits. So a store need not
-//! be empty, and what is there already is left alone; but nothing is cleared away afterwards, since a store has no call for
-//! that. Give it a database, or a folder, that you throw away. Where tenants are listed, all are, a few times over.
+//! # The argument
 //!
-//! It takes a second or two, in which a short lease runs out, and what the store takes. Where many come at once they come in
-//! tasks of their own, so `#[tokio::test(flavor = "multi_thread")]` shows more. A call that is not ready after 10 seconds is
-//! given up, and so is what needs it; but one that blocks its thread instead of waiting, on a runtime of one thread, blocks
-//! the check too.
+//! The argument is an async closure, or the path of an async function, that opens the store under test. Each test calls it
+//! four times, as four processes would open the same store: all handles must reach the same data. It panics if the store
+//! cannot be opened. For a database:
 //!
-//! # What it says
+//! ```no_run
+//! # use tower_oauth2_client::store::MemoryStore as MyStore;
+//! # fn connect(_: &str) -> std::future::Ready<Result<MyStore, std::io::Error>> { unimplemented!() }
+//! use tower_oauth2_client::store_conformance_tests;
 //!
-//! One fault, one rule: a rule that rests on a broken one is not looked at, so mend what is told and check once more. What
-//! is told quotes no token; the tokens are made up anyway. A call that fails breaks the rule it was made for, though a
-//! store may fail in life: in a test there is no reason to. Only where many save at once may some fail and try again.
+//! async fn open() -> MyStore {
+//!     connect("postgres://localhost/test").await.unwrap()
+//! }
 //!
-//! # What it cannot see
+//! store_conformance_tests!(open, tenants);
+//! ```
 //!
-//! Whether a committed save survives a power cut; whether what cannot be read is an error, and left as it is; whether two
-//! machines agree on when a lease ends. Those are yours to test, or to trust your database with.
+//! The argument is evaluated once in each test, inside an async function. A block can create what a test needs, such as a
+//! temporary directory, and move it into the closure, which is dropped when the test ends.
+//!
+//! Optional methods are tested if they are named after the argument: `changed` for
+//! [`TokenStore::changed`](super::TokenStore::changed), `tenants` for [`TokenStore::tenants`](super::TokenStore::tenants).
+//!
+//! Each test has the attribute `#[tokio::test(flavor = "multi_thread")]`, so that concurrent calls run on several threads.
+//! Your dev-dependency on tokio needs the features `macros` and `rt-multi-thread`. Another attribute goes before the
+//! argument: `store_conformance_tests!(#[tokio::test] open, tenants)`.
+//!
+//! # What the tests do to a store
+//!
+//! The tests save about 500 small grants and acquire 150 leases, for tenants whose names contain 20 random digits. The
+//! store need not be empty, and its other grants are not changed. Nothing is deleted afterwards, since a store has no such
+//! call: use a database or a directory that you can throw away. The tests of `tenants` list all tenants several times.
+//!
+//! The test of expiring leases takes half a second, the others as long as the store needs. A call that is not ready after
+//! 10 seconds fails its test.
+//!
+//! # What a failure says
+//!
+//! The panic message starts with the name of the rule, then says what was expected and what happened. It never contains a
+//! token. No call may fail, except for concurrent saves: a store can fail in production, but these tests give it no reason
+//! to.
+//!
+//! One fault can break several rules. Start with the topmost of these:
+//!
+//! 1. [`opens`], [`calls_complete`], [`unknown_tenant_has_no_grant`], [`save_commits`]
+//! 2. [`save_is_conditional`], [`superseded_returns_the_stored_grant`]
+//! 3. [`every_state_round_trips`], [`save_may_keep_the_generation`], [`generations_may_skip`], [`revoked_grant_is_kept`],
+//!    [`tenants_are_isolated`]
+//! 4. [`saves_are_visible_to_all_handles`], [`one_of_concurrent_saves_commits`], [`loads_are_monotonic`],
+//!    [`dropped_save_is_atomic`]
+//! 5. [`lease_and_grant_are_independent`], [`lease_has_one_owner`], [`lease_expires`],
+//!    [`lease_is_extended_by_its_owner`], [`lease_is_released_by_its_owner_only`], [`leases_are_isolated`]
+//! 6. with `changed`: [`changed_wakes`]
+//! 7. with `tenants`: [`every_tenant_is_listed`], [`listing_survives_saves`], [`listing_resumes_after_any_name`]
+//!
+//! # What the tests cannot detect
+//!
+//! Test yourself, or trust your database for, the rest of the contract: that a committed save survives a power failure,
+//! that a grant that cannot be read is an error and stays in place, and that two machines agree on when a lease expires.
 
-use std::future::Future;
-
-use super::TokenStore;
-use crate::error::Error;
-
-mod changes;
-mod dropped;
 mod grants;
-mod handles;
 mod leases;
 mod lists;
-mod report;
+mod names;
 mod samples;
-mod scene;
-mod tenants;
+mod suite;
 
-pub use self::report::{Report, Rule, Violation};
-use self::scene::Scene;
+pub use self::{
+    grants::{
+        calls_complete, dropped_save_is_atomic, every_state_round_trips, generations_may_skip,
+        loads_are_monotonic, one_of_concurrent_saves_commits, opens, revoked_grant_is_kept,
+        save_commits, save_is_conditional, save_may_keep_the_generation,
+        saves_are_visible_to_all_handles, superseded_returns_the_stored_grant,
+        tenants_are_isolated, unknown_tenant_has_no_grant,
+    },
+    leases::{
+        changed_wakes, lease_and_grant_are_independent, lease_expires, lease_has_one_owner,
+        lease_is_extended_by_its_owner, lease_is_released_by_its_owner_only, leases_are_isolated,
+    },
+    lists::{every_tenant_is_listed, listing_resumes_after_any_name, listing_survives_saves},
+    suite::Suite,
+};
 
-/// As many as replicas usually are.
-const HANDLES: usize = 4;
-
-/// Holds a store to its contract. `open` opens the same store once more, as another process would.
+/// Expands to one test per rule of the [`TokenStore`](crate::store::TokenStore) contract.
 ///
-/// For a store that does more than it has to, see [`Check::tells_of_changes`] and [`Check::lists_tenants`].
-pub async fn check<S, F, O>(open: F) -> Report
-where
-    S: TokenStore,
-    F: Fn() -> O,
-    O: Future<Output = Result<S, Error>>,
-{
-    Check::new(open).run().await
-}
-
-/// A check that is yet to be made.
-#[derive(Clone, Debug)]
-#[must_use = "nothing is checked before `run`"]
-pub struct Check<F> {
-    open: F,
-    tells_of_changes: bool,
-    lists_tenants: bool,
-}
-
-impl<F> Check<F> {
-    /// `open` opens the same store once more, as another process would.
-    pub fn new(open: F) -> Self {
-        Self {
-            open,
-            tells_of_changes: false,
-            lists_tenants: false,
+/// ```test_harness
+/// use tower_oauth2_client::{store::FileStore, store_conformance_tests};
+///
+/// store_conformance_tests!(
+///     {
+///         let directory = tempfile::tempdir().unwrap();
+///         async move || FileStore::open(directory.path()).unwrap()
+///     },
+///     tenants
+/// );
+/// ```
+///
+/// The page of [`store::conformance`](crate::store::conformance) explains the arguments, the tests and their messages.
+#[macro_export]
+macro_rules! store_conformance_tests {
+    (@required [$($then:tt)+] $($arguments:tt)*) => {
+        $($then)+! {
+            $($arguments)*
+            opens
+            calls_complete
+            unknown_tenant_has_no_grant
+            save_commits
+            save_is_conditional
+            superseded_returns_the_stored_grant
+            every_state_round_trips
+            save_may_keep_the_generation
+            generations_may_skip
+            revoked_grant_is_kept
+            tenants_are_isolated
+            saves_are_visible_to_all_handles
+            one_of_concurrent_saves_commits
+            loads_are_monotonic
+            dropped_save_is_atomic
+            lease_and_grant_are_independent
+            lease_has_one_owner
+            lease_expires
+            lease_is_extended_by_its_owner
+            lease_is_released_by_its_owner_only
+            leases_are_isolated
         }
-    }
-
-    /// Whether the store can tell, so that [`Rule::ChangedWakes`] is looked at too. By default it is not: the trait's own
-    /// [`changed`](TokenStore::changed) never ends.
-    pub fn tells_of_changes(mut self, tells: bool) -> Self {
-        self.tells_of_changes = tells;
-        self
-    }
-
-    /// Whether the store can list its tenants, so that [`Rule::EveryTenantIsListed`] and the rules after it are looked at too.
-    /// By default they are not: the trait's own [`tenants`](TokenStore::tenants) is an error.
-    pub fn lists_tenants(mut self, lists: bool) -> Self {
-        self.lists_tenants = lists;
-        self
-    }
-
-    /// Looks at every rule.
-    pub async fn run<S, O>(self) -> Report
-    where
-        S: TokenStore,
-        F: Fn() -> O,
-        O: Future<Output = Result<S, Error>>,
-    {
-        let mut scene = Scene::new();
-        for _ in 0..HANDLES {
-            if scene.open((self.open)()).await.is_err() {
-                return scene.report;
+    };
+    (@changed [$($then:tt)+] $($arguments:tt)*) => {
+        $($then)+! { $($arguments)* changed_wakes }
+    };
+    (@tenants [$($then:tt)+] $($arguments:tt)*) => {
+        $($then)+! {
+            $($arguments)*
+            every_tenant_is_listed
+            listing_survives_saves
+            listing_resumes_after_any_name
+        }
+    };
+    (@tests ($test:meta) ($open:expr) $($rule:ident)+) => {
+        $(
+            #[$test]
+            async fn $rule() {
+                let open = $open;
+                let suite = $crate::store::conformance::Suite::open(stringify!($rule), &open).await;
+                $crate::store::conformance::$rule(&suite).await;
             }
+        )+
+    };
+    (#[$test:meta] $open:expr $(, $optional:ident)* $(,)?) => {
+        $crate::store_conformance_tests! {
+            @required [$crate::store_conformance_tests] @tests ($test) ($open)
         }
-        grants::look(&mut scene).await;
-        tenants::look_at_grants(&mut scene).await;
-        handles::look(&mut scene).await;
-        dropped::look(&mut scene).await;
-        leases::look(&mut scene).await;
-        tenants::look_at_leases(&mut scene).await;
-        if self.tells_of_changes {
-            changes::look(&mut scene).await;
+        $(
+            $crate::store_conformance_tests! {
+                @$optional [$crate::store_conformance_tests] @tests ($test) ($open)
+            }
+        )*
+    };
+    ($open:expr $(, $optional:ident)* $(,)?) => {
+        $crate::store_conformance_tests! {
+            #[tokio::test(flavor = "multi_thread")] $open $(, $optional)*
         }
-        if self.lists_tenants {
-            lists::look(&mut scene).await;
-        }
-        scene.report
-    }
+    };
 }

@@ -1,274 +1,187 @@
-//! Grants to save, and what is wrong with the ones that come back.
+//! Grants to save, and what differs in those that are loaded.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    fmt::{Debug, Display},
+    time::{Duration, SystemTime},
+};
 
 use crate::token::{
     AccessToken, Generation, Grant, GrantState, ReauthorizationReason, RefreshToken, TokenSet,
 };
 
-/// As long as the longest that providers are known to send, and then some.
+/// More than the longest token that providers are known to issue.
 const LONG: usize = 16 * 1024;
 
-/// A grant that asks nothing special of a store, so that it does not fail where something else is looked at. Two are the
-/// same only if generation and word are.
+/// A grant without anything unusual. Two of them are equal only if generation and word are.
 pub(super) fn plain(generation: u64, word: &str) -> Grant {
-    let at = moment(0);
-    let tokens = TokenSet::new(
-        access_token(format!("access-{word}-{generation}")),
-        Duration::from_secs(86_400),
-        at,
-    )
-    .with_refresh_token(
-        RefreshToken::new(format!("refresh-{word}-{generation}")),
-        at,
-    );
-    Grant {
-        generation: Generation::from_u64(generation),
-        state: GrantState::Active(tokens),
-    }
+    let access = format!("access-{word}-{generation}");
+    let refresh = format!("refresh-{word}-{generation}");
+    let tokens = TokenSet::new(access_token(access), Duration::from_secs(86_400), moment(0))
+        .with_refresh_token(RefreshToken::new(refresh), moment(0));
+    grant(generation, GrantState::Active(tokens))
 }
 
-pub(super) fn tombstone(generation: u64) -> Grant {
+pub(super) fn revoked(generation: u64) -> Grant {
     let since = moment(0);
-    Grant {
-        generation: Generation::from_u64(generation),
-        state: GrantState::Revoked { since },
-    }
+    grant(generation, GrantState::Revoked { since })
 }
 
-/// Each state with everything that can stand in it, and a word for each.
+/// Each state with everything that it can contain.
 pub(super) fn states() -> Vec<(&'static str, Grant)> {
     let since = moment(987_654_321);
-    let mut states = vec![
-        ("an active grant", GrantState::Active(full())),
-        ("one of bare tokens", GrantState::Active(bare())),
-        ("one without a scope", GrantState::Active(unscoped())),
-        ("one of long tokens", GrantState::Active(long())),
-        (
-            "one of every character",
-            GrantState::Active(all_characters()),
-        ),
-        ("one of the year 1970", GrantState::Active(first_moment())),
-        ("a tombstone", GrantState::Revoked { since }),
-    ];
-    for (word, is_replayed) in [
-        ("an exchange", false),
-        ("an exchange that is replayed", true),
-    ] {
-        let tokens = full();
-        states.push((
-            word,
-            GrantState::Exchanging {
-                tokens,
-                since,
-                is_replayed,
-            },
-        ));
-    }
-    for (word, reason) in [
-        (
-            "an end by invalid_grant",
-            ReauthorizationReason::InvalidGrant,
-        ),
-        ("an end by age", ReauthorizationReason::RefreshTokenExpired),
-        (
-            "an end by a lost rotation",
-            ReauthorizationReason::RotationLost,
-        ),
-    ] {
-        let tokens = full();
-        states.push((
-            word,
-            GrantState::ReauthorizationRequired {
-                tokens,
-                reason,
-                since,
-            },
-        ));
-    }
-    let grant = |(word, state)| {
-        let generation = Generation::FIRST;
-        (word, Grant { generation, state })
+    let exchanging = |is_replayed| GrantState::Exchanging {
+        tokens: full(),
+        since,
+        is_replayed,
     };
-    states.into_iter().map(grant).collect()
+    let ended = |reason| GrantState::ReauthorizationRequired {
+        tokens: full(),
+        reason,
+        since,
+    };
+    let states = [
+        ("active", GrantState::Active(full())),
+        ("without a refresh token", GrantState::Active(bare())),
+        ("without a scope", GrantState::Active(unscoped())),
+        ("long tokens", GrantState::Active(long())),
+        ("every character", GrantState::Active(all_characters())),
+        ("issued in 1970", GrantState::Active(first_moment())),
+        ("revoked", GrantState::Revoked { since }),
+        ("intent", exchanging(false)),
+        ("intent of a replay", exchanging(true)),
+        (
+            "ended by invalid_grant",
+            ended(ReauthorizationReason::InvalidGrant),
+        ),
+        (
+            "ended by age",
+            ended(ReauthorizationReason::RefreshTokenExpired),
+        ),
+        (
+            "ended by a lost rotation",
+            ended(ReauthorizationReason::RotationLost),
+        ),
+    ];
+    states.map(|(word, state)| (word, grant(1, state))).into()
 }
 
 fn full() -> TokenSet {
     unscoped().with_scope("company.basic:read deductions:write")
 }
 
+/// The refresh token is older than the access token, as without rotation.
 fn unscoped() -> TokenSet {
-    // The refresh token is older, as where a provider does not replace it.
-    TokenSet::new(
-        access_token("access-of-a-state".into()),
-        Duration::from_millis(86_399_999),
-        moment(123_456_789),
-    )
-    .with_refresh_token(RefreshToken::new("refresh-of-a-state"), moment(1))
+    let lifetime = Duration::from_millis(86_399_999);
+    let access = access_token("access-of-a-state".into());
+    TokenSet::new(access, lifetime, moment(123_456_789))
+        .with_refresh_token(RefreshToken::new("refresh-of-a-state"), moment(1))
 }
 
 fn bare() -> TokenSet {
-    TokenSet::new(
-        access_token("access-of-a-bare-state".into()),
-        Duration::ZERO,
-        moment(999_999_999),
-    )
+    let access = access_token("access-of-a-bare-state".into());
+    TokenSet::new(access, Duration::ZERO, moment(999_999_999))
 }
 
 fn long() -> TokenSet {
-    let at = moment(0);
-    TokenSet::new(access_token("a".repeat(LONG)), Duration::from_secs(60), at)
-        .with_refresh_token(RefreshToken::new("r".repeat(LONG)), at)
+    let (access, refresh) = (access_token("a".repeat(LONG)), "r".repeat(LONG));
+    TokenSet::new(access, Duration::from_secs(60), moment(0))
+        .with_refresh_token(RefreshToken::new(refresh), moment(0))
         .with_scope("scope:read ".repeat(LONG / 11))
 }
 
-/// RFC 6749, appendix A: tokens may hold all that is visible, and all but the access token's header allows a blank.
+/// RFC 6749, appendix A: tokens consist of visible characters, and all but access tokens may contain spaces.
 fn all_characters() -> TokenSet {
     let visible: String = ('!'..='~').collect();
-    let with_blanks = format!(" {visible} ");
-    let at = moment(0);
-    TokenSet::new(access_token(visible), Duration::from_millis(1), at)
-        .with_refresh_token(RefreshToken::new(with_blanks.clone()), at)
-        .with_scope(with_blanks)
+    let with_spaces = format!(" {visible} ");
+    TokenSet::new(access_token(visible), Duration::from_millis(1), moment(0))
+        .with_refresh_token(RefreshToken::new(with_spaces.clone()), moment(0))
+        .with_scope(with_spaces)
 }
 
 fn first_moment() -> TokenSet {
-    let at = SystemTime::UNIX_EPOCH;
-    TokenSet::new(
-        access_token("access-of-1970".into()),
-        Duration::from_secs(366 * 86_400),
-        at,
-    )
-    .with_refresh_token(RefreshToken::new("refresh-of-1970"), at)
+    let (at, lifetime) = (SystemTime::UNIX_EPOCH, Duration::from_secs(366 * 86_400));
+    TokenSet::new(access_token("access-of-1970".into()), lifetime, at)
+        .with_refresh_token(RefreshToken::new("refresh-of-1970"), at)
+}
+
+fn grant(generation: u64, state: GrantState) -> Grant {
+    let generation = Generation::from_u64(generation);
+    Grant { generation, state }
 }
 
 fn moment(nanoseconds: u32) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::new(1_764_000_000, nanoseconds)
 }
 
-#[expect(clippy::expect_used, reason = "all that is asked for here is visible")]
+#[expect(clippy::expect_used, reason = "every token here is visible characters")]
 fn access_token(token: String) -> AccessToken {
     AccessToken::new(token).expect("a token of visible characters")
 }
 
-/// What came back instead of what was stored, if it was something else. Never says a token, only how long it is.
-pub(super) fn difference(stored: Option<&Grant>, came: Option<&Grant>) -> Option<String> {
-    let (stored, came) = match (stored, came) {
-        (None, None) => return None,
-        (None, Some(came)) => {
-            return Some(format!(
-                "{} of generation {} instead of nothing",
-                kind(came),
-                came.generation
-            ));
-        }
-        (Some(stored), None) => {
-            return Some(format!(
-                "nothing instead of {} of generation {}",
-                kind(stored),
-                stored.generation
-            ));
-        }
-        (Some(stored), Some(came)) => (stored, came),
-    };
-    if stored == came {
+pub(super) fn in_words(generation: Option<impl Display>) -> String {
+    generation.map_or_else(
+        || "no grant".into(),
+        |generation| format!("generation {generation}"),
+    )
+}
+
+/// What differs between a stored grant and the one that was found. Contains no token, only lengths.
+pub(super) fn difference(stored: Option<&Grant>, found: Option<&Grant>) -> Option<String> {
+    if stored == found {
         return None;
     }
-    let mut seen = Vec::new();
-    if stored.generation != came.generation {
-        seen.push(format!(
-            "generation {} instead of {}",
-            came.generation, stored.generation
-        ));
+    let (Some(stored), Some(found)) = (stored, found) else {
+        let [stored, found] = [stored, found].map(|grant| in_words(grant.map(|g| g.generation)));
+        return Some(format!("expected {stored}, found {found}"));
+    };
+    let differences: Vec<String> = (fields(stored).into_iter().zip(fields(found)))
+        .filter(|(stored, found)| stored != found)
+        .map(|((name, stored), (_, found))| format!("{name}: expected {stored}, found {found}"))
+        .collect();
+    if differences.is_empty() {
+        return Some("a token or the scope consists of other characters".into());
     }
-    if kind(stored) == kind(came) {
-        notes(stored, came, &mut seen);
-        if let (Some(stored), Some(came)) = (stored.tokens(), came.tokens()) {
-            tokens(stored, came, &mut seen);
-        }
-    } else {
-        seen.push(format!("{} instead of {}", kind(came), kind(stored)));
-    }
-    Some(seen.join(", "))
+    Some(differences.join(", "))
 }
 
-fn kind(grant: &Grant) -> &'static str {
-    match grant.state {
-        GrantState::Active(_) => "an active grant",
-        GrantState::Exchanging { .. } => "an exchange",
-        GrantState::ReauthorizationRequired { .. } => "a grant that has ended",
-        GrantState::Revoked { .. } => "a tombstone",
+/// A grant's fields as text, with the lengths of its secrets.
+fn fields(grant: &Grant) -> Vec<(&'static str, String)> {
+    fn shown(value: impl Debug) -> String {
+        format!("{value:?}")
     }
-}
-
-/// What a state says beside its tokens.
-fn notes(stored: &Grant, came: &Grant, seen: &mut Vec<String>) {
-    let notes = |grant: &Grant| match grant.state {
-        GrantState::Active(_) => (None, None, None),
+    let (state, details) = match &grant.state {
+        GrantState::Active(_) => ("Active", String::new()),
         GrantState::Exchanging {
             since, is_replayed, ..
-        } => (Some(since), Some(is_replayed), None),
+        } => ("Exchanging", shown((since, is_replayed))),
         GrantState::ReauthorizationRequired { reason, since, .. } => {
-            (Some(since), None, Some(reason))
+            ("ReauthorizationRequired", shown((since, reason)))
         }
-        GrantState::Revoked { since } => (Some(since), None, None),
+        GrantState::Revoked { since } => ("Revoked", shown(since)),
     };
-    let (stored, came) = (notes(stored), notes(came));
-    time("since", stored.0, came.0, seen);
-    if stored.1 != came.1 {
-        seen.push("another is_replayed".into());
-    }
-    if stored.2 != came.2 {
-        seen.push("another reason".into());
-    }
-}
-
-fn tokens(stored: &TokenSet, came: &TokenSet, seen: &mut Vec<String>) {
-    let access = (stored.access_token().expose(), came.access_token().expose());
-    text("access token", Some(access.0), Some(access.1), seen);
-    let refresh = (
-        stored.refresh_token().map(RefreshToken::expose),
-        came.refresh_token().map(RefreshToken::expose),
-    );
-    text("refresh token", refresh.0, refresh.1, seen);
-    text("scope", stored.scope(), came.scope(), seen);
-    if stored.lifetime() != came.lifetime() {
-        let (stored, came) = (stored.lifetime(), came.lifetime());
-        seen.push(format!("a lifetime of {came:?} instead of {stored:?}"));
-    }
-    let issued = (Some(stored.issued_at()), Some(came.issued_at()));
-    time("issued_at", issued.0, issued.1, seen);
-    let issued = (
-        stored.refresh_token_issued_at(),
-        came.refresh_token_issued_at(),
-    );
-    time("refresh_token_issued_at", issued.0, issued.1, seen);
-}
-
-fn text(what: &str, stored: Option<&str>, came: Option<&str>, seen: &mut Vec<String>) {
-    match (stored, came) {
-        (stored, came) if stored == came => {}
-        (_, None) => seen.push(format!("no {what}")),
-        (None, Some(_)) => seen.push(format!("a {what} where there was none")),
-        (Some(stored), Some(came)) if stored.len() == came.len() => {
-            seen.push(format!("another {what}"));
-        }
-        (Some(stored), Some(came)) => {
-            let (stored, came) = (stored.len(), came.len());
-            seen.push(format!("{what}: {came} bytes instead of {stored}"));
-        }
-    }
-}
-
-fn time(what: &str, stored: Option<SystemTime>, came: Option<SystemTime>, seen: &mut Vec<String>) {
-    match (stored, came) {
-        (stored, came) if stored == came => {}
-        (Some(stored), Some(came)) => {
-            let off = came
-                .duration_since(stored)
-                .unwrap_or_else(|error| error.duration());
-            seen.push(format!("{what} off by {off:?}"));
-        }
-        _ => seen.push(format!("no {what}, or one where there was none")),
-    }
+    let tokens = grant.tokens();
+    let refresh = tokens.and_then(TokenSet::refresh_token);
+    vec![
+        ("generation", grant.generation.to_string()),
+        ("state", state.into()),
+        ("details", details),
+        ("lifetime", shown(tokens.map(TokenSet::lifetime))),
+        ("issued_at", shown(tokens.map(TokenSet::issued_at))),
+        (
+            "refresh_token_issued_at",
+            shown(tokens.map(TokenSet::refresh_token_issued_at)),
+        ),
+        (
+            "length of the access token",
+            shown(tokens.map(|tokens| tokens.access_token().expose().len())),
+        ),
+        (
+            "length of the refresh token",
+            shown(refresh.map(|token| token.expose().len())),
+        ),
+        (
+            "length of the scope",
+            shown(tokens.and_then(TokenSet::scope).map(str::len)),
+        ),
+    ]
 }
