@@ -35,6 +35,7 @@ use support::{API, DAY, HandClock, Source, Turn, down};
 
 type Body = Full<Bytes>;
 type Inner = mock::Mock<Request<ReplayBody<Body>>, Response<Body>>;
+type Outcome = <BearerAuth<Inner, ReplayBody<Body>> as Service<Request<Body>>>::Future;
 type Handle = mock::Handle<Request<ReplayBody<Body>>, Response<Body>>;
 
 /// A layer over a mock, its token fresh.
@@ -71,10 +72,7 @@ async fn stack_with(layer: impl FnOnce(TokenCache) -> BearerAuthLayer<ReplayBody
 }
 
 impl Stack {
-    fn send(
-        &mut self,
-        request: Request<Body>,
-    ) -> task::Spawn<<BearerAuth<Inner, ReplayBody<Body>> as Service<Request<Body>>>::Future> {
+    fn send(&mut self, request: Request<Body>) -> task::Spawn<Outcome> {
         assert_ready_ok!(self.service.poll_ready());
         task::spawn(self.service.call(request))
     }

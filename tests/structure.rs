@@ -402,7 +402,9 @@ fn leaves(tree: &UseTree, prefix: &[String]) -> Vec<(String, Vec<String>)> {
             let leaves = |tree| leaves(tree, prefix);
             group.items.iter().flat_map(leaves).collect()
         }
-        other => panic!("not known to this test: use {}", other.to_token_stream()),
+        other @ UseTree::Glob(_) => {
+            panic!("not known to this test: use {}", other.to_token_stream())
+        }
     }
 }
 
