@@ -197,11 +197,10 @@ fn refused(exchanges: &Arc<AtomicUsize>) -> impl TokenSource {
             Ok::<_, Infallible>(answer)
         }
     });
-    let provider = Provider::new(
-        "https://id.example.com/authorize",
-        "https://id.example.com/token",
-    );
-    let client = OAuthClient::builder(provider.unwrap(), "client-id", "client-secret");
+    let provider = Provider::builder("https://id.example.com/token")
+        .build()
+        .unwrap();
+    let client = OAuthClient::builder(provider, "client-id").client_secret("client-secret");
     ClientCredentials::new(client.build(http).unwrap())
 }
 

@@ -33,14 +33,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .enable_http1()
         .build();
     let http = Client::builder(TokioExecutor::new()).build::<_, Full<Bytes>>(https);
-    let oauth = OAuthClient::builder(
-        settings.provider.clone(),
-        &settings.client_id,
-        &settings.client_secret,
-    )
-    .redirect_uri(&settings.redirect_uri)
-    .scopes(["company.basic:read"])
-    .build(http.clone())?;
+    let oauth = OAuthClient::builder(settings.provider.clone(), &settings.client_id)
+        .client_secret(&settings.client_secret)
+        .redirect_uri(&settings.redirect_uri)
+        .scopes(["company.basic:read"])
+        .build(http.clone())?;
     let tokens = TokenCache::builder(oauth.clone())
         .store(FileStore::open(&settings.grants)?)
         .build()?;

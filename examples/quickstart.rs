@@ -207,7 +207,8 @@ struct Partner {
 impl Partner {
     fn new(url: &str, (id, secret): (&str, &str), folder: &Path, clock: Ahead) -> Outcome<Self> {
         let http: Http = Client::builder(TokioExecutor::new()).build_http();
-        let oauth = OAuthClient::builder(provider::justworks().on_origin(url)?, id, secret)
+        let oauth = OAuthClient::builder(provider::justworks().on_origin(url)?, id)
+            .client_secret(secret)
             .redirect_uri("http://127.0.0.1:8000/callback")
             .scopes(["company.basic:read"])
             .clock(clock.clone())

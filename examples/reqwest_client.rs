@@ -39,14 +39,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
             client.execute(request).await.map(Response::from)
         }
     });
-    let oauth = OAuthClient::builder(
-        settings.provider.clone(),
-        &settings.client_id,
-        &settings.client_secret,
-    )
-    .redirect_uri(&settings.redirect_uri)
-    .scopes(["company.basic:read"])
-    .build(http.clone())?;
+    let oauth = OAuthClient::builder(settings.provider.clone(), &settings.client_id)
+        .client_secret(&settings.client_secret)
+        .redirect_uri(&settings.redirect_uri)
+        .scopes(["company.basic:read"])
+        .build(http.clone())?;
     let tokens = TokenCache::builder(oauth.clone())
         .store(FileStore::open(&settings.grants)?)
         .build()?;

@@ -25,7 +25,8 @@
 //! #     Ok::<_, Infallible>(http::Response::new(Empty::<Bytes>::new()))
 //! # });
 //! // `http` is any tower service of `http::Request`, such as a hyper-util client.
-//! let oauth = OAuthClient::builder(provider::justworks(), "client-id", "client-secret")
+//! let oauth = OAuthClient::builder(provider::justworks(), "client-id")
+//!     .client_secret("client-secret")
 //!     .redirect_uri("https://partner.example.com/callback")
 //!     .build(http.clone())?;
 //! let tokens = TokenCache::builder(oauth.clone())

@@ -63,7 +63,8 @@ fn client(turns: Vec<Turn>) -> (OAuthClient, Arc<Mutex<Vec<Duration>>>) {
             }
         }
     });
-    let oauth = OAuthClient::builder(provider::justworks(), "id", "secret")
+    let oauth = OAuthClient::builder(provider::justworks(), "id")
+        .client_secret("secret")
         .redirect_uri("https://partner.example.com/callback")
         .jitter_seed(7)
         .is_connect_error(|error| {
@@ -215,7 +216,7 @@ async fn what_the_client_is_never_ready_for_was_not_sent() {
         async { Ok::<_, Infallible>(Response::new(Body::default())) }
     });
     let http = tower::limit::ConcurrencyLimit::new(http, 0);
-    let oauth = OAuthClient::builder(provider::justworks(), "id", "secret");
+    let oauth = OAuthClient::builder(provider::justworks(), "id").client_secret("secret");
     let oauth = oauth.build(http).unwrap();
     let error = oauth.refresh(&held()).await.unwrap_err();
     assert!(!error.is_response_lost(), "{error:?}");

@@ -41,7 +41,8 @@ fn http() -> Http {
 
 fn oauth(sandbox: &Sandbox) -> OAuthClient {
     let provider = provider::justworks().on_origin(&sandbox.url()).unwrap();
-    OAuthClient::builder(provider, sandbox.client_id(), sandbox.client_secret())
+    OAuthClient::builder(provider, sandbox.client_id())
+        .client_secret(sandbox.client_secret())
         .redirect_uri(sandbox.redirect_uri())
         .scopes([
             "company.basic:read",
@@ -240,11 +241,14 @@ async fn a_callback_has_to_name_the_issuer_that_is_expected() {
     let sandbox = Sandbox::start().await.unwrap();
     let url = sandbox.url();
     let provider = provider::justworks()
-        .with_issuer("https://payroll.justworks.com")
+        .to_builder()
+        .issuer("https://payroll.justworks.com")
+        .build()
         .unwrap()
         .on_origin(&url)
         .unwrap();
-    let oauth = OAuthClient::builder(provider, sandbox.client_id(), sandbox.client_secret())
+    let oauth = OAuthClient::builder(provider, sandbox.client_id())
+        .client_secret(sandbox.client_secret())
         .redirect_uri(sandbox.redirect_uri())
         .build(http())
         .unwrap();
@@ -397,7 +401,8 @@ async fn reqwest_as_the_inner_service() {
         }
     });
     let provider = provider::justworks().on_origin(&sandbox.url()).unwrap();
-    let oauth = OAuthClient::builder(provider, sandbox.client_id(), sandbox.client_secret())
+    let oauth = OAuthClient::builder(provider, sandbox.client_id())
+        .client_secret(sandbox.client_secret())
         .redirect_uri(sandbox.redirect_uri())
         .scopes(["deductions:write"])
         .build(http.clone())

@@ -39,7 +39,8 @@ async fn connected() -> Partner {
     let clock = HandClock::new();
     let sandbox = Sandbox::builder().clock_starts_at(clock.wall()).build();
     let provider = provider::justworks().on_origin(&sandbox.url()).unwrap();
-    let oauth = OAuthClient::builder(provider, sandbox.client_id(), sandbox.client_secret())
+    let oauth = OAuthClient::builder(provider, sandbox.client_id())
+        .client_secret(sandbox.client_secret())
         .redirect_uri(sandbox.redirect_uri())
         .clock(clock.clone())
         .jitter_seed(7)

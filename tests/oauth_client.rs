@@ -59,7 +59,8 @@ fn client_behind(
             Ok::<_, Infallible>(answer.unwrap())
         }
     });
-    let oauth = OAuthClient::builder(provider, "the-client", "the-secret")
+    let oauth = OAuthClient::builder(provider, "the-client")
+        .client_secret("the-secret")
         .redirect_uri("https://partner.example.com/callback")
         .scopes(["company.basic:read", "deductions:write"])
         .gate(gate.clone())
@@ -200,7 +201,8 @@ async fn p18_a_life_is_counted_from_when_the_request_was_sent() {
         tokio::time::sleep(Duration::from_secs(9)).await;
         Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(TOKENS)))
     });
-    let oauth = OAuthClient::builder(provider::justworks(), "id", "secret")
+    let oauth = OAuthClient::builder(provider::justworks(), "id")
+        .client_secret("secret")
         .clock(clock.clone())
         .build(http)
         .unwrap();
@@ -212,11 +214,10 @@ async fn p18_a_life_is_counted_from_when_the_request_was_sent() {
 
 #[tokio::test]
 async fn basic_authentication_and_pkce_for_providers_that_have_them() {
-    let provider = Provider::new(
-        "https://id.example.com/authorize",
-        "https://id.example.com/token",
-    )
-    .unwrap();
+    let provider = Provider::builder("https://id.example.com/token")
+        .authorization_endpoint("https://id.example.com/authorize")
+        .build()
+        .unwrap();
     assert_eq!(
         provider.client_authentication(),
         ClientAuthentication::Basic
@@ -256,7 +257,8 @@ async fn wrong_settings_fail_when_built_by_name() {
         })
     };
     let build = |id: &str, secret: &str, redirect: &str, scope: &str| {
-        OAuthClient::builder(provider::justworks(), id, secret)
+        OAuthClient::builder(provider::justworks(), id)
+            .client_secret(secret)
             .redirect_uri(redirect)
             .scopes([scope])
             .build(http())
@@ -285,15 +287,20 @@ async fn wrong_settings_fail_when_built_by_name() {
     }
     for (provider, name) in [
         (
-            Provider::new("http://id.example.com/a", "https://id.example.com/t"),
+            Provider::builder("https://id.example.com/t")
+                .authorization_endpoint("http://id.example.com/a")
+                .build(),
             "authorization endpoint",
         ),
         (
-            Provider::new("https://id.example.com/a", "http://id.example.com/t"),
+            Provider::builder("http://id.example.com/t").build(),
             "token endpoint",
         ),
         (
-            provider::justworks().with_revocation_endpoint("relative"),
+            provider::justworks()
+                .to_builder()
+                .revocation_endpoint("relative")
+                .build(),
             "revocation endpoint",
         ),
         (provider::justworks().on_origin("ftp://localhost"), "origin"),
@@ -304,7 +311,8 @@ async fn wrong_settings_fail_when_built_by_name() {
             "{error}"
         );
     }
-    let without = OAuthClient::builder(provider::justworks(), id, secret)
+    let without = OAuthClient::builder(provider::justworks(), id)
+        .client_secret(secret)
         .build(http())
         .unwrap();
     assert!(
@@ -412,7 +420,8 @@ async fn p22_an_answer_that_never_ends_is_given_up() {
         });
         Ok::<_, Infallible>(Response::new(body))
     });
-    let oauth = OAuthClient::builder(provider::justworks(), "id", "secret")
+    let oauth = OAuthClient::builder(provider::justworks(), "id")
+        .client_secret("secret")
         .build(http)
         .unwrap();
     let began = tokio::time::Instant::now();
@@ -432,7 +441,10 @@ async fn revocation_that_fails_is_told() {
         let error = oauth.revoke(&RefreshToken::new("r1")).await.unwrap_err();
         assert_eq!(error.kind(), kind);
     }
-    let provider = Provider::new("https://id.example.com/a", "https://id.example.com/t").unwrap();
+    let provider = Provider::builder("https://id.example.com/t")
+        .authorization_endpoint("https://id.example.com/a")
+        .build()
+        .unwrap();
     let (oauth, seen) = client(provider, 200, "");
     assert!(
         oauth
@@ -457,4 +469,73 @@ async fn a_grant_without_refresh_token_is_not_renewed() {
         ErrorKind::NoGrant
     );
     assert!(seen.lock().unwrap().is_empty());
+}
+
+/// RFC 6749 sections 2.1 and 3.2.1, RFC 7009 section 2.1: the client id and no secret.
+#[tokio::test]
+async fn public_client_sends_its_id_and_no_secret() {
+    let provider = Provider::builder("https://id.example.com/token")
+        .authorization_endpoint("https://id.example.com/authorize")
+        .revocation_endpoint("https://id.example.com/revoke")
+        .client_authentication(ClientAuthentication::None)
+        .build()
+        .unwrap();
+    let bodies = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&bodies);
+    let http = tower::service_fn(move |request: Request<Full<Bytes>>| {
+        let seen = Arc::clone(&seen);
+        async move {
+            assert!(!request.headers().contains_key("authorization"));
+            let body = request.into_body().collect().await.unwrap().to_bytes();
+            seen.lock()
+                .unwrap()
+                .push(String::from_utf8(body.to_vec()).unwrap());
+            let tokens = r#"{"token_type":"Bearer","access_token":"a1","refresh_token":"r1","expires_in":60}"#;
+            Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(tokens)))
+        }
+    });
+    let oauth = OAuthClient::builder(provider, "app").build(http).unwrap();
+    let pending = oauth.resume_authorization("s1", None);
+    assert!(pending.accept("?code=c1&state=s1").is_ok());
+    let tokens = TokenSet::new(
+        AccessToken::new("a0").unwrap(),
+        HOUR,
+        std::time::SystemTime::UNIX_EPOCH,
+    )
+    .with_refresh_token(RefreshToken::new("r0"), std::time::SystemTime::UNIX_EPOCH);
+    oauth.refresh(&tokens).await.unwrap();
+    oauth.revoke(&RefreshToken::new("r1")).await.unwrap();
+    let error = oauth.client_credentials().await.unwrap_err();
+    assert!(error.is_misuse(), "{error}");
+    assert!(oauth.replace_secret("secret").unwrap_err().is_misuse());
+    assert_eq!(
+        *bodies.lock().unwrap(),
+        [
+            "grant_type=refresh_token&refresh_token=r0&client_id=app",
+            "token=r1&token_type_hint=refresh_token&client_id=app"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn secret_with_a_line_end_is_refused_when_it_is_set_or_replaced() {
+    let build = |secret: &str| {
+        let http = tower::service_fn(|_: Request<Full<Bytes>>| async {
+            Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+        });
+        OAuthClient::builder(provider::justworks(), "id")
+            .client_secret(secret)
+            .build(http)
+    };
+    let oauth = build("seeded").unwrap();
+    for wrong in ["seeded\n", "seeded\r\n", "", "see\u{e9}ded"] {
+        for error in [
+            build(wrong).unwrap_err(),
+            oauth.replace_secret(wrong).unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::Configuration);
+            assert!(error.to_string().starts_with("client secret: "), "{error}");
+            assert!(!error.to_string().contains("seeded"));
+        }
+    }
 }

@@ -39,7 +39,8 @@ async fn connected() -> (Sandbox, ReqwestClient, TokenCache) {
     let sandbox = Sandbox::start().await.unwrap();
     let http = ReqwestClient::new(Client::builder()).unwrap();
     let provider = provider::justworks().on_origin(&sandbox.url()).unwrap();
-    let oauth = OAuthClient::builder(provider, sandbox.client_id(), sandbox.client_secret())
+    let oauth = OAuthClient::builder(provider, sandbox.client_id())
+        .client_secret(sandbox.client_secret())
         .redirect_uri(sandbox.redirect_uri())
         .scopes(["company.basic:read", "deductions:write"])
         .build(http.clone())

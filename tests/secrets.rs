@@ -124,7 +124,8 @@ impl Scene {
             .unwrap();
         let http: Http = Client::builder(TokioExecutor::new()).build_http();
         let provider = provider::justworks().on_origin(&sandbox.url()).unwrap();
-        let builder = OAuthClient::builder(provider, sandbox.client_id(), SECRET)
+        let builder = OAuthClient::builder(provider, sandbox.client_id())
+            .client_secret(SECRET)
             .clock(clock.clone())
             .redirect_uri(sandbox.redirect_uri());
         paper.note(&builder);

@@ -240,7 +240,8 @@ async fn what_happens_at_an_endpoint(set: &impl Fn(TokenCacheBuilder) -> TokenCa
     let clock = HandClock::new();
     let sandbox = Sandbox::builder().clock_starts_at(clock.wall()).build();
     let provider = provider::justworks().on_origin(&sandbox.url()).unwrap();
-    let oauth = OAuthClient::builder(provider, sandbox.client_id(), sandbox.client_secret())
+    let oauth = OAuthClient::builder(provider, sandbox.client_id())
+        .client_secret(sandbox.client_secret())
         .redirect_uri(sandbox.redirect_uri())
         .clock(clock.clone())
         .build::<_, Full<Bytes>, _>(sandbox.service())

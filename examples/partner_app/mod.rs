@@ -67,14 +67,11 @@ impl Partner {
             .enable_http1()
             .build();
         let http = Client::builder(TokioExecutor::new()).build::<_, ReplayBody<Body>>(https);
-        let oauth = OAuthClient::builder(
-            settings.provider.clone(),
-            &settings.client_id,
-            &settings.client_secret,
-        )
-        .redirect_uri(&settings.redirect_uri)
-        .scopes(["company.basic:read"])
-        .build(http.clone())?;
+        let oauth = OAuthClient::builder(settings.provider.clone(), &settings.client_id)
+            .client_secret(&settings.client_secret)
+            .redirect_uri(&settings.redirect_uri)
+            .scopes(["company.basic:read"])
+            .build(http.clone())?;
         let store = EncryptedStore::new(store, keys.clone(), &settings.client_id)?;
         let tenants = Tenants::builder(TokenCache::builder(oauth.clone()).store(store)).build()?;
         let connect = ConnectRouter::new(oauth, tenants.clone(), keys, Customers)?;

@@ -58,7 +58,11 @@ impl Flows {
         let provider = oauth.provider();
         let application = sealed::purpose(&[
             oauth.client_id().as_bytes(),
-            provider.authorization_endpoint().to_string().as_bytes(),
+            provider
+                .authorization_endpoint()
+                .map(ToString::to_string)
+                .unwrap_or_default()
+                .as_bytes(),
             provider.token_endpoint().to_string().as_bytes(),
             oauth.redirect_uri()?.as_bytes(),
         ]);

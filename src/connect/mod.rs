@@ -55,7 +55,8 @@
 //! # let provider = provider::justworks().on_origin(&sandbox.url())?;
 //! // `http` is any tower service of `http::Request`, such as a hyper-util client.
 //! # let (client_id, client_secret) = (sandbox.client_id(), sandbox.client_secret());
-//! let oauth = OAuthClient::builder(provider, client_id, client_secret)
+//! let oauth = OAuthClient::builder(provider, client_id)
+//!     .client_secret(client_secret)
 //!     .redirect_uri("https://partner.example.com/connect/callback")
 //!     .build(http)?;
 //! let store = MemoryStore::new(); // for several replicas, one that they share

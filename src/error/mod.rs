@@ -51,7 +51,10 @@
 //! ```
 //! use tower_oauth2_client::{ErrorKind, provider::Provider};
 //!
-//! let error = Provider::new("http://example.com/authorize", "https://example.com/token").unwrap_err();
+//! let error = Provider::builder("https://example.com/token")
+//!     .authorization_endpoint("http://example.com/authorize")
+//!     .build()
+//!     .unwrap_err();
 //! assert_eq!(error.kind(), ErrorKind::Configuration);
 //! assert_eq!(
 //!     error.to_string(),

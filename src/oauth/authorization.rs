@@ -52,7 +52,7 @@ impl PendingAuthorization {
     /// # Errors
     ///
     /// [`Callback`](ErrorKind::Callback) if the state is missing or not this one, the provider has an
-    /// [issuer](crate::provider::Provider::with_issuer) and `iss` does not name it exactly once (RFC 9207 section 2.4), a
+    /// [issuer](crate::provider::ProviderBuilder::issuer) and `iss` does not name it exactly once (RFC 9207 section 2.4), a
     /// parameter is repeated, there is no code, or the provider sent an error, whose code is then [`Error::oauth_code`]
     /// ([`AccessDenied`](OAuthErrorCode::AccessDenied) if the person said no).
     pub fn accept(&self, callback: &str) -> Result<AcceptedCode, Error> {

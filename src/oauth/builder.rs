@@ -6,30 +6,31 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
 use super::{
-    EndpointGate, OAuthClient,
-    client::Configuration,
+    client::{Configuration, OAuthClient},
+    credentials,
+    gate::EndpointGate,
     transport::{IsUnsent, Transport},
 };
 use crate::{
     clock::{Clock, SystemClock},
     error::{BoxError, Error},
-    provider::{Endpoint, Provider},
+    provider::{ClientAuthentication, Endpoint, Provider},
     token::ClientSecret,
 };
 
 /// Builds an [`OAuthClient`].
-#[must_use = "a builder does nothing before it is built"]
+#[must_use = "a builder does nothing until it is built"]
 pub struct OAuthClientBuilder {
     provider: Provider,
     client_id: String,
-    client_secret: ClientSecret,
+    client_secret: Option<ClientSecret>,
     redirect_uri: Option<String>,
     scopes: Vec<String>,
     clock: Arc<dyn Clock>,
@@ -38,12 +39,13 @@ pub struct OAuthClientBuilder {
     is_unsent: IsUnsent,
 }
 
-impl OAuthClientBuilder {
-    pub(super) fn new(provider: Provider, client_id: String, client_secret: ClientSecret) -> Self {
-        Self {
+impl OAuthClient {
+    /// Starts building a client of `provider` with the id that the provider issued for it.
+    pub fn builder(provider: Provider, client_id: impl Into<String>) -> OAuthClientBuilder {
+        OAuthClientBuilder {
             provider,
-            client_id,
-            client_secret,
+            client_id: client_id.into(),
+            client_secret: None,
             redirect_uri: None,
             scopes: Vec::new(),
             clock: Arc::new(SystemClock),
@@ -52,15 +54,24 @@ impl OAuthClientBuilder {
             is_unsent: Arc::new(|_| false),
         }
     }
+}
 
-    /// Sets where the provider sends the browser back to, exactly as it is registered there. Defaults to none, which is
-    /// enough for a client that only renews and revokes.
+impl OAuthClientBuilder {
+    /// Sets the client secret. Required unless the provider's client authentication is
+    /// [`None`](ClientAuthentication::None).
+    pub fn client_secret(mut self, secret: impl Into<ClientSecret>) -> Self {
+        self.client_secret = Some(secret.into());
+        self
+    }
+
+    /// Sets the redirect URI, exactly as it is registered at the provider. Defaults to none, which is enough for a client
+    /// that makes no authorization requests.
     pub fn redirect_uri(mut self, redirect_uri: impl Into<String>) -> Self {
         self.redirect_uri = Some(redirect_uri.into());
         self
     }
 
-    /// Sets the scopes to ask for. Defaults to none: the request then names no scope, and the provider decides.
+    /// Sets the scopes to request. Defaults to none: requests then name no scope, and the provider decides.
     pub fn scopes(mut self, scopes: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
         self.scopes = scopes
             .into_iter()
@@ -69,36 +80,38 @@ impl OAuthClientBuilder {
         self
     }
 
-    /// Sets where the time comes from. Defaults to the operating system.
+    /// Sets the clock. Defaults to the operating system's.
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Arc::new(clock);
         self
     }
 
-    /// Sets what the random choice of pauses starts from, so that a test can repeat them. Defaults to something else in each
-    /// client.
+    /// Sets the seed of the jitter in pauses, for reproducible tests. Defaults to a random seed.
     pub fn jitter_seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
         self
     }
 
-    /// Sets the gate that all calls of the token endpoint pass. Defaults to one of its own, which clones share.
+    /// Sets the limiter and circuit breaker for the token endpoint. Defaults to a new one, which clones of the client share.
     ///
-    /// Where several clients ask the same endpoint, as with scopes or redirect URIs of their own, they may share one: that
-    /// of another client ([`OAuthClient::gate`]), or a new one. Its limit and its pauses then hold for all of them together,
-    /// those after `invalid_client` included; and so does their end, when one of them gets another secret.
+    /// Several clients of one endpoint, for example with different scopes or redirect URIs, can share one: that of another
+    /// client ([`OAuthClient::gate`]), or a new one. Its limit and its pauses then hold for all of them together, including
+    /// the pause after `invalid_client`, which ends for all when one of them gets another secret.
     pub fn gate(mut self, gate: EndpointGate) -> Self {
         self.gate = gate;
         self
     }
 
-    /// Sets which errors of the HTTP client, or of one behind it, say that not a byte of the request was sent, so that it
-    /// may be sent again. A refused connection always does; other ways to fail are known to the HTTP client alone.
+    /// Sets which errors of the HTTP client, or in its chain of sources, mean that no connection was made. Defaults to
+    /// refused connections.
+    ///
+    /// After such an error nothing was sent, so the token request is repeated. After any other error the response counts as
+    /// lost.
     ///
     /// ```
     /// # use tower_oauth2_client::{oauth::OAuthClient, provider};
     /// # use hyper_util::client::legacy;
-    /// # let builder = OAuthClient::builder(provider::justworks(), "id", "secret");
+    /// # let builder = OAuthClient::builder(provider::justworks(), "id").client_secret("secret");
     /// builder.is_connect_error(|error| {
     ///     error.downcast_ref::<legacy::Error>().is_some_and(legacy::Error::is_connect)
     /// });
@@ -111,12 +124,20 @@ impl OAuthClientBuilder {
         self
     }
 
-    /// Builds the client over `http`, whose request body may be any type that bytes turn into.
+    /// Builds the client over `http`, an HTTP client whose request body converts from [`Bytes`].
+    ///
+    /// `http` must not follow redirects, retry requests, or be wrapped in a [layer](crate::bearer) over this client.
     ///
     /// # Errors
     ///
-    /// [`Configuration`](crate::ErrorKind::Configuration), by name: an empty client id or secret, a redirect URI that is
-    /// not absolute, not `https` (or `http` to loopback) or holds a fragment or user information, a scope with characters that no scope can have (RFC 6749 section 3.3).
+    /// [`Configuration`](crate::ErrorKind::Configuration), by the name of the setting:
+    ///
+    /// * A client id or secret that is empty or contains characters other than printable ASCII (RFC 6749 appendix A), such
+    ///   as the line end of the file that it was read from.
+    /// * A missing secret, or a secret for a public client. A public client without PKCE (RFC 9700 section 2.1.1).
+    /// * A redirect URI that is not absolute, is not `https` (or `http` to loopback), or contains a fragment or user
+    ///   information; or one for a provider without an authorization endpoint.
+    /// * A scope with characters that no scope can contain (RFC 6749 section 3.3).
     pub fn build<S, B, R>(self, http: S) -> Result<OAuthClient, Error>
     where
         S: Service<Request<B>, Response = Response<R>> + Clone + Send + Sync + 'static,
@@ -127,32 +148,19 @@ impl OAuthClientBuilder {
         R::Data: Send,
         R::Error: Into<BoxError>,
     {
-        if self.client_id.is_empty() {
-            return Err(Error::configuration("client id: it is empty"));
-        }
-        if !self
-            .client_id
-            .bytes()
-            .all(|byte| matches!(byte, 0x20..=0x7e))
-        {
-            return Err(Error::configuration(
-                "client id: it holds characters other than printable ASCII",
-            ));
-        }
-        let client_secret = checked(self.client_secret)?;
-        if let Some(redirect_uri) = &self.redirect_uri {
-            Endpoint::parse("redirect URI", redirect_uri)?;
-        }
+        credentials::check_client_id(&self.client_id)?;
+        credentials::check_secret(&self.provider, self.client_secret.as_ref())?;
+        self.check_authorization()?;
         if !self.scopes.iter().all(|scope| is_scope(scope)) {
             return Err(Error::configuration(
-                "scopes: each is one word of visible ASCII without quotes or backslashes",
+                "scopes: each scope is one word of visible ASCII without quotes or backslashes; pass several scopes as several items",
             ));
         }
         Ok(OAuthClient::new(
             Configuration {
                 provider: self.provider,
                 client_id: self.client_id,
-                client_secret: ArcSwap::from_pointee(client_secret),
+                client_secret: ArcSwapOption::from_pointee(self.client_secret),
                 redirect_uri: self.redirect_uri,
                 scope: (!self.scopes.is_empty()).then(|| self.scopes.join(" ")),
                 clock: self.clock,
@@ -164,6 +172,30 @@ impl OAuthClientBuilder {
             },
             Transport::new(http, self.is_unsent),
         ))
+    }
+
+    /// Checks the settings of authorization requests.
+    fn check_authorization(&self) -> Result<(), Error> {
+        if let Some(redirect_uri) = &self.redirect_uri {
+            Endpoint::parse("redirect URI", redirect_uri)?;
+        }
+        if self.provider.authorization_endpoint().is_none() {
+            return match self.redirect_uri {
+                Some(_) => Err(Error::configuration(
+                    "redirect URI: the provider has no authorization endpoint; set one by \
+                     ProviderBuilder::authorization_endpoint, or remove the redirect URI",
+                )),
+                None => Ok(()),
+            };
+        }
+        if self.provider.client_authentication() == ClientAuthentication::None
+            && !self.provider.pkce()
+        {
+            return Err(Error::configuration(
+                "PKCE: a public client needs it (RFC 9700 section 2.1.1); turn it on by ProviderBuilder::pkce",
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -178,14 +210,6 @@ impl fmt::Debug for OAuthClientBuilder {
     }
 }
 
-/// A secret that can be sent.
-pub(super) fn checked(secret: ClientSecret) -> Result<ClientSecret, Error> {
-    if secret.expose().is_empty() {
-        return Err(Error::configuration("client secret: it is empty"));
-    }
-    Ok(secret)
-}
-
 fn is_scope(scope: &str) -> bool {
     !scope.is_empty()
         && scope
@@ -198,7 +222,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn redirect_uri_is_absolute_without_fragment() {
+    fn redirect_uri_is_absolute_and_has_no_fragment() {
         for bad in [
             "/callback",
             "partner.example.com/callback",
@@ -219,5 +243,62 @@ mod tests {
             assert!(!is_scope(bad), "{bad}");
         }
         assert!(is_scope("company.basic:read"));
+    }
+
+    #[test]
+    fn client_authentication_and_secret_have_to_match() {
+        let provider = |authentication, pkce| {
+            Provider::builder("https://id.example.com/t")
+                .authorization_endpoint("https://id.example.com/a")
+                .client_authentication(authentication)
+                .pkce(pkce)
+                .build()
+                .unwrap()
+        };
+        let build = |builder: OAuthClientBuilder| {
+            let http = tower::service_fn(|_: Request<http_body_util::Full<Bytes>>| async {
+                Ok::<_, std::convert::Infallible>(Response::new(
+                    http_body_util::Full::<Bytes>::default(),
+                ))
+            });
+            builder.build(http).map_err(|error| error.to_string())
+        };
+        for authentication in [
+            ClientAuthentication::Basic,
+            ClientAuthentication::RequestBody,
+        ] {
+            let builder = OAuthClient::builder(provider(authentication, false), "id");
+            assert!(
+                build(builder)
+                    .unwrap_err()
+                    .starts_with("client secret: not set")
+            );
+            let builder = OAuthClient::builder(provider(authentication, false), "id");
+            assert!(build(builder.client_secret("secret")).is_ok());
+        }
+        let public = || OAuthClient::builder(provider(ClientAuthentication::None, true), "id");
+        assert!(build(public()).is_ok());
+        assert!(
+            build(public().client_secret("secret"))
+                .unwrap_err()
+                .starts_with("client secret: ")
+        );
+        let without_pkce = OAuthClient::builder(provider(ClientAuthentication::None, false), "id");
+        assert!(build(without_pkce).unwrap_err().starts_with("PKCE: "));
+
+        let machine = Provider::builder("https://id.example.com/t")
+            .build()
+            .unwrap();
+        let builder = || OAuthClient::builder(machine.clone(), "id").client_secret("secret");
+        let client = build(builder()).unwrap();
+        assert!(
+            client
+                .authorization_url()
+                .unwrap_err()
+                .to_string()
+                .starts_with("authorization endpoint: ")
+        );
+        let redirect = builder().redirect_uri("https://a.example/cb");
+        assert!(build(redirect).unwrap_err().starts_with("redirect URI: "));
     }
 }

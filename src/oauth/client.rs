@@ -5,23 +5,23 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use http::Response;
 
 use super::{
-    AcceptedCode, EndpointGate, OAuthClientBuilder, PendingAuthorization,
     attempt::{self, Repeat},
-    builder, endpoint_error,
+    authorization::{AcceptedCode, PendingAuthorization},
+    credentials, endpoint_error,
     form::Form,
-    gate::GateKey,
+    gate::{EndpointGate, GateKey},
     token_response,
     transport::Transport,
 };
 use crate::{
     clock::Clock,
     error::{Error, ErrorKind},
-    provider::{Endpoint, Provider},
+    provider::{ClientAuthentication, Endpoint, Provider},
     token::{AccessToken, ClientSecret, CodeVerifier, RefreshToken, TokenSet},
 };
 
@@ -39,7 +39,7 @@ pub struct OAuthClient {
 pub(super) struct Configuration {
     pub(super) provider: Provider,
     pub(super) client_id: String,
-    pub(super) client_secret: ArcSwap<ClientSecret>,
+    pub(super) client_secret: ArcSwapOption<ClientSecret>,
     pub(super) redirect_uri: Option<String>,
     pub(super) scope: Option<String>,
     pub(super) clock: Arc<dyn Clock>,
@@ -58,15 +58,6 @@ pub enum TokenToRevoke<'a> {
 }
 
 impl OAuthClient {
-    /// Starts building a client with the credentials that the provider gave the application.
-    pub fn builder(
-        provider: Provider,
-        client_id: impl Into<String>,
-        client_secret: impl Into<String>,
-    ) -> OAuthClientBuilder {
-        OAuthClientBuilder::new(provider, client_id.into(), ClientSecret::new(client_secret))
-    }
-
     pub(super) fn new(configuration: Configuration, transport: Transport) -> Self {
         Self {
             configuration: Arc::new(configuration),
@@ -101,11 +92,15 @@ impl OAuthClient {
     ///
     /// # Errors
     ///
-    /// [`Configuration`](ErrorKind::Configuration) if it is empty, as when the client is built. The old one stays then.
-    pub fn replace_secret(&self, secret: impl Into<String>) -> Result<(), Error> {
-        let secret = builder::checked(ClientSecret::new(secret))?;
+    /// [`Configuration`](ErrorKind::Configuration) as when the client is built, and for a public client. The old secret
+    /// stays then.
+    pub fn replace_secret(&self, secret: impl Into<ClientSecret>) -> Result<(), Error> {
+        let secret = secret.into();
+        credentials::check_secret(self.provider(), Some(&secret))?;
         // First the secret: whoever is let through in the new epoch sends that.
-        self.configuration.client_secret.store(Arc::new(secret));
+        self.configuration
+            .client_secret
+            .store(Some(Arc::new(secret)));
         self.gate().begin_anew();
         Ok(())
     }
@@ -116,17 +111,23 @@ impl OAuthClient {
     ///
     /// # Errors
     ///
-    /// [`Configuration`](ErrorKind::Configuration) if no redirect URI was set; [`Interrupted`](ErrorKind::Interrupted) if
+    /// [`Configuration`](ErrorKind::Configuration) if the provider has no authorization endpoint, or no redirect URI was
+    /// set; [`Interrupted`](ErrorKind::Interrupted) if
     /// the operating system gives no randomness.
     pub fn authorization_url(&self) -> Result<(String, PendingAuthorization), Error> {
         let configuration = &*self.configuration;
+        let Some(endpoint) = configuration.provider.authorization_endpoint() else {
+            return Err(Error::configuration(
+                "authorization endpoint: the provider has none; set one by ProviderBuilder::authorization_endpoint",
+            ));
+        };
         let redirect_uri = self.redirect_uri()?;
         let pending = PendingAuthorization::begin(
             configuration.provider.pkce(),
             configuration.provider.issuer(),
         )?;
         let url = pending.url(
-            configuration.provider.authorization_endpoint(),
+            endpoint,
             &configuration.client_id,
             redirect_uri,
             configuration.scope.as_deref(),
@@ -214,6 +215,12 @@ impl OAuthClient {
 
     /// The same for one who has passed the gate.
     pub(crate) async fn client_credentials_admitted(&self) -> Result<TokenSet, Error> {
+        if self.provider().client_authentication() == ClientAuthentication::None {
+            return Err(Error::configuration(
+                "client credentials: a public client cannot use this grant (RFC 6749 section 4.4); set Basic or RequestBody \
+                 authentication and a secret",
+            ));
+        }
         let mut form = Form::new("client_credentials");
         if let Some(scope) = &self.configuration.scope {
             form.field("scope", scope);
@@ -279,7 +286,7 @@ impl OAuthClient {
             endpoint.uri().clone(),
             configuration.provider.client_authentication(),
             &configuration.client_id,
-            &configuration.client_secret.load(),
+            configuration.client_secret.load().as_deref(),
         );
         let (clock, random) = (&*configuration.clock, &configuration.random);
         attempt::send(&self.transport, request, repeat, clock, random).await

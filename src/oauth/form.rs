@@ -38,16 +38,21 @@ impl Form {
         endpoint: Uri,
         authentication: ClientAuthentication,
         client_id: &str,
-        client_secret: &ClientSecret,
+        client_secret: Option<&ClientSecret>,
     ) -> Request<Bytes> {
         // One way only: RFC 6749 section 2.3 forbids a second in the same request.
-        let authorization = match authentication {
-            ClientAuthentication::RequestBody => {
+        let authorization = match (authentication, client_secret) {
+            (ClientAuthentication::Basic, Some(secret)) => Some(basic(client_id, secret)),
+            (ClientAuthentication::RequestBody, Some(secret)) => {
                 self.field("client_id", client_id);
-                self.field("client_secret", client_secret.expose());
+                self.field("client_secret", secret.expose());
                 None
             }
-            ClientAuthentication::Basic => Some(basic(client_id, client_secret)),
+            // A public client (RFC 6749 section 3.2.1). The builder ensures that only such a client has no secret.
+            (ClientAuthentication::None, _) | (_, None) => {
+                self.field("client_id", client_id);
+                None
+            }
         };
         let body = Zeroizing::new(std::mem::take(&mut *self.0).into_bytes());
         let mut request = Request::new(wiped(body));
@@ -94,7 +99,7 @@ mod tests {
             Uri::from_static("https://id.example.com/token"),
             authentication,
             "id:x",
-            &ClientSecret::new("se cret"),
+            Some(&ClientSecret::new("se cret")),
         )
     }
 

@@ -30,7 +30,8 @@
 //!     let answer = r#"{"token_type":"Bearer","access_token":"a1","refresh_token":"r1","expires_at":"2030-01-01T00:00:00Z"}"#;
 //!     Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(answer))))
 //! });
-//! let oauth = OAuthClient::builder(provider::justworks(), "client-id", "client-secret")
+//! let oauth = OAuthClient::builder(provider::justworks(), "client-id")
+//!     .client_secret("client-secret")
 //!     .redirect_uri("https://partner.example.com/callback")
 //!     .scopes(["company.basic:read"])
 //!     .build(http)?;
@@ -49,6 +50,7 @@ mod attempt;
 mod authorization;
 mod builder;
 mod client;
+mod credentials;
 mod date;
 mod endpoint_error;
 mod form;

@@ -11,7 +11,8 @@
 //! };
 //!
 //! let http = ReqwestClient::new(reqwest::Client::builder())?;
-//! let oauth = OAuthClient::builder(provider::justworks(), "client-id", "client-secret").build(http.clone())?;
+//! let oauth = OAuthClient::builder(provider::justworks(), "client-id")
+//!     .client_secret("client-secret").build(http.clone())?;
 //! let tokens = TokenCache::builder(oauth).build()?;
 //! let api = BearerAuthLayer::new(tokens).layer(http);
 //! # let _ = api;

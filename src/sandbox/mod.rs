@@ -12,7 +12,8 @@
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let sandbox = Sandbox::builder().build();
 //! let provider = provider::justworks().on_origin(&sandbox.url())?;
-//! let oauth = OAuthClient::builder(provider, sandbox.client_id(), sandbox.client_secret())
+//! let oauth = OAuthClient::builder(provider, sandbox.client_id())
+//!     .client_secret(sandbox.client_secret())
 //!     .redirect_uri(sandbox.redirect_uri())
 //!     .build::<_, Body, _>(sandbox.service())?;
 //! let tokens = TokenCache::builder(oauth.clone()).build()?;

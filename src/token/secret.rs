@@ -28,6 +28,24 @@ macro_rules! secret {
             }
         }
 
+        impl From<String> for $name {
+            fn from(secret: String) -> Self {
+                Self::new(secret)
+            }
+        }
+
+        impl From<&String> for $name {
+            fn from(secret: &String) -> Self {
+                Self::new(secret)
+            }
+        }
+
+        impl From<&str> for $name {
+            fn from(secret: &str) -> Self {
+                Self::new(secret)
+            }
+        }
+
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(concat!(stringify!($name), "(***)"))

@@ -59,10 +59,10 @@ async fn pkce_is_used_where_the_provider_has_it() {
     let http = tower::service_fn(move |request: Request<Body>| service.clone().oneshot(request));
     let provider = provider::justworks().on_origin(&sandbox.url()).unwrap();
     let oauth = OAuthClient::builder(
-        provider.with_pkce(true),
+        provider.to_builder().pkce(true).build().unwrap(),
         sandbox.client_id(),
-        sandbox.client_secret(),
     )
+    .client_secret(sandbox.client_secret())
     .redirect_uri(sandbox.redirect_uri())
     .build(http)
     .unwrap();
@@ -114,7 +114,7 @@ fn built(redirect_uri: Option<&str>) -> Result<(), ErrorKind> {
     let service = sandbox.service();
     let http = tower::service_fn(move |request: Request<Body>| service.clone().oneshot(request));
     let provider = provider::justworks().on_origin(&sandbox.url()).unwrap();
-    let mut oauth = OAuthClient::builder(provider, "id", "secret");
+    let mut oauth = OAuthClient::builder(provider, "id").client_secret("secret");
     if let Some(redirect_uri) = redirect_uri {
         oauth = oauth.redirect_uri(redirect_uri);
     }

@@ -149,12 +149,13 @@ impl Replica {
     ) -> Self {
         let mut provider = provider::justworks().on_origin(&sandbox.url()).unwrap();
         if let Some(issuer) = setting.issuer {
-            provider = provider.with_issuer(issuer).unwrap();
+            provider = provider.to_builder().issuer(issuer).build().unwrap();
         }
         let service = sandbox.service();
         let http =
             tower::service_fn(move |request: Request<Body>| service.clone().oneshot(request));
-        let oauth = OAuthClient::builder(provider, sandbox.client_id(), sandbox.client_secret())
+        let oauth = OAuthClient::builder(provider, sandbox.client_id())
+            .client_secret(sandbox.client_secret())
             .redirect_uri(setting.redirect_uri)
             .clock(clock.clone())
             .jitter_seed(7)

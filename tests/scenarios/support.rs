@@ -78,7 +78,8 @@ where
     R: http_body::Body<Data = Bytes, Error = ConnectionLost> + Send + 'static,
 {
     let provider = provider::justworks().on_origin(&sandbox.url()).unwrap();
-    OAuthClient::builder(provider, sandbox.client_id(), sandbox.client_secret())
+    OAuthClient::builder(provider, sandbox.client_id())
+        .client_secret(sandbox.client_secret())
         .redirect_uri(sandbox.redirect_uri())
         .clock(clock.clone())
         .jitter_seed(7)

@@ -40,7 +40,8 @@ async fn p03_a_hundred_rejected_requests_over_one_connection() {
         .http2_only(true)
         .build_http();
     let provider = provider::justworks().on_origin(&url).unwrap();
-    let oauth = OAuthClient::builder(provider, sandbox.client_id(), sandbox.client_secret())
+    let oauth = OAuthClient::builder(provider, sandbox.client_id())
+        .client_secret(sandbox.client_secret())
         .redirect_uri(sandbox.redirect_uri())
         .build(http.clone())
         .unwrap();

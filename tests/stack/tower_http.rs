@@ -32,7 +32,8 @@ type Body = Full<Bytes>;
 async fn killed() -> (Sandbox, TokenCache) {
     let sandbox = Sandbox::builder().build();
     let provider = provider::justworks().on_origin(&sandbox.url()).unwrap();
-    let oauth = OAuthClient::builder(provider, sandbox.client_id(), sandbox.client_secret())
+    let oauth = OAuthClient::builder(provider, sandbox.client_id())
+        .client_secret(sandbox.client_secret())
         .redirect_uri(sandbox.redirect_uri())
         .build::<_, Body, _>(sandbox.service())
         .unwrap();

@@ -149,7 +149,7 @@ pub(crate) fn client_of(sandbox: &Sandbox) -> OAuthClient {
 
 fn oauth(url: &str, id: &str, secret: &str, redirect_uri: Option<&str>) -> OAuthClient {
     let provider = provider::justworks().on_origin(url).unwrap();
-    let mut builder = OAuthClient::builder(provider, id, secret);
+    let mut builder = OAuthClient::builder(provider, id).client_secret(secret);
     if let Some(redirect_uri) = redirect_uri {
         builder = builder.redirect_uri(redirect_uri);
     }

@@ -55,7 +55,8 @@ impl Fleet {
         let provider = provider::justworks()
             .on_origin(&self.sandbox.url())
             .unwrap();
-        OAuthClient::builder(provider, self.sandbox.client_id(), secret)
+        OAuthClient::builder(provider, self.sandbox.client_id())
+            .client_secret(secret)
             .redirect_uri(self.sandbox.redirect_uri())
             .clock(self.clock.clone())
             .jitter_seed(7)

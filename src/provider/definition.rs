@@ -1,0 +1,129 @@
+//! A provider, and how clients authenticate to it.
+
+use std::time::Duration;
+
+use super::endpoint::Endpoint;
+use crate::{error::Error, origin::Origin};
+
+/// How a client authenticates to the token and revocation endpoints (RFC 6749 section 2.3). One method per request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ClientAuthentication {
+    /// Sends `client_id` and `client_secret` in the request body (`client_secret_post`).
+    RequestBody,
+    /// Sends an `Authorization: Basic` header (`client_secret_basic`).
+    Basic,
+    /// Sends `client_id` in the request body and no secret: a public client (`none`, RFC 6749 section 2.1). Such a client
+    /// has to use PKCE, and cannot use the `client_credentials` grant.
+    None,
+}
+
+/// An authorization server and the API behind it. The [module page](crate::provider) has an example.
+#[derive(Clone, Debug)]
+pub struct Provider {
+    pub(super) authorization_endpoint: Option<Endpoint>,
+    pub(super) token_endpoint: Endpoint,
+    pub(super) revocation_endpoint: Option<Endpoint>,
+    pub(super) issuer: Option<String>,
+    pub(super) api_origins: Vec<Origin>,
+    pub(super) client_authentication: ClientAuthentication,
+    pub(super) pkce: bool,
+    pub(super) access_token_lifetime: Duration,
+    pub(super) refresh_token_lifetime: Option<Duration>,
+}
+
+impl Provider {
+    /// Returns the same provider on another server, such as a sandbox, a staging system or a recording proxy.
+    ///
+    /// Every endpoint keeps its path and moves to the origin of `url`, which also becomes the only origin that tokens are
+    /// sent to. An [issuer](crate::provider::ProviderBuilder::issuer) moves too, because another server is another issuer.
+    /// Where callbacks still name the old one, as through a proxy, set it again afterwards.
+    ///
+    /// ```
+    /// use tower_oauth2_client::provider::justworks;
+    ///
+    /// let provider = justworks().on_origin("http://127.0.0.1:8080")?;
+    /// assert_eq!(provider.token_endpoint().to_string(), "http://127.0.0.1:8080/oauth/token");
+    /// # Ok::<(), tower_oauth2_client::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Configuration`](crate::ErrorKind::Configuration) if `url` is not an absolute `https` URL (or `http` to loopback), or
+    /// contains user information.
+    pub fn on_origin(mut self, url: &str) -> Result<Self, Error> {
+        let origin: Origin = url.parse()?;
+        let moved = |endpoint: Option<Endpoint>| {
+            endpoint
+                .map(|endpoint| endpoint.on_origin(&origin))
+                .transpose()
+        };
+        self.authorization_endpoint = moved(self.authorization_endpoint)?;
+        self.revocation_endpoint = moved(self.revocation_endpoint)?;
+        self.token_endpoint = self.token_endpoint.on_origin(&origin)?;
+        self.issuer = self.issuer.map(|issuer| issuer_on_origin(&issuer, &origin));
+        self.api_origins = vec![origin];
+        Ok(self)
+    }
+
+    /// The endpoint to which browsers are sent, if the provider has one.
+    #[must_use]
+    pub fn authorization_endpoint(&self) -> Option<&Endpoint> {
+        self.authorization_endpoint.as_ref()
+    }
+
+    /// The token endpoint.
+    #[must_use]
+    pub fn token_endpoint(&self) -> &Endpoint {
+        &self.token_endpoint
+    }
+
+    /// The revocation endpoint (RFC 7009), if the provider has one.
+    #[must_use]
+    pub fn revocation_endpoint(&self) -> Option<&Endpoint> {
+        self.revocation_endpoint.as_ref()
+    }
+
+    /// The origins that tokens are sent to.
+    #[must_use]
+    pub fn api_origins(&self) -> &[Origin] {
+        &self.api_origins
+    }
+
+    /// The issuer that authorization responses have to name (RFC 9207), if any.
+    #[must_use]
+    pub fn issuer(&self) -> Option<&str> {
+        self.issuer.as_deref()
+    }
+
+    /// How a client authenticates to the token and revocation endpoints.
+    #[must_use]
+    pub fn client_authentication(&self) -> ClientAuthentication {
+        self.client_authentication
+    }
+
+    /// Whether authorization requests use PKCE (RFC 7636).
+    #[must_use]
+    pub fn pkce(&self) -> bool {
+        self.pkce
+    }
+
+    /// The lifetime of an access token for which the token response names none.
+    #[must_use]
+    pub fn access_token_lifetime(&self) -> Duration {
+        self.access_token_lifetime
+    }
+
+    /// The lifetime of an unused refresh token, if it is known.
+    #[must_use]
+    pub fn refresh_token_lifetime(&self) -> Option<Duration> {
+        self.refresh_token_lifetime
+    }
+}
+
+/// Keeps what follows the origin as it is written: a slash more or less is another issuer.
+fn issuer_on_origin(issuer: &str, origin: &Origin) -> String {
+    let (_, rest) = issuer.split_once("://").unwrap_or_default();
+    let path = rest.find('/').map_or("", |path| &rest[path..]);
+    format!("{origin}{path}")
+}
