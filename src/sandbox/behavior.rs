@@ -1,15 +1,18 @@
-//! How the sandbox behaves: one plain value, one field a mode.
+//! How the sandbox behaves: one plain value with one field per setting.
 
 use std::time::Duration;
 
-use super::challenge::Challenge;
-use super::expiry::{ExpiresAt, ExpiresIn};
+use super::{
+    challenge::Challenge,
+    expiry::{ExpiresAt, ExpiresIn},
+};
 
-/// Every way the sandbox's authorization server and resources can differ from one another.
+/// Every way in which correct authorization servers and APIs differ from each other.
 ///
-/// The default is the strictest server that is still correct. Set it when building
-/// ([`SandboxBuilder::behavior`](super::SandboxBuilder::behavior)), and change it while the
-/// sandbox runs with [`Sandbox::change_behavior`](super::Sandbox::change_behavior). Tokens keep the lifetimes they were issued with.
+/// The default is the strictest server that is still correct. Set it
+/// [when building](super::SandboxBuilder::behavior), and change it
+/// [while the sandbox runs](super::Sandbox::change_behavior). Tokens keep the lifetime that they were
+/// issued with.
 ///
 /// ```
 /// use std::time::Duration;
@@ -26,56 +29,56 @@ use super::expiry::{ExpiresAt, ExpiresIn};
 /// ```
 #[allow(
     clippy::struct_excessive_bools,
-    reason = "each is a mode of its own, named where it is set"
+    reason = "independent settings, named where they are set"
 )]
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Behavior {
-    /// How long an access token lives. Defaults to 24 hours.
+    /// The lifetime of an access token. Defaults to 24 hours.
     pub access_token_lifetime: Duration,
-    /// How long a refresh token lives. Defaults to 30 days.
+    /// The lifetime of a refresh token. Defaults to 30 days.
     pub refresh_token_lifetime: Duration,
-    /// How long an authorization code lives. Defaults to 10 minutes.
+    /// The lifetime of an authorization code. Defaults to 10 minutes.
     pub code_lifetime: Duration,
     /// What happens to a refresh token when it is used. Defaults to [`Rotation::FamilyRevocation`].
     pub rotation: Rotation,
-    /// Whether a rotation also revokes the access token issued together with the used refresh token. Defaults to
-    /// `false`.
+    /// Whether a rotation also revokes the access token that was issued together with the used refresh
+    /// token. Defaults to `false`.
     pub rotation_revokes_access_token: bool,
-    /// Whether using a refresh token gives the grant more time. Defaults to [`RefreshWindow::Rolling`].
+    /// Whether a refresh extends the grant. Defaults to [`RefreshWindow::Rolling`].
     pub refresh_window: RefreshWindow,
-    /// Whether answers carry a refresh token. Defaults to [`RefreshTokenField::Sent`].
+    /// Whether token responses contain a refresh token. Defaults to [`RefreshTokenField::Sent`].
     pub refresh_token_field: RefreshTokenField,
-    /// How `expires_at` is spelled. Defaults to [`ExpiresAt::Utc`].
+    /// The format of `expires_at`. Defaults to [`ExpiresAt::Utc`].
     pub expires_at: ExpiresAt,
-    /// Whether and how `expires_in` is sent. Defaults to [`ExpiresIn::Absent`].
+    /// The format of `expires_in`. Defaults to [`ExpiresIn::Absent`].
     pub expires_in: ExpiresIn,
-    /// The text of `token_type`, absent when `None`. Defaults to `Bearer`.
+    /// The value of `token_type`, absent if `None`. Defaults to `Bearer`.
     pub token_type: Option<String>,
-    /// Whether token answers carry `scope`. Defaults to `true`.
+    /// Whether token responses contain `scope`. Defaults to `true`.
     pub scope_field: bool,
-    /// The `Date` header of every answer. Defaults to [`DateHeader::Clock`].
+    /// The `Date` header of every response. Defaults to [`DateHeader::Clock`].
     pub date: DateHeader,
-    /// If set, no consent and no exchange grants more than these scopes. Defaults to `None`.
+    /// If set, no consent and no refresh grants other scopes than these. Defaults to `None`.
     pub scope_limit: Option<Vec<String>>,
-    /// Who answers authorization requests. Defaults to [`Consent::Allow`].
+    /// How authorization requests are decided. Defaults to [`Consent::Allow`].
     pub consent: Consent,
-    /// What becomes of PKCE parameters. Defaults to [`Pkce::Verified`].
+    /// How PKCE parameters are handled. Defaults to [`Pkce::Verified`].
     pub pkce: Pkce,
-    /// The text of `iss` on every way back to the app, with a code or an error (RFC 9207), absent when `None`. Defaults to
-    /// `None`.
+    /// The `iss` parameter of every redirect to the client, with a code or an error (RFC 9207); absent
+    /// if `None`. Defaults to `None`.
     pub issuer: Option<String>,
     /// How clients may authenticate. Defaults to [`ClientAuthentication::Body`].
     pub client_authentication: ClientAuthentication,
-    /// Whether presenting a code twice revokes the tokens issued for it. Defaults to `true`.
+    /// Whether reuse of a code revokes the tokens that were issued for it. Defaults to `true`.
     pub code_reuse_revokes: bool,
-    /// Whether revoking a refresh token ends its grant with every access token. Defaults to `true`; when `false`,
-    /// only the token itself goes.
+    /// Whether revoking a refresh token revokes its grant with every access token. Defaults to `true`.
+    /// If `false`, only the refresh token is revoked.
     pub revocation_cascades: bool,
-    /// Whether revoking an unknown token is answered with 200, as RFC 7009 asks. Defaults to `true`; when `false`,
-    /// with 400.
+    /// Whether revoking an unknown token gets 200, as RFC 7009 requires. Defaults to `true`. If
+    /// `false`, the response is 400.
     pub unknown_revocation_succeeds: bool,
-    /// The `WWW-Authenticate` of a 401 from a resource. Defaults to [`Challenge::Standard`].
+    /// The `WWW-Authenticate` header of a 401 from the API. Defaults to [`Challenge::Standard`].
     pub challenge: Challenge,
 }
 
@@ -111,100 +114,101 @@ impl Default for Behavior {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Rotation {
-    /// Nothing: it stays, and the answer repeats it.
+    /// There is no rotation: the refresh token stays valid, and the response repeats it.
     None,
-    /// It is replaced. A second use is refused with `invalid_grant` and changes nothing.
+    /// The refresh token is replaced. Reuse is refused with `invalid_grant` and changes nothing.
     SingleUse,
-    /// It is replaced. A second use is refused and ends the whole grant, the winner's tokens included (RFC 9700,
-    /// 4.14.2).
+    /// The refresh token is replaced. Reuse is refused and revokes the whole grant, the newest tokens
+    /// included (RFC 9700, section 4.14.2).
     FamilyRevocation,
-    /// It is replaced, and may be presented again for a while. After that, a second use ends the whole grant.
+    /// The refresh token is replaced and accepted again for a while. After that, reuse revokes the
+    /// whole grant.
     Grace {
-        /// How long after its first use a token may be presented again.
+        /// The reuse grace: how long after its first use a refresh token is accepted again.
         window: Duration,
-        /// What a repeated presentation gets.
+        /// The response to a replay within the grace.
         replay: Replay,
     },
-    /// It is replaced, but stays valid until the new access token, or the new refresh token, is used. After that, a
-    /// second use is refused and changes nothing.
+    /// The refresh token is replaced, and stays valid until the new access token or the new refresh
+    /// token is used. After that, reuse is refused and changes nothing.
     Deferred,
 }
 
-/// What a refresh token gets when it is presented again within its grace window.
+/// The response to a refresh token that is replayed within its reuse grace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Replay {
-    /// The tokens of the first answer once more.
+    /// The tokens of the first response.
     SamePair,
-    /// A new pair, which lives beside the first.
+    /// A new pair of tokens, valid beside the first.
     Sibling,
 }
 
-/// Whether using a refresh token gives the grant more time.
+/// Whether a refresh extends the grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RefreshWindow {
-    /// Each exchange starts the refresh token's lifetime anew.
+    /// Each refresh restarts the lifetime of the refresh token.
     Rolling,
-    /// Every refresh token of a grant ends one refresh token lifetime after the code was redeemed, however often one
-    /// is used. Access tokens given out before live their own lifetime to its end.
+    /// Every refresh token of a grant expires one refresh token lifetime after the code exchange,
+    /// regardless of refreshes. Access tokens that were issued before keep their own lifetime.
     Fixed,
 }
 
-/// Whether answers carry a refresh token.
+/// Whether token responses contain a refresh token.
 ///
-/// With anything but [`Sent`](Self::Sent), an exchange by refresh token does not rotate, whatever [`Rotation`] says:
-/// a server that tells its client no new refresh token cannot have retired the old one.
+/// With anything but [`Sent`](Self::Sent), a refresh does not rotate, regardless of [`Rotation`]: a
+/// server that sends no new refresh token cannot retire the old one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RefreshTokenField {
-    /// Every answer carries one.
+    /// Every response contains one.
     Sent,
-    /// Answers to a refresh leave the field out.
+    /// The response to a refresh omits the field.
     OmittedOnRefresh,
-    /// Answers to a refresh carry an empty string.
+    /// The response to a refresh contains an empty string.
     EmptyOnRefresh,
-    /// Answers to a refresh carry `null`.
+    /// The response to a refresh contains `null`.
     NullOnRefresh,
-    /// No answer carries one, not even to a code: the grant cannot be refreshed.
+    /// No response contains one, not even to a code exchange: the grant cannot be refreshed.
     Never,
 }
 
-/// The `Date` header of every answer. `expires_at` always follows the sandbox's own clock.
+/// The `Date` header of every response. `expires_at` always follows the sandbox's own clock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DateHeader {
-    /// What the sandbox's clock shows.
+    /// The time of the sandbox's clock.
     Clock,
-    /// Ahead of the sandbox's clock.
+    /// This much ahead of the sandbox's clock.
     Ahead(Duration),
-    /// Behind the sandbox's clock.
+    /// This much behind the sandbox's clock.
     Behind(Duration),
     /// No header.
     Absent,
-    /// This text; left out if it cannot stand in a header.
+    /// This text; no header if it is not a valid header value.
     Literal(String),
 }
 
-/// Who answers authorization requests.
+/// How authorization requests are decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Consent {
-    /// The sandbox allows them at once: for programs.
+    /// The sandbox allows them at once, for use without a browser.
     Allow,
     /// The sandbox denies them at once.
     Deny,
-    /// A person does, on the consent page.
+    /// A user decides on the consent page.
     Page,
 }
 
-/// What becomes of PKCE parameters (RFC 7636).
+/// How PKCE parameters are handled (RFC 7636).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Pkce {
-    /// A challenge is verified if one was sent.
+    /// The verifier is checked if the authorization request had a challenge.
     Verified,
-    /// Neither challenge nor verifier is looked at.
+    /// Challenge and verifier are ignored.
     Ignored,
     /// An authorization request without an S256 challenge is refused.
     Required,
@@ -214,7 +218,7 @@ pub enum Pkce {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ClientAuthentication {
-    /// By `client_id` and `client_secret` in the form; HTTP Basic is refused, and no 401 names it.
+    /// By `client_id` and `client_secret` in the form. HTTP Basic is refused, and no 401 offers it.
     Body,
     /// By the form or by HTTP Basic, but not by both.
     BodyOrBasic,

@@ -1,43 +1,43 @@
-//! Bodies, in and out.
+//! Response bodies.
 
-use std::collections::VecDeque;
-use std::error::Error;
-use std::fmt;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::{
+    collections::VecDeque,
+    error::Error,
+    fmt,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::time::Sleep;
 
 /// The body of a response of the sandbox.
 ///
-/// It fails only if a scripted [`Fault`](super::Fault) says so.
+/// It fails only because of a [`Fault`](super::Fault).
 #[derive(Default)]
 pub struct SandboxBody {
-    steps: VecDeque<Step>,
+    steps: VecDeque<BodyStep>,
     hides_size: bool,
-    wait: Option<Pin<Box<Sleep>>>,
+    sleep: Option<Pin<Box<Sleep>>>,
 }
 
-/// Leaves out what is sent: it may be a token.
+/// Hides the content, which may be a token.
 impl fmt::Debug for SandboxBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SandboxBody").finish_non_exhaustive()
     }
 }
 
-/// A connection ended by a scripted fault, before or in the middle of an answer.
+/// A connection that a fault ended, before or within a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnectionLost {
     pub(super) reset: bool,
 }
 
 impl ConnectionLost {
-    /// Whether the connection was reset, rather than closed.
+    /// Whether the connection was reset, and not closed.
     #[must_use]
     pub fn is_reset(&self) -> bool {
         self.reset
@@ -47,55 +47,55 @@ impl ConnectionLost {
 impl fmt::Display for ConnectionLost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.reset {
-            "the sandbox reset the connection, as scripted"
+            "the sandbox reset the connection because of a fault"
         } else {
-            "the sandbox closed the connection, as scripted"
+            "the sandbox closed the connection because of a fault"
         })
     }
 }
 
 impl Error for ConnectionLost {}
 
-/// What a body does next.
-pub(super) enum Step {
+/// A part of what a body does.
+pub(super) enum BodyStep {
     Send(Bytes),
-    /// Sends the same bytes this many times.
+    /// Sends these bytes this many times.
     Repeat(Bytes, u64),
     Wait(Duration),
-    /// Lets what was sent reach the socket.
+    /// Lets the bytes sent so far reach the socket.
     Flush,
     Fail(ConnectionLost),
 }
 
 impl SandboxBody {
-    /// A body that does this and ends.
-    pub(super) fn script(steps: impl IntoIterator<Item = Step>) -> Self {
+    /// A body that performs these steps and ends.
+    pub(super) fn from_steps(steps: impl IntoIterator<Item = BodyStep>) -> Self {
         Self {
             steps: steps.into_iter().collect(),
             hides_size: false,
-            wait: None,
+            sleep: None,
         }
     }
 
-    /// A body that is ready.
+    /// A body that is available at once.
     pub(super) fn full(bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
-        Self::script((!bytes.is_empty()).then_some(Step::Send(bytes)))
+        Self::from_steps((!bytes.is_empty()).then_some(BodyStep::Send(bytes)))
     }
 
-    /// The same body, silent about how long it is: for an answer that says so itself, and may be wrong.
+    /// The body without a size hint, for a response with a `Content-Length` that may be wrong.
     pub(super) fn hiding_size(mut self) -> Self {
-        // A body that has ended already would be none, and its length none either.
-        self.steps.push_back(Step::Flush);
+        // hyper ignores the header if the body has already ended.
+        self.steps.push_back(BodyStep::Flush);
         self.hides_size = true;
         self
     }
 
-    /// The bytes of a body that is ready.
+    /// The bytes of a body that is available at once.
     pub(super) fn into_bytes(self) -> Bytes {
         let mut bytes = Vec::new();
         for step in self.steps {
-            if let Step::Send(part) = step {
+            if let BodyStep::Send(part) = step {
                 bytes.extend_from_slice(&part);
             }
         }
@@ -112,27 +112,27 @@ impl Body for SandboxBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ConnectionLost>>> {
         loop {
-            if let Some(wait) = &mut self.wait {
-                ready!(wait.as_mut().poll(cx));
-                self.wait = None;
+            if let Some(sleep) = &mut self.sleep {
+                ready!(sleep.as_mut().poll(cx));
+                self.sleep = None;
             }
             match self.steps.pop_front() {
                 None => return Poll::Ready(None),
-                Some(Step::Send(bytes)) => return Poll::Ready(Some(Ok(Frame::data(bytes)))),
-                Some(Step::Repeat(_, 0)) => {}
-                Some(Step::Repeat(bytes, times)) => {
+                Some(BodyStep::Send(bytes)) => return Poll::Ready(Some(Ok(Frame::data(bytes)))),
+                Some(BodyStep::Repeat(_, 0)) => {}
+                Some(BodyStep::Repeat(bytes, times)) => {
                     self.steps
-                        .push_front(Step::Repeat(bytes.clone(), times - 1));
+                        .push_front(BodyStep::Repeat(bytes.clone(), times - 1));
                     return Poll::Ready(Some(Ok(Frame::data(bytes))));
                 }
-                Some(Step::Wait(duration)) => {
-                    self.wait = Some(Box::pin(tokio::time::sleep(duration)));
+                Some(BodyStep::Wait(duration)) => {
+                    self.sleep = Some(Box::pin(tokio::time::sleep(duration)));
                 }
-                Some(Step::Flush) => {
+                Some(BodyStep::Flush) => {
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
-                Some(Step::Fail(lost)) => {
+                Some(BodyStep::Fail(lost)) => {
                     self.steps.clear();
                     return Poll::Ready(Some(Err(lost)));
                 }
@@ -149,10 +149,10 @@ impl Body for SandboxBody {
             return SizeHint::default();
         }
         let sizes = self.steps.iter().map(|step| match step {
-            Step::Send(bytes) => Some(bytes.len() as u64),
-            Step::Repeat(bytes, times) => (bytes.len() as u64).checked_mul(*times),
-            Step::Wait(_) | Step::Flush => Some(0),
-            Step::Fail(_) => None,
+            BodyStep::Send(bytes) => Some(bytes.len() as u64),
+            BodyStep::Repeat(bytes, times) => (bytes.len() as u64).checked_mul(*times),
+            BodyStep::Wait(_) | BodyStep::Flush => Some(0),
+            BodyStep::Fail(_) => None,
         });
         let size = sizes
             .into_iter()
@@ -161,45 +161,17 @@ impl Body for SandboxBody {
     }
 }
 
-/// The body of a request, whatever its type was.
-pub(super) type RequestBody = UnsyncBoxBody<Bytes, Interrupted>;
-
-/// A request's body broke off; why is its sender's affair.
-#[derive(Debug)]
-pub(super) struct Interrupted;
-
-impl fmt::Display for Interrupted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the request broke off")
-    }
-}
-
-impl Error for Interrupted {}
-
-/// Why a request's body could not be read.
-pub(super) enum Unreadable {
-    TooLarge,
-    Broken,
-}
-
-/// Reads a request's body of at most `most` bytes.
-pub(super) async fn read(body: RequestBody, most: usize) -> Result<Bytes, Unreadable> {
-    match Limited::new(body, most).collect().await {
-        Ok(read) => Ok(read.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(Unreadable::TooLarge),
-        Err(_) => Err(Unreadable::Broken),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use http_body_util::BodyExt;
+
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_body_ends_when_its_last_step_is_done() {
-        let wait = Step::Wait(Duration::from_secs(60));
-        let twice = Step::Repeat(Bytes::from_static(b"ab"), 2);
-        let mut body = SandboxBody::script([wait, twice, Step::Flush]);
+    async fn a_body_ends_after_its_last_step() {
+        let wait = BodyStep::Wait(Duration::from_secs(60));
+        let twice = BodyStep::Repeat(Bytes::from_static(b"ab"), 2);
+        let mut body = SandboxBody::from_steps([wait, twice, BodyStep::Flush]);
         assert_eq!(body.size_hint().exact(), Some(4));
         for _ in 0..2 {
             assert!(!body.is_end_stream());
@@ -211,10 +183,12 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_failed_body_has_ended_and_never_said_how_long_it_is() {
+    async fn a_failing_body_has_no_size_hint_and_ends_with_the_error() {
         let lost = ConnectionLost { reset: true };
-        let mut body =
-            SandboxBody::script([Step::Fail(lost), Step::Send(Bytes::from_static(b"a"))]);
+        let mut body = SandboxBody::from_steps([
+            BodyStep::Fail(lost),
+            BodyStep::Send(Bytes::from_static(b"a")),
+        ]);
         assert_eq!(body.size_hint().exact(), None);
         assert_eq!(
             body.frame().await.expect("a frame").expect_err("an error"),
@@ -224,10 +198,9 @@ mod tests {
     }
 
     #[test]
-    fn errors_say_what_happened_and_debug_says_no_secret() {
+    fn errors_name_the_cause_and_debug_hides_the_content() {
         let [closed, reset] = [false, true].map(|reset| ConnectionLost { reset }.to_string());
         assert!(closed.contains("closed") && reset.contains("reset"));
-        assert!(Interrupted.to_string().contains("broke off"));
         let debug = format!("{:?}", SandboxBody::full("a-token"));
         assert_eq!(debug, "SandboxBody { .. }");
     }

@@ -1,30 +1,66 @@
-//! How a sandbox is set up.
+//! Builds a sandbox.
 
-use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
-use std::time::SystemTime;
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::SystemTime,
+};
 
-use super::authority::Authority;
-use super::behavior::Behavior;
-use super::client::ClientRegistration;
-use super::clock::Clock;
-use super::event_log::EventLog;
-use super::fault::{Endpoint, Fault};
-use super::records::Records;
-use super::script::Script;
-use super::state::{Shared, State};
-use super::{Sandbox, Server};
+use super::{
+    authority::Authority,
+    behavior::Behavior,
+    client::ClientRegistration,
+    clock::Clock,
+    event_log::EventLog,
+    fault::{Endpoint, Fault},
+    fault_queue::FaultQueue,
+    handle::Sandbox,
+    records::Records,
+    server::Server,
+    state::{SandboxState, SharedState},
+};
 
-/// Sets up a [`Sandbox`]. Made by [`Sandbox::builder`].
+impl Sandbox {
+    /// Starts a sandbox with all defaults on a free port of `127.0.0.1`.
+    ///
+    /// # Errors
+    ///
+    /// If no port can be bound.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime with IO enabled.
+    pub async fn start() -> io::Result<Self> {
+        Self::builder().start().await
+    }
+
+    /// Returns a builder with all defaults.
+    pub fn builder() -> SandboxBuilder {
+        SandboxBuilder {
+            bind: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0),
+            client: ClientRegistration::new("sandbox-client", "sandbox-client-secret")
+                .name("Example app"),
+            more_clients: Vec::new(),
+            behavior: Behavior::default(),
+            faults: FaultQueue::default(),
+            members: 25,
+            clock_starts_at: None,
+            seed: None,
+            status_page: false,
+        }
+    }
+}
+
+/// A builder of a [`Sandbox`], created by [`Sandbox::builder`].
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until it is built or started"]
 pub struct SandboxBuilder {
     bind: SocketAddr,
-    app: ClientRegistration,
+    client: ClientRegistration,
     more_clients: Vec<ClientRegistration>,
-    pub(super) behavior: Behavior,
-    faults: Vec<(Endpoint, Fault)>,
+    behavior: Behavior,
+    faults: FaultQueue,
     members: usize,
     clock_starts_at: Option<SystemTime>,
     seed: Option<u64>,
@@ -32,96 +68,83 @@ pub struct SandboxBuilder {
 }
 
 impl SandboxBuilder {
-    pub(super) fn new() -> Self {
-        Self {
-            bind: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0),
-            app: ClientRegistration::new("sandbox-client", "sandbox-client-secret")
-                .name("Example app"),
-            more_clients: Vec::new(),
-            behavior: Behavior::default(),
-            faults: Vec::new(),
-            members: 25,
-            clock_starts_at: None,
-            seed: None,
-            status_page: false,
-        }
-    }
-
     /// The address to listen on. Defaults to `127.0.0.1` and a free port.
     ///
-    /// A sandbox protects nothing; keep it on loopback.
+    /// The sandbox protects nothing, so keep it on loopback.
     pub fn bind(mut self, address: SocketAddr) -> Self {
         self.bind = address;
         self
     }
 
-    /// The app's client id. Defaults to `sandbox-client`.
+    /// The client id of the registered client. Defaults to `sandbox-client`.
     pub fn client_id(mut self, client_id: impl Into<String>) -> Self {
-        self.app.client_id = client_id.into();
+        self.client.client_id = client_id.into();
         self
     }
 
-    /// The app's client secret. Defaults to `sandbox-client-secret`.
+    /// The client secret of the registered client. Defaults to `sandbox-client-secret`.
     pub fn client_secret(mut self, client_secret: impl Into<String>) -> Self {
-        self.app.client_secret = client_secret.into();
+        self.client.client_secret = client_secret.into();
         self
     }
 
-    /// The app's name on the consent page. Defaults to `Example app`.
+    /// The client's name on the consent page. Defaults to `Example app`.
     pub fn client_name(mut self, name: impl Into<String>) -> Self {
-        self.app = self.app.name(name);
+        self.client = self.client.name(name);
         self
     }
 
-    /// The app's redirect URI, compared character by character. Defaults to `http://127.0.0.1:8000/callback`.
-    ///
-    /// One with a fragment is never redirected to, as RFC 6749, 3.1.2 forbids it: the person is shown an error page.
+    /// The client's redirect URI, as in [`ClientRegistration::redirect_uri`]. Defaults to
+    /// `http://127.0.0.1:8000/callback`.
     pub fn redirect_uri(mut self, redirect_uri: impl Into<String>) -> Self {
-        self.app = self.app.redirect_uri(redirect_uri);
+        self.client = self.client.redirect_uri(redirect_uri);
         self
     }
 
-    /// The scopes the app may ask for, and gets when it asks for none. Defaults to all of [`SCOPES`](super::SCOPES).
+    /// The scopes that the client may request, as in [`ClientRegistration::scopes`]. Defaults to all
+    /// of [`SCOPES`](super::SCOPES).
     pub fn scopes<S: Into<String>>(mut self, scopes: impl IntoIterator<Item = S>) -> Self {
-        self.app = self.app.scopes(scopes);
+        self.client = self.client.scopes(scopes);
         self
     }
 
-    /// Registers one more app. Defaults to none. Of two apps with one client id, the first counts.
+    /// Registers a further client. Defaults to none. Of two clients with one client id, the first is
+    /// used.
     pub fn client(mut self, client: ClientRegistration) -> Self {
         self.more_clients.push(client);
         self
     }
 
-    /// How many members the company has, cut to 100,000. Defaults to 25.
+    /// The number of members that the company has, at most 100,000. Defaults to 25.
     pub fn members(mut self, members: usize) -> Self {
-        self.members = members.min(MOST_MEMBERS);
+        self.members = members.min(MAX_MEMBERS);
         self
     }
 
-    /// What the sandbox's clock shows when it is built. Defaults to the machine's time.
+    /// The initial time of the sandbox's clock. Defaults to the machine's time.
     ///
-    /// Another time makes a server whose clock is wrong: `Date` and `expires_at` follow it, lifetimes do not change.
+    /// Another time simulates a server with a wrong clock: `Date` and `expires_at` follow it, and
+    /// lifetimes stay the same.
     pub fn clock_starts_at(mut self, time: SystemTime) -> Self {
         self.clock_starts_at = Some(time);
         self
     }
 
-    /// The seed of codes and tokens, for runs that are the same every time. Defaults to a random one.
+    /// The random seed of codes and tokens, for reproducible runs. Defaults to a random seed.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
         self
     }
 
-    /// Whether `/sandbox` shows what goes on, with switches for the faults. Defaults to `false`.
-    pub fn status_page(mut self, shown: bool) -> Self {
-        self.status_page = shown;
+    /// Whether `/sandbox` serves the status page. Defaults to `false`.
+    pub fn status_page(mut self, enabled: bool) -> Self {
+        self.status_page = enabled;
         self
     }
 
-    /// Scripts a fault, as [`Sandbox::inject`] does. Defaults to none.
+    /// Queues a fault, as [`Sandbox::inject`] does. Defaults to none.
     pub fn fault(mut self, endpoint: Endpoint, fault: Fault) -> Self {
-        self.faults.push((endpoint, fault));
+        self.faults.push(endpoint, fault);
         self
     }
 
@@ -131,43 +154,39 @@ impl SandboxBuilder {
         self
     }
 
-    /// Builds a sandbox without a socket, to be used through [`Sandbox::service`].
+    /// Builds a sandbox without a socket, for use through [`Sandbox::service`].
     #[must_use]
     pub fn build(self) -> Sandbox {
-        let mut script = Script::default();
-        for (endpoint, fault) in self.faults {
-            script.push(endpoint, fault);
-        }
-        let mut apps = vec![self.app.clone()];
-        apps.extend(self.more_clients);
+        let mut clients = vec![self.client.clone()];
+        clients.extend(self.more_clients);
         let random = self
             .seed
             .map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
         #[expect(
             clippy::disallowed_methods,
-            reason = "where the sandbox's own clock begins, if nobody says otherwise"
+            reason = "the default start of the sandbox's own clock"
         )]
         let start = self.clock_starts_at.unwrap_or_else(SystemTime::now);
-        let state = State {
+        let state = SandboxState {
             clock: Clock::new(start),
             behavior: self.behavior,
-            authority: Authority::new(apps, random),
-            script,
-            evidence: EventLog::default(),
-            records: Records::seeded(self.members),
+            authority: Authority::new(clients, random),
+            faults: self.faults,
+            log: EventLog::default(),
+            records: Records::with_members(self.members),
         };
         Sandbox {
-            shared: Arc::new(Shared::new(state, self.status_page)),
-            app: Arc::new(self.app),
+            shared: Arc::new(SharedState::new(state, self.status_page)),
+            client: Arc::new(self.client),
             server: None,
         }
     }
 
-    /// Builds a sandbox and listens.
+    /// Builds a sandbox and listens on its address.
     ///
     /// # Errors
     ///
-    /// If the address cannot be listened on.
+    /// If the address cannot be bound.
     ///
     /// # Panics
     ///
@@ -184,4 +203,4 @@ impl SandboxBuilder {
 }
 
 /// All members are held in memory, a few KiB each.
-const MOST_MEMBERS: usize = 100_000;
+const MAX_MEMBERS: usize = 100_000;

@@ -1,12 +1,13 @@
-//! The spellings of `WWW-Authenticate`.
+//! The variants of `WWW-Authenticate`.
 
-/// The `WWW-Authenticate` headers of a 401 from a resource.
+/// The `WWW-Authenticate` headers of a 401 from the API.
 ///
-/// A 403 always carries `Bearer error="insufficient_scope"`.
+/// A 403 always has `Bearer error="insufficient_scope"`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Challenge {
-    /// `Bearer realm="justworks", error="invalid_token"`; without `error` if the request had no token (RFC 6750, 3.1).
+    /// `Bearer realm="justworks", error="invalid_token"`; without `error` if the request had no token
+    /// (RFC 6750, section 3.1).
     Standard,
     /// `Bearer`
     Bare,
@@ -14,7 +15,7 @@ pub enum Challenge {
     LowerCase,
     /// `Basic realm="justworks", Bearer error="invalid_token"` in one header.
     TwoInOneHeader,
-    /// The same two challenges in a header each.
+    /// `Basic realm="justworks"` and `Bearer error="invalid_token"`, each in its own header.
     TwoHeaders,
     /// `Basic realm="justworks"`
     BasicOnly,
@@ -24,12 +25,12 @@ pub enum Challenge {
     InvalidRequest,
     /// No header.
     Absent,
-    /// This text in one header; left out if it cannot stand in a header.
+    /// This text in one header; no header if it is not a valid header value.
     Literal(String),
 }
 
 impl Challenge {
-    /// The values of the headers, one each.
+    /// One value per header.
     pub(super) fn values(&self, token_sent: bool) -> Vec<&str> {
         match self {
             Self::Standard if token_sent => {

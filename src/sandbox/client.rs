@@ -1,13 +1,13 @@
-//! A registered application.
+//! A registered OAuth client.
 
 use std::fmt;
 
 use super::scope::{SCOPES, Scopes};
 
-/// An application that Justworks has registered: its credentials, and what it may ask for.
+/// A client that is registered at the sandbox: its credentials, and what it may request.
 ///
-/// A sandbox has one app, described by the builder; further ones join it with
-/// [`SandboxBuilder::app`](super::SandboxBuilder::app).
+/// The sandbox has one client, which [`SandboxBuilder`](super::SandboxBuilder) describes. Register
+/// further ones with [`SandboxBuilder::client`](super::SandboxBuilder::client).
 #[derive(Clone)]
 pub struct ClientRegistration {
     pub(super) client_id: String,
@@ -18,10 +18,10 @@ pub struct ClientRegistration {
 }
 
 impl ClientRegistration {
-    /// An app with these credentials.
+    /// A client with these credentials.
     ///
-    /// Its name defaults to its client id, its redirect URI to `http://127.0.0.1:8000/callback`, its scopes to all
-    /// of [`SCOPES`].
+    /// Its name defaults to its client id, its redirect URI to `http://127.0.0.1:8000/callback`, and
+    /// its scopes to all of [`SCOPES`].
     pub fn new(client_id: impl Into<String>, client_secret: impl Into<String>) -> Self {
         let client_id = client_id.into();
         Self {
@@ -33,24 +33,25 @@ impl ClientRegistration {
         }
     }
 
-    /// The name shown on the consent page. Defaults to the client id.
+    /// The name on the consent page. Defaults to the client id.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
     }
 
-    /// The only redirect URI, compared character by character. Defaults to `http://127.0.0.1:8000/callback`.
+    /// The only redirect URI. Defaults to `http://127.0.0.1:8000/callback`.
     ///
-    /// One with a fragment is never redirected to, as RFC 6749, 3.1.2 forbids it: the person is shown an error page.
+    /// Requests must repeat it character by character. If it has a fragment, which RFC 6749, section
+    /// 3.1.2 forbids, authorization requests show an error page instead of redirecting.
     #[must_use]
     pub fn redirect_uri(self, redirect_uri: impl Into<String>) -> Self {
         self.redirect_uris([redirect_uri])
     }
 
-    /// All redirect URIs, compared character by character. With more than one, authorization requests must name one.
+    /// All redirect URIs, with the rules of [`redirect_uri`](Self::redirect_uri).
     ///
-    /// One with a fragment is never redirected to, as RFC 6749, 3.1.2 forbids it: the person is shown an error page.
+    /// If there is more than one, authorization requests must name one of them.
     #[must_use]
     pub fn redirect_uris<S: Into<String>>(
         mut self,
@@ -60,7 +61,9 @@ impl ClientRegistration {
         self
     }
 
-    /// The scopes the app may ask for, and gets when it asks for none. Defaults to all of [`SCOPES`].
+    /// The scopes that the client may request. Defaults to all of [`SCOPES`].
+    ///
+    /// A request without `scope` asks for all of them.
     #[must_use]
     pub fn scopes<S: Into<String>>(mut self, scopes: impl IntoIterator<Item = S>) -> Self {
         self.scopes = scopes.into_iter().collect();
@@ -87,8 +90,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn debug_keeps_the_secret() {
-        let shown = format!("{:?}", ClientRegistration::new("an-id", "a-secret"));
-        assert!(shown.contains("an-id") && !shown.contains("a-secret"));
+    fn debug_hides_the_secret() {
+        let debug = format!("{:?}", ClientRegistration::new("an-id", "a-secret"));
+        assert!(debug.contains("an-id") && !debug.contains("a-secret"));
     }
 }

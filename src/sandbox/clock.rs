@@ -1,28 +1,28 @@
-//! The sandbox's own time: tokio's clock plus what a test has advanced it by.
+//! The sandbox's clock: tokio's clock plus the time that a test advanced it by.
 
 use std::time::{Duration, SystemTime};
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
-/// A point in sandbox time, as the time passed since the sandbox was built.
+/// A point in sandbox time, as the time since the sandbox was built.
 ///
-/// Plain durations add and compare without a way to fail, which a [`SystemTime`] does not promise.
+/// Adding and comparing durations cannot fail, unlike arithmetic on [`SystemTime`].
 pub(super) type Moment = Duration;
 
-/// Wall time that follows tokio's, so that a paused runtime moves the sandbox too.
+/// A wall clock that follows tokio's clock, so a paused runtime also pauses the sandbox.
 #[derive(Debug)]
 pub(super) struct Clock {
-    began: Timestamp,
+    starts_at: Timestamp,
     start: Instant,
     advanced: Duration,
 }
 
 impl Clock {
-    /// A clock that shows `began` now.
-    pub(super) fn new(began: SystemTime) -> Self {
+    /// A clock that shows `starts_at` now.
+    pub(super) fn new(starts_at: SystemTime) -> Self {
         Self {
-            began: Timestamp::try_from(began)
+            starts_at: Timestamp::try_from(starts_at)
                 .unwrap_or(Timestamp::MAX)
                 .max(Timestamp::UNIX_EPOCH),
             start: Instant::now(),
@@ -30,7 +30,6 @@ impl Clock {
         }
     }
 
-    /// The present.
     pub(super) fn now(&self) -> Moment {
         // A sandbox built outside a paused runtime and used inside it may see an earlier instant.
         Instant::now()
@@ -38,14 +37,13 @@ impl Clock {
             .saturating_add(self.advanced)
     }
 
-    /// Moves the present forward.
     pub(super) fn advance(&mut self, by: Duration) {
         self.advanced = self.advanced.saturating_add(by);
     }
 
-    /// What a calendar shows at `moment`, between the years 1970 and 9999.
+    /// The wall time at `moment`, between the years 1970 and 9999.
     pub(super) fn wall(&self, moment: Moment) -> Timestamp {
-        later(self.began, moment)
+        later(self.starts_at, moment)
     }
 }
 
@@ -66,7 +64,7 @@ pub(super) fn earlier(timestamp: Timestamp, by: Duration) -> Timestamp {
         .max(Timestamp::UNIX_EPOCH)
 }
 
-/// The same point in time as the standard library writes it.
+/// Converts a timestamp to the type of the standard library.
 pub(super) fn system_time(timestamp: Timestamp) -> SystemTime {
     SystemTime::try_from(timestamp).unwrap_or(SystemTime::UNIX_EPOCH)
 }
@@ -76,7 +74,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn follows_a_paused_runtime_and_its_own_advances() {
+    async fn the_clock_follows_a_paused_runtime_and_its_own_advances() {
         let mut clock = Clock::new(SystemTime::UNIX_EPOCH);
         tokio::time::advance(Duration::from_secs(5)).await;
         clock.advance(Duration::from_secs(60));
@@ -85,7 +83,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn never_leaves_the_calendar() {
+    async fn the_clock_saturates_at_the_ends_of_the_calendar() {
         let mut clock = Clock::new(SystemTime::UNIX_EPOCH);
         clock.advance(Duration::MAX);
         clock.advance(Duration::MAX);

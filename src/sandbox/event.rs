@@ -1,130 +1,129 @@
-//! What happened, one event each, without a secret in it.
+//! Events of the sandbox. They contain no secrets.
 
-use std::fmt;
-use std::time::SystemTime;
+use std::{fmt, time::SystemTime};
 
 use hmac_sha256::Hash as Sha256;
 
 use super::fault::Endpoint;
 
-/// One thing that happened in the sandbox.
+/// Something that happened in the sandbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Event {
-    /// When, by the sandbox's clock.
+    /// The time of the event, by the sandbox's clock.
     pub at: SystemTime,
-    /// What.
+    /// What happened.
     pub kind: EventKind,
 }
 
-/// What an [`Event`] tells.
+/// What happened in an [`Event`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EventKind {
-    /// A person, or the sandbox for them, allowed an app.
+    /// A user, or the sandbox in place of a user, consented.
     ConsentGranted {
-        /// The app.
+        /// The client that asked for consent.
         client_id: String,
         /// The scopes granted, separated by spaces.
         scope: String,
     },
-    /// A person, or the sandbox for them, denied an app.
+    /// A user, or the sandbox in place of a user, denied consent.
     ConsentDenied {
-        /// The app.
+        /// The client that asked for consent.
         client_id: String,
     },
-    /// The token endpoint gave out tokens.
+    /// The token endpoint issued tokens.
     TokensIssued {
-        /// By what.
+        /// The type of the credential in the token request.
         grant_type: GrantType,
-        /// The code or refresh token presented.
+        /// The code or refresh token in the token request.
         presented: TokenHash,
         /// The number of the grant, counted from 1.
         grant: u64,
-        /// The access token given out.
+        /// The access token issued.
         access_token: TokenHash,
-        /// The refresh token given out, if any.
+        /// The refresh token issued, if any.
         refresh_token: Option<TokenHash>,
     },
-    /// The token endpoint refused.
+    /// The token endpoint refused a token request.
     TokenRequestRefused {
-        /// The code or refresh token presented, if the request came that far.
+        /// The code or refresh token in the token request, if it was read.
         presented: Option<TokenHash>,
         /// The OAuth error code.
         error: &'static str,
     },
-    /// A refresh token that had been replaced was presented again.
+    /// A refresh token that a rotation had replaced was used again.
     RefreshTokenReused {
-        /// The token.
+        /// The refresh token.
         presented: TokenHash,
         /// The number of its grant.
         grant: u64,
     },
-    /// A reused refresh token or code ended its whole grant.
+    /// Reuse of a refresh token or code revoked a grant.
     GrantRevoked {
         /// The number of the grant.
         grant: u64,
     },
-    /// The revocation endpoint was asked to revoke a token, and did if it knew it.
+    /// The revocation endpoint accepted a request.
     RevocationRequested {
-        /// The token.
+        /// The token in the request.
         token: TokenHash,
-        /// Whether it was known, and this app's.
+        /// Whether the token was known, so that it was revoked.
         known: bool,
     },
-    /// A resource let a request through.
+    /// The API accepted the access token of a request.
     Authorized {
-        /// Where.
+        /// The endpoint.
         endpoint: Endpoint,
-        /// The access token used.
+        /// The access token.
         token: TokenHash,
     },
-    /// A resource answered 401.
+    /// The API responded with 401.
     Unauthorized {
-        /// Where.
+        /// The endpoint.
         endpoint: Endpoint,
-        /// The access token used, if any.
+        /// The access token, if the request had one.
         token: Option<TokenHash>,
     },
-    /// A resource answered 403.
+    /// The API responded with 403.
     Forbidden {
-        /// Where.
+        /// The endpoint.
         endpoint: Endpoint,
-        /// The access token used.
+        /// The access token.
         token: TokenHash,
     },
-    /// A row of a deduction request was read.
+    /// A row of a deductions request was processed.
     DeductionSubmitted {
-        /// The row's `operation_id`, cut to 64 characters.
+        /// The row's `operation_id`, truncated to 64 characters.
         operation_id: String,
-        /// Whether this row created the deduction: `false` for a repeated or refused one.
+        /// Whether this row created the deduction; `false` for a repeated or invalid row.
         created: bool,
     },
-    /// A scripted fault was played.
+    /// A request triggered a fault.
     FaultTriggered {
-        /// Where.
+        /// The endpoint.
         endpoint: Endpoint,
-        /// The fault, in words.
+        /// The description of the fault.
         fault: String,
     },
 }
 
-/// A client's text, cut so that what is kept of it is bounded.
-pub(super) fn cut(text: &str) -> String {
-    text.chars().take(CHARACTERS_KEPT).collect()
+/// A client's text, truncated to bound what the log keeps of it.
+pub(super) fn truncated(text: &str) -> String {
+    text.chars().take(MAX_CHARACTERS).collect()
 }
 
 /// Enough for a UUID, or two.
-const CHARACTERS_KEPT: usize = 64;
+const MAX_CHARACTERS: usize = 64;
 
-/// The event in words, as the status page shows it.
+/// The description of the event, as the status page shows it.
 impl fmt::Display for EventKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ConsentGranted { client_id, scope } => {
-                write!(f, "{client_id} was allowed {scope}")
+                write!(f, "consent granted to {client_id}: {scope}")
             }
-            Self::ConsentDenied { client_id } => write!(f, "{client_id} was denied"),
+            Self::ConsentDenied { client_id } => write!(f, "consent denied to {client_id}"),
             Self::TokensIssued {
                 grant_type,
                 presented,
@@ -132,13 +131,9 @@ impl fmt::Display for EventKind {
                 access_token,
                 refresh_token,
             } => {
-                let by = match grant_type {
-                    GrantType::AuthorizationCode => "code",
-                    GrantType::RefreshToken => "refresh token",
-                };
                 write!(
                     f,
-                    "{by} {presented} of grant {grant} gave access token {access_token}"
+                    "{grant_type} {presented} of grant {grant} exchanged for access token {access_token}"
                 )?;
                 match refresh_token {
                     Some(token) => write!(f, " and refresh token {token}"),
@@ -146,55 +141,66 @@ impl fmt::Display for EventKind {
                 }
             }
             Self::TokenRequestRefused { presented, error } => match presented {
-                Some(token) => write!(f, "exchange of {token} refused: {error}"),
-                None => write!(f, "exchange refused: {error}"),
+                Some(token) => write!(f, "token request with {token} refused: {error}"),
+                None => write!(f, "token request refused: {error}"),
             },
             Self::RefreshTokenReused { presented, grant } => {
-                write!(
-                    f,
-                    "replaced refresh token {presented} of grant {grant} presented again"
-                )
+                write!(f, "refresh token {presented} of grant {grant} reused")
             }
-            Self::GrantRevoked { grant } => write!(f, "grant {grant} ended by a reuse"),
-            Self::RevocationRequested { token, known } => {
-                let known = if *known { "" } else { ", which is unknown" };
-                write!(f, "asked to revoke {token}{known}")
+            Self::GrantRevoked { grant } => write!(f, "grant {grant} revoked because of reuse"),
+            Self::RevocationRequested { token, known: true } => write!(f, "token {token} revoked"),
+            Self::RevocationRequested { token, .. } => {
+                write!(f, "revocation of unknown token {token} requested")
             }
-            Self::Authorized { endpoint, token } => write!(f, "{endpoint:?} opened by {token}"),
-            Self::Unauthorized { endpoint, token } => match token {
-                Some(token) => write!(f, "{endpoint:?} answered 401 to {token}"),
-                None => write!(f, "{endpoint:?} answered 401 to a request without a token"),
-            },
+            Self::Authorized { endpoint, token } => {
+                write!(f, "{endpoint:?} accepted access token {token}")
+            }
+            Self::Unauthorized {
+                endpoint,
+                token: Some(token),
+            } => write!(f, "{endpoint:?} responded 401 to access token {token}"),
+            Self::Unauthorized { endpoint, .. } => {
+                write!(f, "{endpoint:?} responded 401 to a request without a token")
+            }
             Self::Forbidden { endpoint, token } => {
-                write!(f, "{endpoint:?} answered 403 to {token}")
+                write!(f, "{endpoint:?} responded 403 to access token {token}")
             }
             Self::DeductionSubmitted {
                 operation_id,
-                created,
-            } => {
-                let outcome = if *created {
-                    "created"
-                } else {
-                    "repeated or refused"
-                };
-                write!(f, "deduction {operation_id} {outcome}")
+                created: true,
+            } => write!(f, "deduction {operation_id} created"),
+            Self::DeductionSubmitted { operation_id, .. } => {
+                write!(f, "deduction {operation_id} repeated or refused")
             }
-            Self::FaultTriggered { endpoint, fault } => write!(f, "{endpoint:?} played {fault}"),
+            Self::FaultTriggered { endpoint, fault } => {
+                write!(f, "{endpoint:?} triggered fault: {fault}")
+            }
         }
     }
 }
 
-/// What an exchange was made by.
+/// The type of the credential in a token request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum GrantType {
-    /// An authorization code.
+    /// An authorization code, for a code exchange.
     AuthorizationCode,
-    /// A refresh token.
+    /// A refresh token, for a refresh.
     RefreshToken,
 }
 
-/// The first 32 bits of a token's SHA-256: enough to tell a test's tokens apart, and of no use to a thief.
+impl fmt::Display for GrantType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::AuthorizationCode => "code",
+            Self::RefreshToken => "refresh token",
+        })
+    }
+}
+
+/// The first 32 bits of a token's SHA-256.
+///
+/// They distinguish the tokens of a test, and do not help an attacker.
 ///
 /// ```
 /// use tower_oauth2_client::sandbox::TokenHash;

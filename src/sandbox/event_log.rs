@@ -1,63 +1,65 @@
-//! Counters, the event log, and the requests at work.
+//! Counters, the event log, and the requests in flight.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use jiff::Timestamp;
 
-use super::clock::{Moment, system_time};
-use super::event::{Event, EventKind, GrantType};
+use super::{
+    clock::{Moment, system_time},
+    event::{Event, EventKind, GrantType},
+};
 
-/// What has happened so far, in numbers. All start at zero.
+/// Counts of everything that happened so far. All start at zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counters {
-    /// Requests of any sort, to any path, the pages included.
+    /// Requests to any path, the pages included.
     pub requests: u64,
-    /// Exchanges that gave out tokens, whether or not the answer arrived.
+    /// Token requests that issued tokens, even if the response was lost.
     pub tokens_issued: u64,
-    /// Those of them made by an authorization code.
+    /// Token requests with a code that issued tokens.
     pub code_exchanges: u64,
-    /// Those of them made by a refresh token.
+    /// Token requests with a refresh token that issued tokens.
     pub refreshes: u64,
-    /// Requests to the token endpoint that were refused. Scripted answers are not counted.
+    /// Token requests that were refused. Responses of a fault are not counted.
     pub token_requests_refused: u64,
-    /// Presentations of a refresh token that had been replaced, whatever they were answered.
+    /// Uses of a refresh token that a rotation had replaced, regardless of the response.
     pub refresh_tokens_reused: u64,
-    /// Grants ended because a refresh token or code of theirs was presented twice.
+    /// Grants revoked because a refresh token or code was reused.
     pub grants_revoked: u64,
-    /// Requests to the revocation endpoint answered with 200.
+    /// Requests to the revocation endpoint that got 200.
     pub revocations: u64,
-    /// Consents given.
+    /// Consents granted.
     pub consents: u64,
     /// Consents denied.
     pub denials: u64,
-    /// Resource requests let through.
+    /// API requests whose access token was accepted.
     pub authorized: u64,
-    /// Resource requests answered with 401. Scripted answers are not counted.
+    /// API requests that got 401. Responses of a fault are not counted.
     pub unauthorized: u64,
-    /// Resource requests answered with 403. Scripted answers are not counted.
+    /// API requests that got 403. Responses of a fault are not counted.
     pub forbidden: u64,
     /// Deductions created.
     pub deductions_created: u64,
-    /// Faults played.
+    /// Faults triggered.
     pub faults_triggered: u64,
-    /// Requests being worked on: those whose answer has not begun.
+    /// Requests without a response head at this moment.
     pub in_flight: u64,
-    /// The most requests that were ever being worked on at once.
+    /// The highest value that `in_flight` had.
     pub max_in_flight: u64,
 }
 
-/// Everything the sandbox remembers for those who watch it.
+/// Everything that the sandbox records about its clients.
 #[derive(Debug, Default)]
 pub(super) struct EventLog {
     counters: Counters,
     events: VecDeque<Event>,
-    live: BTreeMap<u64, LiveRequest>,
+    active: BTreeMap<u64, ActiveRequest>,
 }
 
-/// A request whose answer has not begun.
+/// A request without a response head.
 #[derive(Clone, Debug)]
-pub(super) struct LiveRequest {
+pub(super) struct ActiveRequest {
     pub(super) method: String,
     pub(super) path: String,
     pub(super) since: Moment,
@@ -72,42 +74,42 @@ impl EventLog {
         self.events.iter()
     }
 
-    pub(super) fn live(&self) -> impl Iterator<Item = &LiveRequest> {
-        self.live.values()
+    pub(super) fn active(&self) -> impl Iterator<Item = &ActiveRequest> {
+        self.active.values()
     }
 
-    /// Notes that a request has come, and gives the number to [`finish`](Self::finish) it by.
-    pub(super) fn begin(&mut self, request: LiveRequest) -> u64 {
+    /// Records a request, and returns its number for [`finish_request`](Self::finish_request).
+    pub(super) fn start_request(&mut self, request: ActiveRequest) -> u64 {
         let counters = &mut self.counters;
         counters.requests += 1;
         counters.in_flight += 1;
         counters.max_in_flight = counters.max_in_flight.max(counters.in_flight);
-        self.live.insert(counters.requests, request);
+        self.active.insert(counters.requests, request);
         counters.requests
     }
 
-    /// Notes that a request's answer has begun, or that its caller has gone.
-    pub(super) fn finish(&mut self, number: u64) {
-        if self.live.remove(&number).is_some() {
+    /// Records that a request has a response head, or was cancelled.
+    pub(super) fn finish_request(&mut self, number: u64) {
+        if self.active.remove(&number).is_some() {
             self.counters.in_flight -= 1;
         }
     }
 
-    /// Counts and keeps an event.
-    pub(super) fn record(&mut self, at: Timestamp, what: EventKind) {
-        self.count(&what);
-        if self.events.len() == EVENTS_KEPT {
+    /// Counts an event and keeps it.
+    pub(super) fn record(&mut self, at: Timestamp, kind: EventKind) {
+        self.count(&kind);
+        if self.events.len() == MAX_EVENTS {
             self.events.pop_front();
         }
         self.events.push_back(Event {
             at: system_time(at),
-            kind: what,
+            kind,
         });
     }
 
-    fn count(&mut self, what: &EventKind) {
+    fn count(&mut self, kind: &EventKind) {
         let counters = &mut self.counters;
-        let counter = match what {
+        let counter = match kind {
             EventKind::ConsentGranted { .. } => &mut counters.consents,
             EventKind::ConsentDenied { .. } => &mut counters.denials,
             EventKind::TokensIssued { grant_type, .. } => {
@@ -133,4 +135,4 @@ impl EventLog {
 }
 
 /// A bound for sandboxes that run for days.
-const EVENTS_KEPT: usize = 10_000;
+const MAX_EVENTS: usize = 10_000;

@@ -1,4 +1,4 @@
-//! The spellings of an access token's end of life.
+//! The formats in which a token response states when the access token expires.
 
 use std::time::Duration;
 
@@ -7,9 +7,10 @@ use serde_json::Value;
 
 use super::clock::earlier;
 
-/// How `expires_at` is spelled in a token answer.
+/// The format of `expires_at` in a token response.
 ///
-/// All but the last eight are RFC 3339 spellings of the same instant, cut to whole seconds unless said otherwise.
+/// The variants up to [`Space`](Self::Space) are RFC 3339 and denote one instant, in whole seconds
+/// unless stated otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ExpiresAt {
@@ -17,36 +18,36 @@ pub enum ExpiresAt {
     Utc,
     /// `2026-01-02T03:04:05.678Z` with this many fraction digits, 1 to 9.
     Fraction(u8),
-    /// `2026-01-01T22:04:05-05:00` for this offset in minutes; `+00:00` for zero. Offsets beyond a day are cut to
-    /// 23:59.
+    /// `2026-01-01T22:04:05-05:00` for this offset in minutes; `+00:00` for zero. Offsets are limited
+    /// to 23:59.
     Offset(i32),
-    /// `2026-01-02T03:04:05-00:00`, the spelling of an unknown local offset.
+    /// `2026-01-02T03:04:05-00:00`, which means an unknown local offset.
     UnknownOffset,
     /// `2026-01-02t03:04:05z`
     LowerCase,
     /// `2026-01-02 03:04:05Z`
     Space,
-    /// `2026-01-02T03:04:05`, which is not RFC 3339: it has no offset.
+    /// `2026-01-02T03:04:05`, which is not RFC 3339 because it has no offset.
     NoOffset,
-    /// `1767323045`, a number.
+    /// `1767323045`, a JSON number.
     EpochNumber,
-    /// `"1767323045"`, a number as a string.
+    /// `"1767323045"`, a JSON string.
     EpochText,
-    /// An instant this long before the true one, spelled like [`Utc`](Self::Utc).
+    /// An instant this long before the correct one, in the format of [`Utc`](Self::Utc).
     Early(Duration),
     /// `""`
     Empty,
     /// `null`
     Null,
-    /// No such field.
+    /// The field is omitted.
     Absent,
     /// This text.
     Literal(String),
 }
 
 impl ExpiresAt {
-    /// The field's value, or `None` if the field is left out.
-    pub(super) fn spell(&self, at: Timestamp) -> Option<Value> {
+    /// The field's value, or `None` if the field is omitted.
+    pub(super) fn format(&self, at: Timestamp) -> Option<Value> {
         let text = match self {
             Self::Utc => date_time(at, "T", "Z"),
             Self::Fraction(digits) => {
@@ -71,25 +72,25 @@ impl ExpiresAt {
     }
 }
 
-/// Whether and how `expires_in` is sent, which Justworks does not document but other servers send.
+/// The format of `expires_in`, which other servers send and Justworks does not document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ExpiresIn {
-    /// No such field.
+    /// The field is omitted.
     Absent,
-    /// Whole seconds as a number, rounded down.
+    /// Whole seconds, rounded down, as a JSON number.
     Number,
-    /// Whole seconds as a string, rounded down.
+    /// Whole seconds, rounded down, as a JSON string.
     Text,
 }
 
 impl ExpiresIn {
-    /// The field's value, or `None` if the field is left out.
-    pub(super) fn spell(self, left: Duration) -> Option<Value> {
+    /// The field's value, or `None` if the field is omitted.
+    pub(super) fn format(self, remaining: Duration) -> Option<Value> {
         match self {
             Self::Absent => None,
-            Self::Number => Some(left.as_secs().into()),
-            Self::Text => Some(left.as_secs().to_string().into()),
+            Self::Number => Some(remaining.as_secs().into()),
+            Self::Text => Some(remaining.as_secs().to_string().into()),
         }
     }
 }
@@ -110,20 +111,20 @@ fn with_offset(at: Timestamp, minutes: i32) -> String {
     date_time(local, "T", &format!("{sign}{hours:02}:{minutes:02}"))
 }
 
-/// 23:59, the largest offset RFC 3339 can write.
+/// 23:59, the largest offset in RFC 3339.
 const DAY_MINUTES: i32 = 24 * 60 - 1;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn spelled(expires_at: &ExpiresAt) -> Value {
+    fn formatted(expires_at: &ExpiresAt) -> Value {
         let at = Timestamp::new(1_767_323_045, 678_900_000).unwrap();
-        expires_at.spell(at).unwrap_or("absent".into())
+        expires_at.format(at).unwrap_or("absent".into())
     }
 
     #[test]
-    fn legal_spellings_name_the_same_second() {
+    fn rfc_3339_formats_denote_the_same_second() {
         for (expires_at, expected) in [
             (ExpiresAt::Utc, "2026-01-02T03:04:05Z"),
             (ExpiresAt::Fraction(3), "2026-01-02T03:04:05.678Z"),
@@ -136,30 +137,30 @@ mod tests {
             (ExpiresAt::LowerCase, "2026-01-02t03:04:05z"),
             (ExpiresAt::Space, "2026-01-02 03:04:05Z"),
         ] {
-            assert_eq!(spelled(&expires_at), expected);
+            assert_eq!(formatted(&expires_at), expected);
             let parsed: Timestamp = expected.parse().unwrap();
             assert_eq!(parsed.as_second(), 1_767_323_045, "{expected}");
         }
     }
 
     #[test]
-    fn illegal_spellings_are_what_they_say() {
-        assert_eq!(spelled(&ExpiresAt::NoOffset), "2026-01-02T03:04:05");
-        assert_eq!(spelled(&ExpiresAt::EpochNumber), 1_767_323_045);
-        assert_eq!(spelled(&ExpiresAt::EpochText), "1767323045");
-        assert_eq!(spelled(&ExpiresAt::Empty), "");
-        assert_eq!(spelled(&ExpiresAt::Null), Value::Null);
-        assert_eq!(spelled(&ExpiresAt::Absent), "absent");
-        assert_eq!(spelled(&ExpiresAt::Literal("soon".into())), "soon");
+    fn other_formats_have_their_documented_value() {
+        assert_eq!(formatted(&ExpiresAt::NoOffset), "2026-01-02T03:04:05");
+        assert_eq!(formatted(&ExpiresAt::EpochNumber), 1_767_323_045);
+        assert_eq!(formatted(&ExpiresAt::EpochText), "1767323045");
+        assert_eq!(formatted(&ExpiresAt::Empty), "");
+        assert_eq!(formatted(&ExpiresAt::Null), Value::Null);
+        assert_eq!(formatted(&ExpiresAt::Absent), "absent");
+        assert_eq!(formatted(&ExpiresAt::Literal("soon".into())), "soon");
         assert_eq!(
-            spelled(&ExpiresAt::Early(Duration::from_secs(5))),
+            formatted(&ExpiresAt::Early(Duration::from_secs(5))),
             "2026-01-02T03:04:00Z"
         );
     }
 
     #[test]
-    fn no_offset_leaves_the_calendar() {
-        assert!(ExpiresAt::Offset(i32::MAX).spell(Timestamp::MAX).is_some());
-        assert!(ExpiresAt::Offset(i32::MIN).spell(Timestamp::MIN).is_some());
+    fn any_offset_stays_within_the_calendar() {
+        assert!(ExpiresAt::Offset(i32::MAX).format(Timestamp::MAX).is_some());
+        assert!(ExpiresAt::Offset(i32::MIN).format(Timestamp::MIN).is_some());
     }
 }

@@ -1,13 +1,14 @@
-//! Faults: what to do wrong, where, and how often.
+//! Faults: what goes wrong, at which endpoint, and how often.
 
-use std::fmt;
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{
+    HeaderName, HeaderValue, StatusCode,
+    header::{CONTENT_TYPE, RETRY_AFTER},
+};
 
-/// A place where a fault can be scripted.
+/// An endpoint that faults can be injected into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Endpoint {
@@ -19,7 +20,7 @@ pub enum Endpoint {
     Revoke,
     /// `/v1/company`
     Company,
-    /// `/v1/members` and what is below it.
+    /// `/v1/members` and the paths below it.
     Members,
     /// `/v1/deductions`
     Deductions,
@@ -37,7 +38,7 @@ impl Endpoint {
     ];
 
     /// The endpoint that serves `path`.
-    pub(super) fn of(path: &str) -> Option<Self> {
+    pub(super) fn from_path(path: &str) -> Option<Self> {
         match path {
             "/oauth/authorize" | "/oauth/login" | "/oauth/consent" => Some(Self::Authorize),
             "/oauth/token" => Some(Self::Token),
@@ -52,22 +53,23 @@ impl Endpoint {
     }
 }
 
-/// One thing to do wrong, to one request unless [`times`](Self::times) says more.
+/// A failure of the sandbox, for one request unless [`times`](Self::times) sets more.
 ///
-/// Faults are scripted with [`Sandbox::inject`](super::Sandbox::inject). Those of one endpoint are played in the order
-/// they were scripted; a request takes part in one of them at most.
+/// [`Sandbox::inject`](super::Sandbox::inject) queues faults. The requests to an endpoint trigger its
+/// faults in the order of injection, and a request triggers at most one.
 ///
-/// Work is what the endpoint does to the sandbox's state: an exchange rotates, a deduction is created. By default a
-/// fault strikes before the work, which then never happens; [`after_processing`](Self::after_processing) lets it happen first, so
-/// that only the answer is lost. [`truncate`](Self::truncate), [`slow`](Self::slow) and [`huge`](Self::huge) spoil a
-/// real answer, so their work is always done.
+/// Processing is what a request does to the sandbox's state: a refresh rotates, a deduction is created.
+/// By default a fault happens before processing, and the request is never processed. With
+/// [`after_processing`](Self::after_processing) it is processed first, so that only the response is
+/// lost. [`truncate`](Self::truncate), [`slow`](Self::slow) and [`huge`](Self::huge) alter a real
+/// response, so their requests are always processed.
 ///
 /// ```
 /// use http::StatusCode;
 /// use tower_oauth2_client::sandbox::{Endpoint, Fault, Sandbox};
 ///
 /// let sandbox = Sandbox::builder().build();
-/// // Two exchanges are throttled, then the answer to one is lost although the server rotated.
+/// // Two token requests are throttled. The response to the third is lost after the server rotated.
 /// let throttled = Fault::status(StatusCode::TOO_MANY_REQUESTS).retry_after("2");
 /// sandbox.inject(Endpoint::Token, throttled.times(2));
 /// sandbox.inject(Endpoint::Token, Fault::drop_connection().after_processing());
@@ -75,95 +77,99 @@ impl Endpoint {
 #[derive(Clone)]
 #[must_use = "a fault does nothing until it is injected"]
 pub struct Fault {
-    pub(super) kind: Kind,
+    pub(super) kind: FaultKind,
     pub(super) after_processing: bool,
     pub(super) skip: u64,
     pub(super) times: u64,
 }
 
 impl Fault {
-    /// Waits, then goes on as if nothing had been. The wait is of tokio's time.
+    pub(super) const ALWAYS: u64 = u64::MAX;
+
+    /// Waits in tokio's time, then continues normally.
     pub fn delay(by: Duration) -> Self {
-        Self::new(Kind::Delay(by))
+        Self::new(FaultKind::Delay(by))
     }
 
-    /// Reads the request, then closes the connection without a byte of an answer.
+    /// Reads the request, then closes the connection without sending a byte.
     ///
-    /// Called as a service, the sandbox fails with [`ConnectionLost`](super::ConnectionLost).
+    /// The service fails with [`ConnectionLost`](super::ConnectionLost).
     pub fn drop_connection() -> Self {
-        Self::new(Kind::Drop)
+        Self::new(FaultKind::Drop)
     }
 
     /// Reads the request, then resets the connection (TCP RST).
     ///
-    /// Called as a service, the sandbox fails with [`ConnectionLost`](super::ConnectionLost).
+    /// The service fails with [`ConnectionLost`](super::ConnectionLost).
     pub fn reset() -> Self {
-        Self::new(Kind::Reset)
+        Self::new(FaultKind::Reset)
     }
 
-    /// Never answers. The request ends when its caller gives up.
+    /// Never responds. The request ends when its caller cancels it.
     pub fn hang() -> Self {
-        Self::new(Kind::Hang)
+        Self::new(FaultKind::Hang)
     }
 
-    /// Sends half of the answer's body, then closes the connection. Of an empty body, a byte is promised and not sent.
+    /// Sends half of the response body, then closes the connection.
     ///
-    /// Called as a service, the response's body fails with [`ConnectionLost`](super::ConnectionLost) after that half.
+    /// An empty body is announced as one byte, and that byte is not sent. From the service, the
+    /// response body fails with [`ConnectionLost`](super::ConnectionLost) after the first half.
     pub fn truncate() -> Self {
-        Self::new(Kind::Truncate)
+        Self::new(FaultKind::Truncate)
     }
 
-    /// Sends the answer's body byte by byte, with this wait before each. The wait is of tokio's time.
+    /// Sends the response body byte by byte, and waits in tokio's time before each byte.
     pub fn slow(wait: Duration) -> Self {
-        Self::new(Kind::Slow(wait))
+        Self::new(FaultKind::Slow(wait))
     }
 
-    /// Sends the answer's body after this many spaces, which JSON allows.
+    /// Sends this many spaces before the response body, which JSON permits.
     pub fn huge(length: u64) -> Self {
-        Self::new(Kind::Huge(length))
+        Self::new(FaultKind::Huge(length))
     }
 
-    /// Answers 200 with a body that claims to be JSON, and is neither that nor UTF-8.
+    /// Responds with 200 and a body that is declared as JSON, but is neither JSON nor UTF-8.
     pub fn garbage() -> Self {
         Self::status(StatusCode::OK)
             .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
             .body(GARBAGE)
     }
 
-    /// Answers with this status, an empty body and no headers beyond `Date` and the body's length.
+    /// Responds with this status, an empty body, and no headers but `Date` and the content length.
     ///
-    /// An informational status (1xx) is no answer of its own: on a socket, an empty 500 is sent in its place and the
-    /// connection is closed. Only [`SandboxService`](super::SandboxService) gives it as it is.
+    /// An informational status (1xx) is not a final response. Only
+    /// [`SandboxService`](super::SandboxService) returns it. On a socket, an empty 500 is sent instead
+    /// and the connection is closed.
     pub fn status(status: StatusCode) -> Self {
-        Self::new(Kind::Answer {
+        Self::new(FaultKind::Respond {
             status,
             headers: Vec::new(),
             body: Bytes::new(),
         })
     }
 
-    /// Gives the answer of [`status`](Self::status) this body. Changes nothing on other faults.
+    /// Sets the body of the [`status`](Self::status) response. Has no effect on other faults.
     pub fn body(mut self, to: impl Into<Bytes>) -> Self {
-        if let Kind::Answer { body, .. } = &mut self.kind {
+        if let FaultKind::Respond { body, .. } = &mut self.kind {
             *body = to.into();
         }
         self
     }
 
-    /// Gives the answer of [`status`](Self::status) one more header. Changes nothing on other faults.
+    /// Adds a header to the [`status`](Self::status) response. Has no effect on other faults.
     ///
-    /// A `Content-Length` is sent as it is. On a socket, a body that is longer is cut to it, and after one that is
-    /// shorter the connection is closed.
+    /// A `Content-Length` is sent unchanged. On a socket, a longer body is cut to it, and a shorter one
+    /// is followed by the end of the connection.
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        if let Kind::Answer { headers, .. } = &mut self.kind {
+        if let FaultKind::Respond { headers, .. } = &mut self.kind {
             headers.push((name, value));
         }
         self
     }
 
-    /// Gives the answer of [`status`](Self::status) a `Retry-After`: seconds, an HTTP date, or nonsense.
+    /// Adds `Retry-After` to the [`status`](Self::status) response: seconds, an HTTP date, or nonsense.
     ///
-    /// Changes nothing on other faults, or if `value` cannot stand in a header.
+    /// Has no effect on other faults, or if `value` is not a valid header value.
     pub fn retry_after(self, value: &str) -> Self {
         match HeaderValue::from_str(value) {
             Ok(value) => self.header(RETRY_AFTER, value),
@@ -171,43 +177,46 @@ impl Fault {
         }
     }
 
-    /// Strikes after the endpoint's work was done, rather than before.
+    /// Processes the request before the fault happens. By default it is not processed.
     pub fn after_processing(mut self) -> Self {
         self.after_processing = true;
         self
     }
 
-    /// Lets this many requests pass first. Defaults to none.
+    /// Ignores this many requests first. Defaults to 0.
     pub fn skip(mut self, requests: u64) -> Self {
         self.skip = requests;
         self
     }
 
-    /// Strikes this many requests. Defaults to one.
+    /// Affects this many requests. Defaults to 1.
     pub fn times(mut self, requests: u64) -> Self {
         self.times = requests;
         self
     }
 
-    /// Strikes every request until the endpoint's faults are cleared.
+    /// Affects every request until the faults are cleared.
     pub fn always(self) -> Self {
-        self.times(u64::MAX)
+        self.times(Self::ALWAYS)
     }
 
-    /// How many requests it will still strike, in words.
-    pub(super) fn count(&self) -> String {
+    /// The number of requests that the fault still affects, for display.
+    pub(super) fn remaining(&self) -> String {
         match self.times {
-            u64::MAX => "always".to_owned(),
+            Self::ALWAYS => "always".to_owned(),
             times => times.to_string(),
         }
     }
 
-    /// Whether there is nothing to do without the real answer.
-    pub(super) fn spoils_the_answer(&self) -> bool {
-        matches!(self.kind, Kind::Truncate | Kind::Slow(_) | Kind::Huge(_))
+    /// Whether the fault alters the real response.
+    pub(super) fn alters_response(&self) -> bool {
+        matches!(
+            self.kind,
+            FaultKind::Truncate | FaultKind::Slow(_) | FaultKind::Huge(_)
+        )
     }
 
-    fn new(kind: Kind) -> Self {
+    fn new(kind: FaultKind) -> Self {
         Self {
             kind,
             after_processing: false,
@@ -217,36 +226,36 @@ impl Fault {
     }
 }
 
-/// Names the fault and leaves out its body and headers, which may echo a secret.
+/// Shows the description only: body and headers may repeat a secret.
 impl fmt::Debug for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Fault({self})")
     }
 }
 
-/// The fault in words, as the event log and the status page show it.
+/// The description of the fault, as the event log and the status page show it.
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
-            Kind::Delay(by) => write!(f, "delay {by:?}")?,
-            Kind::Drop => f.write_str("drop")?,
-            Kind::Reset => f.write_str("reset")?,
-            Kind::Hang => f.write_str("hang")?,
-            Kind::Truncate => return f.write_str("truncate"),
-            Kind::Slow(wait) => return write!(f, "slow {wait:?}"),
-            Kind::Huge(length) => return write!(f, "huge {length}"),
-            Kind::Answer { status, .. } => write!(f, "status {}", status.as_u16())?,
+            FaultKind::Delay(by) => write!(f, "delay {by:?}")?,
+            FaultKind::Drop => f.write_str("drop")?,
+            FaultKind::Reset => f.write_str("reset")?,
+            FaultKind::Hang => f.write_str("hang")?,
+            FaultKind::Truncate => return f.write_str("truncate"),
+            FaultKind::Slow(wait) => return write!(f, "slow {wait:?}"),
+            FaultKind::Huge(length) => return write!(f, "huge {length}"),
+            FaultKind::Respond { status, .. } => write!(f, "status {}", status.as_u16())?,
         }
         f.write_str(if self.after_processing {
-            " after work"
+            " after processing"
         } else {
-            " before work"
+            " before processing"
         })
     }
 }
 
 #[derive(Clone)]
-pub(super) enum Kind {
+pub(super) enum FaultKind {
     Delay(Duration),
     Drop,
     Reset,
@@ -254,7 +263,7 @@ pub(super) enum Kind {
     Truncate,
     Slow(Duration),
     Huge(u64),
-    Answer {
+    Respond {
         status: StatusCode,
         headers: Vec<(HeaderName, HeaderValue)>,
         body: Bytes,
@@ -268,8 +277,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn debug_leaves_the_body_out() {
+    fn debug_hides_the_body() {
         let fault = Fault::status(StatusCode::OK).body("echoed-secret");
-        assert_eq!(format!("{fault:?}"), "Fault(status 200 before work)");
+        assert_eq!(format!("{fault:?}"), "Fault(status 200 before processing)");
     }
 }

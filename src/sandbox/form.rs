@@ -1,17 +1,52 @@
-//! Forms and queries, read as OAuth reads them.
+//! Forms and queries, with the rules of OAuth.
 
 use std::collections::{BTreeSet, HashMap};
 
+use http::{HeaderMap, StatusCode};
+
+use super::request_body::{ReadError, RequestBody, is_content_type, read_body};
+
 /// The fields of a form or query.
 ///
-/// RFC 6749, 3.1 and 3.2: a field without a value is as good as missing, and none may be sent twice.
+/// By RFC 6749, sections 3.1 and 3.2, a field without a value counts as missing, and no field may
+/// occur twice.
 pub(super) struct Form {
     fields: HashMap<String, String>,
     repeated: BTreeSet<String>,
 }
 
+/// Why a request body is not a form.
+pub(super) struct FormError {
+    pub(super) status: StatusCode,
+    pub(super) description: &'static str,
+}
+
 impl Form {
-    /// Reads `application/x-www-form-urlencoded` bytes. There is no wrong input: what is not UTF-8 is replaced.
+    /// Reads the form in a request body.
+    pub(super) async fn read(headers: &HeaderMap, body: RequestBody) -> Result<Self, FormError> {
+        let error = |status, description| {
+            Err(FormError {
+                status,
+                description,
+            })
+        };
+        if !is_content_type(headers, "application/x-www-form-urlencoded") {
+            return error(
+                StatusCode::BAD_REQUEST,
+                "the content type is not application/x-www-form-urlencoded",
+            );
+        }
+        match read_body(body, MAX_LENGTH).await {
+            Ok(bytes) => Ok(Self::parse(&bytes)),
+            Err(ReadError::TooLarge) => error(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "the form is larger than 64 KiB",
+            ),
+            Err(ReadError::Interrupted) => error(StatusCode::BAD_REQUEST, "the form is incomplete"),
+        }
+    }
+
+    /// Parses `application/x-www-form-urlencoded` bytes. Any input is valid: invalid UTF-8 is replaced.
     pub(super) fn parse(bytes: &[u8]) -> Self {
         let mut fields = HashMap::new();
         let mut repeated = BTreeSet::new();
@@ -26,26 +61,28 @@ impl Form {
         Self { fields, repeated }
     }
 
-    /// The field's value, if it has one.
+    /// The field's value, if the field is present and not empty.
     pub(super) fn field(&self, name: &str) -> Option<&str> {
-        self.sent(name).filter(|value| !value.is_empty())
+        self.raw_field(name).filter(|value| !value.is_empty())
     }
 
-    /// The field's value even if it is empty, which means something outside OAuth.
-    pub(super) fn sent(&self, name: &str) -> Option<&str> {
+    /// The field's value, if the field is present. Outside OAuth an empty value is a value.
+    pub(super) fn raw_field(&self, name: &str) -> Option<&str> {
         self.fields.get(name).map(String::as_str)
     }
 
-    /// A field that was sent more than once.
-    pub(super) fn repeated(&self) -> Option<&str> {
-        self.repeated.first().map(String::as_str)
+    /// Whether any field occurs more than once.
+    pub(super) fn has_repeated(&self) -> bool {
+        !self.repeated.is_empty()
     }
 
-    /// Whether this field was sent more than once.
+    /// Whether this field occurs more than once.
     pub(super) fn repeats(&self, name: &str) -> bool {
         self.repeated.contains(name)
     }
 }
+
+const MAX_LENGTH: usize = 64 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -58,18 +95,20 @@ mod tests {
         assert_eq!(form.field("b"), None);
         assert_eq!(form.field("c"), Some("1"));
         assert_eq!(form.field("d"), None);
-        assert_eq!((form.sent("a"), form.sent("d")), (Some(""), None));
+        assert_eq!((form.raw_field("a"), form.raw_field("d")), (Some(""), None));
     }
 
     #[test]
     fn a_repeated_field_is_found_even_if_empty() {
-        assert_eq!(Form::parse(b"a=1&b=2&a=1").repeated(), Some("a"));
-        assert_eq!(Form::parse(b"a&a").repeated(), Some("a"));
-        assert_eq!(Form::parse(b"a=1&b=1").repeated(), None);
+        let form = Form::parse(b"a=1&b=2&a=1");
+        assert!(form.has_repeated() && form.repeats("a") && !form.repeats("b"));
+        let form = Form::parse(b"a&a");
+        assert!(form.has_repeated() && form.repeats("a"));
+        assert!(!Form::parse(b"a=1&b=1").has_repeated());
     }
 
     #[test]
-    fn any_bytes_are_read() {
+    fn any_bytes_can_be_parsed() {
         assert_eq!(Form::parse(b"a=%ff%zz+%").field("a"), Some("\u{fffd}%zz %"));
     }
 }

@@ -1,7 +1,7 @@
-//! A fake Justworks to test against: authorization server, resources, and every way they can go wrong.
+//! A fake Justworks for tests: an authorization server, an API, and every way they can fail.
 //!
-//! The sandbox runs in your test's process. It speaks the Partner API's wire and uses nothing of the rest of this crate, so
-//! it serves any client. Here is the whole test of one that is built from this crate:
+//! The sandbox runs in the process of the test. It speaks the wire format of the Partner API and uses
+//! no other module of this crate, so it serves any client. This is a complete test of a client:
 //!
 //! ```
 //! use http::Request;
@@ -18,11 +18,11 @@
 //!     .build::<_, Body, _>(sandbox.service())?;
 //! let tokens = TokenCache::builder(oauth.clone()).build()?;
 //! let api = BearerAuthLayer::new(tokens.clone()).layer(sandbox.service());
-//! // A person consents.
+//! // The user consents.
 //! let (url, pending) = oauth.authorization_url()?;
 //! let callback = sandbox.consent(&url).await?;
 //! tokens.set_tokens(oauth.exchange_code(pending.accept(&callback)?).await?).await?;
-//! // The provider forgets the access token: does the client get over it, with one exchange?
+//! // The provider revokes the access token. The client should recover with one refresh.
 //! sandbox.revoke_access_tokens();
 //! let company = Request::get(format!("{}/v1/company", sandbox.url())).body(Body::default())?;
 //! assert_eq!(api.oneshot(company).await?.status(), 200);
@@ -32,55 +32,59 @@
 //! # }
 //! ```
 //!
-//! # With a socket, or without
+//! # With or without a socket
 //!
-//! [`Sandbox::start`] listens on a free port of `127.0.0.1`, for clients that bring their own connections.
-//! [`SandboxBuilder::build`] does not listen: [`Sandbox::service`] is a tower service that answers the same, and needs
-//! no network. With it a test can run in tokio's paused time (`#[tokio::test(start_paused = true)]`), where an hour
-//! passes at once. Faults that end a connection are then seen as [`ConnectionLost`]. Do not pause time with a socket:
-//! tokio would let it run on while a packet is on its way.
+//! [`Sandbox::start`] listens on a free port of `127.0.0.1`, for clients that open their own
+//! connections.
+//!
+//! [`SandboxBuilder::build`] opens no socket. [`Sandbox::service`] is a tower service with the same
+//! responses, so a test can run in tokio's paused time (`#[tokio::test(start_paused = true)]`), where
+//! an hour takes no time. Faults that end a connection are then the error [`ConnectionLost`]. Do not
+//! pause time together with a socket: tokio would advance the clock while a packet is in transit.
 //!
 //! # Endpoints
 //!
-//! | path | what it does |
+//! | path | behavior |
 //! | --- | --- |
-//! | `GET /oauth/authorize` | asks for consent: at once, or by a page ([`Consent`]) |
-//! | `POST /oauth/token` | exchanges a code or a refresh token |
+//! | `GET /oauth/authorize` | decides authorization requests at once, or shows pages ([`Consent`]) |
+//! | `POST /oauth/token` | issues tokens for a code or a refresh token |
 //! | `POST /v1/oauth/revoke` | revokes an access or refresh token |
-//! | `GET /v1/company` | the company; takes `company.basic:read` |
-//! | `GET /v1/members`, `GET /v1/members/{id}` | its members, by pages; take `member.basic:read`, other scopes show more fields |
-//! | `GET /v1/deductions`, `POST /v1/deductions` | deductions, each created once for its `operation_id`; take `deductions:read` and `deductions:write` |
-//! | `GET /sandbox` | what goes on, with switches for the faults; only if [asked for](SandboxBuilder::status_page) |
+//! | `GET /v1/company` | the company; needs `company.basic:read` |
+//! | `GET /v1/members`, `GET /v1/members/{id}` | its members, in pages; need `member.basic:read`, and further scopes show more fields |
+//! | `GET /v1/deductions`, `POST /v1/deductions` | deductions, created once per `operation_id`; need `deductions:read` and `deductions:write` |
+//! | `GET /sandbox` | the status page, where a developer also injects faults; only if [enabled](SandboxBuilder::status_page) |
 //!
-//! # How it behaves
+//! # Behavior
 //!
-//! [`Behavior`] holds every mode: how refresh tokens rotate, what a second use does, how expiry is spelled, how long
-//! things live. By default the sandbox is the strictest server that is still correct: refresh tokens are good for one
-//! use, and a second use ends the whole grant. A client that copes with that copes with the lenient ones too. Modes
-//! are set when building and [changed](Sandbox::change) while it runs.
+//! [`Behavior`] holds every variation of a correct server: how refresh tokens rotate, what reuse does,
+//! how expiry is written, how long tokens live. The default is the strictest server that is still
+//! correct: each refresh token works once, and reuse revokes the whole grant. A client that handles it
+//! also handles lenient servers. Set the behavior [when building](SandboxBuilder::behavior) or
+//! [while the sandbox runs](Sandbox::change_behavior).
 //!
-//! # How it fails
+//! # Faults
 //!
-//! A [`Fault`] says what to do wrong, [`Sandbox::inject`] where: answers that are late, lost, cut, slow, huge, or not
-//! an answer at all. Nothing else makes it answer with a 5xx.
+//! A [`Fault`] describes a failure, and [`Sandbox::inject`] queues it for an endpoint: a late, lost,
+//! truncated, slow, oversized or invalid response. Without a fault no response has a 5xx status.
 //!
 //! # Time
 //!
-//! The sandbox's clock follows tokio's, paused or not, and [`Sandbox::advance`] moves it further: 30 days pass
-//! without a sleep. Its clock alone decides what has expired, and stands in `Date` and `expires_at`.
+//! The sandbox has a clock of its own. It follows tokio's clock, paused or not, and
+//! [`Sandbox::advance`] moves it forward: 30 days pass without a sleep. This clock decides what has
+//! expired, and it sets `Date` and `expires_at`.
 //!
 //! # What happened
 //!
-//! [`Sandbox::counters`] and [`Sandbox::events`] tell: how many exchanges, which refresh token was presented twice,
-//! how many requests were in flight at most. Codes and tokens appear as [`TokenHash`] only.
+//! [`Sandbox::counters`] and [`Sandbox::events`] report what the client did: the number of refreshes,
+//! the refresh tokens that were reused, the highest number of concurrent requests. Codes and tokens
+//! appear only as [`TokenHash`].
 //!
-//! # What it is not
+//! # Limits
 //!
-//! It is no authorization server to build on. It keeps everything in memory, its tokens are made to be told apart
-//! rather than to withstand guessing, and any password logs in. What Justworks does not document, the sandbox makes a
-//! mode, and its default is a choice rather than a fact.
+//! The sandbox is not an authorization server to build on. It keeps everything in memory, its tokens
+//! are not designed to withstand guessing, and it accepts any password. Where Justworks documents no
+//! behavior, the sandbox has a setting, and its default is a choice, not a fact about Justworks.
 
-mod answer;
 mod authority;
 mod behavior;
 mod body;
@@ -93,205 +97,34 @@ mod event;
 mod event_log;
 mod expiry;
 mod fault;
+mod fault_queue;
+mod fixtures;
 mod form;
-mod person;
+mod handle;
 mod records;
+mod request_body;
+mod response;
 mod scope;
-mod script;
-mod seed;
 mod server;
 mod service;
 mod state;
+mod user;
 
-use std::fmt;
-use std::io;
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
-
-pub use self::behavior::{
-    Behavior, ClientAuthentication, Consent, DateHeader, Pkce, RefreshTokenField, RefreshWindow,
-    Replay, Rotation,
+pub use self::{
+    behavior::{
+        Behavior, ClientAuthentication, Consent, DateHeader, Pkce, RefreshTokenField,
+        RefreshWindow, Replay, Rotation,
+    },
+    body::{ConnectionLost, SandboxBody},
+    builder::SandboxBuilder,
+    challenge::Challenge,
+    client::ClientRegistration,
+    event::{Event, EventKind, GrantType, TokenHash},
+    event_log::Counters,
+    expiry::{ExpiresAt, ExpiresIn},
+    fault::{Endpoint, Fault},
+    handle::Sandbox,
+    scope::{SCOPES, SENSITIVE_SCOPES},
+    service::{SandboxFuture, SandboxService},
+    user::ConsentError,
 };
-pub use self::body::{ConnectionLost, SandboxBody};
-pub use self::builder::SandboxBuilder;
-pub use self::challenge::Challenge;
-pub use self::client::ClientRegistration;
-pub use self::event::{Event, EventKind, GrantType, TokenHash};
-pub use self::event_log::Counters;
-pub use self::expiry::{ExpiresAt, ExpiresIn};
-pub use self::fault::{Endpoint, Fault};
-pub use self::person::ConsentError;
-pub use self::scope::{SCOPES, SENSITIVE_SCOPES};
-pub use self::service::{SandboxFuture, SandboxService};
-
-use self::clock::system_time;
-use self::endpoints::Decision;
-use self::server::Server;
-use self::state::Shared;
-
-/// A running sandbox. Clones are handles to the same one; its socket closes when the last is dropped.
-#[derive(Clone)]
-pub struct Sandbox {
-    shared: Arc<Shared>,
-    app: Arc<ClientRegistration>,
-    server: Option<Arc<Server>>,
-}
-
-impl Sandbox {
-    /// Starts a sandbox with all defaults on a free port of `127.0.0.1`.
-    ///
-    /// # Errors
-    ///
-    /// If no port can be listened on.
-    ///
-    /// # Panics
-    ///
-    /// Outside a tokio runtime with IO enabled.
-    pub async fn start() -> io::Result<Self> {
-        Self::builder().start().await
-    }
-
-    /// Sets up a sandbox.
-    pub fn builder() -> SandboxBuilder {
-        SandboxBuilder::new()
-    }
-
-    /// The address listened on; `None` if the sandbox was built without a socket.
-    #[must_use]
-    pub fn address(&self) -> Option<SocketAddr> {
-        self.server.as_ref().map(|server| server.address())
-    }
-
-    /// `http://` and the address, without a slash at the end; `http://localhost` without a socket.
-    #[must_use]
-    pub fn url(&self) -> String {
-        match self.address() {
-            Some(address) => format!("http://{address}"),
-            None => "http://localhost".to_owned(),
-        }
-    }
-
-    /// The app's client id.
-    #[must_use]
-    pub fn client_id(&self) -> &str {
-        &self.app.client_id
-    }
-
-    /// The app's client secret.
-    #[must_use]
-    pub fn client_secret(&self) -> &str {
-        &self.app.client_secret
-    }
-
-    /// The app's redirect URI.
-    #[must_use]
-    pub fn redirect_uri(&self) -> &str {
-        self.app.redirect_uris.first().map_or("", String::as_str)
-    }
-
-    /// The sandbox as a tower service, with or without a socket.
-    #[must_use]
-    pub fn service(&self) -> SandboxService {
-        SandboxService::new(Arc::clone(&self.shared))
-    }
-
-    /// Plays a person who opens an authorization URL and allows everything. Gives the URL they are sent back to.
-    ///
-    /// With [`Consent::Page`] the person goes through the pages; otherwise they are asked nothing. No socket is used:
-    /// only the URL's path and query count. The callback URL is not opened. It carries an `error` if the request was
-    /// wrong in a way that the app is told about.
-    ///
-    /// # Errors
-    ///
-    /// If the person is not sent back: the URL is none, the app or redirect URI is unknown, or a fault was in the way.
-    pub async fn consent(&self, authorization_url: &str) -> Result<String, ConsentError> {
-        person::visit(self.service(), authorization_url, Decision::Allow).await
-    }
-
-    /// Plays a person who opens an authorization URL and denies. Otherwise like [`consent`](Self::consent).
-    ///
-    /// # Errors
-    ///
-    /// As [`consent`](Self::consent).
-    pub async fn deny(&self, authorization_url: &str) -> Result<String, ConsentError> {
-        person::visit(self.service(), authorization_url, Decision::Deny).await
-    }
-
-    /// How the sandbox behaves now.
-    #[must_use]
-    pub fn behavior(&self) -> Behavior {
-        self.shared.lock().behavior.clone()
-    }
-
-    /// Changes how the sandbox behaves from now on, all at once. Of two changes made at the same time, one is lost.
-    ///
-    /// # Panics
-    ///
-    /// If `change` does; nothing is changed then.
-    pub fn change_behavior(&self, change: impl FnOnce(&mut Behavior)) {
-        // The lock is not held while foreign code runs.
-        let mut behavior = self.behavior();
-        change(&mut behavior);
-        self.shared.lock().behavior = behavior;
-    }
-
-    /// Scripts a fault: the next request to `endpoint` that no earlier fault of it claims takes part.
-    pub fn inject(&self, endpoint: Endpoint, fault: Fault) {
-        self.shared.lock().script.push(endpoint, fault);
-    }
-
-    /// Forgets every fault that has not been played.
-    pub fn clear_faults(&self) {
-        self.shared.lock().script.clear();
-    }
-
-    /// What the sandbox's clock shows.
-    #[must_use]
-    pub fn now(&self) -> SystemTime {
-        system_time(self.shared.lock().today())
-    }
-
-    /// Moves the sandbox's clock forward, and nobody else's.
-    pub fn advance(&self, by: Duration) {
-        self.shared.lock().clock.advance(by);
-    }
-
-    /// Expires every access token given out so far.
-    pub fn expire_access_tokens(&self) {
-        let mut state = self.shared.lock();
-        let now = state.now();
-        state.authority.expire_access_tokens(now);
-    }
-
-    /// Revokes every access token given out so far. Refresh tokens stay good.
-    pub fn revoke_access_tokens(&self) {
-        self.shared.lock().authority.revoke_access_tokens();
-    }
-
-    /// Ends every grant, as a person does who disconnects the app: neither access nor refresh tokens stay good.
-    pub fn revoke_grants(&self) {
-        self.shared.lock().authority.revoke_grants();
-    }
-
-    /// What has happened so far, in numbers.
-    #[must_use]
-    pub fn counters(&self) -> Counters {
-        self.shared.lock().evidence.counters()
-    }
-
-    /// What has happened so far, the latest last: 10,000 events at most, then the oldest go.
-    #[must_use]
-    pub fn events(&self) -> Vec<Event> {
-        self.shared.lock().evidence.events().cloned().collect()
-    }
-}
-
-impl fmt::Debug for Sandbox {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sandbox")
-            .field("url", &self.url())
-            .field("client_id", &self.client_id())
-            .finish_non_exhaustive()
-    }
-}

@@ -1,38 +1,26 @@
-//! What the company's records hold: seeded members, and the deductions a client creates.
+//! The company's records: its members, and the deductions that clients create.
 
 use std::collections::HashMap;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::seed::{id, member};
+use super::fixtures::{Member, id, member};
 
-/// The records behind the resources.
 pub(super) struct Records {
     members: Vec<Member>,
     deductions: Vec<Deduction>,
-    /// Deductions by the `operation_id` that created them, as places in `deductions`.
+    /// Indexes into `deductions` by the `operation_id` that created each.
     operations: HashMap<String, usize>,
 }
 
-/// A member of the company.
-pub(super) struct Member {
-    pub(super) id: String,
-    pub(super) active: bool,
-    /// RFC 3339, in UTC.
-    pub(super) updated_at: String,
-    /// Each field with the scope it takes to see it.
-    pub(super) fields: Vec<(&'static str, &'static str, Value)>,
-}
-
-/// A deduction as it was asked for.
+/// A deduction as the client sent it.
 pub(super) struct Deduction {
     pub(super) id: String,
-    pub(super) row: serde_json::Map<String, Value>,
+    pub(super) row: Map<String, Value>,
 }
 
 impl Records {
-    /// Records with this many members, the same every time.
-    pub(super) fn seeded(members: usize) -> Self {
+    pub(super) fn with_members(members: usize) -> Self {
         Self {
             members: (0..members).map(member).collect(),
             deductions: Vec::new(),
@@ -52,23 +40,23 @@ impl Records {
         self.members.iter().any(|member| member.id == id)
     }
 
-    /// Creates a deduction unless its operation has been seen. Gives it, and whether it is new.
-    pub(super) fn create(
+    /// Returns the deduction of an operation, created if the operation is new, and whether it is new.
+    pub(super) fn create_deduction(
         &mut self,
         operation_id: &str,
-        row: &serde_json::Map<String, Value>,
+        row: &Map<String, Value>,
     ) -> (&Deduction, bool) {
-        let created = self.deductions.len();
-        let place = *self
+        let next = self.deductions.len();
+        let index = *self
             .operations
             .entry(operation_id.to_owned())
-            .or_insert(created);
-        if place == created {
+            .or_insert(next);
+        if index == next {
             self.deductions.push(Deduction {
-                id: id("deduction", created + 1),
+                id: id("deduction", next + 1),
                 row: row.clone(),
             });
         }
-        (&self.deductions[place], place == created)
+        (&self.deductions[index], index == next)
     }
 }

@@ -1,7 +1,6 @@
-//! The scopes of the Partner API, and the three that contain another.
+//! The scopes of the Partner API.
 
-use std::collections::BTreeSet;
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 /// Every scope of the Partner API.
 pub const SCOPES: [&str; 15] = [
@@ -22,32 +21,32 @@ pub const SCOPES: [&str; 15] = [
     "time_off:read",
 ];
 
-/// The scopes a person has to tick on the consent page before they are granted.
+/// The scopes that are granted only if the user ticks them on the consent page.
 pub const SENSITIVE_SCOPES: [&str; 2] = ["member.dob:read", "member.sex:read"];
 
-/// Parent and child: whoever holds the parent may do what the child allows.
-const INHERITANCE: [(&str, &str); 3] = [
+/// Pairs of scopes: the first includes the second.
+const INCLUSIONS: [(&str, &str); 3] = [
     ("company.detail:read", "company.basic:read"),
     ("member.detail:read", "member.basic:read"),
     ("deductions:write", "deductions:read"),
 ];
 
-/// A set of scopes, written as OAuth writes it: separated by single spaces.
+/// A set of scopes, displayed as OAuth writes it: separated by single spaces.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Scopes(BTreeSet<String>);
 
 impl Scopes {
-    /// Reads a `scope` parameter. Order and repetition carry no meaning.
+    /// Parses a `scope` parameter. Order and repetition have no meaning.
     pub(super) fn parse(text: &str) -> Self {
         text.split_ascii_whitespace().collect()
     }
 
-    /// Whether `scope` may be used, itself or through its parent.
+    /// Whether the set contains `scope` or a scope that includes it.
     pub(super) fn allows(&self, scope: &str) -> bool {
         self.0.contains(scope)
-            || INHERITANCE
+            || INCLUSIONS
                 .iter()
-                .any(|(parent, child)| *child == scope && self.0.contains(*parent))
+                .any(|(outer, inner)| *inner == scope && self.0.contains(*outer))
     }
 
     /// Whether every scope of `other` is allowed.
@@ -55,24 +54,23 @@ impl Scopes {
         other.iter().all(|scope| self.allows(scope))
     }
 
-    /// Those of these scopes that `limit` allows.
+    /// The scopes of this set that `limit` allows.
     pub(super) fn within(&self, limit: &Self) -> Self {
         self.iter().filter(|scope| limit.allows(scope)).collect()
     }
 
-    /// These scopes without those that need a tick.
+    /// The set without the sensitive scopes.
     pub(super) fn without_sensitive(&self) -> Self {
         self.iter()
             .filter(|scope| !SENSITIVE_SCOPES.contains(scope))
             .collect()
     }
 
-    /// Whether a tick is needed.
+    /// Whether the set has a sensitive scope.
     pub(super) fn any_sensitive(&self) -> bool {
         self.iter().any(|scope| SENSITIVE_SCOPES.contains(&scope))
     }
 
-    /// Whether there are none.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -106,25 +104,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn exactly_three_scopes_contain_another() {
-        let mut inherited = Vec::new();
-        for holds in SCOPES {
-            let held = Scopes::parse(holds);
-            inherited.extend(
+    fn exactly_three_scopes_include_another() {
+        let mut inclusions = Vec::new();
+        for outer in SCOPES {
+            let held = Scopes::parse(outer);
+            inclusions.extend(
                 SCOPES
                     .iter()
-                    .filter(|wanted| **wanted != holds && held.allows(wanted))
-                    .map(|wanted| (holds, *wanted)),
+                    .filter(|inner| **inner != outer && held.allows(inner))
+                    .map(|inner| (outer, *inner)),
             );
         }
-        inherited.sort_unstable();
-        let mut expected = INHERITANCE.to_vec();
+        inclusions.sort_unstable();
+        let mut expected = INCLUSIONS.to_vec();
         expected.sort_unstable();
-        assert_eq!(inherited, expected);
+        assert_eq!(inclusions, expected);
     }
 
     #[test]
-    fn spaces_and_repetition_carry_no_meaning() {
+    fn parsing_ignores_extra_spaces_and_repetition() {
         let scopes = Scopes::parse("  payroll:read paystub:read  payroll:read ");
         assert_eq!(scopes.to_string(), "payroll:read paystub:read");
     }

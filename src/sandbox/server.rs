@@ -1,32 +1,36 @@
 //! The sandbox on a socket.
 
-use std::io;
-use std::net::SocketAddr;
-use std::time::Duration;
+use std::{error::Error, io, net::SocketAddr, time::Duration};
 
 use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::sleep;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::{AbortHandle, JoinSet},
+    time::sleep,
+};
 use tracing::debug;
 
-use super::body::ConnectionLost;
-use super::service::SandboxService;
+use super::{body::ConnectionLost, service::SandboxService};
 
 /// A listening sandbox. Dropping it closes the socket and every connection.
 pub(super) struct Server {
     address: SocketAddr,
-    accepting: AbortHandle,
+    accept_task: AbortHandle,
 }
 
 impl Server {
     pub(super) async fn start(bind: SocketAddr, service: SandboxService) -> io::Result<Self> {
         let listener = TcpListener::bind(bind).await?;
         let address = listener.local_addr()?;
-        let accepting = tokio::spawn(accept(listener, service)).abort_handle();
-        Ok(Self { address, accepting })
+        let accept_task = tokio::spawn(accept(listener, service)).abort_handle();
+        Ok(Self {
+            address,
+            accept_task,
+        })
     }
 
     pub(super) fn address(&self) -> SocketAddr {
@@ -36,56 +40,57 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.accepting.abort();
+        self.accept_task.abort();
     }
 }
 
-/// Accepts connections until aborted; the connections are aborted with it.
+/// Accepts connections until aborted. The connections are aborted with it.
 async fn accept(listener: TcpListener, service: SandboxService) {
     let mut connections = JoinSet::new();
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                connections.spawn(connection(stream, service.clone()));
+                connections.spawn(serve_connection(stream, service.clone()));
             }
-            // Out of file descriptors, or a client gone before it was accepted: neither lasts, but the first may last
+            // The client may have left, or the process is out of file descriptors. The latter can last
             // long enough to keep a core busy.
             Err(error) => {
-                debug!(%error, "the sandbox could not accept a connection");
-                sleep(BETWEEN_FAILURES).await;
+                debug!(%error, "sandbox could not accept a connection");
+                sleep(ACCEPT_BACKOFF).await;
             }
         }
         while connections.try_join_next().is_some() {}
     }
 }
 
-async fn connection(stream: TcpStream, service: SandboxService) {
+async fn serve_connection(stream: TcpStream, service: SandboxService) {
     let service = TowerToHyperService::new(service);
     let mut connection = http1::Builder::new()
-        // The sandbox's clock is not the machine's.
+        // The service sets the date, from the sandbox's clock.
         .auto_date_header(false)
         .timer(TokioTimer::new())
-        .header_read_timeout(LONGEST_HEAD)
+        .header_read_timeout(HEADER_TIMEOUT)
         .serve_connection(TokioIo::new(stream), service);
     let Err(error) = (&mut connection).await else {
         return;
     };
     debug!(%error, "a connection to the sandbox ended early");
     if is_reset(&error) {
-        // Closing now sends RST instead of FIN.
+        // With zero linger, closing the socket sends RST instead of FIN.
         let stream = connection.into_parts().io.into_inner();
         let _ = stream.set_zero_linger();
     }
 }
 
 fn is_reset(error: &hyper::Error) -> bool {
-    std::error::Error::source(error)
+    error
+        .source()
         .and_then(|source| source.downcast_ref::<ConnectionLost>())
         .is_some_and(ConnectionLost::is_reset)
 }
 
-/// How long to wait when no connection could be accepted.
-const BETWEEN_FAILURES: Duration = Duration::from_millis(50);
+/// The pause after a connection could not be accepted.
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 
-/// How long a client may take to send the head of a request, idle connections included.
-const LONGEST_HEAD: Duration = Duration::from_secs(30);
+/// The time that a client has to send a request head. It also limits idle connections.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);

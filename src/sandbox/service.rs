@@ -1,42 +1,49 @@
-//! The sandbox as a tower service, and the playing of faults.
+//! The sandbox as a tower service, and the faults that it performs.
 
-use std::fmt;
-use std::future::{Future, pending};
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::{
+    fmt,
+    future::{Future, pending},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, DATE};
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{
+    HeaderValue, Request, Response, StatusCode,
+    header::{CONTENT_LENGTH, DATE},
+};
 use http_body::Body;
 use http_body_util::BodyExt;
 use jiff::Timestamp;
 use tokio::time::sleep;
 use tower_service::Service;
 
-use super::answer::{self, Answer};
-use super::behavior::DateHeader;
-use super::body::{ConnectionLost, Interrupted, RequestBody, SandboxBody, Step, read};
-use super::clock::{earlier, later, system_time};
-use super::endpoints;
-use super::event::EventKind;
-use super::fault::{Endpoint, Fault, Kind};
-use super::state::{Shared, State};
+use super::{
+    behavior::DateHeader,
+    body::{BodyStep, ConnectionLost, SandboxBody},
+    clock::{earlier, later, system_time},
+    endpoints,
+    event::EventKind,
+    fault::{Endpoint, Fault, FaultKind},
+    request_body::{Interrupted, RequestBody, read_body},
+    response::{self, SandboxResponse},
+    state::{SandboxState, SharedState},
+};
 
-/// The sandbox as a tower [`Service`], without a socket: for tests in virtual time.
+/// The sandbox as a tower [`Service`] without a socket, for tests in virtual time.
 ///
-/// It is always ready, and answers what the socket would. Only the path and query of a request's URI are looked at. It
-/// fails only when a scripted fault closes or resets the connection. It lives on when the [`Sandbox`](super::Sandbox)
-/// is dropped.
+/// It is always ready, and responds as the socket does. It uses only the path and query of a request
+/// URI. It fails only if a fault closes or resets the connection. It keeps working after the
+/// [`Sandbox`](super::Sandbox) is dropped.
 #[derive(Clone)]
 pub struct SandboxService {
-    shared: Arc<Shared>,
+    shared: Arc<SharedState>,
 }
 
 impl SandboxService {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
+    pub(super) fn new(shared: Arc<SharedState>) -> Self {
         Self { shared }
     }
 }
@@ -55,7 +62,7 @@ where
 
     fn call(&mut self, request: Request<B>) -> SandboxFuture {
         let request = request.map(|body| body.map_err(|_| Interrupted).boxed_unsync());
-        SandboxFuture(Box::pin(serve(Arc::clone(&self.shared), request)))
+        SandboxFuture(Box::pin(respond(Arc::clone(&self.shared), request)))
     }
 }
 
@@ -65,8 +72,10 @@ impl fmt::Debug for SandboxService {
     }
 }
 
-/// The future of a [`SandboxService`]'s response.
-pub struct SandboxFuture(Pin<Box<dyn Future<Output = Result<Answer, ConnectionLost>> + Send>>);
+/// The response future of [`SandboxService`].
+pub struct SandboxFuture(
+    Pin<Box<dyn Future<Output = Result<SandboxResponse, ConnectionLost>> + Send>>,
+);
 
 impl Future for SandboxFuture {
     type Output = Result<Response<SandboxBody>, ConnectionLost>;
@@ -82,24 +91,24 @@ impl fmt::Debug for SandboxFuture {
     }
 }
 
-async fn serve(
-    shared: Arc<Shared>,
+async fn respond(
+    shared: Arc<SharedState>,
     request: Request<RequestBody>,
-) -> Result<Answer, ConnectionLost> {
+) -> Result<SandboxResponse, ConnectionLost> {
     let path = request.uri().path();
-    let _live = shared.begin(request.method().as_str(), path);
-    let fault = Endpoint::of(path).and_then(|endpoint| next_fault(&shared, endpoint));
-    let mut answer = match fault {
-        None => endpoints::answer(&shared, request).await,
-        Some(fault) => play(fault, &shared, request).await?,
+    let _in_flight = shared.start_request(request.method().as_str(), path);
+    let fault = Endpoint::from_path(path).and_then(|endpoint| next_fault(&shared, endpoint));
+    let mut response = match fault {
+        None => endpoints::process(&shared, request).await,
+        Some(fault) => perform(fault, &shared, request).await?,
     };
-    date(&mut answer, &shared.lock());
-    Ok(answer)
+    add_date(&mut response, &shared.lock());
+    Ok(response)
 }
 
-fn next_fault(shared: &Shared, endpoint: Endpoint) -> Option<Fault> {
+fn next_fault(shared: &SharedState, endpoint: Endpoint) -> Option<Fault> {
     let mut state = shared.lock();
-    let fault = state.script.next(endpoint)?;
+    let fault = state.faults.next(endpoint)?;
     state.record(EventKind::FaultTriggered {
         endpoint,
         fault: fault.to_string(),
@@ -107,35 +116,35 @@ fn next_fault(shared: &Shared, endpoint: Endpoint) -> Option<Fault> {
     Some(fault)
 }
 
-/// Does the work at its time, and spoils what is to be spoiled.
-async fn play(
+/// Performs a fault, and processes the request before or after it or not at all.
+async fn perform(
     fault: Fault,
-    shared: &Arc<Shared>,
+    shared: &Arc<SharedState>,
     request: Request<RequestBody>,
-) -> Result<Answer, ConnectionLost> {
-    if let (Kind::Delay(by), false) = (&fault.kind, fault.after_processing) {
+) -> Result<SandboxResponse, ConnectionLost> {
+    if let (FaultKind::Delay(by), false) = (&fault.kind, fault.after_processing) {
         sleep(*by).await;
-        return Ok(endpoints::answer(shared, request).await);
+        return Ok(endpoints::process(shared, request).await);
     }
-    let done = if fault.after_processing || fault.spoils_the_answer() {
-        endpoints::answer(shared, request).await
+    let response = if fault.after_processing || fault.alters_response() {
+        endpoints::process(shared, request).await
     } else {
-        // A socket closed with unread bytes in it is reset, whatever the fault says.
-        let _ = read(request.into_body(), MOST_DRAINED).await;
-        answer::empty(StatusCode::OK)
+        // A socket that is closed with unread bytes is reset, regardless of the fault.
+        let _ = read_body(request.into_body(), MAX_DRAINED).await;
+        response::empty(StatusCode::OK)
     };
     match fault.kind {
-        Kind::Delay(by) => {
+        FaultKind::Delay(by) => {
             sleep(by).await;
-            Ok(done)
+            Ok(response)
         }
-        Kind::Drop => Err(ConnectionLost { reset: false }),
-        Kind::Reset => Err(ConnectionLost { reset: true }),
-        Kind::Hang => pending().await,
-        Kind::Truncate => Ok(truncated(done)),
-        Kind::Slow(wait) => Ok(respelled(done, |bytes| slowed(&bytes, wait))),
-        Kind::Huge(length) => Ok(respelled(done, |bytes| padded(bytes, length))),
-        Kind::Answer {
+        FaultKind::Drop => Err(ConnectionLost { reset: false }),
+        FaultKind::Reset => Err(ConnectionLost { reset: true }),
+        FaultKind::Hang => pending().await,
+        FaultKind::Truncate => Ok(truncated(response)),
+        FaultKind::Slow(wait) => Ok(with_steps(response, |bytes| slowed(&bytes, wait))),
+        FaultKind::Huge(length) => Ok(with_steps(response, |bytes| padded(bytes, length))),
+        FaultKind::Respond {
             status,
             headers,
             body,
@@ -144,54 +153,59 @@ async fn play(
             if headers.iter().any(|(name, _)| *name == CONTENT_LENGTH) {
                 body = body.hiding_size();
             }
-            let mut scripted = Response::new(body);
-            *scripted.status_mut() = status;
+            let mut response = Response::new(body);
+            *response.status_mut() = status;
             for (name, value) in headers {
-                scripted.headers_mut().append(name, value);
+                response.headers_mut().append(name, value);
             }
-            Ok(scripted)
+            Ok(response)
         }
     }
 }
 
-/// An answer whose body goes out in other steps.
-fn respelled(answer: Answer, steps: impl FnOnce(Bytes) -> Vec<Step>) -> Answer {
-    answer.map(|body| SandboxBody::script(steps(body.into_bytes())))
+/// Sends the body of a response in other steps.
+fn with_steps(
+    response: SandboxResponse,
+    steps: impl FnOnce(Bytes) -> Vec<BodyStep>,
+) -> SandboxResponse {
+    response.map(|body| SandboxBody::from_steps(steps(body.into_bytes())))
 }
 
-fn truncated(mut answer: Answer) -> Answer {
-    // Without its length, the answer would be cut by chunks, which fewer clients notice.
-    if let Some(length) = answer.body().size_hint().exact() {
-        // An empty body has no half to miss, so it promises a byte.
-        let promised = length.max(1);
-        answer.headers_mut().insert(CONTENT_LENGTH, promised.into());
+fn truncated(mut response: SandboxResponse) -> SandboxResponse {
+    // Without a content length the body would be chunked, and fewer clients detect a missing chunk.
+    if let Some(length) = response.body().size_hint().exact() {
+        // An empty body has no second half, so one byte is announced.
+        let announced = length.max(1);
+        response
+            .headers_mut()
+            .insert(CONTENT_LENGTH, announced.into());
     }
-    respelled(answer, |bytes| {
+    with_steps(response, |bytes| {
         let half = bytes.slice(..bytes.len() / 2);
-        let cut = Step::Fail(ConnectionLost { reset: false });
-        vec![Step::Send(half), Step::Flush, cut]
+        let end = BodyStep::Fail(ConnectionLost { reset: false });
+        vec![BodyStep::Send(half), BodyStep::Flush, end]
     })
 }
 
-fn slowed(bytes: &Bytes, wait: Duration) -> Vec<Step> {
+fn slowed(bytes: &Bytes, wait: Duration) -> Vec<BodyStep> {
     (0..bytes.len())
-        .flat_map(|at| [Step::Wait(wait), Step::Send(bytes.slice(at..=at))])
+        .flat_map(|at| [BodyStep::Wait(wait), BodyStep::Send(bytes.slice(at..=at))])
         .collect()
 }
 
-fn padded(bytes: Bytes, length: u64) -> Vec<Step> {
+fn padded(bytes: Bytes, length: u64) -> Vec<BodyStep> {
     let spaces = Bytes::from_static(&[b' '; SPACES]);
     let rest = usize::try_from(length % SPACES as u64).unwrap_or_default();
     vec![
-        Step::Repeat(spaces.clone(), length / SPACES as u64),
-        Step::Send(spaces.slice(..rest)),
-        Step::Send(bytes),
+        BodyStep::Repeat(spaces.clone(), length / SPACES as u64),
+        BodyStep::Send(spaces.slice(..rest)),
+        BodyStep::Send(bytes),
     ]
 }
 
-/// Adds the `Date` header that the behavior asks for.
-fn date(answer: &mut Answer, state: &State) {
-    let now = state.today();
+/// Adds the `Date` header that the behavior specifies.
+fn add_date(response: &mut SandboxResponse, state: &SandboxState) {
+    let now = state.wall_time();
     let value = match &state.behavior.date {
         DateHeader::Clock => http_date(now),
         DateHeader::Ahead(by) => http_date(later(now, *by)),
@@ -199,9 +213,9 @@ fn date(answer: &mut Answer, state: &State) {
         DateHeader::Absent => return,
         DateHeader::Literal(text) => text.clone(),
     };
-    // A scripted answer may have brought its own.
+    // A fault may have set another date.
     if let Ok(value) = HeaderValue::from_str(&value) {
-        answer.headers_mut().entry(DATE).or_insert(value);
+        response.headers_mut().entry(DATE).or_insert(value);
     }
 }
 
@@ -209,6 +223,6 @@ fn http_date(at: Timestamp) -> String {
     httpdate::fmt_http_date(system_time(at))
 }
 
-/// How much of a request's body is read only to throw it away.
-const MOST_DRAINED: usize = 16 * 1024 * 1024;
+/// The part of an unprocessed request body that is read and discarded.
+const MAX_DRAINED: usize = 16 * 1024 * 1024;
 const SPACES: usize = 8 * 1024;

@@ -1,85 +1,85 @@
-//! What all handles, services and connections of one sandbox share.
+//! The state that all handles, services and connections of a sandbox share.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 
-use super::authority::Authority;
-use super::behavior::Behavior;
-use super::clock::{Clock, Moment};
-use super::event::{EventKind, cut};
-use super::event_log::{EventLog, LiveRequest};
-use super::records::Records;
-use super::script::Script;
+use super::{
+    authority::Authority,
+    behavior::Behavior,
+    clock::{Clock, Moment},
+    event::{EventKind, truncated},
+    event_log::{ActiveRequest, EventLog},
+    fault_queue::FaultQueue,
+    records::Records,
+};
 
-/// One sandbox.
-pub(super) struct Shared {
+pub(super) struct SharedState {
     pub(super) status_page: bool,
-    state: Mutex<State>,
+    state: Mutex<SandboxState>,
 }
 
-/// Everything that changes, behind the one lock of the sandbox. It is never held across an await.
-pub(super) struct State {
+/// Everything that changes, behind the only lock of a sandbox. No task holds it across an await.
+pub(super) struct SandboxState {
     pub(super) clock: Clock,
     pub(super) behavior: Behavior,
     pub(super) authority: Authority,
-    pub(super) script: Script,
-    pub(super) evidence: EventLog,
+    pub(super) faults: FaultQueue,
+    pub(super) log: EventLog,
     pub(super) records: Records,
 }
 
-impl Shared {
-    pub(super) fn new(state: State, status_page: bool) -> Self {
+impl SharedState {
+    pub(super) fn new(state: SandboxState, status_page: bool) -> Self {
         Self {
             status_page,
             state: Mutex::new(state),
         }
     }
 
-    /// Locks the state. A poisoned lock is taken as it is: no invariant spans two statements here.
-    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+    /// Locks the state. Poisoning is ignored, because no invariant spans two statements here.
+    pub(super) fn lock(&self) -> MutexGuard<'_, SandboxState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts a request as live for as long as the answer is kept.
-    pub(super) fn begin(self: &Arc<Self>, method: &str, path: &str) -> Live {
+    /// Counts a request as in flight until the guard is dropped.
+    pub(super) fn start_request(self: &Arc<Self>, method: &str, path: &str) -> InFlight {
         let mut state = self.lock();
-        let request = LiveRequest {
-            method: cut(method),
-            path: cut(path),
+        let request = ActiveRequest {
+            method: truncated(method),
+            path: truncated(path),
             since: state.now(),
         };
-        Live {
-            number: state.evidence.begin(request),
+        InFlight {
+            number: state.log.start_request(request),
             shared: Arc::clone(self),
         }
     }
 }
 
-impl State {
+impl SandboxState {
     pub(super) fn now(&self) -> Moment {
         self.clock.now()
     }
 
-    /// The calendar's present.
-    pub(super) fn today(&self) -> Timestamp {
+    pub(super) fn wall_time(&self) -> Timestamp {
         self.clock.wall(self.now())
     }
 
-    pub(super) fn record(&mut self, what: EventKind) {
-        let today = self.today();
-        self.evidence.record(today, what);
+    pub(super) fn record(&mut self, kind: EventKind) {
+        let at = self.wall_time();
+        self.log.record(at, kind);
     }
 }
 
-/// A request whose answer has not begun; over when dropped, so that a caller who goes away is noticed.
-pub(super) struct Live {
+/// A request without a response head. Dropping it ends the request, so a cancelled one is counted too.
+pub(super) struct InFlight {
     number: u64,
-    shared: Arc<Shared>,
+    shared: Arc<SharedState>,
 }
 
-impl Drop for Live {
+impl Drop for InFlight {
     fn drop(&mut self) {
-        self.shared.lock().evidence.finish(self.number);
+        self.shared.lock().log.finish_request(self.number);
     }
 }

@@ -21,7 +21,7 @@ const PATHS: [&str; 11] = [
     "/v1/members/%00",
     "/v1/deductions",
     "/sandbox",
-    "/sandbox/switch",
+    "/sandbox/action",
 ];
 
 const CONTENT_TYPES: [&str; 4] = [
@@ -53,7 +53,7 @@ const NAMES: [&str; 22] = [
     "cursor",
     "updated_at",
     "status",
-    "switch",
+    "action",
 ];
 
 const VALUES: [&str; 14] = [

@@ -1,4 +1,4 @@
-//! The status page and its switches.
+//! The status page and its actions.
 
 use std::time::Duration;
 
@@ -14,20 +14,20 @@ async fn page(sandbox: &Sandbox) -> String {
     String::from_utf8(reply.body.to_vec()).unwrap()
 }
 
-async fn flip(sandbox: &Sandbox, fields: &[(&str, &str)]) -> StatusCode {
-    send(sandbox, form("/sandbox/switch", fields)).await.status
+async fn perform(sandbox: &Sandbox, fields: &[(&str, &str)]) -> StatusCode {
+    send(sandbox, form("/sandbox/action", fields)).await.status
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_page_is_shown_only_if_asked_for() {
+async fn the_page_is_served_only_if_enabled() {
     let sandbox = Sandbox::builder().build();
-    for path in ["/sandbox", "/sandbox/switch"] {
+    for path in ["/sandbox", "/sandbox/action"] {
         assert_eq!(get(&sandbox, path, "").await.status, StatusCode::NOT_FOUND);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_page_shows_grants_and_tokens_by_short_hash() {
+async fn the_page_shows_tokens_by_their_hash() {
     let sandbox = Sandbox::builder().status_page(true).build();
     let tokens = connect(&sandbox).await;
     let page = page(&sandbox).await;
@@ -37,44 +37,44 @@ async fn the_page_shows_grants_and_tokens_by_short_hash() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_switch_does_what_it_says() {
+async fn each_action_has_its_effect() {
     let sandbox = Sandbox::builder().status_page(true).build();
     let tokens = connect(&sandbox).await;
     let inject = [
-        ("switch", "inject"),
+        ("action", "inject"),
         ("endpoint", "Company"),
         ("fault", "0"),
         ("times", "2"),
     ];
-    assert_eq!(flip(&sandbox, &inject).await, StatusCode::SEE_OTHER);
+    assert_eq!(perform(&sandbox, &inject).await, StatusCode::SEE_OTHER);
     assert!(
         page(&sandbox)
             .await
-            .contains("<td>status 401 before work</td><td>2</td>")
+            .contains("<td>status 401 before processing</td><td>2</td>")
     );
     assert_eq!(
         company(&sandbox, &tokens.access).await,
         StatusCode::UNAUTHORIZED
     );
     assert_eq!(
-        flip(&sandbox, &[("switch", "clear")]).await,
+        perform(&sandbox, &[("action", "clear")]).await,
         StatusCode::SEE_OTHER
     );
     assert_eq!(company(&sandbox, &tokens.access).await, StatusCode::OK);
 
     let before = sandbox.now();
     assert_eq!(
-        flip(&sandbox, &[("switch", "advance"), ("hours", "2")]).await,
+        perform(&sandbox, &[("action", "advance"), ("hours", "2")]).await,
         StatusCode::SEE_OTHER
     );
     assert_eq!(
         sandbox.now().duration_since(before).unwrap().as_secs(),
         7200
     );
-    for switch in ["expire", "revoke"] {
+    for action in ["expire", "revoke"] {
         let tokens = connect(&sandbox).await;
         assert_eq!(
-            flip(&sandbox, &[("switch", switch)]).await,
+            perform(&sandbox, &[("action", action)]).await,
             StatusCode::SEE_OTHER
         );
         assert_eq!(
@@ -87,7 +87,7 @@ async fn each_switch_does_what_it_says() {
         );
     }
     assert_eq!(
-        flip(&sandbox, &[("switch", "disconnect")]).await,
+        perform(&sandbox, &[("action", "revoke-grants")]).await,
         StatusCode::SEE_OTHER
     );
     assert_eq!(
@@ -97,29 +97,29 @@ async fn each_switch_does_what_it_says() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn unknown_switches_and_other_sites_flip_nothing() {
+async fn invalid_and_cross_site_actions_are_refused() {
     let sandbox = Sandbox::builder().status_page(true).build();
     for fields in [
         &[][..],
-        &[("switch", "x")],
-        &[("switch", "advance")],
-        &[("switch", "advance"), ("hours", "-1")],
-        &[("switch", "inject"), ("endpoint", "x"), ("fault", "0")],
-        &[("switch", "inject"), ("endpoint", "Token"), ("fault", "99")],
+        &[("action", "x")],
+        &[("action", "advance")],
+        &[("action", "advance"), ("hours", "-1")],
+        &[("action", "inject"), ("endpoint", "x"), ("fault", "0")],
+        &[("action", "inject"), ("endpoint", "Token"), ("fault", "99")],
         &[
-            ("switch", "inject"),
+            ("action", "inject"),
             ("endpoint", "Token"),
             ("fault", "0"),
             ("times", "0"),
         ],
     ] {
         assert_eq!(
-            flip(&sandbox, fields).await,
+            perform(&sandbox, fields).await,
             StatusCode::BAD_REQUEST,
             "{fields:?}"
         );
     }
-    let mut request = form("/sandbox/switch", &[("switch", "disconnect")]);
+    let mut request = form("/sandbox/action", &[("action", "revoke-grants")]);
     request
         .headers_mut()
         .insert("sec-fetch-site", "cross-site".parse().unwrap());
@@ -132,15 +132,15 @@ async fn unknown_switches_and_other_sites_flip_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_page_shows_requests_that_have_no_answer_yet() {
+async fn the_page_shows_requests_in_flight() {
     let sandbox = Sandbox::builder().status_page(true).build();
     sandbox.inject(Endpoint::Company, Fault::delay(Duration::from_secs(60)));
-    let waiting = company(&sandbox, "");
-    let looking = async {
+    let request = company(&sandbox, "");
+    let later = async {
         tokio::time::sleep(Duration::from_secs(30)).await;
         page(&sandbox).await
     };
-    let (_, page) = tokio::join!(waiting, looking);
+    let (_, page) = tokio::join!(request, later);
     assert!(
         page.contains("<td>GET</td><td>/v1/company</td><td>30 s</td>"),
         "{page}"
@@ -148,10 +148,10 @@ async fn the_page_shows_requests_that_have_no_answer_yet() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_page_can_follow() {
+async fn the_page_can_reload_itself() {
     let sandbox = Sandbox::builder().status_page(true).build();
     let refresh = "<meta http-equiv=\"refresh\"";
     assert!(!page(&sandbox).await.contains(refresh));
-    let followed = get(&sandbox, "/sandbox?follow", "").await;
-    assert!(String::from_utf8_lossy(&followed.body).contains(refresh));
+    let reloading = get(&sandbox, "/sandbox?follow", "").await;
+    assert!(String::from_utf8_lossy(&reloading.body).contains(refresh));
 }

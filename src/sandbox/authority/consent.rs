@@ -1,112 +1,98 @@
-//! Authorization requests, those waiting for a person included.
+//! Consent: the decision on authorization requests.
 
 use std::time::Duration;
 
-use super::code::{Code, CodeChallenge};
-use super::{Authority, Behavior, Moment, Scopes};
-
-/// An authorization request in order: its app, redirect URI and scopes are registered.
-#[derive(Clone)]
-pub(in crate::sandbox) struct AuthorizationRequest {
-    pub(in crate::sandbox) client_id: String,
-    pub(in crate::sandbox) redirect_uri: String,
-    /// Whether the request named the redirect URI, so that the exchange has to name it too.
-    pub(in crate::sandbox) redirect_uri_sent: bool,
-    pub(in crate::sandbox) scopes: Scopes,
-    pub(in crate::sandbox) state: Option<String>,
-    pub(in crate::sandbox) challenge: Option<CodeChallenge>,
-}
-
-/// An authorization request that a person has in front of them.
-pub(super) struct Waiting {
-    request: AuthorizationRequest,
-    logged_in: bool,
-    until: Moment,
-}
+use super::model::{Authority, AuthorizationCode, AuthorizationRequest, PendingConsent};
+use crate::sandbox::{behavior::Behavior, clock::Moment, scope::Scopes};
 
 impl Authority {
-    /// Shows a request to a person. The answer names it in the forms of the consent page, where nobody else can guess
-    /// it.
-    pub(in crate::sandbox) fn wait(
+    /// Keeps a request for the pages.
+    ///
+    /// Returns its id, an unguessable secret that the forms of the pages contain.
+    pub(in crate::sandbox) fn start_consent(
         &mut self,
         request: AuthorizationRequest,
         now: Moment,
     ) -> String {
-        self.waiting.retain(|_, waiting| now < waiting.until);
-        let name = self.secret("consent");
-        let waiting = Waiting {
+        self.pending_consents
+            .retain(|_, consent| now < consent.expires_at);
+        let id = self.random_secret("consent");
+        let consent = PendingConsent {
             request,
             logged_in: false,
-            until: now.saturating_add(PATIENCE),
+            expires_at: now.saturating_add(PAGE_LIFETIME),
         };
-        self.waiting.insert(name.clone(), waiting);
-        name
+        self.pending_consents.insert(id.clone(), consent);
+        id
     }
 
-    /// The request that a person has in front of them.
-    pub(in crate::sandbox) fn waiting(
+    /// The request of a pending consent.
+    pub(in crate::sandbox) fn pending_consent(
         &self,
-        name: &str,
+        id: &str,
         now: Moment,
     ) -> Option<AuthorizationRequest> {
-        let waiting = self.waiting.get(name)?;
-        (now < waiting.until).then(|| waiting.request.clone())
+        let consent = self.pending_consents.get(id)?;
+        (now < consent.expires_at).then(|| consent.request.clone())
     }
 
-    /// Notes that the person has logged in.
-    pub(in crate::sandbox) fn log_in(&mut self, name: &str) {
-        if let Some(waiting) = self.waiting.get_mut(name) {
-            waiting.logged_in = true;
+    /// Records that the user of a pending consent has logged in.
+    pub(in crate::sandbox) fn log_in(&mut self, id: &str) {
+        if let Some(consent) = self.pending_consents.get_mut(id) {
+            consent.logged_in = true;
         }
     }
 
-    /// Takes the request a person has decided on: once, and only after they have logged in.
-    pub(in crate::sandbox) fn decided(
+    /// Takes the request of a pending consent for a decision: once, and only after the login.
+    pub(in crate::sandbox) fn finish_consent(
         &mut self,
-        name: &str,
+        id: &str,
         now: Moment,
     ) -> Option<AuthorizationRequest> {
-        let waiting = self.waiting.get(name)?;
-        if !waiting.logged_in || now >= waiting.until {
+        let consent = self.pending_consents.get(id)?;
+        if !consent.logged_in || now >= consent.expires_at {
             return None;
         }
-        self.waiting.remove(name).map(|waiting| waiting.request)
+        self.pending_consents
+            .remove(id)
+            .map(|consent| consent.request)
     }
 
-    /// Consents: gives a code for the request, or `None` if nothing is left to grant.
+    /// Returns a code and its scopes for a request that the user allows, or `None` if no scope is left
+    /// to grant.
     pub(in crate::sandbox) fn allow(
         &mut self,
         request: &AuthorizationRequest,
         behavior: &Behavior,
         now: Moment,
     ) -> Option<(String, Scopes)> {
-        let scopes = limited(request.scopes.clone(), behavior);
+        let scopes = limit_scopes(request.scopes.clone(), behavior);
         if scopes.is_empty() {
             return None;
         }
-        self.prune_if_crowded(now);
-        let text = self.secret("code");
-        let code = Code {
+        self.prune_if_needed(now);
+        let secret = self.random_secret("code");
+        let code = AuthorizationCode {
             client_id: request.client_id.clone(),
             redirect_uri: request.redirect_uri.clone(),
             redirect_uri_sent: request.redirect_uri_sent,
             scopes: scopes.clone(),
             challenge: request.challenge.clone(),
             expires_at: now.saturating_add(behavior.code_lifetime),
-            redeemed_for: None,
+            grant: None,
         };
-        self.codes.insert(text.clone(), code);
-        Some((text, scopes))
+        self.codes.insert(secret.clone(), code);
+        Some((secret, scopes))
     }
 }
 
-/// The scopes that the behavior's limit leaves.
-pub(super) fn limited(scopes: Scopes, behavior: &Behavior) -> Scopes {
+/// The scopes within the behavior's limit.
+pub(super) fn limit_scopes(scopes: Scopes, behavior: &Behavior) -> Scopes {
     match &behavior.scope_limit {
         Some(limit) => scopes.within(&limit.iter().cloned().collect()),
         None => scopes,
     }
 }
 
-/// How long a consent page can be left open.
-const PATIENCE: Duration = Duration::from_secs(60 * 60);
+/// How long a user can leave the pages open.
+const PAGE_LIFETIME: Duration = Duration::from_secs(60 * 60);

@@ -1,30 +1,28 @@
-//! What the status page shows of grants and their tokens.
+//! The grants and tokens that the status page shows.
 
 use std::collections::BTreeMap;
 
-use super::{Authority, Grant, Moment, RefreshState};
-use crate::sandbox::event::TokenHash;
+use super::model::{Authority, Grant, RefreshTokenState};
+use crate::sandbox::{clock::Moment, event::TokenHash};
 
-/// What there is to show of a grant.
 pub(in crate::sandbox) struct GrantOverview {
     pub(in crate::sandbox) number: u64,
     pub(in crate::sandbox) client_id: String,
     pub(in crate::sandbox) scopes: String,
-    pub(in crate::sandbox) ended: bool,
-    /// The newest first.
+    pub(in crate::sandbox) revoked: bool,
+    /// Newest first.
     pub(in crate::sandbox) access_tokens: Vec<TokenOverview>,
-    /// The newest first.
+    /// Newest first.
     pub(in crate::sandbox) refresh_tokens: Vec<TokenOverview>,
 }
 
-/// What there is to show of a token.
 pub(in crate::sandbox) struct TokenOverview {
     pub(in crate::sandbox) token: TokenHash,
     pub(in crate::sandbox) expires_at: Moment,
     pub(in crate::sandbox) state: &'static str,
 }
 
-/// A token before it is known whether it is shown.
+/// Expiry, secret and state of a token.
 type Candidate<'a> = (Moment, &'a str, &'static str);
 
 /// A grant with all of its tokens.
@@ -35,29 +33,32 @@ struct Family<'a> {
 }
 
 impl Authority {
-    /// What there is to show of the newest grants and the newest tokens of each, the newest first.
+    /// Describes at most `max_grants` grants with at most `max_tokens` tokens each, newest first.
     pub(in crate::sandbox) fn overview(
         &self,
         now: Moment,
-        grants: usize,
-        tokens: usize,
+        max_grants: usize,
+        max_tokens: usize,
     ) -> Vec<GrantOverview> {
-        let mut families = self.families(grants);
-        for (token, held) in &self.access_tokens {
-            if let Some(family) = families.get_mut(&held.grant) {
-                let live = !held.revoked && now < held.expires_at && !family.grant.ended;
-                let state = if live { "live" } else { "dead" };
-                family.access_tokens.push((held.expires_at, token, state));
+        let mut families = self.families(max_grants);
+        for (secret, token) in &self.access_tokens {
+            if let Some(family) = families.get_mut(&token.grant) {
+                let live = !token.revoked && now < token.expires_at && !family.grant.revoked;
+                let state = if live { "live" } else { "invalid" };
+                family.access_tokens.push((token.expires_at, secret, state));
             }
         }
-        for (token, held) in &self.refresh_tokens {
-            if let Some(family) = families.get_mut(&held.grant) {
-                let state = match held.state {
-                    RefreshState::Live if now < held.expires_at && !family.grant.ended => "live",
-                    RefreshState::Spent { .. } if !family.grant.ended => "replaced",
-                    _ => "dead",
+        for (secret, token) in &self.refresh_tokens {
+            if let Some(family) = families.get_mut(&token.grant) {
+                let grant_live = !family.grant.revoked;
+                let state = match token.state {
+                    RefreshTokenState::Live if now < token.expires_at && grant_live => "live",
+                    RefreshTokenState::Used { .. } if grant_live => "rotated",
+                    _ => "invalid",
                 };
-                family.refresh_tokens.push((held.expires_at, token, state));
+                family
+                    .refresh_tokens
+                    .push((token.expires_at, secret, state));
             }
         }
         let newest_first = families.into_iter().rev();
@@ -66,15 +67,15 @@ impl Authority {
                 number,
                 client_id: family.grant.client_id.clone(),
                 scopes: family.grant.scopes.to_string(),
-                ended: family.grant.ended,
-                access_tokens: newest(family.access_tokens, tokens),
-                refresh_tokens: newest(family.refresh_tokens, tokens),
+                revoked: family.grant.revoked,
+                access_tokens: newest(family.access_tokens, max_tokens),
+                refresh_tokens: newest(family.refresh_tokens, max_tokens),
             })
             .collect()
     }
 
-    fn families(&self, most: usize) -> BTreeMap<u64, Family<'_>> {
-        let newest = self.grants.iter().rev().take(most);
+    fn families(&self, max_grants: usize) -> BTreeMap<u64, Family<'_>> {
+        let newest = self.grants.iter().rev().take(max_grants);
         newest
             .map(|(number, grant)| {
                 let family = Family {
@@ -88,14 +89,14 @@ impl Authority {
     }
 }
 
-/// The tokens that end last, hashed only once it is known that they are shown: a sandbox may hold very many.
-fn newest(mut candidates: Vec<Candidate<'_>>, most: usize) -> Vec<TokenOverview> {
+/// The tokens that expire last. Only these are hashed, because a sandbox can hold very many tokens.
+fn newest(mut candidates: Vec<Candidate<'_>>, max_tokens: usize) -> Vec<TokenOverview> {
     candidates.sort_unstable_by(|left, right| right.cmp(left));
     candidates
         .into_iter()
-        .take(most)
-        .map(|(expires_at, token, state)| TokenOverview {
-            token: TokenHash::of(token),
+        .take(max_tokens)
+        .map(|(expires_at, secret, state)| TokenOverview {
+            token: TokenHash::of(secret),
             expires_at,
             state,
         })

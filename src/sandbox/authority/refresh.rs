@@ -1,144 +1,118 @@
-//! Refresh tokens: what using one does to it and to its family.
+//! The refresh, and what reuse of a refresh token does to its grant.
 
-use super::consent::limited;
-use super::{Authority, Behavior, Grant, Issued, Moment, Refused, Scopes};
-use crate::sandbox::behavior::{RefreshTokenField, RefreshWindow, Replay, Rotation};
-
-pub(super) struct RefreshToken {
-    pub(super) grant: u64,
-    pub(super) expires_at: Moment,
-    pub(super) state: RefreshState,
-    /// Whether another was given out in its place, even if it stays good until that one is used.
-    pub(super) replaced: bool,
-    /// The access token given out with it.
-    pub(super) companion: String,
-    /// The refresh token that dies when this one is first used.
-    pub(super) retires: Option<String>,
-}
-
-pub(super) enum RefreshState {
-    Live,
-    /// Replaced, and no longer good.
-    Spent {
-        at: Moment,
-        /// What it was replaced by, for those who ask again in time.
-        answer: Option<Box<Issued>>,
-    },
-    Revoked,
-}
+use super::{
+    consent::limit_scopes,
+    model::{Authority, Grant, IssuedTokens, RefreshToken, RefreshTokenState, Refusal},
+};
+use crate::sandbox::{
+    behavior::{Behavior, RefreshTokenField, RefreshWindow, Replay, Rotation},
+    clock::Moment,
+    scope::Scopes,
+};
 
 impl Authority {
-    /// Exchanges a refresh token for an access token, and perhaps for another refresh token.
+    /// Issues an access token, and possibly a refresh token, for a refresh token.
     pub(in crate::sandbox) fn refresh(
         &mut self,
         token: &str,
         client_id: &str,
-        narrower: Option<Scopes>,
+        requested: Option<Scopes>,
         behavior: &Behavior,
         now: Moment,
-    ) -> Result<Issued, Refused> {
-        self.prune_if_crowded(now);
-        let Some((held, grant)) = self
+    ) -> Result<IssuedTokens, Refusal> {
+        self.prune_if_needed(now);
+        let Some((refresh_token, grant)) = self
             .refresh_tokens
             .get(token)
-            .and_then(|held| Some((held, self.grants.get(&held.grant)?)))
+            .and_then(|token| Some((token, self.grants.get(&token.grant)?)))
         else {
-            return Err(Refused::invalid_grant("the refresh token is unknown"));
+            return Err(Refusal::invalid_grant("the refresh token is unknown"));
         };
-        let number = held.grant;
+        let number = refresh_token.grant;
         if grant.client_id != client_id {
-            return Err(Refused::invalid_grant(
+            return Err(Refusal::invalid_grant(
                 "the refresh token was issued to another client",
             ));
         }
-        // What a token's past says comes before what is asked of it, or a reuse could hide behind a wrong scope.
-        let scopes = requested(grant, narrower, behavior);
-        let replaced = held.replaced;
-        let outcome = match &held.state {
-            _ if grant.ended => Err(Refused::invalid_grant("the grant has ended")),
-            RefreshState::Revoked => Err(Refused::invalid_grant("the refresh token was revoked")),
-            RefreshState::Spent { .. } => self.present_again(token, scopes, behavior, now),
-            RefreshState::Live if now >= held.expires_at => {
-                Err(Refused::invalid_grant("the refresh token has expired"))
+        // Reuse is checked before the scopes, or a wrong scope could hide it.
+        let scopes = granted_scopes(grant, requested, behavior);
+        let replaced = refresh_token.replaced;
+        let outcome = match &refresh_token.state {
+            _ if grant.revoked => Err(Refusal::invalid_grant("the grant was revoked")),
+            RefreshTokenState::Revoked => {
+                Err(Refusal::invalid_grant("the refresh token was revoked"))
             }
-            RefreshState::Live => {
-                scopes.map(|scopes| self.present(token, number, scopes, behavior, now))
+            RefreshTokenState::Used { .. } => self.reuse(token, scopes, behavior, now),
+            RefreshTokenState::Live if now >= refresh_token.expires_at => {
+                Err(Refusal::invalid_grant("the refresh token has expired"))
+            }
+            RefreshTokenState::Live => {
+                scopes.map(|scopes| self.use_live(token, number, scopes, behavior, now))
             }
         };
         match outcome {
-            Ok(issued) => Ok(Issued {
+            Ok(issued) => Ok(IssuedTokens {
                 reused: replaced,
                 ..issued
             }),
-            Err(refused) => Err(Refused {
-                reused: replaced.then_some(number),
-                ..refused
+            Err(refusal) => Err(Refusal {
+                reused_grant: replaced.then_some(number),
+                ..refusal
             }),
         }
     }
 
-    /// Notes that a refresh token's successor has been used.
+    /// Marks a live refresh token as used, because a token that replaced it was used.
     pub(super) fn retire(&mut self, token: &str, now: Moment) {
-        if let Some(held) = self.refresh_tokens.get_mut(token)
-            && matches!(held.state, RefreshState::Live)
+        if let Some(token) = self.refresh_tokens.get_mut(token)
+            && matches!(token.state, RefreshTokenState::Live)
         {
-            held.state = RefreshState::Spent {
+            token.state = RefreshTokenState::Used {
                 at: now,
-                answer: None,
+                issued: None,
             };
         }
     }
 
-    /// Gives out a refresh token.
-    pub(super) fn issue_refresh_token(&mut self, held: RefreshToken) -> String {
-        let token = self.secret("refresh");
-        self.refresh_tokens.insert(token.clone(), held);
-        token
-    }
-
-    /// A live token's use.
-    fn present(
+    fn use_live(
         &mut self,
         token: &str,
         grant: u64,
         scopes: Scopes,
         behavior: &Behavior,
         now: Moment,
-    ) -> Issued {
-        // Using a token proves that the answer it came in arrived.
+    ) -> IssuedTokens {
+        // Using the token proves that the client received the response that contained it.
         if let Some(predecessor) = self
             .refresh_tokens
             .get_mut(token)
-            .and_then(|held| held.retires.take())
+            .and_then(|token| token.retires.take())
         {
             self.retire(&predecessor, now);
         }
-        let rotates = behavior.refresh_token_field == RefreshTokenField::Sent
-            && behavior.rotation != Rotation::None;
-        if rotates {
+        let sent = behavior.refresh_token_field == RefreshTokenField::Sent;
+        if sent && behavior.rotation != Rotation::None {
             return self.rotate(token, grant, scopes, behavior, now);
         }
-        let closes_at = self.closes_at(grant, behavior, now);
-        if let Some(held) = self.refresh_tokens.get_mut(token) {
-            held.expires_at = closes_at;
+        let expires_at = self.refresh_token_expiry(grant, behavior, now);
+        if let Some(token) = self.refresh_tokens.get_mut(token) {
+            token.expires_at = expires_at;
         }
-        Issued {
-            refresh_token: (behavior.refresh_token_field == RefreshTokenField::Sent)
-                .then(|| token.to_owned()),
-            ..self.without_refresh_token(grant, scopes, behavior, now)
+        IssuedTokens {
+            refresh_token: sent.then(|| token.to_owned()),
+            ..self.issue_access_token_only(grant, scopes, behavior, now)
         }
     }
 
-    /// An access token alone.
-    fn without_refresh_token(
+    fn issue_access_token_only(
         &mut self,
         grant: u64,
         scopes: Scopes,
         behavior: &Behavior,
         now: Moment,
-    ) -> Issued {
+    ) -> IssuedTokens {
         let expires_at = now.saturating_add(behavior.access_token_lifetime);
-        Issued {
+        IssuedTokens {
             grant,
             access_token: self.issue_access_token(grant, scopes.clone(), expires_at, None),
             refresh_token: None,
@@ -148,7 +122,7 @@ impl Authority {
         }
     }
 
-    /// Replaces a token by a new pair.
+    /// Replaces a refresh token by a new pair of tokens.
     fn rotate(
         &mut self,
         token: &str,
@@ -156,112 +130,112 @@ impl Authority {
         scopes: Scopes,
         behavior: &Behavior,
         now: Moment,
-    ) -> Issued {
+    ) -> IssuedTokens {
         let retires = (behavior.rotation == Rotation::Deferred).then(|| token.to_owned());
         let expires_at = now.saturating_add(behavior.access_token_lifetime);
         let access_token =
             self.issue_access_token(grant, scopes.clone(), expires_at, retires.clone());
-        let held = RefreshToken {
+        let replacement = RefreshToken {
             grant,
-            expires_at: self.closes_at(grant, behavior, now),
-            state: RefreshState::Live,
+            expires_at: self.refresh_token_expiry(grant, behavior, now),
+            state: RefreshTokenState::Live,
             replaced: false,
-            companion: access_token.clone(),
+            access_token: access_token.clone(),
             retires: retires.clone(),
         };
-        let issued = Issued {
+        let issued = IssuedTokens {
             grant,
             access_token,
-            refresh_token: Some(self.issue_refresh_token(held)),
+            refresh_token: Some(self.issue_refresh_token(replacement)),
             scopes,
             expires_at,
             reused: false,
         };
-        if let Some(held) = self.refresh_tokens.get_mut(token) {
-            held.replaced = true;
-            // A sibling leaves the first use's moment alone, so that replays do not prolong the grace window.
-            if retires.is_none() && matches!(held.state, RefreshState::Live) {
-                held.state = RefreshState::Spent {
+        if let Some(used) = self.refresh_tokens.get_mut(token) {
+            used.replaced = true;
+            // A replay keeps the time of the first use, so that it does not extend the reuse grace.
+            if retires.is_none() && matches!(used.state, RefreshTokenState::Live) {
+                used.state = RefreshTokenState::Used {
                     at: now,
-                    answer: Some(Box::new(issued.clone())),
+                    issued: Some(Box::new(issued.clone())),
                 };
             }
             if behavior.rotation_revokes_access_token
-                && let Some(companion) = self.access_tokens.get_mut(&held.companion)
+                && let Some(access_token) = self.access_tokens.get_mut(&used.access_token)
             {
-                companion.revoked = true;
+                access_token.revoked = true;
             }
         }
         issued
     }
 
-    /// The use of a token that is spent.
-    fn present_again(
+    /// Accepts a used refresh token within its reuse grace, and otherwise refuses it.
+    fn reuse(
         &mut self,
         token: &str,
-        scopes: Result<Scopes, Refused>,
+        scopes: Result<Scopes, Refusal>,
         behavior: &Behavior,
         now: Moment,
-    ) -> Result<Issued, Refused> {
-        let Some(held) = self.refresh_tokens.get(token) else {
-            return Err(Refused::invalid_grant("the refresh token is unknown"));
+    ) -> Result<IssuedTokens, Refusal> {
+        let Some(used) = self.refresh_tokens.get(token) else {
+            return Err(Refusal::invalid_grant("the refresh token is unknown"));
         };
-        let grant = held.grant;
-        // Grace forgives a repetition, not a lifetime that is over.
+        let grant = used.grant;
+        // The grace does not extend the lifetime of the token.
         if let Rotation::Grace { window, replay } = behavior.rotation
-            && let RefreshState::Spent { at, answer } = &held.state
+            && let RefreshTokenState::Used { at, issued } = &used.state
             && now < at.saturating_add(window)
-            && now < held.expires_at
+            && now < used.expires_at
         {
             let scopes = scopes?;
             let sent = behavior.refresh_token_field == RefreshTokenField::Sent;
-            return Ok(match (replay, answer) {
-                (Replay::SamePair, Some(answer)) => {
-                    let mut issued = Issued::clone(answer);
+            return Ok(match (replay, issued) {
+                (Replay::SamePair, Some(issued)) => {
+                    let mut issued = IssuedTokens::clone(issued);
                     issued.refresh_token = issued.refresh_token.filter(|_| sent);
                     issued
                 }
                 _ if sent => self.rotate(token, grant, scopes, behavior, now),
-                _ => self.without_refresh_token(grant, scopes, behavior, now),
+                _ => self.issue_access_token_only(grant, scopes, behavior, now),
             });
         }
-        let kills = matches!(
+        let revokes = matches!(
             behavior.rotation,
             Rotation::FamilyRevocation | Rotation::Grace { .. }
         );
-        let killed = kills && self.kill(grant);
-        Err(Refused {
-            killed: killed.then_some(grant),
-            ..Refused::invalid_grant("the refresh token was used before")
+        let revoked = revokes && self.revoke_grant(grant);
+        Err(Refusal {
+            revoked_grant: revoked.then_some(grant),
+            ..Refusal::invalid_grant("the refresh token was already used")
         })
     }
 
-    /// When a refresh token used now ends.
-    fn closes_at(&self, grant: u64, behavior: &Behavior, now: Moment) -> Moment {
+    /// The expiry of a refresh token that is issued or used now.
+    fn refresh_token_expiry(&self, grant: u64, behavior: &Behavior, now: Moment) -> Moment {
         match (behavior.refresh_window, self.grants.get(&grant)) {
-            (RefreshWindow::Fixed, Some(grant)) => grant.closes_at,
+            (RefreshWindow::Fixed, Some(grant)) => grant.window_ends_at,
             _ => now.saturating_add(behavior.refresh_token_lifetime),
         }
     }
 }
 
-/// The scopes that an exchange gives: those asked for, or all of the grant, and none beyond the behavior's limit.
-fn requested(
+/// The requested scopes, or all scopes of the grant, within the behavior's limit.
+fn granted_scopes(
     grant: &Grant,
-    narrower: Option<Scopes>,
+    requested: Option<Scopes>,
     behavior: &Behavior,
-) -> Result<Scopes, Refused> {
-    let scopes = match narrower {
-        Some(narrower) if !grant.scopes.allows_all(&narrower) => {
-            let description = "the scope exceeds what was granted";
-            return Err(Refused::new("invalid_scope", description));
+) -> Result<Scopes, Refusal> {
+    let scopes = match requested {
+        Some(requested) if !grant.scopes.allows_all(&requested) => {
+            let description = "the scope exceeds the scope of the grant";
+            return Err(Refusal::new("invalid_scope", description));
         }
-        Some(narrower) => narrower,
+        Some(requested) => requested,
         None => grant.scopes.clone(),
     };
-    let scopes = limited(scopes, behavior);
+    let scopes = limit_scopes(scopes, behavior);
     if scopes.is_empty() {
-        Err(Refused::new("invalid_scope", "no scope is left to grant"))
+        Err(Refusal::new("invalid_scope", "no scope is left to grant"))
     } else {
         Ok(scopes)
     }

@@ -1,23 +1,29 @@
-//! Whatever is presented in whatever order, the promises of each rotation mode hold.
+//! Each rotation mode keeps its rules under any sequence of operations.
 
-use std::collections::HashSet;
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use proptest::prelude::*;
 
-use super::{Authority, AuthorizationRequest, Issued, Redemption, RefreshState, Revocation};
-use crate::sandbox::behavior::{Behavior, Replay, Rotation};
-use crate::sandbox::client::ClientRegistration;
-use crate::sandbox::scope::Scopes;
+use super::{
+    access::Revocation,
+    code::CodeExchange,
+    model::{Authority, AuthorizationRequest, IssuedTokens, RefreshTokenState},
+    prune::MIN_PRUNE_COUNT,
+};
+use crate::sandbox::{
+    behavior::{Behavior, Replay, Rotation},
+    client::ClientRegistration,
+    scope::Scopes,
+};
 
 #[derive(Clone, Copy, Debug)]
 enum Operation {
     Connect,
-    /// Presents one of the refresh tokens known so far.
+    /// Refreshes with one of the refresh tokens issued so far.
     Refresh(usize),
-    /// Uses one of the access tokens known so far.
+    /// Uses one of the access tokens issued so far.
     Use(usize),
-    /// Revokes one of the refresh tokens known so far.
+    /// Revokes one of the refresh tokens issued so far.
     Revoke(usize),
     Wait(u64),
 }
@@ -52,7 +58,7 @@ fn rotation() -> impl Strategy<Value = Rotation> {
 
 fn request() -> AuthorizationRequest {
     AuthorizationRequest {
-        client_id: "app".to_owned(),
+        client_id: "client".to_owned(),
         redirect_uri: "http://127.0.0.1/".to_owned(),
         redirect_uri_sent: false,
         scopes: Scopes::parse("payroll:read"),
@@ -61,29 +67,31 @@ fn request() -> AuthorizationRequest {
     }
 }
 
-/// What a client has seen, and the state machine it has seen it from.
+/// The state machine, and what a client knows about it.
 struct Run {
     authority: Authority,
     behavior: Behavior,
     now: Duration,
-    seen: Vec<Issued>,
-    refreshed: HashSet<String>,
-    dead: HashSet<u64>,
+    issued: Vec<IssuedTokens>,
+    /// The refresh tokens used so far.
+    used: HashSet<String>,
+    /// The grants revoked so far.
+    revoked: HashSet<u64>,
 }
 
 impl Run {
     fn new(rotation: Rotation) -> Self {
-        let app = ClientRegistration::new("app", "secret");
+        let client = ClientRegistration::new("client", "secret");
         Self {
-            authority: Authority::new(vec![app], fastrand::Rng::with_seed(1)),
+            authority: Authority::new(vec![client], fastrand::Rng::with_seed(1)),
             behavior: Behavior {
                 rotation,
                 ..Behavior::default()
             },
             now: Duration::ZERO,
-            seen: Vec::new(),
-            refreshed: HashSet::new(),
-            dead: HashSet::new(),
+            issued: Vec::new(),
+            used: HashSet::new(),
+            revoked: HashSet::new(),
         }
     }
 
@@ -92,44 +100,50 @@ impl Run {
             .authority
             .allow(&request(), &self.behavior, self.now)
             .expect("a code");
-        let redemption = Redemption {
+        let exchange = CodeExchange {
             code: &code,
-            client_id: "app",
+            client_id: "client",
             redirect_uri: None,
             verifier: None,
         };
-        let issued = self.authority.redeem(&redemption, &self.behavior, self.now);
-        self.seen.push(issued.expect("tokens"));
+        let issued = self
+            .authority
+            .exchange_code(&exchange, &self.behavior, self.now);
+        self.issued.push(issued.expect("tokens"));
     }
 
     fn refresh(&mut self, index: usize) {
-        let held = self.seen[index % self.seen.len()].clone();
-        let token = held
+        let tokens = self.issued[index % self.issued.len()].clone();
+        let token = tokens
             .refresh_token
-            .expect("every answer has a refresh token");
+            .expect("every response has a refresh token");
         let outcome = self
             .authority
-            .refresh(&token, "app", None, &self.behavior, self.now);
-        let again = !self.refreshed.insert(token);
+            .refresh(&token, "client", None, &self.behavior, self.now);
+        let reused = !self.used.insert(token);
         match outcome {
             Ok(issued) => {
                 assert!(
-                    !self.dead.contains(&issued.grant),
-                    "a dead grant gave tokens"
+                    !self.revoked.contains(&issued.grant),
+                    "a revoked grant issued tokens"
                 );
-                let once = matches!(
+                let single_use = matches!(
                     self.behavior.rotation,
                     Rotation::SingleUse | Rotation::FamilyRevocation
                 );
-                assert!(!(once && again), "a token was good twice");
-                self.seen.push(issued);
-            }
-            Err(refused) => {
-                assert_eq!(refused.error, "invalid_grant");
-                self.dead.extend(refused.killed);
                 assert!(
-                    refused.killed.is_none() || self.behavior.rotation != Rotation::SingleUse,
-                    "single use ended a grant"
+                    !(single_use && reused),
+                    "a refresh token was accepted twice"
+                );
+                self.issued.push(issued);
+            }
+            Err(refusal) => {
+                assert_eq!(refusal.error, "invalid_grant");
+                let revoked = refusal.revoked_grant;
+                self.revoked.extend(revoked);
+                assert!(
+                    revoked.is_none() || self.behavior.rotation != Rotation::SingleUse,
+                    "single use revoked a grant"
                 );
             }
         }
@@ -139,31 +153,33 @@ impl Run {
         match operation {
             Operation::Connect => self.connect(),
             Operation::Wait(seconds) => self.now += Duration::from_secs(seconds),
-            _ if self.seen.is_empty() => {}
+            _ if self.issued.is_empty() => {}
             Operation::Refresh(index) => self.refresh(index),
             Operation::Use(index) => {
-                let held = &self.seen[index % self.seen.len()];
-                let opened = self
+                let tokens = &self.issued[index % self.issued.len()];
+                let scopes = self
                     .authority
-                    .use_access_token(&held.access_token, self.now);
-                assert!(opened.is_none() || !self.dead.contains(&held.grant));
+                    .use_access_token(&tokens.access_token, self.now);
+                assert!(scopes.is_none() || !self.revoked.contains(&tokens.grant));
             }
             Operation::Revoke(index) => {
-                let held = &self.seen[index % self.seen.len()];
-                let token = held.refresh_token.as_deref().unwrap_or_default();
-                let revoked = self.authority.revoke(token, "app", &self.behavior);
-                assert_eq!(revoked, Revocation::Done);
-                self.dead.insert(held.grant);
+                let tokens = &self.issued[index % self.issued.len()];
+                let token = tokens.refresh_token.as_deref().unwrap_or_default();
+                let revoked = self.authority.revoke(token, "client", &self.behavior);
+                assert_eq!(revoked, Revocation::Revoked);
+                self.revoked.insert(tokens.grant);
             }
         }
     }
 
-    /// How many refresh tokens of each grant could be used next.
-    fn live_most(&self) -> usize {
+    /// The highest number of live refresh tokens of one grant.
+    fn max_live_tokens(&self) -> usize {
         let live = |grant: u64| {
             let tokens = self.authority.refresh_tokens.values();
             tokens
-                .filter(|held| held.grant == grant && matches!(held.state, RefreshState::Live))
+                .filter(|token| {
+                    token.grant == grant && matches!(token.state, RefreshTokenState::Live)
+                })
                 .count()
         };
         self.authority
@@ -177,7 +193,7 @@ impl Run {
 
 proptest! {
     #[test]
-    fn the_promises_of_each_mode_hold(
+    fn each_rotation_mode_keeps_its_rules(
         rotation in rotation(),
         operations in prop::collection::vec(operation(), 1..60),
     ) {
@@ -188,38 +204,45 @@ proptest! {
                 rotation,
                 Rotation::Deferred | Rotation::Grace { replay: Replay::Sibling, .. }
             );
-            prop_assert!(siblings || run.live_most() <= 1, "two live tokens in one family");
+            prop_assert!(
+                siblings || run.max_live_tokens() <= 1,
+                "two live refresh tokens in one grant"
+            );
         }
     }
 
     #[test]
-    fn a_lost_answer_costs_nothing_where_the_server_is_lenient(
+    fn a_replay_succeeds_in_lenient_modes_only(
         rotation in rotation(),
-        losses in 1_usize..5,
+        replays in 1_usize..5,
     ) {
         let mut run = Run::new(rotation);
         run.connect();
-        let token = run.seen[0].refresh_token.clone().unwrap_or_default();
-        let mut present = || {
-            run.authority.refresh(&token, "app", None, &run.behavior, run.now)
+        let token = run.issued[0].refresh_token.clone().unwrap_or_default();
+        let mut refresh = || {
+            run.authority.refresh(&token, "client", None, &run.behavior, run.now)
         };
-        prop_assert!(present().is_ok());
+        prop_assert!(refresh().is_ok());
         let lenient = !matches!(rotation, Rotation::SingleUse | Rotation::FamilyRevocation);
-        for _ in 0..losses {
-            prop_assert_eq!(present().is_ok(), lenient);
+        for _ in 0..replays {
+            prop_assert_eq!(refresh().is_ok(), lenient);
         }
     }
 }
 
 #[test]
-fn what_is_dead_for_long_is_forgotten_and_nothing_else() {
+fn pruning_removes_only_what_expired_30_days_ago() {
     let mut run = Run::new(Rotation::FamilyRevocation);
     run.connect();
     run.now += Duration::from_secs(59 * 24 * 60 * 60);
     run.connect();
     run.authority.prune(run.now);
     assert_eq!(run.authority.refresh_tokens.len(), 2);
-    assert_eq!(run.authority.access_tokens.len(), 1, "one is 58 days dead");
+    assert_eq!(
+        run.authority.access_tokens.len(),
+        1,
+        "one expired 58 days ago"
+    );
     assert_eq!(
         (run.authority.codes.len(), run.authority.grants.len()),
         (1, 2)
@@ -230,31 +253,35 @@ fn what_is_dead_for_long_is_forgotten_and_nothing_else() {
     assert_eq!(run.authority.grants.len(), 1);
     run.refresh(1);
     run.connect();
-    assert_eq!(run.seen.last().expect("tokens").grant, 3, "no number twice");
+    assert_eq!(
+        run.issued.last().expect("tokens").grant,
+        3,
+        "grant numbers are not reused"
+    );
 }
 
 #[test]
-fn a_sandbox_that_runs_for_years_holds_what_lives() {
+fn years_of_refreshes_use_bounded_memory() {
     let mut run = Run::new(Rotation::FamilyRevocation);
     run.connect();
-    for refreshed in 0..20_000 {
+    for refresh in 0..20_000 {
         run.now += Duration::from_secs(60 * 60);
-        run.refresh(refreshed);
+        run.refresh(refresh);
     }
-    assert!(run.authority.refresh_tokens.len() <= 2 * super::FEWEST_PRUNED);
-    assert!(run.authority.access_tokens.len() <= 2 * super::FEWEST_PRUNED);
+    assert!(run.authority.refresh_tokens.len() <= 2 * MIN_PRUNE_COUNT);
+    assert!(run.authority.access_tokens.len() <= 2 * MIN_PRUNE_COUNT);
     assert_eq!(run.authority.grants.len(), 1);
 }
 
 #[test]
-fn abandoned_consents_are_forgotten() {
+fn abandoned_consents_are_removed() {
     let mut run = Run::new(Rotation::None);
-    let abandoned = run.authority.wait(request(), run.now);
+    let abandoned = run.authority.start_consent(request(), run.now);
     run.now += Duration::from_secs(30 * 60);
-    run.authority.wait(request(), run.now);
-    assert_eq!(run.authority.waiting.len(), 2);
+    run.authority.start_consent(request(), run.now);
+    assert_eq!(run.authority.pending_consents.len(), 2);
     run.now += Duration::from_secs(30 * 60);
-    run.authority.wait(request(), run.now);
-    assert_eq!(run.authority.waiting.len(), 2);
-    assert!(!run.authority.waiting.contains_key(&abandoned));
+    run.authority.start_consent(request(), run.now);
+    assert_eq!(run.authority.pending_consents.len(), 2);
+    assert!(!run.authority.pending_consents.contains_key(&abandoned));
 }

@@ -1,90 +1,88 @@
-//! `GET /oauth/authorize`, and the forms a person fills in there.
+//! `GET /oauth/authorize`, and the forms of its pages.
 
-use http::request::Parts;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, request::Parts};
 
-use super::page::{consent_page, error_page, log_in_page};
-use super::read_form;
-use crate::sandbox::answer::{self, Answer};
-use crate::sandbox::authority::{AuthorizationRequest, CodeChallenge};
-use crate::sandbox::behavior::{Consent, Pkce};
-use crate::sandbox::body::RequestBody;
-use crate::sandbox::client::ClientRegistration;
-use crate::sandbox::event::EventKind;
-use crate::sandbox::form::Form;
-use crate::sandbox::scope::Scopes;
-use crate::sandbox::state::{Shared, State};
+use super::{
+    consent_page::{consent_page, login_page},
+    html::error_page,
+};
+use crate::sandbox::{
+    authority::{AuthorizationRequest, CodeChallenge, Decision},
+    behavior::{Consent, Pkce},
+    client::ClientRegistration,
+    event::EventKind,
+    form::{Form, FormError},
+    request_body::RequestBody,
+    response::{self, SandboxResponse},
+    scope::Scopes,
+    state::{SandboxState, SharedState},
+};
 
-/// A decision that comes with a request, which only a caller in this process can attach as an extension.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::sandbox) enum Decision {
-    Allow,
-    Deny,
-}
-
-/// An authorization request: answered at once, or by a page.
-pub(super) fn request(shared: &Shared, request: &Parts) -> Answer {
+/// Decides an authorization request at once, or shows the login page.
+pub(super) fn start(shared: &SharedState, parts: &Parts) -> SandboxResponse {
     let mut state = shared.lock();
-    let query = Form::parse(request.uri.query().unwrap_or_default().as_bytes());
-    let asked = match read_request(&query, &state) {
-        Ok(asked) => asked,
-        Err(Wrong::Page(why)) => return error_page(StatusCode::BAD_REQUEST, why),
-        Err(Wrong::Redirect(back, error, why)) => {
-            return back.refuse(StatusCode::FOUND, error, why);
+    let query = Form::parse(parts.uri.query().unwrap_or_default().as_bytes());
+    let request = match read_request(&query, &state) {
+        Ok(request) => request,
+        Err(RequestError::Page(message)) => return error_page(StatusCode::BAD_REQUEST, message),
+        Err(RequestError::Redirect(callback, error)) => {
+            return callback.error(StatusCode::FOUND, error);
         }
     };
     let decision = match state.behavior.consent {
         Consent::Allow => Decision::Allow,
         Consent::Deny => Decision::Deny,
         Consent::Page => {
-            let name = app_name(&state, &asked);
+            let name = client_name(&state, &request);
             let now = state.now();
-            let consent = state.authority.wait(asked, now);
-            return log_in_page(StatusCode::OK, &consent, &name, None);
+            let consent_id = state.authority.start_consent(request, now);
+            return login_page(StatusCode::OK, &consent_id, &name, None);
         }
     };
-    let attached = request.extensions.get::<Decision>().copied();
-    conclude(
+    let attached = parts.extensions.get::<Decision>().copied();
+    finish(
         &mut state,
-        asked,
+        request,
         attached.unwrap_or(decision),
         StatusCode::FOUND,
     )
 }
 
-/// The first form: who is there.
-pub(super) async fn log_in(shared: &Shared, headers: &HeaderMap, body: RequestBody) -> Answer {
-    let form = match read_form(headers, body).await {
+/// Processes the form of the login page.
+pub(super) async fn log_in(
+    shared: &SharedState,
+    headers: &HeaderMap,
+    body: RequestBody,
+) -> SandboxResponse {
+    let form = match read_page_form(headers, body).await {
         Ok(form) => form,
-        Err(not_a_form) => return not_a_form.page(),
+        Err(page) => return *page,
     };
-    if form.repeated().is_some() {
-        return error_page(StatusCode::BAD_REQUEST, REPEATED);
-    }
     let mut state = shared.lock();
     let now = state.now();
-    let consent = form.field("consent").unwrap_or_default();
-    let Some(asked) = state.authority.waiting(consent, now) else {
-        return error_page(StatusCode::BAD_REQUEST, GONE);
+    let consent_id = form.field("consent").unwrap_or_default();
+    let Some(request) = state.authority.pending_consent(consent_id, now) else {
+        return error_page(StatusCode::BAD_REQUEST, EXPIRED);
     };
-    let name = app_name(&state, &asked);
+    let name = client_name(&state, &request);
     if form.field("email").is_none() || form.field("password").is_none() {
-        let hint = "Please give an email address and a password.";
-        return log_in_page(StatusCode::BAD_REQUEST, consent, &name, Some(hint));
+        let hint = "Please enter an email address and a password.";
+        return login_page(StatusCode::BAD_REQUEST, consent_id, &name, Some(hint));
     }
-    state.authority.log_in(consent);
-    consent_page(consent, &name, &asked.scopes)
+    state.authority.log_in(consent_id);
+    consent_page(consent_id, &name, &request.scopes)
 }
 
-/// The second form: what they say.
-pub(super) async fn decide(shared: &Shared, headers: &HeaderMap, body: RequestBody) -> Answer {
-    let form = match read_form(headers, body).await {
+/// Processes the form of the consent page.
+pub(super) async fn decide(
+    shared: &SharedState,
+    headers: &HeaderMap,
+    body: RequestBody,
+) -> SandboxResponse {
+    let form = match read_page_form(headers, body).await {
         Ok(form) => form,
-        Err(not_a_form) => return not_a_form.page(),
+        Err(page) => return *page,
     };
-    if form.repeated().is_some() {
-        return error_page(StatusCode::BAD_REQUEST, REPEATED);
-    }
     let decision = match form.field("decision") {
         Some("allow") => Decision::Allow,
         Some("deny") => Decision::Deny,
@@ -97,72 +95,92 @@ pub(super) async fn decide(shared: &Shared, headers: &HeaderMap, body: RequestBo
     };
     let mut state = shared.lock();
     let now = state.now();
-    let consent = form.field("consent").unwrap_or_default();
-    let Some(mut asked) = state.authority.decided(consent, now) else {
-        return error_page(StatusCode::BAD_REQUEST, GONE);
+    let consent_id = form.field("consent").unwrap_or_default();
+    let Some(mut request) = state.authority.finish_consent(consent_id, now) else {
+        return error_page(StatusCode::BAD_REQUEST, EXPIRED);
     };
     if form.field("sensitive").is_none() {
-        asked.scopes = asked.scopes.without_sensitive();
+        request.scopes = request.scopes.without_sensitive();
     }
-    // RFC 9700, 4.12: only a 303 is sure to turn the form's POST, password and all, into a GET.
-    conclude(&mut state, asked, decision, StatusCode::SEE_OTHER)
+    // RFC 9700, section 4.12: only a 303 reliably turns the form's POST, password included, into a GET.
+    finish(&mut state, request, decision, StatusCode::SEE_OTHER)
 }
 
-fn app_name(state: &State, asked: &AuthorizationRequest) -> String {
-    let app = state.authority.app(&asked.client_id);
-    app.map(|app| app.name.clone()).unwrap_or_default()
+/// Reads the form of a page, or returns the error page to show instead.
+async fn read_page_form(
+    headers: &HeaderMap,
+    body: RequestBody,
+) -> Result<Form, Box<SandboxResponse>> {
+    let error = match Form::read(headers, body).await {
+        Ok(form) if form.has_repeated() => FormError {
+            status: StatusCode::BAD_REQUEST,
+            description: "A field was sent more than once.",
+        },
+        Ok(form) => return Ok(form),
+        Err(error) => error,
+    };
+    Err(Box::new(error_page(error.status, error.description)))
 }
 
-/// Sends the person back to the app with a code or an error.
-fn conclude(
-    state: &mut State,
-    asked: AuthorizationRequest,
+fn client_name(state: &SandboxState, request: &AuthorizationRequest) -> String {
+    let client = state.authority.client(&request.client_id);
+    client.map(|client| client.name.clone()).unwrap_or_default()
+}
+
+/// Redirects to the client with a code or an error.
+fn finish(
+    state: &mut SandboxState,
+    request: AuthorizationRequest,
     decision: Decision,
     status: StatusCode,
-) -> Answer {
+) -> SandboxResponse {
     let now = state.now();
     let allowed = match decision {
-        Decision::Allow => state.authority.allow(&asked, &state.behavior, now),
+        Decision::Allow => state.authority.allow(&request, &state.behavior, now),
         Decision::Deny => None,
     };
-    let back = Back {
-        redirect_uri: asked.redirect_uri,
-        state: asked.state,
+    let callback = Callback {
+        redirect_uri: request.redirect_uri,
+        state: request.state,
         issuer: state.behavior.issuer.clone(),
     };
-    let client_id = asked.client_id;
+    let client_id = request.client_id;
     let Some((code, scopes)) = allowed else {
         state.record(EventKind::ConsentDenied { client_id });
-        return back.refuse(status, "access_denied", "nothing was granted");
+        return callback.error(status, ("access_denied", "no access was granted"));
     };
     state.record(EventKind::ConsentGranted {
         client_id,
         scope: scopes.to_string(),
     });
-    back.with(status, &[("code", &code)])
+    callback.redirect(status, &[("code", &code)])
 }
 
-/// What is wrong with an authorization request.
-enum Wrong {
-    /// Its redirect URI cannot be trusted, so the person is told (RFC 6749, 4.1.2.1).
+/// Why an authorization request is refused.
+enum RequestError {
+    /// The redirect URI cannot be trusted, so a page tells the user (RFC 6749, section 4.1.2.1).
     Page(&'static str),
-    /// The app is told: an error code, and why.
-    Redirect(Back, &'static str, &'static str),
+    /// The redirect tells the client.
+    Redirect(Callback, OAuthError),
 }
 
-/// The way back to the app.
-struct Back {
+/// An OAuth error code and its description.
+type OAuthError = (&'static str, &'static str);
+
+/// The redirect to the client.
+struct Callback {
     redirect_uri: String,
     state: Option<String>,
     issuer: Option<String>,
 }
 
-impl Back {
-    fn refuse(&self, status: StatusCode, error: &str, why: &str) -> Answer {
-        self.with(status, &[("error", error), ("error_description", why)])
+impl Callback {
+    fn error(&self, status: StatusCode, (error, description): OAuthError) -> SandboxResponse {
+        let fields = [("error", error), ("error_description", description)];
+        self.redirect(status, &fields)
     }
 
-    fn with(&self, status: StatusCode, fields: &[(&str, &str)]) -> Answer {
+    fn redirect(&self, status: StatusCode, fields: &[(&str, &str)]) -> SandboxResponse {
         let mut query = form_urlencoded::Serializer::new(String::new());
         query.extend_pairs(fields);
         if let Some(state) = &self.state {
@@ -171,88 +189,78 @@ impl Back {
         if let Some(issuer) = &self.issuer {
             query.append_pair("iss", issuer);
         }
-        // RFC 6749, 3.1.2: a query that the redirect URI has is kept.
+        // RFC 6749, section 3.1.2: the query of the redirect URI is retained.
         let separator = if self.redirect_uri.contains('?') {
             '&'
         } else {
             '?'
         };
         let location = format!("{}{separator}{}", self.redirect_uri, query.finish());
-        answer::redirect(status, &location).unwrap_or_else(|| {
+        response::redirect(status, &location).unwrap_or_else(|| {
             error_page(
                 StatusCode::BAD_REQUEST,
-                "The app's registered redirect URI cannot stand in a header.",
+                "The registered redirect URI is not a valid header value.",
             )
         })
     }
 }
 
-fn read_request(query: &Form, state: &State) -> Result<AuthorizationRequest, Wrong> {
+fn read_request(query: &Form, state: &SandboxState) -> Result<AuthorizationRequest, RequestError> {
     if query.repeats("client_id") || query.repeats("redirect_uri") {
-        return Err(Wrong::Page(
-            "The app named itself or its redirect URI twice.",
+        return Err(RequestError::Page(
+            "The client_id or redirect_uri was sent more than once.",
         ));
     }
-    let app = query
+    let client = query
         .field("client_id")
-        .and_then(|client_id| state.authority.app(client_id))
-        .ok_or(Wrong::Page("The app is unknown."))?;
-    let redirect_uri = redirect_uri(query, app).map_err(Wrong::Page)?;
-    let back = Back {
+        .and_then(|client_id| state.authority.client(client_id))
+        .ok_or(RequestError::Page("The client_id is unknown."))?;
+    let redirect_uri = redirect_uri(query, client).map_err(RequestError::Page)?;
+    let callback = Callback {
         redirect_uri: redirect_uri.to_owned(),
-        // Of two, neither is the one to trust.
+        // Of two values, neither can be trusted.
         state: query
             .field("state")
             .filter(|_| !query.repeats("state"))
             .map(str::to_owned),
         issuer: state.behavior.issuer.clone(),
     };
-    match read_rest(query, app, state.behavior.pkce) {
+    match read_parameters(query, client, state.behavior.pkce) {
         Ok((scopes, challenge)) => Ok(AuthorizationRequest {
-            client_id: app.client_id.clone(),
-            redirect_uri: back.redirect_uri,
+            client_id: client.client_id.clone(),
+            redirect_uri: callback.redirect_uri,
             redirect_uri_sent: query.field("redirect_uri").is_some(),
             scopes,
-            state: back.state,
+            state: callback.state,
             challenge,
         }),
-        Err((error, why)) => Err(Wrong::Redirect(back, error, why)),
+        Err(error) => Err(RequestError::Redirect(callback, error)),
     }
 }
 
-fn redirect_uri<'a>(query: &Form, app: &'a ClientRegistration) -> Result<&'a str, &'static str> {
-    let registered = registered_redirect_uri(query, app)?;
-    // RFC 6749, 3.1.2: a code behind a fragment would never reach the app.
+fn redirect_uri<'a>(query: &Form, client: &'a ClientRegistration) -> Result<&'a str, &'static str> {
+    let registered = match (query.field("redirect_uri"), &client.redirect_uris[..]) {
+        (Some(requested), registered) => registered
+            .iter()
+            .find(|registered| *registered == requested)
+            .ok_or("The redirect URI is not registered for this client.")?,
+        (None, [only]) => only,
+        (None, _) => return Err("The client has several redirect URIs and named none of them."),
+    };
+    // RFC 6749, section 3.1.2: a code after a fragment would never reach the client.
     if registered.contains('#') {
-        return Err("The app's redirect URI has a fragment.");
+        return Err("The client's redirect URI has a fragment.");
     }
     Ok(registered)
 }
 
-fn registered_redirect_uri<'a>(
+/// Reads the parameters whose errors a redirect reports to the client.
+fn read_parameters(
     query: &Form,
-    app: &'a ClientRegistration,
-) -> Result<&'a str, &'static str> {
-    match (query.field("redirect_uri"), &app.redirect_uris[..]) {
-        (Some(asked), registered) => registered
-            .iter()
-            .find(|registered| *registered == asked)
-            .map(String::as_str)
-            .ok_or("The redirect URI is not one that the app has registered."),
-        (None, [only]) => Ok(only),
-        (None, _) => Err("The app did not say which of its redirect URIs to use."),
-    }
-}
-
-type Complaint = (&'static str, &'static str);
-
-/// Everything that the app can be told about.
-fn read_rest(
-    query: &Form,
-    app: &ClientRegistration,
+    client: &ClientRegistration,
     pkce: Pkce,
-) -> Result<(Scopes, Option<CodeChallenge>), Complaint> {
-    if query.repeated().is_some() {
+) -> Result<(Scopes, Option<CodeChallenge>), OAuthError> {
+    if query.has_repeated() {
         return Err(("invalid_request", "a parameter was sent more than once"));
     }
     match query.field("response_type") {
@@ -261,19 +269,19 @@ fn read_rest(
         None => return Err(("invalid_request", "response_type is missing")),
     }
     let scopes = match query.field("scope") {
-        Some(asked) => Scopes::parse(asked),
-        None => app.scopes.clone(),
+        Some(requested) => Scopes::parse(requested),
+        None => client.scopes.clone(),
     };
-    if scopes.is_empty() || !app.scopes.allows_all(&scopes) {
+    if scopes.is_empty() || !client.scopes.allows_all(&scopes) {
         return Err((
             "invalid_scope",
-            "a scope is unknown or not registered for the app",
+            "a scope is unknown or not registered for the client",
         ));
     }
     let challenge = match pkce {
         Pkce::Ignored => None,
-        Pkce::Verified => challenge(query)?,
-        Pkce::Required => match challenge(query)? {
+        Pkce::Verified => read_challenge(query)?,
+        Pkce::Required => match read_challenge(query)? {
             Some(challenge @ CodeChallenge::S256(_)) => Some(challenge),
             _ => return Err(("invalid_request", "an S256 code_challenge is required")),
         },
@@ -281,8 +289,8 @@ fn read_rest(
     Ok((scopes, challenge))
 }
 
-/// RFC 7636, 4.3
-fn challenge(query: &Form) -> Result<Option<CodeChallenge>, Complaint> {
+/// Reads the PKCE challenge (RFC 7636, section 4.3).
+fn read_challenge(query: &Form) -> Result<Option<CodeChallenge>, OAuthError> {
     let method = query.field("code_challenge_method");
     let Some(challenge) = query.field("code_challenge") else {
         return match method {
@@ -307,6 +315,4 @@ fn challenge(query: &Form) -> Result<Option<CodeChallenge>, Complaint> {
     }
 }
 
-const REPEATED: &str = "A field was sent more than once.";
-const GONE: &str =
-    "This page has been used, or was left open too long. Please start again from the app.";
+const EXPIRED: &str = "This page was already used, or has expired. Please start again.";

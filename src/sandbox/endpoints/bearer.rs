@@ -1,21 +1,23 @@
-//! Bearer tokens at the resources (RFC 6750).
+//! Bearer tokens at the API (RFC 6750).
 
-use http::header::AUTHORIZATION;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, header::AUTHORIZATION};
 
-use crate::sandbox::answer::{self, Answer};
-use crate::sandbox::event::{EventKind, TokenHash};
-use crate::sandbox::fault::Endpoint;
-use crate::sandbox::scope::Scopes;
-use crate::sandbox::state::State;
+use crate::sandbox::{
+    event::{EventKind, TokenHash},
+    fault::Endpoint,
+    response::{self, SandboxResponse},
+    scope::Scopes,
+    state::SandboxState,
+};
 
-/// What a request may see, if its token opens `endpoint`; otherwise the 401 or 403 it gets.
+/// Returns the scopes of a request's access token if they include `scope`, and otherwise the 401 or 403
+/// response.
 pub(super) fn authorize(
-    state: &mut State,
+    state: &mut SandboxState,
     headers: &HeaderMap,
     endpoint: Endpoint,
     scope: &str,
-) -> Result<Scopes, Box<Answer>> {
+) -> Result<Scopes, Box<SandboxResponse>> {
     let Some(token) = bearer_token(headers) else {
         return Err(unauthorized(state, endpoint, None));
     };
@@ -29,14 +31,14 @@ pub(super) fn authorize(
             endpoint,
             token: hash,
         });
-        let answer = answer::error(
+        let response = response::error(
             StatusCode::FORBIDDEN,
             "insufficient_scope",
-            "the token lacks the scope this takes",
+            "the token lacks the required scope",
         );
         let challenge =
             format!(r#"Bearer realm="justworks", error="insufficient_scope", scope="{scope}""#);
-        return Err(Box::new(answer::challenged(answer, &[&challenge])));
+        return Err(Box::new(response::with_challenges(response, &[&challenge])));
     }
     state.record(EventKind::Authorized {
         endpoint,
@@ -45,18 +47,22 @@ pub(super) fn authorize(
     Ok(scopes)
 }
 
-fn unauthorized(state: &mut State, endpoint: Endpoint, token: Option<TokenHash>) -> Box<Answer> {
+fn unauthorized(
+    state: &mut SandboxState,
+    endpoint: Endpoint,
+    token: Option<TokenHash>,
+) -> Box<SandboxResponse> {
     state.record(EventKind::Unauthorized { endpoint, token });
-    let answer = answer::error(
+    let response = response::error(
         StatusCode::UNAUTHORIZED,
         "invalid_token",
         "the token is missing, unknown, expired or revoked",
     );
     let challenges = state.behavior.challenge.values(token.is_some());
-    Box::new(answer::challenged(answer, &challenges))
+    Box::new(response::with_challenges(response, &challenges))
 }
 
-/// The token of a request that has exactly one.
+/// The token of a request with exactly one `Authorization` header.
 fn bearer_token(headers: &HeaderMap) -> Option<&str> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else {

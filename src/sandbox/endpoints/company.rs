@@ -1,15 +1,16 @@
 //! `GET /v1/company`
 
-use http::StatusCode;
-use http::request::Parts;
+use http::{StatusCode, request::Parts};
 
 use super::bearer::authorize;
-use crate::sandbox::answer::{self, Answer};
-use crate::sandbox::fault::Endpoint;
-use crate::sandbox::seed::company;
-use crate::sandbox::state::Shared;
+use crate::sandbox::{
+    fault::Endpoint,
+    fixtures::company,
+    response::{self, SandboxResponse},
+    state::SharedState,
+};
 
-pub(super) fn show(shared: &Shared, request: &Parts) -> Answer {
+pub(super) fn show(shared: &SharedState, request: &Parts) -> SandboxResponse {
     let mut state = shared.lock();
     match authorize(
         &mut state,
@@ -17,7 +18,7 @@ pub(super) fn show(shared: &Shared, request: &Parts) -> Answer {
         Endpoint::Company,
         "company.basic:read",
     ) {
-        Ok(_) => answer::json(StatusCode::OK, &company()),
-        Err(refusal) => *refusal,
+        Ok(_) => response::json(StatusCode::OK, &company()),
+        Err(response) => *response,
     }
 }

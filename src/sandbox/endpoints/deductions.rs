@@ -1,90 +1,93 @@
 //! `GET /v1/deductions` and `POST /v1/deductions`
 
-use http::StatusCode;
-use http::request::Parts;
+use http::{StatusCode, request::Parts};
 use serde_json::{Map, Value, json};
 
-use super::bearer::authorize;
-use super::is_content_type;
-use super::paging::Page;
-use crate::sandbox::answer::{self, Answer};
-use crate::sandbox::body::{RequestBody, Unreadable, read};
-use crate::sandbox::event::{EventKind, cut};
-use crate::sandbox::fault::Endpoint;
-use crate::sandbox::form::Form;
-use crate::sandbox::state::{Shared, State};
+use super::{bearer::authorize, pagination::Page};
+use crate::sandbox::{
+    event::{EventKind, truncated},
+    fault::Endpoint,
+    form::Form,
+    request_body::{ReadError, RequestBody, is_content_type, read_body},
+    response::{self, SandboxResponse},
+    state::{SandboxState, SharedState},
+};
 
-/// Lists what was created, by pages and filters.
-pub(super) fn list(shared: &Shared, request: &Parts) -> Answer {
+/// Lists the deductions created, with filters and pages.
+pub(super) fn list(shared: &SharedState, request: &Parts) -> SandboxResponse {
     let mut state = shared.lock();
-    if let Err(refusal) = authorize(
+    if let Err(response) = authorize(
         &mut state,
         &request.headers,
         Endpoint::Deductions,
         "deductions:read",
     ) {
-        return *refusal;
+        return *response;
     }
     let query = Form::parse(request.uri.query().unwrap_or_default().as_bytes());
     if query
-        .sent("frequency")
+        .raw_field("frequency")
         .is_some_and(|frequency| !FREQUENCIES.contains(&frequency))
     {
-        return bad_request(WRONG_FREQUENCY);
+        return bad_request(INVALID_FREQUENCY);
     }
-    match Page::asked_for(&query) {
+    match Page::from_query(&query) {
         Ok(page) => {
             let deductions = state.records.deductions().iter();
-            let found = deductions
-                .filter(|deduction| admits(&query, &deduction.row))
+            let matching = deductions
+                .filter(|deduction| matches_filters(&query, &deduction.row))
                 .map(|deduction| {
-                    let mut shown = deduction.row.clone();
-                    shown.remove("operation_id");
-                    shown.insert("id".to_owned(), deduction.id.as_str().into());
-                    Value::Object(shown)
+                    let mut item = deduction.row.clone();
+                    item.remove("operation_id");
+                    item.insert("id".to_owned(), deduction.id.as_str().into());
+                    Value::Object(item)
                 });
-            answer::json(StatusCode::OK, &page.of(found))
+            response::json(StatusCode::OK, &page.to_json(matching))
         }
-        Err(wrong) => bad_request(wrong),
+        Err(message) => bad_request(message),
     }
 }
 
-/// Whether a deduction is one of those asked for.
-fn admits(query: &Form, row: &Map<String, Value>) -> bool {
+/// Whether a deduction matches the filters of the query.
+fn matches_filters(query: &Form, row: &Map<String, Value>) -> bool {
     FILTERS.iter().all(|(parameter, field)| {
-        let wanted = query.sent(parameter);
-        wanted.is_none() || wanted == row.get(*field).and_then(Value::as_str)
+        let expected = query.raw_field(parameter);
+        expected.is_none() || expected == row.get(*field).and_then(Value::as_str)
     })
 }
 
-/// Creates deductions, each once however often its `operation_id` comes. Every row has a result of its own.
-pub(super) async fn create(shared: &Shared, request: &Parts, body: RequestBody) -> Answer {
-    // The token is looked at before the body is read, so that a 401 may come while a client still sends.
-    if let Err(refusal) = authorize(
+/// Creates deductions, each once per `operation_id`. Every row has its own result.
+pub(super) async fn create(
+    shared: &SharedState,
+    request: &Parts,
+    body: RequestBody,
+) -> SandboxResponse {
+    // The token is checked before the body is read, so a 401 can be sent while the client still sends.
+    if let Err(response) = authorize(
         &mut shared.lock(),
         &request.headers,
         Endpoint::Deductions,
         "deductions:write",
     ) {
-        return *refusal;
+        return *response;
     }
     if !is_content_type(&request.headers, "application/json") {
-        return answer::error(
+        return response::error(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "invalid_request",
             "the content type is not application/json",
         );
     }
-    let bytes = match read(body, LARGEST_BODY).await {
+    let bytes = match read_body(body, MAX_BODY).await {
         Ok(bytes) => bytes,
-        Err(Unreadable::TooLarge) => {
-            return answer::error(
+        Err(ReadError::TooLarge) => {
+            return response::error(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "invalid_request",
                 "the body is larger than 1 MiB",
             );
         }
-        Err(Unreadable::Broken) => return bad_request("the body did not arrive whole"),
+        Err(ReadError::Interrupted) => return bad_request("the body is incomplete"),
     };
     let Ok(Value::Object(body)) = serde_json::from_slice(&bytes) else {
         return bad_request("the body is not a JSON object");
@@ -93,17 +96,17 @@ pub(super) async fn create(shared: &Shared, request: &Parts, body: RequestBody) 
         return bad_request("items is not an array");
     };
     let mut state = shared.lock();
-    let results: Vec<_> = rows.iter().map(|row| apply(&mut state, row)).collect();
-    answer::json(StatusCode::OK, &json!({ "items": results }))
+    let results: Vec<_> = rows.iter().map(|row| create_row(&mut state, row)).collect();
+    response::json(StatusCode::OK, &json!({ "items": results }))
 }
 
-/// One row's result.
-fn apply(state: &mut State, row: &Value) -> Value {
+/// Processes a row and returns its result.
+fn create_row(state: &mut SandboxState, row: &Value) -> Value {
     let row = &known_fields(row);
     let text = |name: &str| row.get(name).and_then(Value::as_str);
     let operation_id = text("operation_id").unwrap_or_default();
-    let outcome = match wrong_field(row) {
-        Some(wrong) => Err(wrong),
+    let outcome = match invalid_field(row) {
+        Some(message) => Err(message),
         None if !state
             .records
             .has_member(text("member_id").unwrap_or_default()) =>
@@ -111,17 +114,17 @@ fn apply(state: &mut State, row: &Value) -> Value {
             Err("member_id is unknown".to_owned())
         }
         None => {
-            let (deduction, created) = state.records.create(operation_id, row);
+            let (deduction, created) = state.records.create_deduction(operation_id, row);
             if created || deduction.row == *row {
                 Ok((deduction.id.clone(), created))
             } else {
-                Err("operation_id was used for another deduction".to_owned())
+                Err("operation_id was already used for another deduction".to_owned())
             }
         }
     };
     let created = matches!(outcome, Ok((_, true)));
     state.record(EventKind::DeductionSubmitted {
-        operation_id: cut(operation_id),
+        operation_id: truncated(operation_id),
         created,
     });
     let mut result = Map::new();
@@ -133,13 +136,13 @@ fn apply(state: &mut State, row: &Value) -> Value {
     result.insert("success".to_owned(), outcome.is_ok().into());
     match outcome {
         Ok((id, _)) => result.insert("deduction_id".to_owned(), id.into()),
-        Err(wrong) => result.insert("error_message".to_owned(), wrong.into()),
+        Err(message) => result.insert("error_message".to_owned(), message.into()),
     };
     Value::Object(result)
 }
 
-/// The first thing wrong with a row's fields.
-fn wrong_field(row: &Map<String, Value>) -> Option<String> {
+/// The message about the first invalid field of a row.
+fn invalid_field(row: &Map<String, Value>) -> Option<String> {
     let text = |name: &str| row.get(name).and_then(Value::as_str).unwrap_or_default();
     if let Some(name) = TEXT_FIELDS.iter().find(|name| text(name).is_empty()) {
         return Some(format!("{name} is missing"));
@@ -148,26 +151,26 @@ fn wrong_field(row: &Map<String, Value>) -> Option<String> {
         return Some("amount is not an integer".to_owned());
     }
     if !FREQUENCIES.contains(&text("frequency")) {
-        return Some(WRONG_FREQUENCY.to_owned());
+        return Some(INVALID_FREQUENCY.to_owned());
     }
-    if text("operation_id").len() > LONGEST_OPERATION_ID {
+    if text("operation_id").len() > MAX_OPERATION_ID {
         return Some(format!(
-            "operation_id is longer than {LONGEST_OPERATION_ID} bytes"
+            "operation_id is longer than {MAX_OPERATION_ID} bytes"
         ));
     }
-    let wrong_date = ["start_date", "end_date"]
+    let invalid_date = ["start_date", "end_date"]
         .into_iter()
         .find(|name| row.get(*name).is_some_and(|date| !is_date(date)));
-    if let Some(name) = wrong_date {
+    if let Some(name) = invalid_date {
         return Some(format!("{name} is not a date such as 2026-01-31"));
     }
     if row.get("description").is_some_and(|text| !text.is_string()) {
-        return Some("description is not a text".to_owned());
+        return Some("description is not a string".to_owned());
     }
     None
 }
 
-/// What the API knows of a row. `null` is as good as missing, and unknown fields are passed over.
+/// The fields of a row that the API knows. A `null` counts as missing, and unknown fields are ignored.
 fn known_fields(row: &Value) -> Map<String, Value> {
     FIELDS
         .into_iter()
@@ -176,7 +179,7 @@ fn known_fields(row: &Value) -> Map<String, Value> {
         .collect()
 }
 
-/// Whether a value is a calendar date, spelled as RFC 3339 spells it and in no other way that ISO 8601 has.
+/// Whether a value is a calendar date in the format of RFC 3339, and in no other format of ISO 8601.
 fn is_date(value: &Value) -> bool {
     let Some(text) = value.as_str() else {
         return false;
@@ -185,11 +188,11 @@ fn is_date(value: &Value) -> bool {
         .is_ok_and(|date| date.to_string() == text)
 }
 
-fn bad_request(why: &str) -> Answer {
-    answer::error(StatusCode::BAD_REQUEST, "invalid_request", why)
+fn bad_request(message: &str) -> SandboxResponse {
+    response::error(StatusCode::BAD_REQUEST, "invalid_request", message)
 }
 
-/// The parameters of a list, and the fields they filter by.
+/// The parameters of a list, and the fields that they filter by.
 const FILTERS: [(&str, &str); 4] = [
     ("deduction_type", "deduction_type_code"),
     ("description", "description"),
@@ -198,7 +201,7 @@ const FILTERS: [(&str, &str); 4] = [
 ];
 
 const FREQUENCIES: [&str; 2] = ["one_time", "every_paycheck"];
-const WRONG_FREQUENCY: &str = "frequency is neither one_time nor every_paycheck";
+const INVALID_FREQUENCY: &str = "frequency is neither one_time nor every_paycheck";
 
 const TEXT_FIELDS: [&str; 7] = [
     "member_id",
@@ -210,7 +213,7 @@ const TEXT_FIELDS: [&str; 7] = [
     "start_date",
 ];
 
-/// Everything a row may have.
+/// All fields of a row.
 const FIELDS: [&str; 10] = [
     "member_id",
     "operation_id",
@@ -224,5 +227,5 @@ const FIELDS: [&str; 10] = [
     "start_date",
 ];
 
-const LONGEST_OPERATION_ID: usize = 255;
-const LARGEST_BODY: usize = 1024 * 1024;
+const MAX_OPERATION_ID: usize = 255;
+const MAX_BODY: usize = 1024 * 1024;

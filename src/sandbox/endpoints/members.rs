@@ -2,70 +2,70 @@
 
 use std::cmp::Ordering;
 
-use http::StatusCode;
-use http::request::Parts;
+use http::{StatusCode, request::Parts};
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use super::bearer::authorize;
-use super::paging::Page;
-use crate::sandbox::answer::{self, Answer};
-use crate::sandbox::fault::Endpoint;
-use crate::sandbox::form::Form;
-use crate::sandbox::records::Member;
-use crate::sandbox::scope::Scopes;
-use crate::sandbox::state::Shared;
+use super::{bearer::authorize, pagination::Page};
+use crate::sandbox::{
+    fault::Endpoint,
+    fixtures::Member,
+    form::Form,
+    response::{self, SandboxResponse},
+    scope::Scopes,
+    state::SharedState,
+};
 
-pub(super) fn list(shared: &Shared, request: &Parts) -> Answer {
+pub(super) fn list(shared: &SharedState, request: &Parts) -> SandboxResponse {
     let mut state = shared.lock();
     let scopes = match authorize(&mut state, &request.headers, Endpoint::Members, SCOPE) {
         Ok(scopes) => scopes,
-        Err(refusal) => return *refusal,
+        Err(response) => return *response,
     };
     let query = Form::parse(request.uri.query().unwrap_or_default().as_bytes());
-    match Filter::asked_for(&query).and_then(|filter| Ok((filter, Page::asked_for(&query)?))) {
+    match Filter::from_query(&query).and_then(|filter| Ok((filter, Page::from_query(&query)?))) {
         Ok((filter, page)) => {
             let members = state.records.members().iter();
-            let found = members
-                .filter(|member| filter.admits(member))
+            let matching = members
+                .filter(|member| filter.matches(member))
                 .map(|member| visible(member, &scopes));
-            answer::json(StatusCode::OK, &page.of(found))
+            response::json(StatusCode::OK, &page.to_json(matching))
         }
-        Err(wrong) => answer::error(StatusCode::BAD_REQUEST, "invalid_request", wrong),
+        Err(message) => response::error(StatusCode::BAD_REQUEST, "invalid_request", message),
     }
 }
 
-pub(super) fn show(shared: &Shared, request: &Parts) -> Answer {
+pub(super) fn show(shared: &SharedState, request: &Parts) -> SandboxResponse {
     let mut state = shared.lock();
     let scopes = match authorize(&mut state, &request.headers, Endpoint::Members, SCOPE) {
         Ok(scopes) => scopes,
-        Err(refusal) => return *refusal,
+        Err(response) => return *response,
     };
-    let id = id_in(request.uri.path()).unwrap_or_default();
+    let id = id_in_path(request.uri.path()).unwrap_or_default();
     match state
         .records
         .members()
         .iter()
         .find(|member| member.id == id)
     {
-        Some(member) => answer::json(StatusCode::OK, &visible(member, &scopes)),
-        None => answer::not_found(),
+        Some(member) => response::json(StatusCode::OK, &visible(member, &scopes)),
+        None => response::not_found(),
     }
 }
 
-/// The member a path names.
-pub(super) fn id_in(path: &str) -> Option<&str> {
+/// The member id in a path.
+pub(super) fn id_in_path(path: &str) -> Option<&str> {
     path.strip_prefix("/v1/members/")
         .filter(|id| !id.is_empty() && !id.contains('/'))
 }
 
-/// Those of a member's fields that these scopes show.
+/// The fields of a member that these scopes permit.
 fn visible(member: &Member, scopes: &Scopes) -> Value {
     let fields = member.fields.iter();
-    let shown = fields
+    let permitted = fields
         .filter(|(_, scope, _)| scopes.allows(scope))
         .map(|(name, _, value)| ((*name).to_owned(), value.clone()));
-    Value::Object(shown.collect::<Map<_, _>>())
+    Value::Object(permitted.collect::<Map<_, _>>())
 }
 
 /// The filters of a list.
@@ -77,8 +77,8 @@ struct Filter {
 type Comparison = fn(Ordering) -> bool;
 
 impl Filter {
-    fn asked_for(query: &Form) -> Result<Self, &'static str> {
-        let active = match query.sent("status") {
+    fn from_query(query: &Form) -> Result<Self, &'static str> {
+        let active = match query.raw_field("status") {
             None => None,
             Some("active") => Some(true),
             Some("terminated") => Some(false),
@@ -86,7 +86,7 @@ impl Filter {
         };
         let mut updated_at = Vec::new();
         for (name, comparison) in UPDATED_AT {
-            if let Some(text) = query.sent(name) {
+            if let Some(text) = query.raw_field(name) {
                 let timestamp = text
                     .parse()
                     .map_err(|_| "updated_at is not a date and time")?;
@@ -96,7 +96,7 @@ impl Filter {
         Ok(Self { active, updated_at })
     }
 
-    fn admits(&self, member: &Member) -> bool {
+    fn matches(&self, member: &Member) -> bool {
         let Ok(updated_at) = member.updated_at.parse::<Timestamp>() else {
             return false;
         };

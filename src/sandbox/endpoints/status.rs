@@ -1,109 +1,122 @@
-//! `/sandbox`: what goes on, for a developer who watches their own client.
+//! `/sandbox`: the status page, for a developer who watches a client.
 
-use std::fmt::Display;
 use std::time::Duration;
 
-use http::StatusCode;
-use http::request::Parts;
+use http::{StatusCode, request::Parts};
 use jiff::Timestamp;
 
-use super::page::{document, escaped};
-use super::switches;
-use crate::sandbox::answer::{self, Answer};
-use crate::sandbox::authority::{GrantOverview, TokenOverview};
-use crate::sandbox::body::RequestBody;
-use crate::sandbox::state::{Shared, State};
+use super::{
+    html::{document, error_page, row, section},
+    status_actions::{self, ACTION_PATH},
+};
+use crate::sandbox::{
+    authority::{GrantOverview, TokenOverview},
+    request_body::RequestBody,
+    response::{self, SandboxResponse},
+    state::{SandboxState, SharedState},
+};
 
 /// Whether a path belongs to the status page.
 pub(super) fn serves(path: &str) -> bool {
-    path == PATH || path == SWITCH
+    path == PATH || path == ACTION_PATH
 }
 
-pub(super) async fn answer(shared: &Shared, request: &Parts, body: RequestBody) -> Answer {
+/// Shows the status page, or performs an action of it.
+pub(super) async fn process(
+    shared: &SharedState,
+    request: &Parts,
+    body: RequestBody,
+) -> SandboxResponse {
     match (request.method.as_str(), request.uri.path()) {
         ("GET", PATH) => {
-            let follows = request.uri.query() == Some("follow");
-            answer::html(StatusCode::OK, status(&shared.lock(), follows))
+            let auto_refresh = request.uri.query() == Some("follow");
+            response::html(StatusCode::OK, status(&shared.lock(), auto_refresh))
         }
-        ("POST", SWITCH) => switches::flip(shared, &request.headers, body).await,
-        (_, PATH) => answer::method_not_allowed("GET"),
-        _ => answer::method_not_allowed("POST"),
+        ("POST", ACTION_PATH) => {
+            match status_actions::perform(shared, &request.headers, body).await {
+                Ok(()) => response::redirect(StatusCode::SEE_OTHER, PATH)
+                    .unwrap_or_else(response::not_found),
+                Err(error) => error_page(error.status, error.description),
+            }
+        }
+        (_, PATH) => response::method_not_allowed("GET"),
+        _ => response::method_not_allowed("POST"),
     }
 }
 
-fn status(state: &State, follows: bool) -> String {
-    let (head, toggle) = if follows {
+fn status(state: &SandboxState, auto_refresh: bool) -> String {
+    let (head, links) = if auto_refresh {
         (
             "<meta http-equiv=\"refresh\" content=\"2\">\n",
-            "<a href=\"/sandbox\">Stop</a>",
+            "<a href=\"/sandbox\">Stop the automatic reload</a>",
         )
     } else {
         (
             "",
-            "<a href=\"/sandbox\">Refresh</a> or <a href=\"/sandbox?follow\">follow</a>",
+            "<a href=\"/sandbox\">Reload</a> once or <a href=\"/sandbox?follow\">every 2 seconds</a>",
         )
     };
     let sections = [
         counters(state),
-        live(state),
+        requests_in_flight(state),
         grants(state),
-        switches::forms(state),
+        status_actions::forms(state),
         events(state),
     ];
     let body = format!(
-        "<main class=\"wide\">\n<h1>What goes on</h1>\n\
-         <p>The sandbox's clock shows <code>{now}</code>. Codes and tokens are shown as the first eight digits of \
-         their SHA-256. {toggle}</p>\n{sections}\n</main>",
-        now = state.today().strftime("%Y-%m-%d %H:%M:%S UTC"),
+        "<main class=\"wide\">\n<h1>Status</h1>\n\
+         <p>The sandbox's clock shows <code>{now}</code>. Codes and tokens appear as the first eight digits of \
+         their SHA-256. {links}.</p>\n{sections}\n</main>",
+        now = state.wall_time().strftime("%Y-%m-%d %H:%M:%S UTC"),
         sections = sections.concat(),
     );
     document("Status", head, &body)
 }
 
-fn counters(state: &State) -> String {
-    let counters = state.evidence.counters();
-    let cells = [
-        ("Exchanges by code", counters.code_exchanges),
-        ("Exchanges by refresh token", counters.refreshes),
-        ("Exchanges refused", counters.token_requests_refused),
+fn counters(state: &SandboxState) -> String {
+    let counters = state.log.counters();
+    let rows = [
+        ("Code exchanges", counters.code_exchanges),
+        ("Refreshes", counters.refreshes),
+        ("Token requests refused", counters.token_requests_refused),
         ("Refresh tokens reused", counters.refresh_tokens_reused),
-        ("Grants ended by reuse", counters.grants_revoked),
+        ("Grants revoked because of reuse", counters.grants_revoked),
         ("Revocations", counters.revocations),
-        ("Resources opened", counters.authorized),
-        ("401", counters.unauthorized),
-        ("403", counters.forbidden),
-        ("Most requests at once", counters.max_in_flight),
-    ];
-    let rows = cells.map(|(name, count)| row(&[&name, &count]));
-    section("Counters", &["What", "How often"], &rows)
+        ("API requests authorized", counters.authorized),
+        ("API responses with 401", counters.unauthorized),
+        ("API responses with 403", counters.forbidden),
+        ("Most requests in flight", counters.max_in_flight),
+    ]
+    .map(|(name, count)| row(&[&name, &count]));
+    section("Counters", &["Counter", "Value"], &rows)
 }
 
-fn live(state: &State) -> String {
+fn requests_in_flight(state: &SandboxState) -> String {
     let now = state.now();
     let rows: Vec<_> = state
-        .evidence
-        .live()
+        .log
+        .active()
         .filter(|request| !serves(&request.path))
         .map(|request| {
-            let age = seconds(now.saturating_sub(request.since));
+            let age = readable(now.saturating_sub(request.since));
             row(&[&request.method, &request.path, &age])
         })
         .collect();
-    section("Live requests", &["Method", "Path", "For"], &rows)
+    section("Requests in flight", &["Method", "Path", "Age"], &rows)
 }
 
-fn grants(state: &State) -> String {
+fn grants(state: &SandboxState) -> String {
     let now = state.now();
     let rows: Vec<_> = state
         .authority
-        .overview(now, GRANTS_SHOWN, TOKENS_SHOWN)
+        .overview(now, MAX_GRANTS, MAX_TOKENS)
         .iter()
         .map(|grant: &GrantOverview| {
-            let alive = if grant.ended { "ended" } else { "alive" };
+            let state = if grant.revoked { "revoked" } else { "live" };
             row(&[
                 &grant.number,
                 &grant.client_id,
-                &alive,
+                &state,
                 &tokens(&grant.access_tokens, now),
                 &tokens(&grant.refresh_tokens, now),
                 &grant.scopes,
@@ -112,7 +125,7 @@ fn grants(state: &State) -> String {
         .collect();
     let columns = [
         "Grant",
-        "ClientRegistration",
+        "Client",
         "State",
         "Access tokens",
         "Refresh tokens",
@@ -121,63 +134,37 @@ fn grants(state: &State) -> String {
     section("Grants", &columns, &rows)
 }
 
-/// Tokens in words.
+/// Describes tokens in one cell.
 fn tokens(tokens: &[TokenOverview], now: Duration) -> String {
-    let words: Vec<_> = tokens
+    let descriptions: Vec<_> = tokens
         .iter()
         .map(|token| match token.state {
             "live" => {
-                let left = seconds(token.expires_at.saturating_sub(now));
-                format!("{} live for {left}", token.token)
+                let remaining = readable(token.expires_at.saturating_sub(now));
+                format!("{} live for {remaining}", token.token)
             }
             state => format!("{} {state}", token.token),
         })
         .collect();
-    words.join(", ")
+    descriptions.join(", ")
 }
 
-fn events(state: &State) -> String {
+fn events(state: &SandboxState) -> String {
     let rows: Vec<_> = state
-        .evidence
+        .log
         .events()
         .rev()
-        .take(EVENTS_SHOWN)
+        .take(MAX_EVENTS)
         .map(|event| {
             let at = Timestamp::try_from(event.at).unwrap_or_default();
             row(&[&at.strftime("%m-%d %H:%M:%S"), &event.kind])
         })
         .collect();
-    section("Latest events", &["When", "What"], &rows)
+    section("Latest events", &["Time", "Event"], &rows)
 }
 
-/// A heading and a table. Titles and columns are HTML, as are the rows.
-pub(super) fn section(title: &str, columns: &[&str], rows: &[String]) -> String {
-    if rows.is_empty() {
-        return format!("<h2>{title}</h2>\n<p class=\"note\">None.</p>\n");
-    }
-    let columns = columns
-        .iter()
-        .map(|column| format!("<th>{column}</th>"))
-        .collect::<Vec<_>>()
-        .concat();
-    format!(
-        "<h2>{title}</h2>\n<table>\n<tr>{columns}</tr>\n{}</table>\n",
-        rows.concat()
-    )
-}
-
-/// A row of text.
-pub(super) fn row(cells: &[&dyn Display]) -> String {
-    let cells = cells
-        .iter()
-        .map(|cell| format!("<td>{}</td>", escaped(&cell.to_string())))
-        .collect::<Vec<_>>()
-        .concat();
-    format!("<tr>{cells}</tr>\n")
-}
-
-/// A duration to read at a glance.
-fn seconds(duration: Duration) -> String {
+/// A duration in its largest useful unit.
+fn readable(duration: Duration) -> String {
     match duration.as_secs() {
         days if days >= 2 * 86_400 => format!("{} d", days / 86_400),
         hours if hours >= 2 * 3_600 => format!("{} h", hours / 3_600),
@@ -186,8 +173,7 @@ fn seconds(duration: Duration) -> String {
     }
 }
 
-pub(super) const PATH: &str = "/sandbox";
-pub(super) const SWITCH: &str = "/sandbox/switch";
-const GRANTS_SHOWN: usize = 50;
-const TOKENS_SHOWN: usize = 4;
-const EVENTS_SHOWN: usize = 40;
+const PATH: &str = "/sandbox";
+const MAX_GRANTS: usize = 50;
+const MAX_TOKENS: usize = 4;
+const MAX_EVENTS: usize = 40;

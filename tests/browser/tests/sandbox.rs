@@ -83,14 +83,14 @@ async fn the_pages_explain_a_missing_password_and_a_foreign_redirect_uri() -> Ou
         visit.open("payroll:read").await?;
         visit.browser.press("Next").await?;
         let alert = "p[@role='alert']";
-        visit.browser.expect_text(alert, "Please give an email address and a password.").await?;
+        visit.browser.expect_text(alert, "Please enter an email address and a password.").await?;
 
         let foreign = format!(
             "{}/oauth/authorize?response_type=code&client_id=sandbox-client&redirect_uri=https://evil.example/",
             visit.sandbox.url(),
         );
         visit.browser.goto(&foreign).await?;
-        visit.browser.expect_text(alert, "The redirect URI is not one that the app has registered.").await?;
+        visit.browser.expect_text(alert, "The redirect URI is not registered for this client.").await?;
         assert_eq!(visit.browser.client().current_url().await?.as_str(), foreign);
         Ok(())
     })
@@ -105,7 +105,7 @@ async fn the_status_page_injects_a_fault() -> Outcome {
             .goto(&format!("{}/sandbox", visit.sandbox.url()))
             .await?;
         visit.browser.press("Inject").await?;
-        let row = "//tr[td[1]='Authorize' and td[2]='status 401 before work' and td[3]='1']";
+        let row = "//tr[td[1]='Authorize' and td[2]='status 401 before processing' and td[3]='1']";
         visit.browser.element(row).await.map(drop)
     })
     .await

@@ -1,10 +1,17 @@
-//! The company and its members.
+//! The test data: a company and its members.
 
 use serde_json::{Value, json};
 
-use super::records::Member;
+/// A member of the company.
+pub(super) struct Member {
+    pub(super) id: String,
+    pub(super) active: bool,
+    /// RFC 3339, in UTC.
+    pub(super) updated_at: String,
+    /// Name, required scope, and value of each field.
+    pub(super) fields: Vec<(&'static str, &'static str, Value)>,
+}
 
-/// The one company.
 pub(super) fn company() -> Value {
     json!({
         "id": id("company", 1),
@@ -27,9 +34,9 @@ pub(super) fn company() -> Value {
     })
 }
 
-/// Ids look like the real ones: a word and 26 characters.
-pub(super) fn id(sort: &str, number: usize) -> String {
-    format!("{sort}_{number:026}")
+/// An id in the form of the real ones: a word and 26 characters.
+pub(super) fn id(prefix: &str, number: usize) -> String {
+    format!("{prefix}_{number:026}")
 }
 
 pub(super) const COMPANY_NAME: &str = "Sandbox Bakery";
@@ -39,7 +46,7 @@ const DETAIL: &str = "member.detail:read";
 const EMPLOYMENT: &str = "member.employment:read";
 const PAY: &str = "member.pay:read";
 
-/// The member at this place: the same every time.
+/// The member at this index, always with the same data.
 pub(super) fn member(index: usize) -> Member {
     let number = index + 1;
     let given = GIVEN_NAMES[index % GIVEN_NAMES.len()];
@@ -48,7 +55,7 @@ pub(super) fn member(index: usize) -> Member {
     let day = index % 28 + 1;
     let started = format!("2021-03-{day:02}");
     let updated_at = format!("2026-01-{day:02}T12:00:00Z");
-    let sort = match number % 10 {
+    let member_type = match number % 10 {
         3 => "contractor",
         7 => "international_employee",
         _ => "employee",
@@ -68,7 +75,7 @@ pub(super) fn member(index: usize) -> Member {
             }),
         ),
         ("active", BASIC, active.into()),
-        ("type", BASIC, sort.into()),
+        ("type", BASIC, member_type.into()),
         ("job_title", BASIC, "Baker".into()),
         (
             "emails",
@@ -88,8 +95,8 @@ pub(super) fn member(index: usize) -> Member {
         ("created_at", BASIC, format!("{started}T09:00:00Z").into()),
         ("updated_at", BASIC, updated_at.clone().into()),
     ];
-    fields.extend(more_fields(index, &started));
-    // The Partner API leaves empty values out.
+    fields.extend(detailed_fields(index, &started));
+    // The Partner API omits empty values.
     if !active {
         fields.push((
             "employment_termination_date",
@@ -105,8 +112,8 @@ pub(super) fn member(index: usize) -> Member {
     }
 }
 
-/// What takes more than the basic scope to see.
-fn more_fields(index: usize, started: &str) -> Vec<(&'static str, &'static str, Value)> {
+/// The fields that need more than the basic scope.
+fn detailed_fields(index: usize, started: &str) -> Vec<(&'static str, &'static str, Value)> {
     let number = index + 1;
     let day = index % 28 + 1;
     let employment = json!({

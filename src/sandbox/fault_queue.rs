@@ -1,14 +1,14 @@
-//! The order in which faults are played.
+//! The faults that requests still have to trigger.
 
 use std::collections::{HashMap, VecDeque};
 
 use super::fault::{Endpoint, Fault};
 
-/// The faults still to come, by endpoint.
-#[derive(Debug, Default)]
-pub(super) struct Script(HashMap<Endpoint, VecDeque<Fault>>);
+/// A queue of faults for each endpoint.
+#[derive(Clone, Debug, Default)]
+pub(super) struct FaultQueue(HashMap<Endpoint, VecDeque<Fault>>);
 
-impl Script {
+impl FaultQueue {
     pub(super) fn push(&mut self, endpoint: Endpoint, fault: Fault) {
         self.0.entry(endpoint).or_default().push_back(fault);
     }
@@ -17,12 +17,12 @@ impl Script {
         self.0.clear();
     }
 
-    /// Those of one endpoint that have not been played out.
+    /// The faults that are queued for an endpoint.
     pub(super) fn pending(&self, endpoint: Endpoint) -> impl Iterator<Item = &Fault> {
         self.0.get(&endpoint).into_iter().flatten()
     }
 
-    /// The fault the next request to `endpoint` takes part in.
+    /// Returns the fault that the next request to `endpoint` triggers, and counts that request.
     pub(super) fn next(&mut self, endpoint: Endpoint) -> Option<Fault> {
         let faults = self.0.get_mut(&endpoint)?;
         while faults.front().is_some_and(|fault| fault.times == 0) {
@@ -33,15 +33,14 @@ impl Script {
             fault.skip -= 1;
             return None;
         }
-        let played = fault.clone();
-        // `always` has no end.
-        if fault.times != u64::MAX {
+        let triggered = fault.clone();
+        if fault.times != Fault::ALWAYS {
             fault.times -= 1;
         }
         if fault.times == 0 {
             faults.pop_front();
         }
-        Some(played)
+        Some(triggered)
     }
 }
 
@@ -49,9 +48,9 @@ impl Script {
 mod tests {
     use super::*;
 
-    fn played(script: &mut Script, requests: usize) -> Vec<String> {
+    fn triggered(queue: &mut FaultQueue, requests: usize) -> Vec<String> {
         (0..requests)
-            .map(|_| match script.next(Endpoint::Token) {
+            .map(|_| match queue.next(Endpoint::Token) {
                 Some(fault) => fault.to_string(),
                 None => "none".to_owned(),
             })
@@ -59,20 +58,20 @@ mod tests {
     }
 
     #[test]
-    fn faults_are_played_in_order_each_as_often_as_it_says() {
-        let mut script = Script::default();
-        script.push(Endpoint::Token, Fault::hang().skip(1).times(2));
-        script.push(Endpoint::Token, Fault::reset().times(0));
-        script.push(Endpoint::Token, Fault::truncate());
-        script.push(Endpoint::Company, Fault::reset().always());
+    fn faults_are_triggered_in_order_and_as_often_as_set() {
+        let mut queue = FaultQueue::default();
+        queue.push(Endpoint::Token, Fault::hang().skip(1).times(2));
+        queue.push(Endpoint::Token, Fault::reset().times(0));
+        queue.push(Endpoint::Token, Fault::truncate());
+        queue.push(Endpoint::Company, Fault::reset().always());
         let expected = [
             "none",
-            "hang before work",
-            "hang before work",
+            "hang before processing",
+            "hang before processing",
             "truncate",
             "none",
         ];
-        assert_eq!(played(&mut script, 5), expected);
-        assert_eq!(script.pending(Endpoint::Company).count(), 1);
+        assert_eq!(triggered(&mut queue, 5), expected);
+        assert_eq!(queue.pending(Endpoint::Company).count(), 1);
     }
 }

@@ -1,33 +1,32 @@
 //! Client authentication at the token and revocation endpoints.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use http::{HeaderMap, HeaderValue, StatusCode, header::AUTHORIZATION};
 
-use super::NotAForm;
-use crate::sandbox::answer::{self, Answer};
-use crate::sandbox::behavior::ClientAuthentication;
-use crate::sandbox::form::Form;
-use crate::sandbox::state::State;
+use crate::sandbox::{
+    behavior::ClientAuthentication,
+    form::{Form, FormError},
+    response::{self, SandboxResponse},
+    state::SandboxState,
+};
 
-/// A refused request, as RFC 6749, 5.2 words it.
+/// A refused request, in the terms of RFC 6749, section 5.2.
 pub(super) struct ClientError {
     pub(super) error: &'static str,
     status: StatusCode,
     description: &'static str,
-    /// Whether to name HTTP Basic, which only a server that takes it may.
-    basic: bool,
+    /// Whether the response offers HTTP Basic. Only a server that accepts it may.
+    offers_basic: bool,
 }
 
 impl ClientError {
-    /// An error answered with 400.
+    /// An error with status 400.
     pub(super) fn new(error: &'static str, description: &'static str) -> Self {
         Self {
             error,
             status: StatusCode::BAD_REQUEST,
             description,
-            basic: false,
+            offers_basic: false,
         }
     }
 
@@ -35,57 +34,62 @@ impl ClientError {
         Self::new("invalid_request", description)
     }
 
-    fn invalid_client(description: &'static str, basic: bool) -> Self {
+    fn invalid_client(description: &'static str, offers_basic: bool) -> Self {
         Self {
             error: "invalid_client",
             status: StatusCode::UNAUTHORIZED,
             description,
-            basic,
+            offers_basic,
         }
     }
 
-    pub(super) fn answer(&self) -> Answer {
-        let answer = answer::error(self.status, self.error, self.description);
-        if self.basic {
-            answer::challenged(answer, &[r#"Basic realm="justworks""#])
+    pub(super) fn response(&self) -> SandboxResponse {
+        let response = response::error(self.status, self.error, self.description);
+        if self.offers_basic {
+            response::with_challenges(response, &[r#"Basic realm="justworks""#])
         } else {
-            answer
+            response
         }
     }
 }
 
-impl From<NotAForm> for ClientError {
-    fn from(not_a_form: NotAForm) -> Self {
+impl From<FormError> for ClientError {
+    fn from(error: FormError) -> Self {
         Self {
-            status: not_a_form.status,
-            ..Self::invalid_request(not_a_form.why)
+            status: error.status,
+            ..Self::invalid_request(error.description)
         }
     }
 }
 
-/// The client id of an app that has proved who it is.
+/// Returns the client id of an authenticated client.
 pub(super) fn authenticate(
     headers: &HeaderMap,
     form: &Form,
-    state: &State,
+    state: &SandboxState,
 ) -> Result<String, ClientError> {
-    if form.repeated().is_some() {
+    if form.has_repeated() {
         return Err(ClientError::invalid_request(
             "a field was sent more than once",
         ));
     }
     let mut authorizations = headers.get_all(AUTHORIZATION).iter();
     match (authorizations.next(), authorizations.next()) {
-        (None, _) => by_form(form, state),
-        (Some(authorization), None) => by_header(authorization, form, state),
+        (None, _) => authenticate_by_form(form, state),
+        (Some(authorization), None) => authenticate_by_header(authorization, form, state),
         (Some(_), Some(_)) => Err(ClientError::invalid_request(
-            "credentials were sent in more than one header",
+            "the request has more than one Authorization header",
         )),
     }
 }
 
-fn by_form(form: &Form, state: &State) -> Result<String, ClientError> {
-    let invalid = |why| Err(ClientError::invalid_client(why, takes_basic(state)));
+fn authenticate_by_form(form: &Form, state: &SandboxState) -> Result<String, ClientError> {
+    let invalid = |description| {
+        Err(ClientError::invalid_client(
+            description,
+            accepts_basic(state),
+        ))
+    };
     let Some(client_id) = form.field("client_id") else {
         return invalid("client_id is missing");
     };
@@ -95,20 +99,20 @@ fn by_form(form: &Form, state: &State) -> Result<String, ClientError> {
     if state.authority.authenticates(client_id, client_secret) {
         Ok(client_id.to_owned())
     } else {
-        invalid("the client or its secret is unknown")
+        invalid("client_id or client_secret is wrong")
     }
 }
 
-fn takes_basic(state: &State) -> bool {
+fn accepts_basic(state: &SandboxState) -> bool {
     state.behavior.client_authentication == ClientAuthentication::BodyOrBasic
 }
 
-fn by_header(
+fn authenticate_by_header(
     authorization: &HeaderValue,
     form: &Form,
-    state: &State,
+    state: &SandboxState,
 ) -> Result<String, ClientError> {
-    if !takes_basic(state) {
+    if !accepts_basic(state) {
         let description = "credentials belong in the form, not in a header";
         return Err(ClientError::invalid_client(description, false));
     }
@@ -117,9 +121,9 @@ fn by_header(
             "credentials were sent in two ways",
         ));
     }
-    let unknown = ClientError::invalid_client("the client or its secret is unknown", true);
+    let wrong = ClientError::invalid_client("client_id or client_secret is wrong", true);
     let Some((client_id, client_secret)) = basic_credentials(authorization) else {
-        return Err(unknown);
+        return Err(wrong);
     };
     let agrees = form
         .field("client_id")
@@ -127,11 +131,11 @@ fn by_header(
     if agrees && state.authority.authenticates(&client_id, &client_secret) {
         Ok(client_id)
     } else {
-        Err(unknown)
+        Err(wrong)
     }
 }
 
-/// RFC 6749, 2.3.1: both halves are form-encoded before they are joined.
+/// Decodes HTTP Basic. By RFC 6749, section 2.3.1 both parts are form-encoded before they are joined.
 fn basic_credentials(authorization: &HeaderValue) -> Option<(String, String)> {
     let (scheme, encoded) = authorization.to_str().ok()?.split_once(' ')?;
     if !scheme.eq_ignore_ascii_case("basic") {
@@ -143,7 +147,7 @@ fn basic_credentials(authorization: &HeaderValue) -> Option<(String, String)> {
 }
 
 fn form_decoded(text: &str) -> String {
-    // A name without a value is the whole text once the two separators, which a client should have escaped, are.
+    // With both separators escaped, which the client should have done, the text is one name.
     let escaped = text.replace('&', "%26").replace('=', "%3D");
     form_urlencoded::parse(escaped.as_bytes())
         .next()

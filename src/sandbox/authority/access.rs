@@ -1,0 +1,84 @@
+//! The use and the revocation of tokens.
+
+use super::model::{Authority, RefreshTokenState};
+use crate::sandbox::{behavior::Behavior, clock::Moment, scope::Scopes};
+
+/// The outcome of a request to revoke a token.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::sandbox) enum Revocation {
+    Revoked,
+    UnknownToken,
+    WrongClient,
+}
+
+impl Authority {
+    /// The scopes of an access token, or `None` if the token is not valid. Counts as a use of the
+    /// token.
+    pub(in crate::sandbox) fn use_access_token(
+        &mut self,
+        token: &str,
+        now: Moment,
+    ) -> Option<Scopes> {
+        let access_token = self.access_tokens.get_mut(token)?;
+        let grant = self.grants.get(&access_token.grant)?;
+        if grant.revoked || access_token.revoked || now >= access_token.expires_at {
+            return None;
+        }
+        let scopes = access_token.scopes.clone();
+        if let Some(refresh_token) = access_token.retires.take() {
+            self.retire(&refresh_token, now);
+        }
+        Some(scopes)
+    }
+
+    /// Revokes an access or refresh token at the request of its client.
+    pub(in crate::sandbox) fn revoke(
+        &mut self,
+        token: &str,
+        client_id: &str,
+        behavior: &Behavior,
+    ) -> Revocation {
+        let access_token = self.access_tokens.get_mut(token);
+        let refresh_token = self.refresh_tokens.get_mut(token);
+        let number = match (&access_token, &refresh_token) {
+            (Some(token), _) => token.grant,
+            (_, Some(token)) => token.grant,
+            (None, None) => return Revocation::UnknownToken,
+        };
+        let Some(grant) = self.grants.get_mut(&number) else {
+            return Revocation::UnknownToken;
+        };
+        if grant.client_id != client_id {
+            return Revocation::WrongClient;
+        }
+        if let Some(token) = access_token {
+            token.revoked = true;
+        }
+        if let Some(token) = refresh_token {
+            token.state = RefreshTokenState::Revoked;
+            grant.revoked |= behavior.revocation_cascades;
+        }
+        Revocation::Revoked
+    }
+
+    /// Expires every access token.
+    pub(in crate::sandbox) fn expire_access_tokens(&mut self, now: Moment) {
+        for token in self.access_tokens.values_mut() {
+            token.expires_at = token.expires_at.min(now);
+        }
+    }
+
+    /// Revokes every access token, and no refresh token.
+    pub(in crate::sandbox) fn revoke_access_tokens(&mut self) {
+        for token in self.access_tokens.values_mut() {
+            token.revoked = true;
+        }
+    }
+
+    /// Revokes every grant, as if all users had disconnected.
+    pub(in crate::sandbox) fn revoke_grants(&mut self) {
+        for grant in self.grants.values_mut() {
+            grant.revoked = true;
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! Clients, codes, grants and tokens.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::sandbox::{client::ClientRegistration, clock::Moment, scope::Scopes};
+
+/// The state of the authorization server.
+pub(in crate::sandbox) struct Authority {
+    clients: Vec<ClientRegistration>,
+    random: fastrand::Rng,
+    pub(super) pending_consents: HashMap<String, PendingConsent>,
+    pub(super) codes: HashMap<String, AuthorizationCode>,
+    pub(super) grants: BTreeMap<u64, Grant>,
+    /// The number of grants ever created. A pruned grant keeps its number.
+    pub(super) grants_created: u64,
+    pub(super) access_tokens: HashMap<String, AccessToken>,
+    pub(super) refresh_tokens: HashMap<String, RefreshToken>,
+    /// The number of codes and tokens at which expired ones are pruned.
+    pub(super) prune_at: usize,
+}
+
+/// A valid authorization request: its client, redirect URI and scopes are registered.
+#[derive(Clone)]
+pub(in crate::sandbox) struct AuthorizationRequest {
+    pub(in crate::sandbox) client_id: String,
+    pub(in crate::sandbox) redirect_uri: String,
+    /// Whether the request named the redirect URI. The code exchange must then name it too.
+    pub(in crate::sandbox) redirect_uri_sent: bool,
+    pub(in crate::sandbox) scopes: Scopes,
+    pub(in crate::sandbox) state: Option<String>,
+    pub(in crate::sandbox) challenge: Option<CodeChallenge>,
+}
+
+/// A PKCE challenge (RFC 7636, section 4.2).
+#[derive(Clone)]
+pub(in crate::sandbox) enum CodeChallenge {
+    Plain(String),
+    S256(String),
+}
+
+/// The user's decision on an authorization request.
+///
+/// A caller in this process can attach it to a request as an extension.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::sandbox) enum Decision {
+    Allow,
+    Deny,
+}
+
+/// An authorization request that a user sees on the pages.
+pub(super) struct PendingConsent {
+    pub(super) request: AuthorizationRequest,
+    pub(super) logged_in: bool,
+    pub(super) expires_at: Moment,
+}
+
+pub(super) struct AuthorizationCode {
+    pub(super) client_id: String,
+    pub(super) redirect_uri: String,
+    pub(super) redirect_uri_sent: bool,
+    pub(super) scopes: Scopes,
+    pub(super) challenge: Option<CodeChallenge>,
+    pub(super) expires_at: Moment,
+    /// The grant that the code was exchanged for.
+    pub(super) grant: Option<u64>,
+}
+
+/// A consent. It is the family of all tokens that descend from it.
+pub(super) struct Grant {
+    pub(super) client_id: String,
+    pub(super) scopes: Scopes,
+    /// The end of a fixed refresh window.
+    pub(super) window_ends_at: Moment,
+    pub(super) revoked: bool,
+}
+
+pub(super) struct AccessToken {
+    pub(super) grant: u64,
+    pub(super) scopes: Scopes,
+    pub(super) expires_at: Moment,
+    pub(super) revoked: bool,
+    /// The refresh token that the first use of this token retires.
+    pub(super) retires: Option<String>,
+}
+
+pub(super) struct RefreshToken {
+    pub(super) grant: u64,
+    pub(super) expires_at: Moment,
+    pub(super) state: RefreshTokenState,
+    /// Whether a rotation replaced it, even if it stays valid until the replacement is used.
+    pub(super) replaced: bool,
+    /// The access token that was issued together with it.
+    pub(super) access_token: String,
+    /// The refresh token that the first use of this token retires.
+    pub(super) retires: Option<String>,
+}
+
+pub(super) enum RefreshTokenState {
+    Live,
+    Used {
+        at: Moment,
+        /// The tokens that replaced it, for a replay within the reuse grace.
+        issued: Option<Box<IssuedTokens>>,
+    },
+    Revoked,
+}
+
+/// The tokens of one token response.
+#[derive(Clone)]
+pub(in crate::sandbox) struct IssuedTokens {
+    pub(in crate::sandbox) grant: u64,
+    pub(in crate::sandbox) access_token: String,
+    pub(in crate::sandbox) refresh_token: Option<String>,
+    pub(in crate::sandbox) scopes: Scopes,
+    pub(in crate::sandbox) expires_at: Moment,
+    /// Whether a rotation had already replaced the refresh token in the request.
+    pub(in crate::sandbox) reused: bool,
+}
+
+/// A refused token request, in the terms of RFC 6749, section 5.2.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::sandbox) struct Refusal {
+    pub(in crate::sandbox) error: &'static str,
+    pub(in crate::sandbox) description: &'static str,
+    /// The grant of the refresh token in the request, if a rotation had already replaced the token.
+    pub(in crate::sandbox) reused_grant: Option<u64>,
+    /// The grant that this request revoked.
+    pub(in crate::sandbox) revoked_grant: Option<u64>,
+}
+
+impl Authority {
+    pub(in crate::sandbox) fn new(clients: Vec<ClientRegistration>, random: fastrand::Rng) -> Self {
+        Self {
+            clients,
+            random,
+            pending_consents: HashMap::new(),
+            codes: HashMap::new(),
+            grants: BTreeMap::new(),
+            grants_created: 0,
+            access_tokens: HashMap::new(),
+            refresh_tokens: HashMap::new(),
+            prune_at: 0,
+        }
+    }
+
+    pub(in crate::sandbox) fn client(&self, client_id: &str) -> Option<&ClientRegistration> {
+        self.clients
+            .iter()
+            .find(|client| client.client_id == client_id)
+    }
+
+    /// Whether these are the credentials of a registered client.
+    pub(in crate::sandbox) fn authenticates(&self, client_id: &str, client_secret: &str) -> bool {
+        self.client(client_id)
+            .is_some_and(|client| client.client_secret == client_secret)
+    }
+
+    pub(super) fn issue_access_token(
+        &mut self,
+        grant: u64,
+        scopes: Scopes,
+        expires_at: Moment,
+        retires: Option<String>,
+    ) -> String {
+        let token = self.random_secret("access");
+        let access_token = AccessToken {
+            grant,
+            scopes,
+            expires_at,
+            revoked: false,
+            retires,
+        };
+        self.access_tokens.insert(token.clone(), access_token);
+        token
+    }
+
+    pub(super) fn issue_refresh_token(&mut self, refresh_token: RefreshToken) -> String {
+        let token = self.random_secret("refresh");
+        self.refresh_tokens.insert(token.clone(), refresh_token);
+        token
+    }
+
+    /// Revokes a grant, and returns whether it was live.
+    pub(super) fn revoke_grant(&mut self, grant: u64) -> bool {
+        match self.grants.get_mut(&grant) {
+            Some(grant) => !std::mem::replace(&mut grant.revoked, true),
+            None => false,
+        }
+    }
+
+    /// A new secret that names its kind, so that a search for `sandbox-` finds a leaked one.
+    pub(super) fn random_secret(&mut self, kind: &str) -> String {
+        let random: String = (0..SECRET_LENGTH)
+            .map(|_| self.random.alphanumeric())
+            .collect();
+        format!("sandbox-{kind}-{random}")
+    }
+}
+
+impl Refusal {
+    pub(super) fn new(error: &'static str, description: &'static str) -> Self {
+        Self {
+            error,
+            description,
+            reused_grant: None,
+            revoked_grant: None,
+        }
+    }
+
+    pub(super) fn invalid_grant(description: &'static str) -> Self {
+        Self::new("invalid_grant", description)
+    }
+}
+
+/// 32 alphanumeric characters carry about 190 bits.
+const SECRET_LENGTH: usize = 32;

@@ -1,0 +1,179 @@
+//! The handle to a running sandbox.
+
+use std::{
+    fmt,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use super::{
+    authority::Decision,
+    behavior::Behavior,
+    client::ClientRegistration,
+    clock::system_time,
+    event::Event,
+    event_log::Counters,
+    fault::{Endpoint, Fault},
+    server::Server,
+    service::SandboxService,
+    state::SharedState,
+    user::{self, ConsentError},
+};
+
+/// A running sandbox.
+///
+/// Clones share one sandbox. Its socket closes when the last clone is dropped.
+#[derive(Clone)]
+pub struct Sandbox {
+    pub(super) shared: Arc<SharedState>,
+    pub(super) client: Arc<ClientRegistration>,
+    pub(super) server: Option<Arc<Server>>,
+}
+
+impl Sandbox {
+    /// The address that the sandbox listens on; `None` if it was built without a socket.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.server.as_ref().map(|server| server.address())
+    }
+
+    /// The origin of every endpoint, without a trailing slash.
+    ///
+    /// It is `http://` and the address, or `http://localhost` without a socket.
+    #[must_use]
+    pub fn url(&self) -> String {
+        match self.address() {
+            Some(address) => format!("http://{address}"),
+            None => "http://localhost".to_owned(),
+        }
+    }
+
+    /// The client id of the client that the builder described.
+    #[must_use]
+    pub fn client_id(&self) -> &str {
+        &self.client.client_id
+    }
+
+    /// The client secret of the client that the builder described.
+    #[must_use]
+    pub fn client_secret(&self) -> &str {
+        &self.client.client_secret
+    }
+
+    /// The redirect URI of the client that the builder described.
+    #[must_use]
+    pub fn redirect_uri(&self) -> &str {
+        self.client.redirect_uris.first().map_or("", String::as_str)
+    }
+
+    /// The sandbox as a tower service, with or without a socket.
+    #[must_use]
+    pub fn service(&self) -> SandboxService {
+        SandboxService::new(Arc::clone(&self.shared))
+    }
+
+    /// Simulates a user who opens an authorization URL and allows everything.
+    ///
+    /// Returns the callback URL, and does not open it. It contains an `error` if the client made a
+    /// mistake that the provider reports to the client. No socket is used: only the path and query of
+    /// the URL matter. With [`Consent::Page`](super::Consent::Page) the simulated user fills in the
+    /// pages.
+    ///
+    /// # Errors
+    ///
+    /// If there is no redirect: the URL is invalid, the client or its redirect URI is unknown, or a
+    /// fault prevented it.
+    pub async fn consent(&self, authorization_url: &str) -> Result<String, ConsentError> {
+        user::authorize(self.service(), authorization_url, Decision::Allow).await
+    }
+
+    /// Simulates a user who opens an authorization URL and denies, otherwise like
+    /// [`consent`](Self::consent).
+    ///
+    /// # Errors
+    ///
+    /// As [`consent`](Self::consent).
+    pub async fn deny(&self, authorization_url: &str) -> Result<String, ConsentError> {
+        user::authorize(self.service(), authorization_url, Decision::Deny).await
+    }
+
+    /// The current behavior.
+    #[must_use]
+    pub fn behavior(&self) -> Behavior {
+        self.shared.lock().behavior.clone()
+    }
+
+    /// Changes the behavior of all later requests, in one step.
+    ///
+    /// Of two concurrent changes one is lost.
+    ///
+    /// # Panics
+    ///
+    /// If `change` panics. The behavior stays as it was.
+    pub fn change_behavior(&self, change: impl FnOnce(&mut Behavior)) {
+        // The lock is not held while foreign code runs.
+        let mut behavior = self.behavior();
+        change(&mut behavior);
+        self.shared.lock().behavior = behavior;
+    }
+
+    /// Queues a fault for the next request to `endpoint` that no earlier fault claims.
+    pub fn inject(&self, endpoint: Endpoint, fault: Fault) {
+        self.shared.lock().faults.push(endpoint, fault);
+    }
+
+    /// Removes every queued fault.
+    pub fn clear_faults(&self) {
+        self.shared.lock().faults.clear();
+    }
+
+    /// The time on the sandbox's clock.
+    #[must_use]
+    pub fn now(&self) -> SystemTime {
+        system_time(self.shared.lock().wall_time())
+    }
+
+    /// Moves the sandbox's clock forward, and no other clock.
+    pub fn advance(&self, by: Duration) {
+        self.shared.lock().clock.advance(by);
+    }
+
+    /// Expires every access token that was issued so far.
+    pub fn expire_access_tokens(&self) {
+        let mut state = self.shared.lock();
+        let now = state.now();
+        state.authority.expire_access_tokens(now);
+    }
+
+    /// Revokes every access token that was issued so far. Refresh tokens stay valid.
+    pub fn revoke_access_tokens(&self) {
+        self.shared.lock().authority.revoke_access_tokens();
+    }
+
+    /// Revokes every grant with its access and refresh tokens, as if all users had disconnected.
+    pub fn revoke_grants(&self) {
+        self.shared.lock().authority.revoke_grants();
+    }
+
+    /// Counts of everything that happened so far.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.shared.lock().log.counters()
+    }
+
+    /// The latest 10,000 events, oldest first.
+    #[must_use]
+    pub fn events(&self) -> Vec<Event> {
+        self.shared.lock().log.events().cloned().collect()
+    }
+}
+
+impl fmt::Debug for Sandbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sandbox")
+            .field("url", &self.url())
+            .field("client_id", &self.client_id())
+            .finish_non_exhaustive()
+    }
+}

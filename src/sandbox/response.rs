@@ -1,0 +1,114 @@
+//! Responses: JSON, OAuth errors, pages and redirects.
+
+use bytes::Bytes;
+use http::{
+    HeaderValue, Response, StatusCode,
+    header::{
+        ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, PRAGMA,
+        REFERRER_POLICY, WWW_AUTHENTICATE,
+    },
+};
+use serde_json::{Value, json};
+
+use super::body::SandboxBody;
+
+pub(super) type SandboxResponse = Response<SandboxBody>;
+
+/// A response with an empty body.
+pub(super) fn empty(status: StatusCode) -> SandboxResponse {
+    with_body(status, None, Bytes::new())
+}
+
+pub(super) fn json(status: StatusCode, value: &Value) -> SandboxResponse {
+    let json = HeaderValue::from_static("application/json");
+    with_body(status, Some(json), value.to_string())
+}
+
+/// An error in the format of RFC 6749, section 5.2, which the API uses too.
+pub(super) fn error(status: StatusCode, error: &str, description: &str) -> SandboxResponse {
+    json(
+        status,
+        &json!({ "error": error, "error_description": description }),
+    )
+}
+
+/// An HTML page.
+pub(super) fn html(status: StatusCode, page: String) -> SandboxResponse {
+    let html = HeaderValue::from_static("text/html; charset=utf-8");
+    let mut response = with_body(status, Some(html), page);
+    let headers = response.headers_mut();
+    headers.insert(
+        CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static(
+            "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+        ),
+    );
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// A redirect, or `None` if `location` is not a valid header value.
+pub(super) fn redirect(status: StatusCode, location: &str) -> Option<SandboxResponse> {
+    let mut response = empty(status);
+    let headers = response.headers_mut();
+    headers.insert(LOCATION, HeaderValue::from_str(location).ok()?);
+    // The location may contain a code.
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    Some(response)
+}
+
+pub(super) fn not_found() -> SandboxResponse {
+    error(
+        StatusCode::NOT_FOUND,
+        "not_found",
+        "there is no such resource",
+    )
+}
+
+pub(super) fn method_not_allowed(allowed: &'static str) -> SandboxResponse {
+    let mut response = error(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        "the method is not allowed for this path",
+    );
+    response
+        .headers_mut()
+        .insert(ALLOW, HeaderValue::from_static(allowed));
+    response
+}
+
+/// Adds the headers that RFC 6749, section 5.1 requires of responses that may contain a token.
+pub(super) fn with_no_store(mut response: SandboxResponse) -> SandboxResponse {
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
+    response
+}
+
+/// Adds challenges, and omits those that are not valid header values.
+pub(super) fn with_challenges(
+    mut response: SandboxResponse,
+    challenges: &[&str],
+) -> SandboxResponse {
+    for challenge in challenges {
+        if let Ok(challenge) = HeaderValue::from_str(challenge) {
+            response.headers_mut().append(WWW_AUTHENTICATE, challenge);
+        }
+    }
+    response
+}
+
+fn with_body(
+    status: StatusCode,
+    content_type: Option<HeaderValue>,
+    body: impl Into<Bytes>,
+) -> SandboxResponse {
+    let mut response = Response::new(SandboxBody::full(body));
+    *response.status_mut() = status;
+    if let Some(content_type) = content_type {
+        response.headers_mut().insert(CONTENT_TYPE, content_type);
+    }
+    response
+}
