@@ -88,8 +88,12 @@ pub fn bearer() -> HeaderValue {
 
 /// So many tenants, each with a fresh token, and the names of all.
 pub fn warm_tenants(count: usize) -> (Tenants, Vec<TenantId>) {
-    let caches = cache().store(Everybody);
-    let tenants = Tenants::builder(caches).capacity(count).build().unwrap();
+    let tenants = Tenants::builder(Issuer)
+        .origin(API)
+        .store(Everybody)
+        .capacity(count)
+        .build()
+        .unwrap();
     let names: Vec<_> = (0..count)
         .map(|number| TenantId::new(format!("customer-{number}")).unwrap())
         .collect();

@@ -114,9 +114,9 @@ async fn log_in(
 ) -> Outcome {
     let (url, pending) = oauth.authorization_url()?;
     let ((), callback) = tokio::try_join!(person(&url), loopback.callback(pending.state()))?;
-    let first = oauth.exchange_code(pending.accept(&callback)?).await?;
-    tokens.set_tokens(first).await?;
-    Ok(())
+    Ok(tokens
+        .complete_authorization(oauth, &pending, &callback)
+        .await?)
 }
 
 /// Consents in the sandbox, and opens the URL that it is sent back to, as a browser would.

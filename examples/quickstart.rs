@@ -82,11 +82,10 @@ async fn connect(sandbox: &Sandbox, partner: &Partner) -> Outcome {
     let step = Step::begin("connect", sandbox);
     let (url, pending) = partner.oauth.authorization_url()?;
     let callback = sandbox.consent(&url).await?;
-    let tokens = partner
-        .oauth
-        .exchange_code(pending.accept(&callback)?)
+    partner
+        .tokens
+        .complete_authorization(&partner.oauth, &pending, &callback)
         .await?;
-    partner.tokens.set_tokens(tokens).await?;
     step.check("consents", sandbox.counters().consents, 1)?;
     step.check_exchanges(1)?;
     step.end("a person consented, one code was exchanged, the tokens are in the file");

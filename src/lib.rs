@@ -37,9 +37,12 @@
 //!     .layer(BearerAuthLayer::new(tokens.clone()))
 //!     .service(http);
 //!
-//! // Once per customer: send the browser to `url`, and give the tokens that come of it to `tokens.set_tokens`.
+//! // Once per customer: redirect the browser to `url`, and wait until it comes back with `callback`.
 //! let (url, pending) = oauth.authorization_url()?;
-//! # let _ = (api, url, pending);
+//! # let (_, _, callback) = (api, url, "");
+//! # async move {
+//! tokens.complete_authorization(&oauth, &pending, callback).await?;
+//! # Ok::<(), tower_oauth2_client::Error>(()) };
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!

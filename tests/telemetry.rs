@@ -23,7 +23,6 @@ use tower_oauth2_client::{
     provider,
     sandbox::{DateHeader, Endpoint, ExpiresAt, Fault, Sandbox},
     store::{LeaseOutcome, LeaseOwner, MemoryStore, SaveOutcome, TokenStore},
-    tenants::Tenants,
     token::{AccessToken, Generation, Grant, RefreshToken, TenantId, TokenSet},
 };
 use tracing::{
@@ -141,10 +140,10 @@ fn everything(set: impl Fn(TokenCacheBuilder) -> TokenCacheBuilder) -> Told {
 /// One that comes to its end, and one over a store that cannot say who is in it.
 async fn what_a_sweep_finds() {
     let source = Source::new(&HandClock::new());
-    let tenants = Tenants::builder(source.cache().store(Store::default()));
+    let tenants = source.tenants().store(Store::default());
     let tenants = tenants.build().unwrap();
     tenants.sweep().await.unwrap();
-    let silent = Tenants::builder(source.cache().store(Silent));
+    let silent = source.tenants().store(Silent);
     let _silent = silent.build().unwrap();
     pass(MINUTE).await;
 }

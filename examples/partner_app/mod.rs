@@ -16,7 +16,6 @@ use tokio::{net::TcpListener, sync::oneshot, time::timeout};
 use tower::{ServiceBuilder, util::BoxCloneSyncService};
 use tower_oauth2_client::{
     bearer::{BearerAuthLayer, ReplayBody},
-    cache::TokenCache,
     connect::{ConnectFailure, ConnectHandler, ConnectRouter},
     oauth::OAuthClient,
     store::{EncryptedStore, EncryptionKeys, TokenStore},
@@ -73,7 +72,7 @@ impl Partner {
             .scopes(["company.basic:read"])
             .build(http.clone())?;
         let store = EncryptedStore::new(store, keys.clone(), &settings.client_id)?;
-        let tenants = Tenants::builder(TokenCache::builder(oauth.clone()).store(store)).build()?;
+        let tenants = Tenants::builder(oauth.clone()).store(store).build()?;
         let connect = ConnectRouter::new(oauth, tenants.clone(), keys, Customers)?;
 
         // One for all customers: each request says whose it is.

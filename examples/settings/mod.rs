@@ -101,8 +101,9 @@ impl Settings {
         }
         let (url, pending) = oauth.authorization_url()?;
         let callback = self.consent(&url).await?;
-        let first = oauth.exchange_code(pending.accept(&callback)?).await?;
-        Ok(tokens.set_tokens(first).await?)
+        Ok(tokens
+            .complete_authorization(oauth, &pending, &callback)
+            .await?)
     }
 
     /// Where the browser comes back to from `url`, after a person has consented.

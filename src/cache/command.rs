@@ -4,9 +4,16 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use tokio::{runtime::Handle, time::timeout};
 
-use super::{attend::shut_down, core::Core, ending::revoke_at_provider, renewal::following};
+use super::{
+    attend::shut_down,
+    authorization::{CompletionError, exchange_and_save},
+    core::Core,
+    ending::revoke_at_provider,
+    renewal::following,
+};
 use crate::{
     error::{Error, ErrorKind},
+    oauth::{AcceptedCode, OAuthClient},
     store::SaveOutcome,
     token::{Grant, GrantState, TokenSet},
 };
@@ -16,14 +23,34 @@ const ATTEMPTS: u32 = 16;
 
 pub(super) async fn set_tokens(core: &Arc<Core>, tokens: TokenSet) -> Result<(), Error> {
     let order = core.lock().order();
+    detached(core, |core| install(core, tokens, order)).await
+}
+
+pub(super) async fn complete_authorization(
+    core: &Arc<Core>,
+    oauth: OAuthClient,
+    code: AcceptedCode,
+) -> Result<(), Error> {
     detached(core, |core| async move {
-        let _turn = core.commands.lock().await;
-        let (grant, _) = overwrite(&core, || GrantState::Active(tokens.clone())).await?;
-        core.begin_anew(&grant, order);
-        core.telemetry.replaced(grant.generation);
-        Ok(())
+        let save = |tokens| {
+            // Not counted as a command: this one is, so a shutdown that begins meanwhile waits for the save and does not
+            // reject it. In a task of its own, so that a panic in the store is retried.
+            let order = core.lock().order();
+            spawned(install(Arc::clone(&core), tokens, order))
+        };
+        exchange_and_save(&oauth, code, save)
+            .await
+            .map_err(CompletionError::into_error)
     })
     .await
+}
+
+async fn install(core: Arc<Core>, tokens: TokenSet, order: u64) -> Result<(), Error> {
+    let _turn = core.commands.lock().await;
+    let (grant, _) = overwrite(&core, || GrantState::Active(tokens.clone())).await?;
+    core.begin_anew(&grant, order);
+    core.telemetry.replaced(grant.generation);
+    Ok(())
 }
 
 pub(super) async fn revoke(core: &Arc<Core>) -> Result<(), Error> {
@@ -128,14 +155,21 @@ async fn detached<T: Send + 'static, W: Future<Output = Result<T, Error>> + Send
     core: &Arc<Core>,
     work: impl FnOnce(Arc<Core>) -> W,
 ) -> Result<T, Error> {
-    let runtime = Handle::try_current().map_err(|_| Error::outside_of_a_runtime())?;
+    Handle::try_current().map_err(|_| Error::outside_of_a_runtime())?;
     let counted = Counted::begin(core)?;
     let work = work(Arc::clone(core));
-    let task = runtime.spawn(async move {
+    spawned(async move {
         let _counted = counted;
         work.await
-    });
-    task.await.map_err(|error| {
+    })
+    .await
+}
+
+async fn spawned<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> Result<T, Error> {
+    let runtime = Handle::try_current().map_err(|_| Error::outside_of_a_runtime())?;
+    runtime.spawn(work).await.map_err(|error| {
         Error::new(
             ErrorKind::Interrupted,
             "a command was cut short: its runtime shut down, or a token source or store panicked",

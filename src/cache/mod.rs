@@ -66,12 +66,14 @@ use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use crate::{
     error::Error,
+    oauth::{AcceptedCode, OAuthClient, PendingAuthorization},
     origin::Origin,
     telemetry::Unauthorized,
     token::{Generation, Grant, TenantId, TokenSet},
 };
 
 mod attend;
+mod authorization;
 mod bearer_token;
 mod builder;
 mod command;
@@ -87,12 +89,15 @@ mod publish;
 mod renewal;
 mod schedule;
 mod settings;
+mod settings_builder;
 mod settle;
 mod slot;
 mod snapshot;
 mod source;
 mod status;
 
+#[cfg(feature = "axum")]
+pub(crate) use self::authorization::{CompletionError, exchange_and_save};
 use self::{
     attend::{Attended, Cause},
     core::Core,
@@ -107,6 +112,7 @@ pub use self::{
 pub(crate) use self::{
     core::TokenCopy,
     settings::{Settings, in_time},
+    settings_builder::{SettingsBuilder, settings_setters},
 };
 
 /// Keeps one grant's token fresh. The [module page](crate::cache) tells how.
@@ -172,6 +178,44 @@ impl TokenCache {
         command::set_tokens(&self.core, tokens).await
     }
 
+    /// Completes an authorization after the browser has come back: checks the callback, exchanges the code, and saves and
+    /// uses the tokens.
+    ///
+    /// `oauth` is the client that made `pending`. `callback` is the URL that the browser was redirected to, or its query.
+    /// The parts are [`PendingAuthorization::accept`], [`OAuthClient::exchange_code`] and
+    /// [`set_tokens`](Self::set_tokens).
+    ///
+    /// ```no_run
+    /// # use tower_oauth2_client::{Error, cache::TokenCache, oauth::OAuthClient};
+    /// # async fn example(oauth: OAuthClient, tokens: TokenCache) -> Result<(), Error> {
+    /// let (url, pending) = oauth.authorization_url()?;
+    /// // … redirect the browser to `url`, and keep `pending` in its session until it comes back …
+    /// # let (_, callback) = (url, "/callback?state=…&code=…");
+    /// tokens.complete_authorization(&oauth, &pending, callback).await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Cancellation
+    ///
+    /// The code can be used once, and its tokens cannot be requested again. The code exchange and the save therefore run in
+    /// a task of their own from the first poll, and dropping the future does not stop them. The code exchange takes at most
+    /// 45 seconds; a save that fails is retried for 30 seconds. [`shutdown`](Self::shutdown) waits for both.
+    ///
+    /// # Errors
+    ///
+    /// [`Callback`](crate::ErrorKind::Callback) if the callback does not belong to `pending` or reports an error, such as
+    /// [`AccessDenied`](crate::OAuthErrorCode::AccessDenied) if the customer did not consent: no code was sent, and the
+    /// grant is unchanged. Otherwise as `exchange_code` and `set_tokens`; the code may then be used up, so send the
+    /// customer to a new authorization URL.
+    pub async fn complete_authorization(
+        &self,
+        oauth: &OAuthClient,
+        pending: &PendingAuthorization,
+        callback: &str,
+    ) -> Result<(), Error> {
+        self.exchange_code(oauth, pending.accept(callback)?).await
+    }
+
     /// Ends the grant: no request gets a token any more, the store forgets the tokens, and the provider is told.
     ///
     /// Use ends here at once, also if the rest fails. An exchange under way does not bring the grant back.
@@ -233,6 +277,15 @@ impl TokenCache {
         core.adopt(stored);
         core.keep(&mut core.lock());
         Self { core }
+    }
+
+    /// The part of [`complete_authorization`](Self::complete_authorization) that outlives its caller.
+    pub(crate) async fn exchange_code(
+        &self,
+        oauth: &OAuthClient,
+        code: AcceptedCode,
+    ) -> Result<(), Error> {
+        command::complete_authorization(&self.core, oauth.clone(), code).await
     }
 
     /// Does what is due: renews ahead of time, keeps an idle grant alive, compares the clocks.

@@ -1,14 +1,10 @@
 //! `GET /callback`: back from the provider.
 
-use std::{borrow::Cow, sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc};
 
 use axum::response::Response;
 use http::request::Parts;
-use tokio::{
-    runtime::Handle,
-    sync::oneshot,
-    time::{Instant, sleep, timeout},
-};
+use tokio::{runtime::Handle, sync::oneshot};
 
 use super::{
     ConnectFailure, ConnectFailureKind, ConnectHandler, Shared,
@@ -16,21 +12,15 @@ use super::{
     flow::Flow,
 };
 use crate::{
+    cache::{CompletionError, exchange_and_save},
     error::{Error, ErrorKind, OAuthErrorCode},
     oauth::{AcceptedCode, OAuthClient},
     tenants::Tenants,
-    token::{TenantId, TokenSet},
+    token::TenantId,
 };
 
 /// Far more than a code is long; what is longer is not read.
 const LONGEST_QUERY: usize = 16 * 1024;
-
-/// For the exchange, which has deadlines of its own within this.
-const EXCHANGE: Duration = Duration::from_secs(45);
-
-/// How long a store that fails is tried again: no code buys these tokens a second time.
-const SAVING: Duration = Duration::from_secs(30);
-const PAUSE: Duration = Duration::from_secs(1);
 
 pub(super) async fn callback<A: ConnectHandler>(shared: &Shared<A>, request: &Parts) -> Response {
     let query = request.uri.query().unwrap_or_default();
@@ -143,7 +133,7 @@ async fn connect<A>(shared: &Shared<A>, flow: &Flow, code: AcceptedCode) -> Outc
                 return;
             }
         };
-        let done = exchange_and_store(&oauth, &tenants, &tenant, code).await;
+        let done = complete(&oauth, &tenants, &tenant, code).await;
         drop((work, oauth, tenants));
         let _ = sender.send(done.map_or_else(Outcome::Failed, |()| Outcome::Connected));
         claim.end().await;
@@ -151,29 +141,20 @@ async fn connect<A>(shared: &Shared<A>, flow: &Flow, code: AcceptedCode) -> Outc
     told.await.unwrap_or_else(|_| Outcome::Failed(ending()))
 }
 
-async fn exchange_and_store(
+async fn complete(
     oauth: &OAuthClient,
     tenants: &Tenants,
     tenant: &TenantId,
     code: AcceptedCode,
 ) -> Result<(), ConnectFailure> {
-    let exchanged = timeout(EXCHANGE, oauth.exchange_code(code)).await;
-    let tokens = exchanged
-        .unwrap_or_else(|_| Err(late()))
-        .map_err(|error| failure(ConnectFailureKind::Exchange, tenant, error))?;
-    store(tenants, tenant, tokens)
+    exchange_and_save(oauth, code, |tokens| tenants.set_tokens(tenant, tokens))
         .await
-        .map_err(|error| failure(ConnectFailureKind::Store, tenant, error))
-}
-
-async fn store(tenants: &Tenants, tenant: &TenantId, tokens: TokenSet) -> Result<(), Error> {
-    let until = Instant::now() + SAVING;
-    loop {
-        match tenants.set_tokens(tenant, tokens.clone()).await {
-            Err(error) if error.is_transient() && Instant::now() < until => sleep(PAUSE).await,
-            outcome => return outcome,
-        }
-    }
+        .map_err(|error| match error {
+            CompletionError::Exchange(error) => {
+                failure(ConnectFailureKind::Exchange, tenant, error)
+            }
+            CompletionError::Save(error) => failure(ConnectFailureKind::Store, tenant, error),
+        })
 }
 
 fn failure(kind: ConnectFailureKind, tenant: &TenantId, error: Error) -> ConnectFailure {
@@ -184,12 +165,5 @@ fn interrupted() -> Error {
     Error::new(
         ErrorKind::Interrupted,
         "the process is about to end, or a store panicked: start again",
-    )
-}
-
-fn late() -> Error {
-    Error::new(
-        ErrorKind::Unavailable,
-        "the token endpoint did not answer in time: start again",
     )
 }

@@ -11,7 +11,6 @@
 //! use axum::{Router, response::{IntoResponse, Redirect, Response}};
 //! use http::{StatusCode, request::Parts};
 //! use tower_oauth2_client::{
-//!     cache::TokenCache,
 //!     connect::{ConnectHandler, ConnectRouter},
 //!     oauth::OAuthClient,
 //!     provider,
@@ -60,7 +59,7 @@
 //!     .redirect_uri("https://partner.example.com/connect/callback")
 //!     .build(http)?;
 //! let store = MemoryStore::new(); // for several replicas, one that they share
-//! let tenants = Tenants::builder(TokenCache::builder(oauth.clone()).store(store)).build()?;
+//! let tenants = Tenants::builder(oauth.clone()).store(store).build()?;
 //! // In earnest: `EncryptionKey::from_base64("2026-03", &a_secret_of_the_deployment)`.
 //! let keys = EncryptionKeys::new(EncryptionKey::generate("2026-03")?);
 //! let connect = ConnectRouter::new(oauth, tenants.clone(), keys, Partner)?;

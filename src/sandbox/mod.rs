@@ -21,7 +21,7 @@
 //! // The user consents.
 //! let (url, pending) = oauth.authorization_url()?;
 //! let callback = sandbox.consent(&url).await?;
-//! tokens.set_tokens(oauth.exchange_code(pending.accept(&callback)?).await?).await?;
+//! tokens.complete_authorization(&oauth, &pending, &callback).await?;
 //! // The provider revokes the access token. The client should recover with one refresh.
 //! sandbox.revoke_access_tokens();
 //! let company = Request::get(format!("{}/v1/company", sandbox.url())).body(Body::default())?;

@@ -1,4 +1,4 @@
-//! Settings of [`Tenants`], checked when it is built.
+//! Builds [`Tenants`].
 
 use std::{
     fmt,
@@ -9,76 +9,86 @@ use std::{
 use tokio::runtime::Handle;
 
 use super::{Shared, Tenants, loads::Loads, residents::Residents, rounds::Attendant};
-use crate::{cache::TokenCacheBuilder, error::Error, store::LeaseOwner};
+use crate::{
+    cache::{SettingsBuilder, TokenSource, settings_setters},
+    error::Error,
+    store::LeaseOwner,
+};
 
 const CAPACITY: usize = 100_000;
 const IDLE_AFTER: Duration = Duration::from_secs(3_600);
 
-const SWEEP_EVERY: Duration = Duration::from_secs(3_600);
-/// One that comes too seldom lets refresh tokens run out.
-const SELDOMEST: Duration = Duration::from_secs(86_400);
-const MOST_OFTEN: Duration = Duration::from_secs(60);
+const SWEEP_INTERVAL: Duration = Duration::from_secs(3_600);
+const SHORTEST_SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+/// With a longer interval, refresh tokens would expire between two sweeps.
+const LONGEST_SWEEP_INTERVAL: Duration = Duration::from_secs(86_400);
 
 /// Builds [`Tenants`].
 #[must_use = "a builder does nothing before it is built"]
 pub struct TenantsBuilder {
-    caches: TokenCacheBuilder,
+    settings: SettingsBuilder,
     capacity: usize,
     idle_after: Duration,
-    sweep_every: Duration,
+    sweep_interval: Duration,
 }
 
 impl TenantsBuilder {
-    pub(super) fn new(caches: TokenCacheBuilder) -> Self {
+    pub(super) fn new(source: impl TokenSource) -> Self {
         Self {
-            caches,
+            settings: SettingsBuilder::new(source),
             capacity: CAPACITY,
             idle_after: IDLE_AFTER,
-            sweep_every: SWEEP_EVERY,
+            sweep_interval: SWEEP_INTERVAL,
         }
     }
 
-    /// Sets how many tenants are held in memory at most. One more makes another one go that is not in use; if all are, it is
-    /// refused. Defaults to 100,000, at about a kilobyte each.
+    settings_setters!();
+
+    /// Sets how many tenants are resident at most. To load one more, a tenant that is not in use is evicted; if all are in
+    /// use, the load fails.
+    ///
+    /// Defaults to 100,000 tenants, at about a kilobyte each.
     pub fn capacity(mut self, tenants: usize) -> Self {
         self.capacity = tenants;
         self
     }
 
-    /// Sets after what time a tenant is let go that nobody asks for. Defaults to an hour.
+    /// Sets how long a tenant stays resident without a request. Defaults to 1 hour.
     pub fn idle_after(mut self, idle: Duration) -> Self {
         self.idle_after = idle;
         self
     }
 
-    /// Sets how often all tenants in the store are looked through, to keep those alive who are idle. Defaults to an hour.
-    pub fn sweep_every(mut self, pause: Duration) -> Self {
-        self.sweep_every = pause;
+    /// Sets the interval between sweeps, which keep the grants of idle tenants alive. Defaults to 1 hour.
+    pub fn sweep_interval(mut self, interval: Duration) -> Self {
+        self.sweep_interval = interval;
         self
     }
 
-    /// Builds it. Inside a tokio runtime, which has to have time enabled, the background tasks begin at once; elsewhere that
-    /// waits until a tenant is first asked for.
+    /// Builds the tenants.
+    ///
+    /// Inside a tokio runtime with time enabled, the background tasks start at once. Outside of a runtime they start when
+    /// the first tenant is loaded.
     ///
     /// # Errors
     ///
-    /// [`Configuration`](crate::ErrorKind::Configuration), by name: whatever
-    /// [`TokenCacheBuilder::build`] refuses, a tenant that the caches were given, a capacity of 0, or sweeps less than a
-    /// minute or more than a day apart.
+    /// [`Configuration`](crate::ErrorKind::Configuration), naming the setting: an invalid origin or none at all, a refresh
+    /// token lifetime of less than 1 hour, a lease duration of less than 100 milliseconds, a capacity of 0, or a sweep
+    /// interval that is not between 1 minute and 1 day.
     pub fn build(self) -> Result<Tenants, Error> {
         if self.capacity == 0 {
-            return Err(Error::configuration("capacity: it is 0"));
+            return Err(Error::configuration("capacity: must be at least 1"));
         }
-        if !(MOST_OFTEN..=SELDOMEST).contains(&self.sweep_every) {
+        if !(SHORTEST_SWEEP_INTERVAL..=LONGEST_SWEEP_INTERVAL).contains(&self.sweep_interval) {
             return Err(Error::configuration(
-                "sweep interval: it is not between a minute and a day",
+                "sweep interval: must be between 1 minute and 1 day",
             ));
         }
         let shared = Arc::new(Shared {
-            settings: self.caches.build_many()?,
+            settings: self.settings.build_shared()?,
             residents: Residents::new(self.capacity, self.idle_after),
             loads: Loads::default(),
-            sweep_every: self.sweep_every,
+            sweep_interval: self.sweep_interval,
             owner: LeaseOwner::random(),
             sweeping: Arc::default(),
             last_sweep: Mutex::default(),
@@ -94,10 +104,10 @@ impl TenantsBuilder {
 impl fmt::Debug for TenantsBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TenantsBuilder")
-            .field("caches", &self.caches)
+            .field("settings", &self.settings)
             .field("capacity", &self.capacity)
             .field("idle_after", &self.idle_after)
-            .field("sweep_every", &self.sweep_every)
+            .field("sweep_interval", &self.sweep_interval)
             .finish()
     }
 }

@@ -12,7 +12,6 @@
 //! # use tower_oauth2_client::{Error, cache::token_fn, token::{AccessToken, TokenSet}};
 //! use tower_oauth2_client::{
 //!     bearer::{BearerAuthLayer, ReplayBody},
-//!     cache::TokenCache,
 //!     store::MemoryStore,
 //!     tenants::Tenants,
 //!     token::TenantId,
@@ -22,11 +21,11 @@
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let oauth = token_fn(|| async { Err::<TokenSet, _>(Error::invalid_grant()) });
 //! # let set = |token| Ok::<_, Error>(TokenSet::new(AccessToken::new(token)?, Duration::from_secs(3_600), SystemTime::now()));
-//! // `oauth` is an `OAuthClient`; what stands here is what each customer's cache is like.
-//! let caches = TokenCache::builder(oauth)
+//! // `oauth` is an `OAuthClient`, or any other source of tokens.
+//! let tenants = Tenants::builder(oauth)
 //!     .store(MemoryStore::new())
-//!     .origin("https://api.example.com");
-//! let tenants = Tenants::builder(caches).build()?;
+//!     .origin("https://api.example.com")
+//!     .build()?;
 //!
 //! // Two customers have consented.
 //! let (acme, initech) = (TenantId::new("acme")?, TenantId::new("initech")?);
@@ -67,7 +66,7 @@
 //! # Kept alive
 //!
 //! What is held is looked after as a single cache is, each within half a minute: tokens in use are renewed ahead of time. What
-//! is not held is kept alive by a *sweep*: once an [hour](TenantsBuilder::sweep_every), one of all the processes that share
+//! is not held is kept alive by a *sweep*: once an [hour](TenantsBuilder::sweep_interval), one of all the processes that share
 //! the store goes through all its tenants, and makes the exchange that is due for whoever was not renewed for two thirds of
 //! a refresh token's life, one a second, those first who run out first. It needs no notes of its own: what was done shows in the
 //! grants, so that another process, or the next start, goes on where one has ended. [`Tenants::last_sweep`] says who is about
@@ -89,8 +88,9 @@ use tokio::{runtime::Handle, task::JoinSet, time::timeout};
 
 use self::{loads::Loads, residents::Residents, rounds::Attendant};
 use crate::{
-    cache::{BearerToken, Settings, Status, TokenCache, TokenCacheBuilder},
+    cache::{BearerToken, Settings, Status, TokenCache, TokenSource},
     error::{Error, ErrorKind},
+    oauth::{OAuthClient, PendingAuthorization},
     origin::Origin,
     store::LeaseOwner,
     token::{Grant, TenantId, TokenSet},
@@ -123,7 +123,7 @@ struct Shared {
     settings: Arc<Settings>,
     residents: Residents,
     loads: Loads,
-    sweep_every: Duration,
+    sweep_interval: Duration,
     /// Under which sweeps are made.
     owner: LeaseOwner,
     /// Whose turn it is to sweep, in this process.
@@ -133,9 +133,9 @@ struct Shared {
 }
 
 impl Tenants {
-    /// Starts building, with what each tenant's cache is like.
-    pub fn builder(caches: TokenCacheBuilder) -> TenantsBuilder {
-        TenantsBuilder::new(caches)
+    /// Starts building tenants that get their tokens from `source`.
+    pub fn builder(source: impl TokenSource) -> TenantsBuilder {
+        TenantsBuilder::new(source)
     }
 
     /// A tenant's own cache, for all that a cache can do. While the handle is kept the tenant is held in memory.
@@ -178,12 +178,49 @@ impl Tenants {
     pub async fn set_tokens(&self, tenant: &TenantId, tokens: TokenSet) -> Result<(), Error> {
         let cache = self.shared.hold(tenant, None)?;
         let replaced = cache.set_tokens(tokens).await;
-        if replaced.is_ok() {
-            self.shared.loads.forget(tenant);
-        } else {
-            self.shared.residents.let_go_if_empty(tenant);
-        }
-        replaced
+        self.shared.consented(tenant, replaced)
+    }
+
+    /// Completes a tenant's authorization after the browser has come back: checks the callback, exchanges the code, and
+    /// saves and uses the tokens. As [`TokenCache::complete_authorization`].
+    ///
+    /// # Cancellation
+    ///
+    /// The work runs in a task of its own from the first poll, and dropping the future does not stop it.
+    /// [`shutdown`](Self::shutdown) waits for it.
+    ///
+    /// # Errors
+    ///
+    /// As [`TokenCache::complete_authorization`]; before the code is sent also as [`cache`](Self::cache), except that the
+    /// tenant may be unknown.
+    pub async fn complete_authorization(
+        &self,
+        tenant: &TenantId,
+        oauth: &OAuthClient,
+        pending: &PendingAuthorization,
+        callback: &str,
+    ) -> Result<(), Error> {
+        let code = pending.accept(callback)?;
+        let runtime = Handle::try_current().map_err(|_| Error::outside_of_a_runtime())?;
+        let (tenants, tenant, oauth) = (self.clone(), tenant.clone(), oauth.clone());
+        let task = runtime.spawn(async move {
+            // Resident from here on, so that a shutdown finds it.
+            let cache = match tenants.cache(&tenant).await {
+                Err(error) if error.kind() == ErrorKind::NoGrant => {
+                    tenants.shared.hold(&tenant, None)?
+                }
+                found => found?,
+            };
+            let completed = cache.exchange_code(&oauth, code).await;
+            tenants.shared.consented(&tenant, completed)
+        });
+        task.await.map_err(|error| {
+            Error::new(
+                ErrorKind::Interrupted,
+                "the authorization was not completed: its runtime shut down, or the token store panicked",
+            )
+            .with_source(error)
+        })?
     }
 
     /// Ends a tenant's grant, as [`TokenCache::revoke`]. It may be called again until it succeeds, as long as the tenant is
@@ -205,9 +242,9 @@ impl Tenants {
         Ok(self.cache(tenant).await?.status())
     }
 
-    /// How many tenants are held in memory.
+    /// How many tenants are resident: their caches are held in memory.
     #[must_use]
-    pub fn held(&self) -> usize {
+    pub fn resident_count(&self) -> usize {
         self.shared.residents.len()
     }
 
@@ -275,12 +312,22 @@ impl Shared {
         let begin = || TokenCache::begin(Arc::clone(&self.settings), tenant.clone(), stored);
         self.residents.find_or_hold(tenant, begin, now)
     }
+
+    /// Cleans up after a new consent that was saved, or not.
+    fn consented(&self, tenant: &TenantId, saved: Result<(), Error>) -> Result<(), Error> {
+        if saved.is_ok() {
+            self.loads.forget(tenant);
+        } else {
+            self.residents.let_go_if_empty(tenant);
+        }
+        saved
+    }
 }
 
 impl fmt::Debug for Tenants {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tenants")
-            .field("held", &self.held())
+            .field("residents", &self.resident_count())
             .field("origins", &self.origins())
             .finish_non_exhaustive()
     }

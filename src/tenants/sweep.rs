@@ -92,7 +92,7 @@ impl Tenants {
         last.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Sweeps now, if no other process does. What [`sweep_every`](super::TenantsBuilder::sweep_every) does by itself.
+    /// Sweeps now, if no other process does. What [`sweep_interval`](super::TenantsBuilder::sweep_interval) does by itself.
     ///
     /// Dropped before its end, it ends where it is; so it does after a [`shutdown`](Self::shutdown).
     ///
@@ -129,7 +129,7 @@ pub(super) async fn sweeps(tenants: Weak<Shared>) {
         let Ok(shared) = upgraded(&tenants) else {
             return;
         };
-        let every = shared.sweep_every;
+        let every = shared.sweep_interval;
         drop(shared);
         let is_due = Instant::now() >= next;
         // In a task of its own, so that a panic in the store does not end all sweeps.

@@ -5,6 +5,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[path = "../support/code_exchange.rs"]
+mod code_exchange;
+
+mod authorization;
 mod command;
 mod fencing;
 mod flight;

@@ -222,7 +222,7 @@ async fn a_code_that_buys_nothing_is_told() {
         assert_eq!(replica.failure(), Some(kind));
         assert!(browser.jar.is_empty());
         assert!(replica.stored("acme").await.is_none());
-        assert_eq!(replica.tenants.held(), 0);
+        assert_eq!(replica.tenants.resident_count(), 0);
         // The next try works.
         replica.sandbox.clear_faults();
         browser.connect(&replica).await;

@@ -4,8 +4,8 @@ use axum::body::Body;
 use http::{Method, Request, StatusCode};
 use tower::ServiceExt;
 use tower_oauth2_client::{
-    ErrorKind, cache::TokenCache, connect::ConnectRouter, oauth::OAuthClient, provider,
-    sandbox::Sandbox, store::MemoryStore, tenants::Tenants,
+    ErrorKind, connect::ConnectRouter, oauth::OAuthClient, provider, sandbox::Sandbox,
+    store::MemoryStore, tenants::Tenants,
 };
 
 use crate::{
@@ -37,7 +37,7 @@ async fn the_browser_is_sent_off_with_a_cookie_that_no_other_host_can_set() {
     assert!(!pair.contains(&state) && !pair.contains("acme"));
     assert!(cookie.len() < 1_024, "{}", cookie.len());
     // Neither the store nor the memory knows of it.
-    assert_eq!(replica.tenants.held(), 0);
+    assert_eq!(replica.tenants.resident_count(), 0);
     assert_eq!((replica.store.saves(), replica.store.all_claims()), (0, 0));
 }
 
@@ -119,8 +119,10 @@ fn built(redirect_uri: Option<&str>) -> Result<(), ErrorKind> {
         oauth = oauth.redirect_uri(redirect_uri);
     }
     let oauth = oauth.build(http).unwrap();
-    let caches = TokenCache::builder(oauth.clone()).store(MemoryStore::new());
-    let tenants = Tenants::builder(caches).build().unwrap();
+    let tenants = Tenants::builder(oauth.clone())
+        .store(MemoryStore::new())
+        .build()
+        .unwrap();
     ConnectRouter::new(oauth, tenants, keys(), Partner::default())
         .map(drop)
         .map_err(|error| {

@@ -22,7 +22,6 @@ use tower::{Layer, ServiceExt};
 use tower_oauth2_client::{
     ErrorKind,
     bearer::{BearerAuth, BearerAuthLayer},
-    cache::TokenCache,
     clock::Clock,
     connect::{ConnectFailure, ConnectFailureKind, ConnectHandler, ConnectRouter},
     oauth::OAuthClient,
@@ -161,11 +160,12 @@ impl Replica {
             .jitter_seed(7)
             .build(http)
             .unwrap();
-        let caches = TokenCache::builder(oauth.clone())
+        let tenants = Tenants::builder(oauth.clone())
             .store(store.clone())
             .clock(clock.clone())
-            .jitter_seed(7);
-        let tenants = Tenants::builder(caches).build().unwrap();
+            .jitter_seed(7)
+            .build()
+            .unwrap();
         let partner = Partner {
             trusts_all: setting.trusts_all,
             ..Partner::default()

@@ -20,6 +20,7 @@ use tower_oauth2_client::{
     cache::{TokenCache, TokenCacheBuilder, TokenSource},
     clock::Clock,
     store::{LeaseOutcome, LeaseOwner, MemoryStore, SaveOutcome, TokenStore},
+    tenants::{Tenants, TenantsBuilder},
     token::{AccessToken, Generation, Grant, GrantState, RefreshToken, TenantId, TokenSet},
 };
 
@@ -199,6 +200,14 @@ impl Source {
     pub(crate) fn give(&self, lifetime: Duration) -> TokenSet {
         let number = self.inner.given.fetch_add(1, Ordering::SeqCst) + 1;
         token_set(number, lifetime, self.clock.wall())
+    }
+
+    /// A builder of tenants over this source, on its clock, that always makes the same choices.
+    pub(crate) fn tenants(&self) -> TenantsBuilder {
+        Tenants::builder(self.clone())
+            .origin(API)
+            .clock(self.clock.clone())
+            .jitter_seed(7)
     }
 
     /// A builder of a cache over this source, on its clock, that always makes the same choices.
@@ -494,7 +503,8 @@ pub(crate) async fn connect(
 ) {
     let (url, pending) = oauth.authorization_url().unwrap();
     let callback = sandbox.consent(&url).await.unwrap();
-    let code = pending.accept(&callback).unwrap();
-    let first = oauth.exchange_code(code).await.unwrap();
-    tokens.set_tokens(first).await.unwrap();
+    let completed = tokens
+        .complete_authorization(oauth, &pending, &callback)
+        .await;
+    completed.unwrap();
 }

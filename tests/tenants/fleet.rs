@@ -10,7 +10,6 @@ use tower::{Layer, ServiceExt};
 use tower_oauth2_client::{
     ErrorKind,
     bearer::BearerAuthLayer,
-    cache::TokenCache,
     clock::Clock,
     oauth::OAuthClient,
     provider,
@@ -66,11 +65,12 @@ impl Fleet {
 
     /// One process of the partner.
     fn replica(&self, oauth: &OAuthClient, seed: u64) -> Replica {
-        let caches = TokenCache::builder(oauth.clone())
+        let tenants = Tenants::builder(oauth.clone())
             .store(self.store.clone())
             .clock(self.clock.clone())
-            .jitter_seed(seed);
-        let tenants = Tenants::builder(caches).build().unwrap();
+            .jitter_seed(seed)
+            .build()
+            .unwrap();
         Replica {
             layer: BearerAuthLayer::new(tenants.clone()),
             tenants,

@@ -29,7 +29,7 @@ async fn who_was_not_asked_for_in_an_hour_is_let_go_and_loaded_again() {
         pass(MINUTE).await;
         tenants.token(&numbered(7)).await.unwrap();
     }
-    assert_eq!(tenants.held(), 1);
+    assert_eq!(tenants.resident_count(), 1);
     let before = store.loads();
     tenants.token(&numbered(7)).await.unwrap();
     assert_eq!(store.loads(), before);
@@ -44,10 +44,10 @@ async fn whoever_has_a_handle_keeps_the_tenant() {
     let handle = tenants.cache(&numbered(0)).await.unwrap();
     tenants.token(&numbered(1)).await.unwrap();
     pass(3 * HOUR).await;
-    assert_eq!(tenants.held(), 1);
+    assert_eq!(tenants.resident_count(), 1);
     drop(handle);
     pass(MINUTE).await;
-    assert_eq!(tenants.held(), 0);
+    assert_eq!(tenants.resident_count(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -67,13 +67,13 @@ async fn p14_tokens_that_are_not_saved_yet_are_not_let_go() {
     );
     drop(refresh);
     pass(3 * HOUR).await;
-    assert_eq!(tenants.held(), 1);
+    assert_eq!(tenants.resident_count(), 1);
     store.fail_saves(false);
     pass(HOUR).await;
     let held = store.memory_of(&acme).await;
     assert_eq!(held.access_token().expose(), "a1");
     pass(2 * HOUR).await;
-    assert_eq!(tenants.held(), 0);
+    assert_eq!(tenants.resident_count(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -85,7 +85,7 @@ async fn no_more_are_held_than_may_be() {
         .unwrap();
     for number in 0..1_000 {
         tenants.token(&numbered(number)).await.unwrap();
-        assert!(tenants.held() <= 100);
+        assert!(tenants.resident_count() <= 100);
         // One that is asked for all the time stays.
         tenants.token(&numbered(0)).await.unwrap();
     }
@@ -105,7 +105,7 @@ async fn where_all_are_in_use_one_more_is_refused() {
     handles.pop();
     pass(MINUTE).await;
     assert!(tenants.token(&numbered(3)).await.is_ok());
-    assert_eq!(tenants.held(), 3);
+    assert_eq!(tenants.resident_count(), 3);
 }
 
 #[tokio::test(start_paused = true)]

@@ -64,7 +64,7 @@ async fn p23_look_alike_names_are_different_tenants() {
             let token = api.call(&layer, request(Some(&named(name)))).await;
             assert_eq!(token, Ok(format!("Bearer token-{number}")), "{name:?}");
         }
-        assert_eq!(tenants.held(), LOOK_ALIKES.len());
+        assert_eq!(tenants.resident_count(), LOOK_ALIKES.len());
     }
     let (layer, api) = (
         BearerAuthLayer::new(tenants_over(&source, Store::default()).build().unwrap()),

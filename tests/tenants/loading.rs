@@ -64,7 +64,7 @@ async fn somebody_unknown_costs_one_load_a_second() {
     }
     assert_eq!(store.loads(), 10);
     assert_eq!(source.exchanges(), 0);
-    assert_eq!(tenants.held(), 0);
+    assert_eq!(tenants.resident_count(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -97,7 +97,7 @@ async fn a_flood_of_made_up_names_pushes_nobody_out() {
     for number in 0..30_000 {
         assert!(tenants.token(&numbered(number)).await.is_err());
     }
-    assert_eq!(tenants.held(), 1);
+    assert_eq!(tenants.resident_count(), 1);
     let before = store.loads();
     tenants.token(&named("acme")).await.unwrap();
     assert_eq!(store.loads(), before);
@@ -205,7 +205,7 @@ async fn a_replace_that_fails_leaves_nothing_behind() {
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Store);
-    assert_eq!(tenants.held(), 0);
+    assert_eq!(tenants.resident_count(), 0);
     store.fail_saves(false);
     assert_eq!(
         tenants.token(&hooli).await.unwrap_err().kind(),
@@ -283,9 +283,8 @@ fn what_is_built_outside_of_a_runtime_works_inside_one() {
     for wrong in [
         rule.capacity(0).build(),
         tenants_over(&Source::new(&clock), Store::default())
-            .sweep_every(SECOND)
+            .sweep_interval(SECOND)
             .build(),
-        Tenants::builder(Source::new(&clock).cache().tenant("acme")).build(),
     ] {
         assert_eq!(wrong.unwrap_err().kind(), ErrorKind::Configuration);
     }

@@ -3,6 +3,10 @@
 #[path = "../support/mod.rs"]
 mod shared;
 
+#[path = "../support/code_exchange.rs"]
+mod code_exchange;
+
+mod authorization;
 mod fleet;
 mod held;
 mod isolation;

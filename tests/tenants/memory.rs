@@ -71,18 +71,19 @@ fn a_hundred_thousand_idle_tenants_cost_at_most_a_kibibyte_each_beside_their_tok
     let counted = measure(|| {
         held = Some(runtime.block_on(async {
             let source = Source::new(&HandClock::new());
-            let caches = tower_oauth2_client::cache::TokenCache::builder(source)
+            let tenants = Tenants::builder(source)
                 .origin(API)
                 .store(Everybody)
-                .refresh_token_lifetime(MONTH);
-            let tenants = Tenants::builder(caches).build().unwrap();
+                .refresh_token_lifetime(MONTH)
+                .build()
+                .unwrap();
             for number in 0..TENANTS {
                 tenants.token(&numbered(number)).await.unwrap();
             }
             tenants
         }));
     });
-    assert_eq!(held.as_ref().map(Tenants::held), Some(100_000));
+    assert_eq!(held.as_ref().map(Tenants::resident_count), Some(100_000));
     let each = counted.bytes_current / i64::try_from(TENANTS).unwrap();
     let beside = each - i64::try_from(ACCESS_TOKEN + REFRESH_TOKEN).unwrap();
     println!("{each} bytes, {beside} beside the tokens");

@@ -266,9 +266,9 @@ async fn p19_a_refresh_token_that_never_lives_for_a_week_is_not_about_to_run_out
     for (number, age) in [(0, Duration::ZERO), (1, DAY), (2, 3 * DAY)] {
         put_aged(&store.memory, &numbered(number), &clock, age).await;
     }
-    let caches = source.cache().store(store).refresh_token_lifetime(4 * DAY);
     source.then(Turn::Fail(down()));
-    let tenants = tower_oauth2_client::tenants::Tenants::builder(caches)
+    let tenants = tenants_over(&source, store)
+        .refresh_token_lifetime(4 * DAY)
         .build()
         .unwrap();
     let report = tenants.sweep().await.unwrap();

@@ -15,7 +15,7 @@ use tower_oauth2_client::{
     bearer::{BearerAuthLayer, ReplayBody},
     clock::Clock,
     store::{LeaseOwner, MemoryStore, TokenStore},
-    tenants::{Tenants, TenantsBuilder},
+    tenants::TenantsBuilder,
     token::{AccessToken, Generation, Grant, GrantState, RefreshToken, TenantId, TokenSet},
 };
 
@@ -33,8 +33,7 @@ pub(crate) fn numbered(number: u64) -> TenantId {
 
 /// Tenants over a store, whose refresh tokens live for a month.
 pub(crate) fn tenants_over(source: &Source, store: impl TokenStore) -> TenantsBuilder {
-    let caches = source.cache().store(store).refresh_token_lifetime(MONTH);
-    Tenants::builder(caches)
+    source.tenants().store(store).refresh_token_lifetime(MONTH)
 }
 
 /// Another process sweeps, so that what is counted here was caused by requests.

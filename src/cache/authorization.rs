@@ -1,0 +1,63 @@
+//! Completes an authorization: exchanges the code, then saves the tokens.
+//!
+//! An authorization code can be used once, and no second one is issued without the customer. The work therefore runs in a
+//! task that outlives its caller, and a save that fails is retried.
+
+use std::{future::Future, time::Duration};
+
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::{
+    error::{Error, ErrorKind},
+    oauth::{AcceptedCode, OAuthClient},
+    token::TokenSet,
+};
+
+/// For the code exchange. The client has shorter deadlines of its own.
+const EXCHANGE_DEADLINE: Duration = Duration::from_secs(45);
+
+/// How long a save is retried.
+const SAVE_DEADLINE: Duration = Duration::from_secs(30);
+const SAVE_PAUSE: Duration = Duration::from_secs(1);
+
+/// The step at which completing an authorization failed. In both cases the code is used up.
+pub(crate) enum CompletionError {
+    Exchange(Error),
+    Save(Error),
+}
+
+impl CompletionError {
+    pub(crate) fn into_error(self) -> Error {
+        match self {
+            Self::Exchange(error) | Self::Save(error) => error,
+        }
+    }
+}
+
+/// Call this in a task of its own: if its future is dropped, the tokens are lost.
+pub(crate) async fn exchange_and_save<S: Future<Output = Result<(), Error>>>(
+    oauth: &OAuthClient,
+    code: AcceptedCode,
+    save: impl Fn(TokenSet) -> S,
+) -> Result<(), CompletionError> {
+    let tokens = timeout(EXCHANGE_DEADLINE, oauth.exchange_code(code))
+        .await
+        .unwrap_or_else(|_| Err(late()))
+        .map_err(CompletionError::Exchange)?;
+    let deadline = Instant::now() + SAVE_DEADLINE;
+    loop {
+        match save(tokens.clone()).await {
+            Err(error) if error.is_transient() && Instant::now() < deadline => {
+                sleep(SAVE_PAUSE).await;
+            }
+            outcome => return outcome.map_err(CompletionError::Save),
+        }
+    }
+}
+
+fn late() -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        "the token endpoint did not respond in time; start again from a new authorization URL",
+    )
+}

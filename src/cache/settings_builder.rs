@@ -1,0 +1,210 @@
+//! The settings that [`TokenCacheBuilder`](super::TokenCacheBuilder) and
+//! [`TenantsBuilder`](crate::tenants::TenantsBuilder) have in common.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use super::{
+    LostResponse, TokenSource,
+    settings::{Keeping, Settings},
+    source::ErasedSource,
+};
+use crate::{
+    clock::{Clock, SystemClock},
+    error::Error,
+    origin::Origin,
+    store::{ErasedStore, MemoryStore},
+    telemetry::{Audience, GrantListener},
+};
+
+const MIN_REFRESH_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Half of the 30 seconds for which providers usually accept a rotated refresh token again. After a process has died,
+/// another one waits until the lease has expired, and then still has time for the replay.
+const LEASE: Duration = Duration::from_secs(15);
+/// A shorter lease would expire before the request that acquires it returns.
+const SHORTEST_LEASE: Duration = Duration::from_millis(100);
+
+/// A refresh token with a shorter lifetime could not be kept alive, and one with a longer lifetime does not need to be.
+const SHORTEST_REFRESH_TOKEN_LIFETIME: Duration = Duration::from_secs(3_600);
+const LONGEST_REFRESH_TOKEN_LIFETIME: Duration = Duration::from_secs(100 * 366 * 86_400);
+
+/// The unchecked settings. [`settings_setters!`] writes the public methods that change them.
+pub(crate) struct SettingsBuilder {
+    source: Box<dyn ErasedSource>,
+    source_origins: Vec<Origin>,
+    pub(crate) store: Box<dyn ErasedStore>,
+    pub(crate) added_origins: Vec<String>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) jitter_seed: Option<u64>,
+    pub(crate) lost_response: LostResponse,
+    pub(crate) min_refresh_interval: Duration,
+    pub(crate) lease_duration: Duration,
+    pub(crate) refresh_token_lifetime: Option<Duration>,
+    pub(crate) listener: Option<Arc<dyn GrantListener>>,
+    pub(crate) record_tenant: bool,
+}
+
+impl SettingsBuilder {
+    pub(crate) fn new(source: impl TokenSource) -> Self {
+        Self {
+            source_origins: source.origins(),
+            refresh_token_lifetime: source.refresh_token_lifetime(),
+            source: Box::new(source),
+            store: Box::new(MemoryStore::new()),
+            added_origins: Vec::new(),
+            clock: Arc::new(SystemClock),
+            jitter_seed: None,
+            lost_response: LostResponse::default(),
+            min_refresh_interval: MIN_REFRESH_INTERVAL,
+            lease_duration: LEASE,
+            listener: None,
+            record_tenant: false,
+        }
+    }
+
+    /// Checks the settings of a cache that maintains itself in a background task of its own.
+    pub(super) fn build(self) -> Result<Settings, Error> {
+        self.checked(Keeping::Own)
+    }
+
+    /// Checks the settings of many caches that one background task maintains.
+    pub(crate) fn build_shared(self) -> Result<Arc<Settings>, Error> {
+        self.checked(Keeping::Shared).map(Arc::new)
+    }
+
+    fn checked(self, keeping: Keeping) -> Result<Settings, Error> {
+        let mut origins = self.source_origins;
+        for url in &self.added_origins {
+            origins.push(url.parse()?);
+        }
+        if origins.is_empty() {
+            return Err(Error::configuration(
+                "origins: add at least one origin that may receive the token",
+            ));
+        }
+        if self
+            .refresh_token_lifetime
+            .is_some_and(|lifetime| lifetime < SHORTEST_REFRESH_TOKEN_LIFETIME)
+        {
+            return Err(Error::configuration(
+                "refresh token lifetime: must be at least 1 hour",
+            ));
+        }
+        if self.lease_duration < SHORTEST_LEASE {
+            return Err(Error::configuration(
+                "lease duration: must be at least 100 milliseconds",
+            ));
+        }
+        Ok(Settings {
+            source: self.source,
+            store: self.store,
+            clock: self.clock,
+            origins,
+            lost_response: self.lost_response,
+            floor: self.min_refresh_interval,
+            lease: self.lease_duration,
+            refresh_token_lifetime: self
+                .refresh_token_lifetime
+                .map(|lifetime| lifetime.min(LONGEST_REFRESH_TOKEN_LIFETIME)),
+            random: Mutex::new(
+                self.jitter_seed
+                    .map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed),
+            ),
+            audience: Arc::new(Audience {
+                records_tenant: self.record_tenant,
+                listener: self.listener,
+            }),
+            keeping,
+        })
+    }
+}
+
+impl fmt::Debug for SettingsBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SettingsBuilder")
+            .field("source_origins", &self.source_origins)
+            .field("added_origins", &self.added_origins)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Writes the setters of a builder that has a field `settings: SettingsBuilder`.
+macro_rules! settings_setters {
+    () => {
+        /// Sets the store that keeps the grants. Defaults to a [`MemoryStore`](crate::store::MemoryStore), which loses
+        /// them when the process ends.
+        pub fn store(mut self, store: impl crate::store::TokenStore) -> Self {
+            self.settings.store = Box::new(store);
+            self
+        }
+
+        /// Adds an origin that may receive the token, such as `https://api.example.com`, to those that the source names.
+        /// An [`OAuthClient`](crate::oauth::OAuthClient) names the API origins of its provider.
+        pub fn origin(mut self, url: impl Into<String>) -> Self {
+            self.settings.added_origins.push(url.into());
+            self
+        }
+
+        /// Sets the clock. Defaults to the operating system's.
+        pub fn clock(mut self, clock: impl crate::clock::Clock) -> Self {
+            self.settings.clock = std::sync::Arc::new(clock);
+            self
+        }
+
+        /// Seeds the jitter of refresh times and backoff, so that a test can repeat them. Defaults to a random seed.
+        pub fn jitter_seed(mut self, seed: u64) -> Self {
+            self.settings.jitter_seed = Some(seed);
+            self
+        }
+
+        /// Sets what happens after a lost response. Defaults to
+        /// [`LostResponse::RetryOnce`](crate::cache::LostResponse::RetryOnce).
+        pub fn lost_response(mut self, policy: crate::cache::LostResponse) -> Self {
+            self.settings.lost_response = policy;
+            self
+        }
+
+        /// Sets the shortest time between the starts of two refreshes of one grant, whatever the provider responds.
+        /// Defaults to 1 second; use less only in tests with tokens that live for a few seconds.
+        pub fn min_refresh_interval(mut self, interval: std::time::Duration) -> Self {
+            self.settings.min_refresh_interval = interval;
+            self
+        }
+
+        /// Sets how long the lease on a grant lasts. A refresh acquires it, and extends it every third of this duration.
+        ///
+        /// Defaults to 15 seconds. If a process dies during a refresh, no other process refreshes that grant until the
+        /// lease has expired, unless the store detects the death earlier. Use less only in tests.
+        pub fn lease_duration(mut self, duration: std::time::Duration) -> Self {
+            self.settings.lease_duration = duration;
+            self
+        }
+
+        /// Sets how long an unused refresh token lives. An idle grant is refreshed before that time has passed, and
+        /// telemetry reports a refresh token that is about to expire.
+        ///
+        /// Defaults to what the source names (30 days for Justworks).
+        pub fn refresh_token_lifetime(mut self, lifetime: std::time::Duration) -> Self {
+            self.settings.refresh_token_lifetime = Some(lifetime);
+            self
+        }
+
+        /// Sets the listener that is called when the state of a grant changes. Defaults to none.
+        pub fn listener(mut self, listener: impl crate::telemetry::GrantListener) -> Self {
+            self.settings.listener = Some(std::sync::Arc::new(listener));
+            self
+        }
+
+        /// Records the tenant in events, spans and metrics. Off by default.
+        pub fn record_tenant(mut self) -> Self {
+            self.settings.record_tenant = true;
+            self
+        }
+    };
+}
+
+pub(crate) use settings_setters;
