@@ -1,30 +1,32 @@
-//! Tower middleware that makes outbound HTTP requests authenticated, and keeps them so for months without a human.
+//! Tower middleware that authenticates outbound HTTP requests with OAuth 2.0 and keeps each
+//! customer's grant alive for months.
 //!
-//! A **layer** puts a bearer token on each request and recovers once from a 401 ([`bearer`]). It reads the token from a
-//! **cache** that one refresh at a time keeps fresh ([`cache`]). A refresh runs an **OAuth** exchange ([`oauth`]) and
-//! rests in a durable **store** before anyone uses it ([`store`]). **Many** customers' grants live side by side
-//! ([`tenants`]). **Customers** connect in a browser ([`connect`]). **Justworks** is the first provider, as data
-//! ([`provider`]). A **sandbox** provider runs on loopback for examples, tests and users' own tests ([`sandbox`]).
+//! A **layer** adds a bearer token to each request and retries once after a 401 ([`bearer`]). The
+//! token comes from a **cache** that refreshes it in the background, one refresh at a time
+//! ([`cache`]). A refresh is a token request ([`oauth`]), and each new token set is saved to a
+//! durable **store** before any request uses it ([`store`]). The grants of **many tenants** share
+//! one layer ([`tenants`]). Customers **connect** in a browser ([`connect`]). **Providers** are
+//! data; Justworks is the first ([`provider`]). A **sandbox** provider runs on loopback for
+//! examples and tests ([`sandbox`]).
+//!
+//! # Example
 //!
 //! ```
+//! # use std::convert::Infallible;
 //! # use bytes::Bytes;
-//! # use http_body_util::Empty;
+//! # use http::{Request, Response};
+//! # use http_body_util::Full;
 //! # use tower::ServiceBuilder;
 //! use tower_oauth2_client::{
-//!     bearer::{BearerAuthLayer, ReplayBody},
-//!     cache::TokenCache,
-//!     oauth::OAuthClient,
-//!     provider,
-//!     store::FileStore,
+//!     bearer::BearerAuthLayer, cache::TokenCache, oauth::OAuthClient, provider, store::FileStore,
 //! };
 //!
-//! # use std::convert::Infallible;
-//! # let folder = tempfile::tempdir()?;
-//! # let path = folder.path().join("grants");
-//! # let http = tower::service_fn(|_: http::Request<ReplayBody<http_body_util::Full<Bytes>>>| async {
-//! #     Ok::<_, Infallible>(http::Response::new(Empty::<Bytes>::new()))
+//! # let directory = tempfile::tempdir()?;
+//! # let path = directory.path().join("grants");
+//! # let http = tower::service_fn(|_: Request<Full<Bytes>>| async {
+//! #     Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
 //! # });
-//! // `http` is any tower service of `http::Request`, such as a hyper-util client.
+//! // `http` is any Tower service of `http::Request`, such as a hyper-util client.
 //! let oauth = OAuthClient::builder(provider::justworks(), "client-id")
 //!     .client_secret("client-secret")
 //!     .redirect_uri("https://partner.example.com/callback")
@@ -46,8 +48,50 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Each module's page teaches its part. What is promised, and where it is tested, stands in [`guarantees`]; what it costs, in
-//! [`performance`].
+//! From then on each request through `api` carries a valid token. The tokens are refreshed before
+//! they expire, survive restarts, and are refreshed only once however many requests need them.
+//!
+//! # Where to start
+//!
+//! | to | read |
+//! | --- | --- |
+//! | put the layer around an HTTP client, and order it among other layers | [`bearer`] |
+//! | understand when a token is refreshed, or implement a [`TokenSource`](cache::TokenSource) | [`cache`] |
+//! | obtain a customer's first token set | [`oauth`], or [`connect`] for an axum application |
+//! | serve many customers through one layer | [`tenants`] |
+//! | choose a store, encrypt it, or implement a [`TokenStore`](store::TokenStore) | [`store`] |
+//! | describe another provider | [`provider`] |
+//! | react to a grant that ends, or collect metrics | [`telemetry`] |
+//! | test without network or credentials | [`sandbox`] |
+//!
+//! [`guarantees`] numbers what the crate promises and names the tests of each promise;
+//! [`performance`] has the measurements; [`glossary`] defines the terms.
+//!
+//! # HTTP clients
+//!
+//! The HTTP client must not follow redirects. Otherwise it could send the token, or the client
+//! secret, to any server that a response names. The client of hyper-util follows none, and
+//! [`ReqwestClient`](reqwest::ReqwestClient) builds a reqwest client that follows none. To follow
+//! redirects of the API, put `tower_http::follow_redirect` outside the layer, which then checks
+//! each hop.
+//!
+//! # Features
+//!
+//! No feature is on by default.
+//!
+//! | feature | what it adds |
+//! | --- | --- |
+//! | `axum` | [`connect`]: a router with which customers connect in a browser; errors as axum responses |
+//! | `conformance` | [`store_conformance_tests!`](store_conformance_tests): tests that hold your own store to its contract |
+//! | `encryption` | [`EncryptedStore`](store::EncryptedStore): encrypts the tokens in any store |
+//! | `metrics` | counters, gauges and histograms through the `metrics` facade |
+//! | `postgres` | [`PostgresStore`](store::PostgresStore): grants in PostgreSQL, on your own `sqlx::PgPool` |
+//! | `redis` | [`RedisStore`](store::RedisStore): grants in Redis or Valkey |
+//! | `reqwest` | [`ReqwestClient`](reqwest::ReqwestClient): a reqwest client as the HTTP client |
+//! | `reqwest-middleware` | the layer as a middleware of `reqwest-middleware` |
+//! | `sandbox` | [`sandbox`]: a provider on loopback, for examples and tests |
+//!
+//! The crate runs on tokio.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(
     not(all(
@@ -59,9 +103,12 @@
         feature = "reqwest-middleware",
         feature = "sandbox"
     )),
-    allow(rustdoc::broken_intra_doc_links, reason = "these parts are features")
+    allow(
+        rustdoc::broken_intra_doc_links,
+        reason = "the modules of other features"
+    )
 )]
-// Not in Cargo.toml, where it would hold for tests and examples too: those may fail.
+// Not in Cargo.toml, because tests and examples may panic.
 #![cfg_attr(not(test), deny(clippy::expect_used, clippy::unwrap_used))]
 
 #[cfg(feature = "axum")]
@@ -73,6 +120,7 @@ pub mod clock;
 pub mod connect;
 pub mod error;
 mod first;
+pub mod glossary;
 pub mod guarantees;
 pub mod oauth;
 mod origin;
