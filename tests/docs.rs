@@ -11,7 +11,6 @@ use prose::Prose;
 
 /// Files and directories whose words are checked. To be replaced by `["."]`.
 const COVERED: &[&str] = &[
-    ".ci",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "README.md",
@@ -22,7 +21,7 @@ const COVERED: &[&str] = &[
     "tests/structure.rs",
 ];
 
-/// Files that are not checked: the first lists the words.
+/// Files that are not checked: this one lists the words.
 const NOT_COVERED: &[&str] = &["tests/docs.rs"];
 
 /// A component is the subject of a sentence.
@@ -254,6 +253,21 @@ fn readme_and_front_page_have_the_same_feature_table() {
             .iter()
             .any(|row| row.starts_with(&format!("| {name} |")));
         assert!(has_row, "{name} has no row");
+    }
+}
+
+#[test]
+fn each_dependency_has_its_reason_in_the_line_above() {
+    let manifest = read("Cargo.toml");
+    let mut section = "";
+    let mut above = "";
+    for line in manifest.lines() {
+        if line.starts_with('[') {
+            section = line;
+        } else if section.ends_with("dependencies]") && !line.is_empty() && !line.starts_with('#') {
+            assert!(above.starts_with("# "), "no reason above: {line}");
+        }
+        above = line;
     }
 }
 
