@@ -119,7 +119,6 @@ pub mod clock;
 #[cfg(feature = "axum")]
 pub mod connect;
 pub mod error;
-mod first;
 pub mod glossary;
 pub mod guarantees;
 pub mod oauth;

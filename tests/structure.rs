@@ -21,14 +21,13 @@ use syn::{Attribute, ImplItem, Item, Meta, UseTree, Visibility};
 const LAYERS: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("clock", &[]),
-    ("first", &[]), // until tokio::select! replaces it
     ("origin", &["error"]),
     ("token", &["error"]),
     ("provider", &["error", "origin"]),
     ("telemetry", &["error", "token"]),
     (
         "oauth",
-        &["clock", "error", "first", "provider", "telemetry", "token"],
+        &["clock", "error", "provider", "telemetry", "token"],
     ),
     ("store", &["clock", "error", "token"]),
     (
@@ -36,7 +35,6 @@ const LAYERS: &[(&str, &[&str])] = &[
         &[
             "clock",
             "error",
-            "first",
             "oauth",
             "origin",
             "store",

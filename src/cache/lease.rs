@@ -21,7 +21,6 @@ use tokio::{sync::Notify, time::timeout};
 use super::{attend::Cause, core::Core, flight::Outcome, renewal::without_exchange};
 use crate::{
     error::{Error, ErrorKind},
-    first::first_of,
     store::LeaseOutcome,
 };
 
@@ -73,10 +72,14 @@ pub(super) async fn hold<T>(core: &Core, counted: Counted<'_>, work: impl Future
     let mut extending = pin!(extend(core, &end));
     let meanwhile = async {
         extending.as_mut().await;
-        // It ends when it is told to.
+        // The loop ends only after `end.come()`, below.
         pending().await
     };
-    let done = first_of(work, meanwhile).await;
+    let done = tokio::select! {
+        biased;
+        done = work => done,
+        done = meanwhile => done,
+    };
     // One that is under way could come after the giving back.
     end.come();
     extending.await;

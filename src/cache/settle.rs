@@ -16,7 +16,6 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind},
-    first::first_of,
     store::SaveOutcome,
     token::{Generation, Grant, GrantState, TokenSet},
 };
@@ -143,12 +142,11 @@ async fn unless<T: Future + Unpin>(
     if never {
         return Ok(work.await);
     }
-    let done = async { Some((&mut work).await) };
-    let stopped = async {
-        event.await;
-        None
-    };
-    first_of(done, stopped).await.ok_or(work)
+    tokio::select! {
+        biased;
+        output = &mut work => Ok(output),
+        () = event => Err(work),
+    }
 }
 
 fn tell_of_failed_save(core: &Core, error: &Error, since: Instant) {

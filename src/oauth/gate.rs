@@ -41,7 +41,6 @@ pub(crate) use self::breaker::GateKey;
 use self::breaker::{Breaker, Comer, News, Probe, Turn, suspicion};
 use crate::{
     error::{Answer, Error, ErrorKind},
-    first::first_of,
     telemetry,
 };
 
@@ -136,12 +135,14 @@ impl EndpointGate {
         } else {
             &self.shared.background
         };
-        let needless = async {
-            awaited.await;
-            Ok(None)
-        };
-        let placed = async { permit(places).await.map(Some) };
-        self.queue(first_of(needless, placed)).await
+        self.queue(async {
+            tokio::select! {
+                biased;
+                () = awaited => Ok(None),
+                place = permit(places) => place.map(Some),
+            }
+        })
+        .await
     }
 
     /// Waits for a turn only.
