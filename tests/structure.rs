@@ -82,7 +82,6 @@ const EXCEPTIONS: &[&str] = &[
     "src/bearer/",
     "src/connect/",
     "src/oauth/",
-    "src/sandbox/",
     "src/store/",
     "src/tenants/",
     "src/token/",
