@@ -54,7 +54,8 @@ impl CodeExchange {
                 }
             }
         });
-        let oauth = OAuthClient::builder(provider::justworks(), "the-client", "the-secret")
+        let oauth = OAuthClient::builder(provider::justworks(), "the-client")
+            .client_secret("the-secret")
             .redirect_uri("https://partner.example.com/callback")
             .clock(clock)
             .build(http)
