@@ -1,8 +1,8 @@
 //! Responses of axum handlers for errors of this crate (feature `axum`).
 //!
-//! [`Error`] implements [`IntoResponse`], so a handler that calls an API through the layer can return it with `?`. The body
-//! is a short text for the caller. The error itself is for the log: it is in the response's extensions, where a middleware
-//! finds it.
+//! [`Error`] implements [`IntoResponse`], so a handler that calls an API through the layer can
+//! return it with `?`. The body is a short text for the caller. The error itself is for the log: it
+//! is in the response's extensions, where a middleware finds it.
 //!
 //! | kind | status |
 //! | --- | --- |

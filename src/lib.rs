@@ -39,7 +39,7 @@
 //!     .layer(BearerAuthLayer::new(tokens.clone()))
 //!     .service(http);
 //!
-//! // Once per customer: redirect the browser to `url`, and wait until it comes back with `callback`.
+//! // Once per customer: redirect the browser to `url`, until it comes back with `callback`.
 //! let (url, pending) = oauth.authorization_url()?;
 //! # let (_, _, callback) = (api, url, "");
 //! # async move {

@@ -1,4 +1,5 @@
-//! Request bodies that are `Clone` go through the layer as they are, and are sent again after a 401.
+//! Request bodies that are `Clone` go through the layer as they are, and are sent again after a
+//! 401.
 
 use std::{
     convert::Infallible,

@@ -1,4 +1,5 @@
-//! The crate's error converts with `?` wherever programs collect errors, and passes tower's middleware.
+//! The crate's error converts with `?` wherever programs collect errors, and passes tower's
+//! middleware.
 
 use std::{error::Error as StdError, io, time::Duration};
 

@@ -221,8 +221,10 @@ async fn p23_middleware_takes_the_tenant_from_the_extensions() {
     }
 
     let source = token_fn(|| async { Err::<TokenSet, _>(Error::invalid_grant()) });
-    let caches = TokenCache::builder(source).origin("https://api.example.com");
-    let tenants = Tenants::builder(caches).build().unwrap();
+    let tenants = Tenants::builder(source)
+        .origin("https://api.example.com")
+        .build()
+        .unwrap();
     let api = ClientBuilder::new(Client::new())
         .with(BearerAuthLayer::new(tenants.clone()))
         .with(Echo)

@@ -4,8 +4,9 @@ use http::{HeaderMap, HeaderValue, header::WWW_AUTHENTICATE};
 
 /// Whether the token may be the cause of a 401, so that a newer one may help.
 ///
-/// A challenge (RFC 9110 section 11.6.1) does not have to name a cause, and servers spell it in many ways or leave it out.
-/// So this is true unless a `Bearer` challenge names another cause (RFC 6750 section 3.1) and none names the token.
+/// A challenge (RFC 9110 section 11.6.1) does not have to name a cause, and servers spell it in
+/// many ways or leave it out. So this is true unless a `Bearer` challenge names another cause (RFC
+/// 6750 section 3.1) and none names the token.
 pub(super) fn concerns_token(headers: &HeaderMap) -> bool {
     let causes = || {
         headers

@@ -28,10 +28,12 @@ use crate::{
 };
 
 pin_project! {
-    /// The response future of a [`BearerAuth`](crate::bearer::BearerAuth) service. It boxes nothing while the token is fresh.
+    /// The response future of a [`BearerAuth`](crate::bearer::BearerAuth) service. It boxes nothing
+    /// while the token is fresh.
     ///
-    /// Dropping the future drops the request. A refresh that it waited for goes on. Drop the future once it has completed:
-    /// until then it holds the inner service's future and what was kept for the retry.
+    /// Dropping the future drops the request. A refresh that it waited for goes on. Drop the future
+    /// once it has completed: until then it holds the inner service's future and what was kept for
+    /// the retry.
     ///
     /// # Panics
     ///
@@ -65,7 +67,8 @@ pin_project! {
             wait: Wait<Result<BearerToken, Error>>,
             waiting: Option<(S, Request<B::Inbound>, TenantCache)>,
         },
-        /// Has a token and waits for the inner service to be ready. Without an attempt this is the retry.
+        /// Has a token and waits for the inner service to be ready. Without an attempt this is the
+        /// retry.
         Readying {
             service: S,
             readying: Option<(Request<B>, Option<Attempt<B>>)>,
@@ -86,7 +89,8 @@ pin_project! {
             drain: Pin<Box<Drain<R>>>,
             request: Option<Request<B>>,
         },
-        /// Sent for the last time: the retry, or a request without a token. Its response is returned unchanged.
+        /// Sent for the last time: the retry, or a request without a token. Its response is
+        /// returned unchanged.
         Last {
             #[pin]
             future: F,
@@ -188,7 +192,8 @@ where
     B: RequestBody,
     R: Body,
 {
-    /// Polls the states that a request with a fresh token and without a 401 never enters. `None` if the state changed.
+    /// Polls the states that a request with a fresh token and without a 401 never enters. `None` if
+    /// the state changed.
     #[inline(never)]
     fn poll_slow(
         mut self: Pin<&mut Self>,
@@ -330,7 +335,8 @@ fn ready_with<S, F, B: RequestBody, R>(
     })
 }
 
-/// Decides what follows a 401: a refresh and a retry, if the token may be the cause and the request can be sent again.
+/// Decides what follows a 401: a refresh and a retry, if the token may be the cause and the request
+/// can be sent again.
 #[cold]
 fn after_401<S, F, B, R>(
     shared: &Shared<S>,

@@ -20,10 +20,12 @@ use super::{
 };
 use crate::{error::BoxError, token::TenantId};
 
-/// Wraps services so that their requests carry a bearer token. See the [module page](crate::bearer).
+/// Wraps services so that their requests carry a bearer token. See the [module
+/// page](crate::bearer).
 ///
-/// `B` is the request body type of the inner service. It is inferred from a service that takes one type, such as a
-/// hyper-util client; for a service that takes any body type, name it: `BearerAuthLayer::<Full<Bytes>>::new(tokens)`.
+/// `B` is the request body type of the inner service. It is inferred from a service that takes one
+/// type, such as a hyper-util client; for a service that takes any body type, name it:
+/// `BearerAuthLayer::<Full<Bytes>>::new(tokens)`.
 #[must_use = "a layer does nothing until it wraps a service"]
 pub struct BearerAuthLayer<B> {
     tokens: TokenProvider,
@@ -33,11 +35,12 @@ pub struct BearerAuthLayer<B> {
 }
 
 impl<B> BearerAuthLayer<B> {
-    /// Creates a layer that takes its tokens from `tokens` and sends them to the origins that they are meant for.
+    /// Creates a layer that takes its tokens from `tokens` and sends them to the origins that they
+    /// are meant for.
     ///
     /// `tokens` is the [`TokenCache`](crate::cache::TokenCache) of one grant, or the
-    /// [`Tenants`](crate::tenants::Tenants) of many. With many, each request names its tenant by a [`TenantId`] in its
-    /// extensions, or as [`tenant_by`](Self::tenant_by) says.
+    /// [`Tenants`](crate::tenants::Tenants) of many. With many, each request names its tenant by a
+    /// [`TenantId`] in its extensions, or as [`tenant_by`](Self::tenant_by) says.
     pub fn new(tokens: impl Into<TokenProvider>) -> Self {
         Self {
             tokens: tokens.into(),
@@ -47,10 +50,11 @@ impl<B> BearerAuthLayer<B> {
         }
     }
 
-    /// Sets how a request names its tenant: by a header, by its path, and so on. Defaults to the [`TenantId`] in its
-    /// extensions.
+    /// Sets how a request names its tenant: by a header, by its path, and so on. Defaults to the
+    /// [`TenantId`] in its extensions.
     ///
-    /// A request for which `tenant_of` returns `None` fails, and nothing is sent. Has no effect on a layer over one grant.
+    /// A request for which `tenant_of` returns `None` fails, and nothing is sent. Has no effect on
+    /// a layer over one grant.
     ///
     /// ```
     /// # use bytes::Bytes;
@@ -71,10 +75,11 @@ impl<B> BearerAuthLayer<B> {
         self
     }
 
-    /// Sets the size, in bytes, up to which a request body is kept for the retry after a 401. Defaults to 64 KiB.
+    /// Sets the size, in bytes, up to which a request body is kept for the retry after a 401.
+    /// Defaults to 64 KiB.
     ///
-    /// A larger body is sent whole and not retried. 0 turns the retry off, also for requests without a body. A
-    /// [`ReplayLimit`] in a request's extensions takes precedence.
+    /// A larger body is sent whole and not retried. 0 turns the retry off, also for requests
+    /// without a body. A [`ReplayLimit`] in a request's extensions takes precedence.
     pub fn replay_limit(mut self, bytes: usize) -> Self {
         self.replay_limit = ReplayLimit::bytes(bytes);
         self
@@ -110,7 +115,8 @@ where
 }
 
 impl<S, B> BearerAuth<S, B> {
-    /// Wraps `inner` with the default settings. Equivalent to `BearerAuthLayer::new(tokens).layer(inner)`.
+    /// Wraps `inner` with the default settings. Equivalent to
+    /// `BearerAuthLayer::new(tokens).layer(inner)`.
     pub fn new<R>(inner: S, tokens: impl Into<TokenProvider>) -> Self
     where
         S: Service<Request<B>, Response = Response<R>> + Clone,

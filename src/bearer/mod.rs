@@ -1,21 +1,24 @@
 //! The layer: adds a bearer token to each request and retries once after a 401.
 //!
-//! [`BearerAuthLayer`] wraps any service of `http::Request`. While the token is fresh, a request costs one atomic load, one
-//! clock read and one copied header value; [`performance`](crate::performance) has the figures. Otherwise:
+//! [`BearerAuthLayer`] wraps any service of `http::Request`. While the token is fresh, a request
+//! costs one atomic load, one clock read and one copied header value;
+//! [`performance`](crate::performance) has the figures. Otherwise:
 //!
-//! * **No usable token.** The request waits for the one refresh that all callers share. Meanwhile it holds none of the inner
-//!   service's capacity: what `poll_ready` reserved is released, and readiness is polled again before the request is sent.
-//!   If there is no token, the request fails; it is never sent without one.
-//! * **A 401 response.** If the cache or the store holds a newer token than the one this request carried, the layer uses
-//!   that; otherwise it refreshes, at most once in 30 seconds for this reason. Then it sends the same request again, byte
-//!   for byte, and returns the second response, whatever it is. It does not retry a 403, or a 401 whose challenge names
-//!   another cause (`insufficient_scope`, `invalid_request`; RFC 6750 section 3.1).
-//! * **A body that cannot be sent again**, because it is larger than the [`replay_limit`](BearerAuthLayer::replay_limit), or
-//!   was still being sent when the response arrived. The layer returns the 401, and refreshes the token for the next
-//!   requests.
-//! * **A request to another origin**, or one with a `Host` header that names another origin. The request fails and is not
-//!   sent; [`cross_origin`](BearerAuthLayer::cross_origin) can permit it without a token. A request that already has an
-//!   `Authorization` header fails too.
+//! * **No usable token.** The request waits for the one refresh that all callers share. Meanwhile
+//!   it holds none of the inner service's capacity: what `poll_ready` reserved is released, and
+//!   readiness is polled again before the request is sent. If there is no token, the request fails;
+//!   it is never sent without one.
+//! * **A 401 response.** If the cache or the store holds a newer token than the one this request
+//!   carried, the layer uses that; otherwise it refreshes, at most once in 30 seconds for this
+//!   reason. Then it sends the same request again, byte for byte, and returns the second response,
+//!   whatever it is. It does not retry a 403, or a 401 whose challenge names another cause
+//!   (`insufficient_scope`, `invalid_request`; RFC 6750 section 3.1).
+//! * **A body that cannot be sent again**, because it is larger than the
+//!   [`replay_limit`](BearerAuthLayer::replay_limit), or was still being sent when the response
+//!   arrived. The layer returns the 401, and refreshes the token for the next requests.
+//! * **A request to another origin**, or one with a `Host` header that names another origin. The
+//!   request fails and is not sent; [`cross_origin`](BearerAuthLayer::cross_origin) can permit it
+//!   without a token. A request that already has an `Authorization` header fails too.
 //!
 //! The tokens come from the [`TokenCache`](crate::cache::TokenCache) of one grant, or from the
 //! [`Tenants`](crate::tenants::Tenants) of many; with many, each request names its tenant.
@@ -58,16 +61,16 @@
 //! The body type of the inner service decides how a body is sent again; see [`RequestBody`].
 //!
 //! * A body that is `Clone`, such as `Full<Bytes>`, is cloned. The layer takes the same body type.
-//! * For any other body, such as a stream, the inner service takes a [`ReplayBody`]. The layer takes the body inside it, and
-//!   records its frames while they are sent. `Bytes` are not copied.
+//! * For any other body, such as a stream, the inner service takes a [`ReplayBody`]. The layer
+//!   takes the body inside it, and records its frames while they are sent. `Bytes` are not copied.
 //!
-//! Response bodies are passed through. Only the body of a 401 that is followed by a retry is read by the layer, up to 64 KiB
-//! and one second, so that its connection can be reused.
+//! Response bodies are passed through. Only the body of a 401 that is followed by a retry is read
+//! by the layer, up to 64 KiB and one second, so that its connection can be reused.
 //!
 //! # Order of layers
 //!
-//! Outside this layer belongs what concerns the whole call, inside what concerns one request to the API. In a
-//! `ServiceBuilder` the first layer is the outermost.
+//! Outside this layer belongs what concerns the whole call, inside what concerns one request to the
+//! API. In a `ServiceBuilder` the first layer is the outermost.
 //!
 //! | layer | where | why |
 //! | --- | --- | --- |
@@ -84,8 +87,9 @@
 //!
 //! # Requirements on the inner service
 //!
-//! It has to be `Clone`: the retry, and a request that waited for a token, are called on a clone. Clones must be equivalent,
-//! as tower expects of all services. Put a service that is not `Clone` into `tower::buffer`:
+//! It has to be `Clone`: the retry, and a request that waited for a token, are called on a clone.
+//! Clones must be equivalent, as tower expects of all services. Put a service that is not `Clone`
+//! into `tower::buffer`:
 //!
 //! ```compile_fail
 //! # use bytes::Bytes;
@@ -106,8 +110,9 @@
 //! let api = BearerAuthLayer::new(tokens()).layer(Unique); // the trait `Clone` is not implemented for `Unique`
 //! ```
 //!
-//! Its error has to convert into a `Box<dyn Error + Send + Sync>`, as the errors of all common clients do. It becomes the
-//! source of an [`Error`](crate::Error) of the kind [`Service`](crate::ErrorKind::Service).
+//! Its error has to convert into a `Box<dyn Error + Send + Sync>`, as the errors of all common
+//! clients do. It becomes the source of an [`Error`](crate::Error) of the kind
+//! [`Service`](crate::ErrorKind::Service).
 //!
 //! The futures are polled inside a tokio runtime with time enabled.
 

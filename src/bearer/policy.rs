@@ -14,8 +14,8 @@ pub enum CrossOrigin {
 
 /// The size, in bytes, up to which a request body is kept so that it can be sent again after a 401.
 ///
-/// In a request's extensions it replaces the layer's [`replay_limit`](crate::bearer::BearerAuthLayer::replay_limit) for
-/// that request:
+/// In a request's extensions it replaces the layer's
+/// [`replay_limit`](crate::bearer::BearerAuthLayer::replay_limit) for that request:
 ///
 /// ```
 /// use tower_oauth2_client::bearer::ReplayLimit;

@@ -36,8 +36,8 @@ impl<B: RequestBody> Replay<B> {
     }
 }
 
-/// Passes a request that carries its token to `call`, at once, so that it is not moved about, and returns how to send it
-/// again.
+/// Passes a request that carries its token to `call`, at once, so that it is not moved about, and
+/// returns how to send it again.
 #[expect(
     clippy::inline_always,
     reason = "counted: a tenth of what a request costs"

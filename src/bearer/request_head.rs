@@ -7,8 +7,8 @@ use http::{
 
 /// Everything of a request but its body.
 ///
-/// The headers are kept in a list, in their order: that takes one allocation, where a map takes two and a copy of its
-/// index, and nothing is looked up in them.
+/// The headers are kept in a list, in their order: that takes one allocation, where a map takes two
+/// and a copy of its index, and nothing is looked up in them.
 pub(super) struct RequestHead {
     method: Method,
     uri: Uri,

@@ -32,14 +32,15 @@ pub struct BearerAuth<S, B> {
     inner: S,
     shared: Arc<Shared<S>>,
     token: LocalToken,
-    /// Whether [`get_mut`](Self::get_mut) may have changed the inner service since `shared` was made.
+    /// Whether [`get_mut`](Self::get_mut) may have changed the inner service since `shared` was
+    /// made.
     is_pristine_stale: bool,
     body: PhantomData<fn(B)>,
 }
 
-/// Whether this clone caches the token. From its second request on, a clone keeps a private copy of the token and of
-/// [`Shared`], so that threads do not contend on one reference count. A clone that serves one request only does not pay
-/// for that.
+/// Whether this clone caches the token. From its second request on, a clone keeps a private copy of
+/// the token and of [`Shared`], so that threads do not contend on one reference count. A clone that
+/// serves one request only does not pay for that.
 enum LocalToken {
     /// No request yet.
     Unused,
@@ -67,8 +68,8 @@ impl<S, B> BearerAuth<S, B> {
 
     /// Returns a mutable reference to the inner service.
     ///
-    /// Changes take effect from the next `poll_ready` of this service and its later clones, also for retries. Earlier
-    /// clones are not affected.
+    /// Changes take effect from the next `poll_ready` of this service and its later clones, also
+    /// for retries. Earlier clones are not affected.
     pub fn get_mut(&mut self) -> &mut S {
         self.is_pristine_stale = true;
         &mut self.inner
@@ -213,7 +214,8 @@ impl<S: Clone, B: RequestBody> BearerAuth<S, B> {
         ResponseFuture::failed(Arc::clone(&self.shared), error)
     }
 
-    /// Releases the capacity that `poll_ready` reserved, and returns a service that reserves its own.
+    /// Releases the capacity that `poll_ready` reserved, and returns a service that reserves its
+    /// own.
     fn replace_with_clone(&mut self) -> S {
         self.inner = self.shared.pristine();
         self.inner.clone()

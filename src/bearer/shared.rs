@@ -17,8 +17,9 @@ pub(super) struct Shared<S> {
     pub(super) tokens: TokenProvider,
     pub(super) replay_limit: ReplayLimit,
     pub(super) cross_origin: CrossOrigin,
-    /// A clone of the inner service on which `poll_ready` was never called. It is cloned only when a second call is
-    /// needed: one clone of the inner service per request would cost more than everything else that the layer does.
+    /// A clone of the inner service on which `poll_ready` was never called. It is cloned only when
+    /// a second call is needed: one clone of the inner service per request would cost more than
+    /// everything else that the layer does.
     pub(super) pristine: Arc<Mutex<S>>,
 }
 
@@ -53,7 +54,8 @@ impl<S> Shared<S> {
         }
     }
 
-    /// A request's head without the token, and the limit for its body; `None` if the request is not retried.
+    /// A request's head without the token, and the limit for its body; `None` if the request is not
+    /// retried.
     #[expect(
         clippy::inline_always,
         reason = "counted: a tenth of what a request costs"

@@ -47,8 +47,9 @@ pub(super) enum Lookup {
     Load(Wait<Result<TokenCache, Error>>),
 }
 
-/// A request's handle on its tenant's cache. `None` where one cache serves all requests: a reference count that all
-/// threads change would cost more than everything else that is done for a request.
+/// A request's handle on its tenant's cache. `None` where one cache serves all requests: a
+/// reference count that all threads change would cost more than everything else that is done for a
+/// request.
 pub(super) type TenantCache = Option<TokenCache>;
 
 impl TokenProvider {
@@ -66,8 +67,8 @@ impl TokenProvider {
         }
     }
 
-    /// A request's token, if it is fresh, and the tenant is named in `extensions` or there is only one. Of one grant, a
-    /// caller of many requests keeps a copy.
+    /// A request's token, if it is fresh, and the tenant is named in `extensions` or there is only
+    /// one. Of one grant, a caller of many requests keeps a copy.
     #[inline]
     pub(super) fn fresh(
         &self,

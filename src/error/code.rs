@@ -10,7 +10,8 @@ pub enum OAuthErrorCode {
     AccessDenied,
     /// `invalid_client`: the client id or secret is wrong.
     InvalidClient,
-    /// `invalid_grant`: the code or refresh token is used, expired, revoked, or issued to another client.
+    /// `invalid_grant`: the code or refresh token is used, expired, revoked, or issued to another
+    /// client.
     InvalidGrant,
     /// `invalid_request`: a field is missing, repeated or malformed.
     InvalidRequest,

@@ -1,17 +1,20 @@
 //! The error of this crate, with kinds grouped by who can fix them.
 //!
-//! Every function of this crate, the [layer](crate::bearer) included, fails with one type, [`Error`]. It is opaque: read its
-//! [`kind`](Error::kind), or ask a predicate such as [`is_consent_required`](Error::is_consent_required) or
-//! [`is_transient`](Error::is_transient). Its message says what failed and what to do. It is one pointer wide and cheap to
-//! clone: all requests that waited for one refresh get the same error.
+//! Every function of this crate, the [layer](crate::bearer) included, fails with one type,
+//! [`Error`]. It is opaque: read its [`kind`](Error::kind), or ask a predicate such as
+//! [`is_consent_required`](Error::is_consent_required) or [`is_transient`](Error::is_transient).
+//! Its message says what failed and what to do. It is one pointer wide and cheap to clone: all
+//! requests that waited for one refresh get the same error.
 //!
-//! Neither the message nor a source that this crate adds contains a secret, a tenant's name, or free text from a server.
+//! Neither the message nor a source that this crate adds contains a secret, a tenant's name, or
+//! free text from a server.
 //!
 //! # Composition
 //!
-//! [`Error`] implements [`std::error::Error`], so `?` converts it into `anyhow::Error`, `eyre::Report`, a
-//! `Box<dyn Error + Send + Sync>`, or an enum that derives `thiserror::Error`, and the layer goes under `tower::buffer`,
-//! `tower::timeout` and `tower::retry`. An error of the inner service has the kind [`Service`](ErrorKind::Service). It is the
+//! [`Error`] implements [`std::error::Error`], so `?` converts it into `anyhow::Error`,
+//! `eyre::Report`, a `Box<dyn Error + Send + Sync>`, or an enum that derives `thiserror::Error`,
+//! and the layer goes under `tower::buffer`, `tower::timeout` and `tower::retry`. An error of the
+//! inner service has the kind [`Service`](ErrorKind::Service). It is the
 //! [`source`](std::error::Error::source), and downcasting finds it by its own type:
 //!
 //! ```
@@ -102,29 +105,33 @@ pub(crate) struct Answer {
 pub enum ErrorKind {
     /// A setting is wrong, or the provider does not offer the operation. Fix the program.
     Configuration,
-    /// A request must not carry the token: it goes to another origin, or already has an `Authorization` header. Fix the
-    /// program.
+    /// A request must not carry the token: it goes to another origin, or already has an
+    /// `Authorization` header. Fix the program.
     Request,
-    /// The callback carries an error, or does not belong to the authorization. Start a new authorization.
+    /// The callback carries an error, or does not belong to the authorization. Start a new
+    /// authorization.
     Callback,
     /// There is no grant yet. The customer has to consent.
     NoGrant,
     /// The grant has ended at the provider. The customer has to consent again.
     ReauthorizationRequired,
-    /// The grant was revoked by this program, or by one that shares its store. The customer has to consent again.
+    /// The grant was revoked by this program, or by one that shares its store. The customer has to
+    /// consent again.
     Revoked,
     /// The provider refused the request with an OAuth error code.
     Refused,
-    /// The provider could not be reached, did not respond in time, or asked for a pause; or a circuit breaker or a limit of
-    /// this crate rejected the work. It may succeed later.
+    /// The provider could not be reached, did not respond in time, or asked for a pause; or a
+    /// circuit breaker or a limit of this crate rejected the work. It may succeed later.
     Unavailable,
     /// The provider's response violates the specifications.
     InvalidResponse,
     /// The store could not be read or written.
     Store,
-    /// The work was interrupted or not started: the runtime or the cache shut down, or a token source or a store panicked.
+    /// The work was interrupted or not started: the runtime or the cache shut down, or a token
+    /// source or a store panicked.
     Interrupted,
-    /// The inner service of the layer failed. Its error is the [`source`](std::error::Error::source).
+    /// The inner service of the layer failed. Its error is the
+    /// [`source`](std::error::Error::source).
     Service,
 }
 
@@ -140,7 +147,8 @@ impl Error {
         .with_source(source)
     }
 
-    /// A token source got no token this time, and no refresh token was used. Transient: the cache tries again.
+    /// A token source got no token this time, and no refresh token was used. Transient: the cache
+    /// tries again.
     pub fn unavailable(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self::new(
             ErrorKind::Unavailable,
@@ -149,8 +157,9 @@ impl Error {
         .with_source(source)
     }
 
-    /// A token source sent a request and got no usable response, so it is unknown whether the refresh token was used. The
-    /// cache replays or defers it, as [`LostResponse`](crate::cache::LostResponse) says.
+    /// A token source sent a request and got no usable response, so it is unknown whether the
+    /// refresh token was used. The cache replays or defers it, as
+    /// [`LostResponse`](crate::cache::LostResponse) says.
     pub fn response_lost(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self::new(
             ErrorKind::Unavailable,
@@ -163,8 +172,8 @@ impl Error {
         })
     }
 
-    /// A token source reports that the grant has ended, as `invalid_grant` does (RFC 6749 section 5.2). The cache does not
-    /// refresh it again until it gets a new grant.
+    /// A token source reports that the grant has ended, as `invalid_grant` does (RFC 6749 section
+    /// 5.2). The cache does not refresh it again until it gets a new grant.
     #[must_use]
     pub fn invalid_grant() -> Self {
         Self::new(
@@ -197,8 +206,8 @@ impl Error {
         self.inner.answer.status
     }
 
-    /// How long to wait before the next attempt: the provider's `Retry-After` (at most 10 minutes), or the time until the
-    /// [circuit breaker](crate::oauth::EndpointGate) lets a request through.
+    /// How long to wait before the next attempt: the provider's `Retry-After` (at most 10 minutes),
+    /// or the time until the [circuit breaker](crate::oauth::EndpointGate) lets a request through.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.inner.answer.retry_after
@@ -213,10 +222,11 @@ impl Error {
         )
     }
 
-    /// Whether the same operation may succeed later without any change. An authorization code is used up in any case: see
-    /// [`exchange_code`](crate::oauth::OAuthClient::exchange_code).
+    /// Whether the same operation may succeed later without any change. An authorization code is
+    /// used up in any case: see [`exchange_code`](crate::oauth::OAuthClient::exchange_code).
     ///
-    /// False for [`ErrorKind::Service`]: only the inner service's error says whether it is transient.
+    /// False for [`ErrorKind::Service`]: only the inner service's error says whether it is
+    /// transient.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         matches!(
@@ -234,7 +244,8 @@ impl Error {
         matches!(self.kind(), ErrorKind::Configuration | ErrorKind::Request)
     }
 
-    /// Whether a response was lost: the request may have reached the provider, and no usable response came back.
+    /// Whether a response was lost: the request may have reached the provider, and no usable
+    /// response came back.
     #[must_use]
     pub fn is_response_lost(&self) -> bool {
         self.inner.answer.is_lost
@@ -250,7 +261,8 @@ impl Error {
     ///
     /// # Errors
     ///
-    /// Returns the error itself if its kind is not [`Service`](ErrorKind::Service), or if a clone of it exists.
+    /// Returns the error itself if its kind is not [`Service`](ErrorKind::Service), or if a clone
+    /// of it exists.
     pub fn into_service_error(self) -> Result<Box<dyn StdError + Send + Sync>, Self> {
         if self.kind() != ErrorKind::Service {
             return Err(self);

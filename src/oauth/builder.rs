@@ -64,14 +64,15 @@ impl OAuthClientBuilder {
         self
     }
 
-    /// Sets the redirect URI, exactly as it is registered at the provider. Defaults to none, which is enough for a client
-    /// that makes no authorization requests.
+    /// Sets the redirect URI, exactly as it is registered at the provider. Defaults to none, which
+    /// is enough for a client that makes no authorization requests.
     pub fn redirect_uri(mut self, redirect_uri: impl Into<String>) -> Self {
         self.redirect_uri = Some(redirect_uri.into());
         self
     }
 
-    /// Sets the scopes to request. Defaults to none: requests then name no scope, and the provider decides.
+    /// Sets the scopes to request. Defaults to none: requests then name no scope, and the provider
+    /// decides.
     pub fn scopes(mut self, scopes: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
         self.scopes = scopes
             .into_iter()
@@ -92,21 +93,23 @@ impl OAuthClientBuilder {
         self
     }
 
-    /// Sets the limiter and circuit breaker for the token endpoint. Defaults to a new one, which clones of the client share.
+    /// Sets the limiter and circuit breaker for the token endpoint. Defaults to a new one, which
+    /// clones of the client share.
     ///
-    /// Several clients of one endpoint, for example with different scopes or redirect URIs, can share one: that of another
-    /// client ([`OAuthClient::gate`]), or a new one. Its limit and its pauses then hold for all of them together, including
-    /// the pause after `invalid_client`, which ends for all when one of them gets another secret.
+    /// Several clients of one endpoint, for example with different scopes or redirect URIs, can
+    /// share one: that of another client ([`OAuthClient::gate`]), or a new one. Its limit and its
+    /// pauses then hold for all of them together, including the pause after `invalid_client`, which
+    /// ends for all when one of them gets another secret.
     pub fn gate(mut self, gate: EndpointGate) -> Self {
         self.gate = gate;
         self
     }
 
-    /// Sets which errors of the HTTP client, or in its chain of sources, mean that no connection was made. Defaults to
-    /// refused connections.
+    /// Sets which errors of the HTTP client, or in its chain of sources, mean that no connection
+    /// was made. Defaults to refused connections.
     ///
-    /// After such an error nothing was sent, so the token request is repeated. After any other error the response counts as
-    /// lost.
+    /// After such an error nothing was sent, so the token request is repeated. After any other
+    /// error the response counts as lost.
     ///
     /// ```
     /// # use tower_oauth2_client::{oauth::OAuthClient, provider};
@@ -126,17 +129,19 @@ impl OAuthClientBuilder {
 
     /// Builds the client over `http`, an HTTP client whose request body converts from [`Bytes`].
     ///
-    /// `http` must not follow redirects, retry requests, or be wrapped in a [layer](crate::bearer) over this client.
+    /// `http` must not follow redirects, retry requests, or be wrapped in a [layer](crate::bearer)
+    /// over this client.
     ///
     /// # Errors
     ///
     /// [`Configuration`](crate::ErrorKind::Configuration), by the name of the setting:
     ///
-    /// * A client id or secret that is empty or contains characters other than printable ASCII (RFC 6749 appendix A), such
-    ///   as the line end of the file that it was read from.
-    /// * A missing secret, or a secret for a public client. A public client without PKCE (RFC 9700 section 2.1.1).
-    /// * A redirect URI that is not absolute, is not `https` (or `http` to loopback), or contains a fragment or user
-    ///   information; or one for a provider without an authorization endpoint.
+    /// * A client id or secret that is empty or contains characters other than printable ASCII (RFC
+    ///   6749 appendix A), such as the line end of the file that it was read from.
+    /// * A missing secret, or a secret for a public client. A public client without PKCE (RFC 9700
+    ///   section 2.1.1).
+    /// * A redirect URI that is not absolute, is not `https` (or `http` to loopback), or contains a
+    ///   fragment or user information; or one for a provider without an authorization endpoint.
     /// * A scope with characters that no scope can contain (RFC 6749 section 3.3).
     pub fn build<S, B, R>(self, http: S) -> Result<OAuthClient, Error>
     where

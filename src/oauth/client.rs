@@ -25,11 +25,13 @@ use crate::{
     token::{AccessToken, ClientSecret, CodeVerifier, RefreshToken, TokenSet},
 };
 
-/// Speaks OAuth 2.0 with one provider for one application. The [module page](crate::oauth) shows how.
+/// Speaks OAuth 2.0 with one provider for one application. The [module page](crate::oauth) shows
+/// how.
 ///
-/// Cheap to clone. Each call is made when the future is polled, has up to 15 seconds to wait for its turn and 15 seconds for
-/// itself; what was begun is lost if the future is dropped, so leave renewals to a [`TokenCache`](crate::cache::TokenCache),
-/// which runs them in a task of their own. Calls must be made inside a tokio runtime with time enabled.
+/// Cheap to clone. Each call is made when the future is polled, has up to 15 seconds to wait for
+/// its turn and 15 seconds for itself; what was begun is lost if the future is dropped, so leave
+/// renewals to a [`TokenCache`](crate::cache::TokenCache), which runs them in a task of their own.
+/// Calls must be made inside a tokio runtime with time enabled.
 #[derive(Clone)]
 pub struct OAuthClient {
     configuration: Arc<Configuration>,
@@ -53,7 +55,8 @@ pub(super) struct Configuration {
 pub enum TokenToRevoke<'a> {
     /// An access token. Revoking it may leave the grant alive.
     Access(&'a AccessToken),
-    /// A refresh token. Revoking it ends the grant, and at most providers its access tokens (RFC 7009 section 2.1).
+    /// A refresh token. Revoking it ends the grant, and at most providers its access tokens (RFC
+    /// 7009 section 2.1).
     Refresh(&'a RefreshToken),
 }
 
@@ -82,18 +85,20 @@ impl OAuthClient {
         &self.configuration.gate
     }
 
-    /// Replaces the client secret, for all clones at once: what is sent from now on carries the new one.
+    /// Replaces the client secret, for all clones at once: what is sent from now on carries the new
+    /// one.
     ///
-    /// For a secret that is changed at the provider while the program runs. The pauses after `invalid_client` are over, those
-    /// of the [gate](Self::gate) and those of the caches whose source names it: the next request of any grant makes its
-    /// exchange. One that was sent with the old secret brings what it brings, but if that is `invalid_client` it causes no
-    /// pause, and those who wait for it in a cache get an exchange with the new one. Pauses for other reasons, and what the
-    /// provider asked for by `Retry-After`, stay. The old secret is wiped.
+    /// For a secret that is changed at the provider while the program runs. The pauses after
+    /// `invalid_client` are over, those of the [gate](Self::gate) and those of the caches whose
+    /// source names it: the next request of any grant makes its exchange. One that was sent with
+    /// the old secret brings what it brings, but if that is `invalid_client` it causes no pause,
+    /// and those who wait for it in a cache get an exchange with the new one. Pauses for other
+    /// reasons, and what the provider asked for by `Retry-After`, stay. The old secret is wiped.
     ///
     /// # Errors
     ///
-    /// [`Configuration`](ErrorKind::Configuration) as when the client is built, and for a public client. The old secret
-    /// stays then.
+    /// [`Configuration`](ErrorKind::Configuration) as when the client is built, and for a public
+    /// client. The old secret stays then.
     pub fn replace_secret(&self, secret: impl Into<ClientSecret>) -> Result<(), Error> {
         let secret = secret.into();
         credentials::check_secret(self.provider(), Some(&secret))?;
@@ -105,15 +110,17 @@ impl OAuthClient {
         Ok(())
     }
 
-    /// Where to send a customer's browser, and what to keep in that browser's session until it comes back.
+    /// Where to send a customer's browser, and what to keep in that browser's session until it
+    /// comes back.
     ///
-    /// Each call makes a new `state`, and a new PKCE challenge if the provider has them. Nothing is sent.
+    /// Each call makes a new `state`, and a new PKCE challenge if the provider has them. Nothing is
+    /// sent.
     ///
     /// # Errors
     ///
-    /// [`Configuration`](ErrorKind::Configuration) if the provider has no authorization endpoint, or no redirect URI was
-    /// set; [`Interrupted`](ErrorKind::Interrupted) if
-    /// the operating system gives no randomness.
+    /// [`Configuration`](ErrorKind::Configuration) if the provider has no authorization endpoint,
+    /// or no redirect URI was set; [`Interrupted`](ErrorKind::Interrupted) if the operating system
+    /// gives no randomness.
     pub fn authorization_url(&self) -> Result<(String, PendingAuthorization), Error> {
         let configuration = &*self.configuration;
         let Some(endpoint) = configuration.provider.authorization_endpoint() else {
@@ -135,9 +142,10 @@ impl OAuthClient {
         Ok((url, pending))
     }
 
-    /// A pending authorization from what was kept of it as text: its [`state`](PendingAuthorization::state) and
-    /// [`code_verifier`](PendingAuthorization::code_verifier). Of this client, or of one with the same provider: the issuer
-    /// that the callback has to name is this one's.
+    /// A pending authorization from what was kept of it as text: its
+    /// [`state`](PendingAuthorization::state) and
+    /// [`code_verifier`](PendingAuthorization::code_verifier). Of this client, or of one with the
+    /// same provider: the issuer that the callback has to name is this one's.
     ///
     /// An empty state, as of a session that never had one, accepts no callback.
     #[must_use]
@@ -153,9 +161,10 @@ impl OAuthClient {
     ///
     /// # Errors
     ///
-    /// [`Refused`](ErrorKind::Refused) with the provider's code, [`Unavailable`](ErrorKind::Unavailable) or
-    /// [`InvalidResponse`](ErrorKind::InvalidResponse). A code must not be sent twice, so after any of them the customer
-    /// has to be sent to the provider again. It is sent even while the endpoint is otherwise left alone: somebody waits.
+    /// [`Refused`](ErrorKind::Refused) with the provider's code,
+    /// [`Unavailable`](ErrorKind::Unavailable) or [`InvalidResponse`](ErrorKind::InvalidResponse).
+    /// A code must not be sent twice, so after any of them the customer has to be sent to the
+    /// provider again. It is sent even while the endpoint is otherwise left alone: somebody waits.
     pub async fn exchange_code(&self, code: AcceptedCode) -> Result<TokenSet, Error> {
         let redirect_uri = self.redirect_uri()?;
         let mut form = Form::new("authorization_code");
@@ -172,15 +181,17 @@ impl OAuthClient {
 
     /// Exchanges a refresh token for the next token set (RFC 6749 section 6).
     ///
-    /// What the provider leaves out of its answer is taken over from `tokens`. The refresh token in `tokens` must be taken
-    /// for used from the moment this is polled: do not call it twice with the same one.
+    /// What the provider leaves out of its answer is taken over from `tokens`. The refresh token in
+    /// `tokens` must be taken for used from the moment this is polled: do not call it twice with
+    /// the same one.
     ///
     /// # Errors
     ///
-    /// [`NoGrant`](ErrorKind::NoGrant) if `tokens` has no refresh token; [`Refused`](ErrorKind::Refused), with
-    /// [`is_invalid_grant`](Error::is_invalid_grant) if the customer has to consent again;
-    /// [`Unavailable`](ErrorKind::Unavailable) or [`InvalidResponse`](ErrorKind::InvalidResponse), after which it is not
-    /// known whether the provider used the refresh token up (see [`is_response_lost`](Error::is_response_lost)).
+    /// [`NoGrant`](ErrorKind::NoGrant) if `tokens` has no refresh token;
+    /// [`Refused`](ErrorKind::Refused), with [`is_invalid_grant`](Error::is_invalid_grant) if the
+    /// customer has to consent again; [`Unavailable`](ErrorKind::Unavailable) or
+    /// [`InvalidResponse`](ErrorKind::InvalidResponse), after which it is not known whether the
+    /// provider used the refresh token up (see [`is_response_lost`](Error::is_response_lost)).
     pub async fn refresh(&self, tokens: &TokenSet) -> Result<TokenSet, Error> {
         let admission = self.gate().enter(GateKey::random(), None).await?;
         let outcome = self.refresh_admitted(tokens).await;
@@ -201,7 +212,8 @@ impl OAuthClient {
         Ok(self.exchange(form, Repeat::PutOff).await?.renewing(tokens))
     }
 
-    /// Gets a token for the application itself (RFC 6749 section 4.4), from providers that offer that.
+    /// Gets a token for the application itself (RFC 6749 section 4.4), from providers that offer
+    /// that.
     ///
     /// # Errors
     ///
@@ -228,15 +240,15 @@ impl OAuthClient {
         self.exchange(form, Repeat::PutOff).await
     }
 
-    /// Revokes a token (RFC 7009). Any success counts, as providers answer it for a token that they no longer know, too
-    /// (section 2.2). Repeated after any failure that may pass, such as a 503 (section 2.2.1), within the same limits as an
-    /// exchange.
+    /// Revokes a token (RFC 7009). Any success counts, as providers answer it for a token that they
+    /// no longer know, too (section 2.2). Repeated after any failure that may pass, such as a 503
+    /// (section 2.2.1), within the same limits as an exchange.
     ///
     /// # Errors
     ///
-    /// [`Configuration`](ErrorKind::Configuration) if the provider has no revocation endpoint; otherwise as
-    /// [`exchange_code`](Self::exchange_code), but may be called again: after any of them the token must be taken for
-    /// alive.
+    /// [`Configuration`](ErrorKind::Configuration) if the provider has no revocation endpoint;
+    /// otherwise as [`exchange_code`](Self::exchange_code), but may be called again: after any of
+    /// them the token must be taken for alive.
     pub async fn revoke(&self, token: impl Into<TokenToRevoke<'_>> + Send) -> Result<(), Error> {
         let Some(endpoint) = self.configuration.provider.revocation_endpoint() else {
             return Err(Error::configuration(
@@ -263,7 +275,8 @@ impl OAuthClient {
 
     async fn exchange(&self, form: Form, repeat: Repeat) -> Result<TokenSet, Error> {
         let configuration = &*self.configuration;
-        // That of the first request, where there are several: a life is not taken for longer than it is.
+        // That of the first request, where there are several: a life is not taken for longer than
+        // it is.
         let sent = configuration.clock.wall();
         let endpoint = configuration.provider.token_endpoint();
         let response = self.send(endpoint, form, repeat).await?;

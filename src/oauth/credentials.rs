@@ -11,7 +11,8 @@ pub(super) fn check_client_id(client_id: &str) -> Result<(), Error> {
     check("client id", client_id)
 }
 
-/// Checks that a secret is present exactly if the provider's client authentication needs one, and can be sent.
+/// Checks that a secret is present exactly if the provider's client authentication needs one, and
+/// can be sent.
 pub(super) fn check_secret(
     provider: &Provider,
     secret: Option<&ClientSecret>,
@@ -31,7 +32,8 @@ pub(super) fn check_secret(
     }
 }
 
-/// RFC 6749 appendix A: `client-id` and `client-secret` consist of visible ASCII characters and spaces.
+/// RFC 6749 appendix A: `client-id` and `client-secret` consist of visible ASCII characters and
+/// spaces.
 fn check(name: &str, value: &str) -> Result<(), Error> {
     let problem = if value.is_empty() {
         "it is empty; use the value that the provider issued"

@@ -26,9 +26,10 @@ pub struct ProviderBuilder {
 impl Provider {
     /// Starts building a provider from its token endpoint.
     ///
-    /// Everything else has a default: no authorization endpoint, which is enough for the `client_credentials` grant; no
-    /// revocation endpoint, no issuer and no API origin; [`Basic`](ClientAuthentication::Basic) authentication; PKCE; and a
-    /// lifetime of one hour where a token response names none.
+    /// Everything else has a default: no authorization endpoint, which is enough for the
+    /// `client_credentials` grant; no revocation endpoint, no issuer and no API origin;
+    /// [`Basic`](ClientAuthentication::Basic) authentication; PKCE; and a lifetime of one hour
+    /// where a token response names none.
     pub fn builder(token_endpoint: impl Into<String>) -> ProviderBuilder {
         ProviderBuilder {
             token_endpoint: token_endpoint.into(),
@@ -75,18 +76,21 @@ impl ProviderBuilder {
         self
     }
 
-    /// Sets the issuer that authorization responses have to name (`iss`, RFC 9207). Defaults to none: `iss` is then ignored.
+    /// Sets the issuer that authorization responses have to name (`iss`, RFC 9207). Defaults to
+    /// none: `iss` is then ignored.
     ///
-    /// With an issuer, a callback that does not name exactly this one is rejected, so that a program with several providers
-    /// cannot be made to send the code of one to another (RFC 9700 section 4.4). Set it only for a provider that always
-    /// sends `iss`, in the same spelling: its metadata says so by `issuer` and
-    /// `authorization_response_iss_parameter_supported` (RFC 8414 section 2).
+    /// With an issuer, a callback that does not name exactly this one is rejected, so that a
+    /// program with several providers cannot be made to send the code of one to another (RFC 9700
+    /// section 4.4). Set it only for a provider that always sends `iss`, in the same spelling: its
+    /// metadata says so by `issuer` and `authorization_response_iss_parameter_supported` (RFC 8414
+    /// section 2).
     pub fn issuer(mut self, url: impl Into<String>) -> Self {
         self.issuer = Some(url.into());
         self
     }
 
-    /// Adds an origin that tokens of this provider may be sent to. Without one, no request carries them.
+    /// Adds an origin that tokens of this provider may be sent to. Without one, no request carries
+    /// them.
     pub fn api_origin(mut self, url: impl Into<String>) -> Self {
         self.api_origins.push(url.into());
         self
@@ -104,7 +108,8 @@ impl ProviderBuilder {
         self
     }
 
-    /// Sets the lifetime of an access token for which the token response names none. Defaults to one hour.
+    /// Sets the lifetime of an access token for which the token response names none. Defaults to
+    /// one hour.
     pub fn access_token_lifetime(mut self, lifetime: Duration) -> Self {
         self.access_token_lifetime = lifetime;
         self
@@ -122,8 +127,9 @@ impl ProviderBuilder {
     ///
     /// # Errors
     ///
-    /// [`Configuration`](crate::ErrorKind::Configuration), by the name of the setting, if a URL is not absolute, is not
-    /// `https` (or `http` to loopback), or contains user information or a fragment; or if the issuer contains a query.
+    /// [`Configuration`](crate::ErrorKind::Configuration), by the name of the setting, if a URL is
+    /// not absolute, is not `https` (or `http` to loopback), or contains user information or a
+    /// fragment; or if the issuer contains a query.
     pub fn build(self) -> Result<Provider, Error> {
         let optional =
             |name, url: Option<String>| url.map(|url| Endpoint::parse(name, &url)).transpose();

@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::endpoint::Endpoint;
 use crate::{error::Error, origin::Origin};
 
-/// How a client authenticates to the token and revocation endpoints (RFC 6749 section 2.3). One method per request.
+/// How a client authenticates to the token and revocation endpoints (RFC 6749 section 2.3). One
+/// method per request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ClientAuthentication {
@@ -13,12 +14,13 @@ pub enum ClientAuthentication {
     RequestBody,
     /// Sends an `Authorization: Basic` header (`client_secret_basic`).
     Basic,
-    /// Sends `client_id` in the request body and no secret: a public client (`none`, RFC 6749 section 2.1). Such a client
-    /// has to use PKCE, and cannot use the `client_credentials` grant.
+    /// Sends `client_id` in the request body and no secret: a public client (`none`, RFC 6749
+    /// section 2.1). Such a client has to use PKCE, and cannot use the `client_credentials` grant.
     None,
 }
 
-/// An authorization server and the API behind it. The [module page](crate::provider) has an example.
+/// An authorization server and the API behind it. The [module page](crate::provider) has an
+/// example.
 #[derive(Clone, Debug)]
 pub struct Provider {
     pub(super) authorization_endpoint: Option<Endpoint>,
@@ -33,11 +35,13 @@ pub struct Provider {
 }
 
 impl Provider {
-    /// Returns the same provider on another server, such as a sandbox, a staging system or a recording proxy.
+    /// Returns the same provider on another server, such as a sandbox, a staging system or a
+    /// recording proxy.
     ///
-    /// Every endpoint keeps its path and moves to the origin of `url`, which also becomes the only origin that tokens are
-    /// sent to. An [issuer](crate::provider::ProviderBuilder::issuer) moves too, because another server is another issuer.
-    /// Where callbacks still name the old one, as through a proxy, set it again afterwards.
+    /// Every endpoint keeps its path and moves to the origin of `url`, which also becomes the only
+    /// origin that tokens are sent to. An [issuer](crate::provider::ProviderBuilder::issuer) moves
+    /// too, because another server is another issuer. Where callbacks still name the old one, as
+    /// through a proxy, set it again afterwards.
     ///
     /// ```
     /// use tower_oauth2_client::provider::justworks;
@@ -49,8 +53,8 @@ impl Provider {
     ///
     /// # Errors
     ///
-    /// [`Configuration`](crate::ErrorKind::Configuration) if `url` is not an absolute `https` URL (or `http` to loopback), or
-    /// contains user information.
+    /// [`Configuration`](crate::ErrorKind::Configuration) if `url` is not an absolute `https` URL
+    /// (or `http` to loopback), or contains user information.
     pub fn on_origin(mut self, url: &str) -> Result<Self, Error> {
         let origin: Origin = url.parse()?;
         let moved = |endpoint: Option<Endpoint>| {

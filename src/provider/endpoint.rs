@@ -6,8 +6,8 @@ use http::{Uri, uri::PathAndQuery};
 
 use crate::{error::Error, origin::Origin};
 
-/// The URL of an endpoint: absolute, over `https` (or `http` to loopback), without user information or a fragment
-/// (RFC 6749 sections 3.1 and 3.2). A query in it is kept.
+/// The URL of an endpoint: absolute, over `https` (or `http` to loopback), without user information
+/// or a fragment (RFC 6749 sections 3.1 and 3.2). A query in it is kept.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint(Uri);
 

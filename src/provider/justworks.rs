@@ -1,8 +1,9 @@
 //! The Justworks Partner API, as far as it is documented.
 //!
-//! Sources: *OpenAPI*, the published description of the two OAuth endpoints; *docs*, the Partner API pages (1.7.2) at
-//! <https://public-api.justworks.com/v1/docs>; *directory*, the provider's entry in an integration directory, which its
-//! author calls untested. None of the values was checked against the live service.
+//! Sources: *OpenAPI*, the published description of the two OAuth endpoints; *docs*, the Partner
+//! API pages (1.7.2) at <https://public-api.justworks.com/v1/docs>; *directory*, the provider's
+//! entry in an integration directory, which its author calls untested. None of the values was
+//! checked against the live service.
 
 use std::time::Duration;
 
@@ -12,8 +13,8 @@ use super::{
 };
 use crate::origin::Origin;
 
-/// Neither *OpenAPI* nor *docs* names it. *Directory* and one public client have this URL; another directory has
-/// `https://secure.justworks.com/oauth/authorize`.
+/// Neither *OpenAPI* nor *docs* names it. *Directory* and one public client have this URL; another
+/// directory has `https://secure.justworks.com/oauth/authorize`.
 const AUTHORIZATION_ENDPOINT: &str = "https://payroll.justworks.com/oauth/authorize";
 /// *OpenAPI*, `obtainOAuthToken`: not below `/v1`.
 const TOKEN_ENDPOINT: &str = "https://public-api.justworks.com/oauth/token";
@@ -28,11 +29,13 @@ const REFRESH_TOKEN_LIFETIME: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// The Justworks Partner API.
 ///
-/// Access tokens live for 24 hours and refresh tokens for 30 days; a token response names the end of the access token as
-/// `expires_at`. The credentials go into the request body, as the published description requires. PKCE is off and no issuer
-/// is expected in callbacks, because no source mentions them. There is no `client_credentials` grant.
+/// Access tokens live for 24 hours and refresh tokens for 30 days; a token response names the end
+/// of the access token as `expires_at`. The credentials go into the request body, as the published
+/// description requires. PKCE is off and no issuer is expected in callbacks, because no source
+/// mentions them. There is no `client_credentials` grant.
 ///
-/// The published sources disagree about the authorization endpoint; this is the more likely one. To use the other:
+/// The published sources disagree about the authorization endpoint; this is the more likely one. To
+/// use the other:
 ///
 /// ```
 /// use tower_oauth2_client::provider;

@@ -12,10 +12,11 @@ use tower_service::Service;
 
 use crate::{bearer::ReplayBody, error::Error};
 
-/// A reqwest client as a tower service, for an [`OAuthClient`](crate::oauth::OAuthClient) and for the layer.
+/// A reqwest client as a tower service, for an [`OAuthClient`](crate::oauth::OAuthClient) and for
+/// the layer.
 ///
-/// It follows no redirects and retries nothing. A redirect could carry credentials to another server (RFC 9700 section
-/// 4.12), and a code or refresh token must not be sent twice.
+/// It follows no redirects and retries nothing. A redirect could carry credentials to another
+/// server (RFC 9700 section 4.12), and a code or refresh token must not be sent twice.
 ///
 /// Cheap to clone; clones share reqwest's connection pool.
 #[derive(Clone, Debug)]
@@ -28,8 +29,8 @@ impl ReqwestClient {
     ///
     /// # Errors
     ///
-    /// [`Configuration`](crate::ErrorKind::Configuration) if reqwest cannot build the client, for example because no TLS
-    /// backend is available; the source says why.
+    /// [`Configuration`](crate::ErrorKind::Configuration) if reqwest cannot build the client, for
+    /// example because no TLS backend is available; the source says why.
     pub fn new(builder: ClientBuilder) -> Result<Self, Error> {
         builder
             .redirect(Policy::none())

@@ -1,7 +1,8 @@
 //! Adapters for reqwest (feature `reqwest`) and reqwest-middleware (feature `reqwest-middleware`).
 //!
-//! [`ReqwestClient`] makes a tower service of a reqwest client. One value serves both as the HTTP client of an
-//! [`OAuthClient`](crate::oauth::OAuthClient) and as the inner service of a [`BearerAuthLayer`](crate::bearer::BearerAuthLayer):
+//! [`ReqwestClient`] makes a tower service of a reqwest client. One value serves both as the HTTP
+//! client of an [`OAuthClient`](crate::oauth::OAuthClient) and as the inner service of a
+//! [`BearerAuthLayer`](crate::bearer::BearerAuthLayer):
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -19,12 +20,14 @@
 //! # Ok(()) }
 //! ```
 //!
-//! `api` takes an `http::Request<reqwest::Body>`, and its response converts into a [`reqwest::Response`].
+//! `api` takes an `http::Request<reqwest::Body>`, and its response converts into a
+//! [`reqwest::Response`].
 //!
 //! # With reqwest-middleware
 //!
-//! With the feature `reqwest-middleware`, a [`BearerAuthLayer`](crate::bearer::BearerAuthLayer) is a
-//! [`reqwest_middleware::Middleware`] too, with all its settings. Requests are then built and sent as reqwest users are used to:
+//! With the feature `reqwest-middleware`, a [`BearerAuthLayer`](crate::bearer::BearerAuthLayer) is
+//! a [`reqwest_middleware::Middleware`] too, with all its settings. Requests are then built and
+//! sent as reqwest users are used to:
 //!
 //! ```
 //! # #[cfg(feature = "reqwest-middleware")]
@@ -41,9 +44,9 @@
 //! # Ok(()) }
 //! ```
 //!
-//! A request of one of many tenants names it with `.with_extension(TenantId)`. Errors of this crate arrive as
-//! [`reqwest_middleware::Error::Middleware`] and downcast to [`Error`](crate::Error); errors of reqwest and of inner
-//! middlewares arrive unchanged.
+//! A request of one of many tenants names it with `.with_extension(TenantId)`. Errors of this crate
+//! arrive as [`reqwest_middleware::Error::Middleware`] and downcast to [`Error`](crate::Error);
+//! errors of reqwest and of inner middlewares arrive unchanged.
 
 mod client;
 #[cfg(feature = "reqwest-middleware")]

@@ -8,7 +8,8 @@ use zeroize::Zeroizing;
 
 use crate::error::{Error, ErrorKind};
 
-/// A secret string type: no `Display`, a starred `Debug`, wiped on drop, read only by a method named for it.
+/// A secret string type: no `Display`, a starred `Debug`, wiped on drop, read only by a method
+/// named for it.
 macro_rules! secret {
     ($(#[$docs:meta])* $name:ident) => {
         $(#[$docs])*
@@ -63,9 +64,11 @@ secret! {
     ClientSecret
 }
 secret! {
-    /// What the browser brings back from the provider, good for one exchange (RFC 6749 section 4.1.2).
+    /// What the browser brings back from the provider, good for one exchange (RFC 6749 section
+    /// 4.1.2).
     ///
-    /// Not `Copy`, and taken by value where it is used: a provider may revoke everything if it sees a code twice.
+    /// Not `Copy`, and taken by value where it is used: a provider may revoke everything if it sees
+    /// a code twice.
     AuthorizationCode
 }
 secret! {
@@ -77,8 +80,9 @@ const PREFIX: &str = "Bearer ";
 
 /// The short-lived half of a token set: what a request carries.
 ///
-/// Kept as the header value that requests will carry, built and marked sensitive once, so that putting it on a request
-/// copies a pointer. Its memory is wiped when the last copy of that value is dropped.
+/// Kept as the header value that requests will carry, built and marked sensitive once, so that
+/// putting it on a request copies a pointer. Its memory is wiped when the last copy of that value
+/// is dropped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct AccessToken {
     header: HeaderValue,
@@ -89,8 +93,8 @@ impl AccessToken {
     ///
     /// # Errors
     ///
-    /// [`InvalidResponse`](ErrorKind::InvalidResponse) if it is empty or holds anything but visible ASCII, and so
-    /// could not stand in a header (RFC 6750 section 2.1 allows less than that).
+    /// [`InvalidResponse`](ErrorKind::InvalidResponse) if it is empty or holds anything but visible
+    /// ASCII, and so could not stand in a header (RFC 6750 section 2.1 allows less than that).
     pub fn new(token: impl Into<String>) -> Result<Self, Error> {
         let token = Zeroizing::new(token.into());
         if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {

@@ -8,13 +8,15 @@ use super::replay_body::{Recording, ReplayBody};
 ///
 /// Two families implement this trait, and no other type can:
 ///
-/// * **Every body that is [`Clone`]**, such as `http_body_util::Full`, `http_body_util::Empty` and `String`. The layer
-///   accepts requests with the same body type and clones the body before it sends the request. A clone must yield the
-///   same frames as the original, also after the original has been polled.
-/// * **[`ReplayBody<B>`](ReplayBody)**, for any other body `B`, such as a stream. The layer accepts requests with the body
-///   `B` and records its frames while they are sent.
+/// * **Every body that is [`Clone`]**, such as `http_body_util::Full`, `http_body_util::Empty` and
+///   `String`. The layer accepts requests with the same body type and clones the body before it
+///   sends the request. A clone must yield the same frames as the original, also after the original
+///   has been polled.
+/// * **[`ReplayBody<B>`](ReplayBody)**, for any other body `B`, such as a stream. The layer accepts
+///   requests with the body `B` and records its frames while they are sent.
 ///
-/// A service that takes neither, such as a client over a boxed body, is rejected where the layer is applied:
+/// A service that takes neither, such as a client over a boxed body, is rejected where the layer is
+/// applied:
 ///
 /// ```compile_fail
 /// # fn tokens() -> tower_oauth2_client::cache::TokenCache { unimplemented!() }
@@ -47,8 +49,8 @@ pub trait RequestBody: Body + Sized + sealed::Sealed {
     #[doc(hidden)]
     fn once(body: Self::Inbound) -> Self;
 
-    /// A body that can be sent again if it is at most `limit` bytes long. `content_length` is what the request's header
-    /// says, for bodies that do not know their length.
+    /// A body that can be sent again if it is at most `limit` bytes long. `content_length` is what
+    /// the request's header says, for bodies that do not know their length.
     #[doc(hidden)]
     fn record(
         body: Self::Inbound,
@@ -77,7 +79,8 @@ impl<B: Body + Clone> RequestBody for B {
 
     #[inline]
     fn record(body: Self, limit: usize, _content_length: Option<u64>) -> (Self, Option<Self>) {
-        // A clone keeps the body's memory alive until the response arrives, so the limit holds here too.
+        // A clone keeps the body's memory alive until the response arrives, so the limit holds here
+        // too.
         let hint = body.size_hint();
         let size = hint.upper().unwrap_or(hint.lower());
         let recording = (size <= limit as u64).then(|| body.clone());

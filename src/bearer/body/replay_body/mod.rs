@@ -1,12 +1,12 @@
 //! Any request body, recorded while it is sent.
 //!
-//! The frames are buffered while the body is sent. At its end they become the [`Recording`], which the retry reads. There is
-//! nothing in between: a body that is too large, has failed or is still being sent has no recording, so it is never
-//! replayed in part.
+//! The frames are buffered while the body is sent. At its end they become the [`Recording`], which
+//! the retry reads. There is nothing in between: a body that is too large, has failed or is still
+//! being sent has no recording, so it is never replayed in part.
 //!
-//! A body has ended when it says so. The client may not poll that far: after the last byte of the announced length it may
-//! drop the body. So once that byte has been passed on, this body polls ahead of the client for the next frame, which is
-//! usually the end.
+//! A body has ended when it says so. The client may not poll that far: after the last byte of the
+//! announced length it may drop the body. So once that byte has been passed on, this body polls
+//! ahead of the client for the next frame, which is usually the end.
 
 use std::{
     fmt,
@@ -23,9 +23,9 @@ use pin_project_lite::pin_project;
 pin_project! {
     /// A request body that records its frames while it is sent, so that it can be sent again.
     ///
-    /// Only needed for bodies that are not `Clone`, such as streams: build the HTTP client over `ReplayBody<B>`, and pass
-    /// requests with the body `B` to the layer. Data of type `Bytes` are recorded without a copy; other data are copied
-    /// once.
+    /// Only needed for bodies that are not `Clone`, such as streams: build the HTTP client over
+    /// `ReplayBody<B>`, and pass requests with the body `B` to the layer. Data of type `Bytes` are
+    /// recorded without a copy; other data are copied once.
     ///
     /// Converts from `Bytes` if `B` does, so that one HTTP client serves both the layer and an
     /// [`OAuthClient`](crate::oauth::OAuthClient).
@@ -44,7 +44,8 @@ pin_project! {
     enum State<B, E> {
         /// Sent once, and not recorded.
         Once { #[pin] body: B },
-        /// Sent, and recorded as long as there is a recorder. `ahead` is what was polled ahead of the client.
+        /// Sent, and recorded as long as there is a recorder. `ahead` is what was polled ahead of
+        /// the client.
         Recorded {
             #[pin]
             body: B,
@@ -88,8 +89,8 @@ struct Recorder {
 impl<B: Body> ReplayBody<B> {
     /// A body that is recorded while it is sent, up to `limit` bytes, and its recording.
     ///
-    /// There is no recording if the body is known to be larger, or if the limit is 0. `length` is what the request's header
-    /// says, for bodies that do not know their length.
+    /// There is no recording if the body is known to be larger, or if the limit is 0. `length` is
+    /// what the request's header says, for bodies that do not know their length.
     #[inline]
     pub(super) fn record(body: B, limit: usize, length: Option<u64>) -> (Self, Option<Recording>) {
         if limit == 0 {

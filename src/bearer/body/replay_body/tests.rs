@@ -5,7 +5,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// A body of given frames, which may tell its length beforehand, and may tell its end with the last frame.
+/// A body of given frames, which may tell its length beforehand, and may tell its end with the last
+/// frame.
 struct Script {
     frames: VecDeque<Result<Frame<Bytes>, &'static str>>,
     is_length_known: bool,
