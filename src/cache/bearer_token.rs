@@ -24,7 +24,7 @@ impl BearerToken {
     }
 
     /// The same in memory of its own, whose references nobody else counts.
-    pub(super) fn apart(&self) -> Self {
+    pub(super) fn detached_copy(&self) -> Self {
         let mut apart = self.clone();
         if let Ok(mut header) = HeaderValue::from_maybe_shared(copied(&self.header)) {
             header.set_sensitive(self.header.is_sensitive());
@@ -73,7 +73,7 @@ mod tests {
 
     #[test]
     fn p01_a_copy_in_memory_of_its_own_is_the_same_token() {
-        let (token, apart) = (token(), token().apart());
+        let (token, apart) = (token(), token().detached_copy());
         let places = [&token, &apart].map(|token| token.header.as_bytes().as_ptr());
         assert_ne!(places[0], places[1]);
         assert_eq!(apart.header, "Bearer a1");

@@ -5,11 +5,12 @@ use std::{future::Future, sync::Arc, time::Duration};
 use tokio::{runtime::Handle, time::timeout};
 
 use super::{
-    attend::shut_down,
+    admission::shut_down,
     authorization::{CompletionError, exchange_and_save},
+    cache_state::Sequence,
     core::Core,
-    ending::revoke_at_provider,
-    renewal::following,
+    refresh::following,
+    terminate::revoke_at_provider,
 };
 use crate::{
     error::{Error, ErrorKind},
@@ -22,8 +23,8 @@ use crate::{
 const ATTEMPTS: u32 = 16;
 
 pub(super) async fn set_tokens(core: &Arc<Core>, tokens: TokenSet) -> Result<(), Error> {
-    let order = core.lock().order();
-    detached(core, |core| install(core, tokens, order)).await
+    let sequence = core.lock().next_sequence();
+    detached(core, |core| install(core, tokens, sequence)).await
 }
 
 pub(super) async fn complete_authorization(
@@ -35,8 +36,8 @@ pub(super) async fn complete_authorization(
         let save = |tokens| {
             // Not counted as a command: this one is, so a shutdown that begins meanwhile waits for the save and does not
             // reject it. In a task of its own, so that a panic in the store is retried.
-            let order = core.lock().order();
-            spawned(install(Arc::clone(&core), tokens, order))
+            let sequence = core.lock().next_sequence();
+            spawned(install(Arc::clone(&core), tokens, sequence))
         };
         exchange_and_save(&oauth, code, save)
             .await
@@ -45,21 +46,21 @@ pub(super) async fn complete_authorization(
     .await
 }
 
-async fn install(core: Arc<Core>, tokens: TokenSet, order: u64) -> Result<(), Error> {
-    let _turn = core.commands.lock().await;
+async fn install(core: Arc<Core>, tokens: TokenSet, sequence: Sequence) -> Result<(), Error> {
+    let _turn = core.command_lock.lock().await;
     let (grant, _) = overwrite(&core, || GrantState::Active(tokens.clone())).await?;
-    core.begin_anew(&grant, order);
+    core.install_grant(&grant, sequence);
     core.telemetry.replaced(grant.generation);
     Ok(())
 }
 
 pub(super) async fn revoke(core: &Arc<Core>) -> Result<(), Error> {
     // Here and now, whatever becomes of the rest.
-    let (held, order) = core.end_here();
+    let (held, sequence) = core.revoke_locally();
     core.telemetry.revoked();
     detached(core, |core| async move {
-        let turn = core.commands.lock().await;
-        let is_outrun = core.lock().newest_consent > order;
+        let turn = core.command_lock.lock().await;
+        let is_outrun = core.lock().consent_epoch > sequence;
         let (stored, before) = if is_outrun {
             // A new consent was begun meanwhile: it is none of this command's business.
             (Ok(()), None)
@@ -95,7 +96,7 @@ pub(super) async fn store_end(core: &Arc<Core>) -> Result<Option<Grant>, Error> 
     let since = core.clock().wall();
     let (grant, before) = overwrite(core, || GrantState::Revoked { since }).await?;
     core.adopt(Some(&grant));
-    core.lock().is_revoked_here = false;
+    core.lock().is_revoked_locally = false;
     Ok(before)
 }
 
@@ -132,7 +133,7 @@ pub(super) fn contended() -> Error {
 /// Lets what is under way come to its end, and begins nothing new.
 pub(super) async fn shutdown(core: &Core, deadline: Duration) -> Result<(), Error> {
     Handle::try_current().map_err(|_| Error::outside_of_a_runtime())?;
-    // The keeper goes on comparing the clocks: what is held goes on serving.
+    // The worker goes on comparing the clocks: what is held goes on serving.
     core.lock().is_shut_down = true;
     let drained = async {
         loop {
@@ -183,18 +184,18 @@ struct Counted(Arc<Core>);
 
 impl Counted {
     fn begin(core: &Arc<Core>) -> Result<Self, Error> {
-        let mut slot = core.lock();
-        if slot.is_shut_down {
+        let mut state = core.lock();
+        if state.is_shut_down {
             return Err(shut_down());
         }
-        slot.work += 1;
-        drop(slot);
+        state.work += 1;
+        drop(state);
         Ok(Self(Arc::clone(core)))
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.end_work(&mut self.0.lock());
+        self.0.finish_work(&mut self.0.lock());
     }
 }

@@ -13,11 +13,11 @@ use tokio::sync::Notify;
 
 use super::{
     Acquired, BearerToken,
-    attend::{Attended, Cause},
-    cooldown::Urgency,
-    settings::{Keeping, Settings, in_time},
-    slot::Slot,
-    snapshot::{ASK_AGAIN, Moment, Snapshot},
+    admission::{Admission, Reason},
+    backoff::Urgency,
+    cache_state::CacheState,
+    settings::{Maintenance, Settings, in_time},
+    snapshot::{ADVISORY_REQUEST_INTERVAL, Moment, Snapshot},
 };
 use crate::{
     clock::Clock,
@@ -30,17 +30,17 @@ use crate::{
 };
 
 pub(super) struct Core {
-    /// What requests read. Replaced under the lock of `slot` only.
+    /// What requests read. Replaced under the lock of `state` only.
     current: ArcSwap<Snapshot>,
     /// How often it was replaced: what copies of the token are good for.
     version: AtomicU64,
-    slot: Mutex<Slot>,
-    /// Wakes the keeper when there is something new to keep. None where somebody looks after many.
+    state: Mutex<CacheState>,
+    /// Wakes the worker when there is something new to keep. None where somebody looks after many.
     pub(super) published: Option<Arc<Notify>>,
     /// Whose turn it is to change the grant on purpose: one after another, each with its own deadlines.
-    pub(super) commands: tokio::sync::Mutex<()>,
+    pub(super) command_lock: tokio::sync::Mutex<()>,
     /// Whose turn it is to take, extend or give back the lease.
-    pub(super) leasing: tokio::sync::Mutex<()>,
+    pub(super) lease_lock: tokio::sync::Mutex<()>,
     /// Wakes those who wait for the last work to end.
     pub(super) idle: Notify,
     pub(super) settings: Arc<Settings>,
@@ -63,10 +63,10 @@ impl Core {
         Self {
             current: ArcSwap::from_pointee(Snapshot::EMPTY),
             version: AtomicU64::new(0),
-            slot: Mutex::default(),
-            published: (settings.keeping == Keeping::Own).then(Arc::default),
-            commands: tokio::sync::Mutex::default(),
-            leasing: tokio::sync::Mutex::default(),
+            state: Mutex::default(),
+            published: (settings.maintenance == Maintenance::Own).then(Arc::default),
+            command_lock: tokio::sync::Mutex::default(),
+            lease_lock: tokio::sync::Mutex::default(),
             idle: Notify::new(),
             telemetry: settings.telemetry(tenant),
             settings,
@@ -93,12 +93,12 @@ impl Core {
         }
         let copy = copy.as_mut()?;
         let now = self.settings.clock.monotonic();
-        (now < copy.until || self.serves_on(copy, now)).then(|| copy.token.clone())
+        (now < copy.until || self.extend_copy(copy, now)).then(|| copy.token.clone())
     }
 
     /// In its advisory window a token serves as it did before, once the next one has been asked for.
     #[cold]
-    fn serves_on(self: &Arc<Self>, copy: &mut TokenCopy, now: Instant) -> bool {
+    fn extend_copy(self: &Arc<Self>, copy: &mut TokenCopy, now: Instant) -> bool {
         let snapshot = self.current.load();
         let Some((token, schedule)) = snapshot.token() else {
             return false;
@@ -106,16 +106,16 @@ impl Core {
         if token.generation() != copy.token.generation() || now >= schedule.mandatory_at {
             return false;
         }
-        self.ask_ahead(&snapshot, now);
-        copy.until = schedule.mandatory_at.min(now + ASK_AGAIN);
+        self.request_advisory(&snapshot, now);
+        copy.until = schedule.mandatory_at.min(now + ADVISORY_REQUEST_INTERVAL);
         true
     }
 
     /// Whatever comes of it, the request goes on with what is held.
-    fn ask_ahead(self: &Arc<Self>, snapshot: &Snapshot, now: Instant) {
+    fn request_advisory(self: &Arc<Self>, snapshot: &Snapshot, now: Instant) {
         snapshot.mark_used();
-        if snapshot.is_to_ask_ahead(now) {
-            let _ = self.attend(Cause::Ahead);
+        if snapshot.claim_advisory_request(now) {
+            let _ = self.request_refresh(Reason::Advisory);
         }
     }
 
@@ -127,7 +127,7 @@ impl Core {
         let copy = TokenCopy {
             version,
             until: schedule.refresh_at,
-            token: token.apart(),
+            token: token.detached_copy(),
         };
         if self.now() < copy.until {
             snapshot.mark_used();
@@ -140,36 +140,36 @@ impl Core {
         snapshot.mark_used();
         let now = self.now();
         let Some(held) = snapshot.alive(now) else {
-            return match self.attend(Cause::Due) {
-                Attended::Done(result) => Acquired::Now(result),
-                Attended::Joined(flight) => {
+            return match self.request_refresh(Reason::Mandatory) {
+                Admission::Done(result) => Acquired::Now(result),
+                Admission::Joined(flight) => {
                     let core = Arc::clone(self);
                     Acquired::Later(Box::pin(async move {
-                        let landed = core.landed(flight, Cause::Due).await;
+                        let outcome = core.outcome_of(flight, Reason::Mandatory).await;
                         core.current.load().mark_used();
-                        landed
+                        outcome
                     }))
                 }
             };
         };
-        if snapshot.answer(Cause::Ahead, now).is_some() {
+        if snapshot.token_for(Reason::Advisory, now).is_some() {
             return Acquired::Now(Ok(held.clone()));
         }
         let held = held.clone();
-        if snapshot.answer(Cause::Due, now).is_some() {
-            self.ask_ahead(&snapshot, now);
+        if snapshot.token_for(Reason::Mandatory, now).is_some() {
+            self.request_advisory(&snapshot, now);
             return Acquired::Now(Ok(held));
         }
-        match self.attend(Cause::Due) {
-            Attended::Done(result) => Acquired::Now(Ok(result.unwrap_or(held))),
-            Attended::Joined(flight) => {
+        match self.request_refresh(Reason::Mandatory) {
+            Admission::Done(result) => Acquired::Now(Ok(result.unwrap_or(held))),
+            Admission::Joined(flight) => {
                 let core = Arc::clone(self);
                 Acquired::Later(Box::pin(async move {
-                    let landed = core.landed(flight, Cause::Due).await;
+                    let outcome = core.outcome_of(flight, Reason::Mandatory).await;
                     let snapshot = core.current.load();
                     snapshot.mark_used();
                     // The held one, if it outlived the wait; or what another path has brought meanwhile.
-                    landed.or_else(|error| snapshot.alive(core.now()).cloned().ok_or(error))
+                    outcome.or_else(|error| snapshot.alive(core.now()).cloned().ok_or(error))
                 }))
             }
         }
@@ -178,7 +178,7 @@ impl Core {
     /// The held token, if it is alive and newer than `generation`.
     pub(super) fn newer_than(&self, generation: Generation) -> Option<BearerToken> {
         let snapshot = self.current.load();
-        let newer = snapshot.answer(Cause::Rejected(generation), self.now())?;
+        let newer = snapshot.token_for(Reason::Rejected(generation), self.now())?;
         snapshot.mark_used();
         Some(newer.clone())
     }
@@ -187,15 +187,15 @@ impl Core {
         self.current.load()
     }
 
-    /// Only ever called with the slot's lock held.
+    /// Only ever called with the state's lock held.
     pub(super) fn put(&self, snapshot: Snapshot) {
         self.current.store(Arc::new(snapshot));
         self.version.fetch_add(1, Ordering::Release);
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, Slot> {
-        // A panic elsewhere leaves nothing half done in the slot: each change is one assignment.
-        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn lock(&self) -> MutexGuard<'_, CacheState> {
+        // A panic elsewhere leaves nothing half done in the state: each change is one assignment.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn now(&self) -> Instant {
@@ -211,7 +211,7 @@ impl Core {
         Moment {
             now: self.settings.clock.monotonic(),
             wall: self.settings.clock.wall(),
-            chance: self.chance(),
+            jitter: self.jitter(),
             refresh_token_lifetime: self.settings.refresh_token_lifetime,
         }
     }
@@ -228,7 +228,7 @@ impl Core {
     }
 
     /// That of the source's gate; always the same one where there is none.
-    pub(super) fn epoch(&self) -> u64 {
+    pub(super) fn secret_epoch(&self) -> u64 {
         self.settings.source.gate().map_or(0, EndpointGate::epoch)
     }
 
@@ -237,8 +237,8 @@ impl Core {
     }
 
     /// A random number from 0 to 1.
-    pub(super) fn chance(&self) -> f64 {
-        self.settings.chance()
+    pub(super) fn jitter(&self) -> f64 {
+        self.settings.jitter()
     }
 
     pub(super) async fn read(&self) -> Result<Option<Grant>, Error> {
@@ -274,37 +274,37 @@ impl Core {
     /// Whether the held token serves, but is to be renewed.
     pub(super) fn is_due_again(&self, now: Instant) -> bool {
         let snapshot = self.current.load();
-        snapshot.alive(now).is_some() && snapshot.answer(Cause::Ahead, now).is_none()
+        snapshot.alive(now).is_some() && snapshot.token_for(Reason::Advisory, now).is_none()
     }
 
     /// How much depends on an exchange at this moment.
-    pub(super) fn urgency(&self, cause: Cause, now: Instant) -> Urgency {
-        match cause {
-            Cause::Ahead | Cause::Idle(_) | Cause::Lost(_) => Urgency::Advisory,
-            Cause::Due if self.current.load().alive(now).is_some() => Urgency::Mandatory,
-            Cause::Due | Cause::Rejected(_) => Urgency::Blocking,
-            Cause::Asked(_) => Urgency::Asked,
+    pub(super) fn urgency(&self, reason: Reason, now: Instant) -> Urgency {
+        match reason {
+            Reason::Advisory | Reason::KeepAlive(_) | Reason::LostResponse(_) => Urgency::Advisory,
+            Reason::Mandatory if self.current.load().alive(now).is_some() => Urgency::Mandatory,
+            Reason::Mandatory | Reason::Rejected(_) => Urgency::Blocking,
+            Reason::Manual(_) => Urgency::Manual,
         }
     }
 
-    /// The cause as it is told.
-    pub(super) fn word_for(&self, cause: Cause, now: Instant) -> &'static str {
-        match cause {
-            Cause::Ahead => "advisory",
-            Cause::Due if self.current.load().alive(now).is_some() => "mandatory",
-            Cause::Due => "expired",
-            Cause::Rejected(_) => "unauthorized",
-            Cause::Asked(_) => "manual",
-            Cause::Idle(_) => "keepalive",
-            Cause::Lost(_) => "lost_response",
+    /// The reason as it is told.
+    pub(super) fn label(&self, reason: Reason, now: Instant) -> &'static str {
+        match reason {
+            Reason::Advisory => "advisory",
+            Reason::Mandatory if self.current.load().alive(now).is_some() => "mandatory",
+            Reason::Mandatory => "expired",
+            Reason::Rejected(_) => "rejected",
+            Reason::Manual(_) => "manual",
+            Reason::KeepAlive(_) => "keep_alive",
+            Reason::LostResponse(_) => "lost_response",
         }
     }
 }
 
 impl Drop for Core {
     fn drop(&mut self) {
-        if let Some(keeper) = self.lock().keeper.take() {
-            keeper.abort();
+        if let Some(worker) = self.lock().worker.take() {
+            worker.abort();
         }
     }
 }

@@ -18,7 +18,7 @@ use std::{
 
 use tokio::{sync::Notify, time::timeout};
 
-use super::{attend::Cause, core::Core, flight::Outcome, renewal::without_exchange};
+use super::{admission::Reason, core::Core, refresh::without_exchange, single_flight::Outcome};
 use crate::{
     error::{Error, ErrorKind},
     store::LeaseOutcome,
@@ -36,7 +36,7 @@ pub(super) enum Taken<'a> {
 }
 
 /// Waits for the lease; or for what makes an exchange needless.
-pub(super) async fn acquire(core: &Arc<Core>, cause: Cause) -> Result<Taken<'_>, Error> {
+pub(super) async fn acquire(core: &Arc<Core>, reason: Reason) -> Result<Taken<'_>, Error> {
     let begun = core.now();
     // Before it is taken, so that no other flight gives it back.
     let counted = Counted::begin(core);
@@ -52,7 +52,7 @@ pub(super) async fn acquire(core: &Arc<Core>, cause: Cause) -> Result<Taken<'_>,
         }
         let stored = core.read().await?;
         core.adopt(stored.as_ref());
-        if let Some(outcome) = without_exchange(core, cause) {
+        if let Some(outcome) = without_exchange(core, reason) {
             return Ok(Taken::Needless(outcome));
         }
         if core.now().saturating_duration_since(begun) >= WAIT.max(core.settings.lease + BEYOND) {
@@ -61,7 +61,7 @@ pub(super) async fn acquire(core: &Arc<Core>, cause: Cause) -> Result<Taken<'_>,
                 "another process has been making an exchange for this grant all the while",
             ));
         }
-        let pause = Duration::from_millis(100) + Duration::from_millis(150).mul_f64(core.chance());
+        let pause = Duration::from_millis(100) + Duration::from_millis(150).mul_f64(core.jitter());
         let _ = timeout(pause, core.store_changed()).await;
     }
 }
@@ -103,8 +103,8 @@ pub(super) fn check(core: &Core) -> Result<(), Error> {
 
 async fn give_back(core: &Core, counted: Counted<'_>) {
     drop(counted);
-    let _turn = core.leasing.lock().await;
-    if core.lock().leases == 0 {
+    let _turn = core.lease_lock.lock().await;
+    if core.lock().lease_users == 0 {
         // If that fails, it runs out.
         let _ = core.release_lease().await;
         core.lock().leased_until = None;
@@ -124,7 +124,7 @@ async fn extend(core: &Core, end: &End) {
 
 /// Takes or extends the lease, and notes until when, from when it was asked for.
 async fn take(core: &Core) -> Result<LeaseOutcome, Error> {
-    let _turn = core.leasing.lock().await;
+    let _turn = core.lease_lock.lock().await;
     let (now, wall) = (core.now(), core.clock().wall());
     let outcome = core.acquire_lease().await?;
     core.lock().leased_until = match outcome {
@@ -139,14 +139,14 @@ pub(super) struct Counted<'a>(&'a Core);
 
 impl<'a> Counted<'a> {
     fn begin(core: &'a Core) -> Self {
-        core.lock().leases += 1;
+        core.lock().lease_users += 1;
         Self(core)
     }
 }
 
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
-        self.0.lock().leases -= 1;
+        self.0.lock().lease_users -= 1;
     }
 }
 

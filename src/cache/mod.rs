@@ -12,7 +12,7 @@
 //!
 //! However many callers need a new token, and whatever brought them, there is one exchange; it runs in a task of its own,
 //! which no caller's end can stop, and all who wait get what came of it. The order within that task is: take the grant's
-//! lease, read the store (another replica may have been faster), note in it that an exchange begins, exchange, save, and only
+//! lease, read the store (another replica may have been faster), intent in it that an exchange begins, exchange, save, and only
 //! then let anyone use the new token, and give the lease back. If the save fails, the old token serves as long as it can,
 //! then the new one, and the save is tried until it succeeds.
 //!
@@ -72,40 +72,40 @@ use crate::{
     token::{Generation, Grant, TenantId, TokenSet},
 };
 
-mod attend;
+mod admission;
 mod authorization;
+mod backoff;
 mod bearer_token;
 mod builder;
+mod cache_state;
 mod command;
-mod cooldown;
 mod core;
-mod ending;
-mod flight;
-mod journal;
-mod keepalive;
-mod keeper;
+mod intent;
 mod lease;
+mod persist;
 mod publish;
-mod renewal;
+mod refresh;
+mod refresh_token_expiry;
 mod schedule;
 mod settings;
 mod settings_builder;
-mod settle;
-mod slot;
+mod single_flight;
 mod snapshot;
 mod source;
 mod status;
+mod terminate;
+mod worker;
 
 #[cfg(feature = "axum")]
 pub(crate) use self::authorization::{CompletionError, exchange_and_save};
 use self::{
-    attend::{Attended, Cause},
+    admission::{Admission, Reason},
     core::Core,
 };
 pub use self::{
     bearer_token::BearerToken,
     builder::TokenCacheBuilder,
-    journal::LostResponse,
+    intent::LostResponse,
     source::{ClientCredentials, TokenFn, TokenSource, token_fn},
     status::{Status, TokenState},
 };
@@ -158,10 +158,10 @@ impl TokenCache {
     /// As [`token`](Self::token). The held token goes on serving requests.
     pub async fn refresh_now(&self) -> Result<BearerToken, Error> {
         let held = self.core.snapshot().generation();
-        let cause = Cause::Asked(held);
-        match self.core.attend(cause) {
-            Attended::Done(result) => result,
-            Attended::Joined(flight) => self.core.landed(flight, cause).await,
+        let reason = Reason::Manual(held);
+        match self.core.request_refresh(reason) {
+            Admission::Done(result) => result,
+            Admission::Joined(flight) => self.core.outcome_of(flight, reason).await,
         }
     }
 
@@ -275,7 +275,7 @@ impl TokenCache {
     pub(crate) fn begin(settings: Arc<Settings>, tenant: TenantId, stored: Option<&Grant>) -> Self {
         let core = Arc::new(Core::new(settings, tenant));
         core.adopt(stored);
-        core.keep(&mut core.lock());
+        core.ensure_worker(&mut core.lock());
         Self { core }
     }
 
@@ -290,15 +290,15 @@ impl TokenCache {
 
     /// Does what is due: renews ahead of time, keeps an idle grant alive, compares the clocks.
     pub(crate) fn look_after(&self) {
-        keeper::look(&self.core);
+        worker::maintain(&self.core);
     }
 
     /// Waits for the exchange that keeps an idle grant alive.
     pub(crate) async fn keep_alive(&self) -> Result<(), Error> {
-        let cause = Cause::Idle(self.core.snapshot().generation());
-        match self.core.attend(cause) {
-            Attended::Done(result) => result.map(drop),
-            Attended::Joined(flight) => self.core.landed(flight, cause).await.map(drop),
+        let reason = Reason::KeepAlive(self.core.snapshot().generation());
+        match self.core.request_refresh(reason) {
+            Admission::Done(result) => result.map(drop),
+            Admission::Joined(flight) => self.core.outcome_of(flight, reason).await.map(drop),
         }
     }
 
@@ -349,21 +349,21 @@ impl TokenCache {
             telemetry.unauthorized(Unauthorized::Newer);
             return Rejected::Newer(newer);
         }
-        match self.core.attend(Cause::Rejected(generation)) {
-            Attended::Done(Ok(newer)) => {
+        match self.core.request_refresh(Reason::Rejected(generation)) {
+            Admission::Done(Ok(newer)) => {
                 telemetry.unauthorized(Unauthorized::Newer);
                 Rejected::Newer(newer)
             }
-            Attended::Done(Err(_)) => {
+            Admission::Done(Err(_)) => {
                 telemetry.unauthorized(Unauthorized::Nothing);
                 Rejected::Nothing
             }
-            Attended::Joined(flight) => {
+            Admission::Joined(flight) => {
                 let core = Arc::clone(&self.core);
                 Rejected::Later(Box::pin(async move {
-                    let landed = core.landed(flight, Cause::Rejected(generation)).await;
+                    let outcome = core.outcome_of(flight, Reason::Rejected(generation)).await;
                     // The exchange that was joined may have been another one's, for an older token.
-                    let newer = landed
+                    let newer = outcome
                         .ok()
                         .filter(|token| token.generation() > generation)
                         .or_else(|| core.newer_than(generation));

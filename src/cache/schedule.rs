@@ -16,7 +16,7 @@ pub(super) struct Schedule {
     pub(super) mandatory_at: Instant,
     /// From here on an exchange is made ahead of time even if the answer to the last one was lost: the last 5 minutes, at most
     /// half of the advisory window. If the refresh token was used up, nothing but these minutes is lost.
-    pub(super) last_call_at: Instant,
+    pub(super) last_resort_at: Instant,
     /// From here on it is dead.
     pub(super) expires: Instant,
     /// The same on the wall clock, which goes on while the machine is suspended.
@@ -24,9 +24,9 @@ pub(super) struct Schedule {
 }
 
 impl Schedule {
-    /// For a token whose request was sent at `sent`. `chance` is a random number from 0 to 1.
-    pub(super) fn of_new(tokens: &TokenSet, sent: Instant, chance: f64) -> Self {
-        Self::ending(sent + tokens.lifetime(), tokens, chance)
+    /// For a token whose request was sent at `sent`. `jitter` is a random number from 0 to 1.
+    pub(super) fn of_new(tokens: &TokenSet, sent: Instant, jitter: f64) -> Self {
+        Self::ending(sent + tokens.lifetime(), tokens, jitter)
     }
 
     /// For a token from a store: what is left of its life by the wall clock, and never more than the whole of it, so that a
@@ -35,13 +35,13 @@ impl Schedule {
         tokens: &TokenSet,
         now: Instant,
         wall: SystemTime,
-        chance: f64,
+        jitter: f64,
     ) -> Self {
         let left = tokens
             .expires_at()
             .duration_since(wall)
             .unwrap_or(Duration::ZERO);
-        let schedule = Self::ending(now + left.min(tokens.lifetime()), tokens, chance);
+        let schedule = Self::ending(now + left.min(tokens.lifetime()), tokens, jitter);
         if tokens.issued_at() > wall + MINUTE {
             // A clock was wrong then, or is now, and nobody knows how old it is.
             return Self {
@@ -53,11 +53,11 @@ impl Schedule {
     }
 
     /// For a token that is used as long as it lives, and not renewed.
-    pub(super) fn without_renewal(self) -> Self {
+    pub(super) fn without_refresh(self) -> Self {
         Self {
             refresh_at: self.expires,
             mandatory_at: self.expires,
-            last_call_at: self.expires,
+            last_resort_at: self.expires,
             ..self
         }
     }
@@ -79,7 +79,7 @@ impl Schedule {
         Some(Self {
             refresh_at: earlier(self.refresh_at, early),
             mandatory_at: earlier(self.mandatory_at, early),
-            last_call_at: earlier(self.last_call_at, early),
+            last_resort_at: earlier(self.last_resort_at, early),
             expires: earlier(self.expires, early),
             expires_wall: self.expires_wall,
         })
@@ -91,24 +91,24 @@ impl Schedule {
         Self {
             refresh_at: end(self.refresh_at),
             mandatory_at: end(self.mandatory_at),
-            last_call_at: end(self.last_call_at),
+            last_resort_at: end(self.last_resort_at),
             expires: end(self.expires),
             expires_wall: self.expires_wall,
         }
     }
 
-    fn ending(expires: Instant, tokens: &TokenSet, chance: f64) -> Self {
+    fn ending(expires: Instant, tokens: &TokenSet, jitter: f64) -> Self {
         let lifetime = tokens.lifetime();
         let advisory = advisory(lifetime);
         let mandatory_at = earlier(expires, mandatory(lifetime));
         let refresh_at = earlier(
             expires,
-            advisory.mul_f64(1.0 - chance.clamp(0.0, 1.0) / 2.0),
+            advisory.mul_f64(1.0 - jitter.clamp(0.0, 1.0) / 2.0),
         );
         Self {
             refresh_at: refresh_at.min(mandatory_at),
             mandatory_at,
-            last_call_at: earlier(expires, (5 * MINUTE).min(advisory / 2)),
+            last_resort_at: earlier(expires, (5 * MINUTE).min(advisory / 2)),
             expires,
             expires_wall: tokens.expires_at(),
         }

@@ -26,17 +26,17 @@ pub(crate) struct Settings {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) origins: Vec<Origin>,
     pub(super) lost_response: LostResponse,
-    pub(super) floor: Duration,
+    pub(super) min_refresh_interval: Duration,
     pub(super) lease: Duration,
     pub(crate) refresh_token_lifetime: Option<Duration>,
     pub(super) random: Mutex<fastrand::Rng>,
     pub(super) audience: Arc<Audience>,
-    pub(super) keeping: Keeping,
+    pub(super) maintenance: Maintenance,
 }
 
 /// Who looks after a cache from time to time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Keeping {
+pub(super) enum Maintenance {
     /// A task of its own.
     Own,
     /// Somebody who looks after many.
@@ -49,7 +49,7 @@ impl Settings {
     }
 
     /// A random number from 0 to 1.
-    pub(super) fn chance(&self) -> f64 {
+    pub(super) fn jitter(&self) -> f64 {
         self.random
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

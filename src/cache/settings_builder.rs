@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     LostResponse, TokenSource,
-    settings::{Keeping, Settings},
+    settings::{Maintenance, Settings},
     source::ErasedSource,
 };
 use crate::{
@@ -68,15 +68,15 @@ impl SettingsBuilder {
 
     /// Checks the settings of a cache that maintains itself in a background task of its own.
     pub(super) fn build(self) -> Result<Settings, Error> {
-        self.checked(Keeping::Own)
+        self.checked(Maintenance::Own)
     }
 
     /// Checks the settings of many caches that one background task maintains.
     pub(crate) fn build_shared(self) -> Result<Arc<Settings>, Error> {
-        self.checked(Keeping::Shared).map(Arc::new)
+        self.checked(Maintenance::Shared).map(Arc::new)
     }
 
-    fn checked(self, keeping: Keeping) -> Result<Settings, Error> {
+    fn checked(self, maintenance: Maintenance) -> Result<Settings, Error> {
         let mut origins = self.source_origins;
         for url in &self.added_origins {
             origins.push(url.parse()?);
@@ -105,7 +105,7 @@ impl SettingsBuilder {
             clock: self.clock,
             origins,
             lost_response: self.lost_response,
-            floor: self.min_refresh_interval,
+            min_refresh_interval: self.min_refresh_interval,
             lease: self.lease_duration,
             refresh_token_lifetime: self
                 .refresh_token_lifetime
@@ -118,7 +118,7 @@ impl SettingsBuilder {
                 records_tenant: self.record_tenant,
                 listener: self.listener,
             }),
-            keeping,
+            maintenance,
         })
     }
 }

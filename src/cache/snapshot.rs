@@ -5,7 +5,9 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use super::{BearerToken, attend::Cause, keepalive::RefreshTokenLife, schedule::Schedule};
+use super::{
+    BearerToken, admission::Reason, refresh_token_expiry::RefreshTokenExpiry, schedule::Schedule,
+};
 use crate::{
     error::{Error, ErrorKind},
     token::{Generation, Grant, GrantState, TokenSet},
@@ -17,7 +19,7 @@ pub(super) struct Moment {
     pub(super) now: Instant,
     pub(super) wall: SystemTime,
     /// A random number from 0 to 1.
-    pub(super) chance: f64,
+    pub(super) jitter: f64,
     pub(super) refresh_token_lifetime: Option<Duration>,
 }
 
@@ -33,9 +35,9 @@ struct Held {
     /// `None` once the grant is revoked.
     token: Option<(BearerToken, Schedule)>,
     /// `None` if there is nothing to keep alive, or nobody knows for how long.
-    refresh_token: Option<RefreshTokenLife>,
+    refresh_token: Option<RefreshTokenExpiry>,
     used: Used,
-    asked: Asked,
+    last_request: LastRequest,
 }
 
 /// Whether a request has had the token. Written once at most, so that requests do not contend for it.
@@ -56,13 +58,13 @@ impl Clone for Used {
 
 /// Between two requests that ask for the next token ahead of time: whatever the first has come to, a thousand more would come
 /// to the same.
-pub(super) const ASK_AGAIN: Duration = Duration::from_secs(1);
+pub(super) const ADVISORY_REQUEST_INTERVAL: Duration = Duration::from_secs(1);
 
 /// When a request last asked for the next token ahead of time: milliseconds since it might, or 0 for never.
 #[derive(Default)]
-struct Asked(AtomicU32);
+struct LastRequest(AtomicU32);
 
-impl Clone for Asked {
+impl Clone for LastRequest {
     fn clone(&self) -> Self {
         Self::default()
     }
@@ -74,40 +76,40 @@ impl Snapshot {
     /// A grant with its token's life as of an exchange just made, whose request was sent at `sent`.
     pub(super) fn of_new(grant: Grant, sent: Instant, moment: Moment) -> Self {
         Self::with(grant, moment, |tokens| {
-            Schedule::of_new(tokens, sent, moment.chance)
+            Schedule::of_new(tokens, sent, moment.jitter)
         })
     }
 
     /// A grant with what is left of its token's life.
     pub(super) fn of_stored(grant: Grant, moment: Moment) -> Self {
         Self::with(grant, moment, |tokens| {
-            Schedule::of_stored(tokens, moment.now, moment.wall, moment.chance)
+            Schedule::of_stored(tokens, moment.now, moment.wall, moment.jitter)
         })
     }
 
     fn with(grant: Grant, moment: Moment, schedule: impl FnOnce(&TokenSet) -> Schedule) -> Self {
-        let is_renewed = is_renewed(&grant.state);
+        let is_refreshable = is_refreshable(&grant.state);
         let token = grant.tokens().map(|tokens| {
             let token = BearerToken::new(tokens.access_token(), grant.generation);
             let schedule = schedule(tokens);
-            if is_renewed {
+            if is_refreshable {
                 (token, schedule)
             } else {
-                (token, schedule.without_renewal())
+                (token, schedule.without_refresh())
             }
         });
         let refresh_token = grant
             .tokens()
-            .filter(|_| is_renewed)
+            .filter(|_| is_refreshable)
             .zip(moment.refresh_token_lifetime)
-            .and_then(|(tokens, lifetime)| RefreshTokenLife::of(tokens, lifetime, moment));
+            .and_then(|(tokens, lifetime)| RefreshTokenExpiry::of(tokens, lifetime, moment));
         Self {
             held: Some(Held {
                 grant,
                 token,
                 refresh_token,
                 used: Used::default(),
-                asked: Asked::default(),
+                last_request: LastRequest::default(),
             }),
         }
     }
@@ -121,7 +123,7 @@ impl Snapshot {
     }
 
     /// The same grant under another number, after another state of it came in between.
-    pub(super) fn renumbered(&self, generation: Generation) -> Self {
+    pub(super) fn with_generation(&self, generation: Generation) -> Self {
         self.change(|held| {
             held.grant.generation = generation;
             if let (Some(tokens), Some((token, _))) = (held.grant.tokens(), &mut held.token) {
@@ -132,25 +134,27 @@ impl Snapshot {
 
     /// The same, with what is known of its token's life already, if `other` holds the same one: by the monotonic clock, and
     /// whether it is used, or not to be used any more.
-    pub(super) fn knowing(self, other: &Self) -> Self {
+    pub(super) fn with_history_of(self, other: &Self) -> Self {
         let (Some(tokens), Some((_, schedule))) = (self.tokens(), other.token()) else {
             return self;
         };
         if other.tokens() != Some(tokens) {
             return self;
         }
-        let is_renewed = self.grant().is_some_and(|grant| is_renewed(&grant.state));
-        let schedule = if is_renewed {
+        let is_refreshable = self
+            .grant()
+            .is_some_and(|grant| is_refreshable(&grant.state));
+        let schedule = if is_refreshable {
             *schedule
         } else {
-            schedule.without_renewal()
+            schedule.without_refresh()
         };
         // What an exchange has brought is used by nobody yet, be it the same once more.
         let is_restated = self.generation() == other.generation();
         if is_restated && other.held.as_ref().is_some_and(|held| held.used.get()) {
             self.mark_used();
         }
-        let refresh_token = other.refresh_token().copied().filter(|_| is_renewed);
+        let refresh_token = other.refresh_token().copied().filter(|_| is_refreshable);
         self.rescheduled(schedule).change(|held| {
             held.refresh_token = refresh_token.or(held.refresh_token);
         })
@@ -197,7 +201,7 @@ impl Snapshot {
         Some((token, schedule))
     }
 
-    pub(super) fn refresh_token(&self) -> Option<&RefreshTokenLife> {
+    pub(super) fn refresh_token(&self) -> Option<&RefreshTokenExpiry> {
         self.held.as_ref()?.refresh_token.as_ref()
     }
 
@@ -212,7 +216,7 @@ impl Snapshot {
 
     /// Whether a request that finds the token in its advisory window is the one to ask for the next. The others have no need to:
     /// one has just done so, and there is a lock on that way.
-    pub(super) fn is_to_ask_ahead(&self, now: Instant) -> bool {
+    pub(super) fn claim_advisory_request(&self, now: Instant) -> bool {
         let Some((held, (_, schedule))) = self
             .held
             .as_ref()
@@ -222,12 +226,12 @@ impl Snapshot {
         };
         let elapsed = now.saturating_duration_since(schedule.refresh_at) + Duration::from_millis(1);
         let elapsed = u32::try_from(elapsed.as_millis()).unwrap_or(u32::MAX);
-        let last = held.asked.0.load(Ordering::Relaxed);
-        let is_time =
-            last == 0 || u128::from(elapsed.saturating_sub(last)) >= ASK_AGAIN.as_millis();
+        let last = held.last_request.0.load(Ordering::Relaxed);
+        let is_time = last == 0
+            || u128::from(elapsed.saturating_sub(last)) >= ADVISORY_REQUEST_INTERVAL.as_millis();
         is_time
             && held
-                .asked
+                .last_request
                 .0
                 .compare_exchange(last, elapsed, Ordering::Relaxed, Ordering::Relaxed)
                 .is_ok()
@@ -236,11 +240,11 @@ impl Snapshot {
     /// Whether the token is renewed ahead of time: a request has had it, or it is not known whether it can be.
     pub(super) fn is_in_use(&self) -> bool {
         let is_used = self.held.as_ref().is_some_and(|held| held.used.get());
-        is_used || self.unanswered().is_some()
+        is_used || self.intent_since().is_some()
     }
 
     /// When the exchange began whose answer is not here.
-    pub(super) fn unanswered(&self) -> Option<SystemTime> {
+    pub(super) fn intent_since(&self) -> Option<SystemTime> {
         match self.grant()?.state {
             GrantState::Exchanging { since, .. } => Some(since),
             _ => None,
@@ -267,26 +271,26 @@ impl Snapshot {
             .map(|(token, _)| token)
     }
 
-    /// The token, if it is what `cause` asks for, so that no exchange is needed.
-    pub(super) fn answer(&self, cause: Cause, now: Instant) -> Option<&BearerToken> {
+    /// The token, if it is what `reason` asks for, so that no exchange is needed.
+    pub(super) fn token_for(&self, reason: Reason, now: Instant) -> Option<&BearerToken> {
         let (token, schedule) = self.token()?;
         // A grant that has ended has a new generation, but no new token.
         let is_active = self.ended().is_none();
-        let good = match cause {
-            Cause::Ahead => now < schedule.refresh_at,
-            Cause::Due => now < schedule.mandatory_at,
-            Cause::Rejected(generation) => {
+        let good = match reason {
+            Reason::Advisory => now < schedule.refresh_at,
+            Reason::Mandatory => now < schedule.mandatory_at,
+            Reason::Rejected(generation) => {
                 is_active && token.generation() > generation && now < schedule.expires
             }
-            Cause::Asked(generation) => {
+            Reason::Manual(generation) => {
                 // Not knowing any, one cannot tell a newer one.
                 is_active
                     && generation.is_some_and(|held| token.generation() > held)
                     && now < schedule.expires
             }
             // A newer one has a newer refresh token, whether it is alive or not.
-            Cause::Idle(generation) => is_active && Some(token.generation()) > generation,
-            Cause::Lost(since) => is_active && self.unanswered() != Some(since),
+            Reason::KeepAlive(generation) => is_active && Some(token.generation()) > generation,
+            Reason::LostResponse(since) => is_active && self.intent_since() != Some(since),
         };
         good.then_some(token)
     }
@@ -308,6 +312,6 @@ impl Snapshot {
 }
 
 /// Whether there will be more tokens.
-pub(super) fn is_renewed(state: &GrantState) -> bool {
+pub(super) fn is_refreshable(state: &GrantState) -> bool {
     matches!(state, GrantState::Active(_) | GrantState::Exchanging { .. })
 }

@@ -3,10 +3,10 @@
 use std::time::SystemTime;
 
 use super::{
-    attend::{FORCED_FLOOR, is_within},
-    cooldown::Urgency,
+    admission::{FORCED_REFRESH_INTERVAL, is_within},
+    backoff::Urgency,
     core::Core,
-    journal::may_be_under_way,
+    intent::may_be_under_way,
 };
 use crate::{
     error::Error,
@@ -86,10 +86,14 @@ pub(super) fn is_saved(core: &Core) -> bool {
             && moment.wall < schedule.expires_wall
     });
     slot.work == 0
-        && !slot.is_revoked_here
+        && !slot.is_revoked_locally
         && !is_invalidated
-        && !is_within(core.settings.floor, slot.exchanged_at, moment.now)
-        && !is_within(FORCED_FLOOR, slot.forced_at, moment.now)
+        && !is_within(
+            core.settings.min_refresh_interval,
+            slot.refresh_started_at,
+            moment.now,
+        )
+        && !is_within(FORCED_REFRESH_INTERVAL, slot.forced_refresh_at, moment.now)
 }
 
 /// The same, and no exchange is due, nor put off after a failure; nor is there a revocation to confirm.
@@ -101,8 +105,8 @@ pub(super) fn is_at_rest(core: &Core) -> bool {
         .is_some_and(|life| life.is_due(moment));
     let slot = core.lock();
     let has_paused = slot
-        .cooldown
-        .check(moment.now, core.epoch(), Urgency::Advisory)
+        .backoff
+        .check(moment.now, core.secret_epoch(), Urgency::Advisory)
         .is_ok();
     // The provider may yet be told.
     let is_confirmed = slot.unconfirmed.is_none();
@@ -114,7 +118,7 @@ pub(super) fn status(core: &Core) -> Status {
     let moment = core.moment();
     let slot = core.lock();
     let snapshot = core.snapshot();
-    let is_refreshing = slot.exchange.is_some();
+    let is_refreshing = slot.refresh.is_some();
     let alive = snapshot
         .token()
         .map(|(_, schedule)| schedule)
@@ -150,7 +154,7 @@ pub(super) fn status(core: &Core) -> Status {
         generation: snapshot.generation(),
         expires_at: alive.map(|schedule| moment.wall + (schedule.expires - moment.now)),
         refresh_token_expires_at,
-        last_error: slot.cooldown.last().cloned(),
+        last_error: slot.backoff.last().cloned(),
         is_refreshing,
     }
 }

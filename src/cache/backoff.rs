@@ -14,7 +14,7 @@ pub(super) enum Urgency {
     /// Requests fail.
     Blocking,
     /// The program asked for it: only the provider's own word holds it back.
-    Asked,
+    Manual,
 }
 
 const ADVISORY: Duration = Duration::from_secs(300);
@@ -24,16 +24,16 @@ const BLOCKING_LAST: Duration = Duration::from_secs(30);
 
 /// The failures since the last success.
 #[derive(Debug, Default)]
-pub(super) struct Cooldown {
+pub(super) struct Backoff {
     /// Boxed: most have none.
-    failed: Option<Box<Failed>>,
+    failed: Option<Box<LastFailure>>,
 }
 
 #[derive(Debug)]
-struct Failed {
+struct LastFailure {
     at: Instant,
     times: u32,
-    chance: f64,
+    jitter: f64,
     error: Error,
     /// That of the client's secret which was sent, or was refused.
     epoch: u64,
@@ -43,23 +43,23 @@ struct Failed {
     is_soft: bool,
 }
 
-impl Cooldown {
+impl Backoff {
     /// A success: nothing is held back.
     pub(super) fn clear(&mut self) {
         self.failed = None;
     }
 
-    /// One more failure, of an exchange that was begun in this epoch of the gate. `chance` is a random number from 0 to 1.
-    pub(super) fn add(&mut self, now: Instant, epoch: u64, error: Error, chance: f64) {
+    /// One more failure, of an exchange that was begun in this epoch of the gate. `jitter` is a random number from 0 to 1.
+    pub(super) fn add(&mut self, now: Instant, epoch: u64, error: Error, jitter: f64) {
         let times = self.failed.as_ref().map_or(0, |failed| failed.times);
         let earlier = self.failed.as_ref().and_then(|failed| failed.not_before);
         // A refusal without an answer is this program's own, and no longer true once somebody has got through.
         let asked = error.retry_after().filter(|_| error.status().is_some());
         let not_before = asked.map(|asked| now + asked).max(earlier);
-        self.failed = Some(Box::new(Failed {
+        self.failed = Some(Box::new(LastFailure {
             at: now,
             times: times.saturating_add(1),
-            chance: chance.clamp(0.0, 1.0),
+            jitter: jitter.clamp(0.0, 1.0),
             error,
             epoch,
             not_before,
@@ -69,9 +69,9 @@ impl Cooldown {
 
     /// A token came that is to be renewed already, as from a source that gives the same one again: a reason to leave it alone
     /// for a while as long as that one serves.
-    pub(super) fn add_soft(&mut self, now: Instant, epoch: u64, error: Error, chance: f64) {
+    pub(super) fn add_soft(&mut self, now: Instant, epoch: u64, error: Error, jitter: f64) {
         self.clear();
-        self.add(now, epoch, error, chance);
+        self.add(now, epoch, error, jitter);
         if let Some(failed) = &mut self.failed {
             failed.is_soft = true;
         }
@@ -105,7 +105,7 @@ impl Cooldown {
     }
 }
 
-impl Failed {
+impl LastFailure {
     /// Whether it was the gate that said to leave the endpoint alone.
     fn is_refused_here(&self) -> bool {
         self.error.status().is_none() && self.error.retry_after().is_some()
@@ -115,18 +115,18 @@ impl Failed {
         match urgency {
             // The endpoint was not asked: as soon as it may be.
             Urgency::Advisory if self.is_refused_here() => {
-                MANDATORY.mul_f64(self.chance) + self.error.retry_after().unwrap_or_default()
+                MANDATORY.mul_f64(self.jitter) + self.error.retry_after().unwrap_or_default()
             }
-            Urgency::Advisory => ADVISORY.mul_f64(1.0 + self.chance),
+            Urgency::Advisory => ADVISORY.mul_f64(1.0 + self.jitter),
             Urgency::Mandatory => MANDATORY,
-            Urgency::Asked => Duration::ZERO,
+            Urgency::Manual => Duration::ZERO,
             Urgency::Blocking if self.is_soft => Duration::ZERO,
             Urgency::Blocking => {
                 let doublings = (self.times - 1).min(5);
                 let most = BLOCKING_FIRST
                     .saturating_mul(1 << doublings)
                     .min(BLOCKING_LAST);
-                most.mul_f64(self.chance).max(BLOCKING_FIRST)
+                most.mul_f64(self.jitter).max(BLOCKING_FIRST)
             }
         }
     }
@@ -149,58 +149,54 @@ mod tests {
         })
     }
 
-    fn pause(cooldown: &Cooldown, now: Instant, urgency: Urgency) -> u64 {
-        (cooldown.until(0, urgency).unwrap() - now).as_secs()
+    fn pause(backoff: &Backoff, now: Instant, urgency: Urgency) -> u64 {
+        (backoff.until(0, urgency).unwrap() - now).as_secs()
     }
 
     #[test]
     fn p16_backoff_neither_overflows_nor_sticks() {
         let now = SystemClock.monotonic();
-        let mut cooldown = Cooldown::default();
-        assert!(cooldown.check(now, 0, Urgency::Blocking).is_ok());
+        let mut backoff = Backoff::default();
+        assert!(backoff.check(now, 0, Urgency::Blocking).is_ok());
         for times in 1..=10_000 {
-            cooldown.add(now, 0, failure(None), 1.0);
+            backoff.add(now, 0, failure(None), 1.0);
             let expected = [1, 2, 4, 8, 16].get(times - 1).copied().unwrap_or(30);
-            assert_eq!(
-                pause(&cooldown, now, Urgency::Blocking),
-                expected,
-                "{times}"
-            );
-            assert_eq!(pause(&cooldown, now, Urgency::Mandatory), 30);
-            assert_eq!(pause(&cooldown, now, Urgency::Advisory), 600);
+            assert_eq!(pause(&backoff, now, Urgency::Blocking), expected, "{times}");
+            assert_eq!(pause(&backoff, now, Urgency::Mandatory), 30);
+            assert_eq!(pause(&backoff, now, Urgency::Advisory), 600);
         }
         assert!(
-            cooldown
+            backoff
                 .check(now + BLOCKING_LAST, 0, Urgency::Blocking)
                 .is_ok()
         );
-        cooldown.clear();
-        assert!(cooldown.check(now, 0, Urgency::Advisory).is_ok());
+        backoff.clear();
+        assert!(backoff.check(now, 0, Urgency::Advisory).is_ok());
     }
 
     #[test]
     fn p16_pauses_are_spread_but_never_below_a_second() {
         let now = SystemClock.monotonic();
-        let mut cooldown = Cooldown::default();
+        let mut backoff = Backoff::default();
         for _ in 0..10 {
-            cooldown.add(now, 0, failure(None), 0.0);
+            backoff.add(now, 0, failure(None), 0.0);
         }
-        assert_eq!(pause(&cooldown, now, Urgency::Blocking), 1);
-        assert_eq!(pause(&cooldown, now, Urgency::Advisory), 300);
+        assert_eq!(pause(&backoff, now, Urgency::Blocking), 1);
+        assert_eq!(pause(&backoff, now, Urgency::Advisory), 300);
     }
 
     #[test]
     fn p16_retry_after_is_obeyed() {
         let now = SystemClock.monotonic();
-        let mut cooldown = Cooldown::default();
-        cooldown.add(now, 0, failure(Some(120)), 0.5);
-        assert_eq!(pause(&cooldown, now, Urgency::Blocking), 120);
-        assert_eq!(pause(&cooldown, now, Urgency::Mandatory), 120);
-        assert_eq!(pause(&cooldown, now, Urgency::Asked), 120);
-        assert_eq!(pause(&cooldown, now, Urgency::Advisory), 450);
+        let mut backoff = Backoff::default();
+        backoff.add(now, 0, failure(Some(120)), 0.5);
+        assert_eq!(pause(&backoff, now, Urgency::Blocking), 120);
+        assert_eq!(pause(&backoff, now, Urgency::Mandatory), 120);
+        assert_eq!(pause(&backoff, now, Urgency::Manual), 120);
+        assert_eq!(pause(&backoff, now, Urgency::Advisory), 450);
         // A later failure that names no time does not shorten it.
-        cooldown.add(now, 0, failure(None), 0.5);
-        assert_eq!(pause(&cooldown, now, Urgency::Asked), 120);
+        backoff.add(now, 0, failure(None), 0.5);
+        assert_eq!(pause(&backoff, now, Urgency::Manual), 120);
     }
 
     #[test]
@@ -216,19 +212,19 @@ mod tests {
         };
         let urgencies = [Urgency::Advisory, Urgency::Mandatory, Urgency::Blocking];
         for urgency in urgencies {
-            let mut cooldown = Cooldown::default();
-            cooldown.add(now, 3, unknown(None), 1.0);
-            assert!(cooldown.check(now, 3, urgency).is_err());
-            assert!(cooldown.check(now, 4, urgency).is_ok());
+            let mut backoff = Backoff::default();
+            backoff.add(now, 3, unknown(None), 1.0);
+            assert!(backoff.check(now, 3, urgency).is_err());
+            assert!(backoff.check(now, 4, urgency).is_ok());
 
-            cooldown.add(now, 3, failure(None), 1.0);
-            assert!(cooldown.check(now, 4, urgency).is_err());
+            backoff.add(now, 3, failure(None), 1.0);
+            assert!(backoff.check(now, 4, urgency).is_err());
 
             // The provider's own word, of this failure or an earlier one, is none about the secret.
-            cooldown.add(now, 3, unknown(Some(120)), 1.0);
-            cooldown.add(now, 3, unknown(None), 1.0);
+            backoff.add(now, 3, unknown(Some(120)), 1.0);
+            backoff.add(now, 3, unknown(None), 1.0);
             assert_eq!(
-                cooldown.until(4, urgency),
+                backoff.until(4, urgency),
                 Some(now + Duration::from_secs(120))
             );
         }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    core::Core, flight::Outcome, journal::Note, renewal::following, settings::within,
+    core::Core, intent::Intent, refresh::following, settings::within, single_flight::Outcome,
     snapshot::Snapshot,
 };
 use crate::{
@@ -19,20 +19,20 @@ use crate::{
 const REVOCATION_DEADLINE: Duration = Duration::from_secs(30);
 
 /// The provider refused the refresh token: the grant has ended, unless somebody else has renewed it.
-pub(super) async fn end(
+pub(super) async fn terminate(
     core: &Arc<Core>,
     held: &Snapshot,
     expected: Option<Generation>,
     refusal: Error,
-    note: Option<Note>,
+    intent: Option<Intent>,
 ) -> Outcome {
-    let was_lost = note.as_ref().is_some_and(|note| note.is_replay);
-    let stored = match (core.read().await, note) {
+    let was_lost = intent.as_ref().is_some_and(|intent| intent.is_replay);
+    let stored = match (core.read().await, intent) {
         (Ok(stored), _) => stored,
-        (Err(error), note) => {
+        (Err(error), intent) => {
             // Without a second look nobody may be declared dead. But there was an answer.
-            if let Some(note) = note {
-                note.take_back(core).await;
+            if let Some(intent) = intent {
+                intent.take_back(core).await;
             }
             return Err(error);
         }

@@ -1,13 +1,13 @@
 //! What is noted in the store before a refresh token is sent.
 //!
-//! A note says that an exchange has begun with these tokens: it replaces the stored grant by the same one in the state
+//! A intent says that an exchange has begun with these tokens: it replaces the stored grant by the same one in the state
 //! [`Exchanging`](GrantState::Exchanging), under the same generation. So
 //!
 //! * a store that cannot be written is found out before the refresh token is spent;
 //! * whoever reads it, another replica or the next start after a crash, knows that the answer is still missing;
 //! * a refusal that comes after a lost answer is told apart from a revocation.
 //!
-//! A new token set, or an end, overwrites the note. An exchange that has failed without using anything up takes it back.
+//! A new token set, or an end, overwrites the intent. An exchange that has failed without using anything up takes it back.
 //! Where there is no refresh token there is nothing to lose, and nothing is noted.
 
 use std::{
@@ -15,7 +15,10 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use super::{attend::Cause, command::contended, core::Core, lease, slot::Slot, snapshot::Snapshot};
+use super::{
+    admission::Reason, cache_state::CacheState, command::contended, core::Core, lease,
+    snapshot::Snapshot,
+};
 use crate::{
     error::Error,
     store::SaveOutcome,
@@ -30,7 +33,7 @@ const UNDER_WAY: Duration = Duration::from_secs(30);
 /// half a minute at least; by the wall clock, since a machine that slept meanwhile has missed that.
 const REPLAY: Duration = Duration::from_secs(30);
 
-/// How often a note that lost a race is tried anew.
+/// How often a intent that lost a race is tried anew.
 const ATTEMPTS: u32 = 4;
 
 /// What to do when the answer to an exchange was lost, so that nobody knows whether the provider has used up the refresh
@@ -51,7 +54,7 @@ pub enum LostResponse {
 }
 
 /// What was noted of an exchange.
-pub(super) struct Note {
+pub(super) struct Intent {
     generation: Generation,
     tokens: TokenSet,
     since: SystemTime,
@@ -60,40 +63,40 @@ pub(super) struct Note {
 }
 
 /// What came of noting.
-pub(super) enum Noted {
-    /// The exchange may be made; with a note, if there is something to lose. A save has to expect this generation.
-    Go(Option<Note>, Option<Generation>),
+pub(super) enum Recorded {
+    /// The exchange may be made; with a intent, if there is something to lose. A save has to expect this generation.
+    Proceed(Option<Intent>, Option<Generation>),
     /// Another replica has stored something newer, which was taken over.
-    Overtaken,
+    Superseded,
 }
 
 /// Notes that an exchange with what is held begins. The store was seen to hold `stored`.
-pub(super) async fn note(
+pub(super) async fn record(
     core: &Arc<Core>,
     held: &Snapshot,
     stored: Option<Generation>,
-) -> Result<Noted, Error> {
+) -> Result<Recorded, Error> {
     let (Some(tokens), Some(generation)) = (held.tokens(), held.generation()) else {
-        return Ok(Noted::Go(None, stored));
+        return Ok(Recorded::Proceed(None, stored));
     };
     if tokens.refresh_token().is_none() {
-        return Ok(Noted::Go(None, stored));
+        return Ok(Recorded::Proceed(None, stored));
     }
-    let note = Note {
+    let intent = Intent {
         generation,
         tokens: tokens.clone(),
         since: core.clock().wall(),
-        is_replay: held.unanswered().is_some(),
+        is_replay: held.intent_since().is_some(),
     };
     let mut expected = stored;
     for _ in 0..ATTEMPTS {
-        match write(core, expected, &note).await? {
-            SaveOutcome::Committed => return Ok(Noted::Go(Some(note), Some(generation))),
+        match write(core, expected, &intent).await? {
+            SaveOutcome::Committed => return Ok(Recorded::Proceed(Some(intent), Some(generation))),
             SaveOutcome::Superseded(stored) => {
                 let found = stored.as_ref().map(|grant| grant.generation);
                 if found >= Some(generation) && found != expected {
                     core.adopt(stored.as_ref());
-                    return Ok(Noted::Overtaken);
+                    return Ok(Recorded::Superseded);
                 }
                 // A store that has gone back to an older state, as from a backup, gives way.
                 expected = found;
@@ -103,7 +106,7 @@ pub(super) async fn note(
     Err(contended())
 }
 
-impl Note {
+impl Intent {
     /// Whether the same refresh token may be sent once more after its answer was lost.
     pub(super) fn may_replay(&self, core: &Core) -> bool {
         !self.is_replay && self.is_recent(core)
@@ -120,9 +123,9 @@ impl Note {
         matches!(written, Ok(SaveOutcome::Committed))
     }
 
-    /// Takes the note back: nothing was used up. One of an earlier exchange, whose answer was lost, stays true.
+    /// Takes the intent back: nothing was used up. One of an earlier exchange, whose answer was lost, stays true.
     pub(super) async fn take_back(self, core: &Arc<Core>) {
-        // Without the lease there may be somebody else's note by now.
+        // Without the lease there may be somebody else's intent by now.
         if self.is_replay || lease::check(core).is_err() {
             return;
         }
@@ -139,17 +142,17 @@ impl Note {
 async fn write(
     core: &Arc<Core>,
     expected: Option<Generation>,
-    note: &Note,
+    intent: &Intent,
 ) -> Result<SaveOutcome, Error> {
     let grant = Grant {
-        generation: note.generation,
+        generation: intent.generation,
         state: GrantState::Exchanging {
-            tokens: note.tokens.clone(),
-            since: note.since,
-            is_replayed: note.is_replay,
+            tokens: intent.tokens.clone(),
+            since: intent.since,
+            is_replayed: intent.is_replay,
         },
     };
-    core.lock().noted = Some(note.since);
+    core.lock().own_intent = Some(intent.since);
     let outcome = core.save(expected, &grant).await?;
     if outcome == SaveOutcome::Committed {
         core.publish(Snapshot::of_stored(grant, core.moment()));
@@ -166,44 +169,53 @@ impl Core {
             && elapsed.is_ok_and(|elapsed| elapsed <= REPLAY)
     }
 
-    /// The cause to make it again for, if there is one.
-    pub(super) fn lost(&self, snapshot: &Snapshot) -> Option<Cause> {
-        let since = snapshot.unanswered()?;
-        (!snapshot.is_replayed() && self.may_replay(since)).then_some(Cause::Lost(since))
+    /// The reason to make it again for, if there is one.
+    pub(super) fn lost(&self, snapshot: &Snapshot) -> Option<Reason> {
+        let since = snapshot.intent_since()?;
+        (!snapshot.is_replayed() && self.may_replay(since)).then_some(Reason::LostResponse(since))
     }
 
     /// Whether the answer to the last exchange was lost, and this is no reason to send the same refresh token again; as far as
     /// one can tell without the lease, when that exchange may still be under way.
-    pub(super) fn seems_on_hold(
+    pub(super) fn seems_awaiting_expiry(
         &self,
-        slot: &Slot,
+        state: &CacheState,
         snapshot: &Snapshot,
-        cause: Cause,
+        reason: Reason,
         now: Instant,
     ) -> bool {
         let is_lost = snapshot
-            .unanswered()
-            .is_some_and(|since| !may_be_under_way(slot, since, self.clock().wall()));
-        is_lost && self.is_on_hold(snapshot, cause, now)
+            .intent_since()
+            .is_some_and(|since| !may_be_under_way(state, since, self.clock().wall()));
+        is_lost && self.is_awaiting_expiry(snapshot, reason, now)
     }
 
     /// The same with the lease in hand.
-    pub(super) fn is_on_hold(&self, snapshot: &Snapshot, cause: Cause, now: Instant) -> bool {
+    pub(super) fn is_awaiting_expiry(
+        &self,
+        snapshot: &Snapshot,
+        reason: Reason,
+        now: Instant,
+    ) -> bool {
         let Some((_, schedule)) = snapshot.token() else {
             return false;
         };
-        let until = match (self.settings.lost_response, cause) {
-            (_, Cause::Lost(_)) => return self.lost(snapshot).is_none(),
-            (LostResponse::RetryOnce, Cause::Ahead | Cause::Idle(_)) => schedule.last_call_at,
-            (LostResponse::Defer, Cause::Ahead | Cause::Idle(_) | Cause::Due) => schedule.expires,
+        let until = match (self.settings.lost_response, reason) {
+            (_, Reason::LostResponse(_)) => return self.lost(snapshot).is_none(),
+            (LostResponse::RetryOnce, Reason::Advisory | Reason::KeepAlive(_)) => {
+                schedule.last_resort_at
+            }
+            (LostResponse::Defer, Reason::Advisory | Reason::KeepAlive(_) | Reason::Mandatory) => {
+                schedule.expires
+            }
             _ => return false,
         };
-        snapshot.unanswered().is_some() && now < until
+        snapshot.intent_since().is_some() && now < until
     }
 }
 
 /// Whether an exchange that was noted then may be under way in another process.
-pub(super) fn may_be_under_way(slot: &Slot, since: SystemTime, wall: SystemTime) -> bool {
+pub(super) fn may_be_under_way(state: &CacheState, since: SystemTime, wall: SystemTime) -> bool {
     let age = wall.duration_since(since).unwrap_or(Duration::ZERO);
-    slot.noted != Some(since) && age < UNDER_WAY
+    state.own_intent != Some(since) && age < UNDER_WAY
 }

@@ -9,10 +9,10 @@ use std::{
 use super::{
     BearerToken, command,
     core::Core,
-    ending::{adopted, discard},
-    flight::{Outcome, Pilot, unsaved},
-    renewal::following,
+    refresh::following,
+    single_flight::{Leader, Outcome, unsaved},
     snapshot::Snapshot,
+    terminate::{adopted, discard},
 };
 use crate::{
     error::{Error, ErrorKind},
@@ -28,16 +28,16 @@ const LAST_PAUSE: Duration = Duration::from_secs(10);
 const GRACE: Duration = Duration::from_secs(1);
 
 /// How long saving is tried once nobody holds the cache any more.
-const LAST_WILL: Duration = Duration::from_secs(30);
+const ABANDONED_SAVE_LIMIT: Duration = Duration::from_secs(30);
 
 /// Stores a new token set, then lets requests use it; or the other way round if there is nothing else to use.
-pub(super) async fn settle(
-    pilot: &Pilot,
+pub(super) async fn persist(
+    leader: &Leader,
     held: &Snapshot,
     mut expected: Option<Generation>,
     mut fresh: Snapshot,
 ) -> Outcome {
-    let core = &pilot.core;
+    let core = &leader.core;
     let since = core.now();
     let mut pause = FIRST_PAUSE;
     let mut is_used = false;
@@ -58,12 +58,12 @@ pub(super) async fn settle(
         let needed = async {
             // A store that works is faster than this.
             tokio::time::sleep(GRACE).await;
-            pilot.until_needed().await;
+            leader.until_needed().await;
         };
         let saved = match unless(is_used, save, needed).await {
             Ok(saved) => saved,
             Err(save) => {
-                use_unsaved(pilot, &fresh, &token);
+                publish_unsaved(leader, &fresh, &token);
                 is_used = true;
                 save.await
             }
@@ -78,26 +78,26 @@ pub(super) async fn settle(
                 return publish(core, fresh, token, since).await;
             }
             Ok(SaveOutcome::Superseded(stored)) => {
-                if let Some(outcome) = yield_to(core, held, &fresh, stored.as_ref()).await {
+                if let Some(outcome) = resolve_conflict(core, held, &fresh, stored.as_ref()).await {
                     return outcome;
                 }
                 expected = stored.map(|grant| grant.generation);
-                fresh = fresh.renumbered(following(held.generation(), expected));
+                fresh = fresh.with_generation(following(held.generation(), expected));
             }
             Err(error) => {
-                tell_of_failed_save(core, &error, since);
+                report_failed_save(core, &error, since);
                 if is_used {
                     // Everybody has it already.
-                } else if pilot.can_wait() {
-                    pilot.hold_back(error);
+                } else if leader.can_wait() {
+                    leader.defer(error);
                 } else {
-                    use_unsaved(pilot, &fresh, &token);
+                    publish_unsaved(leader, &fresh, &token);
                     is_used = true;
                 }
             }
         }
         let is_abandoned = Arc::strong_count(core) == 1;
-        if is_abandoned && core.now().saturating_duration_since(since) > LAST_WILL {
+        if is_abandoned && core.now().saturating_duration_since(since) > ABANDONED_SAVE_LIMIT {
             return Err(Error::new(
                 ErrorKind::Store,
                 "a new token set could not be stored, and its cache is gone: the customer may have to consent again",
@@ -106,11 +106,11 @@ pub(super) async fn settle(
         if let Err(rest) = unless(
             is_used,
             Box::pin(tokio::time::sleep(pause)),
-            pilot.until_needed(),
+            leader.until_needed(),
         )
         .await
         {
-            use_unsaved(pilot, &fresh, &token);
+            publish_unsaved(leader, &fresh, &token);
             is_used = true;
             rest.await;
         }
@@ -119,11 +119,11 @@ pub(super) async fn settle(
 }
 
 /// Nothing else can serve, so this does before it is stored; if it can.
-fn use_unsaved(pilot: &Pilot, fresh: &Snapshot, token: &BearerToken) {
-    let core = &pilot.core;
+fn publish_unsaved(leader: &Leader, fresh: &Snapshot, token: &BearerToken) {
+    let core = &leader.core;
     core.publish(fresh.clone());
     let held = core.snapshot();
-    pilot.tell(if held.generation() != Some(token.generation()) {
+    leader.report(if held.generation() != Some(token.generation()) {
         // Revoked or replaced meanwhile.
         adopted(core)
     } else if held.alive(core.now()).is_some() {
@@ -149,14 +149,14 @@ async fn unless<T: Future + Unpin>(
     }
 }
 
-fn tell_of_failed_save(core: &Core, error: &Error, since: Instant) {
+fn report_failed_save(core: &Core, error: &Error, since: Instant) {
     let unsaved = core.now().saturating_duration_since(since);
     core.telemetry.save_failed(error, unsaved);
 }
 
 /// What is stored instead of what was expected: somebody else's tokens are taken over, and an end is respected, unless it is
 /// one that the exchange made here has overtaken. `None` if what is stored has to give way.
-async fn yield_to(
+async fn resolve_conflict(
     core: &Arc<Core>,
     held: &Snapshot,
     fresh: &Snapshot,
@@ -193,11 +193,11 @@ async fn yield_to(
 
 async fn publish(core: &Arc<Core>, fresh: Snapshot, token: BearerToken, since: Instant) -> Outcome {
     core.publish(fresh.clone());
-    let is_revoked_here = core.lock().is_revoked_here;
-    if is_revoked_here {
+    let is_revoked_locally = core.lock().is_revoked_locally;
+    if is_revoked_locally {
         // The end could not be stored, and the store has just taken the opposite.
         if let Err(error) = command::store_end(core).await {
-            tell_of_failed_save(core, &error, core.now());
+            report_failed_save(core, &error, core.now());
         }
         return Err(discard(core, &fresh).await);
     }

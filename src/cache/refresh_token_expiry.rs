@@ -13,7 +13,7 @@ use hmac_sha256::Hash as Sha256;
 
 use super::{
     settings::Settings,
-    snapshot::{Moment, is_renewed},
+    snapshot::{Moment, is_refreshable},
 };
 use crate::token::{Grant, TenantId, TokenSet};
 
@@ -26,7 +26,7 @@ const TOLERANCE: Duration = Duration::from_secs(3_600);
 const TOLD_AT: [u64; 3] = [1, 3, 7];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct RefreshTokenLife {
+pub(super) struct RefreshTokenExpiry {
     /// The keepalive, by either clock.
     due_at: Instant,
     due_wall: SystemTime,
@@ -35,27 +35,27 @@ pub(super) struct RefreshTokenLife {
     lifetime: Duration,
 }
 
-impl RefreshTokenLife {
+impl RefreshTokenExpiry {
     /// `None` without a refresh token.
     pub(super) fn of(
         tokens: &TokenSet,
         lifetime: Duration,
         Moment {
-            now, wall, chance, ..
+            now, wall, jitter, ..
         }: Moment,
     ) -> Option<Self> {
         let issued = tokens.refresh_token_issued_at()?;
         let spread = (2 * DAY).min(lifetime / 15);
         let most = lifetime / 3 * 2;
-        let jitter = spread.mul_f64(chance.clamp(0.0, 1.0));
-        let due = most + jitter;
+        let spread = spread.mul_f64(jitter.clamp(0.0, 1.0));
+        let due = most + spread;
         // Counted from the last exchange, also if that brought no new refresh token: a provider that does not replace them
         // must not be asked all the time.
         let (age, due_wall) = match wall.duration_since(tokens.issued_at()) {
             Ok(age) => (age, later(tokens.issued_at(), due)),
             Err(ahead) if ahead.duration() < TOLERANCE => (Duration::ZERO, later(wall, due)),
             // The clock was wrong then, or is now: nobody knows how old it is.
-            Err(_) => (most, later(wall, jitter)),
+            Err(_) => (most, later(wall, spread)),
         };
         // One that has outlived its life, and was good all the same, lives from use to use.
         let since = if tokens.issued_at() >= later(issued, lifetime) {
@@ -102,7 +102,7 @@ impl RefreshTokenLife {
 /// Of a stored grant that is not held: when its refresh token ends, and whether it is time to keep it alive.
 impl Settings {
     pub(crate) fn keepalive(&self, tenant: &TenantId, grant: &Grant) -> Option<(SystemTime, bool)> {
-        if !is_renewed(&grant.state) {
+        if !is_refreshable(&grant.state) {
             return None;
         }
         let (lifetime, tokens) = (self.refresh_token_lifetime?, grant.tokens()?);
@@ -113,20 +113,20 @@ impl Settings {
             wall,
             // Always the same one of a tenant, however often this is asked; and none where it would be counted from each time
             // that it is.
-            chance: if is_of_unknown_age {
+            jitter: if is_of_unknown_age {
                 0.0
             } else {
-                chance_of(tenant)
+                jitter_of(tenant)
             },
             refresh_token_lifetime: Some(lifetime),
         };
-        let life = RefreshTokenLife::of(tokens, lifetime, moment)?;
+        let life = RefreshTokenExpiry::of(tokens, lifetime, moment)?;
         Some((life.ends, life.is_due(moment)))
     }
 }
 
 /// A number from 0 to 1, the same in each process.
-fn chance_of(tenant: &TenantId) -> f64 {
+fn jitter_of(tenant: &TenantId) -> f64 {
     let hash = Sha256::hash(tenant.as_str().as_bytes());
     let bytes = hash.first_chunk().copied().unwrap_or_default();
     f64::from(u32::from_be_bytes(bytes)) / f64::from(u32::MAX)
@@ -150,23 +150,23 @@ mod tests {
         SystemTime::UNIX_EPOCH + Duration::from_secs(1_764_000_000)
     }
 
-    fn life(chance: f64, now: Instant, at: SystemTime) -> RefreshTokenLife {
+    fn life(jitter: f64, now: Instant, at: SystemTime) -> RefreshTokenExpiry {
         let tokens = TokenSet::new(AccessToken::new("a").unwrap(), DAY, wall())
             .with_refresh_token(RefreshToken::new("r"), wall());
         let moment = Moment {
             now,
             wall: at,
-            chance,
+            jitter,
             refresh_token_lifetime: None,
         };
-        RefreshTokenLife::of(&tokens, MONTH, moment).unwrap()
+        RefreshTokenExpiry::of(&tokens, MONTH, moment).unwrap()
     }
 
     #[test]
     fn p19_a_keepalive_is_due_after_20_to_22_days() {
         let now = SystemClock.monotonic();
-        for (chance, days) in [(0.0, 20), (0.5, 21), (1.0, 22)] {
-            let life = life(chance, now, wall());
+        for (jitter, days) in [(0.0, 20), (0.5, 21), (1.0, 22)] {
+            let life = life(jitter, now, wall());
             assert_eq!(life.until_due(now, wall()), days * DAY);
             assert_eq!(life.until_due(now + days * DAY, wall()), Duration::ZERO);
             assert_eq!(life.until_due(now, wall() + days * DAY), Duration::ZERO);

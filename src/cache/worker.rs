@@ -12,8 +12,8 @@ use std::{
 use tokio::{runtime::Handle, task::JoinHandle, time::timeout};
 
 use super::{
-    attend::Cause,
-    cooldown::Urgency,
+    admission::Reason,
+    backoff::Urgency,
     core::Core,
     snapshot::{Moment, Snapshot},
 };
@@ -28,42 +28,42 @@ const SLOW_HEARTBEAT: Duration = Duration::from_secs(3_600);
 /// Also while there is something to do: the exchange itself keeps its floor.
 const SHORTEST_NAP: Duration = Duration::from_secs(1);
 
-pub(super) fn begin(core: &Arc<Core>) -> Option<JoinHandle<()>> {
+pub(super) fn spawn(core: &Arc<Core>) -> Option<JoinHandle<()>> {
     let published = Arc::clone(core.published.as_ref()?);
     let runtime = Handle::try_current().ok()?;
-    Some(runtime.spawn(keep(Arc::downgrade(core), published)))
+    Some(runtime.spawn(run(Arc::downgrade(core), published)))
 }
 
-async fn keep(core: Weak<Core>, published: Arc<tokio::sync::Notify>) {
+async fn run(core: Weak<Core>, published: Arc<tokio::sync::Notify>) {
     while let Some(core) = core.upgrade() {
-        let nap = look(&core);
+        let nap = maintain(&core);
         drop(core);
         let _ = timeout(nap, published.notified()).await;
     }
 }
 
 /// Does what is due, and tells how long until there may be more to do.
-pub(super) fn look(core: &Arc<Core>) -> Duration {
+pub(super) fn maintain(core: &Arc<Core>) -> Duration {
     core.correct();
     let moment = core.moment();
     let snapshot = Arc::clone(&core.snapshot());
     if snapshot.grant().is_none() {
         // What is stored has to be known, to be kept alive.
-        let _ = core.attend(Cause::Idle(None));
+        let _ = core.request_refresh(Reason::KeepAlive(None));
         return SLOW_HEARTBEAT;
     }
-    tell(core, &snapshot, moment);
+    report_expiry(core, &snapshot, moment);
     let is_alive = snapshot.alive(moment.now).is_some();
     // Also where it is not renewed any more: a clock that is ahead ends it earlier.
     let heartbeat = if is_alive { HEARTBEAT } else { SLOW_HEARTBEAT };
     if snapshot.ended().is_some() {
         return heartbeat;
     }
-    if let Some(cause) = core.lost(&snapshot) {
-        let _ = core.attend(cause);
+    if let Some(reason) = core.lost(&snapshot) {
+        let _ = core.request_refresh(reason);
     }
     let nap = if snapshot.is_in_use() {
-        keep_fresh(core, &snapshot, moment)
+        refresh_ahead(core, &snapshot, moment)
     } else {
         SLOW_HEARTBEAT
     };
@@ -71,38 +71,38 @@ pub(super) fn look(core: &Arc<Core>) -> Duration {
 }
 
 /// Renews ahead of time.
-fn keep_fresh(core: &Arc<Core>, snapshot: &Snapshot, Moment { now, .. }: Moment) -> Duration {
+fn refresh_ahead(core: &Arc<Core>, snapshot: &Snapshot, Moment { now, .. }: Moment) -> Duration {
     let Some((_, schedule)) = snapshot.token() else {
         return SLOW_HEARTBEAT;
     };
     if now < schedule.refresh_at {
         return schedule.refresh_at - now;
     }
-    let (cause, urgency) = if now < schedule.mandatory_at {
-        (Cause::Ahead, Urgency::Advisory)
+    let (reason, urgency) = if now < schedule.mandatory_at {
+        (Reason::Advisory, Urgency::Advisory)
     } else if now < schedule.expires {
-        (Cause::Due, Urgency::Mandatory)
+        (Reason::Mandatory, Urgency::Mandatory)
     } else {
         // Those who wait come by themselves, and sooner.
-        (Cause::Due, Urgency::Mandatory)
+        (Reason::Mandatory, Urgency::Mandatory)
     };
     let is_hopeless = core
         .lock()
-        .cooldown
+        .backoff
         .last()
         .is_some_and(Error::is_consent_required);
     if is_hopeless {
         // There is nothing to renew it with. Whoever asks for it hears so.
         return SLOW_HEARTBEAT;
     }
-    let _ = core.attend(cause);
+    let _ = core.request_refresh(reason);
     until_again(core, urgency, now).min(HEARTBEAT)
 }
 
 /// How long until the pause after a failure is over. Where there is none an exchange is under way, whose end wakes the
-/// keeper.
+/// worker.
 fn until_again(core: &Core, urgency: Urgency, now: Instant) -> Duration {
-    let again = core.lock().cooldown.until(core.epoch(), urgency);
+    let again = core.lock().backoff.until(core.secret_epoch(), urgency);
     again
         .and_then(|again| again.checked_duration_since(now))
         .filter(|nap| !nap.is_zero())
@@ -118,12 +118,12 @@ fn keep_alive(core: &Arc<Core>, snapshot: &Snapshot, Moment { now, wall, .. }: M
     if !nap.is_zero() {
         return nap.max(SHORTEST_NAP);
     }
-    let _ = core.attend(Cause::Idle(snapshot.generation()));
+    let _ = core.request_refresh(Reason::KeepAlive(snapshot.generation()));
     until_again(core, Urgency::Advisory, now)
 }
 
 /// Says what is left of both tokens, and when that is little.
-fn tell(core: &Core, snapshot: &Snapshot, Moment { now, wall, .. }: Moment) {
+fn report_expiry(core: &Core, snapshot: &Snapshot, Moment { now, wall, .. }: Moment) {
     let refresh_token = snapshot.refresh_token();
     if let Some((_, schedule)) = snapshot.token() {
         core.telemetry.lives(
@@ -135,13 +135,13 @@ fn tell(core: &Core, snapshot: &Snapshot, Moment { now, wall, .. }: Moment) {
     else {
         return;
     };
-    let mut slot = core.lock();
-    let is_news = slot
-        .told
-        .is_none_or(|(ends, told)| ends != life.ends || days < told);
+    let mut state = core.lock();
+    let is_news = state
+        .reported_expiry
+        .is_none_or(|(expires, reported)| expires != life.ends || days < reported);
     if is_news {
-        slot.told = Some((life.ends, days));
-        drop(slot);
+        state.reported_expiry = Some((life.ends, days));
+        drop(state);
         core.telemetry.expiring(days);
     }
 }
