@@ -56,7 +56,7 @@ impl Flows {
         origin: &Origin,
     ) -> Result<Self, Error> {
         let provider = oauth.provider();
-        let application = sealed::purpose(&[
+        let application = sealed::associated_data(&[
             oauth.client_id().as_bytes(),
             provider
                 .authorization_endpoint()
@@ -139,7 +139,7 @@ impl Flows {
     }
 
     fn purpose(&self, key: &str, name: &str) -> Vec<u8> {
-        sealed::purpose(&[
+        sealed::associated_data(&[
             FORMAT.as_bytes(),
             key.as_bytes(),
             &self.application,

@@ -1,8 +1,11 @@
-//! Any store behind one pointer, so that a cache's type does not name its store.
+//! Type erasure of stores, so that a cache's type does not name its store.
 
 use std::{future::Future, pin::Pin, time::Duration};
 
-use super::{LeaseOutcome, LeaseOwner, SaveOutcome, TokenStore};
+use super::{
+    lease::{LeaseOutcome, LeaseOwner},
+    token_store::{SaveOutcome, TokenStore},
+};
 use crate::{
     error::Error,
     token::{Generation, Grant, TenantId},

@@ -1,18 +1,20 @@
-//! The right to make an exchange for one grant, across processes.
+//! Owners of leases.
 
 use std::fmt;
 
-/// Who holds a lease: one cache of one process. Made at random, so that no two are the same.
+/// The owner of a lease: one cache in one process.
+///
+/// Owners are random, so that no two are equal.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct LeaseOwner([u8; 32]);
 
 impl LeaseOwner {
-    /// A new owner.
+    /// Creates an owner.
     #[must_use]
     pub fn random() -> Self {
         let mut bytes = [0; 16];
         if getrandom::fill(&mut bytes).is_err() {
-            // Not a secret, only not somebody else's.
+            // An owner must be unique, but it is not a secret.
             bytes = fastrand::u128(..).to_ne_bytes();
         }
         let mut digits = [0; 32];
@@ -20,7 +22,7 @@ impl LeaseOwner {
         Self(digits)
     }
 
-    /// 32 hexadecimal digits.
+    /// Returns 32 hexadecimal digits.
     #[must_use]
     pub fn as_str(&self) -> &str {
         str::from_utf8(&self.0).unwrap_or_default()
@@ -39,15 +41,15 @@ impl fmt::Debug for LeaseOwner {
     }
 }
 
-/// What became of asking for a lease.
+/// The result of a request for a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(
     clippy::exhaustive_enums,
-    reason = "a third outcome would break every store, so it must not go unnoticed"
+    reason = "a third outcome would break every store, so the compiler must report it"
 )]
 pub enum LeaseOutcome {
-    /// The owner has it, from now on for as long as it asked for.
+    /// The owner has the lease for the requested time, from now on.
     Acquired,
-    /// Another owner has it, and its time has not run out.
+    /// Another owner has the lease, and its time is not over.
     HeldByAnother,
 }

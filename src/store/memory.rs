@@ -1,4 +1,4 @@
-//! Grants that end with the process.
+//! Grants in memory.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -10,13 +10,20 @@ use std::{
 
 use tokio::{sync::Notify, time::Instant};
 
-use super::{LeaseOutcome, LeaseOwner, SaveOutcome, TokenStore};
+use super::{
+    lease::{LeaseOutcome, LeaseOwner},
+    token_store::{SaveOutcome, TokenStore},
+};
 use crate::{
     error::Error,
     token::{Generation, Grant, TenantId},
 };
 
-/// A store in memory. Clones share what they hold, so that several caches can stand for several replicas in a test.
+/// A store in memory, for tests and for token sources that need no consent.
+///
+/// Grants are lost when the process ends, and with them the customers' consents. Clones share their contents, so that
+/// several caches in a test can act as several replicas. No call fails. [`tenants`](TokenStore::tenants) orders names by
+/// their bytes.
 ///
 /// ```
 /// use tower_oauth2_client::{store::{MemoryStore, TokenStore}, token::TenantId};
@@ -28,11 +35,11 @@ use crate::{
 /// ```
 #[derive(Clone, Default)]
 pub struct MemoryStore {
-    shared: Arc<Shared>,
+    shared: Arc<Contents>,
 }
 
 #[derive(Default)]
-struct Shared {
+struct Contents {
     tables: Mutex<Tables>,
     changed: Notify,
 }
@@ -44,14 +51,14 @@ struct Tables {
 }
 
 impl MemoryStore {
-    /// An empty store.
+    /// Creates an empty store.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
     fn tables(&self) -> MutexGuard<'_, Tables> {
-        // Each change is one insertion or removal, so a panic elsewhere leaves nothing half done.
+        // Each change is one insertion or removal, so a poisoned lock hides no partial change.
         let tables = self.shared.tables.lock();
         tables.unwrap_or_else(PoisonError::into_inner)
     }
@@ -69,9 +76,9 @@ impl TokenStore for MemoryStore {
         grant: &Grant,
     ) -> Result<SaveOutcome, Error> {
         let mut tables = self.tables();
-        let held = tables.grants.get(tenant);
-        if held.map(|held| held.generation) != expected {
-            return Ok(SaveOutcome::Superseded(held.cloned()));
+        let stored = tables.grants.get(tenant);
+        if stored.map(|stored| stored.generation) != expected {
+            return Ok(SaveOutcome::Superseded(stored.cloned()));
         }
         tables.grants.insert(tenant.clone(), grant.clone());
         drop(tables);
@@ -116,17 +123,16 @@ impl TokenStore for MemoryStore {
         self.shared.changed.notified().await;
     }
 
-    /// In the order of the names' bytes.
     async fn tenants(
         &self,
         after: Option<&TenantId>,
         limit: usize,
     ) -> Result<Vec<TenantId>, Error> {
         let tables = self.tables();
-        let behind = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
         let tenants = tables
             .grants
-            .range::<TenantId, _>((behind, Bound::Unbounded));
+            .range::<TenantId, _>((start, Bound::Unbounded));
         Ok(tenants
             .take(limit)
             .map(|(tenant, _)| tenant.clone())
@@ -148,7 +154,7 @@ mod tests {
     use crate::token::GrantState;
 
     #[tokio::test]
-    async fn pages_are_in_the_order_of_bytes() {
+    async fn pages_order_names_by_bytes() {
         let store = MemoryStore::new();
         let tenants =
             [" ", "A", "a", "a/", "ab", "e\u{301}", "é"].map(|name| TenantId::new(name).unwrap());
@@ -162,9 +168,9 @@ mod tests {
         }
         assert_eq!(store.tenants(None, usize::MAX).await.unwrap(), tenants);
         for (number, tenant) in tenants.iter().enumerate() {
-            let behind = &tenants[number + 1..];
+            let following = &tenants[number + 1..];
             let page = store.tenants(Some(tenant), 2).await.unwrap();
-            assert_eq!(page, behind[..behind.len().min(2)]);
+            assert_eq!(page, following[..following.len().min(2)]);
         }
         assert_eq!(store.tenants(None, 0).await.unwrap(), []);
         let absent = TenantId::new("a0").unwrap();

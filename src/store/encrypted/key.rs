@@ -1,4 +1,4 @@
-//! The keys that grants rest under.
+//! Encryption keys.
 
 use std::{fmt, sync::Arc};
 
@@ -16,11 +16,11 @@ const LENGTH: usize = 32;
 /// The longest id, in bytes.
 const LONGEST_ID: usize = 32;
 
-/// A key of 256 bits, and the id that tells which one a secret was encrypted with.
+/// A 256-bit key and its id.
 ///
-/// The id stands beside each secret, in the clear; a date is a good one. The key is wiped when its last copy is dropped.
-/// It has to be random, so do not make one of a password: `openssl rand -base64 32` prints one, and so does
-/// [`generate`](Self::generate) with [`expose_base64`](Self::expose_base64).
+/// The id is stored beside each encrypted token, in plain text; a date is a good id. The key must be random, not derived
+/// from a password: `openssl rand -base64 32` prints one, and so does [`generate`](Self::generate) with
+/// [`expose_base64`](Self::expose_base64). Its memory is wiped when the last copy is dropped.
 ///
 /// ```
 /// use tower_oauth2_client::store::EncryptionKey;
@@ -35,35 +35,35 @@ const LONGEST_ID: usize = 32;
 #[derive(Clone)]
 pub struct EncryptionKey {
     id: String,
-    // Shared, so that copies of a store are not copies of the key.
+    // Shared, so that clones of a store do not copy the key.
     bytes: Arc<Zeroizing<[u8; LENGTH]>>,
 }
 
 impl EncryptionKey {
-    /// Takes the key.
+    /// Creates a key from its bytes.
     ///
     /// # Errors
     ///
-    /// [`Configuration`](ErrorKind::Configuration) if the id is empty, longer than 32 bytes, or holds anything but ASCII
-    /// letters, digits, `-` and `_`.
+    /// [`Configuration`](ErrorKind::Configuration) unless the id is 1 to 32 ASCII letters, digits, `-` and `_`.
     pub fn new(id: impl Into<String>, mut key: [u8; 32]) -> Result<Self, Error> {
         let bytes = Arc::new(Zeroizing::new(key));
         key.zeroize();
         let id = id.into();
         if !is_id(&id) {
             return Err(Error::configuration(
-                "encryption key: the id must be 1 to 32 ASCII letters, digits, `-` and `_`",
+                "encryption key: the id is invalid; use 1 to 32 ASCII letters, digits, `-` and `_`",
             ));
         }
         Ok(Self { id, bytes })
     }
 
-    /// Takes the key as base64, of either alphabet, with or without padding and white space around it, as a file or an
-    /// environment variable has it.
+    /// Creates a key from base64, as in a file or an environment variable.
+    ///
+    /// Both alphabets are accepted, with or without padding, and with white space around the text.
     ///
     /// # Errors
     ///
-    /// [`Configuration`](ErrorKind::Configuration) if it is not 32 bytes in base64, or for the id, as with
+    /// [`Configuration`](ErrorKind::Configuration) if the text is not 32 bytes in base64, or if the id is invalid as for
     /// [`new`](Self::new).
     pub fn from_base64(id: impl Into<String>, key: &str) -> Result<Self, Error> {
         let digits = key.trim().trim_end_matches('=');
@@ -72,37 +72,39 @@ impl EncryptionKey {
         } else {
             BASE64_STANDARD_NO_PAD
         };
-        // Room for all of it, so that nothing is left behind in a smaller buffer.
+        // Large enough from the start: a vector that grows does not wipe its old buffer.
         let mut bytes = Zeroizing::new(Vec::with_capacity(digits.len()));
-        // Why it fails is not told: that would quote a part of the key.
-        let is_read = engine.decode_vec(digits, &mut bytes).is_ok();
+        // The decoder's error would quote a part of the key.
+        let is_decoded = engine.decode_vec(digits, &mut bytes).is_ok();
         match <[u8; LENGTH]>::try_from(&bytes[..]) {
-            Ok(key) if is_read => Self::new(id, key),
+            Ok(key) if is_decoded => Self::new(id, key),
             _ => Err(Error::configuration(
-                "encryption key: it must be 32 bytes in base64, as `openssl rand -base64 32` prints them",
+                "encryption key: the text is not 32 bytes in base64; use the output of `openssl rand -base64 32`",
             )),
         }
     }
 
-    /// A new key, from the operating system's randomness. What is encrypted with it is lost with it: keep it first.
+    /// Generates a key from the operating system's randomness.
+    ///
+    /// Save the key before you use it: grants cannot be decrypted without it.
     ///
     /// # Errors
     ///
-    /// [`Interrupted`](ErrorKind::Interrupted) if there is no randomness, and
-    /// [`Configuration`](ErrorKind::Configuration) for the id, as with [`new`](Self::new).
+    /// [`Interrupted`](ErrorKind::Interrupted) if the operating system provides no randomness, and
+    /// [`Configuration`](ErrorKind::Configuration) if the id is invalid as for [`new`](Self::new).
     pub fn generate(id: impl Into<String>) -> Result<Self, Error> {
         let mut key = Zeroizing::new([0; LENGTH]);
         fill(&mut *key)?;
         Self::new(id, *key)
     }
 
-    /// Its id.
+    /// Returns the id.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// The key itself, in base64. Keep it out of logs, errors, and the store that it is for.
+    /// Returns the key in base64. Keep it out of logs, errors, and the store that it encrypts.
     #[must_use]
     pub fn expose_base64(&self) -> Zeroizing<String> {
         Zeroizing::new(BASE64_STANDARD.encode(**self.bytes))
@@ -119,20 +121,20 @@ impl fmt::Debug for EncryptionKey {
     }
 }
 
-/// The key that is written with, and any number of others that are read with.
+/// One key to encrypt with, and any number of further keys to decrypt with.
 ///
-/// # Changing the key
+/// # Key rotation
 ///
-/// No program has to stop for it. Each step is done everywhere before the next one begins:
+/// Keys are rotated without downtime. Complete each step on all replicas before you start the next:
 ///
-/// 1. The new key can be read: `EncryptionKeys::new(old).with_decryption_key(new)`.
-/// 2. The new key is written: `EncryptionKeys::new(new).with_decryption_key(old)`. From here on each renewal of a grant puts it
-///    under the new key. [`reencrypt`](super::EncryptedStore::reencrypt) does so at once, and for grants that are not
-///    renewed any more.
-/// 3. When `reencrypt` has said `true` for every tenant, the old key is left out: `EncryptionKeys::new(new)`.
+/// 1. Add the new key for decryption: `EncryptionKeys::new(old).with_decryption_key(new)`.
+/// 2. Encrypt with the new key: `EncryptionKeys::new(new).with_decryption_key(old)`. From now on each refresh encrypts its
+///    grant with the new key. Call [`reencrypt`](crate::store::EncryptedStore::reencrypt) for every tenant to include grants
+///    that are not refreshed.
+/// 3. When `reencrypt` has returned `true` for every tenant, remove the old key: `EncryptionKeys::new(new)`.
 ///
-/// A key that got into the wrong hands is changed in the same way, but what was encrypted with it may have been read:
-/// let those customers consent again.
+/// Rotate a leaked key in the same way. An attacker may have read the tokens that it encrypted, so let those customers
+/// consent again.
 ///
 /// ```
 /// use tower_oauth2_client::store::{EncryptionKey, EncryptionKeys};
@@ -149,7 +151,7 @@ pub struct EncryptionKeys {
 }
 
 impl EncryptionKeys {
-    /// Keys of which `current` is the one to write with, and as yet the only one to read with.
+    /// Encrypts and decrypts with `current`.
     #[must_use]
     pub fn new(current: EncryptionKey) -> Self {
         Self {
@@ -158,15 +160,15 @@ impl EncryptionKeys {
         }
     }
 
-    /// Adds a key to read with: an older one, or one that is soon to be written with.
+    /// Adds a key to decrypt with: an older one, or the next one.
     ///
     /// # Errors
     ///
-    /// [`Configuration`](ErrorKind::Configuration) if there is a key with the same id already.
+    /// [`Configuration`](ErrorKind::Configuration) if another key has the same id.
     pub fn with_decryption_key(mut self, key: EncryptionKey) -> Result<Self, Error> {
         if self.find(key.id()).is_some() {
             return Err(Error::configuration(format!(
-                "encryption keys: two have the id \"{}\": give each its own",
+                "encryption keys: two keys have the id \"{}\"; give each its own id",
                 key.id
             )));
         }
@@ -174,7 +176,7 @@ impl EncryptionKeys {
         Ok(self)
     }
 
-    /// The key that is written with.
+    /// Returns the key to encrypt with.
     #[must_use]
     pub fn current(&self) -> &EncryptionKey {
         &self.current
@@ -187,7 +189,7 @@ impl EncryptionKeys {
     }
 }
 
-/// Whether it may be a key's id. Strict, because an id that was read from a store is quoted in errors.
+/// Whether the text is a valid id. Strict, because errors quote ids that were read from a store.
 pub(super) fn is_id(text: &str) -> bool {
     (1..=LONGEST_ID).contains(&text.len())
         && text
@@ -195,12 +197,12 @@ pub(super) fn is_id(text: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
 }
 
-/// Randomness that nobody can guess.
+/// Fills with cryptographic randomness.
 pub(super) fn fill(bytes: &mut [u8]) -> Result<(), Error> {
     getrandom::fill(bytes).map_err(|error| {
         Error::new(
             ErrorKind::Interrupted,
-            "the operating system gave no randomness: see the cause",
+            "encryption failed: the operating system provides no randomness; see the source",
         )
         .with_source(error)
     })
@@ -211,7 +213,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_are_checked() {
+    fn ids_are_validated() {
         for bad in [
             "",
             "with.dot",
@@ -229,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn base64_is_read_in_all_its_spellings() {
+    fn base64_is_decoded_in_all_spellings() {
         let bytes: [u8; 32] = std::array::from_fn(|at| 0xff - u8::try_from(at).unwrap());
         let standard = BASE64_STANDARD.encode(bytes);
         for spelling in [
@@ -245,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn p21_key_that_cannot_be_read_is_not_quoted() {
+    fn p21_invalid_key_is_not_quoted() {
         let short = BASE64_STANDARD.encode([7; 31]);
         let long = BASE64_STANDARD.encode([7; 33]);
         for bad in ["seeded", "seeded!?", &short, &long, &"A".repeat(1_000)] {
@@ -257,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn p21_debug_of_keys_is_starred() {
+    fn p21_debug_of_keys_is_redacted() {
         let secret = BASE64_STANDARD.encode([7; 32]);
         let keys = EncryptionKeys::new(EncryptionKey::new("new", [7; 32]).unwrap())
             .with_decryption_key(EncryptionKey::new("old", [7; 32]).unwrap())
@@ -268,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn two_keys_with_one_id_are_refused() {
+    fn duplicate_key_ids_are_refused() {
         let key = |byte| EncryptionKey::new("same", [byte; 32]).unwrap();
         let error = EncryptionKeys::new(key(1)).with_decryption_key(key(2));
         assert_eq!(error.unwrap_err().kind(), ErrorKind::Configuration);

@@ -1,15 +1,18 @@
-//! Grants that rest encrypted, in any store.
+//! Encryption of grants in any store.
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use zeroize::Zeroizing;
 
 use self::{
-    envelope::{Field, Place},
+    envelope::{Binding, Field},
     sealed::{is_envelope, key_id},
     secrets::{secrets, with_secrets},
 };
-use super::{LeaseOutcome, LeaseOwner, SaveOutcome, TokenStore};
+use super::{
+    lease::{LeaseOutcome, LeaseOwner},
+    token_store::{SaveOutcome, TokenStore},
+};
 use crate::{
     error::Error,
     token::{Generation, Grant, TenantId},
@@ -22,18 +25,17 @@ mod secrets;
 
 pub use self::key::{EncryptionKey, EncryptionKeys};
 
-/// How long [`EncryptedStore::reencrypt`] keeps others from exchanging, should it be cut short: far longer than it takes.
+/// The lease of [`EncryptedStore::reencrypt`], which takes far less time. If it is interrupted, refreshes wait this long.
 const LEASE: Duration = Duration::from_secs(60);
 
-/// Any store, with the secrets of its grants encrypted before it sees them.
+/// A wrapper around any store that encrypts the tokens of grants.
 ///
-/// The inner store gets the same grants, in which the access token and the refresh token are envelopes: text that
-/// only who has the key can open (XChaCha20-Poly1305). Times, scopes, generation and state stay readable, to queries and
-/// to operators. Whoever has no key learns from the store how long the secrets are, and no more about them.
+/// The inner store receives the same grants with two fields replaced: access token and refresh token are envelopes,
+/// encrypted with XChaCha20-Poly1305. Times, scopes, generation and state stay readable for queries and operators. Without
+/// the key, an envelope reveals only the length of the token.
 ///
-/// Each envelope is bound to the tenant, the client (the application whose grants these are, such as its client id: two
-/// that share a table cannot use each other's), the generation, and to which of the two tokens it is. So a row that is
-/// copied to another tenant is of no use there:
+/// Each envelope is bound to the tenant, the client, the generation, and the kind of token. A row that is copied to another
+/// tenant cannot be decrypted there:
 ///
 /// ```
 /// use std::time::{Duration, SystemTime};
@@ -45,7 +47,7 @@ const LEASE: Duration = Duration::from_secs(60);
 ///
 /// # tokio_test::block_on(async {
 /// let inner = MemoryStore::new();
-/// // In earnest: `EncryptionKey::from_base64("2026-03", &a_secret_of_the_deployment)`.
+/// // In production: `EncryptionKey::from_base64("2026-03", &secret_of_the_deployment)`.
 /// let keys = EncryptionKeys::new(EncryptionKey::generate("2026-03")?);
 /// let store = EncryptedStore::new(inner.clone(), keys, "client-id")?;
 ///
@@ -58,32 +60,38 @@ const LEASE: Duration = Duration::from_secs(60);
 /// store.save(&acme, None, &grant).await?;
 /// assert_eq!(store.load(&acme).await?, Some(grant));
 ///
-/// // What the inner store has of it.
+/// // The inner store contains an envelope.
 /// let row = inner.load(&acme).await?.unwrap();
 /// let text = row.tokens().unwrap().access_token().expose();
 /// assert!(text.starts_with("tow1.2026-03.") && !text.contains("the-token"));
 ///
-/// // Somebody copies the row.
+/// // An attacker copies the row to another tenant.
 /// inner.save(&other, None, &row).await?;
 /// assert_eq!(store.load(&other).await.unwrap_err().kind(), ErrorKind::Store);
 /// # Ok::<(), tower_oauth2_client::Error>(()) }).unwrap();
 /// ```
 ///
-/// What cannot be decrypted is an error that says why and what to do. It is never taken for an absent grant, and never
-/// overwritten: a save looks first at what it would replace. How keys are changed stands at [`EncryptionKeys`].
+/// [`EncryptionKeys`] explains how to rotate keys. Durability, leases and pages are those of the inner store.
 ///
-/// # What it does not do
+/// # Errors
 ///
-/// Who can write to the inner store cannot read tokens, nor make or move them, but can remove a grant, mark it as revoked,
-/// change its times and scopes, or bring back an older state of it as a whole; and where a
-/// row was removed and its generations began anew, join the tokens of two of them. And who can read the memory of the process
-/// has the keys.
+/// A grant that cannot be decrypted is an error of kind [`Store`](crate::ErrorKind::Store) that says why and what to do. The
+/// grant is never reported as absent and never overwritten: a save decrypts the stored grant before it replaces it.
 ///
-/// # Grants from before
+/// # What encryption does not prevent
 ///
-/// A grant that is not encrypted is an error, since it may have been put there by somebody without the key. To switch
-/// encryption on, build the store with [`accept_plaintext(true)`](Self::accept_plaintext), let
-/// [`reencrypt`](Self::reencrypt) say `true` for every tenant, then build it without.
+/// An attacker with write access to the inner store cannot read, forge or move tokens. The attacker can delete a grant, mark
+/// it as revoked, change its times and scopes, or restore an older version of the whole grant. If a row was deleted and its
+/// generations started again, the attacker can combine tokens of equal generations. An attacker who can read the memory of
+/// the process has the keys.
+///
+/// # Existing grants in plain text
+///
+/// A grant that is not encrypted is an error, since it may have been written without the key. To introduce encryption:
+///
+/// 1. Build the store with [`accept_plaintext(true)`](Self::accept_plaintext).
+/// 2. Call [`reencrypt`](Self::reencrypt) for every tenant until it returns `true`.
+/// 3. Build the store without `accept_plaintext`.
 #[derive(Clone)]
 pub struct EncryptedStore<S> {
     inner: S,
@@ -93,17 +101,19 @@ pub struct EncryptedStore<S> {
 }
 
 impl<S> EncryptedStore<S> {
-    /// Encrypts the grants of `client` in `inner`. The client's name must stay the same for as long as the grants are to be
-    /// read.
+    /// Wraps `inner` and encrypts the grants of `client`.
+    ///
+    /// `client` is a fixed name of the application, such as its client id. Grants can be decrypted only under the name that
+    /// they were encrypted with, so two applications that share a table cannot use each other's grants.
     ///
     /// # Errors
     ///
-    /// [`Configuration`](crate::ErrorKind::Configuration) if the client's name is empty.
+    /// [`Configuration`](crate::ErrorKind::Configuration) if `client` is empty.
     pub fn new(inner: S, keys: EncryptionKeys, client: impl Into<String>) -> Result<Self, Error> {
         let client = client.into();
         if client.is_empty() {
             return Err(Error::configuration(
-                "encrypted store: the client's name is empty",
+                "encrypted store: the client is empty; pass a fixed name, such as the client id",
             ));
         }
         Ok(Self {
@@ -114,10 +124,10 @@ impl<S> EncryptedStore<S> {
         })
     }
 
-    /// Whether grants that are not encrypted are read. They are written encrypted in any case.
+    /// Sets whether grants in plain text are read. Defaults to `false`. Grants are always written encrypted.
     ///
-    /// Only for the time in which encryption is switched on: meanwhile, who can write to the inner store can put tokens
-    /// of their own there.
+    /// Use this only while you introduce encryption: with it, an attacker with write access to the inner store can insert
+    /// tokens.
     #[must_use]
     pub fn accept_plaintext(mut self, accept: bool) -> Self {
         self.accepts_plaintext = accept;
@@ -126,23 +136,23 @@ impl<S> EncryptedStore<S> {
 
     fn seal(&self, tenant: &TenantId, grant: &Grant) -> Result<Grant, Error> {
         with_secrets(grant, |field, secret| {
-            let place = self.place(tenant, grant, field);
-            envelope::seal(self.keys.current(), place, secret).map(Zeroizing::new)
+            let binding = self.binding(tenant, grant, field);
+            envelope::seal(self.keys.current(), binding, secret).map(Zeroizing::new)
         })
     }
 
     fn open(&self, tenant: &TenantId, stored: &Grant) -> Result<Grant, Error> {
-        // One token in the clear beside one that is not comes of no migration.
+        // A plaintext token beside an envelope is not the result of a migration.
         if self.accepts_plaintext && !secrets(stored).any(is_envelope) {
             return Ok(stored.clone());
         }
         with_secrets(stored, |field, text| {
-            envelope::open(&self.keys, self.place(tenant, stored, field), text)
+            envelope::open(&self.keys, self.binding(tenant, stored, field), text)
         })
     }
 
-    fn place<'a>(&'a self, tenant: &'a TenantId, grant: &Grant, field: Field) -> Place<'a> {
-        Place {
+    fn binding<'a>(&'a self, tenant: &'a TenantId, grant: &Grant, field: Field) -> Binding<'a> {
+        Binding {
             client: &self.client,
             tenant,
             generation: grant.generation,
@@ -152,11 +162,13 @@ impl<S> EncryptedStore<S> {
 }
 
 impl<S: TokenStore> EncryptedStore<S> {
-    /// Puts a tenant's grant under the current key, if it is under an older one or under none, and says whether nothing
-    /// of it is left under another. `false` means that it is being renewed or changed at this moment: ask again later.
+    /// Encrypts a tenant's grant with the current key, unless it is already. Returns whether it is now.
     ///
-    /// It holds the tenant's lease meanwhile. That an exchange begins is noted under the same generation, so the
-    /// conditional save alone would not keep this from undoing such a note.
+    /// `false` means that the grant is being refreshed or changed at the moment: call again later. A tenant without a grant
+    /// returns `true`.
+    ///
+    /// The call holds the tenant's lease, since the conditional save alone could overwrite an intent: an intent has the same
+    /// generation as the grant before it.
     ///
     /// # Errors
     ///
@@ -171,7 +183,7 @@ impl<S: TokenStore> EncryptedStore<S> {
             LeaseOutcome::HeldByAnother => return Ok(false),
         }
         let rewritten = self.rewrite(tenant).await;
-        // If this fails, the lease runs out by itself.
+        // If this fails, the lease expires.
         let _ = self.inner.release(tenant, &owner).await;
         rewritten
     }
@@ -208,8 +220,8 @@ impl<S: TokenStore> TokenStore for EncryptedStore<S> {
     ) -> Result<SaveOutcome, Error> {
         let sealed = self.seal(tenant, grant)?;
         if expected.is_some() {
-            // The inner store compares generations, and would replace what cannot be decrypted as well. Between this look
-            // and the save nothing but a note comes under the same generation, and that from somebody with another key.
+            // The inner store only compares generations and would overwrite a grant that cannot be decrypted. Between this
+            // load and the save, only an intent can be written under the same generation.
             self.load(tenant).await?;
         }
         match self.inner.save(tenant, expected, &sealed).await? {
@@ -243,14 +255,14 @@ impl<S: TokenStore> TokenStore for EncryptedStore<S> {
         after: Option<&TenantId>,
         limit: usize,
     ) -> Result<Vec<TenantId>, Error> {
-        // Names are not encrypted: no key is needed to list them, nor for grants under another one.
+        // Names are not encrypted, so listing needs no key.
         self.inner.tenants(after, limit).await
     }
 }
 
 impl<S> fmt::Debug for EncryptedStore<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The inner store is left out: what it shows of itself is not known here.
+        // The inner store's `Debug` output is not known and may contain secrets.
         f.debug_struct("EncryptedStore")
             .field("keys", &self.keys)
             .field("client", &self.client)

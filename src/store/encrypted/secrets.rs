@@ -1,4 +1,4 @@
-//! Which texts of a grant are secret.
+//! The secret fields of a grant.
 
 use zeroize::Zeroizing;
 
@@ -8,7 +8,7 @@ use crate::{
     token::{AccessToken, Grant, GrantState, RefreshToken, TokenSet},
 };
 
-/// The secret texts of a grant. A revoked one has none.
+/// The secrets of a grant. A revoked grant has none.
 pub(super) fn secrets(grant: &Grant) -> impl Iterator<Item = &str> {
     let tokens = grant.tokens();
     let access_token = tokens.map(|tokens| tokens.access_token().expose());
@@ -16,7 +16,7 @@ pub(super) fn secrets(grant: &Grant) -> impl Iterator<Item = &str> {
     access_token.into_iter().chain(refresh_token)
 }
 
-/// The same grant with other secrets, and all else as it was.
+/// Replaces the secrets of a grant and keeps all other fields.
 pub(super) fn with_secrets(
     grant: &Grant,
     change: impl Fn(Field, &str) -> Result<Zeroizing<String>, Error>,

@@ -1,4 +1,4 @@
-//! Files of secrets: written whole and for their owner alone, or not at all.
+//! Files that contain secrets: written whole, and readable by their owner only.
 
 use std::{
     fmt,
@@ -14,51 +14,56 @@ use crate::{
     token::{Grant, TenantId},
 };
 
-/// A grant is a few KiB; a file larger than this is not one.
+/// A grant has a few KiB; a larger file contains something else.
 pub(super) const LARGEST_FILE: u64 = 1024 * 1024;
 
-pub(super) fn read(path: &Path, tenant: &TenantId) -> Result<Option<Grant>, Error> {
-    // Opening something else, such as a pipe, could block for ever.
+pub(super) const CHECK_READ: &str = "check its permissions and that the disk is mounted";
+pub(super) const CHECK_WRITE: &str =
+    "check permissions, free space and that the disk is mounted for writing";
+
+pub(super) fn read_grant(path: &Path, tenant: &TenantId) -> Result<Option<Grant>, Error> {
+    let fail = |detail: &str, error| failed("token file cannot be read", path, detail, error);
+    // Opening a pipe, for example, could block.
     match fs::metadata(path) {
         Ok(metadata) if !metadata.is_file() => {
-            return Err(failed("token file", path, "is not a file", None));
+            return Err(fail("the path is not a file; move it away", None));
         }
         _ => {}
     }
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed("token file", path, "cannot be read", Some(error))),
+        Err(error) => return Err(fail(CHECK_READ, Some(error))),
     };
     if is_open_to_others(&file) {
-        let how = "can be read or written by others than its owner: close it to them (chmod 600), and if they may have read it, let the customer consent again";
-        return Err(failed("token file", path, how, None));
+        let detail = "other users can read or write it; run chmod 600, and let the customer consent again if they may have \
+                      read it";
+        return Err(fail(detail, None));
     }
     let mut bytes = Zeroizing::new(Vec::with_capacity(16 * 1024));
     file.take(LARGEST_FILE + 1)
         .read_to_end(&mut bytes)
-        .map_err(|error| failed("token file", path, "cannot be read", Some(error)))?;
+        .map_err(|error| fail(CHECK_READ, Some(error)))?;
     if bytes.len() as u64 > LARGEST_FILE {
-        return Err(failed(
-            "token file",
-            path,
-            "is over 1 MiB: not a grant",
+        return Err(fail(
+            "it is over 1 MiB, too large for a grant; move it away",
             None,
         ));
     }
     Grant::from_bytes(tenant, &bytes)
         .map(Some)
         .map_err(|error| {
-            let what =
-                format!("cannot be used: {error}; it is left as it is, move it away to start anew");
-            failed("token file", path, &what, None)
+            let detail = format!(
+                "{error}; the file is unchanged: restore it, or move it away and let the customer consent again"
+            );
+            fail(&detail, None)
         })
 }
 
-/// Only ever called with the tenant's lock held, so that the temporary file has one writer.
-pub(super) fn replace(folder: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Replaces a file. The caller holds the tenant's lock, so the temporary file has one writer.
+pub(super) fn replace(directory: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = path.with_extension("tmp");
-    // What a crash left behind: never looked at, and perhaps not ours to read.
+    // A crash may have left one, which another user may own.
     match fs::remove_file(&temporary) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -67,51 +72,51 @@ pub(super) fn replace(folder: &Path, path: &Path, bytes: &[u8]) -> io::Result<()
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&temporary, path)?;
-    sync_folder(folder)
+    sync_directory(directory)
 }
 
-/// The path stands in the cause, not in the message: messages are told where a tenant's name has no place.
-pub(super) fn failed(what: &str, path: &Path, how: &str, error: Option<io::Error>) -> Error {
-    let message = format!("{what}: {how} (the cause names it)");
-    Error::new(ErrorKind::Store, message).with_source(At {
+/// An error with the path in its source: messages may be logged, and a path contains parts of a tenant's name.
+pub(super) fn failed(what: &str, path: &Path, detail: &str, error: Option<io::Error>) -> Error {
+    let message = format!("{what}: {detail} (path in the error source)");
+    Error::new(ErrorKind::Store, message).with_source(AtPath {
         path: path.to_owned(),
         error,
     })
 }
 
-/// Where something failed.
+/// The path where something failed, as an error.
 #[derive(Debug)]
-struct At {
+struct AtPath {
     path: PathBuf,
     error: Option<io::Error>,
 }
 
-impl fmt::Display for At {
+impl fmt::Display for AtPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.path.display().fmt(f)
     }
 }
 
-impl std::error::Error for At {
+impl std::error::Error for AtPath {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         let error = self.error.as_ref()?;
         Some(error)
     }
 }
 
-pub(super) fn create_folder(folder: &Path) -> io::Result<()> {
-    if folder.is_dir() {
+pub(super) fn create_directory(directory: &Path) -> io::Result<()> {
+    if directory.is_dir() {
         return Ok(());
     }
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder)?;
-    // A new folder is durable once the one that it is in is.
-    match folder.parent() {
-        Some(parent) if parent.as_os_str().is_empty() => sync_folder(Path::new(".")),
-        Some(parent) => sync_folder(parent),
+    builder.create(directory)?;
+    // A new directory is durable once its parent is synced.
+    match directory.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => sync_directory(Path::new(".")),
+        Some(parent) => sync_directory(parent),
         None => Ok(()),
     }
 }
@@ -128,7 +133,7 @@ pub(super) fn open_lock(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-/// Whether anybody but the owner, and the superuser, may look into a file of secrets.
+/// Whether users other than the owner and the superuser have access to the file.
 #[cfg(unix)]
 fn is_open_to_others(file: &File) -> bool {
     use std::os::unix::fs::PermissionsExt;
@@ -143,20 +148,20 @@ fn is_open_to_others(_: &File) -> bool {
 }
 
 fn owner_only() -> OpenOptions {
-    #[cfg_attr(not(unix), expect(unused_mut, reason = "modes are Unix's"))]
+    #[cfg_attr(not(unix), expect(unused_mut, reason = "only Unix has file modes"))]
     let mut options = OpenOptions::new();
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options
 }
 
-/// A rename is durable once its folder is (on Unix; Windows has no such call, and orders renames by itself).
+/// On Unix a rename is durable once its directory is synced. Windows has no such call and orders renames itself.
 #[cfg(unix)]
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
+fn sync_directory(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
 }
 
 #[cfg(not(unix))]
-fn sync_folder(_: &Path) -> io::Result<()> {
+fn sync_directory(_: &Path) -> io::Result<()> {
     Ok(())
 }

@@ -1,9 +1,9 @@
 //! Leases as files.
 //!
-//! A lease is a small file beside the grant's, read and written with the tenant's lock held. It ends with its time, or at once
-//! with the process that holds it: each store that has asked for a lease keeps a file of its own locked as long as it lives,
-//! whose name stands in its leases, and the operating system gives that lock back when the process dies. So a restart after
-//! a crash waits for nothing, while a process that is only stopped keeps its lease until the time is over.
+//! A lease is a small file beside the grant's file, read and written under the tenant's lock. It ends when its time is over, or
+//! at once when the owner's process dies. To detect that, each store that has acquired a lease keeps a liveness file locked,
+//! and its leases contain that file's name. The operating system releases the lock when the process dies, so a restart after
+//! a crash does not wait. A process that is only stopped keeps its lease until the time is over.
 
 use std::{
     fs::{self, File},
@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::disk::create_file;
 use crate::{
     clock::{Clock, SystemClock},
-    store::LeaseOwner,
+    store::lease::LeaseOwner,
 };
 
 const ALIVE: &str = ".alive-";
@@ -28,23 +28,23 @@ pub(super) const PROBE: &str = ".probe-";
 /// A lease is a line of text.
 const LARGEST_FILE: u64 = 64 * 1024;
 
-/// What proves that a store lives: dropped with it, at the latest by the operating system.
+/// A locked file that proves that a store is in use. The lock ends with the store, or with its process.
 #[derive(Debug)]
-pub(super) struct Alive {
+pub(super) struct Liveness {
     name: String,
     path: PathBuf,
     _locked: File,
 }
 
-impl Alive {
-    /// Locks a new file, and only then gives it the name that others look for.
-    pub(super) fn begin(folder: &Path) -> io::Result<Self> {
-        sweep(folder);
+impl Liveness {
+    /// Locks a new file and then renames it to the name that other processes check.
+    pub(super) fn create(directory: &Path) -> io::Result<Self> {
+        remove_stale(directory);
         let name = LeaseOwner::random().to_string();
-        let unnamed = folder.join(format!("{NEW}{name}"));
+        let unnamed = directory.join(format!("{NEW}{name}"));
         let file = create_file(&unnamed)?;
         file.lock()?;
-        let path = folder.join(format!("{ALIVE}{name}"));
+        let path = directory.join(format!("{ALIVE}{name}"));
         fs::rename(&unnamed, &path)?;
         Ok(Self {
             name,
@@ -53,22 +53,21 @@ impl Alive {
         })
     }
 
-    /// Whether others still see it.
-    pub(super) fn is_there(&self) -> bool {
+    pub(super) fn exists(&self) -> bool {
         self.path.exists()
     }
 }
 
-impl Drop for Alive {
+impl Drop for Liveness {
     fn drop(&mut self) {
-        // Left behind, it is not locked, and swept by the next who begins.
+        // If this fails, another store removes the file later, since it is not locked.
         let _ = fs::remove_file(&self.path);
     }
 }
 
-/// Removes what processes have left behind that died.
-fn sweep(folder: &Path) {
-    let Ok(entries) = fs::read_dir(folder) else {
+/// Removes files of processes that have died.
+fn remove_stale(directory: &Path) {
+    let Ok(entries) = fs::read_dir(directory) else {
         return;
     };
     for entry in entries.flatten() {
@@ -77,7 +76,7 @@ fn sweep(folder: &Path) {
         let is_dead = if name.starts_with(ALIVE) {
             !is_locked(&entry.path())
         } else {
-            // Left behind before it came to its name; those who are at it take no time.
+            // Left by a crash before the rename. A live process renames its file at once.
             (name.starts_with(NEW) || name.starts_with(PROBE)) && is_old(&entry)
         };
         if is_dead {
@@ -94,9 +93,9 @@ fn is_old(entry: &fs::DirEntry) -> bool {
     })
 }
 
-/// Whether its process lives: unless the file is gone, or the lock can be had, it has to be taken for alive.
+/// Whether a process has locked the file. If that cannot be determined, the file counts as locked.
 fn is_locked(path: &Path) -> bool {
-    // Opening something else, such as a pipe, could block for ever.
+    // Opening a pipe, for example, could block.
     match fs::symlink_metadata(path) {
         Ok(metadata) if metadata.is_file() => {}
         Ok(_) => return true,
@@ -108,11 +107,11 @@ fn is_locked(path: &Path) -> bool {
     }
 }
 
-/// What a lease's file says.
+/// The contents of a lease file.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Lease {
     owner: String,
-    /// The store that it was taken by.
+    /// The name of the owner's liveness file.
     store: String,
     until: Timestamp,
     seconds: f64,
@@ -121,26 +120,26 @@ pub(super) struct Lease {
 impl Lease {
     pub(super) fn new(
         owner: &LeaseOwner,
-        alive: &Alive,
+        liveness: &Liveness,
         now: SystemTime,
         duration: Duration,
     ) -> Option<Self> {
         Some(Self {
             owner: owner.to_string(),
-            store: alive.name.clone(),
+            store: liveness.name.clone(),
             until: now.checked_add(duration)?.try_into().ok()?,
             seconds: duration.as_secs_f64(),
         })
     }
 
-    /// `None` if there is none, or nothing that makes sense: a lease is worth less than a grant, and gives way.
+    /// Returns `None` if there is no lease, or if the file cannot be parsed: unlike a grant, a lease may be overwritten.
     pub(super) fn read(path: &Path) -> io::Result<Option<Self>> {
         let metadata = match fs::symlink_metadata(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             other => other?,
         };
         if !metadata.is_file() || metadata.len() > LARGEST_FILE {
-            return Err(io::Error::other("this is not a lease"));
+            return Err(io::Error::other("the path is not a lease file"));
         }
         match fs::read(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -151,25 +150,26 @@ impl Lease {
     pub(super) fn write(&self, path: &Path) -> io::Result<()> {
         let temporary = path.with_extension("lease-tmp");
         let _ = fs::remove_file(&temporary);
-        // Not synced: with the machine, its holder dies too.
+        // Not synced: a machine that fails takes the owner with it.
         create_file(&temporary)?.write_all(&serde_json::to_vec(self)?)?;
         fs::rename(&temporary, path)
     }
 
-    pub(super) fn is_of(&self, owner: &LeaseOwner) -> bool {
+    pub(super) fn belongs_to(&self, owner: &LeaseOwner) -> bool {
         self.owner == owner.as_str()
     }
 
-    /// Whether its holder may still count on it.
-    pub(super) fn holds(&self, folder: &Path, now: SystemTime) -> bool {
+    /// Whether the owner still has the lease.
+    pub(super) fn is_valid(&self, directory: &Path, now: SystemTime) -> bool {
         let until: Option<SystemTime> = self.until.try_into().ok();
         let left = until.and_then(|until| until.duration_since(now).ok());
-        // Much more than was asked for is left only if the clock was set back by hours: such a lease would hold as long.
+        // Far more time than requested is left only if the clock was set back. Without this check such a lease would last for
+        // hours.
         let longest = Duration::try_from_secs_f64(self.seconds)
             .unwrap_or(Duration::ZERO)
             .saturating_mul(2)
             .saturating_add(Duration::from_secs(60));
         let is_in_time = left.is_some_and(|left| !left.is_zero() && left <= longest);
-        is_in_time && is_locked(&folder.join(format!("{ALIVE}{}", self.store)))
+        is_in_time && is_locked(&directory.join(format!("{ALIVE}{}", self.store)))
     }
 }

@@ -22,34 +22,34 @@ pub(super) fn grant(generation: u64, secret: &str) -> Grant {
 const FIRST: Option<Generation> = Some(Generation::FIRST);
 
 #[tokio::test]
-async fn survives_a_restart() {
-    let folder = tempfile::tempdir().unwrap();
+async fn p13_grant_survives_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
     let acme = tenant("acme");
-    let store = FileStore::open(folder.path()).unwrap();
+    let store = FileStore::open(directory.path()).unwrap();
     store.save(&acme, None, &grant(1, "a")).await.unwrap();
     store.save(&acme, FIRST, &grant(2, "b")).await.unwrap();
 
-    let again = FileStore::open(folder.path()).unwrap();
+    let again = FileStore::open(directory.path()).unwrap();
     assert_eq!(again.load(&acme).await.unwrap(), Some(grant(2, "b")));
     assert_eq!(again.load(&tenant("other")).await.unwrap(), None);
 }
 
 #[cfg(unix)]
 #[tokio::test]
-async fn owner_alone_can_read() {
+async fn p23_files_are_readable_by_their_owner_only() {
     use std::os::unix::fs::PermissionsExt;
 
     let parent = tempfile::tempdir().unwrap();
-    let folder = parent.path().join("grants");
-    let store = FileStore::open(&folder).unwrap();
+    let directory = parent.path().join("grants");
+    let store = FileStore::open(&directory).unwrap();
     store
         .save(&tenant("acme"), None, &grant(1, "a"))
         .await
         .unwrap();
 
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-    assert_eq!(mode(&folder), 0o700);
-    let files: Vec<_> = fs::read_dir(&folder)
+    assert_eq!(mode(&directory), 0o700);
+    let files: Vec<_> = fs::read_dir(&directory)
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .collect();
@@ -60,9 +60,9 @@ async fn owner_alone_can_read() {
 }
 
 #[tokio::test]
-async fn what_a_crash_left_behind_is_overwritten() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = FileStore::open(folder.path()).unwrap();
+async fn p13_temporary_file_of_a_crash_is_replaced() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = FileStore::open(directory.path()).unwrap();
     let path = store.path(&tenant("acme"));
     fs::write(path.with_extension("tmp"), "half a gr").unwrap();
     assert_eq!(store.load(&tenant("acme")).await.unwrap(), None);
@@ -78,9 +78,9 @@ async fn what_a_crash_left_behind_is_overwritten() {
 }
 
 #[tokio::test]
-async fn corrupt_or_foreign_file_is_named_and_never_overwritten() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = FileStore::open(folder.path()).unwrap();
+async fn p14_unreadable_file_is_an_error_and_never_overwritten() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = FileStore::open(directory.path()).unwrap();
     let (acme, other) = (tenant("acme"), tenant("other"));
     let path = store.path(&acme);
     let foreign = grant(1, "seeded").to_bytes(&other).to_vec();
@@ -108,11 +108,11 @@ async fn corrupt_or_foreign_file_is_named_and_never_overwritten() {
 }
 
 #[tokio::test]
-async fn unwritable_folder_is_a_store_error_that_names_it() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("a-file");
+async fn p14_unwritable_directory_is_an_error_with_its_path() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("a-file");
     fs::write(&file, "").unwrap();
-    // Not by permissions: those do not bind a superuser.
+    // Permissions would not stop a superuser.
     for path in [file.clone(), file.join("below")] {
         let error = FileStore::open(&path).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Store);
@@ -121,9 +121,9 @@ async fn unwritable_folder_is_a_store_error_that_names_it() {
 }
 
 #[test]
-fn many_may_open_a_folder_at_once() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("new");
+fn concurrent_opens_of_one_directory_succeed() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("new");
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
@@ -133,28 +133,24 @@ fn many_may_open_a_folder_at_once() {
             });
         }
     });
-    assert_eq!(
-        fs::read_dir(&path).unwrap().count(),
-        0,
-        "and leave nothing behind"
-    );
+    assert_eq!(fs::read_dir(&path).unwrap().count(), 0, "no probe remains");
 }
 
 #[tokio::test]
-async fn something_else_in_the_place_of_a_file_is_an_error() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = FileStore::open(folder.path()).unwrap();
+async fn p14_path_that_is_not_a_file_is_an_error() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = FileStore::open(directory.path()).unwrap();
     fs::create_dir(store.path(&tenant("acme"))).unwrap();
     let error = store.load(&tenant("acme")).await.unwrap_err();
     assert!(error.to_string().contains("is not a file"), "{error}");
 }
 
 #[tokio::test]
-async fn a_folder_that_is_gone_is_an_error_not_an_empty_store() {
+async fn p14_missing_directory_is_an_error() {
     let parent = tempfile::tempdir().unwrap();
-    let folder = parent.path().join("grants");
-    let store = FileStore::open(&folder).unwrap();
-    fs::remove_dir_all(&folder).unwrap();
+    let directory = parent.path().join("grants");
+    let store = FileStore::open(&directory).unwrap();
+    fs::remove_dir_all(&directory).unwrap();
     let error = store
         .save(&tenant("acme"), None, &grant(1, "a"))
         .await
@@ -163,18 +159,18 @@ async fn a_folder_that_is_gone_is_an_error_not_an_empty_store() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lock_that_is_never_freed_is_an_error() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = FileStore::open(folder.path()).unwrap();
+async fn lock_held_for_too_long_is_an_error() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = FileStore::open(directory.path()).unwrap();
     let path = store.path(&tenant("acme")).with_extension("lock");
-    let held = open_lock(&path).unwrap();
-    held.lock().unwrap();
+    let lock = open_lock(&path).unwrap();
+    lock.lock().unwrap();
     let error = store
         .save(&tenant("acme"), None, &grant(1, "a"))
         .await
         .unwrap_err();
-    assert!(error.to_string().contains("is it stopped?"), "{error}");
-    drop(held);
+    assert!(error.to_string().contains("is stopped"), "{error}");
+    drop(lock);
     store
         .save(&tenant("acme"), None, &grant(1, "a"))
         .await
@@ -182,7 +178,7 @@ async fn a_lock_that_is_never_freed_is_an_error() {
 }
 
 #[test]
-fn p23_names_of_look_alike_tenants_differ_on_every_file_system() {
+fn p23_file_names_of_similar_tenants_differ_on_every_file_system() {
     let long = "x".repeat(255);
     let tenants = [
         "acme",
@@ -214,7 +210,7 @@ fn p23_names_of_look_alike_tenants_differ_on_every_file_system() {
 }
 
 #[test]
-fn a_grant_of_an_earlier_version_is_found_by_its_name() {
+fn file_names_are_stable_across_versions() {
     // By `printf Acme | sha256sum`.
     let hash = "37036cd8f9746d335038eca92f8a73ae5f1bca4779a1e55e5812e37743b2f5bf";
     assert_eq!(file_name(&tenant("Acme")), format!("acme-{hash}"));
@@ -222,12 +218,12 @@ fn a_grant_of_an_earlier_version_is_found_by_its_name() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_file_that_others_may_read_is_refused() {
+async fn p23_file_readable_by_other_users_is_refused() {
     use std::os::unix::fs::PermissionsExt;
 
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let acme = tenant("acme");
-    let store = FileStore::open(folder.path()).unwrap();
+    let store = FileStore::open(directory.path()).unwrap();
     store.save(&acme, None, &grant(1, "a")).await.unwrap();
     let path = store.path(&acme);
     let set = |mode| fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();

@@ -1,7 +1,7 @@
-//! sqlx's errors, as this crate tells them.
+//! Error messages that do not quote sqlx or the server.
 //!
-//! A server's messages may quote what was sent to it (the row that failed a check, say, with the tokens in it), and those of
-//! a connection name hosts and roles. So none of their text is passed on: only codes and kinds, whose meaning is known.
+//! The server's messages may contain tokens, for example those of a row that fails a check. Messages about connections contain
+//! hosts and roles. So only codes and kinds, whose meaning is known, appear in this crate's messages.
 
 use std::{borrow::Cow, io};
 
@@ -15,17 +15,17 @@ pub(super) fn failed(error: &sqlx::Error) -> Error {
         sqlx::Error::Database(error) => refused(error.code().as_deref().unwrap_or_default()).into(),
         sqlx::Error::Io(error) => return lost(error.kind()),
         sqlx::Error::Tls(_) => {
-            "TLS could not be begun: check the certificates, sslmode, and that sqlx has a TLS feature".into()
+            "TLS handshake failed; check the certificates, sslmode, and that sqlx has a TLS feature".into()
         }
         sqlx::Error::PoolTimedOut => {
-            "no connection became free in the pool's acquire_timeout: check that the server is up, and the pool's size".into()
+            "no connection was free within the pool's acquire_timeout; check the server and the pool's size".into()
         }
-        sqlx::Error::PoolClosed => "the pool is closed".into(),
-        sqlx::Error::Configuration(_) => "the pool's options are wrong".into(),
+        sqlx::Error::PoolClosed => "the pool is closed; keep it open as long as the store is used".into(),
+        sqlx::Error::Configuration(_) => "the pool's options are invalid; check the connection URL".into(),
         sqlx::Error::ColumnDecode { .. } | sqlx::Error::ColumnIndexOutOfBounds { .. } => {
-            "a column has another type than the migrations give it".into()
+            "a column has an unexpected type; compare the tables with the migrations".into()
         }
-        _ => "the server answered something that makes no sense".into(),
+        _ => "the server sent an unexpected response; check what serves the connection".into(),
     };
     Error::new(ErrorKind::Store, format!("PostgreSQL: {what}"))
 }
@@ -33,44 +33,48 @@ pub(super) fn failed(error: &sqlx::Error) -> Error {
 fn lost(kind: io::ErrorKind) -> Error {
     Error::new(
         ErrorKind::Store,
-        "PostgreSQL: the connection failed: see the cause, and check that the server is up",
+        "PostgreSQL: the connection failed; see the source, and check that the server is running",
     )
     .with_source(io::Error::from(kind))
 }
 
 fn refused(code: &str) -> String {
     let hint = match code {
-        "42P01" | "3F000" => "the tables are not there: run the migrations",
-        "42703" | "42804" => "the tables are not those of the migrations",
-        "42501" => "the role lacks a right",
-        "25006" => "the server takes no changes: connect to the primary",
-        "28000" | "28P01" => "the role or its password is wrong",
-        "3D000" => "the database is not there",
-        "53300" => "the server has no connection left",
-        "53100" => "the server's disk is full",
-        "57P01" | "57P02" | "57P03" => "the server is stopping or starting",
-        "57014" => "the statement was cancelled, or took longer than statement_timeout",
-        "55P03" => "the row stayed locked for longer than lock_timeout",
+        "42P01" | "3F000" => "the tables do not exist; run the migrations",
+        "42703" | "42804" => "the tables are not those of the migrations; compare them",
+        "42501" => "the role lacks a privilege; see PostgresStore for the list",
+        "25006" => "the server is read-only; connect to the primary",
+        "28000" | "28P01" => "the role or its password is wrong; check the connection URL",
+        "3D000" => "the database does not exist; check the connection URL",
+        "53300" => {
+            "the server has no free connection; reduce the pool's size or raise max_connections"
+        }
+        "53100" => "the server's disk is full; free space",
+        "57P01" | "57P02" | "57P03" => "the server is stopping or starting; try again later",
+        "57014" => {
+            "the statement was cancelled or exceeded statement_timeout; check the server's load"
+        }
+        "55P03" => "the row was locked for longer than lock_timeout; check for long transactions",
         _ => "see the server's log",
     };
-    // What is not shaped like a code is not one.
+    // Any other text could contain data.
     let is_code = code.len() == 5 && code.bytes().all(|byte| byte.is_ascii_alphanumeric());
     let code = if is_code { code } else { "none" };
-    format!("the server refused (SQLSTATE {code}): {hint}")
+    format!("the server returned an error (SQLSTATE {code}): {hint}")
 }
 
-/// Whether the statement was given up for another's sake, and may be tried again: a serialization failure or a deadlock.
+/// Whether the statement can be repeated: a serialization failure or a deadlock.
 pub(super) fn is_collision(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::Database(error) if matches!(error.code().as_deref(), Some("40001" | "40P01")))
 }
 
 /// A row that cannot be read.
-pub(super) fn damaged(table: &str, tenant: &TenantId, how: &str) -> Error {
+pub(super) fn damaged(table: &str, tenant: &TenantId, detail: &str) -> Error {
     Error::new(
         ErrorKind::Store,
         format!(
-            "PostgreSQL: table {table}, row of tenant {:?}: cannot be used: {how}; it is left as it is, move it away to \
-             start anew",
+            "PostgreSQL: table {table}, row of tenant {:?} cannot be read: {detail}; the row is unchanged: restore it, or \
+             delete it and let the customer consent again",
             tenant.as_str()
         ),
     )
@@ -83,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_of_sqlx_is_quoted() {
+    fn p21_errors_do_not_quote_sqlx() {
         let secret = || String::from("secret");
         for error in [
             sqlx::Error::Configuration(secret().into()),
@@ -101,14 +105,14 @@ mod tests {
     }
 
     #[test]
-    fn codes_are_told_with_what_to_do() {
+    fn errors_contain_the_code_and_a_hint() {
         assert_eq!(
             refused("42P01"),
-            "the server refused (SQLSTATE 42P01): the tables are not there: run the migrations"
+            "the server returned an error (SQLSTATE 42P01): the tables do not exist; run the migrations"
         );
         assert_eq!(
             refused("<b>"),
-            "the server refused (SQLSTATE none): see the server's log"
+            "the server returned an error (SQLSTATE none): see the server's log"
         );
     }
 }

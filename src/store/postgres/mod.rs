@@ -1,8 +1,7 @@
 //! Grants in PostgreSQL.
 //!
-//! Each change is one statement, together with what it tells other replicas: it happens whole or not at all, whenever its
-//! future is dropped. The SQL is in [`schema`], what is listened to in [`watch`], and what becomes of sqlx's errors in
-//! [`failure`].
+//! Each change is one statement, including its notification to other replicas, so a dropped future leaves no partial change.
+//! [`schema`] contains the SQL, [`watch`] the listening task, and [`failure`] the error messages.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -17,7 +16,10 @@ use self::{
     schema::{Schema, Statements},
     watch::{Watch, payload},
 };
-use super::{LeaseOutcome, LeaseOwner, SaveOutcome, TokenStore};
+use super::{
+    lease::{LeaseOutcome, LeaseOwner},
+    token_store::{SaveOutcome, TokenStore},
+};
 use crate::{
     error::{Error, ErrorKind},
     token::{Generation, Grant, TenantId},
@@ -27,14 +29,15 @@ mod failure;
 mod schema;
 mod watch;
 
-/// How often a change is tried that other writers get in the way of. Each time, one of them has got on.
+/// How often a conflicting change is repeated. Each conflict means that another writer has committed.
 const ATTEMPTS: u32 = 64;
 
-/// Longer than any exchange, and short enough for every timestamp.
+/// Far longer than any refresh, and within the range of timestamps.
 const LONGEST_LEASE: Duration = Duration::from_secs(100 * 365 * 86_400);
 
-/// A store in PostgreSQL, on the program's own pool of [sqlx](https://docs.rs/sqlx/0.8) 0.8: for replicas on any number of
-/// machines.
+/// A store in PostgreSQL, for replicas on any number of machines.
+///
+/// It uses the program's own pool of [sqlx](https://docs.rs/sqlx/0.8) 0.8.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -42,7 +45,7 @@ const LONGEST_LEASE: Duration = Duration::from_secs(100 * 365 * 86_400);
 /// use sqlx::postgres::PgPoolOptions;
 /// use tower_oauth2_client::{cache::TokenCache, oauth::OAuthClient, store::PostgresStore};
 ///
-/// # async fn begin(oauth: OAuthClient) -> Result<(), Box<dyn std::error::Error>> {
+/// # async fn example(oauth: OAuthClient) -> Result<(), Box<dyn std::error::Error>> {
 /// let pool = PgPoolOptions::new()
 ///     .acquire_timeout(Duration::from_secs(5))
 ///     .connect("postgres://partner@db.example.com/partner?sslmode=verify-full")
@@ -57,37 +60,40 @@ const LONGEST_LEASE: Duration = Duration::from_secs(100 * 365 * 86_400);
 /// # }
 /// ```
 ///
-/// # The connection
+/// # Connections
 ///
-/// * Without TLS, tokens are in the clear on the wire. sqlx has TLS only with a feature of its own, and without one goes on
-///   in the clear, unless it is told not to. So turn one on where the program depends on sqlx (such as
-///   `features = ["tls-rustls-aws-lc-rs"]`), and put `sslmode=verify-full` into the URL: that fails where there is no TLS.
-/// * All connections must reach one primary. A read replica lags behind, and would show tokens that are used up.
-/// * A call waits for a connection as long as the pool's `acquire_timeout` says, which is 30 seconds if nothing is said:
-///   let it be less than the 15 seconds of an exchange. A pool of one connection is enough.
-/// * Once somebody waits for a change, one connection is opened beside the pool's, with the pool's options, and listens. It
-///   is opened again when it is lost, and ends with the last clone of the store, or when the pool is closed. A proxy that
-///   lends connections for one transaction at a time passes no notifications on, so that changes are found by looking; and
-///   it has to know prepared statements.
+/// * **TLS.** Without TLS, tokens cross the network in plain text. sqlx supports TLS only with one of its features, and
+///   otherwise falls back to plain text. Enable a feature in your program (such as `features = ["tls-rustls-aws-lc-rs"]`) and
+///   use `sslmode=verify-full` in the URL, which fails without TLS.
+/// * **Primary.** All connections must reach one primary. A read replica lags behind and may return refresh tokens that have
+///   been used.
+/// * **Timeout.** A call waits for a free connection for the pool's `acquire_timeout`, by default 30 seconds. Set it below the
+///   15 seconds that callers wait for a refresh. A pool of one connection is enough.
+/// * **Notifications.** When a task first waits for a change, the store opens one connection beside the pool, with the pool's
+///   options. It reconnects when it is lost, and ends with the last clone of the store or when the pool is closed.
+/// * **Proxies.** A proxy with transaction pooling must support prepared statements. It forwards no notifications, so changes
+///   are found by polling.
 ///
-/// # The tables
+/// # Tables
 ///
-/// `oauth_grants` and `oauth_leases`, in the schema that is [named](Self::schema), or else where the connections' search
-/// path leads. [`migrate`](Self::migrate) makes them; or run [`MIGRATIONS`](Self::MIGRATIONS) like the program's others. The
-/// program's role needs `SELECT`, `INSERT`, `UPDATE` and `DELETE` on both.
+/// The tables `oauth_grants` and `oauth_leases` are in the [schema](Self::schema) that you set, and by default in the first
+/// schema of the search path. Create them by [`migrate`](Self::migrate), or add [`MIGRATIONS`](Self::MIGRATIONS) to the
+/// program's own. The program's role needs `SELECT`, `INSERT`, `UPDATE` and `DELETE` on both.
 ///
-/// They hold tokens in the clear, and are as secret as these. So are the logs of a server that logs statements with their
-/// parameters: `log_parameter_max_length = 0` for the program's role leaves those out. A backup holds refresh tokens that
-/// are used up by the time that it is restored: customers may then have to consent again.
+/// The tables contain tokens in plain text, unless an [`EncryptedStore`](crate::store::EncryptedStore) wraps the store. So do
+/// the logs of a server that logs statement parameters: set `log_parameter_max_length = 0` for the program's role. Refresh
+/// tokens in a restored backup may have been used, so customers may have to consent again.
 ///
-/// # What is promised
+/// # Guarantees
 ///
-/// * What every [`TokenStore`] promises. A save is on the server's disk when it is done, even where sessions have
-///   `synchronous_commit = off`; whether it is on a standby's too is for `synchronous_standby_names` to say.
-/// * A change whose future is dropped happens whole or not at all, at the latest when its connection is next used.
-/// * Leases run out by the server's clock. What the machines' clocks say does not matter.
-/// * Notifications name a tenant by the first digits of a hash, on the channel `tower_oauth2_client`.
-/// * Errors are of kind [`Store`](ErrorKind::Store). They say what failed, and quote nothing that the server sent.
+/// * **Durability.** A committed save is on the server's disk, even in sessions with `synchronous_commit = off`. Whether it is
+///   on a standby's disk too depends on `synchronous_standby_names`.
+/// * **Dropped futures.** A change whose future is dropped happens whole or not at all, at the latest when its connection is
+///   used again.
+/// * **Leases** expire by the server's clock. The clocks of the replicas do not matter.
+/// * **Notifications** contain the first digits of a hash of the tenant's name, on the channel `tower_oauth2_client`.
+/// * **Pages** of [`tenants`](TokenStore::tenants) are ordered by the bytes of the names.
+/// * **Errors** are of kind [`Store`](ErrorKind::Store). They contain nothing that the server sent.
 #[derive(Clone)]
 pub struct PostgresStore {
     pool: PgPool,
@@ -97,13 +103,13 @@ pub struct PostgresStore {
 }
 
 impl PostgresStore {
-    /// What makes the tables: names and SQL, one statement each, to be run in this order by whatever runs the program's
-    /// other migrations. Each may be run again. Tables go where the search path leads.
+    /// The migrations as names and SQL, for the program's own migration tool.
     ///
-    /// Later versions of this crate add to the end, and change nothing that stands here.
+    /// Run them in this order. Each is one statement and can be repeated. The tables are created in the first schema of the
+    /// search path. Later versions of this crate only append to the list.
     pub const MIGRATIONS: &'static [(&'static str, &'static str)] = schema::MIGRATIONS;
 
-    /// A store on a pool, with tables where its connections' search path leads. Connects to nothing yet.
+    /// Creates a store with tables in the first schema of the search path. Does not connect yet.
     #[must_use]
     pub fn new(pool: PgPool) -> Self {
         Self {
@@ -114,12 +120,12 @@ impl PostgresStore {
         }
     }
 
-    /// The same with tables in this schema, whatever the search path. Letters keep their case.
+    /// Sets the schema of the tables. Case is significant. Defaults to the first schema of the search path.
     ///
     /// # Errors
     ///
-    /// [`Configuration`](ErrorKind::Configuration) unless the name is one to 63 ASCII letters, digits and underscores, does
-    /// not begin with a digit, nor with `pg_`, which PostgreSQL keeps for itself.
+    /// [`Configuration`](ErrorKind::Configuration) unless the name is 1 to 63 ASCII letters, digits and underscores, without a
+    /// leading digit, and without the prefix `pg_`, which PostgreSQL reserves.
     pub fn schema(self, name: &str) -> Result<Self, Error> {
         let schema = Schema::new(name)?;
         Ok(Self {
@@ -130,15 +136,14 @@ impl PostgresStore {
         })
     }
 
-    /// Makes the tables, and the schema if one is named, unless they are there. Several replicas may call it at once: one
-    /// does the work, in one transaction, while the others wait. Nothing else is written, and where the tables are there
-    /// already, no right to make any is needed.
+    /// Creates the tables, and the schema if one is set, unless they exist.
     ///
-    /// Dropped before its end, it has done nothing or everything.
+    /// Several replicas may call this at once: one creates the tables in one transaction, and the others wait. If the tables
+    /// exist, the role needs no privilege to create them. A dropped future has created everything or nothing.
     ///
     /// # Errors
     ///
-    /// [`Store`](ErrorKind::Store) if the database cannot be reached, or does not let the role make tables.
+    /// [`Store`](ErrorKind::Store) if the database cannot be reached or the role lacks the privilege to create tables.
     pub async fn migrate(&self) -> Result<(), Error> {
         schema::migrate(&self.pool, self.schema.as_ref(), &self.statements)
             .await
@@ -150,7 +155,7 @@ impl PostgresStore {
             .await
     }
 
-    /// Runs one statement, which is a transaction of its own, and gives its first row.
+    /// Runs a statement in a transaction of its own and returns its first row.
     async fn run<'q>(
         &self,
         query: impl Fn() -> Query<'q, Postgres, PgArguments>,
@@ -158,9 +163,10 @@ impl PostgresStore {
         Ok(self.rows(query).await?.into_iter().next())
     }
 
-    /// Likewise, and gives all its rows.
+    /// Runs a statement in a transaction of its own and returns all its rows.
     ///
-    /// A collision has changed nothing. It is seen only where sessions are set to a stricter isolation than the default.
+    /// A statement that collides has changed nothing and is repeated. Collisions occur only if sessions have a stricter
+    /// isolation level than the default.
     async fn rows<'q>(
         &self,
         query: impl Fn() -> Query<'q, Postgres, PgArguments>,
@@ -174,15 +180,17 @@ impl PostgresStore {
         }
     }
 
-    /// What a row says, and the bytes that say it.
-    fn read<'r>(&self, tenant: &TenantId, row: &'r PgRow) -> Result<(Grant, &'r [u8]), Error> {
+    /// Returns the grant of a row, and its bytes.
+    fn grant<'r>(&self, tenant: &TenantId, row: &'r PgRow) -> Result<(Grant, &'r [u8]), Error> {
         let generation: i64 = row.try_get(0).map_err(|error| failed(&error))?;
         let contents: &[u8] = row.try_get(1).map_err(|error| failed(&error))?;
-        let damaged = |how: &str| damaged(&self.statements.grants, tenant, how);
+        let damaged = |detail: &str| damaged(&self.statements.grants, tenant, detail);
         let grant =
             Grant::from_bytes(tenant, contents).map_err(|error| damaged(&error.to_string()))?;
         if u64::try_from(generation) != Ok(grant.generation.as_u64()) {
-            return Err(damaged("its generation is not that of its contents"));
+            return Err(damaged(
+                "the column `generation` differs from the grant's generation",
+            ));
         }
         Ok((grant, contents))
     }
@@ -191,7 +199,7 @@ impl PostgresStore {
 impl TokenStore for PostgresStore {
     async fn load(&self, tenant: &TenantId) -> Result<Option<Grant>, Error> {
         let row = self.row(tenant).await?;
-        row.map(|row| Ok(self.read(tenant, &row)?.0)).transpose()
+        row.map(|row| Ok(self.grant(tenant, &row)?.0)).transpose()
     }
 
     async fn save(
@@ -203,34 +211,37 @@ impl TokenStore for PostgresStore {
         let generation = i64::try_from(grant.generation.as_u64()).map_err(|_| {
             Error::new(
                 ErrorKind::Store,
-                "the generation is over 9223372036854775807, the highest that PostgreSQL can keep",
+                "PostgreSQL cannot store the grant: its generation is above 9223372036854775807; this is a bug in the caller",
             )
         })?;
         let (bytes, payload) = (grant.to_bytes(tenant), payload(tenant));
-        let new = New(tenant, generation, &bytes, &payload);
+        let new = NewRow(tenant, generation, &bytes, &payload);
         let Statements { insert, update, .. } = &*self.statements;
         for _ in 0..ATTEMPTS {
             if expected.is_none() && self.run(|| new.query(insert)).await?.is_some() {
                 return Ok(SaveOutcome::Committed);
             }
             let row = self.row(tenant).await?;
-            let held = row.as_ref().map(|row| self.read(tenant, row)).transpose()?;
-            match held {
-                // Deleted since: there is nothing, as was expected.
+            let stored = row
+                .as_ref()
+                .map(|row| self.grant(tenant, row))
+                .transpose()?;
+            match stored {
+                // Deleted in the meantime: no grant is stored, as expected.
                 None if expected.is_none() => {}
-                Some((held, contents)) if Some(held.generation) == expected => {
-                    // The bytes are compared, so that nothing is replaced but what was read just now, and understood.
+                Some((stored, contents)) if Some(stored.generation) == expected => {
+                    // The statement compares bytes, so that it replaces only the grant that was read just now.
                     let update = || new.query(update).bind(contents);
                     if self.run(update).await?.is_some() {
                         return Ok(SaveOutcome::Committed);
                     }
                 }
-                held => return Ok(SaveOutcome::Superseded(held.map(|(held, _)| held))),
+                stored => return Ok(SaveOutcome::Superseded(stored.map(|(stored, _)| stored))),
             }
         }
         Err(Error::new(
             ErrorKind::Store,
-            "the grant was changed by others each time that it was about to be saved",
+            "PostgreSQL: save failed: other processes changed the grant 64 times in between; try again later",
         ))
     }
 
@@ -268,7 +279,6 @@ impl TokenStore for PostgresStore {
         self.watch.changed(&self.pool, tenant).await;
     }
 
-    /// In the order of the names' bytes.
     async fn tenants(
         &self,
         after: Option<&TenantId>,
@@ -288,12 +298,12 @@ impl TokenStore for PostgresStore {
             let Some(last) = names.last().cloned() else {
                 return Ok(Vec::new());
             };
-            // A name that no tenant can have was put there by somebody else.
+            // Names that are not valid were written by another program.
             let tenants: Vec<_> = names
                 .into_iter()
                 .filter_map(|name| TenantId::new(name).ok())
                 .collect();
-            // A page of nothing else is not the end.
+            // An empty page would be the end.
             if !tenants.is_empty() {
                 return Ok(tenants);
             }
@@ -302,11 +312,11 @@ impl TokenStore for PostgresStore {
     }
 }
 
-/// What is to be saved: tenant, generation, contents, and what others are told.
+/// A grant to save: tenant, generation, contents, and the notification's payload.
 #[derive(Clone, Copy)]
-struct New<'a>(&'a TenantId, i64, &'a [u8], &'a str);
+struct NewRow<'a>(&'a TenantId, i64, &'a [u8], &'a str);
 
-impl<'a> New<'a> {
+impl<'a> NewRow<'a> {
     fn query<'q>(self, sql: &'q str) -> Query<'q, Postgres, PgArguments>
     where
         'a: 'q,
@@ -322,7 +332,7 @@ impl<'a> New<'a> {
 
 impl fmt::Debug for PostgresStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The pool's own would tell the server's address and role.
+        // The pool's `Debug` output contains the server's address and role.
         f.debug_struct("PostgresStore")
             .field("schema", &self.schema)
             .finish_non_exhaustive()

@@ -1,11 +1,11 @@
-//! Tables, and the statements on them.
+//! Tables and SQL statements.
 
 use sqlx::{Executor, PgPool};
 
 use super::watch::CHANNEL;
 use crate::error::Error;
 
-/// Each can be run again, and none writes down that it was: that the tables are there says so.
+/// Each migration can be repeated. None is recorded: the tables themselves show that it was run.
 pub(super) const MIGRATIONS: &[(&str, &str)] = &[
     (
         "0001_oauth_grants",
@@ -26,10 +26,10 @@ pub(super) const MIGRATIONS: &[(&str, &str)] = &[
     ),
 ];
 
-/// The lock that those take who migrate. Any number will do that nobody else has hit on.
+/// The advisory lock of migrations: an arbitrary number that is unlikely to be in use.
 const LOCK: i64 = 0x6f61_7574_6832_2e31;
 
-/// The name of a schema, which can stand between quotes as it is.
+/// The name of a schema, which needs no escaping between quotes.
 #[derive(Clone, Debug)]
 pub(super) struct Schema(String);
 
@@ -39,15 +39,15 @@ impl Schema {
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
         let begins_well = !name.starts_with(|c: char| c.is_ascii_digit());
-        // Longer ones would be cut off.
+        // PostgreSQL truncates longer names.
         if !is_plain || !begins_well || !(1..=63).contains(&name.len()) {
             return Err(Error::configuration(
-                "schema: use one to 63 ASCII letters, digits and underscores, and no digit in front",
+                "schema name is invalid: use 1 to 63 ASCII letters, digits and underscores, without a leading digit",
             ));
         }
         if name.starts_with("pg_") {
             return Err(Error::configuration(
-                "schema: names that begin with pg_ are PostgreSQL's own",
+                "schema name is invalid: the prefix pg_ is reserved by PostgreSQL; use another name",
             ));
         }
         Ok(Self(name.to_owned()))
@@ -58,7 +58,7 @@ impl Schema {
     }
 }
 
-/// What is asked of the database, with the tables' names filled in. Each is a transaction of its own.
+/// SQL statements with the names of the tables. Each statement is a transaction of its own.
 #[derive(Debug)]
 pub(super) struct Statements {
     pub(super) grants: String,
@@ -76,7 +76,7 @@ impl Statements {
         let prefix = schema.map_or_else(String::new, |schema| format!("{}.", schema.quoted()));
         let grants = format!("{prefix}oauth_grants");
         let leases = format!("{prefix}oauth_leases");
-        // A refresh token that is lost is a customer who has to consent again, so what others may lose is not lost here.
+        // A lost refresh token requires a new consent, so these saves ignore `synchronous_commit = off`.
         let durable = "CASE current_setting('synchronous_commit') \
              WHEN 'off' THEN set_config('synchronous_commit', 'on', true) END";
         Self {
@@ -91,20 +91,20 @@ impl Statements {
                  WHERE tenant = $1 AND contents = $5 RETURNING tenant) \
                  SELECT pg_notify('{CHANNEL}', $4), {durable} FROM saved"
             ),
-            // The clock is read where it is needed: the transaction's own time may be that before a long wait for the row.
+            // `now()` would be the start of the transaction, which may precede a long wait for the row lock.
             acquire: format!(
-                "INSERT INTO {leases} AS held (tenant, owner, until) \
+                "INSERT INTO {leases} AS stored (tenant, owner, until) \
                  VALUES ($1, $2, clock_timestamp() + $3 * interval '1 second') \
                  ON CONFLICT (tenant) DO UPDATE \
                  SET owner = $2, until = clock_timestamp() + $3 * interval '1 second' \
-                 WHERE held.owner = $2 OR held.until <= clock_timestamp() \
+                 WHERE stored.owner = $2 OR stored.until <= clock_timestamp() \
                  RETURNING tenant"
             ),
             release: format!(
                 "WITH released AS (DELETE FROM {leases} WHERE tenant = $1 AND owner = $2 RETURNING tenant) \
                  SELECT pg_notify('{CHANNEL}', $3) FROM released"
             ),
-            // Along the primary key. No name is empty, so that all are behind an empty one.
+            // Uses the primary key. No name is empty, so all names follow the empty one.
             tenants: format!(
                 "SELECT tenant FROM {grants} WHERE tenant > $1 ORDER BY tenant LIMIT $2"
             ),
@@ -119,18 +119,18 @@ pub(super) async fn migrate(
     schema: Option<&Schema>,
     statements: &Statements,
 ) -> Result<(), sqlx::Error> {
-    // Asked first, and not only by `IF NOT EXISTS`: that wants the right to make tables even where there are some.
-    let are_there = "SELECT to_regclass($1) IS NOT NULL AND to_regclass($2) IS NOT NULL";
-    let are_there: bool = sqlx::query_scalar(are_there)
+    // `IF NOT EXISTS` requires the privilege to create tables even if they exist, so check first.
+    let exist = "SELECT to_regclass($1) IS NOT NULL AND to_regclass($2) IS NOT NULL";
+    let exist: bool = sqlx::query_scalar(exist)
         .bind(&statements.grants)
         .bind(&statements.leases)
         .fetch_one(pool)
         .await?;
-    if are_there {
+    if exist {
         return Ok(());
     }
     let mut transaction = pool.begin().await?;
-    // `IF NOT EXISTS` alone would fail where two begin at once.
+    // `IF NOT EXISTS` fails if two sessions create the table at once.
     sqlx::query("SELECT pg_advisory_xact_lock($1)")
         .bind(LOCK)
         .execute(&mut *transaction)
@@ -162,7 +162,7 @@ mod tests {
     use crate::error::ErrorKind;
 
     #[test]
-    fn schemas_are_plain_names() {
+    fn schema_names_are_validated() {
         for good in ["partner", "Partner_2", "_", "user", &"x".repeat(63)] {
             assert!(Schema::new(good).is_ok(), "{good}");
         }

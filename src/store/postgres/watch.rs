@@ -1,8 +1,8 @@
-//! What other replicas have changed, as the database tells it.
+//! Notifications of changes by other replicas.
 //!
-//! One connection listens for all who wait, in a task that is begun with the first of them and ends with the store. It is
-//! outside of the program's pool, where it would hold one of perhaps few connections for ever. Whenever it is new, all who
-//! wait are woken, since nobody knows what happened before it listened.
+//! One connection listens for all waiting tasks, in a task that starts with the first of them and ends with the store. The
+//! connection is not from the program's pool, which may have few. After each connect all waiting tasks are woken, since
+//! earlier notifications may have been missed.
 
 use std::{
     convert::Infallible,
@@ -20,20 +20,20 @@ use tokio::{runtime::Handle, sync::Notify, task::JoinHandle, time::timeout};
 
 use crate::token::TenantId;
 
-/// One for all schemas: a notification too many costs a look at the database.
+/// One channel for all schemas: a superfluous notification costs one load.
 pub(super) const CHANNEL: &str = "tower_oauth2_client";
 
-/// Until a connection listens.
+/// The deadline for connecting and listening.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A connection that says nothing for so long is asked whether it lives: one whose other end is gone looks the same.
-const QUIET: Duration = Duration::from_secs(60);
+/// An idle connection is probed after this time, since a broken one may never report an error.
+const PROBE_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Between one connection and the next. Doubled as long as there is none, and jittered.
+/// Backoff between connection attempts: doubled after each failure, with jitter.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// What a notification says: whose grant or lease it is about, as those can tell who know the name.
+/// The message of a notification: a hash of the tenant's name.
 pub(super) fn payload(tenant: &TenantId) -> String {
     format!("{:016x}", hash(tenant))
 }
@@ -43,32 +43,32 @@ fn hash(tenant: &TenantId) -> u64 {
     u64::from_be_bytes(hash.first_chunk().copied().unwrap_or_default())
 }
 
-/// The task that listens, owned: it ends when this is dropped.
+/// The listening task, which ends when this is dropped.
 #[derive(Default)]
 pub(super) struct Watch {
-    waiting: Arc<Waiting>,
+    waiters: Arc<Waiters>,
     task: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Watch {
     pub(super) async fn changed(&self, pool: &PgPool, tenant: &TenantId) {
-        // Before anything is begun, so that what it hears is not missed.
-        let changed = self.waiting.of(hash(tenant)).notified();
-        self.begin(pool);
+        // Registered before the task starts, so that no notification is missed.
+        let changed = self.waiters.slot(hash(tenant)).notified();
+        self.start(pool);
         changed.await;
     }
 
-    /// Begins to listen, unless that is going on. The task may have ended with its runtime, or with a panic.
-    fn begin(&self, pool: &PgPool) {
+    /// Starts the task unless it is running. It may have ended with its runtime or by a panic.
+    fn start(&self, pool: &PgPool) {
         let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
         let is_listening = task.as_ref().is_some_and(|task| !task.is_finished());
         if is_listening || pool.is_closed() {
             return;
         }
         if let Ok(runtime) = Handle::try_current() {
-            let (pool, waiting) = (pool.clone(), Arc::clone(&self.waiting));
+            let (pool, waiters) = (pool.clone(), Arc::clone(&self.waiters));
             *task = Some(runtime.spawn(async move {
-                let listening = listen_for_ever(&pool, &waiting);
+                let listening = listen_and_reconnect(&pool, &waiters);
                 let _ = pool.close_event().do_until(listening).await;
             }));
         }
@@ -90,19 +90,19 @@ impl fmt::Debug for Watch {
     }
 }
 
-/// Those who wait, by their tenants' hashes. Tenants that share a place wake each other, which costs a look each.
-struct Waiting([Notify; 256]);
+/// Waiters tasks, by the hashes of their tenants. Tenants with equal hashes wake each other, which costs one load each.
+struct Waiters([Notify; 256]);
 
-impl Waiting {
-    fn of(&self, hash: u64) -> &Notify {
+impl Waiters {
+    fn slot(&self, hash: u64) -> &Notify {
         let [.., last] = hash.to_be_bytes();
         &self.0[usize::from(last)]
     }
 
     fn wake(&self, payload: &str) {
-        // What others send on this channel is nothing to those who wait.
+        // Other programs may use the channel too.
         if let Ok(hash) = u64::from_str_radix(payload, 16) {
-            self.of(hash).notify_waiters();
+            self.slot(hash).notify_waiters();
         }
     }
 
@@ -111,20 +111,20 @@ impl Waiting {
     }
 }
 
-impl Default for Waiting {
+impl Default for Waiters {
     fn default() -> Self {
         Self([const { Notify::const_new() }; 256])
     }
 }
 
-async fn listen_for_ever(pool: &PgPool, waiting: &Waiting) -> Infallible {
+async fn listen_and_reconnect(pool: &PgPool, waiters: &Waiters) -> Infallible {
     let mut pause = SHORTEST_PAUSE;
     loop {
         match timeout(CONNECT_TIMEOUT, connect(pool)).await {
             Ok(Ok(listener)) => {
                 pause = SHORTEST_PAUSE;
-                waiting.wake_all();
-                listen(listener, waiting).await;
+                waiters.wake_all();
+                listen(listener, waiters).await;
             }
             _ => pause = LONGEST_PAUSE.min(pause * 2),
         }
@@ -133,7 +133,7 @@ async fn listen_for_ever(pool: &PgPool, waiting: &Waiting) -> Infallible {
 }
 
 async fn connect(pool: &PgPool) -> Result<PgListener, sqlx::Error> {
-    // Asked for each time: a program may have changed the password.
+    // Read each time: the program may have changed the password.
     let options = pool.connect_options();
     let alone = PgPoolOptions::new()
         .max_connections(1)
@@ -147,15 +147,15 @@ async fn connect(pool: &PgPool) -> Result<PgListener, sqlx::Error> {
     Ok(listener)
 }
 
-/// Until the connection is lost.
-async fn listen(mut listener: PgListener, waiting: &Waiting) {
+/// Receives notifications until the connection is lost.
+async fn listen(mut listener: PgListener, waiters: &Waiters) {
     loop {
-        match timeout(QUIET, listener.try_recv()).await {
-            Ok(Ok(Some(notification))) => waiting.wake(notification.payload()),
+        match timeout(PROBE_INTERVAL, listener.try_recv()).await {
+            Ok(Ok(Some(notification))) => waiters.wake(notification.payload()),
             Ok(Ok(None) | Err(_)) => return,
             Err(_) => {
-                let asked = timeout(CONNECT_TIMEOUT, listener.execute("SELECT 1")).await;
-                if !matches!(asked, Ok(Ok(_))) {
+                let response = timeout(CONNECT_TIMEOUT, listener.execute("SELECT 1")).await;
+                if !matches!(response, Ok(Ok(_))) {
                     return;
                 }
             }
@@ -168,18 +168,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn payloads_are_hashes_that_lead_back_to_those_who_wait() {
+    fn payload_is_a_hash_that_wakes_the_tenants_waiters() {
         let tenant = TenantId::new("acme").unwrap();
         // The first digits of `printf acme | sha256sum`.
         assert_eq!(payload(&tenant), "822b33ad87c148a0");
-        let waiting = Waiting::default();
-        let mut acme = tokio_test::task::spawn(waiting.of(hash(&tenant)).notified());
+        let waiters = Waiters::default();
+        let mut acme = tokio_test::task::spawn(waiters.slot(hash(&tenant)).notified());
         assert!(acme.poll().is_pending());
         for foreign in ["", "acme", "-1", "10000000000000000"] {
-            waiting.wake(foreign);
+            waiters.wake(foreign);
         }
         assert!(!acme.is_woken());
-        waiting.wake(&payload(&tenant));
+        waiters.wake(&payload(&tenant));
         assert!(acme.poll().is_ready());
     }
 }

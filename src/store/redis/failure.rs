@@ -1,4 +1,4 @@
-//! What went wrong, in our own words: the server's might quote what it was sent.
+//! Error messages that do not quote the server, whose messages may contain tokens.
 
 use std::fmt;
 
@@ -6,41 +6,50 @@ use redis::RedisError;
 
 use crate::error::Error;
 
-/// What can be said of codes, or of words in the server's message.
+/// Hints for error codes, and for words in the server's messages.
 const HINTS: [(&str, &str); 11] = [
     (
         "WRONGTYPE",
-        "something else has written a value of another type there, which is left as it is",
+        "another program has written a value of another type, which is unchanged; rename the key",
     ),
     (
         "NOPERM",
-        "the connection's user lacks a permission: the module page lists them",
+        "the connection's user lacks a permission; see `store::redis` for the list",
     ),
-    // Older servers have no code for it where it is a script that runs into it.
+    // Older servers return no code if a script lacks the permission.
     (
         "executing the script",
-        "the connection's user lacks a permission: the module page lists them",
+        "the connection's user lacks a permission; see `store::redis` for the list",
     ),
     (
         "ACL failure",
-        "the connection's user lacks a permission: the module page lists them",
+        "the connection's user lacks a permission; see `store::redis` for the list",
     ),
-    ("NOAUTH", "the connection gives no password"),
-    ("WRONGPASS", "user name or password is wrong"),
-    ("OOM", "the server's memory is full: see its maxmemory"),
+    (
+        "NOAUTH",
+        "the server requires a password; set it in the URL",
+    ),
+    ("WRONGPASS", "user name or password is wrong; check the URL"),
+    ("OOM", "the server's memory is full; raise its maxmemory"),
     (
         "READONLY",
-        "the server is a replica: connect to the primary",
+        "the server is a replica; connect to the primary",
     ),
     (
         "MISCONF",
-        "the server cannot write to its disk, and takes no writes until it can",
+        "the server cannot write to its disk and refuses writes; check the disk",
     ),
-    ("LOADING", "the server is still reading its data"),
-    ("CLUSTERDOWN", "the cluster has lost some of its nodes"),
+    (
+        "LOADING",
+        "the server is still loading its data; try again later",
+    ),
+    (
+        "CLUSTERDOWN",
+        "the cluster has lost some of its nodes; check the cluster",
+    ),
 ];
 
-/// The cause of an [`Error::store`].
+/// The source of an [`Error::store`].
 #[derive(Debug)]
 struct Failure(String);
 
@@ -52,25 +61,32 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// A failure that has to do with `place`: a key, or the server.
-pub(super) fn at(place: &str, what: impl fmt::Display) -> Error {
-    Error::store(Failure(format!("redis, {place}: {what}")))
+/// A failure at a key, or at the server.
+pub(super) fn at(place: &str, detail: impl fmt::Display) -> Error {
+    Error::store(Failure(format!("redis, {place}: {detail}")))
 }
 
-/// What the connection or the server said, without quoting the latter.
+pub(super) fn unexpected(key: &str) -> Error {
+    at(
+        key,
+        "the server sent an unexpected response; check what serves the connection",
+    )
+}
+
+/// Describes an error without quoting the server.
 pub(super) fn describe(error: &RedisError) -> String {
     if error.is_timeout() {
-        return "no answer in time: check the server and the response timeout of the connection"
+        return "no response in time; check the server and the response timeout of the connection"
             .into();
     }
     if error.is_io_error() {
         return format!("the connection failed: {error}");
     }
-    // Old servers wrap the errors of a script's commands.
-    let is_about = |word: &str| {
+    // Old servers wrap the errors of commands in a script.
+    let mentions = |word: &str| {
         error.code() == Some(word) || error.detail().is_some_and(|detail| detail.contains(word))
     };
-    if let Some((word, hint)) = HINTS.iter().find(|(word, _)| is_about(word)) {
+    if let Some((word, hint)) = HINTS.iter().find(|(word, _)| mentions(word)) {
         return format!("refused ({word}): {hint}");
     }
     match error.code().filter(|code| is_code(code)) {
@@ -95,7 +111,7 @@ mod tests {
     use super::describe;
 
     #[test]
-    fn p21_the_server_is_not_quoted() {
+    fn p21_errors_do_not_quote_the_server() {
         let secret = "eyJhbGciOi";
         for code in ["ERR", "WRONGTYPE", "Whatever", secret] {
             let error = make_extension_error(code.into(), Some(format!("args: '{secret}'")));
@@ -107,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn what_helps_is_said() {
+    fn errors_contain_a_hint() {
         let wrapped = "Error running script: WRONGTYPE Operation against a key";
         let error = make_extension_error("ERR".into(), Some(wrapped.into()));
         assert!(describe(&error).contains("another type"));

@@ -1,8 +1,8 @@
-//! Which tenants there are.
+//! The index of tenants.
 //!
-//! The keys of a server can be gone through, but not in order, and not over a cluster. So the names stand in an index of their
-//! own: one sorted set, under one key. It is written in another step than a grant, which may be on another node: first, so that
-//! it is never short of one.
+//! Keys of a server can be scanned, but not in order and not across a cluster. So the names are also kept in one sorted set.
+//! The index and a grant may be on different nodes and cannot be written in one step. The index is written first, so that it
+//! is never missing a grant.
 
 use std::{
     collections::HashSet,
@@ -13,95 +13,96 @@ use std::{
 use redis::{Value, aio::ConnectionLike};
 
 use super::{
-    RedisStore, failure,
-    row::{decoded, encoded},
-    script::{ENTER, LIST, Replicas},
+    connection::Connection,
+    failure,
+    record::{decoded, encoded},
+    script::{ADD_TENANT, LIST_TENANTS, Replicas},
 };
 use crate::{error::Error, token::TenantId};
 
-/// Where the index is. No tenant's key is the same: those have braces.
-pub(super) fn key(prefix: &str) -> String {
-    format!("{prefix}tenants")
-}
-
-/// Whose names this process has entered, by their hashes: a few bytes for each tenant.
+/// The names that this process has added to the index, as hashes: a few bytes per tenant.
 #[derive(Default)]
-pub(super) struct Entered {
+pub(super) struct AddedTenants {
     hashes: Mutex<HashSet<u64>>,
     hasher: RandomState,
 }
 
-impl Entered {
-    fn has(&self, name: &str) -> bool {
+impl AddedTenants {
+    fn contains(&self, name: &str) -> bool {
         let hashes = self.hashes.lock().unwrap_or_else(PoisonError::into_inner);
         hashes.contains(&self.hasher.hash_one(name))
     }
 
-    fn insert(&self, name: &str) {
+    /// Adds a name before a save that creates a grant. The same replicas acknowledge the name and the grant.
+    pub(super) async fn add<C: ConnectionLike + Clone>(
+        &self,
+        connection: &Connection<C>,
+        name: &str,
+        replicas: Option<Replicas>,
+    ) -> Result<(), Error> {
+        let key = connection.index();
+        connection
+            .run(&ADD_TENANT, &key, &[name.as_bytes()], replicas)
+            .await?;
         let mut hashes = self.hashes.lock().unwrap_or_else(PoisonError::into_inner);
         hashes.insert(self.hasher.hash_one(name));
-    }
-}
-
-impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisStore<C> {
-    /// Before a save that creates a grant. As many replicas have the entry then as will have the grant.
-    pub(super) async fn enter(&self, name: &str) -> Result<(), Error> {
-        self.write(name, self.replicas).await
-    }
-
-    /// Before any other save, the first time in this process: what was lost of the index, or never was in it, comes back so.
-    /// That this fails is no reason not to save.
-    pub(super) async fn enter_again(&self, name: &str) {
-        if !self.entered.has(name) {
-            let _ = self.write(name, None).await;
-        }
-    }
-
-    async fn write(&self, name: &str, replicas: Option<Replicas>) -> Result<(), Error> {
-        let key = key(&self.prefix);
-        self.run(&ENTER, &key, &[name.as_bytes()], replicas).await?;
-        self.entered.insert(name);
         Ok(())
     }
 
-    /// In the order of the names as they stand in keys.
-    pub(super) async fn page(
+    /// Adds a name before the process's first save of an existing grant, so that a lost index is restored.
+    ///
+    /// A failure does not prevent the save.
+    pub(super) async fn restore<C: ConnectionLike + Clone>(
         &self,
-        after: Option<&TenantId>,
-        limit: usize,
-    ) -> Result<Vec<TenantId>, Error> {
-        let key = key(&self.prefix);
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX).to_string();
-        let mut from = after.map_or_else(
-            || b"-".to_vec(),
-            |tenant| behind(encoded(tenant).as_bytes()),
-        );
-        loop {
-            let arguments = [&*from, limit.as_bytes()];
-            let answer = self.run(&LIST, &key, &arguments, None).await?;
-            let Some(names) = names(answer) else {
-                return Err(failure::at(&key, "an answer that makes no sense"));
-            };
-            let Some(last) = names.last() else {
-                return Ok(Vec::new());
-            };
-            // What is no name, as it would stand in a key, was put there by somebody else.
-            let tenants: Vec<_> = names.iter().filter_map(|name| decoded(name)).collect();
-            // A page of nothing else is not the end.
-            if !tenants.is_empty() {
-                return Ok(tenants);
-            }
-            from = behind(last);
+        connection: &Connection<C>,
+        name: &str,
+    ) {
+        if !self.contains(name) {
+            let _ = self.add(connection, name, None).await;
         }
     }
 }
 
-fn behind(name: &[u8]) -> Vec<u8> {
+/// Returns a page of tenants, in the order of their encoded names.
+pub(super) async fn page<C: ConnectionLike + Clone>(
+    connection: &Connection<C>,
+    after: Option<&TenantId>,
+    limit: usize,
+) -> Result<Vec<TenantId>, Error> {
+    let key = connection.index();
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX).to_string();
+    let mut from = after.map_or_else(
+        || b"-".to_vec(),
+        |tenant| exclusive(encoded(tenant).as_bytes()),
+    );
+    loop {
+        let arguments = [&*from, limit.as_bytes()];
+        let response = connection
+            .run(&LIST_TENANTS, &key, &arguments, None)
+            .await?;
+        let Some(names) = names(response) else {
+            return Err(failure::unexpected(&key));
+        };
+        let Some(last) = names.last() else {
+            return Ok(Vec::new());
+        };
+        // Entries that are not encoded names were added by another program.
+        let tenants: Vec<_> = names.iter().filter_map(|name| decoded(name)).collect();
+        // An empty page would be the end.
+        if !tenants.is_empty() {
+            return Ok(tenants);
+        }
+        from = exclusive(last);
+    }
+}
+
+/// The start of a `ZRANGEBYLEX` range after the name.
+fn exclusive(name: &[u8]) -> Vec<u8> {
     [b"(", name].concat()
 }
 
-fn names(answer: Value) -> Option<Vec<Vec<u8>>> {
-    let Value::Array(names) = answer else {
+fn names(response: Value) -> Option<Vec<Vec<u8>>> {
+    let Value::Array(names) = response else {
         return None;
     };
     let name = |value| match value {

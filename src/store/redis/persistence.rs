@@ -1,4 +1,4 @@
-//! Whether the server keeps what it is given.
+//! Checks of the server's persistence settings.
 
 use std::collections::HashMap;
 
@@ -6,7 +6,7 @@ use redis::{FromRedisValue, RedisError, RedisResult, ServerErrorKind, Value, aio
 
 use super::script::Replicas;
 
-/// What is wrong with the server's settings, a sentence each.
+/// Returns a warning for each problem of the server's settings.
 pub(super) async fn check(
     connection: &mut impl ConnectionLike,
     replicas: Option<Replicas>,
@@ -15,31 +15,31 @@ pub(super) async fn check(
         Ok(nodes) => nodes,
         Err(error) if is_refusal(&error) => {
             return Ok(vec![
-                "the server does not say how it keeps its data (INFO is not allowed): ask who runs it"
+                "persistence settings are unknown: INFO is not permitted; ask the server's operator"
                     .into(),
             ]);
         }
         Err(error) => return Err(error),
     };
-    let mut flaws = Vec::new();
+    let mut warnings = Vec::new();
     for (node, facts) in &nodes {
-        flaws.extend(
+        warnings.extend(
             judge(facts, replicas)
                 .into_iter()
-                .map(|flaw| format!("{node}{flaw}")),
+                .map(|warning| format!("{node}{warning}")),
         );
     }
-    // Without the file, when it is written does not matter.
+    // `appendfsync` matters only with an append-only file.
     let is_appending = |facts: &Facts| facts.get("aof_enabled").is_some_and(|on| on == "1");
     if nodes.iter().any(|(_, facts)| is_appending(facts)) {
-        flaws.extend(judge_sync(connection).await?);
+        warnings.extend(judge_sync(connection).await?);
     }
-    Ok(flaws)
+    Ok(warnings)
 }
 
 type Facts = HashMap<String, String>;
 
-/// The facts of each node, with what to call it; one without a name if it is no cluster.
+/// The fields of `INFO` for each node, with a label that is empty without a cluster.
 async fn info(connection: &mut impl ConnectionLike) -> RedisResult<Vec<(String, Facts)>> {
     let read = |value: Value| String::from_redis_value(value).map(|text| facts(&text));
     match redis::cmd("INFO").query_async(connection).await? {
@@ -65,20 +65,20 @@ fn facts(text: &str) -> Facts {
 
 fn judge(facts: &Facts, replicas: Option<Replicas>) -> Vec<String> {
     let fact = |name: &str| facts.get(name).map(String::as_str);
-    let mut flaws = Vec::new();
-    let mut find = |flaw: String| flaws.push(flaw);
+    let mut warnings = Vec::new();
+    let mut find = |warning: String| warnings.push(warning);
     match fact("aof_enabled") {
         Some("0") => find(
-            "appendonly is off: a crash loses every save since the last snapshot, if there are snapshots: set it to yes"
+            "appendonly is off: a crash loses all saves since the last snapshot, or everything without snapshots; set it to yes"
                 .into(),
         ),
         Some(_) => {}
-        None => find("the server does not say whether appendonly is on: ask who runs it".into()),
+        None => find("appendonly is unknown: the server does not report it; ask the server's operator".into()),
     }
     for name in ["aof_last_write_status", "aof_last_bgrewrite_status"] {
         if fact(name).is_some_and(|status| status != "ok") {
             find(format!(
-                "{name} is not ok: the append-only file cannot be written, is the disk full?"
+                "{name} is not ok: the append-only file cannot be written; check the server's disk"
             ));
         }
     }
@@ -86,55 +86,55 @@ fn judge(facts: &Facts, replicas: Option<Replicas>) -> Vec<String> {
         let known = ["allkeys-lru", "allkeys-lfu", "allkeys-random"];
         let policy = known.into_iter().find(|known| *known == policy);
         find(format!(
-            "maxmemory-policy is {}: once memory is full, grants, or the list of tenants, are deleted: set it to noeviction",
+            "maxmemory-policy is {}: once memory is full, the server deletes grants or the index of tenants; set it to noeviction",
             policy.unwrap_or("for all keys")
         ));
     }
     if fact("role") == Some("slave") {
-        find("the server is a replica, which takes no writes: connect to the primary".into());
-        return flaws;
+        find("the server is a replica: it refuses writes; connect to the primary".into());
+        return warnings;
     }
     let connected: u32 = fact("connected_slaves")
         .and_then(|count| count.parse().ok())
         .unwrap_or(0);
     match replicas {
         Some(Replicas { count, .. }) if connected < count => find(format!(
-            "{connected} replicas are connected, and saves wait for {count}: each will fail"
+            "{connected} replicas are connected, and saves wait for {count}: every save fails; connect replicas or change wait_for_replicas"
         )),
         None if connected > 0 => find(
-            "replicas follow later than saves are answered: a failover may lose the newest: see wait_for_replicas"
+            "replication is asynchronous: a failover may lose the newest saves; see wait_for_replicas"
                 .into(),
         ),
         _ => {}
     }
-    flaws
+    warnings
 }
 
 async fn judge_sync(connection: &mut impl ConnectionLike) -> RedisResult<Option<String>> {
     let mut command = redis::cmd("CONFIG");
     command.arg("GET").arg("appendfsync");
-    let answer: RedisResult<HashMap<String, String>> = command.query_async(connection).await;
-    let found = match answer {
+    let response: RedisResult<HashMap<String, String>> = command.query_async(connection).await;
+    let found = match response {
         Ok(found) => found,
         Err(error) if is_refusal(&error) => HashMap::new(),
         Err(error) => return Err(error),
     };
-    let flaw = match found.get("appendfsync").map(String::as_str) {
+    let warning = match found.get("appendfsync").map(String::as_str) {
         Some("always") => return Ok(None),
         Some("everysec") => {
-            "appendfsync is everysec: when the machine stops, the saves of the last second or two are lost: set it to always"
+            "appendfsync is everysec: if the machine fails, the saves of the last second or two are lost; set it to always"
         }
         Some("no") => {
-            "appendfsync is no: when the machine stops, the saves of the last half minute or more are lost: set it to always"
+            "appendfsync is no: if the machine fails, the saves of the last half minute or more are lost; set it to always"
         }
         _ => {
-            "the server does not say what appendfsync is (CONFIG is not allowed): ask who runs it for always"
+            "appendfsync is unknown: CONFIG GET is not permitted; ask the server's operator whether it is always"
         }
     };
-    Ok(Some(flaw.into()))
+    Ok(Some(warning.into()))
 }
 
-/// The server answered, and said no; as services that are run by others do.
+/// Whether the server refused the command, as managed services do.
 fn is_refusal(error: &RedisError) -> bool {
     use redis::ErrorKind::{Extension, Server};
     matches!(
@@ -153,7 +153,7 @@ mod tests {
         # Memory\r\nmaxmemory_policy:noeviction\r\n# Replication\r\nrole:master\r\nconnected_slaves:0\r\n";
 
     #[test]
-    fn each_flaw_is_found() {
+    fn each_problem_has_a_warning() {
         let judge = |text: &str, replicas| judge(&facts(text), replicas);
         assert_eq!(judge(GOOD, None), Vec::<String>::new());
         for (good, bad, word) in [
@@ -164,9 +164,9 @@ mod tests {
             ("role:master", "role:slave", "primary"),
             ("slaves:0", "slaves:2", "wait_for_replicas"),
         ] {
-            let flaws = judge(&GOOD.replace(good, bad), None);
-            assert_eq!(flaws.len(), 1, "{bad}");
-            assert!(flaws[0].contains(word), "{flaws:?}");
+            let warnings = judge(&GOOD.replace(good, bad), None);
+            assert_eq!(warnings.len(), 1, "{bad}");
+            assert!(warnings[0].contains(word), "{warnings:?}");
         }
         let replicas = Some(Replicas {
             count: 1,

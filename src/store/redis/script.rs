@@ -1,27 +1,27 @@
-//! What runs in the server, each at once or not at all.
+//! Scripts, which the server runs atomically.
 //!
 //! A grant is a hash of three fields: `generation` (decimal), `grant` (the bytes of
-//! [`Grant::to_bytes`](crate::token::Grant::to_bytes)) and `save` (which save wrote it). All are compared as strings: Lua's
-//! numbers are exact up to 2^53 only.
+//! [`Grant::to_bytes`](crate::token::Grant::to_bytes)) and `save` (the id of the save that wrote it). All are compared as
+//! strings, since Lua's numbers are exact up to 2^53 only.
 //!
-//! Reading is a script as well, though it could be a command: a cluster's connection may send commands that only read to a
-//! replica, which may be behind.
+//! Loads are scripts too, although a command would do: a cluster's connection may send read-only commands to a replica, which
+//! may lag behind.
 
 use std::time::Duration;
 
 use redis::{Cmd, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value, aio::ConnectionLike};
 
-/// Answers nothing if there is no key, else the three fields: some of them missing if it is a hash of somebody else's.
+/// Returns nil if the key does not exist, and otherwise the three fields. Some are missing in another program's hash.
 pub(super) const LOAD: Script = Script(
     "if redis.call('EXISTS', KEYS[1]) == 0 then return false end
 return redis.call('HMGET', KEYS[1], 'generation', 'grant', 'save')",
 );
 
-/// Arguments: the generation that is expected and the save that is expected to have written it (both empty: no grant); the
-/// generation, bytes and save to be written; the channel and what to say there. Answers 1, or as [`LOAD`].
+/// Arguments: the expected generation and the id of the save that wrote it (both empty: no grant); generation, bytes and id to
+/// write; the channel and the message. Returns 1 if committed, and otherwise the same as [`LOAD`].
 ///
-/// A connection that repeats what it has sent, after a lost answer, finds its own save there: that is a success. The message
-/// comes last, and is not worth failing for. A time to live, which somebody must have set by hand, is taken off.
+/// A connection may resend a command after a lost response. The script then finds its own save, which is a success. A failed
+/// notification is not an error. An expiry, which can only have been set by hand, is removed.
 pub(super) const SAVE: Script = Script(
     "local is_there = redis.call('EXISTS', KEYS[1]) == 1
 local held = redis.call('HMGET', KEYS[1], 'generation', 'grant', 'save')
@@ -38,7 +38,7 @@ if is_there then return held end
 return false",
 );
 
-/// Arguments: the owner, and for how many milliseconds. Answers 1, or 0 if another has it.
+/// Arguments: the owner, and the duration in milliseconds. Returns 1, or 0 if another owner has the lease.
 pub(super) const ACQUIRE: Script = Script(
     "local holder = redis.call('GET', KEYS[1])
 if holder and holder ~= ARGV[1] then return 0 end
@@ -46,7 +46,7 @@ redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return 1",
 );
 
-/// Arguments: the owner, the channel and what to say there. Answers 1, or 0 if another has it or nobody.
+/// Arguments: the owner, the channel and the message. Returns 1, or 0 if the owner does not have the lease.
 pub(super) const RELEASE: Script = Script(
     "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call('DEL', KEYS[1])
@@ -54,39 +54,38 @@ redis.pcall('PUBLISH', ARGV[2], ARGV[3])
 return 1",
 );
 
-/// The index has one argument: the name to be in it. Answers 1. Some other score, or a time to live, somebody must have set by
-/// hand.
-pub(super) const ENTER: Script = Script(
+/// Argument: the name to add to the index. Returns 1. A score or an expiry that was set by hand is reset.
+pub(super) const ADD_TENANT: Script = Script(
     "redis.call('ZADD', KEYS[1], 0, ARGV[1])
 redis.call('PERSIST', KEYS[1])
 return 1",
 );
 
-/// Arguments: where names begin, as `ZRANGEBYLEX` has it, and how many of them. Answers the names, in the order of their bytes.
-pub(super) const LIST: Script =
+/// Arguments: the start of the range, as for `ZRANGEBYLEX`, and the limit. Returns names in the order of their bytes.
+pub(super) const LIST_TENANTS: Script =
     Script("return redis.call('ZRANGEBYLEX', KEYS[1], ARGV[1], '+', 'LIMIT', 0, ARGV[2])");
 
-/// A script's code. The server knows it by its hash, once it has seen it.
+/// A script's code, which the server caches under its hash.
 pub(super) struct Script(&'static str);
 
-/// More than 30,000 years, which the server can add to its time.
+/// More than 30,000 years, which does not overflow the server's clock.
 const LONGEST: u128 = 1_000_000_000_000_000;
 
-/// How many replicas have to have a save, and for how long they are waited for.
+/// How many replicas must acknowledge a save, and how long to wait for them.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Replicas {
     pub(super) count: u32,
     pub(super) timeout: Duration,
 }
 
-/// As the server takes it: whole, and never 0, which is refused for a key's life, and for ever for a WAIT.
+/// Whole milliseconds, at least 1: the server refuses an expiry of 0, and a `WAIT` of 0 has no limit.
 pub(super) fn milliseconds(duration: Duration) -> String {
     let rounded_up = duration.as_nanos().div_ceil(1_000_000);
     rounded_up.clamp(1, LONGEST).to_string()
 }
 
 impl Script {
-    /// Runs it on one key. With `replicas`, and how many of them have acknowledged all that this connection has written.
+    /// Runs the script on one key. With `replicas`, also returns how many have acknowledged all writes of this connection.
     pub(super) async fn run(
         &self,
         connection: &mut impl ConnectionLike,
@@ -94,15 +93,15 @@ impl Script {
         arguments: &[&[u8]],
         replicas: Option<Replicas>,
     ) -> RedisResult<(Value, u32)> {
-        // A microsecond's work, against that of a network.
+        // Hashing takes a microsecond.
         let script = redis::Script::new(self.0);
         let by_hash = call("EVALSHA", script.get_hash(), key, arguments);
         match send(connection, by_hash, replicas).await {
-            // Not loaded and then tried again: the server could forget it in between.
+            // `SCRIPT LOAD` and a retry would not be enough: the server may evict the script in between.
             Err(error) if is_unknown(&error) => {
                 send(connection, call("EVAL", self.0, key, arguments), replicas).await
             }
-            answer => answer,
+            response => response,
         }
     }
 }
@@ -115,7 +114,7 @@ async fn send(
     let Some(replicas) = replicas else {
         return Ok((command.query_async(connection).await?, 0));
     };
-    // One after the other on one connection, since WAIT speaks of its own connection's writes.
+    // In one pipeline, since WAIT counts the writes of its own connection.
     redis::pipe()
         .add_command(command)
         .cmd("WAIT")
@@ -125,8 +124,8 @@ async fn send(
         .await
 }
 
-fn call(how: &str, script: &str, key: &str, arguments: &[&[u8]]) -> Cmd {
-    let mut command = redis::cmd(how);
+fn call(command: &str, script: &str, key: &str, arguments: &[&[u8]]) -> Cmd {
+    let mut command = redis::cmd(command);
     command.arg(script).arg(1).arg(key);
     for argument in arguments {
         command.arg(*argument);

@@ -1,4 +1,4 @@
-//! Hears of changes that others make, instead of looking for them.
+//! Subscription to changes by other processes.
 
 use std::{
     array,
@@ -20,23 +20,23 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// Within this the server has to take a subscription, or to answer a ping.
-const ANSWER: Duration = Duration::from_secs(10);
+/// The deadline for a subscription or a ping.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// After so much silence the connection is tried: one whose other end has vanished would be silent for ever.
-const SILENCE: Duration = Duration::from_secs(30);
+/// An idle connection is probed by a ping after this time, since a broken one may never report an error.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Between attempts to connect: from this to twice as long, so that many programs do not come back as one.
-const PAUSE: Duration = Duration::from_secs(1);
+/// The pause between connection attempts, jittered up to twice as long.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-/// Enough that a change wakes few others; a wrong one looks at its store once more than it had to.
-const BELLS: usize = 64;
+/// Tenants share this many notifications. A task that is woken for another tenant loads its grant once more than necessary.
+const SLOTS: usize = 64;
 
-/// One subscription, begun when somebody first waits, and ended with the last handle of its store.
+/// One subscription, from the first waiting task to the last clone of the store.
 pub(super) struct Watch {
     client: Client,
     channel: Arc<str>,
-    bells: Arc<Bells>,
+    waiters: Arc<Waiters>,
     listener: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -45,7 +45,7 @@ impl Watch {
         Self {
             client,
             channel: channel.into(),
-            bells: Arc::default(),
+            waiters: Arc::default(),
             listener: Mutex::default(),
         }
     }
@@ -54,25 +54,25 @@ impl Watch {
         &self.client
     }
 
-    /// Ends when something is said of `name`, or may have been.
+    /// Completes when a change of `name` was published, or may have been.
     pub(super) async fn changed(&self, name: &str) {
-        let mut ring = pin!(self.bells.of(name.as_bytes()).notified());
-        // Before anything is listened to, so that nothing falls between.
-        ring.as_mut().enable();
+        let mut notified = pin!(self.waiters.slot(name.as_bytes()).notified());
+        // Registered before the subscription starts, so that no notification is missed.
+        notified.as_mut().enable();
         self.listen();
-        ring.await;
+        notified.await;
     }
 
     fn listen(&self) {
-        // Elsewhere nothing can be heard: those who wait look again by themselves.
+        // Without a runtime there is no subscription. Waiting tasks poll the store anyway.
         let Ok(runtime) = Handle::try_current() else {
             return;
         };
         let mut listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner);
-        // It ends with the runtime that it was begun in.
+        // The task ends with the runtime that it was spawned on.
         if listener.as_ref().is_none_or(JoinHandle::is_finished) {
-            let (channel, bells) = (Arc::clone(&self.channel), Arc::clone(&self.bells));
-            *listener = Some(runtime.spawn(listen(self.client.clone(), channel, bells)));
+            let (channel, waiters) = (Arc::clone(&self.channel), Arc::clone(&self.waiters));
+            *listener = Some(runtime.spawn(listen(self.client.clone(), channel, waiters)));
         }
     }
 }
@@ -89,14 +89,16 @@ impl Drop for Watch {
     }
 }
 
-async fn listen(client: Client, channel: Arc<str>, bells: Arc<Bells>) {
+async fn listen(client: Client, channel: Arc<str>, waiters: Arc<Waiters>) {
     loop {
-        if let Ok(Ok((sink, stream))) = timeout(ANSWER, subscribe(&client, &channel)).await {
-            // What was said while nobody listened is not said again.
-            bells.ring_all();
-            hear(sink, stream, &bells).await;
+        if let Ok(Ok((sink, stream))) =
+            timeout(RESPONSE_TIMEOUT, subscribe(&client, &channel)).await
+        {
+            // Messages that were published before the subscription are lost.
+            waiters.wake_all();
+            receive(sink, stream, &waiters).await;
         }
-        sleep(PAUSE + PAUSE.mul_f64(fastrand::f64())).await;
+        sleep(RETRY_PAUSE + RETRY_PAUSE.mul_f64(fastrand::f64())).await;
     }
 }
 
@@ -106,15 +108,15 @@ async fn subscribe(client: &Client, channel: &str) -> RedisResult<(PubSubSink, P
     Ok(subscription.split())
 }
 
-/// Until the connection is gone.
-async fn hear(mut sink: PubSubSink, mut stream: PubSubStream, bells: &Bells) {
+/// Receives messages until the connection is lost.
+async fn receive(mut sink: PubSubSink, mut stream: PubSubStream, waiters: &Waiters) {
     loop {
-        match timeout(SILENCE, stream.next()).await {
-            Ok(Some(message)) => bells.of(message.get_payload_bytes()).notify_waiters(),
+        match timeout(PING_INTERVAL, stream.next()).await {
+            Ok(Some(message)) => waiters.slot(message.get_payload_bytes()).notify_waiters(),
             Ok(None) => return,
             Err(_) => {
-                let answer = timeout(ANSWER, sink.ping::<Value>()).await;
-                if !matches!(answer, Ok(Ok(_))) {
+                let pong = timeout(RESPONSE_TIMEOUT, sink.ping::<Value>()).await;
+                if !matches!(pong, Ok(Ok(_))) {
                     return;
                 }
             }
@@ -122,28 +124,28 @@ async fn hear(mut sink: PubSubSink, mut stream: PubSubStream, bells: &Bells) {
     }
 }
 
-struct Bells([Notify; BELLS]);
+struct Waiters([Notify; SLOTS]);
 
-impl Default for Bells {
+impl Default for Waiters {
     fn default() -> Self {
         Self(array::from_fn(|_| Notify::new()))
     }
 }
 
-impl Bells {
-    fn of(&self, name: &[u8]) -> &Notify {
+impl Waiters {
+    fn slot(&self, name: &[u8]) -> &Notify {
         let mut hasher = DefaultHasher::new();
         name.hash(&mut hasher);
         #[expect(
             clippy::cast_possible_truncation,
-            reason = "any of the hash's bits will do"
+            reason = "any bits of the hash are suitable"
         )]
-        &self.0[hasher.finish() as usize % BELLS]
+        &self.0[hasher.finish() as usize % SLOTS]
     }
 
-    fn ring_all(&self) {
-        for bell in &self.0 {
-            bell.notify_waiters();
+    fn wake_all(&self) {
+        for waiter in &self.0 {
+            waiter.notify_waiters();
         }
     }
 }

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::{super::sealed::is_envelope, *};
 
-/// Computed by another implementation, and so that what is stored can be read by every later version.
+/// Computed by another implementation. Every later version must be able to decrypt it.
 const PINNED: &str = "tow1.k1.AgICAgICAgICAgICAgICAgICAgICAgICvwNTi88TJ5CMKlRrFAwjIhqlw563Og";
 
 fn key(id: &str, byte: u8) -> EncryptionKey {
@@ -17,8 +17,13 @@ fn tenant(name: &str) -> TenantId {
     TenantId::new(name).unwrap()
 }
 
-fn place<'a>(client: &'a str, tenant: &'a TenantId, generation: u64, field: Field) -> Place<'a> {
-    Place {
+fn binding<'a>(
+    client: &'a str,
+    tenant: &'a TenantId,
+    generation: u64,
+    field: Field,
+) -> Binding<'a> {
+    Binding {
         client,
         tenant,
         generation: Generation::from_u64(generation),
@@ -26,71 +31,71 @@ fn place<'a>(client: &'a str, tenant: &'a TenantId, generation: u64, field: Fiel
     }
 }
 
-/// Seals for one place, and tells whether it opens in another.
-fn moves(from: Place<'_>, to: Place<'_>) -> bool {
+/// Encrypts with one binding and returns whether the envelope opens with another.
+fn opens_with(from: Binding<'_>, to: Binding<'_>) -> bool {
     let envelope = seal(&key("k1", 1), from, "secret").unwrap();
     assert_eq!(*open(&keys(), from, &envelope).unwrap(), "secret");
     open(&keys(), to, &envelope).is_ok()
 }
 
 #[test]
-fn format_stays_as_it_is() {
+fn format_is_stable_across_versions() {
     let acme = tenant("acme");
-    let place = place("client", &acme, 7, Field::RefreshToken);
-    let envelope = seal_with(&key("k1", 1), place, "seeded", [2; NONCE]).unwrap();
+    let binding = binding("client", &acme, 7, Field::RefreshToken);
+    let envelope = seal_with(&key("k1", 1), binding, "seeded", [2; NONCE]).unwrap();
     assert_eq!(envelope, PINNED);
-    assert_eq!(*open(&keys(), place, &envelope).unwrap(), "seeded");
+    assert_eq!(*open(&keys(), binding, &envelope).unwrap(), "seeded");
 }
 
 #[test]
-fn p23_every_flipped_bit_and_every_cut_is_noticed() {
+fn p23_every_flipped_bit_and_every_cut_is_detected() {
     let acme = tenant("acme");
-    let place = place("client", &acme, 7, Field::AccessToken);
-    // Ids of which one becomes the other by a flipped bit, and the same key behind both.
+    let binding = binding("client", &acme, 7, Field::AccessToken);
+    // One flipped bit turns one id into the other, and both ids have the same key.
     let keys = EncryptionKeys::new(key("k0", 1))
         .with_decryption_key(key("k1", 1))
         .unwrap();
-    let whole = seal(keys.current(), place, "seeded").unwrap();
+    let whole = seal(keys.current(), binding, "seeded").unwrap();
     for bit in 0..whole.len() * 8 {
         let mut flipped = whole.clone().into_bytes();
         flipped[bit / 8] ^= 1 << (bit % 8);
-        // No store gives back a string that is not UTF-8.
+        // No store returns a string that is not UTF-8.
         if let Ok(flipped) = String::from_utf8(flipped) {
-            let error = open(&keys, place, &flipped).unwrap_err();
+            let error = open(&keys, binding, &flipped).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Store, "bit {bit}");
         }
     }
     for cut in 0..whole.len() {
-        assert!(open(&keys, place, &whole[..cut]).is_err(), "{cut}");
-        assert!(open(&keys, place, &whole[cut + 1..]).is_err(), "{cut}");
+        assert!(open(&keys, binding, &whole[..cut]).is_err(), "{cut}");
+        assert!(open(&keys, binding, &whole[cut + 1..]).is_err(), "{cut}");
     }
     for longer in [
         format!("{whole}A"),
         format!("{whole}="),
         format!(" {whole}"),
     ] {
-        assert!(open(&keys, place, &longer).is_err());
+        assert!(open(&keys, binding, &longer).is_err());
     }
 }
 
 #[test]
-fn p23_opens_in_its_own_place_alone() {
+fn p23_envelope_opens_with_its_own_binding_only() {
     let (acme, other) = (tenant("acme"), tenant("other"));
-    let here = place("client", &acme, 7, Field::AccessToken);
-    for elsewhere in [
-        place("client", &other, 7, Field::AccessToken),
-        place("client2", &acme, 7, Field::AccessToken),
-        place("client", &acme, 8, Field::AccessToken),
-        place("client", &acme, 6, Field::AccessToken),
-        place("client", &acme, 7, Field::RefreshToken),
+    let here = binding("client", &acme, 7, Field::AccessToken);
+    for there in [
+        binding("client", &other, 7, Field::AccessToken),
+        binding("client2", &acme, 7, Field::AccessToken),
+        binding("client", &acme, 8, Field::AccessToken),
+        binding("client", &acme, 6, Field::AccessToken),
+        binding("client", &acme, 7, Field::RefreshToken),
     ] {
-        assert!(!moves(here, elsewhere), "{elsewhere:?}");
-        assert!(!moves(elsewhere, here), "{elsewhere:?}");
+        assert!(!opens_with(here, there), "{there:?}");
+        assert!(!opens_with(there, here), "{there:?}");
     }
 }
 
 #[test]
-fn p23_names_that_look_alike_are_told_apart() {
+fn p23_similar_names_have_different_bindings() {
     let names = [
         "acme",
         "Acme",
@@ -105,52 +110,56 @@ fn p23_names_that_look_alike_are_told_apart() {
     ];
     for one in names.map(tenant) {
         for other in names.map(tenant) {
-            let from = place("client", &one, 7, Field::AccessToken);
-            let to = place("client", &other, 7, Field::AccessToken);
-            assert_eq!(moves(from, to), one == other, "{one} {other}");
+            let from = binding("client", &one, 7, Field::AccessToken);
+            let to = binding("client", &other, 7, Field::AccessToken);
+            assert_eq!(opens_with(from, to), one == other, "{one} {other}");
         }
     }
-    // Nor does a name end where another begins.
+    // The boundary between client and tenant is authenticated too.
     for (client, name) in [("clientac", "me"), ("clien", "tacme"), ("c", "lientacme")] {
         let (acme, other) = (tenant("acme"), tenant(name));
-        let from = place("client", &acme, 7, Field::AccessToken);
-        assert!(!moves(from, place(client, &other, 7, Field::AccessToken)));
+        let from = binding("client", &acme, 7, Field::AccessToken);
+        assert!(!opens_with(
+            from,
+            binding(client, &other, 7, Field::AccessToken)
+        ));
     }
 }
 
 #[test]
-fn same_secret_is_never_the_same_text() {
+fn equal_secrets_have_different_envelopes() {
     let acme = tenant("acme");
-    let place = place("client", &acme, 7, Field::AccessToken);
+    let binding = binding("client", &acme, 7, Field::AccessToken);
     let texts: std::collections::HashSet<_> = (0..100)
-        .map(|_| seal(&key("k1", 1), place, "secret").unwrap())
+        .map(|_| seal(&key("k1", 1), binding, "secret").unwrap())
         .collect();
     assert_eq!(texts.len(), 100);
 }
 
 #[test]
-fn what_is_wrong_is_told() {
+fn errors_say_what_is_wrong() {
     let acme = tenant("acme");
-    let place = place("client", &acme, 7, Field::AccessToken);
-    let sealed = seal(&key("k1", 1), place, "seeded-secret").unwrap();
+    let binding = binding("client", &acme, 7, Field::AccessToken);
+    let sealed = seal(&key("k1", 1), binding, "seeded-secret").unwrap();
     let body = sealed.rsplit('.').next().unwrap();
-    let told = |keys: &EncryptionKeys, text: &str| open(keys, place, text).unwrap_err().to_string();
+    let message =
+        |keys: &EncryptionKeys, text: &str| open(keys, binding, text).unwrap_err().to_string();
 
     assert_eq!(
-        told(&EncryptionKeys::new(key("k2", 1)), &sealed),
-        "the stored access token of tenant \"acme\", generation 7, is encrypted with the key \"k1\", which is not among \
-         those given: add it to them"
+        message(&EncryptionKeys::new(key("k2", 1)), &sealed),
+        "the stored access token of tenant \"acme\", generation 7, cannot be decrypted: the key \"k1\" is missing; add it by \
+         `with_decryption_key`"
     );
-    assert!(told(&EncryptionKeys::new(key("k1", 2)), &sealed).contains("cannot be decrypted"));
-    assert!(told(&keys(), "seeded-secret").contains("accept_plaintext"));
-    assert!(told(&keys(), &format!("tow2.k1.{body}")).contains("another version"));
-    assert!(told(&keys(), "tow1.k1.").contains("is damaged"));
+    assert!(message(&EncryptionKeys::new(key("k1", 2)), &sealed).contains("cannot be decrypted"));
+    assert!(message(&keys(), "seeded-secret").contains("accept_plaintext"));
+    assert!(message(&keys(), &format!("tow2.k1.{body}")).contains("another version"));
+    assert!(message(&keys(), "tow1.k1.").contains("is damaged"));
 }
 
 #[test]
-fn p21_errors_quote_nothing_of_what_was_stored() {
+fn p21_errors_quote_no_stored_text() {
     let acme = tenant("acme");
-    let place = place("client", &acme, 7, Field::RefreshToken);
+    let binding = binding("client", &acme, 7, Field::RefreshToken);
     for text in [
         "seeded",
         "tow1.seeded",
@@ -160,13 +169,13 @@ fn p21_errors_quote_nothing_of_what_was_stored() {
         "tow2.seeded",
         "tow1..seeded",
     ] {
-        let error = open(&keys(), place, text).unwrap_err();
+        let error = open(&keys(), binding, text).unwrap_err();
         assert!(!format!("{error} {error:?}").contains("seeded"), "{error}");
     }
 }
 
 #[test]
-fn envelopes_of_any_version_are_known_as_such() {
+fn envelopes_of_any_version_are_recognized() {
     for envelope in ["tow1.k.AAAA", "tow2.x", "tow10.", "tow1."] {
         assert!(is_envelope(envelope), "{envelope}");
     }
@@ -177,7 +186,7 @@ fn envelopes_of_any_version_are_known_as_such() {
 
 proptest! {
     #[test]
-    fn p23_any_secret_comes_back_and_goes_nowhere_else(
+    fn p23_any_secret_opens_with_its_own_binding_only(
         secret in any::<String>(),
         client in any::<String>(),
         name in "[^\\p{Cc}]{1,40}",
@@ -187,7 +196,7 @@ proptest! {
         other_generation in any::<u64>(),
     ) {
         let (acme, other) = (tenant(&name), tenant(&other_name));
-        let here = place(&client, &acme, generation, Field::AccessToken);
+        let here = binding(&client, &acme, generation, Field::AccessToken);
         let envelope = seal(&key("k1", 1), here, &secret).unwrap();
         prop_assert!(envelope.bytes().all(|byte| byte.is_ascii_graphic()));
         prop_assert_eq!(&*open(&keys(), here, &envelope).unwrap(), &secret);
@@ -198,30 +207,30 @@ proptest! {
             (&client, &acme, other_generation, Field::AccessToken),
             (&client, &acme, generation, Field::RefreshToken),
         ] {
-            let there = place(client, tenant, generation, field);
+            let there = binding(client, tenant, generation, field);
             let is_same = there.bytes("k1") == here.bytes("k1");
             prop_assert_eq!(open(&keys(), there, &envelope).is_ok(), is_same);
         }
     }
 
     #[test]
-    fn p23_no_two_places_are_the_same_bytes(
+    fn p23_different_bindings_have_different_bytes(
         one in ("[a-c]{0,3}", "[a-c]{1,3}", 0_u64..3, any::<bool>(), "[a-c]{1,3}"),
         other in ("[a-c]{0,3}", "[a-c]{1,3}", 0_u64..3, any::<bool>(), "[a-c]{1,3}"),
     ) {
         let bytes = |(client, name, generation, is_access, id): &(String, String, u64, bool, String)| {
             let field = if *is_access { Field::AccessToken } else { Field::RefreshToken };
-            place(client, &tenant(name), *generation, field).bytes(id)
+            binding(client, &tenant(name), *generation, field).bytes(id)
         };
         prop_assert_eq!(bytes(&one) == bytes(&other), one == other);
     }
 
     #[test]
-    fn anything_at_all_is_refused_without_a_panic(text in any::<String>(), body in "[A-Za-z0-9_-]{0,200}") {
+    fn any_other_text_is_refused_without_a_panic(text in any::<String>(), body in "[A-Za-z0-9_-]{0,200}") {
         let acme = tenant("acme");
-        let place = place("client", &acme, 7, Field::AccessToken);
-        prop_assert!(open(&keys(), place, &text).is_err());
+        let binding = binding("client", &acme, 7, Field::AccessToken);
+        prop_assert!(open(&keys(), binding, &text).is_err());
         let envelope = format!("tow1.k1.{body}");
-        prop_assert!(open(&keys(), place, &envelope).is_err());
+        prop_assert!(open(&keys(), binding, &envelope).is_err());
     }
 }

@@ -1,10 +1,10 @@
-//! Rows, and halves of rows, that are not where they were written.
+//! Rows and tokens that were moved in the inner store.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// Two tokens that stand in a row as they are given.
+/// A row with these two tokens.
 fn row(generation: u64, access: &str, refresh: &str) -> Grant {
     active(generation, access, refresh)
 }
@@ -52,7 +52,7 @@ async fn p23_swapped_and_mixed_tokens_are_refused() {
         (&ours[0], &ours[0]),
         (&theirs[0], &ours[1]),
         (&ours[0], &theirs[1]),
-        // An older state's refresh token beside a newer state's access token would come to the same.
+        // A plaintext token beside an envelope.
         (&ours[0], &"seeded-r".to_owned()),
         (&"seeded-a".to_owned(), &ours[1]),
     ] {
@@ -61,7 +61,7 @@ async fn p23_swapped_and_mixed_tokens_are_refused() {
             .await
             .unwrap();
         assert_refused(&store, &one).await;
-        // However much may be read in the clear: this is not what was there before encryption.
+        // `accept_plaintext` does not accept a mixture.
         assert_refused(&store.clone().accept_plaintext(true), &one).await;
     }
     inner
@@ -72,7 +72,7 @@ async fn p23_swapped_and_mixed_tokens_are_refused() {
 }
 
 #[tokio::test]
-async fn p23_state_that_was_written_by_others_does_not_take_the_tokens_along() {
+async fn p23_tokens_of_another_generation_are_refused() {
     let (inner, store) = encrypted();
     let acme = tenant("acme");
     let next = Some(Generation::FIRST.next());
@@ -96,7 +96,7 @@ async fn p23_state_that_was_written_by_others_does_not_take_the_tokens_along() {
     }
 }
 
-/// Any grant that a cache may save.
+/// Any grant that a cache can save.
 fn grants() -> impl Strategy<Value = Grant> {
     let tokens = (
         "[!-~]{1,300}",
@@ -143,7 +143,7 @@ fn grants() -> impl Strategy<Value = Grant> {
 
 proptest! {
     #[test]
-    fn p23_any_grant_comes_back_to_its_tenant_alone(grant in grants()) {
+    fn p23_any_grant_round_trips_for_its_own_tenant_only(grant in grants()) {
         tokio_test::block_on(async {
             let (inner, store) = encrypted();
             let (acme, other) = (tenant("acme"), tenant("other"));
@@ -152,7 +152,7 @@ proptest! {
 
             let stored = inner.load(&acme).await.unwrap().unwrap();
             inner.save(&other, None, &stored).await.unwrap();
-            // A revoked grant has no tokens that could be seen.
+            // A revoked grant contains no tokens.
             let moved = store.load(&other).await;
             prop_assert_eq!(moved.is_ok(), grant.tokens().is_none());
             prop_assert_eq!(store.reencrypt(&acme).await.unwrap(), true);

@@ -1,9 +1,9 @@
-//! Keys that come and go, and grants from before there were any.
+//! Key rotation, and grants in plain text.
 
 use super::*;
 
 fn under(inner: &MemoryStore, keys: EncryptionKeys) -> EncryptedStore<MemoryStore> {
-    around(inner.clone(), keys)
+    encrypt(inner.clone(), keys)
 }
 
 async fn key_ids(inner: &MemoryStore, tenant: &TenantId) -> Vec<String> {
@@ -13,7 +13,7 @@ async fn key_ids(inner: &MemoryStore, tenant: &TenantId) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn keys_are_changed_while_two_replicas_go_on() {
+async fn keys_are_rotated_while_two_replicas_run() {
     let inner = MemoryStore::new();
     let (old, new) = (|| key("old", 1), || key("new", 2));
     let acme = tenant("acme");
@@ -24,7 +24,7 @@ async fn keys_are_changed_while_two_replicas_go_on() {
         .await
         .unwrap();
 
-    // 1. One replica has the new key to read with, the other does not yet.
+    // 1. One replica decrypts with the new key, the other does not yet.
     let reading = under(
         &inner,
         EncryptionKeys::new(old())
@@ -41,7 +41,7 @@ async fn keys_are_changed_while_two_replicas_go_on() {
     );
     assert_eq!(key_ids(&inner, &acme).await, ["old", "old"]);
 
-    // 2. One replica writes with it, the other reads with it.
+    // 2. One replica encrypts with the new key, the other decrypts with it.
     let writing = under(
         &inner,
         EncryptionKeys::new(new())
@@ -72,7 +72,7 @@ async fn keys_are_changed_while_two_replicas_go_on() {
     assert!(writing.reencrypt(&acme).await.unwrap());
     assert_eq!(key_ids(&inner, &acme).await, ["new", "new"]);
 
-    // 3. The old key is gone.
+    // 3. The old key is removed.
     let after = under(&inner, EncryptionKeys::new(new()));
     assert_eq!(
         after.load(&acme).await.unwrap(),
@@ -81,7 +81,7 @@ async fn keys_are_changed_while_two_replicas_go_on() {
 }
 
 #[tokio::test]
-async fn p23_key_that_is_missing_is_named_and_nothing_is_overwritten() {
+async fn p23_missing_key_is_named_and_nothing_is_overwritten() {
     let (_, store) = encrypted();
     let acme = tenant("acme");
     let grant = active(1, "seeded-a", "seeded-r");
@@ -97,11 +97,11 @@ async fn p23_key_that_is_missing_is_named_and_nothing_is_overwritten() {
 }
 
 #[tokio::test]
-async fn reencrypting_keeps_the_grant_and_waits_for_exchanges() {
+async fn reencrypt_keeps_the_grant_and_waits_for_refreshes() {
     let (inner, store) = encrypted();
     let acme = tenant("acme");
-    let note = noted(&active(1, "a", "r"));
-    store.save(&acme, None, &note).await.unwrap();
+    let with_intent = intent(&active(1, "a", "r"));
+    store.save(&acme, None, &with_intent).await.unwrap();
     let newer = EncryptionKeys::new(key("k2", 2)).with_decryption_key(key("k1", 1));
     let newer = under(&inner, newer.unwrap());
 
@@ -114,17 +114,17 @@ async fn reencrypting_keeps_the_grant_and_waits_for_exchanges() {
 
     assert!(newer.reencrypt(&acme).await.unwrap());
     assert_eq!(key_ids(&inner, &acme).await, ["k2", "k2"]);
-    assert_eq!(newer.load(&acme).await.unwrap(), Some(note));
-    // The lease was given back, and is not needed where there is nothing to do.
+    assert_eq!(newer.load(&acme).await.unwrap(), Some(with_intent));
+    // The lease was released, and is not needed if the key is current.
     inner.acquire(&acme, &owner, minute).await.unwrap();
     let before = inner.load(&acme).await.unwrap();
     assert!(newer.reencrypt(&acme).await.unwrap());
     assert_eq!(inner.load(&acme).await.unwrap(), before);
-    assert!(newer.reencrypt(&tenant("nobody")).await.unwrap());
+    assert!(newer.reencrypt(&tenant("absent")).await.unwrap());
 }
 
 #[tokio::test]
-async fn p23_grants_in_the_clear_are_refused_until_they_are_asked_for() {
+async fn p23_plaintext_grants_are_refused_unless_accepted() {
     let (inner, store) = encrypted();
     let acme = tenant("acme");
     let plain = active(1, "seeded-a", "seeded-r");
@@ -142,7 +142,7 @@ async fn p23_grants_in_the_clear_are_refused_until_they_are_asked_for() {
 }
 
 #[tokio::test]
-async fn p23_what_a_later_version_wrote_is_not_taken_for_a_token() {
+async fn p23_envelope_of_a_later_version_is_not_accepted_as_a_token() {
     let (inner, store) = encrypted();
     let acme = tenant("acme");
     let later = active(1, "tow2.seeded", "tow2.seeded");

@@ -3,8 +3,8 @@ use crate::store::{FileStore, LeaseOwner, TokenStore};
 
 /// Eight tenants, in the order of their files.
 async fn eight() -> (tempfile::TempDir, FileStore, Vec<TenantId>) {
-    let folder = tempfile::tempdir().unwrap();
-    let store = FileStore::open(folder.path()).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let store = FileStore::open(directory.path()).unwrap();
     let mut tenants: Vec<_> = ["a", "A", "é", "e\u{301}", "a/", "a\\", "b", "ab"]
         .map(tenant)
         .into();
@@ -12,7 +12,7 @@ async fn eight() -> (tempfile::TempDir, FileStore, Vec<TenantId>) {
         store.save(tenant, None, &grant(1, "a")).await.unwrap();
     }
     tenants.sort_by_key(file_name);
-    (folder, store, tenants)
+    (directory, store, tenants)
 }
 
 async fn all(store: &FileStore, limit: usize) -> Vec<TenantId> {
@@ -29,8 +29,8 @@ async fn all(store: &FileStore, limit: usize) -> Vec<TenantId> {
 }
 
 #[tokio::test]
-async fn pages_are_in_the_order_of_the_files() {
-    let (_folder, store, tenants) = eight().await;
+async fn pages_follow_the_order_of_file_names() {
+    let (_directory, store, tenants) = eight().await;
     for limit in [1, 2, 3, 4, 7, 8, 9, usize::MAX] {
         assert_eq!(all(&store, limit).await, tenants, "{limit}");
     }
@@ -38,8 +38,8 @@ async fn pages_are_in_the_order_of_the_files() {
 }
 
 #[tokio::test]
-async fn what_is_no_grant_is_not_listed() {
-    let (folder, store, tenants) = eight().await;
+async fn files_that_are_not_grants_are_not_listed() {
+    let (directory, store, tenants) = eight().await;
     // A lease without a grant, and its lock.
     let owner = LeaseOwner::random();
     let lessee = tenant("lessee");
@@ -57,22 +57,22 @@ async fn what_is_no_grant_is_not_listed() {
         &format!("{stranger}0.json"),
         &stranger,
     ] {
-        fs::write(folder.path().join(name), &bytes).unwrap();
+        fs::write(directory.path().join(name), &bytes).unwrap();
     }
-    fs::create_dir(folder.path().join(format!("{stranger}.json"))).unwrap();
+    fs::create_dir(directory.path().join(format!("{stranger}.json"))).unwrap();
     for limit in [1, 8, 100] {
         assert_eq!(all(&store, limit).await, tenants, "{limit}");
     }
 }
 
 #[tokio::test]
-async fn damage_neither_hides_a_tenant_that_can_be_told_nor_ends_the_pages() {
-    let (_folder, store, tenants) = eight().await;
+async fn damaged_files_neither_hide_other_tenants_nor_end_the_listing() {
+    let (_directory, store, tenants) = eight().await;
     let overwrite = |number: usize, bytes: &[u8]| {
         let path = store.path(&tenants[number]);
         fs::write(path, bytes).unwrap();
     };
-    // Readable only in part, or too large to be one: all the same it is known whose.
+    // Truncated or too large, but the name can be read.
     let whole = grant(1, "a").to_bytes(&tenants[1]);
     overwrite(1, &whole[..whole.len() / 2]);
     let mut large = grant(1, "a").to_bytes(&tenants[2]).to_vec();
@@ -80,38 +80,38 @@ async fn damage_neither_hides_a_tenant_that_can_be_told_nor_ends_the_pages() {
     overwrite(2, &large);
     store.load(&tenants[1]).await.unwrap_err();
     store.load(&tenants[2]).await.unwrap_err();
-    // Longer than a page, in the middle and at both ends.
+    // A run longer than a page, and both ends.
     for number in [0, 3, 4, 5] {
         overwrite(number, b"");
     }
     overwrite(7, &grant(1, "a").to_bytes(&tenants[6]));
-    let told = [1, 2, 6].map(|number| tenants[number].clone());
+    let listed = [1, 2, 6].map(|number| tenants[number].clone());
     for limit in [1, 2, 3, 4] {
-        assert_eq!(all(&store, limit).await, told, "{limit}");
+        assert_eq!(all(&store, limit).await, listed, "{limit}");
     }
 }
 
 #[tokio::test]
-async fn the_last_of_a_page_may_be_gone() {
-    let (_folder, store, tenants) = eight().await;
+async fn last_tenant_of_a_page_may_be_deleted() {
+    let (_directory, store, tenants) = eight().await;
     let page = store.tenants(None, 3).await.unwrap();
     let path = store.path(&page[2]);
     fs::remove_file(&path).unwrap();
     let rest = store.tenants(Some(&page[2]), 100).await.unwrap();
     assert_eq!(rest, tenants[3..]);
-    // One that was never there has its place as well.
+    // A name that was never stored has a position too.
     let absent = tenant("absent");
-    let behind = tenants
+    let expected = tenants
         .iter()
         .filter(|tenant| file_name(tenant) > file_name(&absent));
     let rest = store.tenants(Some(&absent), 100).await.unwrap();
-    assert_eq!(rest, behind.cloned().collect::<Vec<_>>());
+    assert_eq!(rest, expected.cloned().collect::<Vec<_>>());
 }
 
-/// As after somebody has tidied up, or copied the grants alone from elsewhere.
+/// Only the grant files were copied from another machine.
 #[tokio::test]
-async fn locks_are_not_needed() {
-    let (_folder, store, tenants) = eight().await;
+async fn lock_files_are_not_needed() {
+    let (_directory, store, tenants) = eight().await;
     for tenant in &tenants {
         fs::remove_file(store.path(tenant).with_extension("lock")).unwrap();
     }
@@ -119,25 +119,25 @@ async fn locks_are_not_needed() {
 }
 
 #[tokio::test]
-async fn a_folder_that_is_gone_is_an_error_and_not_the_end() {
-    let (folder, store, _) = eight().await;
-    fs::remove_dir_all(folder.path()).unwrap();
+async fn p14_missing_directory_is_an_error_and_not_the_end() {
+    let (directory, store, _) = eight().await;
+    fs::remove_dir_all(directory.path()).unwrap();
     let error = store.tenants(None, 10).await.unwrap_err();
-    assert_eq!(error.kind(), crate::ErrorKind::Store);
+    assert_eq!(error.kind(), crate::error::ErrorKind::Store);
 }
 
-/// A file that cannot even be looked at, whoever looks.
+/// A symbolic link to itself cannot be opened, not even by a superuser.
 #[cfg(unix)]
 #[tokio::test]
-async fn no_file_beyond_the_page_is_read_and_a_failure_is_not_the_end() {
-    let (_folder, store, tenants) = eight().await;
+async fn files_after_the_page_are_not_read_and_a_failure_is_not_the_end() {
+    let (_directory, store, tenants) = eight().await;
     let path = store.path(&tenants[3]);
     fs::remove_file(&path).unwrap();
     std::os::unix::fs::symlink(&path, &path).unwrap();
     assert_eq!(store.tenants(None, 3).await.unwrap(), tenants[..3]);
     let error = store.tenants(None, 4).await.unwrap_err();
-    assert_eq!(error.kind(), crate::ErrorKind::Store);
+    assert_eq!(error.kind(), crate::error::ErrorKind::Store);
     assert!(!error.to_string().contains(path.to_str().unwrap()));
-    let behind = store.tenants(Some(&tenants[3]), 100).await.unwrap();
-    assert_eq!(behind, tenants[4..]);
+    let rest = store.tenants(Some(&tenants[3]), 100).await.unwrap();
+    assert_eq!(rest, tenants[4..]);
 }

@@ -1,4 +1,4 @@
-//! Where a tenant's grant and lease are, and what a grant looks like there.
+//! Keys of a tenant, and the fields of a stored grant.
 
 use redis::Value;
 use zeroize::Zeroizing;
@@ -11,14 +11,14 @@ use crate::{
 
 /// The keys of a tenant.
 pub(super) struct Keys {
-    /// The tenant's name as it stands in its keys: what it is called on the channel too.
+    /// The tenant's encoded name, which is also sent on the channel.
     pub(super) name: String,
     pub(super) grant: String,
     pub(super) lease: String,
 }
 
 impl Keys {
-    pub(super) fn of(prefix: &str, tenant: &TenantId) -> Self {
+    pub(super) fn new(prefix: &str, tenant: &TenantId) -> Self {
         let name = encoded(tenant);
         Self {
             grant: format!("{prefix}{{{name}}}:grant"),
@@ -28,33 +28,37 @@ impl Keys {
     }
 }
 
-/// ASCII without braces or blanks, which no two names share.
+/// The percent-encoded name: ASCII without braces and spaces, unique to the tenant.
 pub(super) fn encoded(tenant: &TenantId) -> String {
     form_urlencoded::byte_serialize(tenant.as_str().as_bytes()).collect()
 }
 
-/// Whose name it is; nobody's if no tenant's name is spelled so.
+/// Decodes a name. Returns `None` unless [`encoded`] returns exactly this text.
 pub(super) fn decoded(name: &[u8]) -> Option<TenantId> {
     let (text, _) = form_urlencoded::parse(name).next()?;
     let tenant = TenantId::new(text).ok()?;
     (encoded(&tenant).as_bytes() == name).then_some(tenant)
 }
 
-/// A grant, and the save that wrote it.
-pub(super) struct Row {
+/// A stored grant, and the id of the save that wrote it.
+pub(super) struct Record {
     pub(super) grant: Grant,
     pub(super) save: Vec<u8>,
 }
 
-impl Row {
-    /// Reads what the scripts answer.
-    pub(super) fn read(tenant: &TenantId, key: &str, answer: Value) -> Result<Option<Self>, Error> {
-        let fail = |what: &str| {
-            let how = "it is left as it is, move it away (RENAME) to start anew";
-            Err(failure::at(key, format_args!("{what}; {how}")))
+impl Record {
+    /// Reads the response of a script.
+    pub(super) fn read(
+        tenant: &TenantId,
+        key: &str,
+        response: Value,
+    ) -> Result<Option<Self>, Error> {
+        let fail = |detail: &str| {
+            let action = "the key is unchanged: restore it, or move it away (RENAME) and let the customer consent again";
+            Err(failure::at(key, format_args!("{detail}; {action}")))
         };
-        // By hand: the conversions take what is missing for empty.
-        let fields = match answer {
+        // The crate's conversions would turn a missing field into an empty one.
+        let fields = match response {
             Value::Nil => return Ok(None),
             Value::Array(fields) => <[Value; 3]>::try_from(fields).ok(),
             _ => None,
@@ -67,15 +71,15 @@ impl Row {
             ],
         ) = fields
         else {
-            return fail("a hash, but not a grant: something else wrote this");
+            return fail("the hash is not a grant: another program wrote it");
         };
         let bytes = Zeroizing::new(bytes);
         let grant = match Grant::from_bytes(tenant, &bytes) {
             Ok(grant) => grant,
-            Err(error) => return fail(&format!("cannot be used: {error}")),
+            Err(error) => return fail(&format!("the grant cannot be read: {error}")),
         };
         if grant.generation.to_string().as_bytes() != generation {
-            return fail("its field says another generation than its grant");
+            return fail("the field `generation` differs from the grant's generation");
         }
         Ok(Some(Self { grant, save }))
     }
@@ -86,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn p23_names_come_back_and_no_two_spellings_are_one_name() {
+    fn p23_encoded_names_round_trip_and_are_unique() {
         for name in [
             "a",
             "é",

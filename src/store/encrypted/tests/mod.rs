@@ -3,7 +3,7 @@ use std::time::SystemTime;
 use super::*;
 use crate::{
     error::ErrorKind,
-    store::{FileStore, MemoryStore},
+    store::{file::FileStore, memory::MemoryStore},
     token::{AccessToken, GrantState, ReauthorizationReason, RefreshToken, TokenSet},
 };
 
@@ -20,13 +20,13 @@ fn key(id: &str, byte: u8) -> EncryptionKey {
     EncryptionKey::new(id, [byte; 32]).unwrap()
 }
 
-fn around<S>(inner: S, keys: EncryptionKeys) -> EncryptedStore<S> {
+fn encrypt<S>(inner: S, keys: EncryptionKeys) -> EncryptedStore<S> {
     EncryptedStore::new(inner, keys, "client").unwrap()
 }
 
 fn encrypted() -> (MemoryStore, EncryptedStore<MemoryStore>) {
     let inner = MemoryStore::new();
-    let store = around(inner.clone(), EncryptionKeys::new(key("k1", 1)));
+    let store = encrypt(inner.clone(), EncryptionKeys::new(key("k1", 1)));
     (inner, store)
 }
 
@@ -52,8 +52,8 @@ fn active(generation: u64, access: &str, refresh: &str) -> Grant {
     }
 }
 
-/// The same grant, with a note that an exchange has begun.
-fn noted(grant: &Grant) -> Grant {
+/// The grant with the intent of a refresh.
+fn intent(grant: &Grant) -> Grant {
     Grant {
         generation: grant.generation,
         state: GrantState::Exchanging {
@@ -64,12 +64,12 @@ fn noted(grant: &Grant) -> Grant {
     }
 }
 
-/// The texts that stand for the tokens in the inner store.
+/// The envelopes of a stored grant.
 fn texts(stored: &Grant) -> Vec<String> {
     secrets(stored).map(str::to_owned).collect()
 }
 
-/// A grant that cannot be used: an error of the store that quotes no secret, and no write over it.
+/// The grant cannot be decrypted: each call is an error that quotes no secret, and the grant is not overwritten.
 async fn assert_refused(store: &EncryptedStore<MemoryStore>, tenant: &TenantId) -> Error {
     let before = store.inner.load(tenant).await.unwrap();
     let stored = before.as_ref().unwrap();
@@ -77,7 +77,7 @@ async fn assert_refused(store: &EncryptedStore<MemoryStore>, tenant: &TenantId) 
     let error = store.load(tenant).await.unwrap_err();
     let mut errors = vec![error.clone(), store.reencrypt(tenant).await.unwrap_err()];
     for expected in expected {
-        for new in [active(9, "seeded-a9", "seeded-r9"), noted(stored)] {
+        for new in [active(9, "seeded-a9", "seeded-r9"), intent(stored)] {
             errors.push(store.save(tenant, expected, &new).await.unwrap_err());
         }
     }
@@ -94,7 +94,7 @@ async fn assert_refused(store: &EncryptedStore<MemoryStore>, tenant: &TenantId) 
 }
 
 #[tokio::test]
-async fn p23_every_state_comes_back_and_its_tokens_are_not_seen_inside() {
+async fn p23_every_state_round_trips_and_the_inner_store_sees_no_token() {
     let (inner, store) = encrypted();
     let (bare, tokens) = (
         tokens("seeded-a", None),
@@ -130,7 +130,7 @@ async fn p23_every_state_comes_back_and_its_tokens_are_not_seen_inside() {
         assert!(texts(&row).iter().all(|text| text.starts_with("tow1.k1.")));
         let bytes = row.to_bytes(&acme);
         assert!(!String::from_utf8_lossy(&bytes).contains("seeded"));
-        // All else stays as it was.
+        // All other fields are unchanged.
         let open = with_secrets(&row, |_, _| Ok(Zeroizing::new("x".into()))).unwrap();
         let same = with_secrets(&grant, |_, _| Ok(Zeroizing::new("x".into()))).unwrap();
         assert_eq!(open, same);
@@ -138,19 +138,19 @@ async fn p23_every_state_comes_back_and_its_tokens_are_not_seen_inside() {
 }
 
 #[tokio::test]
-async fn p23_nothing_of_a_token_is_on_the_disk() {
-    let folder = tempfile::tempdir().unwrap();
+async fn p23_files_contain_no_token() {
+    let directory = tempfile::tempdir().unwrap();
     let open = || {
-        let inner = FileStore::open(folder.path()).unwrap();
-        around(inner, EncryptionKeys::new(key("k1", 1)))
+        let inner = FileStore::open(directory.path()).unwrap();
+        encrypt(inner, EncryptionKeys::new(key("k1", 1)))
     };
     let (acme, grant) = (tenant("acme"), active(1, "seeded-a", "seeded-r"));
     open().save(&acme, None, &grant).await.unwrap();
-    open().save(&acme, FIRST, &noted(&grant)).await.unwrap();
-    assert_eq!(open().load(&acme).await.unwrap(), Some(noted(&grant)));
+    open().save(&acme, FIRST, &intent(&grant)).await.unwrap();
+    assert_eq!(open().load(&acme).await.unwrap(), Some(intent(&grant)));
 
     let mut files = 0;
-    for entry in std::fs::read_dir(folder.path()).unwrap() {
+    for entry in std::fs::read_dir(directory.path()).unwrap() {
         let bytes = std::fs::read(entry.unwrap().path()).unwrap();
         assert!(!String::from_utf8_lossy(&bytes).contains("seeded"));
         files += 1;
@@ -159,18 +159,18 @@ async fn p23_nothing_of_a_token_is_on_the_disk() {
 }
 
 #[tokio::test]
-async fn who_loses_a_race_gets_the_winners_grant_as_it_was_saved() {
+async fn p12_loser_of_a_race_gets_the_winners_grant() {
     let (inner, store) = encrypted();
     let (acme, first) = (tenant("acme"), active(1, "a1", "r1"));
     store.save(&acme, None, &first).await.unwrap();
 
-    // A note has the generation and the tokens of what it is about.
-    let note = noted(&first);
-    let saved = store.save(&acme, FIRST, &note).await.unwrap();
+    // An intent has the generation and the tokens of the grant before it.
+    let with_intent = intent(&first);
+    let saved = store.save(&acme, FIRST, &with_intent).await.unwrap();
     assert_eq!(saved, SaveOutcome::Committed);
-    assert_eq!(store.load(&acme).await.unwrap(), Some(note.clone()));
+    assert_eq!(store.load(&acme).await.unwrap(), Some(with_intent.clone()));
 
-    // The same tokens, under another generation.
+    // Equal tokens under another generation.
     let renumbered = active(2, "a1", "r1");
     let before = texts(&inner.load(&acme).await.unwrap().unwrap());
     let saved = store.save(&acme, FIRST, &renumbered).await.unwrap();
@@ -182,14 +182,14 @@ async fn who_loses_a_race_gets_the_winners_grant_as_it_was_saved() {
         let superseded = SaveOutcome::Superseded(Some(renumbered.clone()));
         assert_eq!(lost.unwrap(), superseded);
     }
-    let nobody = tenant("nobody");
-    let lost = store.save(&nobody, FIRST, &note).await.unwrap();
+    let absent = tenant("absent");
+    let lost = store.save(&absent, FIRST, &with_intent).await.unwrap();
     assert_eq!(lost, SaveOutcome::Superseded(None));
-    assert_eq!(store.load(&nobody).await.unwrap(), None);
+    assert_eq!(store.load(&absent).await.unwrap(), None);
 }
 
 #[tokio::test]
-async fn large_empty_and_deceptive_tokens_come_back() {
+async fn large_empty_and_deceptive_tokens_round_trip() {
     let large = "x".repeat(16 * 1024);
     let (inner, store) = encrypted();
     let sealed = {
@@ -197,7 +197,7 @@ async fn large_empty_and_deceptive_tokens_come_back() {
         store.save(&acme, None, &active(1, "a", "r")).await.unwrap();
         texts(&inner.load(&acme).await.unwrap().unwrap())
     };
-    // Tokens that are envelopes, even one for this very place, are tokens all the same.
+    // A token that looks like an envelope is a token, even with the right binding.
     let cases = [
         (&*large, &*large),
         ("a", ""),
@@ -211,10 +211,10 @@ async fn large_empty_and_deceptive_tokens_come_back() {
         store.save(&other, None, &grant).await.unwrap();
         assert_eq!(store.load(&other).await.unwrap(), Some(grant));
     }
-    let folder = tempfile::tempdir().unwrap();
-    let files = FileStore::open(folder.path()).unwrap();
-    let twice = around(
-        around(files, EncryptionKeys::new(key("k1", 1))),
+    let directory = tempfile::tempdir().unwrap();
+    let files = FileStore::open(directory.path()).unwrap();
+    let twice = encrypt(
+        encrypt(files, EncryptionKeys::new(key("k1", 1))),
         EncryptionKeys::new(key("k2", 2)),
     );
     let (acme, grant) = (tenant("acme"), active(1, &large, &large));
@@ -223,7 +223,7 @@ async fn large_empty_and_deceptive_tokens_come_back() {
 }
 
 #[tokio::test]
-async fn leases_and_changes_are_those_of_the_inner_store() {
+async fn leases_and_changes_pass_to_the_inner_store() {
     let (inner, store) = encrypted();
     let acme = tenant("acme");
     let (one, other) = (LeaseOwner::random(), LeaseOwner::random());
@@ -231,25 +231,26 @@ async fn leases_and_changes_are_those_of_the_inner_store() {
     store.acquire(&acme, &one, minute).await.unwrap();
     let taken = inner.acquire(&acme, &other, minute).await.unwrap();
     assert_eq!(taken, LeaseOutcome::HeldByAnother);
-    // Polled in this order, so that the change comes after the waiting has begun.
-    let (told, released) = tokio::join!(biased; store.changed(&acme), store.release(&acme, &one));
+    // Polled in this order, so that the change follows the first poll.
+    let (changed, released) =
+        tokio::join!(biased; store.changed(&acme), store.release(&acme, &one));
     released.unwrap();
-    let () = told;
+    let () = changed;
     let taken = inner.acquire(&acme, &other, minute).await.unwrap();
     assert_eq!(taken, LeaseOutcome::Acquired);
 }
 
 #[test]
-fn p21_debug_shows_no_key_and_nothing_of_the_inner_store() {
+fn p21_debug_shows_neither_keys_nor_the_inner_store() {
     let seeded = vec!["seeded"];
-    let store = around(seeded, EncryptionKeys::new(key("k1", 7)));
+    let store = encrypt(seeded, EncryptionKeys::new(key("k1", 7)));
     let shown = format!("{store:?} {store:#?}");
     assert!(shown.contains("k1") && shown.contains("client"));
     assert!(!shown.contains("seeded") && !shown.contains('7'));
 }
 
 #[test]
-fn client_without_a_name_is_refused() {
+fn empty_client_is_refused() {
     let keys = EncryptionKeys::new(key("k1", 1));
     let error = EncryptedStore::new(MemoryStore::new(), keys, "").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Configuration);

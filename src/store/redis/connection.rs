@@ -1,0 +1,53 @@
+//! The connection to the server, and the names of the keys.
+
+use std::sync::Arc;
+
+use redis::{Value, aio::ConnectionLike};
+
+use super::{
+    failure,
+    script::{Replicas, Script},
+};
+use crate::error::Error;
+
+/// Runs scripts on keys with a prefix.
+#[derive(Clone)]
+pub(super) struct Connection<C> {
+    pub(super) inner: C,
+    pub(super) prefix: Arc<str>,
+}
+
+impl<C: ConnectionLike + Clone> Connection<C> {
+    /// The channel of change notifications.
+    pub(super) fn channel(&self) -> String {
+        format!("{}changed", self.prefix)
+    }
+
+    /// The key of the index. No tenant's key is equal: those contain braces.
+    pub(super) fn index(&self) -> String {
+        format!("{}tenants", self.prefix)
+    }
+
+    /// Runs a script. With `replicas`, fails unless enough of them have acknowledged all writes of the connection.
+    pub(super) async fn run(
+        &self,
+        script: &Script,
+        key: &str,
+        arguments: &[&[u8]],
+        replicas: Option<Replicas>,
+    ) -> Result<Value, Error> {
+        let mut connection = self.inner.clone();
+        let response = script.run(&mut connection, key, arguments, replicas).await;
+        let (value, acknowledged) =
+            response.map_err(|error| failure::at(key, failure::describe(&error)))?;
+        match replicas {
+            Some(Replicas { count, .. }) if acknowledged < count => Err(failure::at(
+                key,
+                format_args!(
+                    "{acknowledged} of {count} required replicas have acknowledged the save; check replication"
+                ),
+            )),
+            _ => Ok(value),
+        }
+    }
+}
