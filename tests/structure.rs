@@ -44,7 +44,15 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     (
         "tenants",
-        &["cache", "error", "origin", "store", "telemetry", "token"],
+        &[
+            "cache",
+            "error",
+            "oauth",
+            "origin",
+            "store",
+            "telemetry",
+            "token",
+        ],
     ),
     ("bearer", &["cache", "error", "origin", "tenants", "token"]),
     ("reqwest", &["bearer", "error"]),
