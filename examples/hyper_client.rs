@@ -1,8 +1,8 @@
-//! The shortest honest program over a hyper-util client.
+//! One grant over a hyper-util client.
 //!
-//! By itself it runs against the sandbox. With `JUSTWORKS_CLIENT_ID`, `JUSTWORKS_CLIENT_SECRET` and `JUSTWORKS_REDIRECT_URI` it
-//! runs against the real service, asks for consent the first time, and keeps the tokens in `./grants`, or wherever
-//! `JUSTWORKS_GRANTS` says.
+//! By itself it runs against the sandbox. With `JUSTWORKS_CLIENT_ID`, `JUSTWORKS_CLIENT_SECRET` and
+//! `JUSTWORKS_REDIRECT_URI` it runs against the real service, asks for consent the first time, and
+//! keeps the grant in `./grants`, or in the directory that `JUSTWORKS_GRANTS` names.
 //!
 //! ```sh
 //! cargo run --example hyper_client --features sandbox
@@ -16,7 +16,7 @@ use http_body_util::{BodyExt, Full};
 use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use settings::Settings;
-use tower::{ServiceBuilder, ServiceExt};
+use tower::{Layer, ServiceExt};
 use tower_oauth2_client::{
     bearer::BearerAuthLayer, cache::TokenCache, oauth::OAuthClient, store::FileStore,
 };
@@ -41,20 +41,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let tokens = TokenCache::builder(oauth.clone())
         .store(FileStore::open(&settings.grants)?)
         .build()?;
-    let api = ServiceBuilder::new()
-        .layer(BearerAuthLayer::new(tokens.clone()))
-        .service(http);
+    let api = BearerAuthLayer::new(tokens.clone()).layer(http);
 
     settings.connect(&oauth, &tokens).await?;
 
-    let company = format!("{}/v1/company", tokens.origins()[0]);
-    let response = api
-        .oneshot(Request::get(company).body(Full::default())?)
-        .await?;
+    let company = Request::get(format!("{}/v1/company", tokens.origins()[0]));
+    let response = api.oneshot(company.body(Full::default())?).await?;
     println!("{}", response.status());
-    println!(
-        "{}",
-        String::from_utf8_lossy(&response.into_body().collect().await?.to_bytes())
-    );
+    let body = response.into_body().collect().await?.to_bytes();
+    println!("{}", String::from_utf8_lossy(&body));
     Ok(())
 }

@@ -1,23 +1,19 @@
-//! The shortest honest program over a reqwest client, which has request and body types of its own.
+//! One grant over a reqwest client, with reqwest-middleware.
 //!
-//! By itself it runs against the sandbox. With `JUSTWORKS_CLIENT_ID`, `JUSTWORKS_CLIENT_SECRET` and `JUSTWORKS_REDIRECT_URI` it
-//! runs against the real service, asks for consent the first time, and keeps the tokens in `./grants`, or wherever
-//! `JUSTWORKS_GRANTS` says.
+//! By itself it runs against the sandbox. With `JUSTWORKS_CLIENT_ID`, `JUSTWORKS_CLIENT_SECRET` and
+//! `JUSTWORKS_REDIRECT_URI` it runs against the real service, asks for consent the first time, and
+//! keeps the grant in `./grants`, or in the directory that `JUSTWORKS_GRANTS` names.
 //!
 //! ```sh
-//! cargo run --example reqwest_client --features sandbox
+//! cargo run --example reqwest_client --features reqwest-middleware,sandbox
 //! ```
 
 use std::error::Error;
 
-use http::{Request, Response};
-use reqwest::{Body, Client, redirect::Policy};
+use reqwest_middleware::ClientBuilder;
 use settings::Settings;
-use tower::{ServiceBuilder, ServiceExt};
 use tower_oauth2_client::{
-    bearer::{BearerAuthLayer, ReplayBody},
-    cache::TokenCache,
-    oauth::OAuthClient,
+    bearer::BearerAuthLayer, cache::TokenCache, oauth::OAuthClient, reqwest::ReqwestClient,
     store::FileStore,
 };
 
@@ -27,18 +23,7 @@ mod settings;
 async fn main() -> Result<(), Box<dyn Error>> {
     let settings = Settings::from_environment().await?;
 
-    // Redirects would carry the client secret elsewhere, and a body that was sent once is not sent again by chance.
-    let client = Client::builder()
-        .redirect(Policy::none())
-        .retry(reqwest::retry::never())
-        .build()?;
-    let http = tower::service_fn(move |request: Request<ReplayBody<Body>>| {
-        let client = client.clone();
-        async move {
-            let request = request.map(Body::wrap).try_into()?;
-            client.execute(request).await.map(Response::from)
-        }
-    });
+    let http = ReqwestClient::new(reqwest::Client::builder())?;
     let oauth = OAuthClient::builder(settings.provider.clone(), &settings.client_id)
         .client_secret(&settings.client_secret)
         .redirect_uri(&settings.redirect_uri)
@@ -47,15 +32,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let tokens = TokenCache::builder(oauth.clone())
         .store(FileStore::open(&settings.grants)?)
         .build()?;
-    let api = ServiceBuilder::new()
-        .layer(BearerAuthLayer::new(tokens.clone()))
-        .service(http);
+    let api = ClientBuilder::new(http.into_inner())
+        .with(BearerAuthLayer::new(tokens.clone()))
+        .build();
 
     settings.connect(&oauth, &tokens).await?;
 
     let company = format!("{}/v1/company", tokens.origins()[0]);
-    let request = Request::get(company).body(Body::default())?;
-    let response = reqwest::Response::from(api.oneshot(request).await?);
+    let response = api.get(company).send().await?;
     println!("{}", response.status());
     println!("{}", response.text().await?);
     Ok(())
