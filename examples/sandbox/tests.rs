@@ -1,13 +1,13 @@
-//! What each variable sets, and how a wrong one is told of.
+//! The effect of each variable, and the error for a wrong value.
 
 use tower_oauth2_client::sandbox::{Behavior, DateHeader, Sandbox};
 
 use super::*;
 
 fn with(name: &str, value: &str) -> Result<Sandbox, String> {
-    let variable = |asked: &str| (asked == name).then(|| value.into());
-    listen(&variable)?;
-    configured(Sandbox::builder(), &variable).map(SandboxBuilder::build)
+    let variable = |requested: &str| (requested == name).then(|| value.into());
+    listen_address(&variable)?;
+    configure(Sandbox::builder(), &variable).map(SandboxBuilder::build)
 }
 
 fn behavior(name: &str, value: &str) -> Behavior {
@@ -15,7 +15,7 @@ fn behavior(name: &str, value: &str) -> Behavior {
 }
 
 #[tokio::test]
-async fn variables_set_the_modes() {
+async fn variables_set_the_behavior() {
     let default = with("", "").unwrap().behavior();
     assert_eq!(default.consent, Consent::Page);
     assert_eq!(default.rotation, Rotation::FamilyRevocation);
@@ -45,7 +45,7 @@ async fn variables_set_the_modes() {
 }
 
 #[tokio::test]
-async fn variables_set_the_app() {
+async fn variables_set_the_client() {
     assert_eq!(with("SANDBOX_CLIENT_ID", "a").unwrap().client_id(), "a");
     assert_eq!(
         with("SANDBOX_CLIENT_SECRET", "a").unwrap().client_secret(),
@@ -58,7 +58,7 @@ async fn variables_set_the_app() {
 }
 
 #[test]
-fn a_wrong_variable_is_named() {
+fn the_error_names_the_wrong_variable() {
     for (name, value) in [
         ("SANDBOX_LISTEN", "8080"),
         ("SANDBOX_ACCESS_TTL", "1y"),
@@ -82,14 +82,14 @@ fn a_wrong_variable_is_named() {
         ("SANDBOX_PKCE", "0"),
         ("SANDBOX_CLIENT_AUTH", "basic"),
     ] {
-        let wrong = with(name, value).unwrap_err();
-        assert!(wrong.contains(&format!("{name}={value}")), "{wrong}");
+        let error = with(name, value).unwrap_err();
+        assert!(error.contains(&format!("{name}={value}")), "{error}");
     }
 }
 
 #[cfg(unix)]
 #[test]
-fn a_variable_that_is_not_utf_8_is_named() {
+fn the_error_names_a_variable_that_is_not_utf_8() {
     use std::os::unix::ffi::OsStringExt;
 
     for name in [
@@ -98,17 +98,18 @@ fn a_variable_that_is_not_utf_8_is_named() {
         "SANDBOX_PKCE",
         "SANDBOX_DATE",
     ] {
-        let variable = |asked: &str| (asked == name).then(|| OsString::from_vec(vec![0xff]));
-        let wrong = listen(&variable).map(|_| ()).and_then(|()| {
-            let configured = configured(Sandbox::builder(), &variable);
+        let variable =
+            |requested: &str| (requested == name).then(|| OsString::from_vec(vec![0xff]));
+        let error = listen_address(&variable).map(|_| ()).and_then(|()| {
+            let configured = configure(Sandbox::builder(), &variable);
             configured.map(|_| ())
         });
-        assert!(wrong.unwrap_err().contains(name));
+        assert!(error.unwrap_err().contains(name));
     }
 }
 
 #[tokio::test]
-async fn variables_set_how_answers_are_spelled() {
+async fn variables_set_the_formats_of_responses() {
     for (word, expires_at) in [
         ("utc", ExpiresAt::Utc),
         ("offset", ExpiresAt::Offset(-300)),
@@ -143,7 +144,7 @@ async fn variables_set_how_answers_are_spelled() {
 }
 
 #[tokio::test]
-async fn variables_set_what_clients_may_do() {
+async fn variables_set_scopes_pkce_and_authentication() {
     let mut default = Behavior::default();
     default.consent = Consent::Page;
     assert_eq!(behavior("", ""), default);
@@ -161,13 +162,13 @@ async fn variables_set_what_clients_may_do() {
 
 #[test]
 fn help_lists_every_variable() {
-    let asked = std::cell::RefCell::new(Vec::new());
+    let requested = std::cell::RefCell::new(Vec::new());
     let variable = |name: &str| {
-        asked.borrow_mut().push(name.to_owned());
+        requested.borrow_mut().push(name.to_owned());
         None
     };
-    assert!(listen(&variable).is_ok() && configured(Sandbox::builder(), &variable).is_ok());
-    for name in asked.into_inner() {
+    assert!(listen_address(&variable).is_ok() && configure(Sandbox::builder(), &variable).is_ok());
+    for name in requested.into_inner() {
         assert!(HELP.contains(&format!("{name}=")), "{name}");
     }
 }

@@ -1,25 +1,27 @@
-//! What can stand in an environment variable.
+//! Parses the values of environment variables.
 
-use std::ffi::OsString;
-use std::time::Duration;
+use std::{ffi::OsString, time::Duration};
 
 use tower_oauth2_client::sandbox::DateHeader;
 
-/// The value a variable chooses; the first one if it is not set.
+/// The value that a variable selects, or the first value if the variable is not set.
 pub(crate) fn choice<T: Clone>(
     variable: &impl Fn(&str) -> Option<OsString>,
     name: &str,
     choices: &[(&str, T)],
 ) -> Result<T, String> {
-    let chosen = text(variable, name)?.unwrap_or(choices[0].0.to_owned());
-    let found = choices.iter().find(|(word, _)| *word == chosen);
+    let selected = text(variable, name)?.unwrap_or(choices[0].0.to_owned());
+    let found = choices.iter().find(|(word, _)| *word == selected);
     found.map(|(_, value)| value.clone()).ok_or_else(|| {
         let words: Vec<_> = choices.iter().map(|(word, _)| *word).collect();
-        format!("{name}={chosen} is none of: {}", words.join(", "))
+        format!(
+            "{name}={selected} is invalid; use one of {}",
+            words.join(", ")
+        )
     })
 }
 
-/// A length of time, if the variable is set.
+/// A duration, if the variable is set.
 pub(crate) fn duration(
     variable: &impl Fn(&str) -> Option<OsString>,
     name: &str,
@@ -27,14 +29,14 @@ pub(crate) fn duration(
     let Some(text) = text(variable, name)? else {
         return Ok(None);
     };
-    let duration = parsed(&text);
+    let duration = parse_duration(&text);
     duration
         .map(Some)
-        .ok_or_else(|| format!("{name}={text} is not a duration such as 30s"))
+        .ok_or_else(|| format!("{name}={text} is invalid; use a duration such as 30s"))
 }
 
-/// A whole number with a unit, or without one for seconds.
-fn parsed(text: &str) -> Option<Duration> {
+/// Parses an integer with a unit. Without a unit it is in seconds.
+fn parse_duration(text: &str) -> Option<Duration> {
     let split = text
         .find(|c: char| !c.is_ascii_digit())
         .unwrap_or(text.len());
@@ -51,18 +53,18 @@ fn parsed(text: &str) -> Option<Duration> {
     number.checked_mul(milliseconds).map(Duration::from_millis)
 }
 
-/// A variable that may not be empty if it is set.
-pub(crate) fn filled(
+/// The text of a variable that must not be empty, if it is set.
+pub(crate) fn non_empty(
     variable: &impl Fn(&str) -> Option<OsString>,
     name: &str,
 ) -> Result<Option<String>, String> {
     match text(variable, name)? {
-        Some(text) if text.is_empty() => Err(format!("{name}= is empty")),
+        Some(text) if text.is_empty() => Err(format!("{name}= is empty; set a value or unset it")),
         text => Ok(text),
     }
 }
 
-/// A variable's text, if it is set.
+/// The text of a variable, if it is set.
 pub(crate) fn text(
     variable: &impl Fn(&str) -> Option<OsString>,
     name: &str,
@@ -71,7 +73,7 @@ pub(crate) fn text(
     text.map_err(|value| format!("{name}={} is not UTF-8", value.display()))
 }
 
-/// How far the `Date` header is off.
+/// The `Date` header that `SANDBOX_DATE` selects.
 pub(crate) fn date(variable: &impl Fn(&str) -> Option<OsString>) -> Result<DateHeader, String> {
     const NAME: &str = "SANDBOX_DATE";
     let Some(text) = text(variable, NAME)? else {
@@ -84,12 +86,12 @@ pub(crate) fn date(variable: &impl Fn(&str) -> Option<OsString>) -> Result<DateH
         Some(skew) => (skew, true),
         None => (text.as_str(), false),
     };
-    match parsed(skew) {
+    match parse_duration(skew) {
         Some(Duration::ZERO) => Ok(DateHeader::Clock),
         Some(skew) if behind => Ok(DateHeader::Behind(skew)),
         Some(skew) => Ok(DateHeader::Ahead(skew)),
         None => Err(format!(
-            "{NAME}={text} is neither absent nor a duration such as 30s or -5m"
+            "{NAME}={text} is invalid; use absent or a duration such as 30s or -5m"
         )),
     }
 }

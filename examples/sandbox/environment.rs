@@ -1,67 +1,69 @@
-//! The environment variables, and what they set.
+//! The environment variables that configure the sandbox.
 
-use std::ffi::OsString;
-use std::net::SocketAddr;
-use std::time::Duration;
+use std::{ffi::OsString, net::SocketAddr, time::Duration};
 
 use tower_oauth2_client::sandbox::{
     Challenge, ClientAuthentication, Consent, ExpiresAt, ExpiresIn, Pkce, RefreshTokenField,
     RefreshWindow, Replay, Rotation, SandboxBuilder,
 };
 
-use crate::values::{choice, date, duration, filled, text};
+use crate::parse::{choice, date, duration, non_empty, text};
 
 pub(crate) const HELP: &str = "\
-A fake Justworks on loopback: authorization server, resources, and a status page.
+A fake Justworks on loopback: an authorization server, an API, and a status page.
 
 Options:
-  -h, --help                       prints this
+  -h, --help                       print this help
 
 Environment variables, all optional:
-  SANDBOX_LISTEN=127.0.0.1:8080    address and port; default 127.0.0.1:8080, port 0 picks a free one
+  SANDBOX_LISTEN=127.0.0.1:8080    address and port; default 127.0.0.1:8080; port 0 selects a free port
   SANDBOX_CLIENT_ID=...            default sandbox-client
   SANDBOX_CLIENT_SECRET=...        default sandbox-client-secret
   SANDBOX_CLIENT_NAME=...          name on the consent page; default Example app
   SANDBOX_REDIRECT_URI=...         default http://127.0.0.1:8000/callback
-  SANDBOX_CONSENT=page             page (default), allow or deny: who answers authorization requests
-  SANDBOX_ACCESS_TTL=86400         access token lifetime: seconds, or with a unit 500ms, 30s, 10m, 24h, 30d
+  SANDBOX_CONSENT=page             page (default), allow or deny: how authorization requests are decided
+  SANDBOX_ACCESS_TTL=86400         access token lifetime: seconds, or with a unit: 500ms, 30s, 10m, 24h, 30d
   SANDBOX_REFRESH_TTL=30d          refresh token lifetime
   SANDBOX_CODE_TTL=10m             authorization code lifetime
   SANDBOX_ROTATION=family          none, single-use, family (default), grace, grace-sibling or deferred
-  SANDBOX_GRACE=30s                the window of grace and grace-sibling
-  SANDBOX_WINDOW=rolling           rolling (default) or fixed: whether using a refresh token gives more time
-  SANDBOX_REVOKE_ACCESS_TOKEN=0    1 revokes the old access token when its refresh token rotates
+  SANDBOX_GRACE=30s                reuse grace of the rotations grace and grace-sibling
+  SANDBOX_WINDOW=rolling           rolling (default) or fixed: whether a refresh extends the grant
+  SANDBOX_REVOKE_ACCESS_TOKEN=0    1: a rotation also revokes the previous access token
   SANDBOX_EXPIRES_AT=utc           utc (default), fraction, offset, unknown-offset, lower-case, space, no-offset,
                                    epoch-number, epoch-text, early, empty, null or absent
-  SANDBOX_EXPIRES_IN=0             1 sends expires_in beside expires_at
-  SANDBOX_REFRESH_TOKEN=sent       sent (default), omitted, empty, null or never: the field in answers to a refresh
-  SANDBOX_TOKEN_TYPE=Bearer        the text of token_type; empty leaves it out
-  SANDBOX_DATE=0s                  how far Date is ahead of the clock, or behind with a minus: -5m; absent for no Date
-  SANDBOX_SCOPE_LIMIT=...          the only scopes that are ever granted, separated by spaces; default all
+  SANDBOX_EXPIRES_IN=0             1: responses contain expires_in as well as expires_at
+  SANDBOX_REFRESH_TOKEN=sent       sent (default), omitted, empty, null or never: refresh_token in refresh responses
+  SANDBOX_TOKEN_TYPE=Bearer        value of token_type; empty omits it
+  SANDBOX_DATE=0s                  how far Date is ahead of the clock; -5m: behind; absent: no Date
+  SANDBOX_SCOPE_LIMIT=...          the only scopes that can be granted, separated by spaces; default all
   SANDBOX_CHALLENGE=standard       standard (default), bare, lower-case, one-header, two-headers, basic,
                                    insufficient-scope, invalid-request or absent: WWW-Authenticate of a 401
   SANDBOX_PKCE=verified            verified (default), ignored or required
-  SANDBOX_ISSUER=...               iss on the way back to the app (RFC 9207); default none
+  SANDBOX_ISSUER=...               iss in redirects to the client (RFC 9207); default none
   SANDBOX_CLIENT_AUTH=body         body (default) or body-or-basic: how clients may authenticate
   SANDBOX_MEMBERS=25               how many members the company has, at most 100000
 ";
 
-/// Where to listen.
-pub(crate) fn listen(variable: &impl Fn(&str) -> Option<OsString>) -> Result<SocketAddr, String> {
+/// The address to listen on.
+pub(crate) fn listen_address(
+    variable: &impl Fn(&str) -> Option<OsString>,
+) -> Result<SocketAddr, String> {
     let listen = text(variable, "SANDBOX_LISTEN")?.unwrap_or("127.0.0.1:8080".to_owned());
-    listen
-        .parse()
-        .map_err(|_| format!("SANDBOX_LISTEN={listen} is not an address and port"))
+    listen.parse().map_err(|_| {
+        format!(
+            "SANDBOX_LISTEN={listen} is invalid; use an address and a port such as 127.0.0.1:8080"
+        )
+    })
 }
 
-/// Sets a sandbox up from variables, or says which of them is wrong.
-pub(crate) fn configured(
+/// Applies the variables to a builder, or returns an error that names the wrong variable.
+pub(crate) fn configure(
     builder: SandboxBuilder,
     variable: &impl Fn(&str) -> Option<OsString>,
 ) -> Result<SandboxBuilder, String> {
-    let builder = with_app(builder, variable)?;
-    let builder = with_lifetimes(builder, variable)?;
-    let builder = with_spellings(builder, variable)?;
+    let builder = configure_client(builder, variable)?;
+    let builder = configure_lifetimes(builder, variable)?;
+    let builder = configure_formats(builder, variable)?;
     let window = duration(variable, "SANDBOX_GRACE")?.unwrap_or(Duration::from_secs(30));
     let grace = |replay| Rotation::Grace { window, replay };
     let consent = [
@@ -107,38 +109,35 @@ pub(crate) fn configured(
     }))
 }
 
-/// The app, and the company behind it.
-fn with_app(
+/// Applies the settings of the client and the company.
+fn configure_client(
     mut builder: SandboxBuilder,
     variable: &impl Fn(&str) -> Option<OsString>,
 ) -> Result<SandboxBuilder, String> {
-    if let Some(client_id) = filled(variable, "SANDBOX_CLIENT_ID")? {
+    if let Some(client_id) = non_empty(variable, "SANDBOX_CLIENT_ID")? {
         builder = builder.client_id(client_id);
     }
-    if let Some(client_secret) = filled(variable, "SANDBOX_CLIENT_SECRET")? {
+    if let Some(client_secret) = non_empty(variable, "SANDBOX_CLIENT_SECRET")? {
         builder = builder.client_secret(client_secret);
     }
     if let Some(client_name) = text(variable, "SANDBOX_CLIENT_NAME")? {
         builder = builder.client_name(client_name);
     }
-    if let Some(redirect_uri) = filled(variable, "SANDBOX_REDIRECT_URI")? {
+    if let Some(redirect_uri) = non_empty(variable, "SANDBOX_REDIRECT_URI")? {
         if redirect_uri.contains('#') {
             return Err(format!(
-                "SANDBOX_REDIRECT_URI={redirect_uri} has a fragment"
+                "SANDBOX_REDIRECT_URI={redirect_uri} has a fragment; remove it"
             ));
         }
         builder = builder.redirect_uri(redirect_uri);
     }
-    if let Some(issuer) = filled(variable, "SANDBOX_ISSUER")? {
+    if let Some(issuer) = non_empty(variable, "SANDBOX_ISSUER")? {
         builder = builder.behavior(|behavior| behavior.issuer = Some(issuer));
     }
     if let Some(members) = text(variable, "SANDBOX_MEMBERS")? {
-        let number = members
-            .parse()
-            .ok()
-            .filter(|number| *number <= MOST_MEMBERS);
+        let number = members.parse().ok().filter(|number| *number <= MAX_MEMBERS);
         builder = builder.members(number.ok_or_else(|| {
-            format!("SANDBOX_MEMBERS={members} is not a number up to {MOST_MEMBERS}")
+            format!("SANDBOX_MEMBERS={members} is invalid; use a number up to {MAX_MEMBERS}")
         })?);
     }
     if let Some(scopes) = text(variable, "SANDBOX_SCOPE_LIMIT")? {
@@ -148,7 +147,7 @@ fn with_app(
     Ok(builder)
 }
 
-fn with_lifetimes(
+fn configure_lifetimes(
     mut builder: SandboxBuilder,
     variable: &impl Fn(&str) -> Option<OsString>,
 ) -> Result<SandboxBuilder, String> {
@@ -164,8 +163,8 @@ fn with_lifetimes(
     Ok(builder)
 }
 
-/// How answers are spelled.
-fn with_spellings(
+/// Applies the formats of responses.
+fn configure_formats(
     mut builder: SandboxBuilder,
     variable: &impl Fn(&str) -> Option<OsString>,
 ) -> Result<SandboxBuilder, String> {
@@ -221,8 +220,8 @@ fn with_spellings(
     }))
 }
 
-/// As many as the sandbox makes.
-const MOST_MEMBERS: usize = 100_000;
+/// The limit of `SandboxBuilder::members`.
+const MAX_MEMBERS: usize = 100_000;
 
 #[cfg(test)]
 #[path = "tests.rs"]
