@@ -1,20 +1,20 @@
-//! The authorization endpoint: who is sent back, and who must not be.
+//! The authorization endpoint: which requests are redirected, and where.
 
 use http::{Request, StatusCode};
 use http_body_util::Full;
 use tower_oauth2_client::sandbox::{ClientRegistration, Consent, Sandbox};
 
 use crate::support::{
-    authorization_url, code, encoded, get, parameter, redeem, refresh, refused, send,
+    assert_refused, authorization_url, code, encoded, exchange_code, get, parameter, refresh, send,
 };
 
 #[tokio::test(start_paused = true)]
-async fn nobody_is_sent_to_an_address_that_is_not_registered() {
+async fn an_unregistered_redirect_uri_is_never_used() {
     let sandbox = Sandbox::builder().build();
     let good = ("redirect_uri", "http://127.0.0.1:8000/callback");
     for fields in [
         vec![],
-        vec![("client_id", "nobody"), good],
+        vec![("client_id", "unknown"), good],
         vec![("client_id", ""), good],
         vec![
             ("client_id", "sandbox-client"),
@@ -36,11 +36,11 @@ async fn nobody_is_sent_to_an_address_that_is_not_registered() {
         ],
     ] {
         let uri = format!("/oauth/authorize?response_type=code&{}", encoded(&fields));
-        let reply = send(&sandbox, Request::get(&uri).body(Full::default()).unwrap()).await;
-        assert_eq!(reply.status, StatusCode::BAD_REQUEST, "{uri}");
-        assert_eq!(reply.header("location"), None);
+        let response = send(&sandbox, Request::get(&uri).body(Full::default()).unwrap()).await;
+        assert_eq!(response.status, StatusCode::BAD_REQUEST, "{uri}");
+        assert_eq!(response.header("location"), None);
         assert_eq!(
-            reply.header("content-type"),
+            response.header("content-type"),
             Some("text/html; charset=utf-8")
         );
         let error = sandbox.consent(&uri).await.unwrap_err();
@@ -49,7 +49,7 @@ async fn nobody_is_sent_to_an_address_that_is_not_registered() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_app_is_told_of_everything_else() {
+async fn other_errors_are_reported_to_the_client() {
     let sandbox = Sandbox::builder()
         .scopes(["payroll:read", "member.detail:read"])
         .build();
@@ -120,7 +120,7 @@ async fn the_app_is_told_of_everything_else() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_two_states_none_comes_back() {
+async fn a_repeated_state_is_not_returned() {
     let sandbox = Sandbox::builder().build();
     let url = authorization_url(&sandbox, &[("state", "a"), ("state", "b")]);
     let callback = sandbox.consent(&url).await.unwrap();
@@ -132,7 +132,7 @@ async fn of_two_states_none_comes_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_issuer_is_named_on_every_way_back_if_it_is_set() {
+async fn every_redirect_has_the_issuer_if_it_is_set() {
     let sandbox = Sandbox::builder().build();
     let url = authorization_url(&sandbox, &[("state", "s")]);
     let wrong = authorization_url(&sandbox, &[("scope", "unknown")]);
@@ -158,7 +158,7 @@ async fn the_issuer_is_named_on_every_way_back_if_it_is_set() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_redirect_uri_keeps_its_query() {
+async fn the_query_of_a_redirect_uri_is_kept() {
     let uri = "http://127.0.0.1:8000/callback?tenant=7";
     let sandbox = Sandbox::builder().redirect_uri(uri).build();
     let url = authorization_url(&sandbox, &[]);
@@ -167,10 +167,10 @@ async fn a_redirect_uri_keeps_its_query() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_app_with_two_redirect_uris_has_to_say_which() {
+async fn a_client_with_two_redirect_uris_must_name_one() {
     let uris = ["http://127.0.0.1:1/", "http://127.0.0.1:2/"];
-    let app = ClientRegistration::new("two", "secret").redirect_uris(uris);
-    let sandbox = Sandbox::builder().client(app).build();
+    let client = ClientRegistration::new("two", "secret").redirect_uris(uris);
+    let sandbox = Sandbox::builder().client(client).build();
     let url = "/oauth/authorize?response_type=code&client_id=two";
     assert!(sandbox.consent(url).await.is_err());
     let named = format!("{url}&{}", encoded(&[("redirect_uri", uris[1])]));
@@ -192,9 +192,9 @@ async fn denial_is_access_denied_in_every_mode() {
     }
     sandbox.change_behavior(|behavior| behavior.consent = Consent::Deny);
     let path = url.strip_prefix("http://localhost").unwrap();
-    let reply = send(&sandbox, Request::get(path).body(Full::default()).unwrap()).await;
-    assert_eq!(reply.status, StatusCode::FOUND);
-    let callback = reply.header("location").unwrap();
+    let response = send(&sandbox, Request::get(path).body(Full::default()).unwrap()).await;
+    assert_eq!(response.status, StatusCode::FOUND);
+    let callback = response.header("location").unwrap();
     assert_eq!(
         parameter(callback, "error").as_deref(),
         Some("access_denied")
@@ -203,13 +203,13 @@ async fn denial_is_access_denied_in_every_mode() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn granted_scopes_may_be_fewer_than_asked_for() {
+async fn granted_scopes_can_be_fewer_than_requested() {
     let sandbox = Sandbox::builder()
         .behavior(|behavior| behavior.scope_limit = Some(vec!["member.detail:read".to_owned()]))
         .build();
     let code = code(&sandbox, &[("scope", "member.basic:read payroll:read")]).await;
     assert_eq!(
-        redeem(&sandbox, &code).await.text("scope"),
+        exchange_code(&sandbox, &code).await.text("scope"),
         "member.basic:read"
     );
 
@@ -222,44 +222,44 @@ async fn granted_scopes_may_be_fewer_than_asked_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refresh_may_grant_fewer_scopes_than_the_consent_did() {
+async fn a_refresh_can_grant_fewer_scopes_than_the_consent() {
     let sandbox = Sandbox::builder().build();
     let code = code(&sandbox, &[("scope", "payroll:read paystub:read")]).await;
-    let token = redeem(&sandbox, &code).await.text("refresh_token");
+    let token = exchange_code(&sandbox, &code).await.text("refresh_token");
     let limit = |scope: &str| {
         let limit = Some(vec![scope.to_owned()]);
         sandbox.change_behavior(|behavior| behavior.scope_limit = limit);
     };
     limit("time_off:read");
-    let reply = refresh(&sandbox, &token).await;
-    refused(&reply, 400, "invalid_scope");
+    let response = refresh(&sandbox, &token).await;
+    assert_refused(&response, 400, "invalid_scope");
     limit("paystub:read");
-    let reply = refresh(&sandbox, &token).await;
-    assert_eq!(reply.text("scope"), "paystub:read");
+    let response = refresh(&sandbox, &token).await;
+    assert_eq!(response.text("scope"), "paystub:read");
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_app_that_asks_for_no_scope_gets_all_it_has_registered() {
+async fn a_request_without_scope_gets_all_registered_scopes() {
     let sandbox = Sandbox::builder()
         .scopes(["payroll:read", "paystub:read"])
         .build();
     let code = code(&sandbox, &[]).await;
     assert_eq!(
-        redeem(&sandbox, &code).await.text("scope"),
+        exchange_code(&sandbox, &code).await.text("scope"),
         "payroll:read paystub:read"
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_one_is_sent_to_a_fragment() {
+async fn a_redirect_uri_with_a_fragment_is_never_used() {
     let redirect_uri = "http://127.0.0.1:8000/callback#part";
     let sandbox = Sandbox::builder().redirect_uri(redirect_uri).build();
     for query in [
         "response_type=code&client_id=sandbox-client",
         "response_type=code&client_id=sandbox-client&redirect_uri=http%3A%2F%2F127.0.0.1%3A8000%2Fcallback%23part",
     ] {
-        let reply = get(&sandbox, &format!("/oauth/authorize?{query}"), "").await;
-        assert_eq!(reply.status, StatusCode::BAD_REQUEST);
-        assert_eq!(reply.header("location"), None);
+        let response = get(&sandbox, &format!("/oauth/authorize?{query}"), "").await;
+        assert_eq!(response.status, StatusCode::BAD_REQUEST);
+        assert_eq!(response.header("location"), None);
     }
 }

@@ -1,31 +1,31 @@
-//! Authorization codes: good once, for a while, for one client.
+//! Authorization codes are valid once, for a limited time, and for one client.
 
 use http::StatusCode;
 use tower_oauth2_client::sandbox::{ClientRegistration, Pkce, Sandbox};
 
 use crate::support::{
-    Reply, authorization_url, code, company, connect, exchange, form, parameter, redeem, refused,
-    renew, send,
+    Response, assert_refused, authorization_url, code, company, connect, exchange_code, form,
+    parameter, refresh_ok, send, token_request,
 };
 
 #[tokio::test(start_paused = true)]
-async fn a_code_used_twice_is_refused_and_ends_what_came_of_it() {
+async fn reuse_of_a_code_is_refused_and_revokes_its_tokens() {
     let sandbox = Sandbox::builder().build();
     let code = code(&sandbox, &[]).await;
-    let access = redeem(&sandbox, &code).await.text("access_token");
-    refused(&redeem(&sandbox, &code).await, 400, "invalid_grant");
+    let access = exchange_code(&sandbox, &code).await.text("access_token");
+    assert_refused(&exchange_code(&sandbox, &code).await, 400, "invalid_grant");
     assert_eq!(company(&sandbox, &access).await, StatusCode::UNAUTHORIZED);
     assert_eq!(sandbox.counters().grants_revoked, 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_code_used_twice_may_do_no_harm() {
+async fn reuse_of_a_code_can_leave_the_tokens_valid() {
     let sandbox = Sandbox::builder()
         .behavior(|behavior| behavior.code_reuse_revokes = false)
         .build();
     let code = code(&sandbox, &[]).await;
-    let access = redeem(&sandbox, &code).await.text("access_token");
-    refused(&redeem(&sandbox, &code).await, 400, "invalid_grant");
+    let access = exchange_code(&sandbox, &code).await.text("access_token");
+    assert_refused(&exchange_code(&sandbox, &code).await, 400, "invalid_grant");
     assert_eq!(company(&sandbox, &access).await, StatusCode::OK);
 }
 
@@ -34,7 +34,7 @@ async fn a_code_expires() {
     let sandbox = Sandbox::builder().build();
     let code = code(&sandbox, &[]).await;
     sandbox.advance(std::time::Duration::from_secs(600));
-    refused(&redeem(&sandbox, &code).await, 400, "invalid_grant");
+    assert_refused(&exchange_code(&sandbox, &code).await, 400, "invalid_grant");
 }
 
 #[tokio::test(start_paused = true)]
@@ -42,15 +42,23 @@ async fn a_code_is_bound_to_its_redirect_uri() {
     let sandbox = Sandbox::builder().build();
     let code = code(&sandbox, &[]).await;
     let mut fields = vec![("grant_type", "authorization_code"), ("code", &code)];
-    refused(&exchange(&sandbox, &fields).await, 400, "invalid_request");
+    assert_refused(
+        &token_request(&sandbox, &fields).await,
+        400,
+        "invalid_request",
+    );
     fields.push(("redirect_uri", "http://127.0.0.1:8000/callback/"));
-    refused(&exchange(&sandbox, &fields).await, 400, "invalid_grant");
-    // Neither attempt used the code up.
-    assert_eq!(redeem(&sandbox, &code).await.status, StatusCode::OK);
+    assert_refused(
+        &token_request(&sandbox, &fields).await,
+        400,
+        "invalid_grant",
+    );
+    // Both attempts left the code valid.
+    assert_eq!(exchange_code(&sandbox, &code).await.status, StatusCode::OK);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_redirect_uri_that_was_not_sent_need_not_be_repeated() {
+async fn a_redirect_uri_that_was_not_sent_is_not_required() {
     let sandbox = Sandbox::builder().build();
     let url = "/oauth/authorize?response_type=code&client_id=sandbox-client";
     let callback = sandbox.consent(url).await.unwrap();
@@ -59,11 +67,14 @@ async fn a_redirect_uri_that_was_not_sent_need_not_be_repeated() {
         ("grant_type", "authorization_code"),
         ("code", code.as_str()),
     ];
-    assert_eq!(exchange(&sandbox, &fields).await.status, StatusCode::OK);
+    assert_eq!(
+        token_request(&sandbox, &fields).await.status,
+        StatusCode::OK
+    );
 }
 
 #[tokio::test(start_paused = true)]
-async fn codes_and_tokens_are_of_no_use_to_another_app() {
+async fn codes_and_tokens_are_refused_to_another_client() {
     let sandbox = Sandbox::builder()
         .client(ClientRegistration::new("other", "other-secret"))
         .build();
@@ -101,15 +112,15 @@ async fn codes_and_tokens_are_of_no_use_to_another_app() {
         ),
     ] {
         let fields: Vec<_> = fields.iter().map(|(k, v)| (*k, v.as_str())).collect();
-        refused(
+        assert_refused(
             &send(&sandbox, form(path, &fields)).await,
             400,
             "invalid_grant",
         );
     }
     assert_eq!(company(&sandbox, &tokens.access).await, StatusCode::OK);
-    assert_eq!(redeem(&sandbox, &code).await.status, StatusCode::OK);
-    renew(&sandbox, &tokens.refresh).await;
+    assert_eq!(exchange_code(&sandbox, &code).await.status, StatusCode::OK);
+    refresh_ok(&sandbox, &tokens.refresh).await;
 }
 
 const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
@@ -122,53 +133,57 @@ const S256: [(&str, &str); 2] = [
     ("code_challenge_method", "S256"),
 ];
 
-async fn redeem_with(sandbox: &Sandbox, code: &str, verifier: Option<&str>) -> Reply {
+async fn exchange_code_with(sandbox: &Sandbox, code: &str, verifier: Option<&str>) -> Response {
     let mut fields = vec![
         ("grant_type", "authorization_code"),
         ("code", code),
         ("redirect_uri", sandbox.redirect_uri()),
     ];
     fields.extend(verifier.map(|verifier| ("code_verifier", verifier)));
-    exchange(sandbox, &fields).await
+    token_request(sandbox, &fields).await
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_challenge_is_verified_if_it_was_sent() {
+async fn a_challenge_is_verified_if_present() {
     let sandbox = Sandbox::builder().build();
     let plain = [("code_challenge", VERIFIER)];
     for challenge in [&S256[..], &plain[..]] {
         let code = code(&sandbox, challenge).await;
-        refused(
-            &redeem_with(&sandbox, &code, None).await,
+        assert_refused(
+            &exchange_code_with(&sandbox, &code, None).await,
             400,
             "invalid_grant",
         );
-        refused(
-            &redeem_with(&sandbox, &code, Some("wrong")).await,
+        assert_refused(
+            &exchange_code_with(&sandbox, &code, Some("wrong")).await,
             400,
             "invalid_grant",
         );
         assert_eq!(
-            redeem_with(&sandbox, &code, Some(VERIFIER)).await.status,
+            exchange_code_with(&sandbox, &code, Some(VERIFIER))
+                .await
+                .status,
             StatusCode::OK
         );
     }
     let code = code(&sandbox, &[]).await;
-    refused(
-        &redeem_with(&sandbox, &code, Some(VERIFIER)).await,
+    assert_refused(
+        &exchange_code_with(&sandbox, &code, Some(VERIFIER)).await,
         400,
         "invalid_grant",
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn pkce_may_be_ignored_or_required() {
+async fn pkce_can_be_ignored_or_required() {
     let sandbox = Sandbox::builder()
         .behavior(|behavior| behavior.pkce = Pkce::Ignored)
         .build();
     let ignored = code(&sandbox, &S256).await;
     assert_eq!(
-        redeem_with(&sandbox, &ignored, Some("wrong")).await.status,
+        exchange_code_with(&sandbox, &ignored, Some("wrong"))
+            .await
+            .status,
         StatusCode::OK
     );
 
@@ -184,7 +199,7 @@ async fn pkce_may_be_ignored_or_required() {
     }
     let required = code(&sandbox, &S256).await;
     assert_eq!(
-        redeem_with(&sandbox, &required, Some(VERIFIER))
+        exchange_code_with(&sandbox, &required, Some(VERIFIER))
             .await
             .status,
         StatusCode::OK

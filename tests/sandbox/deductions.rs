@@ -1,4 +1,4 @@
-//! Deductions: created once each, judged row by row, and listed as the API describes them.
+//! The deductions endpoint: idempotent, with one result per row.
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
@@ -7,9 +7,9 @@ use http_body_util::Full;
 use serde_json::{Value, json};
 use tower_oauth2_client::sandbox::{Endpoint, EventKind, Fault, Sandbox};
 
-use crate::support::{Reply, connect, get, send, with_scope};
+use crate::support::{Response, access_token_with_scope, connect, get, send};
 
-async fn post(sandbox: &Sandbox, token: &str, body: impl Into<Bytes>) -> Reply {
+async fn post(sandbox: &Sandbox, token: &str, body: impl Into<Bytes>) -> Response {
     let request = Request::post("/v1/deductions")
         .header(AUTHORIZATION, format!("Bearer {token}"))
         .header(CONTENT_TYPE, "application/json")
@@ -32,7 +32,7 @@ fn row(operation_id: &str) -> Value {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_deduction_is_applied_once_however_often_it_is_sent() {
+async fn a_repeated_deduction_is_created_once() {
     let sandbox = Sandbox::builder().build();
     let token = connect(&sandbox).await.access;
     let body = json!({ "items": [row("a"), row("b"), row("a")] }).to_string();
@@ -44,7 +44,7 @@ async fn a_deduction_is_applied_once_however_often_it_is_sent() {
         post(&sandbox, &token, body.clone()).await.status,
         StatusCode::BAD_GATEWAY
     );
-    let reply = post(&sandbox, &token, body).await.json();
+    let response = post(&sandbox, &token, body).await.json();
     let result = |operation: &str, number: u8| {
         json!({
             "deduction_id": format!("deduction_{number:026}"),
@@ -54,7 +54,7 @@ async fn a_deduction_is_applied_once_however_often_it_is_sent() {
         })
     };
     assert_eq!(
-        reply,
+        response,
         json!({ "items": [result("a", 1), result("b", 2), result("a", 1)] })
     );
     assert_eq!(sandbox.counters().deductions_created, 2);
@@ -82,13 +82,13 @@ async fn a_deduction_is_applied_once_however_often_it_is_sent() {
         "limit=1&limit=1",
         "cursor=",
     ] {
-        let reply = get(&sandbox, &format!("/v1/deductions?{query}"), &token).await;
-        assert_eq!(reply.status, StatusCode::BAD_REQUEST, "{query}");
+        let response = get(&sandbox, &format!("/v1/deductions?{query}"), &token).await;
+        assert_eq!(response.status, StatusCode::BAD_REQUEST, "{query}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn wrong_rows_fail_on_their_own() {
+async fn an_invalid_row_fails_alone() {
     let sandbox = Sandbox::builder().build();
     let token = connect(&sandbox).await.access;
     let with = |field: &str, value: Value| {
@@ -111,9 +111,9 @@ async fn wrong_rows_fail_on_their_own() {
         with("start_date", json!("tomorrow")),
         json!(7),
     ]);
-    let reply = post(&sandbox, &token, json!({ "items": rows }).to_string()).await;
-    assert_eq!(reply.status, StatusCode::OK);
-    let outcomes: Vec<_> = reply.json()["items"]
+    let response = post(&sandbox, &token, json!({ "items": rows }).to_string()).await;
+    assert_eq!(response.status, StatusCode::OK);
+    let outcomes: Vec<_> = response.json()["items"]
         .as_array()
         .unwrap()
         .iter()
@@ -130,7 +130,7 @@ async fn wrong_rows_fail_on_their_own() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_is_no_list_of_rows_is_refused() {
+async fn a_body_without_a_list_of_rows_is_refused() {
     let sandbox = Sandbox::builder().build();
     let token = connect(&sandbox).await.access;
     for body in [
@@ -142,8 +142,8 @@ async fn a_body_that_is_no_list_of_rows_is_refused() {
         "\u{feff}{}",
         "nonsense",
     ] {
-        let reply = post(&sandbox, &token, body).await;
-        assert_eq!(reply.status, StatusCode::BAD_REQUEST, "{body}");
+        let response = post(&sandbox, &token, body).await;
+        assert_eq!(response.status, StatusCode::BAD_REQUEST, "{body}");
     }
     let deep = "[".repeat(100_000);
     assert_eq!(
@@ -166,13 +166,13 @@ async fn a_body_that_is_no_list_of_rows_is_refused() {
         StatusCode::UNSUPPORTED_MEDIA_TYPE
     );
 
-    let reader = with_scope(&sandbox, "deductions:read").await;
-    let reply = post(&sandbox, &reader, "{\"items\":[]}").await;
-    assert_eq!(reply.status, StatusCode::FORBIDDEN);
+    let reader = access_token_with_scope(&sandbox, "deductions:read").await;
+    let response = post(&sandbox, &reader, "{\"items\":[]}").await;
+    assert_eq!(response.status, StatusCode::FORBIDDEN);
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_log_tells_which_row_created_what() {
+async fn the_log_says_which_row_created_the_deduction() {
     let sandbox = Sandbox::builder().build();
     let token = connect(&sandbox).await.access;
     post(
@@ -192,15 +192,15 @@ async fn the_log_tells_which_row_created_what() {
     assert_eq!(created, [true, false]);
 }
 
-/// Sends one row, and gives its result.
+/// Sends one row and returns its result.
 async fn create(sandbox: &Sandbox, token: &str, row: &Value) -> Value {
-    let reply = post(sandbox, token, json!({ "items": [row] }).to_string()).await;
-    assert_eq!(reply.status, StatusCode::OK);
-    reply.json()["items"][0].clone()
+    let response = post(sandbox, token, json!({ "items": [row] }).to_string()).await;
+    assert_eq!(response.status, StatusCode::OK);
+    response.json()["items"][0].clone()
 }
 
 #[tokio::test(start_paused = true)]
-async fn dates_are_calendar_dates_and_descriptions_are_text() {
+async fn dates_and_descriptions_are_validated() {
     let sandbox = Sandbox::builder().build();
     let token = connect(&sandbox).await.access;
     for (field, value) in [
@@ -230,7 +230,7 @@ async fn dates_are_calendar_dates_and_descriptions_are_text() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_list_shows_what_the_api_describes_and_nothing_else() {
+async fn a_list_contains_only_documented_fields() {
     let sandbox = Sandbox::builder().build();
     let token = connect(&sandbox).await.access;
     let mut sent = row("a");
@@ -240,19 +240,19 @@ async fn a_list_shows_what_the_api_describes_and_nothing_else() {
     sent["id"] = json!("mine");
     let result = create(&sandbox, &token, &sent).await;
     assert_eq!(result["success"], true, "{result}");
-    // The same row without what does not count is the same row.
+    // Without the ignored fields it is the same row.
     let again = create(&sandbox, &token, &row("a")).await;
     assert_eq!(again, result);
 
-    let mut shown = row("a");
-    shown.as_object_mut().unwrap().remove("operation_id");
-    shown["id"] = result["deduction_id"].clone();
+    let mut expected = row("a");
+    expected.as_object_mut().unwrap().remove("operation_id");
+    expected["id"] = result["deduction_id"].clone();
     let listed = get(&sandbox, "/v1/deductions", &token).await.json();
-    assert_eq!(listed["items"], json!([shown]));
+    assert_eq!(listed["items"], json!([expected]));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_long_operation_id_is_refused_and_cut_in_the_log() {
+async fn a_long_operation_id_is_refused_and_truncated_in_the_log() {
     let sandbox = Sandbox::builder().build();
     let token = connect(&sandbox).await.access;
     let longest = "x".repeat(255);
@@ -268,7 +268,7 @@ async fn a_long_operation_id_is_refused_and_cut_in_the_log() {
             .unwrap()
             .contains("operation_id")
     );
-    let kept: Vec<_> = sandbox
+    let logged: Vec<_> = sandbox
         .events()
         .into_iter()
         .filter_map(|event| match event.kind {
@@ -276,5 +276,5 @@ async fn a_long_operation_id_is_refused_and_cut_in_the_log() {
             _ => None,
         })
         .collect();
-    assert_eq!(kept, ["x".repeat(64), "é".repeat(64)]);
+    assert_eq!(logged, ["x".repeat(64), "é".repeat(64)]);
 }

@@ -8,27 +8,29 @@ use http_body_util::Full;
 use tower::ServiceExt;
 use tower_oauth2_client::sandbox::{Endpoint, EventKind, Fault, GrantType, Sandbox, TokenHash};
 
-use crate::support::{code, company, connect, exchange, form, get, redeem, refresh, renew, send};
+use crate::support::{
+    code, company, connect, exchange_code, form, get, refresh, refresh_ok, send, token_request,
+};
 
 #[tokio::test(start_paused = true)]
-async fn the_log_tells_the_story_in_order() {
+async fn the_log_lists_events_in_order() {
     let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_323_045);
     let sandbox = Sandbox::builder().clock_starts_at(start).build();
     let code = code(&sandbox, &[("scope", "company.basic:read")]).await;
-    let first = redeem(&sandbox, &code).await;
+    let first = exchange_code(&sandbox, &code).await;
     let (access, token) = (first.text("access_token"), first.text("refresh_token"));
     sandbox.advance(Duration::from_secs(1));
-    let second = renew(&sandbox, &token).await;
+    let second = refresh_ok(&sandbox, &token).await;
     company(&sandbox, &access).await;
     get(&sandbox, "/v1/members", &access).await;
     refresh(&sandbox, &token).await;
     company(&sandbox, &access).await;
     get(&sandbox, "/v1/company", "").await;
-    exchange(&sandbox, &[]).await;
+    token_request(&sandbox, &[]).await;
 
     let [code, access, token] = [&code, &access, &token].map(|text| TokenHash::of(text));
     let [new_access, new_token] = [&second.access, &second.refresh].map(|text| TokenHash::of(text));
-    let told: Vec<_> = sandbox
+    let events: Vec<_> = sandbox
         .events()
         .into_iter()
         .map(|event| event.kind)
@@ -82,7 +84,7 @@ async fn the_log_tells_the_story_in_order() {
             error: "invalid_request",
         },
     ];
-    assert_eq!(told, expected);
+    assert_eq!(events, expected);
     let times: Vec<_> = sandbox.events().iter().map(|event| event.at).collect();
     assert_eq!(
         (times[0], times[2]),
@@ -111,7 +113,7 @@ async fn the_log_tells_the_story_in_order() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn requests_in_flight_at_most_are_counted() {
+async fn the_highest_number_of_requests_in_flight_is_counted() {
     let sandbox = Sandbox::builder().build();
     let tokens = connect(&sandbox).await;
     assert_eq!(sandbox.counters().max_in_flight, 1);
@@ -131,13 +133,13 @@ async fn requests_in_flight_at_most_are_counted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_secret_stands_in_the_log_or_in_any_debug_output() {
+async fn no_secret_appears_in_events_debug_output_or_pages() {
     let sandbox = Sandbox::builder().status_page(true).build();
     let code = code(&sandbox, &[]).await;
-    let first = redeem(&sandbox, &code).await;
+    let first = exchange_code(&sandbox, &code).await;
     let (access, token) = (first.text("access_token"), first.text("refresh_token"));
     company(&sandbox, &access).await;
-    renew(&sandbox, &token).await;
+    refresh_ok(&sandbox, &token).await;
     refresh(&sandbox, &token).await;
     let revoke = [
         ("client_id", sandbox.client_id()),
@@ -146,11 +148,16 @@ async fn no_secret_stands_in_the_log_or_in_any_debug_output() {
     ];
     send(&sandbox, form("/v1/oauth/revoke", &revoke)).await;
     let status = get(&sandbox, "/sandbox", "").await;
-    let asked = Request::get("/sandbox")
+    let request = Request::get("/sandbox")
         .body(Full::<Bytes>::default())
         .unwrap();
-    let body = sandbox.service().oneshot(asked).await.unwrap().into_body();
-    let shown = [
+    let body = sandbox
+        .service()
+        .oneshot(request)
+        .await
+        .unwrap()
+        .into_body();
+    let outputs = [
         format!("{:?}", sandbox.events()),
         format!(
             "{sandbox:?} {:?} {:?}",
@@ -161,7 +168,7 @@ async fn no_secret_stands_in_the_log_or_in_any_debug_output() {
         format!("{body:?}"),
         String::from_utf8(status.body.to_vec()).unwrap(),
     ];
-    for text in shown {
+    for text in outputs {
         for secret in [&code, &access, &token, sandbox.client_secret()] {
             assert!(!text.contains(secret), "{text}");
         }
@@ -169,7 +176,7 @@ async fn no_secret_stands_in_the_log_or_in_any_debug_output() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_log_is_bounded() {
+async fn the_log_keeps_10_000_events() {
     let sandbox = Sandbox::builder().build();
     for _ in 0..10_001 {
         get(&sandbox, "/v1/company", "").await;

@@ -1,4 +1,4 @@
-//! Each fault, seen through the service in virtual time. `socket` sees those that concern a connection.
+//! Each fault, through the service in virtual time. `socket` tests the faults of connections.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -14,12 +14,12 @@ use tokio::time::{Instant, timeout};
 use tower::ServiceExt;
 use tower_oauth2_client::sandbox::{ConnectionLost, Endpoint, Fault, Sandbox, SandboxBody};
 
-use crate::support::{Tokens, code, company, connect, encoded, get, redeem, refresh, send};
+use crate::support::{Tokens, code, company, connect, encoded, exchange_code, get, refresh, send};
 
 type Outcome = Result<http::Response<SandboxBody>, ConnectionLost>;
 
-/// Refreshes, with whatever comes of it.
-async fn attempt(sandbox: &Sandbox, token: &str) -> Outcome {
+/// Refreshes and returns the outcome.
+async fn try_refresh(sandbox: &Sandbox, token: &str) -> Outcome {
     let body = encoded(&[
         ("client_id", sandbox.client_id()),
         ("client_secret", sandbox.client_secret()),
@@ -44,36 +44,36 @@ async fn connected() -> (Sandbox, Tokens) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_delay_before_the_work_leaves_the_token_unspent_meanwhile() {
+async fn a_delay_before_processing_does_not_rotate_meanwhile() {
     let (sandbox, tokens) = connected().await;
     let delay = Duration::from_secs(40);
     sandbox.inject(Endpoint::Token, Fault::delay(delay));
     let start = Instant::now();
-    let pending = timeout(delay / 2, attempt(&sandbox, &tokens.refresh));
+    let pending = timeout(delay / 2, try_refresh(&sandbox, &tokens.refresh));
     assert!(pending.await.is_err());
     assert_eq!(rotations(&sandbox), 0);
 
     sandbox.inject(Endpoint::Token, Fault::delay(delay));
-    let answer = attempt(&sandbox, &tokens.refresh).await.unwrap();
-    assert_eq!(answer.status(), StatusCode::OK);
+    let response = try_refresh(&sandbox, &tokens.refresh).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
     assert_eq!(start.elapsed(), delay / 2 + delay);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_delay_after_the_work_has_spent_the_token_meanwhile() {
+async fn a_delay_after_processing_has_rotated_meanwhile() {
     let (sandbox, tokens) = connected().await;
     let delay = Duration::from_secs(40);
     sandbox.inject(Endpoint::Token, Fault::delay(delay).after_processing());
-    let pending = timeout(delay / 2, attempt(&sandbox, &tokens.refresh));
+    let pending = timeout(delay / 2, try_refresh(&sandbox, &tokens.refresh));
     assert!(pending.await.is_err());
     assert_eq!(rotations(&sandbox), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_drop_before_the_work_loses_nothing() {
+async fn a_drop_before_processing_does_not_rotate() {
     let (sandbox, tokens) = connected().await;
     sandbox.inject(Endpoint::Token, Fault::drop_connection());
-    let lost = attempt(&sandbox, &tokens.refresh).await.unwrap_err();
+    let lost = try_refresh(&sandbox, &tokens.refresh).await.unwrap_err();
     assert!(!lost.is_reset());
     assert_eq!(rotations(&sandbox), 0);
     assert_eq!(
@@ -83,10 +83,10 @@ async fn a_drop_before_the_work_loses_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_drop_after_the_work_loses_the_answer_although_the_token_is_spent() {
+async fn a_drop_after_processing_rotates_and_loses_the_response() {
     let (sandbox, tokens) = connected().await;
     sandbox.inject(Endpoint::Token, Fault::drop_connection().after_processing());
-    attempt(&sandbox, &tokens.refresh).await.unwrap_err();
+    try_refresh(&sandbox, &tokens.refresh).await.unwrap_err();
     assert_eq!(rotations(&sandbox), 1);
     assert_eq!(
         refresh(&sandbox, &tokens.refresh).await.error(),
@@ -95,25 +95,25 @@ async fn a_drop_after_the_work_loses_the_answer_although_the_token_is_spent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reset_comes_before_or_after_the_work() {
+async fn a_reset_happens_before_or_after_processing() {
     let (sandbox, tokens) = connected().await;
     sandbox.inject(Endpoint::Token, Fault::reset());
     sandbox.inject(Endpoint::Token, Fault::reset().after_processing());
     for rotated in [0, 1] {
-        let lost = attempt(&sandbox, &tokens.refresh).await.unwrap_err();
+        let lost = try_refresh(&sandbox, &tokens.refresh).await.unwrap_err();
         assert!(lost.is_reset());
         assert_eq!(rotations(&sandbox), rotated);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hang_lasts_until_the_caller_gives_up() {
+async fn a_hang_lasts_until_the_caller_cancels() {
     let (sandbox, tokens) = connected().await;
     let day = Duration::from_secs(24 * 3600);
     for (fault, rotated) in [(Fault::hang(), 0), (Fault::hang().after_processing(), 1)] {
         sandbox.inject(Endpoint::Token, fault);
         assert!(
-            timeout(day, attempt(&sandbox, &tokens.refresh))
+            timeout(day, try_refresh(&sandbox, &tokens.refresh))
                 .await
                 .is_err()
         );
@@ -123,10 +123,10 @@ async fn a_hang_lasts_until_the_caller_gives_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_truncated_body_breaks_off_in_the_middle() {
+async fn a_truncated_body_fails_after_its_first_half() {
     let (sandbox, tokens) = connected().await;
     sandbox.inject(Endpoint::Token, Fault::truncate());
-    let response = attempt(&sandbox, &tokens.refresh).await.unwrap();
+    let response = try_refresh(&sandbox, &tokens.refresh).await.unwrap();
     assert_eq!(response.status(), StatusCode::OK);
     let mut body = response.into_body();
     let half = body.frame().await.unwrap().unwrap().into_data().unwrap();
@@ -138,14 +138,14 @@ async fn a_truncated_body_breaks_off_in_the_middle() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn slow_bytes_come_one_at_a_time() {
+async fn a_slow_body_arrives_byte_by_byte() {
     let (sandbox, tokens) = connected().await;
     let wait = Duration::from_secs(1);
     sandbox.inject(Endpoint::Company, Fault::slow(wait));
     let start = Instant::now();
-    let reply = get(&sandbox, "/v1/company", &tokens.access).await;
-    assert_eq!(reply.text("display_name"), "Sandbox Bakery");
-    let bytes = u32::try_from(reply.body.len()).unwrap();
+    let response = get(&sandbox, "/v1/company", &tokens.access).await;
+    assert_eq!(response.text("display_name"), "Sandbox Bakery");
+    let bytes = u32::try_from(response.body.len()).unwrap();
     assert_eq!(start.elapsed(), wait * bytes);
 }
 
@@ -153,25 +153,25 @@ async fn slow_bytes_come_one_at_a_time() {
 async fn garbage_is_neither_json_nor_utf_8() {
     let (sandbox, tokens) = connected().await;
     sandbox.inject(Endpoint::Token, Fault::garbage());
-    let reply = refresh(&sandbox, &tokens.refresh).await;
-    assert_eq!(reply.status, StatusCode::OK);
-    assert_eq!(reply.header("content-type"), Some("application/json"));
-    assert!(std::str::from_utf8(&reply.body).is_err());
+    let response = refresh(&sandbox, &tokens.refresh).await;
+    assert_eq!(response.status, StatusCode::OK);
+    assert_eq!(response.header("content-type"), Some("application/json"));
+    assert!(std::str::from_utf8(&response.body).is_err());
     assert_eq!(rotations(&sandbox), 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_huge_answer_is_right_but_too_long() {
+async fn a_huge_response_is_valid_but_long() {
     let (sandbox, tokens) = connected().await;
     sandbox.inject(Endpoint::Token, Fault::huge(2_000_001));
-    let reply = refresh(&sandbox, &tokens.refresh).await;
-    assert!(reply.body[..2_000_001].iter().all(|byte| *byte == b' '));
-    assert_eq!(reply.body[2_000_001], b'{');
-    assert!(!reply.text("access_token").is_empty());
+    let response = refresh(&sandbox, &tokens.refresh).await;
+    assert!(response.body[..2_000_001].iter().all(|byte| *byte == b' '));
+    assert_eq!(response.body[2_000_001], b'{');
+    assert!(!response.text("access_token").is_empty());
 }
 
 #[tokio::test(start_paused = true)]
-async fn any_status_with_any_body_and_headers() {
+async fn a_fault_can_send_any_status_body_and_headers() {
     let (sandbox, tokens) = connected().await;
     let html = HeaderValue::from_static("text/html");
     let location = HeaderValue::from_static("https://evil.example/");
@@ -188,16 +188,16 @@ async fn any_status_with_any_body_and_headers() {
     ] {
         sandbox.inject(Endpoint::Token, fault);
     }
-    let mut seen = Vec::new();
+    let mut responses = Vec::new();
     for _ in 0..6 {
-        let reply = refresh(&sandbox, &tokens.refresh).await;
+        let response = refresh(&sandbox, &tokens.refresh).await;
         let header = ["content-type", "retry-after", "location"];
         let header = header
             .iter()
-            .find_map(|name| reply.header(name))
+            .find_map(|name| response.header(name))
             .unwrap_or_default();
-        let body = String::from_utf8(reply.body.to_vec()).unwrap();
-        seen.push((reply.status.as_u16(), header.to_owned(), body));
+        let body = String::from_utf8(response.body.to_vec()).unwrap();
+        responses.push((response.status.as_u16(), header.to_owned(), body));
     }
     let expected = [
         (502, "text/html", "<h1>502</h1>"),
@@ -208,7 +208,7 @@ async fn any_status_with_any_body_and_headers() {
         (400, "", r#"{"error":"invalid_grant"}"#),
     ]
     .map(|(status, header, body)| (status, header.to_owned(), body.to_owned()));
-    assert_eq!(seen, expected);
+    assert_eq!(responses, expected);
     assert_eq!(rotations(&sandbox), 0);
     assert_eq!(
         refresh(&sandbox, &tokens.refresh).await.status,
@@ -218,7 +218,7 @@ async fn any_status_with_any_body_and_headers() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn retry_after_may_be_a_date_or_nonsense() {
+async fn retry_after_can_be_a_date_or_nonsense() {
     let (sandbox, _) = connected().await;
     for value in [
         "0",
@@ -230,13 +230,13 @@ async fn retry_after_may_be_a_date_or_nonsense() {
     ] {
         let fault = Fault::status(StatusCode::SERVICE_UNAVAILABLE).retry_after(value);
         sandbox.inject(Endpoint::Company, fault);
-        let reply = get(&sandbox, "/v1/company", "").await;
-        assert_eq!(reply.header("retry-after"), Some(value));
+        let response = get(&sandbox, "/v1/company", "").await;
+        assert_eq!(response.header("retry-after"), Some(value));
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn faults_strike_their_endpoint_as_often_as_they_say() {
+async fn a_fault_affects_its_endpoint_as_often_as_set() {
     let (sandbox, tokens) = connected().await;
     let fault = Fault::status(StatusCode::UNAUTHORIZED);
     sandbox.inject(Endpoint::Company, fault.skip(1).times(2));
@@ -254,7 +254,7 @@ async fn faults_strike_their_endpoint_as_often_as_they_say() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn cleared_faults_strike_no_more() {
+async fn cleared_faults_have_no_effect() {
     let sandbox = Sandbox::builder()
         .fault(Endpoint::Company, Fault::reset().always())
         .build();
@@ -270,7 +270,7 @@ async fn cleared_faults_strike_no_more() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_endpoint_has_faults_of_its_own() {
+async fn faults_affect_only_their_own_endpoint() {
     let teapot = StatusCode::IM_A_TEAPOT;
     let (sandbox, _) = connected().await;
     for (endpoint, method, path) in [
@@ -287,9 +287,9 @@ async fn every_endpoint_has_faults_of_its_own() {
             sandbox.clear_faults();
             sandbox.inject(other, Fault::status(teapot));
             let request = Request::builder().method(method).uri(path);
-            let reply = send(&sandbox, request.body(Full::default()).unwrap()).await;
+            let response = send(&sandbox, request.body(Full::default()).unwrap()).await;
             assert_eq!(
-                reply.status == teapot,
+                response.status == teapot,
                 other == endpoint,
                 "{path} {other:?}"
             );
@@ -297,7 +297,7 @@ async fn every_endpoint_has_faults_of_its_own() {
     }
 }
 
-/// A body that never ends: were it read, no answer would come.
+/// A body that never ends. A response proves that it was not read.
 struct Endless;
 
 impl Body for Endless {
@@ -313,20 +313,20 @@ impl Body for Endless {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_401_comes_before_the_body_is_read() {
+async fn a_401_is_sent_before_the_body_is_read() {
     let sandbox = Sandbox::builder().build();
     let request = Request::post("/v1/deductions")
         .header(AUTHORIZATION, "Bearer unknown")
         .body(Endless)
         .unwrap();
     let start = Instant::now();
-    let answer = sandbox.service().oneshot(request).await.unwrap();
-    assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+    let response = sandbox.service().oneshot(request).await.unwrap();
+    assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
     assert_eq!(start.elapsed(), Duration::ZERO);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_scripted_code_exchange_can_be_tried_again() {
+async fn a_code_exchange_can_be_repeated_after_a_fault() {
     let sandbox = Sandbox::builder().build();
     sandbox.inject(
         Endpoint::Token,
@@ -334,8 +334,8 @@ async fn a_scripted_code_exchange_can_be_tried_again() {
     );
     let code = code(&sandbox, &[]).await;
     assert_eq!(
-        redeem(&sandbox, &code).await.status,
+        exchange_code(&sandbox, &code).await.status,
         StatusCode::SERVICE_UNAVAILABLE
     );
-    assert_eq!(redeem(&sandbox, &code).await.status, StatusCode::OK);
+    assert_eq!(exchange_code(&sandbox, &code).await.status, StatusCode::OK);
 }

@@ -1,4 +1,4 @@
-//! From consent to a resource, as the Partner API documents it.
+//! From consent to an API request, as the Partner API documents it.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,21 +8,21 @@ use tower_oauth2_client::sandbox::{
 };
 
 use crate::support::{
-    Tokens, authorization_url, code, company, connect, exchange, get, parameter, redeem, refresh,
-    renew,
+    Tokens, authorization_url, code, company, connect, exchange_code, get, parameter, refresh,
+    refresh_ok, token_request,
 };
 
 #[tokio::test(start_paused = true)]
-async fn a_consent_becomes_tokens_that_open_the_company() {
+async fn a_consent_leads_to_tokens_that_the_api_accepts() {
     let sandbox = Sandbox::builder().build();
     let url = authorization_url(&sandbox, &[("state", "a&b=c d")]);
     let callback = sandbox.consent(&url).await.unwrap();
     assert!(callback.starts_with("http://127.0.0.1:8000/callback?"));
     assert_eq!(parameter(&callback, "state").as_deref(), Some("a&b=c d"));
 
-    let reply = redeem(&sandbox, &parameter(&callback, "code").unwrap()).await;
-    let tokens = Tokens::from(&reply);
-    assert_eq!(reply.text("token_type"), "Bearer");
+    let response = exchange_code(&sandbox, &parameter(&callback, "code").unwrap()).await;
+    let tokens = Tokens::from(&response);
+    assert_eq!(response.text("token_type"), "Bearer");
     assert_eq!(company(&sandbox, &tokens.access).await, StatusCode::OK);
 
     let counters = sandbox.counters();
@@ -31,40 +31,43 @@ async fn a_consent_becomes_tokens_that_open_the_company() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_answer_is_what_the_contract_says() {
+async fn a_token_response_has_the_documented_format() {
     let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_323_045);
     let sandbox = Sandbox::builder().clock_starts_at(start).build();
-    let reply = redeem(
+    let response = exchange_code(
         &sandbox,
         &code(&sandbox, &[("scope", "payroll:read")]).await,
     )
     .await;
-    assert_eq!(reply.text("expires_at"), "2026-01-03T03:04:05Z");
-    assert_eq!(reply.text("scope"), "payroll:read");
-    assert_eq!(reply.json().get("expires_in"), None);
-    assert_eq!(reply.header("date"), Some("Fri, 02 Jan 2026 03:04:05 GMT"));
-    assert_eq!(reply.header("cache-control"), Some("no-store"));
-    assert_eq!(reply.header("pragma"), Some("no-cache"));
-    assert_eq!(reply.header("content-type"), Some("application/json"));
+    assert_eq!(response.text("expires_at"), "2026-01-03T03:04:05Z");
+    assert_eq!(response.text("scope"), "payroll:read");
+    assert_eq!(response.json().get("expires_in"), None);
+    assert_eq!(
+        response.header("date"),
+        Some("Fri, 02 Jan 2026 03:04:05 GMT")
+    );
+    assert_eq!(response.header("cache-control"), Some("no-store"));
+    assert_eq!(response.header("pragma"), Some("no-cache"));
+    assert_eq!(response.header("content-type"), Some("application/json"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_access_token_ends_after_24_hours_of_virtual_time() {
+async fn an_access_token_expires_after_24_hours_of_virtual_time() {
     let sandbox = Sandbox::builder().build();
     let tokens = connect(&sandbox).await;
     tokio::time::advance(Duration::from_secs(24 * 3600 - 1)).await;
     assert_eq!(company(&sandbox, &tokens.access).await, StatusCode::OK);
     sandbox.advance(Duration::from_secs(1));
-    let reply = get(&sandbox, "/v1/company", &tokens.access).await;
-    assert_eq!(reply.status, StatusCode::UNAUTHORIZED);
+    let response = get(&sandbox, "/v1/company", &tokens.access).await;
+    assert_eq!(response.status, StatusCode::UNAUTHORIZED);
     let challenge = r#"Bearer realm="justworks", error="invalid_token""#;
-    assert_eq!(reply.header("www-authenticate"), Some(challenge));
-    let renewed = renew(&sandbox, &tokens.refresh).await;
-    assert_eq!(company(&sandbox, &renewed.access).await, StatusCode::OK);
+    assert_eq!(response.header("www-authenticate"), Some(challenge));
+    let refreshed = refresh_ok(&sandbox, &tokens.refresh).await;
+    assert_eq!(company(&sandbox, &refreshed.access).await, StatusCode::OK);
 }
 
 #[tokio::test(start_paused = true)]
-async fn tokens_are_expired_and_revoked_at_once_when_told() {
+async fn tokens_can_be_expired_and_revoked_at_any_time() {
     let sandbox = Sandbox::builder().build();
     let tokens = connect(&sandbox).await;
     sandbox.expire_access_tokens();
@@ -73,7 +76,7 @@ async fn tokens_are_expired_and_revoked_at_once_when_told() {
         StatusCode::UNAUTHORIZED
     );
 
-    let tokens = renew(&sandbox, &tokens.refresh).await;
+    let tokens = refresh_ok(&sandbox, &tokens.refresh).await;
     assert_eq!(company(&sandbox, &tokens.access).await, StatusCode::OK);
     sandbox.revoke_access_tokens();
     assert_eq!(
@@ -81,7 +84,7 @@ async fn tokens_are_expired_and_revoked_at_once_when_told() {
         StatusCode::UNAUTHORIZED
     );
 
-    let tokens = renew(&sandbox, &tokens.refresh).await;
+    let tokens = refresh_ok(&sandbox, &tokens.refresh).await;
     sandbox.revoke_grants();
     assert_eq!(
         company(&sandbox, &tokens.access).await,
@@ -94,7 +97,7 @@ async fn tokens_are_expired_and_revoked_at_once_when_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_person_goes_through_the_pages() {
+async fn the_simulated_user_fills_in_the_pages() {
     let sandbox = Sandbox::builder()
         .behavior(|behavior| behavior.consent = Consent::Page)
         .build();
@@ -110,7 +113,7 @@ async fn a_person_goes_through_the_pages() {
 }
 
 #[tokio::test]
-async fn the_socket_answers_like_the_service_until_the_sandbox_is_dropped() {
+async fn the_socket_serves_until_the_sandbox_is_dropped() {
     let sandbox = Sandbox::start().await.unwrap();
     let address = sandbox.address().unwrap();
     assert_eq!(sandbox.url(), format!("http://{address}"));
@@ -135,11 +138,11 @@ async fn the_socket_answers_like_the_service_until_the_sandbox_is_dropped() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_seed_makes_tokens_the_same_every_time() {
+async fn a_seed_reproduces_the_tokens() {
     let first = connect(&Sandbox::builder().seed(7).build()).await;
     let second = connect(&Sandbox::builder().seed(7).build()).await;
     assert_eq!(first.access, second.access);
-    let unknown = exchange(
+    let unknown = token_request(
         &Sandbox::builder().seed(8).build(),
         &[
             ("grant_type", "refresh_token"),
@@ -151,12 +154,12 @@ async fn a_seed_makes_tokens_the_same_every_time() {
 }
 
 #[test]
-fn handles_and_services_go_anywhere() {
-    fn anywhere<T: Clone + Send + Sync + std::fmt::Debug + 'static>() {}
-    fn sent<T: Send + 'static>() {}
-    anywhere::<Sandbox>();
-    anywhere::<SandboxService>();
-    anywhere::<Behavior>();
-    sent::<SandboxFuture>();
-    sent::<SandboxBody>();
+fn handles_and_services_are_send_and_sync() {
+    fn clone_send_sync<T: Clone + Send + Sync + std::fmt::Debug + 'static>() {}
+    fn send<T: Send + 'static>() {}
+    clone_send_sync::<Sandbox>();
+    clone_send_sync::<SandboxService>();
+    clone_send_sync::<Behavior>();
+    send::<SandboxFuture>();
+    send::<SandboxBody>();
 }

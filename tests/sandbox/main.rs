@@ -1,4 +1,4 @@
-//! The sandbox, seen from the wire. All but what needs a socket runs in virtual time.
+//! Tests of the sandbox through HTTP. Those that need no socket run in virtual time.
 
 mod authorization;
 mod codes;
@@ -6,6 +6,7 @@ mod deductions;
 mod event_log;
 mod faults;
 mod flow;
+mod formats;
 mod fuzz;
 mod pages;
 mod refusals;
@@ -14,6 +15,5 @@ mod resources;
 mod revocation;
 mod rotation;
 mod socket;
-mod spelling;
 mod status;
 mod support;

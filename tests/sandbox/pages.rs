@@ -1,13 +1,13 @@
-//! The pages a person is shown, and what their forms decide.
+//! The pages of an authorization request, and the effect of their forms.
 
 use http::{Request, StatusCode};
 use http_body_util::Full;
 use tower_oauth2_client::sandbox::{Consent, Endpoint, Fault, Sandbox};
 
-use crate::support::{authorization_url, form, get, parameter, redeem, send};
+use crate::support::{authorization_url, exchange_code, form, get, parameter, send};
 
-/// The name of the consent in a page's form.
-fn consent_in(page: &[u8]) -> String {
+/// The consent id in the form of a page.
+fn consent_id(page: &[u8]) -> String {
     let page = std::str::from_utf8(page).unwrap();
     let (_, rest) = page
         .split_once("name=\"consent\" value=\"")
@@ -18,9 +18,9 @@ fn consent_in(page: &[u8]) -> String {
 async fn open(sandbox: &Sandbox, more: &[(&str, &str)]) -> String {
     let url = authorization_url(sandbox, more);
     let path = url.strip_prefix("http://localhost").unwrap();
-    let reply = send(sandbox, Request::get(path).body(Full::default()).unwrap()).await;
-    assert_eq!(reply.status, StatusCode::OK);
-    consent_in(&reply.body)
+    let response = send(sandbox, Request::get(path).body(Full::default()).unwrap()).await;
+    assert_eq!(response.status, StatusCode::OK);
+    consent_id(&response.body)
 }
 
 #[tokio::test(start_paused = true)]
@@ -43,32 +43,32 @@ async fn sensitive_scopes_are_granted_only_if_ticked() {
         assert!(String::from_utf8_lossy(&page.body).contains("type=\"checkbox\""));
         fields.push(("decision", "allow"));
         fields.extend(tick);
-        let reply = send(&sandbox, form("/oauth/consent", &fields)).await;
-        assert_eq!(reply.status, StatusCode::SEE_OTHER);
-        let code = parameter(reply.header("location").unwrap(), "code").unwrap();
-        assert_eq!(redeem(&sandbox, &code).await.text("scope"), granted);
+        let response = send(&sandbox, form("/oauth/consent", &fields)).await;
+        assert_eq!(response.status, StatusCode::SEE_OTHER);
+        let code = parameter(response.header("location").unwrap(), "code").unwrap();
+        assert_eq!(exchange_code(&sandbox, &code).await.text("scope"), granted);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_decision_takes_a_log_in_and_counts_once() {
+async fn a_decision_requires_a_login_and_counts_once() {
     let sandbox = Sandbox::builder()
         .behavior(|behavior| behavior.consent = Consent::Page)
         .build();
     let consent = open(&sandbox, &[]).await;
     let decide = [("consent", consent.as_str()), ("decision", "allow")];
-    let log_in = [
+    let login = [
         ("consent", consent.as_str()),
         ("email", "a"),
         ("password", "b"),
     ];
     let statuses = [
         send(&sandbox, form("/oauth/consent", &decide)).await.status,
-        send(&sandbox, form("/oauth/login", &log_in[..2]))
+        send(&sandbox, form("/oauth/login", &login[..2]))
             .await
             .status,
         send(&sandbox, form("/oauth/consent", &decide)).await.status,
-        send(&sandbox, form("/oauth/login", &log_in)).await.status,
+        send(&sandbox, form("/oauth/login", &login)).await.status,
         send(&sandbox, form("/oauth/consent", &decide[..1]))
             .await
             .status,
@@ -82,7 +82,7 @@ async fn a_decision_takes_a_log_in_and_counts_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_people_may_be_asked_at_once() {
+async fn two_consents_can_be_pending_at_once() {
     let sandbox = Sandbox::builder()
         .behavior(|behavior| behavior.consent = Consent::Page)
         .build();
@@ -90,30 +90,30 @@ async fn two_people_may_be_asked_at_once() {
     sandbox.advance(std::time::Duration::from_secs(3599));
     let second = open(&sandbox, &[]).await;
     for consent in [first, second] {
-        let log_in = [
+        let login = [
             ("consent", consent.as_str()),
             ("email", "a"),
             ("password", "b"),
         ];
-        let reply = send(&sandbox, form("/oauth/login", &log_in)).await;
-        assert_eq!(reply.status, StatusCode::OK);
+        let response = send(&sandbox, form("/oauth/login", &login)).await;
+        assert_eq!(response.status, StatusCode::OK);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_page_left_open_for_an_hour_has_to_be_asked_for_again() {
+async fn a_page_expires_after_an_hour() {
     let sandbox = Sandbox::builder()
         .behavior(|behavior| behavior.consent = Consent::Page)
         .build();
     let consent = open(&sandbox, &[]).await;
     sandbox.advance(std::time::Duration::from_secs(3600));
-    let log_in = [
+    let login = [
         ("consent", consent.as_str()),
         ("email", "a"),
         ("password", "b"),
     ];
-    let reply = send(&sandbox, form("/oauth/login", &log_in)).await;
-    assert_eq!(reply.status, StatusCode::BAD_REQUEST);
+    let response = send(&sandbox, form("/oauth/login", &login)).await;
+    assert_eq!(response.status, StatusCode::BAD_REQUEST);
 }
 
 #[tokio::test(start_paused = true)]
@@ -124,25 +124,25 @@ async fn pages_run_no_scripts_and_hostile_names_stay_text() {
         .behavior(|behavior| behavior.consent = Consent::Page)
         .build();
     let consent = open(&sandbox, &[("state", "\"><script>"), ("scope", "<script>")]).await;
-    let log_in = [
+    let login = [
         ("consent", consent.as_str()),
         ("email", "<script>"),
         ("password", "b"),
     ];
-    for fields in [&log_in[..2], &log_in[..]] {
-        let reply = send(&sandbox, form("/oauth/login", fields)).await;
-        let page = String::from_utf8_lossy(&reply.body).into_owned();
+    for fields in [&login[..2], &login[..]] {
+        let response = send(&sandbox, form("/oauth/login", fields)).await;
+        let page = String::from_utf8_lossy(&response.body).into_owned();
         assert!(
             !page.contains("<script") && page.contains("&lt;script&gt;"),
             "{page}"
         );
-        let policy = reply.header("content-security-policy").unwrap();
+        let policy = response.header("content-security-policy").unwrap();
         assert!(policy.starts_with("default-src 'none';"));
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_person_is_told_of_a_url_that_is_none_and_of_an_answer_that_was_lost() {
+async fn an_invalid_url_and_a_lost_response_are_consent_errors() {
     let sandbox = Sandbox::builder().build();
     let error = sandbox.consent("not a url").await.unwrap_err();
     assert_eq!(error.status(), None);
@@ -155,10 +155,10 @@ async fn a_person_is_told_of_a_url_that_is_none_and_of_an_answer_that_was_lost()
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_with_a_code_is_neither_stored_nor_referred_to() {
+async fn a_redirect_with_a_code_is_not_cached_and_sends_no_referrer() {
     let sandbox = Sandbox::builder().build();
-    let reply = get(&sandbox, &authorization_url(&sandbox, &[]), "").await;
-    assert_eq!(reply.status, StatusCode::FOUND);
+    let response = get(&sandbox, &authorization_url(&sandbox, &[]), "").await;
+    assert_eq!(response.status, StatusCode::FOUND);
     sandbox.change_behavior(|behavior| behavior.consent = Consent::Page);
     let consent = open(&sandbox, &[]).await;
     let login = [
@@ -170,15 +170,15 @@ async fn an_answer_with_a_code_is_neither_stored_nor_referred_to() {
     let decision = [("consent", consent.as_str()), ("decision", "allow")];
     let decided = send(&sandbox, form("/oauth/consent", &decision)).await;
     assert_eq!(decided.status, StatusCode::SEE_OTHER);
-    for reply in [reply, decided] {
-        assert!(reply.header("location").unwrap().contains("code="));
-        assert_eq!(reply.header("cache-control"), Some("no-store"));
-        assert_eq!(reply.header("referrer-policy"), Some("no-referrer"));
+    for response in [response, decided] {
+        assert!(response.header("location").unwrap().contains("code="));
+        assert_eq!(response.header("cache-control"), Some("no-store"));
+        assert_eq!(response.header("referrer-policy"), Some("no-referrer"));
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_repeated_field_of_a_page_is_refused_and_decides_nothing() {
+async fn a_repeated_field_is_refused_without_a_decision() {
     let sandbox = Sandbox::builder()
         .behavior(|behavior| behavior.consent = Consent::Page)
         .build();
@@ -186,20 +186,20 @@ async fn a_repeated_field_of_a_page_is_refused_and_decides_nothing() {
     let consent = consent.as_str();
     let login = [("consent", consent), ("email", "a"), ("password", "b")];
     let more = [&login[..], &[("email", "c")]].concat();
-    let reply = send(&sandbox, form("/oauth/login", &more)).await;
-    assert_eq!(reply.status, StatusCode::BAD_REQUEST);
+    let response = send(&sandbox, form("/oauth/login", &more)).await;
+    assert_eq!(response.status, StatusCode::BAD_REQUEST);
     send(&sandbox, form("/oauth/login", &login)).await;
     let both = [
         ("consent", consent),
         ("decision", "deny"),
         ("decision", "allow"),
     ];
-    let reply = send(&sandbox, form("/oauth/consent", &both)).await;
-    assert_eq!(reply.status, StatusCode::BAD_REQUEST);
+    let response = send(&sandbox, form("/oauth/consent", &both)).await;
+    assert_eq!(response.status, StatusCode::BAD_REQUEST);
     assert_eq!(
         (sandbox.counters().consents, sandbox.counters().denials),
         (0, 0)
     );
-    let reply = send(&sandbox, form("/oauth/consent", &both[..2])).await;
-    assert_eq!(reply.status, StatusCode::SEE_OTHER);
+    let response = send(&sandbox, form("/oauth/consent", &both[..2])).await;
+    assert_eq!(response.status, StatusCode::SEE_OTHER);
 }

@@ -1,4 +1,4 @@
-//! Wrong requests to the token endpoint, and what they are told.
+//! Invalid requests, most of them to the token endpoint, and the errors that they get.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -9,14 +9,16 @@ use http_body_util::Full;
 use tower::ServiceExt;
 use tower_oauth2_client::sandbox::{ClientAuthentication, Endpoint, Fault, Sandbox};
 
-use crate::support::{code, connect, encoded, exchange, post_form, redeem, refresh, refused, send};
+use crate::support::{
+    assert_refused, code, connect, encoded, exchange_code, post_form, refresh, send, token_request,
+};
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
 #[tokio::test(start_paused = true)]
-async fn missing_repeated_empty_and_wrong_fields_are_told_apart() {
+async fn each_invalid_token_request_gets_its_error() {
     let sandbox = Sandbox::builder().build();
-    let app = "client_id=sandbox-client&client_secret=sandbox-client-secret";
+    let client = "client_id=sandbox-client&client_secret=sandbox-client-secret";
     for line in [
         "401 invalid_client          ",
         "401 invalid_client          grant_type=refresh_token&refresh_token=x",
@@ -24,27 +26,27 @@ async fn missing_repeated_empty_and_wrong_fields_are_told_apart() {
         "401 invalid_client          client_id=sandbox-client&client_secret=",
         "401 invalid_client          client_secret=sandbox-client-secret",
         "401 invalid_client          client_id=sandbox-client&client_secret=wrong",
-        "401 invalid_client          client_id=nobody&client_secret=sandbox-client-secret",
-        "400 invalid_request         APP",
-        "400 invalid_request         APP&grant_type=",
-        "400 unsupported_grant_type  APP&grant_type=password",
-        "400 unsupported_grant_type  APP&grant_type=client_credentials",
-        "400 invalid_request         APP&grant_type=refresh_token",
-        "400 invalid_request         APP&grant_type=refresh_token&refresh_token=",
-        "400 invalid_grant           APP&grant_type=refresh_token&refresh_token=x",
-        "400 invalid_request         APP&grant_type=authorization_code",
-        "400 invalid_request         APP&grant_type=authorization_code&code=",
-        "400 invalid_grant           APP&grant_type=authorization_code&code=x",
-        "400 invalid_request         APP&APP&grant_type=refresh_token&refresh_token=x",
-        "400 invalid_request         APP&grant_type=refresh_token&refresh_token=x&refresh_token=x",
-        "400 invalid_request         APP&grant_type=refresh_token&grant_type=",
+        "401 invalid_client          client_id=unknown&client_secret=sandbox-client-secret",
+        "400 invalid_request         CLIENT",
+        "400 invalid_request         CLIENT&grant_type=",
+        "400 unsupported_grant_type  CLIENT&grant_type=password",
+        "400 unsupported_grant_type  CLIENT&grant_type=client_credentials",
+        "400 invalid_request         CLIENT&grant_type=refresh_token",
+        "400 invalid_request         CLIENT&grant_type=refresh_token&refresh_token=",
+        "400 invalid_grant           CLIENT&grant_type=refresh_token&refresh_token=x",
+        "400 invalid_request         CLIENT&grant_type=authorization_code",
+        "400 invalid_request         CLIENT&grant_type=authorization_code&code=",
+        "400 invalid_grant           CLIENT&grant_type=authorization_code&code=x",
+        "400 invalid_request         CLIENT&CLIENT&grant_type=refresh_token&refresh_token=x",
+        "400 invalid_request         CLIENT&grant_type=refresh_token&refresh_token=x&refresh_token=x",
+        "400 invalid_request         CLIENT&grant_type=refresh_token&grant_type=",
     ] {
         let mut words = line.split_whitespace();
         let status = words.next().unwrap().parse().unwrap();
         let error = words.next().unwrap();
-        let body = words.next().unwrap_or_default().replace("APP", app);
-        let reply = post_form(&sandbox, "/oauth/token", &body).await;
-        refused(&reply, status, error);
+        let body = words.next().unwrap_or_default().replace("CLIENT", client);
+        let response = post_form(&sandbox, "/oauth/token", &body).await;
+        assert_refused(&response, status, error);
     }
     let counters = sandbox.counters();
     assert_eq!(
@@ -54,7 +56,7 @@ async fn missing_repeated_empty_and_wrong_fields_are_told_apart() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_must_say_that_it_is_a_form() {
+async fn the_content_type_of_a_form_is_required() {
     let sandbox = Sandbox::builder().build();
     let body = "client_id=sandbox-client&client_secret=sandbox-client-secret&token=x";
     for path in ["/oauth/token", "/v1/oauth/revoke"] {
@@ -63,8 +65,8 @@ async fn a_body_must_say_that_it_is_a_form() {
             if let Some(content_type) = content_type {
                 request = request.header(CONTENT_TYPE, content_type);
             }
-            let reply = send(&sandbox, request.body(body.into()).unwrap()).await;
-            refused(&reply, 400, "invalid_request");
+            let response = send(&sandbox, request.body(body.into()).unwrap()).await;
+            assert_refused(&response, 400, "invalid_request");
         }
     }
     let request = Request::post("/v1/oauth/revoke")
@@ -87,13 +89,13 @@ async fn a_form_larger_than_64_kib_is_refused() {
         "/oauth/login",
         "/oauth/consent",
     ] {
-        let reply = post_form(&sandbox, path, &large).await;
-        assert_eq!(reply.status, StatusCode::PAYLOAD_TOO_LARGE, "{path}");
+        let response = post_form(&sandbox, path, &large).await;
+        assert_eq!(response.status, StatusCode::PAYLOAD_TOO_LARGE, "{path}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wrong_method_is_told_the_right_ones() {
+async fn a_405_lists_the_allowed_methods() {
     let sandbox = Sandbox::builder().build();
     for (path, allowed) in [
         ("/oauth/authorize", "GET"),
@@ -117,13 +119,13 @@ async fn a_wrong_method_is_told_the_right_ones() {
                 continue;
             }
             let request = Request::builder().method(&method).uri(path);
-            let reply = send(&sandbox, request.body(Full::default()).unwrap()).await;
+            let response = send(&sandbox, request.body(Full::default()).unwrap()).await;
             assert_eq!(
-                reply.status,
+                response.status,
                 StatusCode::METHOD_NOT_ALLOWED,
                 "{method} {path}"
             );
-            assert_eq!(reply.header("allow"), Some(allowed));
+            assert_eq!(response.header("allow"), Some(allowed));
         }
     }
     for path in [
@@ -134,16 +136,16 @@ async fn a_wrong_method_is_told_the_right_ones() {
         "/v1/members/",
         "/sandbox",
     ] {
-        let reply = send(&sandbox, Request::get(path).body(Full::default()).unwrap()).await;
-        assert_eq!(reply.status, StatusCode::NOT_FOUND, "{path}");
+        let response = send(&sandbox, Request::get(path).body(Full::default()).unwrap()).await;
+        assert_eq!(response.status, StatusCode::NOT_FOUND, "{path}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refresh_may_narrow_the_scope_and_not_widen_it() {
+async fn a_refresh_can_narrow_the_scope_but_not_widen_it() {
     let sandbox = Sandbox::builder().build();
     let code = code(&sandbox, &[("scope", "member.detail:read payroll:read")]).await;
-    let token = redeem(&sandbox, &code).await.text("refresh_token");
+    let token = exchange_code(&sandbox, &code).await.text("refresh_token");
     let fields = |scope| {
         [
             ("grant_type", "refresh_token"),
@@ -152,17 +154,17 @@ async fn a_refresh_may_narrow_the_scope_and_not_widen_it() {
         ]
     };
     for wider in ["paystub:read", "payroll:read paystub:read", "nonsense"] {
-        refused(
-            &exchange(&sandbox, &fields(wider)).await,
+        assert_refused(
+            &token_request(&sandbox, &fields(wider)).await,
             400,
             "invalid_scope",
         );
     }
-    let reply = exchange(&sandbox, &fields("member.basic:read")).await;
-    assert_eq!(reply.text("scope"), "member.basic:read");
-    // The grant itself is not narrower for it.
-    let reply = refresh(&sandbox, &reply.text("refresh_token")).await;
-    assert_eq!(reply.text("scope"), "member.detail:read payroll:read");
+    let response = token_request(&sandbox, &fields("member.basic:read")).await;
+    assert_eq!(response.text("scope"), "member.basic:read");
+    // The scope of the grant is unchanged.
+    let response = refresh(&sandbox, &response.text("refresh_token")).await;
+    assert_eq!(response.text("scope"), "member.detail:read payroll:read");
 }
 
 fn basic(body: String, credentials: &str) -> Request<Full<Bytes>> {
@@ -177,18 +179,18 @@ fn basic(body: String, credentials: &str) -> Request<Full<Bytes>> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn basic_authentication_is_refused_and_not_asked_for() {
+async fn basic_authentication_is_refused_and_not_offered() {
     let sandbox = Sandbox::builder().build();
     let token = connect(&sandbox).await.refresh;
     let body = encoded(&[("grant_type", "refresh_token"), ("refresh_token", &token)]);
     let request = basic(body, "sandbox-client:sandbox-client-secret");
-    let reply = send(&sandbox, request).await;
-    refused(&reply, 401, "invalid_client");
-    assert_eq!(reply.header("www-authenticate"), None);
+    let response = send(&sandbox, request).await;
+    assert_refused(&response, 401, "invalid_client");
+    assert_eq!(response.header("www-authenticate"), None);
 }
 
 #[tokio::test(start_paused = true)]
-async fn basic_authentication_may_be_accepted() {
+async fn basic_authentication_can_be_accepted() {
     let sandbox = Sandbox::builder()
         .client_secret("a:b c%")
         .behavior(|behavior| behavior.client_authentication = ClientAuthentication::BodyOrBasic)
@@ -196,31 +198,31 @@ async fn basic_authentication_may_be_accepted() {
     let token = connect(&sandbox).await.refresh;
     let body = || encoded(&[("grant_type", "refresh_token"), ("refresh_token", &token)]);
     for wrong in ["sandbox-client:x", "sandbox-client", ":", ""] {
-        let reply = send(&sandbox, basic(body(), wrong)).await;
-        refused(&reply, 401, "invalid_client");
+        let response = send(&sandbox, basic(body(), wrong)).await;
+        assert_refused(&response, 401, "invalid_client");
     }
     let twice = format!("{}&client_id=sandbox-client&client_secret=x", body());
     let right = "sandbox-client:a%3Ab+c%25";
-    refused(
+    assert_refused(
         &send(&sandbox, basic(twice, right)).await,
         400,
         "invalid_request",
     );
     let other = format!("{}&client_id=other", body());
-    refused(
+    assert_refused(
         &send(&sandbox, basic(other, right)).await,
         401,
         "invalid_client",
     );
     let same = format!("{}&client_id=sandbox-client", body());
-    let reply = send(&sandbox, basic(same, right)).await;
-    assert_eq!(reply.status, StatusCode::OK);
+    let response = send(&sandbox, basic(same, right)).await;
+    assert_eq!(response.status, StatusCode::OK);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_form_that_breaks_off_is_refused() {
+async fn an_incomplete_form_is_refused() {
     let sandbox = Sandbox::builder().build();
-    // The body of a truncated answer serves as one that breaks off.
+    // The body of a truncated response serves as an incomplete request body.
     sandbox.inject(Endpoint::Company, Fault::truncate());
     let broken = Request::get("/v1/company")
         .body(Full::<Bytes>::default())
@@ -230,12 +232,12 @@ async fn a_form_that_breaks_off_is_refused() {
         .header(CONTENT_TYPE, FORM)
         .body(broken)
         .unwrap();
-    let answer = sandbox.service().oneshot(request).await.unwrap();
-    assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
+    let response = sandbox.service().oneshot(request).await.unwrap();
+    assert_eq!(response.status(), StatusCode::BAD_REQUEST);
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_half_of_basic_credentials_is_cut() {
+async fn basic_credentials_with_separators_are_not_truncated() {
     let sandbox = Sandbox::builder()
         .client_secret("a&b=c d+%")
         .behavior(|behavior| behavior.client_authentication = ClientAuthentication::BodyOrBasic)
@@ -249,33 +251,33 @@ async fn no_half_of_basic_credentials_is_cut() {
         "sandbox-client=x:a%26b%3Dc+d%2B%25",
         "sandbox-client:&a%26b%3Dc+d%2B%25",
     ] {
-        let reply = send(&sandbox, basic(body(), wrong)).await;
-        refused(&reply, 401, "invalid_client");
+        let response = send(&sandbox, basic(body(), wrong)).await;
+        assert_refused(&response, 401, "invalid_client");
         let challenge = Some(r#"Basic realm="justworks""#);
-        assert_eq!(reply.header("www-authenticate"), challenge, "{wrong}");
+        assert_eq!(response.header("www-authenticate"), challenge, "{wrong}");
     }
     for right in [
         "sandbox-client:a%26b%3Dc+d%2B%25",
         "sandbox-client:a&b=c+d%2B%25",
     ] {
-        let reply = send(&sandbox, basic(body(), right)).await;
-        refused(&reply, 400, "invalid_grant");
+        let response = send(&sandbox, basic(body(), right)).await;
+        assert_refused(&response, 400, "invalid_grant");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_401_names_basic_wherever_it_is_taken() {
+async fn a_401_offers_basic_if_it_is_accepted() {
     let sandbox = Sandbox::builder()
         .behavior(|behavior| behavior.client_authentication = ClientAuthentication::BodyOrBasic)
         .build();
-    let reply = post_form(&sandbox, "/oauth/token", "client_id=sandbox-client").await;
-    refused(&reply, 401, "invalid_client");
+    let response = post_form(&sandbox, "/oauth/token", "client_id=sandbox-client").await;
+    assert_refused(&response, 401, "invalid_client");
     let challenge = Some(r#"Basic realm="justworks""#);
-    assert_eq!(reply.header("www-authenticate"), challenge);
+    assert_eq!(response.header("www-authenticate"), challenge);
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_authorization_headers_are_a_bad_request() {
+async fn two_authorization_headers_are_refused() {
     for accepted in [
         ClientAuthentication::Body,
         ClientAuthentication::BodyOrBasic,
@@ -287,6 +289,6 @@ async fn two_authorization_headers_are_a_bad_request() {
         let mut request = basic(body, "sandbox-client:sandbox-client-secret");
         let again = request.headers()[AUTHORIZATION].clone();
         request.headers_mut().append(AUTHORIZATION, again);
-        refused(&send(&sandbox, request).await, 400, "invalid_request");
+        assert_refused(&send(&sandbox, request).await, 400, "invalid_request");
     }
 }

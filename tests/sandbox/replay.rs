@@ -1,11 +1,11 @@
-//! A replaced refresh token presented again: what forgives it, what does not, and what is counted.
+//! Reuse of a rotated refresh token: when it is accepted, and what is counted.
 
 use std::time::Duration;
 
 use http::StatusCode;
 use tower_oauth2_client::sandbox::{RefreshTokenField, RefreshWindow, Replay, Rotation, Sandbox};
 
-use crate::support::{company, connect, exchange, refresh, refused, renew};
+use crate::support::{assert_refused, company, connect, refresh, refresh_ok, token_request};
 
 const OK: StatusCode = StatusCode::OK;
 const UNAUTHORIZED: StatusCode = StatusCode::UNAUTHORIZED;
@@ -16,7 +16,7 @@ fn grace(seconds: u64, replay: Replay) -> Rotation {
 }
 
 #[tokio::test(start_paused = true)]
-async fn grace_forgives_no_token_whose_own_life_is_over() {
+async fn grace_does_not_extend_the_lifetime_of_a_refresh_token() {
     for replay in [Replay::SamePair, Replay::Sibling] {
         for refresh_window in [RefreshWindow::Rolling, RefreshWindow::Fixed] {
             let sandbox = Sandbox::builder()
@@ -28,17 +28,17 @@ async fn grace_forgives_no_token_whose_own_life_is_over() {
                 .build();
             let first = connect(&sandbox).await;
             sandbox.advance(Duration::from_secs(90));
-            let second = renew(&sandbox, &first.refresh).await;
+            let second = refresh_ok(&sandbox, &first.refresh).await;
             sandbox.advance(Duration::from_secs(9));
-            renew(&sandbox, &first.refresh).await;
+            refresh_ok(&sandbox, &first.refresh).await;
             sandbox.advance(Duration::from_secs(1));
-            refused(
+            assert_refused(
                 &refresh(&sandbox, &first.refresh).await,
                 400,
                 "invalid_grant",
             );
             assert_eq!(company(&sandbox, &second.access).await, UNAUTHORIZED);
-            refused(
+            assert_refused(
                 &refresh(&sandbox, &second.refresh).await,
                 400,
                 "invalid_grant",
@@ -48,17 +48,17 @@ async fn grace_forgives_no_token_whose_own_life_is_over() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn replays_do_not_prolong_the_grace_window() {
+async fn replays_do_not_extend_the_grace() {
     for replay in [Replay::SamePair, Replay::Sibling] {
         let sandbox = Sandbox::builder()
             .behavior(|behavior| behavior.rotation = grace(30, replay))
             .build();
         let first = connect(&sandbox).await;
-        let second = renew(&sandbox, &first.refresh).await;
+        let second = refresh_ok(&sandbox, &first.refresh).await;
         sandbox.advance(Duration::from_secs(20));
-        renew(&sandbox, &first.refresh).await;
+        refresh_ok(&sandbox, &first.refresh).await;
         sandbox.advance(Duration::from_secs(20));
-        refused(
+        assert_refused(
             &refresh(&sandbox, &first.refresh).await,
             400,
             "invalid_grant",
@@ -73,22 +73,26 @@ async fn replays_do_not_prolong_the_grace_window() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_replay_needs_a_scope_too() {
+async fn a_replay_needs_a_valid_scope() {
     for replay in [Replay::SamePair, Replay::Sibling] {
         let sandbox = Sandbox::builder()
             .behavior(|behavior| behavior.rotation = grace(600, replay))
             .build();
         let first = connect(&sandbox).await;
-        renew(&sandbox, &first.refresh).await;
+        refresh_ok(&sandbox, &first.refresh).await;
         let fields = [
             ("grant_type", "refresh_token"),
             ("refresh_token", &first.refresh),
             ("scope", " "),
         ];
-        refused(&exchange(&sandbox, &fields).await, 400, "invalid_scope");
+        assert_refused(
+            &token_request(&sandbox, &fields).await,
+            400,
+            "invalid_scope",
+        );
         assert_eq!(sandbox.counters().refresh_tokens_reused, 1);
         sandbox.change_behavior(|behavior| behavior.scope_limit = Some(Vec::new()));
-        refused(
+        assert_refused(
             &refresh(&sandbox, &first.refresh).await,
             400,
             "invalid_scope",
@@ -97,13 +101,13 @@ async fn a_replay_needs_a_scope_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_replay_carries_no_refresh_token_where_no_answer_does() {
+async fn a_replay_follows_the_refresh_token_field_setting() {
     for replay in [Replay::SamePair, Replay::Sibling] {
         let sandbox = Sandbox::builder()
             .behavior(|behavior| behavior.rotation = grace(600, replay))
             .build();
         let first = connect(&sandbox).await;
-        let second = renew(&sandbox, &first.refresh).await;
+        let second = refresh_ok(&sandbox, &first.refresh).await;
         for (field, sent) in [
             (RefreshTokenField::Never, None),
             (RefreshTokenField::OmittedOnRefresh, None),
@@ -114,32 +118,36 @@ async fn a_replay_carries_no_refresh_token_where_no_answer_does() {
             ),
         ] {
             sandbox.change_behavior(|behavior| behavior.refresh_token_field = field);
-            let reply = refresh(&sandbox, &first.refresh).await;
-            assert_eq!(reply.status, OK, "{reply:?}");
+            let response = refresh(&sandbox, &first.refresh).await;
+            assert_eq!(response.status, OK, "{response:?}");
             assert_eq!(
-                reply.json().get("refresh_token"),
+                response.json().get("refresh_token"),
                 sent.as_ref(),
                 "{field:?}"
             );
-            assert_eq!(company(&sandbox, &reply.text("access_token")).await, OK);
+            assert_eq!(company(&sandbox, &response.text("access_token")).await, OK);
         }
         sandbox.change_behavior(|behavior| behavior.refresh_token_field = RefreshTokenField::Sent);
-        renew(&sandbox, &second.refresh).await;
+        refresh_ok(&sandbox, &second.refresh).await;
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wrong_scope_hides_no_reuse() {
+async fn a_wrong_scope_does_not_hide_reuse() {
     let sandbox = Sandbox::builder().scopes(["company.basic:read"]).build();
     let first = connect(&sandbox).await;
-    let second = renew(&sandbox, &first.refresh).await;
+    let second = refresh_ok(&sandbox, &first.refresh).await;
     for scope in ["payroll:read", " "] {
         let fields = [
             ("grant_type", "refresh_token"),
             ("refresh_token", &first.refresh),
             ("scope", scope),
         ];
-        refused(&exchange(&sandbox, &fields).await, 400, "invalid_grant");
+        assert_refused(
+            &token_request(&sandbox, &fields).await,
+            400,
+            "invalid_grant",
+        );
         assert_eq!(company(&sandbox, &second.access).await, UNAUTHORIZED);
     }
     let counters = sandbox.counters();
@@ -150,7 +158,7 @@ async fn a_wrong_scope_hides_no_reuse() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_that_is_over_is_no_question_of_scope() {
+async fn an_expired_refresh_token_is_refused_before_its_scope_is_checked() {
     let sandbox = Sandbox::builder().scopes(["company.basic:read"]).build();
     let first = connect(&sandbox).await;
     sandbox.advance(Duration::from_secs(30 * 24 * 3600));
@@ -159,25 +167,33 @@ async fn a_token_that_is_over_is_no_question_of_scope() {
         ("refresh_token", &first.refresh),
         ("scope", "payroll:read"),
     ];
-    refused(&exchange(&sandbox, &fields).await, 400, "invalid_grant");
+    assert_refused(
+        &token_request(&sandbox, &fields).await,
+        400,
+        "invalid_grant",
+    );
     sandbox.revoke_grants();
-    refused(&exchange(&sandbox, &fields).await, 400, "invalid_grant");
+    assert_refused(
+        &token_request(&sandbox, &fields).await,
+        400,
+        "invalid_grant",
+    );
     assert_eq!(sandbox.counters().refresh_tokens_reused, 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn deferred_rotation_counts_a_replaced_token_it_still_answers() {
+async fn deferred_rotation_counts_each_use_of_a_replaced_token() {
     let sandbox = Sandbox::builder()
         .behavior(|behavior| behavior.rotation = Rotation::Deferred)
         .build();
     let first = connect(&sandbox).await;
-    let second = renew(&sandbox, &first.refresh).await;
+    let second = refresh_ok(&sandbox, &first.refresh).await;
     assert_eq!(sandbox.counters().refresh_tokens_reused, 0);
-    renew(&sandbox, &first.refresh).await;
+    refresh_ok(&sandbox, &first.refresh).await;
     assert_eq!(sandbox.counters().refresh_tokens_reused, 1);
-    renew(&sandbox, &second.refresh).await;
+    refresh_ok(&sandbox, &second.refresh).await;
     assert_eq!(sandbox.counters().refresh_tokens_reused, 1);
-    refused(
+    assert_refused(
         &refresh(&sandbox, &first.refresh).await,
         400,
         "invalid_grant",
@@ -190,7 +206,7 @@ async fn deferred_rotation_counts_a_replaced_token_it_still_answers() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_rotation_revokes_its_own_companion() {
+async fn every_rotation_mode_can_revoke_the_previous_access_token() {
     for rotation in [
         Rotation::FamilyRevocation,
         Rotation::SingleUse,
@@ -205,10 +221,10 @@ async fn every_rotation_revokes_its_own_companion() {
             .build();
         let mut tokens = connect(&sandbox).await;
         for _ in 0..3 {
-            let renewed = renew(&sandbox, &tokens.refresh).await;
+            let refreshed = refresh_ok(&sandbox, &tokens.refresh).await;
             assert_eq!(company(&sandbox, &tokens.access).await, UNAUTHORIZED);
-            assert_eq!(company(&sandbox, &renewed.access).await, OK);
-            tokens = renewed;
+            assert_eq!(company(&sandbox, &refreshed.access).await, OK);
+            tokens = refreshed;
         }
     }
 }

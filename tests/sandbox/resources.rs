@@ -1,4 +1,4 @@
-//! Company and members.
+//! The company and member endpoints.
 
 use http::header::AUTHORIZATION;
 use http::{Request, StatusCode};
@@ -6,10 +6,10 @@ use http_body_util::Full;
 use serde_json::Value;
 use tower_oauth2_client::sandbox::{SCOPES, Sandbox};
 
-use crate::support::{Reply, code, connect, get, send, with_scope};
+use crate::support::{Response, access_token_with_scope, code, connect, get, send};
 
 #[tokio::test(start_paused = true)]
-async fn each_resource_takes_its_scope_or_its_parent() {
+async fn each_endpoint_requires_its_scope_or_one_that_includes_it() {
     let sandbox = Sandbox::builder().build();
     for (path, scopes) in [
         (
@@ -30,25 +30,25 @@ async fn each_resource_takes_its_scope_or_its_parent() {
         ),
     ] {
         for scope in SCOPES {
-            let token = with_scope(&sandbox, scope).await;
-            let reply = get(&sandbox, path, &token).await;
+            let token = access_token_with_scope(&sandbox, scope).await;
+            let response = get(&sandbox, path, &token).await;
             if scopes.contains(&scope) {
-                assert_eq!(reply.status, StatusCode::OK, "{path} {scope}");
+                assert_eq!(response.status, StatusCode::OK, "{path} {scope}");
                 continue;
             }
-            assert_eq!(reply.status, StatusCode::FORBIDDEN, "{path} {scope}");
+            assert_eq!(response.status, StatusCode::FORBIDDEN, "{path} {scope}");
             let expected = format!(
                 r#"Bearer realm="justworks", error="insufficient_scope", scope="{}""#,
                 scopes[0]
             );
-            assert_eq!(reply.header("www-authenticate"), Some(expected.as_str()));
+            assert_eq!(response.header("www-authenticate"), Some(expected.as_str()));
         }
     }
     assert_eq!(sandbox.counters().unauthorized, 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_without_a_usable_token_is_a_401() {
+async fn a_request_without_a_valid_token_gets_401() {
     let sandbox = Sandbox::builder().build();
     let token = connect(&sandbox).await;
     let bearer = format!("Bearer {}", token.access);
@@ -65,18 +65,18 @@ async fn a_request_without_a_usable_token_is_a_401() {
         for value in &values {
             request = request.header(AUTHORIZATION, value.as_bytes());
         }
-        let reply = send(&sandbox, request.body(Full::default()).unwrap()).await;
-        assert_eq!(reply.status, StatusCode::UNAUTHORIZED, "{values:?}");
+        let response = send(&sandbox, request.body(Full::default()).unwrap()).await;
+        assert_eq!(response.status, StatusCode::UNAUTHORIZED, "{values:?}");
     }
-    // RFC 6750, 2.1 and RFC 9110, 11.1: the scheme's case does not matter.
+    // RFC 6750, section 2.1 and RFC 9110, section 11.1: the scheme is case-insensitive.
     let request =
         Request::get("/v1/company").header(AUTHORIZATION, bearer.replace("Bearer", "bEARER"));
-    let reply = send(&sandbox, request.body(Full::default()).unwrap()).await;
-    assert_eq!(reply.status, StatusCode::OK);
+    let response = send(&sandbox, request.body(Full::default()).unwrap()).await;
+    assert_eq!(response.status, StatusCode::OK);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refresh_token_or_code_opens_no_resource() {
+async fn the_api_accepts_no_refresh_token_or_code() {
     let sandbox = Sandbox::builder().build();
     let tokens = connect(&sandbox).await;
     for token in [tokens.refresh, code(&sandbox, &[]).await] {
@@ -88,7 +88,7 @@ async fn a_refresh_token_or_code_opens_no_resource() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_walk_by_cursor_sees_every_member_once() {
+async fn following_the_cursors_returns_every_member_once() {
     let sandbox = Sandbox::builder().members(23).build();
     let token = connect(&sandbox).await.access;
     let mut seen = Vec::new();
@@ -112,7 +112,7 @@ async fn a_walk_by_cursor_sees_every_member_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn members_show_only_what_the_scopes_allow() {
+async fn members_have_only_the_fields_that_the_scopes_permit() {
     let sandbox = Sandbox::builder().build();
     for (scope, field) in [
         ("member.dob:read", "date_of_birth"),
@@ -121,14 +121,14 @@ async fn members_show_only_what_the_scopes_allow() {
         ("member.employment:read", "current_employment"),
         ("member.detail:read", "addresses"),
     ] {
-        let basic = with_scope(&sandbox, "member.basic:read").await;
-        let more = with_scope(&sandbox, &format!("member.basic:read {scope}")).await;
+        let basic = access_token_with_scope(&sandbox, "member.basic:read").await;
+        let more = access_token_with_scope(&sandbox, &format!("member.basic:read {scope}")).await;
         for path in [
             "/v1/members?limit=1",
             "/v1/members/member_00000000000000000000000001",
         ] {
-            let first = |reply: &Reply| {
-                let json = reply.json();
+            let first = |response: &Response| {
+                let json = response.json();
                 json.get("items")
                     .map_or(json.clone(), |items| items[0].clone())
             };
@@ -142,7 +142,7 @@ async fn members_show_only_what_the_scopes_allow() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn members_are_filtered() {
+async fn members_can_be_filtered() {
     let sandbox = Sandbox::builder().build();
     let token = connect(&sandbox).await.access;
     for (query, count) in [
@@ -159,9 +159,9 @@ async fn members_are_filtered() {
             3,
         ),
     ] {
-        let reply = get(&sandbox, &format!("/v1/members?{query}"), &token).await;
+        let response = get(&sandbox, &format!("/v1/members?{query}"), &token).await;
         assert_eq!(
-            reply.json()["items"].as_array().unwrap().len(),
+            response.json()["items"].as_array().unwrap().len(),
             count,
             "{query}"
         );
@@ -176,12 +176,12 @@ async fn members_are_filtered() {
         "updated_at=",
         "status=",
     ] {
-        let reply = get(&sandbox, &format!("/v1/members?{query}"), &token).await;
+        let response = get(&sandbox, &format!("/v1/members?{query}"), &token).await;
         assert_eq!(
-            (reply.status, reply.error()),
+            (response.status, response.error()),
             (StatusCode::BAD_REQUEST, "invalid_request".into())
         );
     }
-    let reply = get(&sandbox, "/v1/members/member_x", &token).await;
-    assert_eq!(reply.status, StatusCode::NOT_FOUND);
+    let response = get(&sandbox, "/v1/members/member_x", &token).await;
+    assert_eq!(response.status, StatusCode::NOT_FOUND);
 }

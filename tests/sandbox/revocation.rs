@@ -3,9 +3,11 @@
 use http::StatusCode;
 use tower_oauth2_client::sandbox::Sandbox;
 
-use crate::support::{Reply, company, connect, form, post_form, refresh, refused, renew, send};
+use crate::support::{
+    Response, assert_refused, company, connect, form, post_form, refresh, refresh_ok, send,
+};
 
-async fn revoke(sandbox: &Sandbox, fields: &[(&str, &str)]) -> Reply {
+async fn revoke(sandbox: &Sandbox, fields: &[(&str, &str)]) -> Response {
     let mut all = vec![
         ("client_id", sandbox.client_id()),
         ("client_secret", sandbox.client_secret()),
@@ -18,21 +20,21 @@ async fn revoke(sandbox: &Sandbox, fields: &[(&str, &str)]) -> Reply {
 async fn revoking_an_access_token_revokes_nothing_else() {
     let sandbox = Sandbox::builder().build();
     let tokens = connect(&sandbox).await;
-    // RFC 7009, 2.1: neither a wrong nor an unknown hint matters.
+    // RFC 7009, section 2.1: a wrong or unknown hint has no effect.
     for hint in ["refresh_token", "nonsense"] {
         let fields = [("token", tokens.access.as_str()), ("token_type_hint", hint)];
-        let reply = revoke(&sandbox, &fields).await;
-        assert_eq!((reply.status, reply.body.len()), (StatusCode::OK, 0));
+        let response = revoke(&sandbox, &fields).await;
+        assert_eq!((response.status, response.body.len()), (StatusCode::OK, 0));
     }
     assert_eq!(
         company(&sandbox, &tokens.access).await,
         StatusCode::UNAUTHORIZED
     );
-    renew(&sandbox, &tokens.refresh).await;
+    refresh_ok(&sandbox, &tokens.refresh).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn revoking_a_refresh_token_ends_its_grant() {
+async fn revoking_a_refresh_token_revokes_its_grant() {
     let sandbox = Sandbox::builder().build();
     let tokens = connect(&sandbox).await;
     assert_eq!(
@@ -43,12 +45,12 @@ async fn revoking_a_refresh_token_ends_its_grant() {
         company(&sandbox, &tokens.access).await,
         StatusCode::UNAUTHORIZED
     );
-    refused(
+    assert_refused(
         &refresh(&sandbox, &tokens.refresh).await,
         400,
         "invalid_grant",
     );
-    // RFC 7009, 2.2: a client cannot do anything about a token that is gone already.
+    // RFC 7009, section 2.2: revoking an invalid token is not an error.
     assert_eq!(
         revoke(&sandbox, &[("token", &tokens.refresh)]).await.status,
         StatusCode::OK
@@ -56,14 +58,14 @@ async fn revoking_a_refresh_token_ends_its_grant() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn revoking_a_refresh_token_may_leave_the_access_token() {
+async fn revoking_a_refresh_token_can_keep_the_access_token() {
     let sandbox = Sandbox::builder()
         .behavior(|behavior| behavior.revocation_cascades = false)
         .build();
     let tokens = connect(&sandbox).await;
     revoke(&sandbox, &[("token", &tokens.refresh)]).await;
     assert_eq!(company(&sandbox, &tokens.access).await, StatusCode::OK);
-    refused(
+    assert_refused(
         &refresh(&sandbox, &tokens.refresh).await,
         400,
         "invalid_grant",
@@ -71,14 +73,14 @@ async fn revoking_a_refresh_token_may_leave_the_access_token() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn revoking_an_unknown_token_succeeds_unless_told_otherwise() {
+async fn revoking_an_unknown_token_succeeds_by_default() {
     let sandbox = Sandbox::builder().build();
     assert_eq!(
         revoke(&sandbox, &[("token", "unknown")]).await.status,
         StatusCode::OK
     );
     sandbox.change_behavior(|behavior| behavior.unknown_revocation_succeeds = false);
-    refused(
+    assert_refused(
         &revoke(&sandbox, &[("token", "unknown")]).await,
         400,
         "invalid_request",
@@ -87,20 +89,20 @@ async fn revoking_an_unknown_token_succeeds_unless_told_otherwise() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn wrong_revocations_are_told_apart() {
+async fn each_invalid_revocation_gets_its_error() {
     let sandbox = Sandbox::builder().build();
-    refused(&revoke(&sandbox, &[]).await, 400, "invalid_request");
-    refused(
+    assert_refused(&revoke(&sandbox, &[]).await, 400, "invalid_request");
+    assert_refused(
         &revoke(&sandbox, &[("token", "")]).await,
         400,
         "invalid_request",
     );
-    refused(
+    assert_refused(
         &revoke(&sandbox, &[("token", "x"), ("token", "x")]).await,
         400,
         "invalid_request",
     );
-    refused(
+    assert_refused(
         &post_form(&sandbox, "/v1/oauth/revoke", "token=x").await,
         401,
         "invalid_client",

@@ -1,44 +1,44 @@
-//! What a second use of a refresh token does, in every mode.
+//! What a refresh does to the refresh token in each rotation mode.
 
 use std::time::Duration;
 
 use http::StatusCode;
 use tower_oauth2_client::sandbox::{RefreshTokenField, RefreshWindow, Replay, Rotation, Sandbox};
 
-use crate::support::{company, connect, refresh, renew};
+use crate::support::{company, connect, refresh, refresh_ok};
 
 const OK: StatusCode = StatusCode::OK;
 const UNAUTHORIZED: StatusCode = StatusCode::UNAUTHORIZED;
 
 #[tokio::test(start_paused = true)]
-async fn without_rotation_the_same_token_comes_back_and_stays_good() {
+async fn without_rotation_the_refresh_token_stays_valid() {
     let sandbox = Sandbox::builder()
         .behavior(|behavior| behavior.rotation = Rotation::None)
         .build();
     let first = connect(&sandbox).await;
     for _ in 0..3 {
-        let renewed = renew(&sandbox, &first.refresh).await;
-        assert_eq!(renewed.refresh, first.refresh);
-        assert_ne!(renewed.access, first.access);
+        let refreshed = refresh_ok(&sandbox, &first.refresh).await;
+        assert_eq!(refreshed.refresh, first.refresh);
+        assert_ne!(refreshed.access, first.access);
     }
     assert_eq!(company(&sandbox, &first.access).await, OK);
     assert_eq!(sandbox.counters().refresh_tokens_reused, 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn single_use_refuses_the_second_use_and_leaves_the_winner_alone() {
+async fn single_use_refuses_reuse_and_keeps_the_new_tokens() {
     let sandbox = Sandbox::builder()
         .behavior(|behavior| behavior.rotation = Rotation::SingleUse)
         .build();
     let first = connect(&sandbox).await;
-    let winner = renew(&sandbox, &first.refresh).await;
-    let reply = refresh(&sandbox, &first.refresh).await;
+    let newer = refresh_ok(&sandbox, &first.refresh).await;
+    let response = refresh(&sandbox, &first.refresh).await;
     assert_eq!(
-        (reply.status, reply.error()),
+        (response.status, response.error()),
         (StatusCode::BAD_REQUEST, "invalid_grant".into())
     );
-    assert_eq!(company(&sandbox, &winner.access).await, OK);
-    renew(&sandbox, &winner.refresh).await;
+    assert_eq!(company(&sandbox, &newer.access).await, OK);
+    refresh_ok(&sandbox, &newer.refresh).await;
     let counters = sandbox.counters();
     assert_eq!(
         (counters.refresh_tokens_reused, counters.grants_revoked),
@@ -47,18 +47,18 @@ async fn single_use_refuses_the_second_use_and_leaves_the_winner_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn family_revocation_ends_everything_at_the_second_use() {
+async fn family_revocation_revokes_the_grant_on_reuse() {
     let sandbox = Sandbox::builder().build();
-    let bystander = connect(&sandbox).await;
+    let other = connect(&sandbox).await;
     let first = connect(&sandbox).await;
-    let winner = renew(&sandbox, &first.refresh).await;
+    let newer = refresh_ok(&sandbox, &first.refresh).await;
     assert_eq!(
         refresh(&sandbox, &first.refresh).await.error(),
         "invalid_grant"
     );
-    assert_eq!(company(&sandbox, &winner.access).await, UNAUTHORIZED);
+    assert_eq!(company(&sandbox, &newer.access).await, UNAUTHORIZED);
     assert_eq!(
-        refresh(&sandbox, &winner.refresh).await.error(),
+        refresh(&sandbox, &newer.refresh).await.error(),
         "invalid_grant"
     );
     assert_eq!(
@@ -70,23 +70,23 @@ async fn family_revocation_ends_everything_at_the_second_use() {
         (counters.refresh_tokens_reused, counters.grants_revoked),
         (2, 1)
     );
-    assert_eq!(company(&sandbox, &bystander.access).await, OK);
+    assert_eq!(company(&sandbox, &other.access).await, OK);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_grace_window_repeats_the_same_pair_and_then_ends_everything() {
+async fn grace_repeats_the_tokens_and_then_revokes_the_grant() {
     let window = Duration::from_secs(30);
     let replay = Replay::SamePair;
     let sandbox = Sandbox::builder()
         .behavior(|behavior| behavior.rotation = Rotation::Grace { window, replay })
         .build();
     let first = connect(&sandbox).await;
-    let winner = renew(&sandbox, &first.refresh).await;
+    let newer = refresh_ok(&sandbox, &first.refresh).await;
     sandbox.advance(Duration::from_secs(29));
-    let again = renew(&sandbox, &first.refresh).await;
+    let again = refresh_ok(&sandbox, &first.refresh).await;
     assert_eq!(
         (&again.access, &again.refresh),
-        (&winner.access, &winner.refresh)
+        (&newer.access, &newer.refresh)
     );
     assert_eq!(sandbox.counters().grants_revoked, 0);
     sandbox.advance(Duration::from_secs(1));
@@ -94,7 +94,7 @@ async fn a_grace_window_repeats_the_same_pair_and_then_ends_everything() {
         refresh(&sandbox, &first.refresh).await.error(),
         "invalid_grant"
     );
-    assert_eq!(company(&sandbox, &winner.access).await, UNAUTHORIZED);
+    assert_eq!(company(&sandbox, &newer.access).await, UNAUTHORIZED);
     let counters = sandbox.counters();
     assert_eq!(
         (counters.refresh_tokens_reused, counters.grants_revoked),
@@ -103,30 +103,30 @@ async fn a_grace_window_repeats_the_same_pair_and_then_ends_everything() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_grace_window_may_give_a_sibling_pair_and_both_live() {
+async fn grace_can_issue_a_sibling_pair_with_both_pairs_valid() {
     let window = Duration::from_secs(30);
     let replay = Replay::Sibling;
     let sandbox = Sandbox::builder()
         .behavior(|behavior| behavior.rotation = Rotation::Grace { window, replay })
         .build();
     let first = connect(&sandbox).await;
-    let winner = renew(&sandbox, &first.refresh).await;
-    let sibling = renew(&sandbox, &first.refresh).await;
-    assert_ne!(winner.refresh, sibling.refresh);
-    assert_eq!(company(&sandbox, &winner.access).await, OK);
+    let newer = refresh_ok(&sandbox, &first.refresh).await;
+    let sibling = refresh_ok(&sandbox, &first.refresh).await;
+    assert_ne!(newer.refresh, sibling.refresh);
+    assert_eq!(company(&sandbox, &newer.access).await, OK);
     assert_eq!(company(&sandbox, &sibling.access).await, OK);
-    renew(&sandbox, &winner.refresh).await;
-    renew(&sandbox, &sibling.refresh).await;
+    refresh_ok(&sandbox, &newer.refresh).await;
+    refresh_ok(&sandbox, &sibling.refresh).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn deferred_rotation_retires_the_old_token_when_the_new_access_token_is_used() {
+async fn deferred_rotation_ends_when_the_new_access_token_is_used() {
     let sandbox = Sandbox::builder()
         .behavior(|behavior| behavior.rotation = Rotation::Deferred)
         .build();
     let first = connect(&sandbox).await;
-    let lost = renew(&sandbox, &first.refresh).await;
-    let kept = renew(&sandbox, &first.refresh).await;
+    let lost = refresh_ok(&sandbox, &first.refresh).await;
+    let kept = refresh_ok(&sandbox, &first.refresh).await;
     assert_ne!(lost.refresh, kept.refresh);
     assert_eq!(company(&sandbox, &first.access).await, OK);
     assert_eq!(company(&sandbox, &kept.access).await, OK);
@@ -139,13 +139,13 @@ async fn deferred_rotation_retires_the_old_token_when_the_new_access_token_is_us
 }
 
 #[tokio::test(start_paused = true)]
-async fn deferred_rotation_retires_the_old_token_when_the_new_one_is_used() {
+async fn deferred_rotation_ends_when_the_new_refresh_token_is_used() {
     let sandbox = Sandbox::builder()
         .behavior(|behavior| behavior.rotation = Rotation::Deferred)
         .build();
     let first = connect(&sandbox).await;
-    let second = renew(&sandbox, &first.refresh).await;
-    renew(&sandbox, &second.refresh).await;
+    let second = refresh_ok(&sandbox, &first.refresh).await;
+    refresh_ok(&sandbox, &second.refresh).await;
     assert_eq!(
         refresh(&sandbox, &first.refresh).await.error(),
         "invalid_grant"
@@ -153,23 +153,23 @@ async fn deferred_rotation_retires_the_old_token_when_the_new_one_is_used() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rotation_may_revoke_the_companion_access_token() {
+async fn a_rotation_can_revoke_the_previous_access_token() {
     let sandbox = Sandbox::builder()
         .behavior(|behavior| behavior.rotation_revokes_access_token = true)
         .build();
     let first = connect(&sandbox).await;
-    let second = renew(&sandbox, &first.refresh).await;
+    let second = refresh_ok(&sandbox, &first.refresh).await;
     assert_eq!(company(&sandbox, &first.access).await, UNAUTHORIZED);
     assert_eq!(company(&sandbox, &second.access).await, OK);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rolling_window_lives_as_long_as_it_is_used() {
+async fn a_rolling_window_is_extended_by_each_refresh() {
     let sandbox = Sandbox::builder().build();
     let mut tokens = connect(&sandbox).await;
     for _ in 0..4 {
         sandbox.advance(Duration::from_secs(29 * 24 * 3600));
-        tokens = renew(&sandbox, &tokens.refresh).await;
+        tokens = refresh_ok(&sandbox, &tokens.refresh).await;
     }
     sandbox.advance(Duration::from_secs(30 * 24 * 3600));
     assert_eq!(
@@ -179,13 +179,13 @@ async fn a_rolling_window_lives_as_long_as_it_is_used() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fixed_window_closes_30_days_after_the_consent() {
+async fn a_fixed_window_ends_30_days_after_the_consent() {
     let sandbox = Sandbox::builder()
         .behavior(|behavior| behavior.refresh_window = RefreshWindow::Fixed)
         .build();
     let first = connect(&sandbox).await;
     sandbox.advance(Duration::from_secs(29 * 24 * 3600));
-    let second = renew(&sandbox, &first.refresh).await;
+    let second = refresh_ok(&sandbox, &first.refresh).await;
     sandbox.advance(Duration::from_secs(24 * 3600));
     assert_eq!(
         refresh(&sandbox, &second.refresh).await.error(),
@@ -194,7 +194,7 @@ async fn a_fixed_window_closes_30_days_after_the_consent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_without_a_refresh_token_leaves_the_old_one_good() {
+async fn a_response_without_refresh_token_keeps_the_old_one_valid() {
     for (field, sent) in [
         (RefreshTokenField::OmittedOnRefresh, None),
         (RefreshTokenField::EmptyOnRefresh, Some("".into())),
@@ -208,10 +208,10 @@ async fn an_answer_without_a_refresh_token_leaves_the_old_one_good() {
             .build();
         let first = connect(&sandbox).await;
         for _ in 0..2 {
-            let reply = refresh(&sandbox, &first.refresh).await;
-            assert_eq!(reply.status, OK);
+            let response = refresh(&sandbox, &first.refresh).await;
+            assert_eq!(response.status, OK);
             assert_eq!(
-                reply.json().get("refresh_token"),
+                response.json().get("refresh_token"),
                 sent.as_ref(),
                 "{field:?}"
             );
@@ -220,7 +220,7 @@ async fn an_answer_without_a_refresh_token_leaves_the_old_one_good() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_grant_may_come_without_any_refresh_token() {
+async fn a_code_exchange_can_issue_no_refresh_token() {
     let field = RefreshTokenField::Never;
     let sandbox = Sandbox::builder()
         .behavior(|behavior| behavior.refresh_token_field = field)
@@ -229,13 +229,13 @@ async fn a_grant_may_come_without_any_refresh_token() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_mode_changes_while_the_sandbox_runs() {
+async fn the_rotation_mode_can_change_while_the_sandbox_runs() {
     let sandbox = Sandbox::builder().build();
     let first = connect(&sandbox).await;
     sandbox.change_behavior(|behavior| behavior.rotation = Rotation::None);
-    let second = renew(&sandbox, &first.refresh).await;
+    let second = refresh_ok(&sandbox, &first.refresh).await;
     assert_eq!(second.refresh, first.refresh);
     sandbox.change_behavior(|behavior| behavior.rotation = Rotation::SingleUse);
-    let third = renew(&sandbox, &first.refresh).await;
+    let third = refresh_ok(&sandbox, &first.refresh).await;
     assert_ne!(third.refresh, first.refresh);
 }

@@ -1,4 +1,4 @@
-//! Faults that concern the connection, seen by a client that reads the socket itself.
+//! Faults of the connection, observed by a client that reads the socket itself.
 
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::support::connect;
 const REQUEST: &[u8] =
     b"POST /oauth/token HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 9\r\n\r\nsomething";
 
-/// Sends a request and reads until the sandbox ends the connection.
+/// Sends a request and reads until the connection ends.
 async fn read_all(sandbox: &Sandbox) -> (String, Option<ErrorKind>) {
     let mut stream = TcpStream::connect(sandbox.address().unwrap())
         .await
@@ -28,21 +28,21 @@ async fn read_all(sandbox: &Sandbox) -> (String, Option<ErrorKind>) {
     )
 }
 
-/// Waits for what other tasks bring about, and fails rather than hangs.
-async fn until(mut happened: impl FnMut() -> bool) {
+/// Waits until a condition holds, and fails after a minute.
+async fn wait_until(mut condition: impl FnMut() -> bool) {
     let waiting = async {
-        while !happened() {
+        while !condition() {
             tokio::task::yield_now().await;
         }
     };
-    let patience = Duration::from_secs(60);
-    tokio::time::timeout(patience, waiting)
+    let limit = Duration::from_secs(60);
+    tokio::time::timeout(limit, waiting)
         .await
-        .expect("it never happened");
+        .expect("the condition holds within a minute");
 }
 
 #[tokio::test]
-async fn a_drop_closes_the_connection_without_a_byte() {
+async fn a_dropped_connection_sends_no_byte() {
     let sandbox = Sandbox::start().await.unwrap();
     for fault in [
         Fault::drop_connection(),
@@ -54,7 +54,7 @@ async fn a_drop_closes_the_connection_without_a_byte() {
 }
 
 #[tokio::test]
-async fn a_reset_resets_the_connection() {
+async fn a_reset_fault_resets_the_connection() {
     let sandbox = Sandbox::start().await.unwrap();
     for fault in [Fault::reset(), Fault::reset().after_processing()] {
         sandbox.inject(Endpoint::Token, fault);
@@ -64,23 +64,23 @@ async fn a_reset_resets_the_connection() {
 }
 
 #[tokio::test]
-async fn a_truncated_answer_is_shorter_than_it_said() {
+async fn a_truncated_response_is_half_its_content_length() {
     let sandbox = Sandbox::start().await.unwrap();
     sandbox.inject(Endpoint::Token, Fault::truncate());
     let (read, error) = read_all(&sandbox).await;
     let (head, body) = read.split_once("\r\n\r\n").expect("a head");
-    let said: usize = head
+    let announced: usize = head
         .lines()
         .find_map(|line| line.strip_prefix("content-length: "))
         .expect("a length")
         .parse()
         .unwrap();
     assert!(head.starts_with("HTTP/1.1 400 "), "{head}");
-    assert_eq!((body.len(), error), (said / 2, None));
+    assert_eq!((body.len(), error), (announced / 2, None));
 }
 
 #[tokio::test]
-async fn a_truncated_answer_fails_a_real_client() {
+async fn a_truncated_response_is_an_error_in_reqwest() {
     let sandbox = Sandbox::start().await.unwrap();
     let tokens = connect(&sandbox).await;
     sandbox.inject(Endpoint::Company, Fault::truncate());
@@ -90,11 +90,11 @@ async fn a_truncated_answer_fails_a_real_client() {
 }
 
 #[tokio::test]
-async fn slow_and_huge_answers_arrive_whole() {
+async fn slow_and_huge_responses_are_complete() {
     let sandbox = Sandbox::start().await.unwrap();
     let tokens = connect(&sandbox).await;
     let http = reqwest::Client::new();
-    for (fault, least) in [
+    for (fault, min) in [
         (Fault::slow(Duration::ZERO), 100),
         (Fault::huge(3 << 20), 3 << 20),
     ] {
@@ -102,22 +102,22 @@ async fn slow_and_huge_answers_arrive_whole() {
         let request = http.get(format!("{}/v1/company", sandbox.url()));
         let response = request.bearer_auth(&tokens.access).send().await.unwrap();
         let body = response.bytes().await.unwrap();
-        assert!(body.len() > least);
+        assert!(body.len() > min);
         assert!(serde_json::from_slice::<serde_json::Value>(&body).is_ok());
     }
 }
 
 #[tokio::test]
-async fn a_caller_who_goes_away_is_no_longer_in_flight() {
+async fn a_closed_connection_ends_its_request() {
     let sandbox = Sandbox::start().await.unwrap();
     sandbox.inject(Endpoint::Token, Fault::hang());
     let mut stream = TcpStream::connect(sandbox.address().unwrap())
         .await
         .unwrap();
     stream.write_all(REQUEST).await.unwrap();
-    until(|| sandbox.counters().in_flight > 0).await;
+    wait_until(|| sandbox.counters().in_flight > 0).await;
     drop(stream);
-    until(|| sandbox.counters().in_flight == 0).await;
+    wait_until(|| sandbox.counters().in_flight == 0).await;
 }
 
 #[tokio::test]
@@ -130,7 +130,7 @@ async fn dropping_the_last_handle_ends_every_connection() {
     stream.write_all(REQUEST).await.unwrap();
     let clone = sandbox.clone();
     drop(sandbox);
-    until(|| clone.counters().in_flight > 0).await;
+    wait_until(|| clone.counters().in_flight > 0).await;
     drop(clone);
     let ended = stream.read(&mut [0; 1]).await;
     assert!(matches!(ended, Ok(0) | Err(_)));
@@ -145,7 +145,7 @@ async fn two_sandboxes_cannot_share_an_address() {
 }
 
 #[tokio::test]
-async fn nonsense_on_the_socket_is_a_bad_request() {
+async fn nonsense_on_the_socket_causes_no_server_error() {
     let sandbox = Sandbox::start().await.unwrap();
     for nonsense in [
         &b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n"[..],
@@ -163,15 +163,15 @@ async fn nonsense_on_the_socket_is_a_bad_request() {
     }
 }
 
-/// A length and a body that may not fit it, as the socket shows them.
-async fn scripted(fault: Fault) -> String {
+/// The response that a fault sends on a socket.
+async fn response_to(fault: Fault) -> String {
     let sandbox = Sandbox::start().await.unwrap();
     sandbox.inject(Endpoint::Token, fault);
     read_all(&sandbox).await.0
 }
 
 #[tokio::test]
-async fn a_truncated_answer_that_is_empty_lacks_a_byte() {
+async fn a_truncated_empty_response_lacks_one_byte() {
     let sandbox = Sandbox::start().await.unwrap();
     sandbox.inject(Endpoint::Revoke, Fault::truncate());
     let request = reqwest::Client::new()
@@ -185,11 +185,11 @@ async fn a_truncated_answer_that_is_empty_lacks_a_byte() {
 }
 
 #[tokio::test]
-async fn a_scripted_length_is_sent_as_it_is() {
+async fn the_content_length_of_a_fault_is_sent_unchanged() {
     let with_length = |length, body| {
         let length = HeaderValue::from_static(length);
         let fault = Fault::status(StatusCode::OK).body(body);
-        scripted(fault.header(CONTENT_LENGTH, length))
+        response_to(fault.header(CONTENT_LENGTH, length))
     };
     for (length, body, sent) in [
         ("99", "abc", "abc"),
@@ -207,18 +207,18 @@ async fn a_scripted_length_is_sent_as_it_is() {
         let (_, read) = read.split_once("\r\n\r\n").expect("a head");
         assert_eq!(read, sent, "{length}");
     }
-    // What is no length at all must not take the sandbox down either.
+    // An invalid length must not crash the sandbox.
     with_length("many", "abc").await;
 }
 
 #[tokio::test]
 async fn an_informational_status_becomes_a_500_on_a_socket() {
-    let read = scripted(Fault::status(StatusCode::CONTINUE).body("abc")).await;
+    let read = response_to(Fault::status(StatusCode::CONTINUE).body("abc")).await;
     assert!(read.starts_with("HTTP/1.1 500 "), "{read}");
 }
 
 #[tokio::test]
-async fn a_drop_reads_the_request_and_closes_in_order() {
+async fn a_dropped_connection_is_closed_after_the_request_is_read() {
     let sandbox = Sandbox::start().await.unwrap();
     sandbox.inject(Endpoint::Token, Fault::drop_connection());
     let mut stream = TcpStream::connect(sandbox.address().unwrap())
@@ -232,5 +232,8 @@ async fn a_drop_reads_the_request_and_closes_in_order() {
     stream.write_all(head.as_bytes()).await.unwrap();
     stream.write_all(&body).await.unwrap();
     let ended = stream.read(&mut [0; 1]).await;
-    assert!(matches!(ended, Ok(0)), "closed by {ended:?} instead of FIN");
+    assert!(
+        matches!(ended, Ok(0)),
+        "ended with {ended:?} instead of FIN"
+    );
 }

@@ -9,9 +9,9 @@ use tower_oauth2_client::sandbox::{Endpoint, Fault, Sandbox, TokenHash};
 use crate::support::{company, connect, form, get, refresh, send};
 
 async fn page(sandbox: &Sandbox) -> String {
-    let reply = get(sandbox, "/sandbox", "").await;
-    assert_eq!(reply.status, StatusCode::OK);
-    String::from_utf8(reply.body.to_vec()).unwrap()
+    let response = get(sandbox, "/sandbox", "").await;
+    assert_eq!(response.status, StatusCode::OK);
+    String::from_utf8(response.body.to_vec()).unwrap()
 }
 
 async fn perform(sandbox: &Sandbox, fields: &[(&str, &str)]) -> StatusCode {

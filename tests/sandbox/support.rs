@@ -1,4 +1,4 @@
-//! A client that knows only the wire.
+//! A client that uses plain HTTP.
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
@@ -8,15 +8,15 @@ use serde_json::Value;
 use tower::ServiceExt;
 use tower_oauth2_client::sandbox::Sandbox;
 
-/// A response, read whole.
+/// A response with its whole body.
 #[derive(Debug)]
-pub(crate) struct Reply {
+pub(crate) struct Response {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
 }
 
-impl Reply {
+impl Response {
     pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).expect("a JSON body")
     }
@@ -35,27 +35,31 @@ impl Reply {
     }
 }
 
-/// The tokens of one exchange.
+/// The tokens of a token response.
 #[derive(Clone, Debug)]
 pub(crate) struct Tokens {
     pub(crate) access: String,
     pub(crate) refresh: String,
 }
 
-impl From<&Reply> for Tokens {
-    fn from(reply: &Reply) -> Self {
-        assert_eq!(reply.status, StatusCode::OK, "{reply:?}");
+impl From<&Response> for Tokens {
+    fn from(response: &Response) -> Self {
+        assert_eq!(response.status, StatusCode::OK, "{response:?}");
         Self {
-            access: reply.text("access_token"),
-            refresh: reply.text("refresh_token"),
+            access: response.text("access_token"),
+            refresh: response.text("refresh_token"),
         }
     }
 }
 
-pub(crate) async fn send(sandbox: &Sandbox, request: Request<Full<Bytes>>) -> Reply {
-    let response = sandbox.service().oneshot(request).await.expect("an answer");
+pub(crate) async fn send(sandbox: &Sandbox, request: Request<Full<Bytes>>) -> Response {
+    let response = sandbox
+        .service()
+        .oneshot(request)
+        .await
+        .expect("a response");
     let (parts, body) = response.into_parts();
-    Reply {
+    Response {
         status: parts.status,
         headers: parts.headers,
         body: body.collect().await.expect("a whole body").to_bytes(),
@@ -75,7 +79,7 @@ pub(crate) fn form(path: &str, fields: &[(&str, &str)]) -> Request<Full<Bytes>> 
         .unwrap()
 }
 
-pub(crate) async fn get(sandbox: &Sandbox, path: &str, token: &str) -> Reply {
+pub(crate) async fn get(sandbox: &Sandbox, path: &str, token: &str) -> Response {
     let request = Request::get(path)
         .header(AUTHORIZATION, format!("Bearer {token}"))
         .body(Full::default())
@@ -87,8 +91,8 @@ pub(crate) async fn company(sandbox: &Sandbox, token: &str) -> StatusCode {
     get(sandbox, "/v1/company", token).await.status
 }
 
-/// Posts to the token endpoint with the app's credentials.
-pub(crate) async fn exchange(sandbox: &Sandbox, fields: &[(&str, &str)]) -> Reply {
+/// Sends a token request with the client's credentials.
+pub(crate) async fn token_request(sandbox: &Sandbox, fields: &[(&str, &str)]) -> Response {
     let mut all = vec![
         ("client_id", sandbox.client_id()),
         ("client_secret", sandbox.client_secret()),
@@ -97,17 +101,17 @@ pub(crate) async fn exchange(sandbox: &Sandbox, fields: &[(&str, &str)]) -> Repl
     send(sandbox, form("/oauth/token", &all)).await
 }
 
-pub(crate) async fn refresh(sandbox: &Sandbox, token: &str) -> Reply {
+pub(crate) async fn refresh(sandbox: &Sandbox, token: &str) -> Response {
     let fields = [("grant_type", "refresh_token"), ("refresh_token", token)];
-    exchange(sandbox, &fields).await
+    token_request(sandbox, &fields).await
 }
 
-/// Refreshes, and expects tokens.
-pub(crate) async fn renew(sandbox: &Sandbox, token: &str) -> Tokens {
+/// Refreshes and returns the new tokens.
+pub(crate) async fn refresh_ok(sandbox: &Sandbox, token: &str) -> Tokens {
     Tokens::from(&refresh(sandbox, token).await)
 }
 
-/// An authorization URL of the app with these further parameters.
+/// An authorization URL of the client with further parameters.
 pub(crate) fn authorization_url(sandbox: &Sandbox, more: &[(&str, &str)]) -> String {
     let mut fields = vec![
         ("response_type", "code"),
@@ -126,50 +130,51 @@ pub(crate) fn parameter(callback: &str, name: &str) -> Option<String> {
         .map(|(_, value)| value.into_owned())
 }
 
-/// A code that a person allowed, asked for with these further parameters.
+/// A code of a user who consented to a request with further parameters.
 pub(crate) async fn code(sandbox: &Sandbox, more: &[(&str, &str)]) -> String {
     let url = authorization_url(sandbox, more);
     let callback = sandbox.consent(&url).await.expect("a callback");
     parameter(&callback, "code").unwrap_or_else(|| panic!("no code in {callback}"))
 }
 
-pub(crate) async fn redeem(sandbox: &Sandbox, code: &str) -> Reply {
+pub(crate) async fn exchange_code(sandbox: &Sandbox, code: &str) -> Response {
     let fields = [
         ("grant_type", "authorization_code"),
         ("code", code),
         ("redirect_uri", sandbox.redirect_uri()),
     ];
-    exchange(sandbox, &fields).await
+    token_request(sandbox, &fields).await
 }
 
 /// The first tokens of a new grant.
 pub(crate) async fn connect(sandbox: &Sandbox) -> Tokens {
     let code = code(sandbox, &[]).await;
-    Tokens::from(&redeem(sandbox, &code).await)
+    Tokens::from(&exchange_code(sandbox, &code).await)
 }
 
-/// Posts a form that is written out.
-pub(crate) async fn post_form(sandbox: &Sandbox, path: &str, body: &str) -> Reply {
+/// Sends a form that is already encoded.
+pub(crate) async fn post_form(sandbox: &Sandbox, path: &str, body: &str) -> Response {
     let request = Request::post(path).header(CONTENT_TYPE, "application/x-www-form-urlencoded");
     send(sandbox, request.body(body.to_owned().into()).unwrap()).await
 }
 
-/// Asserts an answer of RFC 6749, 5.2.
+/// Asserts that a response is an error as RFC 6749, section 5.2 describes it.
 #[track_caller]
-pub(crate) fn refused(reply: &Reply, status: u16, error: &str) {
+pub(crate) fn assert_refused(response: &Response, status: u16, error: &str) {
     assert_eq!(
-        (reply.status.as_u16(), reply.error().as_str()),
+        (response.status.as_u16(), response.error().as_str()),
         (status, error),
-        "{reply:?}"
+        "{response:?}"
     );
-    assert!(!reply.text("error_description").is_empty());
-    assert_eq!(reply.header("cache-control"), Some("no-store"));
-    assert_eq!(reply.header("pragma"), Some("no-cache"));
-    assert_eq!(reply.header("content-type"), Some("application/json"));
-    assert!(reply.header("date").is_some());
+    assert!(!response.text("error_description").is_empty());
+    assert_eq!(response.header("cache-control"), Some("no-store"));
+    assert_eq!(response.header("pragma"), Some("no-cache"));
+    assert_eq!(response.header("content-type"), Some("application/json"));
+    assert!(response.header("date").is_some());
 }
 
-pub(crate) async fn with_scope(sandbox: &Sandbox, scope: &str) -> String {
+/// An access token with this scope.
+pub(crate) async fn access_token_with_scope(sandbox: &Sandbox, scope: &str) -> String {
     let code = code(sandbox, &[("scope", scope)]).await;
-    Tokens::from(&redeem(sandbox, &code).await).access
+    Tokens::from(&exchange_code(sandbox, &code).await).access
 }

@@ -1,4 +1,4 @@
-//! The spellings of answers.
+//! The formats of responses.
 
 use std::time::{Duration, SystemTime};
 
@@ -9,7 +9,7 @@ use tower_oauth2_client::sandbox::{
     Challenge, DateHeader, ExpiresAt, ExpiresIn, Sandbox, SandboxBuilder,
 };
 
-use crate::support::{code, connect, get, redeem};
+use crate::support::{code, connect, exchange_code, get};
 
 /// 2026-01-02T03:04:05.678Z
 fn builder() -> SandboxBuilder {
@@ -19,13 +19,15 @@ fn builder() -> SandboxBuilder {
         .behavior(|behavior| behavior.access_token_lifetime = Duration::from_secs(60))
 }
 
-async fn answer(sandbox: &Sandbox) -> Value {
-    redeem(sandbox, &code(sandbox, &[]).await).await.json()
+async fn token_response(sandbox: &Sandbox) -> Value {
+    exchange_code(sandbox, &code(sandbox, &[]).await)
+        .await
+        .json()
 }
 
 #[tokio::test(start_paused = true)]
-async fn expires_at_has_every_spelling() {
-    for (spelling, expected) in [
+async fn expires_at_has_each_format() {
+    for (format, expected) in [
         (ExpiresAt::Utc, Some(json!("2026-01-02T03:05:05Z"))),
         (
             ExpiresAt::Fraction(3),
@@ -61,34 +63,34 @@ async fn expires_at_has_every_spelling() {
         ),
     ] {
         let sandbox = builder()
-            .behavior(|behavior| behavior.expires_at = spelling.clone())
+            .behavior(|behavior| behavior.expires_at = format.clone())
             .build();
         assert_eq!(
-            answer(&sandbox).await.get("expires_at"),
+            token_response(&sandbox).await.get("expires_at"),
             expected.as_ref(),
-            "{spelling:?}"
+            "{format:?}"
         );
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn expires_in_is_sent_as_told() {
-    for (spelling, expected) in [
+async fn expires_in_has_each_format() {
+    for (format, expected) in [
         (ExpiresIn::Absent, None),
         (ExpiresIn::Number, Some(json!(60))),
         (ExpiresIn::Text, Some(json!("60"))),
     ] {
         let sandbox = builder()
-            .behavior(|behavior| behavior.expires_in = spelling)
+            .behavior(|behavior| behavior.expires_in = format)
             .build();
-        let answer = answer(&sandbox).await;
-        assert_eq!(answer.get("expires_in"), expected.as_ref(), "{spelling:?}");
-        assert!(answer.get("expires_at").is_some());
+        let response = token_response(&sandbox).await;
+        assert_eq!(response.get("expires_in"), expected.as_ref(), "{format:?}");
+        assert!(response.get("expires_at").is_some());
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn token_type_has_any_text_or_none() {
+async fn token_type_has_any_value_or_is_omitted() {
     for token_type in [
         Some("Bearer"),
         Some("bearer"),
@@ -100,21 +102,24 @@ async fn token_type_has_any_text_or_none() {
         let sandbox = builder()
             .behavior(|behavior| behavior.token_type = token_type.map(str::to_owned))
             .build();
-        let answer = answer(&sandbox).await;
-        assert_eq!(answer.get("token_type").and_then(Value::as_str), token_type);
+        let response = token_response(&sandbox).await;
+        assert_eq!(
+            response.get("token_type").and_then(Value::as_str),
+            token_type
+        );
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn scope_may_be_left_out() {
+async fn scope_can_be_omitted() {
     let sandbox = builder()
         .behavior(|behavior| behavior.scope_field = false)
         .build();
-    assert_eq!(answer(&sandbox).await.get("scope"), None);
+    assert_eq!(token_response(&sandbox).await.get("scope"), None);
 }
 
 #[tokio::test(start_paused = true)]
-async fn date_is_right_or_wrong_as_told() {
+async fn date_can_be_right_wrong_or_absent() {
     let hours = Duration::from_secs(2 * 3600);
     for (date, expected) in [
         (DateHeader::Clock, Some("Fri, 02 Jan 2026 03:04:05 GMT")),
@@ -137,9 +142,9 @@ async fn date_is_right_or_wrong_as_told() {
         let sandbox = builder()
             .behavior(|behavior| behavior.date = date.clone())
             .build();
-        let reply = redeem(&sandbox, &code(&sandbox, &[]).await).await;
-        assert_eq!(reply.header("date"), expected, "{date:?}");
-        assert_eq!(reply.text("expires_at"), "2026-01-02T03:05:05Z");
+        let response = exchange_code(&sandbox, &code(&sandbox, &[]).await).await;
+        assert_eq!(response.header("date"), expected, "{date:?}");
+        assert_eq!(response.text("expires_at"), "2026-01-02T03:05:05Z");
     }
 }
 
@@ -155,7 +160,7 @@ async fn the_socket_adds_no_date_of_its_own() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lifetime_may_be_milliseconds() {
+async fn a_lifetime_can_be_milliseconds() {
     let lifetime = Duration::from_millis(5);
     let sandbox = builder()
         .behavior(|behavior| behavior.access_token_lifetime = lifetime)
@@ -166,12 +171,12 @@ async fn a_lifetime_may_be_milliseconds() {
         StatusCode::OK
     );
     sandbox.advance(lifetime);
-    let reply = get(&sandbox, "/v1/company", &tokens.access).await;
-    assert_eq!(reply.status, StatusCode::UNAUTHORIZED);
+    let response = get(&sandbox, "/v1/company", &tokens.access).await;
+    assert_eq!(response.status, StatusCode::UNAUTHORIZED);
 }
 
 #[tokio::test(start_paused = true)]
-async fn lifetimes_and_clocks_have_no_end() {
+async fn extreme_lifetimes_and_clocks_do_not_overflow() {
     let sandbox = builder()
         .behavior(|behavior| {
             behavior.access_token_lifetime = Duration::MAX;
@@ -193,7 +198,7 @@ async fn lifetimes_and_clocks_have_no_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_401_carries_every_sort_of_challenge() {
+async fn a_401_has_each_kind_of_challenge() {
     let both = [
         r#"Basic realm="justworks""#,
         r#"Bearer error="invalid_token""#,
@@ -227,9 +232,9 @@ async fn a_401_carries_every_sort_of_challenge() {
         let sandbox = builder()
             .behavior(|behavior| behavior.challenge = challenge.clone())
             .build();
-        let reply = get(&sandbox, "/v1/company", "unknown").await;
-        assert_eq!(reply.status, StatusCode::UNAUTHORIZED);
-        let sent: Vec<_> = reply.headers.get_all(WWW_AUTHENTICATE).iter().collect();
+        let response = get(&sandbox, "/v1/company", "unknown").await;
+        assert_eq!(response.status, StatusCode::UNAUTHORIZED);
+        let sent: Vec<_> = response.headers.get_all(WWW_AUTHENTICATE).iter().collect();
         assert_eq!(sent, expected, "{challenge:?}");
     }
 }
