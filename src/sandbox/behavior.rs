@@ -9,10 +9,10 @@ use super::{
 
 /// Every way in which correct authorization servers and APIs differ from each other.
 ///
-/// The default is the strictest server that is still correct. Set it
-/// [when building](super::SandboxBuilder::behavior), and change it
-/// [while the sandbox runs](super::Sandbox::change_behavior). Tokens keep the lifetime that they were
-/// issued with.
+/// The default is the strictest server that is still correct. Set it with
+/// [`SandboxBuilder::behavior`](super::SandboxBuilder::behavior), and change it while the sandbox
+/// runs with [`Sandbox::change_behavior`](super::Sandbox::change_behavior). Tokens keep the lifetime
+/// that they were issued with.
 ///
 /// ```
 /// use std::time::Duration;
@@ -42,8 +42,8 @@ pub struct Behavior {
     pub code_lifetime: Duration,
     /// What happens to a refresh token when it is used. Defaults to [`Rotation::FamilyRevocation`].
     pub rotation: Rotation,
-    /// Whether a rotation also revokes the access token that was issued together with the used refresh
-    /// token. Defaults to `false`.
+    /// Whether a rotation also revokes the access token that was issued together with the used
+    /// refresh token. Defaults to `false`.
     pub rotation_revokes_access_token: bool,
     /// Whether a refresh extends the grant. Defaults to [`RefreshWindow::Rolling`].
     pub refresh_window: RefreshWindow,
@@ -65,15 +65,15 @@ pub struct Behavior {
     pub consent: Consent,
     /// How PKCE parameters are handled. Defaults to [`Pkce::Verified`].
     pub pkce: Pkce,
-    /// The `iss` parameter of every redirect to the client, with a code or an error (RFC 9207); absent
-    /// if `None`. Defaults to `None`.
+    /// The `iss` parameter of every redirect to the client, with a code or an error (RFC 9207);
+    /// absent if `None`. Defaults to `None`.
     pub issuer: Option<String>,
     /// How clients may authenticate. Defaults to [`ClientAuthentication::Body`].
     pub client_authentication: ClientAuthentication,
     /// Whether reuse of a code revokes the tokens that were issued for it. Defaults to `true`.
     pub code_reuse_revokes: bool,
-    /// Whether revoking a refresh token revokes its grant with every access token. Defaults to `true`.
-    /// If `false`, only the refresh token is revoked.
+    /// Whether revoking a refresh token revokes its grant with every access token. Defaults to
+    /// `true`. If `false`, only the refresh token is revoked.
     pub revocation_cascades: bool,
     /// Whether revoking an unknown token gets 200, as RFC 7009 requires. Defaults to `true`. If
     /// `false`, the response is 400.
@@ -118,8 +118,8 @@ pub enum Rotation {
     None,
     /// The refresh token is replaced. Reuse is refused with `invalid_grant` and changes nothing.
     SingleUse,
-    /// The refresh token is replaced. Reuse is refused and revokes the whole grant, the newest tokens
-    /// included (RFC 9700, section 4.14.2).
+    /// The refresh token is replaced. Reuse is refused and revokes the whole grant, the newest
+    /// tokens included (RFC 9700, section 4.14.2).
     FamilyRevocation,
     /// The refresh token is replaced and accepted again for a while. After that, reuse revokes the
     /// whole grant.

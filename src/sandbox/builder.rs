@@ -101,15 +101,15 @@ impl SandboxBuilder {
         self
     }
 
-    /// The scopes that the client may request, as in [`ClientRegistration::scopes`]. Defaults to all
-    /// of [`SCOPES`](super::SCOPES).
+    /// The scopes that the client may request, as in [`ClientRegistration::scopes`]. Defaults to
+    /// all of [`SCOPES`](super::SCOPES).
     pub fn scopes<S: Into<String>>(mut self, scopes: impl IntoIterator<Item = S>) -> Self {
         self.client = self.client.scopes(scopes);
         self
     }
 
-    /// Registers a further client. Defaults to none. Of two clients with one client id, the first is
-    /// used.
+    /// Registers a further client. Defaults to none. Of two clients with one client id, the first
+    /// is used.
     pub fn client(mut self, client: ClientRegistration) -> Self {
         self.more_clients.push(client);
         self

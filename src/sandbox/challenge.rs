@@ -6,8 +6,8 @@
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Challenge {
-    /// `Bearer realm="justworks", error="invalid_token"`; without `error` if the request had no token
-    /// (RFC 6750, section 3.1).
+    /// `Bearer realm="justworks", error="invalid_token"`; without `error` if the request had no
+    /// token (RFC 6750, section 3.1).
     Standard,
     /// `Bearer`
     Bare,

@@ -20,8 +20,8 @@ pub struct ClientRegistration {
 impl ClientRegistration {
     /// A client with these credentials.
     ///
-    /// Its name defaults to its client id, its redirect URI to `http://127.0.0.1:8000/callback`, and
-    /// its scopes to all of [`SCOPES`].
+    /// Its name defaults to its client id, its redirect URI to `http://127.0.0.1:8000/callback`,
+    /// and its scopes to all of [`SCOPES`].
     pub fn new(client_id: impl Into<String>, client_secret: impl Into<String>) -> Self {
         let client_id = client_id.into();
         Self {
@@ -42,8 +42,8 @@ impl ClientRegistration {
 
     /// The only redirect URI. Defaults to `http://127.0.0.1:8000/callback`.
     ///
-    /// Requests must repeat it character by character. If it has a fragment, which RFC 6749, section
-    /// 3.1.2 forbids, authorization requests show an error page instead of redirecting.
+    /// Requests must repeat it character by character. If it has a fragment, which RFC 6749,
+    /// section 3.1.2 forbids, authorization requests show an error page instead of redirecting.
     #[must_use]
     pub fn redirect_uri(self, redirect_uri: impl Into<String>) -> Self {
         self.redirect_uris([redirect_uri])

@@ -18,8 +18,8 @@ pub enum ExpiresAt {
     Utc,
     /// `2026-01-02T03:04:05.678Z` with this many fraction digits, 1 to 9.
     Fraction(u8),
-    /// `2026-01-01T22:04:05-05:00` for this offset in minutes; `+00:00` for zero. Offsets are limited
-    /// to 23:59.
+    /// `2026-01-01T22:04:05-05:00` for this offset in minutes; `+00:00` for zero. Offsets are
+    /// limited to 23:59.
     Offset(i32),
     /// `2026-01-02T03:04:05-00:00`, which means an unknown local offset.
     UnknownOffset,

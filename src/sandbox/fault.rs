@@ -55,11 +55,11 @@ impl Endpoint {
 
 /// A failure of the sandbox, for one request unless [`times`](Self::times) sets more.
 ///
-/// [`Sandbox::inject`](super::Sandbox::inject) queues faults. The requests to an endpoint trigger its
-/// faults in the order of injection, and a request triggers at most one.
+/// [`Sandbox::inject`](super::Sandbox::inject) queues faults. The requests to an endpoint trigger
+/// its faults in the order of injection, and a request triggers at most one.
 ///
-/// Processing is what a request does to the sandbox's state: a refresh rotates, a deduction is created.
-/// By default a fault happens before processing, and the request is never processed. With
+/// Processing is what a request does to the sandbox's state: a refresh rotates, a deduction is
+/// created. By default a fault happens before processing, and the request is never processed. With
 /// [`after_processing`](Self::after_processing) it is processed first, so that only the response is
 /// lost. [`truncate`](Self::truncate), [`slow`](Self::slow) and [`huge`](Self::huge) alter a real
 /// response, so their requests are always processed.
@@ -138,8 +138,8 @@ impl Fault {
     /// Responds with this status, an empty body, and no headers but `Date` and the content length.
     ///
     /// An informational status (1xx) is not a final response. Only
-    /// [`SandboxService`](super::SandboxService) returns it. On a socket, an empty 500 is sent instead
-    /// and the connection is closed.
+    /// [`SandboxService`](super::SandboxService) returns it. On a socket, an empty 500 is sent
+    /// instead and the connection is closed.
     pub fn status(status: StatusCode) -> Self {
         Self::new(FaultKind::Respond {
             status,
@@ -158,8 +158,8 @@ impl Fault {
 
     /// Adds a header to the [`status`](Self::status) response. Has no effect on other faults.
     ///
-    /// A `Content-Length` is sent unchanged. On a socket, a longer body is cut to it, and a shorter one
-    /// is followed by the end of the connection.
+    /// A `Content-Length` is sent unchanged. On a socket, a longer body is truncated to it, and after
+    /// a shorter body the connection is closed.
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         if let FaultKind::Respond { headers, .. } = &mut self.kind {
             headers.push((name, value));
@@ -167,7 +167,8 @@ impl Fault {
         self
     }
 
-    /// Adds `Retry-After` to the [`status`](Self::status) response: seconds, an HTTP date, or nonsense.
+    /// Adds `Retry-After` to the [`status`](Self::status) response: seconds, an HTTP date, or
+    /// nonsense.
     ///
     /// Has no effect on other faults, or if `value` is not a valid header value.
     pub fn retry_after(self, value: &str) -> Self {

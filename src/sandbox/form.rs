@@ -46,7 +46,8 @@ impl Form {
         }
     }
 
-    /// Parses `application/x-www-form-urlencoded` bytes. Any input is valid: invalid UTF-8 is replaced.
+    /// Parses `application/x-www-form-urlencoded` bytes. Any input is valid: invalid UTF-8 is
+    /// replaced.
     pub(super) fn parse(bytes: &[u8]) -> Self {
         let mut fields = HashMap::new();
         let mut repeated = BTreeSet::new();

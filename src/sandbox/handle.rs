@@ -73,12 +73,12 @@ impl Sandbox {
         SandboxService::new(Arc::clone(&self.shared))
     }
 
-    /// Simulates a user who opens an authorization URL and allows everything.
+    /// Simulates a user opening an authorization URL and allowing everything.
     ///
     /// Returns the callback URL, and does not open it. It contains an `error` if the client made a
-    /// mistake that the provider reports to the client. No socket is used: only the path and query of
-    /// the URL matter. With [`Consent::Page`](super::Consent::Page) the simulated user fills in the
-    /// pages.
+    /// mistake that the provider reports to the client. No socket is used: only the path and query
+    /// of the URL matter. With [`Consent::Page`](super::Consent::Page) the simulated user fills in
+    /// the pages.
     ///
     /// # Errors
     ///
@@ -88,8 +88,9 @@ impl Sandbox {
         user::authorize(self.service(), authorization_url, Decision::Allow).await
     }
 
-    /// Simulates a user who opens an authorization URL and denies, otherwise like
-    /// [`consent`](Self::consent).
+    /// Simulates a user opening an authorization URL and denying.
+    ///
+    /// Otherwise it is like [`consent`](Self::consent).
     ///
     /// # Errors
     ///
@@ -106,7 +107,7 @@ impl Sandbox {
 
     /// Changes the behavior of all later requests, in one step.
     ///
-    /// Of two concurrent changes one is lost.
+    /// Of two concurrent changes, one may be lost.
     ///
     /// # Panics
     ///

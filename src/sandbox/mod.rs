@@ -1,12 +1,16 @@
 //! A fake Justworks for tests: an authorization server, an API, and every way they can fail.
 //!
-//! The sandbox runs in the process of the test. It speaks the wire format of the Partner API and uses
-//! no other module of this crate, so it serves any client. This is a complete test of a client:
+//! The sandbox runs in the process of the test. It speaks the wire format of the Partner API and
+//! uses no other module of this crate, so it serves any client. This is a complete test of a
+//! client:
 //!
 //! ```
 //! use http::Request;
 //! use tower::{Layer, ServiceExt};
-//! use tower_oauth2_client::{bearer::BearerAuthLayer, cache::TokenCache, oauth::OAuthClient, provider, sandbox::Sandbox};
+//! use tower_oauth2_client::{
+//!     bearer::BearerAuthLayer, cache::TokenCache, oauth::OAuthClient, provider, sandbox::Sandbox,
+//! };
+//!
 //! type Body = http_body_util::Full<bytes::Bytes>;
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -38,9 +42,10 @@
 //! connections.
 //!
 //! [`SandboxBuilder::build`] opens no socket. [`Sandbox::service`] is a tower service with the same
-//! responses, so a test can run in tokio's paused time (`#[tokio::test(start_paused = true)]`), where
-//! an hour takes no time. Faults that end a connection are then the error [`ConnectionLost`]. Do not
-//! pause time together with a socket: tokio would advance the clock while a packet is in transit.
+//! responses, so a test can run in tokio's paused time (`#[tokio::test(start_paused = true)]`),
+//! where an hour takes no time. Faults that end a connection are then the error [`ConnectionLost`].
+//! Do not pause time together with a socket: tokio would advance the clock while a packet is in
+//! transit.
 //!
 //! # Endpoints
 //!
@@ -56,16 +61,17 @@
 //!
 //! # Behavior
 //!
-//! [`Behavior`] holds every variation of a correct server: how refresh tokens rotate, what reuse does,
-//! how expiry is written, how long tokens live. The default is the strictest server that is still
-//! correct: each refresh token works once, and reuse revokes the whole grant. A client that handles it
-//! also handles lenient servers. Set the behavior [when building](SandboxBuilder::behavior) or
-//! [while the sandbox runs](Sandbox::change_behavior).
+//! [`Behavior`] holds every variation of a correct server: how refresh tokens rotate, what reuse
+//! does, how expiry is written, how long tokens live. The default is the strictest server that is
+//! still correct: each refresh token works once, and reuse revokes the whole grant. A client that
+//! handles it also handles lenient servers. Set the behavior with [`SandboxBuilder::behavior`], and
+//! change it while the sandbox runs with [`Sandbox::change_behavior`].
 //!
 //! # Faults
 //!
-//! A [`Fault`] describes a failure, and [`Sandbox::inject`] queues it for an endpoint: a late, lost,
-//! truncated, slow, oversized or invalid response. Without a fault no response has a 5xx status.
+//! A [`Fault`] describes a failure, and [`Sandbox::inject`] queues it for an endpoint: a late,
+//! lost, truncated, slow, oversized or invalid response. Without a fault no response has a 5xx
+//! status.
 //!
 //! # Time
 //!
@@ -75,15 +81,16 @@
 //!
 //! # What happened
 //!
-//! [`Sandbox::counters`] and [`Sandbox::events`] report what the client did: the number of refreshes,
-//! the refresh tokens that were reused, the highest number of concurrent requests. Codes and tokens
-//! appear only as [`TokenHash`].
+//! [`Sandbox::counters`] and [`Sandbox::events`] report what the client did: the number of
+//! refreshes, the refresh tokens that were reused, the highest number of concurrent requests. Codes
+//! and tokens appear only as [`TokenHash`].
 //!
 //! # Limits
 //!
-//! The sandbox is not an authorization server to build on. It keeps everything in memory, its tokens
-//! are not designed to withstand guessing, and it accepts any password. Where Justworks documents no
-//! behavior, the sandbox has a setting, and its default is a choice, not a fact about Justworks.
+//! The sandbox is not an authorization server to build on. It keeps everything in memory, its
+//! tokens are not designed to withstand guessing, and it accepts any password. Where Justworks
+//! documents no behavior, the sandbox has a setting, and its default is a choice, not a fact about
+//! Justworks.
 
 mod authority;
 mod behavior;

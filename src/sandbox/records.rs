@@ -40,7 +40,7 @@ impl Records {
         self.members.iter().any(|member| member.id == id)
     }
 
-    /// Returns the deduction of an operation, created if the operation is new, and whether it is new.
+    /// Returns the deduction of an operation, and whether this call created it.
     pub(super) fn create_deduction(
         &mut self,
         operation_id: &str,

@@ -52,8 +52,8 @@ async fn accept(listener: TcpListener, service: SandboxService) {
             Ok((stream, _)) => {
                 connections.spawn(serve_connection(stream, service.clone()));
             }
-            // The client may have left, or the process is out of file descriptors. The latter can last
-            // long enough to keep a core busy.
+            // The client may have left, or the process is out of file descriptors. The latter can
+            // last long enough to keep a core busy.
             Err(error) => {
                 debug!(%error, "sandbox could not accept a connection");
                 sleep(ACCEPT_BACKOFF).await;

@@ -34,9 +34,9 @@ use super::{
 
 /// The sandbox as a tower [`Service`] without a socket, for tests in virtual time.
 ///
-/// It is always ready, and responds as the socket does. It uses only the path and query of a request
-/// URI. It fails only if a fault closes or resets the connection. It keeps working after the
-/// [`Sandbox`](super::Sandbox) is dropped.
+/// It is always ready, and responds as the socket does. It uses only the path and query of a
+/// request URI. It fails only if a fault closes or resets the connection. It keeps working after
+/// the [`Sandbox`](super::Sandbox) is dropped.
 #[derive(Clone)]
 pub struct SandboxService {
     shared: Arc<SharedState>,

@@ -72,7 +72,7 @@ impl SandboxState {
     }
 }
 
-/// A request without a response head. Dropping it ends the request, so a cancelled one is counted too.
+/// A request without a response head. Dropping this guard ends it, also if it is cancelled.
 pub(super) struct InFlight {
     number: u64,
     shared: Arc<SharedState>,

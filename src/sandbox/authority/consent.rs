@@ -58,8 +58,8 @@ impl Authority {
             .map(|consent| consent.request)
     }
 
-    /// Returns a code and its scopes for a request that the user allows, or `None` if no scope is left
-    /// to grant.
+    /// Returns a code and its scopes for a request that the user allows, or `None` if no scope is
+    /// left to grant.
     pub(in crate::sandbox) fn allow(
         &mut self,
         request: &AuthorizationRequest,

@@ -1,8 +1,8 @@
 //! The authorization server as a state machine without HTTP.
 //!
-//! `model` is its state. Each other file adds one operation: `consent` decides authorization requests,
-//! `code` and `refresh` issue tokens, `access` checks and revokes them, `prune` removes what has long
-//! expired, and `overview` describes the state for the status page.
+//! `model` is its state. Each other file adds one operation: `consent` decides authorization
+//! requests, `code` and `refresh` issue tokens, `access` checks and revokes them, `prune` removes
+//! what has long expired, and `overview` describes the state for the status page.
 
 mod access;
 mod code;

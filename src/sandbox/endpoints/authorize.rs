@@ -102,7 +102,7 @@ pub(super) async fn decide(
     if form.field("sensitive").is_none() {
         request.scopes = request.scopes.without_sensitive();
     }
-    // RFC 9700, section 4.12: only a 303 reliably turns the form's POST, password included, into a GET.
+    // RFC 9700, section 4.12: only a 303 reliably turns the POST of the form into a GET.
     finish(&mut state, request, decision, StatusCode::SEE_OTHER)
 }
 
@@ -158,9 +158,9 @@ fn finish(
 
 /// Why an authorization request is refused.
 enum RequestError {
-    /// The redirect URI cannot be trusted, so a page tells the user (RFC 6749, section 4.1.2.1).
+    /// The redirect URI cannot be trusted, so a page shows the error (RFC 6749, section 4.1.2.1).
     Page(&'static str),
-    /// The redirect tells the client.
+    /// The redirect reports the error to the client.
     Redirect(Callback, OAuthError),
 }
 

@@ -10,8 +10,7 @@ use crate::sandbox::{
     state::SandboxState,
 };
 
-/// Returns the scopes of a request's access token if they include `scope`, and otherwise the 401 or 403
-/// response.
+/// Returns the scopes of a request's access token, or the 401 or 403 if they lack `scope`.
 pub(super) fn authorize(
     state: &mut SandboxState,
     headers: &HeaderMap,

@@ -135,7 +135,7 @@ fn authenticate_by_header(
     }
 }
 
-/// Decodes HTTP Basic. By RFC 6749, section 2.3.1 both parts are form-encoded before they are joined.
+/// Decodes HTTP Basic. Both parts are form-encoded (RFC 6749, section 2.3.1).
 fn basic_credentials(authorization: &HeaderValue) -> Option<(String, String)> {
     let (scheme, encoded) = authorization.to_str().ok()?.split_once(' ')?;
     if !scheme.eq_ignore_ascii_case("basic") {

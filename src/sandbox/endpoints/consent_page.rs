@@ -82,7 +82,7 @@ fn description(scope: &str) -> &str {
         "company.detail:read" => "See the company's registrations and officers",
         "deductions:read" => "See deductions",
         "deductions:write" => "Create, change and cancel deductions",
-        "member.basic:read" => "See who works here",
+        "member.basic:read" => "See the list of members",
         "member.detail:read" => "See members' addresses and phones",
         "member.employment:read" => "See members' employment history",
         "member.pay:read" => "See members' pay history",

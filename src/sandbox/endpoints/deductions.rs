@@ -62,7 +62,7 @@ pub(super) async fn create(
     request: &Parts,
     body: RequestBody,
 ) -> SandboxResponse {
-    // The token is checked before the body is read, so a 401 can be sent while the client still sends.
+    // The token is checked before the body is read, so a 401 can arrive during the upload.
     if let Err(response) = authorize(
         &mut shared.lock(),
         &request.headers,
@@ -170,7 +170,7 @@ fn invalid_field(row: &Map<String, Value>) -> Option<String> {
     None
 }
 
-/// The fields of a row that the API knows. A `null` counts as missing, and unknown fields are ignored.
+/// The documented fields of a row, without those that are `null`.
 fn known_fields(row: &Value) -> Map<String, Value> {
     FIELDS
         .into_iter()
@@ -179,7 +179,7 @@ fn known_fields(row: &Value) -> Map<String, Value> {
         .collect()
 }
 
-/// Whether a value is a calendar date in the format of RFC 3339, and in no other format of ISO 8601.
+/// Whether a value is a calendar date as in RFC 3339. Other ISO 8601 formats are invalid.
 fn is_date(value: &Value) -> bool {
     let Some(text) = value.as_str() else {
         return false;

@@ -1,4 +1,4 @@
-//! `/sandbox`: the status page, for a developer who watches a client.
+//! `/sandbox`: the status page, for developers of clients.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! Customers of the example `partner_app` connect, deny, reconnect and disconnect in a real browser.
+//! Customers of the example `partner_app` connect, deny, reconnect and disconnect in a real
+//! browser.
 
 use std::{
     io,

@@ -23,7 +23,7 @@ async fn allow_grants_the_sensitive_scopes_only_if_ticked() -> Outcome {
                 .await?;
             visit
                 .browser
-                .expect_text("li", "See who works here member.basic:read")
+                .expect_text("li", "See the list of members member.basic:read")
                 .await?;
             if ticked {
                 visit
