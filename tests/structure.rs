@@ -76,7 +76,7 @@ const LAYERS: &[(&str, &[&str])] = &[
 ];
 
 /// Imports that still run the wrong way. To be emptied.
-const WRONG_WAY: &[(&str, &str)] = &[("telemetry", "connect"), ("telemetry", "tenants")];
+const WRONG_WAY: &[(&str, &str)] = &[];
 
 /// Paths that still lead through the re-exports of `src/lib.rs`. To be emptied.
 const THROUGH_ROOT: &[&str] = &["src/cache/builder.rs"];

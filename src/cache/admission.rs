@@ -139,7 +139,7 @@ impl Core {
             };
             leader.complete(outcome);
         };
-        runtime.spawn(run.instrument(self.telemetry.exchange(label)));
+        runtime.spawn(run.instrument(self.telemetry.refresh_span(label)));
         Admission::Joined(flight)
     }
 

@@ -50,7 +50,7 @@ async fn install(core: Arc<Core>, tokens: TokenSet, sequence: Sequence) -> Resul
     let _turn = core.command_lock.lock().await;
     let (grant, _) = overwrite(&core, || GrantState::Active(tokens.clone())).await?;
     core.install_grant(&grant, sequence);
-    core.telemetry.replaced(grant.generation);
+    core.telemetry.installed(grant.generation);
     Ok(())
 }
 

@@ -25,7 +25,7 @@ use crate::{
     oauth::{EndpointGate, GateKey},
     origin::Origin,
     store::{LeaseOutcome, LeaseOwner, SaveOutcome},
-    telemetry::Telemetry,
+    telemetry::GrantTelemetry,
     token::{Generation, Grant, TenantId},
 };
 
@@ -44,7 +44,7 @@ pub(super) struct Core {
     /// Wakes those who wait for the last work to end.
     pub(super) idle: Notify,
     pub(super) settings: Arc<Settings>,
-    pub(super) telemetry: Telemetry,
+    pub(super) telemetry: GrantTelemetry,
     /// Under which this cache takes leases, and comes to the gate.
     owner: LeaseOwner,
     key: GateKey,

@@ -346,16 +346,16 @@ impl TokenCache {
     pub(crate) fn rejected(&self, generation: Generation) -> Rejected {
         let telemetry = &self.core.telemetry;
         if let Some(newer) = self.core.newer_than(generation) {
-            telemetry.unauthorized(Unauthorized::Newer);
+            telemetry.unauthorized(Unauthorized::NewerToken);
             return Rejected::Newer(newer);
         }
         match self.core.request_refresh(Reason::Rejected(generation)) {
             Admission::Done(Ok(newer)) => {
-                telemetry.unauthorized(Unauthorized::Newer);
+                telemetry.unauthorized(Unauthorized::NewerToken);
                 Rejected::Newer(newer)
             }
             Admission::Done(Err(_)) => {
-                telemetry.unauthorized(Unauthorized::Nothing);
+                telemetry.unauthorized(Unauthorized::NoToken);
                 Rejected::Nothing
             }
             Admission::Joined(flight) => {
@@ -368,8 +368,8 @@ impl TokenCache {
                         .filter(|token| token.generation() > generation)
                         .or_else(|| core.newer_than(generation));
                     core.telemetry.unauthorized(match newer {
-                        Some(_) => Unauthorized::Renewed,
-                        None => Unauthorized::Nothing,
+                        Some(_) => Unauthorized::Refreshed,
+                        None => Unauthorized::NoToken,
                     });
                     newer
                 }))

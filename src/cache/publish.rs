@@ -95,7 +95,7 @@ impl Core {
         });
         drop(state);
         if let Some(by) = by {
-            self.telemetry.clock_corrected(by);
+            self.telemetry.expiry_corrected(by);
         }
     }
 

@@ -12,7 +12,7 @@ use crate::{
     error::{Error, ErrorKind},
     origin::Origin,
     store::ErasedStore,
-    telemetry::{Audience, Telemetry},
+    telemetry::{GrantTelemetry, TelemetrySettings},
     token::{Grant, TenantId},
 };
 
@@ -30,7 +30,7 @@ pub(crate) struct Settings {
     pub(super) lease: Duration,
     pub(crate) refresh_token_lifetime: Option<Duration>,
     pub(super) random: Mutex<fastrand::Rng>,
-    pub(super) audience: Arc<Audience>,
+    pub(super) telemetry: Arc<TelemetrySettings>,
     pub(super) maintenance: Maintenance,
 }
 
@@ -44,8 +44,8 @@ pub(super) enum Maintenance {
 }
 
 impl Settings {
-    pub(super) fn telemetry(&self, tenant: TenantId) -> Telemetry {
-        Telemetry::new(tenant, Arc::clone(&self.audience))
+    pub(super) fn telemetry(&self, tenant: TenantId) -> GrantTelemetry {
+        GrantTelemetry::new(tenant, Arc::clone(&self.telemetry))
     }
 
     /// A random number from 0 to 1.

@@ -17,7 +17,7 @@ use crate::{
     error::Error,
     origin::Origin,
     store::{ErasedStore, MemoryStore},
-    telemetry::{Audience, GrantListener},
+    telemetry::{GrantListener, TelemetrySettings},
 };
 
 const MIN_REFRESH_INTERVAL: Duration = Duration::from_secs(1);
@@ -114,8 +114,8 @@ impl SettingsBuilder {
                 self.jitter_seed
                     .map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed),
             ),
-            audience: Arc::new(Audience {
-                records_tenant: self.record_tenant,
+            telemetry: Arc::new(TelemetrySettings {
+                record_tenant: self.record_tenant,
                 listener: self.listener,
             }),
             maintenance,

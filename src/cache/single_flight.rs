@@ -256,15 +256,15 @@ impl Leader {
             Ok(_) if self.has_sent.load(Ordering::Relaxed) => "refreshed",
             Ok(_) => "adopted",
             Err(_) if deferred => "deferred",
-            Err(error) if error.is_response_lost() => "lost",
+            Err(error) if error.is_response_lost() => "response_lost",
             Err(error) if error.is_consent_required() => "ended",
             Err(_) => "failed",
         };
         if let (Err(error), false) = (outcome, deferred) {
-            core.telemetry.exchange_failed(self.label, error);
+            core.telemetry.refresh_failed(self.label, error);
         }
         let duration = now.saturating_duration_since(self.since);
-        core.telemetry.exchanged(self.label, result, duration);
+        core.telemetry.refresh_completed(self.label, result, duration);
         if !deferred {
             // The worker plans its next run by the backoff.
             core.wake_worker();

@@ -126,7 +126,7 @@ fn keep_alive(core: &Arc<Core>, snapshot: &Snapshot, Moment { now, wall, .. }: M
 fn report_expiry(core: &Core, snapshot: &Snapshot, Moment { now, wall, .. }: Moment) {
     let refresh_token = snapshot.refresh_token();
     if let Some((_, schedule)) = snapshot.token() {
-        core.telemetry.lives(
+        core.telemetry.remaining(
             schedule.expires.saturating_duration_since(now),
             refresh_token.map(|life| life.left(wall)),
         );
@@ -142,6 +142,6 @@ fn report_expiry(core: &Core, snapshot: &Snapshot, Moment { now, wall, .. }: Mom
     if is_news {
         state.reported_expiry = Some((life.ends, days));
         drop(state);
-        core.telemetry.expiring(days);
+        core.telemetry.refresh_token_expiring(days);
     }
 }

@@ -49,6 +49,23 @@ pub enum ConnectFailureKind {
     Program,
 }
 
+impl ConnectFailureKind {
+    /// The kind as telemetry spells it.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::NotPending => "not_pending",
+            Self::Provider => "provider",
+            Self::InProgress => "in_progress",
+            Self::Exchange => "exchange",
+            Self::Store => "store",
+            Self::CrossSite => "cross_site",
+            Self::NotPersisted => "not_persisted",
+            Self::ProviderNotNotified => "provider_not_notified",
+            Self::Program => "program",
+        }
+    }
+}
+
 impl ConnectFailure {
     pub(super) fn new(kind: ConnectFailureKind) -> Self {
         Self {

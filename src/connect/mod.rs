@@ -290,7 +290,13 @@ impl<A: ConnectHandler> Shared<A> {
     }
 
     fn failed(&self, failure: &ConnectFailure) -> Response {
-        telemetry::connect_failed(failure);
+        let kind = failure.kind();
+        match kind {
+            ConnectFailureKind::NotPending
+            | ConnectFailureKind::InProgress
+            | ConnectFailureKind::CrossSite => telemetry::connect_rejected(kind.as_str()),
+            _ => telemetry::connect_failed(kind.as_str(), failure.error()),
+        }
         self.application.failed(failure)
     }
 }

@@ -1,26 +1,24 @@
-//! What is told of customers who connect.
+//! Events of customers who connect or disconnect in a browser.
 
-use crate::connect::{ConnectFailure, ConnectFailureKind};
+use crate::error::Error;
 
-pub(crate) fn connect_failed(failure: &ConnectFailure) {
-    let kind = failure.kind();
-    let error = failure.error().map(tracing::field::display);
-    match kind {
-        // Whoever wants can bring these about.
-        ConnectFailureKind::NotPending
-        | ConnectFailureKind::InProgress
-        | ConnectFailureKind::CrossSite => tracing::debug!(
-            name: "connect.refused",
-            target: "tower_oauth2_client",
-            kind = ?kind,
-            "a browser asked for what could not be done"
-        ),
-        _ => tracing::warn!(
-            name: "connect.failed",
-            target: "tower_oauth2_client",
-            kind = ?kind,
-            error,
-            "a customer was not connected, or not disconnected everywhere"
-        ),
-    }
+/// A customer was not connected, or not disconnected everywhere.
+pub(crate) fn connect_failed(kind: &'static str, error: Option<&Error>) {
+    tracing::warn!(
+        name: "connect.failed",
+        target: "tower_oauth2_client",
+        kind,
+        error = error.map(tracing::field::display),
+        "a customer could not be connected or disconnected"
+    );
+}
+
+/// A request was rejected that any browser can send. At debug level, so that such requests cannot flood a log.
+pub(crate) fn connect_rejected(kind: &'static str) {
+    tracing::debug!(
+        name: "connect.rejected",
+        target: "tower_oauth2_client",
+        kind,
+        "a browser's request to connect or disconnect was rejected"
+    );
 }

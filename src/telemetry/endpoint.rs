@@ -1,48 +1,48 @@
-//! What is told of a token endpoint, which is no tenant's.
+//! Events and metrics of a token endpoint, which serves all tenants.
 
 use std::time::Duration;
 
-use super::metric::{self, CLOCK_SKEW, LEFT_ALONE};
+use super::metric::{self, CIRCUIT_OPEN, CLOCK_SKEW};
 use crate::error::Error;
 
-pub(crate) fn clock_skew(skew: Duration) {
+pub(crate) fn clock_skew_measured(skew: Duration) {
     metric::set(CLOCK_SKEW, &[], None, skew.as_secs_f64());
 }
 
-pub(crate) fn clocks_differ(skew: Duration) {
+pub(crate) fn clock_skewed(skew: Duration) {
     tracing::warn!(
-        name: "endpoint.clocks_differ",
+        name: "endpoint.clock_skewed",
         target: "tower_oauth2_client",
         skew_seconds = skew.as_secs(),
-        "the token endpoint's clock and this one differ: of the lives that they make of an `expires_at` the shorter counts"
+        "the clocks of the token endpoint and of this machine differ; a token counts as expired by whichever clock says so first"
     );
 }
 
-pub(crate) fn lifetime_unknown(assumed: Duration) {
+pub(crate) fn lifetime_assumed(lifetime: Duration) {
     tracing::warn!(
-        name: "endpoint.lifetime_unknown",
+        name: "endpoint.lifetime_assumed",
         target: "tower_oauth2_client",
-        lifetime_seconds = assumed.as_secs(),
-        "the token endpoint named no lifetime that is understood: the provider's usual one is assumed"
+        lifetime_seconds = lifetime.as_secs(),
+        "the token response contains no readable lifetime; the provider's usual lifetime is assumed"
     );
 }
 
-pub(crate) fn endpoint_circuit_open(pause: Duration, reason: &Error) {
-    metric::set(LEFT_ALONE, &[], None, 1.0);
+pub(crate) fn circuit_opened(duration: Duration, last_error: &Error) {
+    metric::set(CIRCUIT_OPEN, &[], None, 1.0);
     tracing::warn!(
         name: "endpoint.circuit_opened",
         target: "tower_oauth2_client",
-        seconds = pause.as_secs(),
-        error = %reason,
-        "no exchanges with this token endpoint for a while"
+        duration_seconds = duration.as_secs(),
+        error = %last_error,
+        "the circuit breaker of the token endpoint is open; no token requests are sent"
     );
 }
 
-pub(crate) fn endpoint_circuit_closed() {
-    metric::set(LEFT_ALONE, &[], None, 0.0);
+pub(crate) fn circuit_closed() {
+    metric::set(CIRCUIT_OPEN, &[], None, 0.0);
     tracing::info!(
         name: "endpoint.circuit_closed",
         target: "tower_oauth2_client",
-        "the token endpoint answers again"
+        "the circuit breaker of the token endpoint is closed; token requests are sent again"
     );
 }

@@ -1,4 +1,4 @@
-//! What is told of one grant.
+//! Events, the span and metrics of one grant.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -9,65 +9,69 @@ use std::{
 use tracing::Span;
 
 use super::{
-    GrantListener, Unauthorized,
+    GrantListener,
     metric::{
-        self, ACCESS_TOKEN_LEFT, EXCHANGE_SECONDS, EXCHANGES, REAUTHORIZATIONS, REFRESH_TOKEN_LEFT,
-        SAVE_FAILURES, UNAUTHORIZED,
+        self, ACCESS_TOKEN_REMAINING, REAUTHORIZATIONS, REFRESH_DURATION, REFRESH_TOKEN_REMAINING,
+        REFRESHES, SAVE_FAILURES, UNAUTHORIZED,
     },
 };
 use crate::{
-    error::Error,
+    error::{Error, ErrorKind},
     token::{Generation, ReauthorizationReason, TenantId},
 };
 
-/// Tells of one grant, by every way that was asked for.
-pub(crate) struct Telemetry {
+/// Emits the telemetry of one grant, and calls the listener.
+pub(crate) struct GrantTelemetry {
     tenant: TenantId,
-    audience: Arc<Audience>,
+    settings: Arc<TelemetrySettings>,
 }
 
-/// Who hears of it, and how much.
-pub(crate) struct Audience {
-    /// Whether the tenant stands in what is told.
-    pub(crate) records_tenant: bool,
+pub(crate) struct TelemetrySettings {
+    /// Whether events, spans and metrics name the tenant.
+    pub(crate) record_tenant: bool,
     pub(crate) listener: Option<Arc<dyn GrantListener>>,
 }
 
-impl Telemetry {
-    pub(crate) fn new(tenant: TenantId, audience: Arc<Audience>) -> Self {
-        Self { tenant, audience }
+/// What the cache offered for the retry of a request after a 401.
+#[derive(Clone, Copy)]
+pub(crate) enum Unauthorized {
+    NewerToken,
+    Refreshed,
+    NoToken,
+}
+
+impl GrantTelemetry {
+    pub(crate) fn new(tenant: TenantId, settings: Arc<TelemetrySettings>) -> Self {
+        Self { tenant, settings }
     }
 
     pub(crate) fn tenant(&self) -> &TenantId {
         &self.tenant
     }
 
-    fn label(&self) -> Option<&TenantId> {
-        self.audience.records_tenant.then_some(&self.tenant)
-    }
-
-    /// The same, as a field.
-    fn field(&self) -> Option<&str> {
-        self.label().map(TenantId::as_str)
-    }
-
-    /// Around an exchange's task, which is nobody's child: it outlives whoever set it off.
-    pub(crate) fn exchange(&self, cause: &'static str) -> Span {
+    /// The span of a refresh task. It has no parent, because the task outlives the request that caused it.
+    pub(crate) fn refresh_span(&self, reason: &'static str) -> Span {
         let span = tracing::debug_span!(
             target: "tower_oauth2_client",
             parent: None,
-            "token.exchange",
-            cause,
+            "token.refresh",
+            reason,
             tenant = self.field()
         );
         span.follows_from(Span::current());
         span
     }
 
-    pub(crate) fn exchanged(&self, cause: &'static str, outcome: &'static str, took: Duration) {
+    pub(crate) fn refresh_completed(
+        &self,
+        reason: &'static str,
+        outcome: &'static str,
+        duration: Duration,
+    ) {
         let tenant = self.label();
-        metric::count(EXCHANGES, &[("cause", cause), ("outcome", outcome)], tenant);
-        metric::record(EXCHANGE_SECONDS, &[("outcome", outcome)], tenant, took);
+        let labels = [("reason", reason), ("outcome", outcome)];
+        metric::count(REFRESHES, &labels, tenant);
+        metric::record(REFRESH_DURATION, &[("outcome", outcome)], tenant, duration);
     }
 
     pub(crate) fn refreshed(&self, generation: Generation, lifetime: Duration) {
@@ -77,9 +81,9 @@ impl Telemetry {
             tenant = self.field(),
             generation = generation.as_u64(),
             lifetime_seconds = lifetime.as_secs(),
-            "a new token set is stored"
+            "a new token set was saved"
         );
-        self.listen(|listener| listener.refreshed(&self.tenant, generation));
+        self.call_listener(|listener| listener.refreshed(&self.tenant, generation));
     }
 
     pub(crate) fn adopted(&self, generation: Generation) {
@@ -88,7 +92,7 @@ impl Telemetry {
             target: "tower_oauth2_client",
             tenant = self.field(),
             generation = generation.as_u64(),
-            "took over what is stored"
+            "a token set was adopted from the store"
         );
     }
 
@@ -98,39 +102,39 @@ impl Telemetry {
             target: "tower_oauth2_client",
             tenant = self.field(),
             generation = generation.as_u64(),
-            "the held token is not used any more"
+            "the program invalidated the token"
         );
     }
 
-    pub(crate) fn unauthorized(&self, found: Unauthorized) {
-        let answer = match found {
-            Unauthorized::Newer => "newer",
-            Unauthorized::Renewed => "renewed",
-            Unauthorized::Nothing => "none",
+    pub(crate) fn unauthorized(&self, response: Unauthorized) {
+        let outcome = match response {
+            Unauthorized::NewerToken => "newer_token",
+            Unauthorized::Refreshed => "refreshed",
+            Unauthorized::NoToken => "no_token",
         };
-        metric::count(UNAUTHORIZED, &[("answer", answer)], self.label());
+        metric::count(UNAUTHORIZED, &[("outcome", outcome)], self.label());
     }
 
-    pub(crate) fn exchange_failed(&self, cause: &'static str, error: &Error) {
+    pub(crate) fn refresh_failed(&self, reason: &'static str, error: &Error) {
         tracing::warn!(
-            name: "exchange.failed",
+            name: "refresh.failed",
             target: "tower_oauth2_client",
             tenant = self.field(),
-            cause,
-            kind = ?error.kind(),
+            reason,
+            kind = kind_name(error.kind()),
             error = %error,
-            "no new token"
+            "the refresh brought no new token"
         );
     }
 
     pub(crate) fn response_lost(&self, error: &Error, is_replayed: bool) {
         tracing::warn!(
-            name: "exchange.response_lost",
+            name: "refresh.response_lost",
             target: "tower_oauth2_client",
             tenant = self.field(),
             error = %error,
             is_replayed,
-            "the answer to an exchange was lost: whether the refresh token was used up is not known"
+            "the token response was lost; the provider may have rotated the refresh token"
         );
     }
 
@@ -140,50 +144,50 @@ impl Telemetry {
             target: "tower_oauth2_client",
             tenant = self.field(),
             reason = reason.as_str(),
-            "reauthorization required: the provider has ended the grant"
+            "the provider has ended the grant; the customer has to consent again"
         );
         metric::count(
             REAUTHORIZATIONS,
             &[("reason", reason.as_str())],
             self.label(),
         );
-        self.listen(|listener| {
+        self.call_listener(|listener| {
             if reason == ReauthorizationReason::RotationLost {
                 listener.rotation_lost(&self.tenant);
             }
         });
-        self.listen(|listener| listener.reauthorization_required(&self.tenant, reason));
+        self.call_listener(|listener| listener.reauthorization_required(&self.tenant, reason));
     }
 
-    pub(crate) fn replaced(&self, generation: Generation) {
+    pub(crate) fn installed(&self, generation: Generation) {
         tracing::info!(
-            name: "grant.replaced",
+            name: "grant.installed",
             target: "tower_oauth2_client",
             tenant = self.field(),
             generation = generation.as_u64(),
-            "a new consent has begun"
+            "the tokens of a new consent were saved"
         );
     }
 
     pub(crate) fn revoked(&self) {
-        self.lives(Duration::ZERO, Some(Duration::ZERO));
+        self.remaining(Duration::ZERO, Some(Duration::ZERO));
         tracing::info!(
             name: "grant.revoked",
             target: "tower_oauth2_client",
             tenant = self.field(),
-            "the grant was ended on purpose"
+            "the program revoked the grant"
         );
     }
 
-    pub(crate) fn expiring(&self, days_left: u64) {
+    pub(crate) fn refresh_token_expiring(&self, days_left: u64) {
         tracing::warn!(
             name: "refresh_token.expiring",
             target: "tower_oauth2_client",
             tenant = self.field(),
             days_left,
-            "the refresh token ends soon, and renewing it has not worked so far"
+            "the refresh token expires soon and could not be refreshed so far"
         );
-        self.listen(|listener| listener.refresh_token_running_out(&self.tenant, days_left));
+        self.call_listener(|listener| listener.refresh_token_expiring(&self.tenant, days_left));
     }
 
     pub(crate) fn save_failed(&self, error: &Error, unsaved: Duration) {
@@ -194,36 +198,64 @@ impl Telemetry {
             tenant = self.field(),
             error = %error,
             unsaved_seconds = unsaved.as_secs(),
-            "what an exchange brought could not be stored, and would be lost in a crash: check the store"
+            "the result of a refresh could not be saved and would be lost in a crash; check the store"
         );
     }
 
-    pub(crate) fn clock_corrected(&self, by: Duration) {
+    pub(crate) fn expiry_corrected(&self, by: Duration) {
         tracing::debug!(
-            name: "clock.corrected",
+            name: "token.expiry_corrected",
             target: "tower_oauth2_client",
             tenant = self.field(),
-            seconds = by.as_secs(),
-            "the wall clock is ahead of the monotonic one, as after a suspend: the token ends earlier"
+            correction_seconds = by.as_secs(),
+            "the wall clock has advanced further than the monotonic clock, as after a suspend; the token expires earlier"
         );
     }
 
-    /// What is left of both tokens. Only where each grant has a label of its own.
-    pub(crate) fn lives(&self, access_token: Duration, refresh_token: Option<Duration>) {
-        const DAY: f64 = 86_400.0;
-        if self.audience.records_tenant {
+    /// The remaining lifetime of both tokens. Recorded only with the tenant as a label, since the grants would otherwise
+    /// overwrite each other's gauges.
+    pub(crate) fn remaining(&self, access_token: Duration, refresh_token: Option<Duration>) {
+        if self.settings.record_tenant {
             let tenant = self.label();
-            metric::set(ACCESS_TOKEN_LEFT, &[], tenant, access_token.as_secs_f64());
-            if let Some(left) = refresh_token {
-                metric::set(REFRESH_TOKEN_LEFT, &[], tenant, left.as_secs_f64() / DAY);
+            let access_token = access_token.as_secs_f64();
+            metric::set(ACCESS_TOKEN_REMAINING, &[], tenant, access_token);
+            if let Some(refresh_token) = refresh_token {
+                let refresh_token = refresh_token.as_secs_f64();
+                metric::set(REFRESH_TOKEN_REMAINING, &[], tenant, refresh_token);
             }
         }
     }
 
-    /// What a listener does wrong is its own affair.
-    fn listen(&self, tell: impl FnOnce(&dyn GrantListener)) {
-        if let Some(listener) = &self.audience.listener {
-            let _ = catch_unwind(AssertUnwindSafe(|| tell(&**listener)));
+    fn label(&self) -> Option<&TenantId> {
+        self.settings.record_tenant.then_some(&self.tenant)
+    }
+
+    fn field(&self) -> Option<&str> {
+        self.label().map(TenantId::as_str)
+    }
+
+    /// A panic in the listener must not end the task that calls it.
+    fn call_listener(&self, call: impl FnOnce(&dyn GrantListener)) {
+        if let Some(listener) = &self.settings.listener {
+            let _ = catch_unwind(AssertUnwindSafe(|| call(&**listener)));
         }
+    }
+}
+
+/// An error kind in the spelling of all other field values.
+fn kind_name(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::Configuration => "configuration",
+        ErrorKind::Request => "request",
+        ErrorKind::Callback => "callback",
+        ErrorKind::NoGrant => "no_grant",
+        ErrorKind::ReauthorizationRequired => "reauthorization_required",
+        ErrorKind::Revoked => "revoked",
+        ErrorKind::Refused => "refused",
+        ErrorKind::Unavailable => "unavailable",
+        ErrorKind::InvalidResponse => "invalid_response",
+        ErrorKind::Store => "store",
+        ErrorKind::Interrupted => "interrupted",
+        ErrorKind::Service => "service",
     }
 }

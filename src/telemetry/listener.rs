@@ -1,34 +1,35 @@
-//! What somebody should act on.
+//! The callbacks of a program.
 
 use crate::token::{Generation, ReauthorizationReason, TenantId};
 
-/// Hears of what becomes of a grant. See the [module page](crate::telemetry).
+/// Called when the state of a grant changes. The [module page](crate::telemetry) has an example.
 ///
-/// Methods are called once for each occurrence and each process that sees it happen, in a task of the cache, with no lock held: they may call the
-/// cache, must not block, and a panic in one is caught. All do nothing by default.
+/// A method is called once per occurrence in each process that observes it, from a task of the cache and with no lock
+/// held. It may call the cache. It must not block. A panic in it is caught. All methods do nothing by default.
 pub trait GrantListener: Send + Sync + 'static {
-    /// A new token set is stored, and used from here on.
+    /// Called when a new token set has been saved, from then on used by requests.
     fn refreshed(&self, tenant: &TenantId, generation: Generation) {
         let _ = (tenant, generation);
     }
 
-    /// The provider has ended the grant: the customer has to consent again.
+    /// Called when the provider has ended the grant. The customer has to consent again.
     fn reauthorization_required(&self, tenant: &TenantId, reason: ReauthorizationReason) {
         let _ = (tenant, reason);
     }
 
-    /// The provider has refused a refresh token after the answer to an exchange with it was lost, so that most likely its
-    /// successor never arrived. Comes just before the call of
-    /// [`reauthorization_required`](Self::reauthorization_required) that it is the reason for.
+    /// Called when the provider has refused a refresh token after a lost response. Most likely the lost response contained
+    /// its successor.
+    ///
+    /// [`reauthorization_required`](Self::reauthorization_required) is called directly afterwards.
     fn rotation_lost(&self, tenant: &TenantId) {
         let _ = tenant;
     }
 
-    /// The refresh token ends in so many days, and keeping it alive has not worked so far. Called when 7, 3 and 1 are left.
+    /// Called when the refresh token expires in 7, 3 and 1 days, if it could not be refreshed so far.
     ///
-    /// A provider that does not replace refresh tokens may still end them so long after they were issued: their days are
-    /// counted from then, until one has outlived them.
-    fn refresh_token_running_out(&self, tenant: &TenantId, days_left: u64) {
+    /// If the provider does not rotate refresh tokens, the days are counted from when the token was issued. Once a refresh
+    /// token has been used beyond its expected lifetime, they are counted from the last refresh.
+    fn refresh_token_expiring(&self, tenant: &TenantId, days_left: u64) {
         let _ = (tenant, days_left);
     }
 }

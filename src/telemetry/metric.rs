@@ -1,22 +1,24 @@
-//! Metrics, or nothing where the feature is off.
+//! Names of the metrics, and the `metrics` facade. Without that feature, recording does nothing.
 
 use std::time::Duration;
 
 use crate::token::TenantId;
 
-pub(super) const EXCHANGES: &str = "tower_oauth2_client_exchanges_total";
-pub(super) const EXCHANGE_SECONDS: &str = "tower_oauth2_client_exchange_seconds";
-pub(super) const UNAUTHORIZED: &str = "tower_oauth2_client_unauthorized_total";
+pub(super) const REFRESHES: &str = "tower_oauth2_client_refreshes_total";
+pub(super) const REFRESH_DURATION: &str = "tower_oauth2_client_refresh_duration_seconds";
+pub(super) const UNAUTHORIZED: &str = "tower_oauth2_client_unauthorized_responses_total";
 pub(super) const SAVE_FAILURES: &str = "tower_oauth2_client_save_failures_total";
-pub(super) const REAUTHORIZATIONS: &str = "tower_oauth2_client_reauthorizations_total";
-pub(super) const LEFT_ALONE: &str = "tower_oauth2_client_circuit_open";
+pub(super) const REAUTHORIZATIONS: &str = "tower_oauth2_client_reauthorizations_required_total";
+pub(super) const CIRCUIT_OPEN: &str = "tower_oauth2_client_circuit_open";
 pub(super) const CLOCK_SKEW: &str = "tower_oauth2_client_clock_skew_seconds";
-pub(super) const ACCESS_TOKEN_LEFT: &str = "tower_oauth2_client_access_token_seconds_left";
-pub(super) const REFRESH_TOKEN_LEFT: &str = "tower_oauth2_client_refresh_token_days_left";
+pub(super) const ACCESS_TOKEN_REMAINING: &str =
+    "tower_oauth2_client_access_token_remaining_seconds";
+pub(super) const REFRESH_TOKEN_REMAINING: &str =
+    "tower_oauth2_client_refresh_token_remaining_seconds";
 pub(super) const GRANTS: &str = "tower_oauth2_client_grants";
-pub(super) const GRANTS_RUNNING_OUT: &str = "tower_oauth2_client_grants_running_out";
+pub(super) const GRANTS_EXPIRING: &str = "tower_oauth2_client_grants_expiring";
 
-/// Names and values of labels. Values are words of this crate, so there are few of them.
+/// Label names and values. Both are constants of this crate, so the number of time series is small.
 type Labels<'a> = &'a [(&'static str, &'static str)];
 
 #[cfg(feature = "metrics")]
@@ -41,9 +43,9 @@ mod facade {
         name: &'static str,
         with: Labels<'_>,
         tenant: Option<&TenantId>,
-        took: Duration,
+        duration: Duration,
     ) {
-        histogram!(name, labels(with, tenant)).record(took.as_secs_f64());
+        histogram!(name, labels(with, tenant)).record(duration.as_secs_f64());
     }
 
     pub(crate) fn set(name: &'static str, with: Labels<'_>, tenant: Option<&TenantId>, value: f64) {

@@ -1,12 +1,12 @@
-//! What is told of all this: events, a span, metrics, and a listener for what somebody should act on.
+//! Events, a span, metrics, and a listener for what a program has to act on.
 //!
-//! All names here are stable. None of them ever comes with a secret; the tenant comes with them only if the cache was
-//! [built to say it](crate::cache::TokenCacheBuilder::record_tenant), since a customer's name is nobody else's business, and
-//! a label with a hundred thousand values is a cost.
+//! All names on this page are stable. None of them ever carries a secret. The tenant is recorded only
+//! [on request](crate::cache::TokenCacheBuilder::record_tenant): it identifies a customer, and a label with a hundred
+//! thousand values is expensive.
 //!
-//! # For somebody to act on
+//! # Listener
 //!
-//! A [`GrantListener`] hears of what a program, or a person, has to do something about:
+//! A program implements [`GrantListener`] to act on changes of a grant, for example to ask a customer for consent again:
 //!
 //! ```
 //! # use std::time::{Duration, SystemTime};
@@ -17,11 +17,11 @@
 //!     token::{ReauthorizationReason, TenantId},
 //! };
 //!
-//! /// Who has to be asked for consent again. In a program: a row, a mail, a page.
+//! /// The customers to ask for consent. A real program would write to a database or send an email.
 //! #[derive(Clone, Default)]
-//! struct ToAsk(Arc<Mutex<Vec<String>>>);
+//! struct ConsentQueue(Arc<Mutex<Vec<String>>>);
 //!
-//! impl GrantListener for ToAsk {
+//! impl GrantListener for ConsentQueue {
 //!     fn reauthorization_required(&self, tenant: &TenantId, _: ReauthorizationReason) {
 //!         self.0.lock().unwrap().push(tenant.to_string());
 //!     }
@@ -31,98 +31,113 @@
 //! # async fn main() -> Result<(), Error> {
 //! # let issuer = token_fn(|| async { Err::<TokenSet, _>(Error::invalid_grant()) });
 //! # let first = TokenSet::new(AccessToken::new("a1")?, Duration::from_secs(60), SystemTime::now());
-//! let to_ask = ToAsk::default();
+//! let queue = ConsentQueue::default();
 //! let tokens = TokenCache::builder(issuer)
 //!     .origin("https://api.example.com")
 //!     .tenant("acme")
-//!     .listener(to_ask.clone())
+//!     .listener(queue.clone())
 //!     .build()?;
 //! # tokens.set_tokens(first).await?;
 //! // … the customer disconnects the application at the provider …
 //! assert!(tokens.refresh_now().await.is_err());
-//! assert_eq!(*to_ask.0.lock().unwrap(), ["acme"]);
+//! assert_eq!(*queue.0.lock().unwrap(), ["acme"]);
 //! # Ok(()) }
 //! ```
 //!
 //! # Events
 //!
-//! Of the [`tracing`] crate, with the target `tower_oauth2_client`. Those of a grant have a field `tenant` if asked for.
+//! Events of the [`tracing`] crate with the target `tower_oauth2_client`. Events of one grant also have the field `tenant`
+//! if it is recorded.
 //!
-//! | name | level | fields | when |
+//! | name | level | fields | emitted when |
 //! | --- | --- | --- | --- |
-//! | `token.refreshed` | debug | `generation`, `lifetime_seconds` | a new token set is stored, and used from here on |
-//! | `token.adopted` | debug | `generation` | what another replica, or an earlier process, has stored was taken over; also after `replace` |
-//! | `token.invalidated` | debug | `generation` | the program has declared the held token useless |
-//! | `exchange.failed` | warn | `cause`, `kind`, `error` | no new token, and why |
-//! | `exchange.response_lost` | warn | `error`, `is_replayed` | a request was sent and its answer lost; whether the same refresh token is now sent once more |
-//! | `grant.reauthorization_required` | warn | `reason` | the provider has ended the grant: the customer has to consent again |
-//! | `grant.replaced` | info | `generation` | a new consent has begun |
-//! | `grant.revoked` | info | | the grant was ended on purpose, here |
-//! | `refresh_token.expiring` | warn | `days_left` | 7, 3 and 1 days before the refresh token ends |
-//! | `store.save_failed` | error | `error`, `unsaved_seconds` | a new token set, or an end, is known to this process only; saving goes on |
-//! | `clock.corrected` | debug | `seconds` | the wall clock is ahead of the monotonic one, as after a suspend: the token ends earlier |
-//! | `endpoint.clocks_differ` | warn | `skew_seconds` | the token endpoint's `Date` is over 30 seconds off |
-//! | `endpoint.lifetime_unknown` | warn | `lifetime_seconds` | an answer named no lifetime that is understood: this one is assumed |
-//! | `endpoint.circuit_opened` | warn | `seconds`, `error` | no exchanges for so long |
-//! | `endpoint.circuit_closed` | info | | exchanges are made again |
-//! | `sweep.finished` | info | `active`, `ended`, `unreadable`, `kept_alive`, `failed`, `expiring`, `seconds` | all [`Tenants`](crate::tenants::Tenants) in the store were looked through, and those kept alive who were due |
-//! | `sweep.failed` | warn | `error` | the same did not come to its end, and is tried again after five minutes |
-//! | `connect.failed` | warn | `kind`, `error` | a customer was not [connected](crate::connect), or the provider could not be told that they have disconnected |
-//! | `connect.refused` | debug | `kind` | the same, where a browser asked for what cannot be done |
+//! | `token.refreshed` | debug | `generation`, `lifetime_seconds` | a new token set was saved; requests use it from now on |
+//! | `token.adopted` | debug | `generation` | a token set was taken over from the store, where another replica, an earlier process or `set_tokens` saved it |
+//! | `token.invalidated` | debug | `generation` | the program called `invalidate` |
+//! | `token.expiry_corrected` | debug | `correction_seconds` | the wall clock has advanced further than the monotonic clock, as after a suspend, so the token expires earlier |
+//! | `refresh.failed` | warn | `reason`, `kind`, `error` | a refresh brought no new token |
+//! | `refresh.response_lost` | warn | `error`, `is_replayed` | a token request was sent and its response was lost; `is_replayed` says whether the same refresh token is now sent again |
+//! | `refresh_token.expiring` | warn | `days_left` | the refresh token expires in 7, 3 and 1 days, and could not be refreshed so far |
+//! | `grant.installed` | info | `generation` | the tokens of a new consent were saved |
+//! | `grant.reauthorization_required` | warn | `reason` | the provider has ended the grant; the customer has to consent again |
+//! | `grant.revoked` | info | | the program revoked the grant |
+//! | `store.save_failed` | error | `error`, `unsaved_seconds` | a new token set, or the end of a grant, is known to this process only; the save is retried |
+//! | `endpoint.clock_skewed` | warn | `skew_seconds` | the `Date` of the token endpoint is more than 30 seconds off |
+//! | `endpoint.lifetime_assumed` | warn | `lifetime_seconds` | a token response contains no readable lifetime; this one is assumed |
+//! | `endpoint.circuit_opened` | warn | `duration_seconds`, `error` | the circuit breaker has opened; no token requests are sent for this long |
+//! | `endpoint.circuit_closed` | info | | the circuit breaker has closed |
+//! | `sweep.finished` | info | `active`, `ended`, `unreadable`, `kept_alive`, `failed`, `expiring`, `duration_seconds` | a sweep has checked all [`Tenants`](crate::tenants::Tenants) in the store, and refreshed the idle grants that were due |
+//! | `sweep.failed` | warn | `error` | a sweep did not finish; it is retried after 5 minutes |
+//! | `connect.failed` | warn | `kind`, `error` | a customer could not be [connected](crate::connect), or the provider could not be notified of a disconnect |
+//! | `connect.rejected` | debug | `kind` | a browser sent a request to connect or disconnect that is not valid |
 //!
 //! # Span
 //!
-//! | name | level | fields | what it is around |
+//! | name | level | fields | covers |
 //! | --- | --- | --- | --- |
-//! | `token.exchange` | debug | `cause`, `tenant` if asked for | an exchange's task, from the look into the store to the save. It has no parent, and follows from the span of whoever set it off |
+//! | `token.refresh` | debug | `reason`, and `tenant` if recorded | the task of a refresh, from loading the grant to saving the new token set. It has no parent, and follows from the span that caused the refresh |
 //!
 //! # Metrics
 //!
-//! Of the [`metrics`](https://docs.rs/metrics) facade, with the feature `metrics`. Gauges of one grant are set only with the tenant's label: without it,
-//! grants would overwrite each other's.
+//! Recorded through the [`metrics`](https://docs.rs/metrics) facade if the feature `metrics` is on. Metrics of one grant
+//! also have the label `tenant` if it is recorded. The two gauges of one grant are set only then.
 //!
-//! | name | sort | labels | what it is |
+//! | name | type | labels | meaning |
 //! | --- | --- | --- | --- |
-//! | `tower_oauth2_client_exchanges_total` | counter | `cause`, `outcome` | exchanges and looks into the store before them, by what brought them and what came of them |
-//! | `tower_oauth2_client_exchange_seconds` | histogram | `outcome` | how long each took, store included |
-//! | `tower_oauth2_client_unauthorized_total` | counter | `answer` | 401s that speak of the token: `newer` was there, `renewed` or `none` |
-//! | `tower_oauth2_client_save_failures_total` | counter | | saves that failed and are tried again |
-//! | `tower_oauth2_client_reauthorizations_total` | counter | `reason` | grants that have ended at the provider |
-//! | `tower_oauth2_client_circuit_open` | gauge | | 1 from when a token endpoint is left alone until an exchange succeeds again |
-//! | `tower_oauth2_client_clock_skew_seconds` | gauge | | how far the token endpoint's `Date` was off last time |
-//! | `tower_oauth2_client_access_token_seconds_left` | gauge | `tenant` | as of the last look, at least every 30 seconds while the token lives |
-//! | `tower_oauth2_client_refresh_token_days_left` | gauge | `tenant` | the same, where the refresh token's life is known |
-//! | `tower_oauth2_client_grants` | gauge | `state` | how many tenants' grants are `active`, `ended` or `unreadable`, as of the last sweep of this process |
-//! | `tower_oauth2_client_grants_running_out` | gauge | | of how many of them the refresh token ends within seven days |
+//! | `tower_oauth2_client_refreshes_total` | counter | `reason`, `outcome` | refreshes, including those that found a newer token set in the store and sent nothing |
+//! | `tower_oauth2_client_refresh_duration_seconds` | histogram | `outcome` | how long each of these took, including the store |
+//! | `tower_oauth2_client_unauthorized_responses_total` | counter | `outcome` | 401 responses that reject the token, by what the retry could use: a `newer_token` of the cache, a `refreshed` one, or `no_token` |
+//! | `tower_oauth2_client_save_failures_total` | counter | | saves that failed and are retried |
+//! | `tower_oauth2_client_reauthorizations_required_total` | counter | `reason` | grants that the provider has ended |
+//! | `tower_oauth2_client_access_token_remaining_seconds` | gauge | `tenant` | remaining lifetime of the access token, updated at least every 30 seconds until it expires |
+//! | `tower_oauth2_client_refresh_token_remaining_seconds` | gauge | `tenant` | remaining lifetime of the refresh token, if known |
+//! | `tower_oauth2_client_circuit_open` | gauge | | 1 while the circuit breaker of the token endpoint is open or half-open, else 0 |
+//! | `tower_oauth2_client_clock_skew_seconds` | gauge | | by how much the `Date` of the last token response was off |
+//! | `tower_oauth2_client_grants` | gauge | `state` | tenants whose grant is `active`, `ended` or `unreadable`, as of the last sweep of this process |
+//! | `tower_oauth2_client_grants_expiring` | gauge | | tenants whose refresh token expires within 7 days, as of that sweep |
 //!
-//! `cause` is one of `advisory` (ahead of time), `mandatory` (about to expire), `expired` (or not there), `unauthorized` (a 401),
-//! `manual` (`refresh_now`), `keepalive` (an idle grant), `lost_response` (that of an exchange begun a moment ago). `outcome` is one of `refreshed`, `adopted` (nothing was sent),
-//! `failed` (may pass), `lost` (the answer was), `held_back` (an earlier answer was lost, and nothing is sent while the access token
-//! serves), `ended` (reauthorization required or revoked).
+//! The `reason` of a refresh:
+//!
+//! | value | the refresh was started because |
+//! | --- | --- |
+//! | `advisory` | the token is in its advisory window |
+//! | `mandatory` | the token is in its mandatory window |
+//! | `expired` | a request needs a token, and there is none or it has expired |
+//! | `rejected` | the API responded with a 401 |
+//! | `manual` | the program called `refresh_now` |
+//! | `keep_alive` | the grant is idle, and its refresh token has to be kept alive |
+//! | `lost_response` | the response to an earlier refresh was lost a moment ago |
+//!
+//! Its `outcome`:
+//!
+//! | value | meaning |
+//! | --- | --- |
+//! | `refreshed` | a new token set was saved |
+//! | `adopted` | a newer token set was found in the store, and nothing was sent |
+//! | `failed` | no new token; a later refresh may succeed |
+//! | `response_lost` | a token request was sent and its response was lost |
+//! | `deferred` | an earlier response was lost, and nothing is sent while the access token lives |
+//! | `ended` | the grant has ended, or there is none |
+//!
+//! The `reason` for a reauthorization is `invalid_grant`, `refresh_token_expired` or `rotation_lost`, as
+//! [`ReauthorizationReason`](crate::token::ReauthorizationReason) describes them. The `kind` of an event is the name of an
+//! [`ErrorKind`](crate::ErrorKind) or of a [`ConnectFailureKind`](crate::connect::ConnectFailureKind), such as `no_grant`.
 
 #[cfg(feature = "axum")]
 mod connect;
 mod endpoint;
-mod fleet;
 mod grant;
 mod listener;
 mod metric;
+mod sweep;
 
 #[cfg(feature = "axum")]
-pub(crate) use self::connect::connect_failed;
+pub(crate) use self::connect::{connect_failed, connect_rejected};
 pub use self::listener::GrantListener;
 pub(crate) use self::{
     endpoint::{
-        clock_skew, clocks_differ, endpoint_circuit_closed, endpoint_circuit_open, lifetime_unknown,
+        circuit_closed, circuit_opened, clock_skew_measured, clock_skewed, lifetime_assumed,
     },
-    fleet::{sweep_failed, swept},
-    grant::{Audience, Telemetry},
+    grant::{GrantTelemetry, TelemetrySettings, Unauthorized},
+    sweep::{SweepCounts, sweep_failed, sweep_finished},
 };
-
-/// What a 401 found.
-#[derive(Clone, Copy)]
-pub(crate) enum Unauthorized {
-    Newer,
-    Renewed,
-    Nothing,
-}

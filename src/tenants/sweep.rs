@@ -22,7 +22,7 @@ use crate::{
     cache::{TokenCache, in_time},
     error::{Error, ErrorKind},
     store::LeaseOutcome,
-    telemetry,
+    telemetry::{self, SweepCounts},
     token::{Grant, GrantState, TenantId},
 };
 
@@ -323,7 +323,16 @@ impl<'a> Sweep<'a> {
             .into_iter()
             .map(|(expires_at, tenant)| ExpiringGrant { tenant, expires_at })
             .collect();
-        telemetry::swept(&self.report);
+        let report = &self.report;
+        let counts = SweepCounts {
+            active: report.active,
+            ended: report.ended,
+            unreadable: report.unreadable,
+            kept_alive: report.kept_alive,
+            failed: report.failed,
+            expiring: u64::try_from(report.expiring.len()).unwrap_or(u64::MAX),
+        };
+        telemetry::sweep_finished(&counts, report.duration);
         let report = Arc::new(self.report);
         let mut last = shared
             .last_sweep

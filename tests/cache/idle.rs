@@ -120,7 +120,7 @@ async fn p19_wrong_clocks_do_not_let_a_grant_die() {
 struct Days(Arc<Mutex<Vec<u64>>>);
 
 impl GrantListener for Days {
-    fn refresh_token_running_out(&self, _: &TenantId, days_left: u64) {
+    fn refresh_token_expiring(&self, _: &TenantId, days_left: u64) {
         self.0.lock().unwrap().push(days_left);
     }
 

@@ -250,7 +250,7 @@ async fn p19_those_come_first_who_run_out_first() {
 struct Told(Arc<Mutex<Vec<(String, u64)>>>);
 
 impl GrantListener for Told {
-    fn refresh_token_running_out(&self, tenant: &TenantId, days_left: u64) {
+    fn refresh_token_expiring(&self, tenant: &TenantId, days_left: u64) {
         self.0.lock().unwrap().push((tenant.to_string(), days_left));
     }
 }

@@ -279,8 +279,8 @@ impl Admission {
         self.gate.shared.settled.notify_waiters();
         match news {
             News::None => {}
-            News::LeftAlone(length, reason) => telemetry::endpoint_circuit_open(length, &reason),
-            News::Back => telemetry::endpoint_circuit_closed(),
+            News::LeftAlone(length, reason) => telemetry::circuit_opened(length, &reason),
+            News::Back => telemetry::circuit_closed(),
         }
     }
 }

@@ -102,7 +102,7 @@ pub(super) fn read(
     };
     let lifetime =
         lifetime(&body, response.headers(), sent, now, default_lifetime).unwrap_or_else(|| {
-            telemetry::lifetime_unknown(default_lifetime);
+            telemetry::lifetime_assumed(default_lifetime);
             default_lifetime
         });
     let mut tokens = TokenSet::new(access_token, lifetime, sent);
@@ -175,9 +175,9 @@ fn warn_of_skew(server_now: SystemTime, sent: SystemTime, now: SystemTime) {
         .duration_since(now)
         .or_else(|_| sent.duration_since(server_now))
         .unwrap_or(Duration::ZERO);
-    telemetry::clock_skew(skew);
+    telemetry::clock_skew_measured(skew);
     if skew > NOTABLE_SKEW {
-        telemetry::clocks_differ(skew);
+        telemetry::clock_skewed(skew);
     }
 }
 
