@@ -1,7 +1,7 @@
 //! Completes an authorization: exchanges the code, then saves the tokens.
 //!
-//! An authorization code can be used once, and no second one is issued without the customer. The work therefore runs in a
-//! task that outlives its caller, and a save that fails is retried.
+//! An authorization code can be used once, and no second one is issued without the customer. The
+//! work therefore runs in a task that outlives its caller, and a save that fails is retried.
 
 use std::{future::Future, time::Duration};
 

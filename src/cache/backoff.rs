@@ -1,19 +1,19 @@
-//! How long an endpoint is left alone after a failure.
+//! Backoff after failed refreshes.
 
 use std::time::{Duration, Instant};
 
 use crate::error::Error;
 
-/// How much depends on the next exchange.
+/// How much depends on the next refresh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Urgency {
-    /// The held token is good for long.
+    /// The held token is valid for a while.
     Advisory,
     /// The held token is about to expire.
     Mandatory,
     /// Requests fail.
     Blocking,
-    /// The program asked for it: only the provider's own word holds it back.
+    /// The program requests it: only the provider's `Retry-After` delays it.
     Manual,
 }
 
@@ -25,7 +25,7 @@ const BLOCKING_LAST: Duration = Duration::from_secs(30);
 /// The failures since the last success.
 #[derive(Debug, Default)]
 pub(super) struct Backoff {
-    /// Boxed: most have none.
+    /// Boxed, because most caches have none.
     failed: Option<Box<LastFailure>>,
 }
 
@@ -35,25 +35,27 @@ struct LastFailure {
     times: u32,
     jitter: f64,
     error: Error,
-    /// That of the client's secret which was sent, or was refused.
+    /// The epoch of the client secret that was used.
     epoch: u64,
-    /// The latest time that the provider asked to be left alone until.
+    /// The end of the latest `Retry-After`.
     not_before: Option<Instant>,
-    /// Whether there was a token, only one that does not put off the next exchange.
+    /// Whether the refresh returned a token that is already due for a refresh.
     is_soft: bool,
 }
 
 impl Backoff {
-    /// A success: nothing is held back.
+    /// Ends the backoff after a success.
     pub(super) fn clear(&mut self) {
         self.failed = None;
     }
 
-    /// One more failure, of an exchange that was begun in this epoch of the gate. `jitter` is a random number from 0 to 1.
+    /// Adds the failure of a refresh that started in this epoch of the client secret. `jitter` is a
+    /// random number from 0 to 1.
     pub(super) fn add(&mut self, now: Instant, epoch: u64, error: Error, jitter: f64) {
         let times = self.failed.as_ref().map_or(0, |failed| failed.times);
         let earlier = self.failed.as_ref().and_then(|failed| failed.not_before);
-        // A refusal without an answer is this program's own, and no longer true once somebody has got through.
+        // Without a response, the pause is that of the gate, and ends when another request
+        // succeeds.
         let asked = error.retry_after().filter(|_| error.status().is_some());
         let not_before = asked.map(|asked| now + asked).max(earlier);
         self.failed = Some(Box::new(LastFailure {
@@ -67,8 +69,8 @@ impl Backoff {
         }));
     }
 
-    /// A token came that is to be renewed already, as from a source that gives the same one again: a reason to leave it alone
-    /// for a while as long as that one serves.
+    /// Adds a success whose token is already due for a refresh, for example because a source
+    /// returns the same token again. It delays the next refresh only while that token is valid.
     pub(super) fn add_soft(&mut self, now: Instant, epoch: u64, error: Error, jitter: f64) {
         self.clear();
         self.add(now, epoch, error, jitter);
@@ -83,7 +85,7 @@ impl Backoff {
         failed.map(|failed| &failed.error)
     }
 
-    /// The last failure, if it is too early to try again.
+    /// Fails with the last failure during the backoff.
     pub(super) fn check(&self, now: Instant, epoch: u64, urgency: Urgency) -> Result<(), Error> {
         match (&self.failed, self.until(epoch, urgency)) {
             (Some(failed), Some(until)) if now < until => Err(failed.error.clone()),
@@ -91,10 +93,10 @@ impl Backoff {
         }
     }
 
-    /// When it is time to try again, if there was a failure.
+    /// When the backoff ends, if there was a failure.
     pub(super) fn until(&self, epoch: u64, urgency: Urgency) -> Option<Instant> {
         let failed = self.failed.as_ref()?;
-        // The secret that was refused is not the client's any more.
+        // The rejected secret has been replaced.
         let is_outdated = failed.epoch != epoch && failed.error.is_invalid_client();
         let pause = if is_outdated {
             Duration::ZERO
@@ -106,14 +108,14 @@ impl Backoff {
 }
 
 impl LastFailure {
-    /// Whether it was the gate that said to leave the endpoint alone.
+    /// Whether the gate rejected the refresh.
     fn is_refused_here(&self) -> bool {
         self.error.status().is_none() && self.error.retry_after().is_some()
     }
 
     fn pause(&self, urgency: Urgency) -> Duration {
         match urgency {
-            // The endpoint was not asked: as soon as it may be.
+            // No request was sent, so retry as soon as the gate permits.
             Urgency::Advisory if self.is_refused_here() => {
                 MANDATORY.mul_f64(self.jitter) + self.error.retry_after().unwrap_or_default()
             }
@@ -154,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn p16_backoff_neither_overflows_nor_sticks() {
+    fn p16_backoff_saturates_without_overflow() {
         let now = SystemClock.monotonic();
         let mut backoff = Backoff::default();
         assert!(backoff.check(now, 0, Urgency::Blocking).is_ok());
@@ -175,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn p16_pauses_are_spread_but_never_below_a_second() {
+    fn p16_backoff_has_jitter_and_is_never_below_a_second() {
         let now = SystemClock.monotonic();
         let mut backoff = Backoff::default();
         for _ in 0..10 {
@@ -194,13 +196,13 @@ mod tests {
         assert_eq!(pause(&backoff, now, Urgency::Mandatory), 120);
         assert_eq!(pause(&backoff, now, Urgency::Manual), 120);
         assert_eq!(pause(&backoff, now, Urgency::Advisory), 450);
-        // A later failure that names no time does not shorten it.
+        // A later failure without `Retry-After` does not shorten the backoff.
         backoff.add(now, 0, failure(None), 0.5);
         assert_eq!(pause(&backoff, now, Urgency::Manual), 120);
     }
 
     #[test]
-    fn p16_another_secret_ends_the_pause_for_the_last_one_and_no_other() {
+    fn p16_new_client_secret_ends_only_the_backoff_of_invalid_client() {
         let now = SystemClock.monotonic();
         let unknown = |retry_after| {
             failure(retry_after).with_answer(Answer {
@@ -220,7 +222,7 @@ mod tests {
             backoff.add(now, 3, failure(None), 1.0);
             assert!(backoff.check(now, 4, urgency).is_err());
 
-            // The provider's own word, of this failure or an earlier one, is none about the secret.
+            // `Retry-After`, of this failure or an earlier one, does not depend on the secret.
             backoff.add(now, 3, unknown(Some(120)), 1.0);
             backoff.add(now, 3, unknown(None), 1.0);
             assert_eq!(

@@ -1,4 +1,4 @@
-//! What a request carries.
+//! The access token of one request.
 
 use std::fmt;
 
@@ -8,7 +8,9 @@ use zeroize::Zeroizing;
 
 use crate::token::{AccessToken, Generation, wiped};
 
-/// An access token, ready for a request, and which one it is.
+/// An access token as the value of an `Authorization` header, with its generation.
+///
+/// `Debug` does not print the token.
 #[derive(Clone)]
 pub struct BearerToken {
     header: HeaderValue,
@@ -23,23 +25,23 @@ impl BearerToken {
         }
     }
 
-    /// The same in memory of its own, whose references nobody else counts.
+    /// A copy in memory of its own, so with a reference count that no other thread changes.
     pub(super) fn detached_copy(&self) -> Self {
-        let mut apart = self.clone();
+        let mut copy = self.clone();
         if let Ok(mut header) = HeaderValue::from_maybe_shared(copied(&self.header)) {
             header.set_sensitive(self.header.is_sensitive());
-            apart.header = header;
+            copy.header = header;
         }
-        apart
+        copy
     }
 
-    /// `Bearer <token>`, marked sensitive: the value of the `Authorization` header.
+    /// The value of the `Authorization` header: `Bearer <token>`, marked sensitive.
     #[must_use]
     pub fn header_value(&self) -> &HeaderValue {
         &self.header
     }
 
-    /// The state of the grant that it comes from.
+    /// The generation of the grant that the token belongs to.
     #[must_use]
     pub fn generation(&self) -> Generation {
         self.generation
@@ -50,7 +52,8 @@ impl BearerToken {
     }
 }
 
-/// A value's bytes once more, wiped like those that a token came in.
+/// A copy of the bytes of a header value. It is wiped when it is dropped, as the token's own memory
+/// is.
 fn copied(header: &HeaderValue) -> Bytes {
     wiped(Zeroizing::new(header.as_bytes().to_vec()))
 }
@@ -72,18 +75,19 @@ mod tests {
     }
 
     #[test]
-    fn p01_a_copy_in_memory_of_its_own_is_the_same_token() {
-        let (token, apart) = (token(), token().detached_copy());
-        let places = [&token, &apart].map(|token| token.header.as_bytes().as_ptr());
-        assert_ne!(places[0], places[1]);
-        assert_eq!(apart.header, "Bearer a1");
-        assert!(apart.header.is_sensitive());
-        assert_eq!(apart.generation, token.generation);
+    fn p01_detached_copy_is_the_same_token_at_another_address() {
+        let (token, copy) = (token(), token().detached_copy());
+        let addresses = [&token, &copy].map(|token| token.header.as_bytes().as_ptr());
+        assert_ne!(addresses[0], addresses[1]);
+        assert_eq!(copy.header, "Bearer a1");
+        assert!(copy.header.is_sensitive());
+        assert_eq!(copy.generation, token.generation);
     }
 
     #[test]
-    fn p21_a_copy_in_memory_of_its_own_is_wiped_as_well() {
-        // Nobody else holds it. If it cannot be had for writing all the same it has an owner, which wipes it.
+    fn p21_detached_copy_is_wiped_on_drop() {
+        // Only one reference exists. That it cannot be made mutable shows that the bytes have an
+        // owner, which wipes them.
         assert!(copied(&token().header).try_into_mut().is_err());
     }
 }

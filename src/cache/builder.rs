@@ -33,14 +33,15 @@ impl TokenCacheBuilder {
 
     /// Builds the cache.
     ///
-    /// Inside a tokio runtime with time enabled, the background task starts at once and loads the grant, so that an unused
-    /// grant is kept alive. Outside of a runtime it starts with the first call that needs a token. Until then no token
-    /// request is sent, except to keep a grant alive.
+    /// Inside a tokio runtime with time enabled, the background task starts at once and loads the
+    /// grant, so that an unused grant is kept alive. Outside of a runtime it starts with the first
+    /// call that needs a token. Until then no token request is sent, except to keep a grant alive.
     ///
     /// # Errors
     ///
-    /// [`Configuration`](crate::ErrorKind::Configuration), naming the setting: an invalid origin or none at all, an invalid
-    /// tenant name, a refresh token lifetime of less than 1 hour, or a lease duration of less than 100 milliseconds.
+    /// [`Configuration`](crate::ErrorKind::Configuration), naming the setting: an invalid origin or
+    /// none at all, an invalid tenant name, a refresh token lifetime of less than 1 hour, or a
+    /// lease duration of less than 100 milliseconds.
     pub fn build(self) -> Result<TokenCache, Error> {
         let tenant = TenantId::new(self.tenant.unwrap_or_else(|| "default".into()))?;
         let settings = Arc::new(self.settings.build()?);

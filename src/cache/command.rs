@@ -1,4 +1,5 @@
-//! What a program does to a grant on purpose. Each runs in a task of its own, which its caller's end does not stop.
+//! Commands: changes of a grant that the program requests. Each runs in a task of its own, which
+//! continues if its caller is dropped.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -9,7 +10,7 @@ use super::{
     authorization::{CompletionError, exchange_and_save},
     cache_state::Sequence,
     core::Core,
-    refresh::following,
+    refresh::next_generation,
     terminate::revoke_at_provider,
 };
 use crate::{
@@ -19,7 +20,8 @@ use crate::{
     token::{Grant, GrantState, TokenSet},
 };
 
-/// How often a save that lost a race is tried anew. Each loss means that somebody else has made progress.
+/// How often a save that lost a race is retried. Each loss means that another process has made
+/// progress.
 const ATTEMPTS: u32 = 16;
 
 pub(super) async fn set_tokens(core: &Arc<Core>, tokens: TokenSet) -> Result<(), Error> {
@@ -34,8 +36,9 @@ pub(super) async fn complete_authorization(
 ) -> Result<(), Error> {
     detached(core, |core| async move {
         let save = |tokens| {
-            // Not counted as a command: this one is, so a shutdown that begins meanwhile waits for the save and does not
-            // reject it. In a task of its own, so that a panic in the store is retried.
+            // The save is not user as a command, because `complete_authorization` is: a shutdown
+            // that begins meanwhile waits for the save and does not reject it. It runs in a task of
+            // its own, so that a panic in the store is retried.
             let sequence = core.lock().next_sequence();
             spawned(install(Arc::clone(&core), tokens, sequence))
         };
@@ -47,7 +50,7 @@ pub(super) async fn complete_authorization(
 }
 
 async fn install(core: Arc<Core>, tokens: TokenSet, sequence: Sequence) -> Result<(), Error> {
-    let _turn = core.command_lock.lock().await;
+    let _guard = core.command_lock.lock().await;
     let (grant, _) = overwrite(&core, || GrantState::Active(tokens.clone())).await?;
     core.install_grant(&grant, sequence);
     core.telemetry.installed(grant.generation);
@@ -55,23 +58,23 @@ async fn install(core: Arc<Core>, tokens: TokenSet, sequence: Sequence) -> Resul
 }
 
 pub(super) async fn revoke(core: &Arc<Core>) -> Result<(), Error> {
-    // Here and now, whatever becomes of the rest.
+    // This takes effect at once, whatever fails afterwards.
     let (held, sequence) = core.revoke_locally();
     core.telemetry.revoked();
     detached(core, |core| async move {
-        let turn = core.command_lock.lock().await;
+        let guard = core.command_lock.lock().await;
         let is_outrun = core.lock().consent_epoch > sequence;
         let (stored, before) = if is_outrun {
-            // A new consent was begun meanwhile: it is none of this command's business.
+            // A newer consent has been installed meanwhile. It must not be overwritten.
             (Ok(()), None)
         } else {
-            match store_end(&core).await {
+            match save_end(&core).await {
                 Ok(before) => (Ok(()), before),
                 Err(error) => (Err(error), None),
             }
         };
-        drop(turn);
-        // The newest tokens that are known: those of another replica, if it was faster.
+        drop(guard);
+        // The newest known tokens. Another replica may have saved newer ones than this cache holds.
         let newest = before
             .as_ref()
             .and_then(Grant::tokens)
@@ -79,20 +82,20 @@ pub(super) async fn revoke(core: &Arc<Core>) -> Result<(), Error> {
             .cloned()
             .or_else(|| core.lock().unconfirmed.as_deref().cloned());
         core.lock().unconfirmed = newest.clone().map(Box::new);
-        let told = match newest {
+        let revoked = match newest {
             Some(tokens) => revoke_at_provider(&core, &tokens).await,
             None => Ok(()),
         };
-        if told.is_ok() {
+        if revoked.is_ok() {
             core.lock().unconfirmed = None;
         }
-        stored.and(told)
+        stored.and(revoked)
     })
     .await
 }
 
-/// Stores the end of a grant that was revoked here, and returns what was stored before.
-pub(super) async fn store_end(core: &Arc<Core>) -> Result<Option<Grant>, Error> {
+/// Saves the end of a grant that was revoked locally. Returns the grant that was stored before.
+pub(super) async fn save_end(core: &Arc<Core>) -> Result<Option<Grant>, Error> {
     let since = core.clock().wall();
     let (grant, before) = overwrite(core, || GrantState::Revoked { since }).await?;
     core.adopt(Some(&grant));
@@ -100,7 +103,7 @@ pub(super) async fn store_end(core: &Arc<Core>) -> Result<Option<Grant>, Error> 
     Ok(before)
 }
 
-/// Saves a state over whatever is stored, and returns it with what was there before.
+/// Saves a state over any stored grant. Returns the new grant and the one that was stored before.
 async fn overwrite(
     core: &Core,
     state: impl Fn() -> GrantState,
@@ -109,12 +112,12 @@ async fn overwrite(
     for _ in 0..ATTEMPTS {
         let expected = stored.as_ref().map(|grant| grant.generation);
         let grant = Grant {
-            generation: following(core.snapshot().generation(), expected),
+            generation: next_generation(core.snapshot().generation(), expected),
             state: state(),
         };
         match core.save(expected, &grant).await? {
             SaveOutcome::Committed => return Ok((grant, stored)),
-            // An earlier attempt, of which nobody heard.
+            // An earlier attempt was committed although it failed.
             SaveOutcome::Superseded(Some(same)) if same == grant => return Ok((grant, stored)),
             SaveOutcome::Superseded(newer) => stored = newer,
         }
@@ -122,18 +125,18 @@ async fn overwrite(
     Err(contended())
 }
 
-/// A save has lost one race after another.
+/// The error of a save that lost every race.
 pub(super) fn contended() -> Error {
     Error::new(
         ErrorKind::Store,
-        "the grant is being changed by others all the time: check how many programs share its store",
+        "saving the grant failed: other processes change it all the time; check which programs share its store",
     )
 }
 
-/// Lets what is under way come to its end, and begins nothing new.
+/// Rejects new work, and waits for the running work to end.
 pub(super) async fn shutdown(core: &Core, deadline: Duration) -> Result<(), Error> {
     Handle::try_current().map_err(|_| Error::outside_of_a_runtime())?;
-    // The worker goes on comparing the clocks: what is held goes on serving.
+    // The worker keeps comparing the clocks, because the held token keeps serving.
     core.lock().is_shut_down = true;
     let drained = async {
         loop {
@@ -147,7 +150,7 @@ pub(super) async fn shutdown(core: &Core, deadline: Duration) -> Result<(), Erro
     timeout(deadline, drained).await.map_err(|_| {
         Error::new(
             ErrorKind::Interrupted,
-            "an exchange, or the saving of what it brought, did not end before the deadline of the shutdown: it goes on as long as the runtime does",
+            "a refresh, save or command was still running at the shutdown's deadline; it continues as long as the runtime does",
         )
     })
 }
@@ -157,10 +160,10 @@ async fn detached<T: Send + 'static, W: Future<Output = Result<T, Error>> + Send
     work: impl FnOnce(Arc<Core>) -> W,
 ) -> Result<T, Error> {
     Handle::try_current().map_err(|_| Error::outside_of_a_runtime())?;
-    let counted = Counted::begin(core)?;
+    let running = RunningCommand::begin(core)?;
     let work = work(Arc::clone(core));
     spawned(async move {
-        let _counted = counted;
+        let _running = running;
         work.await
     })
     .await
@@ -173,16 +176,16 @@ async fn spawned<T: Send + 'static>(
     runtime.spawn(work).await.map_err(|error| {
         Error::new(
             ErrorKind::Interrupted,
-            "a command was cut short: its runtime shut down, or a token source or store panicked",
+            "the command was interrupted: its runtime shut down, or the token source or store panicked",
         )
         .with_source(error)
     })?
 }
 
-/// A command under way, for a shutdown to wait for.
-struct Counted(Arc<Core>);
+/// A running command, which a shutdown waits for.
+struct RunningCommand(Arc<Core>);
 
-impl Counted {
+impl RunningCommand {
     fn begin(core: &Arc<Core>) -> Result<Self, Error> {
         let mut state = core.lock();
         if state.is_shut_down {
@@ -194,7 +197,7 @@ impl Counted {
     }
 }
 
-impl Drop for Counted {
+impl Drop for RunningCommand {
     fn drop(&mut self) {
         self.0.finish_work(&mut self.0.lock());
     }

@@ -1,4 +1,4 @@
-//! What all handles of a cache, and its tasks, share.
+//! The part of a cache that all its handles and tasks share.
 
 use std::{
     sync::{
@@ -30,30 +30,30 @@ use crate::{
 };
 
 pub(super) struct Core {
-    /// What requests read. Replaced under the lock of `state` only.
+    /// The snapshot that requests read. It is replaced only under the lock of `state`.
     current: ArcSwap<Snapshot>,
-    /// How often it was replaced: what copies of the token are good for.
+    /// Counts the replacements of `current`, and so tells whether a [`TokenCopy`] is current.
     version: AtomicU64,
     state: Mutex<CacheState>,
-    /// Wakes the worker when there is something new to keep. None where somebody looks after many.
+    /// Wakes the worker when the snapshot has changed. `None` if one task maintains many caches.
     pub(super) published: Option<Arc<Notify>>,
-    /// Whose turn it is to change the grant on purpose: one after another, each with its own deadlines.
+    /// Makes commands run one after another.
     pub(super) command_lock: tokio::sync::Mutex<()>,
-    /// Whose turn it is to take, extend or give back the lease.
+    /// Makes lease operations run one after another.
     pub(super) lease_lock: tokio::sync::Mutex<()>,
-    /// Wakes those who wait for the last work to end.
+    /// Wakes a shutdown when the last work has ended.
     pub(super) idle: Notify,
     pub(super) settings: Arc<Settings>,
     pub(super) telemetry: GrantTelemetry,
-    /// Under which this cache takes leases, and comes to the gate.
+    /// Identifies this cache as the owner of its leases.
     owner: LeaseOwner,
     key: GateKey,
 }
 
-/// A token in memory of one holder's own.
+/// A private copy of the token, which one service clone keeps.
 pub(crate) struct TokenCopy {
     version: u64,
-    /// Until when it serves with no further question.
+    /// Until when the copy can be used without reading the snapshot.
     until: Instant,
     token: BearerToken,
 }
@@ -84,7 +84,7 @@ impl Core {
         })
     }
 
-    /// The same by a copy that the caller keeps, and that is brought up to date here.
+    /// The held token while it is fresh. Updates the caller's copy if it is outdated.
     #[inline]
     pub(super) fn fresh_by(self: &Arc<Self>, copy: &mut Option<TokenCopy>) -> Option<BearerToken> {
         let version = self.version.load(Ordering::Acquire);
@@ -96,7 +96,7 @@ impl Core {
         (now < copy.until || self.extend_copy(copy, now)).then(|| copy.token.clone())
     }
 
-    /// In its advisory window a token serves as it did before, once the next one has been asked for.
+    /// In its advisory window, a token keeps serving once its refresh has been requested.
     #[cold]
     fn extend_copy(self: &Arc<Self>, copy: &mut TokenCopy, now: Instant) -> bool {
         let snapshot = self.current.load();
@@ -111,7 +111,7 @@ impl Core {
         true
     }
 
-    /// Whatever comes of it, the request goes on with what is held.
+    /// The request uses the held token, whatever the result.
     fn request_advisory(self: &Arc<Self>, snapshot: &Snapshot, now: Instant) {
         snapshot.mark_used();
         if snapshot.claim_advisory_request(now) {
@@ -121,7 +121,7 @@ impl Core {
 
     #[cold]
     fn copy(&self, version: u64) -> Option<TokenCopy> {
-        // Not older than the version that was read before.
+        // This snapshot is at least as new as `version`, which was read earlier.
         let snapshot = self.current.load();
         let (token, schedule) = snapshot.token()?;
         let copy = TokenCopy {
@@ -168,14 +168,15 @@ impl Core {
                     let outcome = core.outcome_of(flight, Reason::Mandatory).await;
                     let snapshot = core.current.load();
                     snapshot.mark_used();
-                    // The held one, if it outlived the wait; or what another path has brought meanwhile.
+                    // The held token may have outlived the wait, or another path may have brought a
+                    // newer one.
                     outcome.or_else(|error| snapshot.alive(core.now()).cloned().ok_or(error))
                 }))
             }
         }
     }
 
-    /// The held token, if it is alive and newer than `generation`.
+    /// The held token, if it is valid and newer than `generation`.
     pub(super) fn newer_than(&self, generation: Generation) -> Option<BearerToken> {
         let snapshot = self.current.load();
         let newer = snapshot.token_for(Reason::Rejected(generation), self.now())?;
@@ -187,14 +188,14 @@ impl Core {
         self.current.load()
     }
 
-    /// Only ever called with the state's lock held.
+    /// The caller must hold the lock of `state`.
     pub(super) fn put(&self, snapshot: Snapshot) {
         self.current.store(Arc::new(snapshot));
         self.version.fetch_add(1, Ordering::Release);
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, CacheState> {
-        // A panic elsewhere leaves nothing half done in the state: each change is one assignment.
+        // A panic leaves the state consistent, because each change is one assignment.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -206,7 +207,7 @@ impl Core {
         &*self.settings.clock
     }
 
-    /// What turning points are reckoned from at this moment.
+    /// The current time, with what is needed to compute a schedule from it.
     pub(super) fn moment(&self) -> Moment {
         Moment {
             now: self.settings.clock.monotonic(),
@@ -220,14 +221,14 @@ impl Core {
         &self.settings.origins
     }
 
-    /// How it comes to the source's gate at this moment.
+    /// How this cache identifies itself to the source's gate.
     pub(super) fn gate_key(&self) -> GateKey {
         let snapshot = self.current.load();
         let is_overdue = snapshot.tokens().is_some() && snapshot.alive(self.now()).is_none();
         self.key.overdue(is_overdue)
     }
 
-    /// That of the source's gate; always the same one where there is none.
+    /// The epoch of the client secret, from the source's gate. Constant without a gate.
     pub(super) fn secret_epoch(&self) -> u64 {
         self.settings.source.gate().map_or(0, EndpointGate::epoch)
     }
@@ -266,18 +267,18 @@ impl Core {
         in_time(self.settings.store.release(self.tenant(), &self.owner)).await
     }
 
-    /// Ends when the store may hold something new; perhaps never.
+    /// Completes when the store may hold a newer grant. May never complete.
     pub(super) async fn store_changed(&self) {
         self.settings.store.changed(self.tenant()).await;
     }
 
-    /// Whether the held token serves, but is to be renewed.
+    /// Whether the held token is valid and already due for a refresh.
     pub(super) fn is_due_again(&self, now: Instant) -> bool {
         let snapshot = self.current.load();
         snapshot.alive(now).is_some() && snapshot.token_for(Reason::Advisory, now).is_none()
     }
 
-    /// How much depends on an exchange at this moment.
+    /// How much depends on a refresh now.
     pub(super) fn urgency(&self, reason: Reason, now: Instant) -> Urgency {
         match reason {
             Reason::Advisory | Reason::KeepAlive(_) | Reason::LostResponse(_) => Urgency::Advisory,
@@ -287,7 +288,7 @@ impl Core {
         }
     }
 
-    /// The reason as it is told.
+    /// The reason, as telemetry reports it.
     pub(super) fn label(&self, reason: Reason, now: Instant) -> &'static str {
         match reason {
             Reason::Advisory => "advisory",

@@ -1,14 +1,15 @@
-//! What is noted in the store before a refresh token is sent.
+//! The write-ahead intent: saved before a refresh token is sent, so that a crash or a lost response
+//! is detected.
 //!
-//! A intent says that an exchange has begun with these tokens: it replaces the stored grant by the same one in the state
-//! [`Exchanging`](GrantState::Exchanging), under the same generation. So
+//! The intent is the stored grant in the state [`Exchanging`](GrantState::Exchanging), under the
+//! same generation. It has three uses:
 //!
-//! * a store that cannot be written is found out before the refresh token is spent;
-//! * whoever reads it, another replica or the next start after a crash, knows that the answer is still missing;
-//! * a refusal that comes after a lost answer is told apart from a revocation.
+//! * A store that cannot be written is detected before the refresh token is used.
+//! * Another replica, or the next start after a crash, knows that a response is missing.
+//! * A rejection after a lost response is distinguished from a revocation.
 //!
-//! A new token set, or an end, overwrites the intent. An exchange that has failed without using anything up takes it back.
-//! Where there is no refresh token there is nothing to lose, and nothing is noted.
+//! A new token set, or an end, overwrites the intent. A failed refresh that did not use the refresh
+//! token removes it. Without a refresh token nothing can be lost, and no intent is saved.
 
 use std::{
     sync::Arc,
@@ -25,52 +26,63 @@ use crate::{
     token::{Generation, Grant, GrantState, TokenSet},
 };
 
-/// How long an exchange that another process has noted may be under way there: the first request and the second have 26
-/// seconds between them.
-const UNDER_WAY: Duration = Duration::from_secs(30);
+/// How long another process may be working on its intent. Its request and its replay take at most
+/// 26 seconds.
+const IN_FLIGHT: Duration = Duration::from_secs(30);
 
-/// How long after it was begun an exchange whose answer was lost is made again. Providers that forgive a second use do so for
-/// half a minute at least; by the wall clock, since a machine that slept meanwhile has missed that.
+/// How long after the first request the replay may be sent. Providers with a reuse grace accept a
+/// rotated refresh token for at least 30 seconds. Measured by the wall clock, which includes a
+/// suspend.
 const REPLAY: Duration = Duration::from_secs(30);
 
-/// How often a intent that lost a race is tried anew.
+/// How often saving an intent is retried after a lost race.
 const ATTEMPTS: u32 = 4;
 
-/// What to do when the answer to an exchange was lost, so that nobody knows whether the provider has used up the refresh
-/// token.
+/// What happens after a lost response.
+///
+/// A response is lost if the token request may have reached the provider and no usable response
+/// came back. The refresh token may have been used then.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LostResponse {
-    /// Send the same refresh token once more, when the first connection is gone, a second at least and 30 at most after the
-    /// first time. If that is lost too, send it again only in the access token's last five minutes.
+    /// Send the same refresh token once more: 1 second after the first request at the earliest, 30
+    /// seconds at the latest.
     ///
-    /// Providers that forgive a prompt second use give the tokens then; with one that does not, the refresh token was lost
-    /// already, and only what is left of the access token's life may be lost besides.
+    /// A provider with a reuse grace responds with the new tokens. If that response is lost too,
+    /// the refresh token is sent again only in the last 5 minutes of the access token's lifetime,
+    /// after a 401, or by [`refresh_now`](crate::cache::TokenCache::refresh_now).
+    ///
+    /// The risk: a provider without a reuse grace may revoke the access token as well (RFC 9700
+    /// section 4.14.2). The refresh token was lost in that case anyway.
     #[default]
     RetryOnce,
-    /// Do not send it again while the access token lives: for a provider that answers a second use by ending the access token
-    /// too, and API calls that must go on as long as they can.
+    /// Do not send the refresh token again while the access token is valid, except after a 401 or
+    /// by [`refresh_now`](crate::cache::TokenCache::refresh_now).
+    ///
+    /// For a provider that revokes the access token when a refresh token is reused, if API calls
+    /// must continue for as long as possible.
     Defer,
 }
 
-/// What was noted of an exchange.
+/// A saved intent.
 pub(super) struct Intent {
     generation: Generation,
     tokens: TokenSet,
     since: SystemTime,
-    /// Whether the same refresh token has been sent before, and the answer lost.
+    /// Whether the same refresh token has been sent before and the response was lost.
     pub(super) is_replay: bool,
 }
 
-/// What came of noting.
+/// The result of saving an intent.
 pub(super) enum Recorded {
-    /// The exchange may be made; with a intent, if there is something to lose. A save has to expect this generation.
+    /// The token request may be sent. The intent is `None` if nothing can be lost. The next save
+    /// has to expect this generation.
     Proceed(Option<Intent>, Option<Generation>),
-    /// Another replica has stored something newer, which was taken over.
+    /// Another replica has saved a newer grant, which was adopted.
     Superseded,
 }
 
-/// Notes that an exchange with what is held begins. The store was seen to hold `stored`.
+/// Saves the intent to refresh the held grant. `stored` is the generation that was loaded.
 pub(super) async fn record(
     core: &Arc<Core>,
     held: &Snapshot,
@@ -98,7 +110,8 @@ pub(super) async fn record(
                     core.adopt(stored.as_ref());
                     return Ok(Recorded::Superseded);
                 }
-                // A store that has gone back to an older state, as from a backup, gives way.
+                // The store has gone back to an older state, for example from a backup. That is
+                // overwritten.
                 expected = found;
             }
         }
@@ -107,7 +120,7 @@ pub(super) async fn record(
 }
 
 impl Intent {
-    /// Whether the same refresh token may be sent once more after its answer was lost.
+    /// Whether the same refresh token may be sent again after a lost response.
     pub(super) fn may_replay(&self, core: &Core) -> bool {
         !self.is_replay && self.is_recent(core)
     }
@@ -116,16 +129,18 @@ impl Intent {
         core.may_replay(self.since)
     }
 
-    /// Notes that it is, under the time of the first. `false` if that cannot be recorded, so that it must not be.
+    /// Saves that the refresh token is sent again, with the time of the first request. Returns
+    /// false if that failed, so that it must not be sent.
     pub(super) async fn replay(&mut self, core: &Arc<Core>) -> bool {
         self.is_replay = true;
         let written = write(core, Some(self.generation), self).await;
         matches!(written, Ok(SaveOutcome::Committed))
     }
 
-    /// Takes the intent back: nothing was used up. One of an earlier exchange, whose answer was lost, stays true.
-    pub(super) async fn take_back(self, core: &Arc<Core>) {
-        // Without the lease there may be somebody else's intent by now.
+    /// Removes the intent, because the refresh token was not used. An intent that stems from an
+    /// earlier lost response remains.
+    pub(super) async fn remove(self, core: &Arc<Core>) {
+        // Without the lease, the store may hold the intent of another process.
         if self.is_replay || lease::check(core).is_err() {
             return;
         }
@@ -133,7 +148,7 @@ impl Intent {
             generation: self.generation,
             state: GrantState::Active(self.tokens),
         };
-        // If that fails, the next start is more careful than it had to be.
+        // If this fails, the next start assumes a lost response, which is safe.
         let _ = core.save(Some(self.generation), &grant).await;
         core.publish(Snapshot::of_stored(grant, core.moment()));
     }
@@ -161,22 +176,22 @@ async fn write(
 }
 
 impl Core {
-    /// Whether an exchange that was begun then, and whose answer was lost, may be made again at once.
+    /// Whether a refresh that started at `since` may be replayed now.
     fn may_replay(&self, since: SystemTime) -> bool {
-        // A wall clock that was set back says nothing; then the deadlines of both exchanges do.
+        // If the wall clock was set back, the deadlines of both requests still limit the time.
         let elapsed = self.clock().wall().duration_since(since);
         self.settings.lost_response == LostResponse::RetryOnce
             && elapsed.is_ok_and(|elapsed| elapsed <= REPLAY)
     }
 
-    /// The reason to make it again for, if there is one.
-    pub(super) fn lost(&self, snapshot: &Snapshot) -> Option<Reason> {
+    /// The reason for replaying a lost refresh now, if that is permitted.
+    pub(super) fn replay_reason(&self, snapshot: &Snapshot) -> Option<Reason> {
         let since = snapshot.intent_since()?;
         (!snapshot.is_replayed() && self.may_replay(since)).then_some(Reason::LostResponse(since))
     }
 
-    /// Whether the answer to the last exchange was lost, and this is no reason to send the same refresh token again; as far as
-    /// one can tell without the lease, when that exchange may still be under way.
+    /// Whether the refresh token must not be sent again before the access token expires, after a
+    /// lost response. Without the lease, another process may still be working on its intent.
     pub(super) fn seems_awaiting_expiry(
         &self,
         state: &CacheState,
@@ -186,11 +201,12 @@ impl Core {
     ) -> bool {
         let is_lost = snapshot
             .intent_since()
-            .is_some_and(|since| !may_be_under_way(state, since, self.clock().wall()));
+            .is_some_and(|since| !may_be_in_flight(state, since, self.clock().wall()));
         is_lost && self.is_awaiting_expiry(snapshot, reason, now)
     }
 
-    /// The same with the lease in hand.
+    /// Whether the refresh token must not be sent again before the access token expires, after a
+    /// lost response. The caller holds the lease.
     pub(super) fn is_awaiting_expiry(
         &self,
         snapshot: &Snapshot,
@@ -201,7 +217,7 @@ impl Core {
             return false;
         };
         let until = match (self.settings.lost_response, reason) {
-            (_, Reason::LostResponse(_)) => return self.lost(snapshot).is_none(),
+            (_, Reason::LostResponse(_)) => return self.replay_reason(snapshot).is_none(),
             (LostResponse::RetryOnce, Reason::Advisory | Reason::KeepAlive(_)) => {
                 schedule.last_resort_at
             }
@@ -214,8 +230,8 @@ impl Core {
     }
 }
 
-/// Whether an exchange that was noted then may be under way in another process.
-pub(super) fn may_be_under_way(state: &CacheState, since: SystemTime, wall: SystemTime) -> bool {
+/// Whether another process may still be working on the intent of this time.
+pub(super) fn may_be_in_flight(state: &CacheState, since: SystemTime, wall: SystemTime) -> bool {
     let age = wall.duration_since(since).unwrap_or(Duration::ZERO);
-    state.own_intent != Some(since) && age < UNDER_WAY
+    state.own_intent != Some(since) && age < IN_FLIGHT
 }

@@ -1,10 +1,12 @@
-//! The right to make an exchange, among all processes over one store.
+//! The lease: the right to refresh one grant, among all processes that share a store.
 //!
-//! It is taken before the refresh token is looked up, and given back once what the exchange brought is stored; meanwhile it
-//! is extended. Whoever waits for it looks into the store all the while: most of the time there will be no exchange left to
-//! make. A process that was stopped, or cut off from the store, may have lost it without being told, so each step that
-//! counts on it first [checks](check) that it has not run out. What is saved afterwards is judged by its generation, as
-//! ever.
+//! A refresh acquires the lease before it loads the refresh token, extends it while it works, and
+//! releases it after the save. While another process holds the lease, the refresh keeps loading the
+//! grant, because usually the other process saves what is needed.
+//!
+//! A process that was stopped, or cut off from the store, may have lost the lease without noticing.
+//! Each critical step therefore first [checks](check) that the lease has not expired. The
+//! conditional save protects against the rest.
 
 use std::{
     future::{Future, pending},
@@ -18,47 +20,48 @@ use std::{
 
 use tokio::{sync::Notify, time::timeout};
 
-use super::{admission::Reason, core::Core, refresh::without_exchange, single_flight::Outcome};
+use super::{admission::Reason, core::Core, refresh::without_request, single_flight::Outcome};
 use crate::{
     error::{Error, ErrorKind},
     store::LeaseOutcome,
 };
 
-/// For somebody else to give it back: at least this, and longer than a lease that nobody extends any more.
+/// How long to wait for a lease that another process holds: at least `WAIT`, and `BEYOND` longer
+/// than a lease lasts without being extended.
 const WAIT: Duration = Duration::from_secs(15);
 const BEYOND: Duration = Duration::from_secs(2);
 
-/// What waiting for the lease has brought.
-pub(super) enum Taken<'a> {
-    Lease(Counted<'a>),
-    /// It is not needed any more.
-    Needless(Outcome),
+/// The result of acquiring the lease.
+pub(super) enum Acquisition<'a> {
+    Held(LeaseUser<'a>),
+    /// No refresh is needed any more.
+    NotNeeded(Outcome),
 }
 
-/// Waits for the lease; or for what makes an exchange needless.
-pub(super) async fn acquire(core: &Arc<Core>, reason: Reason) -> Result<Taken<'_>, Error> {
+/// Waits for the lease, or for a grant that needs no refresh.
+pub(super) async fn acquire(core: &Arc<Core>, reason: Reason) -> Result<Acquisition<'_>, Error> {
     let begun = core.now();
-    // Before it is taken, so that no other flight gives it back.
-    let counted = Counted::begin(core);
+    // LeaseUser first, so that no other refresh of this cache releases the lease.
+    let user = LeaseUser::begin(core);
     loop {
-        match take(core).await {
-            Ok(LeaseOutcome::Acquired) => return Ok(Taken::Lease(counted)),
+        match acquire_once(core).await {
+            Ok(LeaseOutcome::Acquired) => return Ok(Acquisition::Held(user)),
             Ok(LeaseOutcome::HeldByAnother) => {}
             Err(error) => {
-                // It may have been taken, and nobody heard.
-                give_back(core, counted).await;
+                // It may have been acquired although the call failed.
+                release(core, user).await;
                 return Err(error);
             }
         }
         let stored = core.read().await?;
         core.adopt(stored.as_ref());
-        if let Some(outcome) = without_exchange(core, reason) {
-            return Ok(Taken::Needless(outcome));
+        if let Some(outcome) = without_request(core, reason) {
+            return Ok(Acquisition::NotNeeded(outcome));
         }
         if core.now().saturating_duration_since(begun) >= WAIT.max(core.settings.lease + BEYOND) {
             return Err(Error::new(
                 ErrorKind::Unavailable,
-                "another process has been making an exchange for this grant all the while",
+                "another process holds the lease on this grant, and has saved no newer token set in time",
             ));
         }
         let pause = Duration::from_millis(100) + Duration::from_millis(150).mul_f64(core.jitter());
@@ -66,13 +69,13 @@ pub(super) async fn acquire(core: &Arc<Core>, reason: Reason) -> Result<Taken<'_
     }
 }
 
-/// Does the work with the lease in hand, and gives it back.
-pub(super) async fn hold<T>(core: &Core, counted: Counted<'_>, work: impl Future<Output = T>) -> T {
-    let end = End::default();
-    let mut extending = pin!(extend(core, &end));
+/// Does the work while extending the lease, then releases it.
+pub(super) async fn hold<T>(core: &Core, user: LeaseUser<'_>, work: impl Future<Output = T>) -> T {
+    let stop = Stop::default();
+    let mut extending = pin!(extend(core, &stop));
     let meanwhile = async {
         extending.as_mut().await;
-        // The loop ends only after `end.come()`, below.
+        // The loop ends only after `stop.set()`, below.
         pending().await
     };
     let done = tokio::select! {
@@ -80,14 +83,14 @@ pub(super) async fn hold<T>(core: &Core, counted: Counted<'_>, work: impl Future
         done = work => done,
         done = meanwhile => done,
     };
-    // One that is under way could come after the giving back.
-    end.come();
+    // An extension in flight must not arrive after the release.
+    stop.set();
     extending.await;
-    give_back(core, counted).await;
+    release(core, user).await;
     done
 }
 
-/// Fails unless the lease is surely held.
+/// Fails unless the lease is certainly held.
 pub(super) fn check(core: &Core) -> Result<(), Error> {
     let until = core.lock().leased_until;
     let is_held =
@@ -97,34 +100,34 @@ pub(super) fn check(core: &Core) -> Result<(), Error> {
     }
     Err(Error::new(
         ErrorKind::Unavailable,
-        "the lease ran out before the request was sent: nothing was, and it can be tried again",
+        "the lease expired before the token request was sent; retry",
     ))
 }
 
-async fn give_back(core: &Core, counted: Counted<'_>) {
-    drop(counted);
-    let _turn = core.lease_lock.lock().await;
+async fn release(core: &Core, user: LeaseUser<'_>) {
+    drop(user);
+    let _guard = core.lease_lock.lock().await;
     if core.lock().lease_users == 0 {
-        // If that fails, it runs out.
+        // If the release fails, the lease expires.
         let _ = core.release_lease().await;
         core.lock().leased_until = None;
     }
 }
 
-async fn extend(core: &Core, end: &End) {
+async fn extend(core: &Core, stop: &Stop) {
     let mut pause = core.settings.lease / 3;
-    while !end.has_come_within(pause).await {
-        pause = match timeout(core.settings.lease / 3, take(core)).await {
+    while !stop.is_set_within(pause).await {
+        pause = match timeout(core.settings.lease / 3, acquire_once(core)).await {
             Ok(Ok(_)) => core.settings.lease / 3,
-            // The time runs.
+            // Retry sooner, because the lease is about to expire.
             _ => core.settings.lease / 30,
         };
     }
 }
 
-/// Takes or extends the lease, and notes until when, from when it was asked for.
-async fn take(core: &Core) -> Result<LeaseOutcome, Error> {
-    let _turn = core.lease_lock.lock().await;
+/// Acquires or extends the lease once. Its time counts from before the call.
+async fn acquire_once(core: &Core) -> Result<LeaseOutcome, Error> {
+    let _guard = core.lease_lock.lock().await;
     let (now, wall) = (core.now(), core.clock().wall());
     let outcome = core.acquire_lease().await?;
     core.lock().leased_until = match outcome {
@@ -134,39 +137,39 @@ async fn take(core: &Core) -> Result<LeaseOutcome, Error> {
     Ok(outcome)
 }
 
-/// One who counts on the lease, also if its work panics.
-pub(super) struct Counted<'a>(&'a Core);
+/// Counts a refresh as a user of the lease, until it ends or panics.
+pub(super) struct LeaseUser<'a>(&'a Core);
 
-impl<'a> Counted<'a> {
+impl<'a> LeaseUser<'a> {
     fn begin(core: &'a Core) -> Self {
         core.lock().lease_users += 1;
         Self(core)
     }
 }
 
-impl Drop for Counted<'_> {
+impl Drop for LeaseUser<'_> {
     fn drop(&mut self) {
         self.0.lock().lease_users -= 1;
     }
 }
 
-/// Tells the extending that the work is done.
+/// Ends the extension of the lease.
 #[derive(Default)]
-struct End {
-    has_come: AtomicBool,
-    coming: Notify,
+struct Stop {
+    is_set: AtomicBool,
+    changed: Notify,
 }
 
-impl End {
-    fn come(&self) {
-        self.has_come.store(true, Ordering::Relaxed);
-        self.coming.notify_one();
+impl Stop {
+    fn set(&self) {
+        self.is_set.store(true, Ordering::Relaxed);
+        self.changed.notify_one();
     }
 
-    async fn has_come_within(&self, time: Duration) -> bool {
-        if !self.has_come.load(Ordering::Relaxed) {
-            let _ = timeout(time, self.coming.notified()).await;
+    async fn is_set_within(&self, time: Duration) -> bool {
+        if !self.is_set.load(Ordering::Relaxed) {
+            let _ = timeout(time, self.changed.notified()).await;
         }
-        self.has_come.load(Ordering::Relaxed)
+        self.is_set.load(Ordering::Relaxed)
     }
 }

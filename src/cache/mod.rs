@@ -1,42 +1,80 @@
-//! The token of one grant, kept fresh by one exchange at a time.
+//! The cached access token of one grant, refreshed by one request at a time.
 //!
-//! A [`TokenCache`] holds a grant's newest token set in a snapshot that requests read without a lock. What happens when
-//! one is asked for a token depends on how much of the token's life is left:
+//! A [`TokenCache`] keeps the newest token set of a grant in memory, where requests read it without
+//! a lock. It refreshes the token set in a background task, and saves each new one to a
+//! [`TokenStore`](crate::store::TokenStore) before any request uses it.
 //!
-//! | the token is | a request | and |
+//! # Token states
+//!
+//! What a request gets depends on how much of the access token's lifetime is left:
+//!
+//! | the token is | a request | refresh |
 //! | --- | --- | --- |
-//! | fresh | takes it | |
-//! | in the *advisory* window (the last 15 % of its life, 5 minutes to 4 hours, at most half) | takes it | an exchange is made in the background, started at a random point of the window's first half, if any request has had the token |
-//! | in the *mandatory* window (the last minute, at most a tenth of its life) | waits for the exchange | falls back to the held token if that fails |
-//! | expired, or not there | waits for the exchange | gets its error if that fails |
+//! | fresh | gets the token at once | none |
+//! | in the *advisory* window: the last 15 % of the lifetime, 5 minutes to 4 hours, never over half | gets the token at once | in the background, from a random point in the first half of the window; only if a request has used the token |
+//! | in the *mandatory* window: the last 60 seconds, never over 10 % of the lifetime | waits for the refresh, and gets the old token if it fails | at once |
+//! | expired or absent | waits for the refresh, and gets its error if it fails | at once |
 //!
-//! However many callers need a new token, and whatever brought them, there is one exchange; it runs in a task of its own,
-//! which no caller's end can stop, and all who wait get what came of it. The order within that task is: take the grant's
-//! lease, read the store (another replica may have been faster), intent in it that an exchange begins, exchange, save, and only
-//! then let anyone use the new token, and give the lease back. If the save fails, the old token serves as long as it can,
-//! then the new one, and the save is tried until it succeeds.
+//! [`status`](TokenCache::status) reports the state of a token, and [`telemetry`](crate::telemetry)
+//! reports each change.
 //!
-//! A grant that nobody uses is not renewed day by day, but once before its refresh token ends, where the provider's data say
-//! when that is.
+//! # Refresh
+//!
+//! Any number of callers cause one refresh, whatever their reason: expiry, a 401,
+//! [`refresh_now`](TokenCache::refresh_now), an idle grant. The refresh runs in a task of its own,
+//! so dropping its callers does not stop it. All waiters get its result. Its steps are:
+//!
+//! 1. Acquire the grant's lease, which is a time-limited right to refresh it among all processes
+//!    that share the store.
+//! 2. Load the grant. If another replica has saved newer tokens, adopt them and stop here.
+//! 3. Save an intent: a record that a refresh token is about to be sent.
+//! 4. Send the token request.
+//! 5. Save the new token set, let requests use it, and release the lease.
+//!
+//! If step 5 cannot save, the old token serves as long as it is valid, and then the new one. The
+//! save is retried until it succeeds.
+//!
+//! An access token that no request uses is not refreshed when it expires. Its refresh token is kept
+//! alive instead: the cache refreshes an idle grant once two thirds of the refresh token's lifetime
+//! have passed, if that lifetime is known.
 //!
 //! # Failures
 //!
-//! They are told to all who waited and remembered: the next exchange is made after 5 to 10 minutes while the held token
-//! is good for long, after 30 seconds when it is about to expire, and after 1 to 30 seconds (growing, at random) when there
-//! is none; never more than once a second, and never before the time that the provider asked for. Meanwhile the store is still
-//! looked into, where nothing else can serve. When the provider answers
-//! `invalid_grant`, and the store holds nothing newer, the grant has ended: that is stored, and there are no more
-//! exchanges until a new grant arrives, by [`set_tokens`](TokenCache::set_tokens) here or in another process.
+//! All waiters get the error of a failed refresh. The next attempt follows after a backoff:
 //!
-//! When a request was sent and its answer lost, nobody knows whether the refresh token is still good. It is then sent once
-//! more, at once; or not, as [`LostResponse`] says. After that the access token serves as long as it lives, and only in its
-//! last five minutes, or when it serves no more, the refresh token is tried again. What was noted in the store lets another
-//! replica, or the next start, know as much; and a refusal is told as a lost rotation, not as a revocation.
+//! | the held token | backoff |
+//! | --- | --- |
+//! | is in the advisory window | 5 to 10 minutes, at random |
+//! | is in the mandatory window | 30 seconds |
+//! | has expired or is absent | 1 to 30 seconds, at random up to a bound that doubles |
 //!
-//! [`status`](TokenCache::status) says at any time how it stands, and [`telemetry`](crate::telemetry) what is told as it
-//! happens.
+//! The provider's `Retry-After` prolongs the backoff, up to 10 minutes. There is at most one token
+//! request a second, apart from this table. A failed refresh does not evict a valid token.
 //!
-//! # A source of your own
+//! If the provider responds with `invalid_grant` (RFC 6749 section 5.2) and the store holds nothing
+//! newer, the grant has ended. The cache saves that, and makes no further refresh until a new grant
+//! arrives: by [`set_tokens`](TokenCache::set_tokens), by
+//! [`complete_authorization`](TokenCache::complete_authorization), or from another process.
+//! `invalid_client` ends no grant.
+//!
+//! # Lost responses
+//!
+//! A response is lost if the request may have reached the provider and no usable response came
+//! back. The cache cannot know then whether the refresh token has been used. By default it sends
+//! the same refresh token once more; see [`LostResponse`]. If that fails too, the access token
+//! serves as long as it is valid. The refresh token is sent again only in the last 5 minutes of the
+//! access token's lifetime, after a 401, or if the program calls `refresh_now`.
+//!
+//! The saved intent makes a lost response known to other replicas, and to the next start after a
+//! crash. If the provider later rejects the refresh token, the grant ends with
+//! [`RotationLost`](crate::token::ReauthorizationReason::RotationLost) as the reason, not as a
+//! revocation.
+//!
+//! # Your own token source
+//!
+//! An [`OAuthClient`](crate::oauth::OAuthClient) and [`ClientCredentials`] are token sources.
+//! Implement [`TokenSource`] to get tokens in another way, or use [`token_fn`] if an async function
+//! is enough:
 //!
 //! ```
 //! use std::time::{Duration, SystemTime};
@@ -46,20 +84,20 @@
 //!     token::{AccessToken, TokenSet},
 //! };
 //!
-//! /// Any async function that gets a token will do; an `OAuthClient` is one that comes with the crate.
-//! struct Issuer;
+//! struct Vault;
 //!
-//! impl TokenSource for Issuer {
+//! impl TokenSource for Vault {
 //!     async fn fetch(&self, _held: Option<&TokenSet>) -> Result<TokenSet, Error> {
+//!         // … request a token from the vault …
 //!         let lifetime = Duration::from_secs(3_600);
 //!         Ok(TokenSet::new(AccessToken::new("a1")?, lifetime, SystemTime::now()))
 //!     }
 //! }
 //!
 //! # tokio_test::block_on(async {
-//! let tokens = TokenCache::builder(Issuer).origin("https://api.example.com").build()?;
+//! let tokens = TokenCache::builder(Vault).origin("https://api.example.com").build()?;
 //! assert_eq!(tokens.token().await?.header_value(), "Bearer a1");
-//! # Ok::<(), tower_oauth2_client::Error>(()) }).unwrap();
+//! # Ok::<(), Error>(()) }).unwrap();
 //! ```
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
@@ -115,33 +153,47 @@ pub(crate) use self::{
     settings_builder::{SettingsBuilder, settings_setters},
 };
 
-/// Keeps one grant's token fresh. The [module page](crate::cache) tells how.
+/// Keeps the access token of one grant fresh.
 ///
-/// A handle: clones share the grant, the exchange and the background task, which ends when the last handle is dropped. An
-/// exchange that is under way by then still runs to its end.
+/// See the [module page](crate::cache) for when it refreshes. To authenticate requests, give a
+/// clone to a [`BearerAuthLayer`](crate::bearer::BearerAuthLayer).
 ///
-/// Methods that wait must be called inside a tokio runtime with time enabled. Their futures may be dropped at any point:
-/// what was begun goes on.
+/// Clones are cheap, and share the grant, its refresh and the background task. The background task
+/// ends when the last clone is dropped. A refresh in flight still runs to its end.
+///
+/// # Cancellation
+///
+/// Futures of this type can be dropped at any time. Once polled, the work that they wait for
+/// continues in a task of its own.
+///
+/// # Runtime
+///
+/// Async methods need a tokio runtime with time enabled. Outside of one, a method that has to start a
+/// task fails with [`Interrupted`](crate::ErrorKind::Interrupted).
 #[derive(Clone)]
 pub struct TokenCache {
     core: Arc<Core>,
 }
 
 impl TokenCache {
-    /// Starts building a cache that gets its tokens from `source`.
+    /// Builds a cache that gets its tokens from `source`.
     pub fn builder(source: impl TokenSource) -> TokenCacheBuilder {
         TokenCacheBuilder::new(source)
     }
 
-    /// A token to put on a request now. Does not wait while the held one is good. While that lives, this also gives it where
-    /// the grant has ended at the provider: [`status`](Self::status) says so.
+    /// Returns a token for a request that is sent now.
     ///
-    /// For requests that go through a [`BearerAuth`](crate::bearer::BearerAuth) service there is no need to call this.
+    /// A fresh token is returned without waiting; see the [table](crate::cache#token-states). A
+    /// valid token is also returned after the grant has ended at the provider: [`status`](Self::status) reports the
+    /// end.
+    ///
+    /// A [`BearerAuth`](crate::bearer::BearerAuth) service calls this itself.
     ///
     /// # Errors
     ///
-    /// [`is_consent_required`](Error::is_consent_required) if there is no grant or it has ended;
-    /// otherwise what came of the exchange, or of the last one if it is too early for another.
+    /// [`is_consent_required`](Error::is_consent_required) if there is no grant, or if it has ended
+    /// and no valid token is left. Otherwise the error of the refresh, or that of the last refresh
+    /// during a backoff.
     pub async fn token(&self) -> Result<BearerToken, Error> {
         match self.acquire() {
             Acquired::Now(result) => result,
@@ -149,13 +201,14 @@ impl TokenCache {
         }
     }
 
-    /// Exchanges now, however good the held token is, and returns the new one. Joins an exchange that is under way. Pauses after
-    /// failures do not count, but what the provider asked for does, and what the
-    /// [gate](crate::oauth::EndpointGate) says.
+    /// Refreshes now, even if the held token is fresh, and returns the new token.
+    ///
+    /// Joins a refresh in flight. Ignores the backoff after failures, but not the provider's
+    /// `Retry-After`, nor the [circuit breaker](crate::oauth::EndpointGate).
     ///
     /// # Errors
     ///
-    /// As [`token`](Self::token). The held token goes on serving requests.
+    /// As [`token`](Self::token). The held token keeps serving requests as long as it is valid.
     pub async fn refresh_now(&self) -> Result<BearerToken, Error> {
         let held = self.core.snapshot().generation();
         let reason = Reason::Manual(held);
@@ -165,25 +218,27 @@ impl TokenCache {
         }
     }
 
-    /// Begins a new grant with the tokens of a new consent: stores them, then uses them.
+    /// Installs the tokens of a new consent: saves them, then uses them.
     ///
-    /// An answer to the old grant that comes in later does not overwrite it. A state of reauthorization or revocation ends
-    /// with it.
+    /// This replaces any earlier grant, also one that has ended or was revoked. A response to the
+    /// earlier grant that arrives later does not overwrite the new one.
     ///
     /// # Errors
     ///
-    /// [`Store`](crate::ErrorKind::Store): the tokens are not used, though they may have been stored after all; call it again
-    /// with the same ones.
+    /// [`Store`](crate::ErrorKind::Store) if the tokens could not be saved. They are not used then,
+    /// but may have been saved: call this again with the same tokens.
+    /// [`Interrupted`](crate::ErrorKind::Interrupted) if the cache or the runtime has shut down, or
+    /// if the store panicked.
     pub async fn set_tokens(&self, tokens: TokenSet) -> Result<(), Error> {
         command::set_tokens(&self.core, tokens).await
     }
 
-    /// Completes an authorization after the browser has come back: checks the callback, exchanges the code, and saves and
-    /// uses the tokens.
+    /// Completes an authorization after the browser has come back: checks the callback, exchanges
+    /// the code, and saves and uses the tokens.
     ///
-    /// `oauth` is the client that made `pending`. `callback` is the URL that the browser was redirected to, or its query.
-    /// The parts are [`PendingAuthorization::accept`], [`OAuthClient::exchange_code`] and
-    /// [`set_tokens`](Self::set_tokens).
+    /// `oauth` is the client that made `pending`. `callback` is the URL that the browser was
+    /// redirected to, or its query. The parts are [`PendingAuthorization::accept`],
+    /// [`OAuthClient::exchange_code`] and [`set_tokens`](Self::set_tokens).
     ///
     /// ```no_run
     /// # use tower_oauth2_client::{Error, cache::TokenCache, oauth::OAuthClient};
@@ -197,16 +252,18 @@ impl TokenCache {
     ///
     /// # Cancellation
     ///
-    /// The code can be used once, and its tokens cannot be requested again. The code exchange and the save therefore run in
-    /// a task of their own from the first poll, and dropping the future does not stop them. The code exchange takes at most
-    /// 45 seconds; a save that fails is retried for 30 seconds. [`shutdown`](Self::shutdown) waits for both.
+    /// The code can be used once, and its tokens cannot be requested again. The code exchange and
+    /// the save therefore run in a task of their own from the first poll, and dropping the future
+    /// does not stop them. The code exchange takes at most 45 seconds; a save that fails is retried
+    /// for 30 seconds. [`shutdown`](Self::shutdown) waits for both.
     ///
     /// # Errors
     ///
-    /// [`Callback`](crate::ErrorKind::Callback) if the callback does not belong to `pending` or reports an error, such as
-    /// [`AccessDenied`](crate::OAuthErrorCode::AccessDenied) if the customer did not consent: no code was sent, and the
-    /// grant is unchanged. Otherwise as `exchange_code` and `set_tokens`; the code may then be used up, so send the
-    /// customer to a new authorization URL.
+    /// [`Callback`](crate::ErrorKind::Callback) if the callback does not belong to `pending` or
+    /// reports an error, such as [`AccessDenied`](crate::OAuthErrorCode::AccessDenied) if the
+    /// customer did not consent: no code was sent, and the grant is unchanged. Otherwise as
+    /// `exchange_code` and `set_tokens`; the code may then be used up, so send the customer to a
+    /// new authorization URL.
     pub async fn complete_authorization(
         &self,
         oauth: &OAuthClient,
@@ -216,62 +273,71 @@ impl TokenCache {
         self.exchange_code(oauth, pending.accept(callback)?).await
     }
 
-    /// Ends the grant: no request gets a token any more, the store forgets the tokens, and the provider is told.
+    /// Ends the grant: stops using its tokens, removes them from the store, and revokes them at the
+    /// provider (RFC 7009).
     ///
-    /// Use ends here at once, also if the rest fails. An exchange under way does not bring the grant back.
+    /// Requests get no token from the first poll on, whatever fails afterwards. A refresh in flight
+    /// does not bring the grant back.
     ///
     /// # Errors
     ///
-    /// [`Store`](crate::ErrorKind::Store) if the end could not be stored, so that a restart would use the grant again;
-    /// [`Interrupted`](crate::ErrorKind::Interrupted) if the runtime or the cache was shut down; otherwise what the provider's
-    /// revocation endpoint answered. It may be called again until it succeeds, as long as this process runs.
+    /// [`Store`](crate::ErrorKind::Store) if the end could not be saved: after a restart the grant
+    /// would be used again. [`Interrupted`](crate::ErrorKind::Interrupted) if the cache or the
+    /// runtime has shut down, or if the source or the store panicked. Otherwise the error of the
+    /// provider's revocation endpoint, or [`Unavailable`](crate::ErrorKind::Unavailable) after 30
+    /// seconds without a response.
+    ///
+    /// Call this again until it succeeds. A revocation that the provider has not confirmed is
+    /// remembered in memory only, until the process ends.
     pub async fn revoke(&self) -> Result<(), Error> {
         command::revoke(&self.core).await
     }
 
-    /// What is known of the grant at this moment, without waiting for anything: the store is not read, and nothing is sent.
+    /// Returns the state of the grant without waiting. It neither reads the store nor sends a
+    /// request.
     #[must_use]
     pub fn status(&self) -> Status {
         status::status(&self.core)
     }
 
-    /// Does not use the held token any more, in this process: the next request waits for a newer one. As after an API's 401
-    /// that came by another way than the layer.
+    /// Stops using the held token in this process, so that the next request waits for a newer one.
     ///
-    /// The next exchange is not waited for. A token that comes later is not affected, nor is one that another replica holds.
+    /// Call this after a 401 that did not pass through the layer. A token that arrives later is not
+    /// affected. Other replicas keep using theirs. This starts no refresh itself.
     pub fn invalidate(&self) {
         self.core.invalidate();
     }
 
-    /// Begins no exchange any more, here or in any clone, and waits for what is under way: exchanges, saves, commands. The held
-    /// token goes on serving requests as long as it lives.
+    /// Stops all clones from starting refreshes and commands, and waits for the running ones to
+    /// end.
     ///
-    /// `deadline` is how long to wait. What has not ended by then is not cut short, but goes on as long as the runtime does.
+    /// The held token keeps serving requests as long as it is valid. `deadline` limits the wait:
+    /// what has not ended by then continues as long as the runtime does.
     ///
     /// # Errors
     ///
-    /// [`Interrupted`](crate::ErrorKind::Interrupted) if something had not ended by the deadline: a token set that could not
-    /// be stored yet would be lost with the process.
+    /// [`Interrupted`](crate::ErrorKind::Interrupted) if work was still running at the deadline. If
+    /// it is the save of a new token set, ending the process now loses the grant.
     pub async fn shutdown(&self, deadline: Duration) -> Result<(), Error> {
         command::shutdown(&self.core, deadline).await
     }
 
-    /// The origins that the token is meant for.
+    /// The origins that may receive the token.
     #[must_use]
     pub fn origins(&self) -> &[Origin] {
         self.core.origins()
     }
 
-    /// Whose grant it is.
+    /// The tenant whose grant this is.
     #[must_use]
     pub fn tenant(&self) -> &TenantId {
         self.core.tenant()
     }
 }
 
-/// What somebody asks who looks after many.
+/// Operations for the owner of many caches.
 impl TokenCache {
-    /// A cache that holds what was found in the store a moment ago.
+    /// A cache that starts with a grant that was just loaded.
     pub(crate) fn begin(settings: Arc<Settings>, tenant: TenantId, stored: Option<&Grant>) -> Self {
         let core = Arc::new(Core::new(settings, tenant));
         core.adopt(stored);
@@ -279,7 +345,8 @@ impl TokenCache {
         Self { core }
     }
 
-    /// The part of [`complete_authorization`](Self::complete_authorization) that outlives its caller.
+    /// The part of [`complete_authorization`](Self::complete_authorization) that outlives its
+    /// caller.
     pub(crate) async fn exchange_code(
         &self,
         oauth: &OAuthClient,
@@ -288,12 +355,13 @@ impl TokenCache {
         command::complete_authorization(&self.core, oauth.clone(), code).await
     }
 
-    /// Does what is due: renews ahead of time, keeps an idle grant alive, compares the clocks.
+    /// Does the maintenance that is due: refreshes early, keeps an idle grant alive, compares the
+    /// clocks.
     pub(crate) fn look_after(&self) {
         worker::maintain(&self.core);
     }
 
-    /// Waits for the exchange that keeps an idle grant alive.
+    /// Waits for the refresh that keeps an idle grant alive.
     pub(crate) async fn keep_alive(&self) -> Result<(), Error> {
         let reason = Reason::KeepAlive(self.core.snapshot().generation());
         match self.core.request_refresh(reason) {
@@ -302,37 +370,41 @@ impl TokenCache {
         }
     }
 
-    /// Begins nothing any more.
+    /// Rejects new work from now on.
     pub(crate) fn begin_shutdown(&self) {
         self.core.lock().is_shut_down = true;
     }
 
-    /// Whether nothing is known of a grant.
+    /// Whether no grant is known.
     pub(crate) fn is_empty(&self) -> bool {
         self.core.snapshot().grant().is_none()
     }
 
-    /// Whether it can be let go and loaded again when it is needed: nobody else has a handle, nothing is under way, and nothing
-    /// is known here alone. One that is being kept alive, or pauses after a failure, is still needed.
+    /// Whether the cache can be evicted and loaded again later without any loss: there is no other
+    /// handle, no work is running, and the store knows everything. A refresh that is due, or a
+    /// backoff, keeps the cache resident.
     pub(crate) fn is_dispensable(&self) -> bool {
         Arc::strong_count(&self.core) == 1 && status::is_at_rest(&self.core)
     }
 
-    /// The same of one that must make room for somebody in use: a pause is lost, and what is due is left to a sweep.
+    /// Whether the cache can be evicted in favor of a tenant in use. In contrast to
+    /// [`is_dispensable`](Self::is_dispensable), a backoff may be lost, and a sweep makes the
+    /// refresh that is due.
     pub(crate) fn is_expendable(&self) -> bool {
         Arc::strong_count(&self.core) == 1 && status::is_saved(&self.core)
     }
 }
 
-/// What the layer asks.
+/// Operations for the layer.
 impl TokenCache {
-    /// The held token while it is fresh: one load, one look at the clock, one copy of a pointer.
+    /// The held token while it is fresh: one atomic load, one clock read, one cloned reference.
     #[inline]
     pub(crate) fn fresh(&self) -> Option<BearerToken> {
         self.core.fresh()
     }
 
-    /// The same by a copy of the caller's own, so that threads do not contend for a count of references.
+    /// The held token while it is fresh, from a copy that the caller keeps. Threads with their own
+    /// copies do not contend for one reference count.
     #[inline]
     pub(crate) fn fresh_by(&self, copy: &mut Option<TokenCopy>) -> Option<BearerToken> {
         self.core.fresh_by(copy)
@@ -342,7 +414,7 @@ impl TokenCache {
         self.core.acquire()
     }
 
-    /// What to answer a 401 with that a request carrying `generation` got.
+    /// What a request whose token of this `generation` got a 401 can be retried with.
     pub(crate) fn rejected(&self, generation: Generation) -> Rejected {
         let telemetry = &self.core.telemetry;
         if let Some(newer) = self.core.newer_than(generation) {
@@ -362,7 +434,7 @@ impl TokenCache {
                 let core = Arc::clone(&self.core);
                 Rejected::Later(Box::pin(async move {
                     let outcome = core.outcome_of(flight, Reason::Rejected(generation)).await;
-                    // The exchange that was joined may have been another one's, for an older token.
+                    // The joined refresh may have replaced an older token than the rejected one.
                     let newer = outcome
                         .ok()
                         .filter(|token| token.generation() > generation)
@@ -378,20 +450,20 @@ impl TokenCache {
     }
 }
 
-/// A token, or the way to one.
+/// A token, or a future that waits for it.
 pub(crate) enum Acquired {
     Now(Result<BearerToken, Error>),
     Later(Wait<Result<BearerToken, Error>>),
 }
 
-/// A newer token than the rejected one, or the way to one.
+/// A newer token than the rejected one, or a future that waits for it.
 pub(crate) enum Rejected {
     Newer(BearerToken),
     Later(Wait<Option<BearerToken>>),
     Nothing,
 }
 
-/// Boxed: only those wait for whom a microsecond does not matter.
+/// Boxed: its allocation is small compared with the wait.
 pub(crate) type Wait<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 impl fmt::Debug for TokenCache {

@@ -1,4 +1,5 @@
-//! What becomes of a new token set: stored, then used; or used first, where there is nothing else.
+//! Saves a new token set before requests use it. If no other token serves, it is used before it is
+//! saved.
 
 use std::{
     future::Future,
@@ -9,7 +10,7 @@ use std::{
 use super::{
     BearerToken, command,
     core::Core,
-    refresh::following,
+    refresh::next_generation,
     single_flight::{Leader, Outcome, unsaved},
     snapshot::Snapshot,
     terminate::{adopted, discard},
@@ -20,17 +21,17 @@ use crate::{
     token::{Generation, Grant, GrantState, TokenSet},
 };
 
-/// Between attempts to save, doubling from the first to the last.
+/// The pause between two attempts to save doubles from the first to the last.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LAST_PAUSE: Duration = Duration::from_secs(10);
 
-/// How long a save may take before a token set is used without it, where there is no other to use.
+/// How long a save may take before requests use the token set unsaved, if no other token serves.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// How long saving is tried once nobody holds the cache any more.
+/// How long a save is retried after the last handle of the cache was dropped.
 const ABANDONED_SAVE_LIMIT: Duration = Duration::from_secs(30);
 
-/// Stores a new token set, then lets requests use it; or the other way round if there is nothing else to use.
+/// Saves a new token set and publishes it, in the order that the module page describes.
 pub(super) async fn persist(
     leader: &Leader,
     held: &Snapshot,
@@ -46,17 +47,17 @@ pub(super) async fn persist(
             // An active grant always has a token.
             return Err(Error::new(
                 ErrorKind::Interrupted,
-                "a new grant holds no token",
+                "a new grant contains no token",
             ));
         };
         let token = token.clone();
         let save = tokio::spawn({
-            // In a task of its own, so that a panic in the store loses nothing.
+            // In a task of its own, so that a panic in the store does not lose the token set.
             let (core, grant) = (Arc::clone(core), grant.clone());
             async move { core.save(expected, &grant).await }
         });
         let needed = async {
-            // A store that works is faster than this.
+            // A working store is faster than this.
             tokio::time::sleep(GRACE).await;
             leader.until_needed().await;
         };
@@ -73,7 +74,7 @@ pub(super) async fn persist(
         });
         match saved {
             Ok(SaveOutcome::Committed) => return publish(core, fresh, token, since).await,
-            // An earlier attempt was taken for failed, but was not.
+            // An earlier attempt was committed although it failed.
             Ok(SaveOutcome::Superseded(Some(stored))) if stored == grant => {
                 return publish(core, fresh, token, since).await;
             }
@@ -82,12 +83,12 @@ pub(super) async fn persist(
                     return outcome;
                 }
                 expected = stored.map(|grant| grant.generation);
-                fresh = fresh.with_generation(following(held.generation(), expected));
+                fresh = fresh.with_generation(next_generation(held.generation(), expected));
             }
             Err(error) => {
                 report_failed_save(core, &error, since);
                 if is_used {
-                    // Everybody has it already.
+                    // All waiters have the token already.
                 } else if leader.can_wait() {
                     leader.defer(error);
                 } else {
@@ -100,7 +101,7 @@ pub(super) async fn persist(
         if is_abandoned && core.now().saturating_duration_since(since) > ABANDONED_SAVE_LIMIT {
             return Err(Error::new(
                 ErrorKind::Store,
-                "a new token set could not be stored, and its cache is gone: the customer may have to consent again",
+                "a new token set could not be saved before its cache was dropped; the customer may have to consent again",
             ));
         }
         if let Err(rest) = unless(
@@ -118,13 +119,13 @@ pub(super) async fn persist(
     }
 }
 
-/// Nothing else can serve, so this does before it is stored; if it can.
+/// Publishes a token set that is not saved yet, because no other token serves.
 fn publish_unsaved(leader: &Leader, fresh: &Snapshot, token: &BearerToken) {
     let core = &leader.core;
     core.publish(fresh.clone());
     let held = core.snapshot();
     leader.report(if held.generation() != Some(token.generation()) {
-        // Revoked or replaced meanwhile.
+        // The grant was revoked or replaced meanwhile.
         adopted(core)
     } else if held.alive(core.now()).is_some() {
         Ok(token.clone())
@@ -133,7 +134,8 @@ fn publish_unsaved(leader: &Leader, fresh: &Snapshot, token: &BearerToken) {
     });
 }
 
-/// Waits for `work`, unless `event` comes first: then gives the work back. With `never`, the event does not count.
+/// Waits for `work`, and returns it as an error if `event` comes first. If `never` is set, `event`
+/// is ignored.
 async fn unless<T: Future + Unpin>(
     never: bool,
     mut work: T,
@@ -154,8 +156,10 @@ fn report_failed_save(core: &Core, error: &Error, since: Instant) {
     core.telemetry.save_failed(error, unsaved);
 }
 
-/// What is stored instead of what was expected: somebody else's tokens are taken over, and an end is respected, unless it is
-/// one that the exchange made here has overtaken. `None` if what is stored has to give way.
+/// Decides between a new token set and the grant that was stored instead of the expected one.
+///
+/// Adopts the tokens of another process, and an end unless this refresh has overtaken it. Returns
+/// `None` if the stored grant is to be overwritten.
 async fn resolve_conflict(
     core: &Arc<Core>,
     held: &Snapshot,
@@ -168,7 +172,8 @@ async fn resolve_conflict(
             core.adopt(Some(stored));
             Some(Err(discard(core, fresh).await))
         }
-        // A refusal of the refresh token that was used up here. Of another one it would be news.
+        // The provider rejected the refresh token that this refresh has used successfully. The
+        // rejection of another refresh token would be newer.
         GrantState::ReauthorizationRequired { tokens, .. }
             if held
                 .tokens()
@@ -176,7 +181,7 @@ async fn resolve_conflict(
         {
             None
         }
-        // A store that has gone back to an older state, as from a backup.
+        // The store has gone back to an older state, for example from a backup.
         GrantState::Active(_) | GrantState::Exchanging { .. }
             if Some(stored.generation) < fresh.generation() =>
         {
@@ -195,8 +200,8 @@ async fn publish(core: &Arc<Core>, fresh: Snapshot, token: BearerToken, since: I
     core.publish(fresh.clone());
     let is_revoked_locally = core.lock().is_revoked_locally;
     if is_revoked_locally {
-        // The end could not be stored, and the store has just taken the opposite.
-        if let Err(error) = command::store_end(core).await {
+        // Saving the end failed before, and the store has just saved the opposite.
+        if let Err(error) = command::save_end(core).await {
             report_failed_save(core, &error, core.now());
         }
         return Err(discard(core, &fresh).await);
@@ -204,16 +209,16 @@ async fn publish(core: &Arc<Core>, fresh: Snapshot, token: BearerToken, since: I
     if core.snapshot().generation() == Some(token.generation()) {
         let lifetime = fresh.tokens().map(TokenSet::lifetime).unwrap_or_default();
         core.telemetry.refreshed(token.generation(), lifetime);
-        // One that is dead on arrival serves those who waited for it, but not for long.
+        // A token that expired while it was being saved serves the waiters only if that was quick.
         let is_late = core.now().saturating_duration_since(since) > GRACE;
         if is_late && core.snapshot().alive(core.now()).is_none() {
             return Err(Error::new(
                 ErrorKind::Unavailable,
-                "the new token has expired while it was being stored: ask again",
+                "the new access token expired while it was being saved; retry",
             ));
         }
         return Ok(token);
     }
-    // It was revoked or replaced meanwhile.
+    // The grant was revoked or replaced meanwhile.
     adopted(core)
 }

@@ -1,39 +1,41 @@
-//! What requests read is replaced here, and nowhere else: under the state's lock, by something newer.
+//! Replaces the snapshot that requests read. This happens only here, under the state lock, and only
+//! by a newer snapshot.
 
 use std::sync::Arc;
 
 use super::{
     cache_state::{CacheState, Sequence},
     core::Core,
-    refresh::following,
+    refresh::next_generation,
     snapshot::{Moment, Snapshot, is_refreshable},
     worker,
 };
 use crate::token::{Grant, GrantState};
 
-/// Which snapshots give way to a new one.
+/// Which snapshots a new one replaces.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Precedence {
-    /// Those of an older generation.
+    /// Snapshots of an older generation.
     Newer,
-    /// Also one of the same generation: the store's word counts for more than this process's.
+    /// Also a snapshot of the same generation: the store takes precedence over this process.
     Stored,
 }
 
 impl Core {
-    /// Lets requests use what this process has brought about, unless something newer is there.
+    /// Lets requests use a snapshot that this process made, unless there is a newer one.
     pub(super) fn publish(self: &Arc<Self>, snapshot: Snapshot) {
         self.replace_snapshot(snapshot, Precedence::Newer);
     }
 
-    /// Takes over what the store holds, if that is news.
+    /// Adopts a stored grant, if it is newer.
     pub(super) fn adopt(self: &Arc<Self>, stored: Option<&Grant>) {
         let Some(grant) = stored else { return };
         let snapshot = Snapshot::of_stored(grant.clone(), self.moment());
         self.replace_snapshot(snapshot, Precedence::Stored);
     }
 
-    /// Ends the grant for this process, and returns what was held, and the place of this command among all.
+    /// Ends the grant in this process. Returns the replaced snapshot and the position of the
+    /// command.
     pub(super) fn revoke_locally(&self) -> (Arc<Snapshot>, Sequence) {
         let moment = self.moment();
         let mut state = self.lock();
@@ -42,24 +44,24 @@ impl Core {
         state.revocation_epoch = sequence;
         let held = Arc::clone(&self.snapshot());
         let grant = Grant {
-            generation: following(held.generation(), None),
+            generation: next_generation(held.generation(), None),
             state: GrantState::Revoked { since: moment.wall },
         };
         self.put(Snapshot::of_stored(grant, moment));
         (held, sequence)
     }
 
-    /// Begins anew, whatever was before this command: the store has a new consent.
+    /// Installs a grant that a command has saved, whatever was held before.
     pub(super) fn install_grant(self: &Arc<Self>, stored: &Grant, sequence: Sequence) {
         let mut state = self.lock();
         state.consent_epoch = sequence;
         if state.revocation_epoch > sequence {
-            // Its end was asked for already, and comes next.
+            // The program has already revoked this grant. That command runs next.
             return;
         }
         state.is_revoked_locally = false;
         state.unconfirmed = None;
-        // The failures were those of another grant, and so is the exchange that may be under way.
+        // The failures, and any refresh in flight, belong to the replaced grant.
         state.refresh = None;
         state.backoff.clear();
         state.forced_refresh_at = None;
@@ -67,7 +69,7 @@ impl Core {
         self.adopt(Some(stored));
     }
 
-    /// Sees to it that the held token is not used any more, and says which one it was.
+    /// Stops using the held token, and reports its generation.
     pub(super) fn invalidate(self: &Arc<Self>) {
         let now = self.now();
         let mut state = self.lock();
@@ -84,7 +86,7 @@ impl Core {
         }
     }
 
-    /// Brings the end of the held token in line with the wall clock.
+    /// Shortens the token's lifetime by what the wall clock says.
     pub(super) fn correct(&self) {
         let Moment { now, wall, .. } = self.moment();
         let state = self.lock();
@@ -111,12 +113,13 @@ impl Core {
         let is_news = match current.grant() {
             None => true,
             Some(old) if old == new_grant => false,
-            // An exchange was noted, or a intent was taken back.
+            // Only the intent differs: it was saved or removed.
             Some(old) if old.generation == new_grant.generation && is_same_token => {
                 let is_own = |snapshot: &Snapshot| {
                     snapshot.intent_since().is_some() && snapshot.intent_since() == state.own_intent
                 };
-                // Of its own notes this process knows more than a store that was asked a moment ago.
+                // This process knows more about its own intent than a load that was started
+                // earlier.
                 let is_outdated = (is_own(&new) && current.intent_since().is_none())
                     || (is_own(&current) && new.intent_since().is_none());
                 precedence == Precedence::Newer || !is_outdated
@@ -129,7 +132,7 @@ impl Core {
         }
         let generation = new_grant.generation;
         let is_later = current.generation() < Some(generation);
-        // Not what an earlier process has been told already.
+        // Not reported again if an earlier process has already reported it.
         let was_good = current
             .grant()
             .is_some_and(|old| is_refreshable(&old.state));
@@ -143,7 +146,7 @@ impl Core {
             is_later && is_refreshable(&new_grant.state) && precedence == Precedence::Stored;
         let new = new.with_history_of(&current);
         let Moment { now, wall, .. } = self.moment();
-        // It may have waited to be stored, or the machine may have slept.
+        // The token may have waited to be saved, or the machine may have been suspended.
         let corrected = new.corrected(now, wall).map(|(corrected, _)| corrected);
         self.put(corrected.unwrap_or(new));
         self.ensure_worker(&mut state);
@@ -162,7 +165,7 @@ impl Core {
         }
     }
 
-    /// Sees to it that a worker runs, if it is to have one: the last one may have ended with its runtime.
+    /// Starts the worker if it is not running. It may have ended with its runtime.
     pub(super) fn ensure_worker(self: &Arc<Self>, state: &mut CacheState) {
         self.wake_worker();
         let has_ended = state

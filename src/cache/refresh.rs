@@ -1,5 +1,5 @@
-//! What happens in an exchange's task, from the first look into the store to the answer. What becomes of a new token set
-//! then stands in `settle`, and what of a refusal in `ending`.
+//! The steps of a refresh, from the first load to the token response. [`persist`](super::persist)
+//! handles a new token set, and [`terminate`](super::terminate) a rejected refresh token.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -10,12 +10,12 @@ use super::{
     admission::Reason,
     core::Core,
     intent::{self, Intent, Recorded},
-    lease::{self, Taken},
+    lease::{self, Acquisition},
     persist::persist,
     settings::within,
     single_flight::{Leader, Outcome},
     snapshot::Snapshot,
-    terminate::{adopted, remember_end, terminate},
+    terminate::{adopted, retry_saving_end, terminate},
 };
 use crate::{
     error::{Error, ErrorKind},
@@ -23,63 +23,63 @@ use crate::{
     token::{Generation, Grant, GrantState, TokenSet},
 };
 
-/// For the exchange, with whatever the source makes of it.
-const EXCHANGE_DEADLINE: Duration = Duration::from_secs(15);
+/// For one call of the source.
+const FETCH_DEADLINE: Duration = Duration::from_secs(15);
 
-/// For the second one, after the answer to the first was lost.
+/// For the replay after a lost response.
 const REPLAY_DEADLINE: Duration = Duration::from_secs(10);
 
 pub(super) async fn refresh(leader: &Leader, reason: Reason) -> Outcome {
     let core = &leader.core;
-    // Before all else, so that what nobody waits for troubles no store while it has to wait itself.
-    let place = match core.settings.source.gate() {
+    // First of all, so that background work that has to wait does not load the store meanwhile.
+    let permit = match core.settings.source.gate() {
         Some(gate) if !leader.is_awaited() => {
             gate.place(core.gate_key(), leader.until_awaited()).await?
         }
         _ => None,
     };
-    // Before the look into the store, so that what is seen there is not a second old when the exchange begins.
+    // Before the load, so that the loaded grant is not outdated when the request is sent.
     wait_min_interval(core).await;
     let stored = core.read().await?;
     core.adopt(stored.as_ref());
-    if let Some(outcome) = without_exchange(core, reason) {
+    if let Some(outcome) = without_request(core, reason) {
         return outcome;
     }
     match lease::acquire(core, reason).await? {
-        Taken::Needless(outcome) => outcome,
-        Taken::Lease(counted) => {
-            lease::hold(core, counted, refresh_with_lease(leader, reason, place)).await
+        Acquisition::NotNeeded(outcome) => outcome,
+        Acquisition::Held(user) => {
+            lease::hold(core, user, refresh_with_lease(leader, reason, permit)).await
         }
     }
 }
 
-async fn refresh_with_lease(leader: &Leader, reason: Reason, place: Option<Place>) -> Outcome {
+async fn refresh_with_lease(leader: &Leader, reason: Reason, permit: Option<Place>) -> Outcome {
     let core = &leader.core;
-    // Who came to wait for it has made it more than background.
-    let place = place.filter(|_| !leader.is_awaited());
+    // A refresh that a caller waits for needs no background permit.
+    let permit = permit.filter(|_| !leader.is_awaited());
     let admission = match core.settings.source.gate() {
-        Some(gate) => Some(gate.enter(core.gate_key(), place).await?),
+        Some(gate) => Some(gate.enter(core.gate_key(), permit).await?),
         None => None,
     };
-    // The turn may have been a while in coming, and so may the store.
+    // The permit or the store may have taken a while.
     lease::check(core)?;
-    // Neither a new consent nor a revocation comes between the look and the intent.
-    let turn = core.command_lock.lock().await;
+    // No command runs between the load and the intent.
+    let guard = core.command_lock.lock().await;
     if !leader.is_of_this_consent() {
-        // It was begun for another, and would renew this one beside somebody else.
+        // The refresh was started for a grant that has been replaced.
         return adopted(core);
     }
-    // Read again, and before the refresh token is spent: another replica may have renewed, and a store that is down is
-    // found out now.
+    // Load again before the refresh token is sent: another replica may have refreshed the grant,
+    // and an unavailable store is detected here.
     let stored = core.read().await?;
     core.adopt(stored.as_ref());
-    if let Some(outcome) = without_exchange(core, reason) {
+    if let Some(outcome) = without_request(core, reason) {
         return outcome;
     }
     let held = Arc::clone(&core.snapshot());
     if core.is_awaiting_expiry(&held, reason, core.now()) {
         leader.deferred.store(true, Ordering::Relaxed);
-        // With the lease in hand: it is under way nowhere else.
+        // This process holds the lease, so no other process is working on that intent.
         core.lock().own_intent = held.intent_since();
         return Err(awaiting_expiry());
     }
@@ -89,24 +89,25 @@ async fn refresh_with_lease(leader: &Leader, reason: Reason, place: Option<Place
         Recorded::Proceed(intent, expected) => (intent, expected),
         Recorded::Superseded => return adopted(core),
     };
-    drop(turn);
+    drop(guard);
     if let Some(error) = core.snapshot().ended() {
         // Revoked meanwhile.
         return Err(error);
     }
     lease::check(core)?;
-    let (answer, sent) = send(leader, &held, intent.as_mut()).await;
+    let (response, sent) = send(leader, &held, intent.as_mut()).await;
     if let Some(admission) = admission {
-        admission.settle(&answer);
+        admission.settle(&response);
     }
-    match answer {
+    match response {
         Ok(tokens) => {
             if let Reason::Rejected(_) = reason {
-                // Only then: a failure has its own pause, and is no reason to leave a rejected token in use for longer.
+                // Only after a success: a failure has its own backoff, and is no reason to keep a
+                // rejected token in use.
                 core.lock().forced_refresh_at = Some(sent);
             }
             let grant = Grant {
-                generation: following(held.generation(), expected),
+                generation: next_generation(held.generation(), expected),
                 state: GrantState::Active(tokens),
             };
             let fresh = Snapshot::of_new(grant, sent, core.moment());
@@ -119,15 +120,15 @@ async fn refresh_with_lease(leader: &Leader, reason: Reason, place: Option<Place
             if let Some(intent) = intent
                 && !error.is_response_lost()
             {
-                intent.take_back(core).await;
+                intent.remove(core).await;
             }
             Err(error)
         }
     }
 }
 
-/// What there is to say before anything is sent, if that is enough.
-pub(super) fn without_exchange(core: &Core, reason: Reason) -> Option<Outcome> {
+/// The result of a refresh that need not or cannot send a request.
+pub(super) fn without_request(core: &Core, reason: Reason) -> Option<Outcome> {
     let held = core.snapshot();
     if let Some(token) = held.token_for(reason, core.now()) {
         return Some(Ok(token.clone()));
@@ -135,7 +136,8 @@ pub(super) fn without_exchange(core: &Core, reason: Reason) -> Option<Outcome> {
     held.ended().map(Err)
 }
 
-/// Asks the source; and once more, if its answer was lost and that may be. Also tells when it was last asked.
+/// Sends the token request, and the replay if the response is lost. Also returns when the last
+/// request was sent.
 async fn send(
     leader: &Leader,
     held: &Snapshot,
@@ -143,18 +145,18 @@ async fn send(
 ) -> (Result<TokenSet, Error>, Instant) {
     let core = &leader.core;
     let sent = mark_sent(leader);
-    let answer = fetch(core, held, EXCHANGE_DEADLINE).await;
-    let (Err(error), Some(intent)) = (&answer, intent) else {
-        return (answer, sent);
+    let response = fetch(core, held, FETCH_DEADLINE).await;
+    let (Err(error), Some(intent)) = (&response, intent) else {
+        return (response, sent);
     };
     if !error.is_response_lost() {
-        return (answer, sent);
+        return (response, sent);
     }
     let mut is_replayed = intent.may_replay(core);
     if is_replayed {
-        // Time for the first connection to be dead, too.
+        // This also gives the first connection time to close.
         wait_min_interval(core).await;
-        // Writing that down takes time, too.
+        // Saving the replay also takes time.
         is_replayed = lease::check(core).is_ok()
             && intent.replay(core).await
             && intent.is_recent(core)
@@ -163,17 +165,17 @@ async fn send(
     }
     core.telemetry.response_lost(error, is_replayed);
     if !is_replayed {
-        return (answer, sent);
+        return (response, sent);
     }
     let sent = mark_sent(leader);
     (fetch(core, held, REPLAY_DEADLINE).await, sent)
 }
 
 async fn fetch(core: &Core, held: &Snapshot, deadline: Duration) -> Result<TokenSet, Error> {
-    let exchange = core.settings.source.fetch(held.tokens());
-    within(deadline, exchange, || {
+    let response = core.settings.source.fetch(held.tokens());
+    within(deadline, response, || {
         let late = format!(
-            "the exchange did not end within {} seconds",
+            "the token source did not respond within {} seconds",
             deadline.as_secs()
         );
         Error::new(ErrorKind::Unavailable, late).with_response_lost()
@@ -181,13 +183,13 @@ async fn fetch(core: &Core, held: &Snapshot, deadline: Duration) -> Result<Token
     .await
 }
 
-/// Only the first half of that: what another replica has stored may be taken, but nothing is sent, for this `reason`.
+/// Loads the grant without refreshing it, because a refresh for `reason` was denied with `error`.
 pub(super) async fn check_store(core: &Arc<Core>, reason: Reason, error: Error) -> Outcome {
     let stored = core.read().await?;
     core.adopt(stored.as_ref());
     let snapshot = Arc::clone(&core.snapshot());
     if snapshot.ended().is_some() {
-        remember_end(core, &snapshot, stored.map(|grant| grant.generation)).await;
+        retry_saving_end(core, &snapshot, stored.map(|grant| grant.generation)).await;
     }
     let found = match reason {
         Reason::Mandatory => snapshot.alive(core.now()),
@@ -201,20 +203,23 @@ pub(super) async fn check_store(core: &Arc<Core>, reason: Reason, error: Error) 
 pub(super) fn rejected_again() -> Error {
     Error::new(
         ErrorKind::Unavailable,
-        "the provider rejects tokens that it has just issued: no further exchange for up to 30 seconds",
+        "the API rejected a token that was just issued; no refresh for up to 30 seconds",
     )
 }
 
 pub(super) fn awaiting_expiry() -> Error {
     Error::new(
         ErrorKind::Unavailable,
-        "the answer to the last exchange was lost: the refresh token is not sent again while the access token serves",
+        "the response to the last refresh was lost; the refresh token is not sent again while the access token is valid",
     )
     .with_response_lost()
 }
 
 pub(super) fn grant_unknown() -> Error {
-    Error::new(ErrorKind::NoGrant, "there is no grant that is known of yet")
+    Error::new(
+        ErrorKind::NoGrant,
+        "no grant has been found in the store yet",
+    )
 }
 
 async fn wait_min_interval(core: &Core) {
@@ -226,7 +231,7 @@ async fn wait_min_interval(core: &Core) {
     }
 }
 
-/// Notes that an exchange begins.
+/// Records that a token request is sent now.
 fn mark_sent(leader: &Leader) -> Instant {
     leader.has_sent.store(true, Ordering::Relaxed);
     let now = leader.core.now();
@@ -234,7 +239,7 @@ fn mark_sent(leader: &Leader) -> Instant {
     now
 }
 
-/// The generation after everything that is known.
-pub(super) fn following(held: Option<Generation>, stored: Option<Generation>) -> Generation {
+/// The generation after the held and the stored one.
+pub(super) fn next_generation(held: Option<Generation>, stored: Option<Generation>) -> Generation {
     held.max(stored).map_or(Generation::FIRST, Generation::next)
 }

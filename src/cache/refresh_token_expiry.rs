@@ -1,11 +1,11 @@
-//! The refresh token's own clock.
+//! The lifetime of the refresh token.
 //!
-//! A grant that nobody uses is not renewed day by day: its access token is let die, and one exchange is made when two thirds
-//! of the refresh token's life are over, and up to a fifteenth more at random (20 to 22 days of 30). That leaves a third
-//! of its life to try again in.
+//! An idle grant is not refreshed each time that its access token expires. It is refreshed once,
+//! after two thirds of the refresh token's lifetime plus a random part of up to a fifteenth: after
+//! 20 to 22 of 30 days. That leaves a third of the lifetime for further attempts.
 //!
-//! Days are counted by the wall clock, and by the monotonic one since the grant was last seen to change: whichever says so
-//! first, so that a clock that is set back does not let a grant die.
+//! Time is measured by the wall clock, and by the monotonic clock since the grant last changed. The
+//! earlier one decides, so that a wall clock that was set back does not let a grant expire.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -19,19 +19,19 @@ use crate::token::{Grant, TenantId, TokenSet};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// How far two machines' clocks may be apart.
+/// How far the clocks of two machines may differ.
 const TOLERANCE: Duration = Duration::from_secs(3_600);
 
-/// How many days are left when somebody is told.
-const TOLD_AT: [u64; 3] = [1, 3, 7];
+/// The days left at which an event is reported.
+const REPORTED_DAYS: [u64; 3] = [1, 3, 7];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RefreshTokenExpiry {
-    /// The keepalive, by either clock.
+    /// When the grant must be kept alive, by either clock.
     due_at: Instant,
     due_wall: SystemTime,
-    /// When the refresh token ends, by the wall clock, and how long it lives.
-    pub(super) ends: SystemTime,
+    /// When the refresh token expires, by the wall clock.
+    pub(super) expires_at: SystemTime,
     lifetime: Duration,
 }
 
@@ -49,15 +49,16 @@ impl RefreshTokenExpiry {
         let most = lifetime / 3 * 2;
         let spread = spread.mul_f64(jitter.clamp(0.0, 1.0));
         let due = most + spread;
-        // Counted from the last exchange, also if that brought no new refresh token: a provider that does not replace them
-        // must not be asked all the time.
+        // Counted from the last refresh, even if it returned no new refresh token: a provider
+        // without rotation must not get requests all the time.
         let (age, due_wall) = match wall.duration_since(tokens.issued_at()) {
             Ok(age) => (age, later(tokens.issued_at(), due)),
             Err(ahead) if ahead.duration() < TOLERANCE => (Duration::ZERO, later(wall, due)),
-            // The clock was wrong then, or is now: nobody knows how old it is.
+            // A wall clock was or is wrong, so the age is unknown.
             Err(_) => (most, later(wall, spread)),
         };
-        // One that has outlived its life, and was good all the same, lives from use to use.
+        // A refresh token that outlived its lifetime and still worked has a lifetime that starts
+        // anew with each use.
         let since = if tokens.issued_at() >= later(issued, lifetime) {
             tokens.issued_at()
         } else {
@@ -66,12 +67,12 @@ impl RefreshTokenExpiry {
         Some(Self {
             due_at: now.checked_add(due.saturating_sub(age)).unwrap_or(now),
             due_wall,
-            ends: later(since, lifetime),
+            expires_at: later(since, lifetime),
             lifetime,
         })
     }
 
-    /// How long until the keepalive; nothing if it is due.
+    /// How long until the grant must be kept alive. Zero if that is due.
     pub(super) fn until_due(&self, now: Instant, wall: SystemTime) -> Duration {
         let by_wall = self.due_wall.duration_since(wall);
         let by_monotonic = self.due_at.saturating_duration_since(now);
@@ -82,24 +83,27 @@ impl RefreshTokenExpiry {
         self.until_due(now, wall).is_zero()
     }
 
-    /// What is left of the refresh token's life; never more than the whole of it.
+    /// The remaining lifetime of the refresh token, at most the whole lifetime.
     pub(super) fn left(&self, wall: SystemTime) -> Duration {
-        let left = self.ends.duration_since(wall).unwrap_or(Duration::ZERO);
+        let left = self
+            .expires_at
+            .duration_since(wall)
+            .unwrap_or(Duration::ZERO);
         left.min(self.lifetime)
     }
 
-    /// The threshold that is reached, if any.
+    /// The threshold in days that has been reached, if any.
     pub(super) fn expiring(&self, wall: SystemTime) -> Option<u64> {
         let left = self.left(wall);
-        TOLD_AT
+        REPORTED_DAYS
             .into_iter()
-            // For short lives the larger thresholds would be reached from the beginning.
+            // With a short lifetime, a larger threshold would be reached from the beginning.
             .filter(|days| DAY * u32::try_from(*days).unwrap_or(u32::MAX) <= self.lifetime / 3)
             .find(|days| !left.is_zero() && left.as_secs() <= days * DAY.as_secs())
     }
 }
 
-/// Of a stored grant that is not held: when its refresh token ends, and whether it is time to keep it alive.
+/// For grants that are stored and not resident.
 impl Settings {
     pub(crate) fn keepalive(&self, tenant: &TenantId, grant: &Grant) -> Option<(SystemTime, bool)> {
         if !is_refreshable(&grant.state) {
@@ -111,8 +115,8 @@ impl Settings {
         let moment = Moment {
             now: self.clock.monotonic(),
             wall,
-            // Always the same one of a tenant, however often this is asked; and none where it would be counted from each time
-            // that it is.
+            // Constant for each tenant, however often this is called. Zero if the age is unknown,
+            // because the jitter would then be added to the time of each call.
             jitter: if is_of_unknown_age {
                 0.0
             } else {
@@ -121,11 +125,11 @@ impl Settings {
             refresh_token_lifetime: Some(lifetime),
         };
         let life = RefreshTokenExpiry::of(tokens, lifetime, moment)?;
-        Some((life.ends, life.is_due(moment)))
+        Some((life.expires_at, life.is_due(moment)))
     }
 }
 
-/// A number from 0 to 1, the same in each process.
+/// A number from 0 to 1 that is the same in each process.
 fn jitter_of(tenant: &TenantId) -> f64 {
     let hash = Sha256::hash(tenant.as_str().as_bytes());
     let bytes = hash.first_chunk().copied().unwrap_or_default();
@@ -163,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn p19_a_keepalive_is_due_after_20_to_22_days() {
+    fn p19_idle_grant_is_due_after_20_to_22_days() {
         let now = SystemClock.monotonic();
         for (jitter, days) in [(0.0, 20), (0.5, 21), (1.0, 22)] {
             let life = life(jitter, now, wall());
@@ -174,14 +178,14 @@ mod tests {
     }
 
     #[test]
-    fn p19_what_was_stored_is_as_old_as_it_is() {
+    fn p19_stored_grant_is_due_by_its_age() {
         let now = SystemClock.monotonic();
         let at = wall() + 19 * DAY;
         assert_eq!(life(0.0, now, at).until_due(now, at), DAY);
         // Issued a little in the future, by another machine's clock.
         let at = wall() - DAY / 48;
         assert_eq!(life(0.0, now, at).until_due(now, at), 20 * DAY);
-        // Far in the future, by a clock that was wrong then, or is now.
+        // Issued far in the future, by a clock that was or is wrong.
         let at = wall() - 365 * DAY;
         assert_eq!(life(0.0, now, at).until_due(now, at), Duration::ZERO);
         assert_eq!(life(1.0, now, at).until_due(now, at), 2 * DAY);
@@ -189,9 +193,9 @@ mod tests {
     }
 
     #[test]
-    fn p19_the_last_days_are_told() {
+    fn p19_expiry_is_reported_at_7_3_and_1_days() {
         let life = life(0.0, SystemClock.monotonic(), wall());
-        for (day, told) in [
+        for (day, reported) in [
             (0, None),
             (22, None),
             (23, Some(7)),
@@ -200,7 +204,7 @@ mod tests {
             (29, Some(1)),
             (40, None),
         ] {
-            assert_eq!(life.expiring(wall() + day * DAY), told, "day {day}");
+            assert_eq!(life.expiring(wall() + day * DAY), reported, "day {day}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! When a token is renewed, and when it is dead.
+//! When an access token is refreshed, and when it expires.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -7,19 +7,21 @@ use crate::token::TokenSet;
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// The turning points of an access token's life, on the monotonic clock, and its end on the wall clock.
+/// The schedule of an access token on the monotonic clock, and its expiry on the wall clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Schedule {
-    /// From here on it is renewed in the background: somewhere in the first half of the advisory window.
+    /// The start of the background refresh: a random point in the first half of the advisory
+    /// window.
     pub(super) refresh_at: Instant,
-    /// From here on a request waits for the renewal.
+    /// The start of the mandatory window: requests wait for the refresh.
     pub(super) mandatory_at: Instant,
-    /// From here on an exchange is made ahead of time even if the answer to the last one was lost: the last 5 minutes, at most
-    /// half of the advisory window. If the refresh token was used up, nothing but these minutes is lost.
+    /// From here on an early refresh is made even after a lost response. This is 5 minutes before
+    /// the expiry, or half of the advisory window if that is shorter. If the refresh token has been
+    /// used, only this time is lost.
     pub(super) last_resort_at: Instant,
-    /// From here on it is dead.
+    /// When the token expires.
     pub(super) expires: Instant,
-    /// The same on the wall clock, which goes on while the machine is suspended.
+    /// When the token expires by the wall clock, which includes a suspend of the machine.
     pub(super) expires_wall: SystemTime,
 }
 
@@ -29,8 +31,8 @@ impl Schedule {
         Self::ending(sent + tokens.lifetime(), tokens, jitter)
     }
 
-    /// For a token from a store: what is left of its life by the wall clock, and never more than the whole of it, so that a
-    /// clock that was set back does not lengthen it.
+    /// For a stored token: the remaining lifetime by the wall clock. It is at most the whole
+    /// lifetime, so that a clock that was set back does not prolong it.
     pub(super) fn of_stored(
         tokens: &TokenSet,
         now: Instant,
@@ -43,7 +45,7 @@ impl Schedule {
             .unwrap_or(Duration::ZERO);
         let schedule = Self::ending(now + left.min(tokens.lifetime()), tokens, jitter);
         if tokens.issued_at() > wall + MINUTE {
-            // A clock was wrong then, or is now, and nobody knows how old it is.
+            // A wall clock was or is wrong, so the age is unknown.
             return Self {
                 refresh_at: now.min(schedule.refresh_at),
                 ..schedule
@@ -52,7 +54,7 @@ impl Schedule {
         schedule
     }
 
-    /// For a token that is used as long as it lives, and not renewed.
+    /// For a token that is used until it expires, and not refreshed.
     pub(super) fn without_refresh(self) -> Self {
         Self {
             refresh_at: self.expires,
@@ -62,7 +64,7 @@ impl Schedule {
         }
     }
 
-    /// The same, ending no later than the wall clock says. `None` if it already does.
+    /// With an expiry no later than the wall clock says. `None` if nothing changes.
     pub(super) fn corrected(self, now: Instant, wall: SystemTime) -> Option<Self> {
         let left = self
             .expires_wall
@@ -72,7 +74,7 @@ impl Schedule {
             .expires
             .saturating_duration_since(now)
             .saturating_sub(left);
-        // Below this the two clocks do not differ, they are only read one after the other.
+        // Smaller differences come from reading the clocks one after the other.
         if early <= Duration::from_secs(1) {
             return None;
         }
@@ -85,7 +87,7 @@ impl Schedule {
         })
     }
 
-    /// For a token that is not used any more, though it may still live.
+    /// For a token that is no longer used although it may be valid.
     pub(super) fn ended(self, now: Instant) -> Self {
         let end = |at: Instant| at.min(now);
         Self {
@@ -115,19 +117,19 @@ impl Schedule {
     }
 }
 
-/// 15 % of the life, 5 minutes to 4 hours, never over half of it.
+/// 15 % of the lifetime, 5 minutes to 4 hours, never over half of the lifetime.
 fn advisory(lifetime: Duration) -> Duration {
     (lifetime * 3 / 20)
         .clamp(5 * MINUTE, 4 * HOUR)
         .min(lifetime / 2)
 }
 
-/// 60 seconds, never over a tenth of the life.
+/// 60 seconds, never over a tenth of the lifetime.
 fn mandatory(lifetime: Duration) -> Duration {
     MINUTE.min(lifetime / 10)
 }
 
-/// Saturates at the clock's own beginning, which some systems have at boot.
+/// Saturates at the start of the clock, which is the boot time on some systems.
 fn earlier(instant: Instant, by: Duration) -> Instant {
     instant.checked_sub(by).unwrap_or(instant)
 }
@@ -149,23 +151,23 @@ mod tests {
         SystemTime::UNIX_EPOCH + Duration::from_secs(1_764_000_000)
     }
 
-    fn before_end(schedule: Schedule) -> (Duration, Duration) {
+    fn before_expiry(schedule: Schedule) -> (Duration, Duration) {
         let before = |at: Instant| schedule.expires - at;
         (before(schedule.refresh_at), before(schedule.mandatory_at))
     }
 
     #[test]
-    fn a_day_long_token_is_renewed_between_3_6_and_1_8_hours_before_its_end() {
+    fn day_long_token_is_refreshed_3_6_to_1_8_hours_before_expiry() {
         let now = SystemClock.monotonic();
         let tokens = tokens(86_400, wall());
-        let (first, mandatory) = before_end(Schedule::of_new(&tokens, now, 0.0));
-        let (last, _) = before_end(Schedule::of_new(&tokens, now, 1.0));
+        let (first, mandatory) = before_expiry(Schedule::of_new(&tokens, now, 0.0));
+        let (last, _) = before_expiry(Schedule::of_new(&tokens, now, 1.0));
         assert_eq!((first, last), (18 * HOUR / 5, 9 * HOUR / 5));
         assert_eq!(mandatory, MINUTE);
     }
 
     #[test]
-    fn windows_of_short_tokens_scale_down() {
+    fn windows_scale_down_with_the_lifetime() {
         for (seconds, advisory_millis, mandatory_millis) in [
             (0, 0, 0),
             (5, 2_500, 500),
@@ -185,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn p18_a_clock_set_back_before_loading_does_not_lengthen_the_life() {
+    fn p18_clock_set_back_before_loading_does_not_prolong_the_lifetime() {
         let now = SystemClock.monotonic();
         let tokens = tokens(3_600, wall());
         let left = |at: SystemTime| Schedule::of_stored(&tokens, now, at, 0.0).expires - now;
@@ -200,11 +202,11 @@ mod tests {
         let schedule = Schedule::of_new(&tokens(3_600, wall()), now, 0.5);
         assert_eq!(schedule.corrected(now, wall()), None);
         assert_eq!(schedule.corrected(now, wall() - 2 * HOUR), None);
-        // Suspended for half an hour: the wall clock went on.
+        // Suspended for half an hour, during which the wall clock continued.
         let later = schedule.corrected(now, wall() + HOUR / 2).unwrap();
         assert_eq!(later.expires - now, HOUR / 2);
         assert_eq!(schedule.refresh_at - later.refresh_at, HOUR / 2);
-        // And no further once that is taken into account.
+        // The correction is applied once.
         assert_eq!(later.corrected(now, wall() + HOUR / 2), None);
     }
 }

@@ -1,4 +1,4 @@
-//! What all caches of one [`TokenCacheBuilder`](super::TokenCacheBuilder) have in common.
+//! The settings that all caches from one builder share.
 
 use std::{
     future::Future,
@@ -16,10 +16,10 @@ use crate::{
     token::{Grant, TenantId},
 };
 
-/// For one call of a store, whatever it is.
+/// For each call of a store.
 const STORE_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Checked. Shared, so that the hundred thousandth grant costs no more than what is its own.
+/// Checked settings. Shared, so that many idle grants need little memory.
 pub(crate) struct Settings {
     pub(super) source: Box<dyn ErasedSource>,
     pub(crate) store: Box<dyn ErasedStore>,
@@ -34,12 +34,12 @@ pub(crate) struct Settings {
     pub(super) maintenance: Maintenance,
 }
 
-/// Who looks after a cache from time to time.
+/// Which task maintains a cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Maintenance {
-    /// A task of its own.
+    /// A worker of its own.
     Own,
-    /// Somebody who looks after many.
+    /// One task that maintains many caches.
     Shared,
 }
 
@@ -56,19 +56,19 @@ impl Settings {
             .f64()
     }
 
-    /// What the store holds of a tenant.
+    /// Loads a tenant's grant.
     pub(crate) async fn read(&self, tenant: &TenantId) -> Result<Option<Grant>, Error> {
         in_time(self.store.load(tenant)).await
     }
 }
 
-/// What a store answers, or an error if that takes over 10 seconds.
+/// Limits a call of a store to 10 seconds.
 pub(crate) async fn in_time<T>(call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    let late = "the token store did not answer within 10 seconds: check that it is reachable";
+    let late = "the token store did not respond within 10 seconds; check that it is reachable";
     within(STORE_DEADLINE, call, || Error::new(ErrorKind::Store, late)).await
 }
 
-/// What comes of a call, or an error if that takes too long.
+/// Limits a call to `deadline`, after which it fails with the error that `late` returns.
 pub(super) async fn within<T>(
     deadline: Duration,
     call: impl Future<Output = Result<T, Error>>,

@@ -22,13 +22,15 @@ use crate::{
 
 const MIN_REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Half of the 30 seconds for which providers usually accept a rotated refresh token again. After a process has died,
-/// another one waits until the lease has expired, and then still has time for the replay.
+/// Half of the 30 seconds for which providers usually accept a rotated refresh token again. After a
+/// process has died, another one waits until the lease has expired, and then still has time for the
+/// replay.
 const LEASE: Duration = Duration::from_secs(15);
 /// A shorter lease would expire before the request that acquires it returns.
 const SHORTEST_LEASE: Duration = Duration::from_millis(100);
 
-/// A refresh token with a shorter lifetime could not be kept alive, and one with a longer lifetime does not need to be.
+/// A refresh token with a shorter lifetime could not be kept alive, and one with a longer lifetime
+/// does not need to be.
 const SHORTEST_REFRESH_TOKEN_LIFETIME: Duration = Duration::from_secs(3_600);
 const LONGEST_REFRESH_TOKEN_LIFETIME: Duration = Duration::from_secs(100 * 366 * 86_400);
 
@@ -135,15 +137,16 @@ impl fmt::Debug for SettingsBuilder {
 /// Writes the setters of a builder that has a field `settings: SettingsBuilder`.
 macro_rules! settings_setters {
     () => {
-        /// Sets the store that keeps the grants. Defaults to a [`MemoryStore`](crate::store::MemoryStore), which loses
-        /// them when the process ends.
+        /// Sets the store that keeps the grants. Defaults to a
+        /// [`MemoryStore`](crate::store::MemoryStore), which loses them when the process ends.
         pub fn store(mut self, store: impl crate::store::TokenStore) -> Self {
             self.settings.store = Box::new(store);
             self
         }
 
-        /// Adds an origin that may receive the token, such as `https://api.example.com`, to those that the source names.
-        /// An [`OAuthClient`](crate::oauth::OAuthClient) names the API origins of its provider.
+        /// Adds an origin that may receive the token, such as `https://api.example.com`, to those
+        /// that the source names. An [`OAuthClient`](crate::oauth::OAuthClient) names the API
+        /// origins of its provider.
         pub fn origin(mut self, url: impl Into<String>) -> Self {
             self.settings.added_origins.push(url.into());
             self
@@ -155,7 +158,8 @@ macro_rules! settings_setters {
             self
         }
 
-        /// Seeds the jitter of refresh times and backoff, so that a test can repeat them. Defaults to a random seed.
+        /// Seeds the jitter of refresh times and backoff, so that a test can repeat them. Defaults
+        /// to a random seed.
         pub fn jitter_seed(mut self, seed: u64) -> Self {
             self.settings.jitter_seed = Some(seed);
             self
@@ -168,24 +172,27 @@ macro_rules! settings_setters {
             self
         }
 
-        /// Sets the shortest time between the starts of two refreshes of one grant, whatever the provider responds.
-        /// Defaults to 1 second; use less only in tests with tokens that live for a few seconds.
+        /// Sets the shortest time between the starts of two refreshes of one grant, whatever the
+        /// provider responds. Defaults to 1 second; use less only in tests with tokens that live
+        /// for a few seconds.
         pub fn min_refresh_interval(mut self, interval: std::time::Duration) -> Self {
             self.settings.min_refresh_interval = interval;
             self
         }
 
-        /// Sets how long the lease on a grant lasts. A refresh acquires it, and extends it every third of this duration.
+        /// Sets how long the lease on a grant lasts. A refresh acquires it, and extends it every
+        /// third of this duration.
         ///
-        /// Defaults to 15 seconds. If a process dies during a refresh, no other process refreshes that grant until the
-        /// lease has expired, unless the store detects the death earlier. Use less only in tests.
+        /// Defaults to 15 seconds. If a process dies during a refresh, no other process refreshes
+        /// that grant until the lease has expired, unless the store detects the death earlier. Use
+        /// less only in tests.
         pub fn lease_duration(mut self, duration: std::time::Duration) -> Self {
             self.settings.lease_duration = duration;
             self
         }
 
-        /// Sets how long an unused refresh token lives. An idle grant is refreshed before that time has passed, and
-        /// telemetry reports a refresh token that is about to expire.
+        /// Sets how long an unused refresh token lives. An idle grant is refreshed before that time
+        /// has passed, and telemetry reports a refresh token that is about to expire.
         ///
         /// Defaults to what the source names (30 days for Justworks).
         pub fn refresh_token_lifetime(mut self, lifetime: std::time::Duration) -> Self {

@@ -292,7 +292,7 @@ impl Drop for Leader {
 pub(super) fn unsaved() -> Error {
     Error::new(
         ErrorKind::Store,
-        "the newest token set could not be saved yet, and no refresh starts before it is: check the token store",
+        "the newest token set could not be saved yet, and no refresh starts before it is; check the token store",
     )
 }
 

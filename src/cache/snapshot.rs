@@ -1,4 +1,4 @@
-//! What a request reads: one immutable value, replaced as a whole.
+//! The snapshot that requests read: an immutable value that is replaced as a whole.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicU32, Ordering},
@@ -13,7 +13,7 @@ use crate::{
     token::{Generation, Grant, GrantState, TokenSet},
 };
 
-/// What a grant's turning points are reckoned from.
+/// The current time by both clocks, with what is needed to compute a schedule from it.
 #[derive(Clone, Copy)]
 pub(super) struct Moment {
     pub(super) now: Instant,
@@ -23,7 +23,7 @@ pub(super) struct Moment {
     pub(super) refresh_token_lifetime: Option<Duration>,
 }
 
-/// A grant with the turning points of its tokens' lives. Empty before the store was first read.
+/// A grant with the schedules of its tokens. Empty until the store has been loaded.
 #[derive(Clone)]
 pub(super) struct Snapshot {
     held: Option<Held>,
@@ -34,13 +34,14 @@ struct Held {
     grant: Grant,
     /// `None` once the grant is revoked.
     token: Option<(BearerToken, Schedule)>,
-    /// `None` if there is nothing to keep alive, or nobody knows for how long.
+    /// `None` if there is no refresh token, or if its lifetime is unknown.
     refresh_token: Option<RefreshTokenExpiry>,
     used: Used,
     last_request: LastRequest,
 }
 
-/// Whether a request has had the token. Written once at most, so that requests do not contend for it.
+/// Whether a request has used the token. Written at most once, so that requests do not contend for
+/// it.
 #[derive(Default)]
 struct Used(AtomicBool);
 
@@ -56,11 +57,12 @@ impl Clone for Used {
     }
 }
 
-/// Between two requests that ask for the next token ahead of time: whatever the first has come to, a thousand more would come
-/// to the same.
+/// The shortest time between two requests that call for an advisory refresh: further calls would
+/// have the same result.
 pub(super) const ADVISORY_REQUEST_INTERVAL: Duration = Duration::from_secs(1);
 
-/// When a request last asked for the next token ahead of time: milliseconds since it might, or 0 for never.
+/// When a request last called for an advisory refresh, in milliseconds since the start of the
+/// window. 0 for never.
 #[derive(Default)]
 struct LastRequest(AtomicU32);
 
@@ -73,14 +75,14 @@ impl Clone for LastRequest {
 impl Snapshot {
     pub(super) const EMPTY: Self = Self { held: None };
 
-    /// A grant with its token's life as of an exchange just made, whose request was sent at `sent`.
+    /// A grant with the full lifetime of its token. `sent` is when the token request was sent.
     pub(super) fn of_new(grant: Grant, sent: Instant, moment: Moment) -> Self {
         Self::with(grant, moment, |tokens| {
             Schedule::of_new(tokens, sent, moment.jitter)
         })
     }
 
-    /// A grant with what is left of its token's life.
+    /// A grant with the remaining lifetime of its token.
     pub(super) fn of_stored(grant: Grant, moment: Moment) -> Self {
         Self::with(grant, moment, |tokens| {
             Schedule::of_stored(tokens, moment.now, moment.wall, moment.jitter)
@@ -122,7 +124,7 @@ impl Snapshot {
         Self { held }
     }
 
-    /// The same grant under another number, after another state of it came in between.
+    /// The grant under another generation, because another one was saved in between.
     pub(super) fn with_generation(&self, generation: Generation) -> Self {
         self.change(|held| {
             held.grant.generation = generation;
@@ -132,8 +134,8 @@ impl Snapshot {
         })
     }
 
-    /// The same, with what is known of its token's life already, if `other` holds the same one: by the monotonic clock, and
-    /// whether it is used, or not to be used any more.
+    /// If `other` holds the same token set, takes over its schedule by the monotonic clock, and
+    /// whether it is used.
     pub(super) fn with_history_of(self, other: &Self) -> Self {
         let (Some(tokens), Some((_, schedule))) = (self.tokens(), other.token()) else {
             return self;
@@ -149,7 +151,7 @@ impl Snapshot {
         } else {
             schedule.without_refresh()
         };
-        // What an exchange has brought is used by nobody yet, be it the same once more.
+        // No request has used the token of a new refresh, even if it has the same value as before.
         let is_restated = self.generation() == other.generation();
         if is_restated && other.held.as_ref().is_some_and(|held| held.used.get()) {
             self.mark_used();
@@ -160,7 +162,7 @@ impl Snapshot {
         })
     }
 
-    /// The same, with its token's end corrected by the wall clock, if that says something else; and by how much.
+    /// With an expiry corrected by the wall clock, and the difference. `None` if there is none.
     pub(super) fn corrected(&self, now: Instant, wall: SystemTime) -> Option<(Self, Duration)> {
         let (_, before) = self.token()?;
         let after = before.corrected(now, wall)?;
@@ -168,7 +170,7 @@ impl Snapshot {
         Some((self.rescheduled(after), by))
     }
 
-    /// The same, with a token that is not used any more.
+    /// With a token that no request uses any more.
     pub(super) fn invalidated(&self, now: Instant) -> Self {
         match self.token() {
             Some((_, schedule)) => self.rescheduled(schedule.ended(now)),
@@ -205,7 +207,7 @@ impl Snapshot {
         self.held.as_ref()?.refresh_token.as_ref()
     }
 
-    /// Notes that a request has had the token.
+    /// Records that a request has used the token.
     pub(super) fn mark_used(&self) {
         if let Some(held) = &self.held
             && !held.used.get()
@@ -214,8 +216,8 @@ impl Snapshot {
         }
     }
 
-    /// Whether a request that finds the token in its advisory window is the one to ask for the next. The others have no need to:
-    /// one has just done so, and there is a lock on that way.
+    /// Whether this request is the one that calls for an advisory refresh. The others skip it,
+    /// because the call takes a lock.
     pub(super) fn claim_advisory_request(&self, now: Instant) -> bool {
         let Some((held, (_, schedule))) = self
             .held
@@ -237,13 +239,13 @@ impl Snapshot {
                 .is_ok()
     }
 
-    /// Whether the token is renewed ahead of time: a request has had it, or it is not known whether it can be.
+    /// Whether the token is refreshed early: a request has used it, or its last response was lost.
     pub(super) fn is_in_use(&self) -> bool {
         let is_used = self.held.as_ref().is_some_and(|held| held.used.get());
         is_used || self.intent_since().is_some()
     }
 
-    /// When the exchange began whose answer is not here.
+    /// When the refresh started whose response is missing.
     pub(super) fn intent_since(&self) -> Option<SystemTime> {
         match self.grant()?.state {
             GrantState::Exchanging { since, .. } => Some(since),
@@ -251,7 +253,7 @@ impl Snapshot {
         }
     }
 
-    /// Whether that exchange was itself the second one with its refresh token.
+    /// Whether the refresh with the missing response was already a replay.
     pub(super) fn is_replayed(&self) -> bool {
         self.grant().is_some_and(|grant| {
             matches!(
@@ -264,14 +266,14 @@ impl Snapshot {
         })
     }
 
-    /// The token, if it can still be used.
+    /// The token, if it has not expired.
     pub(super) fn alive(&self, now: Instant) -> Option<&BearerToken> {
         self.token()
             .filter(|(_, schedule)| now < schedule.expires)
             .map(|(token, _)| token)
     }
 
-    /// The token, if it is what `reason` asks for, so that no exchange is needed.
+    /// The token, if it satisfies `reason` without a refresh.
     pub(super) fn token_for(&self, reason: Reason, now: Instant) -> Option<&BearerToken> {
         let (token, schedule) = self.token()?;
         // A grant that has ended has a new generation, but no new token.
@@ -283,35 +285,35 @@ impl Snapshot {
                 is_active && token.generation() > generation && now < schedule.expires
             }
             Reason::Manual(generation) => {
-                // Not knowing any, one cannot tell a newer one.
+                // Without a known generation, no token is known to be newer.
                 is_active
                     && generation.is_some_and(|held| token.generation() > held)
                     && now < schedule.expires
             }
-            // A newer one has a newer refresh token, whether it is alive or not.
+            // A newer generation has a newer refresh token, even if its access token has expired.
             Reason::KeepAlive(generation) => is_active && Some(token.generation()) > generation,
             Reason::LostResponse(since) => is_active && self.intent_since() != Some(since),
         };
         good.then_some(token)
     }
 
-    /// Why there will be no more tokens of this grant, if it has ended.
+    /// The error that requests get if the grant has ended.
     pub(super) fn ended(&self) -> Option<Error> {
         match self.grant()?.state {
             GrantState::Active(_) | GrantState::Exchanging { .. } => None,
             GrantState::ReauthorizationRequired { .. } => Some(Error::new(
                 ErrorKind::ReauthorizationRequired,
-                "the grant has ended at the provider: let the customer consent again",
+                "the grant has ended at the provider; the customer has to consent again",
             )),
             GrantState::Revoked { .. } => Some(Error::new(
                 ErrorKind::Revoked,
-                "the grant was revoked: let the customer consent again",
+                "the grant was revoked; the customer has to consent again",
             )),
         }
     }
 }
 
-/// Whether there will be more tokens.
+/// Whether a grant in this state can be refreshed.
 pub(super) fn is_refreshable(state: &GrantState) -> bool {
     matches!(state, GrantState::Active(_) | GrantState::Exchanging { .. })
 }

@@ -1,4 +1,4 @@
-//! How to get the next token set.
+//! Where token sets come from.
 
 use std::{
     fmt,
@@ -14,79 +14,110 @@ use crate::{
     token::TokenSet,
 };
 
-/// How to get the next token set.
+/// A way to get the next token set of a grant.
 ///
-/// Called by a [`TokenCache`](crate::cache::TokenCache) alone, never twice at once for one grant, and in a task of its own,
-/// so that its future is dropped only with the runtime or at the deadline of 15 seconds. It must not cache anything, nor
-/// retry after a refresh token may have been received, and must not itself wait for a token of the same cache.
+/// A [`TokenCache`](crate::cache::TokenCache) calls this trait, and nothing else should. The crate
+/// implements it for [`OAuthClient`] (refresh token), [`ClientCredentials`] (the application
+/// itself), and [`TokenFn`] (any async function).
 ///
-/// Comes with the crate: an [`OAuthClient`] renews by refresh token, [`ClientCredentials`] asks for the application itself,
-/// and [`token_fn`] makes a source of any async function.
+/// An implementation must not cache tokens, must not repeat a request after a refresh token may
+/// have been received, and must not wait for a token of the same cache.
 pub trait TokenSource: Send + Sync + 'static {
-    /// One exchange. `held` is the newest token set of the grant, which the exchange may use up; `None` if there is no
-    /// grant yet.
+    /// Requests a token set from the provider.
+    ///
+    /// `held` is the newest token set of the grant, whose refresh token this call may use. It is
+    /// `None` if there is no grant yet.
+    ///
+    /// The cache never makes two calls for one grant at the same time in one process, and its lease
+    /// keeps other processes from it. Each call runs in a task of its own.
+    ///
+    /// # Cancellation
+    ///
+    /// The future is dropped after 15 seconds (10 seconds for the replay after a lost response), or
+    /// when the runtime shuts down. The response then counts as lost.
     ///
     /// # Errors
     ///
-    /// [`Error::invalid_grant`] ends the grant. Anything else counts as passing: [`Error::unavailable`] if nothing was used
-    /// up, [`Error::response_lost`] if that is not known, which is also what a panic and a missed deadline are taken for.
+    /// * [`Error::invalid_grant`] ends the grant.
+    /// * [`Error::unavailable`] if the refresh token was not used.
+    /// * [`Error::response_lost`] if the refresh token may have been used. See
+    ///   [`LostResponse`](crate::cache::LostResponse) for what follows.
+    ///
+    /// Every other error counts as transient, and the refresh token as unused.
+    ///
+    /// # Panics
+    ///
+    /// A panic fails the refresh with [`Interrupted`](ErrorKind::Interrupted), and the response
+    /// counts as lost.
     fn fetch(
         &self,
         held: Option<&TokenSet>,
     ) -> impl Future<Output = Result<TokenSet, Error>> + Send;
 
-    /// Tells the provider that the grant has ended. Does nothing by default.
+    /// Revokes the tokens at the provider (RFC 7009). Does nothing by default.
+    ///
+    /// # Cancellation
+    ///
+    /// The future is dropped after 30 seconds.
     ///
     /// # Errors
     ///
-    /// Handed to the caller of [`TokenCache::revoke`](crate::cache::TokenCache::revoke), for whom the grant has ended all
-    /// the same.
+    /// [`TokenCache::revoke`](crate::cache::TokenCache::revoke) returns the error. The grant has
+    /// ended here in any case.
     fn revoke(&self, held: &TokenSet) -> impl Future<Output = Result<(), Error>> + Send {
         let _ = held;
         future::ready(Ok(()))
     }
 
-    /// What exchanges have to pass that ask the same endpoint for other grants. The cache does that; `exchange` must not do
-    /// it again, so a source that wraps an [`OAuthClient`] calls its [`TokenSource::fetch`], not
-    /// [`OAuthClient::refresh`]. It is also by the gate that the cache hears of
-    /// [another secret](OAuthClient::replace_secret). None by default.
+    /// The limiter and circuit breaker for the token endpoint. `None` by default.
+    ///
+    /// The cache asks the gate before each call of [`fetch`](Self::fetch), so `fetch` must not ask
+    /// it again. A source that wraps an [`OAuthClient`] must therefore call its
+    /// `TokenSource::fetch` instead of [`OAuthClient::refresh`]. Return the client's gate, because
+    /// the cache also learns from it that the [client secret was
+    /// replaced](OAuthClient::replace_secret).
     fn gate(&self) -> Option<&EndpointGate> {
         None
     }
 
-    /// How long a refresh token lives that is not used. Unknown by default: then idle grants are not kept alive.
+    /// How long an unused refresh token lives. `None` by default: the lifetime is unknown, and idle
+    /// grants are not kept alive.
+    ///
+    /// [`refresh_token_lifetime`](crate::cache::TokenCacheBuilder::refresh_token_lifetime) of the
+    /// builder overrides it.
     fn refresh_token_lifetime(&self) -> Option<Duration> {
         None
     }
 
-    /// The origins that the tokens are meant for. None by default: then the cache's builder has to name them.
+    /// The origins that may receive the tokens. Empty by default: the cache's builder then has to
+    /// [add](crate::cache::TokenCacheBuilder::origin) at least one.
     fn origins(&self) -> Vec<Origin> {
         Vec::new()
     }
 }
 
-/// Renews by refresh token: the grant of a customer.
+/// Gets token sets by refresh token (RFC 6749 section 6).
 impl TokenSource for OAuthClient {
     async fn fetch(&self, held: Option<&TokenSet>) -> Result<TokenSet, Error> {
         match held {
             Some(tokens) => self.refresh_admitted(tokens).await,
             None => Err(Error::new(
                 ErrorKind::NoGrant,
-                "there is no grant yet: let the customer consent, and give the tokens to the cache",
+                "there is no grant yet; let the customer consent, and pass the tokens to TokenCache::set_tokens",
             )),
         }
     }
 
-    /// The refresh token first: it is what can bring the rest back.
+    /// Revokes the refresh token first, because new access tokens can be issued for it.
     async fn revoke(&self, held: &TokenSet) -> Result<(), Error> {
         let refresh_token = match held.refresh_token() {
             Some(token) => OAuthClient::revoke(self, token).await,
             None => Ok(()),
         };
-        // Not every provider ends the access tokens of a refresh token with it.
+        // Some providers keep access tokens valid after their refresh token has been revoked.
         let access_token = OAuthClient::revoke(self, held.access_token()).await;
         refresh_token.and(match access_token {
-            // RFC 7009 section 2.2.1: nothing that could be done about it.
+            // RFC 7009 section 2.2.1: the provider cannot revoke access tokens.
             Err(error) if error.oauth_code() == Some(OAuthErrorCode::UnsupportedTokenType) => {
                 Ok(())
             }
@@ -107,12 +138,21 @@ impl TokenSource for OAuthClient {
     }
 }
 
-/// Gets tokens for the application itself (RFC 6749 section 4.4). Needs no consent, and no durable store.
+/// A source of tokens for the application itself (RFC 6749 section 4.4). It needs no consent and no
+/// durable store.
+///
+/// ```
+/// use tower_oauth2_client::cache::{ClientCredentials, TokenCache};
+/// # use tower_oauth2_client::oauth::OAuthClient;
+/// # fn example(client: OAuthClient) -> Result<TokenCache, tower_oauth2_client::Error> {
+/// let tokens = TokenCache::builder(ClientCredentials::new(client)).build()?;
+/// # Ok(tokens) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct ClientCredentials(OAuthClient);
 
 impl ClientCredentials {
-    /// Asks with the credentials and scopes of `client`.
+    /// Uses the credentials and scopes of `client`.
     #[must_use]
     pub fn new(client: OAuthClient) -> Self {
         Self(client)
@@ -137,9 +177,10 @@ impl TokenSource for ClientCredentials {
     }
 }
 
-/// A source of any async function that gets a token.
+/// Makes a token source of an async function.
 ///
-/// The function is called for each exchange, with nothing: one that needs the held token set implements [`TokenSource`].
+/// The cache calls the function for each refresh, without arguments. Implement [`TokenSource`] if
+/// you need the held token set.
 ///
 /// ```
 /// use std::time::{Duration, SystemTime};
@@ -150,12 +191,12 @@ impl TokenSource for ClientCredentials {
 /// };
 ///
 /// # tokio_test::block_on(async {
-/// let issuer = token_fn(|| async {
-///     // … ask a metadata server, a vault, another service …
+/// let source = token_fn(|| async {
+///     // … request a token from a metadata server or a vault …
 ///     let token = AccessToken::new("a1")?;
 ///     Ok(TokenSet::new(token, Duration::from_secs(3_600), SystemTime::now()))
 /// });
-/// let tokens = TokenCache::builder(issuer).origin("https://api.example.com").build()?;
+/// let tokens = TokenCache::builder(source).origin("https://api.example.com").build()?;
 /// assert_eq!(tokens.token().await?.header_value(), "Bearer a1");
 /// # Ok::<(), Error>(()) }).unwrap();
 /// ```
@@ -167,7 +208,7 @@ where
     TokenFn(function)
 }
 
-/// The source that [`token_fn`] makes.
+/// The token source that [`token_fn`] makes.
 #[derive(Clone)]
 pub struct TokenFn<F>(F);
 
@@ -189,7 +230,7 @@ impl<F> fmt::Debug for TokenFn<F> {
 
 type Boxed<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
 
-/// [`TokenSource`] with boxed futures, so that a cache's type does not name its source.
+/// [`TokenSource`] with boxed futures, so that the type of a cache does not name its source.
 pub(super) trait ErasedSource: Send + Sync + 'static {
     fn fetch<'a>(&'a self, held: Option<&'a TokenSet>) -> Boxed<'a, TokenSet>;
     fn revoke<'a>(&'a self, held: &'a TokenSet) -> Boxed<'a, ()>;

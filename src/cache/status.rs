@@ -1,4 +1,4 @@
-//! What is known of a grant at this moment.
+//! The state of a grant at one moment.
 
 use std::time::SystemTime;
 
@@ -6,119 +6,131 @@ use super::{
     admission::{FORCED_REFRESH_INTERVAL, is_within},
     backoff::Urgency,
     core::Core,
-    intent::may_be_under_way,
+    intent::may_be_in_flight,
 };
 use crate::{
     error::Error,
     token::{Generation, GrantState, ReauthorizationReason},
 };
 
-/// What is known of a grant at this moment, as [`TokenCache::status`](super::TokenCache::status) tells it.
+/// The state of a grant at one moment, from [`TokenCache::status`](super::TokenCache::status).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Status {
-    /// How the token does.
+    /// The state of the access token and its grant.
     pub state: TokenState,
-    /// Which state of the grant is known. `None` before the store was first read, and without a grant.
+    /// The generation of the known grant. `None` if there is no grant, or if it has not been loaded
+    /// yet.
     pub generation: Option<Generation>,
-    /// When the held access token ends, by this machine's wall clock, if it still lives.
+    /// When the held access token expires, by this machine's wall clock. `None` without a valid
+    /// token.
     pub expires_at: Option<SystemTime>,
-    /// When the refresh token expires, by this machine's wall clock, if there is one and its lifetime is known.
+    /// When the refresh token expires, by this machine's wall clock. `None` if there is no refresh
+    /// token, or if its lifetime is unknown.
     pub refresh_token_expires_at: Option<SystemTime>,
-    /// Why there was no new token, if that was so the last time.
+    /// The error of the last refresh, if it failed.
     pub last_error: Option<Error>,
-    /// Whether an exchange is under way.
+    /// Whether a refresh is in flight.
     pub is_refreshing: bool,
 }
 
-/// How a token does.
+/// The state of an access token and its grant.
 ///
-/// The states further down come first: a token that was rejected may also be in its advisory window.
+/// If several variants apply, the one that is listed last is reported. For example, a rejected
+/// token may also be in its advisory window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TokenState {
-    /// The store was not read yet, or there is no grant.
+    /// There is no grant, or it has not been loaded yet.
     Absent,
-    /// It serves, and is not yet to be renewed.
+    /// The token serves requests and needs no refresh yet.
     Fresh,
-    /// It serves, and is renewed in the background.
+    /// The token serves requests, and is refreshed in the background.
     Advisory,
-    /// It is about to end: requests wait for its renewal.
+    /// The token is about to expire: requests wait for its refresh.
     Mandatory,
-    /// It does not serve any more.
+    /// The token has expired.
     Expired,
-    /// The API has refused it with a 401, or the program has [invalidated](super::TokenCache::invalidate) it, and there is
-    /// no newer one.
+    /// The API rejected the token with a 401, or the program
+    /// [invalidated](super::TokenCache::invalidate) it, and there is no newer token.
     Rejected {
-        /// That of the refused token.
+        /// The generation of the rejected token.
         generation: Generation,
     },
-    /// The answer to an exchange was lost, so that it is not known whether the refresh token is still good. The access token
-    /// serves as long as it lives.
+    /// The response to the last refresh was lost, so the refresh token may have been used. The
+    /// access token serves requests until it expires.
     Uncertain {
-        /// When the exchange began, by this machine's wall clock.
+        /// When that refresh started, by the wall clock of the machine that made it.
         since: SystemTime,
     },
-    /// The provider has ended the grant: the customer has to consent again. The access token serves as long as it lives.
+    /// The provider ended the grant: the customer has to consent again. The access token serves
+    /// requests until it expires.
     ReauthorizationRequired {
-        /// Why.
+        /// Why the grant ended.
         reason: ReauthorizationReason,
-        /// When that was found out, by the wall clock of the machine that did.
+        /// When that was detected, by the wall clock of the machine that detected it.
         since: SystemTime,
     },
-    /// The grant was ended on purpose.
+    /// The grant was revoked by this program, or by one that shares its store. No token serves
+    /// requests.
     Revoked {
-        /// When, by the wall clock of the machine that did.
+        /// When it was revoked, by the wall clock of the machine that revoked it.
         since: SystemTime,
     },
 }
 
-/// Whether nothing is under way, nothing is known here that the store does not know, and it is not too early for an exchange
-/// that somebody who begins anew would make at once.
+/// Whether the cache can be evicted without losing anything but a backoff: no work is running, the
+/// store knows everything, and no minimum interval between refreshes is running that a new cache
+/// would not know.
 pub(super) fn is_saved(core: &Core) -> bool {
     let moment = core.moment();
-    let slot = core.lock();
+    let locked = core.lock();
     let snapshot = core.snapshot();
-    // One that is not to be used any more is good by the store's account.
+    // The store counts an invalidated token as valid.
     let is_invalidated = snapshot.token().is_some_and(|(token, schedule)| {
-        slot.rejected == Some(token.generation())
+        locked.rejected == Some(token.generation())
             && schedule.expires <= moment.now
             && moment.wall < schedule.expires_wall
     });
-    slot.work == 0
-        && !slot.is_revoked_locally
+    locked.work == 0
+        && !locked.is_revoked_locally
         && !is_invalidated
         && !is_within(
             core.settings.min_refresh_interval,
-            slot.refresh_started_at,
+            locked.refresh_started_at,
             moment.now,
         )
-        && !is_within(FORCED_REFRESH_INTERVAL, slot.forced_refresh_at, moment.now)
+        && !is_within(
+            FORCED_REFRESH_INTERVAL,
+            locked.forced_refresh_at,
+            moment.now,
+        )
 }
 
-/// The same, and no exchange is due, nor put off after a failure; nor is there a revocation to confirm.
+/// Whether [`is_saved`] holds, and also no refresh is due, no backoff is running, and no revocation
+/// is unconfirmed.
 pub(super) fn is_at_rest(core: &Core) -> bool {
     let moment = core.moment();
     let is_due = core
         .snapshot()
         .refresh_token()
         .is_some_and(|life| life.is_due(moment));
-    let slot = core.lock();
-    let has_paused = slot
+    let locked = core.lock();
+    let has_paused = locked
         .backoff
         .check(moment.now, core.secret_epoch(), Urgency::Advisory)
         .is_ok();
-    // The provider may yet be told.
-    let is_confirmed = slot.unconfirmed.is_none();
-    drop(slot);
+    // A later call of `revoke` may still confirm it.
+    let is_confirmed = locked.unconfirmed.is_none();
+    drop(locked);
     !is_due && has_paused && is_confirmed && is_saved(core)
 }
 
 pub(super) fn status(core: &Core) -> Status {
     let moment = core.moment();
-    let slot = core.lock();
+    let locked = core.lock();
     let snapshot = core.snapshot();
-    let is_refreshing = slot.refresh.is_some();
+    let is_refreshing = locked.refresh.is_some();
     let alive = snapshot
         .token()
         .map(|(_, schedule)| schedule)
@@ -139,22 +151,22 @@ pub(super) fn status(core: &Core) -> Status {
             TokenState::ReauthorizationRequired { reason, since }
         }
         Some((&GrantState::Exchanging { since, .. }, _))
-            if !is_refreshing && !may_be_under_way(&slot, since, moment.wall) =>
+            if !is_refreshing && !may_be_in_flight(&locked, since, moment.wall) =>
         {
             TokenState::Uncertain { since }
         }
-        Some((_, generation)) if slot.rejected == Some(generation) => {
+        Some((_, generation)) if locked.rejected == Some(generation) => {
             TokenState::Rejected { generation }
         }
         _ => by_age,
     };
-    let refresh_token_expires_at = snapshot.refresh_token().map(|life| life.ends);
+    let refresh_token_expires_at = snapshot.refresh_token().map(|life| life.expires_at);
     Status {
         state,
         generation: snapshot.generation(),
         expires_at: alive.map(|schedule| moment.wall + (schedule.expires - moment.now)),
         refresh_token_expires_at,
-        last_error: slot.backoff.last().cloned(),
+        last_error: locked.backoff.last().cloned(),
         is_refreshing,
     }
 }

@@ -1,4 +1,4 @@
-//! When a grant ends: by the provider's word, on purpose, or by what another process has stored.
+//! The end of a grant: by the provider, by the program, or by another process.
 
 use std::{
     sync::Arc,
@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    core::Core, intent::Intent, refresh::following, settings::within, single_flight::Outcome,
+    core::Core, intent::Intent, refresh::next_generation, settings::within, single_flight::Outcome,
     snapshot::Snapshot,
 };
 use crate::{
@@ -15,10 +15,11 @@ use crate::{
     token::{Generation, Grant, GrantState, ReauthorizationReason, TokenSet},
 };
 
-/// For telling the provider that a grant has ended: two tokens, each with what the source makes of it.
+/// For the revocation of both tokens at the provider.
 const REVOCATION_DEADLINE: Duration = Duration::from_secs(30);
 
-/// The provider refused the refresh token: the grant has ended, unless somebody else has renewed it.
+/// The provider rejected the refresh token: ends the grant, unless another process has refreshed
+/// it.
 pub(super) async fn terminate(
     core: &Arc<Core>,
     held: &Snapshot,
@@ -30,9 +31,9 @@ pub(super) async fn terminate(
     let stored = match (core.read().await, intent) {
         (Ok(stored), _) => stored,
         (Err(error), intent) => {
-            // Without a second look nobody may be declared dead. But there was an answer.
+            // A grant is not ended without another load. But the response was not lost.
             if let Some(intent) = intent {
-                intent.take_back(core).await;
+                intent.remove(core).await;
             }
             return Err(error);
         }
@@ -47,7 +48,7 @@ pub(super) async fn terminate(
     let wall = core.clock().wall();
     let reason = why(held, was_lost, wall);
     let grant = Grant {
-        generation: following(held.generation(), expected),
+        generation: next_generation(held.generation(), expected),
         state: GrantState::ReauthorizationRequired {
             tokens: tokens.clone(),
             reason,
@@ -70,28 +71,28 @@ pub(super) async fn terminate(
 }
 
 fn why(held: &Snapshot, was_lost: bool, wall: SystemTime) -> ReauthorizationReason {
-    let life = held.refresh_token();
+    let expiry = held.refresh_token();
     if was_lost {
         ReauthorizationReason::RotationLost
-    } else if life.is_some_and(|life| life.left(wall).is_zero()) {
+    } else if expiry.is_some_and(|expiry| expiry.left(wall).is_zero()) {
         ReauthorizationReason::RefreshTokenExpired
     } else {
         ReauthorizationReason::InvalidGrant
     }
 }
 
-/// Stores an end that is known here alone, since it could not be stored when it was found out.
-pub(super) async fn remember_end(core: &Core, held: &Snapshot, expected: Option<Generation>) {
+/// Saves an end that could not be saved when it was detected.
+pub(super) async fn retry_saving_end(core: &Core, held: &Snapshot, expected: Option<Generation>) {
     if let Some(grant) = held
         .grant()
         .filter(|grant| Some(grant.generation) > expected)
     {
-        // If it fails again, the next one who asks tries again.
+        // If it fails again, the next store check retries it.
         let _ = core.save(expected, grant).await;
     }
 }
 
-/// What another replica's state of the grant means for those who wait here.
+/// The result for the waiters after another replica's grant was adopted.
 pub(super) fn adopted(core: &Core) -> Outcome {
     let snapshot = core.snapshot();
     match snapshot.alive(core.now()) {
@@ -99,13 +100,13 @@ pub(super) fn adopted(core: &Core) -> Outcome {
         None => Err(snapshot.ended().unwrap_or_else(|| {
             Error::new(
                 ErrorKind::Unavailable,
-                "another replica has stored a token that has already expired",
+                "the access token that another replica saved has already expired",
             )
         })),
     }
 }
 
-/// Tokens that came in for a grant that was revoked meanwhile: nobody may use them, and the provider should know.
+/// Revokes tokens that arrived for a grant that was revoked meanwhile. No request may use them.
 pub(super) async fn discard(core: &Core, fresh: &Snapshot) -> Error {
     if let Some(tokens) = fresh.tokens() {
         let _ = revoke_at_provider(core, tokens).await;

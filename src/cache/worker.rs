@@ -1,8 +1,9 @@
-//! The background task of a cache: renews ahead of time, keeps an idle grant alive, and compares the clocks.
+//! The background task of a cache: refreshes early, keeps an idle grant alive, and compares the
+//! clocks.
 //!
-//! It holds the cache weakly and so ends with its last handle, or with the runtime it was begun in; the next exchange, or look
-//! into the store, begins another. Requests do not depend on it: whoever finds a token in its advisory window sets
-//! off the exchange just the same.
+//! It holds the cache weakly, so it ends with the last handle, or with the runtime that it was
+//! started in. The next refresh or store check starts a new one. Requests do not depend on it: a
+//! request that finds its token in the advisory window requests a refresh itself.
 
 use std::{
     sync::{Arc, Weak},
@@ -19,14 +20,15 @@ use super::{
 };
 use crate::error::Error;
 
-/// A suspend is noticed within this time: the monotonic clock, and with it every timer, stands still meanwhile.
+/// A suspend is detected within this time, during which the monotonic clock and all timers may
+/// stand still.
 const HEARTBEAT: Duration = Duration::from_secs(30);
 
-/// The same where no living token depends on it.
+/// The interval if no valid token depends on it.
 const SLOW_HEARTBEAT: Duration = Duration::from_secs(3_600);
 
-/// Also while there is something to do: the exchange itself keeps its floor.
-const SHORTEST_NAP: Duration = Duration::from_secs(1);
+/// The shortest pause, even if something is due. Refreshes have a minimum interval of their own.
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 
 pub(super) fn spawn(core: &Arc<Core>) -> Option<JoinHandle<()>> {
     let published = Arc::clone(core.published.as_ref()?);
@@ -36,41 +38,43 @@ pub(super) fn spawn(core: &Arc<Core>) -> Option<JoinHandle<()>> {
 
 async fn run(core: Weak<Core>, published: Arc<tokio::sync::Notify>) {
     while let Some(core) = core.upgrade() {
-        let nap = maintain(&core);
+        let pause = maintain(&core);
         drop(core);
-        let _ = timeout(nap, published.notified()).await;
+        let _ = timeout(pause, published.notified()).await;
     }
 }
 
-/// Does what is due, and tells how long until there may be more to do.
+/// Does what is due. Returns how long until something may be due again.
 pub(super) fn maintain(core: &Arc<Core>) -> Duration {
     core.correct();
     let moment = core.moment();
     let snapshot = Arc::clone(&core.snapshot());
     if snapshot.grant().is_none() {
-        // What is stored has to be known, to be kept alive.
+        // The grant has to be loaded before it can be kept alive.
         let _ = core.request_refresh(Reason::KeepAlive(None));
         return SLOW_HEARTBEAT;
     }
     report_expiry(core, &snapshot, moment);
     let is_alive = snapshot.alive(moment.now).is_some();
-    // Also where it is not renewed any more: a clock that is ahead ends it earlier.
+    // Also for a token that is not refreshed any more: a wall clock that is ahead ends it earlier.
     let heartbeat = if is_alive { HEARTBEAT } else { SLOW_HEARTBEAT };
     if snapshot.ended().is_some() {
         return heartbeat;
     }
-    if let Some(reason) = core.lost(&snapshot) {
+    if let Some(reason) = core.replay_reason(&snapshot) {
         let _ = core.request_refresh(reason);
     }
-    let nap = if snapshot.is_in_use() {
+    let pause = if snapshot.is_in_use() {
         refresh_ahead(core, &snapshot, moment)
     } else {
         SLOW_HEARTBEAT
     };
-    nap.min(keep_alive(core, &snapshot, moment)).min(heartbeat)
+    pause
+        .min(keep_alive(core, &snapshot, moment))
+        .min(heartbeat)
 }
 
-/// Renews ahead of time.
+/// Refreshes a token that is in use before it expires.
 fn refresh_ahead(core: &Arc<Core>, snapshot: &Snapshot, Moment { now, .. }: Moment) -> Duration {
     let Some((_, schedule)) = snapshot.token() else {
         return SLOW_HEARTBEAT;
@@ -83,7 +87,7 @@ fn refresh_ahead(core: &Arc<Core>, snapshot: &Snapshot, Moment { now, .. }: Mome
     } else if now < schedule.expires {
         (Reason::Mandatory, Urgency::Mandatory)
     } else {
-        // Those who wait come by themselves, and sooner.
+        // Requests that wait request a refresh themselves, and sooner.
         (Reason::Mandatory, Urgency::Mandatory)
     };
     let is_hopeless = core
@@ -92,55 +96,56 @@ fn refresh_ahead(core: &Arc<Core>, snapshot: &Snapshot, Moment { now, .. }: Mome
         .last()
         .is_some_and(Error::is_consent_required);
     if is_hopeless {
-        // There is nothing to renew it with. Whoever asks for it hears so.
+        // Without consent there is nothing to refresh. Requests get that error.
         return SLOW_HEARTBEAT;
     }
     let _ = core.request_refresh(reason);
-    until_again(core, urgency, now).min(HEARTBEAT)
+    until_retry(core, urgency, now).min(HEARTBEAT)
 }
 
-/// How long until the pause after a failure is over. Where there is none an exchange is under way, whose end wakes the
+/// How long until the backoff ends. Without a backoff a refresh is in flight, and its end wakes the
 /// worker.
-fn until_again(core: &Core, urgency: Urgency, now: Instant) -> Duration {
+fn until_retry(core: &Core, urgency: Urgency, now: Instant) -> Duration {
     let again = core.lock().backoff.until(core.secret_epoch(), urgency);
     again
         .and_then(|again| again.checked_duration_since(now))
-        .filter(|nap| !nap.is_zero())
-        .map_or(HEARTBEAT, |nap| nap.max(SHORTEST_NAP))
+        .filter(|pause| !pause.is_zero())
+        .map_or(HEARTBEAT, |pause| pause.max(SHORTEST_PAUSE))
 }
 
-/// Makes the one exchange that keeps an idle grant from ending.
+/// Refreshes an idle grant before its refresh token expires.
 fn keep_alive(core: &Arc<Core>, snapshot: &Snapshot, Moment { now, wall, .. }: Moment) -> Duration {
-    let Some(life) = snapshot.refresh_token() else {
+    let Some(expiry) = snapshot.refresh_token() else {
         return SLOW_HEARTBEAT;
     };
-    let nap = life.until_due(now, wall);
-    if !nap.is_zero() {
-        return nap.max(SHORTEST_NAP);
+    let pause = expiry.until_due(now, wall);
+    if !pause.is_zero() {
+        return pause.max(SHORTEST_PAUSE);
     }
     let _ = core.request_refresh(Reason::KeepAlive(snapshot.generation()));
-    until_again(core, Urgency::Advisory, now)
+    until_retry(core, Urgency::Advisory, now)
 }
 
-/// Says what is left of both tokens, and when that is little.
+/// Reports the remaining lifetime of both tokens, and an event if the refresh token expires soon.
 fn report_expiry(core: &Core, snapshot: &Snapshot, Moment { now, wall, .. }: Moment) {
     let refresh_token = snapshot.refresh_token();
     if let Some((_, schedule)) = snapshot.token() {
         core.telemetry.remaining(
             schedule.expires.saturating_duration_since(now),
-            refresh_token.map(|life| life.left(wall)),
+            refresh_token.map(|expiry| expiry.left(wall)),
         );
     }
-    let Some((life, days)) = refresh_token.and_then(|life| Some((life, life.expiring(wall)?)))
+    let Some((expiry, days)) =
+        refresh_token.and_then(|expiry| Some((expiry, expiry.expiring(wall)?)))
     else {
         return;
     };
     let mut state = core.lock();
     let is_news = state
         .reported_expiry
-        .is_none_or(|(expires, reported)| expires != life.ends || days < reported);
+        .is_none_or(|(expires, reported)| expires != expiry.expires_at || days < reported);
     if is_news {
-        state.reported_expiry = Some((life.ends, days));
+        state.reported_expiry = Some((expiry.expires_at, days));
         drop(state);
         core.telemetry.refresh_token_expiring(days);
     }
