@@ -1,83 +1,102 @@
-//! What is promised, and where it is tested.
+//! The guarantees of this crate.
 //!
-//! Each guarantee has a number, and each test of it begins with that number: `cargo test p03_ --all-features` runs those
-//! of the third. Numbers that are missing here are not promised yet.
+//! Each guarantee has a number. The tests of a guarantee are named after it: `cargo test p03_
+//! --all-features` runs those of the third. A number that is missing here is not guaranteed yet.
+//! The words are those of the [glossary](crate::glossary).
 //!
 //! # Hot path
 //!
-//! * **P1** While the token is fresh a request takes no lock, awaits nothing and boxes nothing: one look at what is held, one clock
-//!   read, one refcounted copy of a header value that is marked sensitive. From its second request on a clone of a service
-//!   counts on its own, so that threads with clones of their own change nothing in common.
-//! * **P2** A request that waits for a token holds none of the inner service's capacity: readiness is polled for the service
-//!   that is called, and again for the retry.
+//! * **P1** While the token is fresh, a request takes no lock, awaits nothing, boxes nothing and
+//!   allocates nothing: one snapshot load, one clock read, and one reference-counted copy of a
+//!   header value that was marked sensitive when the token arrived. From its second request on, a
+//!   clone of a service keeps a private copy of the token, so that threads with clones of their own
+//!   write no shared memory.
+//! * **P2** A request that waits for a token holds none of the inner service's capacity, neither
+//!   before the first call nor between a 401 and the retry. Readiness is acquired for each call.
 //!
 //! # Single flight
 //!
-//! * **P3** Any number of callers of one grant cause one exchange, whatever brought them.
-//! * **P4** An exchange that has begun runs to its end in a task of its own with its own deadline. Dropping any caller, or
-//!   all of them, never aborts it; a panic in it wakes the waiters with an error. Each waiter keeps its own deadline.
-//! * **P5** A failed early refresh costs no request anything while the held token is valid. A failure never evicts a valid
-//!   token. A grant in use is renewed in the background, from a random point of the last 15 % of the token's life on.
+//! * **P3** Any number of callers of one grant cause one refresh, whatever their reasons: expiry, a
+//!   401, a manual refresh, an idle grant.
+//! * **P4** A refresh that has started runs to its end in a task of its own, with its own
+//!   deadlines. Dropping any or all of its callers does not stop it. If it panics, or if its
+//!   runtime shuts down, its waiters get an error.
+//! * **P5** A failed early refresh does not affect requests while the held token is valid. A
+//!   failure never evicts a valid token. A token in use is refreshed in the background, from a
+//!   random point in the first half of its advisory window on: the last 15 % of its lifetime, 5
+//!   minutes to 4 hours, never over half.
 //!
 //! # 401
 //!
-//! * **P6** A 401 speaks of the generation it was sent with. If the cache, or the store, already holds a newer one, that is
-//!   adopted and no exchange is made.
-//! * **P7** One retry, never two; the caller gets the second response as it is, or the first when there is no newer token or
-//!   the body cannot be sent again. An inner service that fails the retry is an error, as it was.
-//!   403 never refreshes. A 401 whose challenge names a cause other than the token is not retried. After an exchange
-//!   that a 401 forced, the next such one is made 30 seconds later at the earliest.
-//! * **P8** The retry sends the same method, URI, headers, extensions and body bytes. What cannot be replayed is not retried:
-//!   the first response is returned, and the token is refreshed for those who come next. A body is never cut or emptied.
-//! * **P9** The first response is drained to a cap, so that its connection is reused, or dropped beyond the cap.
+//! * **P6** A 401 concerns the generation that the request was sent with. A newer generation in the
+//!   cache or in the store is adopted without a refresh.
+//! * **P7** A request is retried at most once. The caller gets the second response as it is, or the
+//!   first if there is no newer token or the body cannot be replayed. If the inner service fails
+//!   the retry, the caller gets that error. A 403 never causes a refresh. A 401 whose challenge
+//!   names a cause other than the token is not retried. Successful refreshes after a 401 are at
+//!   least 30 seconds apart.
+//! * **P8** The retry sends the same method, URI, headers, extensions and body bytes. A request
+//!   that cannot be replayed is not retried: its caller gets the first response, and the token is
+//!   refreshed for later requests. A body is never truncated or emptied.
+//! * **P9** The first response is drained up to a cap, so that its connection is reused. Beyond the
+//!   cap it is dropped.
 //!
 //! # Rotation and durability
 //!
-//! * **P10** Lease, read, note, exchange, save (conditional on the generation), publish, release, in this order. A new access
-//!   token is not used before its save commits while an older valid one can serve.
-//! * **P11** A refresh token is presented once, and again only after an answer that says that nothing came of it (a status that
-//!   is no success, and not 504). If the answer is lost it is presented once more, within 30 seconds of the
-//!   first time by the wall clock, and that is noted; and then only when nothing is left to lose: in the last five minutes
-//!   of the access token, after its end, after a 401, or because the program asks. Among replicas over one store, the one
-//!   that holds the grant's lease presents it, and looks whether it still does just before. One that is stopped, or cut off from
-//!   the store, for longer than the lease lasts (15 seconds) while its request is on the wire has lost an answer, as far as
-//!   the others can know.
-//! * **P12** Whoever loses a race adopts the winner's tokens. Nobody writes a terminal state without reading again and
-//!   comparing generations.
-//! * **P13** `kill -9` at any instant loses at most an answer that was still on the wire, or not yet stored. The next start
-//!   knows that grant by its note, asks once more for an answer that is recent, and says so if it is lost.
-//! * **P14** A store that cannot be read or written is found out before the refresh token is spent: that an exchange begins is
-//!   written first. If a save fails after it, memory serves, the save goes on being retried, and it is told as an error event.
+//! * **P10** The order of a refresh is: acquire the lease, load, save the intent, send the token
+//!   request, save the token set on condition of the generation, publish it, release the lease. A
+//!   new token is not used before it is saved as long as an older one is valid.
+//! * **P11** A refresh token is sent once. It is sent again only after a response which proves that
+//!   the provider did not process it (an error status other than 504), or after a lost response.
+//!   The replay after a lost response is recorded, and sent within 30 seconds of the first request
+//!   by the wall clock. If its response is lost too, the refresh token is sent again only in the
+//!   last 5 minutes of the access token's lifetime, after its expiry, after a 401, or by a manual
+//!   refresh. Among replicas that share a store, only the owner of the grant's lease sends it, and
+//!   checks the lease before. A replica that is stopped or cut off from the store for longer than
+//!   its lease (15 seconds) during a token request is treated by the others as a lost response.
+//! * **P12** The loser of a race adopts the winner's tokens. An end of a grant is saved only after
+//!   another load and a comparison of the generations.
+//! * **P13** `kill -9` at any instant loses at most a response that was on the wire or not saved
+//!   yet. The intent in the store identifies that grant at the next start, which replays a recent
+//!   request and reports a lost one.
+//! * **P14** A store that cannot be loaded or saved is detected before the refresh token is sent,
+//!   because the intent is saved first. If a save fails afterwards, the token set in memory serves,
+//!   the save is retried, and an error event is emitted.
 //!
 //! # Failure
 //!
-//! * **P15** An answer ends a grant only if it is `invalid_grant`, parsed, with a status of 4xx, and the store holds nothing
-//!   newer. The end is durable, says why (revoked there, expired, or a rotation whose answer was lost), is told once, and
-//!   there is no further exchange until a new grant arrives. `invalid_client` ends no grant: it pauses the endpoint,
-//!   for 30 seconds to 30 minutes, or until the program gives the client another secret.
-//! * **P16** Pauses after failures saturate, are spread at random, obey `Retry-After`, and there is never more than one
-//!   exchange a second for a grant, whatever the server answers. All grants of a client share one limit and one breaker for
-//!   each token endpoint; renewals that nobody waits for take half of what the limit lets through at most.
-//! * **P17** No token means an error, never an unauthenticated request.
+//! * **P15** A refresh ends a grant only by a parsed `invalid_grant` with a 4xx status, and only if
+//!   the store holds nothing newer. The end is saved with its reason (revoked, expired, or a lost
+//!   rotation), is reported once, and prevents any refresh until a new grant arrives.
+//!   `invalid_client` ends no grant. It opens the endpoint's circuit breaker for 30 seconds to 30
+//!   minutes, or until the program replaces the client secret.
+//! * **P16** Backoff saturates, has jitter, and obeys `Retry-After`. There is at most one refresh a
+//!   second for a grant, whatever the server responds. All grants of a client share one limiter and
+//!   one circuit breaker for each token endpoint. Background refreshes use at most half of its
+//!   permits.
+//! * **P17** Without a token a request fails. It is never sent unauthenticated.
 //!
 //! # Time
 //!
-//! * **P18** A lifetime is `expires_at` − the response's `Date` (or `expires_in`), counted from when the request was sent, and
-//!   the shorter one that this machine's clock makes of it if that is not less than half; the end is judged by the earlier
-//!   of the monotonic and the wall clock, a suspend within 30 seconds.
-//! * **P19** The refresh token has a clock of its own, where its life is known (30 days for Justworks): a grant that is not used
-//!   is renewed when two thirds of it are over, and somebody hears of it when 7, 3 and 1 days are left. Of many tenants those
-//!   that are held are looked after so, and the others by a sweep, which one of all processes over a store makes.
+//! * **P18** The lifetime of a token is `expires_at` minus the response's `Date`, or `expires_in`,
+//!   and counts from when the request was sent. If this machine's clock yields a shorter lifetime
+//!   that is at least half of it, that one counts. The expiry is the earlier one by the monotonic
+//!   and the wall clock. A suspend is detected within 30 seconds.
+//! * **P19** If the lifetime of refresh tokens is known (30 days for Justworks), an idle grant is
+//!   refreshed after two thirds of it, and an event is emitted when 7, 3 and 1 days are left. With
+//!   many tenants this holds for residents, and for the others by a sweep, which one of all
+//!   processes that share a store performs.
 //!
 //! # Security
 //!
-//! * **P20** A token leaves only for the origins it is meant for, over https (http to loopback only). An `Authorization` set
-//!   by the caller is not silently replaced.
-//! * **P21** Secrets have no `Display`, a starred `Debug`, are wiped on drop where this crate holds them (not in the buffers
-//!   of an HTTP client), and stand in no log, error or panic, even when the server echoes them.
-//! * **P22** The token endpoint's answer is read up to 1 MiB, redirects are not followed by this crate, and credentials go in
-//!   one way only.
-//! * **P23** One tenant's token is never seen by another: keys never derive from secrets, and stored grants name their tenant.
-//!   With the feature `encryption` each stored token is encrypted, and bound by that to its tenant, client, generation and
-//!   kind: moved elsewhere it does not decrypt, and what does not decrypt is an error, never an absent grant, and is not
-//!   overwritten.
+//! * **P20** A token is sent only to the origins that it is meant for, and only over https (http to
+//!   loopback). An `Authorization` header that the caller has set is not silently replaced.
+//! * **P21** Secrets have no `Display` and a redacted `Debug`. They are wiped on drop from the
+//!   memory of this crate, which does not include the buffers of an HTTP client. They occur in no
+//!   log, span, error or panic, even if the server echoes them.
+//! * **P22** A response of the token endpoint is read up to 1 MiB. This crate follows no redirects
+//!   of the token endpoint, and sends the client credentials in one way only.
+//! * **P23** A tenant's token is never visible to another tenant. Keys never derive from secrets,
+//!   and stored grants name their tenant. With the feature `encryption`, each stored token is
+//!   encrypted and bound to its tenant, client, generation and kind. A token that cannot be
+//!   decrypted is an error. It is never treated as an absent grant, and never overwritten.
