@@ -1,4 +1,4 @@
-//! P1, counted: what a request with a fresh token allocates beyond the header that it gets.
+//! P1, counted: the allocations of a request with a fresh token, beyond those of adding the header.
 
 use std::{
     convert::Infallible,
@@ -22,7 +22,7 @@ use support::{API, HandClock, Source};
 type Body = Empty<Bytes>;
 type Outbound = ReplayBody<Body>;
 
-/// Answers at once, with nothing.
+/// Responds at once with an empty body.
 #[derive(Clone)]
 struct Nothing;
 
@@ -40,7 +40,7 @@ impl<B> Service<Request<B>> for Nothing {
     }
 }
 
-/// How often memory is allocated between a request and its answer.
+/// The number of allocations between a request and its response.
 fn allocations(mut service: impl Service<Request<Body>>, request: Request<Body>) -> u64 {
     let mut context = Context::from_waker(Waker::noop());
     let mut request = Some(request);
@@ -52,7 +52,7 @@ fn allocations(mut service: impl Service<Request<Body>>, request: Request<Body>)
     counted.count_total
 }
 
-/// The least that any layer could do: a header that is there already.
+/// The minimum for any layer: adding a prebuilt header.
 fn with_static_header(mut request: Request<Body>) -> u64 {
     let token = HeaderValue::from_static("Bearer static");
     measure(|| {
@@ -77,7 +77,7 @@ fn with_four_headers() -> Request<Body> {
     request
 }
 
-/// A layer whose token is fresh, over a service that does nothing.
+/// A layer with a fresh token over a service that does nothing.
 async fn warm(
     layer: impl FnOnce(BearerAuthLayer<Outbound>) -> BearerAuthLayer<Outbound>,
 ) -> BearerAuth<Nothing, Outbound> {
@@ -87,13 +87,13 @@ async fn warm(
 }
 
 #[tokio::test(start_paused = true)]
-async fn p01_a_request_without_headers_allocates_nothing_more() {
+async fn p01_request_without_headers_allocates_nothing() {
     let service = warm(|layer| layer).await;
     assert_eq!(allocations(service, bare()), with_static_header(bare()));
 }
 
 #[tokio::test(start_paused = true)]
-async fn p01_a_request_with_headers_allocates_what_keeping_them_for_a_retry_costs() {
+async fn p01_request_with_headers_allocates_their_copy_for_the_retry() {
     let service = warm(|layer| layer).await;
     let request = with_four_headers();
     let keeping = measure(|| drop(request.headers().clone())).count_total;
@@ -106,7 +106,7 @@ async fn p01_a_request_with_headers_allocates_what_keeping_them_for_a_retry_cost
 }
 
 #[tokio::test(start_paused = true)]
-async fn p01_with_retrying_off_it_allocates_nothing_more() {
+async fn p01_request_that_is_not_retried_allocates_nothing() {
     let service = warm(|layer| layer.replay_limit(0)).await;
     let counted = allocations(service, with_four_headers());
     assert_eq!(counted, with_static_header(with_four_headers()));
@@ -114,7 +114,7 @@ async fn p01_with_retrying_off_it_allocates_nothing_more() {
 }
 
 #[test]
-fn p01_the_inner_future_is_held_and_not_boxed() {
+fn p01_inner_future_is_not_boxed() {
     struct Large([u8; 4_096]);
 
     impl Future for Large {
@@ -149,7 +149,7 @@ fn p01_the_inner_future_is_held_and_not_boxed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_requests_own_limit_counts() {
+async fn p01_request_with_a_replay_limit_of_zero_allocates_nothing() {
     let service = warm(|layer| layer).await;
     let mut request = with_four_headers();
     request.extensions_mut().insert(ReplayLimit::NEVER);

@@ -1,4 +1,4 @@
-//! The layer, state by state, over a service that is answered by hand.
+//! The layer, state by state, over a mock service.
 
 use std::{
     convert::Infallible,
@@ -38,7 +38,7 @@ type Inner = mock::Mock<Request<ReplayBody<Body>>, Response<Body>>;
 type Outcome = <BearerAuth<Inner, ReplayBody<Body>> as Service<Request<Body>>>::Future;
 type Handle = mock::Handle<Request<ReplayBody<Body>>, Response<Body>>;
 
-/// A layer over a mock, its token fresh.
+/// A layer with a fresh token over a mock.
 struct Stack {
     clock: HandClock,
     source: Source,
@@ -77,7 +77,7 @@ impl Stack {
         task::spawn(self.service.call(request))
     }
 
-    /// The next request that reaches the inner service, its body read to the end.
+    /// The next request that reaches the inner service, with its whole body.
     async fn arrived(&mut self) -> (Request<Bytes>, mock::SendResponse<Response<Body>>) {
         let next = timeout(DAY / 24, self.handle.next_request());
         let (request, answer) = next.await.expect("a request arrives").unwrap();
@@ -98,7 +98,7 @@ fn get() -> Request<Body> {
         .unwrap()
 }
 
-fn answer(status: u16) -> Response<Body> {
+fn respond(status: u16) -> Response<Body> {
     Response::builder()
         .status(status)
         .body(Body::default())
@@ -112,13 +112,13 @@ fn challenge(challenge: &str) -> Response<Body> {
     response.body(Body::from("no")).unwrap()
 }
 
-/// A service that has forgotten the first token, and takes any other.
+/// A service that rejects the first token and accepts any other.
 fn rejecting_the_first()
 -> impl Service<Request<ReplayBody<Body>>, Response = Response<Body>, Error = Infallible, Future: Send>
 + Clone {
     tower::service_fn(|request: Request<ReplayBody<Body>>| async move {
         let is_old = token_of(&request) == "Bearer a1";
-        Ok(answer(if is_old { 401 } else { 200 }))
+        Ok(respond(if is_old { 401 } else { 200 }))
     })
 }
 
@@ -126,25 +126,25 @@ fn token_of<B>(request: &Request<B>) -> &str {
     request.headers()[AUTHORIZATION].to_str().unwrap()
 }
 
-/// Lets an exchange be made, if one is due: not within a second of the last.
+/// Passes the minimum interval between two refreshes, so that one that is due can start.
 async fn settle() {
     tokio::time::sleep(Duration::from_secs(2)).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn p01_a_fresh_token_costs_one_clock_read_and_awaits_nothing() {
+async fn p01_fresh_token_costs_one_clock_read_and_no_wait() {
     let mut stack = stack().await;
     let reads = stack.clock.reads();
     let _response = stack.send(get());
     assert_eq!(stack.clock.reads() - reads, 1);
-    // The inner service has it before the response is polled even once.
+    // The inner service has the request before the response is polled once.
     let (request, _) = stack.handle.next_request().await.unwrap();
     assert_eq!(token_of(&request), "Bearer a1");
     assert!(request.headers()[AUTHORIZATION].is_sensitive());
 }
 
 #[tokio::test(start_paused = true)]
-async fn p01_requests_of_a_service_share_one_header_value_and_clones_do_not() {
+async fn p01_requests_of_one_clone_share_a_header_value_and_clones_do_not() {
     let tokens = stack().await.tokens;
     let (inner, mut handle) = mock::pair::<Request<ReplayBody<Body>>, Response<Body>>();
     let first = BearerAuthLayer::new(tokens).layer(inner);
@@ -157,7 +157,8 @@ async fn p01_requests_of_a_service_share_one_header_value_and_clones_do_not() {
             places.push(request.headers()[AUTHORIZATION].as_bytes().as_ptr());
         }
     }
-    // The first request of each takes what is there: many a clone has no second one.
+    // The first request of each clone uses the shared value, because many clones have no second
+    // one.
     assert_eq!(places[0], places[3]);
     assert_eq!(places[1], places[2]);
     assert_eq!(places[4], places[5]);
@@ -166,7 +167,7 @@ async fn p01_requests_of_a_service_share_one_header_value_and_clones_do_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p01_a_copy_is_worth_nothing_once_the_token_has_changed() {
+async fn p01_private_copy_is_dropped_once_the_token_has_changed() {
     let mut stack = stack().await;
     for _ in 0..3 {
         let _response = stack.send(get());
@@ -185,9 +186,9 @@ async fn p01_a_copy_is_worth_nothing_once_the_token_has_changed() {
     assert_eq!(error.kind(), ErrorKind::Revoked);
 }
 
-/// Whatever takes the token out of use, a service that has its own copy of it does not send it any more.
+/// A token that is invalidated or has expired is not sent from a private copy either.
 #[tokio::test(start_paused = true)]
-async fn p18_a_copy_serves_no_longer_than_the_token() {
+async fn p18_private_copy_serves_no_longer_than_the_token() {
     type Ending = fn(&Stack);
     let endings: [(&str, Ending); 3] = [
         ("invalidated", |stack| stack.tokens.invalidate()),
@@ -203,7 +204,7 @@ async fn p18_a_copy_serves_no_longer_than_the_token() {
         }
         stack.source.close_gate();
         end(&stack);
-        // A suspend is noticed within 30 seconds.
+        // The cache notices a suspend within 30 seconds.
         tokio::time::sleep(Duration::from_secs(31)).await;
         let mut response = stack.send(get());
         assert_pending!(response.poll(), "{how}");
@@ -217,7 +218,7 @@ async fn p18_a_copy_serves_no_longer_than_the_token() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p05_a_token_that_is_taken_by_copies_only_is_in_use() {
+async fn p05_token_that_only_private_copies_use_is_refreshed_early() {
     let mut stack = stack().await;
     for exchanges in 1..=5 {
         assert_eq!(stack.source.exchanges(), exchanges);
@@ -228,9 +229,9 @@ async fn p05_a_token_that_is_taken_by_copies_only_is_in_use() {
     }
 }
 
-/// Copies are made while the token is replaced, over and over: none outlives the one that it was taken from.
+/// Clones copy the token while it is replaced again and again. No copy outlives its token.
 #[tokio::test]
-async fn p23_a_copy_made_while_the_token_is_replaced_does_not_outlive_it() {
+async fn p23_copy_made_during_a_replacement_does_not_outlive_the_token() {
     const REPLACED: u64 = 3_000;
 
     let clock = HandClock::new();
@@ -245,7 +246,7 @@ async fn p23_a_copy_made_while_the_token_is_replaced_does_not_outlive_it() {
     let inner = tower::service_fn(move |request: Request<ReplayBody<Body>>| {
         let number = token_of(&request).strip_prefix("Bearer a").unwrap();
         last.store(number.parse().unwrap(), Ordering::SeqCst);
-        std::future::ready(Ok::<_, Infallible>(answer(200)))
+        std::future::ready(Ok::<_, Infallible>(respond(200)))
     });
     let mut service = BearerAuthLayer::new(tokens.clone()).layer(inner);
     let sending = std::thread::spawn(move || {
@@ -268,10 +269,11 @@ async fn p23_a_copy_made_while_the_token_is_replaced_does_not_outlive_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p05_one_request_asks_for_the_next_token_and_the_others_cost_what_they_did_before() {
+async fn p05_in_the_advisory_window_one_request_starts_the_refresh_and_the_others_stay_on_the_hot_path()
+ {
     let mut stack = stack().await;
     stack.clock.jump(23 * 3_600);
-    // The first one sets the exchange off, which is noted in the store; another one sees that note.
+    // The first cache starts the refresh and saves its intent; another cache reads the intent.
     for _ in 0..3 {
         let _response = stack.send(get());
         tokio::time::sleep(Duration::from_millis(1)).await;
@@ -281,9 +283,14 @@ async fn p05_one_request_asks_for_the_next_token_and_the_others_cost_what_they_d
         let _response = stack.send(get());
     }
     assert_eq!(stack.clock.reads() - reads, 100);
-    assert_eq!(stack.source.exchanges(), 2, "it is still under way");
+    assert_eq!(
+        stack.source.exchanges(),
+        2,
+        "the refresh is still in flight"
+    );
 
-    // One that serves a single request looks more often, but does not come to the choke point either.
+    // A clone that serves a single request reads the snapshot, and does not request a refresh
+    // either.
     let (inner, _handle) = mock::pair::<Request<ReplayBody<Body>>, Response<Body>>();
     let service = BearerAuthLayer::new(stack.tokens.clone()).layer(inner);
     let reads = stack.clock.reads();
@@ -294,7 +301,7 @@ async fn p05_one_request_asks_for_the_next_token_and_the_others_cost_what_they_d
 }
 
 #[tokio::test(start_paused = true)]
-async fn p05_while_renewing_ahead_of_time_fails_a_request_asks_for_it_once_a_second() {
+async fn p05_while_early_refreshes_fail_requests_try_one_once_a_second() {
     let mut stack = stack().await;
     stack.source.then(Turn::Fail(down()));
     stack.clock.jump(23 * 3_600);
@@ -310,7 +317,7 @@ async fn p05_while_renewing_ahead_of_time_fails_a_request_asks_for_it_once_a_sec
         assert_eq!(stack.clock.reads() - reads, 100);
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
-    // The pause is over, and nobody but a request knows.
+    // The backoff is over, and only a request can notice that.
     stack.clock.jump(600);
     let _response = stack.send(get());
     settle().await;
@@ -322,15 +329,16 @@ async fn p05_while_renewing_ahead_of_time_fails_a_request_asks_for_it_once_a_sec
 }
 
 #[tokio::test(start_paused = true)]
-async fn p02_readiness_is_polled_for_the_service_that_is_called_and_again_for_the_retry() {
+async fn p02_readiness_is_polled_for_each_call_of_the_inner_service() {
     let mut stack = stack().await;
     stack.handle.allow(1);
     let mut response = stack.send(get());
     let (_, refuse) = stack.arrived().await;
-    refuse.send_response(answer(401));
+    refuse.send_response(respond(401));
     assert_pending!(response.poll());
     settle().await;
-    // It has a newer token, but the inner service is not ready: the mock would panic if it were called now.
+    // There is a newer token, but the inner service is not ready: the mock would panic if it were
+    // called now.
     assert_pending!(response.poll());
     settle().await;
     assert!(stack.is_idle());
@@ -338,20 +346,20 @@ async fn p02_readiness_is_polled_for_the_service_that_is_called_and_again_for_th
     assert_pending!(response.poll());
     let (request, accept) = stack.arrived().await;
     assert_eq!(token_of(&request), "Bearer a2");
-    accept.send_response(answer(200));
+    accept.send_response(respond(200));
     assert_eq!(assert_ready_ok!(response.poll()).status(), 200);
 }
 
 type Narrow =
     ConcurrencyLimit<BoxCloneSyncService<Request<ReplayBody<Body>>, Response<Body>, Infallible>>;
 
-/// An inner service that lets one request through at a time, and tells how many have arrived.
+/// An inner service with a capacity of one request, and the number of requests that have arrived.
 fn narrow() -> (Narrow, Arc<AtomicUsize>) {
     let arrived = Arc::new(AtomicUsize::new(0));
     let counter = arrived.clone();
     let service = tower::service_fn(move |_| {
         counter.fetch_add(1, Ordering::SeqCst);
-        async { Ok(answer(200)) }
+        async { Ok(respond(200)) }
     });
     (
         ConcurrencyLimit::new(BoxCloneSyncService::new(service), 1),
@@ -360,7 +368,7 @@ fn narrow() -> (Narrow, Arc<AtomicUsize>) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p02_a_request_that_waits_for_a_token_holds_no_capacity() {
+async fn p02_request_that_waits_for_a_token_holds_no_capacity() {
     let source = Source::new(&HandClock::new());
     source.close_gate();
     let tokens = source.cache().build().unwrap();
@@ -383,7 +391,7 @@ async fn p02_a_request_that_waits_for_a_token_holds_no_capacity() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p02_the_capacity_that_poll_ready_took_is_given_back() {
+async fn p02_capacity_that_poll_ready_reserved_is_released() {
     let source = Source::new(&HandClock::new());
     source.close_gate();
     source.then(Turn::Fail(down()));
@@ -396,16 +404,16 @@ async fn p02_the_capacity_that_poll_ready_took_is_given_back() {
             .unwrap()
     };
 
-    // While it waits.
+    // While the request waits.
     let waiting = api.ready().await.unwrap().call(get());
     let free = "nothing is held back";
     timeout(DAY, inner.ready()).await.expect(free).unwrap();
     inner = inner.clone();
-    // When it is refused, for its origin …
+    // When the request fails, for its origin …
     assert!(api.ready().await.unwrap().call(elsewhere()).await.is_err());
     timeout(DAY, inner.ready()).await.expect(free).unwrap();
     inner = inner.clone();
-    // … or for want of a token.
+    // … or without a token.
     source.open_gate();
     assert!(waiting.await.is_err());
     assert!(api.ready().await.unwrap().call(get()).await.is_err());
@@ -413,7 +421,7 @@ async fn p02_the_capacity_that_poll_ready_took_is_given_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p03_a_hundred_rejected_requests_cause_one_exchange_and_all_succeed() {
+async fn p03_hundred_rejected_requests_cause_one_refresh_and_all_succeed() {
     let source = Source::new(&HandClock::new());
     let tokens = source.cache().build().unwrap();
     tokens.token().await.unwrap();
@@ -432,11 +440,11 @@ async fn p03_a_hundred_rejected_requests_cause_one_exchange_and_all_succeed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p04_a_dropped_request_does_not_abort_the_exchange_that_it_set_off() {
+async fn p04_dropped_request_does_not_abort_the_refresh_that_it_started() {
     let mut stack = stack().await;
     let mut response = stack.send(get());
     let (_, refuse) = stack.arrived().await;
-    refuse.send_response(answer(401));
+    refuse.send_response(respond(401));
     assert_pending!(response.poll());
     drop(response);
     settle().await;
@@ -448,24 +456,24 @@ async fn p04_a_dropped_request_does_not_abort_the_exchange_that_it_set_off() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p06_a_late_401_for_an_older_token_causes_no_exchange() {
+async fn p06_late_401_for_an_older_token_causes_no_refresh() {
     let mut stack = stack().await;
     let mut late = stack.send(get());
     let (request, refuse) = stack.arrived().await;
     assert_eq!(token_of(&request), "Bearer a1");
     stack.tokens.refresh_now().await.unwrap();
-    refuse.send_response(answer(401));
-    // At once, since the newer token is at hand.
+    refuse.send_response(respond(401));
+    // Without waiting: the cache has the newer token.
     assert_pending!(late.poll());
     let (request, accept) = stack.arrived().await;
     assert_eq!(token_of(&request), "Bearer a2");
-    accept.send_response(answer(200));
+    accept.send_response(respond(200));
     assert_eq!(assert_ready_ok!(late.poll()).status(), 200);
     assert_eq!(stack.source.exchanges(), 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn p06_a_401_speaks_of_the_generation_that_the_copy_was_taken_from() {
+async fn p06_401_concerns_the_generation_of_the_private_copy() {
     let mut stack = stack().await;
     settle().await;
     stack.tokens.refresh_now().await.unwrap();
@@ -477,7 +485,7 @@ async fn p06_a_401_speaks_of_the_generation_that_the_copy_was_taken_from() {
     let mut response = stack.send(get());
     let (request, refuse) = stack.arrived().await;
     assert_eq!(token_of(&request), "Bearer a2");
-    refuse.send_response(answer(401));
+    refuse.send_response(respond(401));
     assert_pending!(response.poll());
     settle().await;
     assert_pending!(response.poll());
@@ -487,7 +495,7 @@ async fn p06_a_401_speaks_of_the_generation_that_the_copy_was_taken_from() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p06_a_401_adopts_what_another_replica_has_stored() {
+async fn p06_401_adopts_the_token_that_another_replica_has_stored() {
     let source = Source::new(&HandClock::new());
     let store = support::Store::default();
     let replica = || source.cache().store(store.clone()).build().unwrap();
@@ -501,11 +509,11 @@ async fn p06_a_401_adopts_what_another_replica_has_stored() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p07_one_retry_never_two_and_the_second_response_as_it_is() {
+async fn p07_one_retry_whose_response_is_returned_unchanged() {
     let mut stack = stack().await;
     let mut response = stack.send(get());
     let (_, refuse) = stack.arrived().await;
-    refuse.send_response(answer(401));
+    refuse.send_response(respond(401));
     assert_pending!(response.poll());
     settle().await;
     assert_pending!(response.poll());
@@ -530,7 +538,7 @@ async fn p07_one_retry_never_two_and_the_second_response_as_it_is() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p07_the_first_response_when_no_newer_token_is_to_be_had() {
+async fn p07_without_a_newer_token_the_first_response_is_returned() {
     let mut stack = stack().await;
     stack.source.then(Turn::Fail(down()));
     let mut response = stack.send(get());
@@ -545,7 +553,7 @@ async fn p07_the_first_response_when_no_newer_token_is_to_be_had() {
         "no",
         "unread"
     );
-    // P5: the held token goes on serving.
+    // P5: the token stays in use.
     assert_eq!(
         stack.tokens.token().await.unwrap().header_value(),
         "Bearer a1"
@@ -553,7 +561,7 @@ async fn p07_the_first_response_when_no_newer_token_is_to_be_had() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p07_one_failure_of_the_endpoint_does_not_leave_a_rejected_token_in_use() {
+async fn p07_rejected_token_is_not_used_after_one_failed_refresh() {
     let source = Source::new(&HandClock::new());
     let tokens = source.cache().build().unwrap();
     tokens.token().await.unwrap();
@@ -565,14 +573,14 @@ async fn p07_one_failure_of_the_endpoint_does_not_leave_a_rejected_token_in_use(
 }
 
 #[tokio::test(start_paused = true)]
-async fn p07_a_grant_that_has_ended_has_no_newer_token() {
+async fn p07_grant_that_has_ended_has_no_newer_token() {
     let mut stack = stack().await;
     stack
         .source
         .then(Turn::Fail(tower_oauth2_client::Error::invalid_grant()));
     let mut response = stack.send(get());
     let (_, refuse) = stack.arrived().await;
-    refuse.send_response(answer(401));
+    refuse.send_response(respond(401));
     assert_pending!(response.poll());
     settle().await;
     assert_eq!(assert_ready_ok!(response.poll()).status(), 401);
@@ -580,7 +588,7 @@ async fn p07_a_grant_that_has_ended_has_no_newer_token() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p06_a_pause_after_failures_does_not_hide_what_another_replica_has_stored() {
+async fn p06_backoff_does_not_hide_the_token_that_another_replica_has_stored() {
     let source = Source::new(&HandClock::new());
     let store = support::Store::default();
     let replica = || source.cache().store(store.clone()).build().unwrap();
@@ -597,11 +605,11 @@ async fn p06_a_pause_after_failures_does_not_hide_what_another_replica_has_store
 }
 
 #[tokio::test(start_paused = true)]
-async fn p07_a_server_that_rejects_everything_causes_an_exchange_every_thirty_seconds_at_most() {
+async fn p07_server_that_rejects_every_token_causes_at_most_one_refresh_in_thirty_seconds() {
     let source = Source::new(&HandClock::new());
     let tokens = source.cache().build().unwrap();
     let service = tower::service_fn(|_: Request<ReplayBody<Body>>| async {
-        Ok::<_, Infallible>(answer(401))
+        Ok::<_, Infallible>(respond(401))
     });
     let api = BearerAuthLayer::new(tokens).layer(service);
     for _ in 0..600 {
@@ -617,7 +625,7 @@ async fn p07_a_server_that_rejects_everything_causes_an_exchange_every_thirty_se
 }
 
 #[tokio::test(start_paused = true)]
-async fn p07_a_403_never_renews() {
+async fn p07_403_never_refreshes() {
     let mut stack = stack().await;
     let mut response = stack.send(get());
     let (_, refuse) = stack.arrived().await;
@@ -630,7 +638,7 @@ async fn p07_a_403_never_renews() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p07_challenges_that_blame_the_token_renew_and_others_do_not() {
+async fn p07_only_challenges_that_concern_the_token_cause_a_refresh() {
     for (text, renews) in [
         ("Bearer error=\"invalid_token\"", true),
         ("bearer", true),
@@ -653,7 +661,7 @@ async fn p07_challenges_that_blame_the_token_renew_and_others_do_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p08_the_retry_is_the_same_request_but_for_the_token() {
+async fn p08_retry_differs_from_the_request_only_in_the_token() {
     #[derive(Clone, PartialEq, Debug)]
     struct Extension(&'static str);
 
@@ -673,7 +681,7 @@ async fn p08_the_retry_is_the_same_request_but_for_the_token() {
         .unwrap();
     let mut response = stack.send(request);
     let (first, refuse) = stack.arrived().await;
-    refuse.send_response(answer(401));
+    refuse.send_response(respond(401));
     assert_pending!(response.poll());
     settle().await;
     assert_pending!(response.poll());
@@ -687,7 +695,7 @@ async fn p08_the_retry_is_the_same_request_but_for_the_token() {
     assert_eq!(second.extensions().get(), Some(&Extension("kept")));
     assert_eq!(token_of(&first), "Bearer a1");
     assert_eq!(token_of(&second), "Bearer a2");
-    // In their order, with the token where it was.
+    // In their order, with the token in its place.
     let row = |request: &Request<Bytes>| -> Vec<(String, String, bool)> {
         let headers = request.headers().iter();
         headers
@@ -701,9 +709,9 @@ async fn p08_the_retry_is_the_same_request_but_for_the_token() {
     assert_eq!(row(&second).len(), 7);
 }
 
-/// A map of headers holds any number of values, but is not made for any number at once.
+/// A header map holds any number of values, but cannot be created with a capacity for all of them.
 #[tokio::test(start_paused = true)]
-async fn p08_a_retry_has_room_for_as_many_values_as_the_request_had() {
+async fn p08_retry_has_all_header_values_of_the_request() {
     let mut stack = stack().await;
     let mut request = get();
     for _ in 0..40_000 {
@@ -714,7 +722,7 @@ async fn p08_a_retry_has_room_for_as_many_values_as_the_request_had() {
     let mut response = stack.send(request);
     let (first, refuse) = stack.arrived().await;
     stack.tokens.refresh_now().await.unwrap();
-    refuse.send_response(answer(401));
+    refuse.send_response(respond(401));
     assert_pending!(response.poll());
     let (second, _) = stack.arrived().await;
     assert_eq!(first.headers().len(), second.headers().len());
@@ -722,10 +730,10 @@ async fn p08_a_retry_has_room_for_as_many_values_as_the_request_had() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p20_a_request_without_room_for_the_token_is_refused() {
+async fn p20_request_without_room_for_the_token_fails() {
     let mut stack = stack().await;
     let mut request = get();
-    // As many names as a map of headers can hold.
+    // As many names as a header map can hold.
     for number in 0..24_576 {
         let name: HeaderName = format!("x-{number}").parse().unwrap();
         request
@@ -737,9 +745,10 @@ async fn p20_a_request_without_room_for_the_token_is_refused() {
     assert!(stack.is_idle());
 }
 
-/// A sender that knows the length from the header may not ask for the end of a body that does not tell it itself.
+/// A client that knows the length from the header may not poll for the end of a body of unknown
+/// length.
 #[tokio::test(start_paused = true)]
-async fn p08_a_length_in_the_header_is_a_whole_body() {
+async fn p08_body_is_complete_at_the_content_length() {
     for (length, is_retried) in [("9", true), ("8", false), ("nine", false)] {
         let source = Source::new(&HandClock::new());
         let tokens = source.cache().build().unwrap();
@@ -750,7 +759,7 @@ async fn p08_a_length_in_the_header_is_a_whole_body() {
                 let mut body = request.into_body();
                 let data = body.frame().await.unwrap().unwrap().into_data().unwrap();
                 assert_eq!(data, "all of it");
-                Ok::<_, Infallible>(answer(if is_old { 401 } else { 200 }))
+                Ok::<_, Infallible>(respond(if is_old { 401 } else { 200 }))
             });
         let api = BearerAuthLayer::new(tokens).layer(service);
         let (mut sender, body) = Channel::new(1);
@@ -766,7 +775,7 @@ async fn p08_a_length_in_the_header_is_a_whole_body() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p08_a_body_that_cannot_be_sent_again_is_not_retried_but_the_token_is_renewed() {
+async fn p08_body_that_cannot_be_sent_again_is_not_retried_and_the_token_is_refreshed() {
     for (limit, body) in [(4, "five5"), (0, "")] {
         let mut stack = stack_with(|tokens| BearerAuthLayer::new(tokens).replay_limit(limit)).await;
         let request = Request::post(format!("{API}/v1/deductions"))
@@ -774,8 +783,8 @@ async fn p08_a_body_that_cannot_be_sent_again_is_not_retried_but_the_token_is_re
             .unwrap();
         let mut response = stack.send(request);
         let (request, refuse) = stack.arrived().await;
-        assert_eq!(request.body(), body, "sent whole");
-        refuse.send_response(answer(401));
+        assert_eq!(request.body(), body, "the whole body is sent");
+        refuse.send_response(respond(401));
         assert_eq!(assert_ready_ok!(response.poll()).status(), 401);
         settle().await;
         assert_eq!(
@@ -787,7 +796,7 @@ async fn p08_a_body_that_cannot_be_sent_again_is_not_retried_but_the_token_is_re
 }
 
 #[tokio::test(start_paused = true)]
-async fn p08_a_request_says_for_itself_whether_it_is_sent_again() {
+async fn p08_replay_limit_in_the_extensions_takes_precedence() {
     for (of_layer, of_request, retried) in [
         (64, ReplayLimit::NEVER, false),
         (0, ReplayLimit::bytes(64), true),
@@ -798,7 +807,7 @@ async fn p08_a_request_says_for_itself_whether_it_is_sent_again() {
         request.extensions_mut().insert(of_request);
         let mut response = stack.send(request);
         let (_, refuse) = stack.arrived().await;
-        refuse.send_response(answer(401));
+        refuse.send_response(respond(401));
         assert_eq!(response.poll().is_pending(), retried);
         settle().await;
         assert_eq!(
@@ -809,9 +818,9 @@ async fn p08_a_request_says_for_itself_whether_it_is_sent_again() {
     }
 }
 
-/// Dropped in each of its states, a request leaves nothing behind that would hold up the next.
+/// A request that is dropped, in whatever state, does not block the next one.
 #[tokio::test(start_paused = true)]
-async fn p04_a_request_may_be_dropped_at_any_point() {
+async fn p04_request_can_be_dropped_in_any_state() {
     for state in 0..7 {
         let mut stack = stack().await;
         stack.source.set_delay(Duration::from_secs(3));
@@ -827,16 +836,16 @@ async fn p04_a_request_may_be_dropped_at_any_point() {
         } else {
             let mut response = stack.send(get());
             if state > 1 {
-                // Sent, and then refused with a body that takes a while to read.
+                // Sent, and then rejected with a body that takes time to read.
                 let (_, refuse) = stack.arrived().await;
                 assert_pending!(response.poll());
-                refuse.send_response(answer(401));
+                refuse.send_response(respond(401));
                 if state > 3 {
                     stack.handle.allow(0);
                 }
             }
             if state > 2 {
-                // Renewing.
+                // Waiting for the refresh.
                 assert_pending!(response.poll());
             }
             if state > 3 {
@@ -858,7 +867,7 @@ async fn p04_a_request_may_be_dropped_at_any_point() {
         }
         tokio::time::sleep(Duration::from_secs(60)).await;
         let newest = stack.tokens.token().await.unwrap();
-        // What was sent before the drop is taken from the mock, and left unanswered.
+        // Requests sent before the drop are taken from the mock and get no response.
         while !stack.is_idle() {}
         let mut response = stack.send(get());
         let (request, accept) = stack.arrived().await;
@@ -867,24 +876,24 @@ async fn p04_a_request_may_be_dropped_at_any_point() {
             newest.header_value(),
             "{state}"
         );
-        accept.send_response(answer(200));
+        accept.send_response(respond(200));
         assert_eq!(assert_ready_ok!(response.poll()).status(), 200);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn p08_an_answer_before_the_body_was_sent_whole_is_returned() {
+async fn p08_401_before_the_body_was_sent_is_returned() {
     let source = Source::new(&HandClock::new());
     let tokens = source.cache().build().unwrap();
     tokens.token().await.unwrap();
-    // Answers after the first frame of a body that has not ended.
+    // Responds after the first frame of a body that has not ended.
     let service = tower::service_fn(|request: Request<ReplayBody<Channel<Bytes>>>| async move {
         let mut body = request.into_body();
         assert_eq!(
             body.frame().await.unwrap().unwrap().into_data().unwrap(),
             "half"
         );
-        let early = Ok::<_, Infallible>(answer(401));
+        let early = Ok::<_, Infallible>(respond(401));
         tokio::spawn(async move {
             let _still_sending = body;
             pending::<()>().await;
@@ -895,7 +904,7 @@ async fn p08_an_answer_before_the_body_was_sent_whole_is_returned() {
     let (mut sender, body) = Channel::new(1);
     sender.send_data(Bytes::from("half")).await.unwrap();
     let request = Request::post(format!("{API}/upload")).body(body).unwrap();
-    // Without waiting for the token that it cannot use.
+    // The request does not wait for a token that it cannot use.
     source.close_gate();
     let early = timeout(Duration::from_millis(1), api.oneshot(request)).await;
     assert_eq!(early.expect("at once").unwrap().status(), 401);
@@ -905,7 +914,7 @@ async fn p08_an_answer_before_the_body_was_sent_whole_is_returned() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p09_the_first_response_is_read_to_its_end_before_the_retry() {
+async fn p09_first_response_is_drained_before_the_retry() {
     type Slow = mock::Mock<Request<ReplayBody<Body>>, Response<Channel<Bytes>>>;
     let source = Source::new(&HandClock::new());
     let tokens = source.cache().build().unwrap();
@@ -935,7 +944,7 @@ async fn p09_the_first_response_is_read_to_its_end_before_the_retry() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p17_no_token_means_a_typed_error_and_nothing_is_sent() {
+async fn p17_without_a_token_the_request_fails_and_nothing_is_sent() {
     let clock = HandClock::new();
     let source = Source::new(&clock);
     source.then(Turn::Fail(down()));
@@ -951,7 +960,7 @@ async fn p17_no_token_means_a_typed_error_and_nothing_is_sent() {
     tokio::time::sleep(Duration::from_millis(200)).await;
     let error = assert_ready_err!(response.poll());
     assert_eq!(error.kind(), ErrorKind::Unavailable);
-    // And to those who come next, without another exchange.
+    // The next requests fail too, without another refresh.
     assert_ready_ok!(service.poll_ready());
     let mut response = task::spawn(service.call(get()));
     tokio::time::sleep(Duration::from_millis(1)).await;
@@ -961,7 +970,7 @@ async fn p17_no_token_means_a_typed_error_and_nothing_is_sent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p20_the_token_leaves_for_its_origins_only() {
+async fn p20_token_is_sent_to_its_origins_only() {
     let mut stack = stack().await;
     let to = |uri: &str| Request::get(uri).body(Body::default()).unwrap();
     let with = |name: &str, value: &str| {
@@ -986,7 +995,7 @@ async fn p20_the_token_leaves_for_its_origins_only() {
         with("host", ""),
         with("authorization", "Basic abc"),
         with_two_hosts,
-        // An origin of the token's, but not this request's.
+        // One of the token's origins, but not that of the URI.
         with("host", "second.example.com"),
     ] {
         let shown = format!("{request:?}");
@@ -1007,7 +1016,7 @@ async fn p20_the_token_leaves_for_its_origins_only() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p20_an_authorization_of_its_own_is_refused_before_a_token_is_looked_for() {
+async fn p20_request_with_an_authorization_header_fails_before_a_token_is_fetched() {
     let source = Source::new(&HandClock::new());
     let layer = BearerAuthLayer::new(source.cache().build().unwrap());
     let (mut service, mut handle) =
@@ -1047,12 +1056,12 @@ async fn inner_error_is_the_source() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn boxed_it_is_the_error_inside() {
+async fn error_passes_a_timeout_outside_the_layer() {
     let source = Source::new(&HandClock::new());
     source.then(Turn::Fail(down()));
     let tokens = source.cache().build().unwrap();
     let service = tower::service_fn(|_: Request<ReplayBody<Body>>| async {
-        Ok::<_, Infallible>(answer(200))
+        Ok::<_, Infallible>(respond(200))
     });
     let api = ServiceBuilder::new()
         .timeout(Duration::from_secs(60))
@@ -1064,7 +1073,7 @@ async fn boxed_it_is_the_error_inside() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_outlived_the_wait_carries_the_newest_token() {
+async fn request_that_waited_carries_the_newest_token() {
     let mut stack = stack().await;
     tokio::time::sleep(2 * DAY).await;
     stack.source.close_gate();
@@ -1073,7 +1082,7 @@ async fn a_request_that_outlived_the_wait_carries_the_newest_token() {
     assert_pending!(response.poll());
     stack.source.open_gate();
     tokio::time::sleep(Duration::from_secs(60)).await;
-    // Renewed in the background, or by this request: it does not matter.
+    // The background or this request has refreshed the token.
     let _ = response.poll();
     let (request, _) = stack.handle.next_request().await.unwrap();
     let newest = stack.tokens.token().await.unwrap();
@@ -1082,7 +1091,7 @@ async fn a_request_that_outlived_the_wait_carries_the_newest_token() {
 }
 
 #[test]
-fn the_service_can_be_sent_and_shared_between_tasks() {
+fn service_is_send_and_sync() {
     fn shareable<T: Send + Sync>() {}
     fn sendable<T: Send>() {}
     shareable::<BearerAuth<Inner, ReplayBody<Body>>>();

@@ -1,4 +1,5 @@
-//! P21: what is secret is told nowhere, at no level, whatever goes wrong and whatever the server echoes.
+//! P21: no secret is in any log, error or `Debug` output, whatever fails and whatever the server
+//! echoes.
 
 use std::{
     fmt::Debug,
@@ -30,24 +31,24 @@ mod support;
 
 use support::HandClock;
 
-/// Everything that is written anywhere.
+/// All text that the program writes.
 #[derive(Clone, Default)]
 struct Paper(Arc<Mutex<Vec<u8>>>);
 
 impl Paper {
-    fn note(&self, value: &(impl Debug + ?Sized)) {
+    fn record(&self, value: &(impl Debug + ?Sized)) {
         self.0
             .lock()
             .unwrap()
             .extend(format!("{value:?}\n{value:#?}\n").bytes());
     }
 
-    /// An error with all that is behind it, as a program would print it.
-    fn note_error(&self, error: &(dyn std::error::Error + 'static)) {
+    /// An error with its chain of sources, as a program would print it.
+    fn record_error(&self, error: &(dyn std::error::Error + 'static)) {
         let mut next = Some(error);
         while let Some(error) = next {
-            self.note(&error.to_string());
-            self.note(error);
+            self.record(&error.to_string());
+            self.record(error);
             next = error.source();
         }
     }
@@ -72,7 +73,7 @@ const SECRET: &str = "seeded-client-secret";
 
 type Http = Client<HttpConnector, Full<Bytes>>;
 
-/// A partner whose every secret is known, and all that is said about it.
+/// An integration whose secrets are all known, and the text that it writes.
 struct Scene {
     paper: Paper,
     secrets: Vec<String>,
@@ -86,7 +87,7 @@ struct Scene {
 }
 
 #[tokio::test]
-async fn p21_no_secret_is_told_anywhere() {
+async fn p21_no_secret_is_written_anywhere() {
     let paper = Paper::default();
     let logs = paper.clone();
     tracing_subscriber::fmt()
@@ -97,20 +98,20 @@ async fn p21_no_secret_is_told_anywhere() {
 
     let mut scene = Scene::new(paper).await;
     scene.connect().await;
-    scene.hear_all_sorts_of_answers().await;
+    scene.fail_in_many_ways().await;
     scene.refuse_and_revoke().await;
 
     let text = scene.paper.text();
+    assert!(text.contains("tower_oauth2_client"), "events are recorded");
     assert!(
-        text.contains("tower_oauth2_client"),
-        "events are listened to"
+        text.contains("hyper_util"),
+        "so are the events of the HTTP client"
     );
-    assert!(text.contains("hyper_util"), "those of the client as well");
     scene.secrets.sort();
     scene.secrets.dedup();
     assert!(scene.secrets.len() > 6, "{}", scene.secrets.len());
     for secret in scene.secrets {
-        assert!(!text.contains(&secret), "told: {secret}");
+        assert!(!text.contains(&secret), "written: {secret}");
     }
 }
 
@@ -128,18 +129,18 @@ impl Scene {
             .client_secret(SECRET)
             .clock(clock.clone())
             .redirect_uri(sandbox.redirect_uri());
-        paper.note(&builder);
+        paper.record(&builder);
         let oauth = builder.build(http.clone()).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let store = FileStore::open(folder.path()).unwrap();
         let builder = TokenCache::builder(oauth.clone())
             .store(store.clone())
             .clock(clock.clone());
-        paper.note(&builder);
+        paper.record(&builder);
         let tokens = builder.build().unwrap();
         let layer = BearerAuthLayer::new(tokens.clone());
         let api = layer.layer(http);
-        paper.note(&(&oauth, &tokens, &layer, &api, &store));
+        paper.record(&(&oauth, &tokens, &layer, &api, &store));
         let secrets = vec![SECRET.to_owned()];
         Self {
             paper,
@@ -160,16 +161,16 @@ impl Scene {
         let accepted = pending.accept(&callback).unwrap();
         self.secrets.push(pending.state().to_owned());
         self.secrets.push(accepted.code().expose().to_owned());
-        self.paper.note(&(&pending, &accepted));
+        self.paper.record(&(&pending, &accepted));
         let stranger = pending
             .accept("?error=seeded-by-server&state=x")
             .unwrap_err();
-        self.paper.note_error(&stranger);
+        self.paper.record_error(&stranger);
         let tokens = self.oauth.exchange_code(accepted).await.unwrap();
         self.tokens.set_tokens(tokens).await.unwrap();
     }
 
-    /// Notes the tokens that are held, and all that can be shown of them.
+    /// Records the current tokens as secrets, and everything that can be printed about them.
     async fn look(&mut self) {
         let grant = self
             .store
@@ -181,60 +182,61 @@ impl Scene {
         self.secrets.push(held.access_token().expose().to_owned());
         self.secrets
             .push(held.refresh_token().unwrap().expose().to_owned());
-        self.paper.note(&(
+        self.paper.record(&(
             &grant,
             self.tokens.token().await.unwrap(),
             &self.tokens,
             &self.api,
         ));
         let (access, refresh) = (held.access_token(), held.refresh_token().unwrap());
-        self.paper.note(&(access, refresh, access.header_value()));
+        self.paper.record(&(access, refresh, access.header_value()));
         self.paper
-            .note(&(TokenToRevoke::from(access), TokenToRevoke::from(refresh)));
+            .record(&(TokenToRevoke::from(access), TokenToRevoke::from(refresh)));
         let body = ReplayBody::<Full<Bytes>>::from(Bytes::from(refresh.expose().to_owned()));
-        self.paper.note(&body);
+        self.paper.record(&body);
         let mut api = self.api.clone();
         self.paper
-            .note(&api.ready().await.unwrap().call(self.company()));
+            .record(&api.ready().await.unwrap().call(self.company()));
     }
 
-    /// The server says back all it knows, wherever it can, or breaks off.
-    async fn hear_all_sorts_of_answers(&mut self) {
+    /// The server echoes all secrets wherever it can, or closes the connection.
+    async fn fail_in_many_ways(&mut self) {
         self.look().await;
         let echo = self.secrets.join(" ");
         let json =
             format!(r#"{{"error":"{echo}","error_description":"{echo}","access_token":"{echo}"}}"#);
-        let elsewhere = format!("https://evil.example/?{SECRET}").parse().unwrap();
+        let evil = format!("https://evil.example/?{SECRET}").parse().unwrap();
         for fault in [
             Fault::status(StatusCode::BAD_REQUEST).body(json.clone()),
             Fault::status(StatusCode::OK).body(json),
             Fault::status(StatusCode::BAD_GATEWAY).body(echo),
-            Fault::status(StatusCode::FOUND).header(header::LOCATION, elsewhere),
+            Fault::status(StatusCode::FOUND).header(header::LOCATION, evil),
             Fault::drop_connection(),
             Fault::truncate(),
         ] {
-            // An answer that is lost is asked for a second time.
+            // A lost response causes a replay.
             self.sandbox.inject(Endpoint::Token, fault.times(2));
             let error = self.tokens.refresh_now().await.unwrap_err();
-            self.paper.note_error(&error);
+            self.paper.record_error(&error);
             self.clock.jump(2);
-            // What was cut was a rotation all the same: its second use ends the grant.
+            // The truncated response was a rotation, so the second use of its refresh token ends
+            // the grant.
             if let Err(error) = self.tokens.refresh_now().await {
-                self.paper.note_error(&error);
+                self.paper.record_error(&error);
             }
             self.clock.jump(2);
             self.look().await;
             let response = self.api.clone().oneshot(self.company()).await.unwrap();
-            self.paper.note(&response);
+            self.paper.record(&response);
         }
     }
 
     async fn refuse_and_revoke(&mut self) {
-        let elsewhere = Request::get("https://evil.example/")
+        let evil = Request::get("https://evil.example/")
             .body(Full::default())
             .unwrap();
-        let error = self.api.clone().oneshot(elsewhere).await.unwrap_err();
-        self.note_boxed(error);
+        let error = self.api.clone().oneshot(evil).await.unwrap_err();
+        self.record_boxed(error);
 
         for entry in std::fs::read_dir(self.folder.path()).unwrap() {
             let path = entry.unwrap().path();
@@ -247,16 +249,16 @@ impl Scene {
             }
         }
         let unreadable = self.tokens.refresh_now().await.unwrap_err();
-        self.paper.note_error(&unreadable);
+        self.paper.record_error(&unreadable);
         let unwritable = self.tokens.revoke().await.unwrap_err();
-        self.paper.note_error(&unwritable);
+        self.paper.record_error(&unwritable);
         let revoked = self.api.clone().oneshot(self.company()).await.unwrap_err();
-        self.note_boxed(revoked);
+        self.record_boxed(revoked);
     }
 
-    fn note_boxed(&self, error: tower_oauth2_client::Error) {
-        self.paper.note(&error);
-        self.paper.note_error(&*BoxError::from(error));
+    fn record_boxed(&self, error: tower_oauth2_client::Error) {
+        self.paper.record(&error);
+        self.paper.record_error(&*BoxError::from(error));
     }
 
     fn company(&self) -> Request<Full<Bytes>> {

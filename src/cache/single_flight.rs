@@ -264,7 +264,8 @@ impl Leader {
             core.telemetry.refresh_failed(self.label, error);
         }
         let duration = now.saturating_duration_since(self.since);
-        core.telemetry.refresh_completed(self.label, result, duration);
+        core.telemetry
+            .refresh_completed(self.label, result, duration);
         if !deferred {
             // The worker plans its next run by the backoff.
             core.wake_worker();

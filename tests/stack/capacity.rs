@@ -1,4 +1,4 @@
-//! A thousand requests that wait for a token take nothing from the others.
+//! A thousand requests that wait for a token take no capacity from the others.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -26,7 +26,7 @@ fn api()
     tower::service_fn(|_: Outgoing| async { Ok(Response::new(Body::default())) })
 }
 
-async fn starves_nobody<S>(inner: S)
+async fn does_not_starve<S>(inner: S)
 where
     S: Service<Outgoing, Response = Response<Body>, Future: Send> + Clone + Send + Sync + 'static,
     S::Error: Into<BoxError> + std::fmt::Debug + Send,
@@ -60,13 +60,13 @@ where
 }
 
 #[tokio::test(start_paused = true)]
-async fn p02_a_concurrency_limit_inside() {
-    starves_nobody(ConcurrencyLimit::new(api(), 2)).await;
+async fn p02_concurrency_limit_inside() {
+    does_not_starve(ConcurrencyLimit::new(api(), 2)).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn p02_a_buffer_inside() {
-    starves_nobody(Buffer::new(api(), 2)).await;
+async fn p02_buffer_inside() {
+    does_not_starve(Buffer::new(api(), 2)).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -75,12 +75,12 @@ async fn p02_load_shedding_inside() {
         .load_shed()
         .concurrency_limit(1_000)
         .service(api());
-    starves_nobody(inner).await;
+    does_not_starve(inner).await;
 }
 
-/// A service that cannot be cloned is put into a buffer, which can.
+/// A service that is not `Clone` goes into a buffer, which is.
 #[tokio::test(start_paused = true)]
-async fn an_inner_service_that_cannot_be_cloned() {
+async fn inner_service_that_is_not_clone_goes_into_a_buffer() {
     struct Once<S>(S);
 
     impl<S: Service<Outgoing>> Service<Outgoing> for Once<S> {
@@ -100,5 +100,5 @@ async fn an_inner_service_that_cannot_be_cloned() {
         }
     }
 
-    starves_nobody(Buffer::new(Once(api()), 2)).await;
+    does_not_starve(Buffer::new(Once(api()), 2)).await;
 }

@@ -1,4 +1,4 @@
-//! A tonic channel: a gRPC call gets a token, and is made again after a 401, as a gateway before the server answers it.
+//! A tonic channel: a gRPC call carries a token and is retried after a 401 from a gateway.
 
 use std::{
     convert::Infallible,
@@ -23,7 +23,7 @@ use tower_oauth2_client::bearer::{BearerAuthLayer, ReplayBody};
 
 use crate::support::{HandClock, Source};
 
-/// Messages that are bytes, so that no schema is needed.
+/// Messages of plain bytes, so that no schema is needed.
 #[derive(Clone, Copy, Default)]
 struct Raw;
 
@@ -63,7 +63,7 @@ impl Decoder for Raw {
 
 static CALLS: AtomicUsize = AtomicUsize::new(0);
 
-/// Says back what it is told, if that comes with the second token.
+/// Echoes a message that comes with the second token.
 async fn echo(
     request: Request<Incoming>,
 ) -> Result<Response<UnsyncBoxBody<Bytes, Infallible>>, Infallible> {
@@ -88,7 +88,7 @@ async fn echo(
 }
 
 #[tokio::test]
-async fn p08_a_grpc_call_is_made_again_with_a_newer_token() {
+async fn p08_grpc_call_is_retried_with_a_newer_token() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move {
@@ -102,18 +102,18 @@ async fn p08_a_grpc_call_is_made_again_with_a_newer_token() {
     let channel = Endpoint::from_shared(url.clone()).unwrap().connect_lazy();
     let stack = ServiceBuilder::new()
         .layer(BearerAuthLayer::new(tokens))
-        // A channel has a body type of its own.
+        // A channel has its own body type.
         .map_request(|request: Request<ReplayBody<_>>| request.map(tonic::body::Body::new))
         .service(channel);
-    // The origin makes the call's URI absolute, so that the layer knows where it goes.
+    // The origin makes the URI absolute, so that the layer can check it.
     let mut client = Grpc::with_origin(stack, url.parse().unwrap());
     client.ready().await.unwrap();
     let call = tonic::Request::new(Bytes::from_static(b"hello"));
-    let answer = client
+    let response = client
         .unary(call, PathAndQuery::from_static("/echo.Echo/Say"), Raw)
         .await
         .unwrap();
-    assert_eq!(answer.into_inner(), "hello");
+    assert_eq!(response.into_inner(), "hello");
     assert_eq!(CALLS.load(Ordering::SeqCst), 2);
     assert_eq!(source.exchanges(), 2);
 }

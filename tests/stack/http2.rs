@@ -24,7 +24,7 @@ use crate::support::connect;
 type Body = Full<Bytes>;
 
 #[tokio::test]
-async fn p03_a_hundred_rejected_requests_over_one_connection() {
+async fn p03_hundred_rejected_requests_over_one_connection_cause_one_refresh() {
     let sandbox = Sandbox::builder().build();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

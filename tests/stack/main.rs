@@ -1,4 +1,4 @@
-//! The layer in the stacks that people build.
+//! The layer in common Tower stacks.
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,4 +1,5 @@
-//! A redirect takes no token along, whichever side of the layer follows it.
+//! A redirect to another origin never carries the token, on whichever side of the layer it is
+//! followed.
 
 use std::{
     convert::Infallible,
@@ -20,7 +21,7 @@ use crate::support::{API, HandClock, Source};
 type Body = Full<Bytes>;
 type Seen = Arc<Mutex<Vec<(String, bool)>>>;
 
-/// Sends everyone from `/from` to `to`, and notes who came where with a token.
+/// Redirects `/from` to `to`, and records for each request whether it carried a token.
 fn server(
     to: &str,
 ) -> (
@@ -67,7 +68,7 @@ const ELSEWHERE: [&str; 5] = [
 ];
 
 #[tokio::test(start_paused = true)]
-async fn p20_followed_outside_of_the_layer_it_is_refused() {
+async fn p20_redirect_followed_outside_the_layer_fails() {
     for to in ELSEWHERE {
         let (server, seen) = server(to);
         let stack = ServiceBuilder::new()
@@ -85,7 +86,7 @@ async fn p20_followed_outside_of_the_layer_it_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p20_or_sent_without_the_token_if_that_is_asked_for() {
+async fn p20_redirect_followed_outside_the_layer_carries_no_token_if_permitted() {
     for to in ELSEWHERE {
         let (server, seen) = server(to);
         let layer = layer().cross_origin(CrossOrigin::SendUnauthenticated);
@@ -105,7 +106,7 @@ async fn p20_or_sent_without_the_token_if_that_is_asked_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p20_followed_inside_of_the_layer_it_loses_the_token() {
+async fn p20_redirect_followed_inside_the_layer_loses_the_token() {
     for to in ELSEWHERE {
         let (server, seen) = server(to);
         let stack = ServiceBuilder::new()
@@ -124,7 +125,7 @@ async fn p20_followed_inside_of_the_layer_it_loses_the_token() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p20_within_the_origin_the_token_goes_along() {
+async fn p20_redirect_within_the_origin_keeps_the_token() {
     for outside in [true, false] {
         let (server, seen) = server("/to");
         let status = if outside {
@@ -155,7 +156,7 @@ async fn p20_within_the_origin_the_token_goes_along() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p20_an_authorization_of_the_callers_own_goes_elsewhere_as_it_is() {
+async fn p20_authorization_of_the_caller_goes_to_another_origin_unchanged() {
     let (server, _) = server("/to");
     let checking = server.map_request(|request: Request<ReplayBody<Body>>| {
         assert_eq!(request.headers()[header::AUTHORIZATION], "Basic own");

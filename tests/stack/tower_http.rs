@@ -1,4 +1,4 @@
-//! tower-http's layers around it and inside it.
+//! tower-http's layers outside and inside the layer.
 
 use std::{
     io,
@@ -28,8 +28,9 @@ use crate::support::connect;
 
 type Body = Full<Bytes>;
 
-/// A sandbox without a socket whose access token has been killed, so that the first request needs a retry.
-async fn killed() -> (Sandbox, TokenCache) {
+/// A sandbox without a socket that has revoked the access token, so that the first request is
+/// retried.
+async fn revoked() -> (Sandbox, TokenCache) {
     let sandbox = Sandbox::builder().build();
     let provider = provider::justworks().on_origin(&sandbox.url()).unwrap();
     let oauth = OAuthClient::builder(provider, sandbox.client_id())
@@ -64,7 +65,7 @@ impl io::Write for Paper {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p21_tracing_outside_and_inside_does_not_log_the_token() {
+async fn p21_trace_layers_outside_and_inside_do_not_log_the_token() {
     let paper = Paper::default();
     let writer = paper.clone();
     let subscriber = tracing_subscriber::fmt()
@@ -74,7 +75,7 @@ async fn p21_tracing_outside_and_inside_does_not_log_the_token() {
         .finish();
     let _guard = tracing::subscriber::set_default(subscriber);
 
-    let (sandbox, tokens) = killed().await;
+    let (sandbox, tokens) = revoked().await;
     let before = tokens.token().await.unwrap();
     let trace = || {
         TraceLayer::new_for_http()
@@ -94,7 +95,7 @@ async fn p21_tracing_outside_and_inside_does_not_log_the_token() {
 
     let text = String::from_utf8(paper.0.lock().unwrap().clone()).unwrap();
     assert!(text.contains("seeded-cookie"), "headers are logged");
-    assert!(text.contains("Sensitive"), "also that there is a token");
+    assert!(text.contains("Sensitive"), "so is the presence of a token");
     for token in [before, tokens.token().await.unwrap()] {
         let header = token.header_value().to_str().unwrap();
         let secret = header.trim_start_matches("Bearer ");
@@ -103,8 +104,8 @@ async fn p21_tracing_outside_and_inside_does_not_log_the_token() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p08_headers_marked_sensitive_stay_so_in_the_retry() {
-    let (sandbox, tokens) = killed().await;
+async fn p08_sensitive_headers_stay_sensitive_in_the_retry() {
+    let (sandbox, tokens) = revoked().await;
     let count = Arc::new(Mutex::new(0));
     let counter = count.clone();
     let checked = sandbox
@@ -147,8 +148,8 @@ where
 }
 
 #[tokio::test(start_paused = true)]
-async fn decompression_on_either_side() {
-    let (sandbox, tokens) = killed().await;
+async fn decompression_works_on_either_side() {
+    let (sandbox, tokens) = revoked().await;
     let compressing = CompressionLayer::new().layer(sandbox.service());
     let outside = ServiceBuilder::new()
         .layer(DecompressionLayer::new())
@@ -156,7 +157,7 @@ async fn decompression_on_either_side() {
         .service(compressing.clone());
     reads(outside, &sandbox).await;
 
-    let (sandbox, tokens) = killed().await;
+    let (sandbox, tokens) = revoked().await;
     let compressing = CompressionLayer::new().layer(sandbox.service());
     let inside = ServiceBuilder::new()
         .layer(BearerAuthLayer::<Body>::new(tokens))

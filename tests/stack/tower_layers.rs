@@ -1,7 +1,8 @@
-//! Tower's own layers around it and inside it, their errors boxed or not.
+//! Tower's layers outside and inside the layer, with boxed and unboxed errors.
 
 use std::{
     convert::Infallible,
+    error::Error as _,
     future::{Ready, ready},
     sync::{
         Arc,
@@ -34,7 +35,7 @@ fn layer(source: &Source) -> BearerAuthLayer<ReplayBody<Body>> {
     BearerAuthLayer::new(source.cache().build().unwrap())
 }
 
-/// Tries again, up to three times in all, after a 503.
+/// Makes up to three attempts while the response is a 503.
 #[derive(Clone)]
 struct ThreeTimes(usize);
 
@@ -58,8 +59,9 @@ impl<E> Policy<Request<Body>, Response<Body>, E> for ThreeTimes {
     }
 }
 
-/// Answers with these statuses, one after the other, and demands a token of every request.
-fn answering(
+/// Responds with these statuses, one after the other, and asserts that every request carries a
+/// token.
+fn responding(
     statuses: &'static [u16],
 ) -> (
     impl Service<Request<ReplayBody<Body>>, Response = Response<Body>, Error = Infallible, Future: Send>
@@ -83,22 +85,22 @@ fn answering(
 }
 
 #[tokio::test(start_paused = true)]
-async fn p07_a_retry_layer_outside_repeats_whole_calls() {
+async fn p07_retry_layer_outside_repeats_whole_calls() {
     let source = Source::new(&HandClock::new());
-    let (api, count) = answering(&[503, 401, 503, 200]);
+    let (api, count) = responding(&[503, 401, 503, 200]);
     let stack = ServiceBuilder::new()
         .retry(ThreeTimes(0))
         .layer(layer(&source))
         .service(api);
     assert_eq!(stack.oneshot(get()).await.unwrap().status(), 200);
     assert_eq!(count.load(Ordering::SeqCst), 4);
-    assert_eq!(source.exchanges(), 2, "one for the 401");
+    assert_eq!(source.exchanges(), 2, "one refresh for the 401");
 }
 
 #[tokio::test(start_paused = true)]
-async fn everything_at_once_boxed() {
+async fn all_layers_at_once_with_boxed_errors() {
     let source = Source::new(&HandClock::new());
-    let (api, _) = answering(&[401, 200]);
+    let (api, _) = responding(&[401, 200]);
     let stack = ServiceBuilder::new()
         .timeout(Duration::from_secs(30))
         .retry(ThreeTimes(0))
@@ -112,7 +114,7 @@ async fn everything_at_once_boxed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn errors_of_the_layers_inside_are_found_by_their_type() {
+async fn errors_of_inner_layers_are_found_by_their_type() {
     let source = Source::new(&HandClock::new());
     let slow = tower::service_fn(|_: Request<ReplayBody<Body>>| async {
         tokio::time::sleep(Duration::from_secs(60)).await;
@@ -122,8 +124,8 @@ async fn errors_of_the_layers_inside_are_found_by_their_type() {
         .layer(layer(&source))
         .timeout(Duration::from_secs(5))
         .service(slow);
-    let error = BoxError::from(stack.oneshot(get()).await.unwrap_err());
-    assert!(error.is::<Elapsed>());
+    let error = stack.oneshot(get()).await.unwrap_err();
+    assert!(error.source().unwrap().is::<Elapsed>());
 
     let stack = ServiceBuilder::new()
         .layer(layer(&source))
@@ -132,16 +134,16 @@ async fn errors_of_the_layers_inside_are_found_by_their_type() {
         .service(slow);
     let first = tokio::spawn(stack.clone().oneshot(get()));
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let error = BoxError::from(stack.oneshot(get()).await.unwrap_err());
-    assert!(error.is::<Overloaded>());
+    let error = stack.oneshot(get()).await.unwrap_err();
+    assert!(error.source().unwrap().is::<Overloaded>());
     assert!(first.await.unwrap().is_ok());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_timeout_outside_ends_the_wait_and_not_the_exchange() {
+async fn p04_timeout_outside_ends_the_wait_and_not_the_refresh() {
     let source = Source::new(&HandClock::new());
     source.set_delay(Duration::from_secs(8));
-    let (api, _) = answering(&[200]);
+    let (api, _) = responding(&[200]);
     let stack = ServiceBuilder::new()
         .timeout(Duration::from_secs(5))
         .layer(layer(&source))
@@ -160,10 +162,10 @@ async fn a_timeout_outside_ends_the_wait_and_not_the_exchange() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p17_the_crates_error_is_found_through_layers_outside() {
+async fn p17_error_of_the_crate_is_found_through_outer_layers() {
     let source = Source::new(&HandClock::new());
     source.then(Turn::Fail(down()));
-    let (api, count) = answering(&[]);
+    let (api, count) = responding(&[]);
     let stack = ServiceBuilder::new()
         .timeout(Duration::from_secs(30))
         .layer(layer(&source))
