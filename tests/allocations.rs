@@ -17,7 +17,7 @@ use tower_oauth2_client::bearer::{BearerAuth, BearerAuthLayer, ReplayBody, Repla
 #[path = "support/mod.rs"]
 mod support;
 
-use support::{API, HandClock, Source};
+use support::{API, ManualClock, Source};
 
 type Body = Empty<Bytes>;
 type Outbound = ReplayBody<Body>;
@@ -81,7 +81,7 @@ fn with_four_headers() -> Request<Body> {
 async fn warm(
     layer: impl FnOnce(BearerAuthLayer<Outbound>) -> BearerAuthLayer<Outbound>,
 ) -> BearerAuth<Nothing, Outbound> {
-    let tokens = Source::new(&HandClock::new()).cache().build().unwrap();
+    let tokens = Source::new(&ManualClock::new()).cache().build().unwrap();
     tokens.token().await.unwrap();
     layer(BearerAuthLayer::new(tokens)).layer(Nothing)
 }

@@ -25,7 +25,7 @@ use tower_oauth2_client::{
 #[path = "support/mod.rs"]
 mod support;
 
-use support::{HOUR, HandClock, token_set};
+use support::{HOUR, ManualClock, token_set};
 
 type Body = Full<Bytes>;
 
@@ -77,7 +77,7 @@ fn client(turns: Vec<Turn>) -> (OAuthClient, Arc<Mutex<Vec<Duration>>>) {
 }
 
 fn held() -> TokenSet {
-    token_set(1, HOUR, HandClock::new().wall())
+    token_set(1, HOUR, ManualClock::new().wall())
 }
 
 /// What a refresh makes of these turns, and how many requests it takes.

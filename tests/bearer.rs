@@ -31,7 +31,7 @@ use tower_test::mock;
 #[path = "support/mod.rs"]
 mod support;
 
-use support::{API, DAY, HandClock, Source, Turn, down};
+use support::{API, DAY, ManualClock, Scripted, Source, unavailable};
 
 type Body = Full<Bytes>;
 type Inner = mock::Mock<Request<ReplayBody<Body>>, Response<Body>>;
@@ -40,7 +40,7 @@ type Handle = mock::Handle<Request<ReplayBody<Body>>, Response<Body>>;
 
 /// A layer with a fresh token over a mock.
 struct Stack {
-    clock: HandClock,
+    clock: ManualClock,
     source: Source,
     tokens: TokenCache,
     service: mock::Spawn<BearerAuth<Inner, ReplayBody<Body>>>,
@@ -52,7 +52,7 @@ async fn stack() -> Stack {
 }
 
 async fn stack_with(layer: impl FnOnce(TokenCache) -> BearerAuthLayer<ReplayBody<Body>>) -> Stack {
-    let clock = HandClock::new();
+    let clock = ManualClock::new();
     let source = Source::new(&clock);
     let tokens = source
         .cache()
@@ -193,7 +193,7 @@ async fn p18_private_copy_serves_no_longer_than_the_token() {
     let endings: [(&str, Ending); 3] = [
         ("invalidated", |stack| stack.tokens.invalidate()),
         ("slept through", |stack| stack.clock.shift_wall(2 * 86_400)),
-        ("outlived", |stack| stack.clock.jump(2 * 86_400)),
+        ("outlived", |stack| stack.clock.advance(2 * 86_400)),
     ];
     for (how, end) in endings {
         let mut stack = stack().await;
@@ -202,14 +202,14 @@ async fn p18_private_copy_serves_no_longer_than_the_token() {
             let (request, _) = stack.handle.next_request().await.unwrap();
             assert_eq!(token_of(&request), "Bearer a1");
         }
-        stack.source.close_gate();
+        stack.source.block();
         end(&stack);
         // The cache notices a suspend within 30 seconds.
         tokio::time::sleep(Duration::from_secs(31)).await;
         let mut response = stack.send(get());
         assert_pending!(response.poll(), "{how}");
         assert!(stack.is_idle(), "{how}");
-        stack.source.open_gate();
+        stack.source.unblock();
         settle().await;
         assert_pending!(response.poll());
         let (request, _) = stack.arrived().await;
@@ -221,7 +221,7 @@ async fn p18_private_copy_serves_no_longer_than_the_token() {
 async fn p05_token_that_only_private_copies_use_is_refreshed_early() {
     let mut stack = stack().await;
     for exchanges in 1..=5 {
-        assert_eq!(stack.source.exchanges(), exchanges);
+        assert_eq!(stack.source.refreshes(), exchanges);
         let _response = stack.send(get());
         let (request, _) = stack.handle.next_request().await.unwrap();
         assert_eq!(token_of(&request), format!("Bearer a{exchanges}"));
@@ -234,7 +234,7 @@ async fn p05_token_that_only_private_copies_use_is_refreshed_early() {
 async fn p23_copy_made_during_a_replacement_does_not_outlive_the_token() {
     const REPLACED: u64 = 3_000;
 
-    let clock = HandClock::new();
+    let clock = ManualClock::new();
     let source = Source::new(&clock);
     let tokens = source.cache().build().unwrap();
     let first = support::token_set(0, DAY, clock.wall());
@@ -272,7 +272,7 @@ async fn p23_copy_made_during_a_replacement_does_not_outlive_the_token() {
 async fn p05_in_the_advisory_window_one_request_starts_the_refresh_and_the_others_stay_on_the_hot_path()
  {
     let mut stack = stack().await;
-    stack.clock.jump(23 * 3_600);
+    stack.clock.advance(23 * 3_600);
     // The first cache starts the refresh and saves its intent; another cache reads the intent.
     for _ in 0..3 {
         let _response = stack.send(get());
@@ -284,7 +284,7 @@ async fn p05_in_the_advisory_window_one_request_starts_the_refresh_and_the_other
     }
     assert_eq!(stack.clock.reads() - reads, 100);
     assert_eq!(
-        stack.source.exchanges(),
+        stack.source.refreshes(),
         2,
         "the refresh is still in flight"
     );
@@ -303,11 +303,11 @@ async fn p05_in_the_advisory_window_one_request_starts_the_refresh_and_the_other
 #[tokio::test(start_paused = true)]
 async fn p05_while_early_refreshes_fail_requests_try_one_once_a_second() {
     let mut stack = stack().await;
-    stack.source.then(Turn::Fail(down()));
-    stack.clock.jump(23 * 3_600);
+    stack.source.then(Scripted::Fail(unavailable()));
+    stack.clock.advance(23 * 3_600);
     let _response = stack.send(get());
     settle().await;
-    assert_eq!(stack.source.exchanges(), 2);
+    assert_eq!(stack.source.refreshes(), 2);
     for _ in 0..3 {
         let _response = stack.send(get());
         let reads = stack.clock.reads();
@@ -318,10 +318,10 @@ async fn p05_while_early_refreshes_fail_requests_try_one_once_a_second() {
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     // The backoff is over, and only a request can notice that.
-    stack.clock.jump(600);
+    stack.clock.advance(600);
     let _response = stack.send(get());
     settle().await;
-    assert_eq!(stack.source.exchanges(), 3);
+    assert_eq!(stack.source.refreshes(), 3);
     let _response = stack.send(get());
     for _ in 0..203 {
         stack.handle.next_request().await.unwrap();
@@ -369,8 +369,8 @@ fn narrow() -> (Narrow, Arc<AtomicUsize>) {
 
 #[tokio::test(start_paused = true)]
 async fn p02_request_that_waits_for_a_token_holds_no_capacity() {
-    let source = Source::new(&HandClock::new());
-    source.close_gate();
+    let source = Source::new(&ManualClock::new());
+    source.block();
     let tokens = source.cache().build().unwrap();
     let (inner, arrived) = narrow();
     let api = BearerAuthLayer::new(tokens).layer(inner.clone());
@@ -384,17 +384,17 @@ async fn p02_request_that_waits_for_a_token_holds_no_capacity() {
     let plain = get().map(|_| ReplayBody::from(Bytes::new()));
     inner.oneshot(plain).await.unwrap();
     assert_eq!(arrived.load(Ordering::SeqCst), 1);
-    source.open_gate();
+    source.unblock();
     assert!(waiting.join_all().await.iter().all(StatusCode::is_success));
     assert_eq!(arrived.load(Ordering::SeqCst), 1_001);
-    assert_eq!(source.exchanges(), 1);
+    assert_eq!(source.refreshes(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn p02_capacity_that_poll_ready_reserved_is_released() {
-    let source = Source::new(&HandClock::new());
-    source.close_gate();
-    source.then(Turn::Fail(down()));
+    let source = Source::new(&ManualClock::new());
+    source.block();
+    source.then(Scripted::Fail(unavailable()));
     let tokens = source.cache().build().unwrap();
     let (mut inner, _) = narrow();
     let mut api = BearerAuthLayer::new(tokens).layer(inner.clone());
@@ -414,7 +414,7 @@ async fn p02_capacity_that_poll_ready_reserved_is_released() {
     timeout(DAY, inner.ready()).await.expect(free).unwrap();
     inner = inner.clone();
     // … or without a token.
-    source.open_gate();
+    source.unblock();
     assert!(waiting.await.is_err());
     assert!(api.ready().await.unwrap().call(get()).await.is_err());
     timeout(DAY, inner.ready()).await.expect(free).unwrap();
@@ -422,7 +422,7 @@ async fn p02_capacity_that_poll_ready_reserved_is_released() {
 
 #[tokio::test(start_paused = true)]
 async fn p03_hundred_rejected_requests_cause_one_refresh_and_all_succeed() {
-    let source = Source::new(&HandClock::new());
+    let source = Source::new(&ManualClock::new());
     let tokens = source.cache().build().unwrap();
     tokens.token().await.unwrap();
     let api = BearerAuthLayer::new(tokens).layer(rejecting_the_first());
@@ -436,7 +436,7 @@ async fn p03_hundred_rejected_requests_cause_one_refresh_and_all_succeed() {
             .into_iter()
             .all(|answer| answer.unwrap().status() == 200)
     );
-    assert_eq!(source.exchanges(), 2);
+    assert_eq!(source.refreshes(), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -452,7 +452,7 @@ async fn p04_dropped_request_does_not_abort_the_refresh_that_it_started() {
         stack.tokens.token().await.unwrap().header_value(),
         "Bearer a2"
     );
-    assert_eq!(stack.source.exchanges(), 2);
+    assert_eq!(stack.source.refreshes(), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -469,7 +469,7 @@ async fn p06_late_401_for_an_older_token_causes_no_refresh() {
     assert_eq!(token_of(&request), "Bearer a2");
     accept.send_response(respond(200));
     assert_eq!(assert_ready_ok!(late.poll()).status(), 200);
-    assert_eq!(stack.source.exchanges(), 2);
+    assert_eq!(stack.source.refreshes(), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -491,21 +491,21 @@ async fn p06_401_concerns_the_generation_of_the_private_copy() {
     assert_pending!(response.poll());
     let (request, _) = stack.arrived().await;
     assert_eq!(token_of(&request), "Bearer a3");
-    assert_eq!(stack.source.exchanges(), 3);
+    assert_eq!(stack.source.refreshes(), 3);
 }
 
 #[tokio::test(start_paused = true)]
 async fn p06_401_adopts_the_token_that_another_replica_has_stored() {
-    let source = Source::new(&HandClock::new());
+    let source = Source::new(&ManualClock::new());
     let store = support::Store::default();
     let replica = || source.cache().store(store.clone()).build().unwrap();
     let (here, there) = (replica(), replica());
     here.token().await.unwrap();
     there.refresh_now().await.unwrap();
-    let exchanges = source.exchanges();
+    let exchanges = source.refreshes();
     let api = BearerAuthLayer::new(here).layer(rejecting_the_first());
     assert_eq!(api.oneshot(get()).await.unwrap().status(), 200);
-    assert_eq!(source.exchanges(), exchanges);
+    assert_eq!(source.refreshes(), exchanges);
 }
 
 #[tokio::test(start_paused = true)]
@@ -540,7 +540,7 @@ async fn p07_one_retry_whose_response_is_returned_unchanged() {
 #[tokio::test(start_paused = true)]
 async fn p07_without_a_newer_token_the_first_response_is_returned() {
     let mut stack = stack().await;
-    stack.source.then(Turn::Fail(down()));
+    stack.source.then(Scripted::Fail(unavailable()));
     let mut response = stack.send(get());
     let (_, refuse) = stack.arrived().await;
     refuse.send_response(challenge("Bearer realm=\"first\""));
@@ -562,10 +562,10 @@ async fn p07_without_a_newer_token_the_first_response_is_returned() {
 
 #[tokio::test(start_paused = true)]
 async fn p07_rejected_token_is_not_used_after_one_failed_refresh() {
-    let source = Source::new(&HandClock::new());
+    let source = Source::new(&ManualClock::new());
     let tokens = source.cache().build().unwrap();
     tokens.token().await.unwrap();
-    source.then(Turn::Fail(down()));
+    source.then(Scripted::Fail(unavailable()));
     let api = BearerAuthLayer::new(tokens).layer(rejecting_the_first());
     assert_eq!(api.clone().oneshot(get()).await.unwrap().status(), 401);
     settle().await;
@@ -577,7 +577,7 @@ async fn p07_grant_that_has_ended_has_no_newer_token() {
     let mut stack = stack().await;
     stack
         .source
-        .then(Turn::Fail(tower_oauth2_client::Error::invalid_grant()));
+        .then(Scripted::Fail(tower_oauth2_client::Error::invalid_grant()));
     let mut response = stack.send(get());
     let (_, refuse) = stack.arrived().await;
     refuse.send_response(respond(401));
@@ -589,14 +589,14 @@ async fn p07_grant_that_has_ended_has_no_newer_token() {
 
 #[tokio::test(start_paused = true)]
 async fn p06_backoff_does_not_hide_the_token_that_another_replica_has_stored() {
-    let source = Source::new(&HandClock::new());
+    let source = Source::new(&ManualClock::new());
     let store = support::Store::default();
     let replica = || source.cache().store(store.clone()).build().unwrap();
     let (here, there) = (replica(), replica());
     here.token().await.unwrap();
     there.token().await.unwrap();
     for _ in 0..8 {
-        source.then(Turn::Fail(down()));
+        source.then(Scripted::Fail(unavailable()));
         here.refresh_now().await.unwrap_err();
     }
     there.refresh_now().await.unwrap();
@@ -606,7 +606,7 @@ async fn p06_backoff_does_not_hide_the_token_that_another_replica_has_stored() {
 
 #[tokio::test(start_paused = true)]
 async fn p07_server_that_rejects_every_token_causes_at_most_one_refresh_in_thirty_seconds() {
-    let source = Source::new(&HandClock::new());
+    let source = Source::new(&ManualClock::new());
     let tokens = source.cache().build().unwrap();
     let service = tower::service_fn(|_: Request<ReplayBody<Body>>| async {
         Ok::<_, Infallible>(respond(401))
@@ -618,9 +618,9 @@ async fn p07_server_that_rejects_every_token_causes_at_most_one_refresh_in_thirt
     }
     // The first token, and then 600 seconds of rejections.
     assert!(
-        (18..=22).contains(&source.exchanges()),
+        (18..=22).contains(&source.refreshes()),
         "{}",
-        source.exchanges()
+        source.refreshes()
     );
 }
 
@@ -634,7 +634,7 @@ async fn p07_403_never_refreshes() {
     refuse.send_response(forbidden);
     assert_eq!(assert_ready_ok!(response.poll()).status(), 403);
     settle().await;
-    assert_eq!(stack.source.exchanges(), 1);
+    assert_eq!(stack.source.refreshes(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -653,7 +653,7 @@ async fn p07_only_challenges_that_concern_the_token_cause_a_refresh() {
         assert_eq!(response.poll().is_pending(), renews, "{text}");
         settle().await;
         assert_eq!(
-            stack.source.exchanges(),
+            stack.source.refreshes(),
             if renews { 2 } else { 1 },
             "{text}"
         );
@@ -750,7 +750,7 @@ async fn p20_request_without_room_for_the_token_fails() {
 #[tokio::test(start_paused = true)]
 async fn p08_body_is_complete_at_the_content_length() {
     for (length, is_retried) in [("9", true), ("8", false), ("nine", false)] {
-        let source = Source::new(&HandClock::new());
+        let source = Source::new(&ManualClock::new());
         let tokens = source.cache().build().unwrap();
         tokens.token().await.unwrap();
         let service =
@@ -811,7 +811,7 @@ async fn p08_replay_limit_in_the_extensions_takes_precedence() {
         assert_eq!(response.poll().is_pending(), retried);
         settle().await;
         assert_eq!(
-            stack.source.exchanges(),
+            stack.source.refreshes(),
             2,
             "renewed for the others in any case"
         );
@@ -827,12 +827,12 @@ async fn p04_request_can_be_dropped_in_any_state() {
         if state == 0 {
             // Waiting for a token.
             tokio::time::sleep(40 * DAY).await;
-            stack.source.close_gate();
+            stack.source.block();
             tokio::time::sleep(2 * DAY).await;
             let mut response = stack.send(get());
             assert_pending!(response.poll());
             drop(response);
-            stack.source.open_gate();
+            stack.source.unblock();
         } else {
             let mut response = stack.send(get());
             if state > 1 {
@@ -883,7 +883,7 @@ async fn p04_request_can_be_dropped_in_any_state() {
 
 #[tokio::test(start_paused = true)]
 async fn p08_401_before_the_body_was_sent_is_returned() {
-    let source = Source::new(&HandClock::new());
+    let source = Source::new(&ManualClock::new());
     let tokens = source.cache().build().unwrap();
     tokens.token().await.unwrap();
     // Responds after the first frame of a body that has not ended.
@@ -905,10 +905,10 @@ async fn p08_401_before_the_body_was_sent_is_returned() {
     sender.send_data(Bytes::from("half")).await.unwrap();
     let request = Request::post(format!("{API}/upload")).body(body).unwrap();
     // The request does not wait for a token that it cannot use.
-    source.close_gate();
+    source.block();
     let early = timeout(Duration::from_millis(1), api.oneshot(request)).await;
     assert_eq!(early.expect("at once").unwrap().status(), 401);
-    source.open_gate();
+    source.unblock();
     settle().await;
     assert_eq!(tokens.token().await.unwrap().header_value(), "Bearer a2");
 }
@@ -916,7 +916,7 @@ async fn p08_401_before_the_body_was_sent_is_returned() {
 #[tokio::test(start_paused = true)]
 async fn p09_first_response_is_drained_before_the_retry() {
     type Slow = mock::Mock<Request<ReplayBody<Body>>, Response<Channel<Bytes>>>;
-    let source = Source::new(&HandClock::new());
+    let source = Source::new(&ManualClock::new());
     let tokens = source.cache().build().unwrap();
     tokens.token().await.unwrap();
     let layer = BearerAuthLayer::new(tokens.clone());
@@ -945,9 +945,9 @@ async fn p09_first_response_is_drained_before_the_retry() {
 
 #[tokio::test(start_paused = true)]
 async fn p17_without_a_token_the_request_fails_and_nothing_is_sent() {
-    let clock = HandClock::new();
+    let clock = ManualClock::new();
     let source = Source::new(&clock);
-    source.then(Turn::Fail(down()));
+    source.then(Scripted::Fail(unavailable()));
     let tokens = source.cache().build().unwrap();
     let layer = BearerAuthLayer::new(tokens);
     let (mut service, mut handle) =
@@ -1017,7 +1017,7 @@ async fn p20_token_is_sent_to_its_origins_only() {
 
 #[tokio::test(start_paused = true)]
 async fn p20_request_with_an_authorization_header_fails_before_a_token_is_fetched() {
-    let source = Source::new(&HandClock::new());
+    let source = Source::new(&ManualClock::new());
     let layer = BearerAuthLayer::new(source.cache().build().unwrap());
     let (mut service, mut handle) =
         mock::spawn_with::<_, _, _, BearerAuth<Inner, ReplayBody<Body>>>(move |inner| {
@@ -1035,7 +1035,7 @@ async fn p20_request_with_an_authorization_header_fails_before_a_token_is_fetche
         assert_eq!(error.kind(), ErrorKind::Request);
     }
     settle().await;
-    assert_eq!(source.exchanges(), 0);
+    assert_eq!(source.refreshes(), 0);
     assert!(task::spawn(handle.next_request()).poll().is_pending());
 }
 
@@ -1057,8 +1057,8 @@ async fn inner_error_is_the_source() {
 
 #[tokio::test(start_paused = true)]
 async fn error_passes_a_timeout_outside_the_layer() {
-    let source = Source::new(&HandClock::new());
-    source.then(Turn::Fail(down()));
+    let source = Source::new(&ManualClock::new());
+    source.then(Scripted::Fail(unavailable()));
     let tokens = source.cache().build().unwrap();
     let service = tower::service_fn(|_: Request<ReplayBody<Body>>| async {
         Ok::<_, Infallible>(respond(200))
@@ -1076,11 +1076,11 @@ async fn error_passes_a_timeout_outside_the_layer() {
 async fn request_that_waited_carries_the_newest_token() {
     let mut stack = stack().await;
     tokio::time::sleep(2 * DAY).await;
-    stack.source.close_gate();
+    stack.source.block();
     tokio::time::sleep(DAY).await;
     let mut response = stack.send(get());
     assert_pending!(response.poll());
-    stack.source.open_gate();
+    stack.source.unblock();
     tokio::time::sleep(Duration::from_secs(60)).await;
     // The background or this request has refreshed the token.
     let _ = response.poll();

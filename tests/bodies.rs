@@ -19,7 +19,7 @@ use tower_oauth2_client::{
 #[path = "support/mod.rs"]
 mod support;
 
-use support::{API, HandClock, Source};
+use support::{API, ManualClock, Source};
 
 /// What a client received: its number and the body.
 type Log = Arc<Mutex<Vec<Bytes>>>;
@@ -46,7 +46,7 @@ where
 }
 
 async fn warm() -> TokenCache {
-    let tokens = Source::new(&HandClock::new()).cache().build().unwrap();
+    let tokens = Source::new(&ManualClock::new()).cache().build().unwrap();
     tokens.token().await.unwrap();
     tokens
 }

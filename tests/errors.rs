@@ -12,7 +12,7 @@ use tower_oauth2_client::{Error, ErrorKind, bearer::BearerAuthLayer, cache::Toke
 #[path = "support/mod.rs"]
 mod support;
 
-use support::{API, HandClock, Source, Turn, down};
+use support::{API, ManualClock, Scripted, Source, unavailable};
 
 type Body = Full<Bytes>;
 type Api = BoxCloneSyncService<Request<Body>, Response<Body>, Error>;
@@ -32,13 +32,13 @@ fn broken(tokens: TokenCache) -> Api {
 }
 
 fn with_token() -> TokenCache {
-    Source::new(&HandClock::new()).cache().build().unwrap()
+    Source::new(&ManualClock::new()).cache().build().unwrap()
 }
 
 /// A cache whose refresh fails.
 fn without_token() -> TokenCache {
-    let source = Source::new(&HandClock::new());
-    source.then(Turn::Fail(down()));
+    let source = Source::new(&ManualClock::new());
+    source.then(Scripted::Fail(unavailable()));
     source.cache().build().unwrap()
 }
 

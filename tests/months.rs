@@ -21,7 +21,7 @@ use tower_oauth2_client::{
 #[path = "support/mod.rs"]
 mod support;
 
-use support::{DAY, HOUR, HandClock, MINUTE, Store, connect};
+use support::{DAY, HOUR, MINUTE, ManualClock, Store, connect};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -31,12 +31,12 @@ struct Partner {
     oauth: OAuthClient,
     tokens: TokenCache,
     api: BearerAuth<SandboxService, Full<Bytes>>,
-    clock: HandClock,
+    clock: ManualClock,
 }
 
 /// A customer has consented, and the first token has days to live.
 async fn connected() -> Partner {
-    let clock = HandClock::new();
+    let clock = ManualClock::new();
     let sandbox = Sandbox::builder().clock_starts_at(clock.wall()).build();
     let provider = provider::justworks().on_origin(&sandbox.url()).unwrap();
     let oauth = OAuthClient::builder(provider, sandbox.client_id())
@@ -60,7 +60,7 @@ async fn connected() -> Partner {
     }
 }
 
-fn cache(oauth: &OAuthClient, store: &Store, clock: &HandClock) -> TokenCache {
+fn cache(oauth: &OAuthClient, store: &Store, clock: &ManualClock) -> TokenCache {
     TokenCache::builder(oauth.clone())
         .store(store.clone())
         .clock(clock.clone())

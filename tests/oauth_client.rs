@@ -21,7 +21,7 @@ use tower_oauth2_client::{
 #[path = "support/mod.rs"]
 mod support;
 
-use support::{HOUR, HandClock, Store, token_set};
+use support::{HOUR, ManualClock, Store, token_set};
 
 type Fields = BTreeMap<String, String>;
 type Seen = Arc<Mutex<Vec<(Method, String, http::HeaderMap, Fields)>>>;
@@ -196,7 +196,7 @@ async fn what_a_refresh_leaves_out_is_taken_over() {
 
 #[tokio::test(start_paused = true)]
 async fn p18_a_life_is_counted_from_when_the_request_was_sent() {
-    let clock = HandClock::new();
+    let clock = ManualClock::new();
     let http = tower::service_fn(|_: Request<Full<Bytes>>| async {
         tokio::time::sleep(Duration::from_secs(9)).await;
         Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(TOKENS)))
@@ -353,7 +353,7 @@ async fn p22_bad_answers_are_typed_errors_without_secrets_and_leave_the_grant_as
     let too_large = (200, too_large.as_str(), 2);
     for (status, body, requests) in BAD_ANSWERS.into_iter().chain([too_large]) {
         let (oauth, seen) = client(provider::justworks(), status, body);
-        let clock = HandClock::new();
+        let clock = ManualClock::new();
         let store = Store::default();
         let tokens = TokenCache::builder(oauth)
             .store(store.clone())
@@ -379,7 +379,7 @@ async fn p22_bad_answers_are_typed_errors_without_secrets_and_leave_the_grant_as
             "{status} {body:.50}: redirects are not followed"
         );
         assert_eq!(tokens.token().await.unwrap().header_value(), "Bearer a1");
-        assert_eq!(store.held().await.unwrap().tokens(), Some(&held));
+        assert_eq!(store.stored().await.unwrap().tokens(), Some(&held));
     }
 }
 
@@ -394,7 +394,7 @@ async fn p15_only_invalid_grant_ends_a_grant() {
         (500, r#"{"error":"invalid_grant"}"#, false),
     ] {
         let (oauth, _) = client(provider::justworks(), status, body);
-        let clock = HandClock::new();
+        let clock = ManualClock::new();
         let tokens = TokenCache::builder(oauth)
             .clock(clock.clone())
             .build()

@@ -29,7 +29,7 @@ use tower_oauth2_client::{
 #[path = "support/mod.rs"]
 mod support;
 
-use support::HandClock;
+use support::ManualClock;
 
 /// All text that the program writes.
 #[derive(Clone, Default)]
@@ -77,7 +77,7 @@ type Http = Client<HttpConnector, Full<Bytes>>;
 struct Scene {
     paper: Paper,
     secrets: Vec<String>,
-    clock: HandClock,
+    clock: ManualClock,
     sandbox: Sandbox,
     oauth: OAuthClient,
     folder: TempDir,
@@ -117,7 +117,7 @@ async fn p21_no_secret_is_written_anywhere() {
 
 impl Scene {
     async fn new(paper: Paper) -> Self {
-        let clock = HandClock::new();
+        let clock = ManualClock::new();
         let sandbox = Sandbox::builder()
             .client_secret(SECRET)
             .start()
@@ -218,13 +218,13 @@ impl Scene {
             self.sandbox.inject(Endpoint::Token, fault.times(2));
             let error = self.tokens.refresh_now().await.unwrap_err();
             self.paper.record_error(&error);
-            self.clock.jump(2);
+            self.clock.advance(2);
             // The truncated response was a rotation, so the second use of its refresh token ends
             // the grant.
             if let Err(error) = self.tokens.refresh_now().await {
                 self.paper.record_error(&error);
             }
-            self.clock.jump(2);
+            self.clock.advance(2);
             self.look().await;
             let response = self.api.clone().oneshot(self.company()).await.unwrap();
             self.paper.record(&response);

@@ -35,7 +35,7 @@ use tracing_subscriber::{Layer, layer::Context, layer::SubscriberExt, registry::
 #[path = "support/mod.rs"]
 mod support;
 
-use support::{DAY, HOUR, HandClock, MINUTE, Source, Store, Turn, connect, down};
+use support::{DAY, HOUR, MINUTE, ManualClock, Scripted, Source, Store, connect, unavailable};
 
 type Fields = BTreeMap<String, BTreeSet<String>>;
 
@@ -139,7 +139,7 @@ fn everything(set: impl Fn(TokenCacheBuilder) -> TokenCacheBuilder) -> Told {
 
 /// One that comes to its end, and one over a store that cannot say who is in it.
 async fn what_a_sweep_finds() {
-    let source = Source::new(&HandClock::new());
+    let source = Source::new(&ManualClock::new());
     let tenants = source.tenants().store(Store::default());
     let tenants = tenants.build().unwrap();
     tenants.sweep().await.unwrap();
@@ -184,7 +184,7 @@ async fn pass(time: Duration) {
 }
 
 async fn what_happens_to_a_grant(set: &impl Fn(TokenCacheBuilder) -> TokenCacheBuilder) {
-    let clock = HandClock::new();
+    let clock = ManualClock::new();
     let (source, store) = (Source::new(&clock), Store::default());
     let new = || {
         let builder = source.cache().store(store.clone()).tenant("acme");
@@ -193,7 +193,7 @@ async fn what_happens_to_a_grant(set: &impl Fn(TokenCacheBuilder) -> TokenCacheB
             .unwrap()
     };
     let (tokens, replica) = (new(), new());
-    tokens.set_tokens(source.give(DAY)).await.unwrap();
+    tokens.set_tokens(source.issue(DAY)).await.unwrap();
     tokens.token().await.unwrap();
     replica.token().await.unwrap();
     tokens.refresh_now().await.unwrap();
@@ -208,17 +208,17 @@ async fn what_happens_to_a_grant(set: &impl Fn(TokenCacheBuilder) -> TokenCacheB
     pass(MINUTE).await;
     store.fail_saves(false);
     pass(MINUTE).await;
-    source.then(Turn::Fail(Error::response_lost("cut")));
+    source.then(Scripted::Fail(Error::response_lost("cut")));
     tokens.refresh_now().await.unwrap();
     for _ in 0..100_000 {
-        source.then(Turn::Fail(down()));
+        source.then(Scripted::Fail(unavailable()));
     }
     pass(25 * DAY).await;
-    source.forget_turns();
-    source.then(Turn::Fail(Error::invalid_grant()));
+    source.clear_script();
+    source.then(Scripted::Fail(Error::invalid_grant()));
     tokens.refresh_now().await.unwrap_err();
     // A loser of the race, who finds out what the other has stored.
-    let newer = source.give(DAY);
+    let newer = source.issue(DAY);
     tokens.set_tokens(newer).await.unwrap();
     store.before_next_save({
         let (memory, source) = (store.memory.clone(), source.clone());
@@ -227,7 +227,7 @@ async fn what_happens_to_a_grant(set: &impl Fn(TokenCacheBuilder) -> TokenCacheB
             let mut grant = memory.load(&tenant).await.unwrap().unwrap();
             let held = grant.generation;
             grant.generation = held.next();
-            grant.state = tower_oauth2_client::token::GrantState::Active(source.give(DAY));
+            grant.state = tower_oauth2_client::token::GrantState::Active(source.issue(DAY));
             memory.save(&tenant, Some(held), &grant).await.unwrap();
         }
     });
@@ -236,7 +236,7 @@ async fn what_happens_to_a_grant(set: &impl Fn(TokenCacheBuilder) -> TokenCacheB
 }
 
 async fn what_happens_at_an_endpoint(set: &impl Fn(TokenCacheBuilder) -> TokenCacheBuilder) {
-    let clock = HandClock::new();
+    let clock = ManualClock::new();
     let sandbox = Sandbox::builder().clock_starts_at(clock.wall()).build();
     let provider = provider::justworks().on_origin(&sandbox.url()).unwrap();
     let oauth = OAuthClient::builder(provider, sandbox.client_id())
@@ -399,17 +399,17 @@ mod metrics {
 
 #[tokio::test(start_paused = true)]
 async fn no_secret_is_told() {
-    let at = HandClock::new().wall();
+    let at = ManualClock::new().wall();
     let notes = Notes::default();
     let subscriber = tracing_subscriber::registry().with(notes.clone());
     let _guard = tracing::subscriber::set_default(subscriber);
-    let source = Source::new(&HandClock::new());
+    let source = Source::new(&ManualClock::new());
     let tokens = source.cache().store(MemoryStore::new()).record_tenant();
     let tokens = tokens.build().unwrap();
     let secret = TokenSet::new(AccessToken::new("seeded-access").unwrap(), DAY, at)
         .with_refresh_token(RefreshToken::new("seeded-refresh"), at);
     tokens.set_tokens(secret).await.unwrap();
-    source.then(Turn::Fail(Error::response_lost("cut")));
+    source.then(Scripted::Fail(Error::response_lost("cut")));
     tokens.refresh_now().await.unwrap();
     assert_eq!(
         tokens.status().generation,

@@ -11,7 +11,7 @@ use tower_oauth2_client::{
 
 use crate::{
     code_exchange::CodeExchange,
-    support::{HandClock, Source, Store, header},
+    support::{ManualClock, Source, Store, header},
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -23,7 +23,7 @@ struct Scene {
 }
 
 fn scene() -> Scene {
-    let clock = HandClock::new();
+    let clock = ManualClock::new();
     let store = Store::default();
     let tokens = Source::new(&clock).cache().store(store.clone()).build();
     Scene {
@@ -57,7 +57,7 @@ impl Scene {
     }
 
     async fn stored(&self) -> Option<String> {
-        let grant = self.store.held().await?;
+        let grant = self.store.stored().await?;
         Some(grant.tokens()?.access_token().expose().to_owned())
     }
 }
@@ -93,7 +93,7 @@ async fn a_callback_with_another_state_sends_no_code() {
         .await;
     assert_eq!(completed.unwrap_err().kind(), ErrorKind::Callback);
     assert_eq!(scene.provider.requests(), 0);
-    assert!(scene.store.held().await.is_none());
+    assert!(scene.store.stored().await.is_none());
 }
 
 #[tokio::test(start_paused = true)]
@@ -113,7 +113,7 @@ async fn a_refused_code_is_an_error_and_is_not_sent_again() {
     let refused = scene.complete("code=c2").await.unwrap_err();
     assert!(refused.is_invalid_grant());
     assert_eq!(scene.provider.requests(), 1);
-    assert!(scene.store.held().await.is_none());
+    assert!(scene.store.stored().await.is_none());
 }
 
 #[tokio::test(start_paused = true)]
@@ -121,7 +121,7 @@ async fn p04_a_caller_dropped_after_the_code_was_sent_loses_no_tokens() {
     let scene = scene();
     scene.provider.hold_responses();
     scene.complete_and_drop().await;
-    assert!(scene.store.held().await.is_none());
+    assert!(scene.store.stored().await.is_none());
     scene.provider.release_responses();
     eventually(async || scene.stored().await.is_some()).await;
     assert_eq!(header(&scene.tokens).await, "Bearer first");
@@ -167,7 +167,7 @@ async fn p14_a_store_that_keeps_failing_is_an_error_after_30_seconds() {
     let failed = scene.complete("code=c1").await.unwrap_err();
     assert_eq!(failed.kind(), ErrorKind::Store);
     assert!((30 * SECOND..32 * SECOND).contains(&started.elapsed()));
-    assert!(scene.store.held().await.is_none());
+    assert!(scene.store.stored().await.is_none());
 }
 
 #[tokio::test(start_paused = true)]

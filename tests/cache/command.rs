@@ -8,11 +8,11 @@ use tower_oauth2_client::{
     token::{Generation, GrantState},
 };
 
-use crate::support::{DAY, HandClock, Source, Store, begun};
+use crate::support::{DAY, ManualClock, Source, Store, cache_with_token};
 
 async fn is_revoked(store: &Store) -> bool {
     matches!(
-        store.held().await.unwrap().state,
+        store.stored().await.unwrap().state,
         GrantState::Revoked { .. }
     )
 }
@@ -24,7 +24,7 @@ async fn under_way(
 ) -> tokio::task::JoinHandle<
     Result<tower_oauth2_client::cache::BearerToken, tower_oauth2_client::Error>,
 > {
-    source.close_gate();
+    source.block();
     let tokens = tokens.clone();
     let asking = tokio::spawn(async move { tokens.refresh_now().await });
     tokio::time::sleep(Duration::from_secs(2)).await;
@@ -33,7 +33,7 @@ async fn under_way(
 
 #[tokio::test(start_paused = true)]
 async fn configuration_fails_when_it_is_built() {
-    let source = Source::new(&HandClock::new());
+    let source = Source::new(&ManualClock::new());
     for (builder, what) in [
         (TokenCache::builder(source.clone()), "origins"),
         (source.cache().origin("http://api.example.com"), "origin"),
@@ -55,24 +55,24 @@ async fn configuration_fails_when_it_is_built() {
 
 #[tokio::test(start_paused = true)]
 async fn revoke_ends_use_tells_the_provider_and_is_durable() {
-    let (source, store, tokens) = begun().await;
+    let (source, store, tokens) = cache_with_token().await;
     tokens.revoke().await.unwrap();
     assert_eq!(tokens.token().await.unwrap_err().kind(), ErrorKind::Revoked);
     assert_eq!(source.revoked(), ["r1"]);
     assert!(is_revoked(&store).await);
     assert_eq!(
-        store.held().await.unwrap().tokens(),
+        store.stored().await.unwrap().tokens(),
         None,
         "the tokens are gone"
     );
     let again = source.cache().store(store).build().unwrap();
     assert_eq!(again.token().await.unwrap_err().kind(), ErrorKind::Revoked);
-    assert_eq!(source.exchanges(), 1);
+    assert_eq!(source.refreshes(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn revoke_ends_use_even_if_the_provider_cannot_be_told() {
-    let (source, store, tokens) = begun().await;
+    let (source, store, tokens) = cache_with_token().await;
     source.fail_revocations(true);
     assert_eq!(
         tokens.revoke().await.unwrap_err().kind(),
@@ -84,7 +84,7 @@ async fn revoke_ends_use_even_if_the_provider_cannot_be_told() {
 
 #[tokio::test(start_paused = true)]
 async fn revoke_holds_here_even_if_the_store_cannot_be_written() {
-    let (source, store, tokens) = begun().await;
+    let (source, store, tokens) = cache_with_token().await;
     store.fail_saves(true);
     assert_eq!(tokens.revoke().await.unwrap_err().kind(), ErrorKind::Store);
     assert_eq!(tokens.token().await.unwrap_err().kind(), ErrorKind::Revoked);
@@ -95,15 +95,15 @@ async fn revoke_holds_here_even_if_the_store_cannot_be_written() {
     );
     tokio::time::sleep(2 * DAY).await;
     assert_eq!(tokens.token().await.unwrap_err().kind(), ErrorKind::Revoked);
-    assert_eq!(source.exchanges(), 1);
+    assert_eq!(source.refreshes(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn revoke_wins_over_an_exchange_under_way_and_is_durable() {
-    let (source, store, tokens) = begun().await;
+    let (source, store, tokens) = cache_with_token().await;
     let asking = under_way(&source, &tokens).await;
     tokens.revoke().await.unwrap();
-    source.open_gate();
+    source.unblock();
     assert_eq!(
         asking.await.unwrap().unwrap_err().kind(),
         ErrorKind::Revoked
@@ -119,7 +119,7 @@ async fn revoke_wins_over_an_exchange_under_way_and_is_durable() {
 
 #[tokio::test(start_paused = true)]
 async fn a_dropped_revoke_goes_on() {
-    let (source, store, tokens) = begun().await;
+    let (source, store, tokens) = cache_with_token().await;
     let mut revoking = tokio_test::task::spawn(tokens.revoke());
     assert!(revoking.poll().is_pending());
     drop(revoking);
@@ -130,9 +130,9 @@ async fn a_dropped_revoke_goes_on() {
 
 #[tokio::test(start_paused = true)]
 async fn replace_begins_anew_after_an_end() {
-    let (source, store, tokens) = begun().await;
+    let (source, store, tokens) = cache_with_token().await;
     tokens.revoke().await.unwrap();
-    let consented = source.give(DAY);
+    let consented = source.issue(DAY);
     tokens.set_tokens(consented).await.unwrap();
     assert_eq!(tokens.token().await.unwrap().header_value(), "Bearer a2");
     assert!(!is_revoked(&store).await);
@@ -140,33 +140,33 @@ async fn replace_begins_anew_after_an_end() {
 
 #[tokio::test(start_paused = true)]
 async fn replace_outlives_a_late_answer_to_the_old_grant() {
-    let (source, store, tokens) = begun().await;
+    let (source, store, tokens) = cache_with_token().await;
     let asking = under_way(&source, &tokens).await;
-    let consented = source.give(DAY);
+    let consented = source.issue(DAY);
     let name = consented.access_token().header_value().clone();
     tokens.set_tokens(consented.clone()).await.unwrap();
-    source.open_gate();
+    source.unblock();
     assert_eq!(asking.await.unwrap().unwrap().header_value(), &name);
     assert_eq!(tokens.token().await.unwrap().header_value(), &name);
-    assert_eq!(store.held().await.unwrap().tokens(), Some(&consented));
+    assert_eq!(store.stored().await.unwrap().tokens(), Some(&consented));
 }
 
 #[tokio::test(start_paused = true)]
 async fn replace_that_cannot_be_stored_is_told_and_changes_nothing() {
-    let (source, store, tokens) = begun().await;
+    let (source, store, tokens) = cache_with_token().await;
     store.fail_saves(true);
-    let consented = source.give(DAY);
+    let consented = source.issue(DAY);
     assert_eq!(
         tokens.set_tokens(consented).await.unwrap_err().kind(),
         ErrorKind::Store
     );
     assert_eq!(tokens.token().await.unwrap().header_value(), "Bearer a1");
-    assert_eq!(store.held().await.unwrap().generation, Generation::FIRST);
+    assert_eq!(store.stored().await.unwrap().generation, Generation::FIRST);
 }
 
 #[tokio::test(start_paused = true)]
 async fn revoke_that_cannot_be_stored_holds_against_a_token_that_could_not_be_either() {
-    let source = Source::new(&HandClock::new());
+    let source = Source::new(&ManualClock::new());
     let store = Store::default();
     store.fail_saves(true);
     let tokens = source.cache().store(store.clone()).build().unwrap();
@@ -177,12 +177,12 @@ async fn revoke_that_cannot_be_stored_holds_against_a_token_that_could_not_be_ei
 
 #[tokio::test(start_paused = true)]
 async fn revoke_that_cannot_be_stored_holds_against_an_exchange_under_way() {
-    let (source, store, tokens) = begun().await;
+    let (source, store, tokens) = cache_with_token().await;
     let asking = under_way(&source, &tokens).await;
     store.fail_saves(true);
     tokens.revoke().await.unwrap_err();
     store.fail_saves(false);
-    source.open_gate();
+    source.unblock();
     assert_eq!(
         asking.await.unwrap().unwrap_err().kind(),
         ErrorKind::Revoked
@@ -197,7 +197,7 @@ async fn revoke_that_cannot_be_stored_holds_against_an_exchange_under_way() {
 
 #[tokio::test(start_paused = true)]
 async fn revoke_that_cannot_be_stored_holds_against_what_another_replica_stores() {
-    let (source, store, here) = begun().await;
+    let (source, store, here) = cache_with_token().await;
     let there = source.cache().store(store.clone()).build().unwrap();
     there.refresh_now().await.unwrap();
     store.fail_saves(true);
@@ -207,18 +207,18 @@ async fn revoke_that_cannot_be_stored_holds_against_what_another_replica_stores(
         here.refresh_now().await.unwrap_err().kind(),
         ErrorKind::Revoked
     );
-    assert_eq!(source.exchanges(), 2);
+    assert_eq!(source.refreshes(), 2);
     // Until it can be, or until there is a new consent.
     store.fail_saves(false);
     here.revoke().await.unwrap();
     assert!(is_revoked(&store).await);
-    here.set_tokens(source.give(DAY)).await.unwrap();
+    here.set_tokens(source.issue(DAY)).await.unwrap();
     assert!(here.token().await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
 async fn revoke_may_be_called_again_until_the_provider_has_heard_of_it() {
-    let (source, _, tokens) = begun().await;
+    let (source, _, tokens) = cache_with_token().await;
     source.fail_revocations(true);
     tokens.revoke().await.unwrap_err();
     tokens.revoke().await.unwrap_err();
@@ -231,19 +231,19 @@ async fn revoke_may_be_called_again_until_the_provider_has_heard_of_it() {
 
 #[tokio::test(start_paused = true)]
 async fn replace_is_used_though_an_end_was_found_out_meanwhile() {
-    let (source, store, tokens) = begun().await;
-    source.then(crate::support::Turn::Fail(
+    let (source, store, tokens) = cache_with_token().await;
+    source.then(crate::support::Scripted::Fail(
         tower_oauth2_client::Error::invalid_grant(),
     ));
     let asking = under_way(&source, &tokens).await;
     let (failing, gate) = (store.clone(), source.clone());
     store.before_next_save(move || async move {
         failing.fail_saves(true);
-        gate.open_gate();
+        gate.unblock();
         tokio::time::sleep(Duration::from_secs(1)).await;
         failing.fail_saves(false);
     });
-    let consented = source.give(DAY);
+    let consented = source.issue(DAY);
     let name = consented.access_token().header_value().clone();
     tokens.set_tokens(consented).await.unwrap();
     let _ = asking.await;
@@ -252,14 +252,14 @@ async fn replace_is_used_though_an_end_was_found_out_meanwhile() {
 
 #[tokio::test(start_paused = true)]
 async fn replace_forgets_the_failures_of_the_old_grant() {
-    let (source, _, tokens) = begun().await;
+    let (source, _, tokens) = cache_with_token().await;
     for _ in 0..10 {
-        source.then(crate::support::Turn::Fail(crate::support::down()));
+        source.then(crate::support::Scripted::Fail(crate::support::unavailable()));
         tokens.refresh_now().await.unwrap_err();
     }
     // Dead on arrival, so that the next one is due at once.
     tokens
-        .set_tokens(source.give(Duration::ZERO))
+        .set_tokens(source.issue(Duration::ZERO))
         .await
         .unwrap();
     assert!(tokens.token().await.is_ok());
@@ -267,7 +267,7 @@ async fn replace_forgets_the_failures_of_the_old_grant() {
 
 #[tokio::test(start_paused = true)]
 async fn shutdown_waits_for_exchanges_and_their_saves() {
-    let (source, store, tokens) = begun().await;
+    let (source, store, tokens) = cache_with_token().await;
     let asking = under_way(&source, &tokens).await;
     let ending = tokio::spawn({
         let tokens = tokens.clone();
@@ -275,10 +275,10 @@ async fn shutdown_waits_for_exchanges_and_their_saves() {
     });
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert!(!ending.is_finished());
-    source.open_gate();
+    source.unblock();
     ending.await.unwrap().unwrap();
     assert_eq!(
-        store.held().await.unwrap().generation,
+        store.stored().await.unwrap().generation,
         Generation::from_u64(2),
         "stored before it ended"
     );
@@ -287,12 +287,12 @@ async fn shutdown_waits_for_exchanges_and_their_saves() {
 
 #[tokio::test(start_paused = true)]
 async fn after_a_shutdown_the_held_token_serves_and_nothing_new_begins() {
-    let (source, _, tokens) = begun().await;
+    let (source, _, tokens) = cache_with_token().await;
     tokens.shutdown(Duration::ZERO).await.unwrap();
     assert!(tokens.token().await.is_ok());
     for error in [
         tokens.refresh_now().await.map(drop).unwrap_err(),
-        tokens.set_tokens(source.give(DAY)).await.unwrap_err(),
+        tokens.set_tokens(source.issue(DAY)).await.unwrap_err(),
     ] {
         assert_eq!(error.kind(), ErrorKind::Interrupted);
     }
@@ -301,7 +301,7 @@ async fn after_a_shutdown_the_held_token_serves_and_nothing_new_begins() {
         tokens.token().await.unwrap_err().kind(),
         ErrorKind::Interrupted
     );
-    assert_eq!(source.exchanges(), 1);
+    assert_eq!(source.refreshes(), 1);
     tokens.shutdown(Duration::ZERO).await.unwrap();
     // Its use ends all the same.
     assert_eq!(
@@ -313,16 +313,16 @@ async fn after_a_shutdown_the_held_token_serves_and_nothing_new_begins() {
 
 #[tokio::test(start_paused = true)]
 async fn a_shutdown_whose_deadline_passes_says_so_and_cuts_nothing_short() {
-    let (source, store, tokens) = begun().await;
+    let (source, store, tokens) = cache_with_token().await;
     store.fail_saves(true);
     let asking = under_way(&source, &tokens).await;
-    source.open_gate();
+    source.unblock();
     let error = tokens.shutdown(Duration::from_secs(5)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Interrupted);
     store.fail_saves(false);
     tokens.shutdown(Duration::from_secs(60)).await.unwrap();
     assert_eq!(
-        store.held().await.unwrap().generation,
+        store.stored().await.unwrap().generation,
         Generation::from_u64(2)
     );
     let _ = asking.await;

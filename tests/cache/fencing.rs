@@ -9,7 +9,7 @@ use tower_oauth2_client::{
     token::{GrantState, TokenSet},
 };
 
-use crate::support::{API, DAY, HandClock, Source, Store, Turn, down, header};
+use crate::support::{API, DAY, ManualClock, Scripted, Source, Store, header, unavailable};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -19,7 +19,7 @@ async fn pass(time: Duration) {
 
 /// Two replicas that hold the same token. The first sees the store through what happens to it.
 struct Pair {
-    clock: HandClock,
+    clock: ManualClock,
     source: Source,
     store: Store,
     one: TokenCache,
@@ -27,7 +27,7 @@ struct Pair {
 }
 
 async fn pair(gate: Option<&EndpointGate>) -> Pair {
-    let clock = HandClock::new();
+    let clock = ManualClock::new();
     let (source, store) = (Source::new(&clock), Store::default());
     let one = match gate {
         Some(gate) => TokenCache::builder(Gated(source.clone(), gate.clone()))
@@ -37,7 +37,7 @@ async fn pair(gate: Option<&EndpointGate>) -> Pair {
     };
     let one = one.store(store.clone()).build().unwrap();
     let two = source.cache().store(store.memory.clone()).build().unwrap();
-    one.set_tokens(source.give(DAY)).await.unwrap();
+    one.set_tokens(source.issue(DAY)).await.unwrap();
     header(&one).await;
     header(&two).await;
     Pair {
@@ -57,11 +57,16 @@ fn renewing(tokens: &TokenCache) -> tokio::task::JoinHandle<Result<(), Error>> {
 
 impl Pair {
     fn has_presented_none_twice(&self) {
-        let mut asked_with = self.source.asked_with();
+        let mut asked_with = self.source.sent_refresh_tokens();
         let times = asked_with.len();
         asked_with.sort();
         asked_with.dedup();
-        assert_eq!(asked_with.len(), times, "{:?}", self.source.asked_with());
+        assert_eq!(
+            asked_with.len(),
+            times,
+            "{:?}",
+            self.source.sent_refresh_tokens()
+        );
     }
 }
 
@@ -108,14 +113,14 @@ async fn p11_who_loses_the_lease_while_waiting_for_a_turn_sends_nothing() {
 async fn p13_who_has_lost_the_lease_takes_back_no_note_of_another() {
     let pair = pair(None).await;
     pair.source.set_delay(12 * SECOND);
-    pair.source.then(Turn::Fail(down()));
+    pair.source.then(Scripted::Fail(unavailable()));
     let first = renewing(&pair.one);
     pass(2 * SECOND).await;
     pair.store.lose_lease().await;
     pair.source.set_delay(14 * SECOND);
     let second = renewing(&pair.two);
     first.await.unwrap().unwrap_err();
-    let stored = pair.store.held().await.unwrap();
+    let stored = pair.store.stored().await.unwrap();
     assert!(matches!(stored.state, GrantState::Exchanging { .. }));
     second.await.unwrap().unwrap();
 }
@@ -124,7 +129,7 @@ async fn p13_who_has_lost_the_lease_takes_back_no_note_of_another() {
 async fn p11_one_extension_that_is_not_heard_of_loses_no_lease() {
     let pair = pair(None).await;
     pair.source.set_delay(14 * SECOND);
-    pair.store.slow_notes(9 * SECOND);
+    pair.store.slow_intents(9 * SECOND);
     let first = renewing(&pair.one);
     pass(2 * SECOND).await;
     pair.store.hang_next_acquire();
@@ -143,7 +148,7 @@ async fn p11_a_replaced_grant_does_not_give_back_its_successors_lease() {
     pair.source.set_delay(3 * SECOND);
     let old = renewing(&pair.one);
     pass(SECOND).await;
-    pair.one.set_tokens(pair.source.give(DAY)).await.unwrap();
+    pair.one.set_tokens(pair.source.issue(DAY)).await.unwrap();
     // The old one is about to end, and gives back what it has taken.
     pass(2 * SECOND + SECOND / 10).await;
     pair.source.set_delay(8 * SECOND);

@@ -5,10 +5,10 @@ use std::time::Duration;
 use tokio::{task::JoinSet, time::timeout};
 use tower_oauth2_client::{ErrorKind, cache::TokenCache, token::Generation};
 
-use crate::support::{HandClock, MINUTE, Source, Turn, down};
+use crate::support::{MINUTE, ManualClock, Scripted, Source, unavailable};
 
 fn new() -> (Source, TokenCache) {
-    let source = Source::new(&HandClock::new());
+    let source = Source::new(&ManualClock::new());
     let tokens = source.cache().build().unwrap();
     (source, tokens)
 }
@@ -29,7 +29,7 @@ async fn p03_one_exchange_for_any_number_of_callers() {
         callers.spawn(async move { tokens.token().await.unwrap().generation() });
     }
     let generations = callers.join_all().await;
-    assert_eq!(source.exchanges(), 1);
+    assert_eq!(source.refreshes(), 1);
     assert!(
         generations
             .iter()
@@ -58,7 +58,7 @@ fn p03_one_exchange_for_callers_on_many_threads() {
                 });
             }
             callers.join_all().await;
-            assert_eq!(source.exchanges(), 1);
+            assert_eq!(source.refreshes(), 1);
         }
     });
 }
@@ -66,7 +66,7 @@ fn p03_one_exchange_for_callers_on_many_threads() {
 #[tokio::test(start_paused = true)]
 async fn p03_whatever_brings_them_callers_share_an_exchange() {
     let (source, tokens) = new();
-    source.close_gate();
+    source.block();
     let waiting = tokio::spawn({
         let tokens = tokens.clone();
         async move { tokens.token().await.unwrap().generation() }
@@ -77,15 +77,15 @@ async fn p03_whatever_brings_them_callers_share_an_exchange() {
         async move { tokens.refresh_now().await.unwrap().generation() }
     });
     settle().await;
-    source.open_gate();
+    source.unblock();
     assert_eq!(waiting.await.unwrap(), asking.await.unwrap());
-    assert_eq!(source.exchanges(), 1);
+    assert_eq!(source.refreshes(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn p03_a_failure_is_told_to_all_and_not_repeated_by_each() {
     let (source, tokens) = new();
-    source.then(Turn::Fail(down()));
+    source.then(Scripted::Fail(unavailable()));
     let mut callers = JoinSet::new();
     for _ in 0..1_000 {
         let tokens = tokens.clone();
@@ -98,10 +98,10 @@ async fn p03_a_failure_is_told_to_all_and_not_repeated_by_each() {
         tokens.token().await.unwrap_err().kind(),
         ErrorKind::Unavailable
     );
-    assert_eq!(source.exchanges(), 1);
+    assert_eq!(source.refreshes(), 1);
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert!(tokens.token().await.is_ok());
-    assert_eq!(source.exchanges(), 2);
+    assert_eq!(source.refreshes(), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -114,15 +114,15 @@ async fn p04_dropped_callers_do_not_abort_the_exchange() {
     }
     settle().await;
     callers.shutdown().await;
-    assert_eq!(source.exchanges(), 1, "it had begun");
+    assert_eq!(source.refreshes(), 1, "it had begun");
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert!(tokens.token().await.is_ok());
-    assert_eq!(source.exchanges(), 1, "its result was kept");
+    assert_eq!(source.refreshes(), 1, "its result was kept");
 }
 
 #[tokio::test(start_paused = true)]
 async fn p04_the_exchange_outlives_the_last_handle() {
-    let clock = HandClock::new();
+    let clock = ManualClock::new();
     let source = Source::new(&clock);
     let store = crate::support::Store::default();
     let tokens = source.cache().store(store.clone()).build().unwrap();
@@ -131,13 +131,13 @@ async fn p04_the_exchange_outlives_the_last_handle() {
     caller.abort();
     assert!(caller.await.unwrap_err().is_cancelled());
     tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!(store.held().await.unwrap().generation, Generation::FIRST);
+    assert_eq!(store.stored().await.unwrap().generation, Generation::FIRST);
 }
 
 #[tokio::test(start_paused = true)]
 async fn p04_each_waiter_keeps_its_own_deadline() {
     let (source, tokens) = new();
-    source.close_gate();
+    source.block();
     assert!(
         timeout(Duration::from_secs(2), tokens.token())
             .await
@@ -148,15 +148,15 @@ async fn p04_each_waiter_keeps_its_own_deadline() {
         async move { timeout(Duration::from_secs(9), tokens.token()).await }
     });
     settle().await;
-    source.open_gate();
+    source.unblock();
     assert!(patient.await.unwrap().unwrap().is_ok());
-    assert_eq!(source.exchanges(), 1);
+    assert_eq!(source.refreshes(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn p04_an_exchange_that_hangs_ends_at_its_deadline() {
     let (source, tokens) = new();
-    source.then(Turn::Hang);
+    source.then(Scripted::Hang);
     let error = timeout(Duration::from_secs(16), tokens.token())
         .await
         .unwrap()
@@ -169,7 +169,7 @@ async fn p04_an_exchange_that_hangs_ends_at_its_deadline() {
 #[tokio::test(start_paused = true)]
 async fn p04_a_panic_wakes_the_waiters_with_an_error() {
     let (source, tokens) = new();
-    source.then(Turn::Panic);
+    source.then(Scripted::Panic);
     let mut callers = JoinSet::new();
     for _ in 0..10 {
         let tokens = tokens.clone();
@@ -186,11 +186,11 @@ fn p04_a_runtime_that_shuts_down_leaves_no_one_waiting() {
     let first = tokio::runtime::Runtime::new().unwrap();
     let second = tokio::runtime::Runtime::new().unwrap();
     let (source, tokens) = first.block_on(async { new() });
-    source.then(Turn::Hang);
+    source.then(Scripted::Hang);
     first.block_on(async {
         let tokens = tokens.clone();
         tokio::spawn(async move { tokens.token().await });
-        while source.exchanges() == 0 {
+        while source.refreshes() == 0 {
             tokio::task::yield_now().await;
         }
     });
@@ -241,5 +241,5 @@ async fn the_background_task_ends_with_the_last_handle() {
         0
     );
     tokio::time::sleep(2_000 * MINUTE).await;
-    assert_eq!(source.exchanges(), 1);
+    assert_eq!(source.refreshes(), 1);
 }

@@ -12,7 +12,9 @@ use tower_oauth2_client::{
     token::{ReauthorizationReason, TenantId},
 };
 
-use crate::support::{DAY, HOUR, HandClock, MINUTE, Source, Store, Turn, down, header, token_set};
+use crate::support::{
+    DAY, HOUR, MINUTE, ManualClock, Scripted, Source, Store, header, token_set, unavailable,
+};
 
 async fn pass(time: Duration) {
     tokio::time::sleep(time).await;
@@ -26,7 +28,7 @@ fn cache(source: &Source, store: &Store) -> TokenCacheBuilder {
 }
 
 /// Whole days until the refresh token expires.
-fn days_left(tokens: &TokenCache, clock: &HandClock) -> Option<u64> {
+fn days_left(tokens: &TokenCache, clock: &ManualClock) -> Option<u64> {
     let expires_at = tokens.status().refresh_token_expires_at?;
     let left = expires_at.duration_since(clock.wall()).unwrap_or_default();
     Some(left.as_secs() / DAY.as_secs())
@@ -34,16 +36,16 @@ fn days_left(tokens: &TokenCache, clock: &HandClock) -> Option<u64> {
 
 #[tokio::test(start_paused = true)]
 async fn p19_an_idle_grant_costs_an_exchange_in_three_weeks() {
-    let clock = HandClock::new();
+    let clock = ManualClock::new();
     let (source, store) = (Source::new(&clock), Store::default());
     let tokens = cache(&source, &store).build().unwrap();
-    tokens.set_tokens(source.give(DAY)).await.unwrap();
+    tokens.set_tokens(source.issue(DAY)).await.unwrap();
     for day in 1..=100 {
         pass(DAY).await;
         let left = days_left(&tokens, &clock).unwrap();
         assert!(left >= 7, "{left} days left on day {day}");
     }
-    assert_eq!(source.exchanges(), 4);
+    assert_eq!(source.refreshes(), 4);
     assert_eq!(tokens.status().state, TokenState::Expired);
     assert_eq!(
         header(&tokens).await,
@@ -54,65 +56,65 @@ async fn p19_an_idle_grant_costs_an_exchange_in_three_weeks() {
 
 #[tokio::test(start_paused = true)]
 async fn p19_a_grant_that_nobody_has_asked_for_since_the_start_is_kept_alive_too() {
-    let clock = HandClock::new();
+    let clock = ManualClock::new();
     let (source, store) = (Source::new(&clock), Store::default());
     let first = cache(&source, &store).build().unwrap();
-    first.set_tokens(source.give(DAY)).await.unwrap();
+    first.set_tokens(source.issue(DAY)).await.unwrap();
     drop(first);
     pass(15 * DAY).await;
-    assert_eq!(source.exchanges(), 0, "its tasks have ended with it");
+    assert_eq!(source.refreshes(), 0, "its tasks have ended with it");
     let _second = cache(&source, &store).build().unwrap();
     pass(4 * DAY).await;
-    assert_eq!(source.exchanges(), 0);
+    assert_eq!(source.refreshes(), 0);
     pass(4 * DAY).await;
-    assert_eq!(source.exchanges(), 1);
+    assert_eq!(source.refreshes(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn p19_a_provider_that_keeps_the_refresh_token_is_not_asked_all_the_time() {
-    let clock = HandClock::new();
+    let clock = ManualClock::new();
     let (source, store) = (Source::new(&clock), Store::default());
     source.keep_refresh_tokens(true);
     let tokens = cache(&source, &store).build().unwrap();
-    tokens.set_tokens(source.give(DAY)).await.unwrap();
+    tokens.set_tokens(source.issue(DAY)).await.unwrap();
     pass(100 * DAY).await;
     assert!(
-        (4..=5).contains(&source.exchanges()),
+        (4..=5).contains(&source.refreshes()),
         "{}",
-        source.exchanges()
+        source.refreshes()
     );
 }
 
 #[tokio::test(start_paused = true)]
 async fn p19_one_that_is_used_again_is_renewed_ahead_of_time_again() {
-    let clock = HandClock::new();
+    let clock = ManualClock::new();
     let (source, store) = (Source::new(&clock), Store::default());
     let tokens = cache(&source, &store).build().unwrap();
-    tokens.set_tokens(source.give(DAY)).await.unwrap();
+    tokens.set_tokens(source.issue(DAY)).await.unwrap();
     pass(10 * DAY).await;
-    assert_eq!(source.exchanges(), 0);
+    assert_eq!(source.refreshes(), 0);
     header(&tokens).await;
-    assert_eq!(source.exchanges(), 1);
+    assert_eq!(source.refreshes(), 1);
     for _ in 0..(5 * 24) {
         pass(HOUR).await;
         let before = tokio::time::Instant::now();
         header(&tokens).await;
         assert_eq!(before.elapsed(), Duration::ZERO, "nobody waits");
     }
-    assert!((6..=7).contains(&source.exchanges()));
+    assert!((6..=7).contains(&source.refreshes()));
 }
 
 #[tokio::test(start_paused = true)]
 async fn p19_wrong_clocks_do_not_let_a_grant_die() {
     for shift in [-400 * 86_400, -3_600, 3_600, 86_400] {
-        let clock = HandClock::new();
+        let clock = ManualClock::new();
         let (source, store) = (Source::new(&clock), Store::default());
         let tokens = cache(&source, &store).build().unwrap();
-        tokens.set_tokens(source.give(DAY)).await.unwrap();
+        tokens.set_tokens(source.issue(DAY)).await.unwrap();
         pass(HOUR).await;
         clock.shift_wall(shift);
         pass(23 * DAY).await;
-        assert_eq!(source.exchanges(), 1, "{shift}");
+        assert_eq!(source.refreshes(), 1, "{shift}");
     }
 }
 
@@ -132,13 +134,13 @@ impl GrantListener for Days {
 
 #[tokio::test(start_paused = true)]
 async fn p19_the_last_days_are_told_once_each() {
-    let clock = HandClock::new();
+    let clock = ManualClock::new();
     let (source, store, days) = (Source::new(&clock), Store::default(), Days::default());
     let tokens = cache(&source, &store).listener(days.clone()).build();
     let tokens = tokens.unwrap();
-    tokens.set_tokens(source.give(DAY)).await.unwrap();
+    tokens.set_tokens(source.issue(DAY)).await.unwrap();
     for _ in 0..10_000 {
-        source.then(Turn::Fail(down()));
+        source.then(Scripted::Fail(unavailable()));
     }
     pass(22 * DAY + 12 * HOUR).await;
     assert!(days.0.lock().unwrap().is_empty());
@@ -146,15 +148,15 @@ async fn p19_the_last_days_are_told_once_each() {
     assert_eq!(*days.0.lock().unwrap(), [7, 3, 1]);
     assert_eq!(days_left(&tokens, &clock), Some(0));
     // Now it has ended, and the provider says so.
-    source.forget_turns();
-    source.then(Turn::Fail(tower_oauth2_client::Error::invalid_grant()));
+    source.clear_script();
+    source.then(Scripted::Fail(tower_oauth2_client::Error::invalid_grant()));
     pass(DAY).await;
     assert_eq!(*days.0.lock().unwrap(), [7, 3, 1, 0]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn p19_what_has_no_refresh_token_is_not_kept_alive() {
-    let clock = HandClock::new();
+    let clock = ManualClock::new();
     let (source, store) = (Source::new(&clock), Store::default());
     let tokens = cache(&source, &store).build().unwrap();
     let bare = token_set(1, DAY, clock.wall());
@@ -165,24 +167,24 @@ async fn p19_what_has_no_refresh_token_is_not_kept_alive() {
     );
     tokens.set_tokens(bare).await.unwrap();
     pass(100 * DAY).await;
-    assert_eq!(source.exchanges(), 0);
+    assert_eq!(source.refreshes(), 0);
     assert_eq!(days_left(&tokens, &clock), None);
 }
 
 #[tokio::test(start_paused = true)]
 async fn p16_dead_tokens_are_not_fetched_for_nobody() {
     for lifetime in [0, 1, 5] {
-        let clock = HandClock::new();
+        let clock = ManualClock::new();
         let (source, store) = (Source::new(&clock), Store::default());
         source.set_lifetime(Duration::from_secs(lifetime));
         let tokens = cache(&source, &store).build().unwrap();
         for _ in 0..10 {
             tokens.token().await.unwrap();
         }
-        let before = source.exchanges();
+        let before = source.refreshes();
         pass(HOUR).await;
         assert!(
-            source.exchanges() <= before + 2,
+            source.refreshes() <= before + 2,
             "a loop for tokens of {lifetime} s"
         );
         pass(MINUTE).await;

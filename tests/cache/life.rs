@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use tower_oauth2_client::{Error, ErrorKind, cache::TokenCache, token::GrantState};
 
-use crate::support::{DAY, HOUR, HandClock, MINUTE, Source, Store, Turn, down, header};
+use crate::support::{
+    DAY, HOUR, MINUTE, ManualClock, Scripted, Source, Store, header, unavailable,
+};
 
 struct Life {
-    clock: HandClock,
+    clock: ManualClock,
     source: Source,
     store: Store,
     tokens: TokenCache,
@@ -15,7 +17,7 @@ struct Life {
 
 /// A cache with its first token, which lives for a day.
 async fn begun() -> Life {
-    let clock = HandClock::new();
+    let clock = ManualClock::new();
     let source = Source::new(&clock);
     let store = Store::default();
     let tokens = source.cache().store(store.clone()).build().unwrap();
@@ -41,7 +43,7 @@ async fn background_no_request_waits_near_expiry() {
         let before = tokio::time::Instant::now();
         life.tokens.token().await.unwrap();
         assert_eq!(before.elapsed(), Duration::ZERO, "a request waited");
-        exchanges = exchanges.max(life.source.exchanges());
+        exchanges = exchanges.max(life.source.refreshes());
     }
     // 30 days of tokens that are renewed after 20.4 to 22.2 hours.
     assert!((31..=37).contains(&exchanges), "{exchanges}");
@@ -51,7 +53,7 @@ async fn background_no_request_waits_near_expiry() {
 async fn p05_a_failed_early_renewal_costs_no_request_anything() {
     let life = begun().await;
     for _ in 0..1_000 {
-        life.source.then(Turn::Fail(down()));
+        life.source.then(Scripted::Fail(unavailable()));
     }
     for _ in 0..(23 * 60) {
         pass(MINUTE).await;
@@ -60,7 +62,7 @@ async fn p05_a_failed_early_renewal_costs_no_request_anything() {
         assert_eq!(before.elapsed(), Duration::ZERO);
     }
     // From the beginning of the window on, one every 5 to 10 minutes.
-    let failures = life.source.exchanges() - 1;
+    let failures = life.source.refreshes() - 1;
     assert!((5..=32).contains(&failures), "{failures}");
 }
 
@@ -68,7 +70,7 @@ async fn p05_a_failed_early_renewal_costs_no_request_anything() {
 async fn p05_in_the_mandatory_window_a_failure_falls_back_to_the_held_token() {
     let life = begun().await;
     for _ in 0..1_000 {
-        life.source.then(Turn::Fail(down()));
+        life.source.then(Scripted::Fail(unavailable()));
     }
     pass(DAY - Duration::from_secs(50)).await;
     assert_eq!(header(&life.tokens).await, "Bearer a1");
@@ -85,7 +87,7 @@ async fn p05_in_the_mandatory_window_a_failure_falls_back_to_the_held_token() {
 async fn p16_an_outage_is_sat_out_and_recovered_from() {
     let life = begun().await;
     for _ in 0..20 {
-        life.source.then(Turn::Fail(down()));
+        life.source.then(Scripted::Fail(unavailable()));
     }
     // Nobody asks before the token is long dead.
     pass(DAY + HOUR).await;
@@ -101,10 +103,10 @@ async fn p16_an_outage_is_sat_out_and_recovered_from() {
 #[tokio::test(start_paused = true)]
 async fn p15_invalid_grant_ends_the_grant_durably_and_without_further_exchanges() {
     let life = begun().await;
-    life.source.then(Turn::Fail(Error::invalid_grant()));
+    life.source.then(Scripted::Fail(Error::invalid_grant()));
     let error = life.tokens.refresh_now().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ReauthorizationRequired);
-    let held = life.store.held().await.unwrap();
+    let held = life.store.stored().await.unwrap();
     assert!(matches!(
         held.state,
         GrantState::ReauthorizationRequired { .. }
@@ -123,7 +125,7 @@ async fn p15_invalid_grant_ends_the_grant_durably_and_without_further_exchanges(
         pass(MINUTE).await;
     }
     assert!(life.tokens.refresh_now().await.is_err());
-    assert_eq!(life.source.exchanges(), 2);
+    assert_eq!(life.source.refreshes(), 2);
 
     // Nor after a restart.
     let again = life
@@ -136,9 +138,9 @@ async fn p15_invalid_grant_ends_the_grant_durably_and_without_further_exchanges(
         again.token().await.unwrap_err().kind(),
         ErrorKind::ReauthorizationRequired
     );
-    assert_eq!(life.source.exchanges(), 2);
+    assert_eq!(life.source.refreshes(), 2);
 
-    let consented = life.source.give(DAY);
+    let consented = life.source.issue(DAY);
     life.tokens.set_tokens(consented).await.unwrap();
     assert_eq!(header(&life.tokens).await, "Bearer a2");
     pass(MINUTE).await;
@@ -152,24 +154,24 @@ async fn p15_invalid_grant_ends_the_grant_durably_and_without_further_exchanges(
 #[tokio::test(start_paused = true)]
 async fn p15_the_held_token_serves_until_it_expires() {
     let life = begun().await;
-    life.source.then(Turn::Fail(Error::invalid_grant()));
+    life.source.then(Scripted::Fail(Error::invalid_grant()));
     life.tokens.refresh_now().await.unwrap_err();
     pass(DAY - MINUTE).await;
     assert_eq!(header(&life.tokens).await, "Bearer a1");
     pass(MINUTE).await;
     assert!(life.tokens.token().await.is_err());
-    assert_eq!(life.source.exchanges(), 2);
+    assert_eq!(life.source.refreshes(), 2);
 }
 
 #[tokio::test(start_paused = true)]
 async fn p15_other_failures_end_nothing() {
     let life = begun().await;
     for _ in 0..5 {
-        life.source.then(Turn::Fail(down()));
+        life.source.then(Scripted::Fail(unavailable()));
         assert!(life.tokens.refresh_now().await.is_err());
     }
     assert!(matches!(
-        life.store.held().await.unwrap().state,
+        life.store.stored().await.unwrap().state,
         GrantState::Active(_)
     ));
     assert_eq!(header(&life.tokens).await, "Bearer a1");
@@ -183,14 +185,14 @@ async fn p16_at_most_one_exchange_a_second_whatever_comes_back() {
         life.source.set_lifetime(Duration::from_secs(lifetime));
         life.source.set_delay(Duration::ZERO);
         let _ = life.tokens.refresh_now().await;
-        let (before, since) = (life.source.exchanges(), tokio::time::Instant::now());
+        let (before, since) = (life.source.refreshes(), tokio::time::Instant::now());
         for _ in 0..500 {
             let _ = life.tokens.token().await;
             let _ = life.tokens.refresh_now().await;
             pass(Duration::from_millis(20)).await;
         }
         let seconds = since.elapsed().as_secs_f64();
-        let exchanges = life.source.exchanges() - before;
+        let exchanges = life.source.refreshes() - before;
         #[expect(clippy::cast_precision_loss, reason = "small numbers")]
         let rate = exchanges as f64 / seconds;
         assert!(rate <= 1.01, "{exchanges} exchanges in {seconds} seconds");
@@ -199,7 +201,7 @@ async fn p16_at_most_one_exchange_a_second_whatever_comes_back() {
 
 #[tokio::test(start_paused = true)]
 async fn p16_a_token_that_is_dead_on_arrival_serves_those_who_waited_for_it() {
-    let clock = HandClock::new();
+    let clock = ManualClock::new();
     let source = Source::new(&clock);
     source.set_lifetime(Duration::ZERO);
     let tokens = source.cache().build().unwrap();
@@ -209,9 +211,9 @@ async fn p16_a_token_that_is_dead_on_arrival_serves_those_who_waited_for_it() {
 
 #[tokio::test(start_paused = true)]
 async fn p17_no_grant_is_an_error() {
-    let clock = HandClock::new();
+    let clock = ManualClock::new();
     let source = Source::new(&clock);
-    source.then(Turn::Fail(down()));
+    source.then(Scripted::Fail(unavailable()));
     let tokens = source.cache().build().unwrap();
     assert!(tokens.token().await.is_err());
 }
@@ -223,7 +225,7 @@ async fn p18_a_suspend_is_noticed_within_thirty_seconds() {
     // The machine sleeps for two days: only the wall clock goes on.
     life.clock.shift_wall(2 * 86_400);
     pass(Duration::from_secs(31)).await;
-    assert_eq!(life.source.exchanges(), 2);
+    assert_eq!(life.source.refreshes(), 2);
     assert_eq!(header(&life.tokens).await, "Bearer a2");
 }
 
@@ -232,20 +234,20 @@ async fn p18_a_wall_clock_set_back_does_not_lengthen_a_life() {
     let life = begun().await;
     life.clock.shift_wall(-3 * 86_400);
     pass(DAY).await;
-    assert!(life.source.exchanges() >= 2);
+    assert!(life.source.refreshes() >= 2);
     assert_ne!(header(&life.tokens).await, "Bearer a1");
 }
 
 #[tokio::test(start_paused = true)]
 async fn p18_a_slow_answer_does_not_lengthen_a_life() {
-    let clock = HandClock::new();
+    let clock = ManualClock::new();
     let source = Source::new(&clock);
     source.set_delay(Duration::from_secs(10));
     source.set_lifetime(MINUTE);
     let tokens = source.cache().build().unwrap();
     assert_eq!(header(&tokens).await, "Bearer a1");
     for _ in 0..100 {
-        source.then(Turn::Fail(down()));
+        source.then(Scripted::Fail(unavailable()));
     }
     pass(Duration::from_secs(49)).await;
     assert_eq!(header(&tokens).await, "Bearer a1");

@@ -12,12 +12,14 @@ use tower_oauth2_client::{
     token::{GrantState, ReauthorizationReason, TenantId},
 };
 
-use crate::support::{DAY, HOUR, HandClock, MINUTE, Source, Store, Turn, begun, down, header};
+use crate::support::{
+    DAY, HOUR, MINUTE, ManualClock, Scripted, Source, Store, cache_with_token, header, unavailable,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn lost() -> Turn {
-    Turn::Fail(Error::response_lost("cut off, as the test asked for"))
+fn lost() -> Scripted {
+    Scripted::Fail(Error::response_lost("cut off: scripted"))
 }
 
 async fn pass(time: Duration) {
@@ -25,12 +27,12 @@ async fn pass(time: Duration) {
 }
 
 async fn state(store: &Store) -> GrantState {
-    store.held().await.unwrap().state
+    store.stored().await.unwrap().state
 }
 
 /// A cache with its first token and this policy.
 async fn begun_with(policy: LostResponse) -> (Source, Store, TokenCache) {
-    let source = Source::new(&HandClock::new());
+    let source = Source::new(&ManualClock::new());
     let store = Store::default();
     let tokens = source.cache().store(store.clone()).lost_response(policy);
     let tokens = tokens.build().unwrap();
@@ -40,13 +42,13 @@ async fn begun_with(policy: LostResponse) -> (Source, Store, TokenCache) {
 
 #[tokio::test(start_paused = true)]
 async fn p11_a_lost_answer_is_asked_for_once_more_at_once() {
-    let (source, store, tokens) = begun().await;
+    let (source, store, tokens) = cache_with_token().await;
     source.then(lost());
     let begun = tokio::time::Instant::now();
     tokens.refresh_now().await.unwrap();
     assert!((SECOND..11 * SECOND).contains(&begun.elapsed()));
     assert_eq!(
-        source.asked_with()[1..],
+        source.sent_refresh_tokens()[1..],
         [Some("r1".into()), Some("r1".into())]
     );
     assert_eq!(header(&tokens).await, "Bearer a2");
@@ -55,7 +57,7 @@ async fn p11_a_lost_answer_is_asked_for_once_more_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn p11_after_a_second_loss_the_refresh_token_rests_until_the_last_minutes() {
-    let (source, store, tokens) = begun().await;
+    let (source, store, tokens) = cache_with_token().await;
     source.then(lost());
     source.then(lost());
     let error = tokens.refresh_now().await.unwrap_err();
@@ -73,10 +75,10 @@ async fn p11_after_a_second_loss_the_refresh_token_rests_until_the_last_minutes(
     ));
     pass(DAY - 6 * MINUTE).await;
     assert_eq!(header(&tokens).await, "Bearer a1");
-    assert_eq!(source.exchanges(), 3, "it rests");
+    assert_eq!(source.refreshes(), 3, "it rests");
     pass(5 * MINUTE).await;
     // In the background, and nobody had to wait.
-    assert_eq!(source.exchanges(), 4);
+    assert_eq!(source.refreshes(), 4);
     assert_eq!(header(&tokens).await, "Bearer a2");
     assert_eq!(tokens.status().state, TokenState::Fresh);
 }
@@ -90,14 +92,14 @@ async fn p11_hold_sends_nothing_while_the_access_token_lives() {
         pass(MINUTE).await;
         assert_eq!(header(&tokens).await, "Bearer a1");
     }
-    assert_eq!(source.exchanges(), 2);
+    assert_eq!(source.refreshes(), 2);
     pass(MINUTE).await;
     assert_eq!(header(&tokens).await, "Bearer a2");
 }
 
 #[tokio::test(start_paused = true)]
 async fn p11_a_401_ends_the_rest_since_nothing_is_left_to_lose() {
-    let (source, _, tokens) = begun().await;
+    let (source, _, tokens) = cache_with_token().await;
     source.then(lost());
     source.then(lost());
     tokens.refresh_now().await.unwrap_err();
@@ -108,7 +110,7 @@ async fn p11_a_401_ends_the_rest_since_nothing_is_left_to_lose() {
 
 #[tokio::test(start_paused = true)]
 async fn p11_a_machine_that_slept_meanwhile_does_not_ask_again() {
-    let clock = HandClock::new();
+    let clock = ManualClock::new();
     let source = Source::new(&clock);
     let tokens = source.cache().build().unwrap();
     tokens.token().await.unwrap();
@@ -121,7 +123,7 @@ async fn p11_a_machine_that_slept_meanwhile_does_not_ask_again() {
     pass(SECOND).await;
     clock.shift_wall(28 * 60);
     assert!(asking.await.unwrap().unwrap_err().is_response_lost());
-    assert_eq!(source.exchanges(), 2);
+    assert_eq!(source.refreshes(), 2);
 }
 
 #[derive(Clone, Default)]
@@ -146,24 +148,24 @@ async fn p15_a_lost_rotation_is_told_apart_from_a_revocation() {
         (vec![lost(), lost()], ReauthorizationReason::RotationLost),
         // It has answered, if only that it cannot: nothing is lost.
         (
-            vec![Turn::Fail(down())],
+            vec![Scripted::Fail(unavailable())],
             ReauthorizationReason::InvalidGrant,
         ),
         // Nor does a later answer of that sort say what became of the first.
         (
-            vec![lost(), Turn::Fail(down())],
+            vec![lost(), Scripted::Fail(unavailable())],
             ReauthorizationReason::RotationLost,
         ),
     ] {
         let heard = Heard::default();
-        let source = Source::new(&HandClock::new());
+        let source = Source::new(&ManualClock::new());
         let tokens = source.cache().listener(heard.clone()).build().unwrap();
         tokens.token().await.unwrap();
         for turn in turns {
             source.then(turn);
         }
         for _ in 0..3 {
-            source.then(Turn::Fail(Error::invalid_grant()));
+            source.then(Scripted::Fail(Error::invalid_grant()));
         }
         while !tokens
             .refresh_now()
@@ -185,8 +187,8 @@ async fn p15_a_lost_rotation_is_told_apart_from_a_revocation() {
 
 #[tokio::test(start_paused = true)]
 async fn p11_the_next_start_knows_which_grant_is_uncertain() {
-    let (source, store, tokens) = begun().await;
-    source.close_gate();
+    let (source, store, tokens) = cache_with_token().await;
+    source.block();
     let asking = tokio::spawn({
         let tokens = tokens.clone();
         async move { tokens.refresh_now().await }
@@ -194,26 +196,26 @@ async fn p11_the_next_start_knows_which_grant_is_uncertain() {
     pass(SECOND).await;
     // As if the process had ended here: the note is in the store, and the answer nowhere.
     let after_crash = Store::default();
-    after_crash.put(store.held().await.unwrap()).await;
+    after_crash.put(store.stored().await.unwrap()).await;
     asking.abort();
     drop(tokens);
-    source.open_gate();
+    source.unblock();
     pass(MINUTE).await;
-    let before = source.exchanges();
+    let before = source.refreshes();
 
     let again = source.cache().store(after_crash.clone()).build().unwrap();
     assert_eq!(header(&again).await, "Bearer a1", "it serves all the same");
     assert!(matches!(again.status().state, TokenState::Uncertain { .. }));
     pass(23 * HOUR).await;
-    assert_eq!(source.exchanges(), before, "nothing is sent meanwhile");
+    assert_eq!(source.refreshes(), before, "nothing is sent meanwhile");
     pass(HOUR).await;
     assert_ne!(header(&again).await, "Bearer a1");
 }
 
 #[tokio::test(start_paused = true)]
 async fn p11_an_exchange_that_another_process_has_noted_is_waited_for() {
-    let (source, store, tokens) = begun().await;
-    source.close_gate();
+    let (source, store, tokens) = cache_with_token().await;
+    source.block();
     let asking = tokio::spawn({
         let tokens = tokens.clone();
         async move { tokens.refresh_now().await.unwrap() }
@@ -223,47 +225,47 @@ async fn p11_an_exchange_that_another_process_has_noted_is_waited_for() {
     header(&other).await;
     let waiting = tokio::spawn(async move { other.refresh_now().await.unwrap() });
     pass(5 * SECOND).await;
-    assert_eq!(source.exchanges(), 2, "only the first has sent anything");
-    source.open_gate();
+    assert_eq!(source.refreshes(), 2, "only the first has sent anything");
+    source.unblock();
     asking.await.unwrap();
     let adopted = waiting.await.unwrap();
     assert_eq!(adopted.header_value(), "Bearer a2");
-    assert_eq!(source.exchanges(), 2);
+    assert_eq!(source.refreshes(), 2);
 }
 
 #[tokio::test(start_paused = true)]
 async fn p11_what_is_stored_serves_at_once_though_another_process_is_renewing_it() {
-    let (source, store, tokens) = begun().await;
-    source.close_gate();
+    let (source, store, tokens) = cache_with_token().await;
+    source.block();
     let asking = tokio::spawn(async move { tokens.refresh_now().await });
     pass(SECOND).await;
     let other = source.cache().store(store).build().unwrap();
     let before = tokio::time::Instant::now();
     assert_eq!(header(&other).await, "Bearer a1");
     assert!(before.elapsed() < SECOND);
-    source.open_gate();
+    source.unblock();
     asking.await.unwrap().unwrap();
 }
 
 #[tokio::test(start_paused = true)]
 async fn p14_without_a_note_the_refresh_token_is_not_spent() {
-    let (source, store, tokens) = begun().await;
-    store.fail_notes(true);
+    let (source, store, tokens) = cache_with_token().await;
+    store.fail_intents(true);
     assert_eq!(
         tokens.refresh_now().await.unwrap_err().kind(),
         ErrorKind::Store
     );
-    assert_eq!(source.exchanges(), 1);
+    assert_eq!(source.refreshes(), 1);
     assert_eq!(header(&tokens).await, "Bearer a1");
-    store.fail_notes(false);
+    store.fail_intents(false);
     tokens.refresh_now().await.unwrap();
     assert_eq!(header(&tokens).await, "Bearer a2");
 }
 
 #[tokio::test(start_paused = true)]
 async fn p14_a_failure_that_used_nothing_up_takes_the_note_back() {
-    let (source, store, tokens) = begun().await;
-    source.then(Turn::Fail(down()));
+    let (source, store, tokens) = cache_with_token().await;
+    source.then(Scripted::Fail(unavailable()));
     tokens.refresh_now().await.unwrap_err();
     assert!(matches!(state(&store).await, GrantState::Active(_)));
     assert_eq!(tokens.status().state, TokenState::Fresh);
@@ -275,7 +277,7 @@ async fn p14_a_failure_that_used_nothing_up_takes_the_note_back() {
 
 #[tokio::test(start_paused = true)]
 async fn p11_a_panic_and_a_missed_deadline_are_lost_answers() {
-    for turn in [Turn::Panic, Turn::Hang] {
+    for turn in [Scripted::Panic, Scripted::Hang] {
         let (source, store, tokens) = begun_with(LostResponse::Defer).await;
         source.then(turn);
         assert!(tokens.refresh_now().await.is_err());
@@ -290,9 +292,9 @@ async fn p11_a_panic_and_a_missed_deadline_are_lost_answers() {
 
 #[tokio::test(start_paused = true)]
 async fn p11_a_late_look_into_the_store_does_not_undo_a_note() {
-    let (source, store, tokens) = begun().await;
-    source.close_gate();
-    source.then(Turn::Fail(down()));
+    let (source, store, tokens) = cache_with_token().await;
+    source.block();
+    source.then(Scripted::Fail(unavailable()));
     tokens.invalidate();
     let asking = tokio::spawn({
         let tokens = tokens.clone();
@@ -301,7 +303,7 @@ async fn p11_a_late_look_into_the_store_does_not_undo_a_note() {
     pass(2 * SECOND).await;
     // The look that follows on a failure takes its time to come back.
     store.slow_next_load(9 * SECOND);
-    source.open_gate();
+    source.unblock();
     asking.await.unwrap().unwrap_err();
     pass(SECOND / 10).await;
     // Meanwhile an answer is lost for good.
@@ -316,17 +318,17 @@ async fn p11_a_late_look_into_the_store_does_not_undo_a_note() {
 
 #[tokio::test(start_paused = true)]
 async fn p11_a_recent_note_of_a_dead_process_is_no_reason_to_look_all_the_time() {
-    let (source, store, tokens) = begun().await;
+    let (source, store, tokens) = cache_with_token().await;
     for _ in 0..1_000 {
-        source.then(Turn::Fail(down()));
+        source.then(Scripted::Fail(unavailable()));
     }
     pass(DAY - HOUR).await;
-    source.forget_turns();
+    source.clear_script();
     source.then(lost());
     source.then(lost());
     tokens.refresh_now().await.unwrap_err();
     let after_crash = Store::default();
-    after_crash.put(store.held().await.unwrap()).await;
+    after_crash.put(store.stored().await.unwrap()).await;
     drop(tokens);
     // It may not be asked for once more, and the token is to be renewed.
     let again = source.cache().store(after_crash.clone()).build().unwrap();

@@ -9,7 +9,7 @@ use tower_oauth2_client::{
     token::{Generation, Grant, GrantState, TenantId},
 };
 
-use crate::support::{HandClock, Source, Store, Turn, header, token_set};
+use crate::support::{ManualClock, Scripted, Source, Store, header, token_set};
 
 struct Pair {
     source: Source,
@@ -20,7 +20,7 @@ struct Pair {
 
 /// Two replicas that hold the same token.
 async fn pair() -> Pair {
-    let source = Source::new(&HandClock::new());
+    let source = Source::new(&ManualClock::new());
     let store = Store::default();
     let replica = || source.cache().store(store.clone()).build().unwrap();
     let (one, two) = (replica(), replica());
@@ -37,7 +37,7 @@ async fn pair() -> Pair {
 /// What another replica stores, generation 2.
 fn newer(state: impl FnOnce(tower_oauth2_client::token::TokenSet) -> GrantState) -> Grant {
     use tower_oauth2_client::clock::Clock;
-    let tokens = token_set(99, Duration::from_secs(86_400), HandClock::new().wall());
+    let tokens = token_set(99, Duration::from_secs(86_400), ManualClock::new().wall());
     Grant {
         generation: Generation::FIRST.next(),
         state: state(tokens),
@@ -59,7 +59,7 @@ fn interfere(store: &Store, grant: Grant) {
 async fn p06_a_newer_grant_in_the_store_is_adopted_without_an_exchange() {
     let pair = pair().await;
     assert_eq!(
-        pair.source.exchanges(),
+        pair.source.refreshes(),
         1,
         "the second replica found the first one's"
     );
@@ -67,7 +67,7 @@ async fn p06_a_newer_grant_in_the_store_is_adopted_without_an_exchange() {
     assert_eq!(header(&pair.two).await, "Bearer a1");
     pair.two.refresh_now().await.unwrap();
     assert_eq!(header(&pair.two).await, "Bearer a2");
-    assert_eq!(pair.source.exchanges(), 2);
+    assert_eq!(pair.source.refreshes(), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -78,7 +78,7 @@ async fn p12_the_loser_of_a_race_adopts_the_winners_tokens() {
     assert_eq!(token.header_value(), "Bearer a99");
     assert_eq!(header(&pair.one).await, "Bearer a99");
     assert_eq!(
-        pair.store.held().await,
+        pair.store.stored().await,
         Some(newer(GrantState::Active)),
         "and leaves them alone"
     );
@@ -88,7 +88,7 @@ async fn p12_the_loser_of_a_race_adopts_the_winners_tokens() {
 async fn p12_the_loser_of_a_race_does_not_end_the_winners_grant() {
     let pair = pair().await;
     // The provider refuses the second use of a refresh token; the winner has saved by then.
-    pair.source.then(Turn::Fail(Error::invalid_grant()));
+    pair.source.then(Scripted::Fail(Error::invalid_grant()));
     let memory = pair.store.memory.clone();
     let loser = tokio::spawn({
         let tokens = pair.one.clone();
@@ -101,28 +101,28 @@ async fn p12_the_loser_of_a_race_does_not_end_the_winners_grant() {
         .await
         .unwrap();
     assert_eq!(loser.await.unwrap().unwrap().header_value(), "Bearer a99");
-    assert_eq!(pair.store.held().await, Some(newer(GrantState::Active)));
+    assert_eq!(pair.store.stored().await, Some(newer(GrantState::Active)));
 }
 
 #[tokio::test(start_paused = true)]
 async fn p12_nor_if_the_winner_saves_between_its_second_look_and_its_save() {
     let pair = pair().await;
-    pair.source.then(Turn::Fail(Error::invalid_grant()));
+    pair.source.then(Scripted::Fail(Error::invalid_grant()));
     interfere(&pair.store, newer(GrantState::Active));
     let token = pair.one.refresh_now().await.unwrap();
     assert_eq!(token.header_value(), "Bearer a99");
-    assert_eq!(pair.store.held().await, Some(newer(GrantState::Active)));
+    assert_eq!(pair.store.stored().await, Some(newer(GrantState::Active)));
 }
 
 #[tokio::test(start_paused = true)]
 async fn p12_new_tokens_outdo_an_end_that_a_loser_has_stored() {
     let pair = pair().await;
     // It was refused what is being exchanged here.
-    let same = pair.store.held().await.unwrap().tokens().unwrap().clone();
+    let same = pair.store.stored().await.unwrap().tokens().unwrap().clone();
     interfere(&pair.store, newer(|_| ended(same)));
     let token = pair.one.refresh_now().await.unwrap();
     assert_eq!(token.header_value(), "Bearer a2");
-    let held = pair.store.held().await.unwrap();
+    let held = pair.store.stored().await.unwrap();
     assert_eq!(held.generation, Generation::from_u64(3));
     assert!(matches!(held.state, GrantState::Active(_)));
     assert_eq!(header(&pair.one).await, "Bearer a2");
@@ -145,7 +145,7 @@ async fn a_revocation_by_another_replica_is_found_at_the_next_exchange() {
         pair.one.token().await.unwrap_err().kind(),
         ErrorKind::Revoked
     );
-    assert_eq!(pair.source.exchanges(), 1);
+    assert_eq!(pair.source.refreshes(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -155,7 +155,7 @@ async fn p12_an_end_of_other_tokens_is_respected() {
     interfere(&pair.store, ended.clone());
     pair.one.refresh_now().await.unwrap();
     assert_eq!(
-        pair.store.held().await,
+        pair.store.stored().await,
         Some(ended),
         "that of a grant that came in between"
     );
@@ -172,7 +172,7 @@ async fn p11_the_floor_is_waited_out_before_the_store_is_read() {
     tokio::time::sleep(Duration::from_millis(200)).await;
     pair.two.refresh_now().await.unwrap();
     waiting.await.unwrap().unwrap();
-    let spent = pair.source.asked_with().into_iter().flatten();
+    let spent = pair.source.sent_refresh_tokens().into_iter().flatten();
     assert_eq!(spent.filter(|token| token == "r1").count(), 1);
 }
 
@@ -182,9 +182,10 @@ async fn p06_a_pause_after_failures_does_not_hide_what_another_replica_has_store
     tokio::time::sleep(Duration::from_secs(2 * 86_400)).await;
     // Dead, and many failures old.
     for _ in 0..12 {
-        pair.source.then(Turn::Fail(crate::support::down()));
+        pair.source
+            .then(Scripted::Fail(crate::support::unavailable()));
     }
-    let dead = pair.source.give(Duration::ZERO);
+    let dead = pair.source.issue(Duration::ZERO);
     pair.one.set_tokens(dead).await.unwrap();
     for _ in 0..12 {
         pair.one.refresh_now().await.unwrap_err();
@@ -211,18 +212,18 @@ fn ended(tokens: tower_oauth2_client::token::TokenSet) -> GrantState {
 #[tokio::test(start_paused = true)]
 async fn p12_without_a_second_look_nobody_is_declared_dead() {
     let pair = pair().await;
-    pair.source.then(Turn::Fail(Error::invalid_grant()));
-    pair.source.close_gate();
+    pair.source.then(Scripted::Fail(Error::invalid_grant()));
+    pair.source.block();
     let asking = tokio::spawn({
         let one = pair.one.clone();
         async move { one.refresh_now().await }
     });
     tokio::time::sleep(Duration::from_secs(2)).await;
     pair.store.fail_loads(true);
-    pair.source.open_gate();
+    pair.source.unblock();
     assert_eq!(asking.await.unwrap().unwrap_err().kind(), ErrorKind::Store);
     assert!(matches!(
-        pair.store.held().await.unwrap().state,
+        pair.store.stored().await.unwrap().state,
         GrantState::Active(_)
     ));
     assert_eq!(header(&pair.one).await, "Bearer a1");

@@ -9,7 +9,9 @@ use tower_oauth2_client::{
     token::{Generation, ReauthorizationReason},
 };
 
-use crate::support::{DAY, HOUR, HandClock, MINUTE, Source, Turn, begun, down, header};
+use crate::support::{
+    DAY, HOUR, MINUTE, ManualClock, Scripted, Source, cache_with_token, header, unavailable,
+};
 
 async fn pass(time: Duration) {
     tokio::time::sleep(time).await;
@@ -17,7 +19,7 @@ async fn pass(time: Duration) {
 
 #[tokio::test(start_paused = true)]
 async fn a_token_is_fresh_then_advisory_then_mandatory_then_expired() {
-    let clock = HandClock::new();
+    let clock = ManualClock::new();
     let source = Source::new(&clock);
     let tokens = source.cache().refresh_token_lifetime(30 * DAY);
     let tokens = tokens.build().unwrap();
@@ -34,7 +36,7 @@ async fn a_token_is_fresh_then_advisory_then_mandatory_then_expired() {
     assert!(status.last_error.is_none() && status.expires_at.is_some());
 
     for _ in 0..10_000 {
-        source.then(Turn::Fail(down()));
+        source.then(Scripted::Fail(unavailable()));
     }
     for (at, state) in [
         (20 * HOUR, TokenState::Fresh),
@@ -48,7 +50,7 @@ async fn a_token_is_fresh_then_advisory_then_mandatory_then_expired() {
     let status = tokens.status();
     assert_eq!(status.last_error.unwrap().kind(), ErrorKind::Unavailable);
     assert_eq!(status.expires_at, None);
-    source.forget_turns();
+    source.clear_script();
     pass(MINUTE).await;
     assert_eq!(tokens.status().state, TokenState::Fresh, "by itself");
     assert!(tokens.status().last_error.is_none());
@@ -58,23 +60,23 @@ const SECOND: Duration = Duration::from_secs(1);
 
 #[tokio::test(start_paused = true)]
 async fn an_invalidated_token_is_rejected_until_there_is_a_newer_one() {
-    let (source, _, tokens) = begun().await;
+    let (source, _, tokens) = cache_with_token().await;
     tokens.invalidate();
     let rejected = TokenState::Rejected {
         generation: Generation::FIRST,
     };
     assert_eq!(tokens.status().state, rejected);
     tokens.invalidate();
-    assert_eq!(source.exchanges(), 1, "nothing is sent yet");
+    assert_eq!(source.refreshes(), 1, "nothing is sent yet");
     assert_eq!(header(&tokens).await, "Bearer a2");
     assert_eq!(tokens.status().state, TokenState::Fresh);
-    assert_eq!(source.exchanges(), 2);
+    assert_eq!(source.refreshes(), 2);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_exchange_under_way_is_no_uncertainty() {
-    let (source, _, tokens) = begun().await;
-    source.close_gate();
+    let (source, _, tokens) = cache_with_token().await;
+    source.block();
     let asking = tokio::spawn({
         let tokens = tokens.clone();
         async move { tokens.refresh_now().await.unwrap() }
@@ -83,15 +85,15 @@ async fn an_exchange_under_way_is_no_uncertainty() {
     let status = tokens.status();
     assert!(status.is_refreshing);
     assert_eq!(status.state, TokenState::Fresh);
-    source.open_gate();
+    source.unblock();
     asking.await.unwrap();
     assert!(!tokens.status().is_refreshing);
 }
 
 #[tokio::test(start_paused = true)]
 async fn ends_say_why_and_since_when() {
-    let (source, _, tokens) = begun().await;
-    source.then(Turn::Fail(Error::invalid_grant()));
+    let (source, _, tokens) = cache_with_token().await;
+    source.then(Scripted::Fail(Error::invalid_grant()));
     tokens.refresh_now().await.unwrap_err();
     let TokenState::ReauthorizationRequired { reason, since } = tokens.status().state else {
         panic!("{:?}", tokens.status());
@@ -106,6 +108,6 @@ async fn ends_say_why_and_since_when() {
 
     tokens.revoke().await.unwrap();
     assert!(matches!(tokens.status().state, TokenState::Revoked { .. }));
-    tokens.set_tokens(source.give(DAY)).await.unwrap();
+    tokens.set_tokens(source.issue(DAY)).await.unwrap();
     assert_eq!(tokens.status().state, TokenState::Fresh);
 }

@@ -6,7 +6,7 @@ use tower_oauth2_client::{cache::TokenCache, oauth::EndpointGate};
 
 use crate::{
     fencing::Gated,
-    support::{API, HOUR, HandClock, MINUTE, Source},
+    support::{API, HOUR, MINUTE, ManualClock, Source},
 };
 
 /// Caches that hold a token each, over sources that share a gate.
@@ -17,7 +17,7 @@ struct Fleet {
 
 impl Fleet {
     async fn of(count: usize) -> Self {
-        let (clock, gate) = (HandClock::new(), EndpointGate::new());
+        let (clock, gate) = (ManualClock::new(), EndpointGate::new());
         let source = Source::new(&clock);
         let mut tokens = Vec::new();
         for number in 0..count {
@@ -27,7 +27,7 @@ impl Fleet {
                 .jitter_seed(number as u64)
                 .build()
                 .unwrap();
-            cache.set_tokens(source.give(HOUR)).await.unwrap();
+            cache.set_tokens(source.issue(HOUR)).await.unwrap();
             tokens.push(cache);
         }
         Self { source, tokens }
@@ -37,12 +37,12 @@ impl Fleet {
     async fn queued(count: usize) -> Self {
         let fleet = Self::of(count).await;
         pass(HOUR - 3 * MINUTE).await;
-        fleet.source.close_gate();
+        fleet.source.block();
         for tokens in &fleet.tokens[1..] {
             tokens.token().await.unwrap();
         }
         pass(Duration::from_secs(1)).await;
-        assert_eq!(fleet.source.exchanges(), 2);
+        assert_eq!(fleet.source.refreshes(), 2);
         fleet
     }
 }
@@ -61,8 +61,8 @@ async fn p16_one_who_waits_goes_before_a_thousand_renewals_ahead_of_time() {
     let fleet = Fleet::queued(1_001).await;
     let waiting = renewing(&fleet.tokens[0]);
     pass(Duration::from_secs(1)).await;
-    assert_eq!(fleet.source.exchanges(), 3);
-    fleet.source.open_gate();
+    assert_eq!(fleet.source.refreshes(), 3);
+    fleet.source.unblock();
     waiting.await.unwrap();
 }
 
@@ -71,12 +71,12 @@ async fn p16_so_does_one_who_joins_such_a_renewal() {
     let fleet = Fleet::queued(1_001).await;
     let waiting = [renewing(&fleet.tokens[1_000]), renewing(&fleet.tokens[999])];
     pass(Duration::from_secs(1)).await;
-    let asked_with = fleet.source.asked_with();
+    let asked_with = fleet.source.sent_refresh_tokens();
     assert_eq!(asked_with.len(), 4);
     let mut joined = asked_with[2..].to_vec();
     joined.sort();
     assert_eq!(joined, [Some("r1000".to_owned()), Some("r1001".to_owned())]);
-    fleet.source.open_gate();
+    fleet.source.unblock();
     for waiting in waiting {
         waiting.await.unwrap();
     }

@@ -11,7 +11,7 @@ use tower_oauth2_client::{
 };
 
 use crate::{
-    shared::HandClock,
+    shared::ManualClock,
     support::{Browser, Replica, SECOND, Setting, Shelf, parameter, replica, sandbox, tenant},
 };
 
@@ -147,7 +147,7 @@ async fn the_providers_other_errors_are_told() {
 #[tokio::test(start_paused = true)]
 async fn a_callback_of_another_issuer_is_refused() {
     const ISSUER: &str = "https://id.example.com";
-    let clock = HandClock::new();
+    let clock = ManualClock::new();
     let sandbox = sandbox(&clock).build();
     let setting = || Setting {
         issuer: Some(ISSUER),

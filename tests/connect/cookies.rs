@@ -4,7 +4,7 @@ use http::{HeaderValue, Method, StatusCode, header::COOKIE};
 use tower_oauth2_client::{connect::ConnectFailureKind, store::EncryptionKeys};
 
 use crate::{
-    shared::HandClock,
+    shared::ManualClock,
     support::{Browser, Replica, SECOND, Setting, Shelf, key, keys, local, replica, sandbox},
 };
 
@@ -24,7 +24,7 @@ async fn tabs_do_not_disturb_each_other() {
 
 #[tokio::test(start_paused = true)]
 async fn tabs_of_two_tenants_connect_each_its_own() {
-    let clock = HandClock::new();
+    let clock = ManualClock::new();
     let sandbox = sandbox(&clock).build();
     let setting = Setting {
         trusts_all: true,
@@ -92,7 +92,7 @@ async fn what_is_of_no_use_makes_room_first() {
 
 #[tokio::test(start_paused = true)]
 async fn another_applications_cookies_are_left_alone() {
-    let clock = HandClock::new();
+    let clock = ManualClock::new();
     let one = sandbox(&clock).build();
     let other = sandbox(&clock).client_id("another-client").build();
     let one = Replica::new(&one, &clock, Shelf::default(), Setting::default());
@@ -224,7 +224,7 @@ async fn the_right_cookie_is_found_among_others() {
 #[tokio::test(start_paused = true)]
 async fn on_this_machine_no_https_is_needed() {
     const LOCAL: &str = "http://127.0.0.1:3000/connect/callback";
-    let clock = HandClock::new();
+    let clock = ManualClock::new();
     let sandbox = sandbox(&clock).redirect_uri(LOCAL).build();
     let setting = Setting {
         redirect_uri: LOCAL,

@@ -10,7 +10,7 @@ use tower_oauth2_client::{
 };
 
 use crate::{
-    shared::HandClock,
+    shared::ManualClock,
     support::{Answer, Browser, MINUTE, Replica, SECOND, Setting, replica},
 };
 
@@ -72,7 +72,7 @@ async fn a_cookie_that_was_kept_sends_the_code_no_second_time() {
 #[tokio::test(start_paused = true)]
 async fn nor_where_the_clock_is_late() {
     let one = replica();
-    let late = HandClock::new();
+    let late = ManualClock::new();
     let late = one.another_with(&late, Setting::default());
     late.clock.shift_wall(-30);
     let mut browser = Browser::of("acme");

@@ -9,7 +9,7 @@ use tower_oauth2_client::{
 };
 
 use crate::{
-    shared::HandClock,
+    shared::ManualClock,
     support::{Browser, Partner, Replica, Setting, Shelf, keys, parameter, replica, sandbox},
 };
 
@@ -53,7 +53,7 @@ async fn each_start_is_a_flow_of_its_own() {
 
 #[tokio::test(start_paused = true)]
 async fn pkce_is_used_where_the_provider_has_it() {
-    let clock = HandClock::new();
+    let clock = ManualClock::new();
     let sandbox = sandbox(&clock).build();
     let service = sandbox.service();
     let http = tower::service_fn(move |request: Request<Body>| service.clone().oneshot(request));

@@ -33,7 +33,7 @@ use tower_oauth2_client::{
 };
 
 pub(crate) use crate::{
-    shared::{HandClock, MINUTE},
+    shared::{MINUTE, ManualClock},
     shelf::Shelf,
 };
 
@@ -98,7 +98,7 @@ impl ConnectHandler for Partner {
 #[derive(Clone)]
 pub(crate) struct Replica {
     pub(crate) sandbox: Sandbox,
-    pub(crate) clock: HandClock,
+    pub(crate) clock: ManualClock,
     pub(crate) store: Shelf,
     pub(crate) tenants: Tenants,
     pub(crate) partner: Partner,
@@ -126,7 +126,7 @@ impl Default for Setting {
     }
 }
 
-pub(crate) fn sandbox(clock: &HandClock) -> SandboxBuilder {
+pub(crate) fn sandbox(clock: &ManualClock) -> SandboxBuilder {
     Sandbox::builder()
         .clock_starts_at(clock.wall())
         .redirect_uri(REDIRECT_URI)
@@ -134,7 +134,7 @@ pub(crate) fn sandbox(clock: &HandClock) -> SandboxBuilder {
 
 /// The first replica, at a sandbox with all defaults.
 pub(crate) fn replica() -> Replica {
-    let clock = HandClock::new();
+    let clock = ManualClock::new();
     let sandbox = sandbox(&clock).build();
     Replica::new(&sandbox, &clock, Shelf::default(), Setting::default())
 }
@@ -142,7 +142,7 @@ pub(crate) fn replica() -> Replica {
 impl Replica {
     pub(crate) fn new(
         sandbox: &Sandbox,
-        clock: &HandClock,
+        clock: &ManualClock,
         store: Shelf,
         setting: Setting,
     ) -> Self {
@@ -185,7 +185,7 @@ impl Replica {
     }
 
     /// Another one over the same store, with a clock and keys of its own.
-    pub(crate) fn another_with(&self, clock: &HandClock, setting: Setting) -> Self {
+    pub(crate) fn another_with(&self, clock: &ManualClock, setting: Setting) -> Self {
         Self::new(&self.sandbox, clock, self.store.clone(), setting)
     }
 

@@ -11,7 +11,7 @@ use tower_oauth2_client::{
 use crate::{
     rules,
     step::{Fault, Loss, Turn},
-    support::{DAY, HOUR, MINUTE, down},
+    support::{DAY, HOUR, MINUTE, unavailable},
     world::{Fate, State, World, number_in},
 };
 
@@ -53,7 +53,7 @@ impl TokenSource for Provider {
     async fn fetch(&self, held: Option<&TokenSet>) -> Result<TokenSet, Error> {
         let Some(number) = held.and_then(TokenSet::refresh_token).map(number) else {
             self.world.lock().violated("an exchange without a grant");
-            return Err(down());
+            return Err(unavailable());
         };
         let (index, delay, reply) = {
             let mut state = self.world.lock();
@@ -76,7 +76,7 @@ impl TokenSource for Provider {
             }
             Reply::Down => {
                 call.end(Fate::Unused);
-                Err(down())
+                Err(unavailable())
             }
             Reply::Refuse => {
                 let (can_look, can_store) = {
@@ -99,13 +99,13 @@ impl TokenSource for Provider {
             }
             Reply::Lose(Loss::Told) => {
                 call.end(Fate::Lost);
-                Err(Error::response_lost("lost, as the test asked for"))
+                Err(Error::response_lost("lost: scripted"))
             }
             Reply::Lose(Loss::Hang) => std::future::pending().await,
             Reply::Lose(Loss::Panic) => {
                 call.end(Fate::Lost);
                 // As a panic, but without its message among the test's.
-                std::panic::resume_unwind(Box::new("as the test asked for"))
+                std::panic::resume_unwind(Box::new("scripted panic"))
             }
         }
     }
@@ -113,7 +113,7 @@ impl TokenSource for Provider {
     async fn revoke(&self, held: &TokenSet) -> Result<(), Error> {
         let mut state = self.world.lock();
         if state.revocations_fail {
-            return Err(down());
+            return Err(unavailable());
         }
         if let Some(token) = held.refresh_token() {
             let family = state.sets[number(token)].family;

@@ -21,7 +21,7 @@ impl TokenStore for Store {
         let outcome = {
             let state = self.0.lock();
             if state.shelf.has(Fault::LoadsFail) {
-                return Err(Error::store("loads fail, as the test asked for"));
+                return Err(Error::store("loads fail: scripted"));
             }
             state.shelf.grant.clone()
         };
@@ -78,10 +78,10 @@ impl State {
     ) -> Result<(SaveOutcome, bool), Error> {
         let is_note = expected == Some(grant.generation);
         if is_note && self.shelf.has(Fault::NotesFail) {
-            return Err(Error::store("notes fail, as the test asked for"));
+            return Err(Error::store("notes fail: scripted"));
         }
         if !is_note && self.shelf.has(Fault::SavesFail) {
-            return Err(Error::store("saves fail, as the test asked for"));
+            return Err(Error::store("saves fail: scripted"));
         }
         let hangs = !is_note && self.shelf.has(Fault::SavesHang);
         let held = self.shelf.grant.clone();

@@ -7,7 +7,7 @@ use std::{
 
 use tower_oauth2_client::clock::Clock;
 
-use crate::support::HandClock;
+use crate::support::ManualClock;
 
 /// A suspend is noticed within 30 seconds, and differences of up to a second between the clocks count as none.
 const NOTICED: Duration = Duration::from_secs(31);
@@ -26,7 +26,7 @@ pub(crate) struct Life {
 
 #[derive(Clone)]
 pub(crate) struct Times {
-    pub(crate) clock: HandClock,
+    pub(crate) clock: ManualClock,
     start: Instant,
     log: Arc<Mutex<Log>>,
 }
@@ -39,7 +39,7 @@ struct Log {
 
 impl Times {
     pub(crate) fn new() -> Self {
-        let clock = HandClock::new();
+        let clock = ManualClock::new();
         let start = clock.monotonic();
         let apart = vec![(start, 0)];
         let suspended = Duration::ZERO;

@@ -149,7 +149,7 @@ async fn a_server_that_says_nothing_keeps_nobody_who_does_not_wait() {
 async fn p14_a_cache_serves_what_it_has_and_renews_once_the_server_is_back() {
     let server = Server::new();
     let (options, store) = begun(&server).await;
-    let source = crate::support::Source::new(&crate::support::HandClock::new());
+    let source = crate::support::Source::new(&crate::support::ManualClock::new());
     let tokens = source.cache().store(store).build().unwrap();
     assert_eq!(header(&tokens).await, "Bearer a1");
     server.stop();
@@ -161,7 +161,7 @@ async fn p14_a_cache_serves_what_it_has_and_renews_once_the_server_is_back() {
     );
     assert_eq!(header(&tokens).await, "Bearer a1");
     assert_eq!(
-        source.exchanges(),
+        source.refreshes(),
         1,
         "no refresh token is spent that could not be stored"
     );
@@ -171,5 +171,5 @@ async fn p14_a_cache_serves_what_it_has_and_renews_once_the_server_is_back() {
     let restarted = PostgresStore::new(hasty(&options, 1));
     let restarted = source.cache().store(restarted).build().unwrap();
     assert_eq!(header(&restarted).await, "Bearer a2");
-    assert_eq!(source.exchanges(), 2);
+    assert_eq!(source.refreshes(), 2);
 }

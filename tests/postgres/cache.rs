@@ -8,14 +8,14 @@ use tower_oauth2_client::{
 
 use crate::{
     SERVER, pool, replica, store,
-    support::{HandClock, Source, header},
+    support::{ManualClock, Source, header},
     tenant,
 };
 
 #[tokio::test]
 async fn replicas_share_one_grant_and_a_restart_needs_nobody() {
     let (options, store) = store().await;
-    let source = Source::new(&HandClock::new());
+    let source = Source::new(&ManualClock::new());
     let cache = |store| {
         source
             .cache()
@@ -30,7 +30,7 @@ async fn replicas_share_one_grant_and_a_restart_needs_nobody() {
     one.refresh_now().await.unwrap();
     two.refresh_now().await.unwrap();
     assert_eq!(header(&two).await, "Bearer a2", "adopted");
-    assert_eq!(source.exchanges(), 2);
+    assert_eq!(source.refreshes(), 2);
 
     let held = store.load(&tenant("customer-1")).await.unwrap().unwrap();
     assert_eq!(held.generation, Generation::from_u64(2));
@@ -38,18 +38,18 @@ async fn replicas_share_one_grant_and_a_restart_needs_nobody() {
 
     let restarted = cache(replica(&options));
     assert_eq!(header(&restarted).await, "Bearer a2");
-    assert_eq!(source.exchanges(), 2);
+    assert_eq!(source.refreshes(), 2);
 
     one.revoke().await.unwrap();
     let error = two.refresh_now().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Revoked);
-    assert_eq!(source.exchanges(), 2);
+    assert_eq!(source.refreshes(), 2);
 }
 
 #[tokio::test]
 async fn tenants_of_one_store_have_grants_of_their_own() {
     let (_, store) = store().await;
-    let source = Source::new(&HandClock::new());
+    let source = Source::new(&ManualClock::new());
     let cache = |tenant: &str| {
         source
             .cache()
@@ -72,7 +72,7 @@ async fn a_socket_and_a_pool_of_one_serve_a_cache_too() {
         .schema("partner")
         .unwrap();
     store.migrate().await.unwrap();
-    let source = Source::new(&HandClock::new());
+    let source = Source::new(&ManualClock::new());
     let tokens = source.cache().store(store).build().unwrap();
     assert_eq!(header(&tokens).await, "Bearer a1");
     tokens.refresh_now().await.unwrap();
@@ -82,7 +82,7 @@ async fn a_socket_and_a_pool_of_one_serve_a_cache_too() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn p11_of_replicas_that_renew_at_once_one_does() {
     let (options, _) = store().await;
-    let source = Source::new(&HandClock::new());
+    let source = Source::new(&ManualClock::new());
     let mut replicas = Vec::new();
     for _ in 0..4 {
         let store = PostgresStore::new(pool(&options, 1));
@@ -98,5 +98,5 @@ async fn p11_of_replicas_that_renew_at_once_one_does() {
         });
     }
     assert_eq!(renewing.join_all().await, ["Bearer a2"; 4]);
-    assert_eq!(source.exchanges(), 2);
+    assert_eq!(source.refreshes(), 2);
 }

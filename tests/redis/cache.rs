@@ -11,7 +11,7 @@ use tower_oauth2_client::{
 
 use crate::{
     LIMIT, begun, store,
-    support::{HandClock, Source, header},
+    support::{ManualClock, Source, header},
 };
 
 fn cache(source: &Source, store: impl TokenStore) -> TokenCache {
@@ -21,7 +21,7 @@ fn cache(source: &Source, store: impl TokenStore) -> TokenCache {
 #[tokio::test]
 async fn two_replicas_share_a_grant() {
     let (server, first) = begun().await;
-    let source = Source::new(&HandClock::new());
+    let source = Source::new(&ManualClock::new());
     let one = cache(&source, first.clone());
     let two = cache(&source, store(&server).await);
     assert_eq!(header(&one).await, "Bearer a1");
@@ -29,7 +29,7 @@ async fn two_replicas_share_a_grant() {
     one.refresh_now().await.unwrap();
     two.refresh_now().await.unwrap();
     assert_eq!(header(&two).await, "Bearer a2", "the newer one is adopted");
-    assert_eq!(source.exchanges(), 2);
+    assert_eq!(source.refreshes(), 2);
     let held = first
         .load(&TenantId::new("default").unwrap())
         .await
@@ -40,7 +40,7 @@ async fn two_replicas_share_a_grant() {
 #[tokio::test]
 async fn a_restart_needs_nobodys_consent() {
     let (mut server, first) = begun().await;
-    let source = Source::new(&HandClock::new());
+    let source = Source::new(&ManualClock::new());
     let one = cache(&source, first);
     assert_eq!(header(&one).await, "Bearer a1");
     one.refresh_now().await.unwrap();
@@ -49,13 +49,13 @@ async fn a_restart_needs_nobodys_consent() {
     server.start().await;
     let two = cache(&source, store(&server).await);
     assert_eq!(header(&two).await, "Bearer a2");
-    assert_eq!(source.exchanges(), 2);
+    assert_eq!(source.refreshes(), 2);
 }
 
 #[tokio::test]
 async fn p14_a_server_that_is_gone_is_found_out_before_the_refresh_token_is_spent() {
     let (mut server, first) = begun().await;
-    let source = Source::new(&HandClock::new());
+    let source = Source::new(&ManualClock::new());
     let tokens = cache(&source, first);
     assert_eq!(header(&tokens).await, "Bearer a1");
     server.stop();
@@ -63,7 +63,7 @@ async fn p14_a_server_that_is_gone_is_found_out_before_the_refresh_token_is_spen
         .await
         .unwrap()
         .unwrap_err();
-    assert_eq!(source.exchanges(), 1);
+    assert_eq!(source.refreshes(), 1);
     assert_eq!(header(&tokens).await, "Bearer a1", "which serves on");
     server.start().await;
     let renewed = async {
@@ -78,19 +78,19 @@ async fn p14_a_server_that_is_gone_is_found_out_before_the_refresh_token_is_spen
 #[tokio::test]
 async fn p14_a_server_that_is_gone_during_an_exchange_gets_its_tokens_later() {
     let (mut server, first) = begun().await;
-    let source = Source::new(&HandClock::new());
+    let source = Source::new(&ManualClock::new());
     let tokens = cache(&source, first.clone());
     assert_eq!(header(&tokens).await, "Bearer a1");
-    source.close_gate();
+    source.block();
     let renewing = tokio::spawn({
         let tokens = tokens.clone();
         async move { tokens.refresh_now().await }
     });
-    while source.exchanges() < 2 {
+    while source.refreshes() < 2 {
         sleep(Duration::from_millis(10)).await;
     }
     server.kill();
-    source.open_gate();
+    source.unblock();
     sleep(Duration::from_millis(300)).await;
     server.start().await;
     let _ = timeout(LIMIT, renewing).await.unwrap();
@@ -108,5 +108,5 @@ async fn p14_a_server_that_is_gone_during_an_exchange_gets_its_tokens_later() {
     let held = timeout(LIMIT, saved).await.unwrap();
     let tokens = held.tokens().unwrap();
     assert_eq!(tokens.refresh_token().unwrap().expose(), "r2");
-    assert_eq!(source.exchanges(), 2);
+    assert_eq!(source.refreshes(), 2);
 }

@@ -107,7 +107,7 @@ fn s08_a_runtime_is_shut_down_with_an_exchange_in_flight() {
         ));
         partner.works().await;
         // Past the second that has to lie between two exchanges.
-        partner.clock.jump(2);
+        partner.clock.advance(2);
         partner.refresh().await.unwrap();
         partner.works().await;
         assert_eq!(partner.tokens.status().state, TokenState::Fresh);

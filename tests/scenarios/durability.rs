@@ -26,7 +26,7 @@ async fn s09_a_store_that_is_down_for_thirty_seconds_costs_no_caller_anything() 
     assert_eq!(partner.renewals(), 1, "no second rotation");
     partner.store.fail_saves(false);
     pass(11 * SECOND).await;
-    let held = partner.store.held().await.unwrap();
+    let held = partner.store.stored().await.unwrap();
     assert_eq!(held.generation, Generation::FIRST.next());
     let newest = partner.exchanged().pop().unwrap().access_token;
     assert_eq!(
@@ -49,7 +49,7 @@ async fn s09_with_no_old_token_to_serve_the_new_one_does_before_it_is_stored() {
     }
     partner.store.fail_saves(false);
     pass(11 * SECOND).await;
-    let held = partner.store.held().await.unwrap();
+    let held = partner.store.stored().await.unwrap();
     assert_eq!(held.generation, Generation::FIRST.next());
     assert_eq!(partner.renewals(), 1);
 }
@@ -62,7 +62,7 @@ async fn s09_a_process_killed_before_its_save_is_known_for_a_lost_rotation() {
     partner.refresh().await.unwrap_err();
     // What the next process finds is what the store held at that moment.
     let left = Store::default();
-    left.put(partner.store.held().await.unwrap()).await;
+    left.put(partner.store.stored().await.unwrap()).await;
     // Too late to ask for the answer once more.
     pass(HOUR).await;
     let again = partner.restarted_over(left);

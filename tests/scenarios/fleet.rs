@@ -18,11 +18,11 @@ use tower_oauth2_client::{
     token::{AccessToken, RefreshToken, TokenSet},
 };
 
-use crate::support::{Body, HandClock, cache_over, connect, oauth_over, pass};
+use crate::support::{Body, ManualClock, cache_over, connect, oauth_over, pass};
 
 /// A provider, and a partner of it with customers to come.
 pub(crate) struct Fleet {
-    clock: HandClock,
+    clock: ManualClock,
     pub(crate) sandbox: Sandbox,
     pub(crate) oauth: OAuthClient,
     pub(crate) store: MemoryStore,
@@ -30,7 +30,7 @@ pub(crate) struct Fleet {
 
 impl Fleet {
     pub(crate) fn at(set: impl FnOnce(SandboxBuilder) -> SandboxBuilder) -> Self {
-        let clock = HandClock::new();
+        let clock = ManualClock::new();
         let sandbox = set(Sandbox::builder().clock_starts_at(clock.wall())).build();
         let http = tower::service_fn({
             let service = sandbox.service();

@@ -17,12 +17,12 @@ use tower_oauth2_client::{
 };
 
 use crate::support::{
-    Body, DAY, HOUR, HandClock, MINUTE, Partner, Store, connected_with, oauth_over, pass,
+    Body, DAY, HOUR, MINUTE, ManualClock, Partner, Store, connected_with, oauth_over, pass,
 };
 
 /// A partner whose HTTP client panics at the next request, if it is told to.
 async fn with_a_client_that_panics() -> (Partner, Arc<AtomicBool>) {
-    let clock = HandClock::new();
+    let clock = ManualClock::new();
     let sandbox = Sandbox::builder().clock_starts_at(clock.wall()).build();
     let panics = Arc::new(AtomicBool::new(false));
     let http = tower::service_fn({

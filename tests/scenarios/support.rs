@@ -26,7 +26,7 @@ use tower_oauth2_client::{
     token::{GrantState, ReauthorizationReason, TenantId, TokenSet},
 };
 
-pub(crate) use crate::shared::{DAY, HOUR, HandClock, MINUTE, Store, connect};
+pub(crate) use crate::shared::{DAY, HOUR, MINUTE, ManualClock, Store, connect};
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
@@ -35,7 +35,7 @@ pub(crate) type Body = Full<Bytes>;
 #[derive(Clone)]
 pub(crate) struct Partner {
     pub(crate) sandbox: Sandbox,
-    pub(crate) clock: HandClock,
+    pub(crate) clock: ManualClock,
     pub(crate) oauth: OAuthClient,
     pub(crate) store: Store,
     pub(crate) heard: Heard,
@@ -58,7 +58,7 @@ pub(crate) async fn connected_with(
     set_sandbox: impl FnOnce(SandboxBuilder) -> SandboxBuilder,
     set_cache: impl FnOnce(TokenCacheBuilder) -> TokenCacheBuilder,
 ) -> Partner {
-    let clock = HandClock::new();
+    let clock = ManualClock::new();
     let sandbox = set_sandbox(Sandbox::builder().clock_starts_at(clock.wall())).build();
     let oauth = oauth_over(&sandbox, &clock, sandbox.service());
     let partner = Partner::of(sandbox, clock, oauth, Store::default(), set_cache);
@@ -67,7 +67,7 @@ pub(crate) async fn connected_with(
 }
 
 /// A client of the sandbox whose requests go through `http`.
-pub(crate) fn oauth_over<S, R>(sandbox: &Sandbox, clock: &HandClock, http: S) -> OAuthClient
+pub(crate) fn oauth_over<S, R>(sandbox: &Sandbox, clock: &ManualClock, http: S) -> OAuthClient
 where
     S: Service<Request<Body>, Response = Response<R>, Error = ConnectionLost>
         + Clone
@@ -90,7 +90,7 @@ where
 pub(crate) fn cache_over(
     oauth: &OAuthClient,
     store: impl TokenStore,
-    clock: &HandClock,
+    clock: &ManualClock,
 ) -> TokenCacheBuilder {
     TokenCache::builder(oauth.clone())
         .store(store)
@@ -102,7 +102,7 @@ impl Partner {
     /// One process of the partner, which finds in the store what an earlier one has left.
     pub(crate) fn of(
         sandbox: Sandbox,
-        clock: HandClock,
+        clock: ManualClock,
         oauth: OAuthClient,
         store: Store,
         set: impl FnOnce(TokenCacheBuilder) -> TokenCacheBuilder,
@@ -223,11 +223,11 @@ impl Partner {
 
     /// What the store holds of the tokens.
     pub(crate) async fn stored(&self) -> GrantState {
-        self.store.held().await.unwrap().state
+        self.store.stored().await.unwrap().state
     }
 
     pub(crate) async fn stored_tokens(&self) -> TokenSet {
-        self.store.held().await.unwrap().tokens().unwrap().clone()
+        self.store.stored().await.unwrap().tokens().unwrap().clone()
     }
 
     /// Why the customer has to consent again, if that is so.

@@ -11,7 +11,7 @@ use tower::{
 };
 use tower_oauth2_client::bearer::{BearerAuthLayer, ReplayBody};
 
-use crate::support::{API, HandClock, Source};
+use crate::support::{API, ManualClock, Source};
 
 type Body = Full<Bytes>;
 type Outgoing = Request<ReplayBody<Body>>;
@@ -31,8 +31,8 @@ where
     S: Service<Outgoing, Response = Response<Body>, Future: Send> + Clone + Send + Sync + 'static,
     S::Error: Into<BoxError> + std::fmt::Debug + Send,
 {
-    let source = Source::new(&HandClock::new());
-    source.close_gate();
+    let source = Source::new(&ManualClock::new());
+    source.block();
     let tokens = source.cache().build().unwrap();
     let waiting = BearerAuthLayer::new(tokens).layer(inner.clone());
     let mut requests = JoinSet::new();
@@ -48,7 +48,7 @@ where
         let answer = tokio::time::timeout(Duration::from_secs(1), other).await;
         assert!(answer.expect("not starved").is_ok());
     }
-    source.open_gate();
+    source.unblock();
     assert!(
         requests
             .join_all()
@@ -56,7 +56,7 @@ where
             .iter()
             .all(http::StatusCode::is_success)
     );
-    assert_eq!(source.exchanges(), 1);
+    assert_eq!(source.refreshes(), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -21,7 +21,7 @@ use tonic::{
 use tower::ServiceBuilder;
 use tower_oauth2_client::bearer::{BearerAuthLayer, ReplayBody};
 
-use crate::support::{HandClock, Source};
+use crate::support::{ManualClock, Source};
 
 /// Messages of plain bytes, so that no schema is needed.
 #[derive(Clone, Copy, Default)]
@@ -97,7 +97,7 @@ async fn p08_grpc_call_is_retried_with_a_newer_token() {
             tokio::spawn(connection.serve_connection(TokioIo::new(stream), service_fn(echo)));
         }
     });
-    let source = Source::new(&HandClock::new());
+    let source = Source::new(&ManualClock::new());
     let tokens = source.cache().origin(&url).build().unwrap();
     let channel = Endpoint::from_shared(url.clone()).unwrap().connect_lazy();
     let stack = ServiceBuilder::new()
@@ -115,5 +115,5 @@ async fn p08_grpc_call_is_retried_with_a_newer_token() {
         .unwrap();
     assert_eq!(response.into_inner(), "hello");
     assert_eq!(CALLS.load(Ordering::SeqCst), 2);
-    assert_eq!(source.exchanges(), 2);
+    assert_eq!(source.refreshes(), 2);
 }

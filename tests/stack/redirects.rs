@@ -16,7 +16,7 @@ use tower_oauth2_client::{
     bearer::{BearerAuthLayer, CrossOrigin, ReplayBody},
 };
 
-use crate::support::{API, HandClock, Source};
+use crate::support::{API, ManualClock, Source};
 
 type Body = Full<Bytes>;
 type Seen = Arc<Mutex<Vec<(String, bool)>>>;
@@ -56,7 +56,7 @@ fn request() -> Request<Body> {
 }
 
 fn layer() -> BearerAuthLayer<ReplayBody<Body>> {
-    BearerAuthLayer::new(Source::new(&HandClock::new()).cache().build().unwrap())
+    BearerAuthLayer::new(Source::new(&ManualClock::new()).cache().build().unwrap())
 }
 
 const ELSEWHERE: [&str; 5] = [

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
 use http_body_util::Full;
 use tower::{
-    BoxError, Service, ServiceBuilder, ServiceExt, load_shed::error::Overloaded, retry::Policy,
+    Service, ServiceBuilder, ServiceExt, load_shed::error::Overloaded, retry::Policy,
     timeout::error::Elapsed,
 };
 use tower_oauth2_client::{
@@ -23,7 +23,7 @@ use tower_oauth2_client::{
     bearer::{BearerAuthLayer, ReplayBody},
 };
 
-use crate::support::{API, HandClock, Source, Turn, down};
+use crate::support::{API, ManualClock, Scripted, Source, unavailable};
 
 type Body = Full<Bytes>;
 
@@ -86,7 +86,7 @@ fn responding(
 
 #[tokio::test(start_paused = true)]
 async fn p07_retry_layer_outside_repeats_whole_calls() {
-    let source = Source::new(&HandClock::new());
+    let source = Source::new(&ManualClock::new());
     let (api, count) = responding(&[503, 401, 503, 200]);
     let stack = ServiceBuilder::new()
         .retry(ThreeTimes(0))
@@ -94,12 +94,12 @@ async fn p07_retry_layer_outside_repeats_whole_calls() {
         .service(api);
     assert_eq!(stack.oneshot(get()).await.unwrap().status(), 200);
     assert_eq!(count.load(Ordering::SeqCst), 4);
-    assert_eq!(source.exchanges(), 2, "one refresh for the 401");
+    assert_eq!(source.refreshes(), 2, "one refresh for the 401");
 }
 
 #[tokio::test(start_paused = true)]
 async fn all_layers_at_once_with_boxed_errors() {
-    let source = Source::new(&HandClock::new());
+    let source = Source::new(&ManualClock::new());
     let (api, _) = responding(&[401, 200]);
     let stack = ServiceBuilder::new()
         .timeout(Duration::from_secs(30))
@@ -115,7 +115,7 @@ async fn all_layers_at_once_with_boxed_errors() {
 
 #[tokio::test(start_paused = true)]
 async fn errors_of_inner_layers_are_found_by_their_type() {
-    let source = Source::new(&HandClock::new());
+    let source = Source::new(&ManualClock::new());
     let slow = tower::service_fn(|_: Request<ReplayBody<Body>>| async {
         tokio::time::sleep(Duration::from_secs(60)).await;
         Ok::<_, Infallible>(Response::new(Body::default()))
@@ -141,7 +141,7 @@ async fn errors_of_inner_layers_are_found_by_their_type() {
 
 #[tokio::test(start_paused = true)]
 async fn p04_timeout_outside_ends_the_wait_and_not_the_refresh() {
-    let source = Source::new(&HandClock::new());
+    let source = Source::new(&ManualClock::new());
     source.set_delay(Duration::from_secs(8));
     let (api, _) = responding(&[200]);
     let stack = ServiceBuilder::new()
@@ -158,13 +158,13 @@ async fn p04_timeout_outside_ends_the_wait_and_not_the_refresh() {
     );
     tokio::time::sleep(Duration::from_secs(4)).await;
     assert_eq!(stack.oneshot(get()).await.unwrap().status(), 200);
-    assert_eq!(source.exchanges(), 1);
+    assert_eq!(source.refreshes(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn p17_error_of_the_crate_is_found_through_outer_layers() {
-    let source = Source::new(&HandClock::new());
-    source.then(Turn::Fail(down()));
+    let source = Source::new(&ManualClock::new());
+    source.then(Scripted::Fail(unavailable()));
     let (api, count) = responding(&[]);
     let stack = ServiceBuilder::new()
         .timeout(Duration::from_secs(30))

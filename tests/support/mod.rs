@@ -1,4 +1,4 @@
-//! What several tests share: a clock that moves by hand, and token sources and stores that do as they are told.
+//! Shared test support: a clock that the test sets, and scripted token sources and stores.
 
 #![allow(dead_code, reason = "each test uses its own part of this")]
 
@@ -29,37 +29,38 @@ pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 pub(crate) const HOUR: Duration = Duration::from_secs(3_600);
 pub(crate) const DAY: Duration = Duration::from_secs(86_400);
 
-/// The runtime's clock, paused or not, with a wall clock that can be set apart from it. Counts how often it is read.
+/// The runtime's clock, paused or not, with a wall clock that can be set apart from it. Counts how
+/// often it is read.
 #[derive(Clone)]
-pub(crate) struct HandClock {
+pub(crate) struct ManualClock {
     start: tokio::time::Instant,
-    apart: Arc<Mutex<i64>>,
-    jumped: Arc<AtomicU64>,
+    offset: Arc<Mutex<i64>>,
+    advanced: Arc<AtomicU64>,
     reads: Arc<AtomicU64>,
 }
 
-impl HandClock {
+impl ManualClock {
     pub(crate) fn new() -> Self {
         Self {
             start: tokio::time::Instant::now(),
-            apart: Arc::default(),
-            jumped: Arc::default(),
+            offset: Arc::default(),
+            advanced: Arc::default(),
             reads: Arc::default(),
         }
     }
 
-    /// Sets the wall clock forwards, as a suspend does, or back.
+    /// Shifts the wall clock forward, as a suspend does, or back.
     pub(crate) fn shift_wall(&self, seconds: i64) {
-        *self.apart.lock().unwrap() += seconds;
+        *self.offset.lock().unwrap() += seconds;
     }
 
-    /// Moves both hands on, where the runtime's time is the real one.
-    pub(crate) fn jump(&self, seconds: u64) {
-        self.jumped.fetch_add(seconds, Ordering::SeqCst);
+    /// Advances both clocks, for tests in real time.
+    pub(crate) fn advance(&self, seconds: u64) {
+        self.advanced.fetch_add(seconds, Ordering::SeqCst);
     }
 
-    fn jumped(&self) -> Duration {
-        Duration::from_secs(self.jumped.load(Ordering::SeqCst))
+    fn advanced(&self) -> Duration {
+        Duration::from_secs(self.advanced.load(Ordering::SeqCst))
     }
 
     pub(crate) fn reads(&self) -> u64 {
@@ -67,20 +68,20 @@ impl HandClock {
     }
 }
 
-impl Clock for HandClock {
+impl Clock for ManualClock {
     fn monotonic(&self) -> Instant {
         self.reads.fetch_add(1, Ordering::SeqCst);
-        tokio::time::Instant::now().into_std() + self.jumped()
+        tokio::time::Instant::now().into_std() + self.advanced()
     }
 
     fn wall(&self) -> SystemTime {
         self.reads.fetch_add(1, Ordering::SeqCst);
-        let apart = *self.apart.lock().unwrap();
-        let shift = Duration::from_secs(apart.unsigned_abs());
+        let offset = *self.offset.lock().unwrap();
+        let shift = Duration::from_secs(offset.unsigned_abs());
         let time =
             SystemTime::UNIX_EPOCH + Duration::from_secs(1_764_000_000) + self.start.elapsed();
-        let time = time + self.jumped();
-        if apart < 0 {
+        let time = time + self.advanced();
+        if offset < 0 {
             time - shift
         } else {
             time + shift
@@ -88,63 +89,64 @@ impl Clock for HandClock {
     }
 }
 
-impl fmt::Debug for HandClock {
+impl fmt::Debug for ManualClock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("HandClock")
+        f.write_str("ManualClock")
     }
 }
 
-/// What a source does when it is asked.
-pub(crate) enum Turn {
-    /// Gives tokens that live this long.
-    Give(Duration),
+/// The result of one call of a [`Source`].
+pub(crate) enum Scripted {
+    /// Returns tokens with this lifetime.
+    Tokens(Duration),
     Fail(Error),
     Panic,
     Hang,
 }
 
-/// A source of tokens `a1`, `a2`, … with refresh tokens `r1`, `r2`, …, that notes what it was asked with.
+/// A source of tokens `a1`, `a2`, … with refresh tokens `r1`, `r2`, …. Records the refresh tokens
+/// that it gets.
 #[derive(Clone)]
 pub(crate) struct Source {
-    clock: HandClock,
+    clock: ManualClock,
     inner: Arc<Inner>,
 }
 
 struct Inner {
-    script: Mutex<VecDeque<Turn>>,
+    script: Mutex<VecDeque<Scripted>>,
     usual: Mutex<Duration>,
-    asked_with: Mutex<Vec<Option<String>>>,
+    sent_refresh_tokens: Mutex<Vec<Option<String>>>,
     revoked: Mutex<Vec<String>>,
     revocation_fails: Mutex<bool>,
-    /// Whether the refresh token stays as it is.
-    keeps: Mutex<bool>,
-    /// How long an exchange takes; and a gate that each has to pass.
+    /// Whether the refresh token is not rotated.
+    keeps_refresh_token: Mutex<bool>,
+    /// How long a refresh takes. In addition, each one needs a permit of `gate`.
     delay: Mutex<Duration>,
     gate: Semaphore,
-    given: AtomicU64,
+    issued: AtomicU64,
 }
 
 impl Source {
-    pub(crate) fn new(clock: &HandClock) -> Self {
+    pub(crate) fn new(clock: &ManualClock) -> Self {
         Self {
             clock: clock.clone(),
             inner: Arc::new(Inner {
                 script: Mutex::default(),
                 usual: Mutex::new(DAY),
-                asked_with: Mutex::default(),
+                sent_refresh_tokens: Mutex::default(),
                 revoked: Mutex::default(),
                 revocation_fails: Mutex::new(false),
-                keeps: Mutex::new(false),
+                keeps_refresh_token: Mutex::new(false),
                 delay: Mutex::new(Duration::from_millis(50)),
                 gate: Semaphore::new(Semaphore::MAX_PERMITS),
-                given: AtomicU64::new(0),
+                issued: AtomicU64::new(0),
             }),
         }
     }
 
-    /// What it does next, before it goes back to giving tokens.
-    pub(crate) fn then(&self, turn: Turn) {
-        self.inner.script.lock().unwrap().push_back(turn);
+    /// Scripts the next call. Without a script, calls return tokens.
+    pub(crate) fn then(&self, scripted: Scripted) {
+        self.inner.script.lock().unwrap().push_back(scripted);
     }
 
     pub(crate) fn set_lifetime(&self, lifetime: Duration) {
@@ -155,27 +157,27 @@ impl Source {
         *self.inner.delay.lock().unwrap() = delay;
     }
 
-    /// What was to come is off.
-    pub(crate) fn forget_turns(&self) {
+    /// Removes the remaining script.
+    pub(crate) fn clear_script(&self) {
         self.inner.script.lock().unwrap().clear();
     }
 
-    /// Answers bring no new refresh token from now on.
+    /// Sets whether responses contain no new refresh token from now on.
     pub(crate) fn keep_refresh_tokens(&self, keep: bool) {
-        *self.inner.keeps.lock().unwrap() = keep;
+        *self.inner.keeps_refresh_token.lock().unwrap() = keep;
     }
 
-    /// How long ago the test began.
+    /// The time since the start of the test.
     pub(crate) fn age(&self) -> Duration {
         self.clock.start.elapsed()
     }
 
-    /// Exchanges wait from now on, until they are let through.
-    pub(crate) fn close_gate(&self) {
+    /// Makes refreshes wait until [`unblock`](Self::unblock).
+    pub(crate) fn block(&self) {
         self.inner.gate.forget_permits(usize::MAX);
     }
 
-    pub(crate) fn open_gate(&self) {
+    pub(crate) fn unblock(&self) {
         self.inner.gate.add_permits(1_000);
     }
 
@@ -183,26 +185,26 @@ impl Source {
         *self.inner.revocation_fails.lock().unwrap() = fail;
     }
 
-    /// How many exchanges there have been.
-    pub(crate) fn exchanges(&self) -> usize {
-        self.inner.asked_with.lock().unwrap().len()
+    /// The number of refreshes so far.
+    pub(crate) fn refreshes(&self) -> usize {
+        self.inner.sent_refresh_tokens.lock().unwrap().len()
     }
 
-    /// The refresh tokens that exchanges were made with.
-    pub(crate) fn asked_with(&self) -> Vec<Option<String>> {
-        self.inner.asked_with.lock().unwrap().clone()
+    /// The refresh tokens of all refreshes so far.
+    pub(crate) fn sent_refresh_tokens(&self) -> Vec<Option<String>> {
+        self.inner.sent_refresh_tokens.lock().unwrap().clone()
     }
 
     pub(crate) fn revoked(&self) -> Vec<String> {
         self.inner.revoked.lock().unwrap().clone()
     }
 
-    pub(crate) fn give(&self, lifetime: Duration) -> TokenSet {
-        let number = self.inner.given.fetch_add(1, Ordering::SeqCst) + 1;
+    pub(crate) fn issue(&self, lifetime: Duration) -> TokenSet {
+        let number = self.inner.issued.fetch_add(1, Ordering::SeqCst) + 1;
         token_set(number, lifetime, self.clock.wall())
     }
 
-    /// A builder of tenants over this source, on its clock, that always makes the same choices.
+    /// A builder of tenants with this source and its clock, and with a fixed jitter seed.
     pub(crate) fn tenants(&self) -> TenantsBuilder {
         Tenants::builder(self.clone())
             .origin(API)
@@ -210,7 +212,7 @@ impl Source {
             .jitter_seed(7)
     }
 
-    /// A builder of a cache over this source, on its clock, that always makes the same choices.
+    /// A builder of a cache with this source and its clock, and with a fixed jitter seed.
     pub(crate) fn cache(&self) -> TokenCacheBuilder {
         TokenCache::builder(self.clone())
             .origin(API)
@@ -223,20 +225,20 @@ impl TokenSource for Source {
     async fn fetch(&self, held: Option<&TokenSet>) -> Result<TokenSet, Error> {
         let refresh_token = held.and_then(TokenSet::refresh_token);
         self.inner
-            .asked_with
+            .sent_refresh_tokens
             .lock()
             .unwrap()
             .push(refresh_token.map(|token| token.expose().to_owned()));
-        let turn = self.inner.script.lock().unwrap().pop_front();
+        let scripted = self.inner.script.lock().unwrap().pop_front();
         let delay = *self.inner.delay.lock().unwrap();
         tokio::time::sleep(delay).await;
         let _permit = self.inner.gate.acquire().await.unwrap();
         let usual = *self.inner.usual.lock().unwrap();
-        match turn.unwrap_or(Turn::Give(usual)) {
-            Turn::Give(lifetime) => {
-                let given = self.give(lifetime);
-                let keeps = *self.inner.keeps.lock().unwrap();
-                let kept = held.filter(|_| keeps).and_then(|held| {
+        match scripted.unwrap_or(Scripted::Tokens(usual)) {
+            Scripted::Tokens(lifetime) => {
+                let given = self.issue(lifetime);
+                let keeps_refresh_token = *self.inner.keeps_refresh_token.lock().unwrap();
+                let kept = held.filter(|_| keeps_refresh_token).and_then(|held| {
                     Some((held.refresh_token()?, held.refresh_token_issued_at()?))
                 });
                 Ok(match kept {
@@ -244,9 +246,9 @@ impl TokenSource for Source {
                     None => given,
                 })
             }
-            Turn::Fail(error) => Err(error),
-            Turn::Panic => panic!("as the test asked for"),
-            Turn::Hang => std::future::pending().await,
+            Scripted::Fail(error) => Err(error),
+            Scripted::Panic => panic!("scripted panic"),
+            Scripted::Hang => std::future::pending().await,
         }
     }
 
@@ -254,39 +256,39 @@ impl TokenSource for Source {
         let token = held.refresh_token().map(|token| token.expose().to_owned());
         self.inner.revoked.lock().unwrap().extend(token);
         if *self.inner.revocation_fails.lock().unwrap() {
-            return Err(Error::unavailable("no revocations today"));
+            return Err(Error::unavailable("the revocation fails: scripted"));
         }
         Ok(())
     }
 }
 
-/// `a7` with `r7`.
+/// A token set such as `a7` with `r7`.
 pub(crate) fn token_set(number: u64, lifetime: Duration, at: SystemTime) -> TokenSet {
     let access_token = AccessToken::new(format!("a{number}")).unwrap();
     TokenSet::new(access_token, lifetime, at)
         .with_refresh_token(RefreshToken::new(format!("r{number}")), at)
 }
 
-pub(crate) fn down() -> Error {
-    Error::unavailable("down, as the test asked for")
+pub(crate) fn unavailable() -> Error {
+    Error::unavailable("unavailable, as the test asked for")
 }
 
-/// A store in memory that can be made to fail, to hang, and to be slow.
+/// A memory store that can be made to fail, to hang, and to be slow.
 #[derive(Clone, Default)]
 pub(crate) struct Store {
     pub(crate) memory: MemoryStore,
     loads_fail: Arc<Mutex<bool>>,
-    notes_fail: Arc<Mutex<bool>>,
+    intents_fail: Arc<Mutex<bool>>,
     saves_fail: Arc<Mutex<bool>>,
     saves_hang: Arc<Mutex<bool>>,
-    /// How long it takes to note that an exchange is made, and that it is made again.
-    slow_notes: Arc<Mutex<Duration>>,
+    /// How long it takes to save an intent, and a replay.
+    slow_intents: Arc<Mutex<Duration>>,
     slow_replays: Arc<Mutex<Duration>>,
-    /// Who has asked for the lease last; and what becomes of the next call for it, or to give it back.
-    lessee: Arc<Mutex<Option<LeaseOwner>>>,
+    /// The last caller of `acquire`, and the scripted behavior of the lease.
+    lease_owner: Arc<Mutex<Option<LeaseOwner>>>,
     hang_acquire: Arc<Mutex<bool>>,
     slow_release: Arc<Mutex<Duration>>,
-    /// How long the next load takes to come back with what it has seen.
+    /// How long the next load takes to return what it has read.
     slow_load: Arc<Mutex<Duration>>,
     saves: Arc<AtomicU64>,
     loads: Arc<AtomicU64>,
@@ -300,29 +302,29 @@ impl Store {
         *self.loads_fail.lock().unwrap() = fail;
     }
 
-    /// A store that cannot be written when an exchange begins.
-    pub(crate) fn fail_notes(&self, fail: bool) {
-        *self.notes_fail.lock().unwrap() = fail;
+    /// Makes saves of an intent fail.
+    pub(crate) fn fail_intents(&self, fail: bool) {
+        *self.intents_fail.lock().unwrap() = fail;
     }
 
-    /// A store that cannot be written when it has ended.
+    /// Makes saves of new token sets and ends fail.
     pub(crate) fn fail_saves(&self, fail: bool) {
         *self.saves_fail.lock().unwrap() = fail;
     }
 
-    /// Saves happen, but nobody hears of it.
+    /// Makes saves commit and never return.
     pub(crate) fn hang_saves(&self, hang: bool) {
         *self.saves_hang.lock().unwrap() = hang;
     }
 
-    /// The store forgets the lease, as it may.
+    /// Drops the lease, as a store may.
     pub(crate) async fn lose_lease(&self) {
-        let lessee = self.lessee.lock().unwrap().clone().unwrap();
+        let lease_owner = self.lease_owner.lock().unwrap().clone().unwrap();
         let tenant = TenantId::new("default").unwrap();
-        self.memory.release(&tenant, &lessee).await.unwrap();
+        self.memory.release(&tenant, &lease_owner).await.unwrap();
     }
 
-    /// Nothing is heard of the next call for the lease.
+    /// Makes the next call of `acquire` hang.
     pub(crate) fn hang_next_acquire(&self) {
         *self.hang_acquire.lock().unwrap() = true;
     }
@@ -335,25 +337,25 @@ impl Store {
         *self.slow_release.lock().unwrap() = by;
     }
 
-    pub(crate) fn slow_notes(&self, by: Duration) {
-        *self.slow_notes.lock().unwrap() = by;
+    pub(crate) fn slow_intents(&self, by: Duration) {
+        *self.slow_intents.lock().unwrap() = by;
     }
 
     pub(crate) fn slow_replays(&self, by: Duration) {
         *self.slow_replays.lock().unwrap() = by;
     }
 
-    /// How often it was looked into. Endless looking ends in a panic.
+    /// The number of loads so far. Endless loading panics.
     pub(crate) fn loads(&self) -> u64 {
         self.loads.load(Ordering::SeqCst)
     }
 
-    /// How many saves have been tried.
+    /// The number of attempted saves so far.
     pub(crate) fn saves(&self) -> u64 {
         self.saves.load(Ordering::SeqCst)
     }
 
-    /// What another replica does just before the next save.
+    /// Runs an action, such as that of another replica, just before the next save.
     pub(crate) fn before_next_save<F: Future<Output = ()> + Send + 'static>(
         &self,
         act: impl FnOnce() -> F + Send + 'static,
@@ -361,20 +363,20 @@ impl Store {
         *self.before_save.lock().unwrap() = Some(Box::new(|| Box::pin(act())));
     }
 
-    /// What an earlier process has left.
+    /// Saves a grant that an earlier process has left.
     pub(crate) async fn put(&self, grant: Grant) {
         let tenant = TenantId::new("default").unwrap();
         let outcome = self.memory.save(&tenant, None, &grant).await.unwrap();
         assert_eq!(outcome, SaveOutcome::Committed);
     }
 
-    /// What it holds of one of many tenants.
-    pub(crate) async fn memory_of(&self, tenant: &TenantId) -> TokenSet {
+    /// The stored token set of one of many tenants.
+    pub(crate) async fn stored_tokens(&self, tenant: &TenantId) -> TokenSet {
         let held = self.memory.load(tenant).await.unwrap().unwrap();
         held.tokens().unwrap().clone()
     }
 
-    pub(crate) async fn held(&self) -> Option<Grant> {
+    pub(crate) async fn stored(&self) -> Option<Grant> {
         self.memory
             .load(&TenantId::new("default").unwrap())
             .await
@@ -385,10 +387,10 @@ impl Store {
 impl TokenStore for Store {
     async fn load(&self, tenant: &TenantId) -> Result<Option<Grant>, Error> {
         if *self.loads_fail.lock().unwrap() {
-            return Err(Error::store("loads fail, as the test asked for"));
+            return Err(Error::store("the grant cannot be loaded: scripted"));
         }
         let loads = self.loads.fetch_add(1, Ordering::SeqCst);
-        assert!(loads < 100_000, "somebody looks all the time");
+        assert!(loads < 100_000, "the store is loaded all the time");
         let seen = self.memory.load(tenant).await;
         let by = std::mem::take(&mut *self.slow_load.lock().unwrap());
         tokio::time::sleep(by).await;
@@ -401,16 +403,16 @@ impl TokenStore for Store {
         expected: Option<Generation>,
         grant: &Grant,
     ) -> Result<SaveOutcome, Error> {
-        // That an exchange begins, or that it came to nothing.
+        // An intent, or its removal.
         if expected == Some(grant.generation) {
-            if *self.notes_fail.lock().unwrap() {
-                return Err(Error::store("notes fail, as the test asked for"));
+            if *self.intents_fail.lock().unwrap() {
+                return Err(Error::store("intents cannot be saved: scripted"));
             }
             if let GrantState::Exchanging { is_replayed, .. } = grant.state {
                 let slow = if is_replayed {
                     &self.slow_replays
                 } else {
-                    &self.slow_notes
+                    &self.slow_intents
                 };
                 let by = *slow.lock().unwrap();
                 tokio::time::sleep(by).await;
@@ -423,7 +425,7 @@ impl TokenStore for Store {
             act().await;
         }
         if *self.saves_fail.lock().unwrap() {
-            return Err(Error::store("saves fail, as the test asked for"));
+            return Err(Error::store("the grant cannot be saved: scripted"));
         }
         let outcome = self.memory.save(tenant, expected, grant).await;
         if *self.saves_hang.lock().unwrap() {
@@ -438,7 +440,7 @@ impl TokenStore for Store {
         owner: &LeaseOwner,
         duration: Duration,
     ) -> Result<LeaseOutcome, Error> {
-        *self.lessee.lock().unwrap() = Some(owner.clone());
+        *self.lease_owner.lock().unwrap() = Some(owner.clone());
         let hangs = std::mem::take(&mut *self.hang_acquire.lock().unwrap());
         if hangs {
             std::future::pending::<()>().await;
@@ -479,22 +481,22 @@ pub(crate) async fn all_tenants(store: &impl TokenStore, limit: usize) -> Vec<Te
     }
 }
 
-/// A cache that holds its first token, over a source and a store that do as they are told.
-pub(crate) async fn begun() -> (Source, Store, TokenCache) {
-    let source = Source::new(&HandClock::new());
+/// A cache that holds its first token, over a scripted source and store.
+pub(crate) async fn cache_with_token() -> (Source, Store, TokenCache) {
+    let source = Source::new(&ManualClock::new());
     let store = Store::default();
     let tokens = source.cache().store(store.clone()).build().unwrap();
     tokens.token().await.unwrap();
     (source, store, tokens)
 }
 
-/// What a request would carry.
+/// The `Authorization` header of a request.
 pub(crate) async fn header(tokens: &TokenCache) -> String {
     let token = tokens.token().await.unwrap();
     token.header_value().to_str().unwrap().to_owned()
 }
 
-/// A person consents at the sandbox, and the cache gets the tokens that come of it.
+/// A customer consents at the sandbox, and the cache gets the tokens.
 #[cfg(feature = "sandbox")]
 pub(crate) async fn connect(
     sandbox: &tower_oauth2_client::sandbox::Sandbox,

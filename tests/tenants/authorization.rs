@@ -7,18 +7,18 @@ use tower_oauth2_client::{ErrorKind, store::TokenStore, tenants::Tenants};
 
 use crate::{
     code_exchange::CodeExchange,
-    support::{HOUR, HandClock, Source, Store, grant_of, named, put, tenants_over},
+    support::{HOUR, ManualClock, Source, Store, grant_of, named, put, tenants_over},
 };
 
 struct Scene {
     provider: CodeExchange,
     store: Store,
     tenants: Tenants,
-    clock: HandClock,
+    clock: ManualClock,
 }
 
 fn scene() -> Scene {
-    let clock = HandClock::new();
+    let clock = ManualClock::new();
     let store = Store::default();
     let tenants = tenants_over(&Source::new(&clock), store.clone());
     Scene {
@@ -60,7 +60,7 @@ async fn a_completed_authorization_replaces_a_grant() {
         .complete_authorization(&acme, &scene.provider.oauth, &pending, &callback)
         .await
         .unwrap();
-    let stored = scene.store.memory_of(&acme).await;
+    let stored = scene.store.stored_tokens(&acme).await;
     assert_eq!(stored.access_token().expose(), "first");
 }
 

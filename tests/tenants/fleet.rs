@@ -19,13 +19,13 @@ use tower_oauth2_client::{
     token::{AccessToken, Generation, Grant, GrantState, RefreshToken, TenantId, TokenSet},
 };
 
-use crate::support::{HOUR, HandClock, MINUTE, named, numbered, pass};
+use crate::support::{HOUR, MINUTE, ManualClock, named, numbered, pass};
 
 type Body = Full<Bytes>;
 
 /// A provider with a twin that does wrong: whose refresh token says so gets there.
 struct Fleet {
-    clock: HandClock,
+    clock: ManualClock,
     sandbox: Sandbox,
     store: MemoryStore,
 }
@@ -34,7 +34,7 @@ const SICK: &str = "sick";
 
 impl Fleet {
     fn at(lifetime: Duration) -> Self {
-        let clock = HandClock::new();
+        let clock = ManualClock::new();
         let sandbox = Sandbox::builder()
             .clock_starts_at(clock.wall())
             .behavior(|behavior| behavior.access_token_lifetime = lifetime)

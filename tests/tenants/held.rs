@@ -3,12 +3,12 @@
 use tower_oauth2_client::ErrorKind;
 
 use crate::support::{
-    DAY, HOUR, HandClock, MINUTE, Source, Store, grant_of, named, numbered, pass, put,
+    DAY, HOUR, MINUTE, ManualClock, Source, Store, grant_of, named, numbered, pass, put,
     swept_elsewhere, tenants_over, tokens_of,
 };
 
-async fn with(count: u64) -> (Source, Store, HandClock) {
-    let clock = HandClock::new();
+async fn with(count: u64) -> (Source, Store, ManualClock) {
+    let clock = ManualClock::new();
     let (source, store) = (Source::new(&clock), Store::default());
     for number in 0..count {
         let tenant = numbered(number);
@@ -70,7 +70,7 @@ async fn p14_tokens_that_are_not_saved_yet_are_not_let_go() {
     assert_eq!(tenants.resident_count(), 1);
     store.fail_saves(false);
     pass(HOUR).await;
-    let held = store.memory_of(&acme).await;
+    let held = store.stored_tokens(&acme).await;
     assert_eq!(held.access_token().expose(), "a1");
     pass(2 * HOUR).await;
     assert_eq!(tenants.resident_count(), 0);
@@ -122,12 +122,12 @@ async fn tokens_in_use_are_renewed_ahead_of_time_and_others_are_not() {
         tenants.status(&numbered(number)).await.unwrap();
     }
     pass(DAY + 23 * HOUR).await;
-    assert_eq!(source.exchanges(), 10);
+    assert_eq!(source.refreshes(), 10);
     for number in 0..10 {
         // Nobody waits.
         tenants.token(&numbered(number)).await.unwrap();
     }
-    assert_eq!(source.exchanges(), 10);
+    assert_eq!(source.refreshes(), 10);
 }
 
 #[tokio::test(start_paused = true)]
@@ -139,10 +139,10 @@ async fn p18_a_suspend_is_noticed_for_all_who_are_held() {
     }
     clock.shift_wall(3 * 86_400);
     pass(MINUTE).await;
-    let exchanges = source.exchanges();
+    let exchanges = source.refreshes();
     for number in 0..50 {
         let token = tenants.token(&numbered(number)).await.unwrap();
         assert!(token.header_value().to_str().unwrap().len() < "Bearer a-tenant".len());
     }
-    assert_eq!(source.exchanges(), exchanges.max(50));
+    assert_eq!(source.refreshes(), exchanges.max(50));
 }

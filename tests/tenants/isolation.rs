@@ -8,7 +8,7 @@ use tower_oauth2_client::{
 };
 
 use crate::support::{
-    Api, DAY, HandClock, MINUTE, Source, Store, named, pass, request, tenants_over,
+    Api, DAY, MINUTE, ManualClock, Source, Store, named, pass, request, tenants_over,
 };
 use tower_oauth2_client::clock::Clock;
 
@@ -47,7 +47,7 @@ const LOOK_ALIKES: [&str; 28] = [
 
 #[tokio::test(start_paused = true)]
 async fn p23_look_alike_names_are_different_tenants() {
-    let clock = HandClock::new();
+    let clock = ManualClock::new();
     let folder = tempfile::tempdir().unwrap();
     let source = Source::new(&clock);
     let file = FileStore::open(folder.path().join("grants")).unwrap();
@@ -79,7 +79,7 @@ async fn p23_look_alike_names_are_different_tenants() {
 
 #[tokio::test(start_paused = true)]
 async fn p23_the_same_tokens_of_two_tenants_are_two_grants() {
-    let clock = HandClock::new();
+    let clock = ManualClock::new();
     let (source, store) = (Source::new(&clock), Store::default());
     let tenants = tenants_over(&source, store).build().unwrap();
     let same = || {
@@ -115,7 +115,7 @@ async fn p23_the_same_tokens_of_two_tenants_are_two_grants() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn p23_under_load_and_eviction_every_token_is_its_tenants_own() {
     const TENANTS: u64 = 200;
-    let clock = HandClock::new();
+    let clock = ManualClock::new();
     let (source, store) = (Source::new(&clock), Store::default());
     let tenants = tenants_over(&source, store.clone())
         .capacity(50)
@@ -146,7 +146,7 @@ async fn p23_under_load_and_eviction_every_token_is_its_tenants_own() {
 
 #[tokio::test(start_paused = true)]
 async fn p23_a_401_renews_its_own_tenant_alone() {
-    let clock = HandClock::new();
+    let clock = ManualClock::new();
     let (source, store) = (Source::new(&clock), Store::default());
     let tenants = tenants_over(&source, store).build().unwrap();
     for name in ["acme", "initech"] {
@@ -161,5 +161,5 @@ async fn p23_a_401_renews_its_own_tenant_alone() {
         api.call(&layer, &named("initech")).await,
         "Bearer a-initech"
     );
-    assert_eq!(source.asked_with(), [Some("r-acme".to_owned())]);
+    assert_eq!(source.sent_refresh_tokens(), [Some("r-acme".to_owned())]);
 }

@@ -17,14 +17,14 @@ use tower_oauth2_client::{
 };
 
 use crate::support::{
-    DAY, HandClock, MINUTE, Source, Store, grant_of, named, numbered, pass, put, swept_elsewhere,
+    DAY, MINUTE, ManualClock, Source, Store, grant_of, named, numbered, pass, put, swept_elsewhere,
     tenants_over, tokens_of,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
 
 async fn with_acme() -> (Tenants, Source, Store) {
-    let clock = HandClock::new();
+    let clock = ManualClock::new();
     let (source, store) = (Source::new(&clock), Store::default());
     put(
         &store.memory,
@@ -48,7 +48,7 @@ async fn a_thousand_who_ask_at_once_cost_one_load() {
     }
     assert!(calls.join_all().await.into_iter().all(|got| got.is_ok()));
     assert_eq!(store.loads(), 1);
-    assert_eq!(source.exchanges(), 0);
+    assert_eq!(source.refreshes(), 0);
     tenants.token(&named("acme")).await.unwrap();
     assert_eq!(store.loads(), 1);
 }
@@ -63,7 +63,7 @@ async fn somebody_unknown_costs_one_load_a_second() {
         pass(SECOND / 10).await;
     }
     assert_eq!(store.loads(), 10);
-    assert_eq!(source.exchanges(), 0);
+    assert_eq!(source.refreshes(), 0);
     assert_eq!(tenants.resident_count(), 0);
 }
 
@@ -72,7 +72,7 @@ async fn a_consent_ends_what_is_remembered_of_somebody_unknown() {
     let (tenants, source, _) = with_acme().await;
     let hooli = named("hooli");
     assert!(tenants.token(&hooli).await.is_err());
-    tenants.set_tokens(&hooli, source.give(DAY)).await.unwrap();
+    tenants.set_tokens(&hooli, source.issue(DAY)).await.unwrap();
     assert_eq!(
         tenants.token(&hooli).await.unwrap().header_value(),
         "Bearer a1"
@@ -85,7 +85,7 @@ async fn a_consent_at_another_replica_is_found_within_a_second() {
     let other = tenants_over(&source, store).build().unwrap();
     let hooli = named("hooli");
     assert!(tenants.token(&hooli).await.is_err());
-    other.set_tokens(&hooli, source.give(DAY)).await.unwrap();
+    other.set_tokens(&hooli, source.issue(DAY)).await.unwrap();
     pass(SECOND).await;
     assert!(tenants.token(&hooli).await.is_ok());
 }
@@ -101,7 +101,7 @@ async fn a_flood_of_made_up_names_pushes_nobody_out() {
     let before = store.loads();
     tenants.token(&named("acme")).await.unwrap();
     assert_eq!(store.loads(), before);
-    assert_eq!(source.exchanges(), 0);
+    assert_eq!(source.refreshes(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -180,7 +180,7 @@ impl TokenStore for Panicking {
 
 #[tokio::test(start_paused = true)]
 async fn a_store_that_panics_leaves_nobody_waiting() {
-    let clock = HandClock::new();
+    let clock = ManualClock::new();
     let (source, store) = (Source::new(&clock), Panicking::default());
     put(
         &store.inner,
@@ -201,7 +201,7 @@ async fn a_replace_that_fails_leaves_nothing_behind() {
     store.fail_saves(true);
     let hooli = named("hooli");
     let error = tenants
-        .set_tokens(&hooli, source.give(DAY))
+        .set_tokens(&hooli, source.issue(DAY))
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Store);
@@ -211,7 +211,7 @@ async fn a_replace_that_fails_leaves_nothing_behind() {
         tenants.token(&hooli).await.unwrap_err().kind(),
         ErrorKind::NoGrant
     );
-    assert_eq!(source.exchanges(), 0);
+    assert_eq!(source.refreshes(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -229,7 +229,7 @@ async fn a_tenant_is_revoked_and_connected_again() {
         other.token(&acme).await.unwrap_err().kind(),
         ErrorKind::Revoked
     );
-    let clock = HandClock::new();
+    let clock = ManualClock::new();
     tenants
         .set_tokens(&acme, tokens_of(&acme, DAY, &clock))
         .await
@@ -261,7 +261,7 @@ fn what_is_built_outside_of_a_runtime_works_inside_one() {
             .enable_time()
             .build();
         let _inside = runtime.as_ref().unwrap().enter();
-        HandClock::new()
+        ManualClock::new()
     };
     let tenants = tenants_over(&Source::new(&clock), Store::default())
         .build()

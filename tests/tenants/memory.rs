@@ -13,7 +13,7 @@ use tower_oauth2_client::{
 
 use crate::{
     shared::API,
-    support::{DAY, HandClock, MONTH, Source, numbered},
+    support::{DAY, MONTH, ManualClock, Source, numbered},
 };
 
 const TENANTS: u64 = 100_000;
@@ -70,7 +70,7 @@ fn a_hundred_thousand_idle_tenants_cost_at_most_a_kibibyte_each_beside_their_tok
     let mut held = None;
     let counted = measure(|| {
         held = Some(runtime.block_on(async {
-            let source = Source::new(&HandClock::new());
+            let source = Source::new(&ManualClock::new());
             let tenants = Tenants::builder(source)
                 .origin(API)
                 .store(Everybody)

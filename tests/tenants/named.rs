@@ -6,12 +6,12 @@ use tower_oauth2_client::{
 };
 
 use crate::support::{
-    Api, DAY, HandClock, MINUTE, Source, Store, grant_of, named, numbered, pass, put, request,
+    Api, DAY, MINUTE, ManualClock, Source, Store, grant_of, named, numbered, pass, put, request,
     tenants_over, tokens_of,
 };
 
-async fn two() -> (Tenants, Source, HandClock) {
-    let clock = HandClock::new();
+async fn two() -> (Tenants, Source, ManualClock) {
+    let clock = ManualClock::new();
     let (source, store) = (Source::new(&clock), Store::default());
     for name in ["acme", "initech"] {
         put(
@@ -55,7 +55,7 @@ async fn p17_a_request_of_somebody_unknown_is_not_sent() {
     let unknown = request(Some(&named("hooli")));
     assert_eq!(api.call(&layer, unknown).await, Err(ErrorKind::NoGrant));
     assert!(api.seen().is_empty());
-    assert_eq!(source.exchanges(), 0);
+    assert_eq!(source.refreshes(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -90,7 +90,7 @@ async fn a_function_of_the_request_names_the_tenant_instead() {
 
 #[tokio::test(start_paused = true)]
 async fn one_grant_asks_for_no_name() {
-    let source = Source::new(&HandClock::new());
+    let source = Source::new(&ManualClock::new());
     let tokens: TokenCache = source.cache().build().unwrap();
     let layer = BearerAuthLayer::new(tokens).tenant_by(|_| None);
     let api = Api::default();
@@ -115,7 +115,7 @@ async fn p20_no_tenants_token_goes_elsewhere() {
 
 #[tokio::test(start_paused = true)]
 async fn p05_a_dead_token_is_renewed_for_its_own_tenant() {
-    let clock = HandClock::new();
+    let clock = ManualClock::new();
     let (source, store) = (Source::new(&clock), Store::default());
     let tenants = tenants_over(&source, store.clone()).build().unwrap();
     for number in 0..3 {
@@ -126,5 +126,8 @@ async fn p05_a_dead_token_is_renewed_for_its_own_tenant() {
     pass(2 * MINUTE).await;
     let (layer, api) = (BearerAuthLayer::new(tenants), Api::default());
     api.call(&layer, request(Some(&numbered(1)))).await.unwrap();
-    assert_eq!(source.asked_with(), [Some("r-tenant-000001".to_owned())]);
+    assert_eq!(
+        source.sent_refresh_tokens(),
+        [Some("r-tenant-000001".to_owned())]
+    );
 }

@@ -16,9 +16,9 @@ use tower_oauth2_client::{
 };
 
 use crate::{
-    shared::{Turn, down},
+    shared::{Scripted, unavailable},
     support::{
-        DAY, HOUR, HandClock, MINUTE, Source, Store, grant_of, named, numbered, pass, put,
+        DAY, HOUR, MINUTE, ManualClock, Source, Store, grant_of, named, numbered, pass, put,
         swept_elsewhere, tenants_over, tokens_of,
     },
 };
@@ -26,7 +26,7 @@ use crate::{
 const SECOND: Duration = Duration::from_secs(1);
 
 /// A grant that was last renewed so long ago.
-async fn put_aged(store: &MemoryStore, tenant: &TenantId, clock: &HandClock, age: Duration) {
+async fn put_aged(store: &MemoryStore, tenant: &TenantId, clock: &ManualClock, age: Duration) {
     let then = clock.wall() - age;
     let tokens = TokenSet::new(AccessToken::new("a").unwrap(), DAY, then)
         .with_refresh_token(RefreshToken::new(tenant.as_str()), then);
@@ -37,8 +37,8 @@ async fn put_aged(store: &MemoryStore, tenant: &TenantId, clock: &HandClock, age
     put(store, tenant, &grant).await;
 }
 
-fn begun() -> (HandClock, Source, Store) {
-    let clock = HandClock::new();
+fn begun() -> (ManualClock, Source, Store) {
+    let clock = ManualClock::new();
     (clock.clone(), Source::new(&clock), Store::default())
 }
 
@@ -49,7 +49,7 @@ async fn p05_idle_tenants_that_cannot_be_kept_alive_take_no_place_from_those_in_
     put(&store.memory, &acme, &grant_of(&acme, 2 * DAY, &clock)).await;
     for number in 0..20 {
         put_aged(&store.memory, &numbered(number), &clock, 23 * DAY).await;
-        source.then(Turn::Fail(down()));
+        source.then(Scripted::Fail(unavailable()));
     }
     let tenants = tenants_over(&source, store).capacity(10).build().unwrap();
     let report = tenants.sweep().await.unwrap();
@@ -69,7 +69,7 @@ async fn p16_being_let_go_does_not_lift_the_floor_between_two_exchanges() {
         put_aged(&store.memory, &numbered(number), &clock, 2 * DAY).await;
     }
     for _ in 0..1_000 {
-        source.then(Turn::Fail(down()));
+        source.then(Scripted::Fail(unavailable()));
     }
     source.set_delay(Duration::ZERO);
     let tenants = tenants_over(&source, store).capacity(1).build().unwrap();
@@ -80,7 +80,7 @@ async fn p16_being_let_go_does_not_lift_the_floor_between_two_exchanges() {
         pass(SECOND / 10).await;
     }
     // Ten seconds, and two tenants.
-    assert!(source.exchanges() <= 22, "{}", source.exchanges());
+    assert!(source.refreshes() <= 22, "{}", source.refreshes());
 }
 
 #[tokio::test(start_paused = true)]
@@ -130,9 +130,9 @@ async fn p04_a_sweep_that_the_program_began_ends_with_a_shutdown() {
     });
     pass(10 * SECOND).await;
     tenants.shutdown(MINUTE).await.unwrap();
-    let before = source.exchanges();
+    let before = source.refreshes();
     pass(10 * MINUTE).await;
-    assert_eq!(source.exchanges(), before);
+    assert_eq!(source.refreshes(), before);
     let error = sweep.await.unwrap().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Interrupted);
     let error = tenants.sweep().await.unwrap_err();
@@ -152,7 +152,7 @@ async fn p18_a_grant_of_a_clock_that_was_ahead_is_kept_alive() {
     put(&store.memory, &named("acme"), &grant).await;
     let tenants = tenants_over(&source, store).build().unwrap();
     pass(20 * DAY).await;
-    assert_eq!(source.exchanges(), 1);
+    assert_eq!(source.refreshes(), 1);
     drop(tenants);
 }
 
@@ -239,7 +239,7 @@ async fn p19_what_panics_once_does_not_end_the_background() {
     store.panics.store(1, Ordering::SeqCst);
     let tenants = tenants_over(&source, store).build().unwrap();
     pass(HOUR).await;
-    assert_eq!(source.exchanges(), 1);
+    assert_eq!(source.refreshes(), 1);
     drop(tenants);
 }
 
@@ -266,7 +266,7 @@ async fn p19_a_refresh_token_that_never_lives_for_a_week_is_not_about_to_run_out
     for (number, age) in [(0, Duration::ZERO), (1, DAY), (2, 3 * DAY)] {
         put_aged(&store.memory, &numbered(number), &clock, age).await;
     }
-    source.then(Turn::Fail(down()));
+    source.then(Scripted::Fail(unavailable()));
     let tenants = tenants_over(&source, store)
         .refresh_token_lifetime(4 * DAY)
         .build()

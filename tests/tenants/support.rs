@@ -19,7 +19,7 @@ use tower_oauth2_client::{
     token::{AccessToken, Generation, Grant, GrantState, RefreshToken, TenantId, TokenSet},
 };
 
-pub(crate) use crate::shared::{API, DAY, HOUR, HandClock, MINUTE, Source, Store};
+pub(crate) use crate::shared::{API, DAY, HOUR, MINUTE, ManualClock, Source, Store};
 
 pub(crate) const MONTH: Duration = Duration::from_secs(30 * 86_400);
 

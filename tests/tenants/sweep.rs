@@ -16,7 +16,7 @@ use tower_oauth2_client::{
 };
 
 use crate::support::{
-    API, DAY, HOUR, HandClock, MINUTE, MONTH, Source, Store, numbered, pass, tenants_over,
+    API, DAY, HOUR, MINUTE, MONTH, ManualClock, Source, Store, numbered, pass, tenants_over,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -24,14 +24,14 @@ const SECOND: Duration = Duration::from_secs(1);
 /// Renews whoever comes, and notes who came when; some fail.
 #[derive(Clone)]
 struct Provider {
-    clock: HandClock,
+    clock: ManualClock,
     came: Arc<Mutex<Vec<(SystemTime, String)>>>,
     /// What the names of those begin with who fail.
     fails: &'static str,
 }
 
 impl Provider {
-    fn new(clock: &HandClock) -> Self {
+    fn new(clock: &ManualClock) -> Self {
         Self {
             clock: clock.clone(),
             came: Arc::default(),
@@ -73,7 +73,7 @@ fn over(provider: &Provider, store: impl TokenStore) -> TenantsBuilder {
 }
 
 /// A grant that was last renewed so long ago.
-async fn put(store: &MemoryStore, tenant: &TenantId, clock: &HandClock, age: Duration) {
+async fn put(store: &MemoryStore, tenant: &TenantId, clock: &ManualClock, age: Duration) {
     let then = clock.wall() - age;
     let tokens = TokenSet::new(AccessToken::new("a").unwrap(), DAY, then)
         .with_refresh_token(RefreshToken::new(tenant.as_str()), then);
@@ -85,7 +85,7 @@ async fn put(store: &MemoryStore, tenant: &TenantId, clock: &HandClock, age: Dur
 }
 
 /// Numbered tenants, of whom every so manieth is due.
-async fn stored(count: u64, every: u64, clock: &HandClock) -> MemoryStore {
+async fn stored(count: u64, every: u64, clock: &ManualClock) -> MemoryStore {
     let store = MemoryStore::new();
     for number in 0..count {
         let age = if number % every == 0 {
@@ -100,7 +100,7 @@ async fn stored(count: u64, every: u64, clock: &HandClock) -> MemoryStore {
 
 #[tokio::test(start_paused = true)]
 async fn p19_of_a_hundred_thousand_tenants_those_are_kept_alive_who_are_due_one_a_second() {
-    let clock = HandClock::new();
+    let clock = ManualClock::new();
     let provider = Provider::new(&clock);
     let store = stored(100_000, 100, &clock).await;
     let tenants = over(&provider, store).build().unwrap();
@@ -131,7 +131,7 @@ async fn p19_of_a_hundred_thousand_tenants_those_are_kept_alive_who_are_due_one_
 
 #[tokio::test(start_paused = true)]
 async fn p19_nobody_asks_for_two_hundred_tenants_in_a_hundred_days_and_all_are_alive() {
-    let clock = HandClock::new();
+    let clock = ManualClock::new();
     let provider = Provider::new(&clock);
     let store = MemoryStore::new();
     for number in 0..200 {
@@ -168,7 +168,7 @@ async fn p19_nobody_asks_for_two_hundred_tenants_in_a_hundred_days_and_all_are_a
 
 #[tokio::test(start_paused = true)]
 async fn p19_of_five_replicas_one_sweeps() {
-    let clock = HandClock::new();
+    let clock = ManualClock::new();
     let provider = Provider::new(&clock);
     let store = stored(1_000, 10, &clock).await;
     let replicas: Vec<_> = (0..5)
@@ -190,7 +190,7 @@ async fn p19_of_five_replicas_one_sweeps() {
 
 #[tokio::test(start_paused = true)]
 async fn p19_where_one_dies_another_goes_on_and_nobody_is_renewed_twice() {
-    let clock = HandClock::new();
+    let clock = ManualClock::new();
     let provider = Provider::new(&clock);
     let store = stored(1_000, 2, &clock).await;
     let first = over(&provider, store.clone()).build().unwrap();
@@ -214,7 +214,7 @@ async fn p19_where_one_dies_another_goes_on_and_nobody_is_renewed_twice() {
 
 #[tokio::test(start_paused = true)]
 async fn p19_who_shuts_down_lets_another_sweep_at_once() {
-    let clock = HandClock::new();
+    let clock = ManualClock::new();
     let provider = Provider::new(&clock);
     let store = stored(100, 1, &clock).await;
     let first = over(&provider, store.clone()).build().unwrap();
@@ -233,7 +233,7 @@ async fn p19_who_shuts_down_lets_another_sweep_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn p19_those_come_first_who_run_out_first() {
-    let clock = HandClock::new();
+    let clock = ManualClock::new();
     let provider = Provider::new(&clock);
     let store = MemoryStore::new();
     for (number, age) in [(0, 23), (1, 29), (2, 10), (3, 25), (4, 27)] {
@@ -257,7 +257,7 @@ impl GrantListener for Told {
 
 #[tokio::test(start_paused = true)]
 async fn p19_it_is_said_who_runs_out_and_when() {
-    let clock = HandClock::new();
+    let clock = ManualClock::new();
     let mut provider = Provider::new(&clock);
     provider.fails = "tenant-00000";
     let (store, told) = (MemoryStore::new(), Told::default());
@@ -297,7 +297,7 @@ async fn p19_it_is_said_who_runs_out_and_when() {
 
 #[tokio::test(start_paused = true)]
 async fn grants_that_have_ended_are_left_alone() {
-    let clock = HandClock::new();
+    let clock = ManualClock::new();
     let provider = Provider::new(&clock);
     let store = stored(10, 1, &clock).await;
     for number in 0..5 {
@@ -320,7 +320,7 @@ async fn grants_that_have_ended_are_left_alone() {
 
 #[tokio::test(start_paused = true)]
 async fn p13_the_answer_that_a_crash_has_lost_is_asked_for_by_the_first_sweep() {
-    let clock = HandClock::new();
+    let clock = ManualClock::new();
     let provider = Provider::new(&clock);
     let store = MemoryStore::new();
     put(&store, &numbered(0), &clock, DAY / 2).await;
@@ -345,7 +345,7 @@ async fn p13_the_answer_that_a_crash_has_lost_is_asked_for_by_the_first_sweep() 
 
 #[tokio::test(start_paused = true)]
 async fn the_last_handle_ends_the_background() {
-    let clock = HandClock::new();
+    let clock = ManualClock::new();
     let provider = Provider::new(&clock);
     let store = stored(1_000, 1, &clock).await;
     let tenants = over(&provider, store).build().unwrap();
@@ -358,7 +358,7 @@ async fn the_last_handle_ends_the_background() {
 
 #[tokio::test(start_paused = true)]
 async fn a_store_that_fails_for_a_while_is_waited_for() {
-    let clock = HandClock::new();
+    let clock = ManualClock::new();
     let source = Source::new(&clock);
     let store = Store::default();
     for number in 0..10 {
@@ -371,5 +371,5 @@ async fn a_store_that_fails_for_a_while_is_waited_for() {
     assert_eq!((report.unreadable, report.kept_alive), (10, 0));
     store.fail_loads(false);
     pass(2 * HOUR).await;
-    assert_eq!(source.exchanges(), 10);
+    assert_eq!(source.refreshes(), 10);
 }
