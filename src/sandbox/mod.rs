@@ -21,7 +21,7 @@
 //!     .redirect_uri(sandbox.redirect_uri())
 //!     .build::<_, Body, _>(sandbox.service())?;
 //! let tokens = TokenCache::builder(oauth.clone()).build()?;
-//! let api = BearerAuthLayer::new(tokens.clone()).layer(sandbox.service());
+//! let api = BearerAuthLayer::<Body>::new(tokens.clone()).layer(sandbox.service());
 //! // The user consents.
 //! let (url, pending) = oauth.authorization_url()?;
 //! let callback = sandbox.consent(&url).await?;
