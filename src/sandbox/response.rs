@@ -14,6 +14,9 @@ use super::body::SandboxBody;
 
 pub(super) type SandboxResponse = Response<SandboxBody>;
 
+/// A value, or the error response that ends the processing of a request early.
+pub(super) type ResponseResult<T = SandboxResponse> = Result<T, Box<SandboxResponse>>;
+
 /// A response with an empty body.
 pub(super) fn empty(status: StatusCode) -> SandboxResponse {
     with_body(status, None, Bytes::new())
@@ -30,6 +33,12 @@ pub(super) fn error(status: StatusCode, error: &str, description: &str) -> Sandb
         status,
         &json!({ "error": error, "error_description": description }),
     )
+}
+
+/// A 400 of the API.
+pub(super) fn bad_request(description: &str) -> Box<SandboxResponse> {
+    let status = StatusCode::BAD_REQUEST;
+    Box::new(error(status, "invalid_request", description))
 }
 
 /// An HTML page.

@@ -5,7 +5,8 @@ use http_body_util::Full;
 use tower_oauth2_client::sandbox::{ClientRegistration, Consent, Sandbox};
 
 use crate::support::{
-    assert_refused, authorization_url, code, encoded, exchange_code, get, parameter, refresh, send,
+    assert_refused, authorization_url, code, encoded, exchange_code, get, parameter, refresh,
+    sandbox_with, send,
 };
 
 #[tokio::test(start_paused = true)]
@@ -204,9 +205,8 @@ async fn denial_is_access_denied_in_every_mode() {
 
 #[tokio::test(start_paused = true)]
 async fn granted_scopes_can_be_fewer_than_requested() {
-    let sandbox = Sandbox::builder()
-        .behavior(|behavior| behavior.scope_limit = Some(vec!["member.detail:read".to_owned()]))
-        .build();
+    let sandbox =
+        sandbox_with(|behavior| behavior.scope_limit = Some(vec!["member.detail:read".to_owned()]));
     let code = code(&sandbox, &[("scope", "member.basic:read payroll:read")]).await;
     assert_eq!(
         exchange_code(&sandbox, &code).await.text("scope"),

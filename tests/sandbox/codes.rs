@@ -4,8 +4,8 @@ use http::StatusCode;
 use tower_oauth2_client::sandbox::{ClientRegistration, Pkce, Sandbox};
 
 use crate::support::{
-    Response, assert_refused, authorization_url, code, company, connect, exchange_code, form,
-    parameter, refresh_ok, send, token_request,
+    Response, assert_invalid_grant, assert_refused, authorization_url, code, company, connect,
+    exchange_code, form, parameter, refresh_ok, sandbox_with, send, token_request,
 };
 
 #[tokio::test(start_paused = true)]
@@ -13,19 +13,17 @@ async fn reuse_of_a_code_is_refused_and_revokes_its_tokens() {
     let sandbox = Sandbox::builder().build();
     let code = code(&sandbox, &[]).await;
     let access = exchange_code(&sandbox, &code).await.text("access_token");
-    assert_refused(&exchange_code(&sandbox, &code).await, 400, "invalid_grant");
+    assert_invalid_grant(&exchange_code(&sandbox, &code).await);
     assert_eq!(company(&sandbox, &access).await, StatusCode::UNAUTHORIZED);
     assert_eq!(sandbox.counters().grants_revoked, 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn reuse_of_a_code_can_leave_the_tokens_valid() {
-    let sandbox = Sandbox::builder()
-        .behavior(|behavior| behavior.code_reuse_revokes = false)
-        .build();
+    let sandbox = sandbox_with(|behavior| behavior.code_reuse_revokes = false);
     let code = code(&sandbox, &[]).await;
     let access = exchange_code(&sandbox, &code).await.text("access_token");
-    assert_refused(&exchange_code(&sandbox, &code).await, 400, "invalid_grant");
+    assert_invalid_grant(&exchange_code(&sandbox, &code).await);
     assert_eq!(company(&sandbox, &access).await, StatusCode::OK);
 }
 
@@ -34,7 +32,7 @@ async fn a_code_expires() {
     let sandbox = Sandbox::builder().build();
     let code = code(&sandbox, &[]).await;
     sandbox.advance(std::time::Duration::from_secs(600));
-    assert_refused(&exchange_code(&sandbox, &code).await, 400, "invalid_grant");
+    assert_invalid_grant(&exchange_code(&sandbox, &code).await);
 }
 
 #[tokio::test(start_paused = true)]
@@ -48,11 +46,7 @@ async fn a_code_is_bound_to_its_redirect_uri() {
         "invalid_request",
     );
     fields.push(("redirect_uri", "http://127.0.0.1:8000/callback/"));
-    assert_refused(
-        &token_request(&sandbox, &fields).await,
-        400,
-        "invalid_grant",
-    );
+    assert_invalid_grant(&token_request(&sandbox, &fields).await);
     // Both attempts left the code valid.
     assert_eq!(exchange_code(&sandbox, &code).await.status, StatusCode::OK);
 }
@@ -112,11 +106,7 @@ async fn codes_and_tokens_are_refused_to_another_client() {
         ),
     ] {
         let fields: Vec<_> = fields.iter().map(|(k, v)| (*k, v.as_str())).collect();
-        assert_refused(
-            &send(&sandbox, form(path, &fields)).await,
-            400,
-            "invalid_grant",
-        );
+        assert_invalid_grant(&send(&sandbox, form(path, &fields)).await);
     }
     assert_eq!(company(&sandbox, &tokens.access).await, StatusCode::OK);
     assert_eq!(exchange_code(&sandbox, &code).await.status, StatusCode::OK);
@@ -149,16 +139,8 @@ async fn a_challenge_is_verified_if_present() {
     let plain = [("code_challenge", VERIFIER)];
     for challenge in [&S256[..], &plain[..]] {
         let code = code(&sandbox, challenge).await;
-        assert_refused(
-            &exchange_code_with(&sandbox, &code, None).await,
-            400,
-            "invalid_grant",
-        );
-        assert_refused(
-            &exchange_code_with(&sandbox, &code, Some("wrong")).await,
-            400,
-            "invalid_grant",
-        );
+        assert_invalid_grant(&exchange_code_with(&sandbox, &code, None).await);
+        assert_invalid_grant(&exchange_code_with(&sandbox, &code, Some("wrong")).await);
         assert_eq!(
             exchange_code_with(&sandbox, &code, Some(VERIFIER))
                 .await
@@ -167,18 +149,12 @@ async fn a_challenge_is_verified_if_present() {
         );
     }
     let code = code(&sandbox, &[]).await;
-    assert_refused(
-        &exchange_code_with(&sandbox, &code, Some(VERIFIER)).await,
-        400,
-        "invalid_grant",
-    );
+    assert_invalid_grant(&exchange_code_with(&sandbox, &code, Some(VERIFIER)).await);
 }
 
 #[tokio::test(start_paused = true)]
 async fn pkce_can_be_ignored_or_required() {
-    let sandbox = Sandbox::builder()
-        .behavior(|behavior| behavior.pkce = Pkce::Ignored)
-        .build();
+    let sandbox = sandbox_with(|behavior| behavior.pkce = Pkce::Ignored);
     let ignored = code(&sandbox, &S256).await;
     assert_eq!(
         exchange_code_with(&sandbox, &ignored, Some("wrong"))

@@ -8,8 +8,8 @@ use tower_oauth2_client::sandbox::{
 };
 
 use crate::support::{
-    Tokens, authorization_url, code, company, connect, exchange_code, get, parameter, refresh,
-    refresh_ok, token_request,
+    Tokens, assert_invalid_grant, authorization_url, code, company, connect, exchange_code, get,
+    parameter, refresh, refresh_ok, sandbox_with, token_request,
 };
 
 #[tokio::test(start_paused = true)]
@@ -90,17 +90,12 @@ async fn tokens_can_be_expired_and_revoked_at_any_time() {
         company(&sandbox, &tokens.access).await,
         StatusCode::UNAUTHORIZED
     );
-    assert_eq!(
-        refresh(&sandbox, &tokens.refresh).await.error(),
-        "invalid_grant"
-    );
+    assert_invalid_grant(&refresh(&sandbox, &tokens.refresh).await);
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_simulated_user_fills_in_the_pages() {
-    let sandbox = Sandbox::builder()
-        .behavior(|behavior| behavior.consent = Consent::Page)
-        .build();
+    let sandbox = sandbox_with(|behavior| behavior.consent = Consent::Page);
     connect(&sandbox).await;
     let url = authorization_url(&sandbox, &[("state", "s")]);
     let callback = sandbox.deny(&url).await.unwrap();

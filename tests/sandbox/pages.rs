@@ -4,7 +4,7 @@ use http::{Request, StatusCode};
 use http_body_util::Full;
 use tower_oauth2_client::sandbox::{Consent, Endpoint, Fault, Sandbox};
 
-use crate::support::{authorization_url, exchange_code, form, get, parameter, send};
+use crate::support::{authorization_url, exchange_code, form, get, parameter, sandbox_with, send};
 
 /// The consent id in the form of a page.
 fn consent_id(page: &[u8]) -> String {
@@ -13,6 +13,10 @@ fn consent_id(page: &[u8]) -> String {
         .split_once("name=\"consent\" value=\"")
         .expect("a form");
     rest.split_once('"').unwrap().0.to_owned()
+}
+
+fn login_fields(consent: &str) -> [(&str, &str); 3] {
+    [("consent", consent), ("email", "a"), ("password", "b")]
 }
 
 async fn open(sandbox: &Sandbox, more: &[(&str, &str)]) -> String {
@@ -25,20 +29,14 @@ async fn open(sandbox: &Sandbox, more: &[(&str, &str)]) -> String {
 
 #[tokio::test(start_paused = true)]
 async fn sensitive_scopes_are_granted_only_if_ticked() {
-    let sandbox = Sandbox::builder()
-        .behavior(|behavior| behavior.consent = Consent::Page)
-        .build();
+    let sandbox = sandbox_with(|behavior| behavior.consent = Consent::Page);
     let scope = "member.basic:read member.dob:read";
     for (tick, granted) in [
         (None, "member.basic:read"),
         (Some(("sensitive", "yes")), scope),
     ] {
         let consent = open(&sandbox, &[("scope", scope)]).await;
-        let mut fields = vec![
-            ("consent", consent.as_str()),
-            ("email", "a"),
-            ("password", "b"),
-        ];
+        let mut fields = login_fields(&consent).to_vec();
         let page = send(&sandbox, form("/oauth/login", &fields)).await;
         assert!(String::from_utf8_lossy(&page.body).contains("type=\"checkbox\""));
         fields.push(("decision", "allow"));
@@ -52,16 +50,10 @@ async fn sensitive_scopes_are_granted_only_if_ticked() {
 
 #[tokio::test(start_paused = true)]
 async fn a_decision_requires_a_login_and_counts_once() {
-    let sandbox = Sandbox::builder()
-        .behavior(|behavior| behavior.consent = Consent::Page)
-        .build();
+    let sandbox = sandbox_with(|behavior| behavior.consent = Consent::Page);
     let consent = open(&sandbox, &[]).await;
     let decide = [("consent", consent.as_str()), ("decision", "allow")];
-    let login = [
-        ("consent", consent.as_str()),
-        ("email", "a"),
-        ("password", "b"),
-    ];
+    let login = login_fields(&consent);
     let statuses = [
         send(&sandbox, form("/oauth/consent", &decide)).await.status,
         send(&sandbox, form("/oauth/login", &login[..2]))
@@ -83,18 +75,12 @@ async fn a_decision_requires_a_login_and_counts_once() {
 
 #[tokio::test(start_paused = true)]
 async fn two_consents_can_be_pending_at_once() {
-    let sandbox = Sandbox::builder()
-        .behavior(|behavior| behavior.consent = Consent::Page)
-        .build();
+    let sandbox = sandbox_with(|behavior| behavior.consent = Consent::Page);
     let first = open(&sandbox, &[]).await;
     sandbox.advance(std::time::Duration::from_secs(3599));
     let second = open(&sandbox, &[]).await;
     for consent in [first, second] {
-        let login = [
-            ("consent", consent.as_str()),
-            ("email", "a"),
-            ("password", "b"),
-        ];
+        let login = login_fields(&consent);
         let response = send(&sandbox, form("/oauth/login", &login)).await;
         assert_eq!(response.status, StatusCode::OK);
     }
@@ -102,16 +88,10 @@ async fn two_consents_can_be_pending_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_page_expires_after_an_hour() {
-    let sandbox = Sandbox::builder()
-        .behavior(|behavior| behavior.consent = Consent::Page)
-        .build();
+    let sandbox = sandbox_with(|behavior| behavior.consent = Consent::Page);
     let consent = open(&sandbox, &[]).await;
     sandbox.advance(std::time::Duration::from_secs(3600));
-    let login = [
-        ("consent", consent.as_str()),
-        ("email", "a"),
-        ("password", "b"),
-    ];
+    let login = login_fields(&consent);
     let response = send(&sandbox, form("/oauth/login", &login)).await;
     assert_eq!(response.status, StatusCode::BAD_REQUEST);
 }
@@ -161,11 +141,7 @@ async fn a_redirect_with_a_code_is_not_cached_and_sends_no_referrer() {
     assert_eq!(response.status, StatusCode::FOUND);
     sandbox.change_behavior(|behavior| behavior.consent = Consent::Page);
     let consent = open(&sandbox, &[]).await;
-    let login = [
-        ("consent", consent.as_str()),
-        ("email", "a"),
-        ("password", "b"),
-    ];
+    let login = login_fields(&consent);
     send(&sandbox, form("/oauth/login", &login)).await;
     let decision = [("consent", consent.as_str()), ("decision", "allow")];
     let decided = send(&sandbox, form("/oauth/consent", &decision)).await;
@@ -179,9 +155,7 @@ async fn a_redirect_with_a_code_is_not_cached_and_sends_no_referrer() {
 
 #[tokio::test(start_paused = true)]
 async fn a_repeated_field_is_refused_without_a_decision() {
-    let sandbox = Sandbox::builder()
-        .behavior(|behavior| behavior.consent = Consent::Page)
-        .build();
+    let sandbox = sandbox_with(|behavior| behavior.consent = Consent::Page);
     let consent = open(&sandbox, &[]).await;
     let consent = consent.as_str();
     let login = [("consent", consent), ("email", "a"), ("password", "b")];

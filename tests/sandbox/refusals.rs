@@ -10,7 +10,8 @@ use tower::ServiceExt;
 use tower_oauth2_client::sandbox::{ClientAuthentication, Endpoint, Fault, Sandbox};
 
 use crate::support::{
-    assert_refused, code, connect, encoded, exchange_code, post_form, refresh, send, token_request,
+    assert_invalid_grant, assert_refused, code, connect, encoded, exchange_code, post_form,
+    refresh, sandbox_with, send, token_request,
 };
 
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -261,15 +262,14 @@ async fn basic_credentials_with_separators_are_not_truncated() {
         "sandbox-client:a&b=c+d%2B%25",
     ] {
         let response = send(&sandbox, basic(body(), right)).await;
-        assert_refused(&response, 400, "invalid_grant");
+        assert_invalid_grant(&response);
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_401_offers_basic_if_it_is_accepted() {
-    let sandbox = Sandbox::builder()
-        .behavior(|behavior| behavior.client_authentication = ClientAuthentication::BodyOrBasic)
-        .build();
+    let sandbox =
+        sandbox_with(|behavior| behavior.client_authentication = ClientAuthentication::BodyOrBasic);
     let response = post_form(&sandbox, "/oauth/token", "client_id=sandbox-client").await;
     assert_refused(&response, 401, "invalid_client");
     let challenge = Some(r#"Basic realm="justworks""#);
@@ -282,9 +282,7 @@ async fn two_authorization_headers_are_refused() {
         ClientAuthentication::Body,
         ClientAuthentication::BodyOrBasic,
     ] {
-        let sandbox = Sandbox::builder()
-            .behavior(|behavior| behavior.client_authentication = accepted)
-            .build();
+        let sandbox = sandbox_with(|behavior| behavior.client_authentication = accepted);
         let body = encoded(&[("grant_type", "refresh_token"), ("refresh_token", "x")]);
         let mut request = basic(body, "sandbox-client:sandbox-client-secret");
         let again = request.headers()[AUTHORIZATION].clone();

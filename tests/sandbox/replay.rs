@@ -5,7 +5,10 @@ use std::time::Duration;
 use http::StatusCode;
 use tower_oauth2_client::sandbox::{RefreshTokenField, RefreshWindow, Replay, Rotation, Sandbox};
 
-use crate::support::{assert_refused, company, connect, refresh, refresh_ok, token_request};
+use crate::support::{
+    assert_invalid_grant, assert_refused, company, connect, refresh, refresh_ok, sandbox_with,
+    token_request,
+};
 
 const OK: StatusCode = StatusCode::OK;
 const UNAUTHORIZED: StatusCode = StatusCode::UNAUTHORIZED;
@@ -19,30 +22,20 @@ fn grace(seconds: u64, replay: Replay) -> Rotation {
 async fn grace_does_not_extend_the_lifetime_of_a_refresh_token() {
     for replay in [Replay::SamePair, Replay::Sibling] {
         for refresh_window in [RefreshWindow::Rolling, RefreshWindow::Fixed] {
-            let sandbox = Sandbox::builder()
-                .behavior(|behavior| {
-                    behavior.rotation = grace(600, replay);
-                    behavior.refresh_window = refresh_window;
-                    behavior.refresh_token_lifetime = Duration::from_secs(100);
-                })
-                .build();
+            let sandbox = sandbox_with(|behavior| {
+                behavior.rotation = grace(600, replay);
+                behavior.refresh_window = refresh_window;
+                behavior.refresh_token_lifetime = Duration::from_secs(100);
+            });
             let first = connect(&sandbox).await;
             sandbox.advance(Duration::from_secs(90));
             let second = refresh_ok(&sandbox, &first.refresh).await;
             sandbox.advance(Duration::from_secs(9));
             refresh_ok(&sandbox, &first.refresh).await;
             sandbox.advance(Duration::from_secs(1));
-            assert_refused(
-                &refresh(&sandbox, &first.refresh).await,
-                400,
-                "invalid_grant",
-            );
+            assert_invalid_grant(&refresh(&sandbox, &first.refresh).await);
             assert_eq!(company(&sandbox, &second.access).await, UNAUTHORIZED);
-            assert_refused(
-                &refresh(&sandbox, &second.refresh).await,
-                400,
-                "invalid_grant",
-            );
+            assert_invalid_grant(&refresh(&sandbox, &second.refresh).await);
         }
     }
 }
@@ -50,19 +43,13 @@ async fn grace_does_not_extend_the_lifetime_of_a_refresh_token() {
 #[tokio::test(start_paused = true)]
 async fn replays_do_not_extend_the_grace() {
     for replay in [Replay::SamePair, Replay::Sibling] {
-        let sandbox = Sandbox::builder()
-            .behavior(|behavior| behavior.rotation = grace(30, replay))
-            .build();
+        let sandbox = sandbox_with(|behavior| behavior.rotation = grace(30, replay));
         let first = connect(&sandbox).await;
         let second = refresh_ok(&sandbox, &first.refresh).await;
         sandbox.advance(Duration::from_secs(20));
         refresh_ok(&sandbox, &first.refresh).await;
         sandbox.advance(Duration::from_secs(20));
-        assert_refused(
-            &refresh(&sandbox, &first.refresh).await,
-            400,
-            "invalid_grant",
-        );
+        assert_invalid_grant(&refresh(&sandbox, &first.refresh).await);
         assert_eq!(company(&sandbox, &second.access).await, UNAUTHORIZED);
         let counters = sandbox.counters();
         assert_eq!(
@@ -75,9 +62,7 @@ async fn replays_do_not_extend_the_grace() {
 #[tokio::test(start_paused = true)]
 async fn a_replay_needs_a_valid_scope() {
     for replay in [Replay::SamePair, Replay::Sibling] {
-        let sandbox = Sandbox::builder()
-            .behavior(|behavior| behavior.rotation = grace(600, replay))
-            .build();
+        let sandbox = sandbox_with(|behavior| behavior.rotation = grace(600, replay));
         let first = connect(&sandbox).await;
         refresh_ok(&sandbox, &first.refresh).await;
         let fields = [
@@ -103,9 +88,7 @@ async fn a_replay_needs_a_valid_scope() {
 #[tokio::test(start_paused = true)]
 async fn a_replay_follows_the_refresh_token_field_setting() {
     for replay in [Replay::SamePair, Replay::Sibling] {
-        let sandbox = Sandbox::builder()
-            .behavior(|behavior| behavior.rotation = grace(600, replay))
-            .build();
+        let sandbox = sandbox_with(|behavior| behavior.rotation = grace(600, replay));
         let first = connect(&sandbox).await;
         let second = refresh_ok(&sandbox, &first.refresh).await;
         for (field, sent) in [
@@ -143,11 +126,7 @@ async fn a_wrong_scope_does_not_hide_reuse() {
             ("refresh_token", &first.refresh),
             ("scope", scope),
         ];
-        assert_refused(
-            &token_request(&sandbox, &fields).await,
-            400,
-            "invalid_grant",
-        );
+        assert_invalid_grant(&token_request(&sandbox, &fields).await);
         assert_eq!(company(&sandbox, &second.access).await, UNAUTHORIZED);
     }
     let counters = sandbox.counters();
@@ -167,25 +146,15 @@ async fn an_expired_refresh_token_is_refused_before_its_scope_is_checked() {
         ("refresh_token", &first.refresh),
         ("scope", "payroll:read"),
     ];
-    assert_refused(
-        &token_request(&sandbox, &fields).await,
-        400,
-        "invalid_grant",
-    );
+    assert_invalid_grant(&token_request(&sandbox, &fields).await);
     sandbox.revoke_grants();
-    assert_refused(
-        &token_request(&sandbox, &fields).await,
-        400,
-        "invalid_grant",
-    );
+    assert_invalid_grant(&token_request(&sandbox, &fields).await);
     assert_eq!(sandbox.counters().refresh_tokens_reused, 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn deferred_rotation_counts_each_use_of_a_replaced_token() {
-    let sandbox = Sandbox::builder()
-        .behavior(|behavior| behavior.rotation = Rotation::Deferred)
-        .build();
+    let sandbox = sandbox_with(|behavior| behavior.rotation = Rotation::Deferred);
     let first = connect(&sandbox).await;
     let second = refresh_ok(&sandbox, &first.refresh).await;
     assert_eq!(sandbox.counters().refresh_tokens_reused, 0);
@@ -193,11 +162,7 @@ async fn deferred_rotation_counts_each_use_of_a_replaced_token() {
     assert_eq!(sandbox.counters().refresh_tokens_reused, 1);
     refresh_ok(&sandbox, &second.refresh).await;
     assert_eq!(sandbox.counters().refresh_tokens_reused, 1);
-    assert_refused(
-        &refresh(&sandbox, &first.refresh).await,
-        400,
-        "invalid_grant",
-    );
+    assert_invalid_grant(&refresh(&sandbox, &first.refresh).await);
     let counters = sandbox.counters();
     assert_eq!(
         (counters.refresh_tokens_reused, counters.grants_revoked),
@@ -213,12 +178,10 @@ async fn every_rotation_mode_can_revoke_the_previous_access_token() {
         Rotation::Deferred,
         grace(30, Replay::SamePair),
     ] {
-        let sandbox = Sandbox::builder()
-            .behavior(|behavior| {
-                behavior.rotation = rotation;
-                behavior.rotation_revokes_access_token = true;
-            })
-            .build();
+        let sandbox = sandbox_with(|behavior| {
+            behavior.rotation = rotation;
+            behavior.rotation_revokes_access_token = true;
+        });
         let mut tokens = connect(&sandbox).await;
         for _ in 0..3 {
             let refreshed = refresh_ok(&sandbox, &tokens.refresh).await;

@@ -4,7 +4,8 @@ use http::StatusCode;
 use tower_oauth2_client::sandbox::Sandbox;
 
 use crate::support::{
-    Response, assert_refused, company, connect, form, post_form, refresh, refresh_ok, send,
+    Response, assert_invalid_grant, assert_refused, company, connect, form, post_form, refresh,
+    refresh_ok, sandbox_with, send,
 };
 
 async fn revoke(sandbox: &Sandbox, fields: &[(&str, &str)]) -> Response {
@@ -45,11 +46,7 @@ async fn revoking_a_refresh_token_revokes_its_grant() {
         company(&sandbox, &tokens.access).await,
         StatusCode::UNAUTHORIZED
     );
-    assert_refused(
-        &refresh(&sandbox, &tokens.refresh).await,
-        400,
-        "invalid_grant",
-    );
+    assert_invalid_grant(&refresh(&sandbox, &tokens.refresh).await);
     // RFC 7009, section 2.2: revoking an invalid token is not an error.
     assert_eq!(
         revoke(&sandbox, &[("token", &tokens.refresh)]).await.status,
@@ -59,17 +56,11 @@ async fn revoking_a_refresh_token_revokes_its_grant() {
 
 #[tokio::test(start_paused = true)]
 async fn revoking_a_refresh_token_can_keep_the_access_token() {
-    let sandbox = Sandbox::builder()
-        .behavior(|behavior| behavior.revocation_cascades = false)
-        .build();
+    let sandbox = sandbox_with(|behavior| behavior.revocation_cascades = false);
     let tokens = connect(&sandbox).await;
     revoke(&sandbox, &[("token", &tokens.refresh)]).await;
     assert_eq!(company(&sandbox, &tokens.access).await, StatusCode::OK);
-    assert_refused(
-        &refresh(&sandbox, &tokens.refresh).await,
-        400,
-        "invalid_grant",
-    );
+    assert_invalid_grant(&refresh(&sandbox, &tokens.refresh).await);
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,16 +5,14 @@ use std::time::Duration;
 use http::StatusCode;
 use tower_oauth2_client::sandbox::{RefreshTokenField, RefreshWindow, Replay, Rotation, Sandbox};
 
-use crate::support::{company, connect, refresh, refresh_ok};
+use crate::support::{assert_invalid_grant, company, connect, refresh, refresh_ok, sandbox_with};
 
 const OK: StatusCode = StatusCode::OK;
 const UNAUTHORIZED: StatusCode = StatusCode::UNAUTHORIZED;
 
 #[tokio::test(start_paused = true)]
 async fn without_rotation_the_refresh_token_stays_valid() {
-    let sandbox = Sandbox::builder()
-        .behavior(|behavior| behavior.rotation = Rotation::None)
-        .build();
+    let sandbox = sandbox_with(|behavior| behavior.rotation = Rotation::None);
     let first = connect(&sandbox).await;
     for _ in 0..3 {
         let refreshed = refresh_ok(&sandbox, &first.refresh).await;
@@ -27,9 +25,7 @@ async fn without_rotation_the_refresh_token_stays_valid() {
 
 #[tokio::test(start_paused = true)]
 async fn single_use_refuses_reuse_and_keeps_the_new_tokens() {
-    let sandbox = Sandbox::builder()
-        .behavior(|behavior| behavior.rotation = Rotation::SingleUse)
-        .build();
+    let sandbox = sandbox_with(|behavior| behavior.rotation = Rotation::SingleUse);
     let first = connect(&sandbox).await;
     let newer = refresh_ok(&sandbox, &first.refresh).await;
     let response = refresh(&sandbox, &first.refresh).await;
@@ -52,19 +48,10 @@ async fn family_revocation_revokes_the_grant_on_reuse() {
     let other = connect(&sandbox).await;
     let first = connect(&sandbox).await;
     let newer = refresh_ok(&sandbox, &first.refresh).await;
-    assert_eq!(
-        refresh(&sandbox, &first.refresh).await.error(),
-        "invalid_grant"
-    );
+    assert_invalid_grant(&refresh(&sandbox, &first.refresh).await);
     assert_eq!(company(&sandbox, &newer.access).await, UNAUTHORIZED);
-    assert_eq!(
-        refresh(&sandbox, &newer.refresh).await.error(),
-        "invalid_grant"
-    );
-    assert_eq!(
-        refresh(&sandbox, &first.refresh).await.error(),
-        "invalid_grant"
-    );
+    assert_invalid_grant(&refresh(&sandbox, &newer.refresh).await);
+    assert_invalid_grant(&refresh(&sandbox, &first.refresh).await);
     let counters = sandbox.counters();
     assert_eq!(
         (counters.refresh_tokens_reused, counters.grants_revoked),
@@ -77,9 +64,7 @@ async fn family_revocation_revokes_the_grant_on_reuse() {
 async fn grace_repeats_the_tokens_and_then_revokes_the_grant() {
     let window = Duration::from_secs(30);
     let replay = Replay::SamePair;
-    let sandbox = Sandbox::builder()
-        .behavior(|behavior| behavior.rotation = Rotation::Grace { window, replay })
-        .build();
+    let sandbox = sandbox_with(|behavior| behavior.rotation = Rotation::Grace { window, replay });
     let first = connect(&sandbox).await;
     let newer = refresh_ok(&sandbox, &first.refresh).await;
     sandbox.advance(Duration::from_secs(29));
@@ -90,10 +75,7 @@ async fn grace_repeats_the_tokens_and_then_revokes_the_grant() {
     );
     assert_eq!(sandbox.counters().grants_revoked, 0);
     sandbox.advance(Duration::from_secs(1));
-    assert_eq!(
-        refresh(&sandbox, &first.refresh).await.error(),
-        "invalid_grant"
-    );
+    assert_invalid_grant(&refresh(&sandbox, &first.refresh).await);
     assert_eq!(company(&sandbox, &newer.access).await, UNAUTHORIZED);
     let counters = sandbox.counters();
     assert_eq!(
@@ -106,9 +88,7 @@ async fn grace_repeats_the_tokens_and_then_revokes_the_grant() {
 async fn grace_can_issue_a_sibling_pair_with_both_pairs_valid() {
     let window = Duration::from_secs(30);
     let replay = Replay::Sibling;
-    let sandbox = Sandbox::builder()
-        .behavior(|behavior| behavior.rotation = Rotation::Grace { window, replay })
-        .build();
+    let sandbox = sandbox_with(|behavior| behavior.rotation = Rotation::Grace { window, replay });
     let first = connect(&sandbox).await;
     let newer = refresh_ok(&sandbox, &first.refresh).await;
     let sibling = refresh_ok(&sandbox, &first.refresh).await;
@@ -121,42 +101,30 @@ async fn grace_can_issue_a_sibling_pair_with_both_pairs_valid() {
 
 #[tokio::test(start_paused = true)]
 async fn deferred_rotation_ends_when_the_new_access_token_is_used() {
-    let sandbox = Sandbox::builder()
-        .behavior(|behavior| behavior.rotation = Rotation::Deferred)
-        .build();
+    let sandbox = sandbox_with(|behavior| behavior.rotation = Rotation::Deferred);
     let first = connect(&sandbox).await;
     let lost = refresh_ok(&sandbox, &first.refresh).await;
     let kept = refresh_ok(&sandbox, &first.refresh).await;
     assert_ne!(lost.refresh, kept.refresh);
     assert_eq!(company(&sandbox, &first.access).await, OK);
     assert_eq!(company(&sandbox, &kept.access).await, OK);
-    assert_eq!(
-        refresh(&sandbox, &first.refresh).await.error(),
-        "invalid_grant"
-    );
+    assert_invalid_grant(&refresh(&sandbox, &first.refresh).await);
     assert_eq!(company(&sandbox, &kept.access).await, OK);
     assert_eq!(sandbox.counters().grants_revoked, 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn deferred_rotation_ends_when_the_new_refresh_token_is_used() {
-    let sandbox = Sandbox::builder()
-        .behavior(|behavior| behavior.rotation = Rotation::Deferred)
-        .build();
+    let sandbox = sandbox_with(|behavior| behavior.rotation = Rotation::Deferred);
     let first = connect(&sandbox).await;
     let second = refresh_ok(&sandbox, &first.refresh).await;
     refresh_ok(&sandbox, &second.refresh).await;
-    assert_eq!(
-        refresh(&sandbox, &first.refresh).await.error(),
-        "invalid_grant"
-    );
+    assert_invalid_grant(&refresh(&sandbox, &first.refresh).await);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_rotation_can_revoke_the_previous_access_token() {
-    let sandbox = Sandbox::builder()
-        .behavior(|behavior| behavior.rotation_revokes_access_token = true)
-        .build();
+    let sandbox = sandbox_with(|behavior| behavior.rotation_revokes_access_token = true);
     let first = connect(&sandbox).await;
     let second = refresh_ok(&sandbox, &first.refresh).await;
     assert_eq!(company(&sandbox, &first.access).await, UNAUTHORIZED);
@@ -172,25 +140,17 @@ async fn a_rolling_window_is_extended_by_each_refresh() {
         tokens = refresh_ok(&sandbox, &tokens.refresh).await;
     }
     sandbox.advance(Duration::from_secs(30 * 24 * 3600));
-    assert_eq!(
-        refresh(&sandbox, &tokens.refresh).await.error(),
-        "invalid_grant"
-    );
+    assert_invalid_grant(&refresh(&sandbox, &tokens.refresh).await);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_fixed_window_ends_30_days_after_the_consent() {
-    let sandbox = Sandbox::builder()
-        .behavior(|behavior| behavior.refresh_window = RefreshWindow::Fixed)
-        .build();
+    let sandbox = sandbox_with(|behavior| behavior.refresh_window = RefreshWindow::Fixed);
     let first = connect(&sandbox).await;
     sandbox.advance(Duration::from_secs(29 * 24 * 3600));
     let second = refresh_ok(&sandbox, &first.refresh).await;
     sandbox.advance(Duration::from_secs(24 * 3600));
-    assert_eq!(
-        refresh(&sandbox, &second.refresh).await.error(),
-        "invalid_grant"
-    );
+    assert_invalid_grant(&refresh(&sandbox, &second.refresh).await);
 }
 
 #[tokio::test(start_paused = true)]
@@ -203,9 +163,7 @@ async fn a_response_without_refresh_token_keeps_the_old_one_valid() {
             Some(serde_json::Value::Null),
         ),
     ] {
-        let sandbox = Sandbox::builder()
-            .behavior(|behavior| behavior.refresh_token_field = field)
-            .build();
+        let sandbox = sandbox_with(|behavior| behavior.refresh_token_field = field);
         let first = connect(&sandbox).await;
         for _ in 0..2 {
             let response = refresh(&sandbox, &first.refresh).await;
@@ -222,9 +180,7 @@ async fn a_response_without_refresh_token_keeps_the_old_one_valid() {
 #[tokio::test(start_paused = true)]
 async fn a_code_exchange_can_issue_no_refresh_token() {
     let field = RefreshTokenField::Never;
-    let sandbox = Sandbox::builder()
-        .behavior(|behavior| behavior.refresh_token_field = field)
-        .build();
+    let sandbox = sandbox_with(|behavior| behavior.refresh_token_field = field);
     assert_eq!(connect(&sandbox).await.refresh, "");
 }
 

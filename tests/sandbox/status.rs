@@ -6,7 +6,7 @@ use http::{Request, StatusCode};
 use http_body_util::Full;
 use tower_oauth2_client::sandbox::{Endpoint, Fault, Sandbox, TokenHash};
 
-use crate::support::{company, connect, form, get, refresh, send};
+use crate::support::{assert_invalid_grant, company, connect, form, get, refresh, send};
 
 async fn page(sandbox: &Sandbox) -> String {
     let response = get(sandbox, "/sandbox", "").await;
@@ -90,10 +90,7 @@ async fn each_action_has_its_effect() {
         perform(&sandbox, &[("action", "revoke-grants")]).await,
         StatusCode::SEE_OTHER
     );
-    assert_eq!(
-        refresh(&sandbox, &tokens.refresh).await.error(),
-        "invalid_grant"
-    );
+    assert_invalid_grant(&refresh(&sandbox, &tokens.refresh).await);
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,7 +6,7 @@ use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use serde_json::Value;
 use tower::ServiceExt;
-use tower_oauth2_client::sandbox::Sandbox;
+use tower_oauth2_client::sandbox::{Behavior, Sandbox};
 
 /// A response with its whole body.
 #[derive(Debug)]
@@ -50,6 +50,11 @@ impl From<&Response> for Tokens {
             refresh: response.text("refresh_token"),
         }
     }
+}
+
+/// A sandbox without a socket, with a changed behavior.
+pub(crate) fn sandbox_with(change: impl FnOnce(&mut Behavior)) -> Sandbox {
+    Sandbox::builder().behavior(change).build()
 }
 
 pub(crate) async fn send(sandbox: &Sandbox, request: Request<Full<Bytes>>) -> Response {
@@ -156,6 +161,11 @@ pub(crate) async fn connect(sandbox: &Sandbox) -> Tokens {
 pub(crate) async fn post_form(sandbox: &Sandbox, path: &str, body: &str) -> Response {
     let request = Request::post(path).header(CONTENT_TYPE, "application/x-www-form-urlencoded");
     send(sandbox, request.body(body.to_owned().into()).unwrap()).await
+}
+
+#[track_caller]
+pub(crate) fn assert_invalid_grant(response: &Response) {
+    assert_refused(response, 400, "invalid_grant");
 }
 
 /// Asserts that a response is an error as RFC 6749, section 5.2 describes it.

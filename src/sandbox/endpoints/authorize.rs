@@ -13,7 +13,7 @@ use crate::sandbox::{
     event::EventKind,
     form::{Form, FormError},
     request_body::RequestBody,
-    response::{self, SandboxResponse},
+    response::{self, ResponseResult, SandboxResponse},
     scope::Scopes,
     state::{SandboxState, SharedState},
 };
@@ -53,24 +53,22 @@ pub(super) async fn log_in(
     shared: &SharedState,
     headers: &HeaderMap,
     body: RequestBody,
-) -> SandboxResponse {
-    let form = match read_page_form(headers, body).await {
-        Ok(form) => form,
-        Err(page) => return *page,
-    };
+) -> ResponseResult {
+    let form = read_page_form(headers, body).await?;
     let mut state = shared.lock();
     let now = state.now();
     let consent_id = form.field("consent").unwrap_or_default();
     let Some(request) = state.authority.pending_consent(consent_id, now) else {
-        return error_page(StatusCode::BAD_REQUEST, EXPIRED);
+        return Ok(error_page(StatusCode::BAD_REQUEST, EXPIRED));
     };
     let name = client_name(&state, &request);
     if form.field("email").is_none() || form.field("password").is_none() {
         let hint = "Please enter an email address and a password.";
-        return login_page(StatusCode::BAD_REQUEST, consent_id, &name, Some(hint));
+        let status = StatusCode::BAD_REQUEST;
+        return Ok(login_page(status, consent_id, &name, Some(hint)));
     }
     state.authority.log_in(consent_id);
-    consent_page(consent_id, &name, &request.scopes)
+    Ok(consent_page(consent_id, &name, &request.scopes))
 }
 
 /// Processes the form of the consent page.
@@ -78,39 +76,32 @@ pub(super) async fn decide(
     shared: &SharedState,
     headers: &HeaderMap,
     body: RequestBody,
-) -> SandboxResponse {
-    let form = match read_page_form(headers, body).await {
-        Ok(form) => form,
-        Err(page) => return *page,
-    };
+) -> ResponseResult {
+    let form = read_page_form(headers, body).await?;
     let decision = match form.field("decision") {
         Some("allow") => Decision::Allow,
         Some("deny") => Decision::Deny,
         _ => {
-            return error_page(
-                StatusCode::BAD_REQUEST,
-                "The decision is neither allow nor deny.",
-            );
+            let message = "The decision is neither allow nor deny.";
+            return Ok(error_page(StatusCode::BAD_REQUEST, message));
         }
     };
     let mut state = shared.lock();
     let now = state.now();
     let consent_id = form.field("consent").unwrap_or_default();
     let Some(mut request) = state.authority.finish_consent(consent_id, now) else {
-        return error_page(StatusCode::BAD_REQUEST, EXPIRED);
+        return Ok(error_page(StatusCode::BAD_REQUEST, EXPIRED));
     };
     if form.field("sensitive").is_none() {
         request.scopes = request.scopes.without_sensitive();
     }
     // RFC 9700, section 4.12: only a 303 reliably turns the POST of the form into a GET.
-    finish(&mut state, request, decision, StatusCode::SEE_OTHER)
+    let status = StatusCode::SEE_OTHER;
+    Ok(finish(&mut state, request, decision, status))
 }
 
 /// Reads the form of a page, or returns the error page to show instead.
-async fn read_page_form(
-    headers: &HeaderMap,
-    body: RequestBody,
-) -> Result<Form, Box<SandboxResponse>> {
+async fn read_page_form(headers: &HeaderMap, body: RequestBody) -> ResponseResult<Form> {
     let error = match Form::read(headers, body).await {
         Ok(form) if form.has_repeated() => FormError {
             status: StatusCode::BAD_REQUEST,

@@ -5,7 +5,7 @@ use http::{HeaderMap, StatusCode, header::AUTHORIZATION};
 use crate::sandbox::{
     event::{EventKind, TokenHash},
     fault::Endpoint,
-    response::{self, SandboxResponse},
+    response::{self, ResponseResult, SandboxResponse},
     scope::Scopes,
     state::SandboxState,
 };
@@ -16,7 +16,7 @@ pub(super) fn authorize(
     headers: &HeaderMap,
     endpoint: Endpoint,
     scope: &str,
-) -> Result<Scopes, Box<SandboxResponse>> {
+) -> ResponseResult<Scopes> {
     let Some(token) = bearer_token(headers) else {
         return Err(unauthorized(state, endpoint, None));
     };

@@ -6,19 +6,13 @@ use super::bearer::authorize;
 use crate::sandbox::{
     fault::Endpoint,
     fixtures::company,
-    response::{self, SandboxResponse},
+    response::{self, ResponseResult},
     state::SharedState,
 };
 
-pub(super) fn show(shared: &SharedState, request: &Parts) -> SandboxResponse {
+pub(super) fn show(shared: &SharedState, request: &Parts) -> ResponseResult {
     let mut state = shared.lock();
-    match authorize(
-        &mut state,
-        &request.headers,
-        Endpoint::Company,
-        "company.basic:read",
-    ) {
-        Ok(_) => response::json(StatusCode::OK, &company()),
-        Err(response) => *response,
-    }
+    let scope = "company.basic:read";
+    authorize(&mut state, &request.headers, Endpoint::Company, scope)?;
+    Ok(response::json(StatusCode::OK, &company()))
 }

@@ -9,43 +9,33 @@ use crate::sandbox::{
     fault::Endpoint,
     form::Form,
     request_body::{ReadError, RequestBody, is_content_type, read_body},
-    response::{self, SandboxResponse},
+    response::{self, ResponseResult, bad_request},
     state::{SandboxState, SharedState},
 };
 
 /// Lists the deductions created, with filters and pages.
-pub(super) fn list(shared: &SharedState, request: &Parts) -> SandboxResponse {
+pub(super) fn list(shared: &SharedState, request: &Parts) -> ResponseResult {
     let mut state = shared.lock();
-    if let Err(response) = authorize(
-        &mut state,
-        &request.headers,
-        Endpoint::Deductions,
-        "deductions:read",
-    ) {
-        return *response;
-    }
+    let scope = "deductions:read";
+    authorize(&mut state, &request.headers, Endpoint::Deductions, scope)?;
     let query = Form::parse(request.uri.query().unwrap_or_default().as_bytes());
     if query
         .raw_field("frequency")
         .is_some_and(|frequency| !FREQUENCIES.contains(&frequency))
     {
-        return bad_request(INVALID_FREQUENCY);
+        return Err(bad_request(INVALID_FREQUENCY));
     }
-    match Page::from_query(&query) {
-        Ok(page) => {
-            let deductions = state.records.deductions().iter();
-            let matching = deductions
-                .filter(|deduction| matches_filters(&query, &deduction.row))
-                .map(|deduction| {
-                    let mut item = deduction.row.clone();
-                    item.remove("operation_id");
-                    item.insert("id".to_owned(), deduction.id.as_str().into());
-                    Value::Object(item)
-                });
-            response::json(StatusCode::OK, &page.to_json(matching))
-        }
-        Err(message) => bad_request(message),
-    }
+    let page = Page::from_query(&query).map_err(bad_request)?;
+    let deductions = state.records.deductions().iter();
+    let matching = deductions
+        .filter(|deduction| matches_filters(&query, &deduction.row))
+        .map(|deduction| {
+            let mut item = deduction.row.clone();
+            item.remove("operation_id");
+            item.insert("id".to_owned(), deduction.id.as_str().into());
+            Value::Object(item)
+        });
+    Ok(response::json(StatusCode::OK, &page.to_json(matching)))
 }
 
 /// Whether a deduction matches the filters of the query.
@@ -61,43 +51,33 @@ pub(super) async fn create(
     shared: &SharedState,
     request: &Parts,
     body: RequestBody,
-) -> SandboxResponse {
+) -> ResponseResult {
     // The token is checked before the body is read, so a 401 can arrive during the upload.
-    if let Err(response) = authorize(
-        &mut shared.lock(),
-        &request.headers,
-        Endpoint::Deductions,
-        "deductions:write",
-    ) {
-        return *response;
-    }
+    let scope = "deductions:write";
+    let endpoint = Endpoint::Deductions;
+    authorize(&mut shared.lock(), &request.headers, endpoint, scope)?;
+    let error = |status, description| response::error(status, "invalid_request", description);
     if !is_content_type(&request.headers, "application/json") {
-        return response::error(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "invalid_request",
-            "the content type is not application/json",
-        );
+        let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        return Ok(error(status, "the content type is not application/json"));
     }
     let bytes = match read_body(body, MAX_BODY).await {
         Ok(bytes) => bytes,
         Err(ReadError::TooLarge) => {
-            return response::error(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "invalid_request",
-                "the body is larger than 1 MiB",
-            );
+            let status = StatusCode::PAYLOAD_TOO_LARGE;
+            return Ok(error(status, "the body is larger than 1 MiB"));
         }
-        Err(ReadError::Interrupted) => return bad_request("the body is incomplete"),
+        Err(ReadError::Interrupted) => return Err(bad_request("the body is incomplete")),
     };
     let Ok(Value::Object(body)) = serde_json::from_slice(&bytes) else {
-        return bad_request("the body is not a JSON object");
+        return Err(bad_request("the body is not a JSON object"));
     };
     let Some(Value::Array(rows)) = body.get("items") else {
-        return bad_request("items is not an array");
+        return Err(bad_request("items is not an array"));
     };
     let mut state = shared.lock();
     let results: Vec<_> = rows.iter().map(|row| create_row(&mut state, row)).collect();
-    response::json(StatusCode::OK, &json!({ "items": results }))
+    Ok(response::json(StatusCode::OK, &json!({ "items": results })))
 }
 
 /// Processes a row and returns its result.
@@ -186,10 +166,6 @@ fn is_date(value: &Value) -> bool {
     };
     text.parse::<jiff::civil::Date>()
         .is_ok_and(|date| date.to_string() == text)
-}
-
-fn bad_request(message: &str) -> SandboxResponse {
-    response::error(StatusCode::BAD_REQUEST, "invalid_request", message)
 }
 
 /// The parameters of a list, and the fields that they filter by.

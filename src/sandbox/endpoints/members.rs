@@ -11,46 +11,33 @@ use crate::sandbox::{
     fault::Endpoint,
     fixtures::Member,
     form::Form,
-    response::{self, SandboxResponse},
+    response::{self, ResponseResult, bad_request},
     scope::Scopes,
     state::SharedState,
 };
 
-pub(super) fn list(shared: &SharedState, request: &Parts) -> SandboxResponse {
+pub(super) fn list(shared: &SharedState, request: &Parts) -> ResponseResult {
     let mut state = shared.lock();
-    let scopes = match authorize(&mut state, &request.headers, Endpoint::Members, SCOPE) {
-        Ok(scopes) => scopes,
-        Err(response) => return *response,
-    };
+    let scopes = authorize(&mut state, &request.headers, Endpoint::Members, SCOPE)?;
     let query = Form::parse(request.uri.query().unwrap_or_default().as_bytes());
-    match Filter::from_query(&query).and_then(|filter| Ok((filter, Page::from_query(&query)?))) {
-        Ok((filter, page)) => {
-            let members = state.records.members().iter();
-            let matching = members
-                .filter(|member| filter.matches(member))
-                .map(|member| visible(member, &scopes));
-            response::json(StatusCode::OK, &page.to_json(matching))
-        }
-        Err(message) => response::error(StatusCode::BAD_REQUEST, "invalid_request", message),
-    }
+    let filter = Filter::from_query(&query).map_err(bad_request)?;
+    let page = Page::from_query(&query).map_err(bad_request)?;
+    let members = state.records.members().iter();
+    let matching = members
+        .filter(|member| filter.matches(member))
+        .map(|member| visible(member, &scopes));
+    Ok(response::json(StatusCode::OK, &page.to_json(matching)))
 }
 
-pub(super) fn show(shared: &SharedState, request: &Parts) -> SandboxResponse {
+pub(super) fn show(shared: &SharedState, request: &Parts) -> ResponseResult {
     let mut state = shared.lock();
-    let scopes = match authorize(&mut state, &request.headers, Endpoint::Members, SCOPE) {
-        Ok(scopes) => scopes,
-        Err(response) => return *response,
-    };
+    let scopes = authorize(&mut state, &request.headers, Endpoint::Members, SCOPE)?;
     let id = id_in_path(request.uri.path()).unwrap_or_default();
-    match state
-        .records
-        .members()
-        .iter()
-        .find(|member| member.id == id)
-    {
+    let mut members = state.records.members().iter();
+    Ok(match members.find(|member| member.id == id) {
         Some(member) => response::json(StatusCode::OK, &visible(member, &scopes)),
         None => response::not_found(),
-    }
+    })
 }
 
 /// The member id in a path.

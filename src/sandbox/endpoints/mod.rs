@@ -34,22 +34,23 @@ pub(super) async fn process(
     if shared.status_page && status::serves(path) {
         return status::process(shared, &parts, body).await;
     }
-    match (parts.method.as_str(), path) {
-        ("GET", "/oauth/authorize") => authorize::start(shared, &parts),
+    let result = match (parts.method.as_str(), path) {
+        ("GET", "/oauth/authorize") => Ok(authorize::start(shared, &parts)),
         ("POST", "/oauth/login") => authorize::log_in(shared, &parts.headers, body).await,
         ("POST", "/oauth/consent") => authorize::decide(shared, &parts.headers, body).await,
-        ("POST", "/oauth/token") => token::process(shared, &parts.headers, body).await,
-        ("POST", "/v1/oauth/revoke") => revoke::process(shared, &parts.headers, body).await,
+        ("POST", "/oauth/token") => Ok(token::process(shared, &parts.headers, body).await),
+        ("POST", "/v1/oauth/revoke") => Ok(revoke::process(shared, &parts.headers, body).await),
         ("GET", "/v1/company") => company::show(shared, &parts),
         ("GET", "/v1/members") => members::list(shared, &parts),
         ("GET", _) if members::id_in_path(path).is_some() => members::show(shared, &parts),
         ("GET", "/v1/deductions") => deductions::list(shared, &parts),
         ("POST", "/v1/deductions") => deductions::create(shared, &parts, body).await,
-        (_, path) => match allowed_methods(path) {
+        (_, path) => Ok(match allowed_methods(path) {
             Some(methods) => response::method_not_allowed(methods),
             None => response::not_found(),
-        },
-    }
+        }),
+    };
+    result.unwrap_or_else(|response| *response)
 }
 
 /// The methods of a path, or `None` if the path does not exist.
