@@ -88,7 +88,7 @@ async fn servers(table: &mut String) {
     store.migrate().await.unwrap();
     row(table, "`PostgresStore`, on loopback", store).await;
 
-    let server = redis_server::Server::begin().await;
+    let server = redis_server::Server::launch().await;
     let store = RedisStore::connect(server.client()).await.unwrap();
     row(table, "`RedisStore`, on loopback", store).await;
 }

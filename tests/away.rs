@@ -28,13 +28,13 @@ use tower_oauth2_client::{
     token::{Generation, TenantId},
 };
 
-use shared_store::{Backend, Place, SharedStore};
+use shared_store::{Backend, Location, SharedStore};
 use worker::Http;
 
 struct Scene {
     sandbox: Sandbox,
     backend: Backend,
-    place: Place,
+    location: Location,
     tokens: TokenCache,
     api: BearerAuth<Http, Full<Bytes>>,
 }
@@ -42,10 +42,10 @@ struct Scene {
 impl Scene {
     async fn new(backend: Backend) -> Self {
         let sandbox = Sandbox::start().await.unwrap();
-        let place = backend.place().await;
+        let location = backend.new_store().await;
         let oauth = worker::client_of(&sandbox);
         let tokens = TokenCache::builder(oauth.clone())
-            .store(SharedStore::open(&place.word).await)
+            .store(SharedStore::open(&location.url).await)
             .min_refresh_interval(Duration::from_millis(1))
             .build()
             .unwrap();
@@ -54,7 +54,7 @@ impl Scene {
         Self {
             sandbox,
             backend,
-            place,
+            location,
             tokens,
             api,
         }
@@ -88,7 +88,7 @@ impl Scene {
 
     /// What another process would find.
     async fn stored(&self) -> Generation {
-        let store = SharedStore::open(&self.place.word).await;
+        let store = SharedStore::open(&self.location.url).await;
         let tenant = TenantId::new("default").unwrap();
         store.load(&tenant).await.unwrap().unwrap().generation
     }
@@ -192,5 +192,5 @@ macro_rules! over {
 over!(in_postgres, Backend::Postgres(postgres::Server::new()));
 over!(
     in_redis,
-    Backend::Redis(redis_server::Server::begin().await)
+    Backend::Redis(redis_server::Server::launch().await)
 );

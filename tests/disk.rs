@@ -1,4 +1,4 @@
-//! A disk that is full, and files that are not what they were: found out before the refresh token is spent.
+//! A full disk and damaged files are detected before the refresh token is sent.
 
 use std::{fs, path::PathBuf, time::Duration};
 
@@ -15,16 +15,16 @@ use worker::{Partner, Replica, setting};
 
 struct Scene {
     sandbox: Sandbox,
-    folder: tempfile::TempDir,
+    directory: tempfile::TempDir,
     tokens: TokenCache,
 }
 
 impl Scene {
     async fn new() -> Self {
         let sandbox = Sandbox::start().await.unwrap();
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let oauth = worker::client_of(&sandbox);
-        let store = FileStore::open(folder.path()).unwrap();
+        let store = FileStore::open(directory.path()).unwrap();
         let tokens = TokenCache::builder(oauth.clone())
             .store(store)
             .min_refresh_interval(Duration::from_millis(1));
@@ -32,93 +32,94 @@ impl Scene {
         support::connect(&sandbox, &oauth, &tokens).await;
         Self {
             sandbox,
-            folder,
+            directory,
             tokens,
         }
     }
 
-    /// The file with this ending.
-    fn file(&self, ending: &str) -> PathBuf {
-        let entries = fs::read_dir(self.folder.path()).unwrap();
+    /// The file with this extension.
+    fn file(&self, extension: &str) -> PathBuf {
+        let entries = fs::read_dir(self.directory.path()).unwrap();
         let mut paths = entries.map(|entry| entry.unwrap().path());
         paths
-            .find(|path| path.extension().is_some_and(|found| found == ending))
+            .find(|path| path.extension().is_some_and(|found| found == extension))
             .unwrap()
     }
 
-    /// Renewing fails, and the provider has heard nothing of it.
-    async fn is_found_out(&self) -> Error {
+    /// A refresh fails before a token request is sent.
+    async fn refresh_fails_early(&self) -> Error {
         let before = self.sandbox.counters().tokens_issued;
         let error = self.tokens.refresh_now().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Store, "{error:?}");
         assert_eq!(self.sandbox.counters().tokens_issued, before);
-        assert!(self.tokens.token().await.is_ok(), "what is held serves");
+        assert!(self.tokens.token().await.is_ok(), "the held token serves");
         error
     }
 
-    async fn goes_on(&self) {
+    async fn refresh_succeeds(&self) {
         self.tokens.refresh_now().await.unwrap();
         assert_eq!(self.sandbox.counters().refresh_tokens_reused, 0);
     }
 }
 
 #[tokio::test]
-async fn p14_a_file_that_cannot_be_replaced_is_found_out_in_time() {
+async fn p14_unwritable_file_is_detected_before_the_token_request() {
     let scene = Scene::new().await;
-    let in_the_way = scene.file("json").with_extension("tmp");
-    fs::create_dir(&in_the_way).unwrap();
-    let error = scene.is_found_out().await;
+    let obstacle = scene.file("json").with_extension("tmp");
+    fs::create_dir(&obstacle).unwrap();
+    let error = scene.refresh_fails_early().await;
     assert!(error.to_string().contains("cannot be written"), "{error}");
-    fs::remove_dir(&in_the_way).unwrap();
-    scene.goes_on().await;
+    fs::remove_dir(&obstacle).unwrap();
+    scene.refresh_succeeds().await;
 }
 
 #[tokio::test]
-async fn p14_a_folder_that_is_gone_is_found_out_in_time() {
+async fn p14_missing_directory_is_detected_before_the_token_request() {
     let scene = Scene::new().await;
-    let away = scene.folder.path().with_extension("away");
-    fs::rename(scene.folder.path(), &away).unwrap();
-    scene.is_found_out().await;
-    fs::rename(&away, scene.folder.path()).unwrap();
-    scene.goes_on().await;
+    let away = scene.directory.path().with_extension("away");
+    fs::rename(scene.directory.path(), &away).unwrap();
+    scene.refresh_fails_early().await;
+    fs::rename(&away, scene.directory.path()).unwrap();
+    scene.refresh_succeeds().await;
 }
 
 #[tokio::test]
-async fn p14_a_file_that_is_another_s_is_found_out_and_left_alone() {
+async fn p14_foreign_file_is_detected_and_not_overwritten() {
     let scene = Scene::new().await;
     let path = scene.file("json");
     let own = fs::read(&path).unwrap();
     for foreign in ["", "{}", "not a grant", "{\"format\":\"something else\"}"] {
         fs::write(&path, foreign).unwrap();
-        scene.is_found_out().await;
+        scene.refresh_fails_early().await;
         assert_eq!(fs::read_to_string(&path).unwrap(), foreign);
     }
     fs::write(&path, own).unwrap();
-    scene.goes_on().await;
+    scene.refresh_succeeds().await;
 }
 
 #[cfg(unix)]
 #[tokio::test]
-async fn p14_a_folder_that_must_not_be_written_is_found_out_in_time() {
+async fn p14_read_only_directory_is_detected_before_the_token_request() {
     use std::os::unix::fs::PermissionsExt;
 
     let scene = Scene::new().await;
-    let allow = |mode| fs::set_permissions(scene.folder.path(), fs::Permissions::from_mode(mode));
+    let allow =
+        |mode| fs::set_permissions(scene.directory.path(), fs::Permissions::from_mode(mode));
     allow(0o500).unwrap();
-    // To the superuser everything is allowed.
-    if fs::write(scene.folder.path().join("probe"), "").is_err() {
-        scene.is_found_out().await;
+    // Permissions do not stop a superuser.
+    if fs::write(scene.directory.path().join("probe"), "").is_err() {
+        scene.refresh_fails_early().await;
     }
     allow(0o700).unwrap();
-    scene.goes_on().await;
+    scene.refresh_succeeds().await;
 }
 
-/// A process that may not write a byte to any file.
+/// A process in which every write to a file fails.
 #[tokio::test]
-#[ignore = "run as a process of its own by the other tests"]
+#[ignore = "another test runs it in a process of its own"]
 async fn full() {
     let partner = Partner::of_this_process(|builder| {
-        builder.store(FileStore::open(setting("FOLDER").unwrap()).unwrap())
+        builder.store(FileStore::open(setting("DIRECTORY").unwrap()).unwrap())
     });
     println!("\nheld {}", partner.tokens.token().await.is_ok());
     let error = partner.tokens.refresh_now().await.unwrap_err();
@@ -127,14 +128,14 @@ async fn full() {
 
 #[cfg(unix)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p14_a_full_disk_is_found_out_in_time() {
+async fn p14_full_disk_is_detected_before_the_token_request() {
     let scene = Scene::new().await;
     let before = scene.sandbox.counters().tokens_issued;
-    let settings = [("FOLDER", scene.folder.path().display().to_string())];
+    let settings = [("DIRECTORY", scene.directory.path().display().to_string())];
     let mut full = Replica::spawn_without_room("full", &scene.sandbox, &settings);
-    assert_eq!(full.hear("held").as_deref(), Some("true"));
-    assert_eq!(full.hear("failed").as_deref(), Some("Store"));
+    assert_eq!(full.wait_for("held").as_deref(), Some("true"));
+    assert_eq!(full.wait_for("failed").as_deref(), Some("Store"));
     assert!(full.end());
     assert_eq!(scene.sandbox.counters().tokens_issued, before);
-    scene.goes_on().await;
+    scene.refresh_succeeds().await;
 }

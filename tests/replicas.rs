@@ -83,11 +83,11 @@ async fn connect(sandbox: &Sandbox, store: &str) {
 
 async fn eight_processes(backend: Backend) {
     let sandbox = sandbox().await;
-    let place = backend.place().await;
-    connect(&sandbox, &place.word).await;
+    let location = backend.new_store().await;
+    connect(&sandbox, &location.url).await;
     let lasting = soak(Duration::from_secs(4));
     let settings = [
-        ("STORE", place.word.clone()),
+        ("STORE", location.url.clone()),
         ("MILLISECONDS", lasting.as_millis().to_string()),
     ];
     let replicas: Vec<_> = (0..PROCESSES)
@@ -96,7 +96,7 @@ async fn eight_processes(backend: Backend) {
     let served = tokio::task::spawn_blocking(|| {
         let (mut served, mut failed) = (0, 0);
         for mut replica in replicas {
-            let line = replica.hear("served").expect("it ends by itself");
+            let line = replica.wait_for("served").expect("it ends by itself");
             let (good, bad) = line.split_once(' ').unwrap();
             failed += bad.parse::<u64>().unwrap();
             served += good.parse::<u64>().unwrap();
@@ -108,7 +108,7 @@ async fn eight_processes(backend: Backend) {
     let counters = sandbox.counters();
     println!(
         "{PROCESSES} processes, {lasting:?}, {}: {served} requests served, {} rotations, {} refused, {} presented twice, {} families killed, {} 401s",
-        place.word.split(':').next().unwrap(),
+        location.url.split(':').next().unwrap(),
         counters.refreshes,
         counters.token_requests_refused,
         counters.refresh_tokens_reused,
@@ -137,5 +137,5 @@ async fn p11_eight_processes_over_postgres_present_no_refresh_token_twice() {
 #[cfg(feature = "__server-tests")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn p11_eight_processes_over_redis_present_no_refresh_token_twice() {
-    eight_processes(Backend::Redis(redis_server::Server::begin().await)).await;
+    eight_processes(Backend::Redis(redis_server::Server::launch().await)).await;
 }

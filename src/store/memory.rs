@@ -21,9 +21,9 @@ use crate::{
 
 /// A store in memory, for tests and for token sources that need no consent.
 ///
-/// Grants are lost when the process ends, and with them the customers' consents. Clones share their contents, so that
-/// several caches in a test can act as several replicas. No call fails. [`tenants`](TokenStore::tenants) orders names by
-/// their bytes.
+/// Grants are lost when the process ends, and with them the customers' consents. Clones share their
+/// contents, so that several caches in a test can act as several replicas. No call fails.
+/// [`tenants`](TokenStore::tenants) orders names by their bytes.
 ///
 /// ```
 /// use tower_oauth2_client::{store::{MemoryStore, TokenStore}, token::TenantId};

@@ -1,8 +1,8 @@
 //! Durable storage of grants.
 //!
-//! A [`TokenStore`] keeps one [`Grant`](crate::token::Grant) per tenant, and a lease on it. The cache saves each new token set
-//! before any request uses it. After a restart the cache continues with the stored grant, and the customer need not consent
-//! again.
+//! A [`TokenStore`] keeps one [`Grant`](crate::token::Grant) per tenant, and a lease on it. The
+//! cache saves each new token set before any request uses it. After a restart the cache continues
+//! with the stored grant, and the customer need not consent again.
 //!
 //! # Which store
 //!
@@ -13,37 +13,41 @@
 //! | [`PostgresStore`] | `postgres` | any number of machines | what the database survives | replicas on several machines |
 //! | [`RedisStore`] | `redis` | any number of machines | what the server is [set up](redis#durability) to survive | replicas, if you run Redis with `appendonly` |
 //!
-//! [`EncryptedStore`] (feature `encryption`) wraps any store and encrypts the tokens in it. Without it, tokens are stored in
-//! plain text.
+//! [`EncryptedStore`] (feature `encryption`) wraps any store and encrypts the tokens in it. Without
+//! it, tokens are stored in plain text.
 //!
 //! A store contains no policy: it does not know when tokens expire or what they are for.
 //!
 //! # What a store guarantees
 //!
-//! A provider with rotation accepts a refresh token once. If two replicas send the same one, or if a new one is lost, the grant
-//! ends and the customer must consent again. Four mechanisms prevent this:
+//! A provider with rotation accepts a refresh token once. If two replicas send the same one, or if
+//! a new one is lost, the grant ends and the customer must consent again. Four mechanisms prevent
+//! this:
 //!
 //! * **Generation.** Every grant carries a counter. The cache raises it for each new token set.
-//! * **Conditional save.** A save names the generation that it expects, and commits only over that one. Of two replicas one
-//!   commits. The other receives the stored grant and uses it.
-//! * **Lease.** One owner at a time may refresh a grant, so that two replicas do not send the same refresh token. A lease has a
-//!   time limit and ends even if its owner has crashed.
-//! * **Intent.** Before the refresh token is sent, the cache saves the grant in the state
-//!   [`Exchanging`](crate::token::GrantState::Exchanging), under the same generation. If the process crashes before the
-//!   response is saved, the next process finds the intent and knows that the refresh token may have been used.
+//! * **Conditional save.** A save names the generation that it expects, and commits only over that
+//!   one. Of two replicas one commits. The other receives the stored grant and uses it.
+//! * **Lease.** One owner at a time may refresh a grant, so that two replicas do not send the same
+//!   refresh token. A lease has a time limit and ends even if its owner has crashed.
+//! * **Intent.** Before the refresh token is sent, the cache saves an
+//!   [intent](crate::token::GrantState::Exchanging), under the same generation. If the process
+//!   crashes before the response is saved, the next process finds the intent and knows that the
+//!   refresh token may have been used.
 //!
 //! [`TokenStore`] lists what the cache relies on in detail.
 //!
 //! # A store of your own
 //!
-//! Implement four methods. Implement [`tenants`](TokenStore::tenants) too if the store keeps the grants of many tenants: a
-//! [sweep](crate::tenants) needs it to find grants that no request uses, before their refresh tokens expire.
+//! Implement four methods. Implement [`tenants`](TokenStore::tenants) too if the store keeps the
+//! grants of many tenants: a [sweep](crate::tenants) needs it to find grants that no request uses,
+//! before their refresh tokens expire.
 //!
-//! [`Grant::to_bytes`](crate::token::Grant::to_bytes) and [`Grant::from_bytes`](crate::token::Grant::from_bytes) convert a grant
-//! for storage. The bytes contain the tokens in plain text.
+//! [`Grant::to_bytes`](crate::token::Grant::to_bytes) and
+//! [`Grant::from_bytes`](crate::token::Grant::from_bytes) convert a grant for storage. The bytes
+//! contain the tokens in plain text.
 //!
-//! [`store_conformance_tests!`](crate::store_conformance_tests) (feature `conformance`) expands to one test per rule of the
-//! contract.
+//! [`store_conformance_tests!`](crate::store_conformance_tests) (feature `conformance`) expands to
+//! one test per rule of the contract.
 //!
 #![cfg_attr(feature = "conformance", doc = "```test_harness")]
 #![cfg_attr(not(feature = "conformance"), doc = "```ignore")]

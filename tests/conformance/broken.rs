@@ -25,7 +25,7 @@ use crate::{
     lists::page,
 };
 
-/// What all handles share.
+/// The contents of the store, shared by all handles.
 #[derive(Default)]
 pub(crate) struct Database {
     handles: AtomicUsize,

@@ -17,7 +17,8 @@ macro_rules! flaws {
             $($flaw,)+
         }
 
-        /// The rules that each flaw breaks. The first broken rule is one of them; rules that build on it may fail as well.
+        /// The rules that each flaw breaks. The first broken rule is one of them; rules that build
+        /// on it may fail as well.
         pub(crate) const FLAWS: &[(Flaw, &[&str])] = &[
             $((Flaw::$flaw, &[$(stringify!($rule)),+]),)+
         ];

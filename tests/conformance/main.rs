@@ -128,19 +128,19 @@ mod servers {
     static SUITES: Semaphore = Semaphore::const_new(6);
 
     async fn postgres() -> impl AsyncFn() -> SharedStore {
-        let (permit, place) = (SUITES.acquire().await, POSTGRES.place().await);
+        let (permit, location) = (SUITES.acquire().await, POSTGRES.new_store().await);
         async move || {
             let _ = &permit;
-            SharedStore::open(&place.word).await
+            SharedStore::open(&location.url).await
         }
     }
 
     async fn redis() -> impl AsyncFn() -> SharedStore {
-        let server = Backend::Redis(redis_server::Server::begin().await);
-        let place = server.place().await;
+        let server = Backend::Redis(redis_server::Server::launch().await);
+        let location = server.new_store().await;
         async move || {
             let _ = &server;
-            SharedStore::open(&place.word).await
+            SharedStore::open(&location.url).await
         }
     }
 
@@ -166,19 +166,18 @@ mod servers {
 /// A rule: its name, and its test.
 type Rule = (&'static str, fn(&Suite<Broken>) -> LocalBoxFuture<'_, ()>);
 
-macro_rules! push {
-    ($rules:ident $($rule:ident)+) => {
-        $($rules.push((stringify!($rule), |suite| Box::pin(conformance::$rule(suite))));)+
+macro_rules! list {
+    ($($rule:ident)+) => {
+        vec![$((stringify!($rule), |suite| Box::pin(conformance::$rule(suite)))),+]
     };
 }
 
 /// All rules, in order.
 fn rules() -> Vec<Rule> {
-    let mut rules: Vec<Rule> = Vec::new();
-    store_conformance_tests!(@required [push] rules);
-    store_conformance_tests!(@changed [push] rules);
-    store_conformance_tests!(@tenants [push] rules);
-    rules
+    let required: Vec<Rule> = store_conformance_tests!(@required [list]);
+    let changed: Vec<Rule> = store_conformance_tests!(@changed [list]);
+    let tenants: Vec<Rule> = store_conformance_tests!(@tenants [list]);
+    [required, changed, tenants].concat()
 }
 
 /// The panic message of the rule, if the store breaks it.
@@ -257,7 +256,8 @@ fn p12_message_starts_with_the_rule_and_says_what_was_expected() {
 #[tokio::test(start_paused = true)]
 #[should_panic(expected = "no such host")]
 async fn p12_store_that_cannot_be_opened_fails_with_its_cause() {
-    let open = async || Err::<MemoryStore, _>(Error::store("no such host")).unwrap();
+    let connect = || -> Result<MemoryStore, Error> { Err(Error::store("no such host")) };
+    let open = async || connect().unwrap();
     conformance::opens(&Suite::open("opens", open).await).await;
 }
 

@@ -90,7 +90,7 @@ async fn crash(backend: &Backend, rotation: Rotation, step: &str) -> (&'static s
         }
         victim.kill();
     } else {
-        victim.hear("at").expect("it comes to this step");
+        victim.wait_for("at").expect("it comes to this step");
         victim.kill();
     }
     scene.sandbox.clear_faults();
@@ -134,7 +134,7 @@ async fn killed_at_any_time(backend: Backend) {
         let scene = Scene::new(&backend, rotation).await;
         for _ in 0..=crashes / 6 {
             let mut victim = scene.spawn("process::victim", "none");
-            victim.hear("begun").expect("it starts");
+            victim.wait_for("begun").expect("it starts");
             sleep(Duration::from_micros(random.u64(0..60_000))).await;
             victim.kill();
             // What was on the wire still arrives.
@@ -179,7 +179,7 @@ async fn killed_in_production(backend: Backend) {
     victim.kill();
     scene.sandbox.clear_faults();
     let mut server = scene.spawn("process::server", UNHURRIED);
-    let seconds = server.hear("renewed after").expect("in time");
+    let seconds = server.wait_for("renewed after").expect("in time");
     println!("renewed {seconds} seconds after the start");
     assert!(server.end());
     assert!(matches!(scene.stored().await.state, GrantState::Active(_)));
@@ -196,7 +196,7 @@ async fn stopped_beyond_its_lease(backend: Backend) {
     let wait = Fault::delay(Duration::from_secs(2)).after_processing();
     scene.sandbox.inject(Endpoint::Token, wait);
     let mut victim = scene.spawn("process::victim", "none");
-    victim.hear("begun").expect("it starts");
+    victim.wait_for("begun").expect("it starts");
     while scene.sandbox.counters().faults_triggered == 0 {
         sleep(Duration::from_millis(2)).await;
     }
@@ -209,7 +209,7 @@ async fn stopped_beyond_its_lease(backend: Backend) {
     assert!(newest > before, "another has taken over");
     signal("CONT", &victim);
     // Its own answer comes in now, and gives way to what is stored.
-    victim.hear("renewed").expect("it goes on");
+    victim.wait_for("renewed").expect("it goes on");
     assert!(scene.stored().await.generation >= newest);
     victim.kill();
 }
@@ -258,5 +258,5 @@ over!(in_postgres, Backend::Postgres(postgres::Server::new()));
 #[cfg(feature = "__server-tests")]
 over!(
     in_redis,
-    Backend::Redis(redis_server::Server::begin().await)
+    Backend::Redis(redis_server::Server::launch().await)
 );

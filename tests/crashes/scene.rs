@@ -8,7 +8,7 @@ use tower_oauth2_client::{
 };
 
 use crate::{
-    shared_store::{Backend, Place, SharedStore},
+    shared_store::{Backend, Location, SharedStore},
     support,
     worker::{self, Replica},
 };
@@ -16,7 +16,7 @@ use crate::{
 /// A grant in a folder of its own, whose customer has just consented.
 pub(crate) struct Scene {
     pub(crate) sandbox: Sandbox,
-    place: Place,
+    location: Location,
 }
 
 impl Scene {
@@ -26,29 +26,29 @@ impl Scene {
             .start()
             .await
             .unwrap();
-        let place = backend.place().await;
-        let scene = Self { sandbox, place };
+        let location = backend.new_store().await;
+        let scene = Self { sandbox, location };
         scene.connect().await;
         scene
     }
 
     pub(crate) async fn connect(&self) {
         let oauth = worker::client_of(&self.sandbox);
-        let store = SharedStore::open(&self.place.word).await;
+        let store = SharedStore::open(&self.location.url).await;
         let tokens = TokenCache::builder(oauth.clone()).store(store);
         support::connect(&self.sandbox, &oauth, &tokens.build().unwrap()).await;
     }
 
     pub(crate) fn spawn(&self, name: &str, step: &str) -> Replica {
         let settings = [
-            ("STORE", self.place.word.clone()),
+            ("STORE", self.location.url.clone()),
             ("STEP", step.to_owned()),
         ];
         Replica::spawn(name, &self.sandbox, &settings)
     }
 
     pub(crate) async fn stored(&self) -> Grant {
-        let store = SharedStore::open(&self.place.word).await;
+        let store = SharedStore::open(&self.location.url).await;
         let tenant = TenantId::new("default").unwrap();
         store.load(&tenant).await.unwrap().unwrap()
     }
@@ -61,7 +61,7 @@ impl Scene {
             _ => "something else",
         };
         let mut heir = self.spawn("process::heir", "none");
-        let ended = heir.hear("ended").expect("it ends");
+        let ended = heir.wait_for("ended").expect("it ends");
         assert!(heir.end());
         (found, ended)
     }

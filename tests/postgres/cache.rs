@@ -1,4 +1,4 @@
-//! Caches over the store, as programs have them.
+//! Caches over the store.
 
 use tower_oauth2_client::{
     ErrorKind,
@@ -13,7 +13,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn replicas_share_one_grant_and_a_restart_needs_nobody() {
+async fn replicas_share_one_grant_which_survives_a_restart() {
     let (options, store) = store().await;
     let source = Source::new(&ManualClock::new());
     let cache = |store| {
@@ -32,9 +32,9 @@ async fn replicas_share_one_grant_and_a_restart_needs_nobody() {
     assert_eq!(header(&two).await, "Bearer a2", "adopted");
     assert_eq!(source.refreshes(), 2);
 
-    let held = store.load(&tenant("customer-1")).await.unwrap().unwrap();
-    assert_eq!(held.generation, Generation::from_u64(2));
-    assert!(matches!(held.state, GrantState::Active(_)));
+    let stored = store.load(&tenant("customer-1")).await.unwrap().unwrap();
+    assert_eq!(stored.generation, Generation::from_u64(2));
+    assert!(matches!(stored.state, GrantState::Active(_)));
 
     let restarted = cache(replica(&options));
     assert_eq!(header(&restarted).await, "Bearer a2");
@@ -47,7 +47,7 @@ async fn replicas_share_one_grant_and_a_restart_needs_nobody() {
 }
 
 #[tokio::test]
-async fn tenants_of_one_store_have_grants_of_their_own() {
+async fn p23_tenants_in_one_store_have_separate_grants() {
     let (_, store) = store().await;
     let source = Source::new(&ManualClock::new());
     let cache = |tenant: &str| {
@@ -66,7 +66,7 @@ async fn tenants_of_one_store_have_grants_of_their_own() {
 }
 
 #[tokio::test]
-async fn a_socket_and_a_pool_of_one_serve_a_cache_too() {
+async fn cache_works_over_a_socket_and_a_pool_of_one() {
     let options = SERVER.by_socket(&SERVER.database().await);
     let store = PostgresStore::new(pool(&options, 1))
         .schema("partner")
@@ -80,7 +80,7 @@ async fn a_socket_and_a_pool_of_one_serve_a_cache_too() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p11_of_replicas_that_renew_at_once_one_does() {
+async fn p11_one_of_concurrent_replicas_refreshes() {
     let (options, _) = store().await;
     let source = Source::new(&ManualClock::new());
     let mut replicas = Vec::new();
@@ -90,13 +90,13 @@ async fn p11_of_replicas_that_renew_at_once_one_does() {
         assert_eq!(header(&tokens).await, "Bearer a1");
         replicas.push(tokens);
     }
-    let mut renewing = tokio::task::JoinSet::new();
+    let mut refreshing = tokio::task::JoinSet::new();
     for tokens in replicas {
-        renewing.spawn(async move {
+        refreshing.spawn(async move {
             tokens.refresh_now().await.unwrap();
             header(&tokens).await
         });
     }
-    assert_eq!(renewing.join_all().await, ["Bearer a2"; 4]);
+    assert_eq!(refreshing.join_all().await, ["Bearer a2"; 4]);
     assert_eq!(source.refreshes(), 2);
 }

@@ -14,7 +14,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn save_is_conditional() {
+async fn p12_save_is_conditional() {
     let (_, store) = store().await;
     let acme = tenant("acme");
     let (one, two, three) = (grant(1, "a"), grant(2, "b"), grant(3, "c"));
@@ -36,7 +36,7 @@ async fn save_is_conditional() {
 }
 
 #[tokio::test]
-async fn tenants_are_apart_however_much_alike() {
+async fn p23_similar_names_are_different_tenants() {
     let (_, store) = store().await;
     let names = [
         "a",
@@ -66,13 +66,13 @@ async fn tenants_are_apart_however_much_alike() {
         assert_eq!(saved, SaveOutcome::Committed, "{name}");
     }
     for (number, name) in (1..).zip(names()) {
-        let held = store.load(&tenant(name)).await.unwrap();
-        assert_eq!(held, Some(grant(number, &format!("t{number}"))), "{name}");
+        let stored = store.load(&tenant(name)).await.unwrap();
+        assert_eq!(stored, Some(grant(number, &format!("t{number}"))), "{name}");
     }
 }
 
 #[tokio::test]
-async fn every_state_and_any_text_comes_back() {
+async fn every_state_and_any_text_round_trips() {
     let (_, store) = store().await;
     let acme = tenant("acme");
     let at = std::time::SystemTime::UNIX_EPOCH + DAY;
@@ -100,7 +100,7 @@ async fn every_state_and_any_text_comes_back() {
 }
 
 #[tokio::test]
-async fn generations_that_do_not_fit_are_refused() {
+async fn generations_above_the_columns_maximum_are_refused() {
     let (_, store) = store().await;
     let acme = tenant("acme");
     let highest = u64::try_from(i64::MAX).unwrap();
@@ -124,21 +124,21 @@ async fn generations_that_do_not_fit_are_refused() {
             .await
             .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Store);
-        let held = store
+        let stored = store
             .save(&acme, generation(number), &grant(1, "a"))
             .await
             .unwrap();
         assert_eq!(
-            held,
+            stored,
             SaveOutcome::Superseded(None),
-            "nothing can have that one"
+            "no stored grant has this generation"
         );
     }
     assert_eq!(store.load(&acme).await.unwrap(), None);
 }
 
 #[tokio::test]
-async fn a_row_that_cannot_be_read_is_an_error_and_left_alone() {
+async fn p14_unreadable_row_is_an_error_and_not_overwritten() {
     let (options, store) = store().await;
     let pool = pool(&options, 1);
     for (number, damage) in (0..).zip([
@@ -173,7 +173,7 @@ async fn a_row_that_cannot_be_read_is_an_error_and_left_alone() {
 }
 
 #[tokio::test]
-async fn saves_are_durable_even_where_sessions_are_not() {
+async fn p13_saves_are_durable_with_synchronous_commit_off() {
     let (options, store) = store().await;
     let pool = PgPoolOptions::new()
         .max_connections(1)
@@ -184,7 +184,7 @@ async fn saves_are_durable_even_where_sessions_are_not() {
             })
         })
         .connect_lazy_with(options.clone());
-    // What the commit is made with, as seen by a trigger that runs last of all.
+    // A deferred trigger records the setting at commit.
     sqlx::raw_sql(
         "CREATE TABLE seen (setting text);
          CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS
@@ -195,10 +195,13 @@ async fn saves_are_durable_even_where_sessions_are_not() {
     .execute(&pool)
     .await
     .unwrap();
-    let hasty = PostgresStore::new(pool.clone());
+    let store_without_sync = PostgresStore::new(pool.clone());
     let acme = tenant("acme");
-    hasty.save(&acme, None, &grant(1, "a")).await.unwrap();
-    hasty
+    store_without_sync
+        .save(&acme, None, &grant(1, "a"))
+        .await
+        .unwrap();
+    store_without_sync
         .save(&acme, generation(1), &grant(2, "b"))
         .await
         .unwrap();
@@ -211,6 +214,6 @@ async fn saves_are_durable_even_where_sessions_are_not() {
         .fetch_one(&pool)
         .await
         .unwrap();
-    assert_eq!(setting, "off", "and the session stays as it was");
+    assert_eq!(setting, "off", "the session is unchanged");
     assert_eq!(store.load(&acme).await.unwrap(), Some(grant(2, "b")));
 }

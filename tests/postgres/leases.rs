@@ -1,4 +1,4 @@
-//! Leases, by the database's clock.
+//! Leases.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::{grant, pool, replica, store, tenant};
 const LEASE: Duration = Duration::from_secs(30);
 
 #[tokio::test]
-async fn a_lease_has_one_owner() {
+async fn lease_has_one_owner() {
     let (options, store) = store().await;
     let other = replica(&options);
     let (acme, one, two) = (tenant("acme"), LeaseOwner::random(), LeaseOwner::random());
@@ -31,14 +31,14 @@ async fn a_lease_has_one_owner() {
     assert_eq!(
         other.acquire(&tenant("ACME"), &two, LEASE).await.unwrap(),
         Acquired,
-        "another tenant's"
+        "another tenant"
     );
 
     other.release(&acme, &two).await.unwrap();
     assert_eq!(
         other.acquire(&acme, &two, LEASE).await.unwrap(),
         HeldByAnother,
-        "not its own"
+        "only another owner has released it"
     );
     other.release(&acme, &one).await.unwrap();
     assert_eq!(other.acquire(&acme, &two, LEASE).await.unwrap(), Acquired);
@@ -62,7 +62,7 @@ async fn leases_and_grants_are_independent() {
 }
 
 #[tokio::test]
-async fn a_lease_runs_out_by_the_databases_clock() {
+async fn lease_expires_by_the_databases_clock() {
     let (options, store) = store().await;
     let pool = pool(&options, 1);
     let (acme, one, two) = (tenant("acme"), LeaseOwner::random(), LeaseOwner::random());
@@ -70,13 +70,13 @@ async fn a_lease_runs_out_by_the_databases_clock() {
     let left = seconds_left(&pool).await;
     assert!((20.0..=30.0).contains(&left), "{left}");
 
-    run_out(&pool).await;
+    expire(&pool).await;
     assert_eq!(
         store.acquire(&acme, &one, LEASE).await.unwrap(),
         Acquired,
-        "nobody else took it"
+        "no other owner has acquired it"
     );
-    run_out(&pool).await;
+    expire(&pool).await;
     assert_eq!(
         store.acquire(&acme, &two, 2 * LEASE).await.unwrap(),
         Acquired
@@ -86,9 +86,9 @@ async fn a_lease_runs_out_by_the_databases_clock() {
         HeldByAnother
     );
     let left = seconds_left(&pool).await;
-    assert!((50.0..=60.0).contains(&left), "its own time: {left}");
+    assert!((50.0..=60.0).contains(&left), "the new duration: {left}");
 
-    // Without the help of a test.
+    // A real expiry.
     let short = tenant("short");
     store
         .acquire(&short, &one, Duration::from_millis(300))
@@ -100,7 +100,7 @@ async fn a_lease_runs_out_by_the_databases_clock() {
 }
 
 #[tokio::test]
-async fn a_lease_may_be_as_short_or_long_as_one_likes() {
+async fn lease_accepts_any_duration() {
     let (_, store) = store().await;
     let (acme, one, two) = (tenant("acme"), LeaseOwner::random(), LeaseOwner::random());
     assert_eq!(
@@ -124,33 +124,33 @@ async fn a_lease_may_be_as_short_or_long_as_one_likes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p11_of_many_who_ask_one_has_it() {
+async fn p11_one_of_concurrent_owners_acquires_the_lease() {
     let (options, store) = store().await;
     let pool = pool(&options, 1);
     let replicas = [replica(&options), replica(&options), replica(&options)];
     let acme = tenant("acme");
     for round in 0..10 {
-        let mut asking = JoinSet::new();
+        let mut acquiring = JoinSet::new();
         for (_, store) in (0..12).zip(replicas.iter().cycle()) {
             let (store, acme) = (store.clone(), acme.clone());
-            asking.spawn(async move {
+            acquiring.spawn(async move {
                 let owner = LeaseOwner::random();
                 (store.acquire(&acme, &owner, LEASE).await.unwrap(), owner)
             });
         }
-        let outcomes = asking.join_all().await;
+        let outcomes = acquiring.join_all().await;
         let mut owners = outcomes.iter().filter(|(outcome, _)| *outcome == Acquired);
         let (_, owner) = owners.next().unwrap();
         assert_eq!(owners.next(), None);
         if round % 2 == 0 {
             store.release(&acme, owner).await.unwrap();
         } else {
-            run_out(&pool).await;
+            expire(&pool).await;
         }
     }
 }
 
-async fn run_out(pool: &PgPool) {
+async fn expire(pool: &PgPool) {
     sqlx::raw_sql("UPDATE oauth_leases SET until = clock_timestamp()")
         .execute(pool)
         .await

@@ -7,7 +7,7 @@ use tower_oauth2_client::{
 
 use crate::{grant, pool, replica, store, support::all_tenants as all, tenant};
 
-/// In the order of their bytes, whatever the language of the database.
+/// In the order of their bytes, whatever the database's collation.
 const NAMES: [&str; 9] = [" ", "A", "B", "a", "a%", "a_", "ab", "e\u{301}", "é"];
 
 async fn nine(store: &PostgresStore) -> Vec<TenantId> {
@@ -19,7 +19,7 @@ async fn nine(store: &PostgresStore) -> Vec<TenantId> {
 }
 
 #[tokio::test]
-async fn pages_are_in_the_order_of_bytes() {
+async fn pages_order_names_by_bytes() {
     let (options, store) = store().await;
     assert_eq!(all(&store, 10).await, []);
     let tenants = nine(&store).await;
@@ -33,7 +33,7 @@ async fn pages_are_in_the_order_of_bytes() {
 }
 
 #[tokio::test]
-async fn damaged_grants_are_listed_and_names_of_nobody_are_not() {
+async fn damaged_grants_are_listed_and_invalid_names_are_not() {
     let (options, store) = store().await;
     let tenants = nine(&store).await;
     let pool = pool(&options, 1);
@@ -42,7 +42,7 @@ async fn damaged_grants_are_listed_and_names_of_nobody_are_not() {
         .await
         .unwrap();
     store.load(&tenant("ab")).await.unwrap_err();
-    // More than a page of them, in the middle and at both ends.
+    // Runs longer than a page, in the middle and at both ends.
     let insert = "INSERT INTO oauth_grants (tenant, generation, contents) SELECT $1 || i, 1, '' FROM generate_series(1, 5) i";
     for name in ["\u{1}", "a\n", "z\t", &"x".repeat(255)] {
         sqlx::query(insert).bind(name).execute(&pool).await.unwrap();
@@ -52,9 +52,9 @@ async fn damaged_grants_are_listed_and_names_of_nobody_are_not() {
     }
 }
 
-/// A page costs no more in a table of many rows.
+/// The cost of a page does not grow with the table.
 #[tokio::test]
-async fn pages_are_found_by_the_primary_key() {
+async fn pages_use_the_primary_key() {
     let (options, _) = store().await;
     let pool = pool(&options, 1);
     let insert = "INSERT INTO oauth_grants (tenant, generation, contents) SELECT 'customer-' || i, 1, '' FROM generate_series(1, 20000) i; ANALYZE oauth_grants";

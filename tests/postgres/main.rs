@@ -1,4 +1,4 @@
-//! The store in PostgreSQL, against a server of the tests' own.
+//! The PostgreSQL store, with a server of its own.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -6,11 +6,11 @@ mod support;
 #[path = "../support/postgres.rs"]
 mod server;
 
-mod absence;
 mod cache;
 mod grants;
 mod leases;
 mod list;
+mod outages;
 mod tables;
 mod watch;
 mod writers;
@@ -31,10 +31,10 @@ use tower_oauth2_client::{
 
 use crate::server::Server;
 
-/// For all tests that do not stop it.
+/// The server of all tests that do not stop it.
 static SERVER: LazyLock<Server> = LazyLock::new(Server::new);
 
-/// One that connects when it is needed.
+/// A pool that connects lazily.
 fn pool(options: &PgConnectOptions, connections: u32) -> PgPool {
     PgPoolOptions::new()
         .max_connections(connections)
@@ -42,7 +42,7 @@ fn pool(options: &PgConnectOptions, connections: u32) -> PgPool {
         .connect_lazy_with(options.clone())
 }
 
-/// A new database with tables, and a store in it.
+/// A store in a new database with tables.
 async fn store() -> (PgConnectOptions, PostgresStore) {
     let options = SERVER.database().await;
     let store = PostgresStore::new(pool(&options, 4));
@@ -50,7 +50,7 @@ async fn store() -> (PgConnectOptions, PostgresStore) {
     (options, store)
 }
 
-/// What another process would have on the same database.
+/// A store of another process on the same database.
 fn replica(options: &PgConnectOptions) -> PostgresStore {
     PostgresStore::new(pool(options, 4))
 }
@@ -59,7 +59,7 @@ fn tenant(name: &str) -> TenantId {
     TenantId::new(name).unwrap()
 }
 
-/// What is expected where the last one saved is this. 0 is that of no grant.
+/// The generation that a save expects. 0 expects no grant.
 fn generation(number: u64) -> Option<Generation> {
     (number > 0).then(|| Generation::from_u64(number))
 }

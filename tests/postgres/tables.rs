@@ -1,4 +1,4 @@
-//! Migrations, schemas, and what errors say.
+//! Migrations, schemas and error messages.
 
 use std::error::Error as _;
 
@@ -12,7 +12,7 @@ use tower_oauth2_client::{
 use crate::{SERVER, generation, grant, pool, replica, store, support::MINUTE, tenant};
 
 #[tokio::test]
-async fn migrations_may_be_run_again() {
+async fn migrations_can_be_repeated() {
     let (_, store) = store().await;
     let acme = tenant("acme");
     store.save(&acme, None, &grant(1, "a")).await.unwrap();
@@ -21,7 +21,7 @@ async fn migrations_may_be_run_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn migrations_may_be_run_by_several_at_once() {
+async fn concurrent_migrations_succeed() {
     let options = SERVER.database().await;
     for schema in [None, Some("partner")] {
         let mut migrating = JoinSet::new();
@@ -37,18 +37,18 @@ async fn migrations_may_be_run_by_several_at_once() {
             outcome.unwrap();
         }
     }
-    // Nothing but the tables, in both schemas.
-    let made = "SELECT count(*) FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace \
+    // Only the tables exist, in both schemas.
+    let relations = "SELECT count(*) FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace \
                 WHERE relkind IN ('r', 'S', 'v') AND nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')";
-    let made: i64 = sqlx::query_scalar(made)
+    let relations: i64 = sqlx::query_scalar(relations)
         .fetch_one(&pool(&options, 1))
         .await
         .unwrap();
-    assert_eq!(made, 4);
+    assert_eq!(relations, 4);
 }
 
 #[tokio::test]
-async fn migrations_may_be_run_by_other_means() {
+async fn migrations_can_be_run_by_another_tool() {
     let options = SERVER.database().await;
     let pool = pool(&options, 1);
     for twice in 0..2 {
@@ -68,7 +68,7 @@ async fn migrations_may_be_run_by_other_means() {
 }
 
 #[tokio::test]
-async fn a_role_needs_no_right_to_make_tables() {
+async fn role_needs_no_privilege_to_create_existing_tables() {
     let (options, _) = store().await;
     sqlx::raw_sql(
         "CREATE ROLE lowly LOGIN; REVOKE CREATE ON SCHEMA public FROM PUBLIC;
@@ -88,17 +88,17 @@ async fn a_role_needs_no_right_to_make_tables() {
     let error = elsewhere.migrate().await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "PostgreSQL: the server refused (SQLSTATE 42501): the role lacks a right"
+        "PostgreSQL: the server returned an error (SQLSTATE 42501): the role lacks a privilege; see PostgresStore for the list"
     );
 }
 
 #[tokio::test]
-async fn schemas_are_apart_whatever_their_names() {
+async fn schemas_are_isolated_whatever_their_names() {
     let (options, public) = store().await;
     let acme = tenant("acme");
     public.save(&acme, None, &grant(9, "public")).await.unwrap();
     let longest = "x".repeat(63);
-    // Words of the language too, and the same with another case.
+    // SQL keywords, and names that differ only in case.
     let names = ["partner", "Partner", "user", "select", "_1", &longest];
     for (number, name) in (1..).zip(names) {
         let store = replica(&options).schema(name).unwrap();
@@ -122,7 +122,7 @@ async fn schemas_are_apart_whatever_their_names() {
 }
 
 #[tokio::test]
-async fn a_name_that_could_mean_something_else_is_refused() {
+async fn invalid_schema_names_are_refused() {
     let options = SERVER.database().await;
     for name in [
         "",
@@ -138,7 +138,7 @@ async fn a_name_that_could_mean_something_else_is_refused() {
 }
 
 #[tokio::test]
-async fn without_tables_errors_say_what_to_do() {
+async fn errors_without_tables_say_what_to_do() {
     let store = replica(&SERVER.database().await);
     let (acme, owner) = (tenant("acme"), LeaseOwner::random());
     for error in [
@@ -153,22 +153,22 @@ async fn without_tables_errors_say_what_to_do() {
 }
 
 #[tokio::test]
-async fn errors_quote_nothing_that_the_server_sends() {
+async fn p21_errors_do_not_quote_the_server() {
     let (options, store) = store().await;
     sqlx::raw_sql("ALTER TABLE oauth_grants ADD CHECK (generation < 5)")
         .execute(&pool(&options, 1))
         .await
         .unwrap();
-    // The server's own words would be: failing row contains (acme, 5, \x7b0a…).
+    // The server's message is: Failing row contains (acme, 5, \x7b0a…).
     let refused = store
         .save(&tenant("acme"), None, &grant(5, "secret"))
         .await
         .unwrap_err();
-    let unknown = options.clone().username("nobody_here").password("hunter2");
+    let unknown = options.clone().username("unknown_role").password("hunter2");
     let unknown = replica(&unknown).load(&tenant("acme")).await.unwrap_err();
     let nowhere = options
         .clone()
-        .socket("/nonexistent/socket-folder")
+        .socket("/nonexistent/socket-directory")
         .password("hunter2");
     let nowhere = replica(&nowhere).load(&tenant("acme")).await.unwrap_err();
     for (error, expected) in [
@@ -184,8 +184,8 @@ async fn errors_quote_nothing_that_the_server_sends() {
             "secret",
             "7b0a",
             "hunter2",
-            "nobody_here",
-            "socket-folder",
+            "unknown_role",
+            "socket-directory",
             "Failing row",
         ] {
             assert!(!text.contains(secret), "{text}");
@@ -196,10 +196,10 @@ async fn errors_quote_nothing_that_the_server_sends() {
 }
 
 #[tokio::test]
-async fn p21_logs_tell_no_secret() {
+async fn p21_logs_contain_no_secret() {
     let path = tempfile::NamedTempFile::new().unwrap();
     let log = path.reopen().unwrap();
-    // For all of this process: one for this thread alone can miss what others have said first.
+    // Global: a subscriber of one thread can miss events of other threads.
     tracing_subscriber::fmt()
         .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
         .with_ansi(false)
@@ -231,8 +231,8 @@ async fn p21_logs_tell_no_secret() {
         .unwrap_err();
 
     let log = std::fs::read_to_string(path.path()).unwrap();
-    assert!(log.contains("sqlx::query"), "sqlx is listened to");
-    // The token as it is, as PostgreSQL writes bytes, and as Rust does.
+    assert!(log.contains("sqlx::query"), "events of sqlx are captured");
+    // The token as text, as PostgreSQL's hexadecimal bytes, and as Rust's `Debug` of bytes.
     for secret in [
         "p21-secret",
         "7032312d736563",
@@ -244,7 +244,7 @@ async fn p21_logs_tell_no_secret() {
 }
 
 #[tokio::test]
-async fn a_search_path_leads_where_it_does_for_all_else() {
+async fn tables_follow_the_search_path() {
     let options = SERVER.database().await;
     sqlx::raw_sql("CREATE SCHEMA mine")
         .execute(&pool(&options, 1))

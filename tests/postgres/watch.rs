@@ -1,4 +1,4 @@
-//! What one replica changes, another hears of.
+//! Notifications of changes by other replicas.
 
 use std::time::Duration;
 
@@ -11,9 +11,9 @@ use tower_oauth2_client::store::{LeaseOwner, PostgresStore, TokenStore};
 
 use crate::{generation, grant, pool, replica, store, support::MINUTE, tenant};
 
-/// Once it listens, all who wait are woken.
-async fn listens(store: &PostgresStore) {
-    store.changed(&tenant("anybody")).await;
+/// Waits until the store listens, which wakes all waiting tasks.
+async fn start_listening(store: &PostgresStore) {
+    store.changed(&tenant("any")).await;
 }
 
 async fn listeners(pool: &PgPool) -> i64 {
@@ -30,11 +30,11 @@ async fn until_listeners_are(options: &PgConnectOptions, number: i64) {
 }
 
 #[tokio::test]
-async fn saves_and_releases_wake_those_who_wait_for_the_tenant() {
+async fn saves_and_releases_wake_the_tenants_waiters() {
     let (options, store) = store().await;
     let other = replica(&options);
     let (acme, umbrella, owner) = (tenant("acme"), tenant("umbrella"), LeaseOwner::random());
-    listens(&other).await;
+    start_listening(&other).await;
 
     let mut waiting = task::spawn(other.changed(&umbrella));
     assert!(waiting.poll().is_pending());
@@ -55,14 +55,14 @@ async fn saves_and_releases_wake_those_who_wait_for_the_tenant() {
 
     assert!(
         waiting.poll().is_pending(),
-        "of another tenant, nothing is told"
+        "another tenant's waiter is not woken"
     );
     store.save(&umbrella, None, &grant(1, "u")).await.unwrap();
     waiting.await;
 }
 
 #[tokio::test]
-async fn what_happens_before_it_listens_is_not_missed() {
+async fn changes_before_the_first_connection_are_not_missed() {
     let (options, store) = store().await;
     for number in 1..=20 {
         let other = replica(&options);
@@ -78,12 +78,12 @@ async fn what_happens_before_it_listens_is_not_missed() {
 }
 
 #[tokio::test]
-async fn one_connection_listens_for_all_clones_and_ends_with_the_last() {
+async fn clones_share_one_listening_connection_that_ends_with_the_last() {
     let (options, store) = store().await;
     let pool = pool(&options, 1);
     let clone = store.clone();
-    listens(&store).await;
-    listens_again(&clone, &store).await;
+    start_listening(&store).await;
+    is_notified_by(&clone, &store).await;
     assert_eq!(listeners(&pool).await, 1);
     drop(store);
     tokio::time::sleep(Duration::from_millis(100)).await;
@@ -92,23 +92,27 @@ async fn one_connection_listens_for_all_clones_and_ends_with_the_last() {
     until_listeners_are(&options, 0).await;
 }
 
-/// That the one is woken by what the other does.
-async fn listens_again(one: &PostgresStore, other: &PostgresStore) {
+/// A save by one store wakes a waiter of the other.
+async fn is_notified_by(one: &PostgresStore, other: &PostgresStore) {
     let acme = tenant("again");
     let mut changed = task::spawn(one.changed(&acme));
     assert!(changed.poll().is_pending());
-    let held = other.load(&acme).await.unwrap().map(|held| held.generation);
-    let next = held.map_or(1, |held| held.as_u64() + 1);
-    other.save(&acme, held, &grant(next, "a")).await.unwrap();
+    let stored = other
+        .load(&acme)
+        .await
+        .unwrap()
+        .map(|stored| stored.generation);
+    let next = stored.map_or(1, |stored| stored.as_u64() + 1);
+    other.save(&acme, stored, &grant(next, "a")).await.unwrap();
     changed.await;
 }
 
 #[tokio::test]
-async fn it_ends_with_the_pool_too() {
+async fn listening_ends_when_the_pool_is_closed() {
     let (options, _) = store().await;
     let pool = pool(&options, 2);
     let store = PostgresStore::new(pool.clone());
-    listens(&store).await;
+    start_listening(&store).await;
     pool.close().await;
     until_listeners_are(&options, 0).await;
     let acme = tenant("acme");
@@ -118,10 +122,10 @@ async fn it_ends_with_the_pool_too() {
 }
 
 #[tokio::test]
-async fn a_lost_connection_is_replaced_and_those_who_wait_look_again() {
+async fn lost_connection_is_replaced_and_waiters_are_woken() {
     let (options, store) = store().await;
     let other = replica(&options);
-    listens(&other).await;
+    start_listening(&other).await;
     let acme = tenant("acme");
     let mut changed = task::spawn(other.changed(&acme));
     assert!(changed.poll().is_pending());
@@ -129,15 +133,15 @@ async fn a_lost_connection_is_replaced_and_those_who_wait_look_again() {
                WHERE datname = current_database() AND query LIKE 'LISTEN %'";
     sqlx::query(end).execute(&pool(&options, 1)).await.unwrap();
     changed.await;
-    listens_again(&other, &store).await;
+    is_notified_by(&other, &store).await;
 }
 
 #[tokio::test]
-async fn a_pool_of_one_connection_is_enough() {
+async fn pool_of_one_connection_is_enough() {
     let (options, _) = store().await;
     let store = PostgresStore::new(pool(&options, 1));
     let (acme, owner) = (tenant("acme"), LeaseOwner::random());
-    listens(&store).await;
+    start_listening(&store).await;
     let mut changed = task::spawn(store.changed(&acme));
     assert!(changed.poll().is_pending());
     store.acquire(&acme, &owner, MINUTE).await.unwrap();
@@ -149,13 +153,13 @@ async fn a_pool_of_one_connection_is_enough() {
 }
 
 #[tokio::test]
-async fn a_notification_names_nobody_and_comes_with_the_commit() {
+async fn p21_notification_contains_a_hash_and_follows_the_commit() {
     let (options, store) = store().await;
     let pool = pool(&options, 2);
     let mut listener = PgListener::connect_with(&pool).await.unwrap();
     listener.listen("tower_oauth2_client").await.unwrap();
     let (acme, owner) = (tenant("acme"), LeaseOwner::random());
-    // Nothing of what is not done.
+    // Calls that change nothing send no notification.
     store
         .save(&acme, generation(1), &grant(2, "a"))
         .await
@@ -173,7 +177,7 @@ async fn a_notification_names_nobody_and_comes_with_the_commit() {
         assert!(payload.bytes().all(|byte| byte.is_ascii_hexdigit()));
     }
     assert!(listener.next_buffered().is_none());
-    // Others may send there too.
+    // Other programs may use the channel.
     sqlx::query("SELECT pg_notify('tower_oauth2_client', 'acme')")
         .execute(&pool)
         .await
@@ -182,7 +186,7 @@ async fn a_notification_names_nobody_and_comes_with_the_commit() {
 }
 
 #[test]
-fn a_store_outlives_the_runtime_that_it_listened_in() {
+fn store_listens_again_after_its_runtime_has_ended() {
     let runtime = || {
         tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -192,11 +196,11 @@ fn a_store_outlives_the_runtime_that_it_listened_in() {
     let first = runtime();
     let (options, store) = first.block_on(async {
         let (options, store) = store().await;
-        listens(&store).await;
+        start_listening(&store).await;
         (options, store)
     });
     drop(first);
-    // Its pool belongs to the first runtime; what listens is begun anew.
+    // The pool belongs to the first runtime. The listening task starts again.
     let mut outside = task::spawn(async {
         let acme = tenant("acme");
         store.changed(&acme).await;
@@ -204,7 +208,7 @@ fn a_store_outlives_the_runtime_that_it_listened_in() {
     assert!(outside.poll().is_pending());
     drop(outside);
     runtime().block_on(async {
-        listens(&store).await;
+        start_listening(&store).await;
         until_listeners_are(&options, 1).await;
     });
     drop(store);

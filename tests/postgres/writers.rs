@@ -1,4 +1,4 @@
-//! Several who save at once, and saves that nobody waits for.
+//! Concurrent saves, and saves that are dropped.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tower_oauth2_client::store::{PostgresStore, SaveOutcome, TokenStore};
 use crate::{generation, grant, pool, replica, store, tenant};
 
 #[tokio::test]
-async fn a_save_may_keep_the_generation() {
+async fn concurrent_saves_may_keep_the_generation() {
     let (options, store) = store().await;
     let acme = tenant("acme");
     store.save(&acme, None, &grant(1, "a0")).await.unwrap();
@@ -25,32 +25,32 @@ async fn a_save_may_keep_the_generation() {
         outcomes
             .iter()
             .all(|outcome| *outcome == SaveOutcome::Committed),
-        "each replaces what is there: {outcomes:?}"
+        "each save commits: {outcomes:?}"
     );
-    let held = store.load(&acme).await.unwrap().unwrap();
-    assert_ne!(held, grant(1, "a0"));
+    let stored = store.load(&acme).await.unwrap().unwrap();
+    assert_ne!(stored, grant(1, "a0"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p12_of_many_writers_one_commits() {
+async fn p12_one_of_concurrent_saves_commits() {
     let (options, store) = store().await;
-    many_writers(
+    concurrent_writers(
         &store,
         &[replica(&options), replica(&options), replica(&options)],
     )
     .await;
 }
 
-/// As a database's owner may have set it, for programs that count on it.
+/// A database may have a stricter default isolation level.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p12_and_so_under_stricter_isolation() {
+async fn p12_one_of_concurrent_saves_commits_under_stricter_isolation() {
     let (options, store) = store().await;
     for level in ["repeatable read", "serializable"] {
         let options = options
             .clone()
             .options([("default_transaction_isolation", level.replace(' ', "\\ "))]);
         let replicas = [replica(&options), replica(&options)];
-        many_writers(&store, &replicas).await;
+        concurrent_writers(&store, &replicas).await;
         sqlx::raw_sql("DELETE FROM oauth_grants")
             .execute(&pool(&options, 1))
             .await
@@ -58,7 +58,7 @@ async fn p12_and_so_under_stricter_isolation() {
     }
 }
 
-async fn many_writers(store: &PostgresStore, replicas: &[PostgresStore]) {
+async fn concurrent_writers(store: &PostgresStore, replicas: &[PostgresStore]) {
     let race = tenant("race");
     let mut expected = None;
     for round in 1..=10_u64 {
@@ -78,8 +78,12 @@ async fn many_writers(store: &PostgresStore, replicas: &[PostgresStore]) {
         assert_eq!(winners.len(), 1);
         assert_eq!(store.load(&race).await.unwrap().as_ref(), Some(winners[0]));
         for (outcome, _) in &outcomes {
-            if let SaveOutcome::Superseded(held) = outcome {
-                assert_eq!(held.as_ref(), Some(winners[0]), "a loser is told who won");
+            if let SaveOutcome::Superseded(stored) = outcome {
+                assert_eq!(
+                    stored.as_ref(),
+                    Some(winners[0]),
+                    "the loser receives the winner's grant"
+                );
             }
         }
         expected = Some(winners[0].generation);
@@ -87,7 +91,7 @@ async fn many_writers(store: &PostgresStore, replicas: &[PostgresStore]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_loser_is_told_of_a_grant_even_where_rows_are_deleted() {
+async fn p12_loser_receives_a_grant_while_rows_are_deleted() {
     let (options, store) = store().await;
     let acme = tenant("acme");
     let deleting = tokio::spawn(async move {
@@ -107,7 +111,7 @@ async fn a_loser_is_told_of_a_grant_even_where_rows_are_deleted() {
             for _ in 0..50 {
                 match store.save(&acme, None, &grant(1, "a")).await.unwrap() {
                     SaveOutcome::Committed => committed += 1,
-                    SaveOutcome::Superseded(held) => assert_eq!(held, Some(grant(1, "a"))),
+                    SaveOutcome::Superseded(stored) => assert_eq!(stored, Some(grant(1, "a"))),
                 }
             }
             committed
@@ -119,7 +123,7 @@ async fn a_loser_is_told_of_a_grant_even_where_rows_are_deleted() {
 }
 
 #[tokio::test]
-async fn futures_may_be_dropped_at_any_point() {
+async fn p12_dropped_save_happens_whole_or_not_at_all() {
     let (options, _) = store().await;
     let store = PostgresStore::new(pool(&options, 1));
     let acme = tenant("acme");
@@ -129,10 +133,10 @@ async fn futures_may_be_dropped_at_any_point() {
         let next = grant(last + 1, &format!("a{}", last + 1));
         let save = store.save(&acme, generation(last), &next);
         let _ = timeout(hundreds * Duration::from_micros(100), save).await;
-        let held = store.load(&acme).await.unwrap().unwrap();
-        let number = held.generation.as_u64();
+        let stored = store.load(&acme).await.unwrap().unwrap();
+        let number = stored.generation.as_u64();
         assert!(number == last || number == last + 1);
-        assert_eq!(held, grant(number, &format!("a{number}")), "whole");
+        assert_eq!(stored, grant(number, &format!("a{number}")), "whole");
         last = number;
     }
     let last = grant(last, &format!("a{last}"));

@@ -1,4 +1,4 @@
-//! Caches over it.
+//! Caches over the store.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use tower_oauth2_client::{
 };
 
 use crate::{
-    LIMIT, begun, store,
+    LIMIT, server_and_store, store,
     support::{ManualClock, Source, header},
 };
 
@@ -20,26 +20,26 @@ fn cache(source: &Source, store: impl TokenStore) -> TokenCache {
 
 #[tokio::test]
 async fn two_replicas_share_a_grant() {
-    let (server, first) = begun().await;
+    let (server, first) = server_and_store().await;
     let source = Source::new(&ManualClock::new());
     let one = cache(&source, first.clone());
     let two = cache(&source, store(&server).await);
     assert_eq!(header(&one).await, "Bearer a1");
-    assert_eq!(header(&two).await, "Bearer a1", "found, not exchanged for");
+    assert_eq!(header(&two).await, "Bearer a1", "loaded, not refreshed");
     one.refresh_now().await.unwrap();
     two.refresh_now().await.unwrap();
     assert_eq!(header(&two).await, "Bearer a2", "the newer one is adopted");
     assert_eq!(source.refreshes(), 2);
-    let held = first
+    let stored = first
         .load(&TenantId::new("default").unwrap())
         .await
         .unwrap();
-    assert!(matches!(held.unwrap().state, GrantState::Active(_)));
+    assert!(matches!(stored.unwrap().state, GrantState::Active(_)));
 }
 
 #[tokio::test]
-async fn a_restart_needs_nobodys_consent() {
-    let (mut server, first) = begun().await;
+async fn p13_grant_survives_a_restart_of_cache_and_server() {
+    let (mut server, first) = server_and_store().await;
     let source = Source::new(&ManualClock::new());
     let one = cache(&source, first);
     assert_eq!(header(&one).await, "Bearer a1");
@@ -53,8 +53,8 @@ async fn a_restart_needs_nobodys_consent() {
 }
 
 #[tokio::test]
-async fn p14_a_server_that_is_gone_is_found_out_before_the_refresh_token_is_spent() {
-    let (mut server, first) = begun().await;
+async fn p14_missing_server_is_detected_before_the_refresh_token_is_sent() {
+    let (mut server, first) = server_and_store().await;
     let source = Source::new(&ManualClock::new());
     let tokens = cache(&source, first);
     assert_eq!(header(&tokens).await, "Bearer a1");
@@ -64,25 +64,29 @@ async fn p14_a_server_that_is_gone_is_found_out_before_the_refresh_token_is_spen
         .unwrap()
         .unwrap_err();
     assert_eq!(source.refreshes(), 1);
-    assert_eq!(header(&tokens).await, "Bearer a1", "which serves on");
+    assert_eq!(
+        header(&tokens).await,
+        "Bearer a1",
+        "the stored token serves"
+    );
     server.start().await;
-    let renewed = async {
+    let refreshed = async {
         while tokens.refresh_now().await.is_err() {
             sleep(Duration::from_millis(100)).await;
         }
     };
-    timeout(LIMIT, renewed).await.unwrap();
+    timeout(LIMIT, refreshed).await.unwrap();
     assert_eq!(header(&tokens).await, "Bearer a2");
 }
 
 #[tokio::test]
-async fn p14_a_server_that_is_gone_during_an_exchange_gets_its_tokens_later() {
-    let (mut server, first) = begun().await;
+async fn p14_save_is_retried_if_the_server_fails_during_a_refresh() {
+    let (mut server, first) = server_and_store().await;
     let source = Source::new(&ManualClock::new());
     let tokens = cache(&source, first.clone());
     assert_eq!(header(&tokens).await, "Bearer a1");
     source.block();
-    let renewing = tokio::spawn({
+    let refreshing = tokio::spawn({
         let tokens = tokens.clone();
         async move { tokens.refresh_now().await }
     });
@@ -93,20 +97,20 @@ async fn p14_a_server_that_is_gone_during_an_exchange_gets_its_tokens_later() {
     source.unblock();
     sleep(Duration::from_millis(300)).await;
     server.start().await;
-    let _ = timeout(LIMIT, renewing).await.unwrap();
+    let _ = timeout(LIMIT, refreshing).await.unwrap();
     let default = TenantId::new("default").unwrap();
     let saved = async {
         loop {
-            if let Ok(Some(held)) = first.load(&default).await
-                && held.generation.as_u64() == 2
+            if let Ok(Some(stored)) = first.load(&default).await
+                && stored.generation.as_u64() == 2
             {
-                return held;
+                return stored;
             }
             sleep(Duration::from_millis(50)).await;
         }
     };
-    let held = timeout(LIMIT, saved).await.unwrap();
-    let tokens = held.tokens().unwrap();
+    let stored = timeout(LIMIT, saved).await.unwrap();
+    let tokens = stored.tokens().unwrap();
     assert_eq!(tokens.refresh_token().unwrap().expose(), "r2");
     assert_eq!(source.refreshes(), 2);
 }

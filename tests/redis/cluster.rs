@@ -1,4 +1,4 @@
-//! Three servers that share the slots.
+//! A cluster of three servers.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -16,11 +16,11 @@ struct Cluster {
 }
 
 impl Cluster {
-    async fn begin() -> Self {
+    async fn launch() -> Self {
         let arguments = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"];
         let mut nodes = Vec::new();
         for slots in ["0 5460", "5461 10922", "10923 16383"] {
-            let node = Server::begin_with(&arguments).await;
+            let node = Server::launch_with(&arguments).await;
             let share = format!("CLUSTER ADDSLOTSRANGE {slots}");
             node.command::<()>(&share).await;
             nodes.push(node);
@@ -52,8 +52,8 @@ impl Cluster {
 }
 
 #[tokio::test]
-async fn the_contract_over_a_cluster() {
-    let cluster = Cluster::begin().await;
+async fn store_works_over_a_cluster() {
+    let cluster = Cluster::launch().await;
     let (one, two) = (cluster.store().await, cluster.store().await);
     let owner = LeaseOwner::random();
     for number in 0..30 {
@@ -78,7 +78,7 @@ async fn the_contract_over_a_cluster() {
     assert_eq!((listed.len(), distinct.len()), (30, 30));
     for node in &cluster.nodes {
         let keys: Vec<String> = node.command("KEYS *").await;
-        assert!(!keys.is_empty(), "tenants are spread over the nodes");
+        assert!(!keys.is_empty(), "tenants are distributed over the nodes");
         for key in keys {
             let found: u16 = node.command(&format!("CLUSTER KEYSLOT {key}")).await;
             assert_eq!(found, slot(&key));
@@ -89,12 +89,12 @@ async fn the_contract_over_a_cluster() {
         node.command::<()>("SCRIPT FLUSH").await;
     }
     let acme = tenant("acme");
-    crate::watch::hears_of(&one, &acme, commit(&two, &acme, None, &grant(1, "a"))).await;
+    crate::watch::is_notified_of(&one, &acme, commit(&two, &acme, None, &grant(1, "a"))).await;
 }
 
 #[tokio::test]
-async fn p12_of_many_writers_over_a_cluster_one_commits() {
-    let cluster = Cluster::begin().await;
+async fn p12_one_of_concurrent_saves_over_a_cluster_commits() {
+    let cluster = Cluster::launch().await;
     let stores = [cluster.store().await, cluster.store().await];
     let race = tenant("race");
     for round in 0..10 {

@@ -1,4 +1,4 @@
-//! What every store promises.
+//! Loads, saves and leases.
 
 use std::time::Duration;
 
@@ -15,11 +15,11 @@ use tower_oauth2_client::{
     token::{AccessToken, Generation, Grant, GrantState, RefreshToken, TokenSet},
 };
 
-use crate::{LIMIT, Server, begun, commit, generation, grant, store, tenant};
+use crate::{LIMIT, Server, commit, generation, grant, server_and_store, store, tenant};
 
 #[tokio::test]
-async fn a_save_is_conditional() {
-    let (_server, store) = begun().await;
+async fn p12_save_is_conditional() {
+    let (_server, store) = server_and_store().await;
     let acme = tenant("acme");
     let (one, two, three) = (grant(1, "a"), grant(2, "b"), grant(3, "c"));
     assert_eq!(store.load(&acme).await.unwrap(), None);
@@ -42,20 +42,20 @@ async fn a_save_is_conditional() {
 }
 
 #[tokio::test]
-async fn a_save_may_keep_the_generation() {
-    let (_server, store) = begun().await;
+async fn save_may_keep_the_generation() {
+    let (_server, store) = server_and_store().await;
     let acme = tenant("acme");
     commit(&store, &acme, None, &grant(7, "before")).await;
-    commit(&store, &acme, Some(7), &grant(7, "noted")).await;
-    let held = store.load(&acme).await.unwrap();
-    assert_eq!(held, Some(grant(7, "noted")));
+    commit(&store, &acme, Some(7), &grant(7, "intent")).await;
+    let stored = store.load(&acme).await.unwrap();
+    assert_eq!(stored, Some(grant(7, "intent")));
 }
 
 #[tokio::test]
-async fn generations_are_compared_to_the_last_digit() {
-    let (_server, store) = begun().await;
-    let beyond_a_double = 1 << 53;
-    for (name, number) in [("a", beyond_a_double), ("b", u64::MAX - 1), ("c", 100)] {
+async fn p12_generations_are_compared_exactly() {
+    let (_server, store) = server_and_store().await;
+    let above_exact_floats = 1 << 53;
+    for (name, number) in [("a", above_exact_floats), ("b", u64::MAX - 1), ("c", 100)] {
         let tenant = tenant(name);
         commit(&store, &tenant, None, &grant(number, "old")).await;
         let next = grant(number + 1, "new");
@@ -72,8 +72,8 @@ async fn generations_are_compared_to_the_last_digit() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p12_of_many_writers_one_commits() {
-    let server = Server::begin().await;
+async fn p12_one_of_concurrent_saves_commits() {
+    let server = Server::launch().await;
     let mut stores = Vec::new();
     for _ in 0..4 {
         stores.push(store(&server).await);
@@ -96,18 +96,22 @@ async fn p12_of_many_writers_one_commits() {
         let winner = &committed.next().unwrap().1;
         assert_eq!(committed.count(), 0);
         for (outcome, _) in &outcomes {
-            if let SaveOutcome::Superseded(held) = outcome {
-                assert_eq!(held.as_ref(), Some(winner), "a loser is told who won");
+            if let SaveOutcome::Superseded(stored) = outcome {
+                assert_eq!(
+                    stored.as_ref(),
+                    Some(winner),
+                    "the loser receives the winner's grant"
+                );
             }
         }
         expected = Some(winner.generation);
     }
 }
 
-/// Those that keep the generation do not overtake one that raises it, and are not lost themselves.
+/// A save that keeps the generation does not overwrite one that raises it.
 #[tokio::test]
-async fn p12_notes_and_saves_at_once() {
-    let (_server, store) = begun().await;
+async fn p12_concurrent_intents_and_saves() {
+    let (_server, store) = server_and_store().await;
     let race = tenant("race");
     commit(&store, &race, None, &grant(1, "first")).await;
     for round in 1..=20_u64 {
@@ -141,8 +145,8 @@ async fn p12_notes_and_saves_at_once() {
 }
 
 #[tokio::test]
-async fn a_grant_of_a_mebibyte() {
-    let (_server, store) = begun().await;
+async fn grant_of_one_mebibyte_round_trips() {
+    let (_server, store) = server_and_store().await;
     let acme = tenant("acme");
     let at = std::time::SystemTime::UNIX_EPOCH;
     let long = RefreshToken::new("r".repeat(1024 * 1024));
@@ -156,8 +160,8 @@ async fn a_grant_of_a_mebibyte() {
 }
 
 #[tokio::test]
-async fn a_lease_has_one_owner_at_a_time() {
-    let (server, one) = begun().await;
+async fn lease_has_one_owner_at_a_time() {
+    let (server, one) = server_and_store().await;
     let two = store(&server).await;
     let acme = tenant("acme");
     let (first, second) = (LeaseOwner::random(), LeaseOwner::random());
@@ -197,8 +201,8 @@ async fn a_lease_has_one_owner_at_a_time() {
 }
 
 #[tokio::test]
-async fn a_lease_ends_by_the_servers_clock() {
-    let (server, store) = begun().await;
+async fn lease_expires_by_the_servers_clock() {
+    let (server, store) = server_and_store().await;
     let acme = tenant("acme");
     let (first, second) = (LeaseOwner::random(), LeaseOwner::random());
     let short = Duration::from_millis(300);
@@ -206,7 +210,7 @@ async fn a_lease_ends_by_the_servers_clock() {
     let left: u64 = server.command("PTTL tower-oauth2:{acme}:lease").await;
     assert!(Duration::from_millis(left) <= LIMIT, "{left}");
     store.acquire(&acme, &first, short).await.unwrap();
-    let taken_over = async {
+    let acquired = async {
         loop {
             let outcome = store.acquire(&acme, &second, LIMIT).await.unwrap();
             if outcome == LeaseOutcome::Acquired {
@@ -215,29 +219,29 @@ async fn a_lease_ends_by_the_servers_clock() {
             sleep(Duration::from_millis(10)).await;
         }
     };
-    timeout(LIMIT, taken_over).await.unwrap();
+    timeout(LIMIT, acquired).await.unwrap();
     let late = store.acquire(&acme, &first, short).await.unwrap();
     assert_eq!(late, LeaseOutcome::HeldByAnother);
 
     store.release(&acme, &second).await.unwrap();
     let no_time = store.acquire(&acme, &first, Duration::ZERO).await.unwrap();
     assert_eq!(no_time, LeaseOutcome::Acquired);
-    // One that has run out can be extended.
+    // An expired lease can be extended.
     sleep(Duration::from_millis(20)).await;
     let extended = store.acquire(&acme, &first, LIMIT).await.unwrap();
     assert_eq!(extended, LeaseOutcome::Acquired);
 }
 
 #[tokio::test]
-async fn a_save_that_is_dropped_happens_whole_or_not_at_all() {
-    let (_server, store) = begun().await;
+async fn p12_dropped_save_happens_whole_or_not_at_all() {
+    let (_server, store) = server_and_store().await;
     let acme = tenant("acme");
     commit(&store, &acme, None, &grant(1, "1")).await;
-    let mut held = 1;
+    let mut stored = 1;
     let mut unfinished = 0;
     for step in 0..200_u32 {
-        let next = grant(held + 1, &(held + 1).to_string());
-        let save = store.save(&acme, Some(generation(held)), &next);
+        let next = grant(stored + 1, &(stored + 1).to_string());
+        let save = store.save(&acme, Some(generation(stored)), &next);
         unfinished += u32::from(
             timeout(Duration::from_micros(5) * step, save)
                 .await
@@ -245,15 +249,15 @@ async fn a_save_that_is_dropped_happens_whole_or_not_at_all() {
         );
         let found = store.load(&acme).await.unwrap().unwrap();
         let number = found.generation.as_u64();
-        assert!(number == held || number == held + 1);
+        assert!(number == stored || number == stored + 1);
         assert_eq!(found, grant(number, &number.to_string()));
-        held = number;
+        stored = number;
     }
     assert!(unfinished > 0);
-    commit(&store, &acme, Some(held), &grant(held + 1, "last")).await;
+    commit(&store, &acme, Some(stored), &grant(stored + 1, "last")).await;
 }
 
-/// A connection that sends everything twice, as some do when an answer is lost.
+/// A connection that sends each command twice, as after a lost response.
 #[derive(Clone)]
 struct Twice(MultiplexedConnection);
 
@@ -280,8 +284,8 @@ impl ConnectionLike for Twice {
 }
 
 #[tokio::test]
-async fn a_connection_that_repeats_itself_does_no_harm() {
-    let server = Server::begin().await;
+async fn repeated_commands_commit_once() {
+    let server = Server::launch().await;
     let connection = server.client().get_multiplexed_async_connection().await;
     let store = RedisStore::new(Twice(connection.unwrap()));
     let acme = tenant("acme");
@@ -300,7 +304,7 @@ async fn a_connection_that_repeats_itself_does_no_harm() {
 }
 
 #[test]
-fn any_connection_that_can_be_cloned_will_do() {
+fn store_accepts_any_connection_that_can_be_cloned() {
     fn is_a_store<S: TokenStore>() {}
     is_a_store::<RedisStore>();
     is_a_store::<RedisStore<ConnectionManager>>();

@@ -1,4 +1,4 @@
-//! What goes wrong with a server.
+//! Failures of the server.
 
 use std::{fmt::Debug, time::Duration};
 
@@ -8,32 +8,32 @@ use tower_oauth2_client::{
     store::{LeaseOutcome, LeaseOwner, RedisStore, SaveOutcome, TokenStore},
 };
 
-use crate::{LIMIT, Server, begun, commit, generation, grant, tenant, told};
+use crate::{LIMIT, Server, commit, generation, grant, server_and_store, tenant, with_sources};
 
 const KEY: &str = "tower-oauth2:{acme}:grant";
 
 #[tokio::test]
-async fn scripts_that_the_server_forgets_are_sent_again() {
-    let (server, store) = begun().await;
+async fn evicted_scripts_are_sent_again() {
+    let (server, store) = server_and_store().await;
     let (acme, owner) = (tenant("acme"), LeaseOwner::random());
-    let forget = async || server.command::<()>("SCRIPT FLUSH").await;
-    let mut held = None;
+    let evict = async || server.command::<()>("SCRIPT FLUSH").await;
+    let mut stored = None;
     for number in 1..4 {
-        forget().await;
-        commit(&store, &acme, held, &grant(number, "a")).await;
-        held = Some(number);
-        forget().await;
+        evict().await;
+        commit(&store, &acme, stored, &grant(number, "a")).await;
+        stored = Some(number);
+        evict().await;
         assert_eq!(store.load(&acme).await.unwrap(), Some(grant(number, "a")));
-        forget().await;
+        evict().await;
         store.acquire(&acme, &owner, LIMIT).await.unwrap();
-        forget().await;
+        evict().await;
         store.release(&acme, &owner).await.unwrap();
     }
 }
 
 #[tokio::test]
-async fn what_was_committed_survives_a_killed_server() {
-    let (mut server, store) = begun().await;
+async fn p13_committed_saves_survive_a_server_crash() {
+    let (mut server, store) = server_and_store().await;
     let acme = tenant("acme");
     let mut committed = 0;
     for round in 0..3 {
@@ -58,9 +58,9 @@ async fn what_was_committed_survives_a_killed_server() {
             .unwrap();
         assert_eq!(error.kind(), ErrorKind::Store);
         server.start().await;
-        let found = again(|| store.load(&acme)).await.unwrap();
+        let found = retry(|| store.load(&acme)).await.unwrap();
         let number = found.generation.as_u64();
-        // The last one may have been committed without anybody hearing of it.
+        // The response to the last save may be lost.
         assert!(committed > 0 && (number == committed || number == committed + 1));
         assert_eq!(found, grant(number, &number.to_string()), "round {round}");
         committed = number;
@@ -68,72 +68,80 @@ async fn what_was_committed_survives_a_killed_server() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_gone_is_an_error_and_one_that_is_back_is_used() {
-    let (mut server, store) = begun().await;
+async fn calls_fail_during_an_outage_and_succeed_after_it() {
+    let (mut server, store) = server_and_store().await;
     let (acme, owner) = (tenant("acme"), LeaseOwner::random());
     commit(&store, &acme, None, &grant(1, "a")).await;
     store.acquire(&acme, &owner, LIMIT).await.unwrap();
     for round in 1..4 {
         server.stop();
         for _ in 0..3 {
-            refused(store.load(&acme)).await;
-            refused(store.save(&acme, Some(generation(round)), &grant(round + 1, "b"))).await;
-            refused(store.acquire(&acme, &owner, LIMIT)).await;
-            refused(store.release(&acme, &owner)).await;
+            fails(store.load(&acme)).await;
+            fails(store.save(&acme, Some(generation(round)), &grant(round + 1, "b"))).await;
+            fails(store.acquire(&acme, &owner, LIMIT)).await;
+            fails(store.release(&acme, &owner)).await;
         }
         server.start().await;
-        let found = again(|| store.load(&acme)).await.unwrap();
+        let found = retry(|| store.load(&acme)).await.unwrap();
         assert_eq!(found.generation.as_u64(), round);
         commit(&store, &acme, Some(round), &grant(round + 1, "b")).await;
         let other = LeaseOwner::random();
         let lease = store.acquire(&acme, &other, LIMIT).await.unwrap();
-        assert_eq!(lease, LeaseOutcome::HeldByAnother, "leases survive as well");
+        assert_eq!(lease, LeaseOutcome::HeldByAnother, "leases survive too");
     }
     server.stop();
     let error = RedisStore::connect(server.client()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Store);
-    assert!(told(&error).contains("refused"), "{}", told(&error));
+    assert!(
+        with_sources(&error).contains("refused"),
+        "{}",
+        with_sources(&error)
+    );
 }
 
 #[tokio::test]
-async fn a_server_that_hangs_is_an_error() {
-    let (server, store) = begun().await;
+async fn frozen_server_is_an_error() {
+    let (server, store) = server_and_store().await;
     let acme = tenant("acme");
     commit(&store, &acme, None, &grant(1, "a")).await;
     server.freeze();
-    let error = refused(store.save(&acme, Some(generation(1)), &grant(2, "b"))).await;
+    let error = fails(store.save(&acme, Some(generation(1)), &grant(2, "b"))).await;
     assert!(
-        told(&error).contains("no answer in time"),
+        with_sources(&error).contains("no response in time"),
         "{}",
-        told(&error)
+        with_sources(&error)
     );
     server.thaw();
-    // It had been sent, and may yet arrive.
-    let found = again(|| store.load(&acme)).await.unwrap();
+    // The command was sent and may still run.
+    let found = retry(|| store.load(&acme)).await.unwrap();
     assert!(found == grant(1, "a") || found == grant(2, "b"));
 }
 
 #[tokio::test]
-async fn a_full_server_is_an_error_and_keeps_what_it_has() {
-    let (server, store) = begun().await;
+async fn full_server_is_an_error_and_keeps_its_data() {
+    let (server, store) = server_and_store().await;
     let acme = tenant("acme");
     commit(&store, &acme, None, &grant(1, "a")).await;
     server.command::<()>("CONFIG SET maxmemory 1").await;
-    let error = refused(store.save(&acme, Some(generation(1)), &grant(2, "b"))).await;
-    assert!(told(&error).contains("OOM"), "{}", told(&error));
+    let error = fails(store.save(&acme, Some(generation(1)), &grant(2, "b"))).await;
+    assert!(
+        with_sources(&error).contains("OOM"),
+        "{}",
+        with_sources(&error)
+    );
     server.command::<()>("CONFIG SET maxmemory 0").await;
     commit(&store, &acme, Some(1), &grant(2, "b")).await;
 }
 
 #[tokio::test]
-async fn what_is_not_a_grant_is_refused_and_left_alone() {
-    let (server, store) = begun().await;
+async fn p14_unreadable_grant_is_an_error_and_not_overwritten() {
+    let (server, store) = server_and_store().await;
     let (acme, one) = (tenant("acme"), grant(1, "secret-token"));
     let bytes = String::from_utf8(one.to_bytes(&acme).to_vec()).unwrap();
     let of_another = String::from_utf8(one.to_bytes(&tenant("other")).to_vec()).unwrap();
     let later = bytes.replace("\"version\": 1", "\"version\": 2");
     assert_ne!(later, bytes);
-    let row = |generation: &str, bytes: &str| {
+    let hash = |generation: &str, bytes: &str| {
         let fields = ["generation", generation, "grant", bytes, "save", "x"];
         let words = ["HSET", KEY].into_iter().chain(fields);
         words.map(str::to_owned).collect::<Vec<_>>()
@@ -154,11 +162,11 @@ async fn what_is_not_a_grant_is_refused_and_left_alone() {
             words(&format!("HSET {KEY} generation 1 grant x")),
             "not a grant",
         ),
-        (row("1", &bytes[..bytes.len() / 2]), "ends too early"),
-        (row("1", &of_another), "another tenant"),
-        (row("1", &later), "version"),
-        (row("01", &bytes), "another generation"),
-        (row("2", &bytes), "another generation"),
+        (hash("1", &bytes[..bytes.len() / 2]), "ends too early"),
+        (hash("1", &of_another), "another tenant"),
+        (hash("1", &later), "version"),
+        (hash("01", &bytes), "differs"),
+        (hash("2", &bytes), "differs"),
     ] {
         server.command::<()>(&format!("DEL {KEY}")).await;
         let mut connection = server
@@ -174,48 +182,48 @@ async fn what_is_not_a_grant_is_refused_and_left_alone() {
             .unwrap();
         let before: Vec<u8> = server.command(&format!("DUMP {KEY}")).await;
         for error in [
-            refused(store.load(&acme)).await,
-            refused(store.save(&acme, None, &one)).await,
-            refused(store.save(&acme, Some(generation(1)), &grant(2, "b"))).await,
+            fails(store.load(&acme)).await,
+            fails(store.save(&acme, None, &one)).await,
+            fails(store.save(&acme, Some(generation(1)), &grant(2, "b"))).await,
         ] {
-            let told = told(&error);
-            assert!(told.contains(hint) && told.contains(KEY), "{told}");
-            assert!(!told.contains("secret"), "{told}");
+            let message = with_sources(&error);
+            assert!(message.contains(hint) && message.contains(KEY), "{message}");
+            assert!(!message.contains("secret"), "{message}");
         }
         let after: Vec<u8> = server.command(&format!("DUMP {KEY}")).await;
         assert_eq!(before, after, "{foreign:?}");
     }
-    // A lease is no worse off for it.
+    // The lease is not affected.
     let owner = LeaseOwner::random();
     store.acquire(&acme, &owner, LIMIT).await.unwrap();
 }
 
 #[tokio::test]
-async fn what_is_not_a_lease_is_refused_and_left_alone() {
-    let (server, store) = begun().await;
+async fn unreadable_lease_is_an_error_and_not_overwritten() {
+    let (server, store) = server_and_store().await;
     let (acme, owner) = (tenant("acme"), LeaseOwner::random());
     server
         .command::<()>("RPUSH tower-oauth2:{acme}:lease 1")
         .await;
-    refused(store.acquire(&acme, &owner, LIMIT)).await;
-    refused(store.release(&acme, &owner)).await;
+    fails(store.acquire(&acme, &owner, LIMIT)).await;
+    fails(store.release(&acme, &owner)).await;
     let length: i64 = server.command("LLEN tower-oauth2:{acme}:lease").await;
     assert_eq!(length, 1);
     commit(&store, &acme, None, &grant(1, "a")).await;
 }
 
 #[tokio::test]
-async fn p14_a_save_waits_for_replicas() {
-    let (server, plain) = begun().await;
+async fn p14_save_waits_for_replicas() {
+    let (server, plain) = server_and_store().await;
     let port = server.port().to_string();
-    let mut replica = Server::begin_with(&["--replicaof", "127.0.0.1", &port]).await;
+    let mut replica = Server::launch_with(&["--replicaof", "127.0.0.1", &port]).await;
     let store = plain
         .clone()
         .wait_for_replicas(1, Duration::from_millis(500));
     let acme = tenant("acme");
     let (first, third) = (grant(1, "a"), grant(3, "c"));
-    let outcome = again(|| store.save(&acme, None, &first)).await;
-    // An attempt before the replica had joined may have been taken for failed.
+    let outcome = retry(|| store.save(&acme, None, &first)).await;
+    // An attempt before the replica has joined returns an error, but is stored.
     assert!(
         outcome == SaveOutcome::Committed
             || outcome == SaveOutcome::Superseded(Some(grant(1, "a")))
@@ -227,68 +235,76 @@ async fn p14_a_save_waits_for_replicas() {
         copy.tenants(None, 10).await.unwrap(),
         std::slice::from_ref(&acme)
     );
-    let error = refused(copy.save(&acme, Some(generation(2)), &grant(3, "c"))).await;
-    assert!(told(&error).contains("READONLY"), "{}", told(&error));
+    let error = fails(copy.save(&acme, Some(generation(2)), &grant(3, "c"))).await;
+    assert!(
+        with_sources(&error).contains("READONLY"),
+        "{}",
+        with_sources(&error)
+    );
 
     replica.freeze();
-    let error = refused(store.save(&acme, Some(generation(2)), &grant(3, "c"))).await;
-    assert!(told(&error).contains("0 replicas"), "{}", told(&error));
-    refused(store.save(&acme, Some(generation(2)), &grant(3, "c"))).await;
+    let error = fails(store.save(&acme, Some(generation(2)), &grant(3, "c"))).await;
+    assert!(
+        with_sources(&error).contains("0 of 1 required replicas"),
+        "{}",
+        with_sources(&error)
+    );
+    fails(store.save(&acme, Some(generation(2)), &grant(3, "c"))).await;
     replica.thaw();
-    let found = again(|| store.save(&acme, Some(generation(2)), &third)).await;
+    let found = retry(|| store.save(&acme, Some(generation(2)), &third)).await;
     assert!(found == SaveOutcome::Committed || found == SaveOutcome::Superseded(Some(third)));
     assert_eq!(copy.load(&acme).await.unwrap(), Some(grant(3, "c")));
     commit(&store, &acme, Some(3), &grant(4, "d")).await;
 
     replica.kill();
-    refused(store.save(&acme, Some(generation(4)), &grant(5, "e"))).await;
-    let held = plain
+    fails(store.save(&acme, Some(generation(4)), &grant(5, "e"))).await;
+    let stored = plain
         .load(&acme)
         .await
         .unwrap()
         .unwrap()
         .generation
         .as_u64();
-    assert!(held == 4 || held == 5, "written or not, but whole");
-    commit(&plain, &acme, Some(held), &grant(6, "f")).await;
+    assert!(stored == 4 || stored == 5, "written whole or not at all");
+    commit(&plain, &acme, Some(stored), &grant(6, "f")).await;
 }
 
 #[tokio::test]
-async fn p21_a_password_is_not_told() {
-    let server = Server::begin().await;
+async fn p21_errors_contain_no_password() {
+    let server = Server::launch().await;
     server
         .command::<()>("ACL SETUSER default >secret-word")
         .await;
     for url in ["redis://:wrong-word@", "redis://"] {
         let url = format!("{url}127.0.0.1:{}/", server.port());
         let store = RedisStore::connect(redis::Client::open(url).unwrap()).await;
-        let told = match store {
-            Ok(store) => told(&store.load(&tenant("acme")).await.unwrap_err()),
-            Err(error) => told(&error),
+        let message = match store {
+            Ok(store) => with_sources(&store.load(&tenant("acme")).await.unwrap_err()),
+            Err(error) => with_sources(&error),
         };
         assert!(
-            !told.contains("word@") && !told.contains("wrong-word"),
-            "{told}"
+            !message.contains("word@") && !message.contains("wrong-word"),
+            "{message}"
         );
     }
 }
 
-/// An error, within bounds.
-async fn refused<T: Debug>(call: impl Future<Output = Result<T, Error>>) -> Error {
+/// The call ends with an error before the limit.
+async fn fails<T: Debug>(call: impl Future<Output = Result<T, Error>>) -> Error {
     let error = timeout(LIMIT, call).await.unwrap().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Store);
     error
 }
 
-/// The first answer of a store that has been away.
-async fn again<T, F: Future<Output = Result<T, Error>>>(mut call: impl FnMut() -> F) -> T {
-    let answer = async {
+/// Repeats a call until it succeeds.
+async fn retry<T, F: Future<Output = Result<T, Error>>>(mut call: impl FnMut() -> F) -> T {
+    let result = async {
         loop {
             match call().await {
-                Ok(answer) => return answer,
+                Ok(value) => return value,
                 Err(_) => sleep(Duration::from_millis(20)).await,
             }
         }
     };
-    timeout(LIMIT, answer).await.unwrap()
+    timeout(LIMIT, result).await.unwrap()
 }

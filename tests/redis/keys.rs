@@ -1,4 +1,4 @@
-//! Where it is kept.
+//! Keys and permissions.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -7,45 +7,45 @@ use tower_oauth2_client::{
     store::{LeaseOwner, RedisStore, TokenStore},
 };
 
-use crate::{LIMIT, Server, begun, commit, grant, store, tenant};
+use crate::{LIMIT, Server, commit, grant, server_and_store, store, tenant};
 
-/// The one that is no tenant's.
+/// The key of the index.
 const INDEX: &str = "tower-oauth2:tenants";
 
-const LOOK_ALIKES: [&str; 16] = [
+const SIMILAR: [&str; 16] = [
     "a", "A", "a/", "a\\", "../a", "é", "e\u{301}", "a b", "a+b", "a%20b", ".", "{a}", "}a{",
     "a:grant", "*", "{}",
 ];
 
 #[tokio::test]
-async fn p23_no_two_tenants_share_a_key() {
-    let (server, store) = begun().await;
-    for (number, name) in (1..).zip(LOOK_ALIKES) {
+async fn p23_tenants_have_different_keys() {
+    let (server, store) = server_and_store().await;
+    for (number, name) in (1..).zip(SIMILAR) {
         commit(
             &store,
             &tenant(name),
             None,
-            &grant(number, &name_token(number)),
+            &grant(number, &token_of(number)),
         )
         .await;
         let owner = LeaseOwner::random();
         store.acquire(&tenant(name), &owner, LIMIT).await.unwrap();
     }
-    for (number, name) in (1..).zip(LOOK_ALIKES) {
-        let held = store.load(&tenant(name)).await.unwrap();
-        assert_eq!(held, Some(grant(number, &name_token(number))), "{name}");
+    for (number, name) in (1..).zip(SIMILAR) {
+        let stored = store.load(&tenant(name)).await.unwrap();
+        assert_eq!(stored, Some(grant(number, &token_of(number))), "{name}");
     }
     let mut keys: BTreeSet<String> = server.command("KEYS *").await;
     assert!(keys.remove(INDEX));
-    assert_eq!(keys.len(), 2 * LOOK_ALIKES.len());
+    assert_eq!(keys.len(), 2 * SIMILAR.len());
     assert!(keys.iter().all(|key| key.is_ascii() && !key.contains(' ')));
     assert!(keys.contains("tower-oauth2:{a%2F}:grant"));
 }
 
 #[tokio::test]
-async fn the_keys_of_a_tenant_are_in_one_slot() {
-    let (server, store) = begun().await;
-    for name in LOOK_ALIKES {
+async fn keys_of_a_tenant_are_in_one_slot() {
+    let (server, store) = server_and_store().await;
+    for name in SIMILAR {
         commit(&store, &tenant(name), None, &grant(1, "a")).await;
         let owner = LeaseOwner::random();
         store.acquire(&tenant(name), &owner, LIMIT).await.unwrap();
@@ -57,15 +57,15 @@ async fn the_keys_of_a_tenant_are_in_one_slot() {
         let (tenant, _) = key.rsplit_once(':').unwrap();
         slots.entry(tenant).or_default().insert(slot(key));
     }
-    assert_eq!(slots.len(), LOOK_ALIKES.len());
+    assert_eq!(slots.len(), SIMILAR.len());
     assert!(slots.values().all(|slots| slots.len() == 1));
     let different: BTreeSet<_> = slots.values().flatten().collect();
-    assert!(different.len() > 8, "and tenants are spread");
+    assert!(different.len() > 8, "tenants are distributed");
 }
 
 #[tokio::test]
-async fn a_grant_has_no_expiry() {
-    let (server, store) = begun().await;
+async fn grant_has_no_expiry() {
+    let (server, store) = server_and_store().await;
     let acme = tenant("acme");
     commit(&store, &acme, None, &grant(1, "a")).await;
     let key = "tower-oauth2:{acme}:grant";
@@ -76,30 +76,34 @@ async fn a_grant_has_no_expiry() {
 }
 
 #[tokio::test]
-async fn prefixes_are_apart() {
-    let (server, store) = begun().await;
+async fn p23_prefixes_are_isolated() {
+    let (server, store) = server_and_store().await;
     let other = store.clone().prefix("other.app/").unwrap();
     let acme = tenant("acme");
     commit(&store, &acme, None, &grant(1, "a")).await;
     assert_eq!(other.load(&acme).await.unwrap(), None);
     commit(&other, &acme, None, &grant(1, "b")).await;
     assert_eq!(store.load(&acme).await.unwrap(), Some(grant(1, "a")));
-    let there: bool = server.command("EXISTS other.app/{acme}:grant").await;
-    assert!(there);
+    let exists: bool = server.command("EXISTS other.app/{acme}:grant").await;
+    assert!(exists);
     for bad in ["", "a b", "{a}", "é", "*", "a\n", &"x".repeat(65)] {
         let error = store.clone().prefix(bad).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Configuration, "{bad}");
     }
 }
 
-/// The rights that the module page lists are all that it needs.
 #[tokio::test]
-async fn the_rights_on_the_module_page_are_enough() {
-    let server = Server::begin().await;
+async fn permissions_on_the_module_page_are_sufficient() {
+    let server = Server::launch().await;
     let page = include_str!("../../src/store/redis/mod.rs");
-    let line = page.lines().find(|line| line.contains("+evalsha")).unwrap();
-    let rights = line.trim_start_matches("//! ");
-    let user = format!("ACL SETUSER app on >word resetkeys resetchannels -@all {rights}");
+    let mut blocks = page.split("```");
+    let block = blocks.find(|block| block.contains("+evalsha")).unwrap();
+    let words = block.split_whitespace();
+    let permissions: Vec<&str> = words
+        .filter(|word| word.starts_with(['~', '&', '+']))
+        .collect();
+    let permissions = permissions.join(" ");
+    let user = format!("ACL SETUSER app on >word resetkeys resetchannels -@all {permissions}");
     server.command::<()>(&user).await;
     let url = format!("redis://app:word@127.0.0.1:{}/", server.port());
     let store = RedisStore::connect(redis::Client::open(url).unwrap())
@@ -115,17 +119,20 @@ async fn the_rights_on_the_module_page_are_enough() {
     );
     let owner = LeaseOwner::random();
     store.acquire(&acme, &owner, LIMIT).await.unwrap();
-    crate::watch::hears_of(&store, &acme, store.release(&acme, &owner)).await;
-    let patient = store
+    crate::watch::is_notified_of(&store, &acme, store.release(&acme, &owner)).await;
+    let with_replicas = store
         .clone()
         .wait_for_replicas(1, std::time::Duration::from_millis(1));
-    let error = patient.save(&acme, None, &grant(1, "c")).await.unwrap_err();
-    assert!(crate::told(&error).contains("0 replicas"));
+    let error = with_replicas
+        .save(&acme, None, &grant(1, "c"))
+        .await
+        .unwrap_err();
+    assert!(crate::with_sources(&error).contains("0 of 1 required replicas"));
 }
 
 #[tokio::test]
-async fn without_a_right_it_is_said() {
-    let server = Server::begin().await;
+async fn missing_permission_is_named() {
+    let server = Server::launch().await;
     server
         .command::<()>("ACL SETUSER app on >word ~* &* +@all -hset")
         .await;
@@ -135,16 +142,17 @@ async fn without_a_right_it_is_said() {
         .unwrap();
     let acme = tenant("acme");
     let error = limited.save(&acme, None, &grant(1, "a")).await;
-    let told = crate::told(&error.unwrap_err());
-    assert!(told.contains("lacks a permission"), "{told}");
+    let message = crate::with_sources(&error.unwrap_err());
+    assert!(message.contains("lacks a permission"), "{message}");
     assert_eq!(store(&server).await.load(&acme).await.unwrap(), None);
 }
 
-fn name_token(number: u64) -> String {
+fn token_of(number: u64) -> String {
     format!("token-{number}")
 }
 
-/// As the specification of Redis Cluster has it: CRC16 (XMODEM) of what stands in the first braces, modulo 16384.
+/// The slot as specified by Redis Cluster: CRC16 (XMODEM) of the text in the first braces, modulo
+/// 16384.
 pub(crate) fn slot(key: &str) -> u16 {
     let tag = key
         .split_once('{')
@@ -165,7 +173,7 @@ pub(crate) fn slot(key: &str) -> u16 {
 }
 
 #[test]
-fn slots_are_those_of_the_specification() {
+fn slots_match_the_specification() {
     assert_eq!(slot("123456789"), 0x31c3);
     assert_eq!(slot("a{123456789}b"), 0x31c3);
 }

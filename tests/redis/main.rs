@@ -1,17 +1,17 @@
-//! The store in Redis, over servers of its own.
+//! The Redis store, with servers of its own.
 
 #[path = "../support/redis.rs"]
 mod server;
 #[path = "../support/mod.rs"]
 mod support;
 
-mod between;
 mod cache;
 mod cluster;
 mod contract;
 mod failure;
+mod index;
+mod interference;
 mod keys;
-mod list;
 mod persistence;
 mod watch;
 
@@ -25,15 +25,15 @@ use tower_oauth2_client::{
 
 use self::server::Server;
 
-/// Longer than anything takes here; shorter than anybody wants to wait.
+/// Longer than any operation here takes.
 const LIMIT: Duration = Duration::from_secs(30);
 
 async fn store(server: &Server) -> RedisStore<ConnectionManager> {
     RedisStore::connect(server.client()).await.unwrap()
 }
 
-async fn begun() -> (Server, RedisStore<ConnectionManager>) {
-    let server = Server::begin().await;
+async fn server_and_store() -> (Server, RedisStore<ConnectionManager>) {
+    let server = Server::launch().await;
     let store = store(&server).await;
     (server, store)
 }
@@ -61,8 +61,8 @@ async fn commit<S: TokenStore>(store: &S, tenant: &TenantId, expected: Option<u6
     assert_eq!(outcome, SaveOutcome::Committed);
 }
 
-/// An error and its causes, as an operator reads them.
-fn told(error: &tower_oauth2_client::Error) -> String {
+/// An error with its sources, as text.
+fn with_sources(error: &tower_oauth2_client::Error) -> String {
     let mut words = vec![error.to_string()];
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {

@@ -1,20 +1,20 @@
-//! What the check of a server's settings finds.
+//! Warnings about persistence settings.
 
 use std::time::Duration;
 
 use tower_oauth2_client::store::RedisStore;
 
-use crate::{Server, begun};
+use crate::{Server, server_and_store};
 
 #[tokio::test]
-async fn a_server_that_keeps_what_it_is_given() {
-    let (_server, store) = begun().await;
+async fn durable_server_has_no_warnings() {
+    let (_server, store) = server_and_store().await;
     assert_eq!(store.check_persistence().await.unwrap(), [] as [&str; 0]);
 }
 
 #[tokio::test]
-async fn each_setting_that_loses_saves_is_told() {
-    let (server, store) = begun().await;
+async fn each_setting_that_loses_saves_has_a_warning() {
+    let (server, store) = server_and_store().await;
     for (wrong, word, right) in [
         ("appendfsync everysec", "everysec", "appendfsync always"),
         ("appendfsync no", "half minute", "appendfsync always"),
@@ -26,34 +26,34 @@ async fn each_setting_that_loses_saves_is_told() {
         ),
     ] {
         server.command::<()>(&format!("CONFIG SET {wrong}")).await;
-        let flaws = store.check_persistence().await.unwrap();
-        assert_eq!(flaws.len(), 1, "{flaws:?}");
-        assert!(flaws[0].contains(word), "{flaws:?}");
+        let warnings = store.check_persistence().await.unwrap();
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert!(warnings[0].contains(word), "{warnings:?}");
         server.command::<()>(&format!("CONFIG SET {right}")).await;
     }
-    let patient = store.wait_for_replicas(2, Duration::from_millis(10));
-    let flaws = patient.check_persistence().await.unwrap();
-    assert!(flaws[0].contains("0 replicas"), "{flaws:?}");
+    let with_replicas = store.wait_for_replicas(2, Duration::from_millis(10));
+    let warnings = with_replicas.check_persistence().await.unwrap();
+    assert!(warnings[0].contains("0 replicas"), "{warnings:?}");
 }
 
 #[tokio::test]
-async fn what_the_server_does_not_tell_is_told() {
-    let server = Server::begin().await;
-    for (rights, word) in [("-info", "INFO"), ("-config", "CONFIG")] {
+async fn unknown_settings_have_a_warning() {
+    let server = Server::launch().await;
+    for (permissions, word) in [("-info", "INFO"), ("-config", "CONFIG")] {
         server
-            .command::<()>(&format!("ACL SETUSER app on >word +@all {rights}"))
+            .command::<()>(&format!("ACL SETUSER app on >word +@all {permissions}"))
             .await;
         let url = format!("redis://app:word@127.0.0.1:{}/", server.port());
         let store = RedisStore::connect(redis::Client::open(url).unwrap());
-        let flaws = store.await.unwrap().check_persistence().await.unwrap();
-        assert_eq!(flaws.len(), 1, "{flaws:?}");
-        assert!(flaws[0].contains(word), "{flaws:?}");
+        let warnings = store.await.unwrap().check_persistence().await.unwrap();
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert!(warnings[0].contains(word), "{warnings:?}");
     }
 }
 
 #[tokio::test]
-async fn a_server_that_does_not_answer_is_an_error() {
-    let (mut server, store) = begun().await;
+async fn missing_server_is_an_error() {
+    let (mut server, store) = server_and_store().await;
     server.kill();
     store.check_persistence().await.unwrap_err();
 }

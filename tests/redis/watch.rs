@@ -1,4 +1,4 @@
-//! Hearing of changes that others make.
+//! Notifications of changes by other processes.
 
 use std::{fmt::Debug, time::Duration};
 
@@ -9,10 +9,10 @@ use tower_oauth2_client::{
     token::TenantId,
 };
 
-use crate::{LIMIT, begun, commit, grant, store, tenant};
+use crate::{LIMIT, commit, grant, server_and_store, store, tenant};
 
-/// Waits for a change, and makes it once it is listened for.
-pub(crate) async fn hears_of<C, T: Debug>(
+/// Makes a change and waits until the store reports it.
+pub(crate) async fn is_notified_of<C, T: Debug>(
     store: &RedisStore<C>,
     tenant: &TenantId,
     change: impl Future<Output = T>,
@@ -26,7 +26,7 @@ pub(crate) async fn hears_of<C, T: Debug>(
     timeout(LIMIT, changed).await.unwrap();
 }
 
-/// Until it listens: that it has begun to counts as a change.
+/// Waits until the store has subscribed, which it reports as a change.
 async fn subscribed<C>(store: &RedisStore<C>, tenant: &TenantId)
 where
     C: ConnectionLike + Clone + Send + Sync + 'static,
@@ -35,7 +35,7 @@ where
     settled(store, tenant).await;
 }
 
-/// Until what was said before has been heard.
+/// Waits until earlier notifications have arrived.
 async fn settled<C>(store: &RedisStore<C>, tenant: &TenantId)
 where
     C: ConnectionLike + Clone + Send + Sync + 'static,
@@ -47,19 +47,19 @@ where
 }
 
 #[tokio::test]
-async fn a_save_and_a_release_of_others_are_heard_of() {
-    let (server, one) = begun().await;
+async fn saves_and_releases_of_other_processes_are_reported() {
+    let (server, one) = server_and_store().await;
     let two = store(&server).await;
     let (acme, owner) = (tenant("acme {é}"), LeaseOwner::random());
-    hears_of(&one, &acme, commit(&two, &acme, None, &grant(1, "a"))).await;
+    is_notified_of(&one, &acme, commit(&two, &acme, None, &grant(1, "a"))).await;
     two.acquire(&acme, &owner, LIMIT).await.unwrap();
-    hears_of(&one, &acme, two.release(&acme, &owner)).await;
-    hears_of(&one, &acme, commit(&one, &acme, Some(1), &grant(1, "b"))).await;
+    is_notified_of(&one, &acme, two.release(&acme, &owner)).await;
+    is_notified_of(&one, &acme, commit(&one, &acme, Some(1), &grant(1, "b"))).await;
 }
 
 #[tokio::test]
-async fn many_wait_over_one_subscription() {
-    let (server, one) = begun().await;
+async fn waiters_share_one_subscription() {
+    let (server, one) = server_and_store().await;
     let two = store(&server).await;
     let acme = tenant("acme");
     subscribed(&one, &acme).await;
@@ -78,12 +78,12 @@ async fn many_wait_over_one_subscription() {
 }
 
 #[tokio::test]
-async fn a_prefix_is_a_channel_of_its_own() {
-    let (_server, one) = begun().await;
+async fn each_prefix_has_its_own_channel() {
+    let (_server, one) = server_and_store().await;
     let two = one.clone().prefix("two:").unwrap();
     let acme = tenant("acme");
     subscribed(&one, &acme).await;
-    hears_of(&two, &acme, commit(&two, &acme, None, &grant(1, "a"))).await;
+    is_notified_of(&two, &acme, commit(&two, &acme, None, &grant(1, "a"))).await;
     let next = grant(2, "b");
     let nothing = timeout(Duration::from_millis(300), async {
         tokio::join!(one.changed(&acme), commit(&two, &acme, Some(1), &next));
@@ -92,8 +92,8 @@ async fn a_prefix_is_a_channel_of_its_own() {
 }
 
 #[tokio::test]
-async fn the_subscription_comes_back_with_the_server() {
-    let (mut server, one) = begun().await;
+async fn subscription_is_restored_with_the_server() {
+    let (mut server, one) = server_and_store().await;
     let acme = tenant("acme");
     subscribed(&one, &acme).await;
     let waiting = tokio::spawn({
@@ -102,17 +102,17 @@ async fn the_subscription_comes_back_with_the_server() {
     });
     server.kill();
     server.start().await;
-    // What happened meanwhile is not known, and so may have been a change.
+    // A change during the outage may have been missed, so the task is woken.
     timeout(LIMIT, waiting).await.unwrap().unwrap();
     let two = store(&server).await;
-    hears_of(&one, &acme, commit(&two, &acme, None, &grant(1, "a"))).await;
+    is_notified_of(&one, &acme, commit(&two, &acme, None, &grant(1, "a"))).await;
 }
 
 #[tokio::test]
-async fn the_subscription_ends_with_the_last_clone() {
-    let (server, one) = begun().await;
+async fn subscription_ends_with_the_last_clone() {
+    let (server, one) = server_and_store().await;
     let acme = tenant("acme");
-    assert_eq!(subscribers(&server).await, 0, "nobody waits");
+    assert_eq!(subscribers(&server).await, 0, "no task waits");
     let two = one.clone();
     subscribed(&one, &acme).await;
     drop(one);
@@ -128,8 +128,8 @@ async fn the_subscription_ends_with_the_last_clone() {
 }
 
 #[tokio::test]
-async fn without_a_client_nothing_is_heard() {
-    let (server, two) = begun().await;
+async fn store_without_a_client_reports_no_changes() {
+    let (server, two) = server_and_store().await;
     let connection = server.client().get_multiplexed_async_connection().await;
     let one = RedisStore::new(connection.unwrap());
     let acme = tenant("acme");

@@ -1,9 +1,10 @@
-//! A PostgreSQL server of a test's own, which can be stopped, killed and started again.
+//! A PostgreSQL server for one test, which can be stopped, killed and restarted.
 //!
-//! It listens on 127.0.0.1 and on a socket in its folder, trusts everyone there, and ends with the test, however that ends: a
-//! shell that waits for the test's end of a pipe to close stops it and removes its folder.
+//! The server listens on 127.0.0.1 and on a socket in its directory, and trusts all local
+//! connections. It always ends with the test process: a shell waits for a pipe from that process to
+//! close, stops the server and removes its directory.
 
-#![allow(dead_code, reason = "each test uses its own part of this")]
+#![allow(dead_code, reason = "each test uses a part of this module")]
 
 use std::{
     env,
@@ -22,10 +23,11 @@ use sqlx::{
     postgres::{PgConnectOptions, PgSslMode},
 };
 
-/// Whose rights the server has, as root may not run one.
+/// Users that can run the server, since root cannot.
 const USERS: [&str; 2] = ["postgres", "nobody"];
 
-/// What ends it all: the folder is `$1`. Interrupts are for the test alone, which this outlives by a moment.
+/// The shell that ends the server, with its directory in `$1`. It ignores interrupts, since it
+/// outlives the test.
 const GUARD: &str = r#"
     trap '' INT TERM HUP
     cat >/dev/null
@@ -42,7 +44,7 @@ const GUARD: &str = r#"
 
 pub(crate) struct Server {
     binaries: PathBuf,
-    folder: PathBuf,
+    directory: PathBuf,
     user: Option<&'static str>,
     port: u16,
     databases: AtomicU32,
@@ -50,30 +52,30 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Makes a server and starts it.
+    /// Creates a server and starts it.
     pub(crate) fn new() -> Self {
-        let folder = tempfile::Builder::new()
+        let directory = tempfile::Builder::new()
             .prefix("grants-")
             .tempdir()
             .unwrap();
-        let folder = folder.keep();
-        let is_root = fs::metadata(&folder).unwrap().uid() == 0;
+        let directory = directory.keep();
+        let is_root = fs::metadata(&directory).unwrap().uid() == 0;
         let guard = Command::new("sh")
             .args(["-c", GUARD, "guard"])
-            .arg(&folder)
+            .arg(&directory)
             .stdin(Stdio::piped())
             .spawn()
             .unwrap();
         let server = Self {
             binaries: binaries(),
             user: is_root.then(unprivileged_user),
-            folder,
+            directory,
             port: free_port(),
             databases: AtomicU32::new(0),
             guard,
         };
         if let Some(user) = server.user {
-            run(Command::new("chown").arg(user).arg(&server.folder));
+            run(Command::new("chown").arg(user).arg(&server.directory));
         }
         run(server
             .command("initdb")
@@ -88,52 +90,52 @@ impl Server {
         server
     }
 
-    /// Starts it (again), on the same port.
+    /// Starts or restarts the server on its port.
     pub(crate) fn start(&self) {
         let options = format!(
             "-p {} -c listen_addresses=127.0.0.1 -c unix_socket_directories={} -c shared_buffers=16MB \
              -c max_wal_size=64MB -c autovacuum=off",
             self.port,
-            self.folder.display(),
+            self.directory.display(),
         );
-        let log = self.folder.join("log");
+        let log = self.directory.join("log");
         let mut command = self.command("pg_ctl");
         command.args(["start", "--wait", "--silent", "--options", &options]);
-        if let Err(said) = attempt(command.arg("--log").arg(&log)) {
-            panic!("{said}{}", fs::read_to_string(log).unwrap_or_default());
+        if let Err(output) = attempt(command.arg("--log").arg(&log)) {
+            panic!("{output}{}", fs::read_to_string(log).unwrap_or_default());
         }
     }
 
-    /// Stops it in good order, but without waiting for those who are connected.
+    /// Shuts down the server without waiting for its clients.
     pub(crate) fn stop(&self) {
         run(self
             .command("pg_ctl")
             .args(["stop", "--wait", "--silent", "--mode=fast"]));
     }
 
-    /// Ends it at once, as a crash of the machine would: nothing that is only in its memory survives.
+    /// Kills the server, as in a crash of the machine: only data on disk survives.
     pub(crate) fn kill(&self) {
         let server = self.process();
-        // So that it begins nothing new between the look at its children and their end.
+        // Stopped first, so that it starts no further child.
         signal("-STOP", &server);
         let processes = processes(&server);
         for process in &processes {
             signal("-KILL", process);
         }
-        // Until nobody holds the memory that a new server would have to share.
+        // A new server cannot start while a process holds the old shared memory.
         while processes.iter().any(|process| is_running(process)) {
             pause();
         }
-        // Whoever adopted it may be slow to bury it, and a new server would take it for one that runs.
+        // The killed process may remain as a zombie, which a new server would treat as running.
         for lock in [
             "data/postmaster.pid",
             &format!(".s.PGSQL.{}.lock", self.port),
         ] {
-            fs::remove_file(self.folder.join(lock)).unwrap();
+            fs::remove_file(self.directory.join(lock)).unwrap();
         }
     }
 
-    /// Makes it say nothing any more, while its connections stay open.
+    /// Stops all responses, while connections stay open.
     pub(crate) fn freeze(&self) {
         for process in processes(&self.process()) {
             signal("-STOP", &process);
@@ -146,7 +148,7 @@ impl Server {
         }
     }
 
-    /// How to connect to a new, empty database.
+    /// Creates an empty database and returns how to connect to it.
     pub(crate) async fn database(&self) -> PgConnectOptions {
         let number = self.databases.fetch_add(1, Ordering::SeqCst);
         let options = PgConnectOptions::new_without_pgpass()
@@ -165,9 +167,9 @@ impl Server {
         options.database(&format!("test_{number}"))
     }
 
-    /// The same through the socket of its folder.
+    /// Returns options that connect through the socket in the server's directory.
     pub(crate) fn by_socket(&self, options: &PgConnectOptions) -> PgConnectOptions {
-        options.clone().socket(&self.folder)
+        options.clone().socket(&self.directory)
     }
 
     fn command(&self, name: &str) -> Command {
@@ -181,46 +183,47 @@ impl Server {
             None => Command::new(binary),
         };
         command
-            .current_dir(&self.folder)
+            .current_dir(&self.directory)
             .arg("--pgdata")
-            .arg(self.folder.join("data"))
+            .arg(self.directory.join("data"))
             .stdin(Stdio::null());
         command
     }
 
     fn process(&self) -> String {
-        let file = fs::read_to_string(self.folder.join("data/postmaster.pid")).unwrap();
+        let file = fs::read_to_string(self.directory.join("data/postmaster.pid")).unwrap();
         file.lines().next().unwrap().trim().to_owned()
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Wakes the guard, and waits for it.
+        // Wakes the guard and waits for it.
         drop(self.guard.stdin.take());
         let _ = self.guard.wait();
     }
 }
 
-/// Those on the path, or else the newest that Debian has installed.
+/// The server's programs: on the path, or else the newest of Debian's packages.
 fn binaries() -> PathBuf {
-    let is_there =
-        |folder: &PathBuf| folder.join("initdb").exists() && folder.join("pg_ctl").exists();
+    let has_programs = |directory: &PathBuf| {
+        directory.join("initdb").exists() && directory.join("pg_ctl").exists()
+    };
     let path = env::var_os("PATH").unwrap_or_default();
-    let on_path = env::split_paths(&path).find(is_there);
+    let on_path = env::split_paths(&path).find(has_programs);
     let versions = fs::read_dir("/usr/lib/postgresql")
         .into_iter()
         .flatten()
         .flatten();
     let installed = versions
         .map(|version| version.path().join("bin"))
-        .filter(is_there)
-        .max_by_key(|folder| {
-            let version = folder.parent().and_then(Path::file_name);
+        .filter(has_programs)
+        .max_by_key(|directory| {
+            let version = directory.parent().and_then(Path::file_name);
             version.and_then(|name| name.to_str()?.parse::<u32>().ok())
         });
     on_path.or(installed).expect(
-        "no PostgreSQL server: install the Debian package `postgresql`, or put initdb and pg_ctl on the path",
+        "no PostgreSQL server found; install the Debian package `postgresql`, or add initdb and pg_ctl to the path",
     )
 }
 
@@ -233,10 +236,10 @@ fn unprivileged_user() -> &'static str {
                 .lines()
                 .any(|line| line.split(':').next() == Some(*user))
         })
-        .expect("root may not run PostgreSQL, and there is no user postgres or nobody to run it")
+        .expect("root cannot run PostgreSQL; create the user `postgres`")
 }
 
-/// Below those that the system lends to outgoing connections, so that it stays free while the server is down.
+/// A port below the range of outgoing connections, so that it stays free while the server is down.
 fn free_port() -> u16 {
     (0..1_000)
         .map(|_| fastrand::u16(20_000..32_000))
@@ -245,12 +248,13 @@ fn free_port() -> u16 {
 }
 
 fn run(command: &mut Command) {
-    if let Err(said) = attempt(command) {
-        panic!("{said}");
+    if let Err(output) = attempt(command) {
+        panic!("{output}");
     }
 }
 
-/// Its output goes to a file: a server that is started holds on to it, and a pipe would not end.
+/// Runs a command with its output in a file: a started server keeps its output open, so a pipe
+/// would not end.
 fn attempt(command: &mut Command) -> Result<(), String> {
     let mut output = tempfile::tempfile().unwrap();
     let share = |file: &File| Stdio::from(file.try_clone().unwrap());
@@ -262,13 +266,13 @@ fn attempt(command: &mut Command) -> Result<(), String> {
     if status.success() {
         return Ok(());
     }
-    let mut said = format!("{command:?}: {status}: ");
+    let mut message = format!("{command:?}: {status}: ");
     output.rewind().unwrap();
-    output.read_to_string(&mut said).unwrap();
-    Err(said)
+    output.read_to_string(&mut message).unwrap();
+    Err(message)
 }
 
-/// The server first, then those that work for it.
+/// The server's process, then its children.
 fn processes(server: &str) -> Vec<String> {
     let children = fs::read_to_string(format!("/proc/{server}/task/{server}/children")).unwrap();
     let children = children.split_whitespace().map(str::to_owned);
@@ -276,7 +280,7 @@ fn processes(server: &str) -> Vec<String> {
 }
 
 fn signal(signal: &str, process: &str) {
-    // One that has just ended by itself is as good.
+    // The process may have ended already.
     let _ = Command::new("kill")
         .args([signal, process])
         .stderr(Stdio::null())
@@ -290,7 +294,7 @@ fn is_running(process: &str) -> bool {
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "processes are waited for, without a runtime"
+    reason = "processes are polled without a runtime"
 )]
 fn pause() {
     std::thread::sleep(Duration::from_millis(20));

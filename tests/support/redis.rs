@@ -1,6 +1,6 @@
-//! A Redis server of a test's own, that ends with it.
+//! A Redis server for one test, which ends with the test.
 
-#![allow(dead_code, reason = "each test uses its own part of this")]
+#![allow(dead_code, reason = "each test uses a part of this module")]
 
 use std::{
     env, fs,
@@ -14,40 +14,40 @@ use std::{
 use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 
-/// Beyond what a start takes on a machine that is busy with other things.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Longer than a start takes on a busy machine.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The user `nobody`, and its group.
-const NOBODY: u32 = 65_534;
+/// The ids of the unprivileged user and its group.
+const UNPRIVILEGED: u32 = 65_534;
 
-/// Keeps what it has in a folder of its own, synced with each write.
+/// A server with a directory of its own, which is synced on each write.
 pub(crate) struct Server {
     child: Child,
     port: u16,
-    folder: TempDir,
+    directory: TempDir,
     arguments: Vec<String>,
 }
 
 impl Server {
-    pub(crate) async fn begin() -> Self {
-        Self::begin_with(&[]).await
+    pub(crate) async fn launch() -> Self {
+        Self::launch_with(&[]).await
     }
 
-    /// With settings that go before the usual ones.
-    pub(crate) async fn begin_with(arguments: &[&str]) -> Self {
+    /// Launches a server with arguments before the usual ones.
+    pub(crate) async fn launch_with(arguments: &[&str]) -> Self {
         let mut arguments: Vec<_> = arguments.iter().map(ToString::to_string).collect();
-        // Between finding a free port and listening to it somebody else may take it.
+        // Another process may take the free port first.
         for _ in 0..5 {
-            let folder = tempfile::Builder::new().prefix("redis-").tempdir().unwrap();
+            let directory = tempfile::Builder::new().prefix("redis-").tempdir().unwrap();
             if is_root() {
-                chown(folder.path(), Some(NOBODY), Some(NOBODY)).unwrap();
+                chown(directory.path(), Some(UNPRIVILEGED), Some(UNPRIVILEGED)).unwrap();
             }
             let port = free_port();
-            let child = spawn(port, &folder, &arguments);
+            let child = spawn(port, &directory, &arguments);
             let mut server = Self {
                 child,
                 port,
-                folder,
+                directory,
                 arguments,
             };
             if server.is_up().await {
@@ -55,14 +55,17 @@ impl Server {
             }
             arguments = std::mem::take(&mut server.arguments);
         }
-        panic!("no server will start");
+        panic!("no server has started");
     }
 
-    /// Once more, after it has been ended: on the same port, with what it has kept.
+    /// Restarts the server with its port and its data.
     pub(crate) async fn start(&mut self) {
-        assert!(self.child.try_wait().unwrap().is_some(), "it runs already");
-        self.child = spawn(self.port, &self.folder, &self.arguments);
-        let log = self.folder.path().join("log");
+        assert!(
+            self.child.try_wait().unwrap().is_some(),
+            "the server is running"
+        );
+        self.child = spawn(self.port, &self.directory, &self.arguments);
+        let log = self.directory.path().join("log");
         assert!(
             self.is_up().await,
             "{}",
@@ -70,19 +73,19 @@ impl Server {
         );
     }
 
-    /// In good order.
+    /// Shuts the server down.
     pub(crate) fn stop(&mut self) {
         self.signal("TERM");
         self.child.wait().unwrap();
     }
 
-    /// At once, as by a crash.
+    /// Kills the server, as in a crash.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    /// Alive, but answers nothing until it is thawed.
+    /// Stops all responses until `thaw`.
     pub(crate) fn freeze(&self) {
         self.signal("STOP");
     }
@@ -103,7 +106,7 @@ impl Server {
         format!("redis://127.0.0.1:{}/", self.port)
     }
 
-    /// What somebody else does, over a connection of its own: a command, its words between blanks.
+    /// Runs a command, with words separated by spaces, over a connection of its own.
     pub(crate) async fn command<T: redis::FromRedisValue>(&self, words: &str) -> T {
         self.try_command(words).await.unwrap()
     }
@@ -125,10 +128,10 @@ impl Server {
         assert!(status.unwrap().success());
     }
 
-    /// Whether it, and no other, has come to answer on the port.
+    /// Waits until this server responds on the port. Returns `false` if another server does.
     async fn is_up(&mut self) -> bool {
         let own = format!("process_id:{}\r", self.child.id());
-        let answers = async {
+        let is_ready = async {
             while self.child.try_wait().unwrap().is_none() {
                 if let Ok(info) = self.try_command::<String>("INFO").await {
                     if !info.contains(&own) {
@@ -142,26 +145,29 @@ impl Server {
             }
             false
         };
-        timeout(PATIENCE, answers).await.unwrap_or(false)
+        timeout(START_TIMEOUT, is_ready).await.unwrap_or(false)
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It may have ended already.
+        // The server may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-fn spawn(port: u16, folder: &TempDir, arguments: &[String]) -> Child {
+fn spawn(port: u16, directory: &TempDir, arguments: &[String]) -> Child {
     let program = program();
     let mut command = if let Some(setpriv) = find("setpriv") {
         let mut command = Command::new(setpriv);
-        // The kernel ends it with the thread that begins it, should that not come to drop it.
+        // The kernel kills the server when the thread that launched it ends without a drop.
         command.args(["--pdeathsig", "KILL"]);
         if is_root() {
-            let (user, group) = (format!("--reuid={NOBODY}"), format!("--regid={NOBODY}"));
+            let (user, group) = (
+                format!("--reuid={UNPRIVILEGED}"),
+                format!("--regid={UNPRIVILEGED}"),
+            );
             command.args([&user, &group, "--clear-groups"]);
         }
         command.arg("--").arg(program);
@@ -174,7 +180,7 @@ fn spawn(port: u16, folder: &TempDir, arguments: &[String]) -> Child {
         .args(["--bind", "127.0.0.1", "--port", &port.to_string()])
         .args(["--appendonly", "yes", "--appendfsync", "always"])
         .args(["--save", "", "--logfile", "log", "--dir"])
-        .arg(folder.path())
+        .arg(directory.path())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .spawn()
@@ -184,18 +190,18 @@ fn spawn(port: u16, folder: &TempDir, arguments: &[String]) -> Child {
 fn program() -> PathBuf {
     find("redis-server")
         .or_else(|| find("valkey-server"))
-        .expect("this test needs a server: install Debian's package redis-server")
+        .expect("no Redis server found; install the Debian package `redis-server`")
 }
 
 fn find(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path)
         .chain(["/usr/bin", "/usr/sbin", "/usr/local/bin"].map(PathBuf::from))
-        .map(|folder| folder.join(name))
+        .map(|directory| directory.join(name))
         .find(|path| path.is_file())
 }
 
-/// One that leaves room for a cluster's second port, 10,000 above it.
+/// A free port. The cluster bus needs the port 10,000 above it.
 fn free_port() -> u16 {
     loop {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
@@ -208,5 +214,5 @@ fn free_port() -> u16 {
 }
 
 fn is_root() -> bool {
-    fs::metadata("/proc/self").is_ok_and(|of_this_process| of_this_process.uid() == 0)
+    fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0)
 }

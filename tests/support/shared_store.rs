@@ -1,7 +1,8 @@
-//! Stores that several processes share, each opened by a word that fits into an environment variable.
+//! Stores that several processes share. Each is opened by a URL, which a replica receives in an
+//! environment variable.
 
-#![allow(dead_code, reason = "each test uses its own part of this")]
-#![allow(clippy::unused_async, reason = "those with a server are")]
+#![allow(dead_code, reason = "each test uses a part of this module")]
+#![allow(clippy::unused_async, reason = "stores with a server need it")]
 
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use tower_oauth2_client::{
 #[cfg(feature = "__server-tests")]
 use crate::{postgres, redis_server};
 
-/// A store of one sort or another.
+/// A store of any backend.
 pub(crate) enum SharedStore {
     File(FileStore),
     #[cfg(feature = "__server-tests")]
@@ -26,15 +27,15 @@ pub(crate) enum SharedStore {
 }
 
 impl SharedStore {
-    pub(crate) async fn open(place: &str) -> Self {
-        match place.split_once(':') {
-            Some(("file", folder)) => Self::File(FileStore::open(folder).unwrap()),
+    pub(crate) async fn open(url: &str) -> Self {
+        match url.split_once(':') {
+            Some(("file", directory)) => Self::File(FileStore::open(directory).unwrap()),
             #[cfg(feature = "__server-tests")]
             Some(("postgres", _)) => {
                 let pool = sqlx::postgres::PgPoolOptions::new()
                     .max_connections(2)
                     .acquire_timeout(Duration::from_secs(5))
-                    .connect(place)
+                    .connect(url)
                     .await;
                 let store = PostgresStore::new(pool.unwrap());
                 store.migrate().await.unwrap();
@@ -42,15 +43,15 @@ impl SharedStore {
             }
             #[cfg(feature = "__server-tests")]
             Some(("redis", _)) => {
-                let client = redis::Client::open(place).unwrap();
+                let client = redis::Client::open(url).unwrap();
                 Self::Redis(RedisStore::connect(client).await.unwrap())
             }
-            _ => panic!("no such place: {place}"),
+            _ => panic!("unknown store: {url}"),
         }
     }
 }
 
-/// The same call of whichever store it is.
+/// Calls the store of any backend.
 macro_rules! each {
     ($self:ident, $store:ident => $call:expr) => {
         match $self {
@@ -103,7 +104,7 @@ impl TokenStore for SharedStore {
     }
 }
 
-/// Where stores come from, one after another, all empty.
+/// A source of empty stores.
 pub(crate) enum Backend {
     File,
     #[cfg(feature = "__server-tests")]
@@ -112,37 +113,38 @@ pub(crate) enum Backend {
     Redis(redis_server::Server),
 }
 
-/// An empty store, as long as this lives. Of Redis, the last one only.
-pub(crate) struct Place {
-    pub(crate) word: String,
-    _folder: Option<tempfile::TempDir>,
+/// The URL of an empty store, which exists until this is dropped. In Redis only the newest store
+/// exists.
+pub(crate) struct Location {
+    pub(crate) url: String,
+    _directory: Option<tempfile::TempDir>,
 }
 
 impl Backend {
-    pub(crate) async fn place(&self) -> Place {
+    pub(crate) async fn new_store(&self) -> Location {
         match self {
             Self::File => {
-                let folder = tempfile::tempdir().unwrap();
-                Place {
-                    word: format!("file:{}", folder.path().display()),
-                    _folder: Some(folder),
+                let directory = tempfile::tempdir().unwrap();
+                Location {
+                    url: format!("file:{}", directory.path().display()),
+                    _directory: Some(directory),
                 }
             }
             #[cfg(feature = "__server-tests")]
             Self::Postgres(server) => {
                 let options = server.database().await;
                 let (port, name) = (options.get_port(), options.get_database().unwrap());
-                Place {
-                    word: format!("postgres://postgres@127.0.0.1:{port}/{name}?sslmode=disable"),
-                    _folder: None,
+                Location {
+                    url: format!("postgres://postgres@127.0.0.1:{port}/{name}?sslmode=disable"),
+                    _directory: None,
                 }
             }
             #[cfg(feature = "__server-tests")]
             Self::Redis(server) => {
                 server.command::<()>("FLUSHALL").await;
-                Place {
-                    word: server.url(),
-                    _folder: None,
+                Location {
+                    url: server.url(),
+                    _directory: None,
                 }
             }
         }

@@ -1,6 +1,6 @@
-//! A replica as a process of its own: this test binary once more, told by its environment what to do.
+//! A replica in a process of its own: this test binary again, configured by environment variables.
 
-#![allow(dead_code, reason = "each test uses its own part of this")]
+#![allow(dead_code, reason = "each test uses a part of this module")]
 
 use std::{
     env,
@@ -29,12 +29,12 @@ pub(crate) type Http = Client<HttpConnector, Full<Bytes>>;
 
 const PREFIX: &str = "REPLICA_";
 
-/// A setting of this process, if it is a replica.
+/// Returns a setting of this process if it is a replica.
 pub(crate) fn setting(name: &str) -> Option<String> {
     env::var(format!("{PREFIX}{name}")).ok()
 }
 
-/// A process that runs the test `name` of this binary, which is not run otherwise.
+/// A process that runs one ignored test of this binary.
 pub(crate) struct Replica {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
@@ -46,7 +46,7 @@ impl Replica {
         Self::spawn_by(program, name, sandbox, settings)
     }
 
-    /// The same, with every write to a file failing as on a full disk.
+    /// Spawns a replica in which every write to a file fails, as on a full disk.
     pub(crate) fn spawn_without_room(
         name: &str,
         sandbox: &Sandbox,
@@ -88,15 +88,16 @@ impl Replica {
         self.child.id()
     }
 
-    /// The rest of the next line that begins with this word; `None` if the process ends before that.
-    pub(crate) fn hear(&mut self, word: &str) -> Option<String> {
+    /// Returns the rest of the next line that starts with this word, or `None` if the process ends
+    /// first.
+    pub(crate) fn wait_for(&mut self, word: &str) -> Option<String> {
         self.lines
             .by_ref()
             .map_while(Result::ok)
             .find_map(|line| line.strip_prefix(word).map(|rest| rest.trim().to_owned()))
     }
 
-    /// SIGKILL, at whatever it is doing.
+    /// Sends SIGKILL.
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
@@ -107,7 +108,7 @@ impl Replica {
     }
 }
 
-/// What a replica is made of, in its own process.
+/// The parts of a replica, in its own process.
 pub(crate) struct Partner {
     pub(crate) tokens: TokenCache,
     pub(crate) api: BearerAuth<Http, Full<Bytes>>,
@@ -130,7 +131,7 @@ impl Partner {
         Self { tokens, api, url }
     }
 
-    /// The status of one request, or what kept it from being sent.
+    /// Returns the status of one request, or the error that prevented it.
     pub(crate) async fn call(&self) -> Result<StatusCode, String> {
         let company = Request::get(format!("{}/v1/company", self.url));
         let company = company.body(Full::default()).unwrap();
@@ -141,7 +142,7 @@ impl Partner {
     }
 }
 
-/// For those who consent; the replicas only renew.
+/// A client for consents. The replicas only refresh.
 pub(crate) fn client_of(sandbox: &Sandbox) -> OAuthClient {
     let (id, secret) = (sandbox.client_id(), sandbox.client_secret());
     oauth(&sandbox.url(), id, secret, Some(sandbox.redirect_uri()))
@@ -160,7 +161,7 @@ pub(crate) fn http() -> Http {
     Client::builder(TokioExecutor::new()).build_http()
 }
 
-/// How long a soak lasts: short where nobody asks for more.
+/// How long a soak test lasts: `SOAK_SECONDS`, or a short default.
 pub(crate) fn soak(short: Duration) -> Duration {
     env::var("SOAK_SECONDS")
         .ok()

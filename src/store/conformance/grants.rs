@@ -122,8 +122,8 @@ async fn for_each_wrong_save<S: TokenStore>(
     refuse(&tenant, Some(5), 6, Some(&next)).await;
 }
 
-/// Each [`GrantState`](crate::token::GrantState) is loaded as it was saved: long tokens, every character that RFC 6749
-/// allows, times to the nanosecond.
+/// Each [`GrantState`](crate::token::GrantState) is loaded as it was saved: long tokens, every
+/// character that RFC 6749 allows, times to the nanosecond.
 pub async fn every_state_round_trips(suite: &Suite<impl TokenStore>) {
     let mut findings = Vec::new();
     for (number, (word, grant)) in states().into_iter().enumerate() {
@@ -237,7 +237,8 @@ pub async fn saves_are_visible_to_all_handles(suite: &Suite<impl TokenStore>) {
     }
 }
 
-/// Of 32 concurrent saves over one generation, by several handles, exactly one commits. The others return its grant.
+/// Of 32 concurrent saves over one generation, by several handles, exactly one commits. The others
+/// return its grant.
 ///
 /// A contended save may fail, up to four times.
 pub async fn one_of_concurrent_saves_commits(suite: &Suite<impl TokenStore>) {
@@ -296,7 +297,8 @@ async fn save_with_retries<S: TokenStore>(
     }
 }
 
-/// During saves, each load returns a committed grant, whole, and never an older one than the load before.
+/// During saves, each load returns a committed grant, whole, and never an older one than the load
+/// before.
 pub async fn loads_are_monotonic(suite: &Suite<impl TokenStore>) {
     let tenant = suite.tenant("busy");
     suite.commit(0, &tenant, None, &plain(1, "busy")).await;
@@ -349,14 +351,16 @@ async fn load_repeatedly<S: TokenStore>(
     Ok(())
 }
 
-/// A save whose future is dropped at any point has happened whole or not at all, and blocks no later save.
+/// A save whose future is dropped at any point has happened whole or not at all, and blocks no
+/// later save.
 pub async fn dropped_save_is_atomic(suite: &Suite<impl TokenStore>) {
     let tenant = suite.tenant("dropped");
     let mut stored = plain(1, "stored");
     suite.commit(0, &tenant, None, &stored).await;
     for waits in 1..=MOST_WAITS {
         let mut has_ended = true;
-        // Dropped while the awaited operation is in progress, and after it has completed but before the future is polled.
+        // Dropped while the awaited operation is in progress, and after it has completed but before
+        // the future is polled.
         for is_at_once in [true, false] {
             let expected = stored.generation;
             let new = plain(expected.as_u64() + 1, "dropped");
@@ -372,7 +376,8 @@ pub async fn dropped_save_is_atomic(suite: &Suite<impl TokenStore>) {
     }
 }
 
-/// Polls until the future has been pending `waits` times, and drops it then: at once, or when it would be polled again.
+/// Polls until the future has been pending `waits` times, and drops it then: at once, or when it
+/// would be polled again.
 async fn drop_after<T>(waits: u32, is_at_once: bool, future: impl Future<Output = T>) -> Option<T> {
     let mut future = pin!(future);
     let mut waited = 0;

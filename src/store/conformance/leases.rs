@@ -28,7 +28,8 @@ const GRACE: Duration = Duration::from_secs(2);
 
 const PAUSE: Duration = Duration::from_millis(25);
 
-/// How late a change may be reported. Waiting tasks poll the store anyway, so a later report is useless.
+/// How late a change may be reported. Waiting tasks poll the store anyway, so a later report is
+/// useless.
 const SOON: Duration = Duration::from_secs(1);
 
 const FREE: &str = "the lease is free";
@@ -60,7 +61,8 @@ pub async fn lease_and_grant_are_independent(suite: &Suite<impl TokenStore>) {
     suite.release(0, &tenant, &owner).await;
 }
 
-/// The first owner to ask acquires the lease, whichever handle the others ask: one after another, or 32 at once.
+/// The first owner to ask acquires the lease, whichever handle the others ask: one after another,
+/// or 32 at once.
 pub async fn lease_has_one_owner(suite: &Suite<impl TokenStore>) {
     let (tenant, owner) = (suite.tenant("lease"), LeaseOwner::random());
     suite.acquires(0, &tenant, &owner, LONG, FREE).await;
@@ -118,7 +120,8 @@ pub async fn lease_expires(suite: &Suite<impl TokenStore>) {
     suite.release(1, &tenant, &second).await;
 }
 
-/// An owner extends its lease over any handle, also after it has expired, unless another owner has acquired it.
+/// An owner extends its lease over any handle, also after it has expired, unless another owner has
+/// acquired it.
 pub async fn lease_is_extended_by_its_owner(suite: &Suite<impl TokenStore>) {
     let tenants = [
         suite.tenant("lease-extended"),
@@ -186,7 +189,8 @@ pub async fn leases_are_isolated(suite: &Suite<impl TokenStore>) {
     suite.fail_if_any(findings);
 }
 
-/// [`TokenStore::changed`] ends within a second after another handle has saved a grant or released a lease.
+/// [`TokenStore::changed`] ends within a second after another handle has saved a grant or released
+/// a lease.
 pub async fn changed_wakes(suite: &Suite<impl TokenStore>) {
     let (tenant, owner) = (suite.tenant("watched"), LeaseOwner::random());
     let mut expected = None;

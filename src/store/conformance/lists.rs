@@ -15,8 +15,8 @@ use crate::{
 /// Few pages, however full the store is.
 const LARGE: usize = 100;
 
-/// How many tenants are listed in small pages, and how many small pages there are at most: a store may hold any number of
-/// other tenants.
+/// How many tenants are listed in small pages, and how many small pages there are at most: a store
+/// may hold any number of other tenants.
 const MOST: usize = 180;
 
 /// A save follows each of the first pages.
@@ -25,8 +25,8 @@ const SAVES: usize = 18;
 /// The generation of every grant that is saved here.
 const ONLY: u64 = 1;
 
-/// Page after page, each tenant with a grant is listed once, until a page is empty. The order depends neither on the size
-/// of the pages nor on the handle.
+/// Page after page, each tenant with a grant is listed once, until a page is empty. The order
+/// depends neither on the size of the pages nor on the handle.
 pub async fn every_tenant_is_listed(suite: &Suite<impl TokenStore>) {
     // A page of these only is not the end, if a store keeps leases and grants in one table.
     for number in 0..6 {
@@ -50,7 +50,8 @@ pub async fn every_tenant_is_listed(suite: &Suite<impl TokenStore>) {
     }
     let all = all_after(suite, None, LARGE).await;
     is_complete(suite, &saved, &all);
-    // The last tenants, so that the last page is full: a page that ends early would hide what follows a full page.
+    // The last tenants, so that the last page is full: a page that ends early would hide what
+    // follows a full page.
     for limit in [1, 2, 5] {
         let from = all.len() - all.len().min(MOST) / limit * limit;
         let after = from.checked_sub(1).map(|last| all[last].clone());

@@ -2,7 +2,8 @@
 
 use crate::token::TenantId;
 
-/// Names that differ only in what some file system, database or key-value store ignores or interprets.
+/// Names that differ only in what some file system, database or key-value store ignores or
+/// interprets.
 ///
 /// `@` stands for the 20 digits of the suite, so that some names are numbers.
 #[rustfmt::skip] // one name a line would take five pages

@@ -89,7 +89,8 @@ fn long() -> TokenSet {
         .with_scope("scope:read ".repeat(LONG / 11))
 }
 
-/// RFC 6749, appendix A: tokens consist of visible characters, and all but access tokens may contain spaces.
+/// RFC 6749, appendix A: tokens consist of visible characters, and all but access tokens may
+/// contain spaces.
 fn all_characters() -> TokenSet {
     let visible: String = ('!'..='~').collect();
     let with_spaces = format!(" {visible} ");
@@ -125,7 +126,7 @@ pub(super) fn in_words(generation: Option<impl Display>) -> String {
     )
 }
 
-/// What differs between a stored grant and the one that was found. Contains no token, only lengths.
+/// Describes the differences between the stored grant and the one that was found. Contains no token, only lengths.
 pub(super) fn difference(stored: Option<&Grant>, found: Option<&Grant>) -> Option<String> {
     if stored == found {
         return None;
@@ -150,14 +151,14 @@ fn fields(grant: &Grant) -> Vec<(&'static str, String)> {
         format!("{value:?}")
     }
     let (state, details) = match &grant.state {
-        GrantState::Active(_) => ("Active", String::new()),
+        GrantState::Active(_) => ("active", String::new()),
         GrantState::Exchanging {
             since, is_replayed, ..
-        } => ("Exchanging", shown((since, is_replayed))),
+        } => ("with an intent", shown((since, is_replayed))),
         GrantState::ReauthorizationRequired { reason, since, .. } => {
-            ("ReauthorizationRequired", shown((since, reason)))
+            ("ended", shown((since, reason)))
         }
-        GrantState::Revoked { since } => ("Revoked", shown(since)),
+        GrantState::Revoked { since } => ("revoked", shown(since)),
     };
     let tokens = grant.tokens();
     let refresh = tokens.and_then(TokenSet::refresh_token);

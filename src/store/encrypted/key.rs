@@ -18,9 +18,10 @@ const LONGEST_ID: usize = 32;
 
 /// A 256-bit key and its id.
 ///
-/// The id is stored beside each encrypted token, in plain text; a date is a good id. The key must be random, not derived
-/// from a password: `openssl rand -base64 32` prints one, and so does [`generate`](Self::generate) with
-/// [`expose_base64`](Self::expose_base64). Its memory is wiped when the last copy is dropped.
+/// The id is stored beside each encrypted token, in plain text; a date is a good id. The key must
+/// be random, not derived from a password: `openssl rand -base64 32` prints one, and so does
+/// [`generate`](Self::generate) with [`expose_base64`](Self::expose_base64). Its memory is wiped
+/// when the last copy is dropped.
 ///
 /// ```
 /// use tower_oauth2_client::store::EncryptionKey;
@@ -44,7 +45,8 @@ impl EncryptionKey {
     ///
     /// # Errors
     ///
-    /// [`Configuration`](ErrorKind::Configuration) unless the id is 1 to 32 ASCII letters, digits, `-` and `_`.
+    /// [`Configuration`](ErrorKind::Configuration) unless the id is 1 to 32 ASCII letters, digits,
+    /// `-` and `_`.
     pub fn new(id: impl Into<String>, mut key: [u8; 32]) -> Result<Self, Error> {
         let bytes = Arc::new(Zeroizing::new(key));
         key.zeroize();
@@ -63,8 +65,8 @@ impl EncryptionKey {
     ///
     /// # Errors
     ///
-    /// [`Configuration`](ErrorKind::Configuration) if the text is not 32 bytes in base64, or if the id is invalid as for
-    /// [`new`](Self::new).
+    /// [`Configuration`](ErrorKind::Configuration) if the text is not 32 bytes in base64, or if the
+    /// id is invalid as for [`new`](Self::new).
     pub fn from_base64(id: impl Into<String>, key: &str) -> Result<Self, Error> {
         let digits = key.trim().trim_end_matches('=');
         let engine = if digits.contains(['-', '_']) {
@@ -128,13 +130,15 @@ impl fmt::Debug for EncryptionKey {
 /// Keys are rotated without downtime. Complete each step on all replicas before you start the next:
 ///
 /// 1. Add the new key for decryption: `EncryptionKeys::new(old).with_decryption_key(new)`.
-/// 2. Encrypt with the new key: `EncryptionKeys::new(new).with_decryption_key(old)`. From now on each refresh encrypts its
-///    grant with the new key. Call [`reencrypt`](crate::store::EncryptedStore::reencrypt) for every tenant to include grants
+/// 2. Encrypt with the new key: `EncryptionKeys::new(new).with_decryption_key(old)`. From now on
+///    each refresh encrypts its grant with the new key. Call
+///    [`reencrypt`](crate::store::EncryptedStore::reencrypt) for every tenant to include grants
 ///    that are not refreshed.
-/// 3. When `reencrypt` has returned `true` for every tenant, remove the old key: `EncryptionKeys::new(new)`.
+/// 3. When `reencrypt` has returned `true` for every tenant, remove the old key:
+///    `EncryptionKeys::new(new)`.
 ///
-/// Rotate a leaked key in the same way. An attacker may have read the tokens that it encrypted, so let those customers
-/// consent again.
+/// Rotate a leaked key in the same way. An attacker may have read the tokens that it encrypted, so
+/// let those customers consent again.
 ///
 /// ```
 /// use tower_oauth2_client::store::{EncryptionKey, EncryptionKeys};

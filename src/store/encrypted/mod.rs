@@ -25,17 +25,19 @@ mod secrets;
 
 pub use self::key::{EncryptionKey, EncryptionKeys};
 
-/// The lease of [`EncryptedStore::reencrypt`], which takes far less time. If it is interrupted, refreshes wait this long.
+/// The lease of [`EncryptedStore::reencrypt`], which takes far less time. If it is interrupted,
+/// refreshes wait this long.
 const LEASE: Duration = Duration::from_secs(60);
 
 /// A wrapper around any store that encrypts the tokens of grants.
 ///
-/// The inner store receives the same grants with two fields replaced: access token and refresh token are envelopes,
-/// encrypted with XChaCha20-Poly1305. Times, scopes, generation and state stay readable for queries and operators. Without
-/// the key, an envelope reveals only the length of the token.
+/// The inner store receives the same grants with two fields replaced: access token and refresh
+/// token are envelopes, encrypted with XChaCha20-Poly1305. Times, scopes, generation and state stay
+/// readable for queries and operators. Without the key, an envelope reveals only the length of the
+/// token.
 ///
-/// Each envelope is bound to the tenant, the client, the generation, and the kind of token. A row that is copied to another
-/// tenant cannot be decrypted there:
+/// Each envelope is bound to the tenant, the client, the generation, and the kind of token. A row
+/// that is copied to another tenant cannot be decrypted there:
 ///
 /// ```
 /// use std::time::{Duration, SystemTime};
@@ -53,9 +55,10 @@ const LEASE: Duration = Duration::from_secs(60);
 ///
 /// let (acme, other) = (TenantId::new("acme")?, TenantId::new("other")?);
 /// let token = AccessToken::new("the-token")?;
+/// let tokens = TokenSet::new(token, Duration::from_secs(60), SystemTime::UNIX_EPOCH);
 /// let grant = Grant {
 ///     generation: Generation::FIRST,
-///     state: GrantState::Active(TokenSet::new(token, Duration::from_secs(60), SystemTime::UNIX_EPOCH)),
+///     state: GrantState::Active(tokens),
 /// };
 /// store.save(&acme, None, &grant).await?;
 /// assert_eq!(store.load(&acme).await?, Some(grant));
@@ -71,23 +74,27 @@ const LEASE: Duration = Duration::from_secs(60);
 /// # Ok::<(), tower_oauth2_client::Error>(()) }).unwrap();
 /// ```
 ///
-/// [`EncryptionKeys`] explains how to rotate keys. Durability, leases and pages are those of the inner store.
+/// [`EncryptionKeys`] explains how to rotate keys. Durability, leases and pages are those of the
+/// inner store.
 ///
 /// # Errors
 ///
-/// A grant that cannot be decrypted is an error of kind [`Store`](crate::ErrorKind::Store) that says why and what to do. The
-/// grant is never reported as absent and never overwritten: a save decrypts the stored grant before it replaces it.
+/// A grant that cannot be decrypted is an error of kind [`Store`](crate::ErrorKind::Store) that
+/// says why and what to do. The grant is never reported as absent and never overwritten: a save
+/// decrypts the stored grant before it replaces it.
 ///
 /// # What encryption does not prevent
 ///
-/// An attacker with write access to the inner store cannot read, forge or move tokens. The attacker can delete a grant, mark
-/// it as revoked, change its times and scopes, or restore an older version of the whole grant. If a row was deleted and its
-/// generations started again, the attacker can combine tokens of equal generations. An attacker who can read the memory of
-/// the process has the keys.
+/// An attacker with write access to the inner store cannot read, forge or move tokens. The attacker
+/// can delete a grant, mark it as revoked, change its times and scopes, or restore an older version
+/// of the whole grant. If a row was deleted and its generations started again, the attacker can
+/// combine tokens of equal generations. An attacker with access to the
+/// memory of the process has the keys.
 ///
 /// # Existing grants in plain text
 ///
-/// A grant that is not encrypted is an error, since it may have been written without the key. To introduce encryption:
+/// A grant that is not encrypted is an error, since it may have been written without the key. To
+/// introduce encryption:
 ///
 /// 1. Build the store with [`accept_plaintext(true)`](Self::accept_plaintext).
 /// 2. Call [`reencrypt`](Self::reencrypt) for every tenant until it returns `true`.
@@ -103,8 +110,9 @@ pub struct EncryptedStore<S> {
 impl<S> EncryptedStore<S> {
     /// Wraps `inner` and encrypts the grants of `client`.
     ///
-    /// `client` is a fixed name of the application, such as its client id. Grants can be decrypted only under the name that
-    /// they were encrypted with, so two applications that share a table cannot use each other's grants.
+    /// `client` is a fixed name of the application, such as its client id. Grants can be decrypted
+    /// only under the name that they were encrypted with, so two applications that share a table
+    /// cannot use each other's grants.
     ///
     /// # Errors
     ///
@@ -124,10 +132,11 @@ impl<S> EncryptedStore<S> {
         })
     }
 
-    /// Sets whether grants in plain text are read. Defaults to `false`. Grants are always written encrypted.
+    /// Sets whether grants in plain text are read. Defaults to `false`. Grants are always written
+    /// encrypted.
     ///
-    /// Use this only while you introduce encryption: with it, an attacker with write access to the inner store can insert
-    /// tokens.
+    /// Use this only while you introduce encryption: with it, an attacker with write access to the
+    /// inner store can insert tokens.
     #[must_use]
     pub fn accept_plaintext(mut self, accept: bool) -> Self {
         self.accepts_plaintext = accept;
@@ -162,17 +171,19 @@ impl<S> EncryptedStore<S> {
 }
 
 impl<S: TokenStore> EncryptedStore<S> {
-    /// Encrypts a tenant's grant with the current key, unless it is already. Returns whether it is now.
+    /// Encrypts a tenant's grant with the current key, unless it is already. Returns whether it is
+    /// now.
     ///
-    /// `false` means that the grant is being refreshed or changed at the moment: call again later. A tenant without a grant
-    /// returns `true`.
+    /// `false` means that the grant is being refreshed or changed at the moment: call again later.
+    /// A tenant without a grant returns `true`.
     ///
-    /// The call holds the tenant's lease, since the conditional save alone could overwrite an intent: an intent has the same
-    /// generation as the grant before it.
+    /// The call holds the tenant's lease, since the conditional save alone could overwrite an
+    /// intent: an intent has the same generation as the grant before it.
     ///
     /// # Errors
     ///
-    /// [`Store`](crate::ErrorKind::Store) if the inner store fails, or the grant cannot be decrypted.
+    /// [`Store`](crate::ErrorKind::Store) if the inner store fails, or the grant cannot be
+    /// decrypted.
     pub async fn reencrypt(&self, tenant: &TenantId) -> Result<bool, Error> {
         if self.is_under_current_key(tenant).await? {
             return Ok(true);
@@ -220,8 +231,9 @@ impl<S: TokenStore> TokenStore for EncryptedStore<S> {
     ) -> Result<SaveOutcome, Error> {
         let sealed = self.seal(tenant, grant)?;
         if expected.is_some() {
-            // The inner store only compares generations and would overwrite a grant that cannot be decrypted. Between this
-            // load and the save, only an intent can be written under the same generation.
+            // The inner store only compares generations and would overwrite a grant that cannot be
+            // decrypted. Between this load and the save, only an intent can be written under the
+            // same generation.
             self.load(tenant).await?;
         }
         match self.inner.save(tenant, expected, &sealed).await? {

@@ -1,7 +1,8 @@
 //! Authenticated encryption of a secret, as text.
 //!
-//! An envelope is `tow1.<key id>.<base64url>`: the nonce, the encrypted secret, and the tag. It consists of visible ASCII, so it
-//! fits wherever a token or a cookie value does. The associated data is authenticated but not part of the envelope.
+//! An envelope is `tow1.<key id>.<base64url>`: the nonce, the encrypted secret, and the tag. It
+//! consists of visible ASCII, so it fits wherever a token or a cookie value does. The associated
+//! data is authenticated but not part of the envelope.
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use chacha20poly1305::{AeadInOut as _, KeyInit as _, Tag, XChaCha20Poly1305, XNonce};
@@ -57,7 +58,8 @@ pub(crate) fn seal(
     Some(envelope)
 }
 
-/// Decrypts an envelope that [`seal`] made with the same associated data, which may depend on the key's id.
+/// Decrypts an envelope that [`seal`] made with the same associated data, which may depend on the
+/// key's id.
 pub(crate) fn open<'a>(
     keys: &EncryptionKeys,
     associated_data: impl FnOnce(&str) -> Vec<u8>,

@@ -75,7 +75,8 @@ pub(super) fn replace(directory: &Path, path: &Path, bytes: &[u8]) -> io::Result
     sync_directory(directory)
 }
 
-/// An error with the path in its source: messages may be logged, and a path contains parts of a tenant's name.
+/// An error with the path in its source: messages may be logged, and a path contains parts of a
+/// tenant's name.
 pub(super) fn failed(what: &str, path: &Path, detail: &str, error: Option<io::Error>) -> Error {
     let message = format!("{what}: {detail} (path in the error source)");
     Error::new(ErrorKind::Store, message).with_source(AtPath {
@@ -155,7 +156,8 @@ fn owner_only() -> OpenOptions {
     options
 }
 
-/// On Unix a rename is durable once its directory is synced. Windows has no such call and orders renames itself.
+/// On Unix a rename is durable once its directory is synced. Windows has no such call and orders
+/// renames itself.
 #[cfg(unix)]
 fn sync_directory(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()

@@ -1,9 +1,10 @@
 //! Leases as files.
 //!
-//! A lease is a small file beside the grant's file, read and written under the tenant's lock. It ends when its time is over, or
-//! at once when the owner's process dies. To detect that, each store that has acquired a lease keeps a liveness file locked,
-//! and its leases contain that file's name. The operating system releases the lock when the process dies, so a restart after
-//! a crash does not wait. A process that is only stopped keeps its lease until the time is over.
+//! A lease is a small file beside the grant's file, read and written under the tenant's lock. It
+//! ends when its time is over, or at once when the owner's process dies. To detect that, each store
+//! that has acquired a lease keeps a liveness file locked, and its leases contain that file's name.
+//! The operating system releases the lock when the process dies, so a restart after a crash does
+//! not wait. A process that is only stopped keeps its lease until the time is over.
 
 use std::{
     fs::{self, File},
@@ -28,7 +29,8 @@ pub(super) const PROBE: &str = ".probe-";
 /// A lease is a line of text.
 const LARGEST_FILE: u64 = 64 * 1024;
 
-/// A locked file that proves that a store is in use. The lock ends with the store, or with its process.
+/// A locked file that proves that a store is in use. The lock ends with the store, or with its
+/// process.
 #[derive(Debug)]
 pub(super) struct Liveness {
     name: String,
@@ -132,7 +134,8 @@ impl Lease {
         })
     }
 
-    /// Returns `None` if there is no lease, or if the file cannot be parsed: unlike a grant, a lease may be overwritten.
+    /// Returns `None` if there is no lease, or if the file cannot be parsed: unlike a grant, a
+    /// lease may be overwritten.
     pub(super) fn read(path: &Path) -> io::Result<Option<Self>> {
         let metadata = match fs::symlink_metadata(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -163,8 +166,8 @@ impl Lease {
     pub(super) fn is_valid(&self, directory: &Path, now: SystemTime) -> bool {
         let until: Option<SystemTime> = self.until.try_into().ok();
         let left = until.and_then(|until| until.duration_since(now).ok());
-        // Far more time than requested is left only if the clock was set back. Without this check such a lease would last for
-        // hours.
+        // Far more time than requested is left only if the clock was set back. Without this check
+        // such a lease would last for hours.
         let longest = Duration::try_from_secs_f64(self.seconds)
             .unwrap_or(Duration::ZERO)
             .saturating_mul(2)

@@ -1,8 +1,9 @@
 //! Grants as files in a local directory.
 //!
-//! Each tenant has a grant file and a lock file beside it. A save takes the lock, reads the stored grant, and compares
-//! generations. Only then it writes a temporary file, syncs it, renames it over the grant file and syncs the directory. A
-//! crash at any instant leaves the old grant or the new one, whole. A file that cannot be read is never overwritten.
+//! Each tenant has a grant file and a lock file beside it. A save takes the lock, reads the stored
+//! grant, and compares generations. Only then it writes a temporary file, syncs it, renames it over
+//! the grant file and syncs the directory. A crash at any instant leaves the old grant or the new
+//! one, whole. A file that cannot be read is never overwritten.
 //!
 //! Leases are files too: see `lease`. `disk` reads and writes files, and `list` lists tenants.
 
@@ -55,29 +56,31 @@ const LOCK_PAUSE: Duration = Duration::from_millis(20);
 ///
 /// # Durability
 ///
-/// A committed save is synced to the disk. A crash or a power failure at any instant leaves the old grant or the new one,
-/// whole. A grant file is never overwritten if it cannot be read.
+/// A committed save is synced to the disk. A crash or a power failure at any instant leaves the old
+/// grant or the new one, whole. A grant file is never overwritten if it cannot be read.
 ///
-/// Use a local disk. The store relies on the operating system's file locks, which network file systems may ignore. The
-/// operating system releases the locks of a process that dies, so a restart after a crash does not wait for its leases.
+/// Use a local disk. The store relies on the operating system's file locks, which network file
+/// systems may ignore. The operating system releases the locks of a process that dies, so a restart
+/// after a crash does not wait for its leases.
 ///
 /// # Permissions
 ///
-/// On Unix the directory is created with mode 0700 and files with mode 0600. A grant file that other users can read or
-/// write is an error. The files contain the tokens in plain text, unless an [`EncryptedStore`](super::EncryptedStore)
-/// wraps the store.
+/// On Unix the directory is created with mode 0700 and files with mode 0600. A grant file that
+/// other users can read or write is an error. The files contain the tokens in plain text, unless an
+/// [`EncryptedStore`](super::EncryptedStore) wraps the store.
 ///
 /// # Files
 ///
-/// A file name consists of up to 40 characters of the tenant's name and a hash. `.json` is the grant, `.lock` its lock,
-/// `.lease` its lease. To delete a grant, move its `.json` file away. [`tenants`](TokenStore::tenants) orders by file name
-/// and reads the whole directory for each page.
+/// A file name consists of up to 40 characters of the tenant's name and a hash. `.json` is the
+/// grant, `.lock` its lock, `.lease` its lease. To delete a grant, move its `.json` file away.
+/// [`tenants`](TokenStore::tenants) orders by file name and reads the whole directory for each
+/// page.
 ///
 /// # Errors
 ///
-/// Errors are of kind [`Store`](ErrorKind::Store). The path is in the error's source, not in its message, since file names
-/// contain parts of tenant names. A call waits up to 5 seconds for a lock that another process holds. Blocking work runs on
-/// tokio's threads for blocking tasks.
+/// Errors are of kind [`Store`](ErrorKind::Store). The path is in the error's source, not in its
+/// message, since file names contain parts of tenant names. A call waits up to 5 seconds for a lock
+/// that another process holds. Blocking work runs on tokio's threads for blocking tasks.
 #[derive(Clone, Debug)]
 pub struct FileStore {
     directory: Arc<Path>,
@@ -92,7 +95,8 @@ impl FileStore {
     ///
     /// # Errors
     ///
-    /// [`Store`](ErrorKind::Store), with the path as source, if the directory cannot be created or written to.
+    /// [`Store`](ErrorKind::Store), with the path as source, if the directory cannot be created or
+    /// written to.
     pub fn open(directory: impl AsRef<Path>) -> Result<Self, Error> {
         let directory = directory.as_ref();
         let fail = |error| {
@@ -104,7 +108,8 @@ impl FileStore {
             )
         };
         create_directory(directory).map_err(fail)?;
-        // Each call has its own probe, which no probe of a crashed or concurrent process can obstruct.
+        // Each call has its own probe, which no probe of a crashed or concurrent process can
+        // obstruct.
         let probe = directory.join(format!("{PROBE}{:016x}", fastrand::u64(..)));
         create_file(&probe)
             .and_then(|_| fs::remove_file(&probe))

@@ -1,7 +1,8 @@
 //! Error messages that do not quote sqlx or the server.
 //!
-//! The server's messages may contain tokens, for example those of a row that fails a check. Messages about connections contain
-//! hosts and roles. So only codes and kinds, whose meaning is known, appear in this crate's messages.
+//! The server's messages may contain tokens, for example those of a row that fails a check.
+//! Messages about connections contain hosts and roles. So only codes and kinds, whose meaning is
+//! known, appear in this crate's messages.
 
 use std::{borrow::Cow, io};
 

@@ -1,7 +1,8 @@
 //! Grants in PostgreSQL.
 //!
-//! Each change is one statement, including its notification to other replicas, so a dropped future leaves no partial change.
-//! [`schema`] contains the SQL, [`watch`] the listening task, and [`failure`] the error messages.
+//! Each change is one statement, including its notification to other replicas, so a dropped future
+//! leaves no partial change. [`schema`] contains the SQL, [`watch`] the listening task, and
+//! [`failure`] the error messages.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -29,7 +30,8 @@ mod failure;
 mod schema;
 mod watch;
 
-/// How often a conflicting change is repeated. Each conflict means that another writer has committed.
+/// How often a conflicting change is repeated. Each conflict means that another writer has
+/// committed.
 const ATTEMPTS: u32 = 64;
 
 /// Far longer than any refresh, and within the range of timestamps.
@@ -62,36 +64,43 @@ const LONGEST_LEASE: Duration = Duration::from_secs(100 * 365 * 86_400);
 ///
 /// # Connections
 ///
-/// * **TLS.** Without TLS, tokens cross the network in plain text. sqlx supports TLS only with one of its features, and
-///   otherwise falls back to plain text. Enable a feature in your program (such as `features = ["tls-rustls-aws-lc-rs"]`) and
-///   use `sslmode=verify-full` in the URL, which fails without TLS.
-/// * **Primary.** All connections must reach one primary. A read replica lags behind and may return refresh tokens that have
-///   been used.
-/// * **Timeout.** A call waits for a free connection for the pool's `acquire_timeout`, by default 30 seconds. Set it below the
-///   15 seconds that callers wait for a refresh. A pool of one connection is enough.
-/// * **Notifications.** When a task first waits for a change, the store opens one connection beside the pool, with the pool's
-///   options. It reconnects when it is lost, and ends with the last clone of the store or when the pool is closed.
-/// * **Proxies.** A proxy with transaction pooling must support prepared statements. It forwards no notifications, so changes
-///   are found by polling.
+/// * **TLS.** Without TLS, tokens cross the network in plain text. sqlx supports TLS only with one
+///   of its features, and otherwise falls back to plain text. Enable a feature in your program
+///   (such as `features = ["tls-rustls-aws-lc-rs"]`) and use `sslmode=verify-full` in the URL,
+///   which fails without TLS.
+/// * **Primary.** All connections must reach one primary. A read replica lags behind and may return
+///   refresh tokens that have been used.
+/// * **Timeout.** A call waits for a free connection for the pool's `acquire_timeout`, by default
+///   30 seconds. Set it below the 15 seconds that callers wait for a refresh. A pool of one
+///   connection is enough.
+/// * **Notifications.** When a task first waits for a change, the store opens one connection beside
+///   the pool, with the pool's options. It reconnects when it is lost, and ends with the last clone
+///   of the store or when the pool is closed.
+/// * **Proxies.** A proxy with transaction pooling must support prepared statements. It forwards no
+///   notifications, so changes are found by polling.
 ///
 /// # Tables
 ///
-/// The tables `oauth_grants` and `oauth_leases` are in the [schema](Self::schema) that you set, and by default in the first
-/// schema of the search path. Create them by [`migrate`](Self::migrate), or add [`MIGRATIONS`](Self::MIGRATIONS) to the
-/// program's own. The program's role needs `SELECT`, `INSERT`, `UPDATE` and `DELETE` on both.
+/// The tables `oauth_grants` and `oauth_leases` are in the [schema](Self::schema) that you set, and
+/// by default in the first schema of the search path. Create them by [`migrate`](Self::migrate), or
+/// add [`MIGRATIONS`](Self::MIGRATIONS) to the program's own. The program's role needs `SELECT`,
+/// `INSERT`, `UPDATE` and `DELETE` on both.
 ///
-/// The tables contain tokens in plain text, unless an [`EncryptedStore`](crate::store::EncryptedStore) wraps the store. So do
-/// the logs of a server that logs statement parameters: set `log_parameter_max_length = 0` for the program's role. Refresh
-/// tokens in a restored backup may have been used, so customers may have to consent again.
+/// The tables contain tokens in plain text, unless an
+/// [`EncryptedStore`](crate::store::EncryptedStore) wraps the store. So do the logs of a server
+/// that logs statement parameters: set `log_parameter_max_length = 0` for the program's role.
+/// Refresh tokens in a restored backup may have been used, so customers may have to consent again.
 ///
 /// # Guarantees
 ///
-/// * **Durability.** A committed save is on the server's disk, even in sessions with `synchronous_commit = off`. Whether it is
-///   on a standby's disk too depends on `synchronous_standby_names`.
-/// * **Dropped futures.** A change whose future is dropped happens whole or not at all, at the latest when its connection is
-///   used again.
+/// * **Durability.** A committed save is on the server's disk, even in sessions with
+///   `synchronous_commit = off`. Whether it is on a standby's disk too depends on
+///   `synchronous_standby_names`.
+/// * **Dropped futures.** A change whose future is dropped happens whole or not at all, at the
+///   latest when its connection is used again.
 /// * **Leases** expire by the server's clock. The clocks of the replicas do not matter.
-/// * **Notifications** contain the first digits of a hash of the tenant's name, on the channel `tower_oauth2_client`.
+/// * **Notifications** contain the first digits of a hash of the tenant's name, on the channel
+///   `tower_oauth2_client`.
 /// * **Pages** of [`tenants`](TokenStore::tenants) are ordered by the bytes of the names.
 /// * **Errors** are of kind [`Store`](ErrorKind::Store). They contain nothing that the server sent.
 #[derive(Clone)]
@@ -105,8 +114,8 @@ pub struct PostgresStore {
 impl PostgresStore {
     /// The migrations as names and SQL, for the program's own migration tool.
     ///
-    /// Run them in this order. Each is one statement and can be repeated. The tables are created in the first schema of the
-    /// search path. Later versions of this crate only append to the list.
+    /// Run them in this order. Each is one statement and can be repeated. The tables are created in
+    /// the first schema of the search path. Later versions of this crate only append to the list.
     pub const MIGRATIONS: &'static [(&'static str, &'static str)] = schema::MIGRATIONS;
 
     /// Creates a store with tables in the first schema of the search path. Does not connect yet.
@@ -120,12 +129,14 @@ impl PostgresStore {
         }
     }
 
-    /// Sets the schema of the tables. Case is significant. Defaults to the first schema of the search path.
+    /// Sets the schema of the tables. Case is significant. Defaults to the first schema of the
+    /// search path.
     ///
     /// # Errors
     ///
-    /// [`Configuration`](ErrorKind::Configuration) unless the name is 1 to 63 ASCII letters, digits and underscores, without a
-    /// leading digit, and without the prefix `pg_`, which PostgreSQL reserves.
+    /// [`Configuration`](ErrorKind::Configuration) unless the name is 1 to 63 ASCII letters, digits
+    /// and underscores, without a leading digit, and without the prefix `pg_`, which PostgreSQL
+    /// reserves.
     pub fn schema(self, name: &str) -> Result<Self, Error> {
         let schema = Schema::new(name)?;
         Ok(Self {
@@ -138,12 +149,14 @@ impl PostgresStore {
 
     /// Creates the tables, and the schema if one is set, unless they exist.
     ///
-    /// Several replicas may call this at once: one creates the tables in one transaction, and the others wait. If the tables
-    /// exist, the role needs no privilege to create them. A dropped future has created everything or nothing.
+    /// Several replicas may call this at once: one creates the tables in one transaction, and the
+    /// others wait. If the tables exist, the role needs no privilege to create them. A dropped
+    /// future has created everything or nothing.
     ///
     /// # Errors
     ///
-    /// [`Store`](ErrorKind::Store) if the database cannot be reached or the role lacks the privilege to create tables.
+    /// [`Store`](ErrorKind::Store) if the database cannot be reached or the role lacks the
+    /// privilege to create tables.
     pub async fn migrate(&self) -> Result<(), Error> {
         schema::migrate(&self.pool, self.schema.as_ref(), &self.statements)
             .await
@@ -165,8 +178,8 @@ impl PostgresStore {
 
     /// Runs a statement in a transaction of its own and returns all its rows.
     ///
-    /// A statement that collides has changed nothing and is repeated. Collisions occur only if sessions have a stricter
-    /// isolation level than the default.
+    /// A statement that collides has changed nothing and is repeated. Collisions occur only if
+    /// sessions have a stricter isolation level than the default.
     async fn rows<'q>(
         &self,
         query: impl Fn() -> Query<'q, Postgres, PgArguments>,
@@ -230,7 +243,8 @@ impl TokenStore for PostgresStore {
                 // Deleted in the meantime: no grant is stored, as expected.
                 None if expected.is_none() => {}
                 Some((stored, contents)) if Some(stored.generation) == expected => {
-                    // The statement compares bytes, so that it replaces only the grant that was read just now.
+                    // The statement compares bytes, so that it replaces only the grant that was
+                    // read just now.
                     let update = || new.query(update).bind(contents);
                     if self.run(update).await?.is_some() {
                         return Ok(SaveOutcome::Committed);

@@ -76,7 +76,8 @@ impl Statements {
         let prefix = schema.map_or_else(String::new, |schema| format!("{}.", schema.quoted()));
         let grants = format!("{prefix}oauth_grants");
         let leases = format!("{prefix}oauth_leases");
-        // A lost refresh token requires a new consent, so these saves ignore `synchronous_commit = off`.
+        // A lost refresh token requires a new consent, so these saves ignore `synchronous_commit =
+        // off`.
         let durable = "CASE current_setting('synchronous_commit') \
              WHEN 'off' THEN set_config('synchronous_commit', 'on', true) END";
         Self {
@@ -91,7 +92,8 @@ impl Statements {
                  WHERE tenant = $1 AND contents = $5 RETURNING tenant) \
                  SELECT pg_notify('{CHANNEL}', $4), {durable} FROM saved"
             ),
-            // `now()` would be the start of the transaction, which may precede a long wait for the row lock.
+            // `now()` would be the start of the transaction, which may precede a long wait for the
+            // row lock.
             acquire: format!(
                 "INSERT INTO {leases} AS stored (tenant, owner, until) \
                  VALUES ($1, $2, clock_timestamp() + $3 * interval '1 second') \

@@ -1,8 +1,8 @@
 //! Notifications of changes by other replicas.
 //!
-//! One connection listens for all waiting tasks, in a task that starts with the first of them and ends with the store. The
-//! connection is not from the program's pool, which may have few. After each connect all waiting tasks are woken, since
-//! earlier notifications may have been missed.
+//! One connection listens for all waiting tasks, in a task that starts with the first of them and
+//! ends with the store. The connection is not from the program's pool, which may have few. After
+//! each connect all waiting tasks are woken, since earlier notifications may have been missed.
 
 use std::{
     convert::Infallible,
@@ -90,7 +90,8 @@ impl fmt::Debug for Watch {
     }
 }
 
-/// Waiters tasks, by the hashes of their tenants. Tenants with equal hashes wake each other, which costs one load each.
+/// Waiters tasks, by the hashes of their tenants. Tenants with equal hashes wake each other, which
+/// costs one load each.
 struct Waiters([Notify; 256]);
 
 impl Waiters {

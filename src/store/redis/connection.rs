@@ -28,7 +28,8 @@ impl<C: ConnectionLike + Clone> Connection<C> {
         format!("{}tenants", self.prefix)
     }
 
-    /// Runs a script. With `replicas`, fails unless enough of them have acknowledged all writes of the connection.
+    /// Runs a script. With `replicas`, fails unless enough of them have acknowledged all writes of
+    /// the connection.
     pub(super) async fn run(
         &self,
         script: &Script,

@@ -1,8 +1,8 @@
 //! The index of tenants.
 //!
-//! Keys of a server can be scanned, but not in order and not across a cluster. So the names are also kept in one sorted set.
-//! The index and a grant may be on different nodes and cannot be written in one step. The index is written first, so that it
-//! is never missing a grant.
+//! Keys of a server can be scanned, but not in order and not across a cluster. So the names are
+//! also kept in one sorted set. The index and a grant may be on different nodes and cannot be
+//! written in one step. The index is written first, so that it is never missing a grant.
 
 use std::{
     collections::HashSet,
@@ -33,7 +33,8 @@ impl AddedTenants {
         hashes.contains(&self.hasher.hash_one(name))
     }
 
-    /// Adds a name before a save that creates a grant. The same replicas acknowledge the name and the grant.
+    /// Adds a name before a save that creates a grant. The same replicas acknowledge the name and
+    /// the grant.
     pub(super) async fn add<C: ConnectionLike + Clone>(
         &self,
         connection: &Connection<C>,
@@ -49,7 +50,8 @@ impl AddedTenants {
         Ok(())
     }
 
-    /// Adds a name before the process's first save of an existing grant, so that a lost index is restored.
+    /// Adds a name before the process's first save of an existing grant, so that a lost index is
+    /// restored.
     ///
     /// A failure does not prevent the save.
     pub(super) async fn restore<C: ConnectionLike + Clone>(

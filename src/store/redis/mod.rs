@@ -3,7 +3,9 @@
 //! ```no_run
 //! use tower_oauth2_client::{cache::TokenCache, store::RedisStore};
 //!
-//! # async fn example(source: impl tower_oauth2_client::cache::TokenSource) -> Result<(), Box<dyn std::error::Error>> {
+//! # use tower_oauth2_client::cache::TokenSource;
+//! # type Error = Box<dyn std::error::Error>;
+//! # async fn example(source: impl TokenSource) -> Result<(), Error> {
 //! let client = redis::Client::open("redis://user:password@redis.internal/")?;
 //! let store = RedisStore::connect(client).await?;
 //! for warning in store.check_persistence().await? {
@@ -15,8 +17,8 @@
 //!
 //! # Durability
 //!
-//! If the server loses a refresh token that the provider has rotated, the customer must consent again. What the server loses
-//! depends on its settings:
+//! If the server loses a refresh token that the provider has rotated, the customer must consent
+//! again. What the server loses depends on its settings:
 //!
 //! | setting | what is lost |
 //! | --- | --- |
@@ -27,45 +29,51 @@
 //! | `maxmemory-policy allkeys-…` | any grant, or the index of tenants, once memory is full: use `noeviction` or a `volatile-…` policy |
 //! | failover to a replica | what the replica had not received, whatever the settings above |
 //!
-//! Replication follows after a save has returned. [`RedisStore::wait_for_replicas`] makes saves wait for it.
-//! [`RedisStore::check_persistence`] checks all of these settings.
+//! Replication follows after a save has returned. [`RedisStore::wait_for_replicas`] makes saves
+//! wait for it. [`RedisStore::check_persistence`] checks all of these settings.
 //!
 //! # Connections
 //!
-//! [`RedisStore::connect`] opens a connection that reconnects by itself. [`RedisStore::new`] accepts any other connection of the
-//! `redis` crate (version 1) that can be cloned, such as a cluster's. Two settings belong to the connection:
+//! [`RedisStore::connect`] opens a connection that reconnects by itself. [`RedisStore::new`]
+//! accepts any other connection of the `redis` crate (version 1) that can be cloned, such as a
+//! cluster's. Two settings belong to the connection:
 //!
-//! * TLS: enable a TLS feature of the `redis` crate in your `Cargo.toml`, such as `tokio-rustls-comp`, and use a `rediss://` URL.
+//! * TLS: enable a TLS feature of the `redis` crate in your `Cargo.toml`, such as
+//!   `tokio-rustls-comp`, and use a `rediss://` URL.
 //! * The response timeout: without one, calls to a server that hangs do not return.
 //!
 //! # Permissions
 //!
-//! The connection's user needs these, and `+info +config|get` for [`check_persistence`](RedisStore::check_persistence):
+//! The connection's user needs these, and `+info +config|get` for
+//! [`check_persistence`](RedisStore::check_persistence):
 //!
 //! ```text
-//! ~tower-oauth2:* &tower-oauth2:* +eval +evalsha +exists +hmget +hset +persist +zadd +zrangebylex +get +set +del +publish +subscribe +ping +wait
+//! ~tower-oauth2:* &tower-oauth2:* +eval +evalsha +exists +hmget +hset +persist
+//! +zadd +zrangebylex +get +set +del +publish +subscribe +ping +wait
 //! ```
 //!
-//! Tokens are stored in plain text, unless an [`EncryptedStore`](crate::store::EncryptedStore) wraps the store. Any client that
-//! may read the keys can read the tokens.
+//! Tokens are stored in plain text, unless an [`EncryptedStore`](crate::store::EncryptedStore)
+//! wraps the store. Any client that may read the keys can read the tokens.
 //!
 //! # Keys
 //!
-//! Each tenant has two keys, which contain its percent-encoded name. `tower-oauth2:{customer-1}:grant` is a hash without
-//! expiry. `tower-oauth2:{customer-1}:lease` expires by the server's clock. The braces keep both in one slot of a cluster.
+//! Each tenant has two keys, which contain its percent-encoded name.
+//! `tower-oauth2:{customer-1}:grant` is a hash without expiry. `tower-oauth2:{customer-1}:lease`
+//! expires by the server's clock. The braces keep both in one slot of a cluster.
 //!
-//! Scripts (for Redis 6 or later, and Valkey; tested with Redis 7) compare and write in one step, so any number of programs can
-//! share a server. A key that contains something else is an error and stays unchanged. To delete a grant, move its key away
-//! with `RENAME`.
+//! Scripts (for Redis 6 or later, and Valkey; tested with Redis 7) compare and write in one step,
+//! so any number of programs can share a server. A key that contains something else is an error and
+//! stays unchanged. To delete a grant, move its key away with `RENAME`.
 //!
-//! The key `tower-oauth2:tenants` is the index of [`tenants`](crate::store::TokenStore::tenants): a sorted set of the encoded
-//! names, each with score 0, without expiry. A name is added before the save that creates the grant. Each process adds it
-//! again before its first save of an existing grant, so a lost index is restored for all tenants that are still refreshed.
-//! Names are never removed. After you delete a tenant's keys, remove its name with `ZREM`; until then it is listed without a
-//! grant.
+//! The key `tower-oauth2:tenants` is the index of [`tenants`](crate::store::TokenStore::tenants): a
+//! sorted set of the encoded names, each with score 0, without expiry. A name is added before the
+//! save that creates the grant. Each process adds it again before its first save of an existing
+//! grant, so a lost index is restored for all tenants that are still refreshed. Names are never
+//! removed. After you delete a tenant's keys, remove its name with `ZREM`; until then it is listed
+//! without a grant.
 //!
-//! If you have imported keys by other means, such as `RESTORE`, this command adds all names. In a cluster, run its first part
-//! on each primary:
+//! If you have imported keys by other means, such as `RESTORE`, this command adds all names. In a
+//! cluster, run its first part on each primary:
 //!
 //! ```text
 //! redis-cli --scan --pattern 'tower-oauth2:{*}:grant' | sed 's/.*{//; s/}.*//' | xargs -r -n 1 redis-cli zadd tower-oauth2:tenants 0
@@ -73,8 +81,8 @@
 //!
 //! # Errors
 //!
-//! Errors are of kind [`Store`](crate::ErrorKind::Store) and name the key. They never quote the server's messages, which may
-//! contain tokens.
+//! Errors are of kind [`Store`](crate::ErrorKind::Store) and name the key. They never quote the
+//! server's messages, which may contain tokens.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -86,7 +94,7 @@ use redis::{
 use self::{
     connection::Connection,
     index::AddedTenants,
-    record::{Keys, Record},
+    record::{Keys, Record, encoded},
     script::{ACQUIRE, LOAD, RELEASE, Replicas, SAVE},
     watch::Watch,
 };
@@ -123,8 +131,8 @@ pub struct RedisStore<C = ConnectionManager> {
 impl RedisStore {
     /// Connects to a server, and reconnects whenever the connection is lost.
     ///
-    /// A second connection receives change notifications: see [`watch`](Self::watch). The timeouts for connecting and for
-    /// responses are 2 seconds each.
+    /// A second connection receives change notifications: see [`watch`](Self::watch). The timeouts
+    /// for connecting and for responses are 2 seconds each.
     ///
     /// # Errors
     ///
@@ -146,8 +154,8 @@ impl RedisStore {
 impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisStore<C> {
     /// Creates a store over a connection to a primary or to a cluster.
     ///
-    /// The connection should reconnect by itself, as a [`ConnectionManager`] and a cluster's connection do, and have a
-    /// response timeout.
+    /// The connection should reconnect by itself, as a [`ConnectionManager`] and a cluster's
+    /// connection do, and have a response timeout.
     #[must_use]
     pub fn new(connection: C) -> Self {
         Self {
@@ -165,7 +173,8 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisStore<C> {
     ///
     /// # Errors
     ///
-    /// [`Configuration`](crate::ErrorKind::Configuration) unless it is 1 to 64 ASCII letters, digits, or any of `:._-/`.
+    /// [`Configuration`](crate::ErrorKind::Configuration) unless it is 1 to 64 ASCII letters,
+    /// digits, or any of `:._-/`.
     pub fn prefix(mut self, prefix: &str) -> Result<Self, Error> {
         let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b":._-/".contains(&byte);
         if prefix.is_empty() || prefix.len() > 64 || !prefix.bytes().all(is_allowed) {
@@ -181,11 +190,12 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisStore<C> {
         }
     }
 
-    /// Subscribes to changes by other processes, so that waiting tasks need not poll. Defaults to off with
-    /// [`new`](Self::new), and to on with [`connect`](Self::connect).
+    /// Subscribes to changes by other processes, so that waiting tasks need not poll. Defaults to
+    /// off with [`new`](Self::new), and to on with [`connect`](Self::connect).
     ///
-    /// The subscription uses a connection of its own. It starts when a task first waits for a change, reconnects when it is
-    /// lost, and ends with the last clone of the store. Of a cluster, use any node.
+    /// The subscription uses a connection of its own. It starts when a task first waits for a
+    /// change, reconnects when it is lost, and ends with the last clone of the store. Of a cluster,
+    /// use any node.
     #[must_use]
     pub fn watch(mut self, client: Client) -> Self {
         let watch = Watch::new(client, self.connection.channel());
@@ -193,21 +203,25 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisStore<C> {
         self
     }
 
-    /// Commits a save only if `count` replicas acknowledge it within `timeout` (`WAIT`). Defaults to none.
+    /// Commits a save only if `count` replicas acknowledge it within `timeout` (`WAIT`). Defaults
+    /// to none.
     ///
-    /// The store also checks the replicas before it writes, so most saves that would fail are not written. If too few
-    /// replicas acknowledge afterwards, the call returns an error, and the save may still be stored. The next call detects
-    /// that and waits again. A replica acknowledges what is in its memory, which may not be on its disk.
+    /// The store also checks the replicas before it writes, so most saves that would fail are not
+    /// written. If too few replicas acknowledge afterwards, the call returns an error, and the save
+    /// may still be stored. The next call detects that and waits again. A replica acknowledges what
+    /// is in its memory, which may not be on its disk.
     ///
-    /// The connection does nothing else while it waits, so its response timeout must be longer than `timeout`. Do not use
-    /// this with a cluster's connection, which may wait on another node than the one it has written to.
+    /// The connection does nothing else while it waits, so its response timeout must be longer than
+    /// `timeout`. Do not use this with a cluster's connection, which may wait on another node than
+    /// the one it has written to.
     #[must_use]
     pub fn wait_for_replicas(mut self, count: u32, timeout: Duration) -> Self {
         self.replicas = (count > 0).then_some(Replicas { count, timeout });
         self
     }
 
-    /// Checks the server's persistence settings. Returns a warning for each problem, for the log at startup.
+    /// Checks the server's persistence settings. Returns a warning for each problem, for the log at
+    /// startup.
     ///
     /// A setting that the server does not reveal is a warning too. Nothing is changed.
     ///
@@ -246,7 +260,8 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> TokenStore for RedisStor
             .await?;
         let mut is_added = false;
         loop {
-            // A script cannot tell whether the stored grant can be read, and an unreadable grant must not be overwritten.
+            // A script cannot tell whether the stored grant can be read, and an unreadable grant
+            // must not be overwritten.
             let record = Record::read(tenant, &keys.grant, response)?;
             if record.as_ref().map(|record| record.grant.generation) != expected {
                 return Ok(SaveOutcome::Superseded(record.map(|record| record.grant)));
@@ -319,11 +334,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> TokenStore for RedisStor
 
     async fn changed(&self, tenant: &TenantId) {
         match &self.watch {
-            Some(watch) => {
-                watch
-                    .changed(&Keys::new(&self.connection.prefix, tenant).name)
-                    .await
-            }
+            Some(watch) => watch.changed(&encoded(tenant)).await,
             None => std::future::pending().await,
         }
     }

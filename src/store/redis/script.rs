@@ -1,27 +1,30 @@
 //! Scripts, which the server runs atomically.
 //!
 //! A grant is a hash of three fields: `generation` (decimal), `grant` (the bytes of
-//! [`Grant::to_bytes`](crate::token::Grant::to_bytes)) and `save` (the id of the save that wrote it). All are compared as
-//! strings, since Lua's numbers are exact up to 2^53 only.
+//! [`Grant::to_bytes`](crate::token::Grant::to_bytes)) and `save` (the id of the save that wrote
+//! it). All are compared as strings, since Lua's numbers are exact up to 2^53 only.
 //!
-//! Loads are scripts too, although a command would do: a cluster's connection may send read-only commands to a replica, which
-//! may lag behind.
+//! Loads are scripts too, although a command would do: a cluster's connection may send read-only
+//! commands to a replica, which may lag behind.
 
 use std::time::Duration;
 
 use redis::{Cmd, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value, aio::ConnectionLike};
 
-/// Returns nil if the key does not exist, and otherwise the three fields. Some are missing in another program's hash.
+/// Returns nil if the key does not exist, and otherwise the three fields. Some are missing in
+/// another program's hash.
 pub(super) const LOAD: Script = Script(
     "if redis.call('EXISTS', KEYS[1]) == 0 then return false end
 return redis.call('HMGET', KEYS[1], 'generation', 'grant', 'save')",
 );
 
-/// Arguments: the expected generation and the id of the save that wrote it (both empty: no grant); generation, bytes and id to
-/// write; the channel and the message. Returns 1 if committed, and otherwise the same as [`LOAD`].
+/// Arguments: the expected generation and the id of the save that wrote it (both empty: no grant);
+/// generation, bytes and id to write; the channel and the message. Returns 1 if committed, and
+/// otherwise the same as [`LOAD`].
 ///
-/// A connection may resend a command after a lost response. The script then finds its own save, which is a success. A failed
-/// notification is not an error. An expiry, which can only have been set by hand, is removed.
+/// A connection may resend a command after a lost response. The script then finds its own save,
+/// which is a success. A failed notification is not an error. An expiry, which can only have been
+/// set by hand, is removed.
 pub(super) const SAVE: Script = Script(
     "local is_there = redis.call('EXISTS', KEYS[1]) == 1
 local held = redis.call('HMGET', KEYS[1], 'generation', 'grant', 'save')
@@ -38,7 +41,8 @@ if is_there then return held end
 return false",
 );
 
-/// Arguments: the owner, and the duration in milliseconds. Returns 1, or 0 if another owner has the lease.
+/// Arguments: the owner, and the duration in milliseconds. Returns 1, or 0 if another owner has the
+/// lease.
 pub(super) const ACQUIRE: Script = Script(
     "local holder = redis.call('GET', KEYS[1])
 if holder and holder ~= ARGV[1] then return 0 end
@@ -46,7 +50,8 @@ redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return 1",
 );
 
-/// Arguments: the owner, the channel and the message. Returns 1, or 0 if the owner does not have the lease.
+/// Arguments: the owner, the channel and the message. Returns 1, or 0 if the owner does not have
+/// the lease.
 pub(super) const RELEASE: Script = Script(
     "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call('DEL', KEYS[1])
@@ -54,14 +59,16 @@ redis.pcall('PUBLISH', ARGV[2], ARGV[3])
 return 1",
 );
 
-/// Argument: the name to add to the index. Returns 1. A score or an expiry that was set by hand is reset.
+/// Argument: the name to add to the index. Returns 1. A score or an expiry that was set by hand is
+/// reset.
 pub(super) const ADD_TENANT: Script = Script(
     "redis.call('ZADD', KEYS[1], 0, ARGV[1])
 redis.call('PERSIST', KEYS[1])
 return 1",
 );
 
-/// Arguments: the start of the range, as for `ZRANGEBYLEX`, and the limit. Returns names in the order of their bytes.
+/// Arguments: the start of the range, as for `ZRANGEBYLEX`, and the limit. Returns names in the
+/// order of their bytes.
 pub(super) const LIST_TENANTS: Script =
     Script("return redis.call('ZRANGEBYLEX', KEYS[1], ARGV[1], '+', 'LIMIT', 0, ARGV[2])");
 
@@ -78,14 +85,16 @@ pub(super) struct Replicas {
     pub(super) timeout: Duration,
 }
 
-/// Whole milliseconds, at least 1: the server refuses an expiry of 0, and a `WAIT` of 0 has no limit.
+/// Whole milliseconds, at least 1: the server refuses an expiry of 0, and a `WAIT` of 0 has no
+/// limit.
 pub(super) fn milliseconds(duration: Duration) -> String {
     let rounded_up = duration.as_nanos().div_ceil(1_000_000);
     rounded_up.clamp(1, LONGEST).to_string()
 }
 
 impl Script {
-    /// Runs the script on one key. With `replicas`, also returns how many have acknowledged all writes of this connection.
+    /// Runs the script on one key. With `replicas`, also returns how many have acknowledged all
+    /// writes of this connection.
     pub(super) async fn run(
         &self,
         connection: &mut impl ConnectionLike,
@@ -97,7 +106,8 @@ impl Script {
         let script = redis::Script::new(self.0);
         let by_hash = call("EVALSHA", script.get_hash(), key, arguments);
         match send(connection, by_hash, replicas).await {
-            // `SCRIPT LOAD` and a retry would not be enough: the server may evict the script in between.
+            // `SCRIPT LOAD` and a retry would not be enough: the server may evict the script in
+            // between.
             Err(error) if is_unknown(&error) => {
                 send(connection, call("EVAL", self.0, key, arguments), replicas).await
             }

@@ -23,13 +23,15 @@ use tokio::{
 /// The deadline for a subscription or a ping.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// An idle connection is probed by a ping after this time, since a broken one may never report an error.
+/// An idle connection is probed by a ping after this time, since a broken one may never report an
+/// error.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The pause between connection attempts, jittered up to twice as long.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-/// Tenants share this many notifications. A task that is woken for another tenant loads its grant once more than necessary.
+/// Tenants share this many notifications. A task that is woken for another tenant loads its grant
+/// once more than necessary.
 const SLOTS: usize = 64;
 
 /// One subscription, from the first waiting task to the last clone of the store.

@@ -15,7 +15,7 @@ use crate::{
 
 const FORMAT: &str = "tower-oauth2-client/envelope/1";
 
-/// What an envelope is bound to.
+/// The grant and the field that an envelope is bound to.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Binding<'a> {
     pub(super) client: &'a str,

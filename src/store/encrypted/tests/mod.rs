@@ -69,7 +69,8 @@ fn texts(stored: &Grant) -> Vec<String> {
     secrets(stored).map(str::to_owned).collect()
 }
 
-/// The grant cannot be decrypted: each call is an error that quotes no secret, and the grant is not overwritten.
+/// The grant cannot be decrypted: each call is an error that quotes no secret, and the grant is not
+/// overwritten.
 async fn assert_refused(store: &EncryptedStore<MemoryStore>, tenant: &TenantId) -> Error {
     let before = store.inner.load(tenant).await.unwrap();
     let stored = before.as_ref().unwrap();

@@ -1,7 +1,7 @@
 //! Pages of tenants, in the order of their file names.
 //!
-//! File names contain hashes, so the tenant's name is read from the file. A file without a readable name is skipped, and the
-//! page continues with the next file: an empty page would be the end.
+//! File names contain hashes, so the tenant's name is read from the file. A file without a readable
+//! name is skipped, and the page continues with the next file: an empty page would be the end.
 
 use std::{
     collections::BTreeSet,
@@ -35,7 +35,8 @@ pub(super) fn page(
         if tenants.len() >= limit {
             break;
         }
-        // A copy under another name would list a tenant twice, and is not the file that a load reads.
+        // A copy under another name would list a tenant twice, and is not the file that a load
+        // reads.
         let own = tenant_in(directory, &name)?.filter(|tenant| file_name(tenant) == name);
         tenants.extend(own);
     }
@@ -59,8 +60,8 @@ fn names(directory: &Path, after: Option<&TenantId>) -> Result<BTreeSet<String>,
         let Some((name, extension)) = path.to_str().and_then(|path| path.rsplit_once('.')) else {
             continue;
         };
-        // A directory scan may miss a file that is replaced at the same time. It does not miss the lock file, which is never
-        // replaced.
+        // A directory scan may miss a file that is replaced at the same time. It does not miss the
+        // lock file, which is never replaced.
         let is_of_a_tenant = matches!(extension, "json" | "lock") && is_file_name(name);
         if is_of_a_tenant && after.as_deref().is_none_or(|after| name > after) {
             names.insert(name.to_owned());
@@ -78,8 +79,8 @@ fn is_file_name(name: &str) -> bool {
 
 /// Returns `None` if the file is missing or contains no name.
 ///
-/// Failures that are not the file's own, such as too many open files, are errors: skipping the tenant would let its grant
-/// expire.
+/// Failures that are not the file's own, such as too many open files, are errors: skipping the
+/// tenant would let its grant expire.
 fn tenant_in(directory: &Path, name: &str) -> Result<Option<TenantId>, Error> {
     let path = directory.join(format!("{name}.json"));
     let fail = |error| failed("token file cannot be read", &path, CHECK_READ, Some(error));

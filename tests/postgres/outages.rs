@@ -1,4 +1,4 @@
-//! A database that is away: between calls, and in the middle of them.
+//! Outages of the database, between and during calls.
 
 use std::time::Duration;
 
@@ -20,31 +20,34 @@ use crate::{
     tenant,
 };
 
-fn hasty(options: &PgConnectOptions, connections: u32) -> PgPool {
+fn impatient_pool(options: &PgConnectOptions, connections: u32) -> PgPool {
     PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(Duration::from_secs(2))
         .connect_lazy_with(options.clone())
 }
 
-async fn begun(server: &Server) -> (PgConnectOptions, PostgresStore) {
+async fn migrated_store(server: &Server) -> (PgConnectOptions, PostgresStore) {
     let options = server.database().await;
-    let store = PostgresStore::new(hasty(&options, 2));
+    let store = PostgresStore::new(impatient_pool(&options, 2));
     store.migrate().await.unwrap();
     (options, store)
 }
 
-/// What is called while the server is away ends, and says so.
-async fn is_refused<T: std::fmt::Debug>(call: impl Future<Output = Result<T, Error>>) {
-    let error = timeout(MINUTE, call).await.expect("it ends").unwrap_err();
+/// A call during an outage ends with an error.
+async fn fails<T: std::fmt::Debug>(call: impl Future<Output = Result<T, Error>>) {
+    let error = timeout(MINUTE, call)
+        .await
+        .expect("the call ends")
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Store);
 }
 
 #[tokio::test]
-async fn calls_fail_while_the_server_is_stopped_and_nothing_is_lost() {
+async fn calls_fail_during_an_outage_and_nothing_is_lost() {
     let server = Server::new();
-    let (options, store) = begun(&server).await;
-    let other = PostgresStore::new(hasty(&options, 2));
+    let (options, store) = migrated_store(&server).await;
+    let other = PostgresStore::new(impatient_pool(&options, 2));
     let (acme, one, two) = (tenant("acme"), LeaseOwner::random(), LeaseOwner::random());
     store.save(&acme, None, &grant(1, "a")).await.unwrap();
     store.acquire(&acme, &one, 60 * MINUTE).await.unwrap();
@@ -58,18 +61,18 @@ async fn calls_fail_while_the_server_is_stopped_and_nothing_is_lost() {
         } else {
             server.stop();
         }
-        is_refused(store.load(&acme)).await;
-        is_refused(store.save(&acme, generation(1), &grant(2, "b"))).await;
-        is_refused(store.acquire(&acme, &one, MINUTE)).await;
-        is_refused(store.release(&acme, &one)).await;
-        is_refused(store.migrate()).await;
+        fails(store.load(&acme)).await;
+        fails(store.save(&acme, generation(1), &grant(2, "b"))).await;
+        fails(store.acquire(&acme, &one, MINUTE)).await;
+        fails(store.release(&acme, &one)).await;
+        fails(store.migrate()).await;
         assert!(changed.poll().is_pending());
 
         server.start();
         assert_eq!(store.load(&acme).await.unwrap(), Some(grant(1, "a")));
-        let held = other.acquire(&acme, &two, MINUTE).await.unwrap();
-        assert_eq!(held, LeaseOutcome::HeldByAnother);
-        // The listener comes back, and lets those look who waited.
+        let stored = other.acquire(&acme, &two, MINUTE).await.unwrap();
+        assert_eq!(stored, LeaseOutcome::HeldByAnother);
+        // The listener reconnects and wakes the waiting task.
         changed.await;
         changed = tokio_test::task::spawn(other.changed(&acme));
         assert!(changed.poll().is_pending());
@@ -82,9 +85,9 @@ async fn calls_fail_while_the_server_is_stopped_and_nothing_is_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_committed_survives_a_crash_in_the_middle_of_saves() {
+async fn p13_committed_saves_survive_a_server_crash() {
     let server = Server::new();
-    let (_, store) = begun(&server).await;
+    let (_, store) = migrated_store(&server).await;
     let acme = tenant("acme");
     let mut known = 0;
     for _ in 0..3 {
@@ -92,20 +95,20 @@ async fn what_is_committed_survives_a_crash_in_the_middle_of_saves() {
         tokio::time::sleep(Duration::from_millis(300)).await;
         server.kill();
         let committed = timeout(MINUTE, writing).await.unwrap().unwrap();
-        assert!(committed > known, "some came through");
+        assert!(committed > known, "some saves were committed");
         server.start();
-        let held = store.load(&acme).await.unwrap().unwrap();
-        known = held.generation.as_u64();
-        // The last one's answer may have been lost with the connection.
+        let stored = store.load(&acme).await.unwrap().unwrap();
+        known = stored.generation.as_u64();
+        // The response to the last save may be lost.
         assert!(
             known == committed || known == committed + 1,
             "{known} {committed}"
         );
-        assert_eq!(held, grant(known, &format!("a{known}")));
+        assert_eq!(stored, grant(known, &format!("a{known}")));
     }
 }
 
-/// Saves one generation after the other until that fails, and gives the last that was committed.
+/// Saves consecutive generations until a save fails. Returns the last committed generation.
 async fn write(store: PostgresStore, acme: TenantId, mut last: u64) -> u64 {
     loop {
         let new = grant(last + 1, &format!("a{}", last + 1));
@@ -121,10 +124,10 @@ async fn write(store: PostgresStore, acme: TenantId, mut last: u64) -> u64 {
 }
 
 #[tokio::test]
-async fn a_server_that_says_nothing_keeps_nobody_who_does_not_wait() {
+async fn frozen_server_does_not_block_a_dropped_save() {
     let server = Server::new();
-    let (options, _) = begun(&server).await;
-    let store = PostgresStore::new(hasty(&options, 1));
+    let (options, _) = migrated_store(&server).await;
+    let store = PostgresStore::new(impatient_pool(&options, 1));
     let acme = tenant("acme");
     store.save(&acme, None, &grant(1, "a")).await.unwrap();
     server.freeze();
@@ -132,23 +135,23 @@ async fn a_server_that_says_nothing_keeps_nobody_who_does_not_wait() {
     let save = store.save(&acme, generation(1), &second);
     timeout(Duration::from_millis(500), save).await.unwrap_err();
     server.thaw();
-    let held = store.load(&acme).await.unwrap().unwrap();
+    let stored = store.load(&acme).await.unwrap().unwrap();
     assert!(
-        [grant(1, "a"), second].contains(&held),
+        [grant(1, "a"), second].contains(&stored),
         "whole or not at all"
     );
-    let next = held.generation.as_u64() + 1;
+    let next = stored.generation.as_u64() + 1;
     let saved = store
-        .save(&acme, Some(held.generation), &grant(next, "c"))
+        .save(&acme, Some(stored.generation), &grant(next, "c"))
         .await
         .unwrap();
     assert_eq!(saved, SaveOutcome::Committed);
 }
 
 #[tokio::test]
-async fn p14_a_cache_serves_what_it_has_and_renews_once_the_server_is_back() {
+async fn p14_cache_serves_its_token_during_an_outage_and_refreshes_after_it() {
     let server = Server::new();
-    let (options, store) = begun(&server).await;
+    let (options, store) = migrated_store(&server).await;
     let source = crate::support::Source::new(&crate::support::ManualClock::new());
     let tokens = source.cache().store(store).build().unwrap();
     assert_eq!(header(&tokens).await, "Bearer a1");
@@ -163,12 +166,12 @@ async fn p14_a_cache_serves_what_it_has_and_renews_once_the_server_is_back() {
     assert_eq!(
         source.refreshes(),
         1,
-        "no refresh token is spent that could not be stored"
+        "no refresh token is sent while the store is down"
     );
     server.start();
     tokens.refresh_now().await.unwrap();
     assert_eq!(header(&tokens).await, "Bearer a2");
-    let restarted = PostgresStore::new(hasty(&options, 1));
+    let restarted = PostgresStore::new(impatient_pool(&options, 1));
     let restarted = source.cache().store(restarted).build().unwrap();
     assert_eq!(header(&restarted).await, "Bearer a2");
     assert_eq!(source.refreshes(), 2);

@@ -18,12 +18,13 @@ use tower_oauth2_client::{
 };
 
 use crate::{
-    Server, begun, commit, generation, grant, store, support::all_tenants as all, tenant, told,
+    Server, commit, generation, grant, server_and_store, store, support::all_tenants as all,
+    tenant, with_sources,
 };
 
 const INDEX: &str = "tower-oauth2:tenants";
 
-/// In the order in which they are listed, that of how they are spelled in keys.
+/// In the order of their encoded names, which is the order of pages.
 const NAMES: [&str; 8] = ["{a}", "é", "*", "a", "a+b", "a/b", "ab", "tenants"];
 
 async fn eight(store: &RedisStore) -> Vec<TenantId> {
@@ -35,8 +36,8 @@ async fn eight(store: &RedisStore) -> Vec<TenantId> {
 }
 
 #[tokio::test]
-async fn pages_bring_each_tenant_once_in_one_order() {
-    let (_server, store) = begun().await;
+async fn pages_list_each_tenant_once_in_one_order() {
+    let (_server, store) = server_and_store().await;
     assert_eq!(all(&store, 10).await, []);
     let tenants = eight(&store).await;
     for limit in [1, 2, 3, 4, 7, 8, usize::MAX] {
@@ -44,20 +45,20 @@ async fn pages_bring_each_tenant_once_in_one_order() {
     }
     assert_eq!(store.tenants(None, 0).await.unwrap(), []);
     let other = store.clone().prefix("other:").unwrap();
-    assert_eq!(all(&other, 10).await, [], "prefixes are apart");
+    assert_eq!(all(&other, 10).await, [], "prefixes are isolated");
 }
 
-/// Counts what is sent to the index.
+/// Counts the commands for the index.
 #[derive(Clone)]
 struct Counting(MultiplexedConnection, Arc<AtomicUsize>);
 
 impl Counting {
-    async fn begin(server: &Server) -> Self {
+    async fn connect(server: &Server) -> Self {
         let connection = server.client().get_multiplexed_async_connection().await;
         Self(connection.unwrap(), Arc::default())
     }
 
-    fn taken(&self) -> usize {
+    fn take(&self) -> usize {
         self.1.swap(0, Ordering::SeqCst)
     }
 }
@@ -87,10 +88,10 @@ impl ConnectionLike for Counting {
 }
 
 #[tokio::test]
-async fn only_the_first_save_of_a_process_goes_to_the_index() {
-    let server = Server::begin().await;
+async fn only_the_first_save_of_a_process_writes_the_index() {
+    let server = Server::launch().await;
     let acme = tenant("acme");
-    // Known from here on, so that each is sent once.
+    // The server caches the scripts from here on, so each command is sent once.
     commit(
         &store(&server).await,
         &tenant("other"),
@@ -98,29 +99,29 @@ async fn only_the_first_save_of_a_process_goes_to_the_index() {
         &grant(1, "a"),
     )
     .await;
-    let mut held = None;
+    let mut stored = None;
     for process in 0..3 {
-        let connection = Counting::begin(&server).await;
+        let connection = Counting::connect(&server).await;
         let store = RedisStore::new(connection.clone());
         for save in 0..3 {
-            let next = grant(held.unwrap_or(0) + 1, "a");
-            commit(&store, &acme, held, &next).await;
-            held = Some(next.generation.as_u64());
-            let sent = connection.taken();
+            let next = grant(stored.unwrap_or(0) + 1, "a");
+            commit(&store, &acme, stored, &next).await;
+            stored = Some(next.generation.as_u64());
+            let sent = connection.take();
             assert_eq!(sent, usize::from(save == 0), "{process} {save}");
         }
         let late = store.save(&acme, None, &grant(1, "b")).await.unwrap();
         assert!(matches!(late, SaveOutcome::Superseded(Some(_))));
         store.load(&acme).await.unwrap();
-        assert_eq!(connection.taken(), 0);
+        assert_eq!(connection.take(), 0);
     }
 }
 
 #[tokio::test]
-async fn the_entry_is_there_before_the_grant() {
-    let (server, store) = begun().await;
+async fn index_is_written_before_the_grant() {
+    let (server, store) = server_and_store().await;
     let acme = tenant("acme");
-    // One that may write names, but no grants.
+    // A user that can write the index, but no grants.
     server
         .command::<()>("ACL SETUSER app on >word ~* &* +@all -hset")
         .await;
@@ -133,8 +134,8 @@ async fn the_entry_is_there_before_the_grant() {
 }
 
 #[tokio::test]
-async fn names_that_were_lost_come_back_with_the_next_process_that_saves() {
-    let (server, one) = begun().await;
+async fn lost_names_are_restored_by_the_next_process_that_saves() {
+    let (server, one) = server_and_store().await;
     let acme = tenant("acme");
     commit(&one, &acme, None, &grant(1, "a")).await;
     server.command::<()>(&format!("DEL {INDEX}")).await;
@@ -144,16 +145,16 @@ async fn names_that_were_lost_come_back_with_the_next_process_that_saves() {
 }
 
 #[tokio::test]
-async fn the_command_on_the_module_page_enters_all_that_there_are() {
-    let (server, store) = begun().await;
+async fn command_on_the_module_page_adds_all_tenants() {
+    let (server, store) = server_and_store().await;
     let tenants = eight(&store).await;
     server.command::<()>(&format!("DEL {INDEX}")).await;
     let page = include_str!("../../src/store/redis/mod.rs");
     let line = page.lines().find(|line| line.contains("--scan")).unwrap();
     let here = format!("redis-cli -p {}", server.port());
     let line = line.trim_start_matches("//! ").replace("redis-cli", &here);
-    let has_it = Command::new("redis-cli").arg("--version").output().is_ok();
-    let line = if has_it {
+    let is_installed = Command::new("redis-cli").arg("--version").output().is_ok();
+    let line = if is_installed {
         line
     } else {
         line.replace("redis-cli", "valkey-cli")
@@ -164,8 +165,8 @@ async fn the_command_on_the_module_page_enters_all_that_there_are() {
 }
 
 #[tokio::test]
-async fn an_expiry_set_by_hand_is_taken_off() {
-    let (server, store) = begun().await;
+async fn expiry_that_was_set_by_hand_is_removed() {
+    let (server, store) = server_and_store().await;
     commit(&store, &tenant("a"), None, &grant(1, "a")).await;
     server.command::<()>(&format!("EXPIRE {INDEX} 1000")).await;
     commit(&store, &tenant("b"), None, &grant(1, "a")).await;
@@ -173,13 +174,13 @@ async fn an_expiry_set_by_hand_is_taken_off() {
 }
 
 #[tokio::test]
-async fn what_is_no_name_neither_is_listed_nor_ends_the_pages() {
-    let (server, store) = begun().await;
+async fn invalid_names_are_neither_listed_nor_end_the_listing() {
+    let (server, store) = server_and_store().await;
     let tenants = [tenant("b"), tenant("y")];
     for tenant in &tenants {
         commit(&store, tenant, None, &grant(1, "a")).await;
     }
-    // Nobody's, and another spelling of somebody's.
+    // Invalid names, and other encodings of valid names.
     for other in ["%61", "%79", "c=d", "c&d", "d{}", "é", "%00", "z%FF"] {
         server
             .command::<()>(&format!("ZADD {INDEX} 0 {other}"))
@@ -191,8 +192,8 @@ async fn what_is_no_name_neither_is_listed_nor_ends_the_pages() {
 }
 
 #[tokio::test]
-async fn an_index_that_cannot_be_written_holds_up_nothing_but_new_grants() {
-    let (server, one) = begun().await;
+async fn unwritable_index_prevents_only_new_grants() {
+    let (server, one) = server_and_store().await;
     let (acme, new) = (tenant("acme"), tenant("new"));
     commit(&one, &acme, None, &grant(1, "a")).await;
     server
@@ -204,17 +205,20 @@ async fn an_index_that_cannot_be_written_holds_up_nothing_but_new_grants() {
         two.save(&new, None, &grant(1, "a")).await.unwrap_err(),
         two.tenants(None, 10).await.unwrap_err(),
     ] {
-        let told = told(&error);
-        assert!(told.contains("WRONGTYPE") && told.contains(INDEX), "{told}");
-        assert!(!told.contains("secret"), "{told}");
+        let message = with_sources(&error);
+        assert!(
+            message.contains("WRONGTYPE") && message.contains(INDEX),
+            "{message}"
+        );
+        assert!(!message.contains("secret"), "{message}");
     }
     assert_eq!(
         two.load(&new).await.unwrap(),
         None,
-        "never without its name"
+        "no grant without an index entry"
     );
     server.command::<()>(&format!("DEL {INDEX}")).await;
-    // What was not entered then is not taken for entered.
+    // A failed entry is repeated.
     let expected = Some(generation(2));
     two.save(&acme, expected, &grant(3, "c")).await.unwrap();
     assert_eq!(all(&two, 10).await, [acme]);

@@ -1,4 +1,4 @@
-//! What comes between a save's look and its write.
+//! Changes between the load and the write of a save.
 
 use std::sync::{Arc, Mutex};
 
@@ -16,14 +16,14 @@ use crate::{Server, commit, generation, grant, tenant};
 
 const KEY: &str = "tower-oauth2:{acme}:grant";
 
-/// Sends another command just before the next one that writes a grant.
+/// A connection that sends another command before the next write of a grant.
 #[derive(Clone)]
-struct Between {
+struct Interfering {
     connection: MultiplexedConnection,
     first: Arc<Mutex<Option<Cmd>>>,
 }
 
-impl ConnectionLike for Between {
+impl ConnectionLike for Interfering {
     fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
         Box::pin(async move {
             let is_write = cmd.args_iter().count() > 8;
@@ -49,16 +49,16 @@ impl ConnectionLike for Between {
     }
 }
 
-/// A store that holds `held`, and whose next save finds `fields` changed.
-async fn interfered(server: &Server, held: &Grant, fields: &[&str]) -> RedisStore<Between> {
+/// A store that contains `stored`, and whose next write finds `fields` changed.
+async fn interfered(server: &Server, stored: &Grant, fields: &[&str]) -> RedisStore<Interfering> {
     server.command::<()>("FLUSHALL").await;
     let connection = server.client().get_multiplexed_async_connection().await;
     let first = Arc::default();
-    let store = RedisStore::new(Between {
+    let store = RedisStore::new(Interfering {
         connection: connection.unwrap(),
         first: Arc::clone(&first),
     });
-    commit(&store, &tenant("acme"), None, held).await;
+    commit(&store, &tenant("acme"), None, stored).await;
     let mut change = redis::cmd("HSET");
     change.arg(KEY).arg(fields);
     *first.lock().unwrap() = Some(change);
@@ -70,8 +70,8 @@ fn bytes(grant: &Grant) -> String {
 }
 
 #[tokio::test]
-async fn what_cannot_be_understood_is_not_overwritten() {
-    let server = Server::begin().await;
+async fn p14_unreadable_grant_is_not_overwritten() {
+    let server = Server::launch().await;
     let acme = tenant("acme");
     let later = bytes(&grant(1, "a")).replace("\"version\": 1", "\"version\": 2");
     let fields = ["grant", &later, "save", "another"];
@@ -83,27 +83,27 @@ async fn what_cannot_be_understood_is_not_overwritten() {
 }
 
 #[tokio::test]
-async fn p12_a_generation_that_differs_in_its_last_digit_is_not_overwritten() {
-    let server = Server::begin().await;
+async fn p12_generation_that_differs_in_its_last_digit_is_not_overwritten() {
+    let server = Server::launch().await;
     let acme = tenant("acme");
-    for beyond_a_double in [1 << 53, u64::MAX - 2] {
-        let other = grant(beyond_a_double + 1, "other");
+    for above_exact_floats in [1 << 53, u64::MAX - 2] {
+        let other = grant(above_exact_floats + 1, "other");
         let (number, other_bytes) = (other.generation.to_string(), bytes(&other));
         let fields = ["generation", &number, "grant", &other_bytes];
-        let store = interfered(&server, &grant(beyond_a_double, "a"), &fields).await;
-        let mine = grant(beyond_a_double + 2, "mine");
-        let expected = Some(generation(beyond_a_double));
+        let store = interfered(&server, &grant(above_exact_floats, "a"), &fields).await;
+        let mine = grant(above_exact_floats + 2, "mine");
+        let expected = Some(generation(above_exact_floats));
         let saved = store.save(&acme, expected, &mine).await.unwrap();
         assert_eq!(saved, SaveOutcome::Superseded(Some(other)));
     }
 }
 
 #[tokio::test]
-async fn a_note_that_keeps_the_generation_gives_way() {
-    let server = Server::begin().await;
+async fn p12_intent_with_an_equal_generation_is_replaced() {
+    let server = Server::launch().await;
     let acme = tenant("acme");
-    let note = bytes(&grant(1, "noted"));
-    let fields = ["grant", &note, "save", "another"];
+    let intent = bytes(&grant(1, "intent"));
+    let fields = ["grant", &intent, "save", "another"];
     let store = interfered(&server, &grant(1, "a"), &fields).await;
     commit(&store, &acme, Some(1), &grant(2, "b")).await;
     assert_eq!(store.load(&acme).await.unwrap(), Some(grant(2, "b")));
