@@ -56,7 +56,7 @@
 //!
 //! # What the tests do to a store
 //!
-//! The tests save about 500 small grants and acquire 150 leases, for tenants whose names contain 20
+//! The tests save about 250 small grants and acquire 100 leases, for tenants whose names contain 20
 //! random digits. The store need not be empty, and its other grants are not changed. Nothing is
 //! deleted afterwards, since a store has no such call: use a database or a directory that you can
 //! throw away. The tests of `tenants` list all tenants several times.

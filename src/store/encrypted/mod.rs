@@ -88,8 +88,8 @@ const LEASE: Duration = Duration::from_secs(60);
 /// An attacker with write access to the inner store cannot read, forge or move tokens. The attacker
 /// can delete a grant, mark it as revoked, change its times and scopes, or restore an older version
 /// of the whole grant. If a row was deleted and its generations started again, the attacker can
-/// combine tokens of equal generations. An attacker with access to the
-/// memory of the process has the keys.
+/// combine tokens of equal generations. An attacker with access to the memory of the process has
+/// the keys.
 ///
 /// # Existing grants in plain text
 ///

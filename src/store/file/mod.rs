@@ -38,7 +38,7 @@ mod lease;
 mod list;
 mod name;
 
-/// A held lock is tried again for 5 seconds. The holder needs it for a few milliseconds.
+/// A lock that another process holds is tried again for 5 seconds. Its work takes milliseconds.
 const LOCK_ATTEMPTS: u32 = 250;
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
@@ -61,13 +61,13 @@ const LOCK_PAUSE: Duration = Duration::from_millis(20);
 ///
 /// Use a local disk. The store relies on the operating system's file locks, which network file
 /// systems may ignore. The operating system releases the locks of a process that dies, so a restart
-/// after a crash does not wait for its leases.
+/// after a crash does not wait for the leases of the crashed process.
 ///
 /// # Permissions
 ///
-/// On Unix the directory is created with mode 0700 and files with mode 0600. A grant file that
-/// other users can read or write is an error. The files contain the tokens in plain text, unless an
-/// [`EncryptedStore`](super::EncryptedStore) wraps the store.
+/// On Unix a missing directory is created with mode 0700, and files with mode 0600. A grant file
+/// that other users can read or write is an error. The files contain the tokens in plain text,
+/// unless an [`EncryptedStore`](super::EncryptedStore) wraps the store.
 ///
 /// # Files
 ///

@@ -17,8 +17,8 @@
 //!
 //! # Durability
 //!
-//! If the server loses a refresh token that the provider has rotated, the customer must consent
-//! again. What the server loses depends on its settings:
+//! If the server loses the newest refresh token of a grant, the customer must consent again. What
+//! the server loses depends on its settings:
 //!
 //! | setting | what is lost |
 //! | --- | --- |
@@ -81,8 +81,8 @@
 //!
 //! # Errors
 //!
-//! Errors are of kind [`Store`](crate::ErrorKind::Store) and name the key. They never quote the
-//! server's messages, which may contain tokens.
+//! Errors are of kind [`Store`](crate::ErrorKind::Store), with the key in the error's source. They
+//! never quote the server's messages, which may contain tokens.
 
 use std::{fmt, sync::Arc, time::Duration};
 

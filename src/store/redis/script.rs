@@ -27,17 +27,17 @@ return redis.call('HMGET', KEYS[1], 'generation', 'grant', 'save')",
 /// set by hand, is removed.
 pub(super) const SAVE: Script = Script(
     "local is_there = redis.call('EXISTS', KEYS[1]) == 1
-local held = redis.call('HMGET', KEYS[1], 'generation', 'grant', 'save')
-if held[3] == ARGV[5] then return 1 end
+local stored = redis.call('HMGET', KEYS[1], 'generation', 'grant', 'save')
+if stored[3] == ARGV[5] then return 1 end
 local is_expected = not is_there and ARGV[1] == ''
-if is_there then is_expected = held[1] == ARGV[1] and held[3] == ARGV[2] end
+if is_there then is_expected = stored[1] == ARGV[1] and stored[3] == ARGV[2] end
 if is_expected then
   redis.call('HSET', KEYS[1], 'generation', ARGV[3], 'grant', ARGV[4], 'save', ARGV[5])
   redis.call('PERSIST', KEYS[1])
   redis.pcall('PUBLISH', ARGV[6], ARGV[7])
   return 1
 end
-if is_there then return held end
+if is_there then return stored end
 return false",
 );
 
