@@ -1,13 +1,14 @@
-//! What a warm request costs when several threads send at once: ours beside the usual ways to share a token.
+//! The cost of a request when threads share a token: this crate and the usual ways to share one.
 //!
 //! ```sh
 //! cargo bench -p benches --bench contention
 //! ```
 //!
-//! All of them put the same header on the same request and hand it to a service that does nothing. Each thread has a clone of
-//! the service, and all clones share one token. The time of the same without a token is taken off. A round of each follows the
-//! other, and of many rounds the quickest counts: whatever else the machine does can only make it slower. The allocator is
-//! mimalloc, so that threads do not wait for each other there.
+//! Each candidate adds the same header to the same request and calls a service that does nothing.
+//! Each thread has a clone of the service, and all clones share one token. The time without a token
+//! is subtracted. Rounds of all candidates alternate; the fastest round counts, because other work
+//! of the machine only makes a round slower. The allocator is mimalloc, in which threads do not
+//! contend.
 
 use std::{
     fs,
@@ -20,9 +21,9 @@ use std::{
 
 use arc_swap::ArcSwap;
 use benches::{
-    Body, Nothing, bearer, layer,
+    Body, Noop, bearer, layer,
     plot::Plot,
-    report::{Goal, Report, folder},
+    report::{Goal, Report, output_dir},
     request, send,
 };
 use http::{HeaderValue, Request, header::AUTHORIZATION};
@@ -34,28 +35,28 @@ use tower_http::auth::AddAuthorizationLayer;
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 const THREADS: [usize; 5] = [1, 2, 4, 8, 64];
-/// What can be told apart in one plot; the table has all.
+/// Lines that are distinguishable in one plot. The table has all candidates.
 const DRAWN: [&str; 5] = [
-    "this crate, retrying off",
+    "this crate, retries off",
     "static header",
     "ArcSwap",
     "std Mutex",
     "tokio RwLock",
 ];
-/// Beyond so many, it is the scheduler that is measured.
+/// The largest number of threads in the plot: beyond it, the scheduler dominates.
 const DRAWN_THREADS: usize = 4;
 const ROUNDS: usize = 20;
-/// Of all threads together, in a round.
+/// Requests of all threads together in a round.
 const REQUESTS: usize = 256_000;
 
-/// A service that asks somebody for the header each time.
+/// A service that obtains the header from a function for each request.
 #[derive(Clone)]
-struct Asking<F>(F);
+struct HeaderFrom<F>(F);
 
-impl<F: Fn() -> HeaderValue> Service<Request<Body>> for Asking<F> {
-    type Response = <Nothing as Service<Request<Body>>>::Response;
-    type Error = <Nothing as Service<Request<Body>>>::Error;
-    type Future = <Nothing as Service<Request<Body>>>::Future;
+impl<F: Fn() -> HeaderValue> Service<Request<Body>> for HeaderFrom<F> {
+    type Response = <Noop as Service<Request<Body>>>::Response;
+    type Error = <Noop as Service<Request<Body>>>::Error;
+    type Future = <Noop as Service<Request<Body>>>::Future;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         Poll::Ready(Ok(()))
@@ -63,11 +64,11 @@ impl<F: Fn() -> HeaderValue> Service<Request<Body>> for Asking<F> {
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         request.headers_mut().insert(AUTHORIZATION, (self.0)());
-        Nothing.call(request)
+        Noop.call(request)
     }
 }
 
-/// The name of a way, and how many nanoseconds a request takes a thread, of so many.
+/// The name of a candidate, and its nanoseconds per request by the number of threads.
 type Case = (&'static str, Box<dyn Fn(usize) -> f64>);
 
 fn case<S>(name: &'static str, service: S) -> Case
@@ -78,11 +79,11 @@ where
     (name, Box::new(round))
 }
 
-fn asking<F>(name: &'static str, ask: F) -> Case
+fn header_from<F>(name: &'static str, header: F) -> Case
 where
     F: Fn() -> HeaderValue + Clone + Send + 'static,
 {
-    case(name, Asking(ask))
+    case(name, HeaderFrom(header))
 }
 
 fn cases() -> Vec<Case> {
@@ -94,29 +95,29 @@ fn cases() -> Vec<Case> {
     let (sender, watch) = tokio::sync::watch::channel(header.clone());
     let swap = Arc::new(ArcSwap::from_pointee(header.clone()));
     vec![
-        case("nothing", Nothing),
+        case("no token", Noop),
         case(
-            "this crate, retrying off",
-            layer().replay_limit(0).layer(Nothing),
+            "this crate, retries off",
+            layer().replay_limit(0).layer(Noop),
         ),
-        case("this crate, retrying on", layer().layer(Nothing)),
+        case("this crate, retries on", layer().layer(Noop)),
         case(
             "static header",
-            AddAuthorizationLayer::bearer(&"t".repeat(1_024)).layer(Nothing),
+            AddAuthorizationLayer::bearer(&"t".repeat(1_024)).layer(Noop),
         ),
-        asking("ArcSwap", move || HeaderValue::clone(&swap.load())),
-        asking("std Mutex", move || mutex.lock().unwrap().clone()),
-        asking("std RwLock", move || lock.read().unwrap().clone()),
-        asking("tokio Mutex", move || tokio_mutex.blocking_lock().clone()),
-        asking("tokio RwLock", move || tokio_lock.blocking_read().clone()),
-        asking("tokio watch", move || {
+        header_from("ArcSwap", move || HeaderValue::clone(&swap.load())),
+        header_from("std Mutex", move || mutex.lock().unwrap().clone()),
+        header_from("std RwLock", move || lock.read().unwrap().clone()),
+        header_from("tokio Mutex", move || tokio_mutex.blocking_lock().clone()),
+        header_from("tokio RwLock", move || tokio_lock.blocking_read().clone()),
+        header_from("tokio watch", move || {
             let _ = &sender;
             watch.borrow().clone()
         }),
     ]
 }
 
-/// How long a request takes each of so many threads, in nanoseconds of one processor.
+/// Nanoseconds of processor time per request.
 fn nanoseconds<S>(service: &S, threads: usize) -> f64
 where
     S: Service<Request<Body>> + Clone + Send + 'static,
@@ -137,14 +138,14 @@ where
         })
         .collect();
     barrier.wait();
-    let begin = Instant::now();
+    let started = Instant::now();
     for handle in handles {
         handle.join().unwrap();
     }
     let processors = thread::available_parallelism().map_or(1, usize::from);
     #[expect(clippy::cast_precision_loss, reason = "small numbers")]
     let each_on_its_own = REQUESTS as f64 / threads.min(processors) as f64;
-    begin.elapsed().as_secs_f64() * 1e9 / each_on_its_own
+    started.elapsed().as_secs_f64() * 1e9 / each_on_its_own
 }
 
 fn main() {
@@ -166,7 +167,7 @@ fn main() {
             .collect()
     };
     let mut table = String::from(
-        "| net nanoseconds per request with so many threads | 1 | 2 | 4 | 8 | 64 | 2 against 1 |\n| --- | --: | --: | --: | --: | --: | --: |\n",
+        "| net nanoseconds per request, by number of threads | 1 | 2 | 4 | 8 | 64 | 2 / 1 |\n| --- | --: | --: | --: | --: | --: | --: |\n",
     );
     for (at, (name, _)) in cases.iter().enumerate().skip(1) {
         let net = net(at);
@@ -178,14 +179,14 @@ fn main() {
         );
     }
     print!("{table}");
-    fs::write(folder().join("contention.md"), &table).unwrap();
-    let title = "A warm request, above one without a token";
+    fs::write(output_dir().join("contention.md"), &table).unwrap();
+    let title = "Net time of a request with a fresh token";
     let mut plot = Plot::new(title, "threads, on two processors", "nanoseconds").doubling();
     for (at, (name, _)) in cases.iter().enumerate() {
         if DRAWN.contains(name) {
             let threads = THREADS.map(|threads| f64::from(u32::try_from(threads).unwrap()));
             let points = threads.into_iter().zip(net(at)).take(DRAWN_THREADS);
-            plot = plot.marked_line(*name, points.collect());
+            plot = plot.line_with_points(*name, points.collect());
         }
     }
     plot.draw("contention");
@@ -193,9 +194,9 @@ fn main() {
     let mut report = Report::new("contention");
     for (at, what, most) in [(1, "off", 1.1), (2, "on", 1.15)] {
         let net = net(at);
-        let what = format!("warm request, retrying {what}: two threads against one");
-        let how = format!("{:.0} of {:.0} ns", net[1], net[0]);
-        report.goal(&what, Goal::AtMost(most), net[1] / net[0], &how);
+        let what = format!("fresh token, retries {what}: two threads relative to one");
+        let details = format!("{:.0} / {:.0} ns", net[1], net[0]);
+        report.goal(&what, Goal::AtMost(most), net[1] / net[0], &details);
     }
-    report.end();
+    report.finish();
 }

@@ -1,12 +1,13 @@
-//! What the layer costs where requests cross a socket: a hyper-util client, a hyper server, HTTP/1.1 over loopback.
+//! The cost of the layer over a socket: a hyper-util client, a hyper server, HTTP/1.1 on loopback.
 //!
 //! ```sh
 //! cargo bench -p benches --bench end_to_end
 //! ```
 //!
-//! Throughput with 1 and with 32 tasks, with the layer (retrying on), with a static header and with neither, in turn; the ratio is the
-//! median of those of neighbours. And what a 401 and its recovery take, against two requests and an exchange, each measured by
-//! itself: one after another, and 1,000 at once.
+//! Throughput with 1 and with 32 tasks: with the layer (retries on), with a static header, and with
+//! neither, in alternation. The ratio is the median over adjacent rounds. Then the time of a
+//! request that recovers from a 401, relative to two requests and a refresh; and 1,000 such
+//! requests at once.
 
 use std::{
     convert::Infallible,
@@ -49,31 +50,31 @@ const ROUND: Duration = Duration::from_millis(100);
 const RECOVERIES: usize = 200;
 const AT_ONCE: usize = 1_000;
 
-/// What the server takes for good: nothing is asked for while it is empty.
-type Good = Arc<Mutex<String>>;
+/// The `Authorization` header that the server accepts. While it is empty, the server accepts any.
+type Accepted = Arc<Mutex<String>>;
 
-async fn serve(good: Good) -> SocketAddr {
+async fn serve(accepted: Accepted) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
             stream.set_nodelay(true).unwrap();
-            let good = Arc::clone(&good);
-            let answer = service_fn(move |request: Request<Incoming>| {
-                let is_good = {
-                    let good = good.lock().unwrap();
+            let accepted = Arc::clone(&accepted);
+            let service = service_fn(move |request: Request<Incoming>| {
+                let is_accepted = {
+                    let accepted = accepted.lock().unwrap();
                     let token = request.headers().get(AUTHORIZATION);
-                    good.is_empty()
-                        || token.is_some_and(|token| token.as_bytes() == good.as_bytes())
+                    accepted.is_empty()
+                        || token.is_some_and(|token| token.as_bytes() == accepted.as_bytes())
                 };
                 let mut response = Response::new(Body::from("{\"name\":\"Acme\"}"));
-                if !is_good {
+                if !is_accepted {
                     *response.status_mut() = StatusCode::UNAUTHORIZED;
                 }
                 async { Ok::<_, Infallible>(response) }
             });
-            tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), answer));
+            tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
         }
     });
     address
@@ -96,8 +97,8 @@ fn get(address: SocketAddr) -> Request<Body> {
         .unwrap()
 }
 
-/// A request and the whole of its answer.
-async fn exchange<S>(service: &mut S, address: SocketAddr) -> StatusCode
+/// Sends a request and reads the whole response.
+async fn round_trip<S>(service: &mut S, address: SocketAddr) -> StatusCode
 where
     S: Service<Request<Body>, Response = Response<Incoming>, Error: std::fmt::Debug>,
 {
@@ -113,7 +114,7 @@ where
     status
 }
 
-/// Requests a second, of so many tasks.
+/// Requests per second of all tasks together.
 async fn throughput<S>(service: &S, tasks: usize, address: SocketAddr) -> f64
 where
     S: Service<Request<Body>, Response = Response<Incoming>, Error: std::fmt::Debug, Future: Send>
@@ -121,35 +122,35 @@ where
         + Send
         + 'static,
 {
-    let begin = Instant::now();
+    let started = Instant::now();
     let mut all = JoinSet::new();
     for _ in 0..tasks {
         let mut service = service.clone();
         all.spawn(async move {
             let mut count = 0_u32;
-            while begin.elapsed() < ROUND {
-                exchange(&mut service, address).await;
+            while started.elapsed() < ROUND {
+                round_trip(&mut service, address).await;
                 count += 1;
             }
             count
         });
     }
     let count: u32 = all.join_all().await.into_iter().sum();
-    f64::from(count) / begin.elapsed().as_secs_f64()
+    f64::from(count) / started.elapsed().as_secs_f64()
 }
 
-/// Each token is another one, and takes a request over loopback to get.
+/// Issues a different token each time, after one request over loopback.
 #[derive(Clone)]
 struct Issuer {
-    exchanges: Arc<AtomicUsize>,
+    refreshes: Arc<AtomicUsize>,
     http: Client<HttpConnector, Body>,
     address: SocketAddr,
 }
 
 impl TokenSource for Issuer {
     async fn fetch(&self, _held: Option<&TokenSet>) -> Result<TokenSet, Error> {
-        let number = self.exchanges.fetch_add(1, Ordering::Relaxed) + 1;
-        exchange(&mut self.http.clone(), self.address).await;
+        let number = self.refreshes.fetch_add(1, Ordering::Relaxed) + 1;
+        round_trip(&mut self.http.clone(), self.address).await;
         let token = AccessToken::new(format!("token-{number}"))?;
         Ok(TokenSet::new(
             token,
@@ -159,9 +160,9 @@ impl TokenSource for Issuer {
     }
 }
 
-/// A way through a layer that holds a good token, the server that it goes to, and its provider.
+/// A server, a provider, and a cache with a token that the server accepts.
 struct Scene {
-    good: Good,
+    accepted: Accepted,
     address: SocketAddr,
     issuer: Issuer,
     tokens: TokenCache,
@@ -169,12 +170,12 @@ struct Scene {
 
 impl Scene {
     async fn new() -> Self {
-        let good = Good::default();
-        let address = serve(Arc::clone(&good)).await;
+        let accepted = Accepted::default();
+        let address = serve(Arc::clone(&accepted)).await;
         let issuer = Issuer {
-            exchanges: Arc::default(),
+            refreshes: Arc::default(),
             http: client(),
-            address: serve(Good::default()).await,
+            address: serve(Accepted::default()).await,
         };
         let tokens = TokenCache::builder(issuer.clone())
             .origin(format!("http://{address}").as_str())
@@ -182,17 +183,17 @@ impl Scene {
             .unwrap();
         tokens.token().await.unwrap();
         Self {
-            good,
+            accepted,
             address,
             issuer,
             tokens,
         }
     }
 
-    /// From now on only the next token is good.
-    fn turn_down(&self) {
-        let next = self.issuer.exchanges.load(Ordering::Relaxed) + 1;
-        *self.good.lock().unwrap() = format!("Bearer token-{next}");
+    /// From now on the server accepts only the next token.
+    fn revoke(&self) {
+        let next = self.issuer.refreshes.load(Ordering::Relaxed) + 1;
+        *self.accepted.lock().unwrap() = format!("Bearer token-{next}");
     }
 }
 
@@ -218,13 +219,14 @@ async fn compare_throughput(report: &mut Report) {
             all[2].push(throughput(&bare, tasks, address).await);
         }
         let [ours, fixed, bare] = all.map(median);
-        let what = format!("end to end, {tasks} tasks: throughput against a static header");
-        let how = format!("{ours:.0} of {fixed:.0} requests a second; without either {bare:.0}");
-        report.goal(&what, Goal::AtLeast(0.99), median(ratios), &how);
+        let what = format!("end to end, {tasks} tasks: throughput relative to a static header");
+        let details =
+            format!("{ours:.0} / {fixed:.0} requests per second; {bare:.0} without a header");
+        report.goal(&what, Goal::AtLeast(0.99), median(ratios), &details);
     }
 }
 
-/// Each recovery has a cache of its own: one cache is not renewed twice a second.
+/// Each recovery has its own cache, because one cache makes at most one refresh per second.
 async fn compare_recovery(report: &mut Report) {
     let mut scenes = Vec::new();
     for _ in 0..RECOVERIES {
@@ -232,49 +234,49 @@ async fn compare_recovery(report: &mut Report) {
         let mut bare = client::<Body>();
         let layer = BearerAuthLayer::new(scene.tokens.clone());
         let mut ours = layer.layer(client::<Body>());
-        // So that connections are there.
-        exchange(&mut bare, scene.address).await;
-        exchange(&mut ours, scene.address).await;
+        // Opens the connections.
+        round_trip(&mut bare, scene.address).await;
+        round_trip(&mut ours, scene.address).await;
         scenes.push((scene, bare, ours));
     }
-    // The floor between two exchanges is not what is measured.
+    // The minimum interval between two refreshes is not part of the measurement.
     tokio::time::sleep(Duration::from_millis(1_050)).await;
     let (mut recoveries, mut parts) = (Vec::new(), Vec::new());
     for (scene, mut bare, mut ours) in scenes {
-        let begin = Instant::now();
-        exchange(&mut bare, scene.address).await;
-        exchange(&mut bare, scene.address).await;
-        exchange(&mut scene.issuer.http.clone(), scene.issuer.address).await;
-        parts.push(milliseconds(begin));
+        let started = Instant::now();
+        round_trip(&mut bare, scene.address).await;
+        round_trip(&mut bare, scene.address).await;
+        round_trip(&mut scene.issuer.http.clone(), scene.issuer.address).await;
+        parts.push(milliseconds(started));
 
-        scene.turn_down();
-        let begin = Instant::now();
-        assert_eq!(exchange(&mut ours, scene.address).await, 200);
-        recoveries.push(milliseconds(begin));
+        scene.revoke();
+        let started = Instant::now();
+        assert_eq!(round_trip(&mut ours, scene.address).await, 200);
+        recoveries.push(milliseconds(started));
     }
     let (recovery, parts) = (median(recoveries), median(parts));
-    let what = "a 401 and its recovery: time against two requests and an exchange";
-    let how = format!("{recovery:.3} of {parts:.3} ms");
-    report.goal(what, Goal::AtMost(1.2), recovery / parts, &how);
+    let what = "recovery from a 401: time relative to two requests and a refresh";
+    let details = format!("{recovery:.3} / {parts:.3} ms");
+    report.goal(what, Goal::AtMost(1.2), recovery / parts, &details);
 }
 
 async fn recover_at_once(report: &mut Report) {
     let scene = Scene::new().await;
     let ours = BearerAuthLayer::new(scene.tokens.clone()).layer(client::<Body>());
     tokio::time::sleep(Duration::from_millis(1_050)).await;
-    scene.turn_down();
+    scene.revoke();
     let mut all = JoinSet::new();
     for _ in 0..AT_ONCE {
         let (mut ours, address) = (ours.clone(), scene.address);
-        all.spawn(async move { exchange(&mut ours, address).await });
+        all.spawn(async move { round_trip(&mut ours, address).await });
     }
     let statuses = all.join_all().await;
-    let good = statuses.iter().filter(|status| **status == 200).count();
-    #[expect(clippy::cast_precision_loss, reason = "a small number")]
-    let exchanges = (scene.issuer.exchanges.load(Ordering::Relaxed) - 1) as f64;
-    let how = format!("{good} of {AT_ONCE} answered with 200");
-    let what = "1,000 requests that get a 401 at once: exchanges";
-    report.goal(what, Goal::Exactly(1.0), exchanges, &how);
+    let succeeded = statuses.iter().filter(|status| **status == 200).count();
+    #[expect(clippy::cast_precision_loss, reason = "a small count")]
+    let refreshes = (scene.issuer.refreshes.load(Ordering::Relaxed) - 1) as f64;
+    let details = format!("{succeeded} of {AT_ONCE} responses are 200");
+    let what = "1,000 concurrent requests that receive a 401: refreshes";
+    report.goal(what, Goal::Exactly(1.0), refreshes, &details);
 }
 
 #[tokio::main(worker_threads = 2)]
@@ -283,5 +285,5 @@ async fn main() {
     compare_throughput(&mut report).await;
     compare_recovery(&mut report).await;
     recover_at_once(&mut report).await;
-    report.end();
+    report.finish();
 }

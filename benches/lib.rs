@@ -1,9 +1,9 @@
-//! What the benches have in common: a service that does nothing, a grant that needs no network, and one and the same request.
+//! Shared by the benches: a service that does nothing, a token source without a network, a request.
 
-pub mod everybody;
-pub mod hand;
+pub mod clock;
 pub mod plot;
 pub mod report;
+pub mod synthetic_store;
 
 use std::{
     convert::Infallible,
@@ -15,12 +15,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use everybody::Everybody;
 use http::{
     HeaderValue, Request, Response, Uri,
     header::{ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, USER_AGENT},
 };
 use http_body_util::Empty;
+use synthetic_store::SyntheticStore;
 use tower::Service;
 use tower_oauth2_client::{
     Error,
@@ -35,11 +35,11 @@ pub const API: &str = "https://api.example.com";
 
 pub type Body = Empty<Bytes>;
 
-/// Always ready, and answers at once.
+/// A service that is always ready and responds at once.
 #[derive(Clone)]
-pub struct Nothing;
+pub struct Noop;
 
-impl<B> Service<Request<B>> for Nothing {
+impl<B> Service<Request<B>> for Noop {
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = Ready<Result<Response<Body>, Infallible>>;
@@ -54,11 +54,11 @@ impl<B> Service<Request<B>> for Nothing {
     }
 }
 
-/// Answers at once, with a token of 1,024 characters that lives for a day.
+/// Issues a token of 1,024 characters that lives for a day, at once.
 pub struct Issuer;
 
 impl TokenSource for Issuer {
-    async fn fetch(&self, _held: Option<&TokenSet>) -> Result<TokenSet, Error> {
+    async fn fetch(&self, _current: Option<&TokenSet>) -> Result<TokenSet, Error> {
         let token = AccessToken::new("t".repeat(1_024))?;
         let day = Duration::from_secs(86_400);
         Ok(TokenSet::new(token, day, SystemClock.wall()))
@@ -69,14 +69,14 @@ pub fn cache() -> TokenCacheBuilder {
     TokenCache::builder(Issuer).origin(API)
 }
 
-/// A cache that holds a fresh token.
+/// A cache with a fresh token.
 pub fn warm_cache() -> TokenCache {
     let tokens = cache().build().unwrap();
     runtime().block_on(tokens.token()).unwrap();
     tokens
 }
 
-/// A layer over a fresh token.
+/// A layer with a fresh token.
 pub fn layer() -> BearerAuthLayer<Body> {
     BearerAuthLayer::new(warm_cache())
 }
@@ -86,11 +86,11 @@ pub fn bearer() -> HeaderValue {
     HeaderValue::try_from(format!("Bearer {}", "t".repeat(1_024))).unwrap()
 }
 
-/// So many tenants, each with a fresh token, and the names of all.
+/// `count` resident tenants with fresh tokens, and their names.
 pub fn warm_tenants(count: usize) -> (Tenants, Vec<TenantId>) {
     let tenants = Tenants::builder(Issuer)
         .origin(API)
-        .store(Everybody)
+        .store(SyntheticStore)
         .capacity(count)
         .build()
         .unwrap();
@@ -105,7 +105,7 @@ pub fn warm_tenants(count: usize) -> (Tenants, Vec<TenantId>) {
     (tenants, names)
 }
 
-/// One that does not stay: no task of a cache's own runs while a request is measured.
+/// A runtime to drop before the measurement, so that no background task runs during it.
 pub fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -113,8 +113,8 @@ pub fn runtime() -> tokio::runtime::Runtime {
         .unwrap()
 }
 
-/// Four headers, as a small client sends them. Of static parts, so that to make it, and to clone it, costs two allocations: those
-/// of the map.
+/// A request with four headers. Its parts are static, so creating or cloning it takes only the two
+/// allocations of the header map.
 pub fn request() -> Request<Body> {
     let mut request = Request::new(Body::new());
     *request.uri_mut() = Uri::from_static("https://api.example.com/v1/company");
@@ -126,7 +126,7 @@ pub fn request() -> Request<Body> {
     request
 }
 
-/// A request from beginning to end, on this thread, through a service that answers at once.
+/// Sends a request on this thread through a service that responds at once.
 #[inline]
 pub fn send<S: Service<Request<Body>>>(service: &mut S, request: Request<Body>) {
     let mut context = Context::from_waker(Waker::noop());

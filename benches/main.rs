@@ -1,20 +1,20 @@
-//! All benches, one after another, and then every goal in one table.
+//! Runs all benches one after another, and prints all goals in one table.
 //!
 //! ```sh
 //! cargo install gungraun-runner   # and Debian's `valgrind`
 //! cargo run -p benches
 //! ```
 //!
-//! With names of benches, only those: `cargo run -p benches -- overhead stampede`; with `publish`, none, but what was measured
-//! last goes into `docs/performance.md`. Fails if a bench does, or if a warm request
-//! takes more instructions than are pinned in `instructions.rs`.
+//! With the names of benches, it runs only those: `cargo run -p benches -- overhead stampede`. With
+//! `publish`, it runs none and copies the last results into `docs/performance.md`. It fails if a
+//! bench fails, or if a request takes more instructions than `instructions.rs` permits.
 
 use std::{
     env, fs,
     process::{Command, ExitCode},
 };
 
-use benches::report::{folder, heading};
+use benches::report::{heading, output_dir};
 
 mod instructions;
 mod publish;
@@ -32,20 +32,21 @@ const BENCHES: [&str; 9] = [
 ];
 
 fn main() -> ExitCode {
-    let asked: Vec<String> = env::args().skip(1).collect();
-    let is_asked_for = |bench: &&str| asked.is_empty() || asked.iter().any(|name| name == bench);
+    let selected: Vec<String> = env::args().skip(1).collect();
+    let is_selected =
+        |bench: &&str| selected.is_empty() || selected.iter().any(|name| name == bench);
     let mut failures = Vec::new();
-    for bench in BENCHES.into_iter().filter(is_asked_for) {
+    for bench in BENCHES.into_iter().filter(is_selected) {
         println!("\n# {bench}");
         if !run(bench) {
             failures.push(format!("{bench}: see above"));
         } else if bench == "overhead" {
-            failures.extend(instructions::judge());
+            failures.extend(instructions::check());
         }
     }
     let goals = goals();
     println!("\n# All goals\n\n{goals}");
-    if asked == ["publish"] {
+    if selected == ["publish"] {
         publish::publish(&goals);
     }
     for failure in &failures {
@@ -58,9 +59,9 @@ fn main() -> ExitCode {
     }
 }
 
-/// What all benches have left.
+/// The rows that all benches wrote last.
 fn goals() -> String {
-    let rows = |bench| fs::read_to_string(folder().join(bench).with_extension("rows"));
+    let rows = |bench| fs::read_to_string(output_dir().join(bench).with_extension("rows"));
     let mut table = heading().to_owned();
     table.extend(BENCHES.into_iter().filter_map(|bench| rows(bench).ok()));
     table

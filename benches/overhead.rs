@@ -1,5 +1,7 @@
-//! What a warm request costs in instructions, above a service that does nothing. Counted by callgrind, so that neither the
-//! machine nor what else it does plays a part; more than a tenth above what is pinned here fails.
+//! The instructions of a request with a fresh token, above a service that does nothing.
+//!
+//! callgrind counts them, so the result does not depend on the load of the machine. The program
+//! `benches` compares them with the pinned counts.
 //!
 //! ```sh
 //! cargo install gungraun-runner   # and Debian's `valgrind`
@@ -14,14 +16,14 @@ use mimalloc::MiMalloc;
 use tower::{Layer, Service};
 use tower_http::auth::{AddAuthorization, AddAuthorizationLayer};
 
-use benches::{Body, Nothing, layer, request, send, warm_tenants};
+use benches::{Body, Noop, layer, request, send, warm_tenants};
 use tower_oauth2_client::bearer::{BearerAuth, BearerAuthLayer};
 
-/// What it does with memory does not depend on what was done before, as with glibc's.
+/// Unlike the allocator of glibc, its cost does not depend on earlier allocations.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
-/// So that what happens once does not count.
+/// Enough for one-time costs to be negligible.
 const REQUESTS: usize = 1_000;
 
 fn requests() -> Vec<Request<Body>> {
@@ -33,7 +35,7 @@ fn with<S: tower::Service<Request<Body>>>(mut service: S) -> (S, Vec<Request<Bod
     (service, requests())
 }
 
-/// Each request is about another of them: where one is found goes by chance.
+/// A layer for many tenants, and requests that each name a different one.
 fn of_a_tenant() -> (BearerAuthLayer<Body>, Vec<Request<Body>>) {
     let (tenants, names) = warm_tenants(1_000);
     let mut requests = requests();
@@ -43,14 +45,14 @@ fn of_a_tenant() -> (BearerAuthLayer<Body>, Vec<Request<Body>>) {
     (BearerAuthLayer::new(tenants), requests)
 }
 
-fn tenant(retrying: bool) -> (BearerAuth<Nothing, Body>, Vec<Request<Body>>) {
+fn tenant(has_retries: bool) -> (BearerAuth<Noop, Body>, Vec<Request<Body>>) {
     let (layer, mut requests) = of_a_tenant();
-    let layer = if retrying {
+    let layer = if has_retries {
         layer
     } else {
         layer.replay_limit(0)
     };
-    let mut service = layer.layer(Nothing);
+    let mut service = layer.layer(Noop);
     let last = requests.pop().unwrap();
     for _ in 0..2 {
         send(&mut service, last.clone());
@@ -59,29 +61,29 @@ fn tenant(retrying: bool) -> (BearerAuth<Nothing, Body>, Vec<Request<Body>>) {
     (service, requests)
 }
 
-fn static_header() -> AddAuthorization<Nothing> {
-    AddAuthorizationLayer::bearer(&"t".repeat(1_024)).layer(Nothing)
+fn static_header() -> AddAuthorization<Noop> {
+    AddAuthorizationLayer::bearer(&"t".repeat(1_024)).layer(Noop)
 }
 
 #[library_benchmark]
-#[bench::nothing(with(Nothing))]
+#[bench::nothing(with(Noop))]
 #[bench::static_header(with(static_header()))]
-#[bench::without_retries(with(layer().replay_limit(0).layer(Nothing)))]
-#[bench::with_retries(with(layer().layer(Nothing)))]
-#[bench::nothing_named((Nothing, of_a_tenant().1))]
-#[bench::named_without_retries((layer().replay_limit(0).layer(Nothing), of_a_tenant().1))]
-#[bench::named_with_retries((layer().layer(Nothing), of_a_tenant().1))]
+#[bench::without_retries(with(layer().replay_limit(0).layer(Noop)))]
+#[bench::with_retries(with(layer().layer(Noop)))]
+#[bench::nothing_named((Noop, of_a_tenant().1))]
+#[bench::named_without_retries((layer().replay_limit(0).layer(Noop), of_a_tenant().1))]
+#[bench::named_with_retries((layer().layer(Noop), of_a_tenant().1))]
 #[bench::tenant_without_retries(tenant(false))]
 #[bench::tenant_with_retries(tenant(true))]
 fn warm<S: Service<Request<Body>>>((mut service, requests): (S, Vec<Request<Body>>)) {
     for request in requests {
         send(&mut service, black_box(request));
     }
-    // Not to count the end of all that it holds.
+    // Dropping the service is not part of the measurement.
     mem::forget(service);
 }
 
-// What keeping a request for a second time costs anybody.
+// The cost of a clone of the request, which any layer with retries pays.
 #[library_benchmark]
 #[bench::nothing(requests())]
 fn request_clone(requests: Vec<Request<Body>>) {

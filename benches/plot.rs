@@ -1,5 +1,4 @@
-//! Lines over two axes, as SVG with text that can be searched, on a background of its own, so that it is legible on dark pages
-//! as well.
+//! Line charts as SVG: with searchable text, and an opaque background for pages of any color.
 
 use std::ops::Range;
 
@@ -17,9 +16,10 @@ use plotters::{
     style::{Color, IntoFont, RGBColor},
 };
 
-use crate::report::folder;
+use crate::report::output_dir;
 
-/// A blue, an orange, a green, a purple and a brown that can be told apart with most eyes, and on paper.
+/// Blue, orange, green, purple and brown that are distinguishable with most color vision and in
+/// print.
 pub const PALETTE: [RGBColor; 5] = [
     RGBColor(0x1f, 0x5f, 0xa8),
     RGBColor(0xd9, 0x6b, 0x0b),
@@ -34,7 +34,7 @@ const INK: RGBColor = RGBColor(0x24, 0x29, 0x2f);
 const GRID: RGBColor = RGBColor(0xe3, 0xe3, 0xdf);
 const FONT: &str = "sans-serif";
 
-/// A chart in the making: its axes span what is put into it.
+/// A chart. Its axes span its data.
 #[derive(Debug)]
 pub struct Plot {
     title: String,
@@ -50,11 +50,11 @@ pub struct Plot {
 struct Line {
     name: String,
     points: Vec<(f64, f64)>,
-    is_marked: bool,
+    has_points: bool,
 }
 
 impl Plot {
-    /// `x` and `y` say what the axes measure, and in which unit.
+    /// `x` and `y` are the labels of the axes, with units.
     pub fn new(title: impl Into<String>, x: &'static str, y: &'static str) -> Self {
         Self {
             title: title.into(),
@@ -67,72 +67,72 @@ impl Plot {
         }
     }
 
-    /// For a y axis on which ten times as much is always the same distance. Otherwise it begins with nothing.
+    /// Makes the y axis logarithmic. Otherwise it is linear and begins at 0.
     pub fn logarithmic(mut self) -> Self {
         self.is_logarithmic = true;
         self
     }
 
-    /// For an x axis on which twice as much is always the same distance.
+    /// Makes the x axis logarithmic, with a tick for each power of two.
     pub fn doubling(mut self) -> Self {
         self.is_doubling = true;
         self
     }
 
-    /// In the palette's colours, in the order in which they come.
+    /// Adds a line, in the next color of the palette.
     pub fn line(self, name: impl Into<String>, points: Vec<(f64, f64)>) -> Self {
         self.with(name.into(), points, false)
     }
 
-    /// For few points: each has a mark.
-    pub fn marked_line(self, name: impl Into<String>, points: Vec<(f64, f64)>) -> Self {
+    /// Adds a line with a dot at each point.
+    pub fn line_with_points(self, name: impl Into<String>, points: Vec<(f64, f64)>) -> Self {
         self.with(name.into(), points, true)
     }
 
-    fn with(mut self, name: String, points: Vec<(f64, f64)>, is_marked: bool) -> Self {
+    fn with(mut self, name: String, points: Vec<(f64, f64)>, has_points: bool) -> Self {
         self.lines.push(Line {
             name,
             points,
-            is_marked,
+            has_points,
         });
         self
     }
 
-    /// A part of the x axis that something is to be said of.
+    /// Shades a part of the x axis.
     pub fn shade(mut self, range: Range<f64>, name: &'static str) -> Self {
         self.shades.push((range, name));
         self
     }
 
-    /// Writes it into the folder of the figures.
+    /// Writes the chart to the output directory.
     pub fn draw(self, name: &str) {
-        let path = folder().join(name).with_extension("svg");
+        let path = output_dir().join(name).with_extension("svg");
         let area = SVGBackend::new(&path, SIZE).into_drawing_area();
         area.fill(&BACKGROUND).unwrap();
         let x = range(self.points().map(|(x, _)| x));
         let y = range(self.points().map(|(_, y)| y));
-        // Above the lines there is room for their names.
-        let below_names = 0.92 - 0.05 * (self.lines.len() + self.shades.len()) as f64;
+        // Room for the legend above the lines.
+        let below_legend = 0.92 - 0.05 * (self.lines.len() + self.shades.len()) as f64;
         if self.is_logarithmic {
             let least = y.start * 0.8;
-            let most = least * (y.end / least).powf(1.0 / below_names);
+            let most = least * (y.end / least).powf(1.0 / below_legend);
             self.draw_on(&area, x, (least..most).log_scale());
         } else {
-            self.draw_on(&area, x, 0.0..(y.end / below_names));
+            self.draw_on(&area, x, 0.0..(y.end / below_legend));
         }
         area.present().unwrap();
         println!("drawn: {}", path.display());
     }
 
     fn points(&self) -> impl Iterator<Item = (f64, f64)> {
-        self.lines.iter().flat_map(|line| self.placed(line))
+        self.lines.iter().flat_map(|line| self.coordinates(line))
     }
 
-    /// Where the points of a line are drawn.
-    fn placed<'a>(&self, line: &'a Line) -> impl Iterator<Item = (f64, f64)> + use<'a> {
+    /// The coordinates of the points of a line.
+    fn coordinates<'a>(&self, line: &'a Line) -> impl Iterator<Item = (f64, f64)> + use<'a> {
         let is_doubling = self.is_doubling;
-        let place = move |x: f64| if is_doubling { x.log2() } else { x };
-        line.points.iter().map(move |&(x, y)| (place(x), y))
+        let coordinate = move |x: f64| if is_doubling { x.log2() } else { x };
+        line.points.iter().map(move |&(x, y)| (coordinate(x), y))
     }
 
     fn draw_on<Y>(&self, area: &Area<'_>, x: Range<f64>, y: Y)
@@ -141,7 +141,7 @@ impl Plot {
         Y::CoordDescType: ValueFormatter<f64>,
     {
         let font = |size: u32| (FONT, size).into_font().color(&INK);
-        // Half a thread would make no sense.
+        // Whole numbers only, such as numbers of threads.
         let steps = (x.end - x.start) as usize;
         let is_whole = steps < 12 && self.points().all(|(x, _)| x.fract() == 0.0);
         let ticks = if is_whole { steps + 1 } else { 12 };
@@ -178,9 +178,9 @@ impl Plot {
             .unwrap();
         for (line, color) in self.lines.iter().zip(PALETTE.iter().cycle()) {
             let style = color.stroke_width(2);
-            let marks = if line.is_marked { 4 } else { 0 };
+            let size = if line.has_points { 4 } else { 0 };
             chart
-                .draw_series(LineSeries::new(self.placed(line), style).point_size(marks))
+                .draw_series(LineSeries::new(self.coordinates(line), style).point_size(size))
                 .unwrap()
                 .label(&line.name)
                 .legend(move |(x, y)| PathElement::new([(x, y), (x + 24, y)], style));
@@ -208,8 +208,11 @@ fn range(figures: impl Iterator<Item = f64>) -> Range<f64> {
     least..most
 }
 
-/// With as many digits as a label has need of.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "as the axes ask for it")]
+/// Formats a number with up to two decimals.
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature that plotters needs"
+)]
 fn short(figure: &f64) -> String {
     let rounded = format!("{figure:.2}");
     rounded

@@ -1,8 +1,9 @@
-//! Brings what was measured last into `docs/`: the tables between their marks in `performance.md`, and the plots.
+//! Copies the last results into `docs/`: the tables between their markers in `performance.md`, and
+//! the plots.
 
 use std::{fs, path::PathBuf};
 
-use benches::report::folder;
+use benches::report::output_dir;
 
 const PLOTS: [&str; 3] = ["cost-per-request", "contention", "latency-across-a-refresh"];
 
@@ -12,27 +13,27 @@ pub(crate) fn publish(goals: &str) {
     let mut text = fs::read_to_string(&page).unwrap();
     text = replaced(&text, "goals", goals);
     for table in ["peers", "instructions", "contention", "stores"] {
-        match fs::read_to_string(folder().join(table).with_extension("md")) {
+        match fs::read_to_string(output_dir().join(table).with_extension("md")) {
             Ok(rows) => text = replaced(&text, table, &rows),
-            Err(_) => println!("left as it was, not measured here: {table}"),
+            Err(_) => println!("unchanged, because it was not measured here: {table}"),
         }
     }
     fs::write(page, text).unwrap();
     for plot in PLOTS {
         let file = PathBuf::from(plot).with_extension("svg");
-        if fs::copy(folder().join(&file), docs.join(&file)).is_err() {
-            println!("left as it was, not drawn here: {plot}");
+        if fs::copy(output_dir().join(&file), docs.join(&file)).is_err() {
+            println!("unchanged, because it was not drawn here: {plot}");
         }
     }
 }
 
-/// With another table between its two marks.
+/// The text with another table between the two markers of a table.
 fn replaced(text: &str, table: &str, rows: &str) -> String {
     let (begin, end) = (
         format!("<!-- {table} -->\n"),
         format!("<!-- end of {table} -->"),
     );
-    let (before, rest) = text.split_once(&begin).expect("a mark where it begins");
-    let (_, after) = rest.split_once(&end).expect("a mark where it ends");
+    let (before, rest) = text.split_once(&begin).expect("a marker before the table");
+    let (_, after) = rest.split_once(&end).expect("a marker after the table");
     format!("{before}{begin}\n{}\n\n{end}{after}", rows.trim())
 }

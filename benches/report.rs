@@ -1,18 +1,18 @@
-//! What a bench has to say of the goals: printed, and left for [`main`](../main.rs) to gather in one table.
+//! The results of a bench, printed, and written to a file that `main.rs` collects.
 
 use std::{fmt::Write as _, fs, path::PathBuf};
 
-/// Where figures and plots go.
-pub fn folder() -> PathBuf {
-    let folder = PathBuf::from(concat!(
+/// The directory of results and plots.
+pub fn output_dir() -> PathBuf {
+    let output_dir = PathBuf::from(concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/../target/performance"
     ));
-    fs::create_dir_all(&folder).unwrap();
-    folder
+    fs::create_dir_all(&output_dir).unwrap();
+    output_dir
 }
 
-/// What a figure has to be.
+/// The goal for a result.
 #[derive(Clone, Copy, Debug)]
 pub enum Goal {
     AtMost(f64),
@@ -20,7 +20,7 @@ pub enum Goal {
     Exactly(f64),
 }
 
-/// The figures of one bench.
+/// The results of one bench.
 #[derive(Debug)]
 pub struct Report {
     bench: &'static str,
@@ -33,49 +33,58 @@ impl Report {
         Self { bench, rows }
     }
 
-    /// A figure that a goal is set for. `how` says what it comes of: "812 of 295 instructions".
-    pub fn goal(&mut self, what: &str, goal: Goal, figure: f64, how: &str) {
-        let (wanted, is_met) = match goal {
-            Goal::AtMost(most) => (format!("≤ {most}"), figure <= most),
-            Goal::AtLeast(least) => (format!("≥ {least}"), figure >= least),
-            Goal::Exactly(count) => (format!("{count}"), (figure - count).abs() < f64::EPSILON),
+    /// Adds a result with a goal. `details` says how it was computed: "812 / 295".
+    pub fn goal(&mut self, what: &str, goal: Goal, result: f64, details: &str) {
+        let (goal_text, is_met) = match goal {
+            Goal::AtMost(most) => (format!("≤ {most}"), result <= most),
+            Goal::AtLeast(least) => (format!("≥ {least}"), result >= least),
+            Goal::Exactly(count) => (format!("{count}"), (result - count).abs() < f64::EPSILON),
         };
         let met = if is_met { "yes" } else { "**no**" };
-        let figure = if figure.fract() == 0.0 {
-            format!("{figure}")
-        } else {
-            format!("{figure:.2}")
-        };
+        let result = formatted(result);
         let _ = writeln!(
             self.rows,
-            "| {what} | {wanted} | {figure} | {met} | {how} |"
+            "| {what} | {goal_text} | {result} | {met} | {details} |"
         );
     }
 
-    /// A figure that no goal is set for, but that belongs beside the others.
-    pub fn note(&mut self, what: &str, figure: f64, how: &str) {
-        let _ = writeln!(self.rows, "| {what} | | {figure:.2} | | {how} |");
+    /// Adds a result without a goal.
+    pub fn note(&mut self, what: &str, result: f64, details: &str) {
+        let result = formatted(result);
+        let _ = writeln!(self.rows, "| {what} | | {result} | | {details} |");
     }
 
-    /// Prints the rows and leaves them for the table.
-    pub fn end(self) {
+    /// Prints the rows, and writes them for the table of all goals.
+    pub fn finish(self) {
         print!("\n{}{}", heading(), self.rows);
-        fs::write(folder().join(self.bench).with_extension("rows"), self.rows).unwrap();
+        fs::write(
+            output_dir().join(self.bench).with_extension("rows"),
+            self.rows,
+        )
+        .unwrap();
     }
 }
 
-/// What stands above the rows.
-pub fn heading() -> &'static str {
-    "| what | goal | ours | met | of |\n| --- | --- | --: | --- | --- |\n"
+fn formatted(result: f64) -> String {
+    if result.fract() == 0.0 {
+        format!("{result}")
+    } else {
+        format!("{result:.2}")
+    }
 }
 
-/// In the middle of all.
+/// The heading of the table.
+pub fn heading() -> &'static str {
+    "| measurement | goal | result | met | details |\n| --- | --- | --: | --- | --- |\n"
+}
+
+/// The median.
 pub fn median(mut figures: Vec<f64>) -> f64 {
     figures.sort_by(f64::total_cmp);
     figures[figures.len() / 2]
 }
 
-/// Below which so much of all is: `quantile(figures, 0.999)`.
+/// A quantile, such as `quantile(figures, 0.999)`.
 pub fn quantile(mut figures: Vec<f64>, part: f64) -> f64 {
     figures.sort_by(f64::total_cmp);
     #[expect(

@@ -1,17 +1,18 @@
-//! 10,000 callers at once, where no token is held and an exchange takes 50 ms: how many exchanges there are, and how long it takes
-//! until the last caller has its answer, by how long one exchange takes.
+//! 10,000 concurrent callers without a token, where a refresh takes 50 ms: the number of refreshes,
+//! and the time to the last response relative to one refresh.
 //!
 //! ```sh
 //! cargo bench -p benches --bench stampede
 //! ```
 //!
-//! Each caller is a task on a runtime of two workers, with a clone of the service, over a service that answers at once. The
-//! time runs from before the first task is spawned to the moment at which the last one has its answer. An exchange is a sleep, which
-//! takes up to a millisecond longer than it is told to; that counts against us. So does what tokio takes to spawn, to wake and to
-//! end 10,000 tasks; the allocator is mimalloc, as that of most systems takes as long again to free what they held.
+//! Each caller is a task on a runtime with two workers, and has a clone of the service. The service
+//! inside responds at once. The time runs from the first spawn to the last response. It includes
+//! the cost of 10,000 tokio tasks, and the inaccuracy of the sleep of up to 1 ms that stands for
+//! the refresh. The allocator is mimalloc, because those of most systems take as long as the rest
+//! to free the tasks.
 //!
-//! Three times: where all goes well; where the provider answers with a 500; and where the caller who set off the exchange is
-//! dropped 20 ms later.
+//! There are three scenarios: the refresh succeeds; the provider responds with a 500; the caller
+//! that started the refresh is dropped after 20 ms.
 
 use std::{
     convert::Infallible,
@@ -43,7 +44,7 @@ use tower_oauth2_client::{
 };
 
 use benches::{
-    API, Nothing,
+    API, Noop,
     report::{Goal, Report, median},
     request,
 };
@@ -52,11 +53,11 @@ use benches::{
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 const CALLERS: usize = 10_000;
-const EXCHANGE: Duration = Duration::from_millis(50);
+const REFRESH: Duration = Duration::from_millis(50);
 const DROPPED_AFTER: Duration = Duration::from_millis(20);
 const ROUNDS: usize = 41;
 
-type Service = BearerAuth<Nothing, Empty<Bytes>>;
+type Service = BearerAuth<Noop, Empty<Bytes>>;
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -64,137 +65,140 @@ fn main() {
         .enable_time()
         .build()
         .unwrap();
-    let rounds = |scene: Scene| {
-        let rounds = || runtime.block_on(runtime.spawn(round(scene))).unwrap();
+    let rounds = |scenario: Scenario| {
+        let rounds = || runtime.block_on(runtime.spawn(round(scenario))).unwrap();
         rounds();
         let rounds: Vec<_> = (0..ROUNDS).map(|_| rounds()).collect();
-        Figures::of(scene, &rounds)
+        Figures::of(scenario, &rounds)
     };
     println!(
-        "{CALLERS} callers at once, an exchange takes {} ms; {ROUNDS} rounds each",
-        EXCHANGE.as_millis()
+        "{CALLERS} concurrent callers, a refresh takes {} ms; {ROUNDS} rounds each",
+        REFRESH.as_millis()
     );
-    let [served, refused, dropped] = [Scene::Served, Scene::Refused, Scene::Dropped].map(rounds);
+    let [served, refused, dropped] =
+        [Scenario::Served, Scenario::Refused, Scenario::Dropped].map(rounds);
     let mut report = Report::new("stampede");
-    served.tell(&mut report, "10,000 callers, no token", "served");
-    refused.tell(
+    served.add_to(&mut report, "10,000 callers, no token", "response");
+    refused.add_to(
         &mut report,
-        "10,000 callers, a provider that refuses",
-        "told",
+        "10,000 callers, the provider responds with 500",
+        "error",
     );
-    dropped.tell(
+    dropped.add_to(
         &mut report,
-        "10,000 callers, the first one dropped",
-        "served",
+        "10,000 callers, the first caller dropped",
+        "response",
     );
-    report.end();
+    report.finish();
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Scene {
+enum Scenario {
     Served,
     Refused,
     Dropped,
 }
 
-/// What came of one stampede.
+/// The result of one round.
 struct Round {
-    exchanges: usize,
-    answers: usize,
-    took: Duration,
+    refreshes: usize,
+    expected_results: usize,
+    elapsed: Duration,
 }
 
-async fn round(scene: Scene) -> Round {
-    let exchanges = Arc::new(AtomicUsize::new(0));
-    let tokens = match scene {
-        Scene::Served | Scene::Dropped => cache(issuer(&exchanges)),
-        Scene::Refused => cache(refused(&exchanges)),
+async fn round(scenario: Scenario) -> Round {
+    let refreshes = Arc::new(AtomicUsize::new(0));
+    let tokens = match scenario {
+        Scenario::Served | Scenario::Dropped => cache(issuer(&refreshes)),
+        Scenario::Refused => cache(refused(&refreshes)),
     };
-    let service = BearerAuthLayer::new(tokens).layer(Nothing);
-    let callers = if scene == Scene::Dropped {
+    let service = BearerAuthLayer::new(tokens).layer(Noop);
+    let callers = if scenario == Scenario::Dropped {
         CALLERS - 1
     } else {
         CALLERS
     };
-    let crowd = Arc::new(Crowd {
-        left: AtomicUsize::new(callers),
-        is_through: Notify::new(),
+    let pending = Arc::new(Pending {
+        count: AtomicUsize::new(callers),
+        is_zero: Notify::new(),
     });
 
-    let begun = SystemClock.monotonic();
-    let first = (scene == Scene::Dropped).then(|| tokio::spawn(service.clone().oneshot(request())));
+    let started = SystemClock.monotonic();
+    let first =
+        (scenario == Scenario::Dropped).then(|| tokio::spawn(service.clone().oneshot(request())));
     if first.is_some() {
-        while exchanges.load(Ordering::Relaxed) == 0 {
+        while refreshes.load(Ordering::Relaxed) == 0 {
             yield_now().await;
         }
     }
     let tasks: Vec<_> = (0..callers)
-        .map(|_| tokio::spawn(call(service.clone(), Arc::clone(&crowd))))
+        .map(|_| tokio::spawn(call(service.clone(), Arc::clone(&pending))))
         .collect();
     if let Some(first) = first {
-        sleep_until((begun + DROPPED_AFTER).into()).await;
+        sleep_until((started + DROPPED_AFTER).into()).await;
         first.abort();
         assert!(first.await.unwrap_err().is_cancelled());
     }
-    crowd.is_through.notified().await;
+    pending.is_zero.notified().await;
 
-    let mut last = begun;
-    let mut answers = 0;
+    let mut last = started;
+    let mut expected_results = 0;
     for task in tasks {
-        let (at, is_served) = task.await.unwrap();
+        let (at, is_ok) = task.await.unwrap();
         last = last.max(at);
-        answers += usize::from(is_served == (scene != Scene::Refused));
+        expected_results += usize::from(is_ok == (scenario != Scenario::Refused));
     }
     Round {
-        exchanges: exchanges.load(Ordering::Relaxed),
-        answers,
-        took: last - begun,
+        refreshes: refreshes.load(Ordering::Relaxed),
+        expected_results,
+        elapsed: last - started,
     }
 }
 
-/// Those who have no answer yet. Nobody looks after them one by one while the time runs.
-struct Crowd {
-    left: AtomicUsize,
-    is_through: Notify,
+/// The number of callers without a result. The last one notifies, so no task wakes for each of
+/// them.
+struct Pending {
+    count: AtomicUsize,
+    is_zero: Notify,
 }
 
-/// When it was answered, and whether with a token.
-async fn call(service: Service, crowd: Arc<Crowd>) -> (Instant, bool) {
-    let answer = service.oneshot(request()).await;
+/// Sends a request. Returns when it completed, and whether it succeeded.
+async fn call(service: Service, pending: Arc<Pending>) -> (Instant, bool) {
+    let result = service.oneshot(request()).await;
     let at = SystemClock.monotonic();
-    if crowd.left.fetch_sub(1, Ordering::Relaxed) == 1 {
-        crowd.is_through.notify_one();
+    if pending.count.fetch_sub(1, Ordering::Relaxed) == 1 {
+        pending.is_zero.notify_one();
     }
-    (at, answer.is_ok())
+    (at, result.is_ok())
 }
 
 fn cache(source: impl TokenSource) -> TokenCache {
     TokenCache::builder(source).origin(API).build().unwrap()
 }
 
-fn issuer(exchanges: &Arc<AtomicUsize>) -> impl TokenSource {
-    let exchanges = Arc::clone(exchanges);
+fn issuer(refreshes: &Arc<AtomicUsize>) -> impl TokenSource {
+    let refreshes = Arc::clone(refreshes);
     token_fn(move || {
-        exchanges.fetch_add(1, Ordering::Relaxed);
+        refreshes.fetch_add(1, Ordering::Relaxed);
         async {
             let sent = SystemClock.wall();
-            sleep(EXCHANGE).await;
+            sleep(REFRESH).await;
             let token = AccessToken::new("t".repeat(1_024))?;
             Ok::<_, Error>(TokenSet::new(token, Duration::from_secs(86_400), sent))
         }
     })
 }
 
-/// A real client, over a provider that is in trouble.
-fn refused(exchanges: &Arc<AtomicUsize>) -> impl TokenSource {
-    let exchanges = Arc::clone(exchanges);
+/// A client of a provider that responds with a 500.
+fn refused(refreshes: &Arc<AtomicUsize>) -> impl TokenSource {
+    let refreshes = Arc::clone(refreshes);
     let http = service_fn(move |_: Request<Full<Bytes>>| {
-        exchanges.fetch_add(1, Ordering::Relaxed);
+        refreshes.fetch_add(1, Ordering::Relaxed);
         async {
-            sleep(EXCHANGE).await;
-            let mut answer = Response::new(Empty::<Bytes>::new());
-            *answer.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
-            Ok::<_, Infallible>(answer)
+            sleep(REFRESH).await;
+            let mut response = Response::new(Empty::<Bytes>::new());
+            *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+            Ok::<_, Infallible>(response)
         }
     });
     let provider = Provider::builder("https://id.example.com/token")
@@ -204,54 +208,57 @@ fn refused(exchanges: &Arc<AtomicUsize>) -> impl TokenSource {
     ClientCredentials::new(client.build(http).unwrap())
 }
 
-/// What came of all rounds of one scene.
+/// The results of all rounds of one scenario.
 struct Figures {
-    exchanges: usize,
+    refreshes: usize,
     times: Vec<f64>,
 }
 
 impl Figures {
-    fn of(scene: Scene, rounds: &[Round]) -> Self {
-        let callers = if scene == Scene::Dropped {
+    fn of(scenario: Scenario, rounds: &[Round]) -> Self {
+        let callers = if scenario == Scenario::Dropped {
             CALLERS - 1
         } else {
             CALLERS
         };
         for round in rounds {
-            assert_eq!(round.answers, callers, "not all had the same answer");
+            assert_eq!(
+                round.expected_results, callers,
+                "each caller gets the expected result"
+            );
         }
         let mut times: Vec<_> = rounds
             .iter()
-            .map(|round| round.took.as_secs_f64() * 1_000.0)
+            .map(|round| round.elapsed.as_secs_f64() * 1_000.0)
             .collect();
         times.sort_by(f64::total_cmp);
-        let exchanges = rounds.iter().map(|round| round.exchanges).max().unwrap();
+        let refreshes = rounds.iter().map(|round| round.refreshes).max().unwrap();
         println!(
-            "{scene:?}: {exchanges} exchange at most; the last of {callers} after {:.1} ms ({:.1} to {:.1})",
+            "{scenario:?}: at most {refreshes} refreshes; the last of {callers} results after {:.1} ms ({:.1} to {:.1})",
             median(times.clone()),
             times[0],
             times[times.len() - 1],
         );
-        Self { exchanges, times }
+        Self { refreshes, times }
     }
 
-    fn tell(self, report: &mut Report, scene: &str, word: &str) {
-        let exchanges = f64::from(u32::try_from(self.exchanges).unwrap());
-        let how = format!("the most in any of {ROUNDS} rounds");
+    fn add_to(self, report: &mut Report, scenario: &str, result: &str) {
+        let refreshes = f64::from(u32::try_from(self.refreshes).unwrap());
+        let details = format!("maximum of {ROUNDS} rounds");
         report.goal(
-            &format!("{scene}: exchanges"),
+            &format!("{scenario}: refreshes"),
             Goal::Exactly(1.0),
-            exchanges,
-            &how,
+            refreshes,
+            &details,
         );
-        let took = median(self.times);
-        let exchange = EXCHANGE.as_secs_f64() * 1_000.0;
-        let how = format!("{took:.1} of {exchange} ms, median of {ROUNDS} rounds");
+        let elapsed = median(self.times);
+        let refresh = REFRESH.as_secs_f64() * 1_000.0;
+        let details = format!("{elapsed:.1} / {refresh} ms, median of {ROUNDS} rounds");
         report.goal(
-            &format!("{scene}: all {word}, by the exchange"),
+            &format!("{scenario}: time to the last {result} relative to one refresh"),
             Goal::AtMost(1.2),
-            took / exchange,
-            &how,
+            elapsed / refresh,
+            &details,
         );
     }
 }

@@ -1,15 +1,17 @@
-//! What each store adds to an exchange: how often it is called, and how long the whole takes where the token source answers at
-//! once.
+//! The cost of each store in a refresh: its calls, and the total time with a token source that
+//! responds at once.
 //!
 //! ```sh
 //! cargo bench -p benches --bench stores
-//! cargo bench -p benches --bench stores --features servers   # with Debian's `postgresql` and `redis-server`
+//! # needs Debian's `postgresql` and `redis-server`:
+//! cargo bench -p benches --bench stores --features servers
 //! ```
 //!
-//! An exchange here is all that `refresh_now` does: it takes the lease, reads the grant, notes that an exchange begins, asks the
-//! source, saves, and gives the lease back. Files lie in the target folder, which rests on a disk where `/tmp` often does not.
-//! The servers are this bench's own, on loopback, and write each change to the disk before they answer. No goal is set;
-//! the table also goes to `target/performance/stores.md`.
+//! The time is that of `refresh_now`: it acquires the lease, loads the grant, persists the intent,
+//! calls the token source, saves the token set and releases the lease. Files are in the target
+//! directory, because `/tmp` is often not on a disk. The bench starts the servers itself, on
+//! loopback; they write each change to the disk before they respond. There is no goal. The table is
+//! also written to `target/performance/stores.md`.
 
 use std::{
     fmt::Write as _,
@@ -34,7 +36,7 @@ use tower_oauth2_client::{
 
 use benches::{
     API,
-    report::{folder, median, quantile},
+    report::{median, output_dir, quantile},
 };
 
 #[cfg(feature = "servers")]
@@ -44,7 +46,7 @@ mod postgres;
 #[path = "../tests/support/redis.rs"]
 mod redis_server;
 
-const EXCHANGES: usize = 300;
+const REFRESHES: usize = 300;
 const WARM_UP: usize = 20;
 
 fn main() {
@@ -55,16 +57,16 @@ fn main() {
         .unwrap();
     let table = runtime.block_on(table());
     print!("{table}");
-    fs::write(folder().join("stores.md"), table).unwrap();
+    fs::write(output_dir().join("stores.md"), table).unwrap();
 }
 
 async fn table() -> String {
     let mut table = String::from(
-        "| store | loads | saves | lease taken | given back | median ms | 9 of 10 within ms |\n\
+        "| store | loads | saves | leases acquired | leases released | median ms | p90 ms |\n\
          | --- | --: | --: | --: | --: | --: | --: |\n",
     );
     row(&mut table, "`MemoryStore`", MemoryStore::new()).await;
-    let files = tempfile::tempdir_in(folder()).unwrap();
+    let files = tempfile::tempdir_in(output_dir()).unwrap();
     let open = |name: &str| FileStore::open(files.path().join(name)).unwrap();
     row(&mut table, "`FileStore`", open("plain")).await;
     let keys = EncryptionKeys::new(EncryptionKey::generate("2026-03").unwrap());
@@ -95,10 +97,10 @@ async fn servers(table: &mut String) {
 
 #[cfg(not(feature = "servers"))]
 async fn servers(_: &mut String) {
-    println!("PostgresStore and RedisStore: with `--features servers`");
+    println!("PostgresStore and RedisStore need `--features servers`");
 }
 
-/// One exchange after another, each asked for by hand.
+/// Measures refreshes one after another, each through `refresh_now`.
 async fn row(table: &mut String, name: &str, store: impl TokenStore) {
     let calls = Arc::new(Calls::default());
     let store = Counted {
@@ -116,28 +118,28 @@ async fn row(table: &mut String, name: &str, store: impl TokenStore) {
     }
     let before = calls.all();
     let mut times = Vec::new();
-    for _ in 0..EXCHANGES {
-        let begun = SystemClock.monotonic();
+    for _ in 0..REFRESHES {
+        let started = SystemClock.monotonic();
         tokens.refresh_now().await.unwrap();
-        let took = SystemClock.monotonic() - begun;
-        times.push(took.as_secs_f64() * 1e3);
+        let elapsed = SystemClock.monotonic() - started;
+        times.push(elapsed.as_secs_f64() * 1e3);
     }
     let after = calls.all();
-    let per_exchange = |of: usize| (after[of] - before[of]) as f64 / EXCHANGES as f64;
+    let per_refresh = |of: usize| (after[of] - before[of]) as f64 / REFRESHES as f64;
     let _ = write!(table, "| {name} ");
     for of in 0..after.len() {
-        let _ = write!(table, "| {} ", per_exchange(of));
+        let _ = write!(table, "| {} ", per_refresh(of));
     }
     let (middle, high) = (median(times.clone()), quantile(times, 0.9));
     let _ = writeln!(table, "| {middle:.3} | {high:.3} |");
     tokens.shutdown(Duration::from_secs(5)).await.unwrap();
 }
 
-/// Answers at once, with tokens as they come from most providers.
+/// Responds at once, with a token set of usual size.
 struct Issuer;
 
 impl TokenSource for Issuer {
-    async fn fetch(&self, _held: Option<&TokenSet>) -> Result<TokenSet, Error> {
+    async fn fetch(&self, _current: Option<&TokenSet>) -> Result<TokenSet, Error> {
         let now = SystemClock.wall();
         let token = AccessToken::new("t".repeat(1_024))?;
         let refresh_token = RefreshToken::new("r".repeat(64));
@@ -146,7 +148,7 @@ impl TokenSource for Issuer {
     }
 }
 
-/// How often a store was called.
+/// The number of calls of a store.
 #[derive(Default)]
 struct Calls {
     load: AtomicU64,

@@ -1,16 +1,16 @@
-//! What a warm request takes when it is about one of 100,000 tenants, against one that is about the only grant.
+//! The time of a request for one of 100,000 tenants, relative to one for the only grant.
 //!
 //! ```sh
 //! cargo bench -p benches --bench tenants
 //! ```
 //!
-//! In turn, each request finds nothing of its tenant in the caches of the processor, which no way of looking it up can help: what
-//! it says is what memory costs.
+//! If each request names a different tenant, nothing of that tenant is in the caches of the
+//! processor. Such a result measures main memory more than the lookup, so it has no goal.
 
 use std::{hint::black_box, time::Instant};
 
 use benches::{
-    Body, Nothing, layer,
+    Body, Noop, layer,
     report::{Goal, Report, median},
     request, send, warm_tenants,
 };
@@ -26,7 +26,7 @@ const TENANTS: usize = 100_000;
 const REQUESTS: usize = 1_000;
 const ROUNDS: usize = 400;
 
-/// Nanoseconds for each of some requests that are made beforehand.
+/// Nanoseconds per request. The requests are created before the clock starts.
 fn round<S>(service: &mut S, names: impl Iterator<Item = TenantId>) -> f64
 where
     S: Service<Request<Body>>,
@@ -37,24 +37,24 @@ where
         request
     };
     let requests: Vec<_> = names.take(REQUESTS).map(named).collect();
-    let begin = Instant::now();
+    let started = Instant::now();
     for request in requests {
         send(service, black_box(request));
     }
-    #[expect(clippy::cast_precision_loss, reason = "a small number")]
+    #[expect(clippy::cast_precision_loss, reason = "a small count")]
     let count = REQUESTS as f64;
-    begin.elapsed().as_secs_f64() * 1e9 / count
+    started.elapsed().as_secs_f64() * 1e9 / count
 }
 
 fn main() {
     let (tenants, names) = warm_tenants(TENANTS);
     let mut report = Report::new("tenants");
     for (what, limit) in [("off", 0), ("on", 64 * 1_024)] {
-        let mut nothing = Nothing;
-        let mut single = layer().replay_limit(limit).layer(Nothing);
+        let mut nothing = Noop;
+        let mut single = layer().replay_limit(limit).layer(Noop);
         let mut many = BearerAuthLayer::<benches::Body>::new(tenants.clone())
             .replay_limit(limit)
-            .layer(Nothing);
+            .layer(Noop);
         let mut in_turn = names.iter().cycle().cloned();
         let mut rounds: [Vec<f64>; 4] = Default::default();
         for number in 0..ROUNDS {
@@ -67,15 +67,19 @@ fn main() {
         }
         let [nothing, single, same, in_turn] = rounds.map(median);
         let net = single - nothing;
-        let against = |time: f64| {
-            let how = format!("{:.0} of {net:.0} ns", time - nothing);
-            ((time - nothing) / net, how)
+        let relative = |time: f64| {
+            let details = format!("{:.0} / {net:.0} ns", time - nothing);
+            ((time - nothing) / net, details)
         };
-        let what = format!("the same of 100,000 tenants, retrying {what}: time against one grant");
-        let (ratio, how) = against(same);
-        report.goal(&what, Goal::AtMost(1.5), ratio, &how);
-        let (ratio, how) = against(in_turn);
-        report.note("the same, each of them in turn", ratio, &how);
+        let label = format!(
+            "100,000 tenants, one of them repeatedly, retries {what}: time relative to one grant"
+        );
+        let (ratio, details) = relative(same);
+        report.goal(&label, Goal::AtMost(1.5), ratio, &details);
+        let (ratio, details) = relative(in_turn);
+        let what =
+            format!("100,000 tenants, each in turn, retries {what}: time relative to one grant");
+        report.note(&what, ratio, &details);
     }
-    report.end();
+    report.finish();
 }

@@ -1,4 +1,4 @@
-//! What sends requests, one after another, for all measurements alike.
+//! Sends requests one after another, for all measurements.
 
 use std::{
     future::Future,
@@ -11,17 +11,17 @@ use std::{
 use http::Request;
 use tower::Service;
 
-use crate::work::{self, Body, Nothing};
+use crate::work::{self, Body, Noop};
 
 /// Sends one request, as a user of one peer would. Its clones share the token.
 pub(crate) trait Client: Clone + Send + 'static {
-    /// Makes a fresh request, and sends it.
+    /// Creates a request and sends it.
     fn send(&mut self) -> impl Future;
 }
 
-/// A client that can be measured without knowing its type.
+/// An object-safe client.
 pub(crate) trait Load: Send {
-    /// Sends so many requests, one after another.
+    /// Sends `requests` requests one after another.
     fn send(&mut self, requests: u64);
 
     /// A clone, for another thread.
@@ -33,7 +33,7 @@ pub(crate) fn load(client: impl Client) -> Box<dyn Load> {
     Box::new(Sender(client))
 }
 
-/// What stands on top of a stack of layers.
+/// A client that sends requests through a stack of layers.
 #[derive(Clone)]
 pub(crate) struct Stack<S>(pub(crate) S);
 
@@ -49,12 +49,12 @@ where
     }
 }
 
-/// The request alone, into a service that does nothing.
+/// Sends requests without a token to a service that does nothing.
 pub(crate) fn no_layer() -> Box<dyn Load> {
-    load(Stack(Nothing::<std::convert::Infallible>::new()))
+    load(Stack(Noop::<std::convert::Infallible>::new()))
 }
 
-/// After so many polls in vain it is likely that the other thread waits for this one's processor.
+/// Polls before yielding: by then the other thread probably waits for this processor.
 const SPINS: u32 = 100;
 
 struct Sender<C>(C);
@@ -62,20 +62,20 @@ struct Sender<C>(C);
 impl<C: Client> Load for Sender<C> {
     fn send(&mut self, requests: u64) {
         for _ in 0..requests {
-            // Polled by hand: no runtime is in the picture. Whoever makes a request wait for another thread, behind an
-            // asynchronous lock, is polled again at once, which is kinder than being woken.
+            // Polled without a runtime. A peer whose request waits for another thread, behind an
+            // asynchronous lock, is polled again at once, which is cheaper than a wake-up.
             let mut context = Context::from_waker(Waker::noop());
-            let mut answer = pin!(self.0.send());
+            let mut response = pin!(self.0.send());
             let mut polls = 0;
-            let answer = loop {
-                match answer.as_mut().poll(&mut context) {
-                    Poll::Ready(answer) => break answer,
+            let response = loop {
+                match response.as_mut().poll(&mut context) {
+                    Poll::Ready(response) => break response,
                     Poll::Pending if polls < SPINS => spin_loop(),
                     Poll::Pending => thread::yield_now(),
                 }
                 polls += 1;
             };
-            black_box(&answer);
+            black_box(&response);
         }
     }
 

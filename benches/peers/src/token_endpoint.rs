@@ -1,5 +1,5 @@
-//! A token endpoint on loopback, for peers that insist on HTTP. It answers once: were it asked again while something is
-//! measured, that would fail.
+//! A token endpoint on loopback, for peers that need HTTP. It responds once, so a refresh during
+//! the measurement would fail.
 
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
@@ -14,15 +14,15 @@ use crate::{
     work::{LIFETIME, TOKEN},
 };
 
-/// Begins to listen, in a thread that ends with its one answer.
+/// Starts to listen, in a thread that ends after one response.
 pub(crate) fn listen() -> Result<Url, Failure> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let port = listener.local_addr()?.port();
-    thread::spawn(move || listener.accept().and_then(|(stream, _)| answer(&stream)));
+    thread::spawn(move || listener.accept().and_then(|(stream, _)| respond(&stream)));
     Ok(Url::parse(&format!("http://127.0.0.1:{port}/token"))?)
 }
 
-fn answer(stream: &TcpStream) -> io::Result<()> {
+fn respond(stream: &TcpStream) -> io::Result<()> {
     let mut request = BufReader::new(stream);
     let mut length = 0;
     loop {

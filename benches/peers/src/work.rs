@@ -1,8 +1,8 @@
-//! The work that is the same for all: one request, and a service that does nothing with it.
+//! The work of all peers: one request, and a service that does nothing with it.
 //!
-//! Names, values and URI are static, so that a fresh request costs two allocations and shares nothing with those of another
-//! thread. Copies of its headers are cheaper by that than they are for values that were made for one request, which favours
-//! whoever keeps the headers for a retry: us by default, and `BearerAuthAutoRefreshLayer`.
+//! Names, values and URI are static: a new request costs two allocations and shares nothing with
+//! another thread. Copies of such headers are cheaper than those of dynamic ones. This favors
+//! layers that keep the headers for a retry: ours by default, and `BearerAuthAutoRefreshLayer`.
 
 use std::{
     fmt,
@@ -25,21 +25,21 @@ use http::{
 use http_body_util::Empty;
 use tower::Service;
 
-/// Where requests go, and what the token is meant for.
+/// The origin of all requests and of the token.
 pub(crate) const ORIGIN: &str = "https://api.example.com";
-/// The whole of it.
+/// The URL of all requests.
 pub(crate) const URL: &str = "https://api.example.com/v1/company";
 
-/// How long the token lives.
+/// The lifetime of the token.
 pub(crate) const LIFETIME: Duration = Duration::from_secs(86_400);
 
-/// The token, of the length that a signed one has.
+/// The token, as long as a typical signed one.
 pub(crate) static TOKEN: LazyLock<String> = LazyLock::new(|| "t".repeat(1_024));
 
-/// A body that is empty.
+/// The body of requests and responses.
 pub(crate) type Body = Empty<Bytes>;
 
-/// The names and values of its headers, for requests of another type than [`request`]'s.
+/// The headers of [`request`], for peers with a request type of their own.
 pub(crate) const HEADERS: [(&str, &str); 4] = [
     ("accept", "application/json"),
     ("user-agent", "bench"),
@@ -47,7 +47,7 @@ pub(crate) const HEADERS: [(&str, &str); 4] = [
     ("x-tenant", "1"),
 ];
 
-/// A fresh request.
+/// A new request.
 pub(crate) fn request() -> Request<Body> {
     let mut request = Request::new(Body::new());
     *request.method_mut() = Method::GET;
@@ -67,29 +67,29 @@ pub(crate) fn request() -> Request<Body> {
     request
 }
 
-/// Always ready, and answers at once. Its error is what the layer around it asks for.
-pub(crate) struct Nothing<E>(PhantomData<fn() -> E>);
+/// A service that is always ready and responds at once. Its error type is that of the layer.
+pub(crate) struct Noop<E>(PhantomData<fn() -> E>);
 
-impl<E> Nothing<E> {
+impl<E> Noop<E> {
     pub(crate) const fn new() -> Self {
         Self(PhantomData)
     }
 }
 
-// Not derived: that would ask the error to be `Clone`.
-impl<E> Clone for Nothing<E> {
+// A derive would require the error to be `Clone`.
+impl<E> Clone for Noop<E> {
     fn clone(&self) -> Self {
         Self::new()
     }
 }
 
-impl<E> fmt::Debug for Nothing<E> {
+impl<E> fmt::Debug for Noop<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Nothing")
+        f.write_str("Noop")
     }
 }
 
-impl<B, E> Service<Request<B>> for Nothing<E> {
+impl<B, E> Service<Request<B>> for Noop<E> {
     type Response = Response<Body>;
     type Error = E;
     type Future = Ready<Result<Self::Response, E>>;
@@ -100,29 +100,29 @@ impl<B, E> Service<Request<B>> for Nothing<E> {
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let headers = black_box(request.headers());
-        look(|| headers.get(AUTHORIZATION).map(HeaderValue::as_bytes));
+        inspect(|| headers.get(AUTHORIZATION).map(HeaderValue::as_bytes));
         ready(Ok(Response::new(Body::new())))
     }
 }
 
-/// Whether services look at what they are sent, as they do before anything is measured.
-static LOOKING: AtomicBool = AtomicBool::new(false);
-/// Whether the last one saw the token.
-static SEEN: AtomicBool = AtomicBool::new(false);
+/// Whether services inspect their requests, which they do only before the measurement.
+static IS_INSPECTING: AtomicBool = AtomicBool::new(false);
+/// Whether the last inspected request had the token.
+static HAD_TOKEN: AtomicBool = AtomicBool::new(false);
 
-/// Called by services with how to find the value of the `Authorization` header.
-pub(crate) fn look<'a>(authorization: impl FnOnce() -> Option<&'a [u8]>) {
-    if LOOKING.load(Ordering::Relaxed) {
+/// Called by services, with a function that returns the `Authorization` header.
+pub(crate) fn inspect<'a>(authorization: impl FnOnce() -> Option<&'a [u8]>) {
+    if IS_INSPECTING.load(Ordering::Relaxed) {
         let token = authorization().and_then(|value| value.strip_prefix(b"Bearer "));
-        SEEN.store(token == Some(TOKEN.as_bytes()), Ordering::Relaxed);
+        HAD_TOKEN.store(token == Some(TOKEN.as_bytes()), Ordering::Relaxed);
     }
 }
 
-/// Whether a request that `send` sends arrives with the token.
+/// Whether the service receives the token with the request that `send` sends.
 pub(crate) fn arrives_with_token(send: impl FnOnce()) -> bool {
-    SEEN.store(false, Ordering::Relaxed);
-    LOOKING.store(true, Ordering::Relaxed);
+    HAD_TOKEN.store(false, Ordering::Relaxed);
+    IS_INSPECTING.store(true, Ordering::Relaxed);
     send();
-    LOOKING.store(false, Ordering::Relaxed);
-    SEEN.load(Ordering::Relaxed)
+    IS_INSPECTING.store(false, Ordering::Relaxed);
+    HAD_TOKEN.load(Ordering::Relaxed)
 }

@@ -1,7 +1,7 @@
-//! How often memory is allocated, counted in each thread by itself.
+//! Counts allocations, with a counter for each thread.
 //!
-//! Around mimalloc, whose threads share nothing on the way: of what they slow each other down by, none is the allocator's. A
-//! counter that threads shared would be; a crate that counts more than this would cost more than what it counts.
+//! It wraps mimalloc, whose threads do not contend, so that the allocator adds nothing to the
+//! slowdown of two threads. A shared counter would.
 
 use std::{
     alloc::{GlobalAlloc, Layout},
@@ -20,7 +20,7 @@ thread_local! {
 
 /// Allocations per request.
 pub(crate) fn per_request(load: &mut dyn Load) -> f64 {
-    // What is allocated once is not what a request costs.
+    // Excludes one-time allocations.
     load.send(u64::from(REQUESTS));
     let before = COUNT.get();
     load.send(u64::from(REQUESTS));
@@ -36,30 +36,30 @@ static ALLOCATOR: Counting = Counting;
 
 #[expect(
     unsafe_code,
-    reason = "there is no safe way to be an allocator; all is handed on as it came"
+    reason = "an allocator needs unsafe code; each call is forwarded unchanged"
 )]
-// SAFETY: each call is mimalloc's own.
+// SAFETY: each call is forwarded to mimalloc.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         COUNT.set(COUNT.get() + 1);
-        // SAFETY: as the caller has it.
+        // SAFETY: the caller upholds the contract.
         unsafe { MiMalloc.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         COUNT.set(COUNT.get() + 1);
-        // SAFETY: as the caller has it.
+        // SAFETY: the caller upholds the contract.
         unsafe { MiMalloc.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         COUNT.set(COUNT.get() + 1);
-        // SAFETY: as the caller has it.
+        // SAFETY: the caller upholds the contract.
         unsafe { MiMalloc.realloc(memory, layout, size) }
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        // SAFETY: as the caller has it.
+        // SAFETY: the caller upholds the contract.
         unsafe { MiMalloc.dealloc(memory, layout) }
     }
 }

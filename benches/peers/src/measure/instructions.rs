@@ -1,5 +1,5 @@
-//! How many instructions a request takes: this program, run by callgrind for N requests of one peer and for 2N. What it does
-//! before and after them is the same in both runs, and falls out of the difference.
+//! Counts the instructions of a request. callgrind runs this program with N and with 2N requests;
+//! the difference excludes the work before and after the requests.
 
 use std::{
     env,
@@ -13,39 +13,39 @@ use crate::{
     peers::{Failure, PEERS, Peer},
 };
 
-/// Makes this program send the requests of one load, and do nothing else.
+/// The argument with which this program only sends requests.
 pub(crate) const CHILD: &str = "send";
 
 const REQUESTS: u32 = 2_000;
 
-/// What is sent where no peer is named.
+/// The title that stands for no peer.
 const ALONE: &str = "alone";
 const WITH_TOKEN: &str = "with-token";
 const BARE: &str = "bare";
 
-/// Instructions of the request alone. `None` where there is no valgrind.
+/// Instructions of the request without a token. `None` without valgrind.
 pub(crate) fn of_request_alone() -> Option<f64> {
     let found = Command::new("valgrind")
         .arg("--version")
         .stdout(Stdio::null())
         .status();
     found.ok()?;
-    told(ALONE, per_request(ALONE, BARE))
+    or_print(ALONE, per_request(ALONE, BARE))
 }
 
-/// Instructions of a request with `peer`, above what it is without a token.
+/// Net instructions of a request with `peer`.
 pub(crate) fn above_bare(peer: &Peer, alone: Option<f64>) -> Option<f64> {
     let alone = alone?;
     let title = peer.title();
-    let bare = if peer.has_bare_of_its_own() {
-        told(&title, per_request(&title, BARE))?
+    let bare = if peer.has_own_bare_load() {
+        or_print(&title, per_request(&title, BARE))?
     } else {
         alone
     };
-    Some(told(&title, per_request(&title, WITH_TOKEN))? - bare)
+    Some(or_print(&title, per_request(&title, WITH_TOKEN))? - bare)
 }
 
-fn told(title: &str, counted: Result<f64, Failure>) -> Option<f64> {
+fn or_print(title: &str, counted: Result<f64, Failure>) -> Option<f64> {
     counted
         .inspect_err(|failure| eprintln!("{title}: callgrind counted nothing: {failure}"))
         .ok()
@@ -57,26 +57,28 @@ fn per_request(title: &str, which: &str) -> Result<f64, Failure> {
     Ok((twice - once) / f64::from(REQUESTS))
 }
 
-/// All instructions of one run.
+/// The instructions of one run.
 fn collected(title: &str, which: &str, requests: u32) -> Result<f64, Failure> {
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
         .arg(env::current_exe()?)
         .args([CHILD, title, which, &requests.to_string()])
         .output()?;
-    let told = String::from_utf8_lossy(&output.stderr);
+    let stderr = String::from_utf8_lossy(&output.stderr);
     if !output.status.success() {
-        return Err(format!("{}: {told}", output.status).into());
+        return Err(format!("{}: {stderr}", output.status).into());
     }
-    let line = told.lines().find_map(|line| line.split_once("Collected :"));
-    let (_, count) = line.ok_or("callgrind says of no instructions that it collected them")?;
+    let line = stderr
+        .lines()
+        .find_map(|line| line.split_once("Collected :"));
+    let (_, count) = line.ok_or("callgrind printed no count of instructions")?;
     Ok(count.trim().parse()?)
 }
 
-/// What the child does.
+/// The work of the child process.
 pub(crate) fn send(runtime: &Runtime, arguments: &[String]) -> Result<(), Failure> {
     let [title, which, requests] = arguments else {
-        return Err("which load, and how many requests?".into());
+        return Err("expected three arguments: peer, load, number of requests".into());
     };
     let peer = PEERS.iter().find(|peer| peer.title() == *title);
     let mut load = match peer {

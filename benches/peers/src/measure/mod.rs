@@ -1,4 +1,4 @@
-//! What is measured of a peer, and above what.
+//! Measures each peer, net of the same request without a token.
 
 pub(crate) mod allocations;
 pub(crate) mod instructions;
@@ -11,61 +11,62 @@ use crate::{
     peers::{Failure, PEERS, Peer},
 };
 
-/// What one request costs with a peer, above the same request without a token.
+/// The net cost of one request with a peer.
 pub(crate) struct Cost {
     pub(crate) peer: &'static Peer,
-    /// `None` if they could not be counted.
+    /// `None` if callgrind did not count them.
     pub(crate) instructions: Option<f64>,
     pub(crate) allocations: f64,
     pub(crate) nanoseconds: f64,
-    /// How many times as long a request takes, token or not, where two threads share the token.
+    /// The factor by which a whole request is slower if two threads share the token.
     pub(crate) slowdown: f64,
 }
 
-/// By what costs are sorted and drawn: instructions, which hardly differ between runs, or time if they were not all counted.
+/// The unit of the order and the chart: instructions, which hardly vary between runs, or time if a
+/// count is absent.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Unit {
     Instructions,
     Nanoseconds,
 }
 
-/// The request alone.
+/// The cost of the request without a token.
 pub(crate) struct Alone {
-    /// `None` where there is no valgrind.
+    /// `None` without valgrind.
     pub(crate) instructions: Option<f64>,
     pub(crate) allocations: f64,
     pub(crate) nanoseconds: f64,
     pub(crate) slowdown: f64,
 }
 
-/// All that was found out in one run.
-pub(crate) struct Findings {
+/// The results of one run.
+pub(crate) struct Results {
     pub(crate) unit: Unit,
     pub(crate) alone: Alone,
-    /// The cheapest first.
+    /// In ascending order.
     pub(crate) costs: Vec<Cost>,
     pub(crate) unusable: Vec<(&'static Peer, Failure)>,
 }
 
-/// A peer that has its token.
+/// A peer with a fresh token.
 struct Warm {
     peer: &'static Peer,
     load: Box<dyn Load>,
-    /// Where among the timed loads the one is that it is above.
-    above: usize,
+    /// The index of its baseline among the timed loads.
+    baseline: usize,
     bare: Box<dyn Load>,
 }
 
-/// Measures all peers. Takes some minutes.
-pub(crate) fn all(runtime: &Runtime) -> Findings {
+/// Measures all peers, in some minutes.
+pub(crate) fn all(runtime: &Runtime) -> Results {
     let mut unusable = Vec::new();
-    // The first of those that are timed is the request alone.
+    // The first timed load is the request without a token.
     let mut timed = vec![load::no_layer()];
     let mut warm = Vec::new();
     for peer in &PEERS {
         match peer.warm(runtime) {
             Ok(load) => {
-                let above = if peer.has_bare_of_its_own() {
+                let baseline = if peer.has_own_bare_load() {
                     timed.push(peer.bare());
                     timed.len() - 1
                 } else {
@@ -75,7 +76,7 @@ pub(crate) fn all(runtime: &Runtime) -> Findings {
                 warm.push(Warm {
                     peer,
                     load,
-                    above,
+                    baseline,
                     bare,
                 });
             }
@@ -97,7 +98,7 @@ pub(crate) fn all(runtime: &Runtime) -> Findings {
                 instructions: instructions::above_bare(warm.peer, alone_instructions),
                 allocations: allocations::per_request(&mut *warm.load)
                     - allocations::per_request(&mut *warm.bare),
-                nanoseconds: time.above(&times[warm.above]),
+                nanoseconds: time.above(&times[warm.baseline]),
                 slowdown: time.slowdown(),
             }
         })
@@ -108,7 +109,7 @@ pub(crate) fn all(runtime: &Runtime) -> Findings {
         Unit::Nanoseconds
     };
     costs.sort_by(|one, other| one.in_unit(unit).total_cmp(&other.in_unit(unit)));
-    Findings {
+    Results {
         unit,
         alone: Alone {
             instructions: alone_instructions,
@@ -127,17 +128,5 @@ impl Cost {
             Unit::Instructions => self.instructions.unwrap_or(f64::NAN),
             Unit::Nanoseconds => self.nanoseconds,
         }
-    }
-}
-
-/// The middle one.
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<_> = values.collect();
-    values.sort_by(f64::total_cmp);
-    let half = values.len() / 2;
-    match values.len() {
-        0 => f64::NAN,
-        length if length % 2 == 0 => f64::midpoint(values[half - 1], values[half]),
-        _ => values[half],
     }
 }

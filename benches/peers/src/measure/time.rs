@@ -1,5 +1,5 @@
-//! How long a request takes, in rounds in which all are timed one after another, so that what disturbs the machine disturbs all
-//! alike. What counts is the median of the rounds' differences and ratios.
+//! The time of a request. In each round all loads are timed one after another, so that a
+//! disturbance of the machine affects all of them. The results are medians over the rounds.
 
 use std::{
     sync::{
@@ -10,21 +10,20 @@ use std::{
     time::Instant,
 };
 
-use super::median;
 use crate::load::Load;
 
 const ROUNDS: usize = 51;
-/// So many that two threads run at once for nearly all of the time: that takes longer than they have a processor for before it
-/// is another's turn, and longer than it takes to wake one up.
+/// Enough for two threads to run concurrently nearly all of the time: longer than a time slice of
+/// the scheduler, and longer than a wake-up.
 const REQUESTS: u32 = 25_000;
-/// Before the clock starts: a new thread's allocator gets its memory, and caches fill.
+/// Requests before the clock starts, to fill the caches and the allocator of a new thread.
 const WARMING: u64 = 500;
-/// At a time, after the clock has stopped, for as long as another's still runs.
+/// Requests at a time after the clock has stopped, until the other thread has finished too.
 const COMPANY: u64 = 100;
 
-/// Nanoseconds that a request took, in each round.
+/// Nanoseconds per request of each round.
 pub(crate) struct Times {
-    /// In a thread of its own.
+    /// In one thread.
     alone: Vec<f64>,
     /// In each of two threads that share the token.
     together: Vec<f64>,
@@ -35,7 +34,7 @@ impl Times {
         median(self.alone.iter().copied())
     }
 
-    /// How much longer it took than `bare`, which was timed in the same rounds.
+    /// The time above that of `bare`, which was timed in the same rounds.
     pub(crate) fn above(&self, bare: &Self) -> f64 {
         median(
             self.alone
@@ -45,7 +44,7 @@ impl Times {
         )
     }
 
-    /// How many times as long it took in each of two threads.
+    /// The factor by which each of two threads is slower than one.
     pub(crate) fn slowdown(&self) -> f64 {
         median(
             self.together
@@ -56,7 +55,7 @@ impl Times {
     }
 }
 
-/// Times all of `loads`, round by round.
+/// Times all loads, round by round.
 pub(crate) fn interleaved(loads: &[Box<dyn Load>]) -> Vec<Times> {
     let mut times: Vec<_> = loads
         .iter()
@@ -76,37 +75,46 @@ pub(crate) fn interleaved(loads: &[Box<dyn Load>]) -> Vec<Times> {
     times
 }
 
-/// Each of `loads` in a thread of its own, all at once: the mean of what a request takes.
+/// The mean time of a request, with each load in its own thread.
 fn per_request(loads: Vec<Box<dyn Load>>) -> f64 {
     let start = &Barrier::new(loads.len());
-    let timed_still = &AtomicUsize::new(loads.len());
-    let took: Vec<f64> = thread::scope(|scope| {
+    let still_timed = &AtomicUsize::new(loads.len());
+    let elapsed: Vec<f64> = thread::scope(|scope| {
         let threads: Vec<_> = loads
             .into_iter()
-            .map(|load| scope.spawn(move || timed(load, start, timed_still)))
+            .map(|load| scope.spawn(move || timed(load, start, still_timed)))
             .collect();
         threads
             .into_iter()
             .map(|thread| thread.join().expect("sending does not panic"))
             .collect()
     });
-    let threads = u32::try_from(took.len()).unwrap_or(u32::MAX);
-    took.iter().sum::<f64>() / f64::from(threads)
+    let threads = u32::try_from(elapsed.len()).unwrap_or(u32::MAX);
+    elapsed.iter().sum::<f64>() / f64::from(threads)
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "real time is what is measured here"
-)]
-fn timed(mut load: Box<dyn Load>, start: &Barrier, timed_still: &AtomicUsize) -> f64 {
+#[expect(clippy::disallowed_methods, reason = "measures real time")]
+fn timed(mut load: Box<dyn Load>, start: &Barrier, still_timed: &AtomicUsize) -> f64 {
     load.send(WARMING);
     start.wait();
-    let began = Instant::now();
+    let started = Instant::now();
     load.send(u64::from(REQUESTS));
-    let took = began.elapsed();
-    timed_still.fetch_sub(1, Ordering::Relaxed);
-    while timed_still.load(Ordering::Relaxed) > 0 {
+    let elapsed = started.elapsed();
+    still_timed.fetch_sub(1, Ordering::Relaxed);
+    while still_timed.load(Ordering::Relaxed) > 0 {
         load.send(COMPANY);
     }
-    took.as_secs_f64() * 1e9 / f64::from(REQUESTS)
+    elapsed.as_secs_f64() * 1e9 / f64::from(REQUESTS)
+}
+
+/// The median; the mean of the two middle values of an even number.
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<_> = values.collect();
+    values.sort_by(f64::total_cmp);
+    let half = values.len() / 2;
+    match values.len() {
+        0 => f64::NAN,
+        length if length % 2 == 0 => f64::midpoint(values[half - 1], values[half]),
+        _ => values[half],
+    }
 }

@@ -1,8 +1,9 @@
-//! `azure_core`'s `BearerTokenAuthorizationPolicy`, over a credential that hands out a token without asking anybody.
+//! `BearerTokenAuthorizationPolicy` of `azure_core`, with a credential that returns a token at
+//! once.
 //!
-//! It is no tower layer but a policy in a pipeline, with a request type of its own. So it gets the same request in that type,
-//! and its cost is above another policy that does nothing with it. As its own clients have it, it does not retry: that takes a
-//! callback, and a challenge.
+//! It is not a tower layer but a policy in a pipeline, with its own request type. It gets the same
+//! request in that type, and its cost is net of a policy that does nothing. As in its own clients,
+//! it does not retry, which would need a callback and a challenge.
 
 use std::{future::Future, sync::Arc};
 
@@ -17,7 +18,7 @@ use azure_core::{
     time::OffsetDateTime,
 };
 
-use super::{Peer, Side};
+use super::peer::{Peer, Side};
 use crate::{
     load::{Client, load},
     work::{self, HEADERS, LIFETIME, TOKEN, URL},
@@ -29,9 +30,9 @@ pub(super) const POLICY: Peer = Peer {
     side: Side::Theirs,
     warm: |_| {
         let policy = BearerTokenAuthorizationPolicy::new(Arc::new(Issuer), ["scope"]);
-        Ok(load(Pipeline::new([Arc::new(policy), Arc::new(Nothing)])))
+        Ok(load(Pipeline::new([Arc::new(policy), Arc::new(Noop)])))
     },
-    bare: Some(|| load(Pipeline::new([Arc::new(Nothing)]))),
+    bare: Some(|| load(Pipeline::new([Arc::new(Noop)]))),
 };
 
 #[derive(Clone)]
@@ -43,7 +44,7 @@ struct Pipeline {
 impl Pipeline {
     fn new<const N: usize>(policies: [Arc<dyn Policy>; N]) -> Self {
         Self {
-            url: Url::parse(URL).expect("it is one"),
+            url: Url::parse(URL).expect("the URL is valid"),
             policies: Arc::new(policies),
         }
     }
@@ -57,19 +58,19 @@ impl Client for Pipeline {
                 request.insert_header(name, value);
             }
             let [first, rest @ ..] = &*self.policies else {
-                unreachable!("there is always one")
+                unreachable!("a pipeline has a policy")
             };
             first.send(&Context::new(), &mut request, rest).await
         }
     }
 }
 
-/// The end of the pipeline. It answers at once.
+/// The end of the pipeline, which responds at once.
 #[derive(Debug)]
-struct Nothing;
+struct Noop;
 
 #[async_trait]
-impl Policy for Nothing {
+impl Policy for Noop {
     async fn send(
         &self,
         _: &Context,
@@ -77,7 +78,7 @@ impl Policy for Nothing {
         _: &[Arc<dyn Policy>],
     ) -> PolicyResult {
         let headers = std::hint::black_box(request.headers());
-        work::look(|| headers.get_optional_str(&AUTHORIZATION).map(str::as_bytes));
+        work::inspect(|| headers.get_optional_str(&AUTHORIZATION).map(str::as_bytes));
         Ok(AsyncRawResponse::from_bytes(
             StatusCode::Ok,
             Headers::new(),

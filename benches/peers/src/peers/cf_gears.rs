@@ -1,7 +1,8 @@
-//! cf-gears-toolkit-auth: layers over client credentials, one that only puts the token on a request, and one that also sends it
-//! once more after a 401. Nobody else does what we do by default.
+//! Two layers of cf-gears-toolkit-auth for client credentials: one adds the token, the other also
+//! retries after a 401, as only this crate does by default.
 //!
-//! The token comes over HTTP, from a listener on loopback. The error of the service inside must be the toolkit's own.
+//! The token comes over HTTP, from a listener on loopback. The error of the inner service must be
+//! that of the toolkit.
 
 use tokio::runtime::Runtime;
 use toolkit_auth::{
@@ -10,11 +11,11 @@ use toolkit_auth::{
 use toolkit_http::HttpError;
 use tower::Layer;
 
-use super::{Failure, Peer, Side};
+use super::peer::{Failure, Peer, Side};
 use crate::{
     load::{Stack, load},
     token_endpoint,
-    work::Nothing,
+    work::Noop,
 };
 
 pub(super) const BEARER_AUTH: Peer = Peer {
@@ -23,7 +24,7 @@ pub(super) const BEARER_AUTH: Peer = Peer {
     side: Side::Theirs,
     warm: |runtime| {
         let layer = BearerAuthLayer::new(provider(runtime)?);
-        Ok(load(Stack(layer.layer(Nothing::<HttpError>::new()))))
+        Ok(load(Stack(layer.layer(Noop::<HttpError>::new()))))
     },
     bare: None,
 };
@@ -34,7 +35,7 @@ pub(super) const AUTO_REFRESH: Peer = Peer {
     side: Side::Theirs,
     warm: |runtime| {
         let layer = BearerAuthAutoRefreshLayer::new(provider(runtime)?);
-        Ok(load(Stack(layer.layer(Nothing::<HttpError>::new()))))
+        Ok(load(Stack(layer.layer(Noop::<HttpError>::new()))))
     },
     bare: None,
 };

@@ -1,8 +1,10 @@
-//! google-cloud-auth's `Credentials`, those of a user account, which are renewed in the background and know nothing of a 401.
+//! `Credentials` of google-cloud-auth for a user account. They are refreshed in the background, and
+//! have no reaction to a 401.
 //!
-//! They are no tower layer: they make headers, which whoever sends a request puts into it. They are asked for them in both ways
-//! that their documentation has: plainly, or with the `EntityTag` of the headers that the caller still holds, and which need
-//! not be made again if it is still that. The token comes over HTTP, from a listener on loopback.
+//! They are not a tower layer: they create headers, which the caller adds to the request. Their
+//! documentation has two ways, and both are measured: to create the headers each time, or to pass
+//! the `EntityTag` of the previous headers and use those again if the tag is still valid. The token
+//! comes over HTTP, from a listener on loopback.
 
 use std::{convert::Infallible, future::Future};
 
@@ -11,11 +13,11 @@ use http::{Extensions, HeaderMap, Request};
 use tokio::runtime::Runtime;
 use tower::Service;
 
-use super::{Failure, Peer, Side};
+use super::peer::{Failure, Peer, Side};
 use crate::{
     load::{Client, load},
     token_endpoint,
-    work::{self, Body, Nothing},
+    work::{self, Body, Noop},
 };
 
 pub(super) const PLAIN: Peer = Peer {
@@ -25,7 +27,7 @@ pub(super) const PLAIN: Peer = Peer {
     warm: |runtime| {
         Ok(load(Plain {
             credentials: credentials(runtime)?,
-            http: Nothing::new(),
+            http: Noop::new(),
         }))
     },
     bare: None,
@@ -38,8 +40,8 @@ pub(super) const WITH_ENTITY_TAG: Peer = Peer {
     warm: |runtime| {
         Ok(load(WithEntityTag {
             credentials: credentials(runtime)?,
-            held: None,
-            http: Nothing::new(),
+            cached: None,
+            http: Noop::new(),
         }))
     },
     bare: None,
@@ -63,15 +65,15 @@ fn credentials(runtime: &Runtime) -> Result<Credentials, Failure> {
 #[derive(Clone)]
 struct Plain {
     credentials: Credentials,
-    http: Nothing<Infallible>,
+    http: Noop<Infallible>,
 }
 
 impl Client for Plain {
     fn send(&mut self) -> impl Future {
         async {
             let mut request = work::request();
-            let made = self.credentials.headers(Extensions::new()).await;
-            if let CacheableResource::New { data, .. } = made.expect("the token is fresh") {
+            let headers = self.credentials.headers(Extensions::new()).await;
+            if let CacheableResource::New { data, .. } = headers.expect("the token is fresh") {
                 request.headers_mut().extend(data);
             }
             self.http.call(request).await
@@ -82,8 +84,8 @@ impl Client for Plain {
 #[derive(Clone)]
 struct WithEntityTag {
     credentials: Credentials,
-    held: Option<(EntityTag, HeaderMap)>,
-    http: Nothing<Infallible>,
+    cached: Option<(EntityTag, HeaderMap)>,
+    http: Noop<Infallible>,
 }
 
 impl Client for WithEntityTag {
@@ -91,14 +93,16 @@ impl Client for WithEntityTag {
         async {
             let mut request = work::request();
             let mut extensions = Extensions::new();
-            if let Some((tag, _)) = &self.held {
+            if let Some((tag, _)) = &self.cached {
                 extensions.insert(tag.clone());
             }
-            let made = self.credentials.headers(extensions).await;
-            if let CacheableResource::New { entity_tag, data } = made.expect("the token is fresh") {
-                self.held = Some((entity_tag, data));
+            let headers = self.credentials.headers(extensions).await;
+            if let CacheableResource::New { entity_tag, data } =
+                headers.expect("the token is fresh")
+            {
+                self.cached = Some((entity_tag, data));
             }
-            if let Some((_, headers)) = &self.held {
+            if let Some((_, headers)) = &self.cached {
                 insert(headers, &mut request);
             }
             self.http.call(request).await

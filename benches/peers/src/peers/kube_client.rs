@@ -1,5 +1,5 @@
-//! kube-client's `AuthLayer`, over a token that a plugin prints (`exec`), as clusters in clouds have it. The plugin is this
-//! program itself, run with one argument.
+//! `AuthLayer` of kube-client, with a token that a plugin prints (`exec`), as for clusters of cloud
+//! providers. The plugin is this program, run with one argument.
 
 use std::{
     collections::BTreeMap,
@@ -15,13 +15,13 @@ use kube_client::{
 };
 use tower::{BoxError, Layer};
 
-use super::{Failure, Peer, Side};
+use super::peer::{Failure, Peer, Side};
 use crate::{
     load::{Stack, load},
-    work::{LIFETIME, Nothing, ORIGIN, TOKEN},
+    work::{LIFETIME, Noop, ORIGIN, TOKEN},
 };
 
-/// Makes this program print what a plugin prints.
+/// The argument with which this program prints a credential.
 pub(crate) const PLUGIN: &str = "exec-credential";
 
 const API: &str = "client.authentication.k8s.io/v1";
@@ -36,8 +36,8 @@ pub(super) const EXEC: Peer = Peer {
             exec: Some(plugin()?),
             ..AuthInfo::default()
         };
-        let layer = config.auth_layer()?.ok_or("the plugin gave no token")?;
-        Ok(load(Stack(layer.layer(Nothing::<BoxError>::new()))))
+        let layer = config.auth_layer()?.ok_or("the plugin printed no token")?;
+        Ok(load(Stack(layer.layer(Noop::<BoxError>::new()))))
     },
     bare: None,
 };
@@ -46,7 +46,12 @@ fn plugin() -> Result<ExecConfig, Failure> {
     let program = env::current_exe()?;
     Ok(ExecConfig {
         api_version: Some(API.into()),
-        command: Some(program.to_str().ok_or("a path of another kind")?.into()),
+        command: Some(
+            program
+                .to_str()
+                .ok_or("the path of this program is not UTF-8")?
+                .into(),
+        ),
         args: Some(vec![PLUGIN.into()]),
         env: None,
         drop_env: None,
@@ -58,7 +63,7 @@ fn plugin() -> Result<ExecConfig, Failure> {
     })
 }
 
-/// What the plugin prints.
+/// Prints a credential as a plugin does.
 pub(crate) fn print_credential() -> Result<(), Failure> {
     let credential = serde_json::json!({
         "apiVersion": API,

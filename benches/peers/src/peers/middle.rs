@@ -1,7 +1,9 @@
-//! middle's `ClientCredentialAuthorizer`, which is renewed in the background and knows nothing of a 401.
+//! `ClientCredentialAuthorizer` of middle. It is refreshed in the background, and has no reaction
+//! to a 401.
 //!
-//! It is no tower layer. Its own client is one over reqwest; what that does for each request, we do here: get the header, take
-//! it out of its `Arc`, insert it, send. The token comes over HTTP, from a listener on loopback.
+//! It is not a tower layer. Its own client uses reqwest; this code does what that client does for
+//! each request: get the header, take it out of its `Arc`, insert it, send. The token comes over
+//! HTTP, from a listener on loopback.
 
 use std::{convert::Infallible, future::Future, sync::Arc};
 
@@ -9,11 +11,11 @@ use http::header::AUTHORIZATION;
 use middle::{Authorizer, BasicClientCredentialAuthorizer};
 use tower::Service;
 
-use super::{Peer, Side};
+use super::peer::{Peer, Side};
 use crate::{
     load::{Client, load},
     token_endpoint,
-    work::{self, Nothing},
+    work::{self, Noop},
 };
 
 pub(super) const AUTHORIZER: Peer = Peer {
@@ -27,7 +29,7 @@ pub(super) const AUTHORIZER: Peer = Peer {
             token_endpoint::listen()?,
         );
         let authorizer = runtime.block_on(builder.build())?;
-        let http = Nothing::new();
+        let http = Noop::new();
         Ok(load(Authorized { authorizer, http }))
     },
     bare: None,
@@ -36,7 +38,7 @@ pub(super) const AUTHORIZER: Peer = Peer {
 #[derive(Clone)]
 struct Authorized {
     authorizer: BasicClientCredentialAuthorizer,
-    http: Nothing<Infallible>,
+    http: Noop<Infallible>,
 }
 
 impl Client for Authorized {

@@ -1,14 +1,15 @@
-//! tower-http's `AddAuthorization`: a header that is there already, without expiry, refresh or retry. What a layer costs at least.
+//! `AddAuthorization` of tower-http: a static header without expiry, refresh or retry. It is the
+//! least that a layer can cost.
 
 use std::convert::Infallible;
 
 use tower::Layer;
 use tower_http::auth::AddAuthorizationLayer;
 
-use super::{Peer, Side};
+use super::peer::{Peer, Side};
 use crate::{
     load::{Stack, load},
-    work::{Nothing, TOKEN},
+    work::{Noop, TOKEN},
 };
 
 pub(super) const STATIC_HEADER: Peer = Peer {
@@ -17,7 +18,7 @@ pub(super) const STATIC_HEADER: Peer = Peer {
     side: Side::Floor,
     warm: |_| {
         let layer = AddAuthorizationLayer::bearer(&TOKEN).as_sensitive(true);
-        Ok(load(Stack(layer.layer(Nothing::<Infallible>::new()))))
+        Ok(load(Stack(layer.layer(Noop::<Infallible>::new()))))
     },
     bare: None,
 };

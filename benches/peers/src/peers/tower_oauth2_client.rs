@@ -1,4 +1,5 @@
-//! This crate, as it is by default, where the request is kept for one retry after a 401, and with retrying off.
+//! This crate with its defaults, where the request is kept for one retry after a 401, and without
+//! retries.
 
 use std::convert::Infallible;
 
@@ -12,10 +13,10 @@ use tower_oauth2_client::{
     token::{AccessToken, TokenSet},
 };
 
-use super::{Failure, Peer, Side};
+use super::peer::{Failure, Peer, Side};
 use crate::{
     load::{Load, Stack, load},
-    work::{LIFETIME, Nothing, ORIGIN, TOKEN},
+    work::{Body, LIFETIME, Noop, ORIGIN, TOKEN},
 };
 
 pub(super) const WITHOUT_RETRIES: Peer = Peer {
@@ -36,15 +37,15 @@ pub(super) const BY_DEFAULT: Peer = Peer {
 
 fn warm(
     runtime: &Runtime,
-    set: impl FnOnce(BearerAuthLayer) -> BearerAuthLayer,
+    configure: impl FnOnce(BearerAuthLayer<Body>) -> BearerAuthLayer<Body>,
 ) -> Result<Box<dyn Load>, Failure> {
     let _entered = runtime.enter();
     let tokens = TokenCache::builder(token_fn(issue))
         .origin(ORIGIN)
         .build()?;
     runtime.block_on(tokens.token())?;
-    let layer = set(BearerAuthLayer::new(tokens));
-    Ok(load(Stack(layer.layer(Nothing::<Infallible>::new()))))
+    let layer = configure(BearerAuthLayer::new(tokens));
+    Ok(load(Stack(layer.layer(Noop::<Infallible>::new()))))
 }
 
 async fn issue() -> Result<TokenSet, Error> {

@@ -1,9 +1,9 @@
-//! What is told of the findings: a table, and a picture.
+//! Presents the results in a table and a chart.
 
 pub(crate) mod plot;
 pub(crate) mod table;
 
-/// A whole number with a comma between its thousands.
+/// Formats a whole number with commas between thousands.
 fn grouped(number: f64) -> String {
     let digits = format!("{:.0}", number.abs());
     let mut text = String::from(if number < 0.0 && digits != "0" {

@@ -4,25 +4,25 @@ use std::fmt::{self, Display, Formatter};
 
 use super::grouped;
 use crate::{
-    measure::{Cost, Findings},
+    measure::{Cost, Results},
     peers::Side,
 };
 
-/// Two threads slow each other down by as much as this on a machine that does nothing else, by its memory and its clock rate.
+/// The slowdown of two threads on an idle machine, caused by its memory and its clock rate.
 const QUIET: f64 = 1.15;
 
-/// A table of findings.
-pub(crate) struct Table<'a>(pub(crate) &'a Findings);
+/// The table of the results.
+pub(crate) struct Table<'a>(pub(crate) &'a Results);
 
 impl Display for Table<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Findings {
+        let Results {
             alone,
             costs,
             unusable,
             ..
         } = self.0;
-        // Not counted is not free.
+        // An absent count is not 0.
         let missing = if alone.instructions.is_none() {
             "no valgrind"
         } else {
@@ -46,16 +46,16 @@ impl Display for Table<'_> {
         let slowdown = alone.slowdown;
         writeln!(
             f,
-            "\n*Net* is above the same request without a token, into a service that does nothing (instructions {instructions}, \
-             allocations {allocations:.0}, ns {nanoseconds:.0}, x {slowdown:.2}); for `azure_core`, which has a request type of \
-             its own, into a policy that does nothing. *x* is how many times as long a request takes in each of two threads \
-             that share the token."
+            "\n*Net* is the cost above that of the same request without a token, sent to a service that does nothing \
+             (instructions {instructions}, allocations {allocations:.0}, ns {nanoseconds:.0}, x {slowdown:.2}). For \
+             `azure_core`, which has its own request type, that is a policy that does nothing. *x* is the factor by which a \
+             request is slower in each of two threads that share the token."
         )?;
         if alone.slowdown > QUIET {
             writeln!(
                 f,
-                "\n**The machine had other things to do**: a request without a token, which shares nothing, should have an x of \
-                 1.0. Of this run, neither x nor ns is of use."
+                "\n**The machine was not idle**: a request without a token shares nothing, so its x should be 1.0. Ignore x and \
+                 ns of this run."
             )?;
         }
         Ok(())

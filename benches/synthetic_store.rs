@@ -1,4 +1,4 @@
-//! A store that has a grant of everybody, and shares no memory with those who read it.
+//! A store that contains a grant of every tenant, made when it is loaded.
 
 use std::time::Duration;
 
@@ -9,13 +9,14 @@ use tower_oauth2_client::{
     token::{AccessToken, Generation, Grant, GrantState, RefreshToken, TenantId, TokenSet},
 };
 
-/// So many characters each.
+/// Characters of each access token.
 pub const ACCESS_TOKEN: usize = 1_024;
+/// Characters of each refresh token.
 pub const REFRESH_TOKEN: usize = 64;
 
-pub(crate) struct Everybody;
+pub(crate) struct SyntheticStore;
 
-impl TokenStore for Everybody {
+impl TokenStore for SyntheticStore {
     async fn load(&self, tenant: &TenantId) -> Result<Option<Grant>, Error> {
         let now = SystemClock.wall();
         let day = Duration::from_secs(86_400);
@@ -34,7 +35,7 @@ impl TokenStore for Everybody {
         _: Option<Generation>,
         _: &Grant,
     ) -> Result<SaveOutcome, Error> {
-        Err(Error::store("nobody saves here"))
+        Err(Error::store("a synthetic store is read-only"))
     }
 
     async fn acquire(
