@@ -39,7 +39,7 @@
 //!     .layer(BearerAuthLayer::new(tokens.clone()))
 //!     .service(http);
 //!
-//! // Once per customer: redirect the browser to `url`, until it comes back with `callback`.
+//! // Once per customer: redirect the browser to `url`. It returns with `callback`, a URL.
 //! let (url, pending) = oauth.authorization_url()?;
 //! # let (_, _, callback) = (api, url, "");
 //! # async move {
@@ -48,8 +48,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! From then on each request through `api` carries a valid token. The tokens are refreshed before
-//! they expire, survive restarts, and are refreshed only once however many requests need them.
+//! From then on each request through `api` carries a valid token. The token is refreshed in the
+//! background before it expires, and the grant survives restarts.
 //!
 //! # Where to start
 //!
