@@ -18,7 +18,11 @@
 //! # use http_body_util::Full;
 //! # use tower::ServiceBuilder;
 //! use tower_oauth2_client::{
-//!     bearer::BearerAuthLayer, cache::TokenCache, oauth::OAuthClient, provider, store::FileStore,
+//!     bearer::BearerAuthLayer,
+//!     cache::TokenCache,
+//!     oauth::OAuthClient,
+//!     provider,
+//!     store::FileStore,
 //! };
 //!
 //! # let directory = tempfile::tempdir()?;
@@ -39,10 +43,11 @@
 //!     .layer(BearerAuthLayer::new(tokens.clone()))
 //!     .service(http);
 //!
-//! // Once per customer: redirect the browser to `url`. It returns with `callback`, a URL.
+//! // Once per customer: redirect the browser to `url`.
 //! let (url, pending) = oauth.authorization_url()?;
 //! # let (_, _, callback) = (api, url, "");
 //! # async move {
+//! // It returns to the redirect URI; `callback` is the URI of that request.
 //! tokens.complete_authorization(&oauth, &pending, callback).await?;
 //! # Ok::<(), tower_oauth2_client::Error>(()) };
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -64,8 +69,8 @@
 //! | react to a grant that ends, or collect metrics | [`telemetry`] |
 //! | test without network or credentials | [`sandbox`] |
 //!
-//! [`guarantees`] numbers what the crate promises and names the tests of each promise;
-//! [`performance`] has the measurements; [`glossary`] defines the terms.
+//! [`guarantees`] lists what the crate promises, each promise with the number that its tests carry.
+//! [`performance`] has the measurements, and [`glossary`] defines the terms.
 //!
 //! # HTTP clients
 //!
