@@ -81,9 +81,7 @@ const LAYERS: &[(&str, &[&str])] = &[
 /// are to be deleted.
 const EXCEPTIONS: &[&str] = &[
     "src/cache/",
-    "src/connect/",
     "src/oauth/gate/",
-    "src/tenants/",
 ];
 
 #[test]

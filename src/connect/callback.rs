@@ -1,4 +1,4 @@
-//! `GET /callback`: back from the provider.
+//! `GET /callback`: the browser comes back from the provider.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -7,9 +7,10 @@ use http::request::Parts;
 use tokio::{runtime::Handle, sync::oneshot};
 
 use super::{
-    ConnectFailure, ConnectFailureKind, ConnectHandler, Shared,
-    claim::{Claim, is_connected_meanwhile},
-    flow::Flow,
+    ConnectFailure, ConnectFailureKind, ConnectHandler,
+    callback_lease::{CallbackLease, wait_until_connected},
+    pending_flow::PendingFlow,
+    state::ConnectState,
 };
 use crate::{
     cache::{CompletionError, exchange_and_save},
@@ -19,34 +20,37 @@ use crate::{
     token::TenantId,
 };
 
-/// Far more than a code is long; what is longer is not read.
-const LONGEST_QUERY: usize = 16 * 1024;
+/// Far longer than any code. A longer query is not parsed.
+const MAX_QUERY_LENGTH: usize = 16 * 1024;
 
-pub(super) async fn callback<A: ConnectHandler>(shared: &Shared<A>, request: &Parts) -> Response {
+pub(super) async fn callback<H: ConnectHandler>(
+    state: &ConnectState<H>,
+    request: &Parts,
+) -> Response {
     let query = request.uri.query().unwrap_or_default();
-    let unknown = || ConnectFailure::new(ConnectFailureKind::NotPending);
-    let Some(state) = state_of(query) else {
-        return shared.failed(&unknown());
+    let not_pending = || ConnectFailure::new(ConnectFailureKind::NotPending);
+    let Some(state_parameter) = state_parameter(query) else {
+        return state.failed(&not_pending());
     };
-    let Some(flow) = shared.flows.find(&request.headers, &state) else {
-        let mut response = shared.failed(&unknown());
-        shared
+    let Some(flow) = state.flows.find(&request.headers, &state_parameter) else {
+        let mut response = state.failed(&not_pending());
+        state
             .flows
-            .end(&request.headers, &state, response.headers_mut());
+            .remove(&request.headers, &state_parameter, response.headers_mut());
         return response;
     };
-    let (mut response, then) = answer(shared, request, &flow, query).await;
-    if then == Then::Over {
-        shared
+    let (mut response, cookie) = respond(state, request, &flow, query).await;
+    if cookie == FlowCookie::Remove {
+        state
             .flows
-            .end(&request.headers, &state, response.headers_mut());
+            .remove(&request.headers, &state_parameter, response.headers_mut());
     }
     response
 }
 
-/// The callback's state, if there is one, and one alone.
-fn state_of(query: &str) -> Option<Cow<'_, str>> {
-    if query.len() > LONGEST_QUERY {
+/// The `state` parameter, if the query has exactly one.
+fn state_parameter(query: &str) -> Option<Cow<'_, str>> {
+    if query.len() > MAX_QUERY_LENGTH {
         return None;
     }
     let mut states = form_urlencoded::parse(query.as_bytes())
@@ -55,90 +59,98 @@ fn state_of(query: &str) -> Option<Cow<'_, str>> {
     states.next().is_none().then_some(state)
 }
 
-/// What becomes of the flow.
+/// Whether the response removes the cookie of the flow.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Then {
-    Over,
-    /// Nothing was sent: the same callback may come again.
-    GoesOn,
+enum FlowCookie {
+    Remove,
+    /// The code was not sent, so the browser may repeat the callback.
+    Keep,
 }
 
-async fn answer<A: ConnectHandler>(
-    shared: &Shared<A>,
+async fn respond<H: ConnectHandler>(
+    state: &ConnectState<H>,
     request: &Parts,
-    flow: &Flow,
+    flow: &PendingFlow,
     query: &str,
-) -> (Response, Then) {
-    let application = &shared.application;
-    if let Err(response) = application.allows(request, &flow.tenant).await {
-        return (response, Then::Over);
+) -> (Response, FlowCookie) {
+    let handler = &state.handler;
+    if let Err(response) = handler.allows(request, &flow.tenant).await {
+        return (response, FlowCookie::Remove);
     }
-    let code = match flow.pending(&shared.oauth).accept(query) {
+    let code = match flow.authorization(&state.oauth).accept(query) {
         Ok(code) => code,
         Err(error) if error.oauth_code() == Some(OAuthErrorCode::AccessDenied) => {
-            return (application.denied(&flow.tenant), Then::Over);
+            return (handler.denied(&flow.tenant), FlowCookie::Remove);
         }
         Err(error) => {
             let failure = failure(ConnectFailureKind::Provider, &flow.tenant, error);
-            return (shared.failed(&failure), Then::Over);
+            return (state.failed(&failure), FlowCookie::Remove);
         }
     };
-    match connect(shared, flow, code).await {
-        Outcome::Connected => (application.connected(&flow.tenant), Then::Over),
-        Outcome::Failed(failure) => (shared.failed(&failure), Then::Over),
-        Outcome::NotBegun(failure) => (shared.failed(&failure), Then::GoesOn),
-        Outcome::Elsewhere => {
-            if is_connected_meanwhile(shared.tenants.settings(), flow).await {
-                return (application.connected(&flow.tenant), Then::Over);
+    match complete_in_task(state, flow, code).await {
+        Completion::Connected => (handler.connected(&flow.tenant), FlowCookie::Remove),
+        Completion::Failed(failure) => (state.failed(&failure), FlowCookie::Remove),
+        Completion::NotStarted(failure) => (state.failed(&failure), FlowCookie::Keep),
+        Completion::LeasedElsewhere => {
+            if wait_until_connected(state.tenants.settings(), flow).await {
+                return (handler.connected(&flow.tenant), FlowCookie::Remove);
             }
-            let under_way = ConnectFailure::new(ConnectFailureKind::InProgress);
-            (shared.failed(&under_way.of(&flow.tenant)), Then::Over)
+            let in_progress = ConnectFailure::new(ConnectFailureKind::InProgress);
+            let response = state.failed(&in_progress.of(&flow.tenant));
+            (response, FlowCookie::Remove)
         }
     }
 }
 
-/// What has become of a code.
-enum Outcome {
+/// The result of completing a flow with its code.
+enum Completion {
     Connected,
-    /// Another request has the flow's claim.
-    Elsewhere,
+    /// Another request has acquired the lease of this callback.
+    LeasedElsewhere,
     Failed(ConnectFailure),
-    /// It was not sent.
-    NotBegun(ConnectFailure),
+    /// The code was not sent.
+    NotStarted(ConnectFailure),
 }
 
-/// In a task of its own: a browser that goes away must not take the tokens of a used code with it.
-async fn connect<A>(shared: &Shared<A>, flow: &Flow, code: AcceptedCode) -> Outcome {
-    let ending = || failure(ConnectFailureKind::Program, &flow.tenant, interrupted());
-    let (Ok(work), Ok(runtime)) = (
-        Arc::clone(&shared.work).acquire_owned().await,
+/// Completes a flow in a task of its own, which outlives the request: if the browser disconnects,
+/// the tokens of a used code must not be lost.
+async fn complete_in_task<H>(
+    state: &ConnectState<H>,
+    flow: &PendingFlow,
+    code: AcceptedCode,
+) -> Completion {
+    let not_completed = || failure(ConnectFailureKind::Program, &flow.tenant, interrupted());
+    let (Ok(permit), Ok(runtime)) = (
+        Arc::clone(&state.permits).acquire_owned().await,
         Handle::try_current(),
     ) else {
-        return Outcome::NotBegun(ending());
+        return Completion::NotStarted(not_completed());
     };
-    let settings = Arc::clone(shared.tenants.settings());
-    let (oauth, tenants) = (shared.oauth.clone(), shared.tenants.clone());
-    let (tenant, state) = (flow.tenant.clone(), flow.state.clone());
-    let (sender, told) = oneshot::channel();
+    let settings = Arc::clone(state.tenants.settings());
+    let (oauth, tenants) = (state.oauth.clone(), state.tenants.clone());
+    let (tenant, state_parameter) = (flow.tenant.clone(), flow.state.clone());
+    let (sender, receiver) = oneshot::channel();
     runtime.spawn(async move {
-        let claim = match Claim::take(&settings, &state).await {
-            Ok(Some(claim)) => claim,
+        let lease = match CallbackLease::acquire(&settings, &state_parameter).await {
+            Ok(Some(lease)) => lease,
             Ok(None) => {
-                let _ = sender.send(Outcome::Elsewhere);
+                let _ = sender.send(Completion::LeasedElsewhere);
                 return;
             }
             Err(error) => {
                 let failure = failure(ConnectFailureKind::Store, &tenant, error);
-                let _ = sender.send(Outcome::NotBegun(failure));
+                let _ = sender.send(Completion::NotStarted(failure));
                 return;
             }
         };
-        let done = complete(&oauth, &tenants, &tenant, code).await;
-        drop((work, oauth, tenants));
-        let _ = sender.send(done.map_or_else(Outcome::Failed, |()| Outcome::Connected));
-        claim.end().await;
+        let completed = complete(&oauth, &tenants, &tenant, code).await;
+        drop((permit, oauth, tenants));
+        let completion = completed.map_or_else(Completion::Failed, |()| Completion::Connected);
+        let _ = sender.send(completion);
+        lease.release_after_expiry().await;
     });
-    told.await.unwrap_or_else(|_| Outcome::Failed(ending()))
+    let completion = receiver.await;
+    completion.unwrap_or_else(|_| Completion::Failed(not_completed()))
 }
 
 async fn complete(
@@ -151,7 +163,7 @@ async fn complete(
         .await
         .map_err(|error| match error {
             CompletionError::Exchange(error) => {
-                failure(ConnectFailureKind::Exchange, tenant, error)
+                failure(ConnectFailureKind::CodeExchange, tenant, error)
             }
             CompletionError::Save(error) => failure(ConnectFailureKind::Store, tenant, error),
         })
@@ -164,6 +176,6 @@ fn failure(kind: ConnectFailureKind, tenant: &TenantId, error: Error) -> Connect
 fn interrupted() -> Error {
     Error::new(
         ErrorKind::Interrupted,
-        "the process is about to end, or a store panicked: start again",
+        "connecting was interrupted: the process is shutting down, or a token store panicked; start again",
     )
 }

@@ -1,4 +1,4 @@
-//! Cookies of our own, one for each flow.
+//! The cookies of this module, one per flow.
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use hmac_sha256::Hash as Sha256;
@@ -7,10 +7,10 @@ use http::{
     header::{COOKIE, SET_COOKIE},
 };
 
-/// How many of our cookies in a request are looked at. A browser has four; more are somebody's nonsense.
-const MOST: usize = 16;
+/// How many cookies of a request are considered. A browser has four of them; more were forged.
+const MAX_COOKIES: usize = 16;
 
-/// Writes cookies of one application at one provider, and finds them again among others.
+/// Writes the cookies of one client, and finds them among others.
 #[derive(Debug)]
 pub(super) struct Cookies {
     prefix: String,
@@ -18,41 +18,42 @@ pub(super) struct Cookies {
 }
 
 impl Cookies {
-    /// For pages over https or, on this machine, without.
-    pub(super) fn new(is_https: bool, application: &[u8]) -> Self {
-        // Two applications on one host leave each other's cookies alone.
-        let application = digest(application, 6);
+    /// `is_https` is false only for a redirect URI on loopback.
+    pub(super) fn new(is_https: bool, client: &[u8]) -> Self {
+        // Two clients on one host must not read or remove the cookies of each other.
+        let client = digest(client, 6);
         if is_https {
-            // A browser takes a cookie of this name from this very host alone, over https: not from a host beside it.
+            // A browser accepts this prefix only over https from exactly this host, not from a
+            // sibling host (RFC 6265bis).
             Self {
-                prefix: format!("__Host-connect-{application}-"),
+                prefix: format!("__Host-connect-{client}-"),
                 attributes: "; Path=/; Secure; HttpOnly; SameSite=Lax",
             }
         } else {
             Self {
-                prefix: format!("connect-{application}-"),
+                prefix: format!("connect-{client}-"),
                 attributes: "; Path=/; HttpOnly; SameSite=Lax",
             }
         }
     }
 
-    /// The name of a flow's cookie, from which nobody learns its state.
+    /// The name of a flow's cookie. It does not reveal the state.
     pub(super) fn name(&self, state: &str) -> String {
         format!("{}{}", self.prefix, digest(state.as_bytes(), 16))
     }
 
-    /// All of them in a request, as far as they are worth looking at.
+    /// The cookies of this client in a request.
     pub(super) fn all<'a>(
         &'a self,
         headers: &'a HeaderMap,
     ) -> impl Iterator<Item = (&'a str, &'a str)> {
         pairs(headers)
             .filter(|(name, _)| name.starts_with(&self.prefix))
-            .take(MOST)
+            .take(MAX_COOKIES)
     }
 
-    /// The header for a cookie that lives so long; 0 removes it. `None` if the name or the value has characters that no
-    /// cookie has.
+    /// The header that sets a cookie for so many seconds, or removes it if 0. `None` if the name or
+    /// the value contains characters that are not allowed in a cookie.
     pub(super) fn set(&self, name: &str, value: &str, seconds: u64) -> Option<HeaderValue> {
         let is_plain = |text: &str| {
             let mut bytes = text.bytes();
@@ -74,14 +75,15 @@ impl Cookies {
     }
 }
 
-/// Those of one name. Whoever can set cookies for a whole domain may have put some beside the right one.
+/// The cookies of one name. There may be several: a sibling host can set cookies for the whole
+/// domain.
 pub(super) fn named<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = &'a str> {
     pairs(headers)
-        .filter_map(move |(found, value)| (found == name).then_some(value))
-        .take(MOST)
+        .filter_map(move |(other, value)| (other == name).then_some(value))
+        .take(MAX_COOKIES)
 }
 
-/// The cookies of a request (RFC 6265 section 4.2), whatever else stands among them.
+/// All cookies of a request (RFC 6265 section 4.2).
 fn pairs(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
     let headers = headers.get_all(COOKIE).iter();
     headers
@@ -92,7 +94,7 @@ fn pairs(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
         })
 }
 
-/// The first bytes of a hash, as text.
+/// The first `length` bytes of a hash, as text.
 pub(super) fn digest(bytes: &[u8], length: usize) -> String {
     let digest = Sha256::hash(bytes);
     BASE64_URL_SAFE_NO_PAD.encode(&digest[..length.min(digest.len())])

@@ -1,9 +1,9 @@
-//! `POST /disconnect`: the end of a grant.
+//! `POST /disconnect`: revokes a grant.
 
 use axum::response::Response;
 use http::{HeaderMap, Uri, header::ORIGIN, request::Parts};
 
-use super::{ConnectFailure, ConnectFailureKind, ConnectHandler, Shared};
+use super::{ConnectFailure, ConnectFailureKind, ConnectHandler, state::ConnectState};
 use crate::{
     cache::Settings,
     error::ErrorKind,
@@ -11,48 +11,51 @@ use crate::{
     token::{GrantState, TenantId},
 };
 
-pub(super) async fn disconnect<A: ConnectHandler>(shared: &Shared<A>, request: &Parts) -> Response {
-    if !is_ours(&request.headers, &shared.origin) {
-        return shared.failed(&ConnectFailure::new(ConnectFailureKind::CrossSite));
+pub(super) async fn disconnect<H: ConnectHandler>(
+    state: &ConnectState<H>,
+    request: &Parts,
+) -> Response {
+    if !is_same_origin(&request.headers, &state.origin) {
+        return state.failed(&ConnectFailure::new(ConnectFailureKind::CrossSite));
     }
-    let tenant = match shared.application.tenant(request).await {
+    let tenant = match state.handler.tenant(request).await {
         Ok(tenant) => tenant,
         Err(response) => return response,
     };
-    let error = match shared.tenants.revoke(&tenant).await {
-        Ok(()) => return shared.application.disconnected(&tenant),
+    let error = match state.tenants.revoke(&tenant).await {
+        Ok(()) => return state.handler.disconnected(&tenant),
         Err(error) if error.kind() == ErrorKind::NoGrant => {
-            return shared.application.disconnected(&tenant);
+            return state.handler.disconnected(&tenant);
         }
         Err(error) => error,
     };
-    let kind = if is_ended(shared.tenants.settings(), &tenant).await {
+    let kind = if is_revoked_in_store(state.tenants.settings(), &tenant).await {
         ConnectFailureKind::ProviderNotNotified
     } else {
         ConnectFailureKind::NotPersisted
     };
-    shared.failed(&ConnectFailure::new(kind).of(&tenant).because(error))
+    state.failed(&ConnectFailure::new(kind).of(&tenant).because(error))
 }
 
-/// Whether all replicas know of the end.
-async fn is_ended(settings: &Settings, tenant: &TenantId) -> bool {
+/// Whether every replica sees that the grant has ended.
+async fn is_revoked_in_store(settings: &Settings, tenant: &TenantId) -> bool {
     let stored = settings.read(tenant).await;
     stored.is_ok_and(|grant| {
         grant.is_none_or(|grant| matches!(grant.state, GrantState::Revoked { .. }))
     })
 }
 
-/// Whether one of the program's own pages has asked. All browsers say where a POST comes from, in one way or the other; who
-/// says it in neither is no browser, and has no business with a form.
-fn is_ours(headers: &HeaderMap, origin: &Origin) -> bool {
+/// Whether the request comes from one of the program's own pages. Every browser sends at least one
+/// of the two headers with a POST; a request without both is rejected.
+fn is_same_origin(headers: &HeaderMap, origin: &Origin) -> bool {
     match (headers.get("sec-fetch-site"), headers.get(ORIGIN)) {
-        // Not `same-site`: a host beside this one may be somebody else's. `none` is the person, by a reload.
+        // Not `same-site`: a sibling host may have another owner. `none` is a reload by the user.
         (Some(site), _) => site == "same-origin" || site == "none",
-        (None, Some(asking)) => asking
+        (None, Some(other)) => other
             .to_str()
             .ok()
-            .and_then(|asking| asking.parse::<Uri>().ok())
-            .is_some_and(|asking| origin.matches(&asking)),
+            .and_then(|other| other.parse::<Uri>().ok())
+            .is_some_and(|other| origin.matches(&other)),
         (None, None) => false,
     }
 }
@@ -61,40 +64,40 @@ fn is_ours(headers: &HeaderMap, origin: &Origin) -> bool {
 mod tests {
     use super::*;
 
-    fn is_ours_with(headers: &[(&'static str, &'static str)]) -> bool {
+    fn accepts(headers: &[(&'static str, &'static str)]) -> bool {
         let origin = "https://partner.example.com".parse().unwrap();
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(*name, value.parse().unwrap());
         }
-        is_ours(&map, &origin)
+        is_same_origin(&map, &origin)
     }
 
     #[test]
-    fn only_the_programs_own_pages_disconnect() {
-        let own = ("origin", "https://partner.example.com");
-        let others = ("origin", "https://evil.example");
+    fn only_requests_from_the_programs_own_pages_are_accepted() {
+        let own_origin = ("origin", "https://partner.example.com");
+        let other_origin = ("origin", "https://evil.example");
         for good in [
-            &[("sec-fetch-site", "same-origin"), own][..],
-            // What browsers send from a page that names no referrer.
+            &[("sec-fetch-site", "same-origin"), own_origin][..],
+            // Sent from a page with `Referrer-Policy: no-referrer`.
             &[("sec-fetch-site", "same-origin"), ("origin", "null")],
             &[("sec-fetch-site", "none")],
-            &[own],
+            &[own_origin],
         ] {
-            assert!(is_ours_with(good), "{good:?}");
+            assert!(accepts(good), "{good:?}");
         }
         for bad in [
-            &[("sec-fetch-site", "cross-site"), own][..],
-            &[("sec-fetch-site", "same-site"), own],
-            &[("sec-fetch-site", ""), own],
-            &[others],
+            &[("sec-fetch-site", "cross-site"), own_origin][..],
+            &[("sec-fetch-site", "same-site"), own_origin],
+            &[("sec-fetch-site", ""), own_origin],
+            &[other_origin],
             &[("origin", "null")],
             &[("origin", "http://partner.example.com")],
             &[("origin", "https://partner.example.com:8443")],
             &[("origin", "https://partner.example.com.evil.example")],
             &[],
         ] {
-            assert!(!is_ours_with(bad), "{bad:?}");
+            assert!(!accepts(bad), "{bad:?}");
         }
     }
 }

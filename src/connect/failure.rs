@@ -1,4 +1,4 @@
-//! What did not work, for a person and for a log.
+//! Failures, for the customer and for a log.
 
 use std::fmt;
 
@@ -12,10 +12,10 @@ use crate::{
     token::TenantId,
 };
 
-/// Why a customer was not connected or disconnected: whose fault it is, and what to do.
+/// Why a customer could not be connected or disconnected.
 ///
-/// Its `Display` is a text for the person in front of the browser. What a log needs beside that is its
-/// [`error`](Self::error). Neither holds the code, the state, or anything else that came with the request.
+/// The `Display` text is for the customer. A log additionally needs the [`error`](Self::error).
+/// Neither contains the code, the `state`, or any other part of the request.
 #[derive(Clone, Debug)]
 pub struct ConnectFailure {
     kind: ConnectFailureKind,
@@ -23,29 +23,33 @@ pub struct ConnectFailure {
     error: Option<Error>,
 }
 
-/// What a [`ConnectFailure`] is about.
+/// The category of a [`ConnectFailure`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ConnectFailureKind {
-    /// The callback belongs to nothing that was begun in this browser: it was begun in another one, or never; it took more
-    /// than ten minutes; or it was finished already.
+    /// The callback matches no pending flow of this browser. The flow was started in another
+    /// browser or not at all, has expired after ten minutes, or is finished.
     NotPending,
-    /// The provider sent the browser back with an error, without a code, or with an answer that is another provider's.
+    /// The provider redirected the browser with an error, without a code, or with the issuer of
+    /// another provider.
     Provider,
     /// Another request with the same callback came first, and has not connected the tenant yet.
     InProgress,
-    /// The provider gave no tokens for the code.
-    Exchange,
-    /// The store failed while connecting. If that was before the code was sent, the same callback may be loaded again; if after it, the tokens
-    /// are lost.
+    /// The code exchange failed.
+    CodeExchange,
+    /// The store failed while connecting.
+    ///
+    /// If it failed before the code was sent, the browser may repeat the callback. If it failed
+    /// afterwards, the tokens are lost.
     Store,
-    /// Another site, or nobody knows who, asked to disconnect.
+    /// A request to disconnect did not come from the program's own pages.
     CrossSite,
-    /// The end of the grant could not be stored: other replicas may still use it. The provider may have been told.
+    /// The revocation could not be saved, so other replicas may still use the grant. The provider
+    /// may have been notified.
     NotPersisted,
-    /// The grant has ended here, and nothing uses it any more, but the provider could not be told.
+    /// The grant has ended here and is not used any more, but the provider could not be notified.
     ProviderNotNotified,
-    /// The program is at fault, or is about to end.
+    /// The program is misconfigured, or is shutting down.
     Program,
 }
 
@@ -56,13 +60,21 @@ impl ConnectFailureKind {
             Self::NotPending => "not_pending",
             Self::Provider => "provider",
             Self::InProgress => "in_progress",
-            Self::Exchange => "exchange",
+            Self::CodeExchange => "code_exchange",
             Self::Store => "store",
             Self::CrossSite => "cross_site",
             Self::NotPersisted => "not_persisted",
             Self::ProviderNotNotified => "provider_not_notified",
             Self::Program => "program",
         }
+    }
+
+    /// Whether this happened while disconnecting.
+    fn is_of_disconnect(self) -> bool {
+        matches!(
+            self,
+            Self::CrossSite | Self::NotPersisted | Self::ProviderNotNotified
+        )
     }
 }
 
@@ -89,25 +101,25 @@ impl ConnectFailure {
         }
     }
 
-    /// What it is about.
+    /// Returns the category of the failure.
     #[must_use]
     pub fn kind(&self) -> ConnectFailureKind {
         self.kind
     }
 
-    /// Whose, if that is known.
+    /// Returns the tenant, if the request got as far as that.
     #[must_use]
     pub fn tenant(&self) -> Option<&TenantId> {
         self.tenant.as_ref()
     }
 
-    /// What is behind it, if there is something.
+    /// Returns the underlying error, if there is one.
     #[must_use]
     pub fn error(&self) -> Option<&Error> {
         self.error.as_ref()
     }
 
-    /// The status of the [page](Self::page).
+    /// Returns the status of the [page](Self::page).
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match (self.kind, &self.error) {
@@ -121,66 +133,69 @@ impl ConnectFailure {
         }
     }
 
-    /// A plain page that says all this, with a link to begin again where that helps. It has no script and no style, and may
-    /// not be framed.
+    /// Returns a plain page for the customer, with a link to start again where that can help. It
+    /// contains no scripts and no styles, and cannot be framed.
     #[must_use]
     pub fn page(&self) -> Response {
-        page::failed(self)
-    }
-
-    /// Whether there is something to begin again.
-    pub(super) fn is_begun_again(&self) -> bool {
-        !matches!(
-            self.kind,
-            ConnectFailureKind::CrossSite
-                | ConnectFailureKind::NotPersisted
-                | ConnectFailureKind::ProviderNotNotified
-        )
+        let (title, link) = if !self.kind.is_of_disconnect() {
+            ("Not connected", page::START_AGAIN)
+        } else if self.kind == ConnectFailureKind::ProviderNotNotified {
+            ("Not fully disconnected", "")
+        } else {
+            ("Not disconnected", "")
+        };
+        page::page(self.status(), title, &self.to_string(), link)
     }
 
     fn text(&self) -> &'static str {
         let code = self.error.as_ref().and_then(Error::oauth_code);
         match (self.kind, code) {
             (ConnectFailureKind::NotPending, _) => {
-                "This was not begun in this browser, took more than ten minutes, or is done already. If the connection is \
-                 not there, please start again."
+                "This page can no longer connect your account. It may be more than ten minutes old, it may have been used \
+                 already, or it may have been opened in another browser. If your account is not connected, please start \
+                 again."
             }
             (
                 ConnectFailureKind::Provider,
                 Some(OAuthErrorCode::ServerError | OAuthErrorCode::TemporarilyUnavailable),
             ) => {
-                "The other service is out of order at the moment. Please start again in a few minutes."
+                "The other service is temporarily unavailable. Please start again in a few minutes."
             }
             (ConnectFailureKind::Provider, _) => {
-                "The other service did not answer as it should. Please start again; if this comes back, tell our support."
+                "The other service sent an unexpected response. Please start again. If the problem persists, please contact \
+                 our support."
             }
             (ConnectFailureKind::InProgress, _) => {
-                "The connection is being made at this moment. Please look again in a minute; if it is not there, start again."
+                "Your account is being connected right now. Please check again in a minute. If it is not connected by then, \
+                 please start again."
             }
-            (ConnectFailureKind::Exchange, Some(OAuthErrorCode::InvalidGrant)) => {
-                "The other service says that this took too long, or was done already. Please start again."
+            (ConnectFailureKind::CodeExchange, Some(OAuthErrorCode::InvalidGrant)) => {
+                "According to the other service, this request has expired or was used already. Please start again."
             }
-            (ConnectFailureKind::Exchange, Some(_)) => {
-                "The other service refuses the connection. This is for us to mend: please tell our support."
+            (ConnectFailureKind::CodeExchange, Some(_)) => {
+                "The other service rejected the connection because of a configuration problem on our side. Please contact \
+                 our support."
             }
-            (ConnectFailureKind::Exchange, None) => {
+            (ConnectFailureKind::CodeExchange, None) => {
                 "The other service cannot be reached at the moment. Please start again in a few minutes."
             }
             (ConnectFailureKind::Store, _) => {
-                "We cannot keep the connection at the moment. Please start again in a few minutes."
+                "We could not save the connection. Please start again in a few minutes."
             }
             (ConnectFailureKind::CrossSite, _) => {
-                "This was not asked for from our own pages, and nothing was changed. Please use the button there."
+                "This request did not come from our website, so nothing has changed. To disconnect your account, please use \
+                 the button on our website."
             }
             (ConnectFailureKind::NotPersisted, _) => {
-                "The connection could not be ended at the moment. Please try again in a few minutes."
+                "We could not disconnect your account. Please try again in a few minutes."
             }
             (ConnectFailureKind::ProviderNotNotified, _) => {
-                "The connection has ended, and we do not use it any more, but the other service could not be told. Please \
-                 remove it there as well."
+                "We have disconnected your account and no longer use the connection. However, we could not notify the other \
+                 service. Please remove the connection there as well."
             }
             (ConnectFailureKind::Program, _) => {
-                "Something is wrong on our side. Please try again in a few minutes; if this comes back, tell our support."
+                "Something went wrong on our side. Please try again in a few minutes. If the problem persists, please \
+                 contact our support."
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What the program decides: who may connect what, and what they see.
+//! The program's decisions: which tenant a request is for, and which pages the customer sees.
 
 use std::future::{self, Future};
 
@@ -8,27 +8,32 @@ use http::request::Parts;
 use super::{ConnectFailure, page};
 use crate::token::TenantId;
 
-/// The program's part in connecting its customers: who asks, and what they see.
+/// Decides which tenant a request is for, and which pages the customer sees.
 ///
-/// One method is to be written; the others have answers of their own, which are plain pages. Whatever is answered goes out
-/// with `Cache-Control: no-store`, `Referrer-Policy: no-referrer` and `X-Content-Type-Options: nosniff`, since the address
-/// of the page may hold a code.
+/// Only [`tenant`](Self::tenant) is required. The default pages of the other methods are plain
+/// HTML. Every response is sent with `Cache-Control: no-store`, `Referrer-Policy: no-referrer` and
+/// `X-Content-Type-Options: nosniff`, because the URL of the page may contain a code.
 ///
-/// Requests come without their bodies, and with all that the program's own middleware has put into their extensions, such as
-/// a session. Their path is what is left of it below where the router is nested.
+/// The requests have no bodies. Their extensions contain what the program's middleware has
+/// inserted, such as a session. Their path is relative to where the router is nested.
 pub trait ConnectHandler: Send + Sync + 'static {
-    /// Whose grant a request to connect or disconnect is about, by the program's own session; or what is sent instead, such
-    /// as a redirect to a login page, or a 403.
+    /// Returns the tenant that a request connects or disconnects, from the program's own session.
     ///
-    /// A path or query may choose among the tenants that the session allows. It must not be what allows them: whoever asks
-    /// for `/start?tenant=acme` would connect a company of their own to `acme`.
+    /// An `Err` is sent to the browser instead, such as a redirect to a login page.
+    ///
+    /// A path or query may select one of the tenants that the session permits. It must not grant
+    /// the permission: otherwise a request for `/start?tenant=acme` could connect another company's
+    /// account to `acme`.
     fn tenant(&self, request: &Parts) -> impl Future<Output = Result<TenantId, Response>> + Send;
 
-    /// Whether who comes back from the provider may still connect this tenant, by the program's own session; or what is sent
-    /// instead. Asked before the code is used, which is lost if the answer is no. By default they may.
+    /// Decides, when the browser comes back from the provider, whether it may still connect this
+    /// tenant. By default it may.
     ///
-    /// Worth writing: it ends a flow whose person has logged out meanwhile, and one whose cookie got into somebody else's
-    /// browser. The browser comes from another site, so the session's cookie must not be `SameSite=Strict`.
+    /// An `Err` is sent to the browser instead, and the code is never used.
+    ///
+    /// Implement this method, and check the session: it stops a flow whose user has logged out in
+    /// the meantime, and a flow whose cookie was copied to another browser. The browser is
+    /// redirected from another site, so the cookie of the session must not be `SameSite=Strict`.
     fn allows(
         &self,
         request: &Parts,
@@ -38,25 +43,28 @@ pub trait ConnectHandler: Send + Sync + 'static {
         future::ready(Ok(()))
     }
 
-    /// The tenant's tokens are stored, and used from here on. A redirect to a page of the program's own (303) takes the code,
-    /// which is used up, out of the browser's address bar; by default a page says that it is done.
+    /// Returns the page for a tenant whose tokens have been saved.
+    ///
+    /// A redirect (303) to a page of the program removes the used code from the address bar. The
+    /// default is a page that says that the account is connected.
     fn connected(&self, tenant: &TenantId) -> Response {
         let _ = tenant;
         page::connected()
     }
 
-    /// The person, or the provider, said no. What the tenant had before is as it was.
+    /// Returns the page that is shown after the customer or the provider has denied access. An
+    /// earlier grant of the tenant is unchanged.
     fn denied(&self, tenant: &TenantId) -> Response {
         let _ = tenant;
         page::denied()
     }
 
-    /// It did not work. By default [`ConnectFailure::page`].
+    /// Returns the page for a failure. The default is [`ConnectFailure::page`].
     fn failed(&self, failure: &ConnectFailure) -> Response {
         failure.page()
     }
 
-    /// The tenant has no grant any more; or never had one.
+    /// Returns the page for a tenant that has no grant any more, or never had one.
     fn disconnected(&self, tenant: &TenantId) -> Response {
         let _ = tenant;
         page::disconnected()

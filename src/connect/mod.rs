@@ -1,8 +1,9 @@
-//! Customers connect and disconnect in a browser: routes of an axum application.
+//! Routes of an axum application with which customers connect and disconnect in a browser.
 //!
-//! [`ConnectRouter`] sends a customer's browser to the provider, takes the code that it brings back, and gives the tokens to
-//! [`Tenants`]. The program says in an [`ConnectHandler`] whose browser it is, by the session that it has anyway, and what the
-//! person sees:
+//! [`ConnectRouter`] redirects a customer's browser to the provider, exchanges the code that it
+//! comes back with, and saves the tokens in [`Tenants`](crate::tenants::Tenants). The program
+//! implements [`ConnectHandler`], which says which tenant a request is for, by the program's own
+//! session, and which pages the customer sees:
 //!
 //! ```
 //! # #[cfg(feature = "sandbox")]
@@ -28,7 +29,7 @@
 //!
 //! struct Partner;
 //!
-//! /// In a program this asks the session, which a middleware has put into `request.extensions`.
+//! /// A real program would read a session that its middleware has put into `request.extensions`.
 //! fn session(request: &Parts) -> Option<TenantId> {
 //!     let name = request.headers.get("session")?.to_str().ok()?;
 //!     TenantId::new(name).ok()
@@ -43,7 +44,7 @@
 //!         if session(request).as_ref() == Some(tenant) {
 //!             return Ok(());
 //!         }
-//!         Err((StatusCode::FORBIDDEN, "log in as who began this").into_response())
+//!         Err((StatusCode::FORBIDDEN, "please log in with the other account").into_response())
 //!     }
 //!
 //!     fn connected(&self, _: &TenantId) -> Response {
@@ -52,22 +53,22 @@
 //! }
 //!
 //! # let provider = provider::justworks().on_origin(&sandbox.url())?;
-//! // `http` is any tower service of `http::Request`, such as a hyper-util client.
 //! # let (client_id, client_secret) = (sandbox.client_id(), sandbox.client_secret());
+//! // `http` is any tower service of `http::Request`, such as a hyper-util client.
 //! let oauth = OAuthClient::builder(provider, client_id)
 //!     .client_secret(client_secret)
 //!     .redirect_uri("https://partner.example.com/connect/callback")
 //!     .build(http)?;
-//! let store = MemoryStore::new(); // for several replicas, one that they share
+//! let store = MemoryStore::new(); // several replicas need a shared store
 //! let tenants = Tenants::builder(oauth.clone()).store(store).build()?;
-//! // In earnest: `EncryptionKey::from_base64("2026-03", &a_secret_of_the_deployment)`.
+//! // A deployment loads its key: `EncryptionKey::from_base64("2026-03", &secret)`.
 //! let keys = EncryptionKeys::new(EncryptionKey::generate("2026-03")?);
 //! let connect = ConnectRouter::new(oauth, tenants.clone(), keys, Partner)?;
 //!
-//! // Where the redirect URI says.
+//! // Nested at the path of the redirect URI.
 //! let app: Router = Router::new().nest("/connect", connect.router());
 //!
-//! // A browser: off to the provider, …
+//! // The browser of a customer is redirected to the provider.
 //! let acme = TenantId::new("acme")?;
 //! let start = Request::get("/connect/start").header("session", "acme").body(Body::empty())?;
 //! let start = app.clone().oneshot(start).await?;
@@ -75,11 +76,9 @@
 //! let provider = start.headers()[header::LOCATION].to_str()?;
 //! let cookie = start.headers()[header::SET_COOKIE].to_str()?.split(';').next().unwrap();
 //!
-//! // … where somebody says yes, …
+//! // The customer consents, and the provider redirects the browser back.
 //! let callback = sandbox.consent(provider).await?;
 //! assert!(tenants.token(&acme).await.is_err());
-//!
-//! // … and back.
 //! let callback = Request::get(callback.trim_start_matches("https://partner.example.com"))
 //!     .header("session", "acme")
 //!     .header(header::COOKIE, cookie)
@@ -88,7 +87,7 @@
 //! assert_eq!(done.headers()[header::LOCATION], "/settings");
 //! assert!(tenants.token(&acme).await.is_ok());
 //!
-//! // The end, by a button on a page of the program's own.
+//! // Later, the customer disconnects with a button on a page of the program.
 //! let disconnect = Request::post("/connect/disconnect")
 //!     .header("session", "acme")
 //!     .header("sec-fetch-site", "same-origin")
@@ -100,220 +99,72 @@
 //! # fn main() {}
 //! ```
 //!
-//! Pages link to `/connect/start`, and hold a form for the end:
+//! The pages of the program link to `/connect/start`, and contain a form to disconnect:
 //!
 //! ```html
 //! <form method="post" action="/connect/disconnect"><button>Disconnect</button></form>
 //! ```
 //!
-//! # On several replicas
+//! # Several replicas
 //!
-//! A browser may come back to another replica than it left from, and nothing is kept on either, or in the store, before
-//! somebody has consented. What has to be known then travels in a cookie of the flow's own, encrypted with the program's keys:
-//! the tenant, the `state`, the PKCE verifier and when it was begun. All replicas need the same keys, the same redirect URI and
-//! the same store; their clocks may be half a minute apart.
+//! A browser may come back to another replica than the one that redirected it. Until the customer
+//! has consented, no replica and no store keeps anything: the pending flow is stored in a cookie,
+//! encrypted with the program's keys. It contains the tenant, the `state`, the PKCE verifier and
+//! the start time. All replicas need the same keys, redirect URI and store. Their clocks may differ
+//! by 30 seconds.
 //!
-//! A flow is good for ten minutes. A browser has up to four of them at once, in as many tabs, for one tenant or several; a
-//! fifth ends the oldest.
+//! A flow expires after 10 minutes. A browser can have four pending flows, in several tabs and for
+//! several tenants. A fifth one replaces the oldest.
 //!
-//! # Once
+//! # Repeated callbacks
 //!
-//! Browsers repeat requests, and a provider that sees a code twice may end the grant (RFC 6749 section 4.1.2). Whoever sends
-//! the code takes a lease in the store first, named for the flow, that lasts as long as its cookie. Another request with the
-//! same callback waits up to five seconds for the tenant's new tokens, and is then answered like the first; if there are none,
-//! [`InProgress`](ConnectFailureKind::InProgress) is what it is told. The lease is given back after eleven minutes; those of a
-//! process that has ended by then have run out, but their rows stay in stores that do not remove them (PostgreSQL, files).
+//! Browsers repeat requests, and a provider that receives a code twice may revoke the grant (RFC
+//! 6749 section 4.1.2). The request that sends a code therefore acquires a lease in the store
+//! first, which is named after the flow. A repeated callback waits for up to 5 seconds until the
+//! tenant has new tokens, and then gets the same response as the first. If there are none by then,
+//! it fails with [`InProgress`](ConnectFailureKind::InProgress).
 //!
-//! What is done with a code goes on in a task of its own when the browser goes away, within deadlines: 45 seconds for the
-//! exchange, and 30 seconds in which a store that fails is tried again. A program that ends waits for it in
-//! [`ConnectRouter::shutdown`].
+//! The lease is released after 11 minutes, when the cookie of the flow has expired. If the process
+//! ends earlier, the lease expires, but its row stays in stores that do not remove expired leases
+//! (PostgreSQL, files).
 //!
-//! # Who may
+//! # Cancellation and shutdown
 //!
-//! * A callback counts in the browser alone that began the flow, once, for the tenant that it was begun for, by a cookie that
-//!   scripts cannot read, and that over https no other host can set (`__Host-`, `Secure`, `HttpOnly`, `SameSite=Lax`).
-//!   [`ConnectHandler::allows`] holds it to the session as well. Write it: it is what is left where a cookie got into a
-//!   browser by other ways, such as plain http on this machine.
-//! * A disconnect is a `POST` from one of the program's own pages: `Sec-Fetch-Site` says `same-origin`, or, from browsers that
-//!   do not send it, `Origin` is the redirect URI's. Without either it is refused, as no browser is so silent.
-//! * No address is taken from a request to send a browser to, and nothing of a request is shown.
-//! * A `HEAD` is refused, so that what only looks uses nothing up.
-//! * Codes stand in the addresses of callbacks, and those in what a middleware logs that logs whole addresses. Such a code is
-//!   used up, or bound to a cookie that is not logged.
-//! * The program limits how often somebody may ask, as for its other routes. Each callback of a flow that was begun costs a
-//!   lease and an exchange.
-
-use std::{fmt, sync::Arc, time::Duration};
-
-use axum::{Router, extract::Request, response::Response, routing::any};
-use http::Method;
-use tokio::{sync::Semaphore, time::timeout};
-
-use self::flow::Flows;
-use crate::{
-    error::{Error, ErrorKind},
-    oauth::OAuthClient,
-    origin::Origin,
-    provider::Endpoint,
-    store::EncryptionKeys,
-    telemetry,
-    tenants::Tenants,
-};
+//! Once the lease is acquired, the code exchange continues in a task of its own if the browser
+//! disconnects. The code exchange takes at most 45 seconds. A failing save is retried for 30
+//! seconds. At the end of a program, [`ConnectRouter::shutdown`] waits for these tasks.
+//!
+//! # Security
+//!
+//! * A callback is accepted once, for the tenant that the flow was started for, and only in the
+//!   browser that started it. This is enforced by a cookie that scripts cannot read. Over https, no
+//!   other host can set it (`__Host-`, `Secure`, `HttpOnly`, `SameSite=Lax`).
+//! * [`ConnectHandler::allows`] additionally checks the session. Implement it: it protects against
+//!   a cookie that was copied to another browser, for example from plain http on loopback.
+//! * A disconnect is a `POST` from a page of the program: `Sec-Fetch-Site` is `same-origin` or
+//!   `none`, or, in browsers that do not send it, `Origin` is the origin of the redirect URI. A
+//!   request without both headers is rejected.
+//! * The router redirects to no URL from a request, and shows no part of a request.
+//! * `HEAD` is rejected, so that a link preview cannot use up a code.
+//! * The URL of a callback contains a code, which middleware may log. A logged code is harmless: it
+//!   is used up, or bound to a cookie that is not logged.
+//! * The router does not limit the request rate; the program does, as for its other routes. Each
+//!   callback of a pending flow costs one lease and one code exchange.
 
 mod callback;
-mod claim;
+mod callback_lease;
 mod cookie;
 mod disconnect;
 mod failure;
-mod flow;
 mod handler;
 mod page;
+mod pending_flow;
+mod router;
 mod start;
+mod state;
 
 pub use self::{
     failure::{ConnectFailure, ConnectFailureKind},
     handler::ConnectHandler,
+    router::ConnectRouter,
 };
-
-/// How many codes are exchanged at once, and their tokens stored; more of them wait.
-const WORKERS: u32 = 1_000;
-
-/// Lets customers connect and disconnect. The [module page](crate::connect) tells how.
-///
-/// A handle: clones share everything.
-pub struct ConnectRouter<A> {
-    shared: Arc<Shared<A>>,
-}
-
-struct Shared<A> {
-    oauth: OAuthClient,
-    tenants: Tenants,
-    application: A,
-    flows: Flows,
-    /// Of the redirect URI, and so of the program's own pages.
-    origin: Origin,
-    work: Arc<Semaphore>,
-}
-
-impl<A: ConnectHandler> ConnectRouter<A> {
-    /// Connects tenants by `oauth`, the client that their caches renew with as well. `keys` encrypt what is kept in browsers
-    /// on their way; all replicas have the same, and change them as [`EncryptionKeys`] tells.
-    ///
-    /// # Errors
-    ///
-    /// [`Configuration`](ErrorKind::Configuration), by name, if the client has no redirect URI, or one whose path does not end
-    /// in `/callback`, which is where [`router`](Self::router) answers it.
-    pub fn new(
-        oauth: OAuthClient,
-        tenants: Tenants,
-        keys: EncryptionKeys,
-        application: A,
-    ) -> Result<Self, Error> {
-        let redirect_uri = Endpoint::parse("redirect URI", oauth.redirect_uri()?)?;
-        if !redirect_uri.uri().path().ends_with("/callback") {
-            return Err(Error::configuration(
-                "redirect URI: its path must end in /callback, where the router answers it",
-            ));
-        }
-        let origin = Origin::of("redirect URI", redirect_uri.uri())?;
-        let clock = Arc::clone(&tenants.settings().clock);
-        Ok(Self {
-            shared: Arc::new(Shared {
-                flows: Flows::new(&oauth, keys, clock, &origin)?,
-                oauth,
-                tenants,
-                application,
-                origin,
-                work: Arc::new(Semaphore::new(WORKERS as usize)),
-            }),
-        })
-    }
-
-    /// The routes `GET /start`, `GET /callback` and `POST /disconnect`, to be nested where the redirect URI points to:
-    /// for `https://partner.example.com/connect/callback` that is `/connect`.
-    pub fn router<S: Clone + Send + Sync + 'static>(&self) -> Router<S> {
-        Router::new()
-            .route("/start", self.route(Route::Start))
-            .route("/callback", self.route(Route::Callback))
-            .route("/disconnect", self.route(Route::Disconnect))
-    }
-
-    /// Waits for the codes that are being exchanged, and takes no more. For the end of a program: after its HTTP server has
-    /// stopped, and before [`Tenants::shutdown`].
-    ///
-    /// # Errors
-    ///
-    /// [`Interrupted`](ErrorKind::Interrupted) if one had not ended by the deadline, which is how long to wait: its customer
-    /// would have to start again.
-    pub async fn shutdown(&self, deadline: Duration) -> Result<(), Error> {
-        let work = &self.shared.work;
-        let waited = timeout(deadline, work.acquire_many(WORKERS)).await;
-        // A second shutdown finds it closed.
-        work.close();
-        waited.map(drop).map_err(|_| {
-            Error::new(
-                ErrorKind::Interrupted,
-                "a code was still being exchanged, or its tokens stored: it goes on as long as the runtime does",
-            )
-        })
-    }
-
-    fn route<S: Clone + Send + Sync + 'static>(
-        &self,
-        route: Route,
-    ) -> axum::routing::MethodRouter<S> {
-        let shared = Arc::clone(&self.shared);
-        any(
-            move |request: Request| async move { page::guarded(shared.answer(route, request).await) },
-        )
-    }
-}
-
-#[derive(Clone, Copy)]
-enum Route {
-    Start,
-    Callback,
-    Disconnect,
-}
-
-impl<A: ConnectHandler> Shared<A> {
-    async fn answer(&self, route: Route, request: Request) -> Response {
-        let (request, _) = request.into_parts();
-        // Not HEAD where there is GET: what only looks must not use up a code.
-        match (route, &request.method) {
-            (Route::Start, &Method::GET) => start::start(self, &request).await,
-            (Route::Callback, &Method::GET) => callback::callback(self, &request).await,
-            (Route::Disconnect, &Method::POST) => disconnect::disconnect(self, &request).await,
-            (Route::Start | Route::Callback, _) => page::method_not_allowed("GET"),
-            (Route::Disconnect, _) => page::method_not_allowed("POST"),
-        }
-    }
-
-    fn failed(&self, failure: &ConnectFailure) -> Response {
-        let kind = failure.kind();
-        match kind {
-            ConnectFailureKind::NotPending
-            | ConnectFailureKind::InProgress
-            | ConnectFailureKind::CrossSite => telemetry::connect_rejected(kind.as_str()),
-            _ => telemetry::connect_failed(kind.as_str(), failure.error()),
-        }
-        self.application.failed(failure)
-    }
-}
-
-impl<A> Clone for ConnectRouter<A> {
-    fn clone(&self) -> Self {
-        Self {
-            shared: Arc::clone(&self.shared),
-        }
-    }
-}
-
-impl<A> fmt::Debug for ConnectRouter<A> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connect")
-            .field("oauth", &self.shared.oauth)
-            .field("tenants", &self.shared.tenants)
-            .finish_non_exhaustive()
-    }
-}

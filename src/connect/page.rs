@@ -1,4 +1,4 @@
-//! Pages as plain as can be, and what every answer is sent with.
+//! Plain pages, and the headers that every response is sent with.
 
 use axum::{
     body::Body,
@@ -12,42 +12,28 @@ use http::{
     },
 };
 
-use super::{ConnectFailure, ConnectFailureKind};
-
-/// Nothing is loaded, run, framed or sent.
+/// The pages load, run and submit nothing, and cannot be framed.
 const POLICY: &str =
     "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 pub(super) fn connected() -> Response {
-    let text = "The connection is there. You can close this page.";
+    let text = "Your account is now connected. You can close this page.";
     page(StatusCode::OK, "Connected", text, "")
 }
 
 pub(super) fn denied() -> Response {
-    let text = "The other service was not allowed to connect, and nothing was changed.";
-    page(StatusCode::OK, "Not connected", text, AGAIN)
+    let text = "Access was not granted, so nothing has changed.";
+    page(StatusCode::OK, "Not connected", text, START_AGAIN)
 }
 
 pub(super) fn disconnected() -> Response {
-    let text = "The connection has ended.";
-    page(StatusCode::OK, "Disconnected", text, AGAIN)
+    let text = "Your account is no longer connected.";
+    page(StatusCode::OK, "Disconnected", text, START_AGAIN)
 }
 
-pub(super) fn failed(failure: &ConnectFailure) -> Response {
-    let (title, link) = if failure.is_begun_again() {
-        ("Not connected", AGAIN)
-    } else if failure.kind() == ConnectFailureKind::ProviderNotNotified {
-        ("Not disconnected everywhere", "")
-    } else {
-        ("Not disconnected", "")
-    };
-    page(failure.status(), title, &failure.to_string(), link)
-}
-
-/// To the provider.
 pub(super) fn redirect(url: &str) -> Option<Response> {
     let mut location = HeaderValue::from_str(url).ok()?;
-    // It holds the state.
+    // It contains the state.
     location.set_sensitive(true);
     let mut response = StatusCode::SEE_OTHER.into_response();
     response.headers_mut().insert(LOCATION, location);
@@ -62,8 +48,8 @@ pub(super) fn method_not_allowed(allowed: &'static str) -> Response {
     response
 }
 
-/// The address of what is answered may hold a code: nobody is to keep it, or to hear of it.
-pub(super) fn guarded(mut response: Response) -> Response {
+/// The URL of the response may contain a code. It must not be cached, or sent to another site.
+pub(super) fn with_security_headers(mut response: Response) -> Response {
     for (name, value) in [
         (CACHE_CONTROL, "no-store"),
         (REFERRER_POLICY, "no-referrer"),
@@ -76,11 +62,11 @@ pub(super) fn guarded(mut response: Response) -> Response {
     response
 }
 
-/// Beside whatever page of the router this is on.
-const AGAIN: &str = "<p><a href=\"start\">Start again</a></p>";
+/// Relative: `start` is beside every page of the router.
+pub(super) const START_AGAIN: &str = "<p><a href=\"start\">Start again</a></p>";
 
-/// The texts are this crate's own, and escaped all the same.
-fn page(status: StatusCode, title: &str, text: &str, link: &str) -> Response {
+/// The texts are constants of this crate. They are escaped nevertheless.
+pub(super) fn page(status: StatusCode, title: &str, text: &str, link: &str) -> Response {
     let (title, text) = (escaped(title), escaped(text));
     let mut response = Response::new(Body::from(format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>{title}</title></head>\n\

@@ -1,4 +1,4 @@
-//! Events of customers who connect or disconnect in a browser.
+//! Events of connecting and disconnecting in a browser.
 
 use crate::error::Error;
 
@@ -13,7 +13,8 @@ pub(crate) fn connect_failed(kind: &'static str, error: Option<&Error>) {
     );
 }
 
-/// A request was rejected that any browser can send. At debug level, so that such requests cannot flood a log.
+/// A request was rejected that any browser can send. At debug level, so that such requests cannot
+/// flood a log.
 pub(crate) fn connect_rejected(kind: &'static str) {
     tracing::debug!(
         name: "connect.rejected",

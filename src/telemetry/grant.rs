@@ -32,7 +32,7 @@ pub(crate) struct TelemetrySettings {
     pub(crate) listener: Option<Arc<dyn GrantListener>>,
 }
 
-/// What the cache offered for the retry of a request after a 401.
+/// The token that the cache had for the retry after a 401.
 #[derive(Clone, Copy)]
 pub(crate) enum Unauthorized {
     NewerToken,
@@ -49,7 +49,8 @@ impl GrantTelemetry {
         &self.tenant
     }
 
-    /// The span of a refresh task. It has no parent, because the task outlives the request that caused it.
+    /// The span of a refresh task. It has no parent, because the task outlives the request that
+    /// caused it.
     pub(crate) fn refresh_span(&self, reason: &'static str) -> Span {
         let span = tracing::debug_span!(
             target: "tower_oauth2_client",
@@ -212,8 +213,8 @@ impl GrantTelemetry {
         );
     }
 
-    /// The remaining lifetime of both tokens. Recorded only with the tenant as a label, since the grants would otherwise
-    /// overwrite each other's gauges.
+    /// The remaining lifetime of both tokens. Recorded only with the tenant as a label, since the
+    /// grants would otherwise overwrite each other's gauges.
     pub(crate) fn remaining(&self, access_token: Duration, refresh_token: Option<Duration>) {
         if self.settings.record_tenant {
             let tenant = self.label();

@@ -4,8 +4,9 @@ use crate::token::{Generation, ReauthorizationReason, TenantId};
 
 /// Called when the state of a grant changes. The [module page](crate::telemetry) has an example.
 ///
-/// A method is called once per occurrence in each process that observes it, from a task of the cache and with no lock
-/// held. It may call the cache. It must not block. A panic in it is caught. All methods do nothing by default.
+/// A method is called once per occurrence in each process that observes it, from a task of the
+/// cache and with no lock held. It may call the cache. It must not block. A panic in it is caught.
+/// All methods do nothing by default.
 pub trait GrantListener: Send + Sync + 'static {
     /// Called when a new token set has been saved, from then on used by requests.
     fn refreshed(&self, tenant: &TenantId, generation: Generation) {
@@ -17,18 +18,20 @@ pub trait GrantListener: Send + Sync + 'static {
         let _ = (tenant, reason);
     }
 
-    /// Called when the provider has refused a refresh token after a lost response. Most likely the lost response contained
-    /// its successor.
+    /// Called when the provider has refused a refresh token after a lost response. Most likely the
+    /// lost response contained its successor.
     ///
     /// [`reauthorization_required`](Self::reauthorization_required) is called directly afterwards.
     fn rotation_lost(&self, tenant: &TenantId) {
         let _ = tenant;
     }
 
-    /// Called when the refresh token expires in 7, 3 and 1 days, if it could not be refreshed so far.
+    /// Called when the refresh token expires in 7, 3 and 1 days, if it could not be refreshed so
+    /// far.
     ///
-    /// If the provider does not rotate refresh tokens, the days are counted from when the token was issued. Once a refresh
-    /// token has been used beyond its expected lifetime, they are counted from the last refresh.
+    /// If the provider does not rotate refresh tokens, the days are counted from when the token was
+    /// issued. Once a refresh token has been used beyond its expected lifetime, they are counted
+    /// from the last refresh.
     fn refresh_token_expiring(&self, tenant: &TenantId, days_left: u64) {
         let _ = (tenant, days_left);
     }

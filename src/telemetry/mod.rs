@@ -1,16 +1,19 @@
 //! Events, a span, metrics, and a listener for what a program has to act on.
 //!
-//! All names on this page are stable. None of them ever carries a secret. The tenant is recorded only
-//! [on request](crate::cache::TokenCacheBuilder::record_tenant): it identifies a customer, and a label with a hundred
-//! thousand values is expensive.
+//! All names on this page are stable. None of them ever carries a secret. The tenant is recorded
+//! only [on request](crate::cache::TokenCacheBuilder::record_tenant): it identifies a customer, and
+//! a label with a hundred thousand values is expensive.
 //!
 //! # Listener
 //!
-//! A program implements [`GrantListener`] to act on changes of a grant, for example to ask a customer for consent again:
+//! A program implements [`GrantListener`] to act on changes of a grant, for example to ask a
+//! customer for consent again:
 //!
 //! ```
 //! # use std::time::{Duration, SystemTime};
-//! # use tower_oauth2_client::{Error, cache::{TokenCache, token_fn}, token::{AccessToken, Generation, TokenSet}};
+//! # use tower_oauth2_client::{
+//! #     Error, cache::{TokenCache, token_fn}, token::{AccessToken, Generation, TokenSet},
+//! # };
 //! use std::sync::{Arc, Mutex};
 //! use tower_oauth2_client::{
 //!     telemetry::GrantListener,
@@ -30,7 +33,8 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Error> {
 //! # let issuer = token_fn(|| async { Err::<TokenSet, _>(Error::invalid_grant()) });
-//! # let first = TokenSet::new(AccessToken::new("a1")?, Duration::from_secs(60), SystemTime::now());
+//! # let minute = Duration::from_secs(60);
+//! # let first = TokenSet::new(AccessToken::new("a1")?, minute, SystemTime::now());
 //! let queue = ConsentQueue::default();
 //! let tokens = TokenCache::builder(issuer)
 //!     .origin("https://api.example.com")
@@ -46,8 +50,8 @@
 //!
 //! # Events
 //!
-//! Events of the [`tracing`] crate with the target `tower_oauth2_client`. Events of one grant also have the field `tenant`
-//! if it is recorded.
+//! Events of the [`tracing`] crate with the target `tower_oauth2_client`. Events of one grant also
+//! have the field `tenant` if it is recorded.
 //!
 //! | name | level | fields | emitted when |
 //! | --- | --- | --- | --- |
@@ -79,8 +83,9 @@
 //!
 //! # Metrics
 //!
-//! Recorded through the [`metrics`](https://docs.rs/metrics) facade if the feature `metrics` is on. Metrics of one grant
-//! also have the label `tenant` if it is recorded. The two gauges of one grant are set only then.
+//! Recorded through the [`metrics`](https://docs.rs/metrics) facade if the feature `metrics` is on.
+//! Metrics of one grant also have the label `tenant` if it is recorded. The two gauges of one grant
+//! are set only then.
 //!
 //! | name | type | labels | meaning |
 //! | --- | --- | --- | --- |
@@ -119,9 +124,10 @@
 //! | `deferred` | an earlier response was lost, and nothing is sent while the access token lives |
 //! | `ended` | the grant has ended, or there is none |
 //!
-//! The `reason` for a reauthorization is `invalid_grant`, `refresh_token_expired` or `rotation_lost`, as
-//! [`ReauthorizationReason`](crate::token::ReauthorizationReason) describes them. The `kind` of an event is the name of an
-//! [`ErrorKind`](crate::ErrorKind) or of a [`ConnectFailureKind`](crate::connect::ConnectFailureKind), such as `no_grant`.
+//! The `reason` for a reauthorization is `invalid_grant`, `refresh_token_expired` or
+//! `rotation_lost`, as [`ReauthorizationReason`](crate::token::ReauthorizationReason) describes
+//! them. The `kind` of an event is the name of an [`ErrorKind`](crate::ErrorKind) or of a
+//! [`ConnectFailureKind`](crate::connect::ConnectFailureKind), such as `no_grant`.
 
 #[cfg(feature = "axum")]
 mod connect;

@@ -2,13 +2,16 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, Weak},
     time::Duration,
 };
 
 use tokio::runtime::Handle;
 
-use super::{Shared, Tenants, loads::Loads, residents::Residents, rounds::Attendant};
+use super::{
+    background, handle::Tenants, loads::Loads, maintenance::Maintenance,
+    resident_caches::ResidentCaches, state::TenantsState,
+};
 use crate::{
     cache::{SettingsBuilder, TokenSource, settings_setters},
     error::Error,
@@ -32,20 +35,24 @@ pub struct TenantsBuilder {
     sweep_interval: Duration,
 }
 
-impl TenantsBuilder {
-    pub(super) fn new(source: impl TokenSource) -> Self {
-        Self {
+impl Tenants {
+    /// Starts building tenants that get their tokens from `source`, such as an
+    /// [`OAuthClient`](crate::oauth::OAuthClient).
+    pub fn builder(source: impl TokenSource) -> TenantsBuilder {
+        TenantsBuilder {
             settings: SettingsBuilder::new(source),
             capacity: CAPACITY,
             idle_after: IDLE_AFTER,
             sweep_interval: SWEEP_INTERVAL,
         }
     }
+}
 
+impl TenantsBuilder {
     settings_setters!();
 
-    /// Sets how many tenants are resident at most. To load one more, a tenant that is not in use is evicted; if all are in
-    /// use, the load fails.
+    /// Sets how many tenants are resident at most. To load one more, a tenant that is not in use is
+    /// evicted; if all are in use, the load fails.
     ///
     /// Defaults to 100,000 tenants, at about a kilobyte each.
     pub fn capacity(mut self, tenants: usize) -> Self {
@@ -59,7 +66,8 @@ impl TenantsBuilder {
         self
     }
 
-    /// Sets the interval between sweeps, which keep the grants of idle tenants alive. Defaults to 1 hour.
+    /// Sets the interval between sweeps, which keep the grants of idle tenants alive. Defaults to 1
+    /// hour.
     pub fn sweep_interval(mut self, interval: Duration) -> Self {
         self.sweep_interval = interval;
         self
@@ -67,14 +75,14 @@ impl TenantsBuilder {
 
     /// Builds the tenants.
     ///
-    /// Inside a tokio runtime with time enabled, the background tasks start at once. Outside of a runtime they start when
-    /// the first tenant is loaded.
+    /// Inside a tokio runtime with time enabled, the background tasks start at once. Outside of a
+    /// runtime they start when the first tenant is loaded.
     ///
     /// # Errors
     ///
-    /// [`Configuration`](crate::ErrorKind::Configuration), naming the setting: an invalid origin or none at all, a refresh
-    /// token lifetime of less than 1 hour, a lease duration of less than 100 milliseconds, a capacity of 0, or a sweep
-    /// interval that is not between 1 minute and 1 day.
+    /// [`Configuration`](crate::ErrorKind::Configuration), naming the setting: an invalid origin or
+    /// none at all, a refresh token lifetime of less than 1 hour, a lease duration of less than 100
+    /// milliseconds, a capacity of 0, or a sweep interval that is not between 1 minute and 1 day.
     pub fn build(self) -> Result<Tenants, Error> {
         if self.capacity == 0 {
             return Err(Error::configuration("capacity: must be at least 1"));
@@ -84,20 +92,25 @@ impl TenantsBuilder {
                 "sweep interval: must be between 1 minute and 1 day",
             ));
         }
-        let shared = Arc::new(Shared {
-            settings: self.settings.build_shared()?,
-            residents: Residents::new(self.capacity, self.idle_after),
-            loads: Loads::default(),
-            sweep_interval: self.sweep_interval,
-            owner: LeaseOwner::random(),
-            sweeping: Arc::default(),
-            last_sweep: Mutex::default(),
-            attendant: Mutex::new(Attendant::default()),
+        let settings = self.settings.build_shared()?;
+        let state = Arc::new_cyclic(|state| {
+            let state = Weak::clone(state);
+            let start = Box::new(move |runtime: &Handle| background::start(&state, runtime));
+            TenantsState {
+                settings,
+                residents: ResidentCaches::new(self.capacity, self.idle_after),
+                loads: Loads::default(),
+                sweep_interval: self.sweep_interval,
+                sweep_owner: LeaseOwner::random(),
+                sweep_lock: Arc::default(),
+                last_sweep: Mutex::default(),
+                maintenance: Mutex::new(Maintenance::new(start)),
+            }
         });
         if Handle::try_current().is_ok() {
-            shared.attendant().attend(&shared)?;
+            state.maintenance().ensure_running()?;
         }
-        Ok(Tenants { shared })
+        Ok(Tenants::new(state))
     }
 }
 

@@ -194,22 +194,22 @@ async fn a_code_that_buys_nothing_is_told() {
     for (fault, kind, status) in [
         (
             Fault::status(StatusCode::BAD_REQUEST).body(r#"{"error":"invalid_grant"}"#),
-            ConnectFailureKind::Exchange,
+            ConnectFailureKind::CodeExchange,
             StatusCode::BAD_GATEWAY,
         ),
         (
             Fault::status(StatusCode::INTERNAL_SERVER_ERROR),
-            ConnectFailureKind::Exchange,
+            ConnectFailureKind::CodeExchange,
             StatusCode::SERVICE_UNAVAILABLE,
         ),
         (
             Fault::drop_connection().after_processing(),
-            ConnectFailureKind::Exchange,
+            ConnectFailureKind::CodeExchange,
             StatusCode::SERVICE_UNAVAILABLE,
         ),
         (
             Fault::delay(Duration::from_secs(3_600)).always(),
-            ConnectFailureKind::Exchange,
+            ConnectFailureKind::CodeExchange,
             StatusCode::SERVICE_UNAVAILABLE,
         ),
     ] {

@@ -87,7 +87,11 @@ async fn a_provider_that_cannot_be_told_is_told_of() {
     replica.sandbox.inject(Endpoint::Revoke, fault);
     let answer = browser.disconnect(&replica).await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
-    assert!(answer.text.contains("has ended"), "{}", answer.text);
+    assert!(
+        answer.text.contains("have disconnected your account"),
+        "{}",
+        answer.text
+    );
     assert_eq!(
         replica.failure(),
         Some(ConnectFailureKind::ProviderNotNotified)
@@ -111,7 +115,7 @@ async fn a_store_that_fails_is_told_of() {
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(replica.failure(), Some(ConnectFailureKind::NotPersisted));
     assert!(
-        answer.text.contains("could not be ended"),
+        answer.text.contains("could not disconnect your account"),
         "{}",
         answer.text
     );

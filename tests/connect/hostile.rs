@@ -63,7 +63,7 @@ async fn a_code_that_is_made_up_buys_nothing() {
     let path = format!("/connect/callback?code=%00%ff%0d%0aX:y%26grant_type%3Dx&state={state}");
     let answer = browser.get(&replica, &path).await;
     assert_eq!(answer.status, StatusCode::BAD_GATEWAY);
-    assert_eq!(replica.failure(), Some(ConnectFailureKind::Exchange));
+    assert_eq!(replica.failure(), Some(ConnectFailureKind::CodeExchange));
     assert!(replica.stored("acme").await.is_none());
 }
 

@@ -1,0 +1,110 @@
+//! The lease that permits one request, on one replica, to send the code of a callback.
+//!
+//! A code that is sent twice can end the whole grant (RFC 6749 section 4.1.2), and browsers repeat
+//! callbacks. Before a request sends a code, it therefore acquires a lease in the store that is
+//! named after the flow, and keeps it for as long as any browser could show the cookie of the flow
+//! again. Then the lease is released, so that stores do not fill with such leases. Only a process
+//! that ends earlier leaves the leases of its last ten minutes behind.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::{
+    cookie::digest,
+    pending_flow::{CLOCK_TOLERANCE, FLOW_LIFETIME, PendingFlow},
+};
+use crate::{
+    cache::{Settings, in_time},
+    error::Error,
+    store::{LeaseOutcome, LeaseOwner},
+    token::{Grant, GrantState, TenantId},
+};
+
+/// The prefix of the lease's name. A tenant of that name would share the lease, and nothing else.
+const LEASE_NAME: &str = "tower-oauth2-client/callback";
+
+/// A replica whose clock is behind accepts the cookie for longer.
+const LEASE_DURATION: Duration = FLOW_LIFETIME.saturating_add(CLOCK_TOLERANCE.saturating_mul(2));
+
+/// How often an acquisition is tried if the store fails.
+const ATTEMPTS: u32 = 3;
+const ATTEMPT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long a request waits for the one that owns the lease, and how often it checks.
+const WAIT: Duration = Duration::from_secs(5);
+const CHECK_INTERVAL: Duration = Duration::from_millis(250);
+
+pub(super) struct CallbackLease {
+    settings: Arc<Settings>,
+    name: TenantId,
+    owner: LeaseOwner,
+    expires_at: Instant,
+}
+
+impl CallbackLease {
+    /// Returns `None` if another request has the lease, or had it and has not released it.
+    pub(super) async fn acquire(
+        settings: &Arc<Settings>,
+        state: &str,
+    ) -> Result<Option<Self>, Error> {
+        let digest = digest(state.as_bytes(), 32);
+        let mut lease = Self {
+            settings: Arc::clone(settings),
+            name: TenantId::new(format!("{LEASE_NAME}/{digest}"))?,
+            owner: LeaseOwner::random(),
+            expires_at: Instant::now(),
+        };
+        let mut attempts = 1;
+        loop {
+            // If an earlier attempt succeeded and its result was lost, the owner acquires it again.
+            lease.expires_at = Instant::now() + LEASE_DURATION;
+            let store = &settings.store;
+            match in_time(store.acquire(&lease.name, &lease.owner, LEASE_DURATION)).await {
+                Ok(LeaseOutcome::Acquired) => return Ok(Some(lease)),
+                Ok(LeaseOutcome::HeldByAnother) => return Ok(None),
+                Err(error) if attempts == ATTEMPTS => {
+                    // The code was not sent, so the next request may send it. If the release fails
+                    // too, the customer has to start again.
+                    let _ = in_time(store.release(&lease.name, &lease.owner)).await;
+                    return Err(error);
+                }
+                Err(_) => attempts += 1,
+            }
+            sleep(ATTEMPT_INTERVAL).await;
+        }
+    }
+
+    /// Releases the lease once no browser can show the cookie of the flow any more.
+    pub(super) async fn release_after_expiry(self) {
+        sleep_until(self.expires_at).await;
+        // If this fails, the lease has expired nevertheless, and only its row stays.
+        let _ = in_time(self.settings.store.release(&self.name, &self.owner)).await;
+    }
+}
+
+/// Waits for the request that owns the lease. Returns whether the tenant has a token set that is
+/// newer than the flow.
+pub(super) async fn wait_until_connected(settings: &Settings, flow: &PendingFlow) -> bool {
+    let deadline = Instant::now() + WAIT;
+    loop {
+        if let Ok(Some(grant)) = settings.read(&flow.tenant).await
+            && is_newer(&grant, flow)
+        {
+            return true;
+        }
+        if Instant::now() >= deadline {
+            return false;
+        }
+        sleep(CHECK_INTERVAL).await;
+    }
+}
+
+fn is_newer(grant: &Grant, flow: &PendingFlow) -> bool {
+    match &grant.state {
+        GrantState::Active(tokens) | GrantState::Exchanging { tokens, .. } => {
+            tokens.issued_at() + CLOCK_TOLERANCE >= flow.started_at
+        }
+        GrantState::ReauthorizationRequired { .. } | GrantState::Revoked { .. } => false,
+    }
+}

@@ -1,0 +1,33 @@
+//! The state that all handles of a [`ConnectRouter`](super::ConnectRouter) and its routes share.
+
+use std::sync::Arc;
+
+use axum::response::Response;
+use tokio::sync::Semaphore;
+
+use super::{ConnectFailure, ConnectFailureKind, ConnectHandler, pending_flow::FlowCookies};
+use crate::{oauth::OAuthClient, origin::Origin, telemetry, tenants::Tenants};
+
+pub(super) struct ConnectState<H> {
+    pub(super) oauth: OAuthClient,
+    pub(super) tenants: Tenants,
+    pub(super) handler: H,
+    pub(super) flows: FlowCookies,
+    /// The origin of the redirect URI, and so of the program's own pages.
+    pub(super) origin: Origin,
+    /// Limits the code exchanges in flight. A shutdown acquires all permits.
+    pub(super) permits: Arc<Semaphore>,
+}
+
+impl<H: ConnectHandler> ConnectState<H> {
+    pub(super) fn failed(&self, failure: &ConnectFailure) -> Response {
+        let kind = failure.kind();
+        match kind {
+            ConnectFailureKind::NotPending
+            | ConnectFailureKind::InProgress
+            | ConnectFailureKind::CrossSite => telemetry::connect_rejected(kind.as_str()),
+            _ => telemetry::connect_failed(kind.as_str(), failure.error()),
+        }
+        self.handler.failed(failure)
+    }
+}

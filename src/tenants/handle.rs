@@ -1,0 +1,249 @@
+//! The public handle.
+
+use std::{
+    fmt,
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
+
+use tokio::{runtime::Handle, task::JoinSet, time::timeout};
+
+use super::{loading::load, state::TenantsState, sweep, sweep_report::SweepReport};
+use crate::{
+    cache::{BearerToken, Status, TokenCache, in_time},
+    error::{Error, ErrorKind},
+    oauth::{OAuthClient, PendingAuthorization},
+    origin::Origin,
+    token::{TenantId, TokenSet},
+};
+
+/// Manages the grants of many tenants. The [module page](crate::tenants) explains how.
+///
+/// A `Tenants` is a handle: clones share all state. The background tasks end when the last handle
+/// is dropped. Refreshes in flight still run to completion.
+///
+/// Async methods must be called inside a tokio runtime with time enabled. Their futures may be
+/// dropped at any point; a refresh, save or revocation that has started continues.
+#[derive(Clone)]
+pub struct Tenants {
+    state: Arc<TenantsState>,
+}
+
+impl Tenants {
+    pub(super) fn new(state: Arc<TenantsState>) -> Self {
+        Self { state }
+    }
+
+    /// Returns the cache of a tenant, which offers everything that a single [`TokenCache`] does.
+    ///
+    /// The tenant stays resident as long as the returned handle exists.
+    ///
+    /// # Errors
+    ///
+    /// * [`NoGrant`](ErrorKind::NoGrant) if the store has no grant for the tenant;
+    /// * [`Store`](ErrorKind::Store) if the store cannot be read;
+    /// * [`Unavailable`](ErrorKind::Unavailable) if the capacity is exhausted, because every
+    ///   resident tenant is in use;
+    /// * [`Interrupted`](ErrorKind::Interrupted) after a [`shutdown`](Self::shutdown), or outside
+    ///   of a runtime.
+    pub async fn cache(&self, tenant: &TenantId) -> Result<TokenCache, Error> {
+        match self.state.residents.get_locked(tenant) {
+            Some(cache) => Ok(cache),
+            None => load(&self.state, tenant).await,
+        }
+    }
+
+    /// Returns a token for a request of a tenant. Returns at once if the tenant is resident and its
+    /// token is fresh.
+    ///
+    /// Requests through a [`BearerAuth`](crate::bearer::BearerAuth) service do not need this.
+    ///
+    /// # Errors
+    ///
+    /// As [`cache`](Self::cache) and [`TokenCache::token`].
+    pub async fn token(&self, tenant: &TenantId) -> Result<BearerToken, Error> {
+        let cache = match self.resident(tenant) {
+            Some(cache) => cache,
+            None => load(&self.state, tenant).await?,
+        };
+        cache.token().await
+    }
+
+    /// Completes a tenant's authorization after the browser has come back: checks the callback,
+    /// exchanges the code, and saves and uses the tokens.
+    ///
+    /// The tenant may be new, or have a grant that is replaced. `oauth` is the client that made
+    /// `pending`, and `callback` is the URL that the browser was redirected to, or its query.
+    /// [`TokenCache::complete_authorization`] has an example.
+    ///
+    /// # Cancellation
+    ///
+    /// From the first poll the work runs in a task of its own, and dropping the future does not
+    /// stop it. [`shutdown`](Self::shutdown) waits for it.
+    ///
+    /// # Errors
+    ///
+    /// As [`TokenCache::complete_authorization`]. If the tenant cannot be loaded, also as
+    /// [`cache`](Self::cache), before the code is sent; a missing grant is no error.
+    pub async fn complete_authorization(
+        &self,
+        tenant: &TenantId,
+        oauth: &OAuthClient,
+        pending: &PendingAuthorization,
+        callback: &str,
+    ) -> Result<(), Error> {
+        let code = pending.accept(callback)?;
+        let runtime = Handle::try_current().map_err(|_| Error::outside_of_a_runtime())?;
+        let (tenants, tenant, oauth) = (self.clone(), tenant.clone(), oauth.clone());
+        let task = runtime.spawn(async move {
+            // Resident from here on, so that a shutdown waits for it.
+            let cache = match tenants.cache(&tenant).await {
+                Err(error) if error.kind() == ErrorKind::NoGrant => {
+                    tenants.state.resident_or_new(&tenant, None)?
+                }
+                loaded => loaded?,
+            };
+            let completed = cache.exchange_code(&oauth, code).await;
+            tenants.state.after_consent(&tenant, completed)
+        });
+        task.await.map_err(|error| {
+            Error::new(
+                ErrorKind::Interrupted,
+                "the authorization was interrupted: the runtime shut down, or the token store panicked",
+            )
+            .with_source(error)
+        })?
+    }
+
+    /// Saves and uses the tokens of a new consent, for a new tenant or instead of its grant. As
+    /// [`TokenCache::set_tokens`].
+    ///
+    /// # Errors
+    ///
+    /// [`Store`](ErrorKind::Store) if the tokens could not be saved. They are not used, but may
+    /// have reached the store; call this again with the same tokens.
+    /// [`Unavailable`](ErrorKind::Unavailable) and [`Interrupted`](ErrorKind::Interrupted) as
+    /// [`cache`](Self::cache).
+    pub async fn set_tokens(&self, tenant: &TenantId, tokens: TokenSet) -> Result<(), Error> {
+        let cache = self.state.resident_or_new(tenant, None)?;
+        let saved = cache.set_tokens(tokens).await;
+        self.state.after_consent(tenant, saved)
+    }
+
+    /// Revokes a tenant's grant, as [`TokenCache::revoke`]. It can be retried until it succeeds, as
+    /// long as the tenant is resident.
+    ///
+    /// # Errors
+    ///
+    /// As [`cache`](Self::cache) and [`TokenCache::revoke`].
+    pub async fn revoke(&self, tenant: &TenantId) -> Result<(), Error> {
+        self.cache(tenant).await?.revoke().await
+    }
+
+    /// Returns the status of a tenant's grant. Loads the tenant if it is not resident; sends no
+    /// request.
+    ///
+    /// # Errors
+    ///
+    /// As [`cache`](Self::cache).
+    pub async fn status(&self, tenant: &TenantId) -> Result<Status, Error> {
+        Ok(self.cache(tenant).await?.status())
+    }
+
+    /// Returns the number of resident tenants, whose caches are held in memory.
+    #[must_use]
+    pub fn resident_count(&self) -> usize {
+        self.state.residents.len()
+    }
+
+    /// Lists up to `limit` tenants in the store, starting behind `after` in the store's own order.
+    /// An empty list is the end.
+    ///
+    /// # Errors
+    ///
+    /// [`Configuration`](ErrorKind::Configuration) if the store cannot list its tenants;
+    /// [`Store`](ErrorKind::Store) if it cannot be read.
+    pub async fn list(
+        &self,
+        after: Option<&TenantId>,
+        limit: usize,
+    ) -> Result<Vec<TenantId>, Error> {
+        in_time(self.state.settings.store.tenants(after, limit)).await
+    }
+
+    /// Sweeps now, unless another process does: checks all tenants in the store, and refreshes the
+    /// idle grants that are due.
+    ///
+    /// A background task does this at each
+    /// [`sweep_interval`](super::TenantsBuilder::sweep_interval). If the future is dropped, or the
+    /// tenants are shut down, the sweep ends early. The next sweep continues its work.
+    ///
+    /// # Errors
+    ///
+    /// * [`Unavailable`](ErrorKind::Unavailable) if another process owns the lease that permits a
+    ///   sweep;
+    /// * [`Configuration`](ErrorKind::Configuration) if the store cannot list its tenants;
+    /// * [`Store`](ErrorKind::Store) if the store cannot be read repeatedly, or lists the same
+    ///   tenants repeatedly;
+    /// * [`Interrupted`](ErrorKind::Interrupted) after a shutdown.
+    pub async fn sweep(&self) -> Result<Arc<SweepReport>, Error> {
+        sweep::sweep(&Arc::downgrade(&self.state)).await
+    }
+
+    /// Returns the report of the last sweep that this process has finished. Returns `None` if it
+    /// has finished none, for example because another process sweeps.
+    #[must_use]
+    pub fn last_sweep(&self) -> Option<Arc<SweepReport>> {
+        let last = self.state.last_sweep.lock();
+        last.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Returns the origins that may receive the tokens.
+    #[must_use]
+    pub fn origins(&self) -> &[Origin] {
+        &self.state.settings.origins
+    }
+
+    /// Shuts down: starts no more refreshes, ends the background tasks, lets another process sweep,
+    /// and waits for the work in flight. Resident tenants keep serving their tokens until these
+    /// expire.
+    ///
+    /// `deadline` is how long to wait. Work that has not ended by then is not aborted. It continues
+    /// as long as the runtime does.
+    ///
+    /// # Errors
+    ///
+    /// [`Interrupted`](ErrorKind::Interrupted) if work has not ended by the deadline. A token set
+    /// that is not saved yet is then lost if the process ends.
+    pub async fn shutdown(&self, deadline: Duration) -> Result<(), Error> {
+        Handle::try_current().map_err(|_| Error::outside_of_a_runtime())?;
+        self.state.maintenance().shut_down();
+        let mut shutdowns = JoinSet::new();
+        for cache in self.state.residents.all() {
+            cache.begin_shutdown();
+            shutdowns.spawn(async move { cache.shutdown(deadline).await });
+        }
+        // If this fails, another process waits until the lease has expired.
+        let _ = timeout(deadline, sweep::release_lease(&self.state)).await;
+        shutdowns.join_all().await.into_iter().collect()
+    }
+
+    /// The cache of a tenant if it is resident. Takes no lock.
+    pub(crate) fn resident(&self, tenant: &TenantId) -> Option<TokenCache> {
+        self.state.residents.get(tenant)
+    }
+
+    #[cfg(feature = "axum")]
+    pub(crate) fn settings(&self) -> &Arc<crate::cache::Settings> {
+        &self.state.settings
+    }
+}
+
+impl fmt::Debug for Tenants {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tenants")
+            .field("residents", &self.resident_count())
+            .field("origins", &self.origins())
+            .finish_non_exhaustive()
+    }
+}

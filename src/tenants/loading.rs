@@ -1,0 +1,118 @@
+//! Loads a tenant from the store: one load at a time for each tenant, shared by all callers.
+//!
+//! A load runs in a task of its own, which outlives its callers. If it finds no grant, or fails,
+//! the error is returned to all callers of the next second without another load.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{runtime::Handle, sync::watch};
+
+use super::{
+    loads::{Load, LoadResult, make_room},
+    state::TenantsState,
+};
+use crate::{
+    cache::TokenCache,
+    error::{Error, ErrorKind},
+    token::TenantId,
+};
+
+const FAILURE_REMEMBERED: Duration = Duration::from_secs(1);
+
+pub(super) async fn load(state: &Arc<TenantsState>, tenant: &TenantId) -> LoadResult {
+    let mut result = match start(state, tenant)? {
+        Started::Resident(cache) => return Ok(cache),
+        Started::Load(result) => result,
+    };
+    let result = result.wait_for(Option::is_some).await;
+    result
+        .ok()
+        .and_then(|result| result.clone())
+        .unwrap_or_else(|| Err(interrupted()))
+}
+
+enum Started {
+    Resident(TokenCache),
+    Load(watch::Receiver<Option<LoadResult>>),
+}
+
+fn start(state: &Arc<TenantsState>, tenant: &TenantId) -> Result<Started, Error> {
+    let now = state.settings.clock.monotonic();
+    let mut loads = state.loads.lock();
+    match loads.get(tenant) {
+        Some(Load::InProgress(result)) => return Ok(Started::Load(result.clone())),
+        Some(Load::Failed { error, until }) if now < *until => return Err(error.clone()),
+        _ => {}
+    }
+    // A load may have completed since the caller's lookup.
+    if let Some(resident) = state.residents.get_locked(tenant) {
+        return Ok(Started::Resident(resident));
+    }
+    state.maintenance().ensure_running()?;
+    let runtime = Handle::try_current().map_err(|_| Error::outside_of_a_runtime())?;
+    make_room(&mut loads, now)?;
+    let (sender, receiver) = watch::channel(None);
+    loads.insert(tenant.clone(), Load::InProgress(receiver.clone()));
+    drop(loads);
+    let completion = Completion {
+        state: Arc::clone(state),
+        tenant: tenant.clone(),
+        sender,
+        result: Err(interrupted()),
+    };
+    runtime.spawn(load_from_store(completion));
+    Ok(Started::Load(receiver))
+}
+
+async fn load_from_store(mut completion: Completion) {
+    let (state, tenant) = (&completion.state, &completion.tenant);
+    let stored = state.settings.read(tenant).await;
+    completion.result = match stored {
+        Ok(Some(grant)) => state.resident_or_new(tenant, Some(&grant)),
+        // `set_tokens` may have been called in the meantime.
+        Ok(None) => state.residents.get_locked(tenant).ok_or_else(no_grant),
+        Err(error) => state.residents.get_locked(tenant).ok_or(error),
+    };
+    if let Ok(cache) = &completion.result {
+        // At once: after a lost response, the replay is possible for 30 seconds only.
+        cache.look_after();
+    }
+}
+
+/// Publishes the result of a load when it is dropped, even if the load panicked.
+struct Completion {
+    state: Arc<TenantsState>,
+    tenant: TenantId,
+    sender: watch::Sender<Option<LoadResult>>,
+    result: LoadResult,
+}
+
+impl Drop for Completion {
+    fn drop(&mut self) {
+        let mut loads = self.state.loads.lock();
+        loads.remove(&self.tenant);
+        if let Err(error) = &self.result {
+            let failed = Load::Failed {
+                error: error.clone(),
+                until: self.state.settings.clock.monotonic() + FAILURE_REMEMBERED,
+            };
+            loads.insert(self.tenant.clone(), failed);
+        }
+        drop(loads);
+        self.sender.send_replace(Some(self.result.clone()));
+    }
+}
+
+fn no_grant() -> Error {
+    Error::new(
+        ErrorKind::NoGrant,
+        "the token store has no grant for this tenant; let the customer consent, and call Tenants::complete_authorization",
+    )
+}
+
+fn interrupted() -> Error {
+    Error::new(
+        ErrorKind::Interrupted,
+        "loading the tenant was interrupted: the runtime shut down, or the token store panicked",
+    )
+}

@@ -1,0 +1,68 @@
+//! The state that all handles of [`Tenants`](super::Tenants) and the background tasks share.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use super::{
+    loads::Loads, maintenance::Maintenance, resident_caches::ResidentCaches,
+    sweep_report::SweepReport,
+};
+use crate::{
+    cache::{Settings, TokenCache},
+    error::Error,
+    store::LeaseOwner,
+    token::{Grant, TenantId},
+};
+
+pub(super) struct TenantsState {
+    pub(super) settings: Arc<Settings>,
+    pub(super) residents: ResidentCaches,
+    pub(super) loads: Loads,
+    pub(super) sweep_interval: Duration,
+    /// The owner of the lease that permits a sweep.
+    pub(super) sweep_owner: LeaseOwner,
+    /// Held during a sweep: this process makes one at a time.
+    pub(super) sweep_lock: Arc<tokio::sync::Mutex<()>>,
+    pub(super) last_sweep: Mutex<Option<Arc<SweepReport>>>,
+    pub(super) maintenance: Mutex<Maintenance>,
+}
+
+impl TenantsState {
+    pub(super) fn maintenance(&self) -> MutexGuard<'_, Maintenance> {
+        // Each change is one assignment.
+        self.maintenance
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The resident cache of a tenant. If there is none, a new cache becomes resident, with the
+    /// grant that was loaded from the store a moment ago.
+    pub(super) fn resident_or_new(
+        &self,
+        tenant: &TenantId,
+        stored: Option<&Grant>,
+    ) -> Result<TokenCache, Error> {
+        // Locked until the cache is resident, so that a shutdown in between cannot miss it.
+        let mut maintenance = self.maintenance();
+        maintenance.ensure_running()?;
+        let now = self.settings.clock.monotonic();
+        let new_cache = || TokenCache::begin(Arc::clone(&self.settings), tenant.clone(), stored);
+        self.residents.get_or_insert(tenant, new_cache, now)
+    }
+
+    /// Updates the in-memory state after the tokens of a new consent were saved, or not.
+    pub(super) fn after_consent(
+        &self,
+        tenant: &TenantId,
+        saved: Result<(), Error>,
+    ) -> Result<(), Error> {
+        if saved.is_ok() {
+            self.loads.forget(tenant);
+        } else {
+            self.residents.evict_if_empty(tenant);
+        }
+        saved
+    }
+}

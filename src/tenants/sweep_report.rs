@@ -1,0 +1,40 @@
+//! The result of a sweep.
+
+use std::time::{Duration, SystemTime};
+
+use crate::token::TenantId;
+
+/// The result of a sweep over all tenants in the store.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SweepReport {
+    /// When the sweep started, by the wall clock of this machine.
+    pub started_at: SystemTime,
+    /// How long the sweep took.
+    pub duration: Duration,
+    /// The number of tenants with an active grant.
+    pub active: u64,
+    /// The number of tenants whose grant has ended: at the provider, or by a revocation.
+    pub ended: u64,
+    /// The number of grants that the store could not read.
+    pub unreadable: u64,
+    /// The number of idle grants that were due and were refreshed.
+    pub kept_alive: u64,
+    /// The number of idle grants that were due and could not be refreshed, because the refresh or
+    /// the store failed. They are retried within minutes, or by the next sweep.
+    pub failed: u64,
+    /// The grants whose refresh token expires within 7 days, or within the last third of its
+    /// lifetime if that is shorter, ordered by expiry. Grants that were refreshed during the sweep
+    /// are not listed.
+    pub expiring: Vec<ExpiringGrant>,
+}
+
+/// A grant whose refresh token expires soon, because it could not be refreshed so far.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ExpiringGrant {
+    /// The tenant of the grant.
+    pub tenant: TenantId,
+    /// When the refresh token expires, by the wall clock of this machine.
+    pub expires_at: SystemTime,
+}
