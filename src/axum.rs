@@ -73,7 +73,7 @@ mod tests {
     use std::{io, time::Duration};
 
     use super::*;
-    use crate::error::Answer;
+    use crate::error::ResponseDetails;
 
     #[test]
     fn status_follows_the_kind() {
@@ -97,9 +97,9 @@ mod tests {
 
     #[test]
     fn p16_retry_after_of_the_provider_is_passed_on() {
-        let error = Error::new(ErrorKind::Unavailable, "").with_answer(Answer {
+        let error = Error::new(ErrorKind::Unavailable, "").with_response(ResponseDetails {
             retry_after: Some(Duration::from_secs(120)),
-            ..Answer::default()
+            ..ResponseDetails::default()
         });
         let response = error.into_response();
         assert_eq!(response.status(), 503);

@@ -366,7 +366,7 @@ async fn p22_bad_answers_are_typed_errors_without_secrets_and_leave_the_grant_as
         let error = tokens.refresh_now().await.unwrap_err();
         assert!(error.is_transient(), "{status} {body:.50}: {error:?}");
         assert_eq!(
-            error.to_string().contains("over 1 MiB"),
+            error.to_string().contains("larger than 1 MiB"),
             body.len() > 1_000_000
         );
         assert!(

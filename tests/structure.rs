@@ -81,7 +81,6 @@ const LAYERS: &[(&str, &[&str])] = &[
 /// are to be deleted.
 const EXCEPTIONS: &[&str] = &[
     "src/cache/",
-    "src/oauth/gate/",
 ];
 
 #[test]

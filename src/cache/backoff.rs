@@ -140,14 +140,14 @@ mod tests {
     use crate::{
         ErrorKind, OAuthErrorCode,
         clock::{Clock, SystemClock},
-        error::Answer,
+        error::ResponseDetails,
     };
 
     fn failure(retry_after: Option<u64>) -> Error {
-        Error::new(ErrorKind::Unavailable, "down").with_answer(Answer {
+        Error::new(ErrorKind::Unavailable, "down").with_response(ResponseDetails {
             status: retry_after.map(|_| http::StatusCode::SERVICE_UNAVAILABLE),
             retry_after: retry_after.map(Duration::from_secs),
-            ..Answer::default()
+            ..ResponseDetails::default()
         })
     }
 
@@ -205,11 +205,11 @@ mod tests {
     fn p16_new_client_secret_ends_only_the_backoff_of_invalid_client() {
         let now = SystemClock.monotonic();
         let unknown = |retry_after| {
-            failure(retry_after).with_answer(Answer {
+            failure(retry_after).with_response(ResponseDetails {
                 code: Some(OAuthErrorCode::InvalidClient),
                 status: retry_after.map(|_| http::StatusCode::UNAUTHORIZED),
                 retry_after: retry_after.map(Duration::from_secs),
-                ..Answer::default()
+                ..ResponseDetails::default()
             })
         };
         let urgencies = [Urgency::Advisory, Urgency::Mandatory, Urgency::Blocking];

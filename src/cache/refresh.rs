@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind},
-    oauth::Place,
+    oauth::BackgroundPermit,
     token::{Generation, Grant, GrantState, TokenSet},
 };
 
@@ -34,7 +34,8 @@ pub(super) async fn refresh(leader: &Leader, reason: Reason) -> Outcome {
     // First of all, so that background work that has to wait does not load the store meanwhile.
     let permit = match core.settings.source.gate() {
         Some(gate) if !leader.is_awaited() => {
-            gate.place(core.gate_key(), leader.until_awaited()).await?
+            gate.acquire_background(core.gate_key(), leader.until_awaited())
+                .await?
         }
         _ => None,
     };
@@ -53,12 +54,16 @@ pub(super) async fn refresh(leader: &Leader, reason: Reason) -> Outcome {
     }
 }
 
-async fn refresh_with_lease(leader: &Leader, reason: Reason, permit: Option<Place>) -> Outcome {
+async fn refresh_with_lease(
+    leader: &Leader,
+    reason: Reason,
+    permit: Option<BackgroundPermit>,
+) -> Outcome {
     let core = &leader.core;
     // A refresh that a caller waits for needs no background permit.
     let permit = permit.filter(|_| !leader.is_awaited());
     let admission = match core.settings.source.gate() {
-        Some(gate) => Some(gate.enter(core.gate_key(), permit).await?),
+        Some(gate) => Some(gate.acquire(core.gate_key(), permit).await?),
         None => None,
     };
     // The permit or the store may have taken a while.
@@ -97,7 +102,7 @@ async fn refresh_with_lease(leader: &Leader, reason: Reason, permit: Option<Plac
     lease::check(core)?;
     let (response, sent) = send(leader, &held, intent.as_mut()).await;
     if let Some(admission) = admission {
-        admission.settle(&response);
+        admission.record(&response);
     }
     match response {
         Ok(tokens) => {

@@ -100,7 +100,7 @@ pub trait TokenSource: Send + Sync + 'static {
 impl TokenSource for OAuthClient {
     async fn fetch(&self, held: Option<&TokenSet>) -> Result<TokenSet, Error> {
         match held {
-            Some(tokens) => self.refresh_admitted(tokens).await,
+            Some(tokens) => self.send_refresh(tokens).await,
             None => Err(Error::new(
                 ErrorKind::NoGrant,
                 "there is no grant yet; let the customer consent, and pass the tokens to TokenCache::set_tokens",
@@ -161,7 +161,7 @@ impl ClientCredentials {
 
 impl TokenSource for ClientCredentials {
     async fn fetch(&self, _held: Option<&TokenSet>) -> Result<TokenSet, Error> {
-        self.0.client_credentials_admitted().await
+        self.0.send_client_credentials().await
     }
 
     async fn revoke(&self, held: &TokenSet) -> Result<(), Error> {

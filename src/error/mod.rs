@@ -85,13 +85,13 @@ pub struct Error {
 struct Inner {
     kind: ErrorKind,
     message: Cow<'static, str>,
-    answer: Answer,
+    response: ResponseDetails,
     source: Option<BoxError>,
 }
 
 /// The parts of a token endpoint's response that are safe to repeat.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Answer {
+pub(crate) struct ResponseDetails {
     pub(crate) status: Option<StatusCode>,
     pub(crate) code: Option<OAuthErrorCode>,
     pub(crate) retry_after: Option<Duration>,
@@ -166,9 +166,9 @@ impl Error {
             "token response was lost: it is unknown whether the refresh token was used",
         )
         .with_source(source)
-        .with_answer(Answer {
+        .with_response(ResponseDetails {
             is_lost: true,
-            ..Answer::default()
+            ..ResponseDetails::default()
         })
     }
 
@@ -180,9 +180,9 @@ impl Error {
             ErrorKind::Refused,
             "provider rejected the grant (invalid_grant)",
         )
-        .with_answer(Answer {
+        .with_response(ResponseDetails {
             code: Some(OAuthErrorCode::InvalidGrant),
-            ..Answer::default()
+            ..ResponseDetails::default()
         })
     }
 }
@@ -197,20 +197,20 @@ impl Error {
     /// The OAuth error code of the provider's response, if it has a known one.
     #[must_use]
     pub fn oauth_code(&self) -> Option<OAuthErrorCode> {
-        self.inner.answer.code
+        self.inner.response.code
     }
 
     /// The HTTP status of the provider's response, if there was one.
     #[must_use]
     pub fn status(&self) -> Option<StatusCode> {
-        self.inner.answer.status
+        self.inner.response.status
     }
 
     /// How long to wait before the next attempt: the provider's `Retry-After` (at most 10 minutes),
     /// or the time until the [circuit breaker](crate::oauth::EndpointGate) lets a request through.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
-        self.inner.answer.retry_after
+        self.inner.response.retry_after
     }
 
     /// Whether the customer has to consent, for the first time or again.
@@ -248,7 +248,7 @@ impl Error {
     /// response came back.
     #[must_use]
     pub fn is_response_lost(&self) -> bool {
-        self.inner.answer.is_lost
+        self.inner.response.is_lost
     }
 
     /// Whether the provider rejected the code or refresh token (`invalid_grant`).
@@ -288,7 +288,7 @@ impl Error {
         Self::from_inner(Inner {
             kind,
             message: message.into(),
-            answer: Answer::default(),
+            response: ResponseDetails::default(),
             source: None,
         })
     }
@@ -316,11 +316,11 @@ impl Error {
 
     /// Marks the response to a request that was sent as lost.
     pub(crate) fn with_response_lost(self) -> Self {
-        self.change(|inner| inner.answer.is_lost = true)
+        self.change(|inner| inner.response.is_lost = true)
     }
 
-    pub(crate) fn with_answer(self, answer: Answer) -> Self {
-        self.change(|inner| inner.answer = answer)
+    pub(crate) fn with_response(self, response: ResponseDetails) -> Self {
+        self.change(|inner| inner.response = response)
     }
 
     fn change(mut self, change: impl FnOnce(&mut Inner)) -> Self {

@@ -1,9 +1,13 @@
-//! One call of an endpoint, in as many requests as it may take.
+//! One call of an endpoint, with its retries.
 //!
-//! A request is repeated only where that cannot use anything up: nothing of it was sent, or the endpoint itself said "not
-//! now" (429, 503). An answer that was lost is the caller's to think about, and a code is never presented twice.
+//! A request is retried only if that cannot use up a token: nothing of it was sent, or the endpoint
+//! itself deferred it (429 or 503). After a lost response the caller decides, and a code is never
+//! sent twice.
 
-use std::{sync::Mutex, sync::PoisonError, time::Duration};
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -11,82 +15,90 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     endpoint_error,
-    transport::{Broken, Transport},
+    transport::{SendError, Transport},
 };
 use crate::{clock::Clock, error::Error};
 
-/// For one request and its answer.
-const ATTEMPT: Duration = Duration::from_secs(10);
-/// For all of them.
-const ALL: Duration = Duration::from_secs(15);
-const MOST: u32 = 3;
-/// After a request of which nothing was sent, doubling, at random from nothing to this.
-const UNSENT_PAUSE: Duration = Duration::from_millis(250);
-/// After an answer of "not now" that names no time, and at random a quarter more: an endpoint hears of a client once a
-/// second at most.
-const BUSY_PAUSE: Duration = Duration::from_secs(1);
+/// The time for one request and its response.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The time for all attempts.
+const TOTAL_TIMEOUT: Duration = Duration::from_secs(15);
+const MAX_ATTEMPTS: u32 = 3;
+/// The longest pause after a request that was not sent. It doubles with each attempt, and the pause
+/// is a random part of it.
+const CONNECT_BACKOFF: Duration = Duration::from_millis(250);
+/// The shortest pause after a response that deferred the request. Up to a quarter is added at random,
+/// so that a client retries once a second at most.
+const DEFERRED_BACKOFF: Duration = Duration::from_secs(1);
 
-/// What may be sent more than once.
+/// The failures after which a request is retried.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Repeat {
-    /// Nothing that has left this machine: a code.
-    Unsent,
-    /// Also what the endpoint has put off.
-    PutOff,
-    /// Also after any other failure that may pass: a revocation, which can be made twice.
-    AnyFailure,
+pub(super) enum Retry {
+    /// If nothing was sent: for a code exchange.
+    NotSent,
+    /// Also after a 429 or 503: for a refresh.
+    Deferred,
+    /// Also after any other transient failure: for a revocation, which can be repeated.
+    Transient,
 }
 
-/// The last answer, of whatever status.
+/// Sends a request, and returns the last response, whatever its status.
 pub(super) async fn send(
     transport: &Transport,
     request: Request<Bytes>,
-    repeat: Repeat,
+    retry: Retry,
     clock: &dyn Clock,
     random: &Mutex<fastrand::Rng>,
 ) -> Result<Response<Bytes>, Error> {
-    let chance = || {
+    let jitter = || {
         let mut random = random.lock().unwrap_or_else(PoisonError::into_inner);
         random.f64()
     };
-    let begun = Instant::now();
+    let started = Instant::now();
     let mut attempt = 0;
     loop {
         attempt += 1;
-        let left = ALL.saturating_sub(begun.elapsed());
-        let outcome = transport.send(request.clone(), ATTEMPT.min(left)).await;
-        let pause = match &outcome {
-            Err(Broken::Unsent(_)) => {
-                Some(UNSENT_PAUSE.mul_f64(f64::from(1 << (attempt - 1)) * chance()))
+        let left = TOTAL_TIMEOUT.saturating_sub(started.elapsed());
+        let outcome = transport
+            .send(request.clone(), ATTEMPT_TIMEOUT.min(left))
+            .await;
+        let backoff = match &outcome {
+            Err(SendError::NotSent(_)) => {
+                Some(CONNECT_BACKOFF.mul_f64(f64::from(1 << (attempt - 1)) * jitter()))
             }
-            Err(Broken::Lost(_)) => (repeat == Repeat::AnyFailure).then_some(BUSY_PAUSE),
-            Ok(response) if may_repeat(response.status(), repeat) => {
-                let asked = endpoint_error::retry_after(response.headers(), clock.wall());
+            Err(SendError::ResponseLost(_)) => {
+                (retry == Retry::Transient).then_some(DEFERRED_BACKOFF)
+            }
+            Ok(response) if is_retried(response.status(), retry) => {
+                let retry_after = endpoint_error::retry_after(response.headers(), clock.wall());
                 Some(
-                    asked.unwrap_or(Duration::ZERO).max(BUSY_PAUSE)
-                        + BUSY_PAUSE.mul_f64(chance() / 4.0),
+                    retry_after.unwrap_or(Duration::ZERO).max(DEFERRED_BACKOFF)
+                        + DEFERRED_BACKOFF.mul_f64(jitter() / 4.0),
                 )
             }
             Ok(_) => None,
         };
-        match pause {
-            // A last request with no time for its answer would only lose it.
-            Some(pause) if attempt < MOST && begun.elapsed() + pause + BUSY_PAUSE < ALL => {
-                sleep(pause).await;
+        match backoff {
+            // A last request without time for its response would only lose it.
+            Some(backoff)
+                if attempt < MAX_ATTEMPTS
+                    && started.elapsed() + backoff + DEFERRED_BACKOFF < TOTAL_TIMEOUT =>
+            {
+                sleep(backoff).await;
             }
-            _ => return outcome.map_err(Broken::into_error),
+            _ => return outcome.map_err(SendError::into_error),
         }
     }
 }
 
-fn may_repeat(status: StatusCode, repeat: Repeat) -> bool {
-    match repeat {
-        Repeat::Unsent => false,
-        Repeat::PutOff => matches!(
+fn is_retried(status: StatusCode, retry: Retry) -> bool {
+    match retry {
+        Retry::NotSent => false,
+        Retry::Deferred => matches!(
             status,
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
         ),
-        Repeat::AnyFailure => {
+        Retry::Transient => {
             status.is_server_error()
                 || matches!(
                     status,

@@ -16,7 +16,7 @@ use super::{
     client::{Configuration, OAuthClient},
     credentials,
     gate::EndpointGate,
-    transport::{IsUnsent, Transport},
+    transport::{IsConnectError, Transport},
 };
 use crate::{
     clock::{Clock, SystemClock},
@@ -36,7 +36,7 @@ pub struct OAuthClientBuilder {
     clock: Arc<dyn Clock>,
     seed: Option<u64>,
     gate: EndpointGate,
-    is_unsent: IsUnsent,
+    is_connect_error: IsConnectError,
 }
 
 impl OAuthClient {
@@ -51,7 +51,7 @@ impl OAuthClient {
             clock: Arc::new(SystemClock),
             seed: None,
             gate: EndpointGate::new(),
-            is_unsent: Arc::new(|_| false),
+            is_connect_error: Arc::new(|_| false),
         }
     }
 }
@@ -121,9 +121,9 @@ impl OAuthClientBuilder {
     /// ```
     pub fn is_connect_error(
         mut self,
-        is_unsent: impl Fn(&(dyn StdError + 'static)) -> bool + Send + Sync + 'static,
+        is_connect_error: impl Fn(&(dyn StdError + 'static)) -> bool + Send + Sync + 'static,
     ) -> Self {
-        self.is_unsent = Arc::new(is_unsent);
+        self.is_connect_error = Arc::new(is_connect_error);
         self
     }
 
@@ -175,7 +175,7 @@ impl OAuthClientBuilder {
                         .map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed),
                 ),
             },
-            Transport::new(http, self.is_unsent),
+            Transport::new(http, self.is_connect_error),
         ))
     }
 

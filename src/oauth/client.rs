@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::Response;
 
 use super::{
-    attempt::{self, Repeat},
+    attempt::{self, Retry},
     authorization::{AcceptedCode, PendingAuthorization},
     credentials, endpoint_error,
     form::Form,
@@ -106,7 +106,7 @@ impl OAuthClient {
         self.configuration
             .client_secret
             .store(Some(Arc::new(secret)));
-        self.gate().begin_anew();
+        self.gate().secret_replaced();
         Ok(())
     }
 
@@ -129,7 +129,7 @@ impl OAuthClient {
             ));
         };
         let redirect_uri = self.redirect_uri()?;
-        let pending = PendingAuthorization::begin(
+        let pending = PendingAuthorization::random(
             configuration.provider.pkce(),
             configuration.provider.issuer(),
         )?;
@@ -173,9 +173,9 @@ impl OAuthClient {
         if let Some(verifier) = code.verifier() {
             form.field("code_verifier", verifier.expose());
         }
-        let admission = self.gate().enter_anyway().await?;
-        let outcome = self.exchange(form, Repeat::Unsent).await;
-        admission.settle(&outcome);
+        let permit = self.gate().acquire_ignoring_breaker().await?;
+        let outcome = self.exchange(form, Retry::NotSent).await;
+        permit.record(&outcome);
         outcome
     }
 
@@ -193,14 +193,14 @@ impl OAuthClient {
     /// [`InvalidResponse`](ErrorKind::InvalidResponse), after which it is not known whether the
     /// provider used the refresh token up (see [`is_response_lost`](Error::is_response_lost)).
     pub async fn refresh(&self, tokens: &TokenSet) -> Result<TokenSet, Error> {
-        let admission = self.gate().enter(GateKey::random(), None).await?;
-        let outcome = self.refresh_admitted(tokens).await;
-        admission.settle(&outcome);
+        let permit = self.gate().acquire(GateKey::random(), None).await?;
+        let outcome = self.send_refresh(tokens).await;
+        permit.record(&outcome);
         outcome
     }
 
     /// The same for one who has passed the gate.
-    pub(crate) async fn refresh_admitted(&self, tokens: &TokenSet) -> Result<TokenSet, Error> {
+    pub(crate) async fn send_refresh(&self, tokens: &TokenSet) -> Result<TokenSet, Error> {
         let Some(refresh_token) = tokens.refresh_token() else {
             return Err(Error::new(
                 ErrorKind::NoGrant,
@@ -209,7 +209,7 @@ impl OAuthClient {
         };
         let mut form = Form::new("refresh_token");
         form.field("refresh_token", refresh_token.expose());
-        Ok(self.exchange(form, Repeat::PutOff).await?.renewing(tokens))
+        Ok(self.exchange(form, Retry::Deferred).await?.renewing(tokens))
     }
 
     /// Gets a token for the application itself (RFC 6749 section 4.4), from providers that offer
@@ -219,14 +219,14 @@ impl OAuthClient {
     ///
     /// As [`exchange_code`](Self::exchange_code), but may be called again.
     pub async fn client_credentials(&self) -> Result<TokenSet, Error> {
-        let admission = self.gate().enter(GateKey::random(), None).await?;
-        let outcome = self.client_credentials_admitted().await;
-        admission.settle(&outcome);
+        let permit = self.gate().acquire(GateKey::random(), None).await?;
+        let outcome = self.send_client_credentials().await;
+        permit.record(&outcome);
         outcome
     }
 
     /// The same for one who has passed the gate.
-    pub(crate) async fn client_credentials_admitted(&self) -> Result<TokenSet, Error> {
+    pub(crate) async fn send_client_credentials(&self) -> Result<TokenSet, Error> {
         if self.provider().client_authentication() == ClientAuthentication::None {
             return Err(Error::configuration(
                 "client credentials: a public client cannot use this grant (RFC 6749 section 4.4); set Basic or RequestBody \
@@ -237,7 +237,7 @@ impl OAuthClient {
         if let Some(scope) = &self.configuration.scope {
             form.field("scope", scope);
         }
-        self.exchange(form, Repeat::PutOff).await
+        self.exchange(form, Retry::Deferred).await
     }
 
     /// Revokes a token (RFC 7009). Any success counts, as providers answer it for a token that they
@@ -259,28 +259,28 @@ impl OAuthClient {
             TokenToRevoke::Access(token) => (token.expose(), "access_token"),
             TokenToRevoke::Refresh(token) => (token.expose(), "refresh_token"),
         };
-        let mut form = Form::bare();
+        let mut form = Form::empty();
         form.field("token", token);
         form.field("token_type_hint", hint);
-        let response = self.send(endpoint, form, Repeat::AnyFailure).await?;
+        let response = self.send(endpoint, form, Retry::Transient).await?;
         if response.status().is_success() {
             return Ok(());
         }
-        Err(endpoint_error::read(
+        Err(endpoint_error::to_error(
             "revocation endpoint",
             &response,
             self.configuration.clock.wall(),
         ))
     }
 
-    async fn exchange(&self, form: Form, repeat: Repeat) -> Result<TokenSet, Error> {
+    async fn exchange(&self, form: Form, retry: Retry) -> Result<TokenSet, Error> {
         let configuration = &*self.configuration;
         // That of the first request, where there are several: a life is not taken for longer than
         // it is.
         let sent = configuration.clock.wall();
         let endpoint = configuration.provider.token_endpoint();
-        let response = self.send(endpoint, form, repeat).await?;
-        token_response::read(
+        let response = self.send(endpoint, form, retry).await?;
+        token_response::parse(
             &response,
             sent,
             configuration.clock.wall(),
@@ -292,7 +292,7 @@ impl OAuthClient {
         &self,
         endpoint: &Endpoint,
         form: Form,
-        repeat: Repeat,
+        retry: Retry,
     ) -> Result<Response<Bytes>, Error> {
         let configuration = &*self.configuration;
         let request = form.into_request(
@@ -302,7 +302,7 @@ impl OAuthClient {
             configuration.client_secret.load().as_deref(),
         );
         let (clock, random) = (&*configuration.clock, &configuration.random);
-        attempt::send(&self.transport, request, repeat, clock, random).await
+        attempt::send(&self.transport, request, retry, clock, random).await
     }
 
     pub(crate) fn redirect_uri(&self) -> Result<&str, Error> {

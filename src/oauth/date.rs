@@ -1,32 +1,17 @@
-//! When a server says that it is, or that one may come again.
+//! Dates in HTTP headers.
 
 use std::time::SystemTime;
 
 use http::{HeaderMap, header::DATE};
-use jiff::{Timestamp, civil::DateTime, tz::Offset};
 
-/// The three spellings that RFC 9110 section 5.6.7 wants understood, with each weekday held to its date. Two digits of a year
-/// mean one from 1969 to 2068.
-const SPELLINGS: [&str; 3] = [
-    "%a, %d %b %Y %H:%M:%S GMT",
-    "%A, %d-%b-%y %H:%M:%S GMT",
-    "%a %b %e %H:%M:%S %Y",
-];
-
-/// A date of HTTP's. `None` if it is none, or one before 1970.
+/// Parses a date in any of the three formats of RFC 9110 section 5.6.7. `None` if it is no date, or
+/// one before 1970.
 pub(super) fn parse(text: &str) -> Option<SystemTime> {
-    let read = |spelling| DateTime::strptime(spelling, text).ok();
-    let date = SPELLINGS.into_iter().find_map(read)?;
-    if date.year() < 1970 {
-        return None;
-    }
-    // The last day of 9999, as some write "never", is a little more than fits.
-    let moment = Offset::UTC.to_timestamp(date).unwrap_or(Timestamp::MAX);
-    SystemTime::try_from(moment).ok()
+    httpdate::parse_http_date(text).ok()
 }
 
-/// When an answer was made, by the server's clock.
-pub(super) fn of(headers: &HeaderMap) -> Option<SystemTime> {
+/// When the server created a response, by the server's clock.
+pub(super) fn of_response(headers: &HeaderMap) -> Option<SystemTime> {
     parse(headers.get(DATE)?.to_str().ok()?)
 }
 
@@ -39,8 +24,8 @@ mod tests {
     const AT: Duration = Duration::from_secs(784_111_777);
 
     #[test]
-    fn three_spellings_are_one_date() {
-        // Those of RFC 9110 section 5.6.7.
+    fn three_formats_are_one_date() {
+        // The examples of RFC 9110 section 5.6.7.
         for text in [
             "Sun, 06 Nov 1994 08:49:37 GMT",
             "Sunday, 06-Nov-94 08:49:37 GMT",
@@ -51,8 +36,8 @@ mod tests {
     }
 
     #[test]
-    fn two_digits_mean_no_year_that_is_more_than_fifty_ahead() {
-        // 2077 would be, by the same section, and began on a Friday.
+    fn a_year_of_two_digits_is_at_most_fifty_years_ahead() {
+        // RFC 9110 section 5.6.7. The year 2077 begins on a Friday.
         assert_eq!(
             parse("Saturday, 01-Jan-77 00:00:00 GMT"),
             parse("Sat, 01 Jan 1977 00:00:00 GMT")
@@ -65,14 +50,14 @@ mod tests {
     }
 
     #[test]
-    fn never_is_far_off() {
+    fn the_last_day_of_9999_is_a_date() {
         let never = parse("Fri, 31 Dec 9999 23:59:59 GMT");
         assert!(never > parse("Wed, 29 Dec 9999 23:59:59 GMT"));
         assert!(never.is_some());
     }
 
     #[test]
-    fn what_is_no_date_is_none() {
+    fn other_text_is_no_date() {
         for text in [
             "",
             "soon",
@@ -92,8 +77,8 @@ mod tests {
     }
 
     #[test]
-    fn all_that_a_server_writes_is_read() {
-        // Each day of two centuries and more, at other hours, in the spelling that servers use.
+    fn dates_that_servers_write_are_parsed() {
+        // Each day of more than two centuries, at different hours, in the format that servers write.
         for day in 0..100_000 {
             let date = SystemTime::UNIX_EPOCH + day * Duration::from_secs(86_477);
             assert_eq!(parse(&httpdate::fmt_http_date(date)), Some(date));

@@ -1,4 +1,4 @@
-//! What a refusal of the token or revocation endpoint means.
+//! Error responses of the token and revocation endpoints.
 
 use std::{borrow::Cow, time::Duration, time::SystemTime};
 
@@ -7,90 +7,97 @@ use http::{HeaderMap, Response, StatusCode, header::RETRY_AFTER};
 use serde::Deserialize;
 
 use super::date;
-use crate::error::{Answer, Error, ErrorKind, OAuthErrorCode};
+use crate::error::{Error, ErrorKind, OAuthErrorCode, ResponseDetails};
 
-/// A provider that asks for more is asked again after this time.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(10 * 60);
+/// The longest `Retry-After` that is respected.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(10 * 60);
 
-/// The body of RFC 6749 section 5.2. Its free texts are not even read: a server may echo secrets in them.
+/// An error response (RFC 6749 section 5.2). Its descriptions are not read, because a server may
+/// repeat secrets in them.
 #[derive(Deserialize)]
 struct Body<'a> {
     #[serde(borrow)]
     error: Cow<'a, str>,
 }
 
-/// The error behind an answer that is no success. `endpoint` names who answered.
+/// Converts a response without success to an error. `endpoint` is the name of the endpoint.
 ///
-/// [`Refused`](ErrorKind::Refused), and so final, only on a 4xx with a code that is known; everything else may pass.
-pub(super) fn read(endpoint: &str, response: &Response<Bytes>, now: SystemTime) -> Error {
+/// The error is [`Refused`](ErrorKind::Refused), and so permanent, only for a 4xx status with a known
+/// code. Any other response may be transient.
+pub(super) fn to_error(endpoint: &str, response: &Response<Bytes>, now: SystemTime) -> Error {
     let status = response.status();
-    let answer = Answer {
+    let details = ResponseDetails {
         status: Some(status),
         code: None,
         retry_after: retry_after(response.headers(), now),
-        // The gateway gave up waiting for a server that has the request.
+        // The gateway stopped waiting for a server that has the request.
         is_lost: status == StatusCode::GATEWAY_TIMEOUT,
     };
     if status.is_redirection() {
         return Error::new(
             ErrorKind::InvalidResponse,
-            format!("the {endpoint} answered with a redirect ({}), which is not followed: check its URL", status.as_u16()),
-        )
-        .with_answer(answer);
-    }
-    let may_pass = !status.is_client_error()
-        || status == StatusCode::REQUEST_TIMEOUT
-        || status == StatusCode::TOO_MANY_REQUESTS;
-    if may_pass {
-        return Error::new(
-            ErrorKind::Unavailable,
             format!(
-                "the {endpoint} is not available at the moment ({})",
+                "{endpoint} responded with a redirect ({}), which is not followed; check its URL",
                 status.as_u16()
             ),
         )
-        .with_answer(answer);
+        .with_response(details);
+    }
+    let is_transient = !status.is_client_error()
+        || status == StatusCode::REQUEST_TIMEOUT
+        || status == StatusCode::TOO_MANY_REQUESTS;
+    if is_transient {
+        return Error::new(
+            ErrorKind::Unavailable,
+            format!(
+                "{endpoint} is unavailable ({}); try again later",
+                status.as_u16()
+            ),
+        )
+        .with_response(details);
     }
     match code(response.body()) {
-        Some(code) => refusal(endpoint, code).with_answer(Answer {
+        Some(code) => rejection(endpoint, code).with_response(ResponseDetails {
             code: Some(code),
-            ..answer
+            ..details
         }),
         None => Error::new(
             ErrorKind::InvalidResponse,
             format!(
-                "the {endpoint} answered {} without an OAuth error that is known ({}): check its URL, and what stands before it",
+                "{endpoint} responded with {} and no known OAuth error code ({}); check its URL, and any proxy before it",
                 status.as_u16(),
                 describe(response)
             ),
         )
-        .with_answer(answer),
+        .with_response(details),
     }
 }
 
-/// The known error code of a body.
+/// The error code in a body, if it is a known one.
 fn code(body: &[u8]) -> Option<OAuthErrorCode> {
     object::<Body<'_>>(body).and_then(|body| OAuthErrorCode::parse(&body.error))
 }
 
-/// Reads a JSON object. Serde by itself would also take an array for one, its items for the members in their order.
+/// Parses a JSON object. By itself, serde would also accept an array with the members in their order.
 pub(super) fn object<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Option<T> {
     body.trim_ascii_start()
         .starts_with(b"{")
         .then(|| serde_json::from_slice(body).ok())?
 }
 
-fn refusal(endpoint: &str, code: OAuthErrorCode) -> Error {
+fn rejection(endpoint: &str, code: OAuthErrorCode) -> Error {
     let advice = match code {
-        OAuthErrorCode::InvalidGrant => "the code or refresh token is used, expired or revoked",
+        OAuthErrorCode::InvalidGrant => {
+            "the code or refresh token was used, has expired or was revoked"
+        }
         OAuthErrorCode::InvalidClient => {
-            "check the client id and secret, and how the provider wants them sent"
+            "check the client id, the secret and Provider::client_authentication"
         }
-        OAuthErrorCode::InvalidScope => "ask for scopes that the application is registered for",
+        OAuthErrorCode::InvalidScope => "request only scopes that the client is registered for",
         OAuthErrorCode::UnauthorizedClient | OAuthErrorCode::UnsupportedGrantType => {
-            "this application may not use this grant"
+            "this client may not use this grant type"
         }
-        OAuthErrorCode::UnsupportedTokenType => "the provider does not revoke tokens of this sort",
+        OAuthErrorCode::UnsupportedTokenType => "the provider does not revoke tokens of this type",
         _ => "see the provider's documentation",
     };
     let kind = match code {
@@ -99,46 +106,49 @@ fn refusal(endpoint: &str, code: OAuthErrorCode) -> Error {
         }
         _ => ErrorKind::Refused,
     };
-    Error::new(kind, format!("the {endpoint} refused: {code} ({advice})"))
+    Error::new(
+        kind,
+        format!("{endpoint} rejected the request: {code} ({advice})"),
+    )
 }
 
-/// An answer's outward form, for an error message: nothing of its text.
+/// Describes a response for an error message, without quoting it.
 pub(super) fn describe(response: &Response<Bytes>) -> String {
-    let sort = response
+    let media_type = response
         .headers()
         .get(http::header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
         .map(str::to_ascii_lowercase);
-    let sort = match sort.as_deref() {
-        Some(sort) if sort.contains("json") => "JSON",
-        Some(sort) if sort.contains("html") => "HTML",
-        Some(sort) if sort.starts_with("text/") => "text",
-        Some(_) => "of an unknown type",
-        None => "without a type",
+    let media_type = match media_type.as_deref() {
+        Some(media_type) if media_type.contains("json") => "JSON",
+        Some(media_type) if media_type.contains("html") => "HTML",
+        Some(media_type) if media_type.starts_with("text/") => "text",
+        Some(_) => "unknown type",
+        None => "no type",
     };
-    format!("{} bytes, {sort}", response.body().len())
+    format!("{} bytes, {media_type}", response.body().len())
 }
 
-/// `Retry-After` as seconds or as a date (RFC 9110 section 10.2.3), within reason.
+/// `Retry-After` in seconds or as a date (RFC 9110 section 10.2.3), at most [`MAX_RETRY_AFTER`].
 pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let asked = if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
-        // More digits than fit are a very long time.
+    let time = if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        // A number that does not fit is a very long time.
         Duration::from_secs(value.parse().unwrap_or(u64::MAX))
     } else {
         let until = date::parse(value)?;
-        // By the clock that it was written by, where that is told.
-        let now = date::of(headers).unwrap_or(now);
+        // The date is by the server's clock, which `Date` shows.
+        let now = date::of_response(headers).unwrap_or(now);
         until.duration_since(now).unwrap_or(Duration::ZERO)
     };
-    Some(asked.min(LONGEST_RETRY_AFTER))
+    Some(time.min(MAX_RETRY_AFTER))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn answer(status: u16, body: &'static str) -> Response<Bytes> {
+    fn response(status: u16, body: &'static str) -> Response<Bytes> {
         Response::builder()
             .status(status)
             .body(Bytes::from_static(body.as_bytes()))
@@ -146,16 +156,16 @@ mod tests {
     }
 
     fn kind(status: u16, body: &'static str) -> ErrorKind {
-        read(
+        to_error(
             "token endpoint",
-            &answer(status, body),
+            &response(status, body),
             SystemTime::UNIX_EPOCH,
         )
         .kind()
     }
 
     #[test]
-    fn p15_terminal_only_on_a_parsed_known_code() {
+    fn p15_only_a_known_error_code_is_permanent() {
         assert_eq!(
             kind(400, r#"{"error":"invalid_grant"}"#),
             ErrorKind::Refused
@@ -193,24 +203,24 @@ mod tests {
     }
 
     #[test]
-    fn p21_answers_are_told_but_not_quoted() {
+    fn p21_errors_do_not_quote_the_response() {
         for body in [
             "<html>seeded</html>",
             r#"{"error":"invalid_grant","error_description":"seeded"}"#,
             r#"{"error":"seeded"}"#,
             "seeded",
         ] {
-            let mut response = answer(400, body);
+            let mut response = response(400, body);
             response
                 .headers_mut()
                 .insert(http::header::CONTENT_TYPE, "text/seeded".parse().unwrap());
-            let error = read("token endpoint", &response, SystemTime::UNIX_EPOCH);
+            let error = to_error("token endpoint", &response, SystemTime::UNIX_EPOCH);
             assert!(!format!("{error} {error:?}").contains("seeded"));
         }
     }
 
     #[test]
-    fn p16_retry_after_as_seconds_or_date_within_reason() {
+    fn p16_retry_after_is_seconds_or_a_date_within_a_limit() {
         let now = date::parse("Tue, 24 Nov 2026 10:00:00 GMT").unwrap();
         for (value, seconds) in [
             ("0", Some(0)),

@@ -13,20 +13,20 @@ use crate::{
     token::{ClientSecret, wiped},
 };
 
-/// Room for a form with long tokens, so that it does not leave copies behind by growing.
-const ROOM: usize = 8 * 1024;
+/// Enough for a form with long tokens: growing would leave copies of secrets in memory.
+const CAPACITY: usize = 8 * 1024;
 
 pub(super) struct Form(Zeroizing<String>);
 
 impl Form {
     pub(super) fn new(grant_type: &str) -> Self {
-        let mut form = Self::bare();
+        let mut form = Self::empty();
         form.field("grant_type", grant_type);
         form
     }
 
-    pub(super) fn bare() -> Self {
-        Self(Zeroizing::new(String::with_capacity(ROOM)))
+    pub(super) fn empty() -> Self {
+        Self(Zeroizing::new(String::with_capacity(CAPACITY)))
     }
 
     pub(super) fn field(&mut self, name: &str, value: &str) {
@@ -40,7 +40,7 @@ impl Form {
         client_id: &str,
         client_secret: Option<&ClientSecret>,
     ) -> Request<Bytes> {
-        // One way only: RFC 6749 section 2.3 forbids a second in the same request.
+        // One method only: RFC 6749 section 2.3 forbids a second in the same request.
         let authorization = match (authentication, client_secret) {
             (ClientAuthentication::Basic, Some(secret)) => Some(basic(client_id, secret)),
             (ClientAuthentication::RequestBody, Some(secret)) => {
@@ -48,7 +48,8 @@ impl Form {
                 self.field("client_secret", secret.expose());
                 None
             }
-            // A public client (RFC 6749 section 3.2.1). The builder ensures that only such a client has no secret.
+            // A public client (RFC 6749 section 3.2.1). The builder ensures that every other client
+            // has a secret.
             (ClientAuthentication::None, _) | (_, None) => {
                 self.field("client_id", client_id);
                 None
@@ -71,7 +72,7 @@ impl Form {
     }
 }
 
-/// RFC 6749 section 2.3.1: both are form-encoded before they are joined by a colon.
+/// Id and secret are form-encoded before they are joined by a colon (RFC 6749 section 2.3.1).
 fn basic(client_id: &str, client_secret: &ClientSecret) -> HeaderValue {
     let encode = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
     let pair = Zeroizing::new(format!(
@@ -81,7 +82,7 @@ fn basic(client_id: &str, client_secret: &ClientSecret) -> HeaderValue {
     ));
     let encoded = Zeroizing::new(BASE64_STANDARD.encode(pair.as_bytes()));
     let value = Zeroizing::new(format!("Basic {}", *encoded).into_bytes());
-    // Base64 always fits a header.
+    // Base64 is always a valid header value.
     let mut value = HeaderValue::from_maybe_shared(wiped(value))
         .unwrap_or_else(|_| HeaderValue::from_static("Basic"));
     value.set_sensitive(true);
@@ -104,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn p22_credentials_go_in_one_way_only() {
+    fn p22_credentials_are_sent_by_one_method_only() {
         let in_body = request(ClientAuthentication::RequestBody);
         assert!(in_body.headers().get(AUTHORIZATION).is_none());
         assert_eq!(
@@ -119,7 +120,7 @@ mod tests {
         );
         let header = basic.headers().get(AUTHORIZATION).unwrap();
         assert!(header.is_sensitive());
-        // base64 of "id%3Ax:se+cret"
+        // Base64 of "id%3Ax:se+cret"
         assert_eq!(header, "Basic aWQlM0F4OnNlK2NyZXQ=");
     }
 }

@@ -58,7 +58,7 @@ mod gate;
 mod token_response;
 mod transport;
 
-pub(crate) use self::gate::{GateKey, Place};
+pub(crate) use self::gate::{BackgroundPermit, GateKey};
 pub use self::{
     authorization::{AcceptedCode, PendingAuthorization},
     builder::OAuthClientBuilder,

@@ -1,4 +1,4 @@
-//! From any tower service to one request and one bounded answer.
+//! The HTTP client under an OAuth client: any tower service, with a deadline and a size limit.
 
 use std::{
     error::Error as StdError,
@@ -22,36 +22,36 @@ use tower_service::Service;
 
 use crate::error::{BoxError, Error, ErrorKind};
 
-/// An answer of a token endpoint is a few KiB; more than this is somebody's mistake or malice.
-const LARGEST_ANSWER: usize = 1024 * 1024;
+/// The largest response body. A token response is a few KiB.
+const MAX_RESPONSE_SIZE: usize = 1024 * 1024;
 
-/// Tells of an error of the HTTP client, or of one behind it, whether it came up before a byte of the request was sent.
-pub(super) type IsUnsent = Arc<dyn Fn(&(dyn StdError + 'static)) -> bool + Send + Sync>;
+/// Whether an error of the HTTP client, or one of its sources, means that nothing was sent.
+pub(super) type IsConnectError = Arc<dyn Fn(&(dyn StdError + 'static)) -> bool + Send + Sync>;
 
 #[derive(Clone)]
 pub(super) struct Transport(Arc<dyn Fn(Request<Bytes>, Instant) -> Sending + Send + Sync>);
 
-type Sending = Pin<Box<dyn Future<Output = Result<Response<Bytes>, Broken>> + Send>>;
+type Sending = Pin<Box<dyn Future<Output = Result<Response<Bytes>, SendError>> + Send>>;
 
-/// How a request came to have no answer.
-pub(super) enum Broken {
-    /// Before a byte of it was sent: it may be sent again.
-    Unsent(Error),
-    /// Afterwards: nobody knows what the provider made of it.
-    Lost(Error),
+/// Why a request has no response.
+pub(super) enum SendError {
+    /// It failed before any byte was sent, so it can be sent again.
+    NotSent(Error),
+    /// It failed later, so the provider may have received it.
+    ResponseLost(Error),
 }
 
-impl Broken {
+impl SendError {
     pub(super) fn into_error(self) -> Error {
         match self {
-            Self::Unsent(error) => error,
-            Self::Lost(error) => error.with_response_lost(),
+            Self::NotSent(error) => error,
+            Self::ResponseLost(error) => error.with_response_lost(),
         }
     }
 }
 
 impl Transport {
-    pub(super) fn new<S, B, R>(http: S, is_unsent: IsUnsent) -> Self
+    pub(super) fn new<S, B, R>(http: S, is_connect_error: IsConnectError) -> Self
     where
         S: Service<Request<B>, Response = Response<R>> + Clone + Send + Sync + 'static,
         S::Future: Send + 'static,
@@ -63,74 +63,75 @@ impl Transport {
     {
         Self(Arc::new(move |request, deadline| {
             let mut http = http.clone();
-            let is_unsent = Arc::clone(&is_unsent);
+            let is_connect_error = Arc::clone(&is_connect_error);
             Box::pin(async move {
                 match timeout_at(deadline, poll_fn(|cx| http.poll_ready(cx))).await {
                     Ok(Ok(())) => {}
-                    Ok(Err(error)) => return Err(Broken::Unsent(unreachable(error))),
-                    Err(_) => return Err(Broken::Unsent(late())),
+                    Ok(Err(error)) => return Err(SendError::NotSent(failed(error))),
+                    Err(_) => return Err(SendError::NotSent(timed_out())),
                 }
-                let answer = async {
+                let response = async {
                     let response = http.call(request.map(B::from)).await;
                     let (head, body) = response.map_err(Into::into)?.into_parts();
-                    let body = Limited::new(body, LARGEST_ANSWER).collect().await?;
+                    let body = Limited::new(body, MAX_RESPONSE_SIZE).collect().await?;
                     Ok::<_, BoxError>(Response::from_parts(head, body.to_bytes()))
                 };
-                match timeout_at(deadline, answer).await {
+                match timeout_at(deadline, response).await {
                     Ok(Ok(response)) => Ok(response),
                     Ok(Err(error)) if error.is::<LengthLimitError>() => {
-                        Err(Broken::Lost(Error::new(
+                        Err(SendError::ResponseLost(Error::new(
                             ErrorKind::InvalidResponse,
-                            "the provider's answer is over 1 MiB: check that the URL is that of its token endpoint",
+                            "provider's response is larger than 1 MiB; check the URL of the token endpoint",
                         )))
                     }
-                    Ok(Err(error)) if came_before_sending(&*error, &is_unsent) => {
-                        Err(Broken::Unsent(unreachable(error)))
+                    Ok(Err(error)) if is_before_sending(&*error, &is_connect_error) => {
+                        Err(SendError::NotSent(failed(error)))
                     }
-                    Ok(Err(error)) => Err(Broken::Lost(unreachable(error))),
-                    // Dropping the call ends its connection, or its stream, so that nothing of it comes in later.
-                    Err(_) => Err(Broken::Lost(late())),
+                    Ok(Err(error)) => Err(SendError::ResponseLost(failed(error))),
+                    // Dropping the call closes its connection or its stream, so that no late response arrives.
+                    Err(_) => Err(SendError::ResponseLost(timed_out())),
                 }
             })
         }))
     }
 
-    /// One request and its answer, within this time.
+    /// Sends one request, and reads its response within this time.
     pub(super) async fn send(
         &self,
         request: Request<Bytes>,
-        within: Duration,
-    ) -> Result<Response<Bytes>, Broken> {
+        timeout: Duration,
+    ) -> Result<Response<Bytes>, SendError> {
         if Handle::try_current().is_err() {
-            return Err(Broken::Unsent(Error::outside_of_a_runtime()));
+            return Err(SendError::NotSent(Error::outside_of_a_runtime()));
         }
-        self.0(request, Instant::now() + within).await
+        self.0(request, Instant::now() + timeout).await
     }
 }
 
-/// A refused connection has carried nothing. What else has is known to the HTTP client alone.
-fn came_before_sending(error: &(dyn StdError + 'static), is_unsent: &IsUnsent) -> bool {
+/// Whether nothing was sent. That is certain for a refused connection; beyond it only the HTTP client
+/// knows.
+fn is_before_sending(error: &(dyn StdError + 'static), is_connect_error: &IsConnectError) -> bool {
     let is_refused = |error: &(dyn StdError + 'static)| {
         error
             .downcast_ref::<io::Error>()
             .is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
     };
     std::iter::successors(Some(error), |&error| error.source())
-        .any(|error| is_refused(error) || is_unsent(error))
+        .any(|error| is_refused(error) || is_connect_error(error))
 }
 
-fn unreachable(error: impl Into<BoxError>) -> Error {
+fn failed(error: impl Into<BoxError>) -> Error {
     Error::new(
         ErrorKind::Unavailable,
-        "the provider could not be reached or broke off: see the cause",
+        "request to the provider failed: see the source",
     )
     .with_source(error)
 }
 
-fn late() -> Error {
+fn timed_out() -> Error {
     Error::new(
         ErrorKind::Unavailable,
-        "the provider did not answer in time (10 seconds)",
+        "provider did not respond within 10 s",
     )
 }
 

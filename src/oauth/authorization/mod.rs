@@ -1,33 +1,35 @@
-//! The way through the browser: out to the provider, back with a code.
+//! Authorization requests, and the callbacks that respond to them.
 
 use std::{borrow::Cow, fmt};
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use hmac_sha256::Hash as Sha256;
+use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 use crate::{
-    error::{Answer, Error, ErrorKind, OAuthErrorCode},
+    error::{Error, ErrorKind, OAuthErrorCode, ResponseDetails},
     provider::Endpoint,
     token::{AuthorizationCode, CodeVerifier},
 };
 
-/// An authorization that a browser was sent to get: what must be known when it comes back.
+/// An authorization request whose callback has not arrived yet.
 ///
-/// Keep it bound to that browser's session, on the server's side or in a protected cookie; it is what stops a stranger's
-/// callback (RFC 6749 section 10.12). To keep it as text, take [`state`](Self::state) and
-/// [`code_verifier`](Self::code_verifier) apart, and
-/// [`resume_authorization`](crate::oauth::OAuthClient::resume_authorization) from them.
+/// Keep it in the session of the browser that was sent to the provider, on the server or in a
+/// protected cookie: it protects against forged callbacks (RFC 6749 section 10.12). To store it as
+/// text, store [`state`](Self::state) and [`code_verifier`](Self::code_verifier), and call
+/// [`resume_authorization`](crate::oauth::OAuthClient::resume_authorization) with them.
 #[derive(Clone)]
 pub struct PendingAuthorization {
     state: Zeroizing<String>,
     verifier: Option<CodeVerifier>,
-    /// Which the answer has to name, if any.
+    /// The issuer that the callback has to name, if any.
     issuer: Option<String>,
 }
 
-/// A code that came back with the right state, good for one
-/// [`exchange_code`](crate::oauth::OAuthClient::exchange_code).
+/// An authorization code from a callback that passed all checks.
+///
+/// It can be used for one [`exchange_code`](crate::oauth::OAuthClient::exchange_code).
 #[derive(Debug)]
 pub struct AcceptedCode {
     code: AuthorizationCode,
@@ -41,34 +43,38 @@ impl PendingAuthorization {
         &self.state
     }
 
-    /// The secret behind the PKCE challenge, if there was one.
+    /// The PKCE code verifier (RFC 7636 section 4.1), if the provider uses PKCE.
     #[must_use]
     pub fn code_verifier(&self) -> Option<&CodeVerifier> {
         self.verifier.as_ref()
     }
 
-    /// Reads what the browser came back with: the whole URL of the callback, or its query alone.
+    /// Checks a callback, and returns its code. `callback` is the whole URL or its query.
     ///
     /// # Errors
     ///
-    /// [`Callback`](ErrorKind::Callback) if the state is missing or not this one, the provider has an
-    /// [issuer](crate::provider::ProviderBuilder::issuer) and `iss` does not name it exactly once (RFC 9207 section 2.4), a
-    /// parameter is repeated, there is no code, or the provider sent an error, whose code is then [`Error::oauth_code`]
-    /// ([`AccessDenied`](OAuthErrorCode::AccessDenied) if the person said no).
+    /// [`Callback`](ErrorKind::Callback) if:
+    ///
+    /// * the `state` is missing or is not this one,
+    /// * the provider has an [issuer](crate::provider::ProviderBuilder::issuer) that `iss` does not
+    ///   name exactly once (RFC 9207 section 2.4),
+    /// * a parameter is repeated, or there is no code,
+    /// * the callback carries an error. Its code is [`Error::oauth_code`]:
+    ///   [`AccessDenied`](OAuthErrorCode::AccessDenied) if the customer denied consent.
     pub fn accept(&self, callback: &str) -> Result<AcceptedCode, Error> {
         let query = query_of(callback);
         let mut found = Parameters::default();
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-            found.take(&name, value)?;
+            found.add(&name, value)?;
         }
-        // The state comes first: nothing else of a stranger's callback is worth reading.
+        // The state comes first: without it, nothing in the callback is trusted.
         let state = found.state.unwrap_or_default();
-        if self.state.is_empty() || !is_same(state.as_bytes(), self.state.as_bytes()) {
+        if self.state.is_empty() || !bool::from(state.as_bytes().ct_eq(self.state.as_bytes())) {
             return Err(callback_error(
-                "the callback's state is not the one that was sent: start again from a new authorization URL",
+                "callback's state is not the one that was sent; start again from a new authorization URL",
             ));
         }
-        // Then who it comes from: an error of another server is none of this authorization.
+        // Then the issuer: an error from another server says nothing about this authorization.
         if let Some(issuer) = &self.issuer {
             check_issuer(issuer, &found.issuers)?;
         }
@@ -81,7 +87,7 @@ impl PendingAuthorization {
                 verifier: self.verifier.clone(),
             }),
             _ => Err(callback_error(
-                "the callback holds neither a code nor an error",
+                "callback contains neither a code nor an error; start again from a new authorization URL",
             )),
         }
     }
@@ -94,12 +100,12 @@ impl PendingAuthorization {
         }
     }
 
-    pub(super) fn begin(pkce: bool, issuer: Option<&str>) -> Result<Self, Error> {
+    pub(super) fn random(pkce: bool, issuer: Option<&str>) -> Result<Self, Error> {
         Ok(Self {
-            state: random()?,
+            state: random_text()?,
             issuer: issuer.map(str::to_owned),
             verifier: if pkce {
-                Some(CodeVerifier::new(random()?.as_str()))
+                Some(CodeVerifier::new(random_text()?.as_str()))
             } else {
                 None
             },
@@ -132,7 +138,7 @@ impl PendingAuthorization {
 }
 
 impl AcceptedCode {
-    /// The code itself, for one who exchanges it by other means.
+    /// The code, for a program that exchanges it by other means.
     #[must_use]
     pub fn code(&self) -> &AuthorizationCode {
         &self.code
@@ -151,8 +157,8 @@ impl fmt::Debug for PendingAuthorization {
     }
 }
 
-/// The parameters of a callback that matter, each at most once (RFC 6749 section 3.1); of `iss` that is judged where there is
-/// an issuer. Others are left alone.
+/// The parameters of a callback that matter. Each may occur once (RFC 6749 section 3.1); how often
+/// `iss` may occur is checked only for a provider with an issuer. Other parameters are ignored.
 #[derive(Default)]
 struct Parameters<'a> {
     state: Option<Cow<'a, str>>,
@@ -162,8 +168,8 @@ struct Parameters<'a> {
 }
 
 impl<'a> Parameters<'a> {
-    fn take(&mut self, name: &str, value: Cow<'a, str>) -> Result<(), Error> {
-        let place = match name {
+    fn add(&mut self, name: &str, value: Cow<'a, str>) -> Result<(), Error> {
+        let parameter = match name {
             "state" => &mut self.state,
             "code" => &mut self.code,
             "error" => &mut self.error,
@@ -173,18 +179,20 @@ impl<'a> Parameters<'a> {
             }
             _ => return Ok(()),
         };
-        if place.replace(value).is_some() {
-            return Err(callback_error("the callback repeats a parameter"));
+        if parameter.replace(value).is_some() {
+            return Err(callback_error(
+                "callback repeats a parameter; start again from a new authorization URL",
+            ));
         }
         Ok(())
     }
 }
 
-/// The query of a URL, or what is a query already.
+/// The query of a URL. Text that is already a query is returned as it is.
 fn query_of(callback: &str) -> &str {
-    // A fragment is not part of the answer: a server never sees it (RFC 3986 section 3.5).
+    // A server never receives the fragment (RFC 3986 section 3.5).
     let callback = callback.split('#').next().unwrap_or_default();
-    // Both `?` and `://` may stand in a query as they are (section 3.4), but not before its first parameter.
+    // A query may contain `?` and `://` (section 3.4), but not before its first `=` or `&`.
     let first = callback.find(['=', '&']).unwrap_or(callback.len());
     match callback[..first].find('?') {
         Some(mark) => &callback[mark + 1..],
@@ -193,17 +201,19 @@ fn query_of(callback: &str) -> &str {
     }
 }
 
-/// RFC 9207 section 2.4: compared as strings.
+/// Compares issuers as strings (RFC 9207 section 2.4).
 fn check_issuer(expected: &str, found: &[Cow<'_, str>]) -> Result<(), Error> {
     match found {
         [issuer] if issuer == expected => Ok(()),
         [] => Err(callback_error(
-            "the callback names no issuer (iss): start again from a new authorization URL, and set no issuer for a provider that names none",
+            "callback names no issuer (iss); start again from a new authorization URL, or set no issuer for a provider that sends none",
         )),
         [_] => Err(callback_error(
-            "the callback names another issuer (iss) than the provider's: it comes from another server, or the issuer is set wrong",
+            "callback names another issuer (iss) than the provider's; it comes from another server, or ProviderBuilder::issuer is wrong",
         )),
-        _ => Err(callback_error("the callback repeats its issuer (iss)")),
+        _ => Err(callback_error(
+            "callback repeats its issuer (iss); start again from a new authorization URL",
+        )),
     }
 }
 
@@ -215,43 +225,36 @@ fn provider_error(error: &str) -> Error {
     let code = OAuthErrorCode::parse(error);
     let message = match code {
         Some(OAuthErrorCode::AccessDenied) => {
-            "consent was denied (access_denied): ask the customer again".into()
+            "consent was denied (access_denied); ask the customer again".into()
         }
-        Some(code) => Cow::from(format!("the provider sent the browser back with {code}")),
-        None => "the provider sent the browser back with an error of its own".into(),
+        Some(code) => Cow::from(format!(
+            "provider rejected the authorization request: {code}"
+        )),
+        None => "provider rejected the authorization request with an unknown error code".into(),
     };
-    Error::new(ErrorKind::Callback, message).with_answer(Answer {
+    Error::new(ErrorKind::Callback, message).with_response(ResponseDetails {
         code,
-        ..Answer::default()
+        ..ResponseDetails::default()
     })
 }
 
-/// RFC 7636 section 4.2.
+/// The `S256` code challenge (RFC 7636 section 4.2).
 fn challenge(verifier: &CodeVerifier) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(Sha256::hash(verifier.expose().as_bytes()))
 }
 
-/// 256 random bits as 43 characters: both a state (RFC 6749 section 10.10) and a verifier (RFC 7636 section 4.1).
-fn random() -> Result<Zeroizing<String>, Error> {
+/// 256 random bits as 43 characters, for a state (RFC 6749 section 10.10) or a code verifier (RFC
+/// 7636 section 4.1).
+fn random_text() -> Result<Zeroizing<String>, Error> {
     let mut bytes = Zeroizing::new([0_u8; 32]);
     getrandom::fill(&mut *bytes).map_err(|error| {
         Error::new(
             ErrorKind::Interrupted,
-            "the operating system gave no randomness: see the cause",
+            "operating system returned no random bytes: see the source",
         )
         .with_source(error)
     })?;
     Ok(Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(*bytes)))
-}
-
-/// Compares without telling by the time it takes where the difference is.
-fn is_same(left: &[u8], right: &[u8]) -> bool {
-    left.len() == right.len()
-        && left
-            .iter()
-            .zip(right)
-            .fold(0, |difference, (a, b)| difference | (a ^ b))
-            == 0
 }
 
 #[cfg(test)]

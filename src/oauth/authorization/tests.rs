@@ -9,7 +9,7 @@ fn pending() -> PendingAuthorization {
 }
 
 #[test]
-fn callback_is_checked() {
+fn callbacks_are_accepted_only_with_one_code_and_the_right_state() {
     for good in [
         "https://partner.example.com/cb?code=c1&state=s1",
         "http://127.0.0.1/cb?x=y&state=s1&code=c1&scope=a#fragment",
@@ -45,25 +45,25 @@ fn callback_is_checked() {
         assert_eq!(error.kind(), ErrorKind::Callback, "{bad}");
         assert_eq!(error.oauth_code(), None, "{bad}");
     }
-    // A state that was never set up accepts nothing.
+    // An empty state accepts no callback.
     assert!(resumed("", None).accept("?code=c1&state=").is_err());
 }
 
 #[test]
-fn denial_is_told() {
+fn denial_is_reported_by_its_error_code() {
     let denied = pending()
         .accept("?error=access_denied&state=s1")
         .unwrap_err();
     assert_eq!(denied.oauth_code(), Some(OAuthErrorCode::AccessDenied));
-    let own = pending()
+    let unknown = pending()
         .accept("?error=seeded&error_description=seeded&state=s1")
         .unwrap_err();
-    assert_eq!(own.oauth_code(), None);
-    assert!(!format!("{own:?}{own}").contains("seeded"));
+    assert_eq!(unknown.oauth_code(), None);
+    assert!(!format!("{unknown:?}{unknown}").contains("seeded"));
 }
 
 #[test]
-fn an_issuer_is_named_once_and_exactly() {
+fn callback_names_the_issuer_once_and_exactly() {
     const ISSUER: &str = "https://id.example.com/a";
     let pending = PendingAuthorization::new("s1".into(), None, Some(ISSUER));
     for good in [
@@ -84,17 +84,17 @@ fn an_issuer_is_named_once_and_exactly() {
         "&iss=https://id.example.com/a&iss=https://evil.example/a",
         "&ISS=https://id.example.com/a",
     ] {
-        // Whether it is an answer or an error: of another server neither counts.
-        for answer in ["code=c1", "error=access_denied"] {
+        // Neither a code nor an error from another server counts.
+        for response in ["code=c1", "error=access_denied"] {
             let error = pending
-                .accept(&format!("?{answer}&state=s1{bad}"))
+                .accept(&format!("?{response}&state=s1{bad}"))
                 .unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Callback, "{bad}");
             assert_eq!(error.oauth_code(), None, "{bad}");
             assert!(error.to_string().contains("(iss)"), "{bad}: {error}");
             assert!(!error.to_string().contains("evil"), "{error}");
         }
-        // The state comes first.
+        // The state is checked first.
         let error = pending
             .accept(&format!("?code=c1&state=s2{bad}"))
             .unwrap_err();
@@ -107,7 +107,7 @@ fn an_issuer_is_named_once_and_exactly() {
 }
 
 #[test]
-fn pkce_is_s256_of_a_fresh_verifier() {
+fn pkce_challenge_is_s256_of_a_random_verifier() {
     // RFC 7636 appendix B.
     let verifier = CodeVerifier::new("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk");
     assert_eq!(
@@ -116,15 +116,15 @@ fn pkce_is_s256_of_a_fresh_verifier() {
     );
 
     let (one, two) = (
-        PendingAuthorization::begin(true, None).unwrap(),
-        PendingAuthorization::begin(true, None).unwrap(),
+        PendingAuthorization::random(true, None).unwrap(),
+        PendingAuthorization::random(true, None).unwrap(),
     );
     assert_ne!(one.state(), two.state());
     let length = one.code_verifier().unwrap().expose().len();
     assert!((43..=128).contains(&length));
     assert_ne!(one.code_verifier(), two.code_verifier());
     assert!(
-        PendingAuthorization::begin(false, None)
+        PendingAuthorization::random(false, None)
             .unwrap()
             .code_verifier()
             .is_none()
@@ -132,7 +132,7 @@ fn pkce_is_s256_of_a_fresh_verifier() {
 }
 
 #[test]
-fn url_keeps_the_endpoints_query_and_encodes_the_rest() {
+fn authorization_url_keeps_the_query_of_the_endpoint() {
     let endpoint = Endpoint::parse("endpoint", "https://id.example.com/a?tenant=x").unwrap();
     let pending = resumed("s1", None);
     assert_eq!(
@@ -148,7 +148,7 @@ fn url_keeps_the_endpoints_query_and_encodes_the_rest() {
 }
 
 #[test]
-fn p21_debug_shows_no_secret() {
+fn p21_debug_output_contains_no_secret() {
     let pending = resumed("seeded", Some("seeded"));
     let accepted = pending.accept("?code=seeded&state=seeded").unwrap();
     assert!(!format!("{pending:?} {accepted:?}").contains("seeded"));

@@ -1,21 +1,24 @@
-//! When exchanges with an endpoint are made, and when it is left alone. States and no waiting.
+//! The circuit breaker as a state machine, without any waiting.
 
 use std::time::Duration;
 
 use http::StatusCode;
 use tokio::time::Instant;
 
-use crate::error::{Answer, Error};
+use crate::error::{Error, ResponseDetails};
 
-pub(super) const FAILURES: u32 = 5;
+/// How many failures in a row open the breaker.
+pub(super) const FAILURE_THRESHOLD: u32 = 5;
+/// How long failures open it, and `invalid_client` the first time.
 pub(super) const PAUSE: Duration = Duration::from_secs(30);
-pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(30 * 60);
+/// How long `invalid_client` opens it at most.
+pub(super) const MAX_PAUSE: Duration = Duration::from_secs(30 * 60);
 
-/// Tells the grants apart that come to a gate.
+/// Identifies a grant to the gate.
 #[derive(Clone, Copy)]
 pub(crate) struct GateKey {
     number: u64,
-    /// Whether its access token has ended.
+    /// Whether its access token has expired.
     is_overdue: bool,
 }
 
@@ -27,8 +30,8 @@ impl GateKey {
         }
     }
 
-    /// The same grant, as it stands at this moment. One whose access token has ended should have been renewed long before:
-    /// more likely than others it is in trouble.
+    /// Sets whether the access token has expired. It should have been refreshed long before, so such
+    /// a grant is more likely than others to be in trouble.
     pub(crate) fn overdue(self, is_overdue: bool) -> Self {
         Self { is_overdue, ..self }
     }
@@ -42,209 +45,224 @@ impl GateKey {
     }
 }
 
-/// Whether exchanges are made.
 pub(super) enum Breaker {
-    /// They are. So many have failed in a row, of these grants; and so many of them for the first time.
-    Closed {
-        failures: u32,
-        first: u32,
-        of: Failing,
-    },
-    /// None is made before the pause is over; then one is.
+    /// Token requests are sent.
+    Closed(Failures),
+    /// No token request is sent until the pause is over. The next one after it is the probe.
     Open(Pause),
-    /// That one is under way.
-    Probing(Pause, Probe),
+    /// The probe is in flight.
+    HalfOpen(Pause, Probe),
 }
 
-/// The exchange that finds out.
+/// The failures in a row.
+#[derive(Clone, Copy)]
+pub(super) struct Failures {
+    count: u32,
+    /// How many of them are of grants that were not degraded.
+    healthy: u32,
+    grants: FailedGrants,
+}
+
+/// The token request whose outcome decides whether the breaker closes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Probe {
     epoch: u64,
-    /// Whether it is a suspect's, from whose failure nobody else learns anything.
-    is_suspect: bool,
+    /// Whether a degraded grant sent it: its failure says nothing about the other grants.
+    is_degraded: bool,
 }
 
-/// Who comes to the gate.
+/// The grant that a token request is for.
 #[derive(Clone, Copy)]
-pub(super) struct Comer {
+pub(super) struct Caller {
     pub(super) key: GateKey,
-    /// Whether its last exchange has failed, or its access token has ended: it may be the grant that is in trouble, rather
-    /// than the endpoint.
-    pub(super) is_suspect: bool,
+    /// Whether its last token request failed, or its access token has expired. Then the grant may be
+    /// in trouble, rather than the endpoint.
+    pub(super) is_degraded: bool,
 }
 
 pub(super) struct Pause {
     until: Instant,
-    /// The same for those who are no suspects.
-    until_for_others: Instant,
+    /// The end of the pause for grants that are not degraded.
+    until_for_healthy: Instant,
     length: Duration,
-    first: u32,
-    /// The endpoint's own word, where there was one: nothing ends the pause before.
-    asked_until: Instant,
+    /// How many failures in a row are of grants that were not degraded.
+    healthy_failures: u32,
+    /// The end of the time that `Retry-After` asked for, if any. Nothing ends the pause before it.
+    retry_after_until: Instant,
     reason: Error,
-    of: Failing,
+    grants: FailedGrants,
 }
 
-/// Whose exchanges have failed. Where it is one grant's alone, the others need not suffer for it.
+/// The grants whose token requests failed. If it is only one, the pause is for that grant only.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Failing {
-    Nobody,
+pub(super) enum FailedGrants {
+    None,
     One(u64),
     Several,
 }
 
-/// What an exchange must do that has come to the gate.
-pub(super) enum Turn {
-    Go {
-        /// If it is the one that finds out.
+/// What a token request that has a permit does.
+pub(super) enum Decision {
+    Send {
+        /// Set if the request is the probe.
         probe: Option<Probe>,
     },
-    /// Until somebody has found out whether the endpoint is back; or not, for this reason.
+    /// It waits for the outcome of the probe, or fails with this error if it must not wait.
     Wait(Error),
 }
 
-/// What has changed for those outside.
-pub(super) enum News {
+/// What an outcome has changed.
+pub(super) enum Transition {
     None,
-    LeftAlone(Duration, Error),
-    Back,
+    Opened(Duration, Error),
+    Closed,
 }
 
 impl Breaker {
-    pub(super) const WORKING: Self = Self::Closed {
-        failures: 0,
-        first: 0,
-        of: Failing::Nobody,
-    };
+    pub(super) const CLOSED: Self = Self::Closed(Failures {
+        count: 0,
+        healthy: 0,
+        grants: FailedGrants::None,
+    });
 
-    /// Fails while the endpoint is left alone.
-    pub(super) fn check(&self, comer: Comer, now: Instant) -> Result<(), Error> {
+    /// Fails while the breaker is open.
+    pub(super) fn check(&self, caller: Caller, now: Instant) -> Result<(), Error> {
         match self {
-            Self::Open(pause) if pause.of.concerns(comer.key) && now < pause.until_for(comer) => {
-                Err(pause.left_alone(comer, now))
+            Self::Open(pause)
+                if pause.grants.include(caller.key) && now < pause.until_for(caller) =>
+            {
+                Err(pause.error(caller, now))
             }
             _ => Ok(()),
         }
     }
 
-    pub(super) fn turn(&mut self, comer: Comer, epoch: u64, now: Instant) -> Result<Turn, Error> {
-        self.check(comer, now)?;
-        let Comer { key, is_suspect } = comer;
+    pub(super) fn admit(
+        &mut self,
+        caller: Caller,
+        epoch: u64,
+        now: Instant,
+    ) -> Result<Decision, Error> {
+        self.check(caller, now)?;
+        let Caller { key, is_degraded } = caller;
         match self {
-            Self::Probing(pause, probe)
-                if pause.of.concerns(key) && (is_suspect || !probe.is_suspect) =>
+            Self::HalfOpen(pause, probe)
+                if pause.grants.include(key) && (is_degraded || !probe.is_degraded) =>
             {
-                Ok(Turn::Wait(pause.left_alone(comer, now)))
+                Ok(Decision::Wait(pause.error(caller, now)))
             }
-            Self::Open(pause) | Self::Probing(pause, _) if pause.of.concerns(key) => {
-                let probe = Probe { epoch, is_suspect };
-                *self = Self::Probing(pause.clone(), probe);
-                Ok(Turn::Go { probe: Some(probe) })
+            Self::Open(pause) | Self::HalfOpen(pause, _) if pause.grants.include(key) => {
+                let probe = Probe { epoch, is_degraded };
+                *self = Self::HalfOpen(pause.clone(), probe);
+                Ok(Decision::Send { probe: Some(probe) })
             }
-            _ => Ok(Turn::Go { probe: None }),
+            _ => Ok(Decision::Send { probe: None }),
         }
     }
 
-    /// A client that was unknown has another secret: that the last one was refused holds up nobody any more.
-    pub(super) fn begin_anew(&mut self) {
-        if let Self::Open(pause) | Self::Probing(pause, _) = self
+    /// Ends a pause after `invalid_client`, as a client now has a new secret.
+    pub(super) fn secret_replaced(&mut self) {
+        if let Self::Open(pause) | Self::HalfOpen(pause, _) = self
             && pause.reason.is_invalid_client()
         {
             *self = Self::Open(Pause {
-                until: pause.until.min(pause.asked_until),
-                until_for_others: pause.until_for_others.min(pause.asked_until),
+                until: pause.until.min(pause.retry_after_until),
+                until_for_healthy: pause.until_for_healthy.min(pause.retry_after_until),
                 length: Duration::ZERO,
                 ..pause.clone()
             });
         }
     }
 
-    /// The one that was to find out was not made, or came to no end.
-    pub(super) fn give_up(&mut self, by: Probe, now: Instant) {
-        // Not where another has been sent to find out meanwhile.
-        if let Self::Probing(pause, probe) = self
-            && *probe == by
+    /// The probe was not sent, or was cancelled: the next request is the probe.
+    pub(super) fn abandon_probe(&mut self, abandoned: Probe, now: Instant) {
+        // Unless another request has become the probe meanwhile.
+        if let Self::HalfOpen(pause, probe) = self
+            && *probe == abandoned
         {
-            // The next one finds out.
             *self = Self::Open(Pause {
                 until: now,
-                until_for_others: now,
+                until_for_healthy: now,
                 ..pause.clone()
             });
         }
     }
 
-    /// An exchange has ended.
-    pub(super) fn settle(&mut self, comer: Comer, failure: Option<&Error>, now: Instant) -> News {
-        let Comer { key, is_suspect } = comer;
-        let (failures, before, of, paused) = match &*self {
-            Self::Closed {
-                failures,
-                first,
-                of,
-            } => (*failures, *first, *of, None),
-            // Of those that were under way when it opened, a success is good news and a failure none.
-            Self::Open(pause) if failure.is_some() && pause.of.concerns(key) => return News::None,
-            Self::Open(pause) | Self::Probing(pause, _) => (
-                FAILURES,
-                pause.first,
-                pause.of,
-                Some((pause.length, pause.until_for_others)),
+    /// Records the outcome of a token request.
+    pub(super) fn record(
+        &mut self,
+        caller: Caller,
+        failure: Option<&Error>,
+        now: Instant,
+    ) -> Transition {
+        let Caller { key, is_degraded } = caller;
+        let (failures, paused) = match &*self {
+            Self::Closed(failures) => (*failures, None),
+            // A request that was sent before the breaker opened: its success closes the breaker, its
+            // failure changes nothing.
+            Self::Open(pause) if failure.is_some() && pause.grants.include(key) => {
+                return Transition::None;
+            }
+            Self::Open(pause) | Self::HalfOpen(pause, _) => (
+                Failures {
+                    count: FAILURE_THRESHOLD,
+                    healthy: pause.healthy_failures,
+                    grants: pause.grants,
+                },
+                Some((pause.length, pause.until_for_healthy)),
             ),
         };
         let length = paused.map(|(length, _)| length);
-        let first = before.saturating_add(u32::from(!is_suspect));
-        let pause = |error: &Error, length, of| Pause {
+        let healthy = failures.healthy.saturating_add(u32::from(!is_degraded));
+        let grants = failures.grants.with(key);
+        let pause = |error: &Error, length, grants| Pause {
             until: now + length,
-            until_for_others: now + length,
+            until_for_healthy: now + length,
             length,
-            first,
-            asked_until: now + error.retry_after().unwrap_or_default(),
+            healthy_failures: healthy,
+            retry_after_until: now + error.retry_after().unwrap_or_default(),
             reason: error.clone(),
-            of,
+            grants,
         };
-        // Nobody is to suffer for those who fail again and again.
-        let spare_others = |pause: Pause| Pause {
-            until_for_others: match paused {
-                Some((_, until)) if is_suspect => until,
-                _ if first < FAILURES => now,
+        // Grants that fail again and again do not cause a pause for the others.
+        let spare_healthy = |pause: Pause| Pause {
+            until_for_healthy: match paused {
+                Some((_, until)) if is_degraded => until,
+                _ if healthy < FAILURE_THRESHOLD => now,
                 _ => pause.until,
             },
             ..pause
         };
-        let next = match failure.map(|error| (error, Verdict::of(error))) {
-            Some((error, Verdict::LeaveAlone(asked))) => {
-                // Asking for a second each time is being down, too.
+        let next = match failure.map(|error| (error, classify(error))) {
+            Some((error, Class::RetryAfter(time))) => {
+                // A short `Retry-After` on each response is an outage, too.
                 let least = length.map_or(Duration::ZERO, |_| PAUSE);
-                pause(error, asked.max(least), Failing::Several)
+                pause(error, time.max(least), FailedGrants::Several)
             }
-            Some((error, Verdict::LeaveGrantAlone(asked))) => {
-                spare_others(pause(error, asked, of.and(key)))
+            Some((error, Class::Throttled(time))) => spare_healthy(pause(error, time, grants)),
+            Some((error, Class::ClientRejected)) => {
+                let longer = length.map_or(PAUSE, |length| (length * 2).clamp(PAUSE, MAX_PAUSE));
+                pause(error, longer, FailedGrants::Several)
             }
-            Some((error, Verdict::Stop)) => {
-                let longer =
-                    length.map_or(PAUSE, |length| (length * 2).clamp(PAUSE, LONGEST_PAUSE));
-                pause(error, longer, Failing::Several)
+            Some((error, Class::Failure)) if failures.count + 1 >= FAILURE_THRESHOLD => {
+                spare_healthy(pause(error, PAUSE, grants))
             }
-            Some((error, Verdict::Down)) if failures + 1 >= FAILURES => {
-                spare_others(pause(error, PAUSE, of.and(key)))
+            Some((_, Class::Failure)) => {
+                *self = Self::Closed(Failures {
+                    count: failures.count + 1,
+                    healthy,
+                    grants,
+                });
+                return Transition::None;
             }
-            Some((_, Verdict::Down)) => {
-                *self = Self::Closed {
-                    failures: failures + 1,
-                    first,
-                    of: of.and(key),
-                };
-                return News::None;
-            }
-            Some((_, Verdict::Up)) | None => {
-                *self = Self::WORKING;
-                return length.map_or(News::None, |_| News::Back);
+            Some((_, Class::Success)) | None => {
+                *self = Self::CLOSED;
+                return length.map_or(Transition::None, |_| Transition::Closed);
             }
         };
-        let news = News::LeftAlone(next.length, next.reason.clone());
+        let transition = Transition::Opened(next.length, next.reason.clone());
         *self = Self::Open(next);
-        news
+        transition
     }
 }
 
@@ -258,80 +276,79 @@ impl Clone for Pause {
 }
 
 impl Pause {
-    fn until_for(&self, comer: Comer) -> Instant {
-        if comer.is_suspect {
+    fn until_for(&self, caller: Caller) -> Instant {
+        if caller.is_degraded {
             self.until
         } else {
-            self.until_for_others
+            self.until_for_healthy
         }
     }
 
-    fn left_alone(&self, comer: Comer, now: Instant) -> Error {
-        let left = self.until_for(comer).saturating_duration_since(now);
+    fn error(&self, caller: Caller, now: Instant) -> Error {
+        let left = self.until_for(caller).saturating_duration_since(now);
         let seconds = left.as_secs() + 1;
         let message = format!(
-            "the token endpoint is left alone for {seconds} more seconds, after: {}",
+            "token endpoint circuit breaker is open for another {seconds} s; last error: {}",
             self.reason
         );
-        Error::new(self.reason.kind(), message).with_answer(Answer {
+        Error::new(self.reason.kind(), message).with_response(ResponseDetails {
             code: self.reason.oauth_code(),
             retry_after: Some(left),
-            ..Answer::default()
+            ..ResponseDetails::default()
         })
     }
 }
 
-impl Failing {
-    fn and(self, key: GateKey) -> Self {
+impl FailedGrants {
+    fn with(self, key: GateKey) -> Self {
         match self {
-            Self::Nobody => Self::One(key.number),
+            Self::None => Self::One(key.number),
             Self::One(other) if other == key.number => self,
             Self::One(_) | Self::Several => Self::Several,
         }
     }
 
-    fn concerns(self, key: GateKey) -> bool {
+    fn include(self, key: GateKey) -> bool {
         match self {
-            Self::Nobody | Self::Several => true,
+            Self::None | Self::Several => true,
             Self::One(other) => other == key.number,
         }
     }
 }
 
-/// Whether whose exchange has ended so is a suspect from now on, if that says anything about it.
-pub(super) fn suspicion(failure: Option<&Error>) -> Option<bool> {
-    match failure.map(Verdict::of) {
-        None | Some(Verdict::Up) => Some(false),
-        Some(Verdict::Down | Verdict::LeaveGrantAlone(_)) => Some(true),
-        Some(Verdict::LeaveAlone(_) | Verdict::Stop) => None,
+/// Whether the grant is degraded after this outcome. `None` if the outcome says nothing about it.
+pub(super) fn degraded_after(failure: Option<&Error>) -> Option<bool> {
+    match failure.map(classify) {
+        None | Some(Class::Success) => Some(false),
+        Some(Class::Failure | Class::Throttled(_)) => Some(true),
+        Some(Class::RetryAfter(_) | Class::ClientRejected) => None,
     }
 }
 
-/// What a failed exchange says about the endpoint.
-enum Verdict {
-    /// Nothing bad: it has answered about this grant.
-    Up,
-    Down,
-    /// It asks for a pause; or for one with this grant, for all one can tell.
-    LeaveAlone(Duration),
-    LeaveGrantAlone(Duration),
-    /// It does not know this client.
-    Stop,
+/// What a failed token request says about the endpoint.
+enum Class {
+    /// The endpoint works: it has responded about this grant.
+    Success,
+    Failure,
+    /// It asks for a pause.
+    RetryAfter(Duration),
+    /// It asks for a pause by a 429, which may be about this grant only.
+    Throttled(Duration),
+    /// It does not accept the client id or secret.
+    ClientRejected,
 }
 
-impl Verdict {
-    fn of(error: &Error) -> Self {
-        let asked = error.retry_after().filter(|asked| !asked.is_zero());
-        let is_throttled = error.status() == Some(StatusCode::TOO_MANY_REQUESTS);
-        let has_answered = error
-            .status()
-            .is_some_and(|status| !status.is_server_error() && !is_throttled);
-        match asked {
-            _ if error.is_invalid_client() => Self::Stop,
-            Some(asked) if is_throttled => Self::LeaveGrantAlone(asked),
-            Some(asked) => Self::LeaveAlone(asked),
-            None if error.is_transient() && !has_answered => Self::Down,
-            None => Self::Up,
-        }
+fn classify(error: &Error) -> Class {
+    let retry_after = error.retry_after().filter(|time| !time.is_zero());
+    let is_throttled = error.status() == Some(StatusCode::TOO_MANY_REQUESTS);
+    let has_responded = error
+        .status()
+        .is_some_and(|status| !status.is_server_error() && !is_throttled);
+    match retry_after {
+        _ if error.is_invalid_client() => Class::ClientRejected,
+        Some(time) if is_throttled => Class::Throttled(time),
+        Some(time) => Class::RetryAfter(time),
+        None if error.is_transient() && !has_responded => Class::Failure,
+        None => Class::Success,
     }
 }

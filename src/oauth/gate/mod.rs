@@ -1,22 +1,35 @@
-//! What all exchanges with one token endpoint share: a limit, and a breaker.
+//! The concurrency limiter and circuit breaker that all requests to one token endpoint share.
 //!
-//! Without it, an endpoint that is slow or down hears from every grant at once, each with pauses of its own. With it:
+//! Without it, each grant would send requests to a slow or failing endpoint, with a backoff of its
+//! own.
 //!
-//! * four exchanges are made at once; the others wait their turn, first come first served, for up to 15 seconds;
-//! * those that nobody waits for, because the held token is good, pass a queue of their own before: two of them at once
-//!   come to the other queue or have a turn, and the others wait, in their order, for up to 15 seconds more. So a request
-//!   that waits finds two turns at least that such work has not taken up, however much of it there is. One that somebody
-//!   comes to wait for goes on to the other queue at once;
-//! * after five failures in a row (no answer, a 5xx, or a 429) the endpoint is left alone for 30 seconds, and as long as it
-//!   asks by `Retry-After` (10 minutes at most);
-//! * after `invalid_client`, which says nothing about any grant, for 30 seconds, and twice as long each time, up to 30
-//!   minutes, or until the client has another secret: then the next exchange is made at once, and what an earlier one
-//!   brings that was sent with the old secret does not count;
-//! * then one exchange is made to see whether it is over, while the others wait for what it finds out;
-//! * where all those failures, or a 429, were one grant's alone, the others are not held up by it;
-//! * nor are they by many grants that are in trouble themselves: those whose last exchange has failed, or whose access token
-//!   has ended, have three of the turns between them, and their failures leave the endpoint alone for them, while the others
-//!   go on. It takes five others that fail in a row, without a success between, to leave it alone for all.
+//! # Limiter
+//!
+//! * At most four token requests are in flight. The others wait for a permit in order of arrival,
+//!   for up to 15 seconds.
+//! * A background refresh is one that no request waits for, because the access token is still
+//!   fresh. It needs one of two background permits first, for which it waits in a queue of its own
+//!   for up to 15 seconds. So at least two permits are always left to refreshes that requests wait
+//!   for. A background refresh leaves that queue as soon as a request waits for it.
+//!
+//! # Circuit breaker
+//!
+//! * Five failures in a row (no response, a 5xx status, or a 429) open the breaker for 30 seconds.
+//! * `Retry-After` opens it for the time that the response asks for, at most 10 minutes.
+//! * `invalid_client` opens it for 30 seconds, and for twice as long each time, up to 30 minutes.
+//!   A new client secret closes it earlier: the next request is sent at once, and an
+//!   `invalid_client` response to a request with the old secret no longer counts.
+//! * After that time the breaker is half-open: one request is sent as a probe, and the others wait
+//!   for its outcome.
+//!
+//! # Degraded grants
+//!
+//! One grant in trouble must not block the others. A grant is degraded if its last token request
+//! failed, or if its access token has expired.
+//!
+//! * If all failures, or a 429, belong to one grant, the breaker opens for that grant only.
+//! * All degraded grants together use at most three permits, and their failures open the breaker
+//!   for degraded grants only. Five failures of other grants in a row open it for all.
 
 use std::{
     collections::HashSet,
@@ -38,82 +51,93 @@ use tokio::{
 mod breaker;
 
 pub(crate) use self::breaker::GateKey;
-use self::breaker::{Breaker, Comer, News, Probe, Turn, suspicion};
+use self::breaker::{Breaker, Caller, Decision, Probe, Transition, degraded_after};
 use crate::{
-    error::{Answer, Error, ErrorKind},
+    error::{Error, ErrorKind, ResponseDetails},
     telemetry,
 };
 
-const AT_ONCE: usize = 4;
-/// Of these, for what nobody waits for.
-const IN_BACKGROUND: usize = 2;
-/// Of these, for those that are more likely than others to be in trouble themselves; and how many of them are known.
-const SUSPECTS: usize = 3;
-const MOST_SUSPECTS: usize = 10_000;
-/// For a turn; and for a place in the background.
-const QUEUE: Duration = Duration::from_secs(15);
+/// Token requests in flight.
+const MAX_CONCURRENT: usize = 4;
+/// Background refreshes among them.
+const MAX_BACKGROUND: usize = 2;
+/// Token requests of degraded grants among them.
+const MAX_DEGRADED: usize = 3;
+/// How many degraded grants are remembered.
+const MAX_DEGRADED_KEYS: usize = 10_000;
+/// How long to wait for a permit, and how long for a background permit.
+const QUEUE_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Lets few exchanges at once through to a token endpoint, and none while it is down. The [module page](crate::oauth)
-/// says where it stands.
+/// A concurrency limiter and circuit breaker, shared by all requests to one token endpoint.
 ///
-/// An [`OAuthClient`](crate::oauth::OAuthClient) has one, which several may
-/// [share](crate::oauth::OAuthClientBuilder::gate). A [`TokenSource`](crate::cache::TokenSource) of your own may have one
-/// too, shared by all sources that ask the same endpoint. Clones are the same gate.
+/// At most four token requests are in flight. Five failures in a row open the circuit breaker for
+/// 30 seconds: until then requests fail at once with
+/// [`Unavailable`](crate::ErrorKind::Unavailable), and [`retry_after`](crate::Error::retry_after)
+/// says for how long. The [module page](crate::oauth#limiter-and-circuit-breaker) has the details.
+///
+/// Each [`OAuthClient`](crate::oauth::OAuthClient) has a gate. Several clients of one token endpoint
+/// can share one through [`OAuthClientBuilder::gate`](crate::oauth::OAuthClientBuilder::gate), and
+/// an own [`TokenSource`](crate::cache::TokenSource) can return one as
+/// [`TokenSource::gate`](crate::cache::TokenSource::gate). Clones share their state.
 #[derive(Clone, Default)]
 pub struct EndpointGate {
     shared: Arc<Shared>,
 }
 
 struct Shared {
-    turns: Arc<Semaphore>,
-    background: Arc<Semaphore>,
-    suspects: Arc<Semaphore>,
-    /// Whose last exchange has failed.
-    suspected: Mutex<HashSet<u64>>,
+    permits: Arc<Semaphore>,
+    background_permits: Arc<Semaphore>,
+    degraded_permits: Arc<Semaphore>,
+    /// Grants whose last token request failed.
+    degraded: Mutex<HashSet<u64>>,
     breaker: Mutex<Breaker>,
-    /// How often a client's secret was replaced. Raised under the lock of `breaker` only.
+    /// How often a client secret was replaced. Only changed under the lock of `breaker`.
     epoch: AtomicU64,
-    /// Wakes those who wait for what a probe finds out.
-    settled: Notify,
+    /// Wakes the requests that wait for the outcome of a probe.
+    outcome_recorded: Notify,
 }
 
 impl EndpointGate {
-    /// A gate that is open.
+    /// Creates a gate with a closed circuit breaker.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Waits for a turn, and fails while the endpoint is left alone. Who has a place already is in the background.
-    pub(crate) async fn enter(
+    /// Waits for a permit for one token request, and fails while the breaker is open.
+    ///
+    /// A background refresh passes its background permit.
+    pub(crate) async fn acquire(
         &self,
         key: GateKey,
-        place: Option<Place>,
-    ) -> Result<Admission, Error> {
-        let comer = self.comer(key);
-        self.breaker().check(comer, Instant::now())?;
-        let is_background = place.is_some();
-        let place = match place {
-            None if comer.is_suspect => Some(self.queue(permit(&self.shared.suspects)).await?),
-            place => place,
+        background: Option<BackgroundPermit>,
+    ) -> Result<Permit, Error> {
+        let caller = self.caller(key);
+        self.breaker().check(caller, Instant::now())?;
+        let is_background = background.is_some();
+        let extra = match background {
+            None if caller.is_degraded => {
+                Some(self.queue(acquire(&self.shared.degraded_permits)).await?)
+            }
+            background => background,
         };
         self.queue(async {
             loop {
-                let turn = permit(&self.shared.turns).await?;
-                let settled = self.shared.settled.notified();
-                let (epoch, verdict) = {
+                let permit = acquire(&self.shared.permits).await?;
+                let outcome_recorded = self.shared.outcome_recorded.notified();
+                let (epoch, decision) = {
                     let mut breaker = self.breaker();
                     let epoch = self.epoch();
-                    (epoch, breaker.turn(comer, epoch, Instant::now())?)
+                    (epoch, breaker.admit(caller, epoch, Instant::now())?)
                 };
-                match verdict {
-                    Turn::Go { probe } => {
-                        return Ok(self.admit((turn, place), comer, epoch, probe));
+                match decision {
+                    Decision::Send { probe } => {
+                        return Ok(self.permit((permit, extra), caller, epoch, probe));
                     }
-                    Turn::Wait(error) if is_background => return Err(error),
-                    Turn::Wait(_) => {
-                        drop(turn);
-                        settled.await;
+                    Decision::Wait(error) if is_background => return Err(error),
+                    Decision::Wait(_) => {
+                        drop(permit);
+                        outcome_recorded.await;
                     }
                 }
             }
@@ -121,51 +145,53 @@ impl EndpointGate {
         .await
     }
 
-    /// A place in the background, for what nobody waits for before `awaited` ends. None where somebody does. Fails at once
-    /// while the endpoint is left alone, so that nothing else need be troubled.
-    pub(crate) async fn place(
+    /// Waits for a background permit. Returns `None` if `awaited` completes first, because then a
+    /// request waits for the refresh. Fails at once while the breaker is open.
+    pub(crate) async fn acquire_background(
         &self,
         key: GateKey,
         awaited: impl Future<Output = ()>,
-    ) -> Result<Option<Place>, Error> {
-        let comer = self.comer(key);
-        self.breaker().check(comer, Instant::now())?;
-        let places = if comer.is_suspect {
-            &self.shared.suspects
+    ) -> Result<Option<BackgroundPermit>, Error> {
+        let caller = self.caller(key);
+        self.breaker().check(caller, Instant::now())?;
+        let permits = if caller.is_degraded {
+            &self.shared.degraded_permits
         } else {
-            &self.shared.background
+            &self.shared.background_permits
         };
         self.queue(async {
             tokio::select! {
                 biased;
                 () = awaited => Ok(None),
-                place = permit(places) => place.map(Some),
+                permit = acquire(permits) => permit.map(Some),
             }
         })
         .await
     }
 
-    /// Waits for a turn only.
-    pub(crate) async fn enter_anyway(&self) -> Result<Admission, Error> {
+    /// Waits for a permit only: an open breaker does not matter.
+    pub(crate) async fn acquire_ignoring_breaker(&self) -> Result<Permit, Error> {
         self.queue(async {
-            let turn = permit(&self.shared.turns).await?;
-            let comer = self.comer(GateKey::random());
-            Ok(self.admit((turn, None), comer, self.epoch(), None))
+            let permit = acquire(&self.shared.permits).await?;
+            let caller = self.caller(GateKey::random());
+            Ok(self.permit((permit, None), caller, self.epoch(), None))
         })
         .await
     }
 
-    /// A client has another secret, and uses it already: refusals of the last one say nothing any more.
-    pub(crate) fn begin_anew(&self) {
+    /// Starts a new epoch: a client already sends a new secret, so that an `invalid_client` response
+    /// to the old one no longer counts.
+    pub(crate) fn secret_replaced(&self) {
         {
             let mut breaker = self.breaker();
             self.shared.epoch.fetch_add(1, Ordering::Relaxed);
-            breaker.begin_anew();
+            breaker.secret_replaced();
         }
-        self.shared.settled.notify_waiters();
+        self.shared.outcome_recorded.notify_waiters();
     }
 
-    /// Tells refusals of a client apart: one of an earlier epoch speaks of a secret that was replaced since.
+    /// Which secrets are in use. An `invalid_client` response from an earlier epoch is about a
+    /// secret that was replaced since.
     pub(crate) fn epoch(&self) -> u64 {
         self.shared.epoch.load(Ordering::Relaxed)
     }
@@ -174,49 +200,55 @@ impl EndpointGate {
         if Handle::try_current().is_err() {
             return Err(Error::outside_of_a_runtime());
         }
-        timeout(QUEUE, entry).await.unwrap_or_else(|_| {
+        timeout(QUEUE_TIMEOUT, entry).await.unwrap_or_else(|_| {
             Err(Error::new(
                 ErrorKind::Unavailable,
-                "so many exchanges are under way that this one had no turn within 15 seconds",
+                "token request got no permit within 15 s: too many token requests are waiting; try again later",
             )
-            .with_answer(Answer {
-                retry_after: Some(QUEUE),
-                ..Answer::default()
+            .with_response(ResponseDetails {
+                retry_after: Some(QUEUE_TIMEOUT),
+                ..ResponseDetails::default()
             }))
         })
     }
 
-    fn comer(&self, key: GateKey) -> Comer {
-        let is_suspect = key.is_overdue() || self.suspected().contains(&key.number());
-        Comer { key, is_suspect }
+    fn caller(&self, key: GateKey) -> Caller {
+        let is_degraded = key.is_overdue() || self.degraded().contains(&key.number());
+        Caller { key, is_degraded }
     }
 
-    fn suspect(&self, key: GateKey, is_suspect: bool) {
-        let mut suspected = self.suspected();
-        if !is_suspect {
-            suspected.remove(&key.number());
+    fn set_degraded(&self, key: GateKey, is_degraded: bool) {
+        let mut degraded = self.degraded();
+        if !is_degraded {
+            degraded.remove(&key.number());
             return;
         }
-        if suspected.len() >= MOST_SUSPECTS {
-            // Grants go without saying so. Those that fail on come back.
-            suspected.clear();
+        if degraded.len() >= MAX_DEGRADED_KEYS {
+            // Grants that are dropped from memory do not sign off. Those that still fail return.
+            degraded.clear();
         }
-        suspected.insert(key.number());
+        degraded.insert(key.number());
     }
 
-    fn suspected(&self) -> MutexGuard<'_, HashSet<u64>> {
-        let suspected = self.shared.suspected.lock();
-        suspected.unwrap_or_else(PoisonError::into_inner)
+    fn degraded(&self) -> MutexGuard<'_, HashSet<u64>> {
+        let degraded = self.shared.degraded.lock();
+        degraded.unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn admit(&self, permits: Permits, comer: Comer, epoch: u64, probe: Option<Probe>) -> Admission {
-        Admission {
+    fn permit(
+        &self,
+        held: HeldPermits,
+        caller: Caller,
+        epoch: u64,
+        probe: Option<Probe>,
+    ) -> Permit {
+        Permit {
             gate: self.clone(),
-            comer,
+            caller,
             epoch,
-            _permits: permits,
+            _held: held,
             probe,
-            is_settled: false,
+            is_recorded: false,
         }
     }
 
@@ -229,93 +261,95 @@ impl EndpointGate {
 impl Default for Shared {
     fn default() -> Self {
         Self {
-            turns: Arc::new(Semaphore::new(AT_ONCE)),
-            background: Arc::new(Semaphore::new(IN_BACKGROUND)),
-            suspects: Arc::new(Semaphore::new(SUSPECTS)),
-            suspected: Mutex::default(),
-            breaker: Mutex::new(Breaker::WORKING),
+            permits: Arc::new(Semaphore::new(MAX_CONCURRENT)),
+            background_permits: Arc::new(Semaphore::new(MAX_BACKGROUND)),
+            degraded_permits: Arc::new(Semaphore::new(MAX_DEGRADED)),
+            degraded: Mutex::default(),
+            breaker: Mutex::new(Breaker::CLOSED),
             epoch: AtomicU64::new(0),
-            settled: Notify::new(),
+            outcome_recorded: Notify::new(),
         }
     }
 }
 
-/// One of those that come to the queue for turns, of the ones that are not to take all of them.
-pub(crate) type Place = OwnedSemaphorePermit;
+/// Permission for one background refresh to queue for a [`Permit`].
+pub(crate) type BackgroundPermit = OwnedSemaphorePermit;
 
-/// A turn; and the place, where it took one to get that.
-type Permits = (OwnedSemaphorePermit, Option<Place>);
+/// One of the four permits, and the permit for a background refresh or a degraded grant, if any.
+type HeldPermits = (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>);
 
-/// The right to make one exchange. Dropped without an outcome, it says nothing about the endpoint.
-pub(crate) struct Admission {
+/// Permission to send one token request. If it is dropped without an outcome, the breaker learns
+/// nothing.
+pub(crate) struct Permit {
     gate: EndpointGate,
-    comer: Comer,
+    caller: Caller,
     epoch: u64,
-    _permits: Permits,
-    /// If the others wait for what it finds out.
+    _held: HeldPermits,
+    /// Set if the other requests wait for the outcome of this one.
     probe: Option<Probe>,
-    is_settled: bool,
+    is_recorded: bool,
 }
 
-impl Admission {
-    /// Says what came of it.
-    pub(crate) fn settle<T>(mut self, outcome: &Result<T, Error>) {
+impl Permit {
+    /// Records the outcome of the token request, and releases the permit.
+    pub(crate) fn record<T>(mut self, outcome: &Result<T, Error>) {
         let failure = outcome.as_ref().err();
-        if failure.is_some_and(was_not_made) {
+        if failure.is_some_and(is_before_sending) {
             return;
         }
-        let news = {
+        let transition = {
             let mut breaker = self.gate.breaker();
             let is_outdated = self.epoch != self.gate.epoch();
             if is_outdated && failure.is_some_and(Error::is_invalid_client) {
                 return;
             }
-            breaker.settle(self.comer, failure, Instant::now())
+            breaker.record(self.caller, failure, Instant::now())
         };
-        if let Some(is_suspect) = suspicion(failure) {
-            self.gate.suspect(self.comer.key, is_suspect);
+        if let Some(is_degraded) = degraded_after(failure) {
+            self.gate.set_degraded(self.caller.key, is_degraded);
         }
-        self.is_settled = true;
-        self.gate.shared.settled.notify_waiters();
-        match news {
-            News::None => {}
-            News::LeftAlone(length, reason) => telemetry::circuit_opened(length, &reason),
-            News::Back => telemetry::circuit_closed(),
+        self.is_recorded = true;
+        self.gate.shared.outcome_recorded.notify_waiters();
+        match transition {
+            Transition::None => {}
+            Transition::Opened(length, reason) => telemetry::circuit_opened(length, &reason),
+            Transition::Closed => telemetry::circuit_closed(),
         }
     }
 }
 
-impl Drop for Admission {
+impl Drop for Permit {
     fn drop(&mut self) {
         if let Some(probe) = self.probe
-            && !self.is_settled
+            && !self.is_recorded
         {
-            self.gate.breaker().give_up(probe, Instant::now());
-            self.gate.shared.settled.notify_waiters();
+            self.gate.breaker().abandon_probe(probe, Instant::now());
+            self.gate.shared.outcome_recorded.notify_waiters();
         }
     }
 }
 
-async fn permit(semaphore: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Error> {
+async fn acquire(semaphore: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Error> {
     let permit = Arc::clone(semaphore).acquire_owned().await;
-    // It is never closed.
-    permit.map_err(|error| Error::new(ErrorKind::Interrupted, "no more turns").with_source(error))
+    // The semaphores are never closed.
+    permit
+        .map_err(|error| Error::new(ErrorKind::Interrupted, "limiter is closed").with_source(error))
 }
 
-/// There was nothing to send.
-fn was_not_made(error: &Error) -> bool {
+/// Whether the error was found before a token request was sent.
+fn is_before_sending(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::NoGrant | ErrorKind::Configuration)
 }
 
 impl fmt::Debug for EndpointGate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match &*self.breaker() {
-            Breaker::Closed { .. } => "open",
-            Breaker::Open(_) => "closed",
-            Breaker::Probing(..) => "probing",
+            Breaker::Closed(_) => "closed",
+            Breaker::Open(_) => "open",
+            Breaker::HalfOpen(..) => "half-open",
         };
         f.debug_struct("EndpointGate")
-            .field("state", &state)
+            .field("breaker", &state)
             .finish_non_exhaustive()
     }
 }

@@ -1,7 +1,8 @@
-//! What a token endpoint's success means.
+//! Successful token responses.
 //!
-//! Lenient where providers differ (how a lifetime is written, what is left out), strict where a wrong guess would hurt
-//! (no token, another token type). Unknown members are ignored (RFC 6749 section 5.1).
+//! Parsing is lenient where providers differ (the spelling of a lifetime, omitted members), and
+//! strict where a wrong guess would do harm (no token, another token type). Unknown members are
+//! ignored (RFC 6749 section 5.1).
 
 use std::{
     fmt,
@@ -19,15 +20,15 @@ use zeroize::Zeroizing;
 
 use super::{date, endpoint_error};
 use crate::{
-    error::{Answer, Error, ErrorKind, OAuthErrorCode},
+    error::{Error, ErrorKind, OAuthErrorCode, ResponseDetails},
     telemetry,
     token::{AccessToken, RefreshToken, TokenSet},
 };
 
 const ENDPOINT: &str = "token endpoint";
 
-/// A provider's clock that is off by more than this is worth a warning.
-const NOTABLE_SKEW: Duration = Duration::from_secs(30);
+/// A difference between the clocks that causes a warning.
+const MAX_SKEW: Duration = Duration::from_secs(30);
 
 #[derive(Deserialize)]
 struct Body {
@@ -47,37 +48,39 @@ struct Body {
     error: Member,
 }
 
-/// Reads the answer to a request that was `sent` and has been answered by `now`, both by this machine's wall clock.
-pub(super) fn read(
+/// Parses the response to a token request. The request was sent at `sent` and the response arrived
+/// by `now`, both by this machine's wall clock.
+pub(super) fn parse(
     response: &Response<Bytes>,
     sent: SystemTime,
     now: SystemTime,
     default_lifetime: Duration,
 ) -> Result<TokenSet, Error> {
-    let refuse = |what: &str, is_lost: bool| {
+    let invalid = |problem: &str, is_lost: bool| {
         Err(Error::new(
             ErrorKind::InvalidResponse,
             format!(
-                "the {ENDPOINT}'s answer {what} ({} {}): check its URL, and what stands before it",
+                "{ENDPOINT}'s response {problem} ({} {}); check its URL, and any proxy before it",
                 response.status().as_u16(),
                 endpoint_error::describe(response)
             ),
         )
-        .with_answer(Answer {
+        .with_response(ResponseDetails {
             status: Some(response.status()),
             is_lost,
-            ..Answer::default()
+            ..ResponseDetails::default()
         }))
     };
-    // A success that cannot be used may still have replaced the refresh token.
-    let fail = |what: &str| refuse(what, true);
+    // A success that cannot be used may still have rotated the refresh token.
+    let lost = |problem: &str| invalid(problem, true);
     if !response.status().is_success() {
-        return Err(endpoint_error::read(ENDPOINT, response, now));
+        return Err(endpoint_error::to_error(ENDPOINT, response, now));
     }
     let Some(body) = endpoint_error::object::<Body>(response.body()) else {
-        return fail("is not a JSON object with OAuth's members");
+        return lost("is not a JSON object with the members of RFC 6749");
     };
-    // Some servers say no with a status of 200. Not final: nothing in the specifications says what it means.
+    // Some servers reject a request with status 200. That is not permanent: no specification defines
+    // what it means.
     let known = match &body.error {
         Member::Absent => None,
         Member::Text(error) => Some(OAuthErrorCode::parse(error)),
@@ -85,20 +88,20 @@ pub(super) fn read(
     };
     match known {
         None => {}
-        Some(Some(code)) => return refuse(&format!("is the error {code} in a success"), false),
-        Some(None) => return refuse("is an error of its own in a success", false),
+        Some(Some(code)) => return invalid(&format!("is the error {code} in a success"), false),
+        Some(None) => return invalid("is an unknown error in a success", false),
     }
     let Member::Text(access_token) = &body.access_token else {
-        return fail("holds no access token");
+        return lost("contains no access token");
     };
     match &body.token_type {
         Member::Absent => {}
-        Member::Text(sort) if sort.eq_ignore_ascii_case("bearer") => {}
+        Member::Text(token_type) if token_type.eq_ignore_ascii_case("bearer") => {}
         // RFC 6749 section 7.1: a token of a type that is not understood must not be used.
-        _ => return fail("holds a token that is not a bearer token"),
+        _ => return lost("contains a token that is not a bearer token"),
     }
     let Ok(access_token) = AccessToken::new(access_token.as_str()) else {
-        return fail("holds an access token that no header can carry");
+        return lost("contains an access token that no header can carry");
     };
     let lifetime =
         lifetime(&body, response.headers(), sent, now, default_lifetime).unwrap_or_else(|| {
@@ -117,72 +120,77 @@ pub(super) fn read(
     Ok(tokens)
 }
 
-/// `expires_at` against the server's own clock and this one, and `expires_in`; past ends count as none left.
+/// The lifetime from `expires_at`, compared with the server's clock and this machine's, and from
+/// `expires_in`. An end in the past is a lifetime of zero.
 fn lifetime(
     body: &Body,
     headers: &HeaderMap,
     sent: SystemTime,
     now: SystemTime,
-    usual: Duration,
+    default: Duration,
 ) -> Option<Duration> {
-    let server_now = date::of(headers);
+    let server_now = date::of_response(headers);
     if let Some(server_now) = server_now {
         warn_of_skew(server_now, sent, now);
     }
     let relative = seconds(&body.expires_in);
-    let Some(expires_at) = moment(&body.expires_at) else {
+    let Some(expires_at) = time(&body.expires_at) else {
         return relative;
     };
     let from = |now: SystemTime| expires_at.duration_since(now).unwrap_or(Duration::ZERO);
     let absolute = match server_now {
         Some(server_now) if agree(server_now, sent) => from(server_now).min(from(sent)),
-        Some(server_now) => soberly(from(server_now), from(sent), usual),
-        // The server's clock is taken to agree with this one.
+        Some(server_now) => plausible(from(server_now), from(sent), default),
+        // Without a `Date`, the server's clock is assumed to agree with this machine's.
         None => from(sent),
     };
-    // No clock has to do with the relative one, so it counts where the other is longer, or far off.
+    // `expires_in` does not depend on any clock, so it wins if `expires_at` gives more, or less than
+    // half.
     Some(match relative {
         Some(relative) if absolute > relative || absolute < relative / 2 => relative,
         _ => absolute,
     })
 }
 
-/// Whether two clocks show the same, as far as one can tell: a `Date` has whole seconds.
+/// Whether two clocks agree. A `Date` has whole seconds.
 fn agree(server_now: SystemTime, sent: SystemTime) -> bool {
-    let apart = server_now
+    let difference = server_now
         .duration_since(sent)
         .unwrap_or_else(|error| error.duration());
-    apart <= Duration::from_secs(2)
+    difference <= Duration::from_secs(2)
 }
 
-/// The shorter of what is left by the `Date` and by this machine's clock, since either may be wrong, and only too long a
-/// life does harm; unless it is less than half of the other, so that a clock that is far off does not have the client
-/// exchange all the time. Then the `Date` counts, or, if nothing would be left by that, this clock up to the `usual` life.
-fn soberly(by_date: Duration, by_own_clock: Duration, usual: Duration) -> Duration {
+/// Chooses between the lifetimes by the `Date` and by this machine's clock.
+///
+/// Either clock may be wrong, and only too long a lifetime does harm, so the shorter one wins. If it
+/// is less than half of the other, one clock is far off, and a refresh would be due all the time. Then
+/// the `Date` wins, or if that leaves nothing, this machine's clock up to the `default` lifetime.
+fn plausible(by_date: Duration, by_own_clock: Duration, default: Duration) -> Duration {
     let shorter = by_date.min(by_own_clock);
     if shorter >= by_date.max(by_own_clock) / 2 {
         shorter
     } else if by_date.is_zero() {
-        by_own_clock.min(usual)
+        by_own_clock.min(default)
     } else {
         by_date
     }
 }
 
 fn warn_of_skew(server_now: SystemTime, sent: SystemTime, now: SystemTime) {
-    // The answer was dated somewhere between these two, to the second.
+    // The server created the response between `sent` and `now`, rounded to a second.
     let skew = server_now
         .duration_since(now)
         .or_else(|_| sent.duration_since(server_now))
         .unwrap_or(Duration::ZERO);
     telemetry::clock_skew_measured(skew);
-    if skew > NOTABLE_SKEW {
+    if skew > MAX_SKEW {
         telemetry::clock_skewed(skew);
     }
 }
 
-/// RFC 3339 with any offset; without one it is taken for UTC. Also seconds since 1970, as a number or as digits.
-fn moment(member: &Member) -> Option<SystemTime> {
+/// A time in RFC 3339 with any offset, or UTC without one; or seconds since 1970, as a number or as
+/// text.
+fn time(member: &Member) -> Option<SystemTime> {
     let from_seconds = |seconds: f64| {
         let since = Duration::try_from_secs_f64(seconds).ok()?;
         SystemTime::UNIX_EPOCH.checked_add(since)
@@ -208,7 +216,7 @@ fn moment(member: &Member) -> Option<SystemTime> {
     }
 }
 
-/// A number of seconds, or digits. Negative ones count as none left.
+/// Seconds, as a number or as text. A negative number is zero.
 fn seconds(member: &Member) -> Option<Duration> {
     let number = match member {
         Member::Number(number) => *number,
@@ -221,10 +229,10 @@ fn seconds(member: &Member) -> Option<Duration> {
     Some(Duration::try_from_secs_f64(number.max(0.0)).unwrap_or(Duration::MAX))
 }
 
-/// A member of any sort, so that one of a wrong sort spoils only itself.
+/// A member of any JSON type, so that a wrong type affects only this member.
 #[derive(Default)]
 enum Member {
-    /// Not there, or null.
+    /// Missing, or null.
     #[default]
     Absent,
     Text(Zeroizing<String>),

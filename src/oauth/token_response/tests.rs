@@ -10,7 +10,7 @@ fn sent() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600)
 }
 
-fn answer(status: u16, body: &str, date: Option<SystemTime>) -> Response<Bytes> {
+fn response(status: u16, body: &str, date: Option<SystemTime>) -> Response<Bytes> {
     let mut response = Response::builder()
         .status(status)
         .header("content-type", "application/json");
@@ -22,17 +22,17 @@ fn answer(status: u16, body: &str, date: Option<SystemTime>) -> Response<Bytes> 
         .unwrap()
 }
 
-fn read_with(members: &str, date: Option<SystemTime>) -> Result<TokenSet, Error> {
+fn parse_with(members: &str, date: Option<SystemTime>) -> Result<TokenSet, Error> {
     let body = format!(r#"{{"access_token":"a1"{members}}}"#);
-    read(&answer(200, &body, date), sent(), sent(), DAY)
+    parse(&response(200, &body, date), sent(), sent(), DAY)
 }
 
 fn lifetime_of(members: &str, date: Option<SystemTime>) -> Duration {
-    read_with(members, date).unwrap().lifetime()
+    parse_with(members, date).unwrap().lifetime()
 }
 
 #[test]
-fn p18_expires_at_in_every_legal_spelling() {
+fn p18_expires_at_is_parsed_in_every_valid_format() {
     for text in [
         "2026-01-01T01:00:00Z",
         "2026-01-01t01:00:00z",
@@ -62,7 +62,7 @@ fn p18_expires_at_in_every_legal_spelling() {
 }
 
 #[test]
-fn p18_expires_at_before_expires_in_before_the_providers_lifetime() {
+fn p18_expires_at_wins_over_expires_in_over_the_default() {
     let at = r#","expires_at":"2026-01-01T01:00:00Z""#;
     let two_hours = Some(sent());
     assert_eq!(
@@ -89,7 +89,7 @@ fn p18_expires_at_before_expires_in_before_the_providers_lifetime() {
 }
 
 #[test]
-fn p18_skewed_server_does_not_lengthen_the_life() {
+fn p18_clock_skew_does_not_lengthen_the_lifetime() {
     let at = |time: SystemTime| {
         let time = Timestamp::try_from(time).unwrap();
         format!(r#","expires_at":"{time}""#)
@@ -100,7 +100,7 @@ fn p18_skewed_server_does_not_lengthen_the_life() {
         let slow = sent() - skew;
         assert_eq!(lifetime_of(&at(slow + HOUR), Some(slow)), HOUR);
     }
-    // An end in the past is a life of nothing, not an error and not a very long one.
+    // An end in the past is a lifetime of zero, not an error and not a very long lifetime.
     assert_eq!(
         lifetime_of(&at(sent() - HOUR), Some(sent())),
         Duration::ZERO
@@ -109,7 +109,7 @@ fn p18_skewed_server_does_not_lengthen_the_life() {
 }
 
 #[test]
-fn p18_nonsense_lifetimes_neither_overflow_nor_live_for_ever() {
+fn p18_absurd_lifetimes_are_limited() {
     let year = 366 * DAY;
     for members in [
         r#","expires_in":1e300"#,
@@ -138,20 +138,20 @@ fn token_type_is_bearer_in_any_case_or_absent() {
         r#","token_type":"BEARER""#,
         r#","token_type":null"#,
     ] {
-        assert!(read_with(good, None).is_ok(), "{good}");
+        assert!(parse_with(good, None).is_ok(), "{good}");
     }
     for bad in [
         r#","token_type":"mac""#,
         r#","token_type":"""#,
         r#","token_type":1"#,
     ] {
-        let error = read_with(bad, None).unwrap_err();
+        let error = parse_with(bad, None).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidResponse, "{bad}");
     }
 }
 
 #[test]
-fn refresh_token_omitted_empty_or_of_another_sort_is_none() {
+fn refresh_token_that_is_omitted_empty_or_no_text_is_none() {
     for none in [
         "",
         r#","refresh_token":"""#,
@@ -159,19 +159,19 @@ fn refresh_token_omitted_empty_or_of_another_sort_is_none() {
         r#","refresh_token":[]"#,
     ] {
         assert!(
-            read_with(none, None).unwrap().refresh_token().is_none(),
+            parse_with(none, None).unwrap().refresh_token().is_none(),
             "{none}"
         );
     }
-    let tokens = read_with(r#","refresh_token":"r1","scope":"one two""#, None).unwrap();
+    let tokens = parse_with(r#","refresh_token":"r1","scope":"one two""#, None).unwrap();
     assert_eq!(tokens.refresh_token().unwrap().expose(), "r1");
     assert_eq!(tokens.refresh_token_issued_at(), Some(sent()));
     assert_eq!(tokens.scope(), Some("one two"));
 }
 
 #[test]
-fn p22_bad_answers_name_what_was_wrong_and_hold_no_secret() {
-    for (body, what) in [
+fn p22_errors_of_bad_responses_name_the_problem_without_secrets() {
+    for (body, problem) in [
         ("", "not a JSON object"),
         ("<html>seeded</html>", "not a JSON object"),
         (r#"["seeded"]"#, "not a JSON object"),
@@ -187,23 +187,23 @@ fn p22_bad_answers_name_what_was_wrong_and_hold_no_secret() {
         ),
         (
             r#"{"error":"seeded","access_token":"seeded"}"#,
-            "error of its own",
+            "unknown error",
         ),
         (
             r#"{"error":{"x":"seeded"},"access_token":"seeded"}"#,
-            "error of its own",
+            "unknown error",
         ),
         (
             r#"{"access_token":"seeded","access_token":"seeded"}"#,
             "not a JSON object",
         ),
     ] {
-        let error = read(&answer(200, body, None), sent(), sent(), DAY).unwrap_err();
+        let error = parse(&response(200, body, None), sent(), sent(), DAY).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidResponse, "{body}");
-        assert!(error.to_string().contains(what), "{body}: {error}");
+        assert!(error.to_string().contains(problem), "{body}: {error}");
         assert!(!format!("{error} {error:?}").contains("seeded"), "{error}");
         assert_eq!(error.oauth_code(), None, "{body}");
     }
-    let error = read(&answer(302, "", None), sent(), sent(), DAY).unwrap_err();
+    let error = parse(&response(302, "", None), sent(), sent(), DAY).unwrap_err();
     assert!(error.to_string().contains("redirect"), "{error}");
 }

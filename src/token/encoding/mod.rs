@@ -16,9 +16,9 @@ use super::{
 
 mod name;
 
+use self::name::FORMAT;
 pub(crate) use self::name::tenant_of;
 
-const FORMAT: &str = "tower-oauth2-client/grant";
 const VERSION: u32 = 1;
 
 /// Bytes that are not a grant of the tenant asked for. Says what is wrong with them, and quotes nothing of them.

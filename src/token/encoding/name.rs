@@ -7,8 +7,10 @@ use serde::{
     de::{IgnoredAny, MapAccess, Visitor},
 };
 
-use super::FORMAT;
 use crate::token::TenantId;
+
+/// The value of `format` in the bytes of each grant.
+pub(super) const FORMAT: &str = "tower-oauth2-client/grant";
 
 /// The tenant that stored bytes name, also if their version is another or the rest of them is damaged.
 ///

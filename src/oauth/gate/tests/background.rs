@@ -1,4 +1,4 @@
-//! What nobody waits for, and how much of the gate it may take.
+//! Background refreshes, and how many permits they may hold.
 
 use std::future::{pending, ready};
 
@@ -6,142 +6,142 @@ use futures_util::FutureExt;
 
 use super::*;
 
-/// Exchanges in the background, which end when they are told to.
+/// Background refreshes, which complete when the test lets them.
 struct Crowd {
     gate: EndpointGate,
-    /// Which of them have begun, in their order.
-    began: Arc<Mutex<Vec<usize>>>,
-    end: Arc<Semaphore>,
-    exchanges: JoinSet<()>,
+    /// The refreshes that have started, in order.
+    started: Arc<Mutex<Vec<usize>>>,
+    complete: Arc<Semaphore>,
+    refreshes: JoinSet<()>,
 }
 
 impl Crowd {
-    /// So many at once. The last one is waited for as soon as `awaited` is notified.
-    async fn of(count: usize, awaited: &Arc<Notify>) -> Self {
+    /// Starts `count` refreshes. A request waits for the last one once `awaited` is notified.
+    async fn new(count: usize, awaited: &Arc<Notify>) -> Self {
         let mut crowd = Self {
             gate: EndpointGate::new(),
-            began: Arc::default(),
-            end: Arc::new(Semaphore::new(0)),
-            exchanges: JoinSet::new(),
+            started: Arc::default(),
+            complete: Arc::new(Semaphore::new(0)),
+            refreshes: JoinSet::new(),
         };
         for number in 0..count {
-            let (gate, began) = (crowd.gate.clone(), Arc::clone(&crowd.began));
-            let (end, awaited) = (Arc::clone(&crowd.end), Arc::clone(awaited));
-            crowd.exchanges.spawn(async move {
+            let (gate, started) = (crowd.gate.clone(), Arc::clone(&crowd.started));
+            let (complete, awaited) = (Arc::clone(&crowd.complete), Arc::clone(awaited));
+            crowd.refreshes.spawn(async move {
                 let until_awaited = async {
                     if number + 1 < count {
                         pending::<()>().await;
                     }
                     awaited.notified().await;
                 };
-                let entry = comes_in_background(&gate, until_awaited);
-                let admission = entry.await.unwrap();
-                began.lock().unwrap().push(number);
-                end.acquire().await.unwrap().forget();
-                admission.settle(&Ok::<(), Error>(()));
+                let permit = acquire_in_background(&gate, until_awaited).await.unwrap();
+                started.lock().unwrap().push(number);
+                complete.acquire().await.unwrap().forget();
+                permit.record(&Ok::<(), Error>(()));
             });
         }
-        crowd.settles().await;
+        crowd.run().await;
         crowd
     }
 
-    async fn settles(&self) {
+    /// Runs all tasks until they wait.
+    async fn run(&self) {
         sleep(Duration::from_millis(1)).await;
     }
 
-    fn began(&self) -> Vec<usize> {
-        self.began.lock().unwrap().clone()
+    fn started(&self) -> Vec<usize> {
+        self.started.lock().unwrap().clone()
     }
 
-    async fn let_end(&self, count: usize) {
-        self.end.add_permits(count);
-        self.settles().await;
+    async fn complete(&self, count: usize) {
+        self.complete.add_permits(count);
+        self.run().await;
     }
 
-    /// A turn for one who waits, if there is one at once.
-    fn now(&self) -> Option<Admission> {
-        let entry = self.gate.enter(GateKey::random(), None).now_or_never();
-        entry.map(Result::unwrap)
+    /// Acquires a permit for a refresh that a request waits for, if one is free.
+    fn try_acquire(&self) -> Option<Permit> {
+        let permit = self.gate.acquire(GateKey::random(), None).now_or_never();
+        permit.map(Result::unwrap)
     }
 }
 
-/// As a cache comes to it for what nobody waits for.
-async fn comes_in_background(
+/// Acquires a permit as a cache does for a background refresh.
+async fn acquire_in_background(
     gate: &EndpointGate,
     awaited: impl Future<Output = ()>,
-) -> Result<Admission, Error> {
+) -> Result<Permit, Error> {
     let key = GateKey::random();
-    let place = gate.place(key, awaited).await?;
-    gate.enter(key, place).await
+    let background = gate.acquire_background(key, awaited).await?;
+    gate.acquire(key, background).await
 }
 
 #[tokio::test(start_paused = true)]
-async fn p16_half_of_the_turns_are_left_to_those_who_wait() {
-    let crowd = Crowd::of(1_000, &Arc::default()).await;
-    assert_eq!(crowd.began(), [0, 1]);
-    let waiting = [crowd.now(), crowd.now()].map(Option::unwrap);
-    assert!(crowd.now().is_none());
+async fn p16_background_refreshes_leave_half_of_the_permits_free() {
+    let crowd = Crowd::new(1_000, &Arc::default()).await;
+    assert_eq!(crowd.started(), [0, 1]);
+    let waiting = [crowd.try_acquire(), crowd.try_acquire()].map(Option::unwrap);
+    assert!(crowd.try_acquire().is_none());
 
-    // The next turn is that of one who waits, whoever gives it back.
+    // The next permit goes to a refresh that a request waits for, whichever is released.
     let next = || {
         let gate = crowd.gate.clone();
-        tokio::spawn(async move { gate.enter(GateKey::random(), None).await.unwrap() })
+        tokio::spawn(async move { gate.acquire(GateKey::random(), None).await.unwrap() })
     };
     let (third, fourth) = (next(), next());
-    crowd.settles().await;
-    crowd.let_end(1).await;
+    crowd.run().await;
+    crowd.complete(1).await;
     assert!(third.is_finished() && !fourth.is_finished());
-    crowd.let_end(1).await;
+    crowd.complete(1).await;
     assert!(fourth.is_finished());
-    assert_eq!(crowd.began(), [0, 1]);
+    assert_eq!(crowd.started(), [0, 1]);
 
-    // Once fewer of them wait, those of the background go on in their order; and never more than two.
+    // Then background refreshes continue in order of arrival, never more than two at once.
     drop((third.await, fourth.await));
-    crowd.settles().await;
-    assert_eq!(crowd.began(), [0, 1, 2, 3]);
+    crowd.run().await;
+    assert_eq!(crowd.started(), [0, 1, 2, 3]);
     drop(waiting);
-    crowd.settles().await;
-    assert_eq!(crowd.began(), [0, 1, 2, 3]);
-    crowd.let_end(8).await;
-    assert_eq!(crowd.began(), (0..12).collect::<Vec<_>>());
+    crowd.run().await;
+    assert_eq!(crowd.started(), [0, 1, 2, 3]);
+    crowd.complete(8).await;
+    assert_eq!(crowd.started(), (0..12).collect::<Vec<_>>());
 }
 
 #[tokio::test(start_paused = true)]
-async fn p16_one_that_somebody_comes_to_wait_for_is_background_no_more() {
+async fn p16_an_awaited_refresh_leaves_the_background_queue() {
     let awaited = Arc::new(Notify::new());
-    let crowd = Crowd::of(1_000, &awaited).await;
-    let waiting = [crowd.now(), crowd.now()].map(Option::unwrap);
+    let crowd = Crowd::new(1_000, &awaited).await;
+    let waiting = [crowd.try_acquire(), crowd.try_acquire()].map(Option::unwrap);
     awaited.notify_one();
-    crowd.settles().await;
-    assert_eq!(crowd.began(), [0, 1], "there is no turn for anybody");
-    crowd.let_end(1).await;
-    assert_eq!(crowd.began(), [0, 1, 999]);
+    crowd.run().await;
+    assert_eq!(crowd.started(), [0, 1], "no permit is free");
+    crowd.complete(1).await;
+    assert_eq!(crowd.started(), [0, 1, 999]);
     drop(waiting);
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_in_the_background_has_fifteen_seconds_in_each_queue() {
+async fn a_background_refresh_waits_up_to_fifteen_seconds_in_each_queue() {
     let gate = EndpointGate::new();
     let in_background = |gate: &EndpointGate| {
         let gate = gate.clone();
         tokio::spawn(async move {
-            let entry = comes_in_background(&gate, pending());
-            entry.await.map(drop)
+            let permit = acquire_in_background(&gate, pending());
+            permit.await.map(drop)
         })
     };
     let mut held = Vec::new();
-    for _ in 0..AT_ONCE {
-        // Waited for from the first, it needs no place.
-        let entry = comes_in_background(&gate, ready(()));
-        held.push(entry.await.unwrap());
+    for _ in 0..MAX_CONCURRENT {
+        // A request waits for it from the start, so it needs no background permit.
+        let permit = acquire_in_background(&gate, ready(()));
+        held.push(permit.await.unwrap());
     }
-    let placed = [in_background(&gate), in_background(&gate)];
+    let first = [in_background(&gate), in_background(&gate)];
     sleep(SECOND).await;
     let behind = in_background(&gate);
-    // These two give up first, and that one comes to their place just before it would.
+    // The first two time out, and the one behind gets their background permit just before it would.
     sleep(14 * SECOND).await;
-    for entry in placed {
-        let error = entry.await.unwrap().unwrap_err();
+    for refresh in first {
+        let error = refresh.await.unwrap().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable);
     }
     sleep(14 * SECOND).await;

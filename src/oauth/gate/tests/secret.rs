@@ -1,97 +1,100 @@
-//! What ends, and what does not, when a client gets another secret.
+//! What a new client secret changes, and what it does not.
 
 use super::*;
 
 #[tokio::test(start_paused = true)]
-async fn p15_another_secret_ends_the_pause_and_its_doubling() {
+async fn p15_a_new_secret_ends_the_pause_and_its_doubling() {
     let gate = EndpointGate::new();
     for pause in [PAUSE, 2 * PAUSE, 4 * PAUSE] {
-        assert!(exchange(&gate, Err(unknown())).await);
-        assert!(!exchange(&gate, Ok(())).await);
+        assert!(request(&gate, Err(invalid_client())).await);
+        assert!(!request(&gate, Ok(())).await);
         sleep(pause).await;
     }
     for _ in 0..3 {
-        assert!(exchange(&gate, Err(unknown())).await);
-        let error = gate.enter(GateKey::random(), None).await.err().unwrap();
+        assert!(request(&gate, Err(invalid_client())).await);
+        let error = gate.acquire(GateKey::random(), None).await.err().unwrap();
         assert!(error.retry_after().unwrap() <= 8 * PAUSE);
-        gate.begin_anew();
+        gate.secret_replaced();
     }
-    // One exchange finds out for all; and begins with the first pause, where it is refused.
-    let probe = gate.enter(GateKey::random(), None).await.unwrap();
+    // One probe decides for all. If it is rejected, the pause has its first length again.
+    let probe = gate.acquire(GateKey::random(), None).await.unwrap();
     let waiting = tokio::spawn({
         let gate = gate.clone();
-        async move { exchange(&gate, Ok(())).await }
+        async move { request(&gate, Ok(())).await }
     });
     sleep(SECOND).await;
     assert!(!waiting.is_finished());
-    probe.settle(&Err::<(), _>(unknown()));
+    probe.record(&Err::<(), _>(invalid_client()));
     assert!(!waiting.await.unwrap());
-    let error = gate.enter(GateKey::random(), None).await.err().unwrap();
+    let error = gate.acquire(GateKey::random(), None).await.err().unwrap();
     assert_eq!(error.retry_after(), Some(PAUSE));
-    gate.begin_anew();
-    assert!(exchange(&gate, Ok(())).await);
-    assert!(exchange(&gate, Ok(())).await);
+    gate.secret_replaced();
+    assert!(request(&gate, Ok(())).await);
+    assert!(request(&gate, Ok(())).await);
 }
 
 #[tokio::test(start_paused = true)]
-async fn p15_a_refusal_of_an_old_secret_does_not_count() {
-    // One that was under way while all was well.
+async fn p15_a_rejection_of_the_old_secret_does_not_count() {
+    // A request that was sent while the breaker was closed.
     let gate = EndpointGate::new();
-    let late = gate.enter(GateKey::random(), None).await.unwrap();
-    gate.begin_anew();
-    late.settle(&Err::<(), _>(unknown()));
-    assert!(exchange(&gate, Ok(())).await);
+    let late = gate.acquire(GateKey::random(), None).await.unwrap();
+    gate.secret_replaced();
+    late.record(&Err::<(), _>(invalid_client()));
+    assert!(request(&gate, Ok(())).await);
 
-    // One that was to find out; now another is, and those who wait go on waiting for that.
-    assert!(exchange(&gate, Err(unknown())).await);
+    // A probe with the old secret. Another request becomes the probe, and the others wait for that.
+    assert!(request(&gate, Err(invalid_client())).await);
     sleep(PAUSE).await;
-    let old = gate.enter(GateKey::random(), None).await.unwrap();
+    let old = gate.acquire(GateKey::random(), None).await.unwrap();
     let waiting = |gate: &EndpointGate| {
         let gate = gate.clone();
-        tokio::spawn(async move { gate.enter(GateKey::random(), None).await.unwrap() })
+        tokio::spawn(async move { gate.acquire(GateKey::random(), None).await.unwrap() })
     };
     let first = waiting(&gate);
     sleep(SECOND).await;
     assert!(!first.is_finished());
-    gate.begin_anew();
+    gate.secret_replaced();
     let probe = first.await.unwrap();
     let second = waiting(&gate);
-    old.settle(&Err::<(), _>(unknown()));
+    old.record(&Err::<(), _>(invalid_client()));
     sleep(SECOND).await;
     assert!(!second.is_finished());
-    probe.settle(&Ok::<(), Error>(()));
-    second.await.unwrap().settle(&Ok::<(), Error>(()));
+    probe.record(&Ok::<(), Error>(()));
+    second.await.unwrap().record(&Ok::<(), Error>(()));
 }
 
 #[tokio::test(start_paused = true)]
-async fn p16_another_secret_ends_no_other_pause() {
-    let (gate, probe, waiting) = probing().await;
-    gate.begin_anew();
+async fn p16_a_new_secret_ends_no_other_pause() {
+    let (gate, probe, waiting) = half_open().await;
+    gate.secret_replaced();
     sleep(SECOND).await;
-    assert!(!waiting.is_finished(), "it was down, and may be still");
-    // It knows nothing of the secret, and so it leaves it to the next.
-    probe.settle(&Err::<(), _>(unknown()));
+    assert!(
+        !waiting.is_finished(),
+        "the endpoint was down, and may still be"
+    );
+    // It was sent with the old secret, so the next request becomes the probe.
+    probe.record(&Err::<(), _>(invalid_client()));
     assert!(waiting.await.unwrap());
 
-    let gate = closed().await;
-    gate.begin_anew();
-    assert!(!exchange(&gate, Ok(())).await);
+    let gate = open().await;
+    gate.secret_replaced();
+    assert!(!request(&gate, Ok(())).await);
 
     let gate = EndpointGate::new();
-    let error = answer(ErrorKind::Unavailable, 503, None, 120);
-    assert!(exchange(&gate, Err(error)).await);
-    gate.begin_anew();
+    let error = rejection(ErrorKind::Unavailable, 503, None, 120);
+    assert!(request(&gate, Err(error)).await);
+    gate.secret_replaced();
     sleep(119 * SECOND).await;
-    assert!(!exchange(&gate, Ok(())).await);
+    assert!(!request(&gate, Ok(())).await);
 
-    // Nor what was asked for beside the refusal.
+    // Nor does it end the time that `Retry-After` asked for with `invalid_client`.
     let gate = EndpointGate::new();
     let code = Some(OAuthErrorCode::InvalidClient);
-    let error = answer(ErrorKind::Refused, 401, code, 20);
-    assert!(exchange(&gate, Err(error)).await);
-    gate.begin_anew();
+    let error = rejection(ErrorKind::Refused, 401, code, 20);
+    assert!(request(&gate, Err(error)).await);
+    gate.secret_replaced();
     sleep(19 * SECOND).await;
-    assert!(!exchange(&gate, Ok(())).await);
+    assert!(!request(&gate, Ok(())).await);
     sleep(SECOND).await;
-    assert!(exchange(&gate, Ok(())).await);
+    assert!(request(&gate, Ok(())).await);
 }
