@@ -61,7 +61,7 @@ impl Reason {
     }
 }
 
-/// What a spawned task does.
+/// The work of a spawned task.
 enum Task {
     Refresh,
     /// A refresh is denied with this error, so only load what another replica may have saved.

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// For the code exchange. The client has shorter deadlines of its own.
-const EXCHANGE_DEADLINE: Duration = Duration::from_secs(45);
+const CODE_EXCHANGE_DEADLINE: Duration = Duration::from_secs(45);
 
 /// How long a save is retried.
 const SAVE_DEADLINE: Duration = Duration::from_secs(30);
@@ -40,7 +40,7 @@ pub(crate) async fn exchange_and_save<S: Future<Output = Result<(), Error>>>(
     code: AcceptedCode,
     save: impl Fn(TokenSet) -> S,
 ) -> Result<(), CompletionError> {
-    let tokens = timeout(EXCHANGE_DEADLINE, oauth.exchange_code(code))
+    let tokens = timeout(CODE_EXCHANGE_DEADLINE, oauth.exchange_code(code))
         .await
         .unwrap_or_else(|_| Err(late()))
         .map_err(CompletionError::Exchange)?;

@@ -32,7 +32,7 @@ use crate::{
 pub(super) struct Core {
     /// The snapshot that requests read. It is replaced only under the lock of `state`.
     current: ArcSwap<Snapshot>,
-    /// Counts the replacements of `current`, and so tells whether a [`TokenCopy`] is current.
+    /// Counts the replacements of `current`. A [`TokenCopy`] of another version is outdated.
     version: AtomicU64,
     state: Mutex<CacheState>,
     /// Wakes the worker when the snapshot has changed. `None` if one task maintains many caches.

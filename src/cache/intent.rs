@@ -38,7 +38,7 @@ const REPLAY: Duration = Duration::from_secs(30);
 /// How often saving an intent is retried after a lost race.
 const ATTEMPTS: u32 = 4;
 
-/// What happens after a lost response.
+/// The policy after a lost response.
 ///
 /// A response is lost if the token request may have reached the provider and no usable response
 /// came back. The refresh token may have been used then.

@@ -168,8 +168,8 @@ pub(crate) use self::{
 ///
 /// # Runtime
 ///
-/// Async methods need a tokio runtime with time enabled. Outside of one, a method that has to start a
-/// task fails with [`Interrupted`](crate::ErrorKind::Interrupted).
+/// Async methods need a tokio runtime with time enabled. Outside of one, a method that has to start
+/// a task fails with [`Interrupted`](crate::ErrorKind::Interrupted).
 #[derive(Clone)]
 pub struct TokenCache {
     core: Arc<Core>,
@@ -184,8 +184,8 @@ impl TokenCache {
     /// Returns a token for a request that is sent now.
     ///
     /// A fresh token is returned without waiting; see the [table](crate::cache#token-states). A
-    /// valid token is also returned after the grant has ended at the provider: [`status`](Self::status) reports the
-    /// end.
+    /// valid token is also returned after the grant has ended at the provider:
+    /// [`status`](Self::status) reports the end.
     ///
     /// A [`BearerAuth`](crate::bearer::BearerAuth) service calls this itself.
     ///
@@ -414,7 +414,7 @@ impl TokenCache {
         self.core.acquire()
     }
 
-    /// What a request whose token of this `generation` got a 401 can be retried with.
+    /// The token with which to retry a request, after a 401 to the token of this `generation`.
     pub(crate) fn rejected(&self, generation: Generation) -> Rejected {
         let telemetry = &self.core.telemetry;
         if let Some(newer) = self.core.newer_than(generation) {

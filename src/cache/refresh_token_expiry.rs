@@ -58,7 +58,7 @@ impl RefreshTokenExpiry {
             Err(_) => (most, later(wall, spread)),
         };
         // A refresh token that outlived its lifetime and still worked has a lifetime that starts
-        // anew with each use.
+        // again with each use.
         let since = if tokens.issued_at() >= later(issued, lifetime) {
             tokens.issued_at()
         } else {

@@ -1,7 +1,7 @@
 //! A refresh in flight: what its waiters see, and what its task holds.
 //!
-//! The task's [`Leader`] removes the [`SingleFlight`] from the state, also if the task panics or its
-//! runtime shuts down, so that every waiter is woken.
+//! The task's [`Leader`] removes the [`SingleFlight`] from the state, also if the task panics or
+//! its runtime shuts down, so that every waiter is woken.
 
 use std::{
     sync::{
@@ -24,7 +24,7 @@ use crate::error::{Error, ErrorKind};
 
 pub(super) type Outcome = Result<BearerToken, Error>;
 
-/// What the leader has reported so far.
+/// The state that the leader has reported.
 #[derive(Clone)]
 enum Progress {
     /// There is a new token that could not be saved, for this reason. The held token serves as long

@@ -1,6 +1,6 @@
 //! The first token set of a grant, from the callback to the store.
 
-use std::{future::Future, time::Duration};
+use std::future::Future;
 
 use tokio::time::{Instant, sleep};
 use tokio_test::{assert_pending, task};
@@ -11,10 +11,8 @@ use tower_oauth2_client::{
 
 use crate::{
     code_exchange::CodeExchange,
-    support::{ManualClock, Source, Store, header},
+    support::{ManualClock, SECOND, Source, Store, header},
 };
-
-const SECOND: Duration = Duration::from_secs(1);
 
 struct Scene {
     provider: CodeExchange,
@@ -41,7 +39,7 @@ impl Scene {
             .await
     }
 
-    /// The work of a caller that goes away once the code was sent.
+    /// Completes an authorization, and drops its caller once the code was sent.
     async fn complete_and_drop(&self) {
         let (pending, callback) = self.provider.consent("code=c1");
         let mut call = task::spawn(self.tokens.complete_authorization(
@@ -62,7 +60,7 @@ impl Scene {
     }
 }
 
-/// Waits, in virtual time, for what a task of its own brings about.
+/// Waits, in virtual time, for the effect of another task.
 async fn eventually<F: Future<Output = bool>>(condition: impl Fn() -> F) {
     for _ in 0..100 {
         if condition().await {
@@ -70,11 +68,11 @@ async fn eventually<F: Future<Output = bool>>(condition: impl Fn() -> F) {
         }
         sleep(SECOND).await;
     }
-    panic!("it did not happen");
+    panic!("the condition was not met");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_callback_with_a_code_stores_and_uses_the_tokens() {
+async fn callback_with_a_code_saves_and_uses_the_tokens() {
     let scene = scene();
     scene.complete("code=c1").await.unwrap();
     assert_eq!(scene.stored().await.unwrap(), "first");
@@ -83,7 +81,7 @@ async fn a_callback_with_a_code_stores_and_uses_the_tokens() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_callback_with_another_state_sends_no_code() {
+async fn callback_with_another_state_sends_no_code() {
     let scene = scene();
     let (pending, _) = scene.provider.consent("code=c1");
     let (_, callback) = scene.provider.consent("code=c1");
@@ -97,7 +95,7 @@ async fn a_callback_with_another_state_sends_no_code() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_denied_consent_leaves_the_grant_as_it_was() {
+async fn denied_consent_leaves_the_grant_unchanged() {
     let scene = scene();
     scene.complete("code=c1").await.unwrap();
     let denied = scene.complete("error=access_denied").await.unwrap_err();
@@ -108,7 +106,7 @@ async fn a_denied_consent_leaves_the_grant_as_it_was() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_code_is_an_error_and_is_not_sent_again() {
+async fn refused_code_is_an_error_and_is_not_sent_again() {
     let scene = scene();
     let refused = scene.complete("code=c2").await.unwrap_err();
     assert!(refused.is_invalid_grant());
@@ -117,7 +115,7 @@ async fn a_refused_code_is_an_error_and_is_not_sent_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p04_a_caller_dropped_after_the_code_was_sent_loses_no_tokens() {
+async fn p04_caller_dropped_after_the_code_was_sent_loses_no_tokens() {
     let scene = scene();
     scene.provider.hold_responses();
     scene.complete_and_drop().await;
@@ -129,7 +127,7 @@ async fn p04_a_caller_dropped_after_the_code_was_sent_loses_no_tokens() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p13_a_shutdown_waits_for_the_tokens_of_a_sent_code() {
+async fn p13_shutdown_waits_for_the_tokens_of_a_sent_code() {
     let scene = scene();
     scene.provider.hold_responses();
     scene.complete_and_drop().await;
@@ -138,14 +136,14 @@ async fn p13_a_shutdown_waits_for_the_tokens_of_a_sent_code() {
     scene.provider.release_responses();
     shutdown.await.unwrap();
     assert_eq!(scene.stored().await.unwrap(), "first");
-    // From here on, a code stays unused.
+    // From here on, no code is sent.
     let late = scene.complete("code=c1").await.unwrap_err();
     assert_eq!(late.kind(), ErrorKind::Interrupted);
     assert_eq!(scene.provider.requests(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn p14_a_failing_store_is_retried_with_the_same_tokens() {
+async fn p14_failing_store_is_retried_with_the_same_tokens() {
     let scene = scene();
     scene.store.fail_saves(true);
     let (store, saves) = (scene.store.clone(), scene.store.saves());
@@ -160,7 +158,7 @@ async fn p14_a_failing_store_is_retried_with_the_same_tokens() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p14_a_store_that_keeps_failing_is_an_error_after_30_seconds() {
+async fn p14_store_that_keeps_failing_is_an_error_after_30_seconds() {
     let scene = scene();
     scene.store.fail_saves(true);
     let started = Instant::now();
@@ -171,7 +169,7 @@ async fn p14_a_store_that_keeps_failing_is_an_error_after_30_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_endpoint_that_does_not_respond_is_an_error_after_45_seconds_at_most() {
+async fn token_endpoint_that_does_not_respond_is_an_error_after_45_seconds() {
     let scene = scene();
     scene.provider.hold_responses();
     let started = Instant::now();

@@ -1,4 +1,4 @@
-//! What a program does to a grant on purpose.
+//! Commands: `set_tokens`, `revoke` and `shutdown`.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tower_oauth2_client::{
     token::{Generation, GrantState},
 };
 
-use crate::support::{DAY, ManualClock, Source, Store, cache_with_token};
+use crate::support::{DAY, ManualClock, SECOND, Source, Store, cache_with_token, header, pass};
 
 async fn is_revoked(store: &Store) -> bool {
     matches!(
@@ -17,8 +17,8 @@ async fn is_revoked(store: &Store) -> bool {
     )
 }
 
-/// An exchange that has got as far as the provider.
-async fn under_way(
+/// Starts a refresh, and waits until it has reached the provider.
+async fn refresh_in_flight(
     source: &Source,
     tokens: &TokenCache,
 ) -> tokio::task::JoinHandle<
@@ -26,13 +26,13 @@ async fn under_way(
 > {
     source.block();
     let tokens = tokens.clone();
-    let asking = tokio::spawn(async move { tokens.refresh_now().await });
+    let refreshing = tokio::spawn(async move { tokens.refresh_now().await });
     tokio::time::sleep(Duration::from_secs(2)).await;
-    asking
+    refreshing
 }
 
 #[tokio::test(start_paused = true)]
-async fn configuration_fails_when_it_is_built() {
+async fn invalid_settings_fail_in_build_by_name() {
     let source = Source::new(&ManualClock::new());
     for (builder, what) in [
         (TokenCache::builder(source.clone()), "origins"),
@@ -54,7 +54,7 @@ async fn configuration_fails_when_it_is_built() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn revoke_ends_use_tells_the_provider_and_is_durable() {
+async fn revoke_ends_use_revokes_at_the_provider_and_is_durable() {
     let (source, store, tokens) = cache_with_token().await;
     tokens.revoke().await.unwrap();
     assert_eq!(tokens.token().await.unwrap_err().kind(), ErrorKind::Revoked);
@@ -63,7 +63,7 @@ async fn revoke_ends_use_tells_the_provider_and_is_durable() {
     assert_eq!(
         store.stored().await.unwrap().tokens(),
         None,
-        "the tokens are gone"
+        "the tokens are removed"
     );
     let again = source.cache().store(store).build().unwrap();
     assert_eq!(again.token().await.unwrap_err().kind(), ErrorKind::Revoked);
@@ -71,7 +71,7 @@ async fn revoke_ends_use_tells_the_provider_and_is_durable() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn revoke_ends_use_even_if_the_provider_cannot_be_told() {
+async fn revoke_ends_use_even_if_the_provider_is_unavailable() {
     let (source, store, tokens) = cache_with_token().await;
     source.fail_revocations(true);
     assert_eq!(
@@ -83,7 +83,7 @@ async fn revoke_ends_use_even_if_the_provider_cannot_be_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn revoke_holds_here_even_if_the_store_cannot_be_written() {
+async fn revoke_holds_locally_even_if_it_cannot_be_saved() {
     let (source, store, tokens) = cache_with_token().await;
     store.fail_saves(true);
     assert_eq!(tokens.revoke().await.unwrap_err().kind(), ErrorKind::Store);
@@ -91,7 +91,7 @@ async fn revoke_holds_here_even_if_the_store_cannot_be_written() {
     assert_eq!(
         source.revoked(),
         ["r1"],
-        "the provider is told all the same"
+        "the provider is notified nevertheless"
     );
     tokio::time::sleep(2 * DAY).await;
     assert_eq!(tokens.token().await.unwrap_err().kind(), ErrorKind::Revoked);
@@ -99,13 +99,13 @@ async fn revoke_holds_here_even_if_the_store_cannot_be_written() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn revoke_wins_over_an_exchange_under_way_and_is_durable() {
+async fn revoke_wins_over_a_refresh_in_flight_and_is_durable() {
     let (source, store, tokens) = cache_with_token().await;
-    let asking = under_way(&source, &tokens).await;
+    let refreshing = refresh_in_flight(&source, &tokens).await;
     tokens.revoke().await.unwrap();
     source.unblock();
     assert_eq!(
-        asking.await.unwrap().unwrap_err().kind(),
+        refreshing.await.unwrap().unwrap_err().kind(),
         ErrorKind::Revoked
     );
     assert_eq!(tokens.token().await.unwrap_err().kind(), ErrorKind::Revoked);
@@ -113,12 +113,12 @@ async fn revoke_wins_over_an_exchange_under_way_and_is_durable() {
     assert_eq!(
         source.revoked(),
         ["r1", "r2"],
-        "also what came in after the end"
+        "also the tokens that arrived after the end"
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_dropped_revoke_goes_on() {
+async fn dropped_revoke_runs_to_its_end() {
     let (source, store, tokens) = cache_with_token().await;
     let mut revoking = tokio_test::task::spawn(tokens.revoke());
     assert!(revoking.poll().is_pending());
@@ -129,7 +129,7 @@ async fn a_dropped_revoke_goes_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn replace_begins_anew_after_an_end() {
+async fn set_tokens_installs_a_grant_after_an_end() {
     let (source, store, tokens) = cache_with_token().await;
     tokens.revoke().await.unwrap();
     let consented = source.issue(DAY);
@@ -139,20 +139,20 @@ async fn replace_begins_anew_after_an_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn replace_outlives_a_late_answer_to_the_old_grant() {
+async fn set_tokens_wins_over_a_late_response_to_the_old_grant() {
     let (source, store, tokens) = cache_with_token().await;
-    let asking = under_way(&source, &tokens).await;
+    let refreshing = refresh_in_flight(&source, &tokens).await;
     let consented = source.issue(DAY);
     let name = consented.access_token().header_value().clone();
     tokens.set_tokens(consented.clone()).await.unwrap();
     source.unblock();
-    assert_eq!(asking.await.unwrap().unwrap().header_value(), &name);
+    assert_eq!(refreshing.await.unwrap().unwrap().header_value(), &name);
     assert_eq!(tokens.token().await.unwrap().header_value(), &name);
     assert_eq!(store.stored().await.unwrap().tokens(), Some(&consented));
 }
 
 #[tokio::test(start_paused = true)]
-async fn replace_that_cannot_be_stored_is_told_and_changes_nothing() {
+async fn set_tokens_that_cannot_be_saved_fails_and_changes_nothing() {
     let (source, store, tokens) = cache_with_token().await;
     store.fail_saves(true);
     let consented = source.issue(DAY);
@@ -165,7 +165,7 @@ async fn replace_that_cannot_be_stored_is_told_and_changes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn revoke_that_cannot_be_stored_holds_against_a_token_that_could_not_be_either() {
+async fn unsaved_revoke_holds_against_an_unsaved_token() {
     let source = Source::new(&ManualClock::new());
     let store = Store::default();
     store.fail_saves(true);
@@ -176,27 +176,27 @@ async fn revoke_that_cannot_be_stored_holds_against_a_token_that_could_not_be_ei
 }
 
 #[tokio::test(start_paused = true)]
-async fn revoke_that_cannot_be_stored_holds_against_an_exchange_under_way() {
+async fn unsaved_revoke_holds_against_a_refresh_in_flight() {
     let (source, store, tokens) = cache_with_token().await;
-    let asking = under_way(&source, &tokens).await;
+    let refreshing = refresh_in_flight(&source, &tokens).await;
     store.fail_saves(true);
     tokens.revoke().await.unwrap_err();
     store.fail_saves(false);
     source.unblock();
     assert_eq!(
-        asking.await.unwrap().unwrap_err().kind(),
+        refreshing.await.unwrap().unwrap_err().kind(),
         ErrorKind::Revoked
     );
     assert_eq!(tokens.token().await.unwrap_err().kind(), ErrorKind::Revoked);
     assert!(
         is_revoked(&store).await,
-        "what came in late is not left in the store"
+        "late tokens do not remain in the store"
     );
     assert_eq!(source.revoked(), ["r1", "r2"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn revoke_that_cannot_be_stored_holds_against_what_another_replica_stores() {
+async fn unsaved_revoke_holds_against_the_save_of_another_replica() {
     let (source, store, here) = cache_with_token().await;
     let there = source.cache().store(store.clone()).build().unwrap();
     there.refresh_now().await.unwrap();
@@ -208,7 +208,7 @@ async fn revoke_that_cannot_be_stored_holds_against_what_another_replica_stores(
         ErrorKind::Revoked
     );
     assert_eq!(source.refreshes(), 2);
-    // Until it can be, or until there is a new consent.
+    // Until it can be saved, or until there is a new consent.
     store.fail_saves(false);
     here.revoke().await.unwrap();
     assert!(is_revoked(&store).await);
@@ -217,7 +217,7 @@ async fn revoke_that_cannot_be_stored_holds_against_what_another_replica_stores(
 }
 
 #[tokio::test(start_paused = true)]
-async fn revoke_may_be_called_again_until_the_provider_has_heard_of_it() {
+async fn revoke_can_be_repeated_until_the_provider_confirms_it() {
     let (source, _, tokens) = cache_with_token().await;
     source.fail_revocations(true);
     tokens.revoke().await.unwrap_err();
@@ -226,16 +226,16 @@ async fn revoke_may_be_called_again_until_the_provider_has_heard_of_it() {
     tokens.revoke().await.unwrap();
     assert_eq!(source.revoked(), ["r1", "r1", "r1"]);
     tokens.revoke().await.unwrap();
-    assert_eq!(source.revoked().len(), 3, "it has");
+    assert_eq!(source.revoked().len(), 3, "it is confirmed");
 }
 
 #[tokio::test(start_paused = true)]
-async fn replace_is_used_though_an_end_was_found_out_meanwhile() {
+async fn set_tokens_wins_over_an_end_that_is_detected_meanwhile() {
     let (source, store, tokens) = cache_with_token().await;
     source.then(crate::support::Scripted::Fail(
         tower_oauth2_client::Error::invalid_grant(),
     ));
-    let asking = under_way(&source, &tokens).await;
+    let refreshing = refresh_in_flight(&source, &tokens).await;
     let (failing, gate) = (store.clone(), source.clone());
     store.before_next_save(move || async move {
         failing.fail_saves(true);
@@ -246,18 +246,18 @@ async fn replace_is_used_though_an_end_was_found_out_meanwhile() {
     let consented = source.issue(DAY);
     let name = consented.access_token().header_value().clone();
     tokens.set_tokens(consented).await.unwrap();
-    let _ = asking.await;
+    let _ = refreshing.await;
     assert_eq!(tokens.token().await.unwrap().header_value(), &name);
 }
 
 #[tokio::test(start_paused = true)]
-async fn replace_forgets_the_failures_of_the_old_grant() {
+async fn set_tokens_ends_the_backoff_of_the_old_grant() {
     let (source, _, tokens) = cache_with_token().await;
     for _ in 0..10 {
         source.then(crate::support::Scripted::Fail(crate::support::unavailable()));
         tokens.refresh_now().await.unwrap_err();
     }
-    // Dead on arrival, so that the next one is due at once.
+    // Expired on arrival, so that the next refresh is due at once.
     tokens
         .set_tokens(source.issue(Duration::ZERO))
         .await
@@ -266,9 +266,9 @@ async fn replace_forgets_the_failures_of_the_old_grant() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn shutdown_waits_for_exchanges_and_their_saves() {
+async fn shutdown_waits_for_refreshes_and_their_saves() {
     let (source, store, tokens) = cache_with_token().await;
-    let asking = under_way(&source, &tokens).await;
+    let refreshing = refresh_in_flight(&source, &tokens).await;
     let ending = tokio::spawn({
         let tokens = tokens.clone();
         async move { tokens.shutdown(Duration::from_secs(10)).await }
@@ -280,13 +280,13 @@ async fn shutdown_waits_for_exchanges_and_their_saves() {
     assert_eq!(
         store.stored().await.unwrap().generation,
         Generation::from_u64(2),
-        "stored before it ended"
+        "saved before the shutdown ended"
     );
-    asking.await.unwrap().unwrap();
+    refreshing.await.unwrap().unwrap();
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_a_shutdown_the_held_token_serves_and_nothing_new_begins() {
+async fn after_shutdown_the_held_token_serves_and_nothing_starts() {
     let (source, _, tokens) = cache_with_token().await;
     tokens.shutdown(Duration::ZERO).await.unwrap();
     assert!(tokens.token().await.is_ok());
@@ -303,7 +303,7 @@ async fn after_a_shutdown_the_held_token_serves_and_nothing_new_begins() {
     );
     assert_eq!(source.refreshes(), 1);
     tokens.shutdown(Duration::ZERO).await.unwrap();
-    // Its use ends all the same.
+    // Requests get no token even then.
     assert_eq!(
         tokens.revoke().await.unwrap_err().kind(),
         ErrorKind::Interrupted
@@ -312,10 +312,10 @@ async fn after_a_shutdown_the_held_token_serves_and_nothing_new_begins() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_shutdown_whose_deadline_passes_says_so_and_cuts_nothing_short() {
+async fn shutdown_past_its_deadline_fails_and_interrupts_nothing() {
     let (source, store, tokens) = cache_with_token().await;
     store.fail_saves(true);
-    let asking = under_way(&source, &tokens).await;
+    let refreshing = refresh_in_flight(&source, &tokens).await;
     source.unblock();
     let error = tokens.shutdown(Duration::from_secs(5)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Interrupted);
@@ -325,5 +325,30 @@ async fn a_shutdown_whose_deadline_passes_says_so_and_cuts_nothing_short() {
         store.stored().await.unwrap().generation,
         Generation::from_u64(2)
     );
-    let _ = asking.await;
+    let _ = refreshing.await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn p12_dropped_revocation_does_not_end_a_later_consent() {
+    let (source, store, tokens) = cache_with_token().await;
+    store.before_next_save(|| pass(5 * SECOND));
+    let dropped = tokio::time::timeout(SECOND, tokens.revoke()).await;
+    assert!(dropped.is_err());
+    tokens.set_tokens(source.issue(DAY)).await.unwrap();
+    pass(10 * SECOND).await;
+    assert_eq!(header(&tokens).await, "Bearer a2");
+    assert_eq!(source.revoked(), ["r1"], "only the old grant");
+}
+
+#[test]
+fn revoke_ends_use_at_its_first_poll() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
+    let (_, _, tokens) = runtime.block_on(cache_with_token());
+    // Outside of the runtime, the first poll can do no more.
+    let _ = tokio_test::task::spawn(tokens.revoke()).poll();
+    let token = tokio_test::task::spawn(tokens.token()).poll();
+    assert!(!matches!(token, std::task::Poll::Ready(Ok(_))));
 }

@@ -1,6 +1,5 @@
-//! A lease that is lost on the way: nothing is sent on the strength of it, and nothing of another's is undone.
-
-use std::time::Duration;
+//! Leases that are lost during a refresh: no request is sent, and the work of another owner
+//! remains.
 
 use tower_oauth2_client::{
     Error,
@@ -9,15 +8,11 @@ use tower_oauth2_client::{
     token::{GrantState, TokenSet},
 };
 
-use crate::support::{API, DAY, ManualClock, Scripted, Source, Store, header, unavailable};
+use crate::support::{
+    API, DAY, ManualClock, SECOND, Scripted, Source, Store, header, pass, unavailable,
+};
 
-const SECOND: Duration = Duration::from_secs(1);
-
-async fn pass(time: Duration) {
-    tokio::time::sleep(time).await;
-}
-
-/// Two replicas that hold the same token. The first sees the store through what happens to it.
+/// Two replicas that hold the same token. Only the first one's store is scripted.
 struct Pair {
     clock: ManualClock,
     source: Source,
@@ -49,24 +44,19 @@ async fn pair(gate: Option<&EndpointGate>) -> Pair {
     }
 }
 
-/// Begins to renew, and lets the test go on.
-fn renewing(tokens: &TokenCache) -> tokio::task::JoinHandle<Result<(), Error>> {
+/// Starts a refresh, and lets the test continue.
+fn refreshing(tokens: &TokenCache) -> tokio::task::JoinHandle<Result<(), Error>> {
     let tokens = tokens.clone();
     tokio::spawn(async move { tokens.refresh_now().await.map(drop) })
 }
 
 impl Pair {
-    fn has_presented_none_twice(&self) {
-        let mut asked_with = self.source.sent_refresh_tokens();
-        let times = asked_with.len();
-        asked_with.sort();
-        asked_with.dedup();
-        assert_eq!(
-            asked_with.len(),
-            times,
-            "{:?}",
-            self.source.sent_refresh_tokens()
-        );
+    fn sent_no_refresh_token_twice(&self) {
+        let mut sent = self.source.sent_refresh_tokens();
+        let times = sent.len();
+        sent.sort();
+        sent.dedup();
+        assert_eq!(sent.len(), times, "{:?}", self.source.sent_refresh_tokens());
     }
 }
 
@@ -84,10 +74,10 @@ impl TokenSource for Gated {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p11_who_loses_the_lease_while_waiting_for_a_turn_sends_nothing() {
+async fn p11_lease_lost_while_waiting_for_a_permit_prevents_the_request() {
     let gate = EndpointGate::new();
     let pair = pair(Some(&gate)).await;
-    // Four others are slow at the same endpoint.
+    // Four other grants are slow at the same endpoint.
     for number in 0..4 {
         let busy = Source::new(&pair.clock);
         busy.set_delay(12 * SECOND);
@@ -99,26 +89,26 @@ async fn p11_who_loses_the_lease_while_waiting_for_a_turn_sends_nothing() {
         tokio::spawn(async move { busy.token().await });
     }
     pass(SECOND).await;
-    let first = renewing(&pair.one);
+    let first = refreshing(&pair.one);
     pass(SECOND).await;
     pair.store.lose_lease().await;
     pair.source.set_delay(14 * SECOND);
-    let second = renewing(&pair.two);
+    let second = refreshing(&pair.two);
     assert!(first.await.unwrap().is_err());
     second.await.unwrap().unwrap();
-    pair.has_presented_none_twice();
+    pair.sent_no_refresh_token_twice();
 }
 
 #[tokio::test(start_paused = true)]
-async fn p13_who_has_lost_the_lease_takes_back_no_note_of_another() {
+async fn p13_intent_of_another_process_is_not_removed_after_a_lost_lease() {
     let pair = pair(None).await;
     pair.source.set_delay(12 * SECOND);
     pair.source.then(Scripted::Fail(unavailable()));
-    let first = renewing(&pair.one);
+    let first = refreshing(&pair.one);
     pass(2 * SECOND).await;
     pair.store.lose_lease().await;
     pair.source.set_delay(14 * SECOND);
-    let second = renewing(&pair.two);
+    let second = refreshing(&pair.two);
     first.await.unwrap().unwrap_err();
     let stored = pair.store.stored().await.unwrap();
     assert!(matches!(stored.state, GrantState::Exchanging { .. }));
@@ -126,37 +116,37 @@ async fn p13_who_has_lost_the_lease_takes_back_no_note_of_another() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p11_one_extension_that_is_not_heard_of_loses_no_lease() {
+async fn p11_one_hanging_extension_does_not_lose_the_lease() {
     let pair = pair(None).await;
     pair.source.set_delay(14 * SECOND);
     pair.store.slow_intents(9 * SECOND);
-    let first = renewing(&pair.one);
+    let first = refreshing(&pair.one);
     pass(2 * SECOND).await;
     pair.store.hang_next_acquire();
     pass(14 * SECOND).await;
-    let second = renewing(&pair.two);
+    let second = refreshing(&pair.two);
     first.await.unwrap().unwrap();
     let _ = second.await.unwrap();
-    pair.has_presented_none_twice();
+    pair.sent_no_refresh_token_twice();
 }
 
 #[tokio::test(start_paused = true)]
-async fn p11_a_replaced_grant_does_not_give_back_its_successors_lease() {
+async fn p11_refresh_of_a_replaced_grant_does_not_release_its_successors_lease() {
     let pair = pair(None).await;
     pass(5 * SECOND).await;
     pair.store.slow_releases(SECOND / 5);
     pair.source.set_delay(3 * SECOND);
-    let old = renewing(&pair.one);
+    let old = refreshing(&pair.one);
     pass(SECOND).await;
     pair.one.set_tokens(pair.source.issue(DAY)).await.unwrap();
-    // The old one is about to end, and gives back what it has taken.
+    // The refresh of the old grant is about to end, and releases its lease.
     pass(2 * SECOND + SECOND / 10).await;
     pair.source.set_delay(8 * SECOND);
-    let new = renewing(&pair.one);
+    let new = refreshing(&pair.one);
     pass(SECOND).await;
-    let other = renewing(&pair.two);
+    let other = refreshing(&pair.two);
     old.await.unwrap().ok();
     new.await.unwrap().unwrap();
     other.await.unwrap().ok();
-    pair.has_presented_none_twice();
+    pair.sent_no_refresh_token_twice();
 }

@@ -1,4 +1,4 @@
-//! Grants that nobody uses.
+//! Idle grants, and their refresh tokens.
 
 use std::{
     sync::{Arc, Mutex},
@@ -13,12 +13,8 @@ use tower_oauth2_client::{
 };
 
 use crate::support::{
-    DAY, HOUR, MINUTE, ManualClock, Scripted, Source, Store, header, token_set, unavailable,
+    DAY, HOUR, MINUTE, ManualClock, Scripted, Source, Store, header, pass, token_set, unavailable,
 };
-
-async fn pass(time: Duration) {
-    tokio::time::sleep(time).await;
-}
 
 fn cache(source: &Source, store: &Store) -> TokenCacheBuilder {
     source
@@ -35,7 +31,7 @@ fn days_left(tokens: &TokenCache, clock: &ManualClock) -> Option<u64> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p19_an_idle_grant_costs_an_exchange_in_three_weeks() {
+async fn p19_idle_grant_is_refreshed_once_in_three_weeks() {
     let clock = ManualClock::new();
     let (source, store) = (Source::new(&clock), Store::default());
     let tokens = cache(&source, &store).build().unwrap();
@@ -50,19 +46,19 @@ async fn p19_an_idle_grant_costs_an_exchange_in_three_weeks() {
     assert_eq!(
         header(&tokens).await,
         "Bearer a6",
-        "and is good all the same"
+        "and the grant still works"
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn p19_a_grant_that_nobody_has_asked_for_since_the_start_is_kept_alive_too() {
+async fn p19_grant_unused_since_the_start_is_kept_alive() {
     let clock = ManualClock::new();
     let (source, store) = (Source::new(&clock), Store::default());
     let first = cache(&source, &store).build().unwrap();
     first.set_tokens(source.issue(DAY)).await.unwrap();
     drop(first);
     pass(15 * DAY).await;
-    assert_eq!(source.refreshes(), 0, "its tasks have ended with it");
+    assert_eq!(source.refreshes(), 0, "the worker has ended with its cache");
     let _second = cache(&source, &store).build().unwrap();
     pass(4 * DAY).await;
     assert_eq!(source.refreshes(), 0);
@@ -71,7 +67,7 @@ async fn p19_a_grant_that_nobody_has_asked_for_since_the_start_is_kept_alive_too
 }
 
 #[tokio::test(start_paused = true)]
-async fn p19_a_provider_that_keeps_the_refresh_token_is_not_asked_all_the_time() {
+async fn p19_provider_without_rotation_gets_no_more_token_requests() {
     let clock = ManualClock::new();
     let (source, store) = (Source::new(&clock), Store::default());
     source.keep_refresh_tokens(true);
@@ -86,7 +82,7 @@ async fn p19_a_provider_that_keeps_the_refresh_token_is_not_asked_all_the_time()
 }
 
 #[tokio::test(start_paused = true)]
-async fn p19_one_that_is_used_again_is_renewed_ahead_of_time_again() {
+async fn p19_idle_grant_that_is_used_again_is_refreshed_early_again() {
     let clock = ManualClock::new();
     let (source, store) = (Source::new(&clock), Store::default());
     let tokens = cache(&source, &store).build().unwrap();
@@ -99,13 +95,13 @@ async fn p19_one_that_is_used_again_is_renewed_ahead_of_time_again() {
         pass(HOUR).await;
         let before = tokio::time::Instant::now();
         header(&tokens).await;
-        assert_eq!(before.elapsed(), Duration::ZERO, "nobody waits");
+        assert_eq!(before.elapsed(), Duration::ZERO, "a request waited");
     }
     assert!((6..=7).contains(&source.refreshes()));
 }
 
 #[tokio::test(start_paused = true)]
-async fn p19_wrong_clocks_do_not_let_a_grant_die() {
+async fn p19_wrong_wall_clock_does_not_let_an_idle_grant_expire() {
     for shift in [-400 * 86_400, -3_600, 3_600, 86_400] {
         let clock = ManualClock::new();
         let (source, store) = (Source::new(&clock), Store::default());
@@ -119,9 +115,9 @@ async fn p19_wrong_clocks_do_not_let_a_grant_die() {
 }
 
 #[derive(Clone, Default)]
-struct Days(Arc<Mutex<Vec<u64>>>);
+struct DaysLeft(Arc<Mutex<Vec<u64>>>);
 
-impl GrantListener for Days {
+impl GrantListener for DaysLeft {
     fn refresh_token_expiring(&self, _: &TenantId, days_left: u64) {
         self.0.lock().unwrap().push(days_left);
     }
@@ -133,9 +129,9 @@ impl GrantListener for Days {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p19_the_last_days_are_told_once_each() {
+async fn p19_each_expiry_threshold_is_reported_once() {
     let clock = ManualClock::new();
-    let (source, store, days) = (Source::new(&clock), Store::default(), Days::default());
+    let (source, store, days) = (Source::new(&clock), Store::default(), DaysLeft::default());
     let tokens = cache(&source, &store).listener(days.clone()).build();
     let tokens = tokens.unwrap();
     tokens.set_tokens(source.issue(DAY)).await.unwrap();
@@ -147,7 +143,7 @@ async fn p19_the_last_days_are_told_once_each() {
     pass(8 * DAY).await;
     assert_eq!(*days.0.lock().unwrap(), [7, 3, 1]);
     assert_eq!(days_left(&tokens, &clock), Some(0));
-    // Now it has ended, and the provider says so.
+    // Now it has expired, and the provider rejects it.
     source.clear_script();
     source.then(Scripted::Fail(tower_oauth2_client::Error::invalid_grant()));
     pass(DAY).await;
@@ -155,7 +151,7 @@ async fn p19_the_last_days_are_told_once_each() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p19_what_has_no_refresh_token_is_not_kept_alive() {
+async fn p19_grant_without_refresh_token_is_not_kept_alive() {
     let clock = ManualClock::new();
     let (source, store) = (Source::new(&clock), Store::default());
     let tokens = cache(&source, &store).build().unwrap();
@@ -172,7 +168,7 @@ async fn p19_what_has_no_refresh_token_is_not_kept_alive() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p16_dead_tokens_are_not_fetched_for_nobody() {
+async fn p16_short_lived_tokens_cause_no_background_loop() {
     for lifetime in [0, 1, 5] {
         let clock = ManualClock::new();
         let (source, store) = (Source::new(&clock), Store::default());
@@ -188,5 +184,34 @@ async fn p16_dead_tokens_are_not_fetched_for_nobody() {
             "a loop for tokens of {lifetime} s"
         );
         pass(MINUTE).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p19_refresh_token_without_end_is_not_kept_alive() {
+    let source = Source::new(&ManualClock::new());
+    let tokens = source.cache().refresh_token_lifetime(Duration::MAX);
+    let tokens = tokens.build().unwrap();
+    tokens.set_tokens(source.issue(DAY)).await.unwrap();
+    pass(100 * DAY).await;
+    assert_eq!(source.refreshes(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p19_failed_keep_alive_is_retried_soon() {
+    for seed in 0..20 {
+        let clock = ManualClock::new();
+        let source = Source::new(&clock);
+        let tokens = source.cache().jitter_seed(seed);
+        let tokens = tokens.refresh_token_lifetime(30 * DAY).build().unwrap();
+        tokens.set_tokens(source.issue(DAY)).await.unwrap();
+        // Even if the wall clock is set back meanwhile.
+        clock.shift_wall(-25 * 86_400);
+        source.then(Scripted::Fail(unavailable()));
+        while source.refreshes() == 0 {
+            pass(MINUTE).await;
+        }
+        pass(HOUR).await;
+        assert_eq!(source.refreshes(), 2, "with seed {seed}");
     }
 }

@@ -1,4 +1,4 @@
-//! The life of a token in a cache, in virtual time.
+//! The cache of one grant, in virtual time.
 
 #![allow(clippy::unchecked_time_subtraction, reason = "of constants")]
 
@@ -11,13 +11,12 @@ mod code_exchange;
 mod authorization;
 mod command;
 mod fencing;
-mod flight;
 mod idle;
 mod lease;
-mod life;
-mod lost;
-mod refuted;
+mod lifetime;
+mod limiter;
+mod lost_response;
 mod replicas;
+mod saves;
+mod single_flight;
 mod status;
-mod store;
-mod turns;

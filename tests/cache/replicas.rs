@@ -1,15 +1,22 @@
-//! Several caches over one store.
+//! Several caches that share a store.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use tower_oauth2_client::{
     Error, ErrorKind,
     cache::TokenCache,
     store::TokenStore,
-    token::{Generation, Grant, GrantState, TenantId},
+    telemetry::GrantListener,
+    token::{Generation, Grant, GrantState, ReauthorizationReason, TenantId, TokenSet},
 };
 
-use crate::support::{ManualClock, Scripted, Source, Store, header, token_set};
+use crate::support::{DAY, MINUTE, ManualClock, Scripted, Source, Store, header, pass, token_set};
 
 struct Pair {
     source: Source,
@@ -34,8 +41,8 @@ async fn pair() -> Pair {
     }
 }
 
-/// What another replica stores, generation 2.
-fn newer(state: impl FnOnce(tower_oauth2_client::token::TokenSet) -> GrantState) -> Grant {
+/// The grant that another replica saves, with generation 2.
+fn newer(state: impl FnOnce(TokenSet) -> GrantState) -> Grant {
     use tower_oauth2_client::clock::Clock;
     let tokens = token_set(99, Duration::from_secs(86_400), ManualClock::new().wall());
     Grant {
@@ -56,12 +63,12 @@ fn interfere(store: &Store, grant: Grant) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p06_a_newer_grant_in_the_store_is_adopted_without_an_exchange() {
+async fn p06_newer_grant_in_the_store_is_adopted_without_a_refresh() {
     let pair = pair().await;
     assert_eq!(
         pair.source.refreshes(),
         1,
-        "the second replica found the first one's"
+        "the second replica adopted the first one's token"
     );
     pair.one.refresh_now().await.unwrap();
     assert_eq!(header(&pair.two).await, "Bearer a1");
@@ -71,7 +78,7 @@ async fn p06_a_newer_grant_in_the_store_is_adopted_without_an_exchange() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p12_the_loser_of_a_race_adopts_the_winners_tokens() {
+async fn p12_loser_of_a_race_adopts_the_winners_tokens() {
     let pair = pair().await;
     interfere(&pair.store, newer(GrantState::Active));
     let token = pair.one.refresh_now().await.unwrap();
@@ -80,14 +87,14 @@ async fn p12_the_loser_of_a_race_adopts_the_winners_tokens() {
     assert_eq!(
         pair.store.stored().await,
         Some(newer(GrantState::Active)),
-        "and leaves them alone"
+        "and does not overwrite them"
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn p12_the_loser_of_a_race_does_not_end_the_winners_grant() {
+async fn p12_loser_of_a_race_does_not_end_the_winners_grant() {
     let pair = pair().await;
-    // The provider refuses the second use of a refresh token; the winner has saved by then.
+    // The provider rejects the second use of a refresh token. The winner has saved by then.
     pair.source.then(Scripted::Fail(Error::invalid_grant()));
     let memory = pair.store.memory.clone();
     let loser = tokio::spawn({
@@ -105,7 +112,7 @@ async fn p12_the_loser_of_a_race_does_not_end_the_winners_grant() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p12_nor_if_the_winner_saves_between_its_second_look_and_its_save() {
+async fn p12_winner_that_saves_between_the_losers_load_and_save_keeps_its_grant() {
     let pair = pair().await;
     pair.source.then(Scripted::Fail(Error::invalid_grant()));
     interfere(&pair.store, newer(GrantState::Active));
@@ -115,9 +122,9 @@ async fn p12_nor_if_the_winner_saves_between_its_second_look_and_its_save() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p12_new_tokens_outdo_an_end_that_a_loser_has_stored() {
+async fn p12_new_tokens_overwrite_an_end_that_a_loser_saved() {
     let pair = pair().await;
-    // It was refused what is being exchanged here.
+    // It was rejected for the refresh token that is being used here.
     let same = pair.store.stored().await.unwrap().tokens().unwrap().clone();
     interfere(&pair.store, newer(|_| ended(same)));
     let token = pair.one.refresh_now().await.unwrap();
@@ -129,13 +136,13 @@ async fn p12_new_tokens_outdo_an_end_that_a_loser_has_stored() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_revocation_by_another_replica_is_found_at_the_next_exchange() {
+async fn revocation_by_another_replica_is_detected_at_the_next_refresh() {
     let pair = pair().await;
     pair.two.revoke().await.unwrap();
     assert_eq!(
         header(&pair.one).await,
         "Bearer a1",
-        "until then it cannot know"
+        "it does not know before"
     );
     assert_eq!(
         pair.one.refresh_now().await.unwrap_err().kind(),
@@ -149,7 +156,7 @@ async fn a_revocation_by_another_replica_is_found_at_the_next_exchange() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p12_an_end_of_other_tokens_is_respected() {
+async fn p12_end_of_other_tokens_is_respected() {
     let pair = pair().await;
     let ended = newer(ended);
     interfere(&pair.store, ended.clone());
@@ -157,12 +164,12 @@ async fn p12_an_end_of_other_tokens_is_respected() {
     assert_eq!(
         pair.store.stored().await,
         Some(ended),
-        "that of a grant that came in between"
+        "the end of the grant that was saved in between"
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn p11_the_floor_is_waited_out_before_the_store_is_read() {
+async fn p11_minimum_interval_passes_before_the_store_is_loaded() {
     let pair = pair().await;
     tokio::time::sleep(Duration::from_millis(100)).await;
     let waiting = tokio::spawn({
@@ -177,10 +184,10 @@ async fn p11_the_floor_is_waited_out_before_the_store_is_read() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p06_a_pause_after_failures_does_not_hide_what_another_replica_has_stored() {
+async fn p06_backoff_does_not_hide_the_save_of_another_replica() {
     let pair = pair().await;
     tokio::time::sleep(Duration::from_secs(2 * 86_400)).await;
-    // Dead, and many failures old.
+    // The token has expired, and refreshes have failed many times.
     for _ in 0..12 {
         pair.source
             .then(Scripted::Fail(crate::support::unavailable()));
@@ -200,31 +207,61 @@ async fn p06_a_pause_after_failures_does_not_hide_what_another_replica_has_store
     );
 }
 
-/// As a replica stores it whose refresh token was refused.
-fn ended(tokens: tower_oauth2_client::token::TokenSet) -> GrantState {
+/// The state that a replica saves if its refresh token was rejected.
+fn ended(tokens: TokenSet) -> GrantState {
     GrantState::ReauthorizationRequired {
         since: tokens.issued_at(),
         tokens,
-        reason: tower_oauth2_client::token::ReauthorizationReason::InvalidGrant,
+        reason: ReauthorizationReason::InvalidGrant,
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn p12_without_a_second_look_nobody_is_declared_dead() {
+async fn p12_grant_is_not_ended_without_another_load() {
     let pair = pair().await;
     pair.source.then(Scripted::Fail(Error::invalid_grant()));
     pair.source.block();
-    let asking = tokio::spawn({
+    let refreshing = tokio::spawn({
         let one = pair.one.clone();
         async move { one.refresh_now().await }
     });
     tokio::time::sleep(Duration::from_secs(2)).await;
     pair.store.fail_loads(true);
     pair.source.unblock();
-    assert_eq!(asking.await.unwrap().unwrap_err().kind(), ErrorKind::Store);
+    assert_eq!(
+        refreshing.await.unwrap().unwrap_err().kind(),
+        ErrorKind::Store
+    );
     assert!(matches!(
         pair.store.stored().await.unwrap().state,
         GrantState::Active(_)
     ));
     assert_eq!(header(&pair.one).await, "Bearer a1");
+}
+
+#[derive(Clone, Default)]
+struct Ends(Arc<AtomicUsize>);
+
+impl GrantListener for Ends {
+    fn reauthorization_required(&self, _: &TenantId, _: ReauthorizationReason) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p15_end_by_another_process_is_reported_once() {
+    let clock = ManualClock::new();
+    let (source, store, ends) = (Source::new(&clock), Store::default(), Ends::default());
+    let one = source.cache().store(store.clone()).build().unwrap();
+    let other = source.cache().store(store).listener(ends.clone()).build();
+    let other = other.unwrap();
+    one.set_tokens(source.issue(DAY)).await.unwrap();
+    header(&other).await;
+    source.then(Scripted::Fail(Error::invalid_grant()));
+    one.refresh_now().await.unwrap_err();
+    for _ in 0..3 {
+        other.refresh_now().await.unwrap_err();
+        pass(MINUTE).await;
+    }
+    assert_eq!(ends.0.load(Ordering::SeqCst), 1);
 }

@@ -1,6 +1,4 @@
-//! The state of a grant, told at any time.
-
-use std::time::Duration;
+//! The status of a grant.
 
 use tower_oauth2_client::{
     Error, ErrorKind,
@@ -10,15 +8,12 @@ use tower_oauth2_client::{
 };
 
 use crate::support::{
-    DAY, HOUR, MINUTE, ManualClock, Scripted, Source, cache_with_token, header, unavailable,
+    DAY, HOUR, MINUTE, ManualClock, SECOND, Scripted, Source, cache_with_token, header, pass,
+    unavailable,
 };
 
-async fn pass(time: Duration) {
-    tokio::time::sleep(time).await;
-}
-
 #[tokio::test(start_paused = true)]
-async fn a_token_is_fresh_then_advisory_then_mandatory_then_expired() {
+async fn token_is_fresh_then_advisory_then_mandatory_then_expired() {
     let clock = ManualClock::new();
     let source = Source::new(&clock);
     let tokens = source.cache().refresh_token_lifetime(30 * DAY);
@@ -52,14 +47,16 @@ async fn a_token_is_fresh_then_advisory_then_mandatory_then_expired() {
     assert_eq!(status.expires_at, None);
     source.clear_script();
     pass(MINUTE).await;
-    assert_eq!(tokens.status().state, TokenState::Fresh, "by itself");
+    assert_eq!(
+        tokens.status().state,
+        TokenState::Fresh,
+        "without a request"
+    );
     assert!(tokens.status().last_error.is_none());
 }
 
-const SECOND: Duration = Duration::from_secs(1);
-
 #[tokio::test(start_paused = true)]
-async fn an_invalidated_token_is_rejected_until_there_is_a_newer_one() {
+async fn invalidated_token_is_rejected_until_there_is_a_newer_one() {
     let (source, _, tokens) = cache_with_token().await;
     tokens.invalidate();
     let rejected = TokenState::Rejected {
@@ -74,10 +71,10 @@ async fn an_invalidated_token_is_rejected_until_there_is_a_newer_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_exchange_under_way_is_no_uncertainty() {
+async fn refresh_in_flight_is_not_uncertain() {
     let (source, _, tokens) = cache_with_token().await;
     source.block();
-    let asking = tokio::spawn({
+    let refreshing = tokio::spawn({
         let tokens = tokens.clone();
         async move { tokens.refresh_now().await.unwrap() }
     });
@@ -86,12 +83,12 @@ async fn an_exchange_under_way_is_no_uncertainty() {
     assert!(status.is_refreshing);
     assert_eq!(status.state, TokenState::Fresh);
     source.unblock();
-    asking.await.unwrap();
+    refreshing.await.unwrap();
     assert!(!tokens.status().is_refreshing);
 }
 
 #[tokio::test(start_paused = true)]
-async fn ends_say_why_and_since_when() {
+async fn ends_report_reason_and_time() {
     let (source, _, tokens) = cache_with_token().await;
     source.then(Scripted::Fail(Error::invalid_grant()));
     tokens.refresh_now().await.unwrap_err();
@@ -100,7 +97,7 @@ async fn ends_say_why_and_since_when() {
     };
     assert_eq!(reason, ReauthorizationReason::InvalidGrant);
     let status = tokens.status();
-    assert!(status.expires_at.unwrap() > since, "it still serves");
+    assert!(status.expires_at.unwrap() > since, "the token still serves");
     assert_eq!(
         status.last_error.unwrap().kind(),
         ErrorKind::ReauthorizationRequired

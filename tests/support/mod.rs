@@ -25,9 +25,14 @@ use tower_oauth2_client::{
 };
 
 pub(crate) const API: &str = "https://api.example.com";
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 pub(crate) const HOUR: Duration = Duration::from_secs(3_600);
 pub(crate) const DAY: Duration = Duration::from_secs(86_400);
+
+pub(crate) async fn pass(time: Duration) {
+    tokio::time::sleep(time).await;
+}
 
 /// The runtime's clock, paused or not, with a wall clock that can be set apart from it. Counts how
 /// often it is read.

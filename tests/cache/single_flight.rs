@@ -1,28 +1,31 @@
-//! One exchange at a time, which no caller can stop.
+//! Single flight: one refresh at a time, which no caller can stop.
 
 use std::time::Duration;
 
 use tokio::{task::JoinSet, time::timeout};
-use tower_oauth2_client::{ErrorKind, cache::TokenCache, token::Generation};
+use tower_oauth2_client::{ErrorKind, cache::TokenCache, clock::Clock, token::Generation};
 
-use crate::support::{MINUTE, ManualClock, Scripted, Source, unavailable};
+use crate::support::{
+    MINUTE, ManualClock, SECOND, Scripted, Source, cache_with_token, header, pass, token_set,
+    unavailable,
+};
 
-fn new() -> (Source, TokenCache) {
+fn source_and_cache() -> (Source, TokenCache) {
     let source = Source::new(&ManualClock::new());
     let tokens = source.cache().build().unwrap();
     (source, tokens)
 }
 
-/// Lets every task go on as far as it can without time passing.
-async fn settle() {
+/// Lets every task run as far as it can while time stands still.
+async fn run_tasks() {
     for _ in 0..20 {
         tokio::task::yield_now().await;
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn p03_one_exchange_for_any_number_of_callers() {
-    let (source, tokens) = new();
+async fn p03_any_number_of_callers_cause_one_refresh() {
+    let (source, tokens) = source_and_cache();
     let mut callers = JoinSet::new();
     for _ in 0..10_000 {
         let tokens = tokens.clone();
@@ -38,7 +41,7 @@ async fn p03_one_exchange_for_any_number_of_callers() {
 }
 
 #[test]
-fn p03_one_exchange_for_callers_on_many_threads() {
+fn p03_callers_on_many_threads_cause_one_refresh() {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(8)
         .enable_all()
@@ -46,7 +49,7 @@ fn p03_one_exchange_for_callers_on_many_threads() {
         .unwrap();
     runtime.block_on(async {
         for _ in 0..20 {
-            let (source, tokens) = new();
+            let (source, tokens) = source_and_cache();
             source.set_delay(Duration::ZERO);
             let start = std::sync::Arc::new(tokio::sync::Barrier::new(64));
             let mut callers = JoinSet::new();
@@ -64,27 +67,27 @@ fn p03_one_exchange_for_callers_on_many_threads() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p03_whatever_brings_them_callers_share_an_exchange() {
-    let (source, tokens) = new();
+async fn p03_callers_with_different_reasons_share_a_refresh() {
+    let (source, tokens) = source_and_cache();
     source.block();
     let waiting = tokio::spawn({
         let tokens = tokens.clone();
         async move { tokens.token().await.unwrap().generation() }
     });
-    settle().await;
-    let asking = tokio::spawn({
+    run_tasks().await;
+    let refreshing = tokio::spawn({
         let tokens = tokens.clone();
         async move { tokens.refresh_now().await.unwrap().generation() }
     });
-    settle().await;
+    run_tasks().await;
     source.unblock();
-    assert_eq!(waiting.await.unwrap(), asking.await.unwrap());
+    assert_eq!(waiting.await.unwrap(), refreshing.await.unwrap());
     assert_eq!(source.refreshes(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn p03_a_failure_is_told_to_all_and_not_repeated_by_each() {
-    let (source, tokens) = new();
+async fn p03_all_waiters_get_the_failure_of_one_refresh() {
+    let (source, tokens) = source_and_cache();
     source.then(Scripted::Fail(unavailable()));
     let mut callers = JoinSet::new();
     for _ in 0..1_000 {
@@ -93,7 +96,7 @@ async fn p03_a_failure_is_told_to_all_and_not_repeated_by_each() {
     }
     let kinds = callers.join_all().await;
     assert!(kinds.iter().all(|kind| *kind == ErrorKind::Unavailable));
-    // Also to those who come just after it.
+    // Callers that arrive just afterwards get it, too.
     assert_eq!(
         tokens.token().await.unwrap_err().kind(),
         ErrorKind::Unavailable
@@ -105,29 +108,29 @@ async fn p03_a_failure_is_told_to_all_and_not_repeated_by_each() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p04_dropped_callers_do_not_abort_the_exchange() {
-    let (source, tokens) = new();
+async fn p04_dropped_callers_do_not_abort_the_refresh() {
+    let (source, tokens) = source_and_cache();
     let mut callers = JoinSet::new();
     for _ in 0..100 {
         let tokens = tokens.clone();
         callers.spawn(async move { tokens.token().await });
     }
-    settle().await;
+    run_tasks().await;
     callers.shutdown().await;
-    assert_eq!(source.refreshes(), 1, "it had begun");
+    assert_eq!(source.refreshes(), 1, "it had started");
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert!(tokens.token().await.is_ok());
-    assert_eq!(source.refreshes(), 1, "its result was kept");
+    assert_eq!(source.refreshes(), 1, "its result was saved");
 }
 
 #[tokio::test(start_paused = true)]
-async fn p04_the_exchange_outlives_the_last_handle() {
+async fn p04_refresh_outlives_the_last_handle() {
     let clock = ManualClock::new();
     let source = Source::new(&clock);
     let store = crate::support::Store::default();
     let tokens = source.cache().store(store.clone()).build().unwrap();
     let caller = tokio::spawn(async move { tokens.token().await });
-    settle().await;
+    run_tasks().await;
     caller.abort();
     assert!(caller.await.unwrap_err().is_cancelled());
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -136,7 +139,7 @@ async fn p04_the_exchange_outlives_the_last_handle() {
 
 #[tokio::test(start_paused = true)]
 async fn p04_each_waiter_keeps_its_own_deadline() {
-    let (source, tokens) = new();
+    let (source, tokens) = source_and_cache();
     source.block();
     assert!(
         timeout(Duration::from_secs(2), tokens.token())
@@ -147,15 +150,15 @@ async fn p04_each_waiter_keeps_its_own_deadline() {
         let tokens = tokens.clone();
         async move { timeout(Duration::from_secs(9), tokens.token()).await }
     });
-    settle().await;
+    run_tasks().await;
     source.unblock();
     assert!(patient.await.unwrap().unwrap().is_ok());
     assert_eq!(source.refreshes(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn p04_an_exchange_that_hangs_ends_at_its_deadline() {
-    let (source, tokens) = new();
+async fn p04_refresh_that_hangs_ends_at_its_deadline() {
+    let (source, tokens) = source_and_cache();
     source.then(Scripted::Hang);
     let error = timeout(Duration::from_secs(16), tokens.token())
         .await
@@ -167,8 +170,8 @@ async fn p04_an_exchange_that_hangs_ends_at_its_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p04_a_panic_wakes_the_waiters_with_an_error() {
-    let (source, tokens) = new();
+async fn p04_panic_wakes_the_waiters_with_an_error() {
+    let (source, tokens) = source_and_cache();
     source.then(Scripted::Panic);
     let mut callers = JoinSet::new();
     for _ in 0..10 {
@@ -182,10 +185,10 @@ async fn p04_a_panic_wakes_the_waiters_with_an_error() {
 }
 
 #[test]
-fn p04_a_runtime_that_shuts_down_leaves_no_one_waiting() {
+fn p04_runtime_shutdown_wakes_all_waiters() {
     let first = tokio::runtime::Runtime::new().unwrap();
     let second = tokio::runtime::Runtime::new().unwrap();
-    let (source, tokens) = first.block_on(async { new() });
+    let (source, tokens) = first.block_on(async { source_and_cache() });
     source.then(Scripted::Hang);
     first.block_on(async {
         let tokens = tokens.clone();
@@ -198,7 +201,7 @@ fn p04_a_runtime_that_shuts_down_leaves_no_one_waiting() {
         let tokens = tokens.clone();
         async move { tokens.token().await }
     });
-    // However far the waiter has come by then.
+    // However far the waiter has been polled by then.
     drop(first);
     let landed = second.block_on(waiting).unwrap();
     if let Err(error) = landed {
@@ -217,10 +220,10 @@ fn p04_a_runtime_that_shuts_down_leaves_no_one_waiting() {
 }
 
 #[test]
-fn outside_of_a_runtime_it_is_an_error_not_a_panic() {
+fn call_outside_of_a_runtime_is_an_error_not_a_panic() {
     let (_, tokens) = tokio::runtime::Runtime::new()
         .unwrap()
-        .block_on(async { new() });
+        .block_on(async { source_and_cache() });
     let mut future = tokio_test::task::spawn(tokens.token());
     let error = tokio_test::assert_ready!(future.poll()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Interrupted);
@@ -229,11 +232,11 @@ fn outside_of_a_runtime_it_is_an_error_not_a_panic() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_background_task_ends_with_the_last_handle() {
-    let (source, tokens) = new();
+async fn worker_ends_with_the_last_handle() {
+    let (source, tokens) = source_and_cache();
     tokens.token().await.unwrap();
     drop(tokens);
-    settle().await;
+    run_tasks().await;
     assert_eq!(
         tokio::runtime::Handle::current()
             .metrics()
@@ -242,4 +245,25 @@ async fn the_background_task_ends_with_the_last_handle() {
     );
     tokio::time::sleep(2_000 * MINUTE).await;
     assert_eq!(source.refreshes(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p03_refresh_of_a_replaced_grant_does_not_refresh_its_successor() {
+    let (source, _, tokens) = cache_with_token().await;
+    // The refresh waits for the minimum interval, and the consent arrives meanwhile.
+    let refreshing = tokio::spawn({
+        let tokens = tokens.clone();
+        async move { tokens.refresh_now().await }
+    });
+    pass(SECOND / 10).await;
+    let at = ManualClock::new().wall();
+    tokens
+        .set_tokens(token_set(9, Duration::ZERO, at))
+        .await
+        .unwrap();
+    header(&tokens).await;
+    let _ = refreshing.await.unwrap();
+    let sent = source.sent_refresh_tokens();
+    let times = sent.iter().filter(|token| token.as_deref() == Some("r9"));
+    assert_eq!(times.count(), 1, "{sent:?}");
 }

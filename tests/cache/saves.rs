@@ -1,17 +1,19 @@
-//! Saved before it is used, if there is anything else to use.
+//! Saves of new token sets, which precede their use.
 
 use std::time::Duration;
 
-use tower_oauth2_client::{ErrorKind, token::Generation};
+use tower_oauth2_client::{ErrorKind, cache::TokenCache, token::Generation};
 
-use crate::support::{DAY, ManualClock, Scripted, Source, Store, cache_with_token, header};
+use crate::support::{
+    DAY, ManualClock, SECOND, Scripted, Source, Store, cache_with_token, header, pass,
+};
 
 async fn generation(store: &Store) -> Generation {
     store.stored().await.unwrap().generation
 }
 
 #[tokio::test(start_paused = true)]
-async fn p10_a_new_token_is_not_used_before_it_is_saved_while_an_older_one_can_serve() {
+async fn p10_new_token_is_not_used_before_its_save_while_an_older_one_serves() {
     let (source, store, tokens) = cache_with_token().await;
     store.fail_saves(true);
     let error = tokens.refresh_now().await.unwrap_err();
@@ -23,7 +25,7 @@ async fn p10_a_new_token_is_not_used_before_it_is_saved_while_an_older_one_can_s
     assert_eq!(
         source.refreshes(),
         2,
-        "and nobody spends the old refresh token again"
+        "and the old refresh token is not sent again"
     );
     store.fail_saves(false);
     tokio::time::sleep(Duration::from_secs(11)).await;
@@ -32,12 +34,12 @@ async fn p10_a_new_token_is_not_used_before_it_is_saved_while_an_older_one_can_s
 }
 
 #[tokio::test(start_paused = true)]
-async fn p14_a_failed_save_leaves_memory_serving_and_is_retried_until_it_succeeds() {
+async fn p14_failed_save_is_retried_while_memory_serves() {
     let (source, store, tokens) = cache_with_token().await;
     store.fail_saves(true);
     source.then(Scripted::Tokens(2 * DAY));
     let _ = tokens.refresh_now().await;
-    // The old token's end is the new one's beginning, saved or not.
+    // When the old token expires, the new one serves, saved or not.
     tokio::time::sleep(DAY - Duration::from_secs(30)).await;
     assert_eq!(header(&tokens).await, "Bearer a1");
     tokio::time::sleep(Duration::from_secs(31)).await;
@@ -50,7 +52,7 @@ async fn p14_a_failed_save_leaves_memory_serving_and_is_retried_until_it_succeed
 }
 
 #[tokio::test(start_paused = true)]
-async fn p14_without_an_older_token_the_unsaved_one_serves_at_once() {
+async fn p14_unsaved_token_serves_at_once_without_an_older_one() {
     let source = Source::new(&ManualClock::new());
     let store = Store::default();
     store.fail_saves(true);
@@ -64,7 +66,7 @@ async fn p14_without_an_older_token_the_unsaved_one_serves_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p14_a_store_that_cannot_be_read_is_found_out_before_the_refresh_token_is_spent() {
+async fn p14_failing_load_is_detected_before_the_refresh_token_is_sent() {
     let (source, store, tokens) = cache_with_token().await;
     store.fail_loads(true);
     assert_eq!(
@@ -76,19 +78,19 @@ async fn p14_a_store_that_cannot_be_read_is_found_out_before_the_refresh_token_i
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_save_that_happened_but_was_not_heard_of_counts() {
+async fn save_that_committed_without_returning_counts() {
     let (source, store, tokens) = cache_with_token().await;
     store.hang_saves(true);
-    let asking = tokio::spawn({
+    let refreshing = tokio::spawn({
         let tokens = tokens.clone();
         async move { tokens.refresh_now().await }
     });
     tokio::time::sleep(Duration::from_secs(5)).await;
     store.hang_saves(false);
-    // The first attempt ends at its deadline, the second finds that it had succeeded.
+    // The first attempt ends at its deadline. The second one finds that it was committed.
     assert!(
-        asking.await.unwrap().is_err(),
-        "told of the failure while the old one can serve"
+        refreshing.await.unwrap().is_err(),
+        "the caller gets the failure while the old token serves"
     );
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(header(&tokens).await, "Bearer a2");
@@ -97,7 +99,7 @@ async fn a_save_that_happened_but_was_not_heard_of_counts() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn saving_goes_on_for_a_while_after_the_last_handle() {
+async fn save_is_retried_for_a_while_after_the_last_handle() {
     let (source, store, tokens) = cache_with_token().await;
     store.fail_saves(true);
     let _ = tokens.refresh_now().await;
@@ -115,11 +117,11 @@ async fn saving_goes_on_for_a_while_after_the_last_handle() {
     tokio::time::sleep(Duration::from_secs(120)).await;
     let saves = store.saves();
     tokio::time::sleep(Duration::from_secs(120)).await;
-    assert_eq!(store.saves(), saves, "but not for ever");
+    assert_eq!(store.saves(), saves, "but not indefinitely");
 }
 
 #[tokio::test(start_paused = true)]
-async fn p14_memory_serves_from_the_end_of_the_held_token_though_a_save_hangs() {
+async fn p14_unsaved_token_serves_after_the_held_one_expires_during_a_hanging_save() {
     let (source, store, tokens) = cache_with_token().await;
     store.fail_saves(true);
     source.then(Scripted::Tokens(2 * DAY));
@@ -136,7 +138,7 @@ async fn p14_memory_serves_from_the_end_of_the_held_token_though_a_save_hangs() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn p06_a_401_meanwhile_brings_the_unsaved_token_forward() {
+async fn p06_401_during_a_failing_save_publishes_the_unsaved_token() {
     let (source, store, tokens) = cache_with_token().await;
     store.fail_saves(true);
     let _ = tokens.refresh_now().await;
@@ -161,7 +163,7 @@ async fn p06_a_401_meanwhile_brings_the_unsaved_token_forward() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p18_a_token_that_ended_unsaved_is_not_handed_out() {
+async fn p18_token_that_expired_unsaved_is_not_used() {
     let source = Source::new(&ManualClock::new());
     let store = Store::default();
     store.fail_saves(true);
@@ -176,7 +178,7 @@ async fn p18_a_token_that_ended_unsaved_is_not_handed_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p14_a_panic_in_the_store_loses_no_tokens() {
+async fn p14_panic_in_the_store_loses_no_tokens() {
     let (source, store, tokens) = cache_with_token().await;
     store.before_next_save(|| async { panic!("scripted panic") });
     let _ = tokens.refresh_now().await;
@@ -187,11 +189,11 @@ async fn p14_a_panic_in_the_store_loses_no_tokens() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p15_an_end_that_could_not_be_stored_is_stored_later() {
+async fn p15_end_that_could_not_be_saved_is_saved_later() {
     let (source, store, tokens) = cache_with_token().await;
     source.then(Scripted::Fail(tower_oauth2_client::Error::invalid_grant()));
     source.block();
-    let asking = tokio::spawn({
+    let refreshing = tokio::spawn({
         let tokens = tokens.clone();
         async move { tokens.refresh_now().await }
     });
@@ -199,7 +201,7 @@ async fn p15_an_end_that_could_not_be_stored_is_stored_later() {
     store.fail_saves(true);
     source.unblock();
     assert_eq!(
-        asking.await.unwrap().unwrap_err().kind(),
+        refreshing.await.unwrap().unwrap_err().kind(),
         ErrorKind::ReauthorizationRequired
     );
     store.fail_saves(false);
@@ -211,4 +213,40 @@ async fn p15_an_end_that_could_not_be_stored_is_stored_later() {
         tower_oauth2_client::token::GrantState::ReauthorizationRequired { .. }
     ));
     assert_eq!(source.refreshes(), 2);
+}
+
+/// A caller that waits for a token whose save takes five seconds.
+async fn waiting_for_a_slow_save(
+    store: &Store,
+    tokens: &TokenCache,
+) -> tokio::task::JoinHandle<Result<String, ErrorKind>> {
+    tokens.invalidate();
+    store.before_next_save(|| pass(5 * SECOND));
+    let waiting = tokio::spawn({
+        let tokens = tokens.clone();
+        async move {
+            let token = tokens.token().await.map_err(|error| error.kind())?;
+            Ok(token.header_value().to_str().unwrap().to_owned())
+        }
+    });
+    pass(SECOND + SECOND / 2).await;
+    waiting
+}
+
+#[tokio::test(start_paused = true)]
+async fn p15_slow_save_yields_no_token_of_a_revoked_grant() {
+    let (_, store, tokens) = cache_with_token().await;
+    let waiting = waiting_for_a_slow_save(&store, &tokens).await;
+    tokens.revoke().await.unwrap();
+    assert_eq!(tokens.token().await.unwrap_err().kind(), ErrorKind::Revoked);
+    assert_eq!(waiting.await.unwrap(), Err(ErrorKind::Revoked));
+}
+
+#[tokio::test(start_paused = true)]
+async fn p12_slow_save_yields_no_token_of_a_replaced_grant() {
+    let (source, store, tokens) = cache_with_token().await;
+    let waiting = waiting_for_a_slow_save(&store, &tokens).await;
+    let consented = source.issue(DAY);
+    tokens.set_tokens(consented).await.unwrap();
+    assert_eq!(waiting.await.unwrap().unwrap(), "Bearer a3");
 }

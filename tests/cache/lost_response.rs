@@ -1,9 +1,6 @@
-//! Answers that never came: asked for once more, or waited with; and known for what they are after a restart.
+//! Lost responses: replayed or deferred, and recognized after a restart.
 
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::sync::{Arc, Mutex};
 
 use tower_oauth2_client::{
     Error, ErrorKind,
@@ -13,25 +10,20 @@ use tower_oauth2_client::{
 };
 
 use crate::support::{
-    DAY, HOUR, MINUTE, ManualClock, Scripted, Source, Store, cache_with_token, header, unavailable,
+    DAY, HOUR, MINUTE, ManualClock, SECOND, Scripted, Source, Store, cache_with_token, header,
+    pass, unavailable,
 };
-
-const SECOND: Duration = Duration::from_secs(1);
 
 fn lost() -> Scripted {
     Scripted::Fail(Error::response_lost("cut off: scripted"))
-}
-
-async fn pass(time: Duration) {
-    tokio::time::sleep(time).await;
 }
 
 async fn state(store: &Store) -> GrantState {
     store.stored().await.unwrap().state
 }
 
-/// A cache with its first token and this policy.
-async fn begun_with(policy: LostResponse) -> (Source, Store, TokenCache) {
+/// A cache with its first token and this policy for lost responses.
+async fn cache_with_policy(policy: LostResponse) -> (Source, Store, TokenCache) {
     let source = Source::new(&ManualClock::new());
     let store = Store::default();
     let tokens = source.cache().store(store.clone()).lost_response(policy);
@@ -41,12 +33,12 @@ async fn begun_with(policy: LostResponse) -> (Source, Store, TokenCache) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p11_a_lost_answer_is_asked_for_once_more_at_once() {
+async fn p11_lost_response_is_replayed_once_at_once() {
     let (source, store, tokens) = cache_with_token().await;
     source.then(lost());
-    let begun = tokio::time::Instant::now();
+    let started = tokio::time::Instant::now();
     tokens.refresh_now().await.unwrap();
-    assert!((SECOND..11 * SECOND).contains(&begun.elapsed()));
+    assert!((SECOND..11 * SECOND).contains(&started.elapsed()));
     assert_eq!(
         source.sent_refresh_tokens()[1..],
         [Some("r1".into()), Some("r1".into())]
@@ -56,7 +48,7 @@ async fn p11_a_lost_answer_is_asked_for_once_more_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p11_after_a_second_loss_the_refresh_token_rests_until_the_last_minutes() {
+async fn p11_second_lost_response_defers_the_refresh_token_to_the_last_minutes() {
     let (source, store, tokens) = cache_with_token().await;
     source.then(lost());
     source.then(lost());
@@ -75,17 +67,17 @@ async fn p11_after_a_second_loss_the_refresh_token_rests_until_the_last_minutes(
     ));
     pass(DAY - 6 * MINUTE).await;
     assert_eq!(header(&tokens).await, "Bearer a1");
-    assert_eq!(source.refreshes(), 3, "it rests");
+    assert_eq!(source.refreshes(), 3, "it is deferred");
     pass(5 * MINUTE).await;
-    // In the background, and nobody had to wait.
+    // It was refreshed in the background, and no request waited.
     assert_eq!(source.refreshes(), 4);
     assert_eq!(header(&tokens).await, "Bearer a2");
     assert_eq!(tokens.status().state, TokenState::Fresh);
 }
 
 #[tokio::test(start_paused = true)]
-async fn p11_hold_sends_nothing_while_the_access_token_lives() {
-    let (source, _, tokens) = begun_with(LostResponse::Defer).await;
+async fn p11_defer_sends_nothing_while_the_access_token_is_valid() {
+    let (source, _, tokens) = cache_with_policy(LostResponse::Defer).await;
     source.then(lost());
     tokens.refresh_now().await.unwrap_err();
     for _ in 0..(24 * 60 - 1) {
@@ -98,7 +90,7 @@ async fn p11_hold_sends_nothing_while_the_access_token_lives() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p11_a_401_ends_the_rest_since_nothing_is_left_to_lose() {
+async fn p11_401_ends_the_deferral() {
     let (source, _, tokens) = cache_with_token().await;
     source.then(lost());
     source.then(lost());
@@ -109,27 +101,27 @@ async fn p11_a_401_ends_the_rest_since_nothing_is_left_to_lose() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p11_a_machine_that_slept_meanwhile_does_not_ask_again() {
+async fn p11_suspend_prevents_a_late_replay() {
     let clock = ManualClock::new();
     let source = Source::new(&clock);
     let tokens = source.cache().build().unwrap();
     tokens.token().await.unwrap();
     source.set_delay(5 * SECOND);
     source.then(lost());
-    let asking = tokio::spawn({
+    let refreshing = tokio::spawn({
         let tokens = tokens.clone();
         async move { tokens.refresh_now().await }
     });
     pass(SECOND).await;
     clock.shift_wall(28 * 60);
-    assert!(asking.await.unwrap().unwrap_err().is_response_lost());
+    assert!(refreshing.await.unwrap().unwrap_err().is_response_lost());
     assert_eq!(source.refreshes(), 2);
 }
 
 #[derive(Clone, Default)]
-struct Heard(Arc<Mutex<Vec<String>>>);
+struct Events(Arc<Mutex<Vec<String>>>);
 
-impl GrantListener for Heard {
+impl GrantListener for Events {
     fn reauthorization_required(&self, tenant: &TenantId, reason: ReauthorizationReason) {
         let line = format!("{tenant} {}", reason.as_str());
         self.0.lock().unwrap().push(line);
@@ -141,23 +133,23 @@ impl GrantListener for Heard {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p15_a_lost_rotation_is_told_apart_from_a_revocation() {
+async fn p15_lost_rotation_is_distinguished_from_a_revocation() {
     for (turns, reason) in [
         (vec![], ReauthorizationReason::InvalidGrant),
         (vec![lost()], ReauthorizationReason::RotationLost),
         (vec![lost(), lost()], ReauthorizationReason::RotationLost),
-        // It has answered, if only that it cannot: nothing is lost.
+        // The provider responded, so no response is lost.
         (
             vec![Scripted::Fail(unavailable())],
             ReauthorizationReason::InvalidGrant,
         ),
-        // Nor does a later answer of that sort say what became of the first.
+        // Such a response says nothing about an earlier request.
         (
             vec![lost(), Scripted::Fail(unavailable())],
             ReauthorizationReason::RotationLost,
         ),
     ] {
-        let heard = Heard::default();
+        let heard = Events::default();
         let source = Source::new(&ManualClock::new());
         let tokens = source.cache().listener(heard.clone()).build().unwrap();
         tokens.token().await.unwrap();
@@ -186,25 +178,25 @@ async fn p15_a_lost_rotation_is_told_apart_from_a_revocation() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p11_the_next_start_knows_which_grant_is_uncertain() {
+async fn p11_next_start_knows_which_grant_is_uncertain() {
     let (source, store, tokens) = cache_with_token().await;
     source.block();
-    let asking = tokio::spawn({
+    let refreshing = tokio::spawn({
         let tokens = tokens.clone();
         async move { tokens.refresh_now().await }
     });
     pass(SECOND).await;
-    // As if the process had ended here: the note is in the store, and the answer nowhere.
+    // As if the process ended here: the intent is stored, and the response is missing.
     let after_crash = Store::default();
     after_crash.put(store.stored().await.unwrap()).await;
-    asking.abort();
+    refreshing.abort();
     drop(tokens);
     source.unblock();
     pass(MINUTE).await;
     let before = source.refreshes();
 
     let again = source.cache().store(after_crash.clone()).build().unwrap();
-    assert_eq!(header(&again).await, "Bearer a1", "it serves all the same");
+    assert_eq!(header(&again).await, "Bearer a1", "the stored token serves");
     assert!(matches!(again.status().state, TokenState::Uncertain { .. }));
     pass(23 * HOUR).await;
     assert_eq!(source.refreshes(), before, "nothing is sent meanwhile");
@@ -213,10 +205,10 @@ async fn p11_the_next_start_knows_which_grant_is_uncertain() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p11_an_exchange_that_another_process_has_noted_is_waited_for() {
+async fn p11_intent_of_another_process_is_waited_for() {
     let (source, store, tokens) = cache_with_token().await;
     source.block();
-    let asking = tokio::spawn({
+    let refreshing = tokio::spawn({
         let tokens = tokens.clone();
         async move { tokens.refresh_now().await.unwrap() }
     });
@@ -225,30 +217,34 @@ async fn p11_an_exchange_that_another_process_has_noted_is_waited_for() {
     header(&other).await;
     let waiting = tokio::spawn(async move { other.refresh_now().await.unwrap() });
     pass(5 * SECOND).await;
-    assert_eq!(source.refreshes(), 2, "only the first has sent anything");
+    assert_eq!(
+        source.refreshes(),
+        2,
+        "only the first cache has sent a request"
+    );
     source.unblock();
-    asking.await.unwrap();
+    refreshing.await.unwrap();
     let adopted = waiting.await.unwrap();
     assert_eq!(adopted.header_value(), "Bearer a2");
     assert_eq!(source.refreshes(), 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn p11_what_is_stored_serves_at_once_though_another_process_is_renewing_it() {
+async fn p11_stored_token_serves_while_another_process_refreshes_it() {
     let (source, store, tokens) = cache_with_token().await;
     source.block();
-    let asking = tokio::spawn(async move { tokens.refresh_now().await });
+    let refreshing = tokio::spawn(async move { tokens.refresh_now().await });
     pass(SECOND).await;
     let other = source.cache().store(store).build().unwrap();
     let before = tokio::time::Instant::now();
     assert_eq!(header(&other).await, "Bearer a1");
     assert!(before.elapsed() < SECOND);
     source.unblock();
-    asking.await.unwrap().unwrap();
+    refreshing.await.unwrap().unwrap();
 }
 
 #[tokio::test(start_paused = true)]
-async fn p14_without_a_note_the_refresh_token_is_not_spent() {
+async fn p14_refresh_token_is_not_sent_without_a_saved_intent() {
     let (source, store, tokens) = cache_with_token().await;
     store.fail_intents(true);
     assert_eq!(
@@ -263,7 +259,7 @@ async fn p14_without_a_note_the_refresh_token_is_not_spent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p14_a_failure_that_used_nothing_up_takes_the_note_back() {
+async fn p14_failure_that_did_not_use_the_refresh_token_removes_the_intent() {
     let (source, store, tokens) = cache_with_token().await;
     source.then(Scripted::Fail(unavailable()));
     tokens.refresh_now().await.unwrap_err();
@@ -276,9 +272,9 @@ async fn p14_a_failure_that_used_nothing_up_takes_the_note_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p11_a_panic_and_a_missed_deadline_are_lost_answers() {
+async fn p11_panic_and_missed_deadline_count_as_lost_responses() {
     for turn in [Scripted::Panic, Scripted::Hang] {
-        let (source, store, tokens) = begun_with(LostResponse::Defer).await;
+        let (source, store, tokens) = cache_with_policy(LostResponse::Defer).await;
         source.then(turn);
         assert!(tokens.refresh_now().await.is_err());
         assert!(matches!(state(&store).await, GrantState::Exchanging { .. }));
@@ -291,22 +287,22 @@ async fn p11_a_panic_and_a_missed_deadline_are_lost_answers() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p11_a_late_look_into_the_store_does_not_undo_a_note() {
+async fn p11_late_load_does_not_undo_an_intent() {
     let (source, store, tokens) = cache_with_token().await;
     source.block();
     source.then(Scripted::Fail(unavailable()));
     tokens.invalidate();
-    let asking = tokio::spawn({
+    let refreshing = tokio::spawn({
         let tokens = tokens.clone();
         async move { tokens.token().await }
     });
     pass(2 * SECOND).await;
-    // The look that follows on a failure takes its time to come back.
+    // The load that follows a failure is slow.
     store.slow_next_load(9 * SECOND);
     source.unblock();
-    asking.await.unwrap().unwrap_err();
+    refreshing.await.unwrap().unwrap_err();
     pass(SECOND / 10).await;
-    // Meanwhile an answer is lost for good.
+    // Meanwhile a response is lost, and so is that of the replay.
     source.then(lost());
     source.then(lost());
     tokens.refresh_now().await.unwrap_err();
@@ -317,7 +313,7 @@ async fn p11_a_late_look_into_the_store_does_not_undo_a_note() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p11_a_recent_note_of_a_dead_process_is_no_reason_to_look_all_the_time() {
+async fn p11_recent_intent_of_a_dead_process_causes_no_load_loop() {
     let (source, store, tokens) = cache_with_token().await;
     for _ in 0..1_000 {
         source.then(Scripted::Fail(unavailable()));
@@ -330,9 +326,26 @@ async fn p11_a_recent_note_of_a_dead_process_is_no_reason_to_look_all_the_time()
     let after_crash = Store::default();
     after_crash.put(store.stored().await.unwrap()).await;
     drop(tokens);
-    // It may not be asked for once more, and the token is to be renewed.
+    // The request may not be replayed, and the token is due for a refresh.
     let again = source.cache().store(after_crash.clone()).build().unwrap();
     header(&again).await;
     pass(MINUTE).await;
     assert!(after_crash.loads() < 20, "{} loads", after_crash.loads());
+}
+
+#[tokio::test(start_paused = true)]
+async fn p11_replay_that_takes_long_to_record_is_not_sent() {
+    let clock = ManualClock::new();
+    let (source, store) = (Source::new(&clock), Store::default());
+    let tokens = source.cache().store(store.clone()).build().unwrap();
+    tokens.set_tokens(source.issue(DAY)).await.unwrap();
+    source.then(Scripted::Hang);
+    store.slow_replays(9 * SECOND);
+    let refreshing = tokio::spawn(async move { tokens.refresh_now().await });
+    // The request times out after 15 seconds, and the machine is suspended while the replay is
+    // recorded.
+    pass(20 * SECOND).await;
+    clock.shift_wall(28 * 60);
+    refreshing.await.unwrap().unwrap_err();
+    assert_eq!(source.refreshes(), 1);
 }

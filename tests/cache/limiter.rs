@@ -1,4 +1,4 @@
-//! Turns at a token endpoint, where many caches share its gate.
+//! The limiter of a token endpoint that many caches share.
 
 use std::time::Duration;
 
@@ -6,17 +6,17 @@ use tower_oauth2_client::{cache::TokenCache, oauth::EndpointGate};
 
 use crate::{
     fencing::Gated,
-    support::{API, HOUR, MINUTE, ManualClock, Source},
+    support::{API, HOUR, MINUTE, ManualClock, Source, pass},
 };
 
-/// Caches that hold a token each, over sources that share a gate.
+/// Caches that hold one token each, with sources that share a gate.
 struct Fleet {
     source: Source,
     tokens: Vec<TokenCache>,
 }
 
 impl Fleet {
-    async fn of(count: usize) -> Self {
+    async fn new(count: usize) -> Self {
         let (clock, gate) = (ManualClock::new(), EndpointGate::new());
         let source = Source::new(&clock);
         let mut tokens = Vec::new();
@@ -33,9 +33,10 @@ impl Fleet {
         Self { source, tokens }
     }
 
-    /// All of them are to be renewed, and wait for their turns. None is in use, so none has begun by itself.
+    /// A fleet whose tokens are in their advisory window, and whose refreshes wait for permits.
+    /// Only the first cache has no refresh queued.
     async fn queued(count: usize) -> Self {
-        let fleet = Self::of(count).await;
+        let fleet = Self::new(count).await;
         pass(HOUR - 3 * MINUTE).await;
         fleet.source.block();
         for tokens in &fleet.tokens[1..] {
@@ -47,19 +48,15 @@ impl Fleet {
     }
 }
 
-async fn pass(time: Duration) {
-    tokio::time::sleep(time).await;
-}
-
-fn renewing(tokens: &TokenCache) -> tokio::task::JoinHandle<()> {
+fn refreshing(tokens: &TokenCache) -> tokio::task::JoinHandle<()> {
     let tokens = tokens.clone();
     tokio::spawn(async move { drop(tokens.refresh_now().await.unwrap()) })
 }
 
 #[tokio::test(start_paused = true)]
-async fn p16_one_who_waits_goes_before_a_thousand_renewals_ahead_of_time() {
+async fn p16_awaited_refresh_precedes_a_thousand_background_refreshes() {
     let fleet = Fleet::queued(1_001).await;
-    let waiting = renewing(&fleet.tokens[0]);
+    let waiting = refreshing(&fleet.tokens[0]);
     pass(Duration::from_secs(1)).await;
     assert_eq!(fleet.source.refreshes(), 3);
     fleet.source.unblock();
@@ -67,13 +64,16 @@ async fn p16_one_who_waits_goes_before_a_thousand_renewals_ahead_of_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p16_so_does_one_who_joins_such_a_renewal() {
+async fn p16_background_refresh_that_a_caller_joins_precedes_the_others() {
     let fleet = Fleet::queued(1_001).await;
-    let waiting = [renewing(&fleet.tokens[1_000]), renewing(&fleet.tokens[999])];
+    let waiting = [
+        refreshing(&fleet.tokens[1_000]),
+        refreshing(&fleet.tokens[999]),
+    ];
     pass(Duration::from_secs(1)).await;
-    let asked_with = fleet.source.sent_refresh_tokens();
-    assert_eq!(asked_with.len(), 4);
-    let mut joined = asked_with[2..].to_vec();
+    let sent = fleet.source.sent_refresh_tokens();
+    assert_eq!(sent.len(), 4);
+    let mut joined = sent[2..].to_vec();
     joined.sort();
     assert_eq!(joined, [Some("r1000".to_owned()), Some("r1001".to_owned())]);
     fleet.source.unblock();
