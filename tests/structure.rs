@@ -79,9 +79,7 @@ const LAYERS: &[(&str, &[&str])] = &[
 ///
 /// `src/cache/` is one state machine in many files, which is about to be rebuilt. The other entries
 /// are to be deleted.
-const EXCEPTIONS: &[&str] = &[
-    "src/cache/",
-];
+const EXCEPTIONS: &[&str] = &["src/cache/"];
 
 #[test]
 fn modules_import_only_the_layers_below() {

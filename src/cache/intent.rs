@@ -1,7 +1,7 @@
 //! The write-ahead intent: saved before a refresh token is sent, so that a crash or a lost response
 //! is detected.
 //!
-//! The intent is the stored grant in the state [`Exchanging`](GrantState::Exchanging), under the
+//! The intent is the stored grant in the state [`Refreshing`](GrantState::Refreshing), under the
 //! same generation. It has three uses:
 //!
 //! * A store that cannot be written is detected before the refresh token is used.
@@ -161,7 +161,7 @@ async fn write(
 ) -> Result<SaveOutcome, Error> {
     let grant = Grant {
         generation: intent.generation,
-        state: GrantState::Exchanging {
+        state: GrantState::Refreshing {
             tokens: intent.tokens.clone(),
             since: intent.since,
             is_replayed: intent.is_replay,

@@ -182,13 +182,13 @@ async fn resolve_conflict(
             None
         }
         // The store has gone back to an older state, for example from a backup.
-        GrantState::Active(_) | GrantState::Exchanging { .. }
+        GrantState::Active(_) | GrantState::Refreshing { .. }
             if Some(stored.generation) < fresh.generation() =>
         {
             None
         }
         GrantState::Active(_)
-        | GrantState::Exchanging { .. }
+        | GrantState::Refreshing { .. }
         | GrantState::ReauthorizationRequired { .. } => {
             core.adopt(Some(stored));
             Some(adopted(core))

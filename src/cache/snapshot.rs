@@ -248,7 +248,7 @@ impl Snapshot {
     /// When the refresh started whose response is missing.
     pub(super) fn intent_since(&self) -> Option<SystemTime> {
         match self.grant()?.state {
-            GrantState::Exchanging { since, .. } => Some(since),
+            GrantState::Refreshing { since, .. } => Some(since),
             _ => None,
         }
     }
@@ -258,7 +258,7 @@ impl Snapshot {
         self.grant().is_some_and(|grant| {
             matches!(
                 grant.state,
-                GrantState::Exchanging {
+                GrantState::Refreshing {
                     is_replayed: true,
                     ..
                 }
@@ -300,7 +300,7 @@ impl Snapshot {
     /// The error that requests get if the grant has ended.
     pub(super) fn ended(&self) -> Option<Error> {
         match self.grant()?.state {
-            GrantState::Active(_) | GrantState::Exchanging { .. } => None,
+            GrantState::Active(_) | GrantState::Refreshing { .. } => None,
             GrantState::ReauthorizationRequired { .. } => Some(Error::new(
                 ErrorKind::ReauthorizationRequired,
                 "the grant has ended at the provider; the customer has to consent again",
@@ -315,5 +315,5 @@ impl Snapshot {
 
 /// Whether a grant in this state can be refreshed.
 pub(super) fn is_refreshable(state: &GrantState) -> bool {
-    matches!(state, GrantState::Active(_) | GrantState::Exchanging { .. })
+    matches!(state, GrantState::Active(_) | GrantState::Refreshing { .. })
 }

@@ -150,7 +150,7 @@ pub(super) fn status(core: &Core) -> Status {
         Some((&GrantState::ReauthorizationRequired { reason, since, .. }, _)) => {
             TokenState::ReauthorizationRequired { reason, since }
         }
-        Some((&GrantState::Exchanging { since, .. }, _))
+        Some((&GrantState::Refreshing { since, .. }, _))
             if !is_refreshing && !may_be_in_flight(&locked, since, moment.wall) =>
         {
             TokenState::Uncertain { since }

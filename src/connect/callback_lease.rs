@@ -102,7 +102,7 @@ pub(super) async fn wait_until_connected(settings: &Settings, flow: &PendingFlow
 
 fn is_newer(grant: &Grant, flow: &PendingFlow) -> bool {
     match &grant.state {
-        GrantState::Active(tokens) | GrantState::Exchanging { tokens, .. } => {
+        GrantState::Active(tokens) | GrantState::Refreshing { tokens, .. } => {
             tokens.issued_at() + CLOCK_TOLERANCE >= flow.started_at
         }
         GrantState::ReauthorizationRequired { .. } | GrantState::Revoked { .. } => false,

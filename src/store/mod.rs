@@ -30,7 +30,7 @@
 //! * **Lease.** One owner at a time may refresh a grant, so that two replicas do not send the same
 //!   refresh token. A lease has a time limit and ends even if its owner has crashed.
 //! * **Intent.** Before the refresh token is sent, the cache saves an
-//!   [intent](crate::token::GrantState::Exchanging), under the same generation. If the process
+//!   [intent](crate::token::GrantState::Refreshing), under the same generation. If the process
 //!   crashes before the response is saved, the next process finds the intent and knows that the
 //!   refresh token may have been used.
 //!

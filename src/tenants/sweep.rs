@@ -189,7 +189,7 @@ impl<'a> Sweep<'a> {
     fn classify(&mut self, state: &TenantsState, tenant: TenantId, grant: &Grant) {
         match grant.state {
             GrantState::Active(_) => self.report.active += 1,
-            GrantState::Exchanging { .. } => {
+            GrantState::Refreshing { .. } => {
                 self.report.active += 1;
                 // A process may have died during a refresh. The replay is possible for 30 seconds.
                 if let Ok(cache) = state.resident_or_new(&tenant, Some(grant)) {

@@ -114,7 +114,7 @@ pub enum GrantState {
     ///
     /// Written before the refresh token is sent, under the generation that is stored already, since the access token is
     /// still the same one.
-    Exchanging {
+    Refreshing {
         /// The token set that the exchange was begun with.
         tokens: TokenSet,
         /// When it began, by this machine's wall clock.
@@ -169,7 +169,7 @@ impl Grant {
     pub fn tokens(&self) -> Option<&TokenSet> {
         match &self.state {
             GrantState::Active(tokens)
-            | GrantState::Exchanging { tokens, .. }
+            | GrantState::Refreshing { tokens, .. }
             | GrantState::ReauthorizationRequired { tokens, .. } => Some(tokens),
             GrantState::Revoked { .. } => None,
         }

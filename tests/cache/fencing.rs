@@ -111,7 +111,7 @@ async fn p13_intent_of_another_process_is_not_removed_after_a_lost_lease() {
     let second = refreshing(&pair.two);
     first.await.unwrap().unwrap_err();
     let stored = pair.store.stored().await.unwrap();
-    assert!(matches!(stored.state, GrantState::Exchanging { .. }));
+    assert!(matches!(stored.state, GrantState::Refreshing { .. }));
     second.await.unwrap().unwrap();
 }
 

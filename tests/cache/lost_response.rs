@@ -56,7 +56,7 @@ async fn p11_second_lost_response_defers_the_refresh_token_to_the_last_minutes()
     assert!(error.is_response_lost() && error.is_transient());
     assert!(matches!(
         state(&store).await,
-        GrantState::Exchanging {
+        GrantState::Refreshing {
             is_replayed: true,
             ..
         }
@@ -277,7 +277,7 @@ async fn p11_panic_and_missed_deadline_count_as_lost_responses() {
         let (source, store, tokens) = cache_with_policy(LostResponse::Defer).await;
         source.then(turn);
         assert!(tokens.refresh_now().await.is_err());
-        assert!(matches!(state(&store).await, GrantState::Exchanging { .. }));
+        assert!(matches!(state(&store).await, GrantState::Refreshing { .. }));
         assert!(matches!(
             tokens.status().state,
             TokenState::Uncertain { .. }

@@ -131,7 +131,7 @@ pub(crate) fn altered(flaw: Flaw, grant: &Grant) -> Result<Option<Grant>, Error>
             let cut = grant.generation.as_u64() & 0x7fff_ffff;
             grant.generation = Generation::from_u64(cut);
         }
-        (Flaw::LosesReplayFlag, GrantState::Exchanging { is_replayed, .. }) => {
+        (Flaw::LosesReplayFlag, GrantState::Refreshing { is_replayed, .. }) => {
             *is_replayed = false;
         }
         (Flaw::ConfusesReasons, GrantState::ReauthorizationRequired { reason, .. }) => {
@@ -146,7 +146,7 @@ pub(crate) fn altered(flaw: Flaw, grant: &Grant) -> Result<Option<Grant>, Error>
     }
     match &mut grant.state {
         GrantState::Active(tokens) => *tokens = other_tokens(flaw, tokens),
-        GrantState::Exchanging { tokens, since, .. }
+        GrantState::Refreshing { tokens, since, .. }
         | GrantState::ReauthorizationRequired { tokens, since, .. } => {
             *tokens = other_tokens(flaw, tokens);
             *since = time(flaw, *since);

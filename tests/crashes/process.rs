@@ -38,7 +38,7 @@ impl TokenStore for Stopping {
         expected: Option<Generation>,
         grant: &Grant,
     ) -> Result<SaveOutcome, Error> {
-        let is_note = matches!(grant.state, GrantState::Exchanging { .. });
+        let is_note = matches!(grant.state, GrantState::Refreshing { .. });
         let what = if is_note { "note" } else { "save" };
         Self::at(&format!("before {what}")).await;
         let outcome = self.0.save(tenant, expected, grant).await;

@@ -57,7 +57,7 @@ impl Scene {
     pub(crate) async fn inherit(&self) -> (&'static str, String) {
         let found = match self.stored().await.state {
             GrantState::Active(_) => "active",
-            GrantState::Exchanging { .. } => "uncertain",
+            GrantState::Refreshing { .. } => "uncertain",
             _ => "something else",
         };
         let mut heir = self.spawn("process::heir", "none");

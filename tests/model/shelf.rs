@@ -109,7 +109,7 @@ impl State {
                 }
                 self.sets[number].is_committed = true;
             }
-            GrantState::Exchanging { tokens, .. } => {
+            GrantState::Refreshing { tokens, .. } => {
                 if is_revoked {
                     self.violated("a note brings a revoked grant back");
                 }

@@ -80,7 +80,7 @@ async fn every_state_and_any_text_round_trips() {
     let tokens = token_set(1, DAY, at).with_scope("'quotes' \"too\" \\ and \0 nul, é 🦀");
     for (number, state) in (1..).zip([
         GrantState::Active(tokens.clone()),
-        GrantState::Exchanging {
+        GrantState::Refreshing {
             tokens: tokens.clone(),
             since: at,
             is_replayed: true,

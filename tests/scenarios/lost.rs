@@ -121,7 +121,7 @@ async fn s07_with_hold_nothing_more_is_sent_while_the_access_token_lives() {
         ));
         assert!(matches!(
             partner.stored().await,
-            GrantState::Exchanging { .. }
+            GrantState::Refreshing { .. }
         ));
         // Then there is nothing left to lose.
         pass(15 * MINUTE + SECOND).await;

@@ -413,7 +413,7 @@ impl TokenStore for Store {
             if *self.intents_fail.lock().unwrap() {
                 return Err(Error::store("intents cannot be saved: scripted"));
             }
-            if let GrantState::Exchanging { is_replayed, .. } = grant.state {
+            if let GrantState::Refreshing { is_replayed, .. } = grant.state {
                 let slow = if is_replayed {
                     &self.slow_replays
                 } else {

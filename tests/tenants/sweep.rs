@@ -327,7 +327,7 @@ async fn p13_the_answer_that_a_crash_has_lost_is_asked_for_by_the_first_sweep() 
     let grant = store.load(&numbered(0)).await.unwrap().unwrap();
     let noted = Grant {
         generation: grant.generation,
-        state: GrantState::Exchanging {
+        state: GrantState::Refreshing {
             tokens: grant.tokens().unwrap().clone(),
             since: clock.wall(),
             is_replayed: false,

@@ -29,7 +29,7 @@ pub(super) fn revoked(generation: u64) -> Grant {
 /// Each state with everything that it can contain.
 pub(super) fn states() -> Vec<(&'static str, Grant)> {
     let since = moment(987_654_321);
-    let exchanging = |is_replayed| GrantState::Exchanging {
+    let exchanging = |is_replayed| GrantState::Refreshing {
         tokens: full(),
         since,
         is_replayed,
@@ -152,7 +152,7 @@ fn fields(grant: &Grant) -> Vec<(&'static str, String)> {
     }
     let (state, details) = match &grant.state {
         GrantState::Active(_) => ("active", String::new()),
-        GrantState::Exchanging {
+        GrantState::Refreshing {
             since, is_replayed, ..
         } => ("with an intent", shown((since, is_replayed))),
         GrantState::ReauthorizationRequired { reason, since, .. } => {

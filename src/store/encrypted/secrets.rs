@@ -42,11 +42,11 @@ pub(super) fn with_secrets(
     };
     let state = match &grant.state {
         GrantState::Active(tokens) => GrantState::Active(change(tokens)?),
-        GrantState::Exchanging {
+        GrantState::Refreshing {
             tokens,
             since,
             is_replayed,
-        } => GrantState::Exchanging {
+        } => GrantState::Refreshing {
             tokens: change(tokens)?,
             since: *since,
             is_replayed: *is_replayed,

@@ -125,7 +125,8 @@ enum StoredState {
     Active {
         tokens: StoredTokens,
     },
-    Exchanging {
+    #[serde(rename = "exchanging")]
+    Refreshing {
         tokens: StoredTokens,
         since: Timestamp,
         is_replayed: bool,
@@ -189,11 +190,11 @@ impl StoredState {
             GrantState::Active(tokens) => Self::Active {
                 tokens: StoredTokens::of(tokens),
             },
-            GrantState::Exchanging {
+            GrantState::Refreshing {
                 tokens,
                 since,
                 is_replayed,
-            } => Self::Exchanging {
+            } => Self::Refreshing {
                 tokens: StoredTokens::of(tokens),
                 since: to_timestamp(*since),
                 is_replayed: *is_replayed,
@@ -216,11 +217,11 @@ impl StoredState {
     fn read(self) -> Option<GrantState> {
         Some(match self {
             Self::Active { tokens } => GrantState::Active(tokens.read()?),
-            Self::Exchanging {
+            Self::Refreshing {
                 tokens,
                 since,
                 is_replayed,
-            } => GrantState::Exchanging {
+            } => GrantState::Refreshing {
                 tokens: tokens.read()?,
                 since: since.try_into().ok()?,
                 is_replayed,

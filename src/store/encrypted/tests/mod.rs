@@ -56,7 +56,7 @@ fn active(generation: u64, access: &str, refresh: &str) -> Grant {
 fn intent(grant: &Grant) -> Grant {
     Grant {
         generation: grant.generation,
-        state: GrantState::Exchanging {
+        state: GrantState::Refreshing {
             tokens: grant.tokens().unwrap().clone(),
             since: at(1_764_080_000),
             is_replayed: false,
@@ -105,7 +105,7 @@ async fn p23_every_state_round_trips_and_the_inner_store_sees_no_token() {
     let states = [
         GrantState::Active(tokens.clone()),
         GrantState::Active(bare),
-        GrantState::Exchanging {
+        GrantState::Refreshing {
             tokens: tokens.clone(),
             since,
             is_replayed: true,

@@ -124,7 +124,7 @@ fn grants() -> impl Strategy<Value = Grant> {
                 generation: Generation::from_u64(generation),
                 state: match state {
                     0 => GrantState::Active(tokens),
-                    1 => GrantState::Exchanging {
+                    1 => GrantState::Refreshing {
                         tokens,
                         since,
                         is_replayed,
