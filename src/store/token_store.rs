@@ -116,8 +116,8 @@ pub trait TokenStore: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Vec<TenantId>, Error>> + Send {
         let _ = (after, limit);
         future::ready(Err(Error::configuration(
-            "token store cannot list its tenants: idle grants are not kept alive and end with their refresh tokens; \
-             implement TokenStore::tenants",
+            "token store cannot list its tenants: idle grants are not kept alive and end with \
+             their refresh tokens; implement TokenStore::tenants",
         )))
     }
 }

@@ -248,8 +248,8 @@ fn p12_message_starts_with_the_rule_and_says_what_was_expected() {
         .into_iter()
         .find(|(name, _)| *name == "save_is_conditional");
     let message = broken(Flaw::IgnoresExpected, rule.unwrap(), &Arc::default()).unwrap();
-    let expected = "save_is_conditional: expected Superseded from a save over generation 0, while no grant is stored; \
-                    got Committed";
+    let expected = "save_is_conditional: expected Superseded from a save over generation 0, while \
+                    no grant is stored; got Committed";
     assert_eq!(message, expected);
 }
 

@@ -158,6 +158,7 @@ async fn expire(pool: &PgPool) {
 }
 
 async fn seconds_left(pool: &PgPool) -> f64 {
-    let left = "SELECT extract(epoch FROM until - clock_timestamp())::float8 FROM oauth_leases WHERE tenant = 'acme'";
+    let left = "SELECT extract(epoch FROM until - clock_timestamp())::float8 FROM oauth_leases \
+                WHERE tenant = 'acme'";
     sqlx::query_scalar(left).fetch_one(pool).await.unwrap()
 }

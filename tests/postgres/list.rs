@@ -43,7 +43,8 @@ async fn damaged_grants_are_listed_and_invalid_names_are_not() {
         .unwrap();
     store.load(&tenant("ab")).await.unwrap_err();
     // Runs longer than a page, in the middle and at both ends.
-    let insert = "INSERT INTO oauth_grants (tenant, generation, contents) SELECT $1 || i, 1, '' FROM generate_series(1, 5) i";
+    let insert = "INSERT INTO oauth_grants (tenant, generation, contents) SELECT $1 || i, 1, '' \
+                  FROM generate_series(1, 5) i";
     for name in ["\u{1}", "a\n", "z\t", &"x".repeat(255)] {
         sqlx::query(insert).bind(name).execute(&pool).await.unwrap();
     }
@@ -57,7 +58,8 @@ async fn damaged_grants_are_listed_and_invalid_names_are_not() {
 async fn pages_use_the_primary_key() {
     let (options, _) = store().await;
     let pool = pool(&options, 1);
-    let insert = "INSERT INTO oauth_grants (tenant, generation, contents) SELECT 'customer-' || i, 1, '' FROM generate_series(1, 20000) i; ANALYZE oauth_grants";
+    let insert = "INSERT INTO oauth_grants (tenant, generation, contents) SELECT 'customer-' || i, \
+                  1, '' FROM generate_series(1, 20000) i; ANALYZE oauth_grants";
     sqlx::raw_sql(insert).execute(&pool).await.unwrap();
     let page = "EXPLAIN SELECT tenant FROM oauth_grants WHERE tenant > $1 ORDER BY tenant LIMIT $2";
     let plan: Vec<String> = sqlx::query_scalar(page)

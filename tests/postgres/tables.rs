@@ -38,8 +38,10 @@ async fn concurrent_migrations_succeed() {
         }
     }
     // Only the tables exist, in both schemas.
-    let relations = "SELECT count(*) FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace \
-                WHERE relkind IN ('r', 'S', 'v') AND nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')";
+    let relations = "SELECT count(*) FROM pg_class \
+                     JOIN pg_namespace ON pg_namespace.oid = relnamespace \
+                     WHERE relkind IN ('r', 'S', 'v') \
+                     AND nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')";
     let relations: i64 = sqlx::query_scalar(relations)
         .fetch_one(&pool(&options, 1))
         .await
@@ -88,7 +90,8 @@ async fn role_needs_no_privilege_to_create_existing_tables() {
     let error = elsewhere.migrate().await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "PostgreSQL: the server returned an error (SQLSTATE 42501): the role lacks a privilege; see PostgresStore for the list"
+        "PostgreSQL: the server returned an error (SQLSTATE 42501): the role lacks a privilege; \
+         see PostgresStore for the list"
     );
 }
 

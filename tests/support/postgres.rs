@@ -93,7 +93,8 @@ impl Server {
     /// Starts or restarts the server on its port.
     pub(crate) fn start(&self) {
         let options = format!(
-            "-p {} -c listen_addresses=127.0.0.1 -c unix_socket_directories={} -c shared_buffers=16MB \
+            "-p {} -c listen_addresses=127.0.0.1 -c unix_socket_directories={} \
+             -c shared_buffers=16MB \
              -c max_wal_size=64MB -c autovacuum=off",
             self.port,
             self.directory.display(),
@@ -223,7 +224,8 @@ fn binaries() -> PathBuf {
             version.and_then(|name| name.to_str()?.parse::<u32>().ok())
         });
     on_path.or(installed).expect(
-        "no PostgreSQL server found; install the Debian package `postgresql`, or add initdb and pg_ctl to the path",
+        "no PostgreSQL server found; install the Debian package `postgresql`, or add initdb and \
+         pg_ctl to the path",
     )
 }
 

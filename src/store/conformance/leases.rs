@@ -115,7 +115,10 @@ pub async fn lease_expires(suite: &Suite<impl TokenStore>) {
         sleep(PAUSE).await;
     }
     if suite.acquire(0, &tenant, &first, LONG).await == LeaseOutcome::Acquired {
-        suite.fail("expected HeldByAnother for an expired lease that another owner has acquired; got Acquired");
+        suite.fail(
+            "expected HeldByAnother for an expired lease that another owner has acquired; \
+             got Acquired",
+        );
     }
     suite.release(1, &tenant, &second).await;
 }

@@ -59,7 +59,8 @@ pub async fn every_tenant_is_listed(suite: &Suite<impl TokenStore>) {
         let expected = own(&saved, &all[from..]);
         if listed != expected {
             suite.fail(format_args!(
-                "pages of {LARGE} list {} tenants; pages of {limit} list {}, or others, or in another order",
+                "pages of {LARGE} list {} tenants; pages of {limit} list {}, or others, or in \
+                 another order",
                 expected.len(),
                 listed.len(),
             ));
@@ -144,7 +145,8 @@ pub async fn listing_resumes_after_any_name(suite: &Suite<impl TokenStore>) {
         let expected = own(&saved, &behind.cloned().collect::<Vec<_>>());
         if listed != expected {
             suite.fail(format_args!(
-                "after {}, {} tenants are listed while it is not stored, and {} once it is, or others",
+                "after {}, {} tenants are listed while it is not stored, and {} once it is, or \
+                 others",
                 shown(tenant),
                 listed.len(),
                 expected.len(),

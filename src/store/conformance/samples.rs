@@ -126,7 +126,7 @@ pub(super) fn in_words(generation: Option<impl Display>) -> String {
     )
 }
 
-/// Describes the differences between the stored grant and the one that was found. Contains no token, only lengths.
+/// Describes how the found grant differs from the stored one. Contains no token, only lengths.
 pub(super) fn difference(stored: Option<&Grant>, found: Option<&Grant>) -> Option<String> {
     if stored == found {
         return None;

@@ -81,7 +81,8 @@ impl EncryptionKey {
         match <[u8; LENGTH]>::try_from(&bytes[..]) {
             Ok(key) if is_decoded => Self::new(id, key),
             _ => Err(Error::configuration(
-                "encryption key: the text is not 32 bytes in base64; use the output of `openssl rand -base64 32`",
+                "encryption key: the text is not 32 bytes in base64; use the output of `openssl \
+                 rand -base64 32`",
             )),
         }
     }

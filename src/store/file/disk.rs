@@ -36,8 +36,8 @@ pub(super) fn read_grant(path: &Path, tenant: &TenantId) -> Result<Option<Grant>
         Err(error) => return Err(fail(CHECK_READ, Some(error))),
     };
     if is_open_to_others(&file) {
-        let detail = "other users can read or write it; run chmod 600, and let the customer consent again if they may have \
-                      read it";
+        let detail = "other users can read or write it; run chmod 600, and let the customer \
+                      consent again if they may have read it";
         return Err(fail(detail, None));
     }
     let mut bytes = Zeroizing::new(Vec::with_capacity(16 * 1024));
@@ -54,7 +54,8 @@ pub(super) fn read_grant(path: &Path, tenant: &TenantId) -> Result<Option<Grant>
         .map(Some)
         .map_err(|error| {
             let detail = format!(
-                "{error}; the file is unchanged: restore it, or move it away and let the customer consent again"
+                "{error}; the file is unchanged: restore it, or move it away and let the customer \
+                 consent again"
             );
             fail(&detail, None)
         })

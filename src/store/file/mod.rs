@@ -285,7 +285,8 @@ async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.map_err(|error| {
         Error::new(
             ErrorKind::Interrupted,
-            "token file access was interrupted: the runtime is shutting down or the task panicked; see the source",
+            "token file access was interrupted: the runtime is shutting down or the task panicked; \
+             see the source",
         )
         .with_source(error)
     })?

@@ -16,13 +16,19 @@ pub(super) fn failed(error: &sqlx::Error) -> Error {
         sqlx::Error::Database(error) => refused(error.code().as_deref().unwrap_or_default()).into(),
         sqlx::Error::Io(error) => return lost(error.kind()),
         sqlx::Error::Tls(_) => {
-            "TLS handshake failed; check the certificates, sslmode, and that sqlx has a TLS feature".into()
+            "TLS handshake failed; check the certificates, sslmode, and that sqlx has a TLS \
+             feature"
+                .into()
         }
         sqlx::Error::PoolTimedOut => {
-            "no connection was free within the pool's acquire_timeout; check the server and the pool's size".into()
+            "no connection was free within the pool's acquire_timeout; check the server and the \
+             pool's size"
+                .into()
         }
-        sqlx::Error::PoolClosed => "the pool is closed; keep it open as long as the store is used".into(),
-        sqlx::Error::Configuration(_) => "the pool's options are invalid; check the connection URL".into(),
+        sqlx::Error::PoolClosed => {
+            "the pool is closed; keep it open while the store is in use".into()
+        }
+        sqlx::Error::Configuration(_) => "the pool's options are invalid; check its URL".into(),
         sqlx::Error::ColumnDecode { .. } | sqlx::Error::ColumnIndexOutOfBounds { .. } => {
             "a column has an unexpected type; compare the tables with the migrations".into()
         }
@@ -74,8 +80,8 @@ pub(super) fn damaged(table: &str, tenant: &TenantId, detail: &str) -> Error {
     Error::new(
         ErrorKind::Store,
         format!(
-            "PostgreSQL: table {table}, row of tenant {:?} cannot be read: {detail}; the row is unchanged: restore it, or \
-             delete it and let the customer consent again",
+            "PostgreSQL: table {table}, row of tenant {:?} cannot be read: {detail}; the row is \
+             unchanged: restore it, or delete it and let the customer consent again",
             tenant.as_str()
         ),
     )
@@ -109,7 +115,8 @@ mod tests {
     fn errors_contain_the_code_and_a_hint() {
         assert_eq!(
             refused("42P01"),
-            "the server returned an error (SQLSTATE 42P01): the tables do not exist; run the migrations"
+            "the server returned an error (SQLSTATE 42P01): the tables do not exist; run the \
+             migrations"
         );
         assert_eq!(
             refused("<b>"),

@@ -224,7 +224,8 @@ impl TokenStore for PostgresStore {
         let generation = i64::try_from(grant.generation.as_u64()).map_err(|_| {
             Error::new(
                 ErrorKind::Store,
-                "PostgreSQL cannot store the grant: its generation is above 9223372036854775807; this is a bug in the caller",
+                "PostgreSQL cannot store the grant: its generation is above 9223372036854775807; \
+                 this is a bug in the caller",
             )
         })?;
         let (bytes, payload) = (grant.to_bytes(tenant), payload(tenant));
@@ -255,7 +256,8 @@ impl TokenStore for PostgresStore {
         }
         Err(Error::new(
             ErrorKind::Store,
-            "PostgreSQL: save failed: other processes changed the grant 64 times in between; try again later",
+            "PostgreSQL: save failed: other processes changed the grant 64 times in between; try \
+             again later",
         ))
     }
 

@@ -42,12 +42,13 @@ impl Schema {
         // PostgreSQL truncates longer names.
         if !is_plain || !begins_well || !(1..=63).contains(&name.len()) {
             return Err(Error::configuration(
-                "schema name is invalid: use 1 to 63 ASCII letters, digits and underscores, without a leading digit",
+                "schema name is invalid: use 1 to 63 ASCII letters, digits and underscores, \
+                 without a leading digit",
             ));
         }
         if name.starts_with("pg_") {
             return Err(Error::configuration(
-                "schema name is invalid: the prefix pg_ is reserved by PostgreSQL; use another name",
+                "schema name is invalid: PostgreSQL reserves the prefix pg_; use another name",
             ));
         }
         Ok(Self(name.to_owned()))
@@ -83,12 +84,13 @@ impl Statements {
         Self {
             load: format!("SELECT generation, contents FROM {grants} WHERE tenant = $1"),
             insert: format!(
-                "WITH saved AS (INSERT INTO {grants} (tenant, generation, contents) VALUES ($1, $2, $3) \
-                 ON CONFLICT (tenant) DO NOTHING RETURNING tenant) \
+                "WITH saved AS (INSERT INTO {grants} (tenant, generation, contents) \
+                 VALUES ($1, $2, $3) ON CONFLICT (tenant) DO NOTHING RETURNING tenant) \
                  SELECT pg_notify('{CHANNEL}', $4), {durable} FROM saved"
             ),
             update: format!(
-                "WITH saved AS (UPDATE {grants} SET generation = $2, contents = $3, updated_at = now() \
+                "WITH saved AS (UPDATE {grants} \
+                 SET generation = $2, contents = $3, updated_at = now() \
                  WHERE tenant = $1 AND contents = $5 RETURNING tenant) \
                  SELECT pg_notify('{CHANNEL}', $4), {durable} FROM saved"
             ),
@@ -103,7 +105,8 @@ impl Statements {
                  RETURNING tenant"
             ),
             release: format!(
-                "WITH released AS (DELETE FROM {leases} WHERE tenant = $1 AND owner = $2 RETURNING tenant) \
+                "WITH released AS (DELETE FROM {leases} \
+                 WHERE tenant = $1 AND owner = $2 RETURNING tenant) \
                  SELECT pg_notify('{CHANNEL}', $3) FROM released"
             ),
             // Uses the primary key. No name is empty, so all names follow the empty one.

@@ -45,7 +45,8 @@ impl<C: ConnectionLike + Clone> Connection<C> {
             Some(Replicas { count, .. }) if acknowledged < count => Err(failure::at(
                 key,
                 format_args!(
-                    "{acknowledged} of {count} required replicas have acknowledged the save; check replication"
+                    "{acknowledged} of {count} required replicas have acknowledged the save; check \
+                     replication"
                 ),
             )),
             _ => Ok(value),

@@ -69,11 +69,12 @@ fn judge(facts: &Facts, replicas: Option<Replicas>) -> Vec<String> {
     let mut find = |warning: String| warnings.push(warning);
     match fact("aof_enabled") {
         Some("0") => find(
-            "appendonly is off: a crash loses all saves since the last snapshot, or everything without snapshots; set it to yes"
+            "appendonly is off: a crash loses all saves since the last snapshot, or everything \
+             without snapshots; set it to yes"
                 .into(),
         ),
         Some(_) => {}
-        None => find("appendonly is unknown: the server does not report it; ask the server's operator".into()),
+        None => find("appendonly is unknown: INFO lacks it; ask the server's operator".into()),
     }
     for name in ["aof_last_write_status", "aof_last_bgrewrite_status"] {
         if fact(name).is_some_and(|status| status != "ok") {
@@ -86,7 +87,8 @@ fn judge(facts: &Facts, replicas: Option<Replicas>) -> Vec<String> {
         let known = ["allkeys-lru", "allkeys-lfu", "allkeys-random"];
         let policy = known.into_iter().find(|known| *known == policy);
         find(format!(
-            "maxmemory-policy is {}: once memory is full, the server deletes grants or the index of tenants; set it to noeviction",
+            "maxmemory-policy is {}: once memory is full, the server deletes grants or the index \
+             of tenants; set it to noeviction",
             policy.unwrap_or("for all keys")
         ));
     }
@@ -99,10 +101,12 @@ fn judge(facts: &Facts, replicas: Option<Replicas>) -> Vec<String> {
         .unwrap_or(0);
     match replicas {
         Some(Replicas { count, .. }) if connected < count => find(format!(
-            "{connected} replicas are connected, and saves wait for {count}: every save fails; connect replicas or change wait_for_replicas"
+            "{connected} replicas are connected, and saves wait for {count}: every save fails; \
+             connect replicas or change wait_for_replicas"
         )),
         None if connected > 0 => find(
-            "replication is asynchronous: a failover may lose the newest saves; see wait_for_replicas"
+            "replication is asynchronous: a failover may lose the newest saves; see \
+             wait_for_replicas"
                 .into(),
         ),
         _ => {}
@@ -122,13 +126,16 @@ async fn judge_sync(connection: &mut impl ConnectionLike) -> RedisResult<Option<
     let warning = match found.get("appendfsync").map(String::as_str) {
         Some("always") => return Ok(None),
         Some("everysec") => {
-            "appendfsync is everysec: if the machine fails, the saves of the last second or two are lost; set it to always"
+            "appendfsync is everysec: if the machine fails, the saves of the last second or two \
+             are lost; set it to always"
         }
         Some("no") => {
-            "appendfsync is no: if the machine fails, the saves of the last half minute or more are lost; set it to always"
+            "appendfsync is no: if the machine fails, the saves of the last half minute or more \
+             are lost; set it to always"
         }
         _ => {
-            "appendfsync is unknown: CONFIG GET is not permitted; ask the server's operator whether it is always"
+            "appendfsync is unknown: CONFIG GET is not permitted; ask the server's operator \
+             whether it is always"
         }
     };
     Ok(Some(warning.into()))
@@ -150,7 +157,8 @@ mod tests {
     use super::{Replicas, facts, judge};
 
     const GOOD: &str = "# Persistence\r\naof_enabled:1\r\naof_last_write_status:ok\r\n\
-        # Memory\r\nmaxmemory_policy:noeviction\r\n# Replication\r\nrole:master\r\nconnected_slaves:0\r\n";
+        # Memory\r\nmaxmemory_policy:noeviction\r\n\
+        # Replication\r\nrole:master\r\nconnected_slaves:0\r\n";
 
     #[test]
     fn each_problem_has_a_warning() {

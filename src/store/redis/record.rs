@@ -54,7 +54,8 @@ impl Record {
         response: Value,
     ) -> Result<Option<Self>, Error> {
         let fail = |detail: &str| {
-            let action = "the key is unchanged: restore it, or move it away (RENAME) and let the customer consent again";
+            let action = "the key is unchanged: restore it, or move it away (RENAME) and let the \
+                          customer consent again";
             Err(failure::at(key, format_args!("{detail}; {action}")))
         };
         // The crate's conversions would turn a missing field into an empty one.

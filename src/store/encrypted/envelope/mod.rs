@@ -59,21 +59,24 @@ pub(super) fn open(
 ) -> Result<Zeroizing<String>, Error> {
     sealed::open(keys, |id| binding.bytes(id), envelope).map_err(|why| match why {
         OpenError::NotSealed => binding.fails(
-            "is not encrypted; to read grants from before encryption, use `accept_plaintext(true)`, which requires \
-             that none of the grant's tokens is encrypted",
+            "is not encrypted; to read grants from before encryption, use \
+             `accept_plaintext(true)`, which requires that none of the grant's tokens is encrypted",
         ),
         OpenError::OtherVersion => binding.fails(
-            "cannot be decrypted: it has another version of the format; use the version of this crate that wrote it",
+            "cannot be decrypted: it has another version of the format; use the version of this \
+             crate that wrote it",
         ),
         OpenError::Damaged => binding.fails(
-            "cannot be decrypted: it is damaged; restore it, or delete the grant and let the customer consent again",
+            "cannot be decrypted: it is damaged; restore it, or delete the grant and let the \
+             customer consent again",
         ),
         OpenError::UnknownKey(id) => binding.fails(format_args!(
             "cannot be decrypted: the key \"{id}\" is missing; add it by `with_decryption_key`"
         )),
         OpenError::Refused(id) => binding.fails(format_args!(
-            "cannot be decrypted with the key \"{id}\": it is damaged, or moved from another tenant, client or generation, \
-             or the key has changed; restore it, or delete the grant and let the customer consent again"
+            "cannot be decrypted with the key \"{id}\": it is damaged, or moved from another \
+             tenant, client or generation, or the key has changed; restore it, or delete the grant \
+             and let the customer consent again"
         )),
     })
 }
