@@ -95,7 +95,7 @@ const WORDS: &[(&[&str], &str, &[&str])] = &[
     (
         &["exchange", "exchanges", "exchanged", "exchanging"],
         "refresh, token request",
-        &["code", "codes", "token exchange"],
+        &["code", "codes", "token exchange", "exchange and save"],
     ),
     (
         &[
@@ -161,7 +161,7 @@ fn prose_is_read_from_comments_strings_and_names() {
         fn ask_nobody<'a>(c: char) -> &'a str {
             let nobody = '"'; // nobody
             let text = r#"{nobody} "nobody" "#;
-            "nobody\" {c}"
+            "nobody"; "ask nobody\" {c}"
         }
     "##;
     let prose = prose::read("sample.rs", source);
@@ -618,8 +618,12 @@ mod prose {
         text
     }
 
-    /// A format string without its arguments.
+    /// A format string without its arguments. A literal of a single word is data, such as the name
+    /// of a user.
     fn without_arguments(text: &str) -> String {
+        if !text.trim().contains(char::is_whitespace) {
+            return String::new();
+        }
         let mut kept = String::new();
         let mut rest = text;
         while let Some((before, after)) = rest.split_once('{') {

@@ -24,7 +24,7 @@ use sqlx::{
 };
 
 /// Users that can run the server, since root cannot.
-const USERS: [&str; 2] = ["postgres", "daemon"];
+const USERS: [&str; 2] = ["postgres", "nobody"];
 
 /// The shell that ends the server, with its directory in `$1`. It ignores interrupts, since it
 /// outlives the test.
