@@ -1,5 +1,5 @@
-//! What is told: every name stands on the page in the docs, with the fields and labels that it comes with, and the other way
-//! round; and tenants are named only where that was asked for.
+//! Every event, span and metric is documented on the page of `telemetry` with its fields and
+//! labels, and the reverse. Tenants are named only if they are recorded.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -39,15 +39,15 @@ use support::{DAY, HOUR, MINUTE, ManualClock, Scripted, Source, Store, connect, 
 
 type Fields = BTreeMap<String, BTreeSet<String>>;
 
-/// Notes the fields of every event and span of this crate by name, and all values that they had.
+/// Records the fields of every event and span of this crate by name, and all their values.
 #[derive(Clone, Default)]
-struct Notes {
+struct Recorder {
     fields: Arc<Mutex<Fields>>,
     values: Arc<Mutex<String>>,
 }
 
-impl Notes {
-    fn note(&self, metadata: &tracing::Metadata<'_>, record: impl FnOnce(&mut dyn Visit)) {
+impl Recorder {
+    fn record_fields(&self, metadata: &tracing::Metadata<'_>, record: impl FnOnce(&mut dyn Visit)) {
         if metadata.target() != "tower_oauth2_client" {
             return;
         }
@@ -75,13 +75,13 @@ impl Visit for Visitor {
     }
 }
 
-impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Notes {
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Recorder {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        self.note(event.metadata(), |visit| event.record(visit));
+        self.record_fields(event.metadata(), |visit| event.record(visit));
     }
 
     fn on_new_span(&self, attributes: &span::Attributes<'_>, _: &span::Id, _: Context<'_, S>) {
-        self.note(attributes.metadata(), |visit| attributes.record(visit));
+        self.record_fields(attributes.metadata(), |visit| attributes.record(visit));
     }
 }
 
@@ -90,7 +90,8 @@ fn page() -> String {
     fs::read_to_string(path).unwrap()
 }
 
-/// The rows of the page's tables that have so many columns: the name, and what is in backquotes in one of them.
+/// The rows of the page's tables with `columns` columns: the name, and the words in backquotes in
+/// `column`.
 fn documented(columns: usize, column: usize) -> Fields {
     let mut rows = Fields::new();
     for line in page().lines() {
@@ -111,15 +112,15 @@ fn documented(columns: usize, column: usize) -> Fields {
     rows
 }
 
-struct Told {
+struct Emitted {
     fields: Fields,
     values: String,
 }
 
-/// Whatever can happen to a few grants, told of.
-fn everything(set: impl Fn(TokenCacheBuilder) -> TokenCacheBuilder) -> Told {
-    let notes = Notes::default();
-    let subscriber = tracing_subscriber::registry().with(notes.clone());
+/// Makes every kind of event happen, and returns what was emitted.
+fn everything(set: impl Fn(TokenCacheBuilder) -> TokenCacheBuilder) -> Emitted {
+    let recorder = Recorder::default();
+    let subscriber = tracing_subscriber::registry().with(recorder.clone());
     tracing::subscriber::with_default(subscriber, || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
@@ -127,31 +128,31 @@ fn everything(set: impl Fn(TokenCacheBuilder) -> TokenCacheBuilder) -> Told {
             .build()
             .unwrap();
         runtime.block_on(async {
-            what_happens_to_a_grant(&set).await;
-            what_happens_at_an_endpoint(&set).await;
-            what_a_sweep_finds().await;
+            use_a_grant(&set).await;
+            use_an_endpoint(&set).await;
+            sweep_tenants().await;
         });
     });
-    let fields = notes.fields.lock().unwrap().clone();
-    let values = notes.values.lock().unwrap().clone();
-    Told { fields, values }
+    let fields = recorder.fields.lock().unwrap().clone();
+    let values = recorder.values.lock().unwrap().clone();
+    Emitted { fields, values }
 }
 
-/// One that comes to its end, and one over a store that cannot say who is in it.
-async fn what_a_sweep_finds() {
+/// Makes a sweep that finishes, and one with a store that cannot list its tenants.
+async fn sweep_tenants() {
     let source = Source::new(&ManualClock::new());
     let tenants = source.tenants().store(Store::default());
     let tenants = tenants.build().unwrap();
     tenants.sweep().await.unwrap();
-    let silent = source.tenants().store(Silent);
-    let _silent = silent.build().unwrap();
+    let unlisted = source.tenants().store(Unlisted);
+    let _unlisted = unlisted.build().unwrap();
     pass(MINUTE).await;
 }
 
-/// Lists nobody.
-struct Silent;
+/// A store that cannot list its tenants.
+struct Unlisted;
 
-impl TokenStore for Silent {
+impl TokenStore for Unlisted {
     async fn load(&self, _: &TenantId) -> Result<Option<Grant>, Error> {
         Ok(None)
     }
@@ -183,7 +184,7 @@ async fn pass(time: Duration) {
     tokio::time::sleep(time).await;
 }
 
-async fn what_happens_to_a_grant(set: &impl Fn(TokenCacheBuilder) -> TokenCacheBuilder) {
+async fn use_a_grant(set: &impl Fn(TokenCacheBuilder) -> TokenCacheBuilder) {
     let clock = ManualClock::new();
     let (source, store) = (Source::new(&clock), Store::default());
     let new = || {
@@ -217,7 +218,7 @@ async fn what_happens_to_a_grant(set: &impl Fn(TokenCacheBuilder) -> TokenCacheB
     source.clear_script();
     source.then(Scripted::Fail(Error::invalid_grant()));
     tokens.refresh_now().await.unwrap_err();
-    // A loser of the race, who finds out what the other has stored.
+    // Another replica wins the race for the save, and its token set is adopted.
     let newer = source.issue(DAY);
     tokens.set_tokens(newer).await.unwrap();
     store.before_next_save({
@@ -235,7 +236,7 @@ async fn what_happens_to_a_grant(set: &impl Fn(TokenCacheBuilder) -> TokenCacheB
     tokens.revoke().await.unwrap();
 }
 
-async fn what_happens_at_an_endpoint(set: &impl Fn(TokenCacheBuilder) -> TokenCacheBuilder) {
+async fn use_an_endpoint(set: &impl Fn(TokenCacheBuilder) -> TokenCacheBuilder) {
     let clock = ManualClock::new();
     let sandbox = Sandbox::builder().clock_starts_at(clock.wall()).build();
     let provider = provider::justworks().on_origin(&sandbox.url()).unwrap();
@@ -268,38 +269,39 @@ async fn what_happens_at_an_endpoint(set: &impl Fn(TokenCacheBuilder) -> TokenCa
 }
 
 #[test]
-fn every_event_and_span_stands_on_the_page_with_its_fields() {
+fn every_event_and_span_is_documented_with_its_fields() {
     let mut documented: Fields = documented(4, 3);
-    // What the router tells is of its own module's tests.
+    // The tests of `connect` cover the events of the router.
     documented.retain(|name, _| name.contains('.') && !name.starts_with("connect."));
-    let mut told = everything(TokenCacheBuilder::record_tenant).fields;
-    for (name, fields) in &mut told {
+    let mut emitted = everything(TokenCacheBuilder::record_tenant).fields;
+    for (name, fields) in &mut emitted {
         let is_of_a_grant = !name.starts_with("endpoint.") && !name.starts_with("sweep.");
-        // Said once for all of them, above the table; the span has it in its row.
+        // Documented once above the table. The span has it in its row.
         if is_of_a_grant && name != "token.refresh" {
             assert!(fields.remove("tenant"), "{name} does not name the tenant");
         }
     }
-    assert_eq!(told, documented);
+    assert_eq!(emitted, documented);
 }
 
 #[test]
-fn no_event_names_the_tenant_unless_asked_for() {
-    let told = everything(|builder| builder);
-    assert!(!told.values.contains("acme"));
+fn no_event_names_the_tenant_unless_it_is_recorded() {
+    let emitted = everything(|builder| builder);
+    assert!(!emitted.values.contains("acme"));
     assert!(
-        told.fields
+        emitted
+            .fields
             .values()
             .all(|fields| !fields.contains("tenant"))
     );
-    let told = everything(TokenCacheBuilder::record_tenant);
-    assert!(told.values.contains("acme"));
+    let emitted = everything(TokenCacheBuilder::record_tenant);
+    assert!(emitted.values.contains("acme"));
 }
 
 #[test]
-fn nothing_is_told_past_the_page() {
-    fn visit(folder: &Path) {
-        for entry in fs::read_dir(folder).unwrap() {
+fn only_the_telemetry_module_emits_events_and_metrics() {
+    fn visit(directory: &Path) {
+        for entry in fs::read_dir(directory).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() && !path.ends_with("telemetry") {
                 visit(&path);
@@ -354,7 +356,9 @@ mod metrics {
             match (kind, value) {
                 (MetricKind::Counter, DebugValue::Counter(count)) => assert!(count > 0),
                 (MetricKind::Gauge, DebugValue::Gauge(value)) => assert!(value.0 >= 0.0),
-                (MetricKind::Histogram, DebugValue::Histogram(took)) => assert!(!took.is_empty()),
+                (MetricKind::Histogram, DebugValue::Histogram(durations)) => {
+                    assert!(!durations.is_empty());
+                }
                 (kind, value) => panic!("{kind:?} {value:?}"),
             }
         }
@@ -362,31 +366,31 @@ mod metrics {
     }
 
     #[test]
-    fn every_metric_stands_on_the_page_with_its_labels() {
+    fn every_metric_is_documented_with_its_labels() {
         let mut documented = documented(4, 3);
         documented.retain(|name, _| name.starts_with("tower_oauth2_client_"));
         let (mut names, values) = measured(true);
         for (name, labels) in &mut names {
             let is_of_a_grant =
                 !name.contains("circuit") && !name.contains("clock") && !name.contains("_grants");
-            let is_said_in_its_row = name.ends_with("_remaining_seconds");
-            if is_of_a_grant && !is_said_in_its_row {
+            let is_in_its_row = name.ends_with("_remaining_seconds");
+            if is_of_a_grant && !is_in_its_row {
                 assert!(labels.remove("tenant"), "{name} does not name the tenant");
             }
         }
         assert_eq!(names, documented);
         let page = super::page();
         for (label, value) in values {
-            let is_word_of_ours = label != "tenant";
+            let is_constant = label != "tenant";
             assert!(
-                !is_word_of_ours || page.contains(&format!("`{value}`")),
+                !is_constant || page.contains(&format!("`{value}`")),
                 "{value}"
             );
         }
     }
 
     #[test]
-    fn without_being_asked_no_label_names_the_tenant_and_no_gauge_is_of_one_grant() {
+    fn no_label_or_gauge_is_of_one_grant_unless_the_tenant_is_recorded() {
         let (names, values) = measured(false);
         assert!(values.iter().all(|(label, _)| label != "tenant"));
         assert!(
@@ -398,10 +402,10 @@ mod metrics {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_secret_is_told() {
+async fn p21_no_secret_is_emitted() {
     let at = ManualClock::new().wall();
-    let notes = Notes::default();
-    let subscriber = tracing_subscriber::registry().with(notes.clone());
+    let recorder = Recorder::default();
+    let subscriber = tracing_subscriber::registry().with(recorder.clone());
     let _guard = tracing::subscriber::set_default(subscriber);
     let source = Source::new(&ManualClock::new());
     let tokens = source.cache().store(MemoryStore::new()).record_tenant();
@@ -417,7 +421,7 @@ async fn no_secret_is_told() {
         "{:?}",
         tokens.status()
     );
-    let values = notes.values.lock().unwrap();
+    let values = recorder.values.lock().unwrap();
     assert!(!values.is_empty() && !values.contains("seeded"));
     assert!(!format!("{:?}", tokens.status()).contains("seeded"));
 }

@@ -1,4 +1,4 @@
-//! `GET /callback`: what connects, and what does not.
+//! `GET /callback`: which callbacks connect a tenant.
 
 use std::time::Duration;
 
@@ -12,104 +12,104 @@ use tower_oauth2_client::{
 
 use crate::{
     shared::ManualClock,
-    support::{Browser, Replica, SECOND, Setting, Shelf, parameter, replica, sandbox, tenant},
+    support::{Browser, Replica, SECOND, Setup, TestStore, parameter, replica, sandbox, tenant},
 };
 
 #[tokio::test(start_paused = true)]
-async fn a_customer_connects() {
+async fn a_callback_with_a_code_connects_the_tenant() {
     let replica = replica();
     let mut browser = Browser::of("acme");
     assert!(replica.call("acme").await.is_err());
     browser.connect(&replica).await;
     assert!(browser.jar.is_empty());
-    assert_eq!(replica.codes_exchanged(), 1);
+    assert_eq!(replica.code_exchanges(), 1);
     assert_eq!(replica.call("acme").await, Ok(StatusCode::OK));
-    // Nobody else.
+    // No other tenant.
     assert!(replica.call("initech").await.is_err());
 }
 
 #[tokio::test(start_paused = true)]
-async fn looking_uses_nothing_up() {
+async fn other_methods_than_get_leave_the_code_unused() {
     let replica = replica();
     let mut browser = Browser::of("acme");
     let callback = browser.consent(&replica).await;
     for method in [Method::HEAD, Method::POST, Method::OPTIONS] {
         let request = browser.request(method, &callback);
-        let answer = browser.send(&replica, request).await;
-        assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED);
-        assert_eq!(answer.headers["allow"], "GET");
+        let response = browser.send(&replica, request).await;
+        assert_eq!(response.status, StatusCode::METHOD_NOT_ALLOWED);
+        assert_eq!(response.headers["allow"], "GET");
     }
     assert_eq!(replica.codes_sent(), 0);
-    let answer = browser.get(&replica, &callback).await;
-    assert_eq!(answer.text, "connected acme");
+    let response = browser.get(&replica, &callback).await;
+    assert_eq!(response.text, "connected acme");
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_browser_is_refused() {
+async fn a_callback_in_another_browser_is_rejected() {
     let replica = replica();
     let callback = Browser::of("acme").consent(&replica).await;
-    // With a session of its own, a flow of its own, and the same tenant.
+    // It has its own session and flow, for the same tenant.
     let mut other = Browser::of("acme");
     other.start(&replica).await;
-    let answer = other.get(&replica, &callback).await;
-    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    let response = other.get(&replica, &callback).await;
+    assert_eq!(response.status, StatusCode::BAD_REQUEST);
     assert_eq!(replica.failure(), Some(ConnectFailureKind::NotPending));
     assert_eq!(replica.codes_sent(), 0);
-    // Its own flow is as it was.
+    // Its own flow is unchanged.
     assert_eq!(other.jar.len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_flow_ends_after_ten_minutes() {
+async fn a_flow_expires_after_ten_minutes() {
     for (late, connects) in [(599 * SECOND, true), (600 * SECOND, false)] {
         let replica = replica();
         let mut browser = Browser::of("acme");
         let url = browser.start(&replica).await;
         tokio::time::sleep(late).await;
         let callback = replica.sandbox.consent(&url).await.unwrap();
-        let answer = browser
+        let response = browser
             .get(&replica, &crate::support::local(&callback))
             .await;
-        assert_eq!(answer.text == "connected acme", connects);
-        assert_eq!(replica.codes_exchanged(), u64::from(connects));
-        // A browser would have forgotten it; this one is told to.
+        assert_eq!(response.text == "connected acme", connects);
+        assert_eq!(replica.code_exchanges(), u64::from(connects));
+        // A browser would have removed the expired cookie; this one does so on request.
         assert!(browser.jar.is_empty());
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_flow_from_the_future_is_none() {
+async fn a_flow_from_the_future_is_rejected_beyond_the_clock_tolerance() {
     let replica = replica();
     for (back, connects) in [(30, true), (31, false)] {
         let mut browser = Browser::of("acme");
         let callback = browser.consent(&replica).await;
         replica.clock.shift_wall(-back);
-        let answer = browser.get(&replica, &callback).await;
-        assert_eq!(answer.text == "connected acme", connects, "{back}");
+        let response = browser.get(&replica, &callback).await;
+        assert_eq!(response.text == "connected acme", connects, "{back}");
         replica.clock.shift_wall(back);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_says_no_is_not_connected() {
+async fn a_denied_consent_leaves_the_grant_unchanged() {
     let replica = replica();
     let mut browser = Browser::of("acme");
     browser.connect(&replica).await;
     let before = replica.stored("acme").await;
     let url = browser.start(&replica).await;
     let callback = replica.sandbox.deny(&url).await.unwrap();
-    let answer = browser
+    let response = browser
         .get(&replica, &crate::support::local(&callback))
         .await;
-    assert_eq!(answer.text, "denied acme");
+    assert_eq!(response.text, "denied acme");
     assert!(browser.jar.is_empty());
     assert_eq!(replica.codes_sent(), 1);
-    // What was there before is as it was.
+    // The earlier grant is unchanged.
     assert_eq!(replica.stored("acme").await, before);
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_providers_other_errors_are_told() {
+async fn other_errors_of_the_provider_are_reported() {
     let replica = replica();
     for (error, code) in [
         ("server_error", Some(OAuthErrorCode::ServerError)),
@@ -122,8 +122,8 @@ async fn the_providers_other_errors_are_told() {
         let error = form_urlencoded::byte_serialize(error.as_bytes()).collect::<String>();
         let path =
             format!("/connect/callback?error={error}&error_description=%3Cb%3Ehi&state={state}");
-        let answer = browser.get(&replica, &path).await;
-        assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+        let response = browser.get(&replica, &path).await;
+        assert_eq!(response.status, StatusCode::BAD_REQUEST);
         assert_eq!(replica.failure(), Some(ConnectFailureKind::Provider));
         let failure = replica
             .partner
@@ -135,9 +135,9 @@ async fn the_providers_other_errors_are_told() {
             .unwrap();
         assert_eq!(failure.error().unwrap().oauth_code(), code);
         assert_eq!(failure.tenant(), Some(&tenant("acme")));
-        assert!(!answer.text.contains("<b>") && !answer.text.contains("script"));
+        assert!(!response.text.contains("<b>") && !response.text.contains("script"));
         if let Some(code) = code {
-            assert!(answer.text.contains(code.as_str()));
+            assert!(response.text.contains(code.as_str()));
         }
         assert!(browser.jar.is_empty());
     }
@@ -145,15 +145,15 @@ async fn the_providers_other_errors_are_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_callback_of_another_issuer_is_refused() {
+async fn a_callback_of_another_issuer_is_rejected() {
     const ISSUER: &str = "https://id.example.com";
     let clock = ManualClock::new();
     let sandbox = sandbox(&clock).build();
-    let setting = || Setting {
+    let setup = || Setup {
         issuer: Some(ISSUER),
-        ..Setting::default()
+        ..Setup::default()
     };
-    let replica = Replica::new(&sandbox, &clock, Shelf::default(), setting());
+    let replica = Replica::new(&sandbox, &clock, TestStore::default(), setup());
     for (issuer, connects) in [
         (None, false),
         (Some("https://evil.example"), false),
@@ -162,8 +162,8 @@ async fn a_callback_of_another_issuer_is_refused() {
         sandbox.change_behavior(|behavior| behavior.issuer = issuer.map(str::to_owned));
         let mut browser = Browser::of("acme");
         let callback = browser.consent(&replica).await;
-        let answer = browser.get(&replica, &callback).await;
-        assert_eq!(answer.text == "connected acme", connects);
+        let response = browser.get(&replica, &callback).await;
+        assert_eq!(response.text == "connected acme", connects);
         assert_eq!(replica.codes_sent(), u64::from(connects));
         assert!(browser.jar.is_empty());
         if !connects {
@@ -173,24 +173,24 @@ async fn a_callback_of_another_issuer_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_may_no_longer_connect_the_tenant_does_not() {
+async fn a_changed_session_leaves_the_code_unused() {
     let replica = replica();
     let mut browser = Browser::of("acme");
     let callback = browser.consent(&replica).await;
-    // Meanwhile somebody else has logged in.
+    // Another user has logged in in the meantime.
     browser.session = Some("initech");
-    let answer = browser.get(&replica, &callback).await;
+    let response = browser.get(&replica, &callback).await;
     assert_eq!(
-        (answer.status, &*answer.text),
+        (response.status, &*response.text),
         (StatusCode::FORBIDDEN, "not yours")
     );
     assert!(browser.jar.is_empty());
     assert_eq!(replica.codes_sent(), 0);
-    assert_eq!(replica.store.all_claims(), 0);
+    assert_eq!(replica.store.all_callback_leases(), 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_code_that_buys_nothing_is_told() {
+async fn a_failed_code_exchange_is_reported() {
     for (fault, kind, status) in [
         (
             Fault::status(StatusCode::BAD_REQUEST).body(r#"{"error":"invalid_grant"}"#),
@@ -217,20 +217,20 @@ async fn a_code_that_buys_nothing_is_told() {
         let mut browser = Browser::of("acme");
         let callback = browser.consent(&replica).await;
         replica.sandbox.inject(Endpoint::Token, fault);
-        let answer = browser.get(&replica, &callback).await;
-        assert_eq!(answer.status, status, "{}", answer.text);
+        let response = browser.get(&replica, &callback).await;
+        assert_eq!(response.status, status, "{}", response.text);
         assert_eq!(replica.failure(), Some(kind));
         assert!(browser.jar.is_empty());
         assert!(replica.stored("acme").await.is_none());
         assert_eq!(replica.tenants.resident_count(), 0);
-        // The next try works.
+        // The next attempt succeeds.
         replica.sandbox.clear_faults();
         browser.connect(&replica).await;
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn connecting_again_replaces_what_was_there() {
+async fn connecting_again_replaces_the_grant() {
     let replica = replica();
     let mut browser = Browser::of("acme");
     browser.connect(&replica).await;
@@ -246,16 +246,16 @@ async fn connecting_again_replaces_what_was_there() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn connecting_again_works_after_every_end() {
+async fn connecting_again_works_after_a_revocation_and_a_reauthorization() {
     let replica = replica();
     let mut browser = Browser::of("acme");
     browser.connect(&replica).await;
-    // Ended here.
+    // After a revocation by the program.
     browser.disconnect(&replica).await;
     assert!(replica.call("acme").await.is_err());
     browser.connect(&replica).await;
     assert_eq!(replica.call("acme").await, Ok(StatusCode::OK));
-    // Ended at the provider.
+    // After a revocation at the provider.
     replica.sandbox.revoke_grants();
     assert_ne!(replica.call("acme").await, Ok(StatusCode::OK));
     let status = replica.tenants.status(&tenant("acme")).await.unwrap();

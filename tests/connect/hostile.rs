@@ -1,4 +1,4 @@
-//! What no browser of ours would send.
+//! Forged and malformed requests.
 
 use axum::body::Body;
 use http::{HeaderValue, Method, Request, StatusCode, header::COOKIE};
@@ -8,7 +8,7 @@ use tower_oauth2_client::connect::ConnectFailureKind;
 use crate::support::{Browser, parameter, replica};
 
 #[tokio::test(start_paused = true)]
-async fn parameters_that_are_missing_repeated_or_nonsense() {
+async fn missing_repeated_or_malformed_parameters_are_rejected() {
     let replica = replica();
     let mut browser = Browser::of("acme");
     let state = parameter(&browser.start(&replica).await, "state");
@@ -28,14 +28,14 @@ async fn parameters_that_are_missing_repeated_or_nonsense() {
         format!("?code={long}&state={state}"),
         format!("?{}&code=c1&state={state}", "a&".repeat(10_000)),
     ] {
-        let answer = browser
+        let response = browser
             .get(&replica, &format!("/connect/callback{query}"))
             .await;
-        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{query}");
+        assert_eq!(response.status, StatusCode::BAD_REQUEST, "{query}");
         assert_eq!(replica.failure(), Some(ConnectFailureKind::NotPending));
-        // The flow is not this one's to end.
+        // The pending flow is unchanged.
         assert_eq!(browser.jar.len(), 1, "{query}");
-        assert!(!answer.text.contains(&state));
+        assert!(!response.text.contains(&state));
     }
     for query in [
         format!("?state={state}"),
@@ -44,88 +44,93 @@ async fn parameters_that_are_missing_repeated_or_nonsense() {
         format!("?state={state}&code=c1&error=access_denied&error=access_denied"),
     ] {
         let mut browser = browser.clone();
-        let answer = browser
+        let response = browser
             .get(&replica, &format!("/connect/callback{query}"))
             .await;
-        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{query}");
+        assert_eq!(response.status, StatusCode::BAD_REQUEST, "{query}");
         assert_eq!(replica.failure(), Some(ConnectFailureKind::Provider));
         assert!(browser.jar.is_empty(), "{query}");
     }
     assert_eq!(replica.codes_sent(), 0);
-    assert_eq!(replica.store.all_claims(), 0);
+    assert_eq!(replica.store.all_callback_leases(), 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_code_that_is_made_up_buys_nothing() {
+async fn a_forged_code_is_refused() {
     let replica = replica();
     let mut browser = Browser::of("acme");
     let state = parameter(&browser.start(&replica).await, "state");
     let path = format!("/connect/callback?code=%00%ff%0d%0aX:y%26grant_type%3Dx&state={state}");
-    let answer = browser.get(&replica, &path).await;
-    assert_eq!(answer.status, StatusCode::BAD_GATEWAY);
+    let response = browser.get(&replica, &path).await;
+    assert_eq!(response.status, StatusCode::BAD_GATEWAY);
     assert_eq!(replica.failure(), Some(ConnectFailureKind::CodeExchange));
     assert!(replica.stored("acme").await.is_none());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_code_of_somebody_else_is_not_taken_without_their_flow() {
+async fn a_code_of_an_attacker_is_rejected_without_its_flow() {
     let replica = replica();
-    // The attacker's own code, which a victim is to connect with.
+    // The attacker wants the victim to connect the account of the attacker.
     let mut attacker = Browser::of("evil");
     let injected = attacker.consent(&replica).await;
     let mut victim = Browser::of("acme");
     let url = victim.start(&replica).await;
-    let answer = victim.get(&replica, &injected).await;
-    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    let response = victim.get(&replica, &injected).await;
+    assert_eq!(response.status, StatusCode::BAD_REQUEST);
     assert_eq!(victim.jar.len(), 1);
     assert_eq!(replica.codes_sent(), 0);
-    // A victim who consents to what the attacker has begun.
+    // The victim consents to a flow that the attacker has started.
     let url_of_attacker = attacker.start(&replica).await;
     let callback = replica.sandbox.consent(&url_of_attacker).await.unwrap();
-    let answer = victim
+    let response = victim
         .get(&replica, &crate::support::local(&callback))
         .await;
-    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    assert_eq!(response.status, StatusCode::BAD_REQUEST);
     assert_eq!(replica.codes_sent(), 0);
-    // Even with the attacker's cookies tossed into the victim's browser, the session holds.
+    // Even if the cookies of the attacker get into the browser of the victim, the session is
+    // checked.
     victim.jar.extend(attacker.jar.clone());
-    let answer = victim
+    let response = victim
         .get(&replica, &crate::support::local(&callback))
         .await;
-    assert_eq!(answer.status, StatusCode::FORBIDDEN);
+    assert_eq!(response.status, StatusCode::FORBIDDEN);
     assert_eq!(replica.codes_sent(), 0);
-    // And the victim's own flow goes on.
+    // The own flow of the victim still works.
     let callback = replica.sandbox.consent(&url).await.unwrap();
-    let answer = victim
+    let response = victim
         .get(&replica, &crate::support::local(&callback))
         .await;
-    assert_eq!(answer.text, "connected acme");
+    assert_eq!(response.text, "connected acme");
 }
 
 #[tokio::test(start_paused = true)]
-async fn cookies_by_the_thousand() {
+async fn thousands_of_forged_cookies_are_ignored() {
     let replica = replica();
     let mut browser = Browser::of("acme");
     let callback = browser.consent(&replica).await;
     let (name, value) = browser.jar.first_key_value().unwrap();
     let prefix = name.rsplit_once('-').unwrap().0;
-    let nonsense: Vec<_> = (0..5_000)
+    let forged: Vec<_> = (0..5_000)
         .map(|number| format!("{prefix}-{number}={value}"))
         .collect();
-    let nonsense = HeaderValue::from_str(&nonsense.join("; ")).unwrap();
+    let forged = HeaderValue::from_str(&forged.join("; ")).unwrap();
     let mut request = browser.request(Method::GET, "/connect/start");
-    request.headers_mut().insert(COOKIE, nonsense.clone());
-    let answer = browser.clone().send(&replica, request).await;
-    assert_eq!(answer.status, StatusCode::SEE_OTHER);
-    assert!(answer.cookies().len() <= 17, "{}", answer.cookies().len());
-    // Between them, the right one counts.
+    request.headers_mut().insert(COOKIE, forged.clone());
+    let response = browser.clone().send(&replica, request).await;
+    assert_eq!(response.status, StatusCode::SEE_OTHER);
+    assert!(
+        response.cookies().len() <= 17,
+        "{}",
+        response.cookies().len()
+    );
+    // The cookie of the flow is found among them.
     let mut request = browser.request(Method::GET, &callback);
-    request.headers_mut().append(COOKIE, nonsense);
+    request.headers_mut().append(COOKIE, forged);
     assert_eq!(browser.send(&replica, request).await.text, "connected acme");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cookies_name_does_not_come_back_as_something_else() {
+async fn a_cookie_with_an_invalid_name_is_not_removed() {
     let replica = replica();
     let mut browser = Browser::of("acme");
     browser.start(&replica).await;
@@ -137,12 +142,12 @@ async fn a_cookies_name_does_not_come_back_as_something_else() {
     let cookie = format!("{prefix}-a,b=1; {prefix}-<b>=1; {prefix}-\"x\"=2; {prefix}-a b=3");
     let cookie = HeaderValue::from_str(&cookie).unwrap();
     request.headers_mut().insert(COOKIE, cookie);
-    let answer = browser.send(&replica, request).await;
-    assert_eq!(answer.cookies().len(), 1, "{answer:?}");
+    let response = browser.send(&replica, request).await;
+    assert_eq!(response.cookies().len(), 1, "{response:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_other_path_is_ours() {
+async fn other_paths_are_not_found() {
     let replica = replica();
     let browser = Browser::of("acme");
     for path in [
@@ -162,7 +167,7 @@ async fn no_other_path_is_ours() {
         let response = replica.app.clone().oneshot(request).await.unwrap();
         assert_eq!(response.status(), StatusCode::NOT_FOUND, "{path}");
     }
-    // A whole URL, as a proxy may send it, and nothing in it is followed.
+    // An absolute URL, as a proxy may send it. No part of it is used in a redirect.
     let request = Request::get("http://evil.example/connect/start?return_to=https://evil.example")
         .header("session", "acme")
         .header("host", "evil.example")
@@ -174,16 +179,18 @@ async fn no_other_path_is_ours() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_tenants_name_is_not_markup() {
+async fn a_tenant_name_with_markup_is_not_shown() {
     const NAME: &str = "<img src=x onerror=alert(1)>";
     let replica = replica();
     let mut browser = Browser::of(NAME);
     let state = parameter(&browser.start(&replica).await, "state");
     let path = format!("/connect/callback?error=server_error&state={state}");
-    let answer = browser.get(&replica, &path).await;
-    assert!(!answer.text.contains("img"), "{}", answer.text);
-    assert_eq!(answer.headers["content-type"], "text/html; charset=utf-8");
-    let policy = answer.headers["content-security-policy"].to_str().unwrap();
+    let response = browser.get(&replica, &path).await;
+    assert!(!response.text.contains("img"), "{}", response.text);
+    assert_eq!(response.headers["content-type"], "text/html; charset=utf-8");
+    let policy = response.headers["content-security-policy"]
+        .to_str()
+        .unwrap();
     assert!(policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"));
     browser.connect(&replica).await;
 }

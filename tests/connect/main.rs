@@ -1,16 +1,17 @@
-//! Customers who connect in a browser: the router, driven without a socket, over the sandbox. Time is virtual.
+//! Customers connect in a browser: the router is called without a socket, with the sandbox as
+//! provider. Time is virtual.
 
 #[path = "../support/mod.rs"]
 mod shared;
-mod shelf;
+mod store;
 mod support;
 
 mod callback;
 mod cookies;
 mod disconnect;
 mod hostile;
-mod once;
+mod repeated;
 mod replicas;
+mod saving;
 mod secrets;
 mod start;
-mod storing;

@@ -1,4 +1,4 @@
-//! `GET /start`, and what is refused when the router is made.
+//! `GET /start`, and the configuration errors of the router.
 
 use axum::body::Body;
 use http::{Method, Request, StatusCode};
@@ -10,23 +10,23 @@ use tower_oauth2_client::{
 
 use crate::{
     shared::ManualClock,
-    support::{Browser, Partner, Replica, Setting, Shelf, keys, parameter, replica, sandbox},
+    support::{Browser, Partner, Replica, Setup, TestStore, keys, parameter, replica, sandbox},
 };
 
 #[tokio::test(start_paused = true)]
-async fn the_browser_is_sent_off_with_a_cookie_that_no_other_host_can_set() {
+async fn start_redirects_with_a_cookie_that_no_other_host_can_set() {
     let replica = replica();
     let mut browser = Browser::of("acme");
-    let answer = browser.get(&replica, "/connect/start").await;
-    assert_eq!(answer.status, StatusCode::SEE_OTHER);
-    let url = answer.location();
+    let response = browser.get(&replica, "/connect/start").await;
+    assert_eq!(response.status, StatusCode::SEE_OTHER);
+    let url = response.location();
     assert!(
         url.starts_with(&format!("{}/oauth/authorize?", replica.sandbox.url()))
             || url.contains("/oauth/authorize?")
     );
     let state = parameter(url, "state");
-    let [cookie] = answer.cookies()[..] else {
-        panic!("{answer:?}")
+    let [cookie] = response.cookies()[..] else {
+        panic!("{response:?}")
     };
     let (pair, attributes) = cookie.split_once("; ").unwrap();
     assert_eq!(
@@ -36,13 +36,16 @@ async fn the_browser_is_sent_off_with_a_cookie_that_no_other_host_can_set() {
     assert!(pair.starts_with("__Host-connect-"), "{pair}");
     assert!(!pair.contains(&state) && !pair.contains("acme"));
     assert!(cookie.len() < 1_024, "{}", cookie.len());
-    // Neither the store nor the memory knows of it.
+    // Nothing is kept in the store or in memory.
     assert_eq!(replica.tenants.resident_count(), 0);
-    assert_eq!((replica.store.saves(), replica.store.all_claims()), (0, 0));
+    assert_eq!(
+        (replica.store.saves(), replica.store.all_callback_leases()),
+        (0, 0)
+    );
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_start_is_a_flow_of_its_own() {
+async fn each_start_is_a_separate_flow() {
     let replica = replica();
     let mut browser = Browser::of("acme");
     let one = browser.start(&replica).await;
@@ -52,7 +55,7 @@ async fn each_start_is_a_flow_of_its_own() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn pkce_is_used_where_the_provider_has_it() {
+async fn pkce_is_used_if_the_provider_supports_it() {
     let clock = ManualClock::new();
     let sandbox = sandbox(&clock).build();
     let service = sandbox.service();
@@ -66,7 +69,7 @@ async fn pkce_is_used_where_the_provider_has_it() {
     .redirect_uri(sandbox.redirect_uri())
     .build(http)
     .unwrap();
-    let mut replica = Replica::new(&sandbox, &clock, Shelf::default(), Setting::default());
+    let mut replica = Replica::new(&sandbox, &clock, TestStore::default(), Setup::default());
     let connect = ConnectRouter::new(
         oauth,
         replica.tenants.clone(),
@@ -79,37 +82,37 @@ async fn pkce_is_used_where_the_provider_has_it() {
     let mut browser = Browser::of("acme");
     let url = browser.start(&replica).await;
     assert_eq!(parameter(&url, "code_challenge_method"), "S256");
-    // The sandbox holds the exchange to the challenge, so the verifier has come along.
+    // The sandbox checks the verifier, so the cookie has preserved it.
     browser.connect(&replica).await;
-    assert_eq!(replica.codes_exchanged(), 1);
+    assert_eq!(replica.code_exchanges(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_has_no_session_gets_the_programs_answer() {
+async fn a_request_without_a_session_gets_the_programs_response() {
     let replica = replica();
     let mut browser = Browser::default();
-    let answer = browser.get(&replica, "/connect/start").await;
+    let response = browser.get(&replica, "/connect/start").await;
     assert_eq!(
-        (answer.status, &*answer.text),
+        (response.status, &*response.text),
         (StatusCode::UNAUTHORIZED, "log in")
     );
     assert!(browser.jar.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
-async fn start_takes_get_alone() {
+async fn start_accepts_only_get() {
     let replica = replica();
     let mut browser = Browser::of("acme");
     for method in [Method::HEAD, Method::POST, Method::PUT, Method::OPTIONS] {
         let request = browser.request(method, "/connect/start");
-        let answer = browser.send(&replica, request).await;
-        assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED);
-        assert_eq!(answer.headers["allow"], "GET");
+        let response = browser.send(&replica, request).await;
+        assert_eq!(response.status, StatusCode::METHOD_NOT_ALLOWED);
+        assert_eq!(response.headers["allow"], "GET");
         assert!(browser.jar.is_empty());
     }
 }
 
-fn built(redirect_uri: Option<&str>) -> Result<(), ErrorKind> {
+fn build_router(redirect_uri: Option<&str>) -> Result<(), ErrorKind> {
     let sandbox = Sandbox::builder().build();
     let service = sandbox.service();
     let http = tower::service_fn(move |request: Request<Body>| service.clone().oneshot(request));
@@ -132,7 +135,7 @@ fn built(redirect_uri: Option<&str>) -> Result<(), ErrorKind> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_redirect_uri_must_lead_to_the_router() {
+async fn a_redirect_uri_that_misses_the_router_is_a_configuration_error() {
     for bad in [
         None,
         Some("https://partner.example.com/"),
@@ -142,13 +145,13 @@ async fn the_redirect_uri_must_lead_to_the_router() {
         Some("https://partner.example.com/oauth_callback"),
         Some("https://partner.example.com/?x=/callback"),
     ] {
-        assert_eq!(built(bad), Err(ErrorKind::Configuration), "{bad:?}");
+        assert_eq!(build_router(bad), Err(ErrorKind::Configuration), "{bad:?}");
     }
     for good in [
         "https://partner.example.com/callback",
         "https://partner.example.com/a/b/callback?x=y",
         "http://127.0.0.1:3000/connect/callback",
     ] {
-        assert_eq!(built(Some(good)), Ok(()), "{good}");
+        assert_eq!(build_router(Some(good)), Ok(()), "{good}");
     }
 }

@@ -1,4 +1,4 @@
-//! A partner's web application on several replicas, and browsers.
+//! A web application on several replicas, and browsers.
 
 use std::{
     collections::BTreeMap,
@@ -34,7 +34,7 @@ use tower_oauth2_client::{
 
 pub(crate) use crate::{
     shared::{MINUTE, ManualClock},
-    shelf::Shelf,
+    store::TestStore,
 };
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
@@ -53,12 +53,12 @@ pub(crate) fn keys() -> EncryptionKeys {
     EncryptionKeys::new(key("k1", 1))
 }
 
-/// Knows people by a header `session`; whoever has none is sent to log in. Notes what it has to say.
+/// Finds the tenant in the header `session`, and records failures.
 #[derive(Clone, Default)]
 pub(crate) struct Partner {
     pub(crate) failures: Arc<Mutex<Vec<ConnectFailure>>>,
-    /// Whether whoever comes back is held to their session.
-    pub(crate) trusts_all: bool,
+    /// Whether a callback is accepted with any session.
+    pub(crate) allows_all: bool,
 }
 
 impl ConnectHandler for Partner {
@@ -70,7 +70,7 @@ impl ConnectHandler for Partner {
     }
 
     async fn allows(&self, request: &Parts, tenant: &TenantId) -> Result<(), Response> {
-        if self.trusts_all || self.tenant(request).await? == *tenant {
+        if self.allows_all || self.tenant(request).await? == *tenant {
             return Ok(());
         }
         Err((StatusCode::FORBIDDEN, "not yours").into_response())
@@ -94,12 +94,12 @@ impl ConnectHandler for Partner {
     }
 }
 
-/// One process of the partner.
+/// One process of the web application.
 #[derive(Clone)]
 pub(crate) struct Replica {
     pub(crate) sandbox: Sandbox,
     pub(crate) clock: ManualClock,
-    pub(crate) store: Shelf,
+    pub(crate) store: TestStore,
     pub(crate) tenants: Tenants,
     pub(crate) partner: Partner,
     pub(crate) connect: ConnectRouter<Partner>,
@@ -107,20 +107,20 @@ pub(crate) struct Replica {
     api: BearerAuth<SandboxService, http_body_util::Full<Bytes>>,
 }
 
-/// What a replica is set up with.
-pub(crate) struct Setting {
+/// The configuration of a replica.
+pub(crate) struct Setup {
     pub(crate) redirect_uri: &'static str,
     pub(crate) keys: EncryptionKeys,
-    pub(crate) trusts_all: bool,
+    pub(crate) allows_all: bool,
     pub(crate) issuer: Option<&'static str>,
 }
 
-impl Default for Setting {
+impl Default for Setup {
     fn default() -> Self {
         Self {
             redirect_uri: REDIRECT_URI,
             keys: keys(),
-            trusts_all: false,
+            allows_all: false,
             issuer: None,
         }
     }
@@ -132,22 +132,22 @@ pub(crate) fn sandbox(clock: &ManualClock) -> SandboxBuilder {
         .redirect_uri(REDIRECT_URI)
 }
 
-/// The first replica, at a sandbox with all defaults.
+/// A replica with the default configuration.
 pub(crate) fn replica() -> Replica {
     let clock = ManualClock::new();
     let sandbox = sandbox(&clock).build();
-    Replica::new(&sandbox, &clock, Shelf::default(), Setting::default())
+    Replica::new(&sandbox, &clock, TestStore::default(), Setup::default())
 }
 
 impl Replica {
     pub(crate) fn new(
         sandbox: &Sandbox,
         clock: &ManualClock,
-        store: Shelf,
-        setting: Setting,
+        store: TestStore,
+        setup: Setup,
     ) -> Self {
         let mut provider = provider::justworks().on_origin(&sandbox.url()).unwrap();
-        if let Some(issuer) = setting.issuer {
+        if let Some(issuer) = setup.issuer {
             provider = provider.to_builder().issuer(issuer).build().unwrap();
         }
         let service = sandbox.service();
@@ -155,7 +155,7 @@ impl Replica {
             tower::service_fn(move |request: Request<Body>| service.clone().oneshot(request));
         let oauth = OAuthClient::builder(provider, sandbox.client_id())
             .client_secret(sandbox.client_secret())
-            .redirect_uri(setting.redirect_uri)
+            .redirect_uri(setup.redirect_uri)
             .clock(clock.clone())
             .jitter_seed(7)
             .build(http)
@@ -167,11 +167,11 @@ impl Replica {
             .build()
             .unwrap();
         let partner = Partner {
-            trusts_all: setting.trusts_all,
+            allows_all: setup.allows_all,
             ..Partner::default()
         };
         let connect =
-            ConnectRouter::new(oauth, tenants.clone(), setting.keys, partner.clone()).unwrap();
+            ConnectRouter::new(oauth, tenants.clone(), setup.keys, partner.clone()).unwrap();
         Self {
             app: Router::new().nest("/connect", connect.router()),
             api: BearerAuthLayer::new(tenants.clone()).layer(sandbox.service()),
@@ -184,16 +184,16 @@ impl Replica {
         }
     }
 
-    /// Another one over the same store, with a clock and keys of its own.
-    pub(crate) fn another_with(&self, clock: &ManualClock, setting: Setting) -> Self {
-        Self::new(&self.sandbox, clock, self.store.clone(), setting)
+    /// Another replica with the same store, and its own clock and configuration.
+    pub(crate) fn another_with(&self, clock: &ManualClock, setup: Setup) -> Self {
+        Self::new(&self.sandbox, clock, self.store.clone(), setup)
     }
 
     pub(crate) fn another(&self) -> Self {
-        self.another_with(&self.clock, Setting::default())
+        self.another_with(&self.clock, Setup::default())
     }
 
-    /// What the last failure was about.
+    /// The kind of the last failure.
     pub(crate) fn failure(&self) -> Option<ConnectFailureKind> {
         let failures = self.partner.failures.lock().unwrap();
         failures.last().map(ConnectFailure::kind)
@@ -215,12 +215,12 @@ impl Replica {
         }
     }
 
-    /// How many codes have bought tokens.
-    pub(crate) fn codes_exchanged(&self) -> u64 {
+    /// The code exchanges that succeeded.
+    pub(crate) fn code_exchanges(&self) -> u64 {
         self.sandbox.counters().code_exchanges
     }
 
-    /// How many requests for tokens by code were refused or answered.
+    /// The codes that were sent.
     pub(crate) fn codes_sent(&self) -> u64 {
         let counters = self.sandbox.counters();
         counters.code_exchanges + counters.token_requests_refused
@@ -231,15 +231,15 @@ impl Replica {
     }
 }
 
-/// What a browser has got.
+/// A response, as a browser sees it.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct BrowserResponse {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) text: String,
 }
 
-impl Answer {
+impl BrowserResponse {
     pub(crate) fn location(&self) -> &str {
         self.headers[LOCATION].to_str().unwrap()
     }
@@ -250,7 +250,7 @@ impl Answer {
     }
 }
 
-/// Somebody's browser: cookies, and perhaps a session.
+/// A browser with cookies, and perhaps a session.
 #[derive(Clone, Default)]
 pub(crate) struct Browser {
     pub(crate) session: Option<&'static str>,
@@ -281,9 +281,13 @@ impl Browser {
         request.body(Body::empty()).unwrap()
     }
 
-    pub(crate) async fn send(&mut self, replica: &Replica, request: Request<Body>) -> Answer {
-        let answer = answered(&replica.app, request).await;
-        for cookie in answer.cookies() {
+    pub(crate) async fn send(
+        &mut self,
+        replica: &Replica,
+        request: Request<Body>,
+    ) -> BrowserResponse {
+        let response = send_to_app(&replica.app, request).await;
+        for cookie in response.cookies() {
             let (pair, attributes) = cookie.split_once(';').unwrap();
             let (name, value) = pair.split_once('=').unwrap();
             if attributes.contains("Max-Age=0;") {
@@ -292,37 +296,37 @@ impl Browser {
                 self.jar.insert(name.to_owned(), value.to_owned());
             }
         }
-        answer
+        response
     }
 
-    pub(crate) async fn get(&mut self, replica: &Replica, path: &str) -> Answer {
+    pub(crate) async fn get(&mut self, replica: &Replica, path: &str) -> BrowserResponse {
         let request = self.request(Method::GET, path);
         self.send(replica, request).await
     }
 
-    /// Off to the provider. Gives the address there.
+    /// Starts a flow. Returns the URL at the provider.
     pub(crate) async fn start(&mut self, replica: &Replica) -> String {
-        let answer = self.get(replica, "/connect/start").await;
-        assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text);
-        answer.location().to_owned()
+        let response = self.get(replica, "/connect/start").await;
+        assert_eq!(response.status, StatusCode::SEE_OTHER, "{}", response.text);
+        response.location().to_owned()
     }
 
-    /// To the provider, and yes there. Gives the path and query that the browser comes back to.
+    /// Starts a flow and consents. Returns the path and query of the callback.
     pub(crate) async fn consent(&mut self, replica: &Replica) -> String {
         let url = self.start(replica).await;
         local(&replica.sandbox.consent(&url).await.unwrap())
     }
 
-    /// All the way.
+    /// Completes a flow.
     pub(crate) async fn connect(&mut self, replica: &Replica) {
         let session = self.session.unwrap();
         let callback = self.consent(replica).await;
-        let answer = self.get(replica, &callback).await;
-        assert_eq!(answer.text, format!("connected {session}"));
+        let response = self.get(replica, &callback).await;
+        assert_eq!(response.text, format!("connected {session}"));
     }
 
-    /// By the button.
-    pub(crate) async fn disconnect(&mut self, replica: &Replica) -> Answer {
+    /// Sends the form of a page of the program.
+    pub(crate) async fn disconnect(&mut self, replica: &Replica) -> BrowserResponse {
         let mut request = self.request(Method::POST, "/connect/disconnect");
         let site = "same-origin".parse().unwrap();
         request.headers_mut().insert("sec-fetch-site", site);
@@ -330,11 +334,11 @@ impl Browser {
     }
 }
 
-pub(crate) async fn answered(app: &Router, request: Request<Body>) -> Answer {
+pub(crate) async fn send_to_app(app: &Router, request: Request<Body>) -> BrowserResponse {
     let response = app.clone().oneshot(request).await.unwrap();
     let (head, body) = response.into_parts();
     let bytes = body.collect().await.unwrap().to_bytes();
-    let answer = Answer {
+    let response = BrowserResponse {
         status: head.status,
         headers: head.headers,
         text: String::from_utf8(bytes.to_vec()).unwrap(),
@@ -344,19 +348,19 @@ pub(crate) async fn answered(app: &Router, request: Request<Body>) -> Answer {
         ("referrer-policy", "no-referrer"),
         ("x-content-type-options", "nosniff"),
     ] {
-        assert_eq!(answer.headers[name], value, "{answer:?}");
+        assert_eq!(response.headers[name], value, "{response:?}");
     }
-    answer
+    response
 }
 
-/// Where a URL of the partner's leads in the partner.
+/// The path and query of a URL of the web application.
 pub(crate) fn local(url: &str) -> String {
     url.strip_prefix(HOST).unwrap().to_owned()
 }
 
-/// A parameter of a URL.
+/// Returns a parameter of a URL.
 pub(crate) fn parameter(url: &str, name: &str) -> String {
     let (_, query) = url.split_once('?').unwrap();
-    let found = form_urlencoded::parse(query.as_bytes()).find(|(found, _)| found == name);
+    let found = form_urlencoded::parse(query.as_bytes()).find(|(other, _)| other == name);
     found.unwrap().1.into_owned()
 }

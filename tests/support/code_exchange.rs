@@ -1,4 +1,4 @@
-//! A token endpoint that exchanges codes, and holds its responses back until a test releases them.
+//! A token endpoint for code exchanges that delays its responses until a test releases them.
 
 use std::{
     convert::Infallible,

@@ -33,7 +33,7 @@ fn scene() -> Scene {
 async fn p23_a_completed_authorization_is_the_tenants_own() {
     let scene = scene();
     let (acme, initech) = (named("acme"), named("initech"));
-    // Found to be unknown a moment ago.
+    // The missing grant is remembered.
     let unknown = scene.tenants.token(&acme).await.unwrap_err();
     assert_eq!(unknown.kind(), ErrorKind::NoGrant);
     let (pending, callback) = scene.provider.consent("code=c1");

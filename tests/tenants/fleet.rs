@@ -1,4 +1,4 @@
-//! A thousand customers at once, of whom a hundred are in trouble; and what the provider sees of a fleet.
+//! A thousand tenants of which a hundred fail, and the load that many replicas put on the provider.
 
 use std::time::Duration;
 
@@ -23,14 +23,14 @@ use crate::support::{HOUR, MINUTE, ManualClock, named, numbered, pass};
 
 type Body = Full<Bytes>;
 
-/// A provider with a twin that does wrong: whose refresh token says so gets there.
+/// A provider. Token requests with a marked refresh token go to a second provider, which fails.
 struct Fleet {
     clock: ManualClock,
     sandbox: Sandbox,
     store: MemoryStore,
 }
 
-const SICK: &str = "sick";
+const FAILING: &str = "failing";
 
 impl Fleet {
     fn at(lifetime: Duration) -> Self {
@@ -46,10 +46,10 @@ impl Fleet {
         }
     }
 
-    fn oauth(&self, twin: &Sandbox, secret: &str) -> OAuthClient {
-        let (service, twin) = (self.sandbox.service(), twin.service());
+    fn oauth(&self, failing_provider: &Sandbox, secret: &str) -> OAuthClient {
+        let (service, failing_provider) = (self.sandbox.service(), failing_provider.service());
         let http = tower::service_fn(move |request| {
-            token_endpoint(service.clone(), twin.clone(), request)
+            token_endpoint(service.clone(), failing_provider.clone(), request)
         });
         let provider = provider::justworks()
             .on_origin(&self.sandbox.url())
@@ -63,7 +63,7 @@ impl Fleet {
             .unwrap()
     }
 
-    /// One process of the partner.
+    /// One process.
     fn replica(&self, oauth: &OAuthClient, seed: u64) -> Replica {
         let tenants = Tenants::builder(oauth.clone())
             .store(self.store.clone())
@@ -95,21 +95,25 @@ impl Fleet {
         self.store.save(tenant, None, &grant).await.unwrap();
     }
 
-    fn renewals(&self) -> u64 {
+    fn refreshes(&self) -> u64 {
         self.sandbox.counters().refreshes
     }
 }
 
 async fn token_endpoint(
     service: SandboxService,
-    twin: SandboxService,
+    failing_provider: SandboxService,
     request: Request<Body>,
 ) -> Result<Response<UnsyncBoxBody<Bytes, ConnectionLost>>, ConnectionLost> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
-    let is_sick = String::from_utf8_lossy(&body).contains(SICK);
+    let is_failing = String::from_utf8_lossy(&body).contains(FAILING);
     let request = Request::from_parts(head, Body::from(body));
-    let service = if is_sick { twin } else { service };
+    let service = if is_failing {
+        failing_provider
+    } else {
+        service
+    };
     Ok(service.oneshot(request).await?.map(BodyExt::boxed_unsync))
 }
 
@@ -131,15 +135,16 @@ impl Replica {
         }
     }
 
-    /// All of them at once: how many were served at once, how many later, and how many not.
+    /// Sends one request per tenant: how many were served at once, how many later, and how many
+    /// not.
     async fn all_call(&self, tenants: &[TenantId]) -> (usize, usize, usize) {
         let mut calls = JoinSet::new();
         for tenant in tenants {
             let (replica, tenant) = (self.clone(), tenant.clone());
             calls.spawn(async move {
-                let begun = Instant::now();
-                let answer = replica.call(&tenant).await;
-                (answer == Ok(StatusCode::OK), begun.elapsed().is_zero())
+                let started = Instant::now();
+                let result = replica.call(&tenant).await;
+                (result == Ok(StatusCode::OK), started.elapsed().is_zero())
             });
         }
         let mut counted = (0, 0, 0);
@@ -154,8 +159,8 @@ impl Replica {
     }
 }
 
-/// Each way in which the sandbox's token endpoint can do wrong.
-fn ways() -> Vec<(&'static str, Fault)> {
+/// The failures of the token endpoint.
+fn failures() -> Vec<(&'static str, Fault)> {
     let code = |status: StatusCode, code: &str| {
         Fault::status(status).body(format!(r#"{{"error":"{code}"}}"#))
     };
@@ -188,69 +193,69 @@ fn ways() -> Vec<(&'static str, Fault)> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn s20_nine_hundred_never_notice_that_a_hundred_fail_in_any_way() {
+async fn s20_failures_of_a_hundred_tenants_do_not_delay_nine_hundred_others() {
     let fleet = Fleet::at(HOUR);
-    let twin = Sandbox::builder()
+    let failing_provider = Sandbox::builder()
         .clock_starts_at(fleet.clock.wall())
         .build();
-    let oauth = fleet.oauth(&twin, fleet.sandbox.client_secret());
+    let oauth = fleet.oauth(&failing_provider, fleet.sandbox.client_secret());
     let healthy: Vec<_> = (0..900).map(numbered).collect();
     for tenant in &healthy {
         fleet.connect(&oauth, tenant).await;
         pass(MINUTE / 20).await;
     }
     let replica = fleet.replica(&oauth, 7);
-    for (way, fault) in ways() {
-        twin.clear_faults();
-        twin.inject(Endpoint::Token, fault.always());
+    for (failure, fault) in failures() {
+        failing_provider.clear_faults();
+        failing_provider.inject(Endpoint::Token, fault.always());
         let now = fleet.clock.wall();
-        let mut sick = Vec::new();
+        let mut failing = Vec::new();
         for number in 0..100 {
-            let tenant = named(&format!("{way}-{number}"));
+            let tenant = named(&format!("{failure}-{number}"));
             let tokens = TokenSet::new(AccessToken::new("dead").unwrap(), MINUTE, now - HOUR);
-            let refresh_token = RefreshToken::new(format!("{SICK}-{way}-{number}"));
+            let refresh_token = RefreshToken::new(format!("{FAILING}-{failure}-{number}"));
             fleet
                 .put(&tenant, tokens.with_refresh_token(refresh_token, now))
                 .await;
-            sick.push(tenant);
+            failing.push(tenant);
         }
         let calls = tokio::spawn({
             let replica = replica.clone();
             async move {
                 loop {
-                    let (_, _, failed) = replica.all_call(&sick).await;
+                    let (_, _, failed) = replica.all_call(&failing).await;
                     assert_eq!(failed, 100);
                     pass(MINUTE).await;
                 }
             }
         });
-        let before = fleet.renewals();
+        let before = fleet.refreshes();
         for round in 0..13 {
             pass(5 * MINUTE).await;
             let served = replica.all_call(&healthy).await;
-            assert_eq!(served, (900, 0, 0), "{way}, round {round}");
+            assert_eq!(served, (900, 0, 0), "{failure}, round {round}");
         }
-        assert!(fleet.renewals() - before >= 900, "{way}");
+        assert!(fleet.refreshes() - before >= 900, "{failure}");
         calls.abort();
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn s23_twenty_replicas_that_restart_at_once_make_one_exchange_for_each_tenant() {
+async fn s23_twenty_restarting_replicas_make_one_refresh_per_tenant() {
     let fleet = Fleet::at(HOUR);
-    let twin = Sandbox::builder().build();
+    let failing_provider = Sandbox::builder().build();
     let secret = fleet.sandbox.client_secret();
     let tenants: Vec<_> = (0..200).map(numbered).collect();
-    let oauth = fleet.oauth(&twin, secret);
+    let oauth = fleet.oauth(&failing_provider, secret);
     for tenant in &tenants {
         fleet.connect(&oauth, tenant).await;
     }
-    // All were off until every access token had ended.
+    // All replicas were down until every access token had expired.
     pass(2 * HOUR).await;
     let mut calls = JoinSet::new();
     for seed in 0..20 {
-        // Each process has a client, and so a gate, of its own.
-        let replica = fleet.replica(&fleet.oauth(&twin, secret), seed);
+        // Each process has its own client, and so its own limiter.
+        let replica = fleet.replica(&fleet.oauth(&failing_provider, secret), seed);
         let tenants = tenants.clone();
         calls.spawn(async move {
             let (at_once, later, failed) = replica.all_call(&tenants).await;
@@ -258,28 +263,28 @@ async fn s23_twenty_replicas_that_restart_at_once_make_one_exchange_for_each_ten
         });
     }
     calls.join_all().await;
-    assert_eq!(fleet.renewals(), 200);
+    assert_eq!(fleet.refreshes(), 200);
     assert_eq!(fleet.sandbox.counters().refresh_tokens_reused, 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn s21_another_secret_at_run_time_heals_all_and_nobody_was_marked() {
+async fn s21_a_replaced_secret_recovers_all_tenants_and_ends_no_grant() {
     let fleet = Fleet::at(HOUR);
-    let twin = Sandbox::builder().build();
+    let failing_provider = Sandbox::builder().build();
     let tenants: Vec<_> = (0..200).map(numbered).collect();
-    let oauth = fleet.oauth(&twin, fleet.sandbox.client_secret());
+    let oauth = fleet.oauth(&failing_provider, fleet.sandbox.client_secret());
     for tenant in &tenants {
         fleet.connect(&oauth, tenant).await;
     }
     pass(2 * HOUR).await;
-    let oauth = fleet.oauth(&twin, "replaced-since");
+    let oauth = fleet.oauth(&failing_provider, "replaced-since");
     let replica = fleet.replica(&oauth, 7);
     assert_eq!(replica.all_call(&tenants).await.2, 200);
     pass(10 * MINUTE).await;
     assert_eq!(replica.all_call(&tenants).await.2, 200);
     oauth.replace_secret(fleet.sandbox.client_secret()).unwrap();
     assert_eq!(replica.all_call(&tenants).await.2, 0);
-    assert_eq!(fleet.renewals(), 200);
+    assert_eq!(fleet.refreshes(), 200);
     let report = replica.tenants.sweep().await.unwrap();
     assert_eq!((report.active, report.ended), (200, 0));
 }

@@ -1,4 +1,4 @@
-//! P23: what one tenant has, no other gets, whatever they are called and whatever their tokens are.
+//! P23: no tenant gets another one's token, whatever their names and tokens are.
 
 use tokio::task::JoinSet;
 use tower_oauth2_client::{
@@ -12,8 +12,8 @@ use crate::support::{
 };
 use tower_oauth2_client::clock::Clock;
 
-/// Names that somebody might take for each other: by case, by Unicode, by separators, by prefixes, by what they are in a path, a
-/// key or a pattern.
+/// Names that could be confused: by case, Unicode, separators or prefixes, or in a path, a key or a
+/// pattern.
 const LOOK_ALIKES: [&str; 28] = [
     "acme",
     "Acme",
@@ -57,7 +57,7 @@ async fn p23_look_alike_names_are_different_tenants() {
         let tokens = TokenSet::new(token, DAY, clock.wall());
         tenants.set_tokens(&named(name), tokens).await.unwrap();
     }
-    // What is held, and what is read from the store.
+    // Resident tenants, and tenants that are loaded.
     for tenants in [tenants, tenants_over(&source, file).build().unwrap()] {
         let (layer, api) = (BearerAuthLayer::new(tenants.clone()), Api::default());
         for (number, name) in LOOK_ALIKES.iter().enumerate() {
@@ -78,7 +78,7 @@ async fn p23_look_alike_names_are_different_tenants() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p23_the_same_tokens_of_two_tenants_are_two_grants() {
+async fn p23_equal_tokens_of_two_tenants_are_two_grants() {
     let clock = ManualClock::new();
     let (source, store) = (Source::new(&clock), Store::default());
     let tenants = tenants_over(&source, store).build().unwrap();
@@ -111,9 +111,9 @@ async fn p23_the_same_tokens_of_two_tenants_are_two_grants() {
     );
 }
 
-/// Many threads, few places, all tenants all the time: loads, evictions and renewals cross each other.
+/// Many threads use all tenants with a small capacity, so loads, evictions and refreshes overlap.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn p23_under_load_and_eviction_every_token_is_its_tenants_own() {
+async fn p23_eviction_under_load_never_mixes_up_tenants() {
     const TENANTS: u64 = 200;
     let clock = ManualClock::new();
     let (source, store) = (Source::new(&clock), Store::default());
@@ -145,7 +145,7 @@ async fn p23_under_load_and_eviction_every_token_is_its_tenants_own() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p23_a_401_renews_its_own_tenant_alone() {
+async fn p23_a_401_refreshes_only_its_own_tenant() {
     let clock = ManualClock::new();
     let (source, store) = (Source::new(&clock), Store::default());
     let tenants = tenants_over(&source, store).build().unwrap();
@@ -155,7 +155,7 @@ async fn p23_a_401_renews_its_own_tenant_alone() {
     }
     pass(MINUTE).await;
     let layer = BearerAuthLayer::new(tenants.clone());
-    let api = crate::support::Refusing::new("Bearer a-acme");
+    let api = crate::support::Rejecting::new("Bearer a-acme");
     assert_eq!(api.call(&layer, &named("acme")).await, "Bearer a1");
     assert_eq!(
         api.call(&layer, &named("initech")).await,

@@ -1,4 +1,4 @@
-//! From the store to memory.
+//! Loads from the store.
 
 use std::{
     sync::{
@@ -38,7 +38,7 @@ async fn with_acme() -> (Tenants, Source, Store) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_thousand_who_ask_at_once_cost_one_load() {
+async fn a_thousand_concurrent_requests_cause_one_load() {
     let (tenants, source, store) = with_acme().await;
     store.slow_next_load(SECOND);
     let mut calls = JoinSet::new();
@@ -54,7 +54,7 @@ async fn a_thousand_who_ask_at_once_cost_one_load() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn somebody_unknown_costs_one_load_a_second() {
+async fn an_unknown_tenant_causes_one_load_per_second() {
     let (tenants, source, store) = with_acme().await;
     for _ in 0..100 {
         let error = tenants.token(&named("hooli")).await.unwrap_err();
@@ -68,7 +68,7 @@ async fn somebody_unknown_costs_one_load_a_second() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_consent_ends_what_is_remembered_of_somebody_unknown() {
+async fn a_consent_clears_the_remembered_missing_grant() {
     let (tenants, source, _) = with_acme().await;
     let hooli = named("hooli");
     assert!(tenants.token(&hooli).await.is_err());
@@ -91,7 +91,7 @@ async fn a_consent_at_another_replica_is_found_within_a_second() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_flood_of_made_up_names_pushes_nobody_out() {
+async fn a_flood_of_unknown_names_evicts_no_tenant() {
     let (tenants, source, store) = with_acme().await;
     tenants.token(&named("acme")).await.unwrap();
     for number in 0..30_000 {
@@ -105,7 +105,7 @@ async fn a_flood_of_made_up_names_pushes_nobody_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_fails_is_an_error_of_the_store_and_asked_again_after_a_second() {
+async fn a_failed_load_is_a_store_error_and_retried_after_a_second() {
     let (tenants, _, store) = with_acme().await;
     store.fail_loads(true);
     for _ in 0..100 {
@@ -118,7 +118,7 @@ async fn a_store_that_fails_is_an_error_of_the_store_and_asked_again_after_a_sec
 }
 
 #[tokio::test(start_paused = true)]
-async fn p04_a_caller_who_goes_away_takes_the_load_from_nobody() {
+async fn p04_a_dropped_caller_does_not_stop_the_load() {
     let (tenants, _, store) = with_acme().await;
     store.slow_next_load(MINUTE / 10);
     let first = tokio::spawn({
@@ -132,7 +132,7 @@ async fn p04_a_caller_who_goes_away_takes_the_load_from_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_hangs_is_given_up_and_the_next_load_is_a_new_one() {
+async fn a_hanging_load_times_out_and_the_next_is_independent() {
     let (tenants, _, store) = with_acme().await;
     store.slow_next_load(10 * MINUTE);
     let error = tenants.token(&named("acme")).await.unwrap_err();
@@ -151,7 +151,7 @@ struct Panicking {
 impl TokenStore for Panicking {
     async fn load(&self, tenant: &TenantId) -> Result<Option<Grant>, Error> {
         let loads = self.loads.fetch_add(1, Ordering::SeqCst);
-        assert!(loads > 0, "as the test asked for");
+        assert!(loads > 0, "as the test requested");
         self.inner.load(tenant).await
     }
 
@@ -179,7 +179,7 @@ impl TokenStore for Panicking {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_panics_leaves_nobody_waiting() {
+async fn a_panic_in_the_store_strands_no_caller() {
     let clock = ManualClock::new();
     let (source, store) = (Source::new(&clock), Panicking::default());
     put(
@@ -196,7 +196,7 @@ async fn a_store_that_panics_leaves_nobody_waiting() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_replace_that_fails_leaves_nothing_behind() {
+async fn a_failed_set_tokens_leaves_no_tenant_resident() {
     let (tenants, source, store) = with_acme().await;
     store.fail_saves(true);
     let hooli = named("hooli");
@@ -240,7 +240,7 @@ async fn a_tenant_is_revoked_and_connected_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_is_loaded_after_a_shutdown_and_who_is_held_is_served() {
+async fn a_shutdown_stops_loads_but_serves_resident_tenants() {
     let (tenants, _, _) = with_acme().await;
     tenants.token(&named("acme")).await.unwrap();
     tenants.shutdown(MINUTE).await.unwrap();
@@ -255,7 +255,7 @@ async fn nobody_is_loaded_after_a_shutdown_and_who_is_held_is_served() {
 }
 
 #[test]
-fn what_is_built_outside_of_a_runtime_works_inside_one() {
+fn tenants_built_outside_of_a_runtime_work_inside_one() {
     let clock = {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
@@ -267,7 +267,7 @@ fn what_is_built_outside_of_a_runtime_works_inside_one() {
         .build()
         .unwrap();
     for _ in 0..2 {
-        // The second runtime comes after the first one's end.
+        // The second runtime starts after the first has ended.
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build()

@@ -1,4 +1,4 @@
-//! Many tenants behind one layer: whose token a request carries, what is held of whom, and who is kept alive.
+//! Many tenants behind one layer: the token of each request, residency and eviction, and sweeps.
 
 #[path = "../support/mod.rs"]
 mod shared;
@@ -7,12 +7,12 @@ mod shared;
 mod code_exchange;
 
 mod authorization;
+mod eviction;
 mod fleet;
-mod held;
 mod isolation;
 mod loading;
 mod memory;
-mod named;
-mod refuted;
+mod regressions;
+mod routing;
 mod support;
 mod sweep;

@@ -1,4 +1,4 @@
-//! What an idle tenant costs, counted.
+//! The memory that an idle tenant takes.
 
 use std::time::Duration;
 
@@ -20,10 +20,10 @@ const TENANTS: u64 = 100_000;
 const ACCESS_TOKEN: usize = 1_024;
 const REFRESH_TOKEN: usize = 64;
 
-/// Has a grant of everybody, and shares no memory with those who read it.
-struct Everybody;
+/// Has a grant for every tenant, and shares no memory with its callers.
+struct EveryTenant;
 
-impl TokenStore for Everybody {
+impl TokenStore for EveryTenant {
     async fn load(&self, tenant: &TenantId) -> Result<Option<Grant>, Error> {
         let now = SystemClock.wall();
         let padded = |length: usize| {
@@ -44,7 +44,7 @@ impl TokenStore for Everybody {
         _: Option<Generation>,
         _: &Grant,
     ) -> Result<SaveOutcome, Error> {
-        Err(Error::store("nobody saves here"))
+        Err(Error::store("this store is read-only"))
     }
 
     async fn acquire(
@@ -62,18 +62,18 @@ impl TokenStore for Everybody {
 }
 
 #[test]
-fn a_hundred_thousand_idle_tenants_cost_at_most_a_kibibyte_each_beside_their_tokens() {
+fn an_idle_tenant_takes_at_most_a_kibibyte_besides_its_tokens() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()
         .unwrap();
-    let mut held = None;
+    let mut tenants = None;
     let counted = measure(|| {
-        held = Some(runtime.block_on(async {
+        tenants = Some(runtime.block_on(async {
             let source = Source::new(&ManualClock::new());
             let tenants = Tenants::builder(source)
                 .origin(API)
-                .store(Everybody)
+                .store(EveryTenant)
                 .refresh_token_lifetime(MONTH)
                 .build()
                 .unwrap();
@@ -83,9 +83,9 @@ fn a_hundred_thousand_idle_tenants_cost_at_most_a_kibibyte_each_beside_their_tok
             tenants
         }));
     });
-    assert_eq!(held.as_ref().map(Tenants::resident_count), Some(100_000));
+    assert_eq!(tenants.as_ref().map(Tenants::resident_count), Some(100_000));
     let each = counted.bytes_current / i64::try_from(TENANTS).unwrap();
-    let beside = each - i64::try_from(ACCESS_TOKEN + REFRESH_TOKEN).unwrap();
-    println!("{each} bytes, {beside} beside the tokens");
-    assert!(beside <= 1_024, "{beside}");
+    let besides_tokens = each - i64::try_from(ACCESS_TOKEN + REFRESH_TOKEN).unwrap();
+    println!("{each} bytes, {besides_tokens} besides the tokens");
+    assert!(besides_tokens <= 1_024, "{besides_tokens}");
 }

@@ -1,4 +1,4 @@
-//! What every test here begins with: a source, a store, and tenants over both.
+//! Shared setup: tenants with a test source and a test store.
 
 use std::{
     convert::Infallible,
@@ -31,19 +31,19 @@ pub(crate) fn numbered(number: u64) -> TenantId {
     named(&format!("tenant-{number:06}"))
 }
 
-/// Tenants over a store, whose refresh tokens live for a month.
+/// Tenants whose refresh tokens live for a month.
 pub(crate) fn tenants_over(source: &Source, store: impl TokenStore) -> TenantsBuilder {
     source.tenants().store(store).refresh_token_lifetime(MONTH)
 }
 
-/// Another process sweeps, so that what is counted here was caused by requests.
+/// Another process has the sweep lease, so that requests cause all refreshes of this one.
 pub(crate) async fn swept_elsewhere(store: &MemoryStore) {
     let sweep = named("tower-oauth2-client/sweep");
     let owner = LeaseOwner::random();
     store.acquire(&sweep, &owner, 10 * MONTH).await.unwrap();
 }
 
-/// A grant of tokens that are named like the tenant.
+/// A grant whose tokens are named after the tenant.
 pub(crate) fn grant_of(tenant: &TenantId, lifetime: Duration, clock: &impl Clock) -> Grant {
     Grant {
         generation: Generation::FIRST,
@@ -68,7 +68,7 @@ pub(crate) async fn put(store: &MemoryStore, tenant: &TenantId, grant: &Grant) {
     store.save(tenant, None, grant).await.unwrap();
 }
 
-/// An API that notes which token each request came with.
+/// An API that records the token of each request.
 #[derive(Clone, Default)]
 pub(crate) struct Api(Arc<Mutex<Vec<String>>>);
 
@@ -77,7 +77,7 @@ impl Api {
         self.0.lock().unwrap().clone()
     }
 
-    /// One request through a layer, with the token it was sent with.
+    /// Sends a request through a layer, and returns the token that it was sent with.
     pub(crate) async fn call(
         &self,
         layer: &BearerAuthLayer<ReplayBody<Empty<Bytes>>>,
@@ -103,15 +103,15 @@ impl Api {
     }
 }
 
-/// An API that answers 401 to one token.
-pub(crate) struct Refusing(&'static str);
+/// An API that responds with a 401 to one token.
+pub(crate) struct Rejecting(&'static str);
 
-impl Refusing {
+impl Rejecting {
     pub(crate) fn new(token: &'static str) -> Self {
         Self(token)
     }
 
-    /// The token that a request was answered for.
+    /// Sends a request, and returns the token of the successful attempt.
     pub(crate) async fn call(
         &self,
         layer: &BearerAuthLayer<ReplayBody<Empty<Bytes>>>,

@@ -1,4 +1,4 @@
-//! P19 at scale: who is not held is kept alive, by one process of all, a few at a time.
+//! P19 at scale: one process keeps the grants of idle tenants alive, at a limited rate.
 
 use std::{
     sync::{Arc, Mutex},
@@ -21,32 +21,32 @@ use crate::support::{
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Renews whoever comes, and notes who came when; some fail.
+/// Refreshes grants and records when. Some refreshes fail.
 #[derive(Clone)]
 struct Provider {
     clock: ManualClock,
-    came: Arc<Mutex<Vec<(SystemTime, String)>>>,
-    /// What the names of those begin with who fail.
-    fails: &'static str,
+    refreshes: Arc<Mutex<Vec<(SystemTime, String)>>>,
+    /// The prefix of the tenants whose refreshes fail.
+    failing_prefix: &'static str,
 }
 
 impl Provider {
     fn new(clock: &ManualClock) -> Self {
         Self {
             clock: clock.clone(),
-            came: Arc::default(),
-            fails: "nobody",
+            refreshes: Arc::default(),
+            failing_prefix: "none",
         }
     }
 
     fn names(&self) -> Vec<String> {
-        let came = self.came.lock().unwrap();
-        came.iter().map(|(_, name)| name.clone()).collect()
+        let refreshes = self.refreshes.lock().unwrap();
+        refreshes.iter().map(|(_, name)| name.clone()).collect()
     }
 
     fn times(&self) -> Vec<SystemTime> {
-        let came = self.came.lock().unwrap();
-        came.iter().map(|(at, _)| *at).collect()
+        let refreshes = self.refreshes.lock().unwrap();
+        refreshes.iter().map(|(at, _)| *at).collect()
     }
 }
 
@@ -54,9 +54,9 @@ impl TokenSource for Provider {
     async fn fetch(&self, held: Option<&TokenSet>) -> Result<TokenSet, Error> {
         let name = held.unwrap().refresh_token().unwrap().expose().to_owned();
         let now = self.clock.wall();
-        self.came.lock().unwrap().push((now, name.clone()));
+        self.refreshes.lock().unwrap().push((now, name.clone()));
         tokio::time::sleep(SECOND / 10).await;
-        if name.starts_with(self.fails) {
+        if name.starts_with(self.failing_prefix) {
             return Err(Error::unavailable("as the test asked for"));
         }
         Ok(TokenSet::new(AccessToken::new("a").unwrap(), DAY, now)
@@ -72,7 +72,7 @@ fn over(provider: &Provider, store: impl TokenStore) -> TenantsBuilder {
         .refresh_token_lifetime(MONTH)
 }
 
-/// A grant that was last renewed so long ago.
+/// Puts a grant that was last refreshed `age` ago.
 async fn put(store: &MemoryStore, tenant: &TenantId, clock: &ManualClock, age: Duration) {
     let then = clock.wall() - age;
     let tokens = TokenSet::new(AccessToken::new("a").unwrap(), DAY, then)
@@ -84,7 +84,7 @@ async fn put(store: &MemoryStore, tenant: &TenantId, clock: &ManualClock, age: D
     store.save(tenant, None, &grant).await.unwrap();
 }
 
-/// Numbered tenants, of whom every so manieth is due.
+/// Numbered tenants. Every `every`th is due.
 async fn stored(count: u64, every: u64, clock: &ManualClock) -> MemoryStore {
     let store = MemoryStore::new();
     for number in 0..count {
@@ -99,7 +99,7 @@ async fn stored(count: u64, every: u64, clock: &ManualClock) -> MemoryStore {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p19_of_a_hundred_thousand_tenants_those_are_kept_alive_who_are_due_one_a_second() {
+async fn p19_a_sweep_of_100_000_tenants_refreshes_the_due_ones_one_per_second() {
     let clock = ManualClock::new();
     let provider = Provider::new(&clock);
     let store = stored(100_000, 100, &clock).await;
@@ -124,13 +124,13 @@ async fn p19_of_a_hundred_thousand_tenants_those_are_kept_alive_who_are_due_one_
             .windows(2)
             .all(|two| two[1].duration_since(two[0]).unwrap() >= SECOND)
     );
-    // The next one finds nothing to do.
+    // The next sweep has nothing to refresh.
     assert_eq!(tenants.sweep().await.unwrap().kept_alive, 0);
     assert_eq!(provider.names().len(), 1_000);
 }
 
 #[tokio::test(start_paused = true)]
-async fn p19_nobody_asks_for_two_hundred_tenants_in_a_hundred_days_and_all_are_alive() {
+async fn p19_two_hundred_idle_tenants_are_alive_after_a_hundred_days() {
     let clock = ManualClock::new();
     let provider = Provider::new(&clock);
     let store = MemoryStore::new();
@@ -142,14 +142,14 @@ async fn p19_nobody_asks_for_two_hundred_tenants_in_a_hundred_days_and_all_are_a
         .build()
         .unwrap();
     pass(100 * DAY).await;
-    // After 20 to 22 days each.
+    // Each after 20 to 22 days.
     assert_eq!(provider.names().len(), 800);
     let days = |name: &str| {
-        let came = provider.came.lock().unwrap();
+        let refreshes = provider.refreshes.lock().unwrap();
         let mut last = None;
         let mut gaps = Vec::new();
-        for (at, who) in came.iter() {
-            if who == name {
+        for (at, refreshed) in refreshes.iter() {
+            if refreshed == name {
                 gaps.extend(last.map(|last| at.duration_since(last).unwrap()));
                 last = Some(*at);
             }
@@ -189,7 +189,7 @@ async fn p19_of_five_replicas_one_sweeps() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p19_where_one_dies_another_goes_on_and_nobody_is_renewed_twice() {
+async fn p19_another_replica_continues_a_sweep_and_refreshes_no_grant_twice() {
     let clock = ManualClock::new();
     let provider = Provider::new(&clock);
     let store = stored(1_000, 2, &clock).await;
@@ -200,7 +200,7 @@ async fn p19_where_one_dies_another_goes_on_and_nobody_is_renewed_twice() {
     let before = provider.names().len();
     assert!((200..260).contains(&before), "{before}");
     drop(first);
-    // The lease has to run out.
+    // The lease has to expire first.
     pass(2 * MINUTE).await;
     assert!(provider.names().len() > before + 10);
     pass(HOUR).await;
@@ -213,7 +213,7 @@ async fn p19_where_one_dies_another_goes_on_and_nobody_is_renewed_twice() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p19_who_shuts_down_lets_another_sweep_at_once() {
+async fn p19_a_shutdown_lets_another_replica_sweep_at_once() {
     let clock = ManualClock::new();
     let provider = Provider::new(&clock);
     let store = stored(100, 1, &clock).await;
@@ -223,7 +223,7 @@ async fn p19_who_shuts_down_lets_another_sweep_at_once() {
     pass(10 * SECOND).await;
     first.shutdown(MINUTE).await.unwrap();
     let before = provider.names().len();
-    // The other asks every 20 seconds.
+    // The other replica tries to acquire the lease every 20 seconds.
     pass(22 * SECOND).await;
     assert!(provider.names().len() > before);
     pass(10 * MINUTE).await;
@@ -232,7 +232,7 @@ async fn p19_who_shuts_down_lets_another_sweep_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p19_those_come_first_who_run_out_first() {
+async fn p19_grants_that_expire_first_are_refreshed_first() {
     let clock = ManualClock::new();
     let provider = Provider::new(&clock);
     let store = MemoryStore::new();
@@ -245,23 +245,23 @@ async fn p19_those_come_first_who_run_out_first() {
     assert_eq!(provider.names(), order);
 }
 
-/// Who was told of how few days left.
+/// Records which refresh tokens expire in how many days.
 #[derive(Clone, Default)]
-struct Told(Arc<Mutex<Vec<(String, u64)>>>);
+struct Expiring(Arc<Mutex<Vec<(String, u64)>>>);
 
-impl GrantListener for Told {
+impl GrantListener for Expiring {
     fn refresh_token_expiring(&self, tenant: &TenantId, days_left: u64) {
         self.0.lock().unwrap().push((tenant.to_string(), days_left));
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn p19_it_is_said_who_runs_out_and_when() {
+async fn p19_the_report_lists_expiring_grants() {
     let clock = ManualClock::new();
     let mut provider = Provider::new(&clock);
-    provider.fails = "tenant-00000";
-    let (store, told) = (MemoryStore::new(), Told::default());
-    let begun = clock.wall();
+    provider.failing_prefix = "tenant-00000";
+    let (store, expiring) = (MemoryStore::new(), Expiring::default());
+    let started_at = clock.wall();
     put(&store, &numbered(3), &clock, 22 * DAY).await;
     put(&store, &numbered(1), &clock, 26 * DAY).await;
     put(&store, &numbered(11), &clock, 28 * DAY).await;
@@ -270,7 +270,7 @@ async fn p19_it_is_said_who_runs_out_and_when() {
         .origin(API)
         .clock(clock.clone())
         .refresh_token_lifetime(MONTH)
-        .listener(told.clone())
+        .listener(expiring.clone())
         .build()
         .unwrap();
     pass(MINUTE).await;
@@ -280,23 +280,23 @@ async fn p19_it_is_said_who_runs_out_and_when() {
         panic!("{:?}", report.expiring);
     };
     assert_eq!(first.tenant, numbered(1));
-    assert_eq!(first.expires_at, begun + 4 * DAY);
+    assert_eq!(first.expires_at, started_at + 4 * DAY);
     pass(5 * DAY).await;
-    let who = |tenant: &TenantId| {
-        let told = told.0.lock().unwrap();
-        let of = told.iter().filter(|(name, _)| name == tenant.as_str());
+    let days_reported = |tenant: &TenantId| {
+        let expiring = expiring.0.lock().unwrap();
+        let of = expiring.iter().filter(|(name, _)| name == tenant.as_str());
         of.map(|(_, days)| *days).collect::<Vec<_>>()
     };
-    // Once each, however often it was tried meanwhile.
-    assert_eq!(who(&numbered(1)), [7, 3, 1]);
-    assert_eq!(who(&numbered(3)), [7, 3]);
-    // It was told before it was kept alive.
-    assert_eq!(who(&numbered(11)), [3]);
+    // Reported once each, however many attempts there were.
+    assert_eq!(days_reported(&numbered(1)), [7, 3, 1]);
+    assert_eq!(days_reported(&numbered(3)), [7, 3]);
+    // Reported before the grant was kept alive.
+    assert_eq!(days_reported(&numbered(11)), [3]);
     assert!(provider.names().len() > 20);
 }
 
 #[tokio::test(start_paused = true)]
-async fn grants_that_have_ended_are_left_alone() {
+async fn ended_grants_are_not_refreshed() {
     let clock = ManualClock::new();
     let provider = Provider::new(&clock);
     let store = stored(10, 1, &clock).await;
@@ -319,7 +319,7 @@ async fn grants_that_have_ended_are_left_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p13_the_answer_that_a_crash_has_lost_is_asked_for_by_the_first_sweep() {
+async fn p13_the_first_sweep_replays_a_response_lost_in_a_crash() {
     let clock = ManualClock::new();
     let provider = Provider::new(&clock);
     let store = MemoryStore::new();
@@ -344,7 +344,7 @@ async fn p13_the_answer_that_a_crash_has_lost_is_asked_for_by_the_first_sweep() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_last_handle_ends_the_background() {
+async fn dropping_the_last_handle_ends_the_background_tasks() {
     let clock = ManualClock::new();
     let provider = Provider::new(&clock);
     let store = stored(1_000, 1, &clock).await;
@@ -357,7 +357,7 @@ async fn the_last_handle_ends_the_background() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_fails_for_a_while_is_waited_for() {
+async fn a_sweep_waits_for_a_failing_store() {
     let clock = ManualClock::new();
     let source = Source::new(&clock);
     let store = Store::default();

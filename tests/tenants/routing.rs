@@ -1,4 +1,4 @@
-//! A request says whose it is, and is sent with that tenant's token or not at all.
+//! A request names its tenant, and is sent with that tenant's token or not at all.
 
 use http::Request;
 use tower_oauth2_client::{
@@ -38,7 +38,7 @@ async fn p23_each_request_carries_the_token_of_the_tenant_that_it_names() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p17_a_request_that_names_nobody_is_not_sent() {
+async fn p17_a_request_without_a_tenant_is_not_sent() {
     let (tenants, _, _) = two().await;
     let (layer, api) = (BearerAuthLayer::new(tenants), Api::default());
     assert_eq!(
@@ -49,7 +49,7 @@ async fn p17_a_request_that_names_nobody_is_not_sent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p17_a_request_of_somebody_unknown_is_not_sent() {
+async fn p17_a_request_of_an_unknown_tenant_is_not_sent() {
     let (tenants, source, _) = two().await;
     let (layer, api) = (BearerAuthLayer::new(tenants), Api::default());
     let unknown = request(Some(&named("hooli")));
@@ -59,7 +59,7 @@ async fn p17_a_request_of_somebody_unknown_is_not_sent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_function_of_the_request_names_the_tenant_instead() {
+async fn a_function_of_the_request_can_name_the_tenant() {
     let (tenants, _, _) = two().await;
     let layer = BearerAuthLayer::new(tenants).tenant_by(|head| {
         let customer = head.headers.get("x-customer")?.to_str().ok()?;
@@ -81,7 +81,7 @@ async fn a_function_of_the_request_names_the_tenant_instead() {
         api.call(&layer, by_header("hooli")).await,
         Err(ErrorKind::NoGrant)
     );
-    // What the extensions say does not count then.
+    // The extensions are ignored then.
     assert_eq!(
         api.call(&layer, request(Some(&named("acme")))).await,
         Err(ErrorKind::Request)
@@ -89,7 +89,7 @@ async fn a_function_of_the_request_names_the_tenant_instead() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_grant_asks_for_no_name() {
+async fn a_single_grant_needs_no_tenant_in_the_request() {
     let source = Source::new(&ManualClock::new());
     let tokens: TokenCache = source.cache().build().unwrap();
     let layer = BearerAuthLayer::new(tokens).tenant_by(|_| None);
@@ -103,18 +103,21 @@ async fn one_grant_asks_for_no_name() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p20_no_tenants_token_goes_elsewhere() {
+async fn p20_no_tenants_token_is_sent_cross_origin() {
     let (tenants, _, _) = two().await;
     let (layer, api) = (BearerAuthLayer::new(tenants), Api::default());
-    let mut elsewhere = Request::get("https://example.org/");
-    elsewhere = elsewhere.extension(named("acme"));
-    let elsewhere = elsewhere.body(http_body_util::Empty::new()).unwrap();
-    assert_eq!(api.call(&layer, elsewhere).await, Err(ErrorKind::Request));
+    let mut cross_origin = Request::get("https://example.org/");
+    cross_origin = cross_origin.extension(named("acme"));
+    let cross_origin = cross_origin.body(http_body_util::Empty::new()).unwrap();
+    assert_eq!(
+        api.call(&layer, cross_origin).await,
+        Err(ErrorKind::Request)
+    );
     assert!(api.seen().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
-async fn p05_a_dead_token_is_renewed_for_its_own_tenant() {
+async fn p05_an_expired_token_is_refreshed_for_its_own_tenant() {
     let clock = ManualClock::new();
     let (source, store) = (Source::new(&clock), Store::default());
     let tenants = tenants_over(&source, store.clone()).build().unwrap();

@@ -1,4 +1,4 @@
-//! What was promised and did not hold, each by the shortest way to it.
+//! Regressions: promises that once did not hold.
 
 use std::{
     sync::{
@@ -25,7 +25,7 @@ use crate::{
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A grant that was last renewed so long ago.
+/// Puts a grant that was last refreshed `age` ago.
 async fn put_aged(store: &MemoryStore, tenant: &TenantId, clock: &ManualClock, age: Duration) {
     let then = clock.wall() - age;
     let tokens = TokenSet::new(AccessToken::new("a").unwrap(), DAY, then)
@@ -37,14 +37,14 @@ async fn put_aged(store: &MemoryStore, tenant: &TenantId, clock: &ManualClock, a
     put(store, tenant, &grant).await;
 }
 
-fn begun() -> (ManualClock, Source, Store) {
+fn setup() -> (ManualClock, Source, Store) {
     let clock = ManualClock::new();
     (clock.clone(), Source::new(&clock), Store::default())
 }
 
 #[tokio::test(start_paused = true)]
-async fn p05_idle_tenants_that_cannot_be_kept_alive_take_no_place_from_those_in_use() {
-    let (clock, source, store) = begun();
+async fn p05_failing_idle_tenants_do_not_exhaust_the_capacity() {
+    let (clock, source, store) = setup();
     let acme = named("acme");
     put(&store.memory, &acme, &grant_of(&acme, 2 * DAY, &clock)).await;
     for number in 0..20 {
@@ -62,8 +62,8 @@ async fn p05_idle_tenants_that_cannot_be_kept_alive_take_no_place_from_those_in_
 }
 
 #[tokio::test(start_paused = true)]
-async fn p16_being_let_go_does_not_lift_the_floor_between_two_exchanges() {
-    let (clock, source, store) = begun();
+async fn p16_eviction_does_not_bypass_the_min_refresh_interval() {
+    let (clock, source, store) = setup();
     swept_elsewhere(&store.memory).await;
     for number in 0..2 {
         put_aged(&store.memory, &numbered(number), &clock, 2 * DAY).await;
@@ -79,13 +79,13 @@ async fn p16_being_let_go_does_not_lift_the_floor_between_two_exchanges() {
         }
         pass(SECOND / 10).await;
     }
-    // Ten seconds, and two tenants.
+    // In ten seconds, for two tenants.
     assert!(source.refreshes() <= 22, "{}", source.refreshes());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_that_is_not_to_be_used_any_more_does_not_come_back_from_the_store() {
-    let (clock, source, store) = begun();
+async fn an_invalidated_token_does_not_return_from_the_store() {
+    let (clock, source, store) = setup();
     swept_elsewhere(&store.memory).await;
     for number in 0..2 {
         let tenant = numbered(number);
@@ -99,8 +99,8 @@ async fn a_token_that_is_not_to_be_used_any_more_does_not_come_back_from_the_sto
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_revocation_that_the_provider_has_not_confirmed_is_not_forgotten() {
-    let (clock, source, store) = begun();
+async fn an_unconfirmed_revocation_prevents_eviction() {
+    let (clock, source, store) = setup();
     swept_elsewhere(&store.memory).await;
     for number in 0..3 {
         let tenant = numbered(number);
@@ -118,8 +118,8 @@ async fn a_revocation_that_the_provider_has_not_confirmed_is_not_forgotten() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p04_a_sweep_that_the_program_began_ends_with_a_shutdown() {
-    let (clock, source, store) = begun();
+async fn p04_a_manual_sweep_ends_with_a_shutdown() {
+    let (clock, source, store) = setup();
     for number in 0..100 {
         put_aged(&store.memory, &numbered(number), &clock, 23 * DAY).await;
     }
@@ -140,8 +140,8 @@ async fn p04_a_sweep_that_the_program_began_ends_with_a_shutdown() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p18_a_grant_of_a_clock_that_was_ahead_is_kept_alive() {
-    let (clock, source, store) = begun();
+async fn p18_a_grant_saved_by_a_clock_ahead_is_kept_alive() {
+    let (clock, source, store) = setup();
     let then = clock.wall() + 365 * DAY;
     let tokens = TokenSet::new(AccessToken::new("a").unwrap(), DAY, then)
         .with_refresh_token(RefreshToken::new("r"), then);
@@ -156,9 +156,9 @@ async fn p18_a_grant_of_a_clock_that_was_ahead_is_kept_alive() {
     drop(tenants);
 }
 
-/// Does not keep to what a store promises about its pages.
+/// Violates the contract of `TokenStore::tenants`.
 #[derive(Clone, Default)]
-struct Lying {
+struct BrokenPages {
     inner: MemoryStore,
     pages: Arc<Mutex<Vec<Vec<TenantId>>>>,
     asked: Arc<AtomicU64>,
@@ -166,7 +166,7 @@ struct Lying {
     loads_failing: Arc<AtomicU64>,
 }
 
-impl TokenStore for Lying {
+impl TokenStore for BrokenPages {
     async fn load(&self, tenant: &TenantId) -> Result<Option<Grant>, Error> {
         let failing = self.loads_failing.load(Ordering::SeqCst);
         if failing > 0 {
@@ -219,10 +219,10 @@ impl TokenStore for Lying {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p19_a_store_that_lists_the_same_pages_for_ever_does_not_keep_a_sweep_for_ever() {
+async fn p19_a_store_that_repeats_pages_does_not_trap_a_sweep() {
     for pages in [1, 2, 7] {
-        let (_, source, _) = begun();
-        let store = Lying::default();
+        let (_, source, _) = setup();
+        let store = BrokenPages::default();
         let names = (0..pages).map(|number| vec![numbered(number)]);
         store.pages.lock().unwrap().extend(names);
         let tenants = tenants_over(&source, store).build().unwrap();
@@ -232,9 +232,9 @@ async fn p19_a_store_that_lists_the_same_pages_for_ever_does_not_keep_a_sweep_fo
 }
 
 #[tokio::test(start_paused = true)]
-async fn p19_what_panics_once_does_not_end_the_background() {
-    let (clock, source, _) = begun();
-    let store = Lying::default();
+async fn p19_a_panic_in_the_store_does_not_end_the_background_tasks() {
+    let (clock, source, _) = setup();
+    let store = BrokenPages::default();
     put_aged(&store.inner, &numbered(0), &clock, 23 * DAY).await;
     store.panics.store(1, Ordering::SeqCst);
     let tenants = tenants_over(&source, store).build().unwrap();
@@ -244,25 +244,25 @@ async fn p19_what_panics_once_does_not_end_the_background() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p19_a_store_that_fails_for_a_moment_does_not_cost_all_who_are_due_their_turn() {
-    let (clock, source, _) = begun();
-    let store = Lying::default();
+async fn p19_a_short_store_failure_does_not_skip_all_due_grants() {
+    let (clock, source, _) = setup();
+    let store = BrokenPages::default();
     for number in 0..100 {
         put_aged(&store.inner, &numbered(number), &clock, 23 * DAY).await;
     }
-    // A hundred looks at everybody, then each one's turn.
+    // A hundred loads, then a hundred refreshes.
     store.loads_failing.store(105, Ordering::SeqCst);
     let tenants = tenants_over(&source, store).build().unwrap();
-    let begun = tokio::time::Instant::now();
+    let started = tokio::time::Instant::now();
     let report = tenants.sweep().await.unwrap();
     assert_eq!((report.kept_alive, report.failed), (95, 5));
-    // Nobody is asked faster than one a second, be it the provider or a store in trouble.
-    assert!(begun.elapsed() >= 100 * SECOND);
+    // Neither the provider nor a failing store gets more than one request per second.
+    assert!(started.elapsed() >= 100 * SECOND);
 }
 
 #[tokio::test(start_paused = true)]
-async fn p19_a_refresh_token_that_never_lives_for_a_week_is_not_about_to_run_out() {
-    let (clock, source, store) = begun();
+async fn p19_a_short_lived_refresh_token_is_not_reported_as_expiring() {
+    let (clock, source, store) = setup();
     for (number, age) in [(0, Duration::ZERO), (1, DAY), (2, 3 * DAY)] {
         put_aged(&store.memory, &numbered(number), &clock, age).await;
     }
@@ -277,14 +277,14 @@ async fn p19_a_refresh_token_that_never_lives_for_a_week_is_not_about_to_run_out
 }
 
 #[tokio::test(start_paused = true)]
-async fn p19_who_was_renewed_before_his_turn_is_not_about_to_run_out() {
-    let (clock, source, store) = begun();
+async fn p19_a_grant_refreshed_during_the_sweep_is_not_reported_as_expiring() {
+    let (clock, source, store) = setup();
     for number in 0..20 {
         put_aged(&store.memory, &numbered(number), &clock, 27 * DAY).await;
     }
     let tenants = tenants_over(&source, store.clone()).build().unwrap();
     pass(5 * SECOND).await;
-    // A request comes first.
+    // A request refreshes the grant first.
     tenants.token(&numbered(19)).await.unwrap();
     pass(MINUTE).await;
     let report = tenants.last_sweep().unwrap();
@@ -293,8 +293,8 @@ async fn p19_who_was_renewed_before_his_turn_is_not_about_to_run_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_tenant_that_is_asked_for_stays_also_while_others_come_and_go() {
-    let (clock, source, store) = begun();
+async fn a_tenant_in_use_stays_resident_under_eviction_pressure() {
+    let (clock, source, store) = setup();
     swept_elsewhere(&store.memory).await;
     for number in 0..100 {
         let tenant = numbered(number);
@@ -305,22 +305,22 @@ async fn a_tenant_that_is_asked_for_stays_also_while_others_come_and_go() {
         .build()
         .unwrap();
     let handle = tenants.cache(&numbered(0)).await.unwrap();
-    // Between two rounds.
+    // Between two maintenance visits.
     pass(5 * SECOND).await;
     for turn in 0..95 {
-        // Asked for once in ten minutes; and the hand comes by before the next round does.
+        // Used every ten minutes. The clock hand passes before the next maintenance visit.
         if turn % 10 == 0 {
             tenants.token(&numbered(0)).await.unwrap();
         }
         for number in 1..20 {
-            // Twice, so that each has a second chance.
+            // Twice, so that the reference bit is set.
             for _ in 0..2 {
                 tenants.token(&numbered(number)).await.unwrap();
             }
         }
         pass(MINUTE).await;
     }
-    // From here on only the time since it was asked for keeps it.
+    // From now on, only the time of its last use keeps it resident.
     drop(handle);
     let before = store.loads();
     pass(MINUTE).await;
@@ -329,8 +329,8 @@ async fn a_tenant_that_is_asked_for_stays_also_while_others_come_and_go() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_consent_during_a_look_that_finds_nothing_is_found_by_those_who_wait() {
-    let (clock, source, store) = begun();
+async fn a_consent_during_a_load_is_found_by_its_callers() {
+    let (clock, source, store) = setup();
     swept_elsewhere(&store.memory).await;
     let tenants = tenants_over(&source, store.clone()).build().unwrap();
     let hooli = named("hooli");

@@ -1,4 +1,4 @@
-//! Who is held in memory, and who is let go.
+//! Which tenants are resident, and which are evicted.
 
 use tower_oauth2_client::ErrorKind;
 
@@ -19,7 +19,7 @@ async fn with(count: u64) -> (Source, Store, ManualClock) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_was_not_asked_for_in_an_hour_is_let_go_and_loaded_again() {
+async fn an_idle_tenant_is_evicted_after_an_hour_and_loaded_again() {
     let (source, store, _) = with(100).await;
     let tenants = tenants_over(&source, store.clone()).build().unwrap();
     for number in 0..100 {
@@ -38,7 +38,7 @@ async fn who_was_not_asked_for_in_an_hour_is_let_go_and_loaded_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_has_a_handle_keeps_the_tenant() {
+async fn a_tenant_with_a_handle_stays_resident() {
     let (source, store, _) = with(2).await;
     let tenants = tenants_over(&source, store.clone()).build().unwrap();
     let handle = tenants.cache(&numbered(0)).await.unwrap();
@@ -51,7 +51,7 @@ async fn whoever_has_a_handle_keeps_the_tenant() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p14_tokens_that_are_not_saved_yet_are_not_let_go() {
+async fn p14_a_tenant_with_unsaved_tokens_is_not_evicted() {
     let (source, store, clock) = with(0).await;
     let tenants = tenants_over(&source, store.clone()).build().unwrap();
     let acme = named("acme");
@@ -70,14 +70,14 @@ async fn p14_tokens_that_are_not_saved_yet_are_not_let_go() {
     assert_eq!(tenants.resident_count(), 1);
     store.fail_saves(false);
     pass(HOUR).await;
-    let held = store.stored_tokens(&acme).await;
-    assert_eq!(held.access_token().expose(), "a1");
+    let stored = store.stored_tokens(&acme).await;
+    assert_eq!(stored.access_token().expose(), "a1");
     pass(2 * HOUR).await;
     assert_eq!(tenants.resident_count(), 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_more_are_held_than_may_be() {
+async fn no_more_tenants_are_resident_than_the_capacity() {
     let (source, store, _) = with(1_000).await;
     let tenants = tenants_over(&source, store.clone())
         .capacity(100)
@@ -86,14 +86,14 @@ async fn no_more_are_held_than_may_be() {
     for number in 0..1_000 {
         tenants.token(&numbered(number)).await.unwrap();
         assert!(tenants.resident_count() <= 100);
-        // One that is asked for all the time stays.
+        // A tenant in use stays resident.
         tenants.token(&numbered(0)).await.unwrap();
     }
     assert_eq!(store.loads(), 1_000);
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_all_are_in_use_one_more_is_refused() {
+async fn an_exhausted_capacity_is_an_error() {
     let (source, store, _) = with(4).await;
     let tenants = tenants_over(&source, store).capacity(3).build().unwrap();
     let mut handles = Vec::new();
@@ -109,7 +109,7 @@ async fn where_all_are_in_use_one_more_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn tokens_in_use_are_renewed_ahead_of_time_and_others_are_not() {
+async fn only_tokens_in_use_are_refreshed_before_they_expire() {
     let (source, store, _) = with(20).await;
     let tenants = tenants_over(&source, store)
         .idle_after(10 * DAY)
@@ -124,14 +124,14 @@ async fn tokens_in_use_are_renewed_ahead_of_time_and_others_are_not() {
     pass(DAY + 23 * HOUR).await;
     assert_eq!(source.refreshes(), 10);
     for number in 0..10 {
-        // Nobody waits.
+        // No request waits.
         tenants.token(&numbered(number)).await.unwrap();
     }
     assert_eq!(source.refreshes(), 10);
 }
 
 #[tokio::test(start_paused = true)]
-async fn p18_a_suspend_is_noticed_for_all_who_are_held() {
+async fn p18_a_suspend_is_noticed_for_all_resident_tenants() {
     let (source, store, clock) = with(50).await;
     let tenants = tenants_over(&source, store).build().unwrap();
     for number in 0..50 {

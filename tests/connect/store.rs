@@ -1,4 +1,4 @@
-//! A store in memory that fails when it is told to, and says which claims are held in it.
+//! A store in memory that fails on request, and counts the leases of callbacks.
 
 use std::{
     collections::BTreeSet,
@@ -13,56 +13,56 @@ use tower_oauth2_client::{
 };
 
 #[derive(Clone, Default)]
-pub(crate) struct Shelf {
+pub(crate) struct TestStore {
     memory: MemoryStore,
-    told: Arc<Mutex<Told>>,
+    state: Arc<Mutex<State>>,
 }
 
 #[derive(Default)]
-struct Told {
+struct State {
     saves_fail: bool,
-    claims_fail: bool,
-    /// Claims are taken, but nobody hears of it.
-    claims_are_lost: u32,
+    acquisitions_fail: bool,
+    /// Acquisitions that succeed, but whose responses are lost.
+    lost_responses: u32,
     saves: u32,
-    claims: BTreeSet<String>,
-    all_claims: usize,
+    leases: BTreeSet<String>,
+    all_leases: usize,
 }
 
-impl Shelf {
+impl TestStore {
     pub(crate) fn fail_saves(&self, fail: bool) {
-        self.told.lock().unwrap().saves_fail = fail;
+        self.state.lock().unwrap().saves_fail = fail;
     }
 
-    pub(crate) fn fail_claims(&self, fail: bool) {
-        self.told.lock().unwrap().claims_fail = fail;
+    pub(crate) fn fail_callback_leases(&self, fail: bool) {
+        self.state.lock().unwrap().acquisitions_fail = fail;
     }
 
-    pub(crate) fn lose_claims(&self, times: u32) {
-        self.told.lock().unwrap().claims_are_lost = times;
+    pub(crate) fn lose_callback_lease_responses(&self, times: u32) {
+        self.state.lock().unwrap().lost_responses = times;
     }
 
-    /// How many saves were tried.
+    /// The saves that were attempted.
     pub(crate) fn saves(&self) -> u32 {
-        self.told.lock().unwrap().saves
+        self.state.lock().unwrap().saves
     }
 
-    /// How many claims there are now.
-    pub(crate) fn claims(&self) -> usize {
-        self.told.lock().unwrap().claims.len()
+    /// The leases of callbacks that are held now.
+    pub(crate) fn callback_leases(&self) -> usize {
+        self.state.lock().unwrap().leases.len()
     }
 
-    /// How many there have been.
-    pub(crate) fn all_claims(&self) -> usize {
-        self.told.lock().unwrap().all_claims
+    /// The leases of callbacks that were acquired so far.
+    pub(crate) fn all_callback_leases(&self) -> usize {
+        self.state.lock().unwrap().all_leases
     }
 }
 
-fn is_claim(tenant: &TenantId) -> bool {
+fn is_callback_lease(tenant: &TenantId) -> bool {
     tenant.as_str().starts_with("tower-oauth2-client/callback/")
 }
 
-impl TokenStore for Shelf {
+impl TokenStore for TestStore {
     async fn load(&self, tenant: &TenantId) -> Result<Option<Grant>, Error> {
         self.memory.load(tenant).await
     }
@@ -74,12 +74,12 @@ impl TokenStore for Shelf {
         grant: &Grant,
     ) -> Result<SaveOutcome, Error> {
         let fails = {
-            let mut told = self.told.lock().unwrap();
-            told.saves += 1;
-            told.saves_fail
+            let mut state = self.state.lock().unwrap();
+            state.saves += 1;
+            state.saves_fail
         };
         if fails {
-            return Err(Error::store("saves fail, as the test asked for"));
+            return Err(Error::store("saves fail, as the test requested"));
         }
         self.memory.save(tenant, expected, grant).await
     }
@@ -90,34 +90,34 @@ impl TokenStore for Shelf {
         owner: &LeaseOwner,
         duration: Duration,
     ) -> Result<LeaseOutcome, Error> {
-        if !is_claim(tenant) {
+        if !is_callback_lease(tenant) {
             return self.memory.acquire(tenant, owner, duration).await;
         }
-        let fails = self.told.lock().unwrap().claims_fail;
+        let fails = self.state.lock().unwrap().acquisitions_fail;
         if fails {
-            return Err(Error::store("claims fail, as the test asked for"));
+            return Err(Error::store("acquisitions fail, as the test requested"));
         }
         let outcome = self.memory.acquire(tenant, owner, duration).await?;
-        let mut told = self.told.lock().unwrap();
-        if outcome == LeaseOutcome::Acquired && told.claims.insert(tenant.to_string()) {
-            told.all_claims += 1;
+        let mut state = self.state.lock().unwrap();
+        if outcome == LeaseOutcome::Acquired && state.leases.insert(tenant.to_string()) {
+            state.all_leases += 1;
         }
-        if told.claims_are_lost > 0 {
-            told.claims_are_lost -= 1;
-            return Err(Error::store("the answer was lost, as the test asked for"));
+        if state.lost_responses > 0 {
+            state.lost_responses -= 1;
+            return Err(Error::store("the response was lost, as the test requested"));
         }
         Ok(outcome)
     }
 
     async fn release(&self, tenant: &TenantId, owner: &LeaseOwner) -> Result<(), Error> {
         self.memory.release(tenant, owner).await?;
-        if is_claim(tenant) {
-            // Whether it was this owner's is not told, so it is tried.
+        if is_callback_lease(tenant) {
+            // `release` does not say whether the owner had the lease, so another owner tries.
             let other = LeaseOwner::random();
             let left = self.memory.acquire(tenant, &other, Duration::ZERO).await?;
             if left == LeaseOutcome::Acquired {
                 self.memory.release(tenant, &other).await?;
-                self.told.lock().unwrap().claims.remove(tenant.as_str());
+                self.state.lock().unwrap().leases.remove(tenant.as_str());
             }
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! The tokens of a used code are not lost for a store that fails for a while, nor for a process that ends in order.
+//! The tokens of a used code survive a store that fails for a while, and a regular shutdown.
 
 use http::StatusCode;
 use tokio::time::sleep;
@@ -11,7 +11,7 @@ use tower_oauth2_client::{
 use crate::support::{Browser, MINUTE, SECOND, replica};
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_fails_is_tried_again_with_the_same_tokens() {
+async fn p14_a_failing_save_is_retried_with_the_same_tokens() {
     let replica = replica();
     let mut browser = Browser::of("acme");
     let callback = browser.consent(&replica).await;
@@ -30,15 +30,15 @@ async fn a_store_that_fails_is_tried_again_with_the_same_tokens() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn not_for_ever() {
+async fn a_failing_save_is_retried_for_a_limited_time() {
     let replica = replica();
     let mut browser = Browser::of("acme");
     let callback = browser.consent(&replica).await;
     replica.store.fail_saves(true);
-    let answer = browser.get(&replica, &callback).await;
-    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    let response = browser.get(&replica, &callback).await;
+    assert_eq!(response.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(replica.failure(), Some(ConnectFailureKind::Store));
-    // The code is used: they have to start again.
+    // The code is used up, so the customer has to start again.
     assert!(browser.jar.is_empty());
     let saves = replica.store.saves();
     assert!(saves <= 40, "{saves}");
@@ -46,11 +46,11 @@ async fn not_for_ever() {
     assert_eq!(replica.store.saves(), saves);
     replica.store.fail_saves(false);
     browser.connect(&replica).await;
-    assert_eq!(replica.codes_exchanged(), 2);
+    assert_eq!(replica.code_exchanges(), 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_shutdown_waits_for_what_is_under_way() {
+async fn p13_a_shutdown_waits_for_code_exchanges_in_flight() {
     let replica = replica();
     let mut browser = Browser::of("acme");
     let callback = browser.consent(&replica).await;
@@ -62,25 +62,25 @@ async fn a_shutdown_waits_for_what_is_under_way() {
         async move { browser.get(&replica, &callback).await }
     });
     sleep(SECOND).await;
-    // The browser, and the server with it, is gone.
+    // The browser has disconnected, and the server has stopped.
     task.abort();
     replica.connect.shutdown(10 * SECOND).await.unwrap();
     assert!(replica.stored("acme").await.is_some());
     replica.tenants.shutdown(SECOND).await.unwrap();
 
-    // From here on the others take what comes.
+    // From now on, only other replicas accept callbacks.
     let mut browser = Browser::of("acme");
     let callback = browser.consent(&replica).await;
-    let answer = browser.get(&replica, &callback).await;
-    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    let response = browser.get(&replica, &callback).await;
+    assert_eq!(response.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(replica.failure(), Some(ConnectFailureKind::Program));
-    let answer = browser.get(&replica.another(), &callback).await;
-    assert_eq!(answer.text, "connected acme");
+    let response = browser.get(&replica.another(), &callback).await;
+    assert_eq!(response.text, "connected acme");
     replica.connect.shutdown(SECOND).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_shutdown_does_not_wait_for_ever() {
+async fn a_shutdown_waits_until_its_deadline_and_aborts_nothing() {
     let replica = replica();
     let mut browser = Browser::of("acme");
     let callback = browser.consent(&replica).await;
@@ -94,6 +94,6 @@ async fn a_shutdown_does_not_wait_for_ever() {
     sleep(SECOND).await;
     let error = replica.connect.shutdown(SECOND).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Interrupted);
-    // What was under way is not cut short.
+    // The code exchange in flight is not aborted.
     assert_eq!(task.await.unwrap().text, "connected acme");
 }
