@@ -43,8 +43,6 @@ const COVERED: &[&str] = &[
     "tests/stack",
     "tests/structure.rs",
     "tests/support",
-    "tests/support/code_exchange.rs",
-    "tests/support/mod.rs",
     "tests/telemetry.rs",
     "tests/tenants",
 ];

@@ -35,7 +35,7 @@ impl CompletionError {
 }
 
 /// Call this in a task of its own: if its future is dropped, the tokens are lost.
-pub(crate) async fn exchange_and_save<S: Future<Output = Result<(), Error>>>(
+pub(crate) async fn exchange_code_and_save<S: Future<Output = Result<(), Error>>>(
     oauth: &OAuthClient,
     code: AcceptedCode,
     save: impl Fn(TokenSet) -> S,

@@ -7,7 +7,7 @@ use tokio::{runtime::Handle, time::timeout};
 
 use super::{
     admission::shut_down,
-    authorization::{CompletionError, exchange_and_save},
+    authorization::{CompletionError, exchange_code_and_save},
     cache_state::Sequence,
     core::Core,
     refresh::next_generation,
@@ -42,7 +42,7 @@ pub(super) async fn complete_authorization(
             let sequence = core.lock().next_sequence();
             spawned(install(Arc::clone(&core), tokens, sequence))
         };
-        exchange_and_save(&oauth, code, save)
+        exchange_code_and_save(&oauth, code, save)
             .await
             .map_err(CompletionError::into_error)
     })

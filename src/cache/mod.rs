@@ -135,7 +135,7 @@ mod terminate;
 mod worker;
 
 #[cfg(feature = "axum")]
-pub(crate) use self::authorization::{CompletionError, exchange_and_save};
+pub(crate) use self::authorization::{CompletionError, exchange_code_and_save};
 use self::{
     admission::{Admission, Reason},
     core::Core,
@@ -357,7 +357,7 @@ impl TokenCache {
 
     /// Does the maintenance that is due: refreshes early, keeps an idle grant alive, compares the
     /// clocks.
-    pub(crate) fn look_after(&self) {
+    pub(crate) fn maintain(&self) {
         worker::maintain(&self.core);
     }
 
@@ -383,14 +383,14 @@ impl TokenCache {
     /// Whether the cache can be evicted and loaded again later without any loss: there is no other
     /// handle, no work is running, and the store knows everything. A refresh that is due, or a
     /// backoff, keeps the cache resident.
-    pub(crate) fn is_dispensable(&self) -> bool {
+    pub(crate) fn is_evictable(&self) -> bool {
         Arc::strong_count(&self.core) == 1 && status::is_at_rest(&self.core)
     }
 
     /// Whether the cache can be evicted in favor of a tenant in use. In contrast to
-    /// [`is_dispensable`](Self::is_dispensable), a backoff may be lost, and a sweep makes the
+    /// [`is_evictable`](Self::is_evictable), a backoff may be lost, and a sweep makes the
     /// refresh that is due.
-    pub(crate) fn is_expendable(&self) -> bool {
+    pub(crate) fn is_evictable_under_pressure(&self) -> bool {
         Arc::strong_count(&self.core) == 1 && status::is_saved(&self.core)
     }
 }

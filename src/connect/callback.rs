@@ -13,7 +13,7 @@ use super::{
     state::ConnectState,
 };
 use crate::{
-    cache::{CompletionError, exchange_and_save},
+    cache::{CompletionError, exchange_code_and_save},
     error::{Error, ErrorKind, OAuthErrorCode},
     oauth::{AcceptedCode, OAuthClient},
     tenants::Tenants,
@@ -159,7 +159,7 @@ async fn complete(
     tenant: &TenantId,
     code: AcceptedCode,
 ) -> Result<(), ConnectFailure> {
-    exchange_and_save(oauth, code, |tokens| tenants.set_tokens(tenant, tokens))
+    exchange_code_and_save(oauth, code, |tokens| tenants.set_tokens(tenant, tokens))
         .await
         .map_err(|error| match error {
             CompletionError::Exchange(error) => {

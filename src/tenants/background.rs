@@ -32,7 +32,7 @@ async fn maintain_residents(tenants: Weak<TenantsState>) {
         drop(state);
         for caches in batch.chunks(MAINTAINED_IN_A_ROW) {
             for cache in caches {
-                cache.look_after();
+                cache.maintain();
             }
             yield_now().await;
         }

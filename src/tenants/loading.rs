@@ -75,7 +75,7 @@ async fn load_from_store(mut completion: Completion) {
     };
     if let Ok(cache) = &completion.result {
         // At once: after a lost response, the replay is possible for 30 seconds only.
-        cache.look_after();
+        cache.maintain();
     }
 }
 

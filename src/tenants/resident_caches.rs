@@ -143,7 +143,7 @@ impl ResidentCaches {
                 slot.last_used = now;
             }
             let is_idle = now.saturating_duration_since(slot.last_used) >= self.idle_after;
-            if is_idle && slot.resident.cache.is_dispensable() {
+            if is_idle && slot.resident.cache.is_evictable() {
                 self.evict(&mut slots, index);
             } else {
                 batch.push(slot.resident.cache.clone());
@@ -183,12 +183,12 @@ impl ResidentCaches {
             // not resident. To the resident one, that is another replica: leases and generations
             // keep the two apart.
             let is_evictable = if visit >= visits_per_pass {
-                slot.resident.cache.is_expendable()
+                slot.resident.cache.is_evictable_under_pressure()
             } else if slot.resident.take_referenced() {
                 slot.last_used = now;
                 false
             } else {
-                slot.resident.cache.is_dispensable()
+                slot.resident.cache.is_evictable()
             };
             if is_evictable {
                 self.evict(slots, index);

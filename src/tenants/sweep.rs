@@ -193,7 +193,7 @@ impl<'a> Sweep<'a> {
                 self.report.active += 1;
                 // A process may have died during a refresh. The replay is possible for 30 seconds.
                 if let Ok(cache) = state.resident_or_new(&tenant, Some(grant)) {
-                    cache.look_after();
+                    cache.maintain();
                 }
             }
             GrantState::ReauthorizationRequired { .. } | GrantState::Revoked { .. } => {
@@ -241,7 +241,7 @@ impl<'a> Sweep<'a> {
                 });
             drop(state);
             // Also reports a refresh token that expires soon.
-            cache.look_after();
+            cache.maintain();
             match timeout(REFRESH_DEADLINE, cache.keep_alive()).await {
                 Ok(Ok(())) => {
                     self.report.kept_alive += 1;
