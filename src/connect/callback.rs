@@ -176,6 +176,7 @@ fn failure(kind: ConnectFailureKind, tenant: &TenantId, error: Error) -> Connect
 fn interrupted() -> Error {
     Error::new(
         ErrorKind::Interrupted,
-        "connecting was interrupted: the process is shutting down, or a token store panicked; start again",
+        "connecting was interrupted: the process is shutting down, or a token store panicked; \
+         start again",
     )
 }

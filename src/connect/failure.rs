@@ -151,9 +151,9 @@ impl ConnectFailure {
         let code = self.error.as_ref().and_then(Error::oauth_code);
         match (self.kind, code) {
             (ConnectFailureKind::NotPending, _) => {
-                "This page can no longer connect your account. It may be more than ten minutes old, it may have been used \
-                 already, or it may have been opened in another browser. If your account is not connected, please start \
-                 again."
+                "This page can no longer connect your account. It may be more than ten minutes \
+                 old, it may have been used already, or it may have been opened in another \
+                 browser. If your account is not connected, please start again."
             }
             (
                 ConnectFailureKind::Provider,
@@ -162,40 +162,42 @@ impl ConnectFailure {
                 "The other service is temporarily unavailable. Please start again in a few minutes."
             }
             (ConnectFailureKind::Provider, _) => {
-                "The other service sent an unexpected response. Please start again. If the problem persists, please contact \
-                 our support."
+                "The other service sent an unexpected response. Please start again. If the problem \
+                 persists, please contact our support."
             }
             (ConnectFailureKind::InProgress, _) => {
-                "Your account is being connected right now. Please check again in a minute. If it is not connected by then, \
-                 please start again."
+                "Your account is being connected right now. Please check again in a minute. If it \
+                 is not connected by then, please start again."
             }
             (ConnectFailureKind::CodeExchange, Some(OAuthErrorCode::InvalidGrant)) => {
-                "According to the other service, this request has expired or was used already. Please start again."
+                "According to the other service, this request has expired or was used already. \
+                 Please start again."
             }
             (ConnectFailureKind::CodeExchange, Some(_)) => {
-                "The other service rejected the connection because of a configuration problem on our side. Please contact \
-                 our support."
+                "The other service rejected the connection because of a configuration problem on \
+                 our side. Please contact our support."
             }
             (ConnectFailureKind::CodeExchange, None) => {
-                "The other service cannot be reached at the moment. Please start again in a few minutes."
+                "The other service cannot be reached at the moment. Please start again in a few \
+                 minutes."
             }
             (ConnectFailureKind::Store, _) => {
                 "We could not save the connection. Please start again in a few minutes."
             }
             (ConnectFailureKind::CrossSite, _) => {
-                "This request did not come from our website, so nothing has changed. To disconnect your account, please use \
-                 the button on our website."
+                "This request did not come from our website, so nothing has changed. To disconnect \
+                 your account, please use the button on our website."
             }
             (ConnectFailureKind::NotPersisted, _) => {
                 "We could not disconnect your account. Please try again in a few minutes."
             }
             (ConnectFailureKind::ProviderNotNotified, _) => {
-                "We have disconnected your account and no longer use the connection. However, we could not notify the other \
-                 service. Please remove the connection there as well."
+                "We have disconnected your account and no longer use the connection. However, we \
+                 could not notify the other service. Please remove the connection there as well."
             }
             (ConnectFailureKind::Program, _) => {
-                "Something went wrong on our side. Please try again in a few minutes. If the problem persists, please \
-                 contact our support."
+                "Something went wrong on our side. Please try again in a few minutes. If the \
+                 problem persists, please contact our support."
             }
         }
     }

@@ -100,7 +100,8 @@ impl<H: ConnectHandler> ConnectRouter<H> {
         acquired.map(drop).map_err(|_| {
             Error::new(
                 ErrorKind::Interrupted,
-                "a code exchange or the save of its tokens did not end before the deadline of the shutdown; it continues as long as the runtime does",
+                "a code exchange or the save of its tokens did not end before the deadline of the \
+                 shutdown; it continues as long as the runtime does",
             )
         })
     }

@@ -31,7 +31,8 @@ fn redirect_to_provider<H>(
     let mut response = page::redirect(&url).ok_or_else(|| {
         Error::new(
             ErrorKind::Configuration,
-            "the authorization URL is not a valid header value; check the provider's authorization endpoint and the redirect URI",
+            "the authorization URL is not a valid header value; check the provider's authorization \
+             endpoint and the redirect URI",
         )
     })?;
     for cookie in cookies {

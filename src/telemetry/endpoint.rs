@@ -14,7 +14,8 @@ pub(crate) fn clock_skewed(skew: Duration) {
         name: "endpoint.clock_skewed",
         target: "tower_oauth2_client",
         skew_seconds = skew.as_secs(),
-        "the clocks of the token endpoint and of this machine differ; a token counts as expired by whichever clock says so first"
+        "the clocks of the token endpoint and of this machine differ; a token counts as expired by \
+         whichever clock says so first"
     );
 }
 

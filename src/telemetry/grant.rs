@@ -199,7 +199,8 @@ impl GrantTelemetry {
             tenant = self.field(),
             error = %error,
             unsaved_seconds = unsaved.as_secs(),
-            "the result of a refresh could not be saved and would be lost in a crash; check the store"
+            "the result of a refresh could not be saved and would be lost in a crash; check the \
+             store"
         );
     }
 
@@ -209,7 +210,8 @@ impl GrantTelemetry {
             target: "tower_oauth2_client",
             tenant = self.field(),
             correction_seconds = by.as_secs(),
-            "the wall clock has advanced further than the monotonic clock, as after a suspend; the token expires earlier"
+            "the wall clock has advanced further than the monotonic clock, as after a suspend; the \
+             token expires earlier"
         );
     }
 

@@ -109,7 +109,8 @@ impl Tenants {
         task.await.map_err(|error| {
             Error::new(
                 ErrorKind::Interrupted,
-                "the authorization was interrupted: the runtime shut down, or the token store panicked",
+                "the authorization was interrupted: the runtime shut down, or the token store \
+                 panicked",
             )
             .with_source(error)
         })?

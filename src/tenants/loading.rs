@@ -106,7 +106,8 @@ impl Drop for Completion {
 fn no_grant() -> Error {
     Error::new(
         ErrorKind::NoGrant,
-        "the token store has no grant for this tenant; let the customer consent, and call Tenants::complete_authorization",
+        "the token store has no grant for this tenant; let the customer consent, and call \
+         Tenants::complete_authorization",
     )
 }
 

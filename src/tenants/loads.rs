@@ -58,7 +58,8 @@ pub(super) fn make_room(loads: &mut HashMap<TenantId, Load>, now: Instant) -> Re
     if loads.len() >= MAX_LOADS {
         return Err(Error::new(
             ErrorKind::Unavailable,
-            "10,000 tenants are being loaded at the same time; check how fast the token store responds",
+            "10,000 tenants are being loaded at the same time; check how fast the token store \
+             responds",
         ));
     }
     Ok(())

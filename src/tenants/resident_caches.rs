@@ -198,7 +198,8 @@ impl ResidentCaches {
         }
         Err(Error::new(
             ErrorKind::Unavailable,
-            "tenant capacity exhausted: every resident tenant is in use; raise TenantsBuilder::capacity",
+            "tenant capacity exhausted: every resident tenant is in use; raise \
+             TenantsBuilder::capacity",
         ))
     }
 

@@ -151,7 +151,8 @@ impl<'a> Sweep<'a> {
             if checkpoint.as_ref() == Some(&last) {
                 return Err(Error::new(
                     ErrorKind::Store,
-                    "the token store lists the same tenants repeatedly; test it with `store_conformance_tests!`",
+                    "the token store lists the same tenants repeatedly; test it with \
+                     `store_conformance_tests!`",
                 ));
             }
             pages += 1;
