@@ -72,7 +72,7 @@
 //!
 //! # Your own token source
 //!
-//! An [`OAuthClient`](crate::oauth::OAuthClient) and [`ClientCredentials`] are token sources.
+//! An [`OAuthClient`] and [`ClientCredentials`] are token sources.
 //! Implement [`TokenSource`] to get tokens in another way, or use [`token_fn`] if an async function
 //! is enough:
 //!

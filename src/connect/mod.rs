@@ -108,9 +108,9 @@
 //! # Several replicas
 //!
 //! A browser may come back to another replica than the one that redirected it. Until the customer
-//! has consented, no replica and no store keeps anything: the pending flow is stored in a cookie,
-//! encrypted with the program's keys. It contains the tenant, the `state`, the PKCE verifier and
-//! the start time. All replicas need the same keys, redirect URI and store. Their clocks may differ
+//! has consented, no replica and no store keeps anything: the pending flow is stored in a cookie.
+//! The cookie contains the tenant, the `state`, the PKCE verifier and the start time, encrypted
+//! with the program's keys. All replicas need the same keys, redirect URI and store. Their clocks may differ
 //! by 30 seconds.
 //!
 //! A flow expires after 10 minutes. A browser can have four pending flows, in several tabs and for
@@ -130,7 +130,7 @@
 //!
 //! # Cancellation and shutdown
 //!
-//! Once the lease is acquired, the code exchange continues in a task of its own if the browser
+//! The code exchange and the save run in a task of their own, so they continue if the browser
 //! disconnects. The code exchange takes at most 45 seconds. A failing save is retried for 30
 //! seconds. At the end of a program, [`ConnectRouter::shutdown`] waits for these tasks.
 //!

@@ -26,8 +26,8 @@ pub trait GrantListener: Send + Sync + 'static {
         let _ = tenant;
     }
 
-    /// Called when the refresh token expires in 7, 3 and 1 days, if it could not be refreshed so
-    /// far.
+    /// Called 7, 3 and 1 days before the refresh token expires, if it could not be refreshed until
+    /// then.
     ///
     /// If the provider does not rotate refresh tokens, the days are counted from when the token was
     /// issued. Once a refresh token has been used beyond its expected lifetime, they are counted

@@ -61,7 +61,7 @@
 //! | `token.expiry_corrected` | debug | `correction_seconds` | the wall clock has advanced further than the monotonic clock, as after a suspend, so the token expires earlier |
 //! | `refresh.failed` | warn | `reason`, `kind`, `error` | a refresh brought no new token |
 //! | `refresh.response_lost` | warn | `error`, `is_replayed` | a token request was sent and its response was lost; `is_replayed` says whether the same refresh token is now sent again |
-//! | `refresh_token.expiring` | warn | `days_left` | the refresh token expires in 7, 3 and 1 days, and could not be refreshed so far |
+//! | `refresh_token.expiring` | warn | `days_left` | 7, 3 and 1 days before the refresh token expires, if it could not be refreshed until then |
 //! | `grant.installed` | info | `generation` | the tokens of a new consent were saved |
 //! | `grant.reauthorization_required` | warn | `reason` | the provider has ended the grant; the customer has to consent again |
 //! | `grant.revoked` | info | | the program revoked the grant |
