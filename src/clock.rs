@@ -1,16 +1,17 @@
-//! Time, injected.
+//! Injected time.
 //!
-//! Nothing in this crate asks the operating system for the time except [`SystemClock`]. How long to wait is measured by
-//! `tokio::time`, which tests can pause; what time it is, everything asks a
-//! [`Clock`], which has two hands: a *monotonic* one, that never steps but stands still while a machine is suspended, and
-//! a *wall* clock, that goes on during a suspend but may be set forwards or back. A token is taken for dead as soon as
-//! the earlier of the two says so.
+//! Every part of this crate reads the time from a [`Clock`]. Only [`SystemClock`] asks the operating
+//! system. Timers are tokio's, which tests can pause.
+//!
+//! A clock has two sources of time. The *monotonic* time never steps, but may stand still while the
+//! machine is suspended. The *wall* time continues during a suspend, but can be set forward or back.
+//! A token counts as expired as soon as one of the two says so.
 //!
 //! ```
 //! use std::time::{Duration, Instant, SystemTime};
 //! use tower_oauth2_client::clock::{Clock, SystemClock};
 //!
-//! /// Two hours fast, as a badly kept server may be.
+//! /// A wall clock that is two hours fast.
 //! #[derive(Debug)]
 //! struct Fast;
 //!
@@ -31,23 +32,26 @@ use std::{
     time::{Instant, SystemTime},
 };
 
-/// Where the time comes from.
+/// A source of monotonic and of wall time.
 ///
-/// The monotonic hand must be the one that the timers of the runtime follow: waiting is done with `tokio::time`.
+/// The monotonic time must be the one that tokio's timers follow.
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
-    /// A time that never goes back. The only clock that a request reads, once, so it should be cheap.
+    /// The monotonic time. Each request reads it once, so it should be cheap.
     fn monotonic(&self) -> Instant;
 
-    /// The time of day, as stored beside a token set and compared with after a suspend or a restart.
+    /// The wall time. It is stored with token sets, and compared after a suspend or a restart.
     fn wall(&self) -> SystemTime;
 }
 
 /// The clocks of the operating system.
 ///
-/// Its monotonic hand is that of `tokio::time`, so that it stands still and jumps with `tokio::time::pause` and
-/// `tokio::time::advance` in tests.
+/// The monotonic time is that of `tokio::time`, so `tokio::time::pause` and `tokio::time::advance`
+/// affect it in tests.
 #[derive(Clone, Copy, Debug, Default)]
-#[expect(clippy::exhaustive_structs, reason = "it is its own value")]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "a unit struct that callers name as a value"
+)]
 pub struct SystemClock;
 
 impl Clock for SystemClock {

@@ -1,4 +1,4 @@
-//! Where a token may go.
+//! Origins, which decide where a token is sent.
 
 use std::fmt;
 
@@ -9,10 +9,11 @@ use http::{
 
 use crate::error::Error;
 
-/// The scheme, host and port of a server (RFC 6454): what decides whether a request may carry a token.
+/// The scheme, host and port of a server (RFC 6454).
 ///
-/// Comparing is exact: another port, another scheme or a name below the host's is another origin. Plain `http` exists
-/// for loopback addresses only, so that a test can stand in for the service.
+/// A request carries a token only to an origin that the token is meant for. The comparison is exact:
+/// another scheme, another port or a subdomain is another origin. Plain `http` is allowed for loopback
+/// addresses only, so that tests can use a local server.
 ///
 /// ```
 /// use tower_oauth2_client::Origin;
@@ -29,14 +30,14 @@ pub struct Origin {
     secure: bool,
     host: String,
     port: u16,
-    /// Host and port as they are mostly written: in lower case, without the usual port.
+    /// Host and port in their usual spelling: in lower case, and without the default port.
     authority: String,
 }
 
 impl Origin {
-    /// Whether a request to `uri` goes to this origin. Costs no allocation.
+    /// Whether a request to `uri` goes to this origin. Does not allocate.
     ///
-    /// A relative URI, or one with user information, goes to no origin at all.
+    /// A relative URI, or one with user information, matches no origin.
     #[must_use]
     #[inline]
     pub fn matches(&self, uri: &Uri) -> bool {
@@ -54,7 +55,7 @@ impl Origin {
     /// Whether an authority, as in a URI or a `Host` header, names this origin.
     #[inline]
     pub(crate) fn is_authority(&self, authority: &Authority) -> bool {
-        // Each request asks, and hardly one writes it in another way.
+        // The fast path: almost every request uses the usual spelling.
         authority.as_str() == self.authority || self.is_authority_by_parts(authority)
     }
 
@@ -65,7 +66,7 @@ impl Origin {
             && port_of(authority, self.secure) == Some(self.port)
     }
 
-    /// For constants: https, on its usual port.
+    /// An `https` origin on the default port, for constants.
     pub(crate) fn from_static(host: &'static str) -> Self {
         Self::new(true, host.to_owned(), default_port(true))
     }
@@ -88,10 +89,10 @@ impl Origin {
     pub(crate) fn of(name: &str, uri: &Uri) -> Result<Self, Error> {
         let fail = |what: &str| Err(Error::configuration(format!("{name}: {what}")));
         let (Some(scheme), Some(authority)) = (uri.scheme(), uri.authority()) else {
-            return fail("give an absolute URL, as in https://api.example.com");
+            return fail("the URL is not absolute; use one such as https://api.example.com");
         };
         if has_user_information(authority) {
-            return fail("a URL must not hold user information");
+            return fail("the URL contains user information; remove it");
         }
         let secure = *scheme == Scheme::HTTPS;
         if !secure && *scheme != Scheme::HTTP {
@@ -101,10 +102,10 @@ impl Origin {
             return fail("use https (http is for loopback addresses only)");
         }
         if authority.host().is_empty() {
-            return fail("name a host");
+            return fail("the URL has no host; use one such as https://api.example.com");
         }
         let Some(port) = port_of(authority, secure) else {
-            return fail("the port is not a number from 1 to 65535");
+            return fail("the port is not a number from 1 to 65535; correct it");
         };
         Ok(Self::new(
             secure,
@@ -129,7 +130,7 @@ impl Origin {
 impl std::str::FromStr for Origin {
     type Err = Error;
 
-    /// Reads the origin of a URL. Its path, if it has one, is not looked at.
+    /// Parses the origin of a URL. A path is ignored.
     ///
     /// # Errors
     ///
@@ -137,7 +138,8 @@ impl std::str::FromStr for Origin {
     /// without user information.
     fn from_str(url: &str) -> Result<Self, Error> {
         let uri = url.parse::<Uri>().map_err(|error| {
-            Error::configuration("origin: this is not a URL").with_source(error)
+            Error::configuration("origin: not a URL; use one such as https://api.example.com")
+                .with_source(error)
         })?;
         Self::of("origin", &uri)
     }
@@ -163,7 +165,7 @@ fn default_port(secure: bool) -> u16 {
     if secure { 443 } else { 80 }
 }
 
-/// The port that a connection would be made to; `None` if the one that is written is no port.
+/// The port to connect to, or `None` if the port in the authority is invalid.
 fn port_of(authority: &Authority, secure: bool) -> Option<u16> {
     let after_host = authority
         .as_str()
@@ -177,7 +179,8 @@ fn port_of(authority: &Authority, secure: bool) -> Option<u16> {
     }
 }
 
-/// `localhost`, 127.0.0.0/8 and `[::1]`: addresses that do not leave the machine (RFC 8252 section 8.3).
+/// Whether traffic to the host stays on the machine (RFC 8252 section 8.3): `localhost`, 127.0.0.0/8
+/// and `[::1]`.
 fn is_loopback(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     host.eq_ignore_ascii_case("localhost")
@@ -195,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn http_is_for_loopback_only() {
+    fn plain_http_is_accepted_for_loopback_only() {
         for loopback in [
             "http://localhost:1",
             "http://127.0.0.1:1",
@@ -219,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn p20_origin_is_exact() {
+    fn p20_another_scheme_host_or_port_is_another_origin() {
         let api = origin("https://api.example.com");
         for same in [
             "https://api.example.com/v1?x=https://evil.example",
@@ -244,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn display_reads_back() {
+    fn displayed_origins_parse_to_the_same_origin() {
         for url in [
             "https://api.example.com",
             "http://127.0.0.1:8080",

@@ -96,10 +96,9 @@ impl OAuthClientBuilder {
     /// Sets the limiter and circuit breaker for the token endpoint. Defaults to a new one, which
     /// clones of the client share.
     ///
-    /// Several clients of one endpoint, for example with different scopes or redirect URIs, can
-    /// share one: that of another client ([`OAuthClient::gate`]), or a new one. Its limit and its
-    /// pauses then hold for all of them together, including the pause after `invalid_client`, which
-    /// ends for all when one of them gets another secret.
+    /// Several clients of one endpoint, for example with different scopes or redirect URIs, can share
+    /// a gate. Its limit and its pauses then hold for all of them together. That includes the pause
+    /// after `invalid_client`, which ends for all of them when one gets a new secret.
     pub fn gate(mut self, gate: EndpointGate) -> Self {
         self.gate = gate;
         self
@@ -108,7 +107,7 @@ impl OAuthClientBuilder {
     /// Sets which errors of the HTTP client, or in its chain of sources, mean that no connection
     /// was made. Defaults to refused connections.
     ///
-    /// After such an error nothing was sent, so the token request is repeated. After any other
+    /// After such an error nothing was sent, so the request is retried. After any other
     /// error the response counts as lost.
     ///
     /// ```

@@ -1,4 +1,4 @@
-//! One exchange after another.
+//! The requests of an OAuth client.
 
 use std::{
     fmt,
@@ -25,13 +25,16 @@ use crate::{
     token::{AccessToken, ClientSecret, CodeVerifier, RefreshToken, TokenSet},
 };
 
-/// Speaks OAuth 2.0 with one provider for one application. The [module page](crate::oauth) shows
-/// how.
+/// An OAuth 2.0 client of one provider. The [module page](crate::oauth) has an example.
 ///
-/// Cheap to clone. Each call is made when the future is polled, has up to 15 seconds to wait for
-/// its turn and 15 seconds for itself; what was begun is lost if the future is dropped, so leave
-/// renewals to a [`TokenCache`](crate::cache::TokenCache), which runs them in a task of their own.
-/// Calls must be made inside a tokio runtime with time enabled.
+/// Clones are cheap, and share the secret and the [gate](Self::gate).
+///
+/// A call waits up to 15 seconds for a permit and then up to 15 seconds for its response. It needs
+/// a tokio runtime with timers; outside of one it fails with
+/// [`Interrupted`](ErrorKind::Interrupted).
+///
+/// Dropping the future cancels the request, and a rotated refresh token in its response is lost.
+/// Let a [`TokenCache`](crate::cache::TokenCache) refresh, which does so in a task of its own.
 #[derive(Clone)]
 pub struct OAuthClient {
     configuration: Arc<Configuration>,
@@ -49,14 +52,14 @@ pub(super) struct Configuration {
     pub(super) random: Mutex<fastrand::Rng>,
 }
 
-/// A token of either sort, to be revoked.
+/// A token to revoke.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum TokenToRevoke<'a> {
-    /// An access token. Revoking it may leave the grant alive.
+    /// An access token. The grant may stay valid.
     Access(&'a AccessToken),
-    /// A refresh token. Revoking it ends the grant, and at most providers its access tokens (RFC
-    /// 7009 section 2.1).
+    /// A refresh token. Revoking it ends the grant, and at most providers also its access tokens
+    /// (RFC 7009 section 2.1).
     Refresh(&'a RefreshToken),
 }
 
@@ -68,7 +71,7 @@ impl OAuthClient {
         }
     }
 
-    /// The provider that this client speaks with.
+    /// The provider that this client sends its requests to.
     #[must_use]
     pub fn provider(&self) -> &Provider {
         &self.configuration.provider
@@ -79,30 +82,32 @@ impl OAuthClient {
         &self.configuration.client_id
     }
 
-    /// What all calls of the token endpoint pass, those of clones included.
+    /// The limiter and circuit breaker of this client's token requests, shared by all clones.
     #[must_use]
     pub fn gate(&self) -> &EndpointGate {
         &self.configuration.gate
     }
 
-    /// Replaces the client secret, for all clones at once: what is sent from now on carries the new
-    /// one.
+    /// Replaces the client secret for all clones. Requests from now on carry the new one.
     ///
-    /// For a secret that is changed at the provider while the program runs. The pauses after
-    /// `invalid_client` are over, those of the [gate](Self::gate) and those of the caches whose
-    /// source names it: the next request of any grant makes its exchange. One that was sent with
-    /// the old secret brings what it brings, but if that is `invalid_client` it causes no pause,
-    /// and those who wait for it in a cache get an exchange with the new one. Pauses for other
-    /// reasons, and what the provider asked for by `Retry-After`, stay. The old secret is wiped.
+    /// Call it when the secret changes at the provider while the program runs. It closes the
+    /// circuit breaker of the [gate](Self::gate), and ends the backoff of the caches behind it, if
+    /// `invalid_client` was the cause: the next request of any grant refreshes. A pause with
+    /// another cause, and one that the provider asked for by `Retry-After`, continues.
+    ///
+    /// A request in flight still carries the old secret. If its response is `invalid_client`, it
+    /// causes no pause, and the requests that wait for it in a cache wait for a refresh with the
+    /// new secret. The old secret is wiped from memory.
     ///
     /// # Errors
     ///
-    /// [`Configuration`](ErrorKind::Configuration) as when the client is built, and for a public
-    /// client. The old secret stays then.
+    /// [`Configuration`](ErrorKind::Configuration) as for
+    /// [`OAuthClientBuilder::build`](crate::oauth::OAuthClientBuilder::build), and for a public
+    /// client. The old secret then stays in use.
     pub fn replace_secret(&self, secret: impl Into<ClientSecret>) -> Result<(), Error> {
         let secret = secret.into();
         credentials::check_secret(self.provider(), Some(&secret))?;
-        // First the secret: whoever is let through in the new epoch sends that.
+        // The secret comes first, so that requests of the new epoch carry it.
         self.configuration
             .client_secret
             .store(Some(Arc::new(secret)));
@@ -110,17 +115,17 @@ impl OAuthClient {
         Ok(())
     }
 
-    /// Where to send a customer's browser, and what to keep in that browser's session until it
-    /// comes back.
+    /// Creates an authorization request (RFC 6749 section 4.1.1).
     ///
-    /// Each call makes a new `state`, and a new PKCE challenge if the provider has them. Nothing is
-    /// sent.
+    /// Returns the URL to redirect the customer's browser to, and the data to keep in the browser's
+    /// session until the callback. Each call creates a new `state`, and a new PKCE challenge if the
+    /// provider uses PKCE. Nothing is sent.
     ///
     /// # Errors
     ///
-    /// [`Configuration`](ErrorKind::Configuration) if the provider has no authorization endpoint,
-    /// or no redirect URI was set; [`Interrupted`](ErrorKind::Interrupted) if the operating system
-    /// gives no randomness.
+    /// * [`Configuration`](ErrorKind::Configuration) if the provider has no authorization endpoint,
+    ///   or no redirect URI is set.
+    /// * [`Interrupted`](ErrorKind::Interrupted) if the operating system returns no random bytes.
     pub fn authorization_url(&self) -> Result<(String, PendingAuthorization), Error> {
         let configuration = &*self.configuration;
         let Some(endpoint) = configuration.provider.authorization_endpoint() else {
@@ -142,12 +147,12 @@ impl OAuthClient {
         Ok((url, pending))
     }
 
-    /// A pending authorization from what was kept of it as text: its
-    /// [`state`](PendingAuthorization::state) and
-    /// [`code_verifier`](PendingAuthorization::code_verifier). Of this client, or of one with the
-    /// same provider: the issuer that the callback has to name is this one's.
+    /// Restores a pending authorization from its [`state`](PendingAuthorization::state) and
+    /// [`code_verifier`](PendingAuthorization::code_verifier).
     ///
-    /// An empty state, as of a session that never had one, accepts no callback.
+    /// It has to come from this client or from one with the same provider, because the callback has
+    /// to name this provider's issuer. An empty state, as from a session without one, accepts no
+    /// callback.
     #[must_use]
     pub fn resume_authorization(
         &self,
@@ -159,12 +164,17 @@ impl OAuthClient {
 
     /// Exchanges a code for the first token set of a grant (RFC 6749 section 4.1.3).
     ///
+    /// The request is sent even while the circuit breaker is open, because a customer waits.
+    ///
     /// # Errors
     ///
-    /// [`Refused`](ErrorKind::Refused) with the provider's code,
-    /// [`Unavailable`](ErrorKind::Unavailable) or [`InvalidResponse`](ErrorKind::InvalidResponse).
-    /// A code must not be sent twice, so after any of them the customer has to be sent to the
-    /// provider again. It is sent even while the endpoint is otherwise left alone: somebody waits.
+    /// A code must not be sent twice, so after any error start a new authorization.
+    ///
+    /// * [`Refused`](ErrorKind::Refused), with the provider's [error code](Error::oauth_code).
+    /// * [`Unavailable`](ErrorKind::Unavailable) if the provider cannot be reached or does not
+    ///   respond in time, or no permit is free.
+    /// * [`InvalidResponse`](ErrorKind::InvalidResponse) if the response violates RFC 6749.
+    /// * [`Configuration`](ErrorKind::Configuration) if no redirect URI is set.
     pub async fn exchange_code(&self, code: AcceptedCode) -> Result<TokenSet, Error> {
         let redirect_uri = self.redirect_uri()?;
         let mut form = Form::new("authorization_code");
@@ -174,24 +184,28 @@ impl OAuthClient {
             form.field("code_verifier", verifier.expose());
         }
         let permit = self.gate().acquire_ignoring_breaker().await?;
-        let outcome = self.exchange(form, Retry::NotSent).await;
+        let outcome = self.request_tokens(form, Retry::NotSent).await;
         permit.record(&outcome);
         outcome
     }
 
-    /// Exchanges a refresh token for the next token set (RFC 6749 section 6).
+    /// Refreshes a token set (RFC 6749 section 6).
     ///
-    /// What the provider leaves out of its answer is taken over from `tokens`. The refresh token in
-    /// `tokens` must be taken for used from the moment this is polled: do not call it twice with
-    /// the same one.
+    /// A refresh token or scope that the response omits is taken from `tokens`. Once the future is
+    /// polled, the provider may have rotated the refresh token: do not refresh the same token set
+    /// twice. A [`TokenCache`](crate::cache::TokenCache) ensures that.
     ///
     /// # Errors
     ///
-    /// [`NoGrant`](ErrorKind::NoGrant) if `tokens` has no refresh token;
-    /// [`Refused`](ErrorKind::Refused), with [`is_invalid_grant`](Error::is_invalid_grant) if the
-    /// customer has to consent again; [`Unavailable`](ErrorKind::Unavailable) or
-    /// [`InvalidResponse`](ErrorKind::InvalidResponse), after which it is not known whether the
-    /// provider used the refresh token up (see [`is_response_lost`](Error::is_response_lost)).
+    /// * [`NoGrant`](ErrorKind::NoGrant) if `tokens` has no refresh token.
+    /// * [`Refused`](ErrorKind::Refused), with the provider's [error code](Error::oauth_code). If
+    ///   [`is_invalid_grant`](Error::is_invalid_grant) is true, the customer has to consent again.
+    /// * [`Unavailable`](ErrorKind::Unavailable) if the provider cannot be reached or does not
+    ///   respond in time, the circuit breaker is open, or no permit is free.
+    /// * [`InvalidResponse`](ErrorKind::InvalidResponse) if the response violates RFC 6749.
+    ///
+    /// If [`is_response_lost`](Error::is_response_lost) is true, it is unknown whether the provider
+    /// has rotated the refresh token.
     pub async fn refresh(&self, tokens: &TokenSet) -> Result<TokenSet, Error> {
         let permit = self.gate().acquire(GateKey::random(), None).await?;
         let outcome = self.send_refresh(tokens).await;
@@ -199,25 +213,28 @@ impl OAuthClient {
         outcome
     }
 
-    /// The same for one who has passed the gate.
+    /// Refreshes a token set. The caller has a permit.
     pub(crate) async fn send_refresh(&self, tokens: &TokenSet) -> Result<TokenSet, Error> {
         let Some(refresh_token) = tokens.refresh_token() else {
             return Err(Error::new(
                 ErrorKind::NoGrant,
-                "the token set holds no refresh token: let the customer consent again",
+                "token set has no refresh token; the customer has to consent again",
             ));
         };
         let mut form = Form::new("refresh_token");
         form.field("refresh_token", refresh_token.expose());
-        Ok(self.exchange(form, Retry::Deferred).await?.renewing(tokens))
+        Ok(self
+            .request_tokens(form, Retry::Deferred)
+            .await?
+            .with_omitted_from(tokens))
     }
 
-    /// Gets a token for the application itself (RFC 6749 section 4.4), from providers that offer
-    /// that.
+    /// Requests a token for the client itself (RFC 6749 section 4.4).
     ///
     /// # Errors
     ///
-    /// As [`exchange_code`](Self::exchange_code), but may be called again.
+    /// [`Configuration`](ErrorKind::Configuration) for a public client; otherwise as for
+    /// [`refresh`](Self::refresh). The call can be repeated.
     pub async fn client_credentials(&self) -> Result<TokenSet, Error> {
         let permit = self.gate().acquire(GateKey::random(), None).await?;
         let outcome = self.send_client_credentials().await;
@@ -225,7 +242,7 @@ impl OAuthClient {
         outcome
     }
 
-    /// The same for one who has passed the gate.
+    /// Requests a token with client credentials. The caller has a permit.
     pub(crate) async fn send_client_credentials(&self) -> Result<TokenSet, Error> {
         if self.provider().client_authentication() == ClientAuthentication::None {
             return Err(Error::configuration(
@@ -237,22 +254,26 @@ impl OAuthClient {
         if let Some(scope) = &self.configuration.scope {
             form.field("scope", scope);
         }
-        self.exchange(form, Retry::Deferred).await
+        self.request_tokens(form, Retry::Deferred).await
     }
 
-    /// Revokes a token (RFC 7009). Any success counts, as providers answer it for a token that they
-    /// no longer know, too (section 2.2). Repeated after any failure that may pass, such as a 503
-    /// (section 2.2.1), within the same limits as an exchange.
+    /// Revokes a token (RFC 7009).
+    ///
+    /// Providers also report success for a token that is already invalid (section 2.2). The request
+    /// is retried after any transient failure, such as a 503 (section 2.2.1): at most three requests
+    /// in 15 seconds.
     ///
     /// # Errors
     ///
-    /// [`Configuration`](ErrorKind::Configuration) if the provider has no revocation endpoint;
-    /// otherwise as [`exchange_code`](Self::exchange_code), but may be called again: after any of
-    /// them the token must be taken for alive.
+    /// After any error the token may still be valid. The call can be repeated.
+    ///
+    /// * [`Configuration`](ErrorKind::Configuration) if the provider has no revocation endpoint.
+    /// * [`Refused`](ErrorKind::Refused), [`Unavailable`](ErrorKind::Unavailable) or
+    ///   [`InvalidResponse`](ErrorKind::InvalidResponse), as for [`refresh`](Self::refresh).
     pub async fn revoke(&self, token: impl Into<TokenToRevoke<'_>> + Send) -> Result<(), Error> {
         let Some(endpoint) = self.configuration.provider.revocation_endpoint() else {
             return Err(Error::configuration(
-                "revocation endpoint: the provider has none",
+                "revocation endpoint: the provider has none; set one by ProviderBuilder::revocation_endpoint",
             ));
         };
         let (token, hint) = match token.into() {
@@ -273,10 +294,9 @@ impl OAuthClient {
         ))
     }
 
-    async fn exchange(&self, form: Form, retry: Retry) -> Result<TokenSet, Error> {
+    async fn request_tokens(&self, form: Form, retry: Retry) -> Result<TokenSet, Error> {
         let configuration = &*self.configuration;
-        // That of the first request, where there are several: a life is not taken for longer than
-        // it is.
+        // The time of the first attempt, so that retries do not lengthen the lifetime.
         let sent = configuration.clock.wall();
         let endpoint = configuration.provider.token_endpoint();
         let response = self.send(endpoint, form, retry).await?;
@@ -306,10 +326,9 @@ impl OAuthClient {
     }
 
     pub(crate) fn redirect_uri(&self) -> Result<&str, Error> {
-        self.configuration
-            .redirect_uri
-            .as_deref()
-            .ok_or_else(|| Error::configuration("redirect URI: set one to ask for consent"))
+        self.configuration.redirect_uri.as_deref().ok_or_else(|| {
+            Error::configuration("redirect URI: not set; call OAuthClientBuilder::redirect_uri")
+        })
     }
 }
 

@@ -1,20 +1,9 @@
-//! The OAuth 2.0 client: authorization code for the first token, refresh token for renewal, revocation.
+//! The OAuth 2.0 client: consent, code exchange, refresh, client credentials and revocation.
 //!
-//! An [`OAuthClient`] speaks with one [`Provider`](crate::provider::Provider) for one application, over any tower service
-//! of `http::Request`. It holds no tokens: what it gets it returns as a [`TokenSet`](crate::token::TokenSet), usually to a
-//! [`TokenCache`](crate::cache::TokenCache), which then calls it whenever a renewal is due.
-//!
-//! The service must be a plain HTTP client: one that follows no redirects (they would carry the credentials elsewhere,
-//! RFC 9700 section 4.12), retries nothing by itself (a code or refresh token is good for one use), and does not itself
-//! wait for tokens from here.
-//!
-//! A call is one exchange: one request, repeated (up to three in all, 15 seconds in all) only if nothing of it was sent, or
-//! if the endpoint answered 429 or 503. All clones of a client, and so all caches over it, share one [`EndpointGate`]: four
-//! exchanges at once, of which two at most are such that nobody waits for, and a pause after five failures in a row. Clients
-//! of one endpoint may share it, too ([`OAuthClientBuilder::gate`]).
-//!
-//! The client secret can be changed while the program runs, by [`OAuthClient::replace_secret`]: that also ends the pauses
-//! which the old one has caused.
+//! An [`OAuthClient`] makes the requests of one registered client to one
+//! [`Provider`](crate::provider::Provider). It keeps no tokens: each call returns a
+//! [`TokenSet`](crate::token::TokenSet), which usually goes into a
+//! [`TokenCache`](crate::cache::TokenCache). The cache then calls the client whenever a refresh is due.
 //!
 //! ```
 //! # use std::convert::Infallible;
@@ -24,11 +13,11 @@
 //! use tower_oauth2_client::{oauth::OAuthClient, provider};
 //!
 //! # tokio_test::block_on(async {
-//! // In a program this is a hyper-util or reqwest client; here it answers by itself.
+//! // In a program this is a hyper-util or reqwest client. Here a function responds.
 //! let http = tower::service_fn(|request: Request<Full<Bytes>>| async move {
 //!     assert_eq!(request.uri(), "https://public-api.justworks.com/oauth/token");
-//!     let answer = r#"{"token_type":"Bearer","access_token":"a1","refresh_token":"r1","expires_at":"2030-01-01T00:00:00Z"}"#;
-//!     Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(answer))))
+//!     let tokens = r#"{"token_type":"Bearer","access_token":"a1","refresh_token":"r1","expires_in":86400}"#;
+//!     Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(tokens))))
 //! });
 //! let oauth = OAuthClient::builder(provider::justworks(), "client-id")
 //!     .client_secret("client-secret")
@@ -36,15 +25,55 @@
 //!     .scopes(["company.basic:read"])
 //!     .build(http)?;
 //!
-//! // Send the customer's browser here, and keep `pending` in its session …
+//! // Redirect the customer's browser to `url`, and keep `pending` in its session.
 //! let (url, pending) = oauth.authorization_url()?;
 //! assert!(url.starts_with("https://payroll.justworks.com/oauth/authorize?response_type=code"));
-//! // … until it comes back to the redirect URI:
+//!
+//! // The browser comes back to the redirect URI: check the callback, and exchange its code.
 //! let callback = format!("https://partner.example.com/callback?code=c1&state={}", pending.state());
 //! let tokens = oauth.exchange_code(pending.accept(&callback)?).await?;
 //! assert_eq!(tokens.refresh_token().unwrap().expose(), "r1");
 //! # Ok::<(), tower_oauth2_client::Error>(()) }).unwrap();
 //! ```
+//!
+//! # The HTTP client
+//!
+//! Any tower service of `http::Request` can send the requests. It has to be a plain HTTP client:
+//!
+//! * It follows no redirects, because they would send the credentials to another server (RFC 9700
+//!   section 4.12).
+//! * It retries nothing, because most codes and refresh tokens can be used only once.
+//! * It is not wrapped in a [layer](crate::bearer) that waits for tokens of this client.
+//!
+//! # Retries and timeouts
+//!
+//! A call sends one request. It is retried only if nothing was sent, because the connection failed, or,
+//! except for a code exchange, if the endpoint responds with 429 or 503. A revocation can be repeated,
+//! so it is retried after any transient failure. A call sends at most three requests. Each has 10
+//! seconds, and all of them together have 15 seconds.
+//!
+//! # Limiter and circuit breaker
+//!
+//! All clones of a client, and so all caches over it, share one [`EndpointGate`], so that many grants
+//! do not overload a token endpoint:
+//!
+//! * At most four token requests are in flight. Others wait for up to 15 seconds. At most two of the
+//!   four are background refreshes, for which no request waits.
+//! * Five failures in a row (no response, a 5xx status, or a 429) open the circuit breaker for 30
+//!   seconds. `Retry-After` opens it for the time that it asks for, at most 10 minutes.
+//! * `invalid_client` opens it for 30 seconds, and for twice as long each time, up to 30 minutes.
+//! * While it is open, requests fail at once. Afterwards one request is sent as a probe, and its
+//!   outcome decides for the others. A code exchange is sent even then, because a customer waits.
+//! * A grant in trouble does not block the others: failures of one grant open the breaker for that
+//!   grant only.
+//!
+//! Revocations do not pass the gate. Several clients of one endpoint can share a gate through
+//! [`OAuthClientBuilder::gate`].
+//!
+//! # Secret rotation
+//!
+//! [`OAuthClient::replace_secret`] changes the client secret while the program runs. It also closes a
+//! circuit breaker that the old secret has opened.
 
 mod attempt;
 mod authorization;

@@ -1,4 +1,4 @@
-//! A URL that secrets are sent to.
+//! URLs of a provider's endpoints.
 
 use std::fmt;
 
@@ -6,8 +6,10 @@ use http::{Uri, uri::PathAndQuery};
 
 use crate::{error::Error, origin::Origin};
 
-/// The URL of an endpoint: absolute, over `https` (or `http` to loopback), without user information
-/// or a fragment (RFC 6749 sections 3.1 and 3.2). A query in it is kept.
+/// The URL of an endpoint (RFC 6749 sections 3.1 and 3.2).
+///
+/// It is absolute, uses `https` (or `http` to loopback), and contains no user information or fragment.
+/// It may contain a query.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint(Uri);
 
@@ -15,17 +17,20 @@ impl Endpoint {
     pub(crate) fn parse(name: &str, url: &str) -> Result<Self, Error> {
         if url.contains('#') {
             return Err(Error::configuration(format!(
-                "{name}: a URL must not hold a fragment"
+                "{name}: the URL contains a fragment; remove it"
             )));
         }
         let uri = url.parse::<Uri>().map_err(|error| {
-            Error::configuration(format!("{name}: this is not a URL")).with_source(error)
+            Error::configuration(format!(
+                "{name}: not a URL; use one such as https://id.example.com/token"
+            ))
+            .with_source(error)
         })?;
         Origin::of(name, &uri)?;
         Ok(Self(uri))
     }
 
-    /// For constants.
+    /// An endpoint from a constant, which is not checked.
     pub(super) fn from_static(url: &'static str) -> Self {
         Self(Uri::from_static(url))
     }
@@ -43,20 +48,20 @@ impl Endpoint {
             .build()
             .map(Self)
             .map_err(|error| {
-                Error::configuration("origin: it does not fit the endpoint's path")
+                Error::configuration("origin: it cannot be combined with the path of an endpoint")
                     .with_source(error)
             })
     }
 
-    /// The URL with more in its query; what was there stays (RFC 6749 section 3.1).
+    /// The URL with `query` appended to its own query (RFC 6749 section 3.1).
     pub(crate) fn with_query(&self, query: &str) -> String {
         let url = self.0.to_string();
-        let joint = match self.0.query() {
+        let separator = match self.0.query() {
             None => "?",
             Some("") => "",
             Some(_) => "&",
         };
-        format!("{url}{joint}{query}")
+        format!("{url}{separator}{query}")
     }
 
     pub(crate) fn uri(&self) -> &Uri {
@@ -81,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn wrong_urls_are_told_by_name() {
+    fn wrong_urls_are_named_by_their_setting() {
         for (url, what) in [
             ("/oauth/token", "absolute"),
             ("http://example.com/token", "https"),
@@ -99,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn query_of_the_endpoint_is_kept() {
+    fn with_query_keeps_the_query_of_the_endpoint() {
         for (url, whole) in [
             ("https://example.com/a", "https://example.com/a?x=1"),
             ("https://example.com/a?b=c", "https://example.com/a?b=c&x=1"),
@@ -111,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn another_origin_keeps_path_and_query() {
+    fn on_origin_keeps_path_and_query() {
         let endpoint = Endpoint::parse("endpoint", "https://example.com/a/b?c=d").unwrap();
         let moved = endpoint
             .on_origin(&"http://[::1]:81".parse().unwrap())

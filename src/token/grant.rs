@@ -1,39 +1,42 @@
-//! A customer's consent, as a store keeps it.
+//! Grants, as stores keep them.
 
 use std::{fmt, sync::Arc, time::SystemTime};
 
 use super::TokenSet;
 use crate::error::Error;
 
-/// Whose grant it is: the caller's own name for a customer, such as a row's id.
+/// The name of a tenant, chosen by the program, such as the id of a customer's row.
 ///
-/// Names are compared byte for byte and never derived from a secret. Cheap to clone: clones share the text.
+/// Names are compared byte for byte. They appear in logs and file names, so do not derive them from a
+/// secret. Clones share the text.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TenantId(Arc<str>);
 
 impl TenantId {
-    /// The longest name, in bytes.
+    /// The maximum length of a name, in bytes.
     pub const MAX_LENGTH: usize = 255;
 
-    /// Takes the name.
+    /// Creates a tenant id.
     ///
     /// # Errors
     ///
-    /// [`Configuration`](crate::ErrorKind::Configuration) if it is empty, longer than [`MAX_LENGTH`](Self::MAX_LENGTH)
-    /// bytes, or holds control characters.
+    /// [`Configuration`](crate::ErrorKind::Configuration) if the name is empty, is longer than
+    /// [`MAX_LENGTH`](Self::MAX_LENGTH) bytes, or contains control characters.
     pub fn new(name: impl Into<String>) -> Result<Self, Error> {
         let name = name.into();
         if name.is_empty() {
-            return Err(Error::configuration("tenant: the name is empty"));
+            return Err(Error::configuration(
+                "tenant: the name is empty; use one with 1 to 255 bytes",
+            ));
         }
         if name.len() > Self::MAX_LENGTH {
             return Err(Error::configuration(
-                "tenant: the name is over 255 bytes long",
+                "tenant: the name is longer than 255 bytes; use a shorter one",
             ));
         }
         if name.chars().any(char::is_control) {
             return Err(Error::configuration(
-                "tenant: the name holds control characters",
+                "tenant: the name contains control characters; remove them",
             ));
         }
         Ok(Self(name.into()))
@@ -58,29 +61,31 @@ impl fmt::Display for TenantId {
     }
 }
 
-/// A counter that each stored change of a grant raises: of two states of one grant, the higher generation is newer.
+/// A counter that every save of a grant raises. Of two states of a grant, the one with the higher
+/// generation is newer.
 ///
-/// It is what a 401 is judged by (which token did this request carry?), and what a store compares before it writes.
+/// A store compares it before a conditional save. After a 401, it shows whether the request carried the
+/// newest token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Generation(u64);
 
 impl Generation {
-    /// That of a grant's first token set.
+    /// The generation of a grant's first token set.
     pub const FIRST: Self = Self(1);
 
-    /// From a number, as a store has it.
+    /// Converts from a number, as stores keep it.
     #[must_use]
     pub const fn from_u64(number: u64) -> Self {
         Self(number)
     }
 
-    /// As a number, for a store.
+    /// Converts to a number, for stores.
     #[must_use]
     pub const fn as_u64(self) -> u64 {
         self.0
     }
 
-    /// The next higher one. Stays at the highest, which no grant reaches in the life of a star.
+    /// The next generation. It saturates at `u64::MAX`, which no grant reaches.
     #[must_use]
     pub const fn next(self) -> Self {
         Self(self.0.saturating_add(1))
@@ -93,66 +98,67 @@ impl fmt::Display for Generation {
     }
 }
 
-/// A customer's consent: alive as long as its newest refresh token.
+/// A customer's consent, and the token set that came of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "plain data, which stores build")]
 pub struct Grant {
-    /// Which state of the grant this is.
+    /// The generation of this state.
     pub generation: Generation,
-    /// What the grant is good for.
+    /// The state, with the token set.
     pub state: GrantState,
 }
 
-/// What a grant is good for.
+/// The state of a grant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum GrantState {
-    /// It can be used and renewed.
+    /// The grant can be used and refreshed.
     Active(TokenSet),
-    /// The same, but an exchange has begun whose answer is not stored: it is under way, or was lost with a connection or a
-    /// process. Whether the provider has used up the refresh token is not known.
+    /// A refresh was started and its token response is not stored. It is in flight, or its response was
+    /// lost. It is unknown whether the provider has rotated the refresh token.
     ///
-    /// Written before the refresh token is sent, under the generation that is stored already, since the access token is
-    /// still the same one.
+    /// This is the write-ahead intent. It is saved before the refresh token is sent, with the same
+    /// generation as before, because the access token is still the same.
     Refreshing {
-        /// The token set that the exchange was begun with.
+        /// The token set whose refresh token is sent.
         tokens: TokenSet,
-        /// When it began, by this machine's wall clock.
+        /// When the refresh was started, by this machine's wall clock.
         since: SystemTime,
-        /// Whether the refresh token had been sent before, in an exchange whose answer was lost.
+        /// Whether the refresh token was sent before, by a refresh whose response was lost.
         is_replayed: bool,
     },
-    /// The provider renews it no more. The held access token serves until it expires.
+    /// The provider no longer refreshes the grant. The access token is used until it expires.
     ReauthorizationRequired {
-        /// The last token set. Kept, so that nothing is lost if the provider was wrong.
+        /// The last token set, which is kept in case the provider was wrong.
         tokens: TokenSet,
-        /// Why it ended.
+        /// Why the customer has to consent again.
         reason: ReauthorizationReason,
-        /// When that was found out, by this machine's wall clock.
+        /// When that became known, by this machine's wall clock.
         since: SystemTime,
     },
-    /// It was ended on purpose. Its tokens are gone.
+    /// The program revoked the grant, and its tokens were deleted.
     Revoked {
-        /// When, by this machine's wall clock.
+        /// When it was revoked, by this machine's wall clock.
         since: SystemTime,
     },
 }
 
-/// Why a customer must consent again.
+/// Why a customer has to consent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ReauthorizationReason {
-    /// The provider answered `invalid_grant`, and no other replica had renewed the grant: it was revoked there.
+    /// The provider responded with `invalid_grant`, and no other replica had refreshed the grant. It
+    /// was most likely revoked at the provider.
     InvalidGrant,
-    /// The same, after the refresh token's own life had ended.
+    /// The provider responded with `invalid_grant` after the lifetime of the refresh token.
     RefreshTokenExpired,
-    /// The same, after the answer to an earlier exchange with this refresh token was lost: most likely the provider had
-    /// replaced it, and the new one never arrived.
+    /// The provider responded with `invalid_grant` after the response to an earlier refresh with this
+    /// refresh token was lost. The provider had most likely rotated it, and the new one never arrived.
     RotationLost,
 }
 
 impl ReauthorizationReason {
-    /// The reason in one word, as it stands in events and on labels.
+    /// The reason as in events and metric labels, such as `invalid_grant`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -181,7 +187,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tenant_names_are_checked() {
+    fn tenant_names_are_short_and_printable() {
         for bad in ["", "line\nbreak", "nul\0", &"x".repeat(256)] {
             assert!(TenantId::new(bad).is_err());
         }
@@ -191,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn generations_are_ordered() {
+    fn next_generation_is_higher_and_saturates() {
         assert!(Generation::FIRST.next() > Generation::FIRST);
         assert_eq!(
             Generation::from_u64(u64::MAX).next(),

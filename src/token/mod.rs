@@ -1,13 +1,14 @@
-//! What an exchange returns and a store keeps.
+//! Tokens, token sets, and grants as stores keep them.
 //!
-//! * [`TokenSet`]: an access token with its lifetime, and usually a refresh token; what one exchange returns.
-//! * [`Grant`]: a customer's consent as a store keeps it: the newest token set, its [`Generation`], and whether the grant
-//!   is still good for anything.
-//! * [`TenantId`]: whose grant it is.
+//! * [`TokenSet`]: the content of one token response, an access token with its lifetime and usually a
+//!   refresh token.
+//! * [`Grant`]: a customer's consent as a store keeps it, with the newest token set, its
+//!   [`Generation`] and its [state](GrantState).
+//! * [`TenantId`]: the customer that a grant belongs to.
 //!
-//! The secrets in them ([`AccessToken`], [`RefreshToken`], …) have no `Display`, print as stars, and are wiped from memory
-//! when they are dropped. What leaves the crate's hands (the buffers of an HTTP client, the page cache behind a file) is
-//! beyond its reach.
+//! Secrets ([`AccessToken`], [`RefreshToken`], …) have no `Display`, print as stars in `Debug`, and
+//! are wiped from memory when dropped. Copies outside of this crate, such as in the buffers of an HTTP
+//! client or the page cache behind a file, are not wiped.
 
 mod encoding;
 mod grant;

@@ -1,4 +1,4 @@
-//! Strings that must not be seen.
+//! Secret strings.
 
 use std::fmt;
 
@@ -8,8 +8,8 @@ use zeroize::Zeroizing;
 
 use crate::error::{Error, ErrorKind};
 
-/// A secret string type: no `Display`, a starred `Debug`, wiped on drop, read only by a method
-/// named for it.
+/// Defines a secret string type. It has no `Display`, prints as stars in `Debug`, is wiped from memory
+/// when dropped, and is readable only through `expose`.
 macro_rules! secret {
     ($(#[$docs:meta])* $name:ident) => {
         $(#[$docs])*
@@ -17,12 +17,12 @@ macro_rules! secret {
         pub struct $name(Zeroizing<String>);
 
         impl $name {
-            /// Takes the secret.
+            /// Wraps a secret.
             pub fn new(secret: impl Into<String>) -> Self {
                 Self(Zeroizing::new(secret.into()))
             }
 
-            /// The secret itself. Keep it out of logs, errors and URLs.
+            /// The secret in the clear. Keep it out of logs, errors and URLs.
             #[must_use]
             pub fn expose(&self) -> &str {
                 &self.0
@@ -56,51 +56,48 @@ macro_rules! secret {
 }
 
 secret! {
-    /// The long-lived half of a token set: buys the next one. Most providers accept it once.
+    /// A refresh token (RFC 6749 section 1.5). Most providers rotate it, and accept it only once.
     RefreshToken
 }
 secret! {
-    /// What the application proves itself with at the token endpoint.
+    /// A client secret (RFC 6749 section 2.3.1), which authenticates a client to the provider.
     ClientSecret
 }
 secret! {
-    /// What the browser brings back from the provider, good for one exchange (RFC 6749 section
-    /// 4.1.2).
+    /// An authorization code (RFC 6749 section 4.1.2). It can be exchanged once.
     ///
-    /// Not `Copy`, and taken by value where it is used: a provider may revoke everything if it sees
-    /// a code twice.
+    /// If a provider receives a code twice, it may revoke all tokens that it issued for the code.
     AuthorizationCode
 }
 secret! {
-    /// The secret behind a PKCE challenge (RFC 7636 section 4.1).
+    /// A PKCE code verifier (RFC 7636 section 4.1).
     CodeVerifier
 }
 
 const PREFIX: &str = "Bearer ";
 
-/// The short-lived half of a token set: what a request carries.
+/// An access token (RFC 6749 section 1.4), which requests carry.
 ///
-/// Kept as the header value that requests will carry, built and marked sensitive once, so that
-/// putting it on a request copies a pointer. Its memory is wiped when the last copy of that value
-/// is dropped.
+/// It is stored as a header value, marked sensitive, so that adding it to a request copies a pointer.
+/// Its memory is wiped when the last copy of that value is dropped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct AccessToken {
     header: HeaderValue,
 }
 
 impl AccessToken {
-    /// Takes the token.
+    /// Wraps an access token.
     ///
     /// # Errors
     ///
-    /// [`InvalidResponse`](ErrorKind::InvalidResponse) if it is empty or holds anything but visible
-    /// ASCII, and so could not stand in a header (RFC 6750 section 2.1 allows less than that).
+    /// [`InvalidResponse`](ErrorKind::InvalidResponse) if it is empty, or contains characters other
+    /// than visible ASCII. RFC 6750 section 2.1 allows even fewer.
     pub fn new(token: impl Into<String>) -> Result<Self, Error> {
         let token = Zeroizing::new(token.into());
         if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(Error::new(
                 ErrorKind::InvalidResponse,
-                "the access token is empty or holds characters that no header can carry: ask the provider what it sent",
+                "access token is empty or contains characters that no header can carry; ask the provider for a valid token",
             ));
         }
         let mut value = Zeroizing::new(Vec::with_capacity(PREFIX.len() + token.len()));
@@ -109,7 +106,7 @@ impl AccessToken {
         let mut header = HeaderValue::from_maybe_shared(wiped(value)).map_err(|error| {
             Error::new(
                 ErrorKind::InvalidResponse,
-                "the access token cannot stand in a header",
+                "access token cannot be a header value: see the source",
             )
             .with_source(error)
         })?;
@@ -117,7 +114,7 @@ impl AccessToken {
         Ok(Self { header })
     }
 
-    /// The token itself. Keep it out of logs, errors and URLs.
+    /// The token in the clear. Keep it out of logs, errors and URLs.
     #[must_use]
     pub fn expose(&self) -> &str {
         self.header
@@ -127,7 +124,7 @@ impl AccessToken {
             .unwrap_or_default()
     }
 
-    /// `Bearer <token>`, marked sensitive: the value of the `Authorization` header.
+    /// The value of the `Authorization` header, `Bearer <token>`, marked sensitive.
     #[must_use]
     pub fn header_value(&self) -> &HeaderValue {
         &self.header
@@ -140,7 +137,7 @@ impl fmt::Debug for AccessToken {
     }
 }
 
-/// Bytes that can be shared, and are wiped when the last copy of them is dropped.
+/// Shared bytes that are wiped from memory when the last copy is dropped.
 pub(crate) fn wiped(bytes: Zeroizing<Vec<u8>>) -> Bytes {
     struct Wiped(Zeroizing<Vec<u8>>);
 
@@ -158,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn access_token_must_fit_a_header() {
+    fn access_token_is_a_valid_header_value() {
         for bad in ["", "with space", "line\nbreak", "héhé", "\u{0}"] {
             let error = AccessToken::new(bad).unwrap_err();
             assert!(bad.is_empty() || !format!("{error} {error:?}").contains(bad));
@@ -170,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn p21_debug_is_starred() {
+    fn p21_debug_output_contains_no_secret() {
         let shown = format!(
             "{:?} {:?} {:?} {:?} {:?}",
             AccessToken::new("seeded").unwrap(),
@@ -184,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn p01_copies_share_one_value() {
+    fn p01_copies_share_one_allocation() {
         let token = AccessToken::new("shared").unwrap();
         let copy = token.header_value().clone();
         assert_eq!(

@@ -1,16 +1,16 @@
-//! What one exchange returns.
+//! Token sets.
 
 use std::time::{Duration, SystemTime};
 
 use super::{AccessToken, RefreshToken};
 
-/// The longest life that is believed. A provider that says more is asked again after this time.
-const LONGEST_LIFETIME: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+/// The longest lifetime that is believed. After it, the token is refreshed in any case.
+const MAX_LIFETIME: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
-/// An access token, how long it lives, and what comes with it.
+/// An access token with its lifetime, and usually a refresh token.
 ///
-/// Times are this machine's: the lifetime is a duration, counted from when the exchange's request was *sent*, so that
-/// neither a slow answer nor a provider whose clock is wrong makes the token look alive after its end.
+/// Times are by this machine's clock. The lifetime is a duration from when the token request was
+/// *sent*, so that neither a slow response nor a wrong clock at the provider lengthens it.
 ///
 /// ```
 /// use std::time::{Duration, SystemTime};
@@ -34,16 +34,17 @@ pub struct TokenSet {
 }
 
 impl TokenSet {
-    /// A token set without a refresh token.
+    /// Creates a token set without a refresh token.
     ///
-    /// `issued_at` is when the request for it was sent. Lifetimes count in whole milliseconds, and as 366 days at most.
+    /// `issued_at` is when the token request was sent. The lifetime is cut to whole milliseconds and to
+    /// at most 366 days.
     #[must_use]
     pub fn new(access_token: AccessToken, lifetime: Duration, issued_at: SystemTime) -> Self {
         Self {
             access_token,
-            // Whole milliseconds, so that a store gives back what it was given.
+            // Whole milliseconds, so that a store returns an equal token set.
             lifetime: Duration::from_millis(
-                u64::try_from(lifetime.min(LONGEST_LIFETIME).as_millis()).unwrap_or(u64::MAX),
+                u64::try_from(lifetime.min(MAX_LIFETIME).as_millis()).unwrap_or(u64::MAX),
             ),
             issued_at,
             refresh_token: None,
@@ -51,8 +52,9 @@ impl TokenSet {
         }
     }
 
-    /// Adds the refresh token, and when it was issued, which is earlier than the access token's time if the provider
-    /// goes on with an older refresh token.
+    /// Sets the refresh token, and when it was issued.
+    ///
+    /// If the provider does not rotate refresh tokens, that is earlier than the access token.
     #[must_use]
     pub fn with_refresh_token(
         mut self,
@@ -63,32 +65,32 @@ impl TokenSet {
         self
     }
 
-    /// Adds the scopes that were granted, separated by spaces. They may be fewer than those asked for.
+    /// Sets the granted scopes, separated by spaces. They may be fewer than requested.
     #[must_use]
     pub fn with_scope(mut self, scope: impl Into<String>) -> Self {
         self.scope = Some(scope.into());
         self
     }
 
-    /// What a request carries.
+    /// The access token.
     #[must_use]
     pub fn access_token(&self) -> &AccessToken {
         &self.access_token
     }
 
-    /// How long the access token lives, from [`issued_at`](Self::issued_at) on.
+    /// The lifetime of the access token, from [`issued_at`](Self::issued_at) on.
     #[must_use]
     pub fn lifetime(&self) -> Duration {
         self.lifetime
     }
 
-    /// When the request for the access token was sent, by this machine's wall clock.
+    /// When the token request was sent, by this machine's wall clock.
     #[must_use]
     pub fn issued_at(&self) -> SystemTime {
         self.issued_at
     }
 
-    /// When the access token dies, by this machine's wall clock.
+    /// When the access token expires, by this machine's wall clock.
     #[must_use]
     pub fn expires_at(&self) -> SystemTime {
         self.issued_at
@@ -96,13 +98,13 @@ impl TokenSet {
             .unwrap_or(self.issued_at)
     }
 
-    /// What buys the next token set, if the provider gave it.
+    /// The refresh token, if the provider issued one.
     #[must_use]
     pub fn refresh_token(&self) -> Option<&RefreshToken> {
         self.refresh_token.as_ref().map(|(token, _)| token)
     }
 
-    /// When the refresh token was issued: its own life is counted from here.
+    /// When the refresh token was issued, by this machine's wall clock. Its lifetime starts here.
     #[must_use]
     pub fn refresh_token_issued_at(&self) -> Option<SystemTime> {
         self.refresh_token.as_ref().map(|(_, issued_at)| *issued_at)
@@ -114,24 +116,24 @@ impl TokenSet {
         self.scope.as_deref()
     }
 
-    /// Whether `scope` is among the granted ones. `None` if the provider did not name them.
+    /// Whether `scope` was granted. `None` if the provider did not name the granted scopes.
     #[must_use]
     pub fn has_scope(&self, scope: &str) -> Option<bool> {
         self.scope()
-            .map(|granted| granted.split(' ').any(|one| one == scope))
+            .map(|granted| granted.split(' ').any(|granted| granted == scope))
     }
 
-    /// Keeps what the provider left out of its answer to a refresh: RFC 6749 section 6 lets it omit the refresh token
-    /// (the old one stays good), section 5.1 the scopes (unchanged).
+    /// Takes from `previous` what the response to a refresh omits: the refresh token, which then stays
+    /// valid (RFC 6749 section 6), and the scopes, which are then unchanged (section 5.1).
     #[must_use]
-    pub(crate) fn renewing(mut self, previous: &Self) -> Self {
+    pub(crate) fn with_omitted_from(mut self, previous: &Self) -> Self {
         let unchanged = match (&self.refresh_token, &previous.refresh_token) {
             (None, _) => true,
             (Some((new, _)), Some((old, _))) => new == old,
             (Some(_), None) => false,
         };
         if unchanged {
-            // Also when the same one is repeated: nothing says that its own life began anew.
+            // Also if the response repeats the token, because that does not restart its lifetime.
             self.refresh_token.clone_from(&previous.refresh_token);
         }
         if self.scope.is_none() {
@@ -150,43 +152,40 @@ mod tests {
     }
 
     #[test]
-    fn omitted_refresh_token_and_scope_are_kept_with_their_age() {
+    fn omitted_refresh_token_and_scope_keep_their_age() {
         let then = SystemTime::UNIX_EPOCH;
         let now = then + Duration::from_secs(1_000);
         let old = tokens(then)
             .with_refresh_token(RefreshToken::new("r1"), then)
             .with_scope("one two");
 
-        let renewed = tokens(now).renewing(&old);
-        assert_eq!(renewed.refresh_token().unwrap().expose(), "r1");
-        assert_eq!(renewed.refresh_token_issued_at(), Some(then));
-        assert_eq!(renewed.has_scope("two"), Some(true));
+        let refreshed = tokens(now).with_omitted_from(&old);
+        assert_eq!(refreshed.refresh_token().unwrap().expose(), "r1");
+        assert_eq!(refreshed.refresh_token_issued_at(), Some(then));
+        assert_eq!(refreshed.has_scope("two"), Some(true));
 
         let repeated = tokens(now)
             .with_refresh_token(RefreshToken::new("r1"), now)
-            .renewing(&old);
+            .with_omitted_from(&old);
         assert_eq!(repeated.refresh_token_issued_at(), Some(then));
 
         let rotated = tokens(now)
             .with_refresh_token(RefreshToken::new("r2"), now)
             .with_scope("one")
-            .renewing(&old);
+            .with_omitted_from(&old);
         assert_eq!(rotated.refresh_token().unwrap().expose(), "r2");
         assert_eq!(rotated.refresh_token_issued_at(), Some(now));
         assert_eq!(rotated.has_scope("two"), Some(false));
     }
 
     #[test]
-    fn p18_nonsense_lifetimes_do_not_overflow() {
+    fn p18_absurd_lifetimes_are_limited() {
         let tokens = TokenSet::new(
             AccessToken::new("a").unwrap(),
             Duration::MAX,
             SystemTime::UNIX_EPOCH,
         );
-        assert_eq!(tokens.lifetime(), LONGEST_LIFETIME);
-        assert_eq!(
-            tokens.expires_at(),
-            SystemTime::UNIX_EPOCH + LONGEST_LIFETIME
-        );
+        assert_eq!(tokens.lifetime(), MAX_LIFETIME);
+        assert_eq!(tokens.expires_at(), SystemTime::UNIX_EPOCH + MAX_LIFETIME);
     }
 }

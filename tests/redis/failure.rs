@@ -162,7 +162,7 @@ async fn p14_unreadable_grant_is_an_error_and_not_overwritten() {
             words(&format!("HSET {KEY} generation 1 grant x")),
             "not a grant",
         ),
-        (hash("1", &bytes[..bytes.len() / 2]), "ends too early"),
+        (hash("1", &bytes[..bytes.len() / 2]), "incomplete JSON"),
         (hash("1", &of_another), "another tenant"),
         (hash("1", &later), "version"),
         (hash("01", &bytes), "differs"),

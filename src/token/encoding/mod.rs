@@ -1,7 +1,7 @@
-//! A grant as bytes, for stores.
+//! The encoding of grants, for stores.
 //!
-//! JSON, so that an operator can read what is there and a later version can add to it. The bytes name their format, its
-//! version and the tenant, and are refused if any of these is another's.
+//! The format is JSON, so that operators can read it and later versions can extend it. It names the
+//! format, its version and the tenant. Decoding fails if any of them is not the expected one.
 
 use std::{fmt, time::SystemTime};
 
@@ -21,7 +21,7 @@ pub(crate) use self::name::tenant_of;
 
 const VERSION: u32 = 1;
 
-/// Bytes that are not a grant of the tenant asked for. Says what is wrong with them, and quotes nothing of them.
+/// Bytes are not a grant of the expected tenant. The message says why, without quoting them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DecodeError {
     message: String,
@@ -36,10 +36,10 @@ impl fmt::Display for DecodeError {
 impl std::error::Error for DecodeError {}
 
 impl Grant {
-    /// The grant as a store keeps it: UTF-8 JSON that holds the tokens in the clear, wiped on drop.
+    /// Encodes the grant as UTF-8 JSON, with the tokens in the clear. The buffer is wiped when dropped.
     ///
-    /// Around a store that others can read goes an [`EncryptedStore`](crate::store::EncryptedStore), so that the tokens in
-    /// these bytes are encrypted and bound to the tenant.
+    /// For a store that others can read, use [`EncryptedStore`](crate::store::EncryptedStore). It
+    /// encrypts the tokens and binds them to the tenant.
     #[must_use]
     #[expect(
         clippy::expect_used,
@@ -52,17 +52,17 @@ impl Grant {
             version: VERSION,
             tenant: tenant.as_str().into(),
             generation: self.generation.as_u64(),
-            state: StoredState::of(&self.state),
+            state: StoredState::encode(&self.state),
         };
         let bytes = serde_json::to_vec_pretty(&stored).expect("a grant can be written as JSON");
         Zeroizing::new(bytes)
     }
 
-    /// Reads what [`to_bytes`](Self::to_bytes) wrote.
+    /// Decodes what [`to_bytes`](Self::to_bytes) returned.
     ///
     /// # Errors
     ///
-    /// If the bytes are damaged, of a later version, of another format, or of another tenant.
+    /// [`DecodeError`] if the bytes are damaged, or have another version, format or tenant.
     pub fn from_bytes(tenant: &TenantId, bytes: &[u8]) -> Result<Self, DecodeError> {
         let fail = |message: String| Err(DecodeError { message });
         let head: Head = match serde_json::from_slice(bytes) {
@@ -70,11 +70,11 @@ impl Grant {
             Err(error) => return fail(describe(&error)),
         };
         if head.format.as_deref() != Some(FORMAT) {
-            return fail("not a grant: something else wrote this".into());
+            return fail("not a grant; another program wrote it".into());
         }
         if head.version != Some(VERSION) {
             return fail(format!(
-                "a format version other than {VERSION}: written by another version of this crate"
+                "format version is not {VERSION}; another version of this crate wrote it"
             ));
         }
         let stored: Stored = match serde_json::from_slice(bytes) {
@@ -82,10 +82,10 @@ impl Grant {
             Err(error) => return fail(describe(&error)),
         };
         if *stored.tenant != *tenant.as_str() {
-            return fail("a grant of another tenant".into());
+            return fail("grant of another tenant".into());
         }
-        let Some(state) = stored.state.read() else {
-            return fail("a value is out of range".into());
+        let Some(state) = stored.state.decode() else {
+            return fail("value out of range".into());
         };
         Ok(Self {
             generation: Generation::from_u64(stored.generation),
@@ -94,10 +94,11 @@ impl Grant {
     }
 }
 
-/// `serde_json`'s own message may quote what it read, so only the place and the sort of error are told.
+/// Describes an error by its category and position, because `serde_json`'s message may quote the
+/// input.
 fn describe(error: &serde_json::Error) -> String {
     let what = match error.classify() {
-        serde_json::error::Category::Eof => "ends too early",
+        serde_json::error::Category::Eof => "incomplete JSON",
         serde_json::error::Category::Data => "JSON, but not a grant",
         serde_json::error::Category::Io | serde_json::error::Category::Syntax => "not JSON",
     };
@@ -150,7 +151,7 @@ enum StoredReason {
 }
 
 impl StoredReason {
-    fn of(reason: ReauthorizationReason) -> Self {
+    fn encode(reason: ReauthorizationReason) -> Self {
         match reason {
             ReauthorizationReason::InvalidGrant => Self::InvalidGrant,
             ReauthorizationReason::RefreshTokenExpired => Self::RefreshTokenExpired,
@@ -158,7 +159,7 @@ impl StoredReason {
         }
     }
 
-    fn read(self) -> ReauthorizationReason {
+    fn decode(self) -> ReauthorizationReason {
         match self {
             Self::InvalidGrant => ReauthorizationReason::InvalidGrant,
             Self::RefreshTokenExpired => ReauthorizationReason::RefreshTokenExpired,
@@ -185,17 +186,17 @@ struct StoredTokens {
 struct Secret(Zeroizing<String>);
 
 impl StoredState {
-    fn of(state: &GrantState) -> Self {
+    fn encode(state: &GrantState) -> Self {
         match state {
             GrantState::Active(tokens) => Self::Active {
-                tokens: StoredTokens::of(tokens),
+                tokens: StoredTokens::encode(tokens),
             },
             GrantState::Refreshing {
                 tokens,
                 since,
                 is_replayed,
             } => Self::Refreshing {
-                tokens: StoredTokens::of(tokens),
+                tokens: StoredTokens::encode(tokens),
                 since: to_timestamp(*since),
                 is_replayed: *is_replayed,
             },
@@ -204,8 +205,8 @@ impl StoredState {
                 reason,
                 since,
             } => Self::ReauthorizationRequired {
-                tokens: StoredTokens::of(tokens),
-                reason: StoredReason::of(*reason),
+                tokens: StoredTokens::encode(tokens),
+                reason: StoredReason::encode(*reason),
                 since: to_timestamp(*since),
             },
             GrantState::Revoked { since } => Self::Revoked {
@@ -214,15 +215,15 @@ impl StoredState {
         }
     }
 
-    fn read(self) -> Option<GrantState> {
+    fn decode(self) -> Option<GrantState> {
         Some(match self {
-            Self::Active { tokens } => GrantState::Active(tokens.read()?),
+            Self::Active { tokens } => GrantState::Active(tokens.decode()?),
             Self::Refreshing {
                 tokens,
                 since,
                 is_replayed,
             } => GrantState::Refreshing {
-                tokens: tokens.read()?,
+                tokens: tokens.decode()?,
                 since: since.try_into().ok()?,
                 is_replayed,
             },
@@ -231,8 +232,8 @@ impl StoredState {
                 reason,
                 since,
             } => GrantState::ReauthorizationRequired {
-                tokens: tokens.read()?,
-                reason: reason.read(),
+                tokens: tokens.decode()?,
+                reason: reason.decode(),
                 since: since.try_into().ok()?,
             },
             Self::Revoked { since } => GrantState::Revoked {
@@ -243,20 +244,20 @@ impl StoredState {
 }
 
 impl StoredTokens {
-    fn of(tokens: &TokenSet) -> Self {
+    fn encode(tokens: &TokenSet) -> Self {
         Self {
-            access_token: Secret::of(tokens.access_token().expose()),
+            access_token: Secret::new(tokens.access_token().expose()),
             lifetime_ms: u64::try_from(tokens.lifetime().as_millis()).unwrap_or(u64::MAX),
             issued_at: to_timestamp(tokens.issued_at()),
             refresh_token: tokens
                 .refresh_token()
-                .map(|token| Secret::of(token.expose())),
+                .map(|token| Secret::new(token.expose())),
             refresh_token_issued_at: tokens.refresh_token_issued_at().map(to_timestamp),
             scope: tokens.scope().map(str::to_owned),
         }
     }
 
-    fn read(self) -> Option<TokenSet> {
+    fn decode(self) -> Option<TokenSet> {
         let access_token = AccessToken::new(self.access_token.0.as_str()).ok()?;
         let lifetime = std::time::Duration::from_millis(self.lifetime_ms);
         let mut tokens = TokenSet::new(access_token, lifetime, self.issued_at.try_into().ok()?);
@@ -277,12 +278,12 @@ impl StoredTokens {
 }
 
 impl Secret {
-    fn of(secret: &str) -> Self {
+    fn new(secret: &str) -> Self {
         Self(Zeroizing::new(secret.to_owned()))
     }
 }
 
-/// Times before the year -9999 or after 9999 become the nearest that can be written.
+/// Converts a time. Years outside of -9999 to 9999 become the nearest time within.
 fn to_timestamp(time: SystemTime) -> Timestamp {
     Timestamp::try_from(time).unwrap_or(if time < SystemTime::UNIX_EPOCH {
         Timestamp::MIN

@@ -1,4 +1,4 @@
-//! Whose bytes these are, for who lists tenants and needs nothing else.
+//! Finds the tenant of an encoded grant without decoding the rest, for listing tenants.
 
 use std::fmt;
 
@@ -12,14 +12,14 @@ use crate::token::TenantId;
 /// The value of `format` in the bytes of each grant.
 pub(super) const FORMAT: &str = "tower-oauth2-client/grant";
 
-/// The tenant that stored bytes name, also if their version is another or the rest of them is damaged.
+/// The tenant that an encoded grant names, even if its version is unknown or the rest is damaged.
 ///
-/// Reads no further than it has to, and copies nothing but the format and the name: the bytes themselves are the caller's to
-/// wipe.
+/// Parsing stops at the name, and copies only the format and the name, so that no copy of a secret is
+/// left in memory.
 pub(crate) fn tenant_of(bytes: &[u8]) -> Option<TenantId> {
     let mut head = Head::default();
     let mut json = serde_json::Deserializer::from_slice(bytes);
-    // An error is about what has not been read: it was found by then, or it is not there.
+    // An error concerns the rest: either both members were found before it, or the result is `None`.
     let _ = json.deserialize_map(&mut head);
     head.format.filter(|format| format == FORMAT)?;
     TenantId::new(head.tenant?).ok()
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn every_name_is_told() {
+    fn tenant_of_finds_every_name() {
         for name in ["acme", "é\"\\/", "\u{1f600}", " ", &"x".repeat(255)] {
             let (tenant, text) = stored(name);
             assert_eq!(tenant_of(text.as_bytes()), Some(tenant));
@@ -88,12 +88,12 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_after_the_name_does_not_matter() {
+    fn tenant_of_ignores_what_follows_the_name() {
         let (tenant, text) = stored("acme");
         let end = text.find("acme\"").unwrap() + "acme\"".len();
         for cut in 0..text.len() {
-            let told = tenant_of(&text.as_bytes()[..cut]);
-            assert_eq!(told, (cut >= end).then(|| tenant.clone()), "{cut}");
+            let found = tenant_of(&text.as_bytes()[..cut]);
+            assert_eq!(found, (cut >= end).then(|| tenant.clone()), "{cut}");
         }
         let later = text.replace("\"version\": 1", "\"version\": [2, {\"a\": \"b\"}]");
         assert_eq!(tenant_of(later.as_bytes()), Some(tenant.clone()));
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_grant_names_nobody() {
+    fn tenant_of_other_bytes_is_none() {
         let (_, text) = stored("acme");
         for other in [
             String::new(),

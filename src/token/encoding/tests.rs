@@ -45,7 +45,7 @@ fn grants() -> Vec<Grant> {
 }
 
 #[test]
-fn what_was_encoded_is_decoded() {
+fn encoded_grants_are_decoded() {
     for grant in grants() {
         let bytes = grant.to_bytes(&tenant("acme"));
         assert_eq!(Grant::from_bytes(&tenant("acme"), &bytes).unwrap(), grant);
@@ -53,18 +53,18 @@ fn what_was_encoded_is_decoded() {
 }
 
 #[test]
-fn p23_grant_of_another_tenant_is_refused() {
+fn p23_grants_of_other_tenants_are_rejected() {
     for grant in grants() {
         let bytes = grant.to_bytes(&tenant("acme"));
         for other in ["Acme", "acme ", "acme2", "аcme"] {
             let error = Grant::from_bytes(&tenant(other), &bytes).unwrap_err();
-            assert_eq!(error.to_string(), "a grant of another tenant");
+            assert_eq!(error.to_string(), "grant of another tenant");
         }
     }
 }
 
 #[test]
-fn p21_damaged_bytes_are_refused_without_quoting_them() {
+fn p21_damaged_bytes_are_rejected_without_quoting_them() {
     let whole = grants()[0].to_bytes(&tenant("acme"));
     let mut damaged: Vec<Vec<u8>> = (0..whole.len()).map(|cut| whole[..cut].to_vec()).collect();
     let text = String::from_utf8(whole.to_vec()).unwrap();
