@@ -1,11 +1,11 @@
 //! Injected time.
 //!
-//! Every part of this crate reads the time from a [`Clock`]. Only [`SystemClock`] asks the operating
-//! system. Timers are tokio's, which tests can pause.
+//! Every part of this crate reads the time from a [`Clock`]. Only [`SystemClock`] asks the
+//! operating system. Timers are tokio's, which tests can pause.
 //!
 //! A clock has two sources of time. The *monotonic* time never steps, but may stand still while the
-//! machine is suspended. The *wall* time continues during a suspend, but can be set forward or back.
-//! A token counts as expired as soon as one of the two says so.
+//! machine is suspended. The *wall* time continues during a suspend, but can be set forward or
+//! back. A token counts as expired as soon as one of the two says so.
 //!
 //! ```
 //! use std::time::{Duration, Instant, SystemTime};

@@ -11,9 +11,9 @@ use crate::error::Error;
 
 /// The scheme, host and port of a server (RFC 6454).
 ///
-/// A request carries a token only to an origin that the token is meant for. The comparison is exact:
-/// another scheme, another port or a subdomain is another origin. Plain `http` is allowed for loopback
-/// addresses only, so that tests can use a local server.
+/// A request carries a token only to an origin that the token is meant for. The comparison is
+/// exact: another scheme, another port or a subdomain is another origin. Plain `http` is allowed
+/// for loopback addresses only, so that tests can use a local server.
 ///
 /// ```
 /// use tower_oauth2_client::Origin;
@@ -134,8 +134,8 @@ impl std::str::FromStr for Origin {
     ///
     /// # Errors
     ///
-    /// [`Configuration`](crate::ErrorKind::Configuration) if it is not an absolute `https` URL (or `http` to loopback)
-    /// without user information.
+    /// [`Configuration`](crate::ErrorKind::Configuration) if it is not an absolute `https` URL (or
+    /// `http` to loopback) without user information.
     fn from_str(url: &str) -> Result<Self, Error> {
         let uri = url.parse::<Uri>().map_err(|error| {
             Error::configuration("origin: not a URL; use one such as https://api.example.com")
@@ -179,8 +179,8 @@ fn port_of(authority: &Authority, secure: bool) -> Option<u16> {
     }
 }
 
-/// Whether traffic to the host stays on the machine (RFC 8252 section 8.3): `localhost`, 127.0.0.0/8
-/// and `[::1]`.
+/// Whether traffic to the host stays on the machine (RFC 8252 section 8.3): `localhost`,
+/// 127.0.0.0/8 and `[::1]`.
 fn is_loopback(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     host.eq_ignore_ascii_case("localhost")

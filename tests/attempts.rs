@@ -1,4 +1,4 @@
-//! How often a request is sent: more than once only if that can use nothing up.
+//! How often a request is sent: more than once only if that cannot use up a code or refresh token.
 
 use std::{
     convert::Infallible,
@@ -31,35 +31,37 @@ type Body = Full<Bytes>;
 
 const TOKENS: &str = r#"{"access_token":"a2","token_type":"Bearer","expires_in":3600}"#;
 
-/// What an endpoint does with its requests, one after another; the last goes on.
+/// How an endpoint handles a request.
 #[derive(Clone)]
-enum Turn {
-    Answer(u16, Option<&'static str>),
-    /// Fails at once, with an error of this sort.
+enum Step {
+    /// Responds with this status and `Retry-After`.
+    Respond(u16, Option<&'static str>),
+    /// Fails at once with this error.
     Fail(io::ErrorKind),
     Hang,
 }
 
-/// A client over such an endpoint, and when each request came.
-fn client(turns: Vec<Turn>) -> (OAuthClient, Arc<Mutex<Vec<Duration>>>) {
-    let came = Arc::new(Mutex::new(Vec::new()));
-    let begun = Instant::now();
-    let notes = came.clone();
+/// A client of an endpoint that handles its requests by these steps and then repeats the last one.
+/// Also returns when each request arrived.
+fn client(steps: Vec<Step>) -> (OAuthClient, Arc<Mutex<Vec<Duration>>>) {
+    let arrivals = Arc::new(Mutex::new(Vec::new()));
+    let started = Instant::now();
+    let log = arrivals.clone();
     let http = tower::service_fn(move |_: Request<Body>| {
-        let mut notes = notes.lock().unwrap();
-        let turn = turns[notes.len().min(turns.len() - 1)].clone();
-        notes.push(begun.elapsed());
+        let mut log = log.lock().unwrap();
+        let step = steps[log.len().min(steps.len() - 1)].clone();
+        log.push(started.elapsed());
         async move {
-            match turn {
-                Turn::Answer(status, retry_after) => {
-                    let mut answer = Response::builder().status(status);
+            match step {
+                Step::Respond(status, retry_after) => {
+                    let mut response = Response::builder().status(status);
                     if let Some(retry_after) = retry_after {
-                        answer = answer.header("retry-after", retry_after);
+                        response = response.header("retry-after", retry_after);
                     }
-                    Ok(answer.body(Body::from(TOKENS)).unwrap())
+                    Ok(response.body(Body::from(TOKENS)).unwrap())
                 }
-                Turn::Fail(kind) => Err(io::Error::from(kind)),
-                Turn::Hang => std::future::pending().await,
+                Step::Fail(kind) => Err(io::Error::from(kind)),
+                Step::Hang => std::future::pending().await,
             }
         }
     });
@@ -73,142 +75,141 @@ fn client(turns: Vec<Turn>) -> (OAuthClient, Arc<Mutex<Vec<Duration>>>) {
         })
         .build(http)
         .unwrap();
-    (oauth, came)
+    (oauth, arrivals)
 }
 
 fn held() -> TokenSet {
     token_set(1, HOUR, ManualClock::new().wall())
 }
 
-/// What a refresh makes of these turns, and how many requests it takes.
-async fn refresh(turns: Vec<Turn>) -> (Result<TokenSet, Error>, Vec<Duration>) {
-    let (oauth, came) = client(turns);
+/// Refreshes once. Returns the outcome, and when each request arrived.
+async fn refresh(steps: Vec<Step>) -> (Result<TokenSet, Error>, Vec<Duration>) {
+    let (oauth, arrivals) = client(steps);
     let outcome = oauth.refresh(&held()).await;
-    let came = came.lock().unwrap().clone();
-    (outcome, came)
+    let arrivals = arrivals.lock().unwrap().clone();
+    (outcome, arrivals)
 }
 
-const OK: Turn = Turn::Answer(200, None);
-const REFUSED: Turn = Turn::Fail(io::ErrorKind::ConnectionRefused);
+const OK: Step = Step::Respond(200, None);
+const CONNECTION_REFUSED: Step = Step::Fail(io::ErrorKind::ConnectionRefused);
 const SECOND: Duration = Duration::from_secs(1);
 
 #[tokio::test(start_paused = true)]
-async fn what_never_left_is_sent_again_soon() {
-    let said_by_the_program = Turn::Fail(io::ErrorKind::NotConnected);
-    for unsent in [REFUSED, said_by_the_program] {
-        let (outcome, came) = refresh(vec![unsent.clone(), unsent.clone(), OK]).await;
+async fn requests_that_were_not_sent_are_retried_soon() {
+    let configured = Step::Fail(io::ErrorKind::NotConnected);
+    for not_sent in [CONNECTION_REFUSED, configured] {
+        let (outcome, arrivals) = refresh(vec![not_sent.clone(), not_sent.clone(), OK]).await;
         outcome.unwrap();
-        assert_eq!(came.len(), 3);
-        assert!(came[2] < SECOND, "{came:?}");
-        let (outcome, came) = refresh(vec![unsent]).await;
+        assert_eq!(arrivals.len(), 3);
+        assert!(arrivals[2] < SECOND, "{arrivals:?}");
+        let (outcome, arrivals) = refresh(vec![not_sent]).await;
         let error = outcome.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable);
         assert!(!error.is_response_lost());
-        assert_eq!(came.len(), 3);
+        assert_eq!(arrivals.len(), 3);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn p11_what_may_have_arrived_is_not_sent_again() {
+async fn p11_requests_that_may_have_arrived_are_not_retried() {
     for lost in [
-        Turn::Fail(io::ErrorKind::ConnectionReset),
-        Turn::Fail(io::ErrorKind::BrokenPipe),
-        Turn::Hang,
-        Turn::Answer(504, None),
+        Step::Fail(io::ErrorKind::ConnectionReset),
+        Step::Fail(io::ErrorKind::BrokenPipe),
+        Step::Hang,
+        Step::Respond(504, None),
     ] {
-        let (outcome, came) = refresh(vec![lost, OK]).await;
+        let (outcome, arrivals) = refresh(vec![lost, OK]).await;
         assert!(outcome.unwrap_err().is_response_lost());
-        assert_eq!(came.len(), 1);
+        assert_eq!(arrivals.len(), 1);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn p16_not_now_is_asked_again_after_a_second_or_when_it_says() {
+async fn p16_deferred_requests_are_retried_after_a_second_or_retry_after() {
     for status in [429, 503] {
-        let busy = Turn::Answer(status, None);
-        let (outcome, came) = refresh(vec![busy.clone(), busy, OK]).await;
+        let busy = Step::Respond(status, None);
+        let (outcome, arrivals) = refresh(vec![busy.clone(), busy, OK]).await;
         outcome.unwrap();
-        assert!(came[1] >= came[0] + SECOND && came[2] >= came[1] + SECOND);
+        assert!(arrivals[1] >= arrivals[0] + SECOND && arrivals[2] >= arrivals[1] + SECOND);
 
-        let (outcome, came) = refresh(vec![Turn::Answer(status, Some("5")), OK]).await;
+        let (outcome, arrivals) = refresh(vec![Step::Respond(status, Some("5")), OK]).await;
         outcome.unwrap();
-        assert!(came[1] >= 5 * SECOND, "{came:?}");
+        assert!(arrivals[1] >= 5 * SECOND, "{arrivals:?}");
 
-        // There is no time for that within one exchange.
+        // One call does not wait that long.
         for later in ["60", "31536000"] {
-            let (outcome, came) = refresh(vec![Turn::Answer(status, Some(later)), OK]).await;
+            let (outcome, arrivals) = refresh(vec![Step::Respond(status, Some(later)), OK]).await;
             assert!(outcome.unwrap_err().retry_after() >= Some(60 * SECOND));
-            assert_eq!(came.len(), 1);
+            assert_eq!(arrivals.len(), 1);
         }
     }
     for status in [400, 401, 403, 408, 500, 502] {
-        let (outcome, came) = refresh(vec![Turn::Answer(status, None), OK]).await;
+        let (outcome, arrivals) = refresh(vec![Step::Respond(status, None), OK]).await;
         let error = outcome.unwrap_err();
         assert!(!error.is_response_lost(), "{error:?}");
-        assert_eq!(came.len(), 1, "{status}");
+        assert_eq!(arrivals.len(), 1, "{status}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn all_requests_of_an_exchange_end_within_fifteen_seconds() {
-    for turns in [
+async fn all_attempts_end_within_fifteen_seconds() {
+    for steps in [
         vec![
-            Turn::Answer(503, Some("4")),
-            Turn::Answer(503, Some("4")),
-            Turn::Hang,
+            Step::Respond(503, Some("4")),
+            Step::Respond(503, Some("4")),
+            Step::Hang,
         ],
-        vec![REFUSED, Turn::Hang],
-        vec![Turn::Hang],
+        vec![CONNECTION_REFUSED, Step::Hang],
+        vec![Step::Hang],
     ] {
         let before = Instant::now();
-        refresh(turns).await.0.unwrap_err();
+        refresh(steps).await.0.unwrap_err();
         assert!(before.elapsed() <= 15 * SECOND);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_code_is_presented_once() {
-    for (turn, requests) in [
-        (Turn::Answer(503, None), 1),
-        (Turn::Answer(429, None), 1),
-        (Turn::Fail(io::ErrorKind::ConnectionReset), 1),
-        (REFUSED, 2),
+async fn a_code_is_sent_once() {
+    for (step, requests) in [
+        (Step::Respond(503, None), 1),
+        (Step::Respond(429, None), 1),
+        (Step::Fail(io::ErrorKind::ConnectionReset), 1),
+        (CONNECTION_REFUSED, 2),
     ] {
-        let (oauth, came) = client(vec![turn, OK]);
+        let (oauth, arrivals) = client(vec![step, OK]);
         let (_, pending) = oauth.authorization_url().unwrap();
         let callback = format!("?code=c1&state={}", pending.state());
         let outcome = oauth
             .exchange_code(pending.accept(&callback).unwrap())
             .await;
         assert_eq!(outcome.is_ok(), requests == 2);
-        assert_eq!(came.lock().unwrap().len(), requests);
+        assert_eq!(arrivals.lock().unwrap().len(), requests);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_revocation_is_tried_again_whatever_came_between() {
-    for (turns, requests, is_told) in [
-        (vec![Turn::Answer(503, None), OK], 2, true),
-        (vec![Turn::Answer(503, Some("3")), OK], 2, true),
-        (vec![Turn::Answer(500, None), OK], 2, true),
+async fn a_revocation_is_retried_after_any_transient_failure() {
+    for (steps, requests, is_revoked) in [
+        (vec![Step::Respond(503, None), OK], 2, true),
+        (vec![Step::Respond(503, Some("3")), OK], 2, true),
+        (vec![Step::Respond(500, None), OK], 2, true),
         (
-            vec![Turn::Fail(io::ErrorKind::ConnectionReset), OK],
+            vec![Step::Fail(io::ErrorKind::ConnectionReset), OK],
             2,
             true,
         ),
-        (vec![Turn::Answer(503, None)], 3, false),
-        (vec![Turn::Answer(400, None)], 1, false),
+        (vec![Step::Respond(503, None)], 3, false),
+        (vec![Step::Respond(400, None)], 1, false),
     ] {
-        let (oauth, came) = client(turns);
+        let (oauth, arrivals) = client(steps);
         let outcome = oauth.revoke(&RefreshToken::new("r1")).await;
-        assert_eq!(outcome.is_ok(), is_told);
-        assert_eq!(came.lock().unwrap().len(), requests);
+        assert_eq!(outcome.is_ok(), is_revoked);
+        assert_eq!(arrivals.lock().unwrap().len(), requests);
     }
 }
 
-/// A service that is never ready has taken nothing.
 #[tokio::test(start_paused = true)]
-async fn what_the_client_is_never_ready_for_was_not_sent() {
+async fn a_request_is_not_sent_while_the_http_client_is_not_ready() {
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = calls.clone();
     let http = tower::service_fn(move |_: Request<Body>| {

@@ -1,4 +1,5 @@
-//! The database away: before, during and after an exchange. What callers see of it, and that nothing is lost.
+//! The database is down before, during or after a refresh: what callers see, and that no token is
+//! lost.
 
 #[path = "support/mod.rs"]
 mod support;
@@ -82,48 +83,48 @@ impl Scene {
         self.api.clone().oneshot(company).await.unwrap().status()
     }
 
-    fn renewals(&self) -> u64 {
+    fn refreshes(&self) -> u64 {
         self.sandbox.counters().refreshes
     }
 
-    /// What another process would find.
+    /// The generation that another process loads.
     async fn stored(&self) -> Generation {
         let store = SharedStore::open(&self.location.url).await;
         let tenant = TenantId::new("default").unwrap();
         store.load(&tenant).await.unwrap().unwrap().generation
     }
 
-    /// Until the store takes things again; connections come back after a moment.
-    async fn renewed(&self) {
+    /// Refreshes until the store can be written again. Connections take a moment to return.
+    async fn refresh_until_stored(&self) {
         for _ in 0..200 {
             if self.tokens.refresh_now().await.is_ok() {
                 return;
             }
             sleep(Duration::from_millis(100)).await;
         }
-        panic!("it does not come back: {:?}", self.tokens.status());
+        panic!("the store does not come back: {:?}", self.tokens.status());
     }
 }
 
-async fn away_before_an_exchange(backend: Backend) {
+async fn down_before_a_refresh(backend: Backend) {
     let mut scene = Scene::new(backend).await;
     scene.stop();
     let error = scene.tokens.refresh_now().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Store, "{error:?}");
-    assert_eq!(scene.renewals(), 0, "the refresh token is not spent");
-    assert_eq!(scene.call().await, 200, "what is held serves");
+    assert_eq!(scene.refreshes(), 0, "the refresh token is not sent");
+    assert_eq!(scene.call().await, 200, "the current token is used");
     scene.start().await;
-    scene.renewed().await;
+    scene.refresh_until_stored().await;
     assert_eq!(scene.call().await, 200);
     assert_eq!(scene.sandbox.counters().refresh_tokens_reused, 0);
 }
 
-async fn away_during_an_exchange(backend: Backend) {
+async fn down_during_a_refresh(backend: Backend) {
     let mut scene = Scene::new(backend).await;
     let wait = Fault::delay(Duration::from_secs(1)).after_processing();
     scene.sandbox.inject(Endpoint::Token, wait);
     let before = scene.stored().await;
-    let asking = tokio::spawn({
+    let refresh = tokio::spawn({
         let tokens = scene.tokens.clone();
         async move { tokens.refresh_now().await }
     });
@@ -131,29 +132,29 @@ async fn away_during_an_exchange(backend: Backend) {
         sleep(Duration::from_millis(5)).await;
     }
     scene.stop();
-    // Its answer comes in, and cannot be stored: nobody uses it yet, and what is held serves.
-    let told = asking.await.unwrap();
-    assert_eq!(told.unwrap_err().kind(), ErrorKind::Store);
-    assert_eq!(scene.renewals(), 1);
+    // The response arrives and cannot be saved: requests do not use it yet.
+    let outcome = refresh.await.unwrap();
+    assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Store);
+    assert_eq!(scene.refreshes(), 1);
     for _ in 0..20 {
         assert_eq!(scene.call().await, 200);
         sleep(Duration::from_millis(20)).await;
     }
     scene.start().await;
-    // It is stored by itself.
+    // The cache saves it without a further call.
     for _ in 0..200 {
         if scene.stored().await > before {
             break;
         }
         sleep(Duration::from_millis(100)).await;
     }
-    assert!(scene.stored().await > before, "nothing is lost");
-    scene.renewed().await;
+    assert!(scene.stored().await > before, "the token set is saved");
+    scene.refresh_until_stored().await;
     assert_eq!(scene.call().await, 200);
     assert_eq!(scene.sandbox.counters().refresh_tokens_reused, 0);
 }
 
-async fn away_after_an_exchange(backend: Backend) {
+async fn down_after_a_refresh(backend: Backend) {
     let mut scene = Scene::new(backend).await;
     scene.tokens.refresh_now().await.unwrap();
     scene.stop();
@@ -161,29 +162,29 @@ async fn away_after_an_exchange(backend: Backend) {
         assert_eq!(scene.call().await, 200);
     }
     scene.start().await;
-    scene.renewed().await;
+    scene.refresh_until_stored().await;
     assert_eq!(scene.sandbox.counters().refresh_tokens_reused, 0);
 }
 
-/// The same for each server.
+/// Generates the tests for one server.
 macro_rules! over {
     ($name:ident, $backend:expr) => {
         mod $name {
             use super::*;
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn p14_away_before_an_exchange() {
-                away_before_an_exchange($backend).await;
+            async fn p14_down_before_a_refresh() {
+                down_before_a_refresh($backend).await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn p14_away_during_an_exchange() {
-                away_during_an_exchange($backend).await;
+            async fn p14_down_during_a_refresh() {
+                down_during_a_refresh($backend).await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn p05_away_after_an_exchange() {
-                away_after_an_exchange($backend).await;
+            async fn p05_down_after_a_refresh() {
+                down_after_a_refresh($backend).await;
             }
         }
     };

@@ -1,4 +1,5 @@
-//! The whole over real HTTP: a client of either sort, the layer, the cache, a file, and the sandbox on a socket.
+//! All parts together over real HTTP: hyper-util or reqwest, the layer, the cache, a store, and the
+//! sandbox on a socket.
 
 use std::time::Duration;
 
@@ -104,7 +105,7 @@ impl Partner {
 }
 
 #[tokio::test]
-async fn the_three_resources_answer_with_a_token_and_not_without() {
+async fn the_three_resources_require_a_token() {
     let sandbox = Sandbox::start().await.unwrap();
     let partner = partner(&sandbox, MemoryStore::new());
     partner.connect(&sandbox).await;
@@ -119,7 +120,7 @@ async fn the_three_resources_answer_with_a_token_and_not_without() {
 }
 
 #[tokio::test]
-async fn p03_a_stampede_on_a_dead_token_is_one_exchange() {
+async fn p03_a_stampede_with_an_expired_token_causes_one_refresh() {
     let sandbox = Sandbox::start().await.unwrap();
     let partner = partner(&sandbox, MemoryStore::new());
     partner.connect(&sandbox).await;
@@ -139,7 +140,7 @@ async fn p03_a_stampede_on_a_dead_token_is_one_exchange() {
 }
 
 #[tokio::test]
-async fn p07_every_sort_of_challenge_that_may_blame_the_token_is_recovered_from() {
+async fn p07_a_challenge_that_may_concern_the_token_causes_a_refresh() {
     for (challenge, recovers) in [
         (Challenge::Standard, true),
         (Challenge::Bare, true),
@@ -170,7 +171,7 @@ async fn p07_every_sort_of_challenge_that_may_blame_the_token_is_recovered_from(
 }
 
 #[tokio::test]
-async fn p07_a_missing_scope_is_not_the_tokens_fault() {
+async fn p07_a_missing_scope_causes_no_refresh() {
     let sandbox = Sandbox::builder()
         .behavior(|behavior| behavior.scope_limit = Some(vec!["company.basic:read".to_owned()]))
         .start()
@@ -183,7 +184,7 @@ async fn p07_a_missing_scope_is_not_the_tokens_fault() {
 }
 
 #[tokio::test]
-async fn p08_a_rejected_post_is_applied_once() {
+async fn p08_a_retried_post_is_applied_once() {
     let sandbox = Sandbox::start().await.unwrap();
     let partner = partner(&sandbox, MemoryStore::new());
     partner.connect(&sandbox).await;
@@ -196,18 +197,18 @@ async fn p08_a_rejected_post_is_applied_once() {
 }
 
 #[tokio::test]
-async fn p09_the_retry_goes_over_the_same_connection() {
+async fn p09_the_retry_uses_the_same_connection() {
     let sandbox = Sandbox::start().await.unwrap();
     let oauth = oauth(&sandbox);
     let tokens = TokenCache::builder(oauth.clone()).build().unwrap();
-    // A client that notes the connection that each answer came over.
+    // A client that records the connection of each response.
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
     let client: Http = Client::builder(TokioExecutor::new()).build(connector);
     let ports = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
-    let notes = ports.clone();
-    let noting = tower::service_fn(move |mut request: Request<ReplayBody<Full<Bytes>>>| {
-        let (client, notes) = (client.clone(), notes.clone());
+    let log = ports.clone();
+    let recording = tower::service_fn(move |mut request: Request<ReplayBody<Full<Bytes>>>| {
+        let (client, log) = (client.clone(), log.clone());
         let connection = hyper_util::client::legacy::connect::capture_connection(&mut request);
         async move {
             let response = client.request(request).await;
@@ -215,10 +216,7 @@ async fn p09_the_retry_goes_over_the_same_connection() {
                 let mut extensions = http::Extensions::new();
                 connected.get_extras(&mut extensions);
                 let info = extensions.get::<hyper_util::client::legacy::connect::HttpInfo>();
-                notes
-                    .lock()
-                    .unwrap()
-                    .push(info.unwrap().local_addr().port());
+                log.lock().unwrap().push(info.unwrap().local_addr().port());
             }
             response
         }
@@ -226,7 +224,7 @@ async fn p09_the_retry_goes_over_the_same_connection() {
     connect(&sandbox, &oauth, &tokens).await;
     sandbox.revoke_access_tokens();
 
-    let api = BearerAuthLayer::new(tokens).layer(noting);
+    let api = BearerAuthLayer::new(tokens).layer(recording);
     let request = Request::get(format!("{}/v1/company", sandbox.url()))
         .body(Full::default())
         .unwrap();
@@ -237,7 +235,7 @@ async fn p09_the_retry_goes_over_the_same_connection() {
 }
 
 #[tokio::test]
-async fn a_callback_has_to_name_the_issuer_that_is_expected() {
+async fn callbacks_without_the_expected_issuer_are_rejected() {
     let sandbox = Sandbox::start().await.unwrap();
     let url = sandbox.url();
     let provider = provider::justworks()
@@ -253,22 +251,22 @@ async fn a_callback_has_to_name_the_issuer_that_is_expected() {
         .build(http())
         .unwrap();
     let slash = format!("{url}/");
-    for (sent, is_right) in [
+    for (sent, is_expected) in [
         (None, false),
         (Some("https://evil.example"), false),
         (Some(slash.as_str()), false),
         (Some(url.as_str()), true),
     ] {
         sandbox.change_behavior(|behavior| behavior.issuer = sent.map(str::to_owned));
-        let (link, begun) = oauth.authorization_url().unwrap();
-        let resumed = oauth.resume_authorization(begun.state(), begun.code_verifier().cloned());
+        let (link, started) = oauth.authorization_url().unwrap();
+        let resumed = oauth.resume_authorization(started.state(), started.code_verifier().cloned());
         let (consent, denial) = (sandbox.consent(&link).await, sandbox.deny(&link).await);
         let (consent, denial) = (consent.unwrap(), denial.unwrap());
-        for pending in [begun, resumed] {
-            assert_eq!(pending.accept(&consent).is_ok(), is_right, "{sent:?}");
+        for pending in [started, resumed] {
+            assert_eq!(pending.accept(&consent).is_ok(), is_expected, "{sent:?}");
             let error = pending.accept(&denial).unwrap_err();
             let denied = error.oauth_code() == Some(OAuthErrorCode::AccessDenied);
-            assert_eq!(denied, is_right, "{sent:?}");
+            assert_eq!(denied, is_expected, "{sent:?}");
             let twice = pending.accept(&format!("{consent}&iss={url}"));
             assert_eq!(twice.is_ok(), sent.is_none(), "{sent:?}");
         }
@@ -282,17 +280,17 @@ async fn a_callback_has_to_name_the_issuer_that_is_expected() {
 }
 
 #[tokio::test]
-async fn a_restart_needs_no_consent() {
-    let folder = tempfile::tempdir().unwrap();
-    restart_twice(|_| FileStore::open(folder.path()).unwrap()).await;
+async fn after_a_restart_no_consent_is_needed() {
+    let dir = tempfile::tempdir().unwrap();
+    restart_twice(|_| FileStore::open(dir.path()).unwrap()).await;
 }
 
 #[cfg(feature = "encryption")]
 #[tokio::test]
-async fn p23_a_restart_with_another_key_needs_no_consent_and_no_token_is_on_the_disk() {
+async fn p23_after_a_key_change_no_consent_is_needed_and_no_token_is_on_disk() {
     use tower_oauth2_client::store::{EncryptedStore, EncryptionKey, EncryptionKeys};
 
-    let folder = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().unwrap();
     let old = EncryptionKey::generate("old").unwrap();
     let new = EncryptionKey::generate("new").unwrap();
     let open = |run| {
@@ -301,19 +299,19 @@ async fn p23_a_restart_with_another_key_needs_no_consent_and_no_token_is_on_the_
             1 => EncryptionKeys::new(new.clone())
                 .with_decryption_key(old.clone())
                 .unwrap(),
-            // What the second run renewed is under the new key.
+            // The second run has refreshed, and encrypted the token set with the new key.
             _ => EncryptionKeys::new(new.clone()),
         };
-        EncryptedStore::new(FileStore::open(folder.path()).unwrap(), keys, "client").unwrap()
+        EncryptedStore::new(FileStore::open(dir.path()).unwrap(), keys, "client").unwrap()
     };
     let token = restart_twice(open).await;
-    for entry in std::fs::read_dir(folder.path()).unwrap() {
+    for entry in std::fs::read_dir(dir.path()).unwrap() {
         let bytes = std::fs::read(entry.unwrap().path()).unwrap();
         assert!(!String::from_utf8_lossy(&bytes).contains(&token));
     }
 }
 
-/// Three runs of a program, each with the store that is opened for it. Returns the last access token.
+/// Runs a program three times, each with a store from `open`. Returns the last access token.
 async fn restart_twice<S: TokenStore>(open: impl Fn(usize) -> S) -> String {
     let sandbox = Sandbox::start().await.unwrap();
     let before = partner(&sandbox, open(0));
@@ -324,7 +322,7 @@ async fn restart_twice<S: TokenStore>(open: impl Fn(usize) -> S) -> String {
     sandbox.revoke_access_tokens();
     assert_eq!(after.get("/v1/company").await.status(), 200);
     drop(after);
-    // And neither does the next, with the rotated tokens.
+    // The third run uses the rotated tokens.
     let later = partner(&sandbox, open(2));
     assert_eq!(later.get("/v1/company").await.status(), 200);
     let counters = sandbox.counters();
@@ -342,7 +340,7 @@ async fn restart_twice<S: TokenStore>(open: impl Fn(usize) -> S) -> String {
 }
 
 #[tokio::test]
-async fn a_customer_who_disconnects_is_told_as_such() {
+async fn a_grant_revoked_at_the_provider_requires_reauthorization() {
     let sandbox = Sandbox::start().await.unwrap();
     let partner = partner(&sandbox, MemoryStore::new());
     partner.connect(&sandbox).await;
@@ -350,7 +348,7 @@ async fn a_customer_who_disconnects_is_told_as_such() {
     assert_eq!(
         partner.get("/v1/company").await.status(),
         401,
-        "the answer as it was"
+        "the response is passed on"
     );
     let error = partner.tokens.refresh_now().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ReauthorizationRequired);
@@ -359,7 +357,7 @@ async fn a_customer_who_disconnects_is_told_as_such() {
 }
 
 #[tokio::test]
-async fn p17_after_a_revocation_nothing_is_sent() {
+async fn p17_no_request_is_sent_after_a_revocation() {
     let sandbox = Sandbox::start().await.unwrap();
     let partner = partner(&sandbox, MemoryStore::new());
     partner.connect(&sandbox).await;
@@ -374,7 +372,7 @@ async fn p17_after_a_revocation_nothing_is_sent() {
 }
 
 #[tokio::test]
-async fn p05_a_token_endpoint_that_is_down_costs_nothing_while_the_token_is_good() {
+async fn p05_requests_succeed_while_the_token_endpoint_is_down() {
     let sandbox = Sandbox::start().await.unwrap();
     let partner = partner(&sandbox, MemoryStore::new());
     partner.connect(&sandbox).await;
@@ -387,7 +385,7 @@ async fn p05_a_token_endpoint_that_is_down_costs_nothing_while_the_token_is_good
 }
 
 #[tokio::test]
-async fn reqwest_as_the_inner_service() {
+async fn reqwest_is_an_inner_service() {
     let sandbox = Sandbox::start().await.unwrap();
     let client = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
@@ -428,7 +426,7 @@ async fn reqwest_as_the_inner_service() {
 }
 
 #[tokio::test]
-async fn p18_a_server_whose_clock_is_two_hours_wrong_is_no_trouble() {
+async fn p18_a_provider_clock_two_hours_off_causes_no_extra_refresh() {
     for skew in [-7_200_i64, 7_200] {
         let now = tower_oauth2_client::clock::Clock::wall(&tower_oauth2_client::clock::SystemClock);
         let shift = Duration::from_secs(skew.unsigned_abs());

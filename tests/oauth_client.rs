@@ -1,4 +1,5 @@
-//! The requests that an `OAuthClient` makes, and what it makes of the answers, over a service that is answered by hand.
+//! The requests of an `OAuthClient`, and how it reads the responses, over an HTTP client that is a
+//! function.
 
 use std::{
     collections::BTreeMap,
@@ -26,13 +27,13 @@ use support::{HOUR, ManualClock, Store, token_set};
 type Fields = BTreeMap<String, String>;
 type Seen = Arc<Mutex<Vec<(Method, String, http::HeaderMap, Fields)>>>;
 
-/// A client whose provider always answers the same, and what it was asked.
+/// A client whose provider always sends the same response, and the requests that it received.
 fn client(provider: Provider, status: u16, body: &str) -> (OAuthClient, Seen) {
-    client_behind(&EndpointGate::new(), provider, status, body)
+    client_with_gate(&EndpointGate::new(), provider, status, body)
 }
 
-/// The same with a gate that others may have, too.
-fn client_behind(
+/// Like [`client`], with a gate that can be shared.
+fn client_with_gate(
     gate: &EndpointGate,
     provider: Provider,
     status: u16,
@@ -40,23 +41,22 @@ fn client_behind(
 ) -> (OAuthClient, Seen) {
     let seen = Seen::default();
     let body = body.to_owned();
-    let notes = seen.clone();
+    let log = seen.clone();
     let http = tower::service_fn(move |request: Request<Full<Bytes>>| {
-        let (notes, body) = (notes.clone(), body.clone());
+        let (log, body) = (log.clone(), body.clone());
         async move {
             let (head, form) = request.into_parts();
             let form = form.collect().await.unwrap().to_bytes();
             let fields: Vec<_> = form_urlencoded::parse(&form).into_owned().collect();
             let names: Fields = fields.iter().cloned().collect();
             assert_eq!(names.len(), fields.len(), "no field is repeated");
-            notes
-                .lock()
+            log.lock()
                 .unwrap()
                 .push((head.method, head.uri.to_string(), head.headers, names));
-            let answer = Response::builder()
+            let response = Response::builder()
                 .status(status)
                 .body(Full::<Bytes>::from(body));
-            Ok::<_, Infallible>(answer.unwrap())
+            Ok::<_, Infallible>(response.unwrap())
         }
     });
     let oauth = OAuthClient::builder(provider, "the-client")
@@ -86,7 +86,7 @@ async fn code(oauth: &OAuthClient) -> Result<TokenSet, Error> {
 }
 
 #[tokio::test]
-async fn exchange_of_a_code_is_the_documented_request() {
+async fn code_exchange_is_the_documented_request() {
     let (oauth, seen) = client(provider::justworks(), 200, TOKENS);
     let tokens = code(&oauth).await.unwrap();
     assert_eq!(tokens.access_token().expose(), "a2");
@@ -108,7 +108,7 @@ async fn exchange_of_a_code_is_the_documented_request() {
 }
 
 #[tokio::test]
-async fn a_replaced_secret_is_that_of_all_clones() {
+async fn all_clones_send_a_replaced_secret() {
     let (oauth, seen) = client(provider::justworks(), 200, TOKENS);
     let old = token_set(1, HOUR, std::time::SystemTime::UNIX_EPOCH);
     let clone = oauth.clone();
@@ -129,10 +129,10 @@ async fn a_replaced_secret_is_that_of_all_clones() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p16_clients_that_share_a_gate_leave_the_endpoint_alone_together() {
+async fn p16_clients_that_share_a_gate_share_its_circuit_breaker() {
     let unknown = r#"{"error":"invalid_client"}"#;
     let (one, seen_of_one) = client(provider::justworks(), 401, unknown);
-    let (two, seen_of_two) = client_behind(one.gate(), provider::justworks(), 200, TOKENS);
+    let (two, seen_of_two) = client_with_gate(one.gate(), provider::justworks(), 200, TOKENS);
     let old = token_set(1, HOUR, std::time::SystemTime::UNIX_EPOCH);
     one.refresh(&old).await.unwrap_err();
     let error = two.refresh(&old).await.unwrap_err();
@@ -179,7 +179,7 @@ async fn refresh_and_revocation_are_the_documented_requests() {
 }
 
 #[tokio::test]
-async fn what_a_refresh_leaves_out_is_taken_over() {
+async fn members_that_a_refresh_omits_are_kept() {
     let (oauth, _) = client(provider::justworks(), 200, r#"{"access_token":"a2"}"#);
     let old = token_set(1, HOUR, std::time::SystemTime::UNIX_EPOCH).with_scope("one two");
     let new = oauth.refresh(&old).await.unwrap();
@@ -190,12 +190,12 @@ async fn what_a_refresh_leaves_out_is_taken_over() {
     assert_eq!(
         new.lifetime(),
         24 * HOUR,
-        "the provider's, where the answer names none"
+        "the provider's default, if the response names none"
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn p18_a_life_is_counted_from_when_the_request_was_sent() {
+async fn p18_the_lifetime_starts_when_the_request_is_sent() {
     let clock = ManualClock::new();
     let http = tower::service_fn(|_: Request<Full<Bytes>>| async {
         tokio::time::sleep(Duration::from_secs(9)).await;
@@ -213,7 +213,7 @@ async fn p18_a_life_is_counted_from_when_the_request_was_sent() {
 }
 
 #[tokio::test]
-async fn basic_authentication_and_pkce_for_providers_that_have_them() {
+async fn basic_authentication_and_pkce_are_used_if_the_provider_has_them() {
     let provider = Provider::builder("https://id.example.com/token")
         .authorization_endpoint("https://id.example.com/authorize")
         .build()
@@ -238,7 +238,7 @@ async fn basic_authentication_and_pkce_for_providers_that_have_them() {
 }
 
 #[tokio::test]
-async fn client_credentials_for_providers_that_have_it() {
+async fn client_credentials_are_a_source_of_a_cache() {
     let (oauth, seen) = client(provider::justworks(), 200, TOKENS);
     let tokens = TokenCache::builder(tower_oauth2_client::cache::ClientCredentials::new(oauth))
         .build()
@@ -250,7 +250,7 @@ async fn client_credentials_for_providers_that_have_it() {
 }
 
 #[tokio::test]
-async fn wrong_settings_fail_when_built_by_name() {
+async fn wrong_settings_are_named_when_built() {
     let http = || {
         tower::service_fn(|_: Request<Full<Bytes>>| async {
             Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
@@ -324,10 +324,9 @@ async fn wrong_settings_fail_when_built_by_name() {
     );
 }
 
-/// What a token endpoint may answer with that is no token set.
-/// And how many requests they are answers to: those that leave open whether the refresh token was used up, two; those that
-/// ask for patience, three.
-const BAD_ANSWERS: [(u16, &str, usize); 13] = [
+/// Responses of a token endpoint that contain no token set, and how many requests they cause: a
+/// lost response two, because the refresh token is replayed, and a deferred request three.
+const BAD_RESPONSES: [(u16, &str, usize); 13] = [
     (200, "<html>seeded</html>", 2),
     (200, "", 2),
     (200, "{}", 2),
@@ -348,10 +347,10 @@ const BAD_ANSWERS: [(u16, &str, usize); 13] = [
 ];
 
 #[tokio::test(start_paused = true)]
-async fn p22_bad_answers_are_typed_errors_without_secrets_and_leave_the_grant_as_it_was() {
+async fn p22_bad_responses_are_typed_errors_without_secrets_and_keep_the_grant() {
     let too_large = format!(r#"{{"x":"{}"}}"#, "seeded".repeat(200_000));
     let too_large = (200, too_large.as_str(), 2);
-    for (status, body, requests) in BAD_ANSWERS.into_iter().chain([too_large]) {
+    for (status, body, requests) in BAD_RESPONSES.into_iter().chain([too_large]) {
         let (oauth, seen) = client(provider::justworks(), status, body);
         let clock = ManualClock::new();
         let store = Store::default();
@@ -411,7 +410,7 @@ async fn p15_only_invalid_grant_ends_a_grant() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p22_an_answer_that_never_ends_is_given_up() {
+async fn p22_a_response_that_never_ends_times_out() {
     let http = tower::service_fn(|_: Request<Full<Bytes>>| async {
         let (sender, body) = Channel::<Bytes>::new(1);
         tokio::spawn(async move {
@@ -424,14 +423,14 @@ async fn p22_an_answer_that_never_ends_is_given_up() {
         .client_secret("secret")
         .build(http)
         .unwrap();
-    let began = tokio::time::Instant::now();
+    let started = tokio::time::Instant::now();
     let error = oauth.client_credentials().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
-    assert_eq!(began.elapsed(), Duration::from_secs(10));
+    assert_eq!(started.elapsed(), Duration::from_secs(10));
 }
 
 #[tokio::test]
-async fn revocation_that_fails_is_told() {
+async fn failed_revocations_are_errors() {
     for (status, kind) in [
         (503, ErrorKind::Unavailable),
         (302, ErrorKind::InvalidResponse),
@@ -457,7 +456,7 @@ async fn revocation_that_fails_is_told() {
 }
 
 #[tokio::test]
-async fn a_grant_without_refresh_token_is_not_renewed() {
+async fn a_grant_without_refresh_token_is_not_refreshed() {
     let (oauth, seen) = client(provider::justworks(), 200, TOKENS);
     let tokens = TokenSet::new(
         AccessToken::new("a1").unwrap(),
@@ -471,7 +470,7 @@ async fn a_grant_without_refresh_token_is_not_renewed() {
     assert!(seen.lock().unwrap().is_empty());
 }
 
-/// RFC 6749 sections 2.1 and 3.2.1, RFC 7009 section 2.1: the client id and no secret.
+/// RFC 6749 sections 2.1 and 3.2.1, RFC 7009 section 2.1.
 #[tokio::test]
 async fn public_client_sends_its_id_and_no_secret() {
     let provider = Provider::builder("https://id.example.com/token")
@@ -518,7 +517,7 @@ async fn public_client_sends_its_id_and_no_secret() {
 }
 
 #[tokio::test]
-async fn secret_with_a_line_end_is_refused_when_it_is_set_or_replaced() {
+async fn secret_with_a_line_end_is_rejected_when_set_or_replaced() {
     let build = |secret: &str| {
         let http = tower::service_fn(|_: Request<Full<Bytes>>| async {
             Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))

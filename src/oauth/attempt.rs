@@ -27,8 +27,8 @@ const MAX_ATTEMPTS: u32 = 3;
 /// The longest pause after a request that was not sent. It doubles with each attempt, and the pause
 /// is a random part of it.
 const CONNECT_BACKOFF: Duration = Duration::from_millis(250);
-/// The shortest pause after a response that deferred the request. Up to a quarter is added at random,
-/// so that a client retries once a second at most.
+/// The shortest pause after a response that deferred the request. Up to a quarter is added at
+/// random, so that a client retries once a second at most.
 const DEFERRED_BACKOFF: Duration = Duration::from_secs(1);
 
 /// The failures after which a request is retried.

@@ -96,9 +96,9 @@ impl OAuthClientBuilder {
     /// Sets the limiter and circuit breaker for the token endpoint. Defaults to a new one, which
     /// clones of the client share.
     ///
-    /// Several clients of one endpoint, for example with different scopes or redirect URIs, can share
-    /// a gate. Its limit and its pauses then hold for all of them together. That includes the pause
-    /// after `invalid_client`, which ends for all of them when one gets a new secret.
+    /// Several clients of one endpoint, for example with different scopes or redirect URIs, can
+    /// share a gate. Its limit and its pauses then hold for all of them together. That includes the
+    /// pause after `invalid_client`, which ends for all of them when one gets a new secret.
     pub fn gate(mut self, gate: EndpointGate) -> Self {
         self.gate = gate;
         self
@@ -157,7 +157,8 @@ impl OAuthClientBuilder {
         self.check_authorization()?;
         if !self.scopes.iter().all(|scope| is_scope(scope)) {
             return Err(Error::configuration(
-                "scopes: each scope is one word of visible ASCII without quotes or backslashes; pass several scopes as several items",
+                "scopes: each scope is one word of visible ASCII without quotes or \
+                 backslashes; pass several scopes as several items",
             ));
         }
         Ok(OAuthClient::new(
@@ -196,7 +197,8 @@ impl OAuthClientBuilder {
             && !self.provider.pkce()
         {
             return Err(Error::configuration(
-                "PKCE: a public client needs it (RFC 9700 section 2.1.1); turn it on by ProviderBuilder::pkce",
+                "PKCE: a public client needs it (RFC 9700 section 2.1.1); turn it on \
+                 by ProviderBuilder::pkce",
             ));
         }
         Ok(())

@@ -130,7 +130,8 @@ impl OAuthClient {
         let configuration = &*self.configuration;
         let Some(endpoint) = configuration.provider.authorization_endpoint() else {
             return Err(Error::configuration(
-                "authorization endpoint: the provider has none; set one by ProviderBuilder::authorization_endpoint",
+                "authorization endpoint: the provider has none; set one by \
+                 ProviderBuilder::authorization_endpoint",
             ));
         };
         let redirect_uri = self.redirect_uri()?;
@@ -246,8 +247,8 @@ impl OAuthClient {
     pub(crate) async fn send_client_credentials(&self) -> Result<TokenSet, Error> {
         if self.provider().client_authentication() == ClientAuthentication::None {
             return Err(Error::configuration(
-                "client credentials: a public client cannot use this grant (RFC 6749 section 4.4); set Basic or RequestBody \
-                 authentication and a secret",
+                "client credentials: a public client cannot use this grant (RFC 6749 section 4.4); \
+                 set Basic or RequestBody authentication and a secret",
             ));
         }
         let mut form = Form::new("client_credentials");
@@ -260,8 +261,8 @@ impl OAuthClient {
     /// Revokes a token (RFC 7009).
     ///
     /// Providers also report success for a token that is already invalid (section 2.2). The request
-    /// is retried after any transient failure, such as a 503 (section 2.2.1): at most three requests
-    /// in 15 seconds.
+    /// is retried after any transient failure, such as a 503 (section 2.2.1): at most three
+    /// requests in 15 seconds.
     ///
     /// # Errors
     ///
@@ -273,7 +274,8 @@ impl OAuthClient {
     pub async fn revoke(&self, token: impl Into<TokenToRevoke<'_>> + Send) -> Result<(), Error> {
         let Some(endpoint) = self.configuration.provider.revocation_endpoint() else {
             return Err(Error::configuration(
-                "revocation endpoint: the provider has none; set one by ProviderBuilder::revocation_endpoint",
+                "revocation endpoint: the provider has none; set one by \
+                 ProviderBuilder::revocation_endpoint",
             ));
         };
         let (token, hint) = match token.into() {

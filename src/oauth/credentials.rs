@@ -20,12 +20,12 @@ pub(super) fn check_secret(
     let is_public = provider.client_authentication() == ClientAuthentication::None;
     match secret {
         Some(_) if is_public => Err(Error::configuration(
-            "client secret: the provider's client authentication is None, which sends no secret; remove the secret, or set \
-             RequestBody or Basic",
+            "client secret: the provider's client authentication is None, which sends no secret; \
+             remove the secret, or set RequestBody or Basic",
         )),
         None if !is_public => Err(Error::configuration(
-            "client secret: not set; call OAuthClientBuilder::client_secret, or set ClientAuthentication::None for a public \
-             client",
+            "client secret: not set; call OAuthClientBuilder::client_secret, or set \
+             ClientAuthentication::None for a public client",
         )),
         Some(secret) => check("client secret", secret.expose()),
         None => Ok(()),
@@ -44,7 +44,8 @@ fn check(name: &str, value: &str) -> Result<(), Error> {
     } else if value.starts_with('\u{feff}') {
         "it starts with a byte order mark; remove it from the file"
     } else {
-        "it contains characters other than printable ASCII (RFC 6749 appendix A); copy the value that the provider issued"
+        "it contains characters other than printable ASCII (RFC 6749 appendix A); \
+         copy the value that the provider issued"
     };
     Err(Error::configuration(format!("{name}: {problem}")))
 }

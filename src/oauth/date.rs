@@ -78,7 +78,8 @@ mod tests {
 
     #[test]
     fn dates_that_servers_write_are_parsed() {
-        // Each day of more than two centuries, at different hours, in the format that servers write.
+        // Each day of more than two centuries, at different hours, in the format that servers
+        // write.
         for day in 0..100_000 {
             let date = SystemTime::UNIX_EPOCH + day * Duration::from_secs(86_477);
             assert_eq!(parse(&httpdate::fmt_http_date(date)), Some(date));

@@ -22,8 +22,8 @@ struct Body<'a> {
 
 /// Converts a response without success to an error. `endpoint` is the name of the endpoint.
 ///
-/// The error is [`Refused`](ErrorKind::Refused), and so permanent, only for a 4xx status with a known
-/// code. Any other response may be transient.
+/// The error is [`Refused`](ErrorKind::Refused), and so permanent, only for a 4xx status with a
+/// known code. Any other response may be transient.
 pub(super) fn to_error(endpoint: &str, response: &Response<Bytes>, now: SystemTime) -> Error {
     let status = response.status();
     let details = ResponseDetails {
@@ -64,7 +64,8 @@ pub(super) fn to_error(endpoint: &str, response: &Response<Bytes>, now: SystemTi
         None => Error::new(
             ErrorKind::InvalidResponse,
             format!(
-                "{endpoint} responded with {} and no known OAuth error code ({}); check its URL, and any proxy before it",
+                "{endpoint} responded with {} and no known OAuth error code ({}); \
+                 check its URL, and any proxy before it",
                 status.as_u16(),
                 describe(response)
             ),
@@ -78,7 +79,8 @@ fn code(body: &[u8]) -> Option<OAuthErrorCode> {
     object::<Body<'_>>(body).and_then(|body| OAuthErrorCode::parse(&body.error))
 }
 
-/// Parses a JSON object. By itself, serde would also accept an array with the members in their order.
+/// Parses a JSON object. By itself, serde would also accept an array with the members in their
+/// order.
 pub(super) fn object<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Option<T> {
     body.trim_ascii_start()
         .starts_with(b"{")

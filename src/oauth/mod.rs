@@ -3,7 +3,8 @@
 //! An [`OAuthClient`] makes the requests of one registered client to one
 //! [`Provider`](crate::provider::Provider). It keeps no tokens: each call returns a
 //! [`TokenSet`](crate::token::TokenSet), which usually goes into a
-//! [`TokenCache`](crate::cache::TokenCache). The cache then calls the client whenever a refresh is due.
+//! [`TokenCache`](crate::cache::TokenCache). The cache then calls the client whenever a refresh is
+//! due.
 //!
 //! ```
 //! # use std::convert::Infallible;
@@ -16,7 +17,7 @@
 //! // In a program this is a hyper-util or reqwest client. Here a function responds.
 //! let http = tower::service_fn(|request: Request<Full<Bytes>>| async move {
 //!     assert_eq!(request.uri(), "https://public-api.justworks.com/oauth/token");
-//!     let tokens = r#"{"token_type":"Bearer","access_token":"a1","refresh_token":"r1","expires_in":86400}"#;
+//!     let tokens = r#"{"access_token":"a1","refresh_token":"r1","expires_in":86400}"#;
 //!     Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(tokens))))
 //! });
 //! let oauth = OAuthClient::builder(provider::justworks(), "client-id")
@@ -30,7 +31,7 @@
 //! assert!(url.starts_with("https://payroll.justworks.com/oauth/authorize?response_type=code"));
 //!
 //! // The browser comes back to the redirect URI: check the callback, and exchange its code.
-//! let callback = format!("https://partner.example.com/callback?code=c1&state={}", pending.state());
+//! let callback = format!("/callback?code=c1&state={}", pending.state());
 //! let tokens = oauth.exchange_code(pending.accept(&callback)?).await?;
 //! assert_eq!(tokens.refresh_token().unwrap().expose(), "r1");
 //! # Ok::<(), tower_oauth2_client::Error>(()) }).unwrap();
@@ -47,18 +48,18 @@
 //!
 //! # Retries and timeouts
 //!
-//! A call sends one request. It is retried only if nothing was sent, because the connection failed, or,
-//! except for a code exchange, if the endpoint responds with 429 or 503. A revocation can be repeated,
-//! so it is retried after any transient failure. A call sends at most three requests. Each has 10
-//! seconds, and all of them together have 15 seconds.
+//! A call sends one request. It is retried only if nothing was sent, because the connection failed,
+//! or, except for a code exchange, if the endpoint responds with 429 or 503. A revocation can be
+//! repeated, so it is retried after any transient failure. A call sends at most three requests.
+//! Each has 10 seconds, and all of them together have 15 seconds.
 //!
 //! # Limiter and circuit breaker
 //!
-//! All clones of a client, and so all caches over it, share one [`EndpointGate`], so that many grants
-//! do not overload a token endpoint:
+//! All clones of a client, and so all caches over it, share one [`EndpointGate`], so that many
+//! grants do not overload a token endpoint:
 //!
-//! * At most four token requests are in flight. Others wait for up to 15 seconds. At most two of the
-//!   four are background refreshes, for which no request waits.
+//! * At most four token requests are in flight. Others wait for up to 15 seconds. At most two of
+//!   the four are background refreshes, for which no request waits.
 //! * Five failures in a row (no response, a 5xx status, or a 429) open the circuit breaker for 30
 //!   seconds. `Retry-After` opens it for the time that it asks for, at most 10 minutes.
 //! * `invalid_client` opens it for 30 seconds, and for twice as long each time, up to 30 minutes.
@@ -72,8 +73,8 @@
 //!
 //! # Secret rotation
 //!
-//! [`OAuthClient::replace_secret`] changes the client secret while the program runs. It also closes a
-//! circuit breaker that the old secret has opened.
+//! [`OAuthClient::replace_secret`] changes the client secret while the program runs. It also closes
+//! a circuit breaker that the old secret has opened.
 
 mod attempt;
 mod authorization;

@@ -81,14 +81,16 @@ impl Transport {
                     Ok(Err(error)) if error.is::<LengthLimitError>() => {
                         Err(SendError::ResponseLost(Error::new(
                             ErrorKind::InvalidResponse,
-                            "provider's response is larger than 1 MiB; check the URL of the token endpoint",
+                            "provider's response is larger than 1 MiB; \
+                             check the URL of the token endpoint",
                         )))
                     }
                     Ok(Err(error)) if is_before_sending(&*error, &is_connect_error) => {
                         Err(SendError::NotSent(failed(error)))
                     }
                     Ok(Err(error)) => Err(SendError::ResponseLost(failed(error))),
-                    // Dropping the call closes its connection or its stream, so that no late response arrives.
+                    // Dropping the call closes its connection or its stream, so that no late
+                    // response arrives.
                     Err(_) => Err(SendError::ResponseLost(timed_out())),
                 }
             })
@@ -108,8 +110,8 @@ impl Transport {
     }
 }
 
-/// Whether nothing was sent. That is certain for a refused connection; beyond it only the HTTP client
-/// knows.
+/// Whether nothing was sent. That is certain for a refused connection; beyond it only the HTTP
+/// client knows.
 fn is_before_sending(error: &(dyn StdError + 'static), is_connect_error: &IsConnectError) -> bool {
     let is_refused = |error: &(dyn StdError + 'static)| {
         error

@@ -8,8 +8,8 @@ use crate::{error::Error, origin::Origin};
 
 /// The URL of an endpoint (RFC 6749 sections 3.1 and 3.2).
 ///
-/// It is absolute, uses `https` (or `http` to loopback), and contains no user information or fragment.
-/// It may contain a query.
+/// It is absolute, uses `https` (or `http` to loopback), and contains no user information or
+/// fragment. It may contain a query.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint(Uri);
 

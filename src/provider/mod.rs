@@ -1,8 +1,8 @@
 //! Authorization servers and the APIs behind them, as data.
 //!
 //! A [`Provider`] contains the endpoints of an authorization server, and how its clients
-//! authenticate. No other part of the crate depends on a particular provider: [`justworks()`] returns
-//! a value like one that you build.
+//! authenticate. No other part of the crate depends on a particular provider: [`justworks()`]
+//! returns a value like one that you build.
 //!
 //! ```
 //! use tower_oauth2_client::provider::{ClientAuthentication, Provider};

@@ -7,8 +7,8 @@ use crate::error::Error;
 
 /// The name of a tenant, chosen by the program, such as the id of a customer's row.
 ///
-/// Names are compared byte for byte. They appear in logs and file names, so do not derive them from a
-/// secret. Clones share the text.
+/// Names are compared byte for byte. They appear in logs and file names, so do not derive them from
+/// a secret. Clones share the text.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TenantId(Arc<str>);
 
@@ -64,8 +64,8 @@ impl fmt::Display for TenantId {
 /// A counter that every save of a grant raises. Of two states of a grant, the one with the higher
 /// generation is newer.
 ///
-/// A store compares it before a conditional save. After a 401, it shows whether the request carried the
-/// newest token.
+/// A store compares it before a conditional save. After a 401, it shows whether the request carried
+/// the newest token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Generation(u64);
 
@@ -114,8 +114,8 @@ pub struct Grant {
 pub enum GrantState {
     /// The grant can be used and refreshed.
     Active(TokenSet),
-    /// A refresh was started and its token response is not stored. It is in flight, or its response was
-    /// lost. It is unknown whether the provider has rotated the refresh token.
+    /// A refresh was started and its token response is not stored. It is in flight, or its response
+    /// was lost. It is unknown whether the provider has rotated the refresh token.
     ///
     /// This is the write-ahead intent. It is saved before the refresh token is sent, with the same
     /// generation as before, because the access token is still the same.
@@ -147,13 +147,14 @@ pub enum GrantState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ReauthorizationReason {
-    /// The provider responded with `invalid_grant`, and no other replica had refreshed the grant. It
-    /// was most likely revoked at the provider.
+    /// The provider responded with `invalid_grant`, and no other replica had refreshed the grant.
+    /// It was most likely revoked at the provider.
     InvalidGrant,
     /// The provider responded with `invalid_grant` after the lifetime of the refresh token.
     RefreshTokenExpired,
-    /// The provider responded with `invalid_grant` after the response to an earlier refresh with this
-    /// refresh token was lost. The provider had most likely rotated it, and the new one never arrived.
+    /// The provider responded with `invalid_grant` after the response to an earlier refresh with
+    /// this refresh token was lost. The provider had most likely rotated it, and the new one never
+    /// arrived.
     RotationLost,
 }
 

@@ -1,14 +1,14 @@
 //! Tokens, token sets, and grants as stores keep them.
 //!
-//! * [`TokenSet`]: the content of one token response, an access token with its lifetime and usually a
-//!   refresh token.
+//! * [`TokenSet`]: the content of one token response, an access token with its lifetime and usually
+//!   a refresh token.
 //! * [`Grant`]: a customer's consent as a store keeps it, with the newest token set, its
 //!   [`Generation`] and its [state](GrantState).
 //! * [`TenantId`]: the customer that a grant belongs to.
 //!
 //! Secrets ([`AccessToken`], [`RefreshToken`], …) have no `Display`, print as stars in `Debug`, and
-//! are wiped from memory when dropped. Copies outside of this crate, such as in the buffers of an HTTP
-//! client or the page cache behind a file, are not wiped.
+//! are wiped from memory when dropped. Copies outside of this crate, such as in the buffers of an
+//! HTTP client or the page cache behind a file, are not wiped.
 
 mod encoding;
 mod grant;

@@ -8,8 +8,8 @@ use zeroize::Zeroizing;
 
 use crate::error::{Error, ErrorKind};
 
-/// Defines a secret string type. It has no `Display`, prints as stars in `Debug`, is wiped from memory
-/// when dropped, and is readable only through `expose`.
+/// Defines a secret string type. It has no `Display`, prints as stars in `Debug`, is wiped from
+/// memory when dropped, and is readable only through `expose`.
 macro_rules! secret {
     ($(#[$docs:meta])* $name:ident) => {
         $(#[$docs])*
@@ -64,7 +64,7 @@ secret! {
     ClientSecret
 }
 secret! {
-    /// An authorization code (RFC 6749 section 4.1.2). It can be exchanged once.
+    /// An authorization code (RFC 6749 section 4.1.2). It is valid for one code exchange.
     ///
     /// If a provider receives a code twice, it may revoke all tokens that it issued for the code.
     AuthorizationCode
@@ -78,8 +78,8 @@ const PREFIX: &str = "Bearer ";
 
 /// An access token (RFC 6749 section 1.4), which requests carry.
 ///
-/// It is stored as a header value, marked sensitive, so that adding it to a request copies a pointer.
-/// Its memory is wiped when the last copy of that value is dropped.
+/// It is stored as a header value, marked sensitive, so that adding it to a request copies a
+/// pointer. Its memory is wiped when the last copy of that value is dropped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct AccessToken {
     header: HeaderValue,
@@ -97,7 +97,8 @@ impl AccessToken {
         if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(Error::new(
                 ErrorKind::InvalidResponse,
-                "access token is empty or contains characters that no header can carry; ask the provider for a valid token",
+                "access token is empty or contains characters that no header can carry; \
+                 ask the provider for a valid token",
             ));
         }
         let mut value = Zeroizing::new(Vec::with_capacity(PREFIX.len() + token.len()));

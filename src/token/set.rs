@@ -36,8 +36,8 @@ pub struct TokenSet {
 impl TokenSet {
     /// Creates a token set without a refresh token.
     ///
-    /// `issued_at` is when the token request was sent. The lifetime is cut to whole milliseconds and to
-    /// at most 366 days.
+    /// `issued_at` is when the token request was sent. The lifetime is cut to whole milliseconds
+    /// and to at most 366 days.
     #[must_use]
     pub fn new(access_token: AccessToken, lifetime: Duration, issued_at: SystemTime) -> Self {
         Self {
@@ -123,8 +123,8 @@ impl TokenSet {
             .map(|granted| granted.split(' ').any(|granted| granted == scope))
     }
 
-    /// Takes from `previous` what the response to a refresh omits: the refresh token, which then stays
-    /// valid (RFC 6749 section 6), and the scopes, which are then unchanged (section 5.1).
+    /// Takes from `previous` what the response to a refresh omits: the refresh token, which then
+    /// stays valid (RFC 6749 section 6), and the scopes, which are then unchanged (section 5.1).
     #[must_use]
     pub(crate) fn with_omitted_from(mut self, previous: &Self) -> Self {
         let unchanged = match (&self.refresh_token, &previous.refresh_token) {

@@ -71,7 +71,8 @@ impl PendingAuthorization {
         let state = found.state.unwrap_or_default();
         if self.state.is_empty() || !bool::from(state.as_bytes().ct_eq(self.state.as_bytes())) {
             return Err(callback_error(
-                "callback's state is not the one that was sent; start again from a new authorization URL",
+                "callback's state is not the one that was sent; \
+                 start again from a new authorization URL",
             ));
         }
         // Then the issuer: an error from another server says nothing about this authorization.
@@ -87,7 +88,8 @@ impl PendingAuthorization {
                 verifier: self.verifier.clone(),
             }),
             _ => Err(callback_error(
-                "callback contains neither a code nor an error; start again from a new authorization URL",
+                "callback contains neither a code nor an error; \
+                 start again from a new authorization URL",
             )),
         }
     }
@@ -206,10 +208,12 @@ fn check_issuer(expected: &str, found: &[Cow<'_, str>]) -> Result<(), Error> {
     match found {
         [issuer] if issuer == expected => Ok(()),
         [] => Err(callback_error(
-            "callback names no issuer (iss); start again from a new authorization URL, or set no issuer for a provider that sends none",
+            "callback names no issuer (iss); start again from a new authorization URL, \
+             or set no issuer for a provider that sends none",
         )),
         [_] => Err(callback_error(
-            "callback names another issuer (iss) than the provider's; it comes from another server, or ProviderBuilder::issuer is wrong",
+            "callback names another issuer (iss) than the provider's; it comes from \
+             another server, or ProviderBuilder::issuer is wrong",
         )),
         _ => Err(callback_error(
             "callback repeats its issuer (iss); start again from a new authorization URL",

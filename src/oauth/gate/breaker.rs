@@ -30,8 +30,8 @@ impl GateKey {
         }
     }
 
-    /// Sets whether the access token has expired. It should have been refreshed long before, so such
-    /// a grant is more likely than others to be in trouble.
+    /// Sets whether the access token has expired. It should have been refreshed long before, so
+    /// such a grant is more likely than others to be in trouble.
     pub(crate) fn overdue(self, is_overdue: bool) -> Self {
         Self { is_overdue, ..self }
     }
@@ -75,8 +75,8 @@ pub(super) struct Probe {
 #[derive(Clone, Copy)]
 pub(super) struct Caller {
     pub(super) key: GateKey,
-    /// Whether its last token request failed, or its access token has expired. Then the grant may be
-    /// in trouble, rather than the endpoint.
+    /// Whether its last token request failed, or its access token has expired. Then the grant may
+    /// be in trouble, rather than the endpoint.
     pub(super) is_degraded: bool,
 }
 
@@ -101,7 +101,7 @@ pub(super) enum FailedGrants {
     Several,
 }
 
-/// What a token request that has a permit does.
+/// The next step of a token request that has a permit.
 pub(super) enum Decision {
     Send {
         /// Set if the request is the probe.
@@ -111,7 +111,7 @@ pub(super) enum Decision {
     Wait(Error),
 }
 
-/// What an outcome has changed.
+/// The change of the breaker by an outcome.
 pub(super) enum Transition {
     None,
     Opened(Duration, Error),
@@ -198,8 +198,8 @@ impl Breaker {
         let Caller { key, is_degraded } = caller;
         let (failures, paused) = match &*self {
             Self::Closed(failures) => (*failures, None),
-            // A request that was sent before the breaker opened: its success closes the breaker, its
-            // failure changes nothing.
+            // A request that was sent before the breaker opened: its success closes the breaker,
+            // its failure changes nothing.
             Self::Open(pause) if failure.is_some() && pause.grants.include(key) => {
                 return Transition::None;
             }
@@ -325,7 +325,7 @@ pub(super) fn degraded_after(failure: Option<&Error>) -> Option<bool> {
     }
 }
 
-/// What a failed token request says about the endpoint.
+/// The class of a failed token request, as to the state of the endpoint.
 enum Class {
     /// The endpoint works: it has responded about this grant.
     Success,

@@ -75,9 +75,10 @@ const QUEUE_TIMEOUT: Duration = Duration::from_secs(15);
 /// [`Unavailable`](crate::ErrorKind::Unavailable), and [`retry_after`](crate::Error::retry_after)
 /// says for how long. The [module page](crate::oauth#limiter-and-circuit-breaker) has the details.
 ///
-/// Each [`OAuthClient`](crate::oauth::OAuthClient) has a gate. Several clients of one token endpoint
-/// can share one through [`OAuthClientBuilder::gate`](crate::oauth::OAuthClientBuilder::gate), and
-/// an own [`TokenSource`](crate::cache::TokenSource) can return one as
+/// Each [`OAuthClient`](crate::oauth::OAuthClient) has a gate. Several clients of one token
+/// endpoint can share one through
+/// [`OAuthClientBuilder::gate`](crate::oauth::OAuthClientBuilder::gate), and an own
+/// [`TokenSource`](crate::cache::TokenSource) can return one as
 /// [`TokenSource::gate`](crate::cache::TokenSource::gate). Clones share their state.
 #[derive(Clone, Default)]
 pub struct EndpointGate {
@@ -179,8 +180,8 @@ impl EndpointGate {
         .await
     }
 
-    /// Starts a new epoch: a client already sends a new secret, so that an `invalid_client` response
-    /// to the old one no longer counts.
+    /// Starts a new epoch: a client already sends a new secret, so that an `invalid_client`
+    /// response to the old one no longer counts.
     pub(crate) fn secret_replaced(&self) {
         {
             let mut breaker = self.breaker();
@@ -203,7 +204,8 @@ impl EndpointGate {
         timeout(QUEUE_TIMEOUT, entry).await.unwrap_or_else(|_| {
             Err(Error::new(
                 ErrorKind::Unavailable,
-                "token request got no permit within 15 s: too many token requests are waiting; try again later",
+                "token request got no permit within 15 s: too many token requests are \
+                 waiting; try again later",
             )
             .with_response(ResponseDetails {
                 retry_after: Some(QUEUE_TIMEOUT),

@@ -79,8 +79,8 @@ pub(super) fn parse(
     let Some(body) = endpoint_error::object::<Body>(response.body()) else {
         return lost("is not a JSON object with the members of RFC 6749");
     };
-    // Some servers reject a request with status 200. That is not permanent: no specification defines
-    // what it means.
+    // Some servers reject a request with status 200. That is not permanent: no specification
+    // defines what it means.
     let known = match &body.error {
         Member::Absent => None,
         Member::Text(error) => Some(OAuthErrorCode::parse(error)),
@@ -144,8 +144,8 @@ fn lifetime(
         // Without a `Date`, the server's clock is assumed to agree with this machine's.
         None => from(sent),
     };
-    // `expires_in` does not depend on any clock, so it wins if `expires_at` gives more, or less than
-    // half.
+    // `expires_in` does not depend on any clock, so it wins if `expires_at` gives more, or less
+    // than half.
     Some(match relative {
         Some(relative) if absolute > relative || absolute < relative / 2 => relative,
         _ => absolute,
@@ -162,9 +162,10 @@ fn agree(server_now: SystemTime, sent: SystemTime) -> bool {
 
 /// Chooses between the lifetimes by the `Date` and by this machine's clock.
 ///
-/// Either clock may be wrong, and only too long a lifetime does harm, so the shorter one wins. If it
-/// is less than half of the other, one clock is far off, and a refresh would be due all the time. Then
-/// the `Date` wins, or if that leaves nothing, this machine's clock up to the `default` lifetime.
+/// Either clock may be wrong, and only too long a lifetime does harm, so the shorter one wins. If
+/// it is less than half of the other, one clock is far off, and a refresh would be due all the
+/// time. Then the `Date` wins, or if that leaves nothing, this machine's clock up to the `default`
+/// lifetime.
 fn plausible(by_date: Duration, by_own_clock: Duration, default: Duration) -> Duration {
     let shorter = by_date.min(by_own_clock);
     if shorter >= by_date.max(by_own_clock) / 2 {

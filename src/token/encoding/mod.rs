@@ -36,7 +36,8 @@ impl fmt::Display for DecodeError {
 impl std::error::Error for DecodeError {}
 
 impl Grant {
-    /// Encodes the grant as UTF-8 JSON, with the tokens in the clear. The buffer is wiped when dropped.
+    /// Encodes the grant as UTF-8 JSON, with the tokens in the clear. The buffer is wiped when
+    /// dropped.
     ///
     /// For a store that others can read, use [`EncryptedStore`](crate::store::EncryptedStore). It
     /// encrypts the tokens and binds them to the tenant.
@@ -44,7 +45,8 @@ impl Grant {
     #[expect(
         clippy::expect_used,
         clippy::missing_panics_doc,
-        reason = "strings and numbers can always be written as JSON, and an empty file would be worse than a panic"
+        reason = "strings and numbers can always be written as JSON, and an \
+                  empty file would be worse than a panic"
     )]
     pub fn to_bytes(&self, tenant: &TenantId) -> Zeroizing<Vec<u8>> {
         let stored = Stored {
@@ -126,7 +128,6 @@ enum StoredState {
     Active {
         tokens: StoredTokens,
     },
-    #[serde(rename = "exchanging")]
     Refreshing {
         tokens: StoredTokens,
         since: Timestamp,

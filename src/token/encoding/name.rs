@@ -14,12 +14,13 @@ pub(super) const FORMAT: &str = "tower-oauth2-client/grant";
 
 /// The tenant that an encoded grant names, even if its version is unknown or the rest is damaged.
 ///
-/// Parsing stops at the name, and copies only the format and the name, so that no copy of a secret is
-/// left in memory.
+/// Parsing stops at the name, and copies only the format and the name, so that no copy of a secret
+/// is left in memory.
 pub(crate) fn tenant_of(bytes: &[u8]) -> Option<TenantId> {
     let mut head = Head::default();
     let mut json = serde_json::Deserializer::from_slice(bytes);
-    // An error concerns the rest: either both members were found before it, or the result is `None`.
+    // An error concerns the rest: either both members were found before it, or the result is
+    // `None`.
     let _ = json.deserialize_map(&mut head);
     head.format.filter(|format| format == FORMAT)?;
     TenantId::new(head.tenant?).ok()

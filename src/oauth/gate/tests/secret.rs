@@ -1,4 +1,4 @@
-//! What a new client secret changes, and what it does not.
+//! The effect of a new client secret on an open breaker.
 
 use super::*;
 
