@@ -110,8 +110,8 @@
 //! A browser may come back to another replica than the one that redirected it. Until the customer
 //! has consented, no replica and no store keeps anything: the pending flow is stored in a cookie.
 //! The cookie contains the tenant, the `state`, the PKCE verifier and the start time, encrypted
-//! with the program's keys. All replicas need the same keys, redirect URI and store. Their clocks may differ
-//! by 30 seconds.
+//! with the program's keys. All replicas need the same keys, redirect URI and store. Their clocks
+//! may differ by 30 seconds.
 //!
 //! A flow expires after 10 minutes. A browser can have four pending flows, in several tabs and for
 //! several tenants. A fifth one replaces the oldest.
