@@ -1,5 +1,5 @@
-//! Months in the life of one grant, over the whole stack: the sandbox without a socket, the OAuth client, the cache and the
-//! layer, all in virtual time.
+//! Months in the life of one grant, over the whole stack: the sandbox without a socket, the OAuth
+//! client, the cache and the layer, all in virtual time.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ struct Partner {
     clock: ManualClock,
 }
 
-/// A customer has consented, and the first token has days to live.
+/// A customer has consented, and the first token is valid for a day.
 async fn connected() -> Partner {
     let clock = ManualClock::new();
     let sandbox = Sandbox::builder().clock_starts_at(clock.wall()).build();
@@ -70,7 +70,7 @@ fn cache(oauth: &OAuthClient, store: &Store, clock: &ManualClock) -> TokenCache 
 }
 
 impl Partner {
-    /// What a caller gets, and whether it had to wait.
+    /// The result of a call, and whether it had to wait.
     async fn call(&self) -> Result<StatusCode, ErrorKind> {
         let company = Request::get(format!("{}/v1/company", self.sandbox.url()));
         let company = company.body(Full::<Bytes>::default()).unwrap();
@@ -86,11 +86,11 @@ impl Partner {
         assert_eq!(before.elapsed(), Duration::ZERO, "a caller waited");
     }
 
-    fn renewals(&self) -> u64 {
+    fn refreshes(&self) -> u64 {
         self.sandbox.counters().refreshes
     }
 
-    /// The endpoint does not answer any more, in this way.
+    /// Makes the token endpoint fail in this way.
     fn fail(&self, fault: Fault) {
         self.sandbox.inject(Endpoint::Token, fault.always());
     }
@@ -101,9 +101,9 @@ async fn pass(time: Duration) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p05_ninety_days_in_use() {
+async fn p05_90_days_in_use_without_a_waiting_caller() {
     let partner = connected().await;
-    // An exchange takes a moment, which nobody may wait for.
+    // A refresh takes a moment, for which no caller may wait.
     let slow = Fault::delay(2 * SECOND).always();
     partner.sandbox.inject(Endpoint::Token, slow);
     for _ in 0..(90 * 24 * 6) {
@@ -117,10 +117,10 @@ async fn p05_ninety_days_in_use() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p19_a_hundred_idle_days() {
+async fn p19_100_idle_days_keep_the_grant_alive() {
     let partner = connected().await;
     pass(100 * DAY).await;
-    assert_eq!(partner.renewals(), 4, "one in 20 to 22 days");
+    assert_eq!(partner.refreshes(), 4, "one in 20 to 22 days");
     assert_eq!(partner.call().await, Ok(StatusCode::OK));
     assert_eq!(partner.sandbox.counters().unauthorized, 0);
     let expires_at = partner.tokens.status().refresh_token_expires_at;
@@ -128,7 +128,7 @@ async fn p19_a_hundred_idle_days() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p19_a_process_that_was_off_for_too_long_asks_once_and_says_why() {
+async fn p19_process_that_was_off_for_too_long_sends_one_request_and_reports_why() {
     let Partner {
         sandbox,
         store,
@@ -151,7 +151,8 @@ async fn p19_a_process_that_was_off_for_too_long_asks_once_and_says_why() {
     assert_eq!(sandbox.counters().token_requests_refused, 1);
 }
 
-/// Every way for an endpoint to be away. The last leaves open whether it has used up the refresh token.
+/// Each way in which an endpoint can be unavailable. The last one leaves open whether it used the
+/// refresh token.
 fn outages() -> [Fault; 5] {
     [
         Fault::status(StatusCode::INTERNAL_SERVER_ERROR),
@@ -163,10 +164,10 @@ fn outages() -> [Fault; 5] {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p05_an_outage_of_three_hours_that_no_caller_notices() {
+async fn p05_outage_of_three_hours_does_not_affect_callers() {
     for fault in outages() {
         let partner = connected().await;
-        // From before the earliest to before the latest end of the window's first half, and then some.
+        // From before the earliest to after the latest start of a background refresh.
         pass(20 * HOUR + 50 * MINUTE).await;
         partner.fail(fault.clone());
         for _ in 0..(3 * 60) {
@@ -174,7 +175,7 @@ async fn p05_an_outage_of_three_hours_that_no_caller_notices() {
             partner.call_without_waiting().await;
         }
         partner.sandbox.clear_faults();
-        assert_eq!(partner.renewals(), 0, "{fault}");
+        assert_eq!(partner.refreshes(), 0, "{fault}");
         for _ in 0..(24 * 60) {
             pass(MINUTE).await;
             partner.call_without_waiting().await;
@@ -186,7 +187,7 @@ async fn p05_an_outage_of_three_hours_that_no_caller_notices() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p16_an_outage_of_thirty_hours_that_callers_hear_of_and_that_ends_by_itself() {
+async fn p16_outage_of_thirty_hours_is_an_error_and_is_recovered_from() {
     for fault in outages() {
         let partner = connected().await;
         pass(HOUR).await;
@@ -201,13 +202,13 @@ async fn p16_an_outage_of_thirty_hours_that_callers_hear_of_and_that_ends_by_its
             assert_eq!(call, expected, "{fault} after {hour} h");
             pass(HOUR).await;
         }
-        // Some seven hours of an endpoint that is down: one exchange in half a minute, three requests each.
+        // About seven hours of an outage: one refresh every half minute, three requests each.
         let requests = partner.sandbox.counters().faults_triggered;
         assert!(requests < 3 * 2 * 60 * 8, "{fault}: {requests} requests");
         partner.sandbox.clear_faults();
         pass(MINUTE).await;
         partner.call_without_waiting().await;
-        assert_eq!(partner.renewals(), 1, "{fault}: in the background");
+        assert_eq!(partner.refreshes(), 1, "{fault}: in the background");
         assert_eq!(partner.sandbox.counters().unauthorized, 0, "{fault}");
     }
 }

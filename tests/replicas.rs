@@ -1,6 +1,6 @@
-//! Processes, not tasks, over one store: they renew by turns, and nobody presents a refresh token twice.
+//! Processes that share a store: they refresh in turn, and no refresh token is sent twice.
 //!
-//! `SOAK_SECONDS=60 cargo test --all-features --test replicas -- --nocapture` makes it last.
+//! `SOAK_SECONDS=60 cargo test --all-features --test replicas -- --nocapture` runs for longer.
 
 use std::time::Duration;
 
@@ -28,17 +28,17 @@ use worker::{Partner, Replica, setting, soak};
 const PROCESSES: usize = 8;
 const LIFETIME: Duration = Duration::from_millis(300);
 
-/// What one of the processes does: requests, as many as it can, and a line about them at the end.
+/// The work of one process: as many requests as possible, and a line about them at the end.
 #[tokio::test]
-#[ignore = "run as a process of its own by the other tests"]
+#[ignore = "the other tests run it as a process"]
 async fn replica() {
     let store = SharedStore::open(&setting("STORE").unwrap()).await;
     let partner = Partner::of_this_process(|builder| of_short_life(builder.store(store)));
     let until = Duration::from_millis(setting("MILLISECONDS").unwrap().parse().unwrap());
-    let begun = tokio::time::Instant::now();
+    let started = tokio::time::Instant::now();
     let (mut served, mut failed) = (0, 0);
-    println!("\nbegun");
-    while begun.elapsed() < until {
+    println!("\nstarted");
+    while started.elapsed() < until {
         match partner.call().await {
             Ok(status) if status == 200 => served += 1,
             other => {
@@ -48,13 +48,14 @@ async fn replica() {
         }
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
-    // Otherwise an exchange under way would end with the process, and its answer be lost to the others.
+    // Otherwise a refresh in flight would end with the process, and the others would lose its
+    // response.
     let drained = partner.tokens.shutdown(Duration::from_secs(30)).await;
     drained.unwrap();
     println!("\nserved {served} {failed}");
 }
 
-/// Exchanges may follow one another faster than once a second: these tokens live for less.
+/// Permits more than one refresh a second, because these tokens live for less.
 fn of_short_life(builder: TokenCacheBuilder) -> TokenCacheBuilder {
     builder.min_refresh_interval(Duration::from_millis(10))
 }
@@ -65,14 +66,14 @@ async fn sandbox() -> Sandbox {
             behavior.rotation = Rotation::FamilyRevocation;
             behavior.access_token_lifetime = LIFETIME;
         })
-        // Whole seconds would make most of these tokens dead on arrival.
+        // With whole seconds, most of these tokens would have expired on arrival.
         .behavior(|behavior| behavior.expires_at = ExpiresAt::Fraction(3))
         .start()
         .await
         .unwrap()
 }
 
-/// A person consents, and the first tokens are in the store.
+/// A customer consents, and the first tokens are stored.
 async fn connect(sandbox: &Sandbox, store: &str) {
     let oauth = worker::client_of(sandbox);
     let store = SharedStore::open(store).await;
@@ -96,7 +97,7 @@ async fn eight_processes(backend: Backend) {
     let served = tokio::task::spawn_blocking(|| {
         let (mut served, mut failed) = (0, 0);
         for mut replica in replicas {
-            let line = replica.wait_for("served").expect("it ends by itself");
+            let line = replica.wait_for("served").expect("the process ends");
             let (good, bad) = line.split_once(' ').unwrap();
             failed += bad.parse::<u64>().unwrap();
             served += good.parse::<u64>().unwrap();
@@ -107,7 +108,7 @@ async fn eight_processes(backend: Backend) {
     let (served, failed) = served.await.unwrap();
     let counters = sandbox.counters();
     println!(
-        "{PROCESSES} processes, {lasting:?}, {}: {served} requests served, {} rotations, {} refused, {} presented twice, {} families killed, {} 401s",
+        "{PROCESSES} processes, {lasting:?}, {}: {served} requests served, {} rotations, {} refused, {} sent twice, {} grants revoked, {} 401s",
         location.url.split(':').next().unwrap(),
         counters.refreshes,
         counters.token_requests_refused,
@@ -115,7 +116,7 @@ async fn eight_processes(backend: Backend) {
         counters.grants_revoked,
         counters.unauthorized,
     );
-    assert_eq!(failed, 0, "every request is answered");
+    assert_eq!(failed, 0, "every request succeeds");
     assert!(counters.refreshes > 5);
     assert_eq!(
         (counters.refresh_tokens_reused, counters.grants_revoked),
@@ -124,18 +125,18 @@ async fn eight_processes(backend: Backend) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p11_eight_processes_present_no_refresh_token_twice() {
+async fn p11_eight_processes_send_no_refresh_token_twice() {
     eight_processes(Backend::File).await;
 }
 
 #[cfg(feature = "__server-tests")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p11_eight_processes_over_postgres_present_no_refresh_token_twice() {
+async fn p11_eight_processes_over_postgres_send_no_refresh_token_twice() {
     eight_processes(Backend::Postgres(postgres::Server::new())).await;
 }
 
 #[cfg(feature = "__server-tests")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p11_eight_processes_over_redis_present_no_refresh_token_twice() {
+async fn p11_eight_processes_over_redis_send_no_refresh_token_twice() {
     eight_processes(Backend::Redis(redis_server::Server::launch().await)).await;
 }

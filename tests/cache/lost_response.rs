@@ -149,9 +149,9 @@ async fn p15_lost_rotation_is_distinguished_from_a_revocation() {
             ReauthorizationReason::RotationLost,
         ),
     ] {
-        let heard = Events::default();
+        let events = Events::default();
         let source = Source::new(&ManualClock::new());
-        let tokens = source.cache().listener(heard.clone()).build().unwrap();
+        let tokens = source.cache().listener(events.clone()).build().unwrap();
         tokens.token().await.unwrap();
         for turn in turns {
             source.then(turn);
@@ -165,15 +165,18 @@ async fn p15_lost_rotation_is_distinguished_from_a_revocation() {
             .unwrap_err()
             .is_consent_required()
         {}
-        let TokenState::ReauthorizationRequired { reason: told, .. } = tokens.status().state else {
+        let TokenState::ReauthorizationRequired {
+            reason: reported, ..
+        } = tokens.status().state
+        else {
             panic!("{:?}", tokens.status());
         };
-        assert_eq!(told, reason);
+        assert_eq!(reported, reason);
         let mut expected = vec![format!("default {}", reason.as_str())];
         if reason == ReauthorizationReason::RotationLost {
             expected.insert(0, "default lost".into());
         }
-        assert_eq!(*heard.0.lock().unwrap(), expected);
+        assert_eq!(*events.0.lock().unwrap(), expected);
     }
 }
 

@@ -146,8 +146,8 @@ async fn p06_401_during_a_failing_save_publishes_the_unsaved_token() {
     let service = tower::service_fn(
         |request: http::Request<tower_oauth2_client::bearer::ReplayBody<String>>| async move {
             let is_old = request.headers()["authorization"] == "Bearer a1";
-            let answer = http::Response::builder().status(if is_old { 401 } else { 200 });
-            Ok::<_, std::convert::Infallible>(answer.body(String::new()).unwrap())
+            let response = http::Response::builder().status(if is_old { 401 } else { 200 });
+            Ok::<_, std::convert::Infallible>(response.body(String::new()).unwrap())
         },
     );
     let api = tower::Layer::layer(
@@ -157,8 +157,8 @@ async fn p06_401_during_a_failing_save_publishes_the_unsaved_token() {
     let request = http::Request::get(crate::support::API)
         .body(String::new())
         .unwrap();
-    let answer = tower::ServiceExt::oneshot(api, request).await.unwrap();
-    assert_eq!(answer.status(), 200);
+    let response = tower::ServiceExt::oneshot(api, request).await.unwrap();
+    assert_eq!(response.status(), 200);
     assert_eq!(source.refreshes(), 2);
 }
 

@@ -1,4 +1,4 @@
-//! A process killed at every step of an exchange, in every rotation mode: what the next start makes of it.
+//! A process that is killed at each step of a refresh, in each rotation mode, and the next start.
 //!
 //! `CRASHES=300 cargo test --all-features --test crashes -- --nocapture` kills more often.
 
@@ -26,23 +26,23 @@ mod worker;
 mod process;
 mod scene;
 
-use process::UNHURRIED;
+use process::PRODUCTION;
 use scene::Scene;
 use shared_store::Backend;
 use worker::Replica;
 
-/// Where a process can die. The last two are places on the wire.
+/// The steps at which a process is killed. The last two are on the wire.
 const STEPS: [&str; 10] = [
     "before lease",
     "after lease",
-    "before note",
-    "after note",
+    "before intent",
+    "after intent",
     "before save",
     "after save",
     "before release",
     "after release",
     "request on the wire",
-    "answer on the wire",
+    "response on the wire",
 ];
 
 const MODES: [(&str, Rotation); 6] = [
@@ -66,12 +66,12 @@ const MODES: [(&str, Rotation); 6] = [
     ("deferred", Rotation::Deferred),
 ];
 
-/// Kills a process at this step, and tells what the next one found and made of it.
+/// Kills a process at this step. Returns what the next one found, and how it ended.
 async fn crash(backend: &Backend, rotation: Rotation, step: &str) -> (&'static str, String) {
     let scene = Scene::new(backend, rotation).await;
     let on_the_wire = match step {
         "request on the wire" => Some(Fault::hang()),
-        "answer on the wire" => Some(Fault::hang().after_processing()),
+        "response on the wire" => Some(Fault::hang().after_processing()),
         _ => None,
     };
     let is_on_the_wire = on_the_wire.is_some();
@@ -83,18 +83,20 @@ async fn crash(backend: &Backend, rotation: Rotation, step: &str) -> (&'static s
         while scene.sandbox.counters().faults_triggered == 0 {
             sleep(Duration::from_millis(2)).await;
         }
-        if step == "answer on the wire" {
+        if step == "response on the wire" {
             while !scene.is_behind().await && rotation != Rotation::None {
                 sleep(Duration::from_millis(2)).await;
             }
         }
         victim.kill();
     } else {
-        victim.wait_for("at").expect("it comes to this step");
+        victim
+            .wait_for("at")
+            .expect("the process reaches this step");
         victim.kill();
     }
     scene.sandbox.clear_faults();
-    scene.inherit().await
+    scene.restart().await
 }
 
 async fn killed_at_every_step_in_every_mode(backend: Backend) {
@@ -103,12 +105,14 @@ async fn killed_at_every_step_in_every_mode(backend: Backend) {
         for step in STEPS {
             let (found, ended) = crash(&backend, rotation, step).await;
             writeln!(table, "{mode:18} {step:20} found {found:10} ended {ended}").unwrap();
-            let had_noted = ["after note", "before save"].contains(&step) || step.ends_with("wire");
-            let expected_find = if had_noted { "uncertain" } else { "active" };
-            // A provider that forgives a second use gives the tokens once more; with one that does not they are lost.
-            let was_answered = ["before save", "answer on the wire"].contains(&step);
+            let had_intent =
+                ["after intent", "before save"].contains(&step) || step.ends_with("wire");
+            let expected_find = if had_intent { "uncertain" } else { "active" };
+            // A provider with a reuse grace returns the tokens again. With any other provider they
+            // are lost.
+            let had_response = ["before save", "response on the wire"].contains(&step);
             let is_strict = matches!(rotation, Rotation::SingleUse | Rotation::FamilyRevocation);
-            let expected_end = if was_answered && is_strict {
+            let expected_end = if had_response && is_strict {
                 "lost"
             } else {
                 "active"
@@ -134,16 +138,16 @@ async fn killed_at_any_time(backend: Backend) {
         let scene = Scene::new(&backend, rotation).await;
         for _ in 0..=crashes / 6 {
             let mut victim = scene.spawn("process::victim", "none");
-            victim.wait_for("begun").expect("it starts");
+            victim.wait_for("started").expect("the process starts");
             sleep(Duration::from_micros(random.u64(0..60_000))).await;
             victim.kill();
-            // What was on the wire still arrives.
+            // Let data on the wire arrive.
             sleep(Duration::from_millis(20)).await;
             while scene.sandbox.counters().in_flight > 0 {
                 sleep(Duration::from_millis(5)).await;
             }
             let was_behind = scene.is_behind().await;
-            let (_, ended) = scene.inherit().await;
+            let (_, ended) = scene.restart().await;
             let is_strict = matches!(rotation, Rotation::SingleUse | Rotation::FamilyRevocation);
             let expected = if was_behind && is_strict {
                 "lost"
@@ -163,7 +167,7 @@ async fn killed_at_any_time(backend: Backend) {
     }
 }
 
-/// With the lease as it is by default, and nobody who asks for it, the lost answer is asked for before it is too late.
+/// With the default lease and without callers, the lost response is replayed before it is too late.
 async fn killed_in_production(backend: Backend) {
     let rotation = Rotation::Grace {
         window: Duration::from_secs(60),
@@ -172,20 +176,20 @@ async fn killed_in_production(backend: Backend) {
     let scene = Scene::new(&backend, rotation).await;
     let lost = Fault::hang().after_processing();
     scene.sandbox.inject(Endpoint::Token, lost);
-    let victim = scene.spawn("process::victim", UNHURRIED);
+    let victim = scene.spawn("process::victim", PRODUCTION);
     while scene.sandbox.counters().faults_triggered == 0 || !scene.is_behind().await {
         sleep(Duration::from_millis(5)).await;
     }
     victim.kill();
     scene.sandbox.clear_faults();
-    let mut server = scene.spawn("process::server", UNHURRIED);
-    let seconds = server.wait_for("renewed after").expect("in time");
-    println!("renewed {seconds} seconds after the start");
+    let mut server = scene.spawn("process::server", PRODUCTION);
+    let seconds = server.wait_for("refreshed after").expect("in time");
+    println!("refreshed {seconds} seconds after the start");
     assert!(server.end());
     assert!(matches!(scene.stored().await.state, GrantState::Active(_)));
 }
 
-/// Unix alone can stop a process in its tracks.
+/// Only Unix can stop a process.
 #[cfg(unix)]
 async fn stopped_beyond_its_lease(backend: Backend) {
     let rotation = Rotation::Grace {
@@ -196,20 +200,20 @@ async fn stopped_beyond_its_lease(backend: Backend) {
     let wait = Fault::delay(Duration::from_secs(2)).after_processing();
     scene.sandbox.inject(Endpoint::Token, wait);
     let mut victim = scene.spawn("process::victim", "none");
-    victim.wait_for("begun").expect("it starts");
+    victim.wait_for("started").expect("the process starts");
     while scene.sandbox.counters().faults_triggered == 0 {
         sleep(Duration::from_millis(2)).await;
     }
     signal("STOP", &victim);
-    // Its lease runs out, though the process is there.
+    // Its lease expires although the process exists.
     let before = scene.stored().await.generation;
-    let (_, ended) = scene.inherit().await;
+    let (_, ended) = scene.restart().await;
     assert_eq!(ended, "active");
     let newest = scene.stored().await.generation;
-    assert!(newest > before, "another has taken over");
+    assert!(newest > before, "another process has refreshed the grant");
     signal("CONT", &victim);
-    // Its own answer comes in now, and gives way to what is stored.
-    victim.wait_for("renewed").expect("it goes on");
+    // Its own response arrives now, and must not overwrite the stored grant.
+    victim.wait_for("refreshed").expect("the process continues");
     assert!(scene.stored().await.generation >= newest);
     victim.kill();
 }
@@ -222,30 +226,30 @@ fn signal(name: &str, replica: &Replica) {
     assert!(status.unwrap().success());
 }
 
-/// The same for each store.
+/// Runs the tests for each store.
 macro_rules! over {
     ($name:ident, $backend:expr) => {
         mod $name {
             use super::*;
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn p13_killed_at_every_step_in_every_mode_the_next_start_is_exact() {
+            async fn p13_next_start_is_exact_after_a_kill_at_every_step_in_every_mode() {
                 killed_at_every_step_in_every_mode($backend).await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn p13_killed_at_any_time_nothing_is_lost_but_what_was_on_the_wire() {
+            async fn p13_kill_at_any_time_loses_only_a_response_on_the_wire() {
                 killed_at_any_time($backend).await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn p13_killed_in_production_a_lost_answer_is_asked_for_in_time() {
+            async fn p13_kill_with_production_settings_is_followed_by_a_replay_in_time() {
                 killed_in_production($backend).await;
             }
 
             #[cfg(unix)]
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn p12_a_process_that_is_stopped_beyond_its_lease_sets_nothing_back() {
+            async fn p12_process_stopped_beyond_its_lease_overwrites_nothing() {
                 stopped_beyond_its_lease($backend).await;
             }
         }

@@ -1,4 +1,4 @@
-//! What runs in processes of their own: one that dies, and those that come after it.
+//! The processes of the crash tests: the one that is killed, and its successors.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::{
     worker::{Partner, setting},
 };
 
-/// A store that stops at a step, and says so, for somebody to kill its process there.
+/// A store that stops at a step and reports it, so that the test can kill the process there.
 struct Stopping(SharedStore);
 
 impl Stopping {
@@ -38,8 +38,8 @@ impl TokenStore for Stopping {
         expected: Option<Generation>,
         grant: &Grant,
     ) -> Result<SaveOutcome, Error> {
-        let is_note = matches!(grant.state, GrantState::Refreshing { .. });
-        let what = if is_note { "note" } else { "save" };
+        let is_intent = matches!(grant.state, GrantState::Refreshing { .. });
+        let what = if is_intent { "intent" } else { "save" };
         Self::at(&format!("before {what}")).await;
         let outcome = self.0.save(tenant, expected, grant).await;
         Self::at(&format!("after {what}")).await;
@@ -78,7 +78,7 @@ async fn partner() -> Partner {
     let store = SharedStore::open(&setting("STORE").unwrap()).await;
     Partner::of_this_process(|builder| {
         let builder = builder.store(Stopping(store));
-        if setting("STEP").as_deref() == Some(UNHURRIED) {
+        if setting("STEP").as_deref() == Some(PRODUCTION) {
             return builder;
         }
         builder
@@ -87,29 +87,29 @@ async fn partner() -> Partner {
     })
 }
 
-/// No step, and no settings for tests either.
-pub(crate) const UNHURRIED: &str = "none, as in production";
+/// No step to stop at, and no test settings.
+pub(crate) const PRODUCTION: &str = "none, as in production";
 
-/// The process that dies: renews once, or without end.
+/// The process that is killed: it refreshes once, or without end.
 #[tokio::test]
-#[ignore = "run as a process of its own by the other tests"]
+#[ignore = "the other tests run it as a process"]
 async fn victim() {
     let partner = partner().await;
     partner.tokens.token().await.unwrap();
-    println!("\nbegun");
+    println!("\nstarted");
     loop {
         let _ = partner.tokens.refresh_now().await;
-        println!("\nrenewed");
+        println!("\nrefreshed");
     }
 }
 
-/// The next start: what becomes of the grant when it is renewed.
+/// The next start: it refreshes the grant, and reports the result.
 #[tokio::test]
-#[ignore = "run as a process of its own by the other tests"]
-async fn heir() {
+#[ignore = "the other tests run it as a process"]
+async fn successor() {
     let partner = partner().await;
     partner.tokens.token().await.unwrap();
-    // A replay goes first, where there is one to make.
+    // Let a pending replay finish first.
     while partner.tokens.status().is_refreshing {
         sleep(Duration::from_millis(5)).await;
     }
@@ -124,20 +124,21 @@ async fn heir() {
     println!("\nended {}", word(&partner.tokens));
 }
 
-/// The next start, that only serves requests: how many seconds it takes until the grant is renewed.
+/// The next start, which only serves requests: it reports how many seconds passed until the grant
+/// was refreshed.
 #[tokio::test]
-#[ignore = "run as a process of its own by the other tests"]
+#[ignore = "the other tests run it as a process"]
 async fn server() {
     let partner = partner().await;
-    let begun = tokio::time::Instant::now();
+    let started = tokio::time::Instant::now();
     partner.tokens.token().await.unwrap();
     let before = partner.tokens.status().generation;
     while partner.tokens.status().generation == before {
-        assert!(begun.elapsed() < Duration::from_secs(40), "it never is");
+        assert!(started.elapsed() < Duration::from_secs(40), "no refresh");
         assert_eq!(partner.call().await.unwrap(), 200);
         sleep(Duration::from_millis(20)).await;
     }
-    println!("\nrenewed after {}", begun.elapsed().as_secs());
+    println!("\nrefreshed after {}", started.elapsed().as_secs());
 }
 
 fn word(tokens: &TokenCache) -> &'static str {

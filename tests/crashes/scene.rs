@@ -1,4 +1,4 @@
-//! A grant in a store of its own, and those who come to it.
+//! A grant in a store of its own, and the processes that use it.
 
 use tower_oauth2_client::{
     cache::TokenCache,
@@ -13,7 +13,7 @@ use crate::{
     worker::{self, Replica},
 };
 
-/// A grant in a folder of its own, whose customer has just consented.
+/// A grant in a store of its own, whose customer has just consented.
 pub(crate) struct Scene {
     pub(crate) sandbox: Sandbox,
     location: Location,
@@ -53,20 +53,20 @@ impl Scene {
         store.load(&tenant).await.unwrap().unwrap()
     }
 
-    /// What the next start finds, and how it ends.
-    pub(crate) async fn inherit(&self) -> (&'static str, String) {
+    /// The state that the next start finds, and how it ends.
+    pub(crate) async fn restart(&self) -> (&'static str, String) {
         let found = match self.stored().await.state {
             GrantState::Active(_) => "active",
             GrantState::Refreshing { .. } => "uncertain",
             _ => "something else",
         };
-        let mut heir = self.spawn("process::heir", "none");
-        let ended = heir.wait_for("ended").expect("it ends");
-        assert!(heir.end());
+        let mut successor = self.spawn("process::successor", "none");
+        let ended = successor.wait_for("ended").expect("the process ends");
+        assert!(successor.end());
         (found, ended)
     }
 
-    /// Whether the provider has replaced the refresh token that is stored.
+    /// Whether the provider has replaced the stored refresh token.
     pub(crate) async fn is_behind(&self) -> bool {
         let grant = self.stored().await;
         let stored = grant.tokens().unwrap().refresh_token().unwrap().expose();

@@ -1,4 +1,4 @@
-//! The API behind the layer: it takes the tokens that the provider says are good.
+//! The API behind the layer. It accepts the tokens that the provider considers valid.
 
 use std::{convert::Infallible, time::Instant};
 
@@ -20,7 +20,7 @@ use crate::{
 
 pub(crate) type Api = BoxCloneService<Request<Full<Bytes>>, Response<Empty<Bytes>>, Error>;
 
-/// Which request of the test's it is, of which process, and when it was made.
+/// Identifies a request of the test, with its process and when it was sent.
 #[derive(Clone, Copy)]
 struct Call {
     number: usize,
@@ -66,7 +66,7 @@ impl State {
             return StatusCode::UNAUTHORIZED;
         };
         let header = header.to_str().unwrap();
-        let number = rules::carried(self, call.process, call.began, header);
+        let number = rules::request_sent(self, call.process, call.began, header);
         let is_good = self.is_good(number);
         if !is_good {
             self.sets[number].rejected_at = Some(self.times.now());
@@ -83,7 +83,7 @@ impl State {
         let rank = |number: usize| (self.sets[number].family, number);
         let what = match self.calls[call].as_slice() {
             [] => None,
-            [(_, true)] => Some("after it was answered"),
+            [(_, true)] => Some("after it was accepted"),
             [(first, false)] if rank(*first) < rank(number) => None,
             [(_, false)] => Some("with a token that is no newer"),
             _ => Some("a third time"),

@@ -1,4 +1,4 @@
-//! Processes, and those who ask them for tokens.
+//! Processes, and their callers.
 
 use std::{future::Future, time::Duration};
 
@@ -14,25 +14,25 @@ use crate::{
     api::{Api, api, request},
     provider::Provider,
     rules,
-    shelf::Store,
+    store::Store,
     support::{API, MINUTE},
     world::World,
 };
 
-/// Nobody has to wait for longer than this, whatever the store and the provider do.
-pub(crate) const PATIENCE: Duration = MINUTE.saturating_mul(5);
+/// The longest time that a caller waits, whatever the store and the provider do.
+pub(crate) const MAX_WAIT: Duration = MINUTE.saturating_mul(5);
 
-/// A process begins.
+/// Starts a process.
 pub(crate) fn process(world: &World, seed: u64) -> (TokenCache, Api) {
-    let (process, holds) = {
+    let (process, defers) = {
         let state = world.lock();
-        (state.process, state.terms.holds)
+        (state.process, state.terms.defers)
     };
     let provider = Provider {
         world: world.clone(),
         process,
     };
-    let policy = if holds {
+    let policy = if defers {
         LostResponse::Defer
     } else {
         LostResponse::RetryOnce
@@ -48,7 +48,10 @@ pub(crate) fn process(world: &World, seed: u64) -> (TokenCache, Api) {
     (tokens.clone(), api(world, tokens))
 }
 
-pub(crate) async fn asked<F>(world: &World, ask: impl FnOnce() -> F) -> Result<BearerToken, Error>
+pub(crate) async fn token_of_call<F>(
+    world: &World,
+    ask: impl FnOnce() -> F,
+) -> Result<BearerToken, Error>
 where
     F: Future<Output = Result<BearerToken, Error>>,
 {
@@ -56,8 +59,8 @@ where
     let result = ask().await;
     let mut state = world.lock();
     match &result {
-        Ok(token) => rules::handed_out(&mut state, process, began, token),
-        Err(error) => rules::refused(&mut state, error),
+        Ok(token) => rules::token_returned(&mut state, process, began, token),
+        Err(error) => rules::call_failed(&mut state, error),
     }
     result
 }
@@ -69,26 +72,26 @@ pub(crate) async fn called(world: World, api: Api) -> Result<StatusCode, Error> 
     match result {
         Ok(response) => {
             if state.calls[number].is_empty() {
-                state.violated("P17: an answer to what was not sent");
+                state.violated("P17: a response to a request that was not sent");
             }
             Ok(response.status())
         }
         Err(error) => {
-            rules::refused(&mut state, &error);
+            rules::call_failed(&mut state, &error);
             Err(error)
         }
     }
 }
 
-/// A paused runtime would spin for ever.
-pub(crate) async fn patient<T>(work: impl Future<Output = T>) -> T {
-    timeout(PATIENCE, work)
+/// Limits a wait, because a paused runtime would spin indefinitely.
+pub(crate) async fn limited<T>(work: impl Future<Output = T>) -> T {
+    timeout(MAX_WAIT, work)
         .await
-        .expect("nobody has to wait for so long")
+        .expect("no caller waits for so long")
 }
 
-/// Lets every task go on as far as it can without time passing.
-pub(crate) async fn settle() {
+/// Lets every task run as far as it can while time stands still.
+pub(crate) async fn run_tasks() {
     for _ in 0..20 {
         tokio::task::yield_now().await;
     }

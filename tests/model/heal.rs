@@ -1,4 +1,4 @@
-//! What has to come true once everything works again.
+//! The conditions that hold once everything works again.
 
 use std::time::Duration;
 
@@ -12,10 +12,11 @@ use crate::{
 
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// How many pauses later requests succeed: pauses after failures, and those between forced exchanges, are over by then.
+/// The number of pauses after which requests succeed. By then, backoff and the interval between
+/// forced refreshes have passed.
 const TRIES: u32 = 60;
 
-/// Longer than a refresh token lives.
+/// Longer than the lifetime of a refresh token.
 const IDLE: Duration = DAY.saturating_mul(40);
 
 pub(crate) async fn heal(run: &mut Run) {
@@ -27,7 +28,7 @@ pub(crate) async fn heal(run: &mut Run) {
     recovers(run).await;
     run.check();
 
-    // A new consent ends whatever was.
+    // A new consent ends any earlier state.
     run.set_tokens(HOUR).await;
     run.check();
     assert!(run.token().await.is_ok(), "the new tokens serve");

@@ -1,12 +1,11 @@
-//! Lives of a grant that nobody has thought of: random steps, a strict provider, and what is promised checked after each.
+//! Random lives of a grant: random steps with a strict provider, and a check of the guarantees
+//! after each step.
 //!
-//! The test knows what is true, the cache only what it is told. So the rules are those of an outsider: they forbid what no
-//! program may do that knows as much, and allow what the docs allow. `PROPTEST_CASES` sets how many lives there are.
+//! The test knows the truth, and the cache only what it receives. The rules are therefore those of
+//! an observer: they forbid what a program with that knowledge must not do, and permit what the
+//! docs permit. `PROPTEST_CASES` sets the number of lives.
 
-#![allow(
-    clippy::unchecked_time_subtraction,
-    reason = "of times that have passed"
-)]
+#![allow(clippy::unchecked_time_subtraction, reason = "of times in the past")]
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -17,8 +16,8 @@ mod heal;
 mod provider;
 mod rules;
 mod run;
-mod shelf;
 mod step;
+mod store;
 mod times;
 mod truth;
 mod world;
@@ -34,12 +33,12 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn model_the_promises_hold_in_every_life(case in case()) {
+    fn model_guarantees_hold_in_every_life(case in case()) {
         live(&case);
     }
 }
 
-/// As many lives as a few seconds have room for, unless somebody asks for more.
+/// As many lives as fit into a few seconds, unless `PROPTEST_CASES` asks for more.
 fn config() -> ProptestConfig {
     let usual = ProptestConfig::default();
     let cases = match std::env::var_os("PROPTEST_CASES") {
@@ -71,12 +70,12 @@ fn live(case: &Case) {
 }
 
 #[test]
-fn model_an_api_that_takes_no_token_forces_few_exchanges() {
+fn model_api_that_rejects_all_tokens_causes_few_refreshes() {
     let steps = [Step::Ban, Step::Call, Step::Pass(support::MINUTE / 30)];
     live(&Case {
         seed: 7,
-        forgives: false,
-        holds: false,
+        has_reuse_grace: false,
+        defers: false,
         steps: steps.into_iter().cycle().take(60).collect(),
     });
 }

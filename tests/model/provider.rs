@@ -1,4 +1,4 @@
-//! A strict provider: a refresh token is good once, and a second use of it ends the grant.
+//! A strict provider: a refresh token is valid once, and a second use ends the grant.
 
 use std::time::Duration;
 
@@ -10,17 +10,17 @@ use tower_oauth2_client::{
 
 use crate::{
     rules,
-    step::{Fault, Loss, Turn},
+    step::{Fault, Handling, Loss},
     support::{DAY, HOUR, MINUTE, unavailable},
     world::{Fate, State, World, number_in},
 };
 
 pub(crate) const REFRESH_TOKEN_LIFETIME: Duration = DAY.saturating_mul(30);
 
-/// How long a second use is forgiven, by a provider that does.
-const FORGIVEN: Duration = MINUTE;
+/// The reuse grace of a provider that has one.
+const REUSE_GRACE: Duration = MINUTE;
 
-/// What the cache gives an exchange at least: the second one after a lost answer.
+/// The shortest deadline of a token request: that of the replay after a lost response.
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// The provider as one process sees it.
@@ -30,9 +30,9 @@ pub(crate) struct Provider {
 }
 
 enum Reply {
-    Give(TokenSet),
+    Issue(TokenSet),
     Refuse,
-    Down,
+    Fail,
     Lose(Loss),
 }
 
@@ -40,7 +40,7 @@ impl Provider {
     fn finish(&self, number: usize, index: usize, fate: Fate) {
         let mut state = self.world.lock();
         if let Fate::Given(next) = fate {
-            state.sets[next].answered = Some(state.times.now());
+            state.sets[next].received_at = Some(state.times.now());
             state.sets[next].received_by = Some(self.process);
         } else {
             state.trouble = state.times.truth();
@@ -52,13 +52,13 @@ impl Provider {
 impl TokenSource for Provider {
     async fn fetch(&self, held: Option<&TokenSet>) -> Result<TokenSet, Error> {
         let Some(number) = held.and_then(TokenSet::refresh_token).map(number) else {
-            self.world.lock().violated("an exchange without a grant");
+            self.world.lock().violated("a refresh without a grant");
             return Err(unavailable());
         };
         let (index, delay, reply) = {
             let mut state = self.world.lock();
-            let index = rules::presented(&mut state, self.process, number);
-            let reply = state.answer(number);
+            let index = rules::refresh_token_sent(&mut state, self.process, number);
+            let reply = state.reply(number);
             (index, state.delay, reply)
         };
         let mut call = Call {
@@ -69,12 +69,12 @@ impl TokenSource for Provider {
         };
         tokio::time::sleep(delay).await;
         match reply {
-            Reply::Give(tokens) => {
+            Reply::Issue(tokens) => {
                 let next = tokens.refresh_token().map(self::number).unwrap();
                 call.end(Fate::Given(next));
                 Ok(tokens)
             }
-            Reply::Down => {
+            Reply::Fail => {
                 call.end(Fate::Unused);
                 Err(unavailable())
             }
@@ -83,12 +83,12 @@ impl TokenSource for Provider {
                     let mut state = self.world.lock();
                     let family = state.sets[number].family;
                     state.families[family].is_refused = true;
-                    let shelf = &state.shelf;
-                    // A slow store may fail later than now.
-                    let is_fast = shelf.latency.is_zero();
-                    let can_look = is_fast && !shelf.has(Fault::LoadsFail);
+                    let store = &state.store;
+                    // A slow store may fail later.
+                    let is_fast = store.latency.is_zero();
+                    let can_look = is_fast && !store.has(Fault::LoadsFail);
                     let can_store =
-                        can_look && !shelf.has(Fault::SavesFail) && !shelf.has(Fault::SavesHang);
+                        can_look && !store.has(Fault::SavesFail) && !store.has(Fault::SavesHang);
                     (can_look, can_store)
                 };
                 call.end(Fate::Refused {
@@ -97,14 +97,14 @@ impl TokenSource for Provider {
                 });
                 Err(Error::invalid_grant())
             }
-            Reply::Lose(Loss::Told) => {
+            Reply::Lose(Loss::Reported) => {
                 call.end(Fate::Lost);
                 Err(Error::response_lost("lost: scripted"))
             }
             Reply::Lose(Loss::Hang) => std::future::pending().await,
             Reply::Lose(Loss::Panic) => {
                 call.end(Fate::Lost);
-                // As a panic, but without its message among the test's.
+                // As a panic, but without a message in the test's output.
                 std::panic::resume_unwind(Box::new("scripted panic"))
             }
         }
@@ -128,18 +128,18 @@ impl TokenSource for Provider {
 }
 
 impl State {
-    fn answer(&mut self, number: usize) -> Reply {
+    fn reply(&mut self, number: usize) -> Reply {
         let family = self.sets[number].family;
-        let turn = self.turn();
-        match turn {
-            Turn::Down => Reply::Down,
-            Turn::Lost(loss, false) => Reply::Lose(loss),
-            Turn::Give(lifetime) => self.judge(number, lifetime),
-            Turn::Disconnect => {
+        let handling = self.handling();
+        match handling {
+            Handling::Fail => Reply::Fail,
+            Handling::Lost(loss, false) => Reply::Lose(loss),
+            Handling::Issue(lifetime) => self.judge(number, lifetime),
+            Handling::Disconnect => {
                 self.families[family].is_dead = true;
                 Reply::Refuse
             }
-            Turn::Lost(loss, true) => {
+            Handling::Lost(loss, true) => {
                 self.judge(number, HOUR);
                 Reply::Lose(loss)
             }
@@ -156,7 +156,7 @@ impl State {
         let is_aged = truth >= set.born + REFRESH_TOKEN_LIFETIME;
         let is_reused = set
             .spent
-            .is_some_and(|spent| !self.terms.forgives || truth > spent + FORGIVEN);
+            .is_some_and(|spent| !self.terms.has_reuse_grace || truth > spent + REUSE_GRACE);
         if is_aged {
             rules::aged(self, number);
         }
@@ -166,11 +166,11 @@ impl State {
         }
         self.sets[number].spent.get_or_insert(truth);
         let (_, tokens) = self.issue(family, Some(number), lifetime);
-        Reply::Give(tokens)
+        Reply::Issue(tokens)
     }
 }
 
-/// An exchange under way, which nobody may cut short.
+/// A token request in flight, which must not be aborted.
 struct Call<'a> {
     provider: &'a Provider,
     number: usize,
@@ -191,7 +191,7 @@ impl Drop for Call<'_> {
         let mut state = self.provider.world.lock();
         let began = state.sets[self.number].uses[self.index].began;
         if !state.is_over && state.times.now() < began + DEADLINE {
-            state.violated("P4: an exchange was cut short");
+            state.violated("P4: a refresh was aborted");
         }
         drop(state);
         self.provider.finish(self.number, self.index, fate);

@@ -1,4 +1,4 @@
-//! What may be done with refresh tokens, and with access tokens.
+//! The rules for the use of refresh tokens and access tokens.
 
 use std::time::{Duration, Instant};
 
@@ -12,23 +12,24 @@ use crate::{
 
 const FLOOR: Duration = Duration::from_secs(1);
 
-/// How long after it was noted a lost exchange may be made again, with the second that it waits.
+/// How long after its intent a lost refresh may be replayed, including the minimum interval.
 const PROMPT: Duration = Duration::from_secs(21);
 
-/// Between two exchanges that 401s force.
-const FORCED_FLOOR: Duration = Duration::from_secs(30);
+/// The shortest time between two refreshes that 401 responses cause.
+const FORCED_REFRESH_INTERVAL: Duration = Duration::from_secs(30);
 
-/// How long a store may take to answer.
+/// How long a store may take to respond.
 const STORING: Duration = Duration::from_secs(11);
 
-/// Within this time before an exchange somebody else's steps may still have to do with it.
+/// How long before a refresh another process's steps may still influence it.
 const BRIEFLY: Duration = Duration::from_secs(60);
 
-/// How long idle grants have, once everything works, in the last third of the refresh token's life.
+/// How long an idle grant has, once everything works, in the last third of the refresh token's
+/// lifetime.
 const ENOUGH: Duration = DAY;
 
 /// A refresh token arrives at the provider.
-pub(crate) fn presented(state: &mut State, process: u32, number: usize) -> usize {
+pub(crate) fn refresh_token_sent(state: &mut State, process: u32, number: usize) -> usize {
     let now = state.times.now();
     let family = state.sets[number].family;
     let of_process = state
@@ -42,14 +43,14 @@ pub(crate) fn presented(state: &mut State, process: u32, number: usize) -> usize
         last = last.max(Some(one.began));
     }
     if is_double {
-        state.violated("P3: two exchanges at once");
+        state.violated("P3: two refreshes at once");
     }
     if last.is_some_and(|last| now < last + FLOOR) {
-        state.violated("P16: two exchanges within a second");
+        state.violated("P16: two refreshes within a second");
     }
     let set = &state.sets[number];
-    if set.notes <= set.uses.len() {
-        state.violated("P10: a refresh token is sent before that is noted");
+    if set.intents <= set.uses.len() {
+        state.violated("P10: a refresh token is sent before its intent is saved");
     }
     if let Some(why) = forbids(state, process, number, now) {
         state.violated(format!("r{number} is sent again: {why}"));
@@ -62,10 +63,13 @@ pub(crate) fn presented(state: &mut State, process: u32, number: usize) -> usize
         .flat_map(|set| &set.uses)
         .any(|one| {
             let is_given = matches!(one.fate, Fate::Given(_));
-            one.process == process && one.is_forced && is_given && now < one.began + FORCED_FLOOR
+            one.process == process
+                && one.is_forced
+                && is_given
+                && now < one.began + FORCED_REFRESH_INTERVAL
         });
     if is_forced && was_forced {
-        state.violated("P7: 401s force two exchanges within 30 seconds");
+        state.violated("P7: 401s cause two refreshes within 30 seconds");
     }
     let uses = &mut state.sets[number].uses;
     uses.push(Use {
@@ -77,7 +81,7 @@ pub(crate) fn presented(state: &mut State, process: u32, number: usize) -> usize
     uses.len() - 1
 }
 
-/// Whether there is no other reason for this exchange than a 401.
+/// Whether a 401 is the only reason for this refresh.
 fn is_forced(state: &State, number: usize, now: Instant) -> bool {
     let set = &state.sets[number];
     let was_asked_for = state.asked_at.is_some_and(|at| now < at + BRIEFLY);
@@ -93,14 +97,14 @@ fn forbids(state: &State, process: u32, number: usize, now: Instant) -> Option<S
     let last = set.uses.last()?;
     let is_own = last.process == process;
     match last.fate {
-        Fate::InProgress => return Some("P3: another process is at it".into()),
+        Fate::InProgress => return Some("P3: another process is refreshing".into()),
         Fate::Refused { can_look: true, .. } if is_own => {
-            return Some("P15: it was refused before".into());
+            return Some("P15: it was rejected before".into());
         }
         Fate::Refused {
             can_store: true, ..
-        } => return Some("P15: it was refused before, and that was stored".into()),
-        Fate::Given(_) if is_own => return Some("P11: its successor is here".into()),
+        } => return Some("P15: it was rejected before, and that was saved".into()),
+        Fate::Given(_) if is_own => return Some("P11: its successor was received".into()),
         Fate::Given(next) if state.sets[next].is_committed => {
             return Some("P11: its successor is stored".into());
         }
@@ -122,8 +126,8 @@ fn forbids(state: &State, process: u32, number: usize, now: Instant) -> Option<S
     let is_asked_for = state.asked_at.is_some_and(|at| at >= since)
         || set.rejected_at.is_some_and(|at| at >= since)
         || set.is_invalidated;
-    // Five minutes at most, and less for short tokens; or not before the end.
-    let margin = if state.terms.holds {
+    // At most 5 minutes, and less for short lifetimes; or not before the expiry.
+    let margin = if state.terms.defers {
         Duration::ZERO
     } else {
         5 * MINUTE
@@ -131,8 +135,8 @@ fn forbids(state: &State, process: u32, number: usize, now: Instant) -> Option<S
     let is_last_call = !state
         .times
         .is_surely_alive(set.life, margin + Duration::from_millis(1));
-    // By its own clock; the wall clock's steps are looked at by the library in between.
-    let is_prompt = !state.terms.holds
+    // By the process's own clock. The cache checks the steps of the wall clock in between.
+    let is_prompt = !state.terms.defers
         && doubts == 1
         && last.fate == Fate::Lost
         && now <= last.began + 2 * PROMPT
@@ -141,40 +145,40 @@ fn forbids(state: &State, process: u32, number: usize, now: Instant) -> Option<S
         return None;
     }
     Some(format!(
-        "P11: its answer was lost {doubts} times, and the access token serves"
+        "P11: its response was lost {doubts} times, and the access token is valid"
     ))
 }
 
-/// A refresh token has died of its age.
+/// A refresh token has expired.
 pub(crate) fn aged(state: &mut State, number: usize) {
     let born = state.sets[number].born;
     let quiet_from = state.trouble.max(born + 22 * DAY);
-    if state.shelf.faults.is_empty() && quiet_from + ENOUGH < born + REFRESH_TOKEN_LIFETIME {
-        state.violated("P19: an idle grant was let die");
+    if state.store.faults.is_empty() && quiet_from + ENOUGH < born + REFRESH_TOKEN_LIFETIME {
+        state.violated("P19: an idle grant expired");
     }
 }
 
-/// A caller who began to ask then gets a token.
-pub(crate) fn handed_out(state: &mut State, process: u32, began: Instant, token: &BearerToken) {
+/// A caller that began at this time gets a token.
+pub(crate) fn token_returned(state: &mut State, process: u32, began: Instant, token: &BearerToken) {
     let header = token.header_value().to_str().unwrap();
-    let number = carried(state, process, began, header);
+    let number = request_sent(state, process, began, header);
     if process == state.process {
         state.seen = state.seen.max(Some(number));
     }
 }
 
-/// The same, by what a request carries.
-pub(crate) fn carried(state: &mut State, process: u32, began: Instant, header: &str) -> usize {
+/// A caller that began at this time sends a request with this header.
+pub(crate) fn request_sent(state: &mut State, process: u32, began: Instant, header: &str) -> usize {
     let number = number_in(header.strip_prefix("Bearer ").unwrap());
     let set = &state.sets[number];
     let is_own = set.received_by == Some(process);
-    // Those who wait while it is stored have waited for it.
-    let storing = if state.shelf.was_slow {
+    // Callers that waited during the save may get the token late.
+    let storing = if state.store.was_slow {
         STORING
     } else {
         Duration::ZERO
     };
-    let is_news = set.answered.is_some_and(|at| at + storing >= began);
+    let is_news = set.received_at.is_some_and(|at| at + storing >= began);
     let is_dead = state.times.is_surely_dead(set.life, is_own) && !is_news;
     let older = set.parent.map(|parent| &state.sets[parent]);
     let is_early = !set.is_committed
@@ -185,26 +189,26 @@ pub(crate) fn carried(state: &mut State, process: u32, began: Instant, header: &
                     .times
                     .is_surely_alive(older.life, Duration::from_millis(1))
         });
-    let (is_unknown, is_old) = (set.answered.is_none(), set.family < state.family);
+    let (is_unknown, is_old) = (set.received_at.is_none(), set.family < state.family);
     let is_given_up = set.given_up_by == Some(process);
     let is_revoked = state.revoked == Revoked::Yes;
     for (is_so, what) in [
-        (is_unknown, "a token that no answer has brought"),
-        (is_dead, "P18: a dead token"),
+        (is_unknown, "a token that was never issued"),
+        (is_dead, "P18: an expired token"),
         (is_early, "P10: a token before its save"),
         (is_old, "a token of an earlier grant"),
         (is_given_up, "an invalidated token"),
         (is_revoked, "a token of a revoked grant"),
     ] {
         if is_so && process == state.process {
-            state.violated(format!("{what} is handed out: a{number}"));
+            state.violated(format!("{what} is returned: a{number}"));
         }
     }
     number
 }
 
 /// A caller gets an error.
-pub(crate) fn refused(state: &mut State, error: &Error) {
+pub(crate) fn call_failed(state: &mut State, error: &Error) {
     let is_right = match error.kind() {
         ErrorKind::Unavailable | ErrorKind::Store | ErrorKind::Interrupted => true,
         ErrorKind::ReauthorizationRequired => state.may_have_ended(),
@@ -212,6 +216,6 @@ pub(crate) fn refused(state: &mut State, error: &Error) {
         _ => false,
     };
     if !is_right {
-        state.violated(format!("P15: not a right error: {error:?}"));
+        state.violated(format!("P15: a wrong error: {error:?}"));
     }
 }

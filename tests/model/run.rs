@@ -1,4 +1,4 @@
-//! A life, step by step, with a look at everything after each.
+//! Runs a life step by step, and checks the state after each step.
 
 use std::{future::Future, time::Duration};
 
@@ -12,7 +12,7 @@ use tower_oauth2_client::{
 
 use crate::{
     api::Api,
-    callers::{self, PATIENCE, asked, called, patient, settle},
+    callers::{self, MAX_WAIT, called, limited, run_tasks, token_of_call},
     step::{Case, Step},
     support::HOUR,
     world::{Revoked, World},
@@ -23,16 +23,16 @@ pub(crate) struct Run {
     pub(crate) tokens: TokenCache,
     pub(crate) api: Api,
     seed: u64,
-    /// Callers who go on while other things happen.
+    /// Callers that continue during later steps.
     callers: JoinSet<()>,
     generation: Option<Generation>,
-    /// Whether a revocation may be under way that nobody waits for.
+    /// Whether a revocation may be running without a caller.
     is_revoking: bool,
 }
 
 impl Run {
     pub(crate) async fn begin(case: &Case) -> Self {
-        let world = World::new(case.forgives, case.holds);
+        let world = World::new(case.has_reuse_grace, case.defers);
         let (tokens, api) = callers::process(&world, case.seed);
         let mut run = Self {
             world,
@@ -53,12 +53,12 @@ impl Run {
             Step::Token => drop(self.token().await),
             Step::TokenDropped(after) => self.leave(after, {
                 let (world, tokens) = (self.world.clone(), self.tokens.clone());
-                async move { asked(&world, || tokens.token()).await }
+                async move { token_of_call(&world, || tokens.token()).await }
             }),
             Step::Tokens(callers) => {
                 self.at_once(callers, |run| {
                     let (world, tokens) = (run.world.clone(), run.tokens.clone());
-                    async move { drop(asked(&world, || tokens.token()).await) }
+                    async move { drop(token_of_call(&world, || tokens.token()).await) }
                 })
                 .await;
             }
@@ -77,13 +77,13 @@ impl Run {
             Step::RefreshNow => {
                 self.asks();
                 let tokens = self.tokens.clone();
-                let _ = patient(asked(&self.world, || tokens.refresh_now())).await;
+                let _ = limited(token_of_call(&self.world, || tokens.refresh_now())).await;
             }
             Step::RefreshDropped(after) => {
                 self.asks();
                 let (world, tokens) = (self.world.clone(), self.tokens.clone());
                 self.leave(after, async move {
-                    asked(&world, || tokens.refresh_now()).await
+                    token_of_call(&world, || tokens.refresh_now()).await
                 });
             }
             Step::Invalidate => {
@@ -91,11 +91,11 @@ impl Run {
                 self.world.lock().invalidated();
             }
             Step::Replace(lifetime) => self.set_tokens(lifetime).await,
-            Step::Revoke => self.revoke(PATIENCE).await,
+            Step::Revoke => self.revoke(MAX_WAIT).await,
             Step::RevokeDropped => self.revoke(Duration::ZERO).await,
             Step::Pass(time) => {
-                // What a cache does all the time while its store is down is no different after a day.
-                let is_down = !self.world.lock().shelf.faults.is_empty();
+                // While its store is down, a cache behaves the same all day long.
+                let is_down = !self.world.lock().store.faults.is_empty();
                 tokio::time::sleep(if is_down { time.min(HOUR) } else { time }).await;
             }
             Step::Restart => self.restart().await,
@@ -114,7 +114,7 @@ impl Run {
     pub(crate) async fn token(&self) -> Result<BearerToken, Error> {
         let serves = self.world.lock().serves();
         let began = self.world.times.now();
-        let result = patient(asked(&self.world, || self.tokens.token())).await;
+        let result = limited(token_of_call(&self.world, || self.tokens.token())).await;
         let waited = self.world.times.now() - began;
         if serves && (result.is_err() || !waited.is_zero()) {
             let what = format!("P5: a held token does not serve: {result:?} after {waited:?}");
@@ -123,9 +123,9 @@ impl Run {
         result
     }
 
-    /// What a request through the layer gets: a status, or why there was no token.
+    /// Sends a request through the layer. Returns its status, or why there was no token.
     pub(crate) async fn call(&self) -> Result<StatusCode, Error> {
-        patient(called(self.world.clone(), self.api.clone())).await
+        limited(called(self.world.clone(), self.api.clone())).await
     }
 
     pub(crate) async fn set_tokens(&mut self, lifetime: Duration) {
@@ -133,12 +133,12 @@ impl Run {
         let (number, tokens, before) = {
             let mut state = self.world.lock();
             let (number, tokens) = state.consent(lifetime);
-            state.sets[number].answered = Some(state.times.now());
-            // Requests may have the new tokens from here on.
+            state.sets[number].received_at = Some(state.times.now());
+            // Requests may use the new tokens from here on.
             let before = std::mem::replace(&mut state.revoked, Revoked::Unclear);
             (number, tokens, before)
         };
-        let result = patient(self.tokens.set_tokens(tokens.clone())).await;
+        let result = limited(self.tokens.set_tokens(tokens.clone())).await;
         let mut state = self.world.lock();
         if result.is_ok() {
             state.family = state.sets[number].family;
@@ -151,11 +151,11 @@ impl Run {
         if let Err(error) = &result
             && error.kind() != ErrorKind::Store
         {
-            state.violated(format!("a consent is not taken: {error:?}"));
+            state.violated(format!("a consent fails: {error:?}"));
         }
     }
 
-    /// Ends the grant, and does not wait for that for longer than this.
+    /// Ends the grant, and waits at most this long.
     async fn revoke(&mut self, patience: Duration) {
         {
             let mut state = self.world.lock();
@@ -164,17 +164,20 @@ impl Run {
             }
         }
         let result = timeout(patience, self.tokens.revoke()).await;
-        assert!(result.is_ok() || patience.is_zero(), "nobody waits so long");
-        // It has begun, as a task of its own.
-        settle().await;
+        assert!(
+            result.is_ok() || patience.is_zero(),
+            "no caller waits so long"
+        );
+        // It has started, in a task of its own.
+        run_tasks().await;
         self.is_revoking |= result.is_err();
         self.world.lock().revoked = Revoked::Yes;
     }
 
-    /// Which of two commands wins that are given at once is not promised.
+    /// Waits, because the order of two simultaneous commands is not guaranteed.
     async fn wait_for_revocation(&mut self) {
         if std::mem::take(&mut self.is_revoking) {
-            tokio::time::sleep(PATIENCE).await;
+            tokio::time::sleep(MAX_WAIT).await;
         }
     }
 
@@ -192,7 +195,7 @@ impl Run {
         self.generation = None;
     }
 
-    /// A caller who gives up after a while, during which other things happen.
+    /// Starts a caller that gives up after a while, during which other steps run.
     fn leave<T>(&mut self, after: Duration, call: impl Future<Output = T> + Send + 'static) {
         self.callers.spawn(async move {
             let _ = timeout(after, call).await;
@@ -207,7 +210,7 @@ impl Run {
         for _ in 0..callers {
             at_once.spawn(call(self));
         }
-        patient(at_once.join_all()).await;
+        limited(at_once.join_all()).await;
     }
 
     pub(crate) fn check(&mut self) {

@@ -1,4 +1,4 @@
-//! What may happen to a cache, one thing after the other.
+//! The steps of a life.
 
 use std::time::Duration;
 
@@ -6,16 +6,16 @@ use proptest::prelude::*;
 
 use crate::support::{DAY, HOUR, MINUTE};
 
-/// Dead on arrival, shorter than a pause, and so on.
+/// Expired on arrival, shorter than a backoff, and so on.
 const LIFETIMES: [Duration; 5] = [Duration::ZERO, Duration::from_secs(5), MINUTE, HOUR, DAY];
 
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
-    /// Asks for a token and waits for it; or gives up after a time; or many do at once.
+    /// Requests a token and waits for it; gives up after a time; or many callers at once.
     Token,
     TokenDropped(Duration),
     Tokens(u8),
-    /// The same for requests through the layer.
+    /// A request through the layer, with the same variants.
     Call,
     CallDropped(Duration),
     Calls(u8),
@@ -28,25 +28,25 @@ pub(crate) enum Step {
     Pass(Duration),
     SetWall(i64),
     Suspend(u32),
-    /// What the provider makes of the next exchange that nothing else was said about, and how long it takes for all of them.
-    Next(Turn),
+    /// Scripts the next token request, and sets the duration of all of them.
+    Next(Handling),
     Delay(Duration),
-    /// The API takes the newest access token no more, though its grant is alive.
+    /// The API rejects the newest access token, although its grant is valid.
     Ban,
     Revocations(bool),
     Store(Fault, bool),
     Latency(Duration),
-    /// The process ends, and another begins with the same store.
+    /// The process ends, and another one starts with the same store.
     Restart,
 }
 
-/// What a provider makes of an exchange.
+/// The provider's handling of a token request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Turn {
-    Give(Duration),
-    /// It does not come as far as to look at the refresh token.
-    Down,
-    /// The answer is lost in one of three ways, before or after the refresh token was judged.
+pub(crate) enum Handling {
+    Issue(Duration),
+    /// It fails before it checks the refresh token.
+    Fail,
+    /// The response is lost in one of three ways, before or after the refresh token was checked.
     Lost(Loss, bool),
     /// The customer has disconnected the application.
     Disconnect,
@@ -54,7 +54,7 @@ pub(crate) enum Turn {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Loss {
-    Told,
+    Reported,
     Hang,
     Panic,
 }
@@ -62,32 +62,34 @@ pub(crate) enum Loss {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     LoadsFail,
-    NotesFail,
+    IntentsFail,
     SavesFail,
-    /// They happen, but nobody hears of it.
+    /// Saves commit and never return.
     SavesHang,
 }
 
-/// A whole life.
+/// A life.
 #[derive(Clone, Debug)]
 pub(crate) struct Case {
     pub(crate) seed: u64,
-    /// Whether the provider forgives a second use of a refresh token for a minute.
-    pub(crate) forgives: bool,
-    /// Whether the cache holds back a refresh token whose answer was lost.
-    pub(crate) holds: bool,
+    /// Whether the provider has a reuse grace of one minute.
+    pub(crate) has_reuse_grace: bool,
+    /// Whether the cache defers a refresh token whose response was lost.
+    pub(crate) defers: bool,
     pub(crate) steps: Vec<Step>,
 }
 
 pub(crate) fn case() -> impl Strategy<Value = Case> {
     let steps = prop::collection::vec(step(), 20..200);
-    let holds = prop::bool::weighted(0.25);
-    (any::<u64>(), any::<bool>(), holds, steps).prop_map(|(seed, forgives, holds, steps)| Case {
-        seed,
-        forgives,
-        holds,
-        steps,
-    })
+    let defers = prop::bool::weighted(0.25);
+    (any::<u64>(), any::<bool>(), defers, steps).prop_map(
+        |(seed, has_reuse_grace, defers, steps)| Case {
+            seed,
+            has_reuse_grace,
+            defers,
+            steps,
+        },
+    )
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -114,7 +116,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (1_u32..300_000).prop_map(Step::Suspend),
     ];
     let providers = prop_oneof![
-        8 => turn().prop_map(Step::Next),
+        8 => handling().prop_map(Step::Next),
         1 => moment().prop_map(Step::Delay),
         2 => Just(Step::Ban),
         1 => any::<bool>().prop_map(Step::Revocations),
@@ -127,13 +129,13 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![8 => requests, 3 => commands, 6 => times, 4 => providers, 2 => stores]
 }
 
-fn turn() -> impl Strategy<Value = Turn> {
-    let loss = prop::sample::select(&[Loss::Told, Loss::Told, Loss::Hang, Loss::Panic][..]);
+fn handling() -> impl Strategy<Value = Handling> {
+    let loss = prop::sample::select(&[Loss::Reported, Loss::Reported, Loss::Hang, Loss::Panic][..]);
     prop_oneof![
-        8 => lifetime().prop_map(Turn::Give),
-        4 => Just(Turn::Down),
-        6 => (loss, any::<bool>()).prop_map(|(loss, is_judged)| Turn::Lost(loss, is_judged)),
-        1 => Just(Turn::Disconnect),
+        8 => lifetime().prop_map(Handling::Issue),
+        4 => Just(Handling::Fail),
+        6 => (loss, any::<bool>()).prop_map(|(loss, is_judged)| Handling::Lost(loss, is_judged)),
+        1 => Just(Handling::Disconnect),
     ]
 }
 
@@ -141,7 +143,7 @@ fn fault() -> impl Strategy<Value = Fault> {
     prop::sample::select(
         &[
             Fault::LoadsFail,
-            Fault::NotesFail,
+            Fault::IntentsFail,
             Fault::SavesFail,
             Fault::SavesHang,
         ][..],
@@ -152,12 +154,12 @@ fn lifetime() -> impl Strategy<Value = Duration> {
     prop::sample::select(&LIFETIMES[..])
 }
 
-/// How long something takes, or a caller is patient.
+/// How long an action takes, or a caller waits.
 fn moment() -> impl Strategy<Value = Duration> {
     prop::sample::select(&[0, 1, 50, 999, 3_000, 12_000][..]).prop_map(Duration::from_millis)
 }
 
-/// From milliseconds to 40 days, the shorter and the longer ones as likely, but few are very long.
+/// From milliseconds to 40 days, at a logarithmic scale with few very long ones.
 fn pause() -> impl Strategy<Value = Duration> {
     let power = prop_oneof![30 => 0_u32..26, 1 => 26_u32..32];
     (power, 1_000_u64..2_000)

@@ -1,4 +1,4 @@
-//! What the cache says of itself and what it hands out, compared with what is true; and what changes the truth.
+//! Compares the cache's status and tokens with the truth, and changes the truth.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::{
 };
 
 impl State {
-    /// Whether what was handed out last has to serve the next request at once.
+    /// Whether the token that was returned last must serve the next request at once.
     pub(crate) fn serves(&self) -> bool {
         let Some(seen) = self.seen.filter(|_| self.revoked == Revoked::No) else {
             return false;
@@ -28,7 +28,7 @@ impl State {
                     .times
                     .is_surely_alive(set.life, mandatory + Duration::from_secs(1))
         };
-        // What came later, and is in use instead of it, must be good as well.
+        // A later token that is in use instead must be valid as well.
         let later = seen + 1..self.sets.len();
         is_good(seen)
             && later
@@ -36,7 +36,7 @@ impl State {
                 .all(|number| !self.sets[number].is_committed || is_good(number))
     }
 
-    /// Which one the cache holds may be a later one than was seen.
+    /// The cache may hold a later token than the last one that was returned.
     pub(crate) fn invalidated(&mut self) {
         for set in &mut self.sets {
             set.is_invalidated = true;
@@ -55,32 +55,33 @@ impl State {
             Revoked::Unclear => true,
         };
         if !is_right {
-            self.violated(format!("is revoked or is not: {status:?}"));
+            self.violated(format!("the revocation is reported wrongly: {status:?}"));
         }
         if has_ended && !self.may_have_ended() {
-            self.violated(format!("P15: has ended without an answer: {status:?}"));
+            self.violated(format!("P15: has ended without a response: {status:?}"));
         }
-        let Some(stored) = &self.shelf.grant else {
+        let Some(stored) = &self.store.grant else {
             return;
         };
         if status.generation == Some(stored.generation) && self.revoked == Revoked::No {
             let as_stored = match stored.state {
                 GrantState::Revoked { .. } => is_revoked,
                 GrantState::ReauthorizationRequired { .. } => has_ended,
-                // An end that could not be stored stands against what an earlier process has stored meanwhile.
+                // An end that could not be saved contradicts what an earlier process has saved
+                // meanwhile.
                 _ => !is_revoked && (!has_ended || self.process > 0),
             };
             if !as_stored {
-                let what = format!("not as the store has it: {status:?}, {stored:?}");
+                let what = format!("not as it is stored: {status:?}, {stored:?}");
                 self.violated(what);
             }
         }
     }
 
-    /// What changes the world around the cache.
+    /// Changes the world around the cache.
     pub(crate) fn arrange(&mut self, step: &Step) {
         match *step {
-            Step::Next(turn) => self.turns.push_back(turn),
+            Step::Next(handling) => self.turns.push_back(handling),
             Step::Delay(delay) => self.delay = delay,
             Step::Ban => {
                 if let Some(set) = self.sets.last_mut() {
@@ -89,15 +90,15 @@ impl State {
             }
             Step::Revocations(work) => self.revocations_fail = !work,
             Step::Latency(latency) => {
-                self.shelf.latency = latency;
-                self.shelf.was_slow |= !latency.is_zero();
+                self.store.latency = latency;
+                self.store.was_slow |= !latency.is_zero();
             }
             Step::Store(fault, is_on) => {
-                let shelf = &mut self.shelf;
-                shelf.was_slow |= is_on && fault == Fault::SavesHang;
-                shelf.faults.retain(|one| *one != fault);
+                let store = &mut self.store;
+                store.was_slow |= is_on && fault == Fault::SavesHang;
+                store.faults.retain(|one| *one != fault);
                 if is_on {
-                    shelf.faults.push(fault);
+                    store.faults.push(fault);
                 }
                 self.trouble = self.times.truth();
             }

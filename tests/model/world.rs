@@ -1,4 +1,4 @@
-//! What is true, as opposed to what a cache knows of it: token sets, grants, and what has been done with them.
+//! The truth, as opposed to what a cache knows: token sets, grants, and their uses.
 
 use std::{
     collections::VecDeque,
@@ -12,7 +12,7 @@ use tower_oauth2_client::{
 };
 
 use crate::{
-    step::{Fault, Turn},
+    step::{Fault, Handling},
     support::HOUR,
     times::{Life, Times},
 };
@@ -29,22 +29,22 @@ pub(crate) struct State {
     /// Token set 7 is `a7` with `r7`.
     pub(crate) sets: Vec<Set>,
     pub(crate) families: Vec<Family>,
-    /// The newest token that was handed out in this process.
+    /// The newest token that was returned in this process.
     pub(crate) seen: Option<usize>,
-    pub(crate) turns: VecDeque<Turn>,
+    pub(crate) turns: VecDeque<Handling>,
     pub(crate) delay: Duration,
     pub(crate) revocations_fail: bool,
-    pub(crate) shelf: Shelf,
-    /// The process that runs now; earlier ones may have left something under way.
+    pub(crate) store: StoreState,
+    /// The number of the process that runs now. Earlier ones may have left work in progress.
     pub(crate) process: u32,
-    /// When somebody last called `refresh_now`.
+    /// When `refresh_now` was last called.
     pub(crate) asked_at: Option<Instant>,
     pub(crate) revoked: Revoked,
-    /// The customer's last consent that is known to have arrived.
+    /// The last consent of the customer that is known to have arrived.
     pub(crate) family: usize,
-    /// When something last went wrong, by the world's time.
+    /// When the last fault occurred, by the world's time.
     pub(crate) trouble: Duration,
-    /// What each request through the layer got, try by try.
+    /// The responses to each request through the layer, attempt by attempt.
     pub(crate) calls: Vec<Vec<(usize, bool)>>,
     pub(crate) is_over: bool,
     pub(crate) violations: Vec<String>,
@@ -55,59 +55,59 @@ pub(crate) struct State {
 pub(crate) enum Revoked {
     No,
     Yes,
-    /// A consent is being stored, or was, but nobody has heard of it.
+    /// A consent is being saved, or was saved without a response.
     Unclear,
 }
 
-/// What does not change in a life.
+/// The constants of a life.
 #[derive(Clone, Copy)]
 pub(crate) struct Terms {
-    /// Whether the provider forgives a second use.
-    pub(crate) forgives: bool,
-    /// Whether the cache holds a refresh token back after a lost answer.
-    pub(crate) holds: bool,
+    /// Whether the provider has a reuse grace.
+    pub(crate) has_reuse_grace: bool,
+    /// Whether the cache defers a refresh token whose response was lost.
+    pub(crate) defers: bool,
 }
 
-/// The store.
+/// The content and the faults of the store.
 #[derive(Default)]
-pub(crate) struct Shelf {
+pub(crate) struct StoreState {
     pub(crate) grant: Option<Grant>,
     pub(crate) faults: Vec<Fault>,
     pub(crate) latency: Duration,
-    /// Who may make an exchange. This part does not fail.
+    /// The leases. This part does not fail.
     pub(crate) leases: MemoryStore,
-    /// Whether it ever took its time.
+    /// Whether it was ever slow.
     pub(crate) was_slow: bool,
 }
 
-/// What one exchange, or a consent, has given.
+/// A token set from a refresh or a consent.
 pub(crate) struct Set {
     pub(crate) family: usize,
     pub(crate) life: Life,
     pub(crate) born: Duration,
-    /// What was spent for it; `None` for a consent.
+    /// The token set that was used for it; `None` for a consent.
     pub(crate) parent: Option<usize>,
-    pub(crate) answered: Option<Instant>,
+    pub(crate) received_at: Option<Instant>,
     /// The process that got it from the provider, and so knows its age by the monotonic clock.
     pub(crate) received_by: Option<u32>,
     pub(crate) is_committed: bool,
     pub(crate) is_banned: bool,
     pub(crate) is_invalidated: bool,
-    /// The process that was told not to use it any more, while it was the newest there.
+    /// The process that invalidated it while it was the newest one there.
     pub(crate) given_up_by: Option<u32>,
     pub(crate) rejected_at: Option<Instant>,
-    /// When its refresh token was first taken, by the world's time.
+    /// When its refresh token was first accepted, by the world's time.
     pub(crate) spent: Option<Duration>,
-    /// How often the store was told that its refresh token is about to be sent.
-    pub(crate) notes: usize,
+    /// How often an intent to send its refresh token was saved.
+    pub(crate) intents: usize,
     pub(crate) uses: Vec<Use>,
 }
 
-/// One presentation of a refresh token.
+/// One use of a refresh token.
 pub(crate) struct Use {
     pub(crate) process: u32,
     pub(crate) began: Instant,
-    /// Whether nothing but a 401 can have been the reason.
+    /// Whether a 401 must have been the reason.
     pub(crate) is_forced: bool,
     pub(crate) fate: Fate,
 }
@@ -116,38 +116,41 @@ pub(crate) struct Use {
 pub(crate) enum Fate {
     InProgress,
     Given(usize),
-    /// Nothing was used up, and the cache knows.
+    /// The refresh token was not used, and the cache knows that.
     Unused,
-    /// The cache does not know.
+    /// The response was lost.
     Lost,
-    /// With whether the store could be read then, and written.
+    /// Whether the store could be loaded, and saved, at that time.
     Refused {
         can_look: bool,
         can_store: bool,
     },
 }
 
-/// The token sets that come from one consent.
+/// The token sets of one consent.
 #[derive(Default)]
 pub(crate) struct Family {
     pub(crate) is_dead: bool,
-    /// Whether the program has heard so.
+    /// Whether the program knows that.
     pub(crate) is_refused: bool,
 }
 
 impl World {
-    pub(crate) fn new(forgives: bool, holds: bool) -> Self {
+    pub(crate) fn new(has_reuse_grace: bool, defers: bool) -> Self {
         let times = Times::new();
         let state = State {
             times: times.clone(),
-            terms: Terms { forgives, holds },
+            terms: Terms {
+                has_reuse_grace,
+                defers,
+            },
             sets: Vec::new(),
             families: Vec::new(),
             seen: None,
             turns: VecDeque::new(),
             delay: Duration::from_millis(50),
             revocations_fail: false,
-            shelf: Shelf::default(),
+            store: StoreState::default(),
             process: 0,
             asked_at: None,
             revoked: Revoked::No,
@@ -166,7 +169,7 @@ impl World {
     }
 }
 
-impl Shelf {
+impl StoreState {
     pub(crate) fn has(&self, fault: Fault) -> bool {
         self.faults.contains(&fault)
     }
@@ -183,7 +186,7 @@ impl State {
         self.issue(self.families.len() - 1, None, lifetime)
     }
 
-    /// The next token set of a grant. Handed over yet.
+    /// Issues the next token set of a grant, which the caller still has to deliver.
     pub(crate) fn issue(
         &mut self,
         family: usize,
@@ -202,7 +205,7 @@ impl State {
             },
             born: self.times.truth(),
             parent,
-            answered: None,
+            received_at: None,
             received_by: None,
             is_committed: false,
             is_banned: false,
@@ -210,19 +213,19 @@ impl State {
             given_up_by: None,
             rejected_at: None,
             spent: None,
-            notes: 0,
+            intents: 0,
             uses: Vec::new(),
         });
         let tokens = crate::support::token_set(number as u64, lifetime, issued_at);
         (number, tokens)
     }
 
-    /// How long tokens live if nothing else is said.
-    pub(crate) fn turn(&mut self) -> Turn {
-        self.turns.pop_front().unwrap_or(Turn::Give(HOUR))
+    /// The scripted handling of the next token request.
+    pub(crate) fn handling(&mut self) -> Handling {
+        self.turns.pop_front().unwrap_or(Handling::Issue(HOUR))
     }
 
-    /// Whether the API takes an access token now.
+    /// Whether the API accepts an access token now.
     pub(crate) fn is_good(&self, number: usize) -> bool {
         let set = &self.sets[number];
         !set.is_banned
@@ -230,17 +233,17 @@ impl State {
             && self.times.truth() < set.born + set.life.lifetime
     }
 
-    /// Everything works again.
+    /// Ends all faults.
     pub(crate) fn heal(&mut self) {
         self.turns.clear();
         self.delay = Duration::from_millis(50);
         self.revocations_fail = false;
-        self.shelf.faults.clear();
-        self.shelf.latency = Duration::ZERO;
+        self.store.faults.clear();
+        self.store.latency = Duration::ZERO;
         self.trouble = self.times.truth();
     }
 
-    /// Whether the program may be told that the grant has ended.
+    /// Whether the program may learn that the grant has ended.
     pub(crate) fn may_have_ended(&self) -> bool {
         self.families[self.family..]
             .iter()
@@ -248,7 +251,7 @@ impl State {
     }
 
     pub(crate) fn is_stored_as_revoked(&self) -> bool {
-        let grant = self.shelf.grant.as_ref();
+        let grant = self.store.grant.as_ref();
         grant.is_some_and(|grant| matches!(grant.state, GrantState::Revoked { .. }))
     }
 }

@@ -1,4 +1,4 @@
-//! Many callers, one exchange (scenarios 1 and 12).
+//! Many callers, one refresh (scenarios 1 and 12).
 
 use std::time::Duration;
 
@@ -6,12 +6,13 @@ use http::StatusCode;
 use tokio::{task::JoinSet, time::Instant};
 use tower_oauth2_client::sandbox::{Endpoint, Fault};
 
-use crate::support::{DAY, HOUR, Partner, SECOND, connected, connected_to, pass};
+use crate::support::{DAY, HOUR, Partner, SECOND, connected, connected_at, pass};
 
-/// How an exchange, or an API call, takes its time.
+/// The duration of a refresh or an API call.
 const ROUND_TRIP: Duration = Duration::from_millis(200);
 
-/// So many callers at the same instant, all served; and how long the last of them waited.
+/// Sends this many calls at the same instant, which all succeed. Returns how long the last one
+/// waited.
 async fn stampede(partner: &Partner, callers: usize) -> Duration {
     let mut calls = JoinSet::new();
     for _ in 0..callers {
@@ -26,7 +27,7 @@ async fn stampede(partner: &Partner, callers: usize) -> Duration {
 }
 
 #[tokio::test(start_paused = true)]
-async fn s01_a_thousand_callers_and_one_expired_token_make_one_exchange() {
+async fn s01_a_thousand_callers_with_an_expired_token_cause_one_refresh() {
     let partner = connected().await;
     pass(DAY + HOUR).await;
     partner.fail(Fault::delay(ROUND_TRIP).always());
@@ -38,7 +39,7 @@ async fn s01_a_thousand_callers_and_one_expired_token_make_one_exchange() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn s01_a_thousand_callers_whose_token_was_rejected_make_one_exchange() {
+async fn s01_a_thousand_callers_with_a_rejected_token_cause_one_refresh() {
     let partner = connected().await;
     pass(HOUR).await;
     partner.sandbox.expire_access_tokens();
@@ -51,9 +52,9 @@ async fn s01_a_thousand_callers_whose_token_was_rejected_make_one_exchange() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn s12_fifty_requests_in_flight_with_the_old_token_are_retried_with_the_new_one() {
-    // The old token ends with the exchange, so that those who carry it are refused.
-    let partner = connected_to(|sandbox| {
+async fn s12_fifty_requests_with_the_old_token_are_retried_with_the_new_one() {
+    // The old token ends with the refresh, so the requests with it are rejected.
+    let partner = connected_at(|sandbox| {
         sandbox.behavior(|behavior| behavior.rotation_revokes_access_token = true)
     })
     .await;
@@ -67,6 +68,6 @@ async fn s12_fifty_requests_in_flight_with_the_old_token_are_retried_with_the_ne
         assert_eq!(call.await.unwrap(), Ok(StatusCode::OK));
     }
     let counters = partner.sandbox.counters();
-    assert_eq!(counters.refreshes, 1, "none but the one asked for");
+    assert_eq!(counters.refreshes, 1, "only the requested refresh");
     assert_eq!((counters.authorized, counters.unauthorized), (50, 50));
 }

@@ -1,4 +1,4 @@
-//! Callers that go away, and a runtime that does (scenario 8).
+//! Callers that are dropped, and a runtime that shuts down (scenario 8).
 
 use std::time::Duration;
 
@@ -9,11 +9,12 @@ use tower_oauth2_client::{
     sandbox::{Endpoint, Fault, Replay, Rotation},
 };
 
-use crate::support::{DAY, HOUR, MINUTE, Partner, SECOND, connected, connected_to, pass};
+use crate::support::{DAY, HOUR, MINUTE, Partner, SECOND, connected, connected_at, pass};
 
 const STEP: Duration = Duration::from_millis(10);
 
-/// Polls a call as often as this, each time when it asks for it, and drops it. Whether it had come to an end by then.
+/// Polls a call this often, each time after it was woken, and drops it. Returns whether it was
+/// complete by then.
 async fn cancelled_after(polls: usize, partner: &Partner) -> bool {
     let mut call = spawn(partner.call());
     for _ in 0..polls {
@@ -27,7 +28,7 @@ async fn cancelled_after(polls: usize, partner: &Partner) -> bool {
     false
 }
 
-/// An exchange and an API call that take their time, so that there is something to be cancelled.
+/// A refresh and an API call that take a while, so that they can be cancelled.
 async fn slow() -> Partner {
     let partner = connected().await;
     let delay = || Fault::delay(SECOND).always();
@@ -37,7 +38,7 @@ async fn slow() -> Partner {
 }
 
 #[tokio::test(start_paused = true)]
-async fn s08_the_first_caller_is_cancelled_at_every_await_point() {
+async fn s08_refresh_survives_its_first_caller_cancelled_at_every_await_point() {
     for is_rejected in [false, true] {
         let mut has_ended = false;
         let mut polls = 0;
@@ -55,15 +56,15 @@ async fn s08_the_first_caller_is_cancelled_at_every_await_point() {
             assert_eq!(counters.refreshes, 1, "after {polls} polls");
             assert_eq!(counters.refresh_tokens_reused, 0);
             polls += 1;
-            assert!(polls < 100, "a call comes to an end");
+            assert!(polls < 100, "a call ends");
         }
-        // One for the exchange and one for the API at least, or nothing was cancelled.
+        // At least one poll for the refresh and one for the API; otherwise nothing was cancelled.
         assert!(polls > 2, "{polls}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn s08_the_last_waiter_is_cancelled_and_the_exchange_still_comes_to_its_end() {
+async fn s08_refresh_completes_after_its_last_waiter_was_cancelled() {
     let partner = slow().await;
     pass(DAY + HOUR).await;
     let callers: Vec<_> = (0..100).map(|_| partner.calling()).collect();
@@ -73,16 +74,17 @@ async fn s08_the_last_waiter_is_cancelled_and_the_exchange_still_comes_to_its_en
         assert!(caller.await.unwrap_err().is_cancelled());
     }
     pass(SECOND).await;
-    assert_eq!(partner.renewals(), 1);
+    assert_eq!(partner.refreshes(), 1);
     let stored = partner.stored_tokens().await;
     assert!(stored.issued_at() > tower_oauth2_client::clock::Clock::wall(&partner.clock) - MINUTE);
     partner.works().await;
-    assert_eq!(partner.renewals(), 1, "its result was kept");
+    assert_eq!(partner.refreshes(), 1, "its result was saved");
 }
 
-/// Real time, since a paused runtime cannot be left and another entered; nothing here waits for it to pass.
+/// In real time, because a paused runtime cannot be left for another one. The test does not wait
+/// for time to pass.
 #[test]
-fn s08_a_runtime_is_shut_down_with_an_exchange_in_flight() {
+fn s08_runtime_shutdown_during_a_refresh_is_recovered_from() {
     let first = Runtime::new().unwrap();
     let partner = first.block_on(async {
         let rotation = Rotation::Grace {
@@ -90,10 +92,10 @@ fn s08_a_runtime_is_shut_down_with_an_exchange_in_flight() {
             replay: Replay::SamePair,
         };
         let partner =
-            connected_to(|sandbox| sandbox.behavior(|behavior| behavior.rotation = rotation)).await;
+            connected_at(|sandbox| sandbox.behavior(|behavior| behavior.rotation = rotation)).await;
         partner.fail(Fault::hang().after_processing());
         let _refreshing = partner.refreshing();
-        while partner.renewals() == 0 {
+        while partner.refreshes() == 0 {
             tokio::task::yield_now().await;
         }
         partner
@@ -106,11 +108,11 @@ fn s08_a_runtime_is_shut_down_with_an_exchange_in_flight() {
             TokenState::Uncertain { .. }
         ));
         partner.works().await;
-        // Past the second that has to lie between two exchanges.
+        // Past the minimum interval between two refreshes.
         partner.clock.advance(2);
         partner.refresh().await.unwrap();
         partner.works().await;
         assert_eq!(partner.tokens.status().state, TokenState::Fresh);
-        assert_eq!(partner.renewals(), 2, "the same pair once more");
+        assert_eq!(partner.refreshes(), 2, "the same pair again");
     });
 }

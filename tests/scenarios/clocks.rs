@@ -1,4 +1,4 @@
-//! This machine's clock is wrong, is set right, or stands still (scenario 16).
+//! A clock that is wrong, is corrected, or stands still (scenario 16).
 
 use http::StatusCode;
 use tower_oauth2_client::{ErrorKind, sandbox::Fault, token::ReauthorizationReason};
@@ -7,7 +7,7 @@ use crate::support::{DAY, HOUR, MINUTE, Partner, SECOND, connected, pass};
 
 const TWO_HOURS: i64 = 7_200;
 
-/// A call each half hour, none of which carries a token that has ended.
+/// A call every half hour, none of which sends an expired token.
 async fn two_days(partner: &Partner) {
     let before = partner.sandbox.counters().unauthorized;
     for _ in 0..(2 * 48) {
@@ -17,31 +17,32 @@ async fn two_days(partner: &Partner) {
     assert_eq!(partner.sandbox.counters().unauthorized, before);
 }
 
-/// The machine sleeps: its timers and its monotonic clock stand still, while the world goes on.
+/// The machine is suspended: its timers and its monotonic clock stand still, and the world
+/// continues.
 fn suspend(partner: &Partner, days: u32) {
     partner.clock.shift_wall(i64::from(days) * 86_400);
     partner.sandbox.advance(days * DAY);
 }
 
 #[tokio::test(start_paused = true)]
-async fn s16_a_clock_that_is_two_hours_wrong_is_no_trouble() {
+async fn s16_wall_clock_two_hours_off_causes_no_failure() {
     for wrong in [-TWO_HOURS, TWO_HOURS] {
         let partner = connected().await;
         partner.clock.shift_wall(wrong);
-        // The first consent was before that.
+        // The first consent came before.
         partner.connect().await;
         two_days(&partner).await;
-        assert!((2..=3).contains(&partner.renewals()), "{wrong}");
+        assert!((2..=3).contains(&partner.refreshes()), "{wrong}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn s16_a_clock_that_is_set_in_the_advisory_window_neither_kills_nor_lengthens_a_token() {
+async fn s16_wall_clock_set_in_the_advisory_window_neither_ends_nor_prolongs_a_token() {
     for step in [-TWO_HOURS, TWO_HOURS] {
         let partner = connected().await;
         partner.works().await;
         pass(21 * HOUR).await;
-        // Renewal is due, and does not come about.
+        // A refresh is due, and fails.
         partner.fail(Fault::status(StatusCode::INTERNAL_SERVER_ERROR).always());
         pass(HOUR).await;
         partner.works().await;
@@ -49,13 +50,13 @@ async fn s16_a_clock_that_is_set_in_the_advisory_window_neither_kills_nor_length
         pass(MINUTE).await;
         partner.sandbox.clear_faults();
         two_days(&partner).await;
-        assert!((2..=4).contains(&partner.renewals()), "{step}");
+        assert!((2..=4).contains(&partner.refreshes()), "{step}");
         assert_eq!(partner.sandbox.counters().refresh_tokens_reused, 0);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn s16_a_clock_that_goes_back_and_forth_is_no_loop() {
+async fn s16_wall_clock_going_back_and_forth_causes_no_loop() {
     let partner = connected().await;
     for minute in 0..(2 * 24 * 60) {
         let step = if minute % 2 == 0 {
@@ -67,12 +68,12 @@ async fn s16_a_clock_that_goes_back_and_forth_is_no_loop() {
         pass(MINUTE).await;
         partner.works().await;
     }
-    assert!(partner.renewals() <= 6, "{}", partner.renewals());
+    assert!(partner.refreshes() <= 6, "{}", partner.refreshes());
     assert_eq!(partner.sandbox.counters().unauthorized, 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn s16_the_first_call_after_a_suspend_across_the_end_succeeds() {
+async fn s16_first_call_after_a_suspend_across_the_expiry_succeeds() {
     for awake in [0, 31] {
         let partner = connected().await;
         partner.works().await;
@@ -82,14 +83,14 @@ async fn s16_the_first_call_after_a_suspend_across_the_end_succeeds() {
         partner.works().await;
         let counters = partner.sandbox.counters();
         assert_eq!(counters.refreshes, 1);
-        // Before the suspend is noticed, one call is refused and recovers.
+        // One call before the suspend is detected is rejected, and recovers.
         assert_eq!(counters.unauthorized, u64::from(awake == 0));
         two_days(&partner.restarted()).await;
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn s16_a_suspend_of_months_is_known_for_an_expired_refresh_token() {
+async fn s16_suspend_of_months_is_reported_as_an_expired_refresh_token() {
     let partner = connected().await;
     partner.works().await;
     suspend(&partner, 60);

@@ -1,4 +1,4 @@
-//! Consent anew, and revocation, while an exchange of the old grant is in flight (scenarios 25 and 31).
+//! A new consent or a revocation during a refresh of the old grant (scenarios 25 and 31).
 
 use http::StatusCode;
 use tower_oauth2_client::{
@@ -7,17 +7,17 @@ use tower_oauth2_client::{
     token::GrantState,
 };
 
-use crate::support::{HOUR, MINUTE, Partner, SECOND, connected, connected_to, pass};
+use crate::support::{HOUR, MINUTE, Partner, SECOND, connected, connected_at, pass};
 
-/// The provider has rotated, and its answer is on its way for five seconds.
-async fn with_an_exchange_in_flight(
+/// The provider has rotated, and its response takes five seconds.
+async fn with_a_refresh_in_flight(
     partner: &Partner,
 ) -> tokio::task::JoinHandle<Result<(), tower_oauth2_client::Error>> {
     pass(HOUR).await;
     partner.fail(Fault::delay(5 * SECOND).after_processing());
     let refreshing = partner.refreshing();
     pass(SECOND).await;
-    assert_eq!(partner.renewals(), 1);
+    assert_eq!(partner.refreshes(), 1);
     refreshing
 }
 
@@ -39,11 +39,11 @@ async fn is_unusable(partner: &Partner) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn s25_a_late_answer_does_not_overwrite_a_new_consent() {
+async fn s25_late_response_does_not_overwrite_a_new_consent() {
     let partner = connected().await;
-    let late = with_an_exchange_in_flight(&partner).await;
+    let late = with_a_refresh_in_flight(&partner).await;
     partner.connect().await;
-    let consented = partner.exchanged().pop().unwrap();
+    let consented = partner.token_requests().pop().unwrap();
     assert_eq!(
         (consented.grant_type, consented.grant),
         (GrantType::AuthorizationCode, 2)
@@ -57,14 +57,14 @@ async fn s25_a_late_answer_does_not_overwrite_a_new_consent() {
     );
     partner.works().await;
     partner.refresh().await.unwrap();
-    assert_eq!(partner.exchanged().pop().unwrap().grant, 2);
+    assert_eq!(partner.token_requests().pop().unwrap().grant, 2);
     let again = partner.restarted();
     again.works().await;
     assert_eq!(again.sandbox.counters().unauthorized, 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn s25_neither_a_late_refusal_nor_a_lost_answer_ends_a_new_consent() {
+async fn s25_neither_a_late_rejection_nor_a_lost_response_ends_a_new_consent() {
     for (fault, is_refused) in [
         (Fault::delay(5 * SECOND), true),
         (Fault::hang().after_processing(), false),
@@ -80,50 +80,50 @@ async fn s25_neither_a_late_refusal_nor_a_lost_answer_ends_a_new_consent() {
         let _ = late.await.unwrap();
         pass(MINUTE).await;
         assert!(matches!(partner.stored().await, GrantState::Active(_)));
-        assert!(partner.heard.lines().is_empty());
+        assert!(partner.events.lines().is_empty());
         partner.works().await;
         partner.refresh().await.unwrap();
-        assert_eq!(partner.exchanged().pop().unwrap().grant, 2);
+        assert_eq!(partner.token_requests().pop().unwrap().grant, 2);
         let counters = partner.sandbox.counters();
-        assert_eq!(counters.refresh_tokens_reused, 0, "the old one rests");
+        assert_eq!(
+            counters.refresh_tokens_reused, 0,
+            "the old refresh token is not sent"
+        );
     }
 }
 
-/// The 401 is for the new grant's token, and the exchange in flight is the old grant's.
+/// The 401 is about the new grant's token, and the refresh in flight is that of the old grant.
 #[tokio::test(start_paused = true)]
-async fn s25_a_refused_call_of_the_new_grant_is_retried_beside_the_old_ones_exchange() {
+async fn s25_rejected_call_of_the_new_grant_is_retried_during_the_old_grants_refresh() {
     let partner = connected().await;
-    let late = with_an_exchange_in_flight(&partner).await;
+    let late = with_a_refresh_in_flight(&partner).await;
     partner.connect().await;
     partner.sandbox.revoke_access_tokens();
     partner.works().await;
     let _ = late.await.unwrap();
-    assert_eq!(partner.exchanged().pop().unwrap().grant, 2);
+    assert_eq!(partner.token_requests().pop().unwrap().grant, 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn s25_a_late_answer_does_not_bring_a_revoked_grant_back() {
+async fn s25_late_response_does_not_bring_a_revoked_grant_back() {
     let partner = connected().await;
-    let late = with_an_exchange_in_flight(&partner).await;
-    let new = partner.exchanged().pop().unwrap();
+    let late = with_a_refresh_in_flight(&partner).await;
+    let new = partner.token_requests().pop().unwrap();
     partner.tokens.revoke().await.unwrap();
     is_unusable(&partner).await;
     assert_eq!(late.await.unwrap().unwrap_err().kind(), ErrorKind::Revoked);
     is_unusable(&partner).await;
     assert!(matches!(partner.stored().await, GrantState::Revoked { .. }));
     let revoked = revoked(&partner);
-    assert!(
-        revoked.contains(&new.access_token),
-        "also what came in late"
-    );
+    assert!(revoked.contains(&new.access_token), "also the late tokens");
     assert!(revoked.contains(&new.refresh_token.unwrap()));
     is_unusable(&partner.restarted()).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn s31_after_a_revocation_nobody_waits_for_the_exchange_in_flight() {
+async fn s31_calls_do_not_wait_for_the_refresh_of_a_revoked_grant() {
     let partner = connected().await;
-    let _late = with_an_exchange_in_flight(&partner).await;
+    let _late = with_a_refresh_in_flight(&partner).await;
     partner.tokens.revoke().await.unwrap();
     let before = tokio::time::Instant::now();
     is_unusable(&partner).await;
@@ -131,7 +131,7 @@ async fn s31_after_a_revocation_nobody_waits_for_the_exchange_in_flight() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn s31_a_token_that_the_provider_does_not_know_is_revoked_all_the_same() {
+async fn s31_revoking_a_token_unknown_to_the_provider_succeeds() {
     let partner = connected().await;
     partner.sandbox.revoke_grants();
     partner.tokens.revoke().await.unwrap();
@@ -140,8 +140,8 @@ async fn s31_a_token_that_the_provider_does_not_know_is_revoked_all_the_same() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn s31_a_refusal_to_revoke_is_told_and_the_grant_is_unusable_here() {
-    let partner = connected_to(|sandbox| {
+async fn s31_rejected_revocation_is_an_error_and_the_grant_is_unusable() {
+    let partner = connected_at(|sandbox| {
         sandbox.behavior(|behavior| behavior.unknown_revocation_succeeds = false)
     })
     .await;
@@ -157,7 +157,7 @@ async fn s31_a_refusal_to_revoke_is_told_and_the_grant_is_unusable_here() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn s31_a_503_is_followed_by_another_attempt() {
+async fn s31_revocation_is_retried_after_a_503() {
     let partner = connected().await;
     let busy = Fault::status(StatusCode::SERVICE_UNAVAILABLE);
     partner.sandbox.inject(Endpoint::Revoke, busy);
@@ -168,7 +168,7 @@ async fn s31_a_503_is_followed_by_another_attempt() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn s31_a_revocation_that_times_out_ends_use_at_once() {
+async fn s31_revocation_that_times_out_ends_use_at_once() {
     let partner = connected().await;
     partner
         .sandbox
@@ -185,19 +185,19 @@ async fn s31_a_revocation_that_times_out_ends_use_at_once() {
     is_unusable(&partner).await;
     partner.sandbox.clear_faults();
     partner.tokens.revoke().await.unwrap();
-    assert_eq!(revoked(&partner).len(), 2, "when it can be told");
+    assert_eq!(revoked(&partner).len(), 2, "when the provider is available");
     is_unusable(&partner.restarted()).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn s31_an_exchange_in_flight_does_not_bring_back_what_could_not_be_revoked() {
+async fn s31_refresh_in_flight_does_not_bring_back_a_grant_with_a_failed_revocation() {
     for fault in [
         Fault::status(StatusCode::SERVICE_UNAVAILABLE).always(),
         Fault::drop_connection().always(),
         Fault::hang().always(),
     ] {
         let partner = connected().await;
-        let late = with_an_exchange_in_flight(&partner).await;
+        let late = with_a_refresh_in_flight(&partner).await;
         partner.sandbox.inject(Endpoint::Revoke, fault);
         partner.tokens.revoke().await.unwrap_err();
         late.await.unwrap().unwrap_err();
@@ -205,7 +205,7 @@ async fn s31_an_exchange_in_flight_does_not_bring_back_what_could_not_be_revoked
         is_unusable(&partner).await;
         let error = partner.refresh().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Revoked);
-        assert_eq!(partner.renewals(), 1);
+        assert_eq!(partner.refreshes(), 1);
         is_unusable(&partner.restarted()).await;
     }
 }

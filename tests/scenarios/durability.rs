@@ -1,4 +1,4 @@
-//! The store cannot be written after the exchange (scenario 9).
+//! A store that cannot be saved after the refresh (scenario 9).
 
 use tower_oauth2_client::{
     ErrorKind,
@@ -9,7 +9,7 @@ use tower_oauth2_client::{
 use crate::support::{DAY, HOUR, SECOND, Store, connected, pass};
 
 #[tokio::test(start_paused = true)]
-async fn s09_a_store_that_is_down_for_thirty_seconds_costs_no_caller_anything() {
+async fn s09_store_outage_of_30_seconds_does_not_affect_callers() {
     let partner = connected().await;
     pass(HOUR).await;
     partner.store.fail_saves(true);
@@ -23,23 +23,23 @@ async fn s09_a_store_that_is_down_for_thirty_seconds_costs_no_caller_anything() 
         );
         pass(SECOND).await;
     }
-    assert_eq!(partner.renewals(), 1, "no second rotation");
+    assert_eq!(partner.refreshes(), 1, "no second rotation");
     partner.store.fail_saves(false);
     pass(11 * SECOND).await;
     let held = partner.store.stored().await.unwrap();
     assert_eq!(held.generation, Generation::FIRST.next());
-    let newest = partner.exchanged().pop().unwrap().access_token;
+    let newest = partner.token_requests().pop().unwrap().access_token;
     assert_eq!(
         TokenHash::of(partner.stored_tokens().await.access_token().expose()),
         newest
     );
     partner.works().await;
-    assert_eq!(partner.renewals(), 1);
+    assert_eq!(partner.refreshes(), 1);
     assert_eq!(partner.sandbox.counters().unauthorized, 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn s09_with_no_old_token_to_serve_the_new_one_does_before_it_is_stored() {
+async fn s09_new_token_serves_unsaved_without_an_old_one() {
     let partner = connected().await;
     pass(DAY + HOUR).await;
     partner.store.fail_saves(true);
@@ -51,24 +51,24 @@ async fn s09_with_no_old_token_to_serve_the_new_one_does_before_it_is_stored() {
     pass(11 * SECOND).await;
     let held = partner.store.stored().await.unwrap();
     assert_eq!(held.generation, Generation::FIRST.next());
-    assert_eq!(partner.renewals(), 1);
+    assert_eq!(partner.refreshes(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn s09_a_process_killed_before_its_save_is_known_for_a_lost_rotation() {
+async fn s09_process_killed_before_its_save_is_reported_as_a_lost_rotation() {
     let partner = connected().await;
     pass(HOUR).await;
     partner.store.fail_saves(true);
     partner.refresh().await.unwrap_err();
-    // What the next process finds is what the store held at that moment.
+    // The next process finds the content of the store at that moment.
     let left = Store::default();
     left.put(partner.store.stored().await.unwrap()).await;
-    // Too late to ask for the answer once more.
+    // Too late for a replay.
     pass(HOUR).await;
     let again = partner.restarted_over(left);
     again.works().await;
     pass(DAY).await;
     assert_eq!(again.call().await, Err(ErrorKind::ReauthorizationRequired));
     assert_eq!(again.reason(), Some(ReauthorizationReason::RotationLost));
-    assert_eq!(again.heard.lines(), ["lost", "rotation_lost"]);
+    assert_eq!(again.events.lines(), ["lost", "rotation_lost"]);
 }

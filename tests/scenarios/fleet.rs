@@ -1,4 +1,4 @@
-//! Many customers of one partner, who share a client and so a token endpoint.
+//! Many customers of one partner, which share a client and so a token endpoint.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use tower_oauth2_client::{
 
 use crate::support::{Body, ManualClock, cache_over, connect, oauth_over, pass};
 
-/// A provider, and a partner of it with customers to come.
+/// A provider, and a partner with many customers.
 pub(crate) struct Fleet {
     clock: ManualClock,
     pub(crate) sandbox: Sandbox,
@@ -44,7 +44,7 @@ impl Fleet {
         }
     }
 
-    /// One who has not consented yet.
+    /// A tenant that has not consented yet.
     pub(crate) fn tenant(&self, name: &str, number: u64) -> Tenant {
         let tokens = cache_over(&self.oauth, self.store.clone(), &self.clock);
         let tokens = tokens.tenant(name).jitter_seed(number).build().unwrap();
@@ -55,7 +55,7 @@ impl Fleet {
         }
     }
 
-    /// So many who have consented, one after the other.
+    /// Tenants that have consented one after the other.
     pub(crate) async fn tenants(&self, count: u64, pause: Duration) -> Vec<Tenant> {
         let mut tenants = Vec::new();
         for number in 0..count {
@@ -67,9 +67,9 @@ impl Fleet {
         tenants
     }
 
-    /// One whose refresh token makes the endpoint sick, and whose access token has ended.
-    pub(crate) async fn sick(&self, refresh_token: &str) -> Tenant {
-        let tenant = self.tenant("sick", 0);
+    /// A tenant whose refresh token makes the endpoint fail, and whose access token has expired.
+    pub(crate) async fn failing(&self, refresh_token: &str) -> Tenant {
+        let tenant = self.tenant("failing", 0);
         let now = self.clock.wall();
         let tokens = TokenSet::new(AccessToken::new("dead").unwrap(), Duration::ZERO, now);
         let tokens = tokens.with_refresh_token(RefreshToken::new(refresh_token), now);
@@ -78,7 +78,7 @@ impl Fleet {
     }
 }
 
-/// One customer's part of the partner.
+/// The partner's state for one customer.
 #[derive(Clone)]
 pub(crate) struct Tenant {
     pub(crate) tokens: TokenCache,
@@ -97,7 +97,7 @@ impl Tenant {
     }
 }
 
-/// All of them at once; how many have succeeded.
+/// Sends one call per tenant at once. Returns how many succeeded.
 pub(crate) async fn all_call(tenants: &[Tenant]) -> usize {
     let mut calls = JoinSet::new();
     for tenant in tenants {
@@ -110,11 +110,11 @@ pub(crate) async fn all_call(tenants: &[Tenant]) -> usize {
         .count()
 }
 
-/// A refresh token that the endpoint fails for, and one that it hangs for.
-pub(crate) const FAILS: &str = "sick-and-fails";
-pub(crate) const HANGS: &str = "sick-and-hangs";
+/// Refresh tokens for which the endpoint fails, or hangs.
+pub(crate) const FAILS: &str = "failing-with-status";
+pub(crate) const HANGS: &str = "failing-by-hanging";
 
-/// The sandbox's endpoint, with two customers that it treats badly.
+/// The sandbox's endpoint, with special behavior for two refresh tokens.
 async fn endpoint(
     service: SandboxService,
     request: Request<Body>,

@@ -1,13 +1,14 @@
-//! Every way to spell an access token's end, and lives that are shorter than any margin (scenarios 15 and 17).
+//! Each spelling of an access token's expiry, and lifetimes that are shorter than any margin
+//! (scenarios 15 and 17).
 
 use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
 use tower_oauth2_client::sandbox::{DateHeader, ExpiresAt, ExpiresIn, Fault, SandboxBuilder};
 
-use crate::support::{DAY, HOUR, Partner, SECOND, connected_to, pass};
+use crate::support::{DAY, HOUR, Partner, SECOND, connected_at, pass};
 
-/// Those that tell the end, and those that leave it to be known.
+/// The spellings that state the expiry, and those that leave it out.
 fn spellings() -> Vec<ExpiresAt> {
     vec![
         ExpiresAt::Utc,
@@ -40,7 +41,7 @@ fn dates() -> [DateHeader; 5] {
     ]
 }
 
-/// Three days of a call each hour, all of which succeed.
+/// A call every hour for three days, all of which succeed.
 async fn three_days(partner: &Partner) {
     for _ in 0..(3 * 24) {
         pass(HOUR).await;
@@ -49,15 +50,15 @@ async fn three_days(partner: &Partner) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn s15_no_spelling_of_an_end_lets_a_token_serve_beyond_it() {
+async fn s15_no_spelling_of_the_expiry_lets_a_token_serve_beyond_it() {
     for spelling in spellings() {
         for date in dates() {
-            let partner = connected_to(|sandbox| {
+            let partner = connected_at(|sandbox| {
                 let sandbox = sandbox.behavior(|behavior| behavior.expires_at = spelling.clone());
                 sandbox.behavior(|behavior| behavior.date = date.clone())
             });
             let partner = partner.await;
-            // Unused until it has just ended, or it would have been renewed ahead of that.
+            // Unused until just after its expiry; otherwise it would be refreshed early.
             pass(DAY + HOUR / 2).await;
             for _ in 0..6 {
                 partner.works().await;
@@ -65,16 +66,16 @@ async fn s15_no_spelling_of_an_end_lets_a_token_serve_beyond_it() {
             }
             let name = format!("{spelling:?} with {date:?}");
             assert_eq!(partner.sandbox.counters().unauthorized, 0, "{name}");
-            assert_eq!(partner.renewals(), 1, "{name}");
+            assert_eq!(partner.refreshes(), 1, "{name}");
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn s15_expires_in_is_taken_where_there_is_no_end() {
+async fn s15_expires_in_is_used_without_expires_at() {
     for expires_in in [ExpiresIn::Number, ExpiresIn::Text] {
         for date in dates() {
-            let partner = connected_to(|sandbox| {
+            let partner = connected_at(|sandbox| {
                 let sandbox = sandbox.behavior(|behavior| {
                     behavior.expires_at = ExpiresAt::Absent;
                     behavior.date = date.clone();
@@ -88,16 +89,16 @@ async fn s15_expires_in_is_taken_where_there_is_no_end() {
                 partner.works().await;
             }
             assert_eq!(partner.sandbox.counters().unauthorized, 0, "{date:?}");
-            assert!((24..=29).contains(&partner.renewals()), "{date:?}");
+            assert!((24..=29).contains(&partner.refreshes()), "{date:?}");
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn s15_an_end_in_the_past_is_no_loop() {
+async fn s15_expiry_in_the_past_causes_no_loop() {
     for date in dates() {
         let early = ExpiresAt::Early(25 * HOUR);
-        let partner = connected_to(|sandbox| {
+        let partner = connected_at(|sandbox| {
             sandbox.behavior(|behavior| {
                 behavior.expires_at = early;
                 behavior.date = date;
@@ -107,19 +108,19 @@ async fn s15_an_end_in_the_past_is_no_loop() {
         for _ in 0..100 {
             partner.works().await;
         }
-        assert!(partner.renewals() <= 100, "one for each call at most");
-        let before = partner.renewals();
+        assert!(partner.refreshes() <= 100, "at most one per call");
+        let before = partner.refreshes();
         pass(DAY).await;
-        assert!(partner.renewals() <= before + 1, "none for nobody");
+        assert!(partner.refreshes() <= before + 1, "none without a caller");
     }
 }
 
-/// Three days over which a life that is too long is found out by the first refused call, so many times.
+/// Three days in which this many lifetimes turn out too long by the first rejected call.
 async fn three_days_of_so_many_lives(
     lives: u64,
     set: impl FnOnce(SandboxBuilder) -> SandboxBuilder,
 ) {
-    let partner = connected_to(set).await;
+    let partner = connected_at(set).await;
     three_days(&partner).await;
     let counters = partner.sandbox.counters();
     assert!(
@@ -130,17 +131,17 @@ async fn three_days_of_so_many_lives(
 }
 
 #[tokio::test(start_paused = true)]
-async fn s15_an_end_that_no_calendar_has_is_not_taken_for_one() {
+async fn s15_invalid_calendar_date_is_not_an_expiry() {
     let end = ExpiresAt::Literal("9999-12-31T23:59:59Z".into());
     let partner =
-        connected_to(|sandbox| sandbox.behavior(|behavior| behavior.expires_at = end)).await;
+        connected_at(|sandbox| sandbox.behavior(|behavior| behavior.expires_at = end)).await;
     three_days(&partner).await;
     assert_eq!(partner.sandbox.counters().unauthorized, 0);
-    assert!((3..=4).contains(&partner.renewals()));
+    assert!((3..=4).contains(&partner.refreshes()));
 }
 
 #[tokio::test(start_paused = true)]
-async fn s15_the_year_9999_costs_a_refused_call_for_each_life() {
+async fn s15_expiry_in_the_year_9999_costs_one_rejected_call_per_lifetime() {
     for end in ["9999-12-30T00:00:00Z", "253402300799"] {
         let end = ExpiresAt::Literal(end.into());
         three_days_of_so_many_lives(3, |sandbox| {
@@ -150,9 +151,9 @@ async fn s15_the_year_9999_costs_a_refused_call_for_each_life() {
     }
 }
 
-/// There it is taken to agree with this machine's, as the guarantees say.
+/// Its clock is then assumed to agree with this machine's, as the guarantees say.
 #[tokio::test(start_paused = true)]
-async fn s15_without_a_date_a_server_that_is_ahead_costs_a_refused_call_for_each_life() {
+async fn s15_server_clock_ahead_without_date_costs_one_rejected_call_per_lifetime() {
     three_days_of_so_many_lives(18, |sandbox| {
         let ahead = SystemTime::UNIX_EPOCH + Duration::from_secs(1_764_007_200);
         let sandbox = sandbox
@@ -164,8 +165,8 @@ async fn s15_without_a_date_a_server_that_is_ahead_costs_a_refused_call_for_each
 }
 
 #[tokio::test(start_paused = true)]
-async fn s15_a_life_above_twenty_five_days_is_waited_for() {
-    let partner = connected_to(|sandbox| {
+async fn s15_lifetime_above_25_days_is_used_in_full() {
+    let partner = connected_at(|sandbox| {
         let sandbox = sandbox.behavior(|behavior| behavior.access_token_lifetime = 60 * DAY);
         sandbox.behavior(|behavior| behavior.refresh_token_lifetime = 90 * DAY)
     });
@@ -174,15 +175,18 @@ async fn s15_a_life_above_twenty_five_days_is_waited_for() {
         partner.works().await;
         pass(DAY).await;
     }
-    assert!((1..=2).contains(&partner.renewals()), "a keepalive or two");
+    assert!(
+        (1..=2).contains(&partner.refreshes()),
+        "one or two to keep it alive"
+    );
     assert_eq!(partner.sandbox.counters().unauthorized, 0);
 }
 
-/// A server whose `Date` is at odds with its own clock by more than a token lives.
+/// A server whose `Date` differs from its own clock by more than a token's lifetime.
 #[tokio::test(start_paused = true)]
-async fn s15_a_date_that_is_further_off_than_a_life_is_no_loop() {
+async fn s15_date_off_by_more_than_a_lifetime_causes_no_loop() {
     for date in [DateHeader::Ahead(2 * HOUR), DateHeader::Behind(2 * HOUR)] {
-        let partner = connected_to(|sandbox| {
+        let partner = connected_at(|sandbox| {
             let sandbox = sandbox.behavior(|behavior| behavior.access_token_lifetime = HOUR);
             sandbox.behavior(|behavior| behavior.date = date.clone())
         });
@@ -191,46 +195,46 @@ async fn s15_a_date_that_is_further_off_than_a_life_is_no_loop() {
             pass(HOUR / 60).await;
             partner.works().await;
         }
-        let renewals = partner.renewals();
-        assert!((5..=9).contains(&renewals), "{date:?}: {renewals}");
+        let refreshes = partner.refreshes();
+        assert!((5..=9).contains(&refreshes), "{date:?}: {refreshes}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn s17_lives_shorter_than_the_margins_cost_no_exchange_a_request() {
+async fn s17_lifetimes_below_the_margins_do_not_cost_a_refresh_per_request() {
     for seconds in [5_u32, 30, 60] {
         let life = seconds * SECOND;
-        let partner = connected_to(|sandbox| {
+        let partner = connected_at(|sandbox| {
             sandbox.behavior(|behavior| behavior.access_token_lifetime = life)
         })
         .await;
-        // Five minutes of a call each tenth of a second.
+        // A call every tenth of a second for five minutes.
         for _ in 0..3_000 {
             pass(SECOND / 10).await;
             assert_eq!(partner.call().await, Ok(StatusCode::OK));
         }
-        let renewals = partner.renewals();
+        let refreshes = partner.refreshes();
         let most = u64::from(300 / seconds * 5 / 2 + 1);
-        assert!(renewals <= most, "{seconds} s: {renewals} exchanges");
+        assert!(refreshes <= most, "{seconds} s: {refreshes} refreshes");
         assert_eq!(partner.sandbox.counters().unauthorized, 0);
-        // And none goes on for nobody.
+        // No refresh is made without a caller.
         pass(HOUR).await;
-        assert!(partner.renewals() <= renewals + 2, "{seconds} s");
+        assert!(partner.refreshes() <= refreshes + 2, "{seconds} s");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn s17_an_exchange_that_takes_much_of_a_short_life_is_no_loop() {
+async fn s17_slow_refresh_of_a_short_lifetime_causes_no_loop() {
     let life = 10 * SECOND;
     let partner =
-        connected_to(|sandbox| sandbox.behavior(|behavior| behavior.access_token_lifetime = life))
+        connected_at(|sandbox| sandbox.behavior(|behavior| behavior.access_token_lifetime = life))
             .await;
     partner.fail(Fault::delay(2 * SECOND).always());
     for _ in 0..3_000 {
         pass(SECOND / 10).await;
         assert_eq!(partner.call().await, Ok(StatusCode::OK));
     }
-    // Some five seconds of rest in between, and two for each exchange.
-    assert!(partner.renewals() <= 70, "{}", partner.renewals());
+    // A pause of about five seconds, and two seconds for each refresh.
+    assert!(partner.refreshes() <= 70, "{}", partner.refreshes());
     assert_eq!(partner.sandbox.counters().unauthorized, 0);
 }

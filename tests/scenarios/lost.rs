@@ -1,4 +1,4 @@
-//! The provider has rotated, and its answer was lost (scenario 7).
+//! The provider has rotated, and its response was lost (scenario 7).
 
 use tower_oauth2_client::{
     ErrorKind,
@@ -8,10 +8,10 @@ use tower_oauth2_client::{
 };
 
 use crate::support::{
-    DAY, HOUR, MINUTE, Partner, SECOND, connected, connected_to, connected_with, pass,
+    DAY, HOUR, MINUTE, Partner, SECOND, connected, connected_at, connected_with, pass,
 };
 
-/// Every way to lose an answer after the work was done.
+/// Each way to lose a response after the refresh token was rotated.
 fn losses() -> [Fault; 6] {
     [
         Fault::drop_connection().after_processing(),
@@ -23,22 +23,22 @@ fn losses() -> [Fault; 6] {
     ]
 }
 
-async fn forgiving(replay: Replay) -> Partner {
+async fn with_reuse_grace(replay: Replay) -> Partner {
     let rotation = Rotation::Grace {
         window: MINUTE,
         replay,
     };
-    connected_to(|sandbox| sandbox.behavior(|behavior| behavior.rotation = rotation)).await
+    connected_at(|sandbox| sandbox.behavior(|behavior| behavior.rotation = rotation)).await
 }
 
 #[tokio::test(start_paused = true)]
-async fn s07_a_lost_answer_is_asked_for_again_and_brings_the_same_pair() {
+async fn s07_replay_after_a_lost_response_returns_the_same_pair() {
     for loss in losses() {
-        let partner = forgiving(Replay::SamePair).await;
+        let partner = with_reuse_grace(Replay::SamePair).await;
         partner.fail(loss.clone());
         partner.refresh().await.unwrap();
-        let [_, first, second] = &partner.exchanged()[..] else {
-            panic!("{loss}: one exchange, and one more for its answer");
+        let [_, first, second] = &partner.token_requests()[..] else {
+            panic!("{loss}: one refresh and one replay");
         };
         assert_eq!(first.access_token, second.access_token, "{loss}");
         assert_eq!(first.refresh_token, second.refresh_token, "{loss}");
@@ -50,13 +50,13 @@ async fn s07_a_lost_answer_is_asked_for_again_and_brings_the_same_pair() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn s07_a_lost_answer_is_asked_for_again_and_brings_a_sibling_pair() {
+async fn s07_replay_after_a_lost_response_returns_a_sibling_pair() {
     for loss in losses() {
-        let partner = forgiving(Replay::Sibling).await;
+        let partner = with_reuse_grace(Replay::Sibling).await;
         partner.fail(loss.clone());
         partner.refresh().await.unwrap();
-        let [_, first, second] = &partner.exchanged()[..] else {
-            panic!("{loss}: one exchange, and one more for its answer");
+        let [_, first, second] = &partner.token_requests()[..] else {
+            panic!("{loss}: one refresh and one replay");
         };
         assert_ne!(first.refresh_token, second.refresh_token, "{loss}");
         let held = partner.stored_tokens().await;
@@ -64,7 +64,7 @@ async fn s07_a_lost_answer_is_asked_for_again_and_brings_a_sibling_pair() {
         assert_eq!(
             Some(held),
             second.refresh_token,
-            "{loss}: the one that came"
+            "{loss}: the received token"
         );
         partner.works().await;
         pass(HOUR).await;
@@ -74,31 +74,31 @@ async fn s07_a_lost_answer_is_asked_for_again_and_brings_a_sibling_pair() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn s07_a_lost_answer_and_then_invalid_grant_is_a_lost_rotation() {
+async fn s07_lost_response_and_then_invalid_grant_is_a_lost_rotation() {
     for loss in losses() {
         let partner = connected().await;
         partner.fail(loss.clone());
         let error = partner.refresh().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ReauthorizationRequired, "{loss}");
         assert_eq!(partner.reason(), Some(ReauthorizationReason::RotationLost));
-        assert_eq!(partner.heard.lines(), ["lost", "rotation_lost"]);
+        assert_eq!(partner.events.lines(), ["lost", "rotation_lost"]);
 
-        // It is durable, and nobody asks again.
-        let heard = partner.heard.clone();
+        // The end is durable, and no further request is sent.
+        let events = partner.events.clone();
         let again = partner.restarted();
         pass(10 * DAY).await;
         assert_eq!(again.call().await, Err(ErrorKind::ReauthorizationRequired));
         assert_eq!(again.reason(), Some(ReauthorizationReason::RotationLost));
         assert_eq!(again.sandbox.counters().refresh_tokens_reused, 1, "{loss}");
         assert_eq!(again.sandbox.counters().token_requests_refused, 1, "{loss}");
-        assert_eq!(heard.lines().len() + again.heard.lines().len(), 2);
+        assert_eq!(events.lines().len() + again.events.lines().len(), 2);
         again.connect().await;
         again.works().await;
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn s07_with_hold_nothing_more_is_sent_while_the_access_token_lives() {
+async fn s07_defer_sends_nothing_while_the_access_token_is_valid() {
     for loss in losses() {
         let hold = |cache: tower_oauth2_client::cache::TokenCacheBuilder| {
             cache.lost_response(LostResponse::Defer)
@@ -123,13 +123,13 @@ async fn s07_with_hold_nothing_more_is_sent_while_the_access_token_lives() {
             partner.stored().await,
             GrantState::Refreshing { .. }
         ));
-        // Then there is nothing left to lose.
+        // Afterwards nothing can be lost.
         pass(15 * MINUTE + SECOND).await;
         assert_eq!(
             partner.call().await,
             Err(ErrorKind::ReauthorizationRequired)
         );
         assert_eq!(partner.reason(), Some(ReauthorizationReason::RotationLost));
-        assert_eq!(partner.heard.lines(), ["lost", "rotation_lost"]);
+        assert_eq!(partner.events.lines(), ["lost", "rotation_lost"]);
     }
 }

@@ -1,13 +1,12 @@
-//! Everything that has gone wrong for others, one named test each, over the whole stack in one process: the sandbox without
-//! a socket, the OAuth client, the cache and the layer. Time is virtual, and every clock shows the same unless a test sets
-//! one apart.
+//! Incidents of other systems, one named test each, over the whole stack in one process: the
+//! sandbox without a socket, the OAuth client, the cache and the layer. Time is virtual, and all
+//! clocks agree unless a test sets one apart.
 
 mod fleet;
 #[path = "../support/mod.rs"]
 mod shared;
 mod support;
 
-mod answers;
 mod callers;
 mod cancelled;
 mod clocks;
@@ -20,6 +19,7 @@ mod outages;
 mod panics;
 mod patience;
 mod rejected;
+mod responses;
 mod secret;
 mod storms;
 mod tenants;

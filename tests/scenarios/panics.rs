@@ -1,4 +1,4 @@
-//! Foreign code that panics, or comes back in (scenario 29).
+//! Callbacks that panic, or call the cache (scenario 29).
 
 use std::sync::{
     Arc, OnceLock,
@@ -20,7 +20,7 @@ use crate::support::{
     Body, DAY, HOUR, MINUTE, ManualClock, Partner, Store, connected_with, oauth_over, pass,
 };
 
-/// A partner whose HTTP client panics at the next request, if it is told to.
+/// A partner whose HTTP client panics at the next request, if the flag is set.
 async fn with_a_client_that_panics() -> (Partner, Arc<AtomicBool>) {
     let clock = ManualClock::new();
     let sandbox = Sandbox::builder().clock_starts_at(clock.wall()).build();
@@ -29,10 +29,10 @@ async fn with_a_client_that_panics() -> (Partner, Arc<AtomicBool>) {
         let (mut service, panics) = (sandbox.service(), panics.clone());
         move |request: Request<Body>| {
             let panics = panics.swap(false, Ordering::SeqCst);
-            let answer = service.call(request);
+            let response = service.call(request);
             async move {
-                assert!(!panics, "as the test asked for");
-                answer.await
+                assert!(!panics, "scripted panic");
+                response.await
             }
         }
     });
@@ -43,7 +43,7 @@ async fn with_a_client_that_panics() -> (Partner, Arc<AtomicBool>) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn s29_a_refresh_task_that_panics_wakes_all_who_wait_and_the_next_one_succeeds() {
+async fn s29_refresh_that_panics_wakes_all_waiters_and_the_next_one_succeeds() {
     let (partner, panics) = with_a_client_that_panics().await;
     pass(DAY + HOUR).await;
     panics.store(true, Ordering::SeqCst);
@@ -53,12 +53,12 @@ async fn s29_a_refresh_task_that_panics_wakes_all_who_wait_and_the_next_one_succ
     }
     pass(MINUTE).await;
     partner.works().await;
-    assert_eq!(partner.renewals(), 1);
+    assert_eq!(partner.refreshes(), 1);
     assert_eq!(partner.sandbox.counters().refresh_tokens_reused, 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn s29_a_refresh_task_that_panics_costs_nothing_while_the_token_is_good() {
+async fn s29_refresh_that_panics_does_not_affect_a_valid_token() {
     let (partner, panics) = with_a_client_that_panics().await;
     pass(HOUR).await;
     panics.store(true, Ordering::SeqCst);
@@ -74,22 +74,22 @@ struct Panics;
 
 impl GrantListener for Panics {
     fn refreshed(&self, _: &TenantId, _: Generation) {
-        panic!("as the test asked for");
+        panic!("scripted panic");
     }
 
     fn reauthorization_required(&self, _: &TenantId, _: ReauthorizationReason) {
-        panic!("as the test asked for");
+        panic!("scripted panic");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn s29_a_listener_that_panics_changes_nothing() {
+async fn s29_listener_that_panics_changes_nothing() {
     let partner = connected_with(|sandbox| sandbox, |cache| cache.listener(Panics)).await;
     for _ in 0..3 {
         pass(DAY).await;
         partner.works().await;
     }
-    assert!(partner.renewals() >= 2);
+    assert!(partner.refreshes() >= 2);
     partner.sandbox.revoke_grants();
     let error = partner.refresh().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ReauthorizationRequired);
@@ -98,7 +98,7 @@ async fn s29_a_listener_that_panics_changes_nothing() {
     partner.works().await;
 }
 
-/// Calls the cache whose listener it is, in every way that there is.
+/// A listener that calls its cache in every possible way.
 #[derive(Clone, Default)]
 struct Meddles {
     cache: Arc<OnceLock<TokenCache>>,
@@ -106,7 +106,7 @@ struct Meddles {
 }
 
 impl Meddles {
-    fn meddle(&self) {
+    fn call_everything(&self) {
         let tokens = self.cache.get().unwrap().clone();
         assert!(tokens.status().generation.is_some());
         tokens.invalidate();
@@ -120,19 +120,19 @@ impl Meddles {
 
 impl GrantListener for Meddles {
     fn refreshed(&self, _: &TenantId, generation: Generation) {
-        // Or each renewal would bring another.
+        // Otherwise each refresh would cause another one.
         if generation.as_u64() == 2 {
-            self.meddle();
+            self.call_everything();
         }
     }
 
     fn reauthorization_required(&self, _: &TenantId, _: ReauthorizationReason) {
-        self.meddle();
+        self.call_everything();
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn s29_a_listener_may_call_the_cache() {
+async fn s29_listener_may_call_the_cache() {
     let meddles = Meddles::default();
     let listener = meddles.clone();
     let partner = connected_with(|sandbox| sandbox, |cache| cache.listener(listener)).await;
@@ -142,7 +142,11 @@ async fn s29_a_listener_may_call_the_cache() {
     pass(MINUTE).await;
     partner.works().await;
     assert_eq!(meddles.came.load(Ordering::SeqCst), 1);
-    assert_eq!(partner.renewals(), 2, "its own, since it had invalidated");
+    assert_eq!(
+        partner.refreshes(),
+        2,
+        "its own, because it had invalidated the token"
+    );
     partner.sandbox.revoke_grants();
     partner.refresh().await.unwrap_err();
     pass(MINUTE).await;

@@ -1,4 +1,5 @@
-//! An API that refuses every token (scenario 13). That every sort of challenge is recovered from is shown in `end_to_end`.
+//! An API that rejects every token (scenario 13). `end_to_end` shows the recovery from each kind of
+//! challenge.
 
 use http::{HeaderValue, StatusCode, header::WWW_AUTHENTICATE};
 use tower_oauth2_client::sandbox::{Endpoint, Fault};
@@ -15,7 +16,7 @@ const CHALLENGES: [Option<&str>; 6] = [
 ];
 
 #[tokio::test(start_paused = true)]
-async fn s13_every_token_is_refused_and_one_exchange_is_forced_in_thirty_seconds() {
+async fn s13_api_that_rejects_every_token_causes_one_refresh_in_30_seconds() {
     for challenge in CHALLENGES {
         let partner = connected().await;
         let mut refusal = Fault::status(StatusCode::UNAUTHORIZED).body("the app was revoked");
@@ -27,16 +28,16 @@ async fn s13_every_token_is_refused_and_one_exchange_is_forced_in_thirty_seconds
         for call in 0..600 {
             let (status, body) = partner.get("/v1/company").await.unwrap();
             assert_eq!(status, StatusCode::UNAUTHORIZED);
-            assert_eq!(body, "the app was revoked", "the answer as it was");
+            assert_eq!(body, "the app was revoked", "the unchanged response");
             let before = sent;
             sent = partner.sandbox.counters().faults_triggered;
             assert!((1..=2).contains(&(sent - before)), "{challenge:?} {call}");
             pass(SECOND).await;
         }
-        let renewals = partner.renewals();
-        assert!((19..=20).contains(&renewals), "{challenge:?}: {renewals}");
-        assert_eq!(sent, 600 + renewals, "once again with each new token");
-        // It was the API's fault, and the grant has not suffered.
+        let refreshes = partner.refreshes();
+        assert!((19..=20).contains(&refreshes), "{challenge:?}: {refreshes}");
+        assert_eq!(sent, 600 + refreshes, "one retry with each new token");
+        // The API was at fault, and the grant is intact.
         partner.sandbox.clear_faults();
         partner.works().await;
     }

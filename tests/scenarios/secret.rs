@@ -11,12 +11,12 @@ use tower_oauth2_client::{
 use crate::{
     fleet::{Fleet, Tenant, all_call},
     support::{DAY, HOUR, MINUTE, SECOND, pass},
-    tenants::is_marked,
+    tenants::has_ended,
 };
 
 const WRONG: &str = "not-the-secret";
 
-/// Customers whose partner goes on with a wrong secret, and how long ago they have consented.
+/// Tenants whose partner continues with a wrong secret, and how long ago they consented.
 async fn fleet_with_wrong_secret(count: u64, since: Duration) -> (Fleet, Vec<Tenant>) {
     let fleet = Fleet::at(|sandbox| sandbox);
     let tenants = fleet.tenants(count, SECOND).await;
@@ -29,7 +29,7 @@ fn refused(fleet: &Fleet) -> u64 {
     fleet.sandbox.counters().token_requests_refused
 }
 
-fn renewed(fleet: &Fleet) -> u64 {
+fn refreshed(fleet: &Fleet) -> u64 {
     fleet.sandbox.counters().refreshes
 }
 
@@ -39,57 +39,57 @@ fn replace(fleet: &Fleet) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn s21_with_the_right_secret_every_next_call_succeeds() {
+async fn s21_next_calls_succeed_with_the_right_secret() {
     let (fleet, tenants) = fleet_with_wrong_secret(20, DAY + HOUR).await;
-    // Until the endpoint is left alone for half an hour.
+    // Until the circuit breaker is open for half an hour.
     for _ in 0..(3 * 60) {
         assert_eq!(all_call(&tenants).await, 0);
         pass(MINUTE).await;
     }
     assert_eq!(all_call(&tenants).await, 0);
     for tenant in &tenants {
-        assert!(!is_marked(&fleet, tenant).await);
+        assert!(!has_ended(&fleet, tenant).await);
     }
     let before = refused(&fleet);
     assert!((8..=12).contains(&before), "{before}");
 
     replace(&fleet);
     assert_eq!(all_call(&tenants).await, 20);
-    assert_eq!(renewed(&fleet), 20);
+    assert_eq!(refreshed(&fleet), 20);
     assert_eq!(refused(&fleet), before);
 }
 
 #[tokio::test(start_paused = true)]
-async fn s21_so_does_every_renewal_ahead_of_time() {
+async fn s21_early_refreshes_succeed_with_the_right_secret() {
     let (fleet, tenants) = fleet_with_wrong_secret(20, 23 * HOUR).await;
     assert_eq!(all_call(&tenants).await, 20);
     pass(SECOND).await;
     let before = refused(&fleet);
     assert!(before > 0);
-    assert_eq!(renewed(&fleet), 0);
+    assert_eq!(refreshed(&fleet), 0);
 
     replace(&fleet);
     assert_eq!(all_call(&tenants).await, 20);
     pass(SECOND).await;
-    assert_eq!(renewed(&fleet), 20);
+    assert_eq!(refreshed(&fleet), 20);
     assert_eq!(refused(&fleet), before);
 }
 
 #[tokio::test(start_paused = true)]
-async fn s21_a_wrong_one_after_a_wrong_one_is_found_out_by_one_request() {
+async fn s21_second_wrong_secret_is_detected_by_one_request() {
     let (fleet, tenants) = fleet_with_wrong_secret(20, DAY + HOUR).await;
     for tried in 1..=5 {
         assert_eq!(all_call(&tenants).await, 0);
         assert_eq!(refused(&fleet), tried);
-        assert_eq!(all_call(&tenants).await, 0, "the endpoint is left alone");
+        assert_eq!(all_call(&tenants).await, 0, "the circuit breaker is open");
         assert_eq!(refused(&fleet), tried);
         fleet.oauth.replace_secret(WRONG).unwrap();
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn s21_what_was_sent_with_the_old_secret_closes_nothing() {
-    // Where all is well so far; and where the one under way is to find out whether it is again.
+async fn s21_request_with_the_old_secret_does_not_open_the_circuit_breaker() {
+    // With a closed circuit breaker, and with a probe in flight.
     for was_refused in [false, true] {
         let (fleet, tenants) = fleet_with_wrong_secret(10, DAY + HOUR).await;
         if was_refused {
@@ -109,14 +109,14 @@ async fn s21_what_was_sent_with_the_old_secret_closes_nothing() {
         let all = tenants.clone();
         let all = tokio::spawn(async move { all_call(&all).await });
         pass(SECOND).await;
-        assert_eq!(renewed(&fleet), 9);
-        assert_eq!(refused(&fleet), before, "it is still under way");
-        // Who waits for that one gets an exchange with the new secret.
+        assert_eq!(refreshed(&fleet), 9);
+        assert_eq!(refused(&fleet), before, "it is still in flight");
+        // A waiter for that refresh gets one with the new secret.
         assert_eq!(all.await.unwrap(), 10);
         assert_eq!(refused(&fleet), before + 1);
-        assert_eq!(renewed(&fleet), 10);
+        assert_eq!(refreshed(&fleet), 10);
         if !was_refused {
-            // Also who had come before.
+            // Also the waiters that came before.
             assert_eq!(calls.len(), 1);
             assert_eq!(calls.remove(0).await.unwrap(), Ok(StatusCode::OK));
         }
@@ -125,7 +125,7 @@ async fn s21_what_was_sent_with_the_old_secret_closes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn s21_pauses_for_other_reasons_stay() {
+async fn s21_backoff_for_other_reasons_remains() {
     let (fleet, tenants) = fleet_with_wrong_secret(5, DAY + HOUR).await;
     let later = Fault::status(StatusCode::SERVICE_UNAVAILABLE).retry_after("120");
     fleet.sandbox.inject(Endpoint::Token, later);
@@ -137,7 +137,7 @@ async fn s21_pauses_for_other_reasons_stay() {
         pass(SECOND).await;
     }
     assert_eq!(fleet.sandbox.counters().requests, before);
-    // Each grant has paused by itself, too.
+    // Each grant has a backoff of its own, too.
     pass(MINUTE).await;
     assert_eq!(all_call(&tenants).await, 5);
 }

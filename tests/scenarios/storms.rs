@@ -1,4 +1,4 @@
-//! An endpoint that is down for all, slow for all, or sick for one (scenario 20).
+//! An endpoint that fails for all, is slow for all, or fails for one (scenario 20).
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::{
 };
 
 #[tokio::test(start_paused = true)]
-async fn s20_a_storm_of_503_across_five_hundred_tenants_is_kept_small() {
+async fn s20_few_requests_are_sent_while_503_hits_five_hundred_tenants() {
     let fleet = Fleet::at(|sandbox| {
         sandbox.behavior(|behavior| behavior.access_token_lifetime = 10 * MINUTE)
     });
@@ -25,7 +25,8 @@ async fn s20_a_storm_of_503_across_five_hundred_tenants_is_kept_small() {
         assert_eq!(all_call(&tenants).await, 0);
         pass(10 * SECOND).await;
     }
-    // Eight exchanges until the gate closes, and one in half a minute then, each of three requests.
+    // Eight refreshes until the circuit breaker opens, and then one every half minute. Each is
+    // three requests.
     let requests = fleet.sandbox.counters().faults_triggered;
     assert!(requests <= 3 * (8 + 20 + 1), "{requests}");
     fleet.sandbox.clear_faults();
@@ -36,15 +37,15 @@ async fn s20_a_storm_of_503_across_five_hundred_tenants_is_kept_small() {
     assert_eq!(counters.refresh_tokens_reused, 0);
 }
 
-/// How long each of twenty had to try, once a minute another, while the sick one tries every second.
-async fn delays_beside(sick: &str) -> Vec<Duration> {
+/// The delays of twenty tenants, one a minute, while the failing one retries every second.
+async fn delays_beside(failing: &str) -> Vec<Duration> {
     let fleet = Fleet::at(|sandbox| sandbox);
     let tenants = fleet.tenants(20, Duration::ZERO).await;
     pass(DAY + HOUR).await;
-    let sick = fleet.sick(sick).await;
+    let failing = fleet.failing(failing).await;
     let trying = tokio::spawn(async move {
         loop {
-            sick.call().await.unwrap_err();
+            failing.call().await.unwrap_err();
             pass(SECOND).await;
         }
     });
@@ -54,7 +55,7 @@ async fn delays_beside(sick: &str) -> Vec<Duration> {
         pass(MINUTE + SECOND / 2).await;
         let before = Instant::now();
         while tenant.call().await != Ok(StatusCode::OK) {
-            assert!(before.elapsed() < HOUR, "kept out for good");
+            assert!(before.elapsed() < HOUR, "blocked for good");
             pass(SECOND).await;
         }
         delays.push(before.elapsed());
@@ -64,29 +65,29 @@ async fn delays_beside(sick: &str) -> Vec<Duration> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn s20_one_sick_tenant_does_not_keep_the_rest_out() {
-    for sick in [FAILS, HANGS] {
-        let delays = delays_beside(sick).await;
+async fn s20_one_failing_tenant_does_not_block_the_others() {
+    for failing in [FAILS, HANGS] {
+        let delays = delays_beside(failing).await;
         let longest = delays.iter().max().unwrap();
-        assert!(*longest <= 5 * MINUTE, "{sick}: {delays:?}");
+        assert!(*longest <= 5 * MINUTE, "{failing}: {delays:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn s20_one_sick_tenant_does_not_delay_the_rest() {
+async fn s20_one_failing_tenant_does_not_delay_the_others() {
     let delays = [delays_beside(FAILS).await, delays_beside(HANGS).await];
     let longest = delays.iter().flatten().max().unwrap();
     assert!(*longest < SECOND, "{delays:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn s20_one_tenant_whose_grant_has_ended_does_not_delay_the_rest() {
+async fn s20_one_tenant_with_an_ended_grant_does_not_delay_the_others() {
     let delays = delays_beside("not-known-there").await;
     assert!(delays.iter().all(|delay| *delay < SECOND), "{delays:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn s20_a_slow_endpoint_is_asked_four_times_at_once_until_all_are_served() {
+async fn s20_slow_endpoint_gets_four_requests_at_once_until_all_are_served() {
     let fleet = Fleet::at(|sandbox| {
         sandbox.behavior(|behavior| behavior.access_token_lifetime = 10 * MINUTE)
     });
@@ -102,7 +103,7 @@ async fn s20_a_slow_endpoint_is_asked_four_times_at_once_until_all_are_served() 
         served.spawn(async move {
             let before = Instant::now();
             while tenant.call().await != Ok(StatusCode::OK) {
-                assert!(before.elapsed() < HOUR, "kept out for good");
+                assert!(before.elapsed() < HOUR, "blocked for good");
                 pass(SECOND).await;
             }
             before.elapsed()
@@ -111,8 +112,8 @@ async fn s20_a_slow_endpoint_is_asked_four_times_at_once_until_all_are_served() 
     let longest = served.join_all().await.into_iter().max().unwrap();
     let counters = fleet.sandbox.counters();
     assert_eq!(counters.refreshes, 500);
-    // An API call comes between them.
+    // An API call comes in between.
     assert!(counters.max_in_flight <= 4 + 1, "{counters:?}");
-    // 125 seconds are what it takes, and then some for those who lost their turn.
+    // All refreshes take 125 seconds, and some calls lose their permit once.
     assert!(longest <= 4 * MINUTE, "{longest:?}");
 }

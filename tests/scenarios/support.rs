@@ -1,4 +1,5 @@
-//! What every scenario begins with: a customer who has consented, and a partner who calls the API for them.
+//! The start of each scenario: a customer that has consented, and a partner that calls the API on
+//! their behalf.
 
 use std::{
     sync::{Arc, Mutex},
@@ -38,22 +39,22 @@ pub(crate) struct Partner {
     pub(crate) clock: ManualClock,
     pub(crate) oauth: OAuthClient,
     pub(crate) store: Store,
-    pub(crate) heard: Heard,
+    pub(crate) events: Events,
     pub(crate) tokens: TokenCache,
     api: BearerAuth<SandboxService, Full<Bytes>>,
 }
 
 /// A customer has consented, at a sandbox with all defaults.
 pub(crate) async fn connected() -> Partner {
-    connected_to(|sandbox| sandbox).await
+    connected_at(|sandbox| sandbox).await
 }
 
-/// The same at a sandbox that is set up like this.
-pub(crate) async fn connected_to(set: impl FnOnce(SandboxBuilder) -> SandboxBuilder) -> Partner {
+/// A customer has consented, at a sandbox with these settings.
+pub(crate) async fn connected_at(set: impl FnOnce(SandboxBuilder) -> SandboxBuilder) -> Partner {
     connected_with(set, |cache| cache).await
 }
 
-/// The same with a cache that is set up like this.
+/// A customer has consented, at a sandbox and with a cache that have these settings.
 pub(crate) async fn connected_with(
     set_sandbox: impl FnOnce(SandboxBuilder) -> SandboxBuilder,
     set_cache: impl FnOnce(TokenCacheBuilder) -> TokenCacheBuilder,
@@ -99,7 +100,7 @@ pub(crate) fn cache_over(
 }
 
 impl Partner {
-    /// One process of the partner, which finds in the store what an earlier one has left.
+    /// One process of the partner, with the store that an earlier one has left.
     pub(crate) fn of(
         sandbox: Sandbox,
         clock: ManualClock,
@@ -107,8 +108,8 @@ impl Partner {
         store: Store,
         set: impl FnOnce(TokenCacheBuilder) -> TokenCacheBuilder,
     ) -> Self {
-        let heard = Heard::default();
-        let cache = cache_over(&oauth, store.clone(), &clock).listener(heard.clone());
+        let events = Events::default();
+        let cache = cache_over(&oauth, store.clone(), &clock).listener(events.clone());
         let tokens = set(cache).build().unwrap();
         let api = BearerAuthLayer::new(tokens.clone()).layer(sandbox.service());
         Self {
@@ -116,13 +117,13 @@ impl Partner {
             clock,
             oauth,
             store,
-            heard,
+            events,
             tokens,
             api,
         }
     }
 
-    /// The next process, over what `store` holds.
+    /// The next process, with this store.
     pub(crate) fn restarted_over(self, store: Store) -> Self {
         let Self {
             sandbox,
@@ -142,17 +143,17 @@ impl Partner {
         self.restarted_over(store)
     }
 
-    /// A person consents, for the first time or again.
+    /// The customer consents, for the first time or again.
     pub(crate) async fn connect(&self) {
         connect(&self.sandbox, &self.oauth, &self.tokens).await;
     }
 
-    /// An API call, with its answer's body.
+    /// An API call. Returns its status and body.
     pub(crate) async fn get(&self, path: &str) -> Result<(StatusCode, Bytes), ErrorKind> {
         let request = Request::get(format!("{}{path}", self.sandbox.url()));
         let request = request.body(Body::default()).unwrap();
-        let answer = timeout(HOUR, self.api.clone().oneshot(request));
-        match answer.await.expect("a call comes to an end") {
+        let response = timeout(HOUR, self.api.clone().oneshot(request));
+        match response.await.expect("a call ends") {
             Ok(response) => {
                 let (head, body) = response.into_parts();
                 Ok((head.status, body.collect().await.unwrap().to_bytes()))
@@ -165,7 +166,7 @@ impl Partner {
         Ok(self.get("/v1/company").await?.0)
     }
 
-    /// The same in a task of its own.
+    /// An API call in a task of its own.
     pub(crate) fn calling(&self) -> JoinHandle<Result<StatusCode, ErrorKind>> {
         let partner = self.clone();
         tokio::spawn(async move { partner.call().await })
@@ -177,30 +178,27 @@ impl Partner {
 
     pub(crate) async fn refresh(&self) -> Result<(), tower_oauth2_client::Error> {
         let refresh = timeout(HOUR, self.tokens.refresh_now());
-        refresh
-            .await
-            .expect("an exchange comes to an end")
-            .map(drop)
+        refresh.await.expect("a refresh ends").map(drop)
     }
 
-    /// The same in a task of its own.
+    /// A refresh in a task of its own.
     pub(crate) fn refreshing(&self) -> JoinHandle<Result<(), tower_oauth2_client::Error>> {
         let partner = self.clone();
         tokio::spawn(async move { partner.refresh().await })
     }
 
-    /// The token endpoint does wrong, in this way.
+    /// Makes the token endpoint fail in this way.
     pub(crate) fn fail(&self, fault: Fault) {
         self.sandbox.inject(Endpoint::Token, fault);
     }
 
-    /// How many exchanges by refresh token the sandbox has made.
-    pub(crate) fn renewals(&self) -> u64 {
+    /// The number of refreshes that the sandbox has made.
+    pub(crate) fn refreshes(&self) -> u64 {
         self.sandbox.counters().refreshes
     }
 
-    /// The same by refresh token or code, in their order: the grant, and the tokens given out.
-    pub(crate) fn exchanged(&self) -> Vec<Exchanged> {
+    /// The code exchanges and refreshes in their order, with their grants and token hashes.
+    pub(crate) fn token_requests(&self) -> Vec<TokenRequest> {
         let events = self.sandbox.events().into_iter();
         events
             .filter_map(|event| match event.kind {
@@ -210,7 +208,7 @@ impl Partner {
                     access_token,
                     refresh_token,
                     ..
-                } => Some(Exchanged {
+                } => Some(TokenRequest {
                     grant_type,
                     grant,
                     access_token,
@@ -221,7 +219,7 @@ impl Partner {
             .collect()
     }
 
-    /// What the store holds of the tokens.
+    /// The stored state of the grant.
     pub(crate) async fn stored(&self) -> GrantState {
         self.store.stored().await.unwrap().state
     }
@@ -230,7 +228,7 @@ impl Partner {
         self.store.stored().await.unwrap().tokens().unwrap().clone()
     }
 
-    /// Why the customer has to consent again, if that is so.
+    /// The reason for a new consent, if one is required.
     pub(crate) fn reason(&self) -> Option<ReauthorizationReason> {
         match self.tokens.status().state {
             TokenState::ReauthorizationRequired { reason, .. } => Some(reason),
@@ -239,34 +237,34 @@ impl Partner {
     }
 }
 
-pub(crate) struct Exchanged {
+pub(crate) struct TokenRequest {
     pub(crate) grant_type: GrantType,
     pub(crate) grant: u64,
     pub(crate) access_token: TokenHash,
     pub(crate) refresh_token: Option<TokenHash>,
 }
 
-/// What somebody should act on, a line each.
+/// The events that call for action, one line each.
 #[derive(Clone, Default)]
-pub(crate) struct Heard(Arc<Mutex<Vec<String>>>);
+pub(crate) struct Events(Arc<Mutex<Vec<String>>>);
 
-impl Heard {
+impl Events {
     pub(crate) fn lines(&self) -> Vec<String> {
         self.0.lock().unwrap().clone()
     }
 
-    fn note(&self, line: impl Into<String>) {
+    fn record(&self, line: impl Into<String>) {
         self.0.lock().unwrap().push(line.into());
     }
 }
 
-impl GrantListener for Heard {
+impl GrantListener for Events {
     fn reauthorization_required(&self, _: &TenantId, reason: ReauthorizationReason) {
-        self.note(reason.as_str());
+        self.record(reason.as_str());
     }
 
     fn rotation_lost(&self, _: &TenantId) {
-        self.note("lost");
+        self.record("lost");
     }
 }
 

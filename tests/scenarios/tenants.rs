@@ -1,4 +1,4 @@
-//! What becomes of many customers at once (scenarios 21 and 23).
+//! Many customers at once (scenarios 21 and 23).
 
 use http::StatusCode;
 use tower_oauth2_client::{
@@ -14,13 +14,13 @@ use crate::{
     support::{HOUR, MINUTE, pass},
 };
 
-/// A secret that was replaced at the provider, and not yet here.
+/// A client secret that was replaced at the provider, and not in the program yet.
 fn unknown_client() -> Fault {
     let body = r#"{"error":"invalid_client"}"#;
     Fault::status(StatusCode::UNAUTHORIZED).body(body).always()
 }
 
-pub(crate) async fn is_marked(fleet: &Fleet, tenant: &Tenant) -> bool {
+pub(crate) async fn has_ended(fleet: &Fleet, tenant: &Tenant) -> bool {
     let stored = fleet.store.load(tenant.tokens.tenant()).await.unwrap();
     let state = tenant.tokens.status().state;
     !matches!(stored.unwrap().state, GrantState::Active(_))
@@ -31,13 +31,14 @@ pub(crate) async fn is_marked(fleet: &Fleet, tenant: &Tenant) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
-async fn s21_an_unknown_client_marks_no_tenant_and_is_recovered_from_without_a_restart() {
+async fn s21_invalid_client_ends_no_grant_and_is_recovered_from_without_a_restart() {
     let fleet = Fleet::at(|sandbox| sandbox);
     let tenants = fleet.tenants(20, MINUTE).await;
     assert_eq!(all_call(&tenants).await, 20);
     pass(20 * HOUR).await;
     fleet.sandbox.inject(Endpoint::Token, unknown_client());
-    // Through the advisory window, and for six hours after it: the first token ends in 220 minutes.
+    // Through the advisory window, and for six hours after it. The first token expires after 220
+    // minutes.
     for minute in 0..(10 * 60) {
         pass(MINUTE).await;
         let served = all_call(&tenants).await;
@@ -46,9 +47,9 @@ async fn s21_an_unknown_client_marks_no_tenant_and_is_recovered_from_without_a_r
     assert_eq!(all_call(&tenants).await, 0);
     for tenant in &tenants {
         assert_eq!(tenant.call().await, Err(ErrorKind::Refused));
-        assert!(!is_marked(&fleet, tenant).await);
+        assert!(!has_ended(&fleet, tenant).await);
     }
-    // At first after half a minute, then after half an hour.
+    // The first attempt follows after half a minute, later ones after half an hour.
     let requests = fleet.sandbox.counters().faults_triggered;
     assert!(requests <= 10 * 2 + 12, "{requests}");
 
@@ -59,7 +60,7 @@ async fn s21_an_unknown_client_marks_no_tenant_and_is_recovered_from_without_a_r
 }
 
 #[tokio::test(start_paused = true)]
-async fn s23_two_thousand_grants_of_one_minute_are_renewed_over_many() {
+async fn s23_refreshes_of_two_thousand_grants_from_one_minute_are_spread() {
     let fleet =
         Fleet::at(|sandbox| sandbox.behavior(|behavior| behavior.access_token_lifetime = HOUR));
     let tenants = fleet.tenants(2_000, MINUTE / 2_000).await;
@@ -80,11 +81,11 @@ async fn s23_two_thousand_grants_of_one_minute_are_renewed_over_many() {
         }
     }
     assert_eq!(minutes.iter().sum::<u32>(), 2_000);
-    // Four and a half minutes, the first half of the window: 444 in each on average.
+    // The first half of the window is 4.5 minutes, with 444 refreshes each on average.
     assert!(
-        minutes.iter().all(|renewals| *renewals < 550),
+        minutes.iter().all(|refreshes| *refreshes < 550),
         "{minutes:?}"
     );
-    let used = minutes.iter().filter(|renewals| **renewals > 200).count();
+    let used = minutes.iter().filter(|refreshes| **refreshes > 200).count();
     assert!((4..=6).contains(&used), "{minutes:?}");
 }

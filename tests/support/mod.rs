@@ -275,7 +275,7 @@ pub(crate) fn token_set(number: u64, lifetime: Duration, at: SystemTime) -> Toke
 }
 
 pub(crate) fn unavailable() -> Error {
-    Error::unavailable("unavailable, as the test asked for")
+    Error::unavailable("unavailable: scripted")
 }
 
 /// A memory store that can be made to fail, to hang, and to be slow.

@@ -1,4 +1,4 @@
-//! What a token endpoint may leave out of its answer, or answer instead of one (scenarios 18 and 19).
+//! Token responses with missing fields, and responses that are none (scenarios 18 and 19).
 
 use http::{HeaderValue, StatusCode, header};
 use tower_oauth2_client::{
@@ -7,7 +7,7 @@ use tower_oauth2_client::{
     token::{GrantState, ReauthorizationReason},
 };
 
-use crate::support::{DAY, HOUR, MINUTE, Partner, SECOND, connected, connected_to, pass};
+use crate::support::{DAY, HOUR, MINUTE, Partner, SECOND, connected, connected_at, pass};
 
 async fn refresh_token(partner: &Partner) -> String {
     let held = partner.stored_tokens().await;
@@ -15,7 +15,7 @@ async fn refresh_token(partner: &Partner) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn s18_an_answer_that_brings_no_new_refresh_token_leaves_the_old_one_in_use() {
+async fn s18_response_without_refresh_token_keeps_the_old_one() {
     for (field, rotation) in [
         (
             RefreshTokenField::OmittedOnRefresh,
@@ -26,10 +26,10 @@ async fn s18_an_answer_that_brings_no_new_refresh_token_leaves_the_old_one_in_us
             Rotation::FamilyRevocation,
         ),
         (RefreshTokenField::NullOnRefresh, Rotation::FamilyRevocation),
-        // The same one once more.
+        // The same refresh token again.
         (RefreshTokenField::Sent, Rotation::None),
     ] {
-        let partner = connected_to(|sandbox| {
+        let partner = connected_at(|sandbox| {
             let sandbox = sandbox.behavior(|behavior| behavior.refresh_token_field = field);
             sandbox.behavior(|behavior| behavior.rotation = rotation)
         });
@@ -43,15 +43,15 @@ async fn s18_an_answer_that_brings_no_new_refresh_token_leaves_the_old_one_in_us
             partner = partner.restarted();
             partner.works().await;
         }
-        // And it is kept alive.
+        // The grant is kept alive.
         pass(100 * DAY).await;
         partner.works().await;
-        assert!(partner.renewals() <= 9, "{}", partner.renewals());
+        assert!(partner.refreshes() <= 9, "{}", partner.refreshes());
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn s18_a_narrower_scope_is_known_and_no_reason_to_renew() {
+async fn s18_narrower_scope_is_known_and_causes_no_refresh() {
     let partner = connected().await;
     let before = partner.stored_tokens().await;
     assert_eq!(before.has_scope("member.basic:read"), Some(true));
@@ -65,13 +65,13 @@ async fn s18_a_narrower_scope_is_known_and_no_reason_to_renew() {
     partner.works().await;
     let (status, _) = partner.get("/v1/members").await.unwrap();
     assert_eq!(status, StatusCode::FORBIDDEN);
-    assert_eq!(partner.renewals(), 1);
+    assert_eq!(partner.refreshes(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn s18_bearer_in_any_case_or_no_type_at_all_is_a_bearer_token() {
+async fn s18_bearer_in_any_case_or_no_type_is_a_bearer_token() {
     for sort in [Some("bearer"), Some("BEARER"), Some("Bearer"), None] {
-        let partner = connected_to(|sandbox| {
+        let partner = connected_at(|sandbox| {
             sandbox.behavior(|behavior| behavior.token_type = sort.map(str::to_owned))
         })
         .await;
@@ -82,9 +82,9 @@ async fn s18_bearer_in_any_case_or_no_type_at_all_is_a_bearer_token() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn s18_a_token_of_another_type_is_not_used() {
+async fn s18_token_of_another_type_is_not_used() {
     let partner =
-        connected_to(|sandbox| sandbox.behavior(|behavior| behavior.rotation = Rotation::None))
+        connected_at(|sandbox| sandbox.behavior(|behavior| behavior.rotation = Rotation::None))
             .await;
     let held = partner.stored_tokens().await;
     let mac = Some("mac".to_owned());
@@ -103,46 +103,47 @@ async fn s18_a_token_of_another_type_is_not_used() {
     partner.works().await;
 }
 
-fn answer(status: u16) -> Fault {
+fn response(status: u16) -> Fault {
     Fault::status(StatusCode::from_u16(status).unwrap())
 }
 
 fn redirect(status: u16) -> Fault {
     let elsewhere = HeaderValue::from_static("https://elsewhere.example.com/oauth/token");
-    answer(status).header(header::LOCATION, elsewhere)
+    response(status).header(header::LOCATION, elsewhere)
 }
 
-/// Answers of a server that has not rotated, what they are told as, and how many requests they are answers to.
-fn bad_answers() -> [(Fault, ErrorKind, u64); 9] {
+/// Responses of a server that has not rotated, with the kind of the error and the number of
+/// requests.
+fn unusable_responses() -> [(Fault, ErrorKind, u64); 9] {
     use ErrorKind::{InvalidResponse, Unavailable};
     [
-        (answer(502).body("<html>Bad gateway"), Unavailable, 1),
-        (answer(200).body("{}"), InvalidResponse, 2),
+        (response(502).body("<html>Bad gateway"), Unavailable, 1),
+        (response(200).body("{}"), InvalidResponse, 2),
         (
-            answer(200).body(r#"{"error":"invalid_grant"}"#),
+            response(200).body(r#"{"error":"invalid_grant"}"#),
             InvalidResponse,
             1,
         ),
         (
-            answer(200).body(r#"{"error":"server_error"}"#),
+            response(200).body(r#"{"error":"server_error"}"#),
             InvalidResponse,
             1,
         ),
-        (answer(204), InvalidResponse, 2),
+        (response(204), InvalidResponse, 2),
         (
-            answer(200).body(r#"{"access_token":"cut"#),
+            response(200).body(r#"{"access_token":"cut"#),
             InvalidResponse,
             2,
         ),
-        (answer(200).body(" ".repeat(2 << 20)), InvalidResponse, 2),
+        (response(200).body(" ".repeat(2 << 20)), InvalidResponse, 2),
         (redirect(302), InvalidResponse, 1),
         (redirect(307), InvalidResponse, 1),
     ]
 }
 
 #[tokio::test(start_paused = true)]
-async fn s19_an_answer_that_is_none_is_typed_and_the_grant_survives_it() {
-    for (fault, kind, requests) in bad_answers() {
+async fn s19_unusable_response_has_an_error_kind_and_the_grant_survives() {
+    for (fault, kind, requests) in unusable_responses() {
         let partner = connected().await;
         let held = partner.stored_tokens().await;
         pass(HOUR).await;
@@ -152,7 +153,7 @@ async fn s19_an_answer_that_is_none_is_typed_and_the_grant_survives_it() {
         let counters = partner.sandbox.counters();
         assert_eq!(
             counters.faults_triggered, requests,
-            "{fault}: none is followed"
+            "{fault}: no redirect is followed"
         );
         partner.works().await;
         assert_eq!(partner.stored_tokens().await, held);
@@ -167,8 +168,8 @@ async fn s19_an_answer_that_is_none_is_typed_and_the_grant_survives_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn s19_with_no_token_left_calls_fail_until_the_answers_are_good_again() {
-    for (fault, kind, _) in bad_answers() {
+async fn s19_without_a_token_calls_fail_until_the_responses_are_usable() {
+    for (fault, kind, _) in unusable_responses() {
         let partner = connected().await;
         pass(DAY + HOUR).await;
         partner.fail(fault.clone().always());
@@ -179,41 +180,41 @@ async fn s19_with_no_token_left_calls_fail_until_the_answers_are_good_again() {
         partner.sandbox.clear_faults();
         pass(MINUTE).await;
         partner.works().await;
-        assert_eq!(partner.renewals(), 1, "{fault}");
+        assert_eq!(partner.refreshes(), 1, "{fault}");
     }
 }
 
-/// Spoiled answers of a server that has rotated.
-fn spoiled() -> [Fault; 4] {
+/// Unusable responses of a server that has rotated.
+fn unusable_after_rotation() -> [Fault; 4] {
     [
         Fault::truncate(),
         Fault::huge(2 << 20),
-        answer(204).after_processing(),
+        response(204).after_processing(),
         Fault::garbage().after_processing(),
     ]
 }
 
 #[tokio::test(start_paused = true)]
-async fn s19_where_the_server_has_rotated_its_grace_brings_the_tokens() {
-    for fault in spoiled() {
+async fn s19_unusable_response_after_a_rotation_is_recovered_within_the_reuse_grace() {
+    for fault in unusable_after_rotation() {
         let rotation = Rotation::Grace {
             window: MINUTE,
             replay: Replay::SamePair,
         };
         let partner =
-            connected_to(|sandbox| sandbox.behavior(|behavior| behavior.rotation = rotation)).await;
+            connected_at(|sandbox| sandbox.behavior(|behavior| behavior.rotation = rotation)).await;
         partner.fail(fault.clone());
         partner.refresh().await.unwrap();
         partner.works().await;
-        let newest = partner.exchanged().pop().unwrap().refresh_token;
+        let newest = partner.token_requests().pop().unwrap().refresh_token;
         let held = refresh_token(&partner).await;
         assert_eq!(Some(TokenHash::of(&held)), newest, "{fault}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn s19_where_the_server_has_rotated_without_grace_the_rotation_is_lost() {
-    for fault in spoiled() {
+async fn s19_unusable_response_after_a_rotation_without_grace_is_a_lost_rotation() {
+    for fault in unusable_after_rotation() {
         let partner = connected().await;
         partner.fail(fault.clone());
         partner.refresh().await.unwrap_err();

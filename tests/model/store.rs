@@ -1,4 +1,4 @@
-//! A store that fails as it is told, and looks at what it is given.
+//! A scripted store that checks the grants it gets.
 
 use std::time::Duration;
 
@@ -20,10 +20,10 @@ impl TokenStore for Store {
         self.wait().await;
         let outcome = {
             let state = self.0.lock();
-            if state.shelf.has(Fault::LoadsFail) {
-                return Err(Error::store("loads fail: scripted"));
+            if state.store.has(Fault::LoadsFail) {
+                return Err(Error::store("the grant cannot be loaded: scripted"));
             }
-            state.shelf.grant.clone()
+            state.store.grant.clone()
         };
         self.wait().await;
         Ok(outcome)
@@ -50,20 +50,20 @@ impl TokenStore for Store {
         owner: &LeaseOwner,
         duration: Duration,
     ) -> Result<LeaseOutcome, Error> {
-        let leases = self.0.lock().shelf.leases.clone();
+        let leases = self.0.lock().store.leases.clone();
         leases.acquire(tenant, owner, duration).await
     }
 
     async fn release(&self, tenant: &TenantId, owner: &LeaseOwner) -> Result<(), Error> {
-        let leases = self.0.lock().shelf.leases.clone();
+        let leases = self.0.lock().store.leases.clone();
         leases.release(tenant, owner).await
     }
 }
 
 impl Store {
-    /// Half of the time that a call takes.
+    /// Waits for half of the duration of a call.
     async fn wait(&self) {
-        let latency = self.0.lock().shelf.latency;
+        let latency = self.0.lock().store.latency;
         if !latency.is_zero() {
             tokio::time::sleep(latency / 2).await;
         }
@@ -76,20 +76,20 @@ impl State {
         expected: Option<Generation>,
         grant: &Grant,
     ) -> Result<(SaveOutcome, bool), Error> {
-        let is_note = expected == Some(grant.generation);
-        if is_note && self.shelf.has(Fault::NotesFail) {
-            return Err(Error::store("notes fail: scripted"));
+        let is_intent = expected == Some(grant.generation);
+        if is_intent && self.store.has(Fault::IntentsFail) {
+            return Err(Error::store("intents cannot be saved: scripted"));
         }
-        if !is_note && self.shelf.has(Fault::SavesFail) {
-            return Err(Error::store("saves fail: scripted"));
+        if !is_intent && self.store.has(Fault::SavesFail) {
+            return Err(Error::store("the grant cannot be saved: scripted"));
         }
-        let hangs = !is_note && self.shelf.has(Fault::SavesHang);
-        let held = self.shelf.grant.clone();
+        let hangs = !is_intent && self.store.has(Fault::SavesHang);
+        let held = self.store.grant.clone();
         if held.as_ref().map(|held| held.generation) != expected {
             return Ok((SaveOutcome::Superseded(held), hangs));
         }
         self.inspect(held.as_ref(), grant);
-        self.shelf.grant = Some(grant.clone());
+        self.store.grant = Some(grant.clone());
         Ok((SaveOutcome::Committed, hangs))
     }
 
@@ -97,7 +97,7 @@ impl State {
         if let Some(held) = held {
             let is_same = held.tokens().is_some() && held.tokens() == new.tokens();
             if new.generation < held.generation || (new.generation == held.generation && !is_same) {
-                self.violated(format!("the store is told to go back: {held:?}, {new:?}"));
+                self.violated(format!("a save goes back: {held:?}, {new:?}"));
             }
         }
         let is_revoked = held.is_some_and(|held| matches!(held.state, GrantState::Revoked { .. }));
@@ -105,20 +105,20 @@ impl State {
             GrantState::Active(tokens) => {
                 let number = number_of(tokens);
                 if is_revoked && self.sets[number].parent.is_some() {
-                    self.violated("an exchange brings a revoked grant back");
+                    self.violated("a refresh brings a revoked grant back");
                 }
                 self.sets[number].is_committed = true;
             }
             GrantState::Refreshing { tokens, .. } => {
                 if is_revoked {
-                    self.violated("a note brings a revoked grant back");
+                    self.violated("an intent brings a revoked grant back");
                 }
-                self.sets[number_of(tokens)].notes += 1;
+                self.sets[number_of(tokens)].intents += 1;
             }
             GrantState::ReauthorizationRequired { tokens, .. } => {
                 let family = self.sets[number_of(tokens)].family;
                 if !self.families[family].is_refused {
-                    self.violated("P15: an end is stored that nobody has answered");
+                    self.violated("P15: an end is saved without a response");
                 }
             }
             _ => {}
