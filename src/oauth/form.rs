@@ -74,12 +74,8 @@ impl Form {
 
 /// Id and secret are form-encoded before they are joined by a colon (RFC 6749 section 2.3.1).
 fn basic(client_id: &str, client_secret: &ClientSecret) -> HeaderValue {
-    let encode = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
-    let pair = Zeroizing::new(format!(
-        "{}:{}",
-        encode(client_id),
-        *Zeroizing::new(encode(client_secret.expose()))
-    ));
+    let (id, secret) = (encode(client_id), encode(client_secret.expose()));
+    let pair = Zeroizing::new(format!("{}:{}", *id, *secret));
     let encoded = Zeroizing::new(BASE64_STANDARD.encode(pair.as_bytes()));
     let value = Zeroizing::new(format!("Basic {}", *encoded).into_bytes());
     // Base64 is always a valid header value.
@@ -87,6 +83,14 @@ fn basic(client_id: &str, client_secret: &ClientSecret) -> HeaderValue {
         .unwrap_or_else(|_| HeaderValue::from_static("Basic"));
     value.set_sensitive(true);
     value
+}
+
+/// Form-encodes a text. The buffer never grows, because growing would leave a copy in memory.
+fn encode(text: &str) -> Zeroizing<String> {
+    // An encoded byte has at most three characters.
+    let mut encoded = Zeroizing::new(String::with_capacity(3 * text.len()));
+    encoded.extend(form_urlencoded::byte_serialize(text.as_bytes()));
+    encoded
 }
 
 #[cfg(test)]
@@ -102,6 +106,15 @@ mod tests {
             "id:x",
             Some(&ClientSecret::new("se cret")),
         )
+    }
+
+    #[test]
+    fn p21_encoding_a_secret_does_not_grow_its_buffer() {
+        for text in ["se cret", "a/b+c&d=e", "&/=%&/=%&/=%", "\u{e9}\u{e9}\u{e9}"] {
+            let encoded = encode(text);
+            assert!(encoded.len() > text.len() || text == "se cret", "{text}");
+            assert_eq!(encoded.capacity(), 3 * text.len(), "{text}");
+        }
     }
 
     #[test]
