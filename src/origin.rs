@@ -85,8 +85,19 @@ impl Origin {
         }
     }
 
-    /// The origin of `uri`.
-    pub(crate) fn of(name: &str, uri: &Uri) -> Result<Self, Error> {
+    /// Parses the origin of a URL. `name` is the name of the setting, for the error.
+    pub(crate) fn parse(name: &str, url: &str) -> Result<Self, Error> {
+        let uri = url.parse::<Uri>().map_err(|error| {
+            Error::configuration(format!(
+                "{name}: not a URL; use one such as https://api.example.com"
+            ))
+            .with_source(error)
+        })?;
+        Self::from_uri(name, &uri)
+    }
+
+    /// The origin of `uri`. `name` is the name of the setting, for the error.
+    pub(crate) fn from_uri(name: &str, uri: &Uri) -> Result<Self, Error> {
         let fail = |what: &str| Err(Error::configuration(format!("{name}: {what}")));
         let (Some(scheme), Some(authority)) = (uri.scheme(), uri.authority()) else {
             return fail("the URL is not absolute; use one such as https://api.example.com");
@@ -137,11 +148,7 @@ impl std::str::FromStr for Origin {
     /// [`Configuration`](crate::ErrorKind::Configuration) if it is not an absolute `https` URL (or
     /// `http` to loopback) without user information.
     fn from_str(url: &str) -> Result<Self, Error> {
-        let uri = url.parse::<Uri>().map_err(|error| {
-            Error::configuration("origin: not a URL; use one such as https://api.example.com")
-                .with_source(error)
-        })?;
-        Self::of("origin", &uri)
+        Self::parse("origin", url)
     }
 }
 

@@ -57,7 +57,7 @@ impl<H: ConnectHandler> ConnectRouter<H> {
                 "redirect URI: its path must end in /callback, where the router serves it",
             ));
         }
-        let origin = Origin::of("redirect URI", redirect_uri.uri())?;
+        let origin = Origin::from_uri("redirect URI", redirect_uri.uri())?;
         let clock = Arc::clone(&tenants.settings().clock);
         Ok(Self {
             state: Arc::new(ConnectState {

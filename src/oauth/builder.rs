@@ -57,8 +57,11 @@ impl OAuthClient {
 }
 
 impl OAuthClientBuilder {
-    /// Sets the client secret. Required unless the provider's client authentication is
+    /// Sets the client secret. It is required unless the provider's client authentication is
     /// [`None`](ClientAuthentication::None).
+    ///
+    /// Trim a secret that is read from a file: [`build`](Self::build) refuses a trailing line end.
+    /// It accepts plain spaces, at the ends as well, because they are legal (RFC 6749 appendix A).
     pub fn client_secret(mut self, secret: impl Into<ClientSecret>) -> Self {
         self.client_secret = Some(secret.into());
         self

@@ -32,8 +32,8 @@ pub(super) fn check_secret(
     }
 }
 
-/// RFC 6749 appendix A: `client-id` and `client-secret` consist of visible ASCII characters and
-/// spaces.
+/// Checks a value against RFC 6749 appendix A: `client-id` and `client-secret` consist of visible
+/// ASCII characters and spaces. A space at either end is legal, too, and therefore accepted.
 fn check(name: &str, value: &str) -> Result<(), Error> {
     let problem = if value.is_empty() {
         "it is empty; use the value that the provider issued"
@@ -41,6 +41,8 @@ fn check(name: &str, value: &str) -> Result<(), Error> {
         return Ok(());
     } else if value.ends_with(['\n', '\r']) {
         "it ends with a line end; trim what was read from the file or variable"
+    } else if value.starts_with(char::is_whitespace) || value.ends_with(char::is_whitespace) {
+        "it starts or ends with white space; trim what was read from the file or variable"
     } else if value.starts_with('\u{feff}') {
         "it starts with a byte order mark; remove it from the file"
     } else {
@@ -62,12 +64,15 @@ mod tests {
             ("s3cr3t\r\n", "line end"),
             ("s3cr3t\n\n", "line end"),
             ("\u{feff}s3cr3t", "byte order mark"),
-            ("\ns3cr3t", "printable ASCII"),
+            ("\ns3cr3t", "white space"),
+            ("\ts3cr3t", "white space"),
+            ("s3cr3t\t", "white space"),
+            ("s3cr3t\u{a0}", "white space"),
+            ("\u{2003}s3cr3t ", "white space"),
             ("sec\tret", "printable ASCII"),
             ("sec\0ret", "printable ASCII"),
             ("sec\u{7f}ret", "printable ASCII"),
             ("s\u{e9}cret", "printable ASCII"),
-            ("s3cr3t\u{a0}", "printable ASCII"),
             ("\u{201c}s3cr3t\u{201d}", "printable ASCII"),
         ] {
             let message = check("client secret", value).unwrap_err().to_string();
@@ -78,7 +83,12 @@ mod tests {
                 "{message}"
             );
         }
-        for value in ["s", "with space", " ~!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}"] {
+        for value in [
+            "s",
+            "with space",
+            " s3cr3t ",
+            " ~!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}",
+        ] {
             assert!(check("client secret", value).is_ok(), "{value:?}");
         }
     }

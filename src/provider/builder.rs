@@ -6,9 +6,9 @@ use super::{
     definition::{ClientAuthentication, Provider},
     endpoint::Endpoint,
 };
-use crate::error::Error;
+use crate::{error::Error, origin::Origin};
 
-/// Builds a [`Provider`].
+/// Builds a [`Provider`]. Its setters never fail; [`build`](Self::build) checks all settings.
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until it is built"]
 pub struct ProviderBuilder {
@@ -152,7 +152,7 @@ impl ProviderBuilder {
             api_origins: self
                 .api_origins
                 .iter()
-                .map(|url| url.parse())
+                .map(|url| Origin::parse("API origin", url))
                 .collect::<Result<_, _>>()?,
             client_authentication: self.client_authentication,
             pkce: self.pkce,
@@ -219,7 +219,13 @@ mod tests {
         }
         let query = builder().issuer("https://id.example.com?x=y").build();
         assert!(query.unwrap_err().to_string().starts_with("issuer: "));
-        assert!(builder().api_origin("relative").build().is_err());
+        for wrong in ["", "relative", "http://id.example.com"] {
+            let error = builder().api_origin(wrong).build().unwrap_err();
+            assert!(
+                error.to_string().starts_with("API origin: "),
+                "{wrong}: {error}"
+            );
+        }
     }
 
     #[test]

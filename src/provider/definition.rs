@@ -10,12 +10,16 @@ use crate::{error::Error, origin::Origin};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ClientAuthentication {
-    /// Sends `client_id` and `client_secret` in the request body (`client_secret_post`).
+    /// Sends `client_id` and `client_secret` in the request body (`client_secret_post` in RFC
+    /// 7591).
     RequestBody,
-    /// Sends an `Authorization: Basic` header (`client_secret_basic`).
+    /// Sends both in an `Authorization: Basic` header (`client_secret_basic` in RFC 7591).
     Basic,
-    /// Sends `client_id` in the request body and no secret: a public client (`none`, RFC 6749
-    /// section 2.1). Such a client has to use PKCE, and cannot use the `client_credentials` grant.
+    /// Sends `client_id` in the request body and no secret (`none` in RFC 7591): for a public
+    /// client, which cannot keep a secret (RFC 6749 sections 2.1 and 3.2.1).
+    ///
+    /// A public client has to use PKCE (RFC 9700 section 2.1.1), and cannot use the
+    /// `client_credentials` grant (RFC 6749 section 4.4).
     None,
 }
 

@@ -26,7 +26,7 @@ impl Endpoint {
             ))
             .with_source(error)
         })?;
-        Origin::of(name, &uri)?;
+        Origin::from_uri(name, &uri)?;
         Ok(Self(uri))
     }
 

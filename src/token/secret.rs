@@ -17,7 +17,7 @@ macro_rules! secret {
         pub struct $name(Zeroizing<String>);
 
         impl $name {
-            /// Wraps a secret.
+            /// Wraps a secret. A `String` is taken over without a copy.
             pub fn new(secret: impl Into<String>) -> Self {
                 Self(Zeroizing::new(secret.into()))
             }
@@ -44,6 +44,12 @@ macro_rules! secret {
         impl From<&str> for $name {
             fn from(secret: &str) -> Self {
                 Self::new(secret)
+            }
+        }
+
+        impl From<Zeroizing<String>> for $name {
+            fn from(secret: Zeroizing<String>) -> Self {
+                Self(secret)
             }
         }
 
