@@ -70,9 +70,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
 /// Calls the API for the customer of the session.
 async fn company(State(api): State<ClientWithMiddleware>, request: Parts) -> Response {
-    let tenant = match tenant_of(&request) {
-        Ok(tenant) => tenant,
-        Err(response) => return response,
+    let Some(tenant) = tenant_of(&request) else {
+        return StatusCode::UNAUTHORIZED.into_response();
     };
     let company = api.get("https://public-api.justworks.com/v1/company");
     match company.with_extension(tenant).send().await {
@@ -88,7 +87,7 @@ struct Sessions;
 
 impl ConnectHandler for Sessions {
     async fn tenant(&self, request: &Parts) -> Result<TenantId, Response> {
-        tenant_of(request)
+        tenant_of(request).ok_or_else(|| StatusCode::UNAUTHORIZED.into_response())
     }
 
     fn connected(&self, _: &TenantId) -> Response {
@@ -98,11 +97,7 @@ impl ConnectHandler for Sessions {
 
 /// The customer of a request. A program reads it from the session that its login middleware has
 /// put into the extensions; this example trusts a header, which a proxy in front of it sets.
-fn tenant_of(request: &Parts) -> Result<TenantId, Response> {
-    request
-        .headers
-        .get("x-authenticated-customer")
-        .and_then(|name| name.to_str().ok())
-        .and_then(|name| TenantId::new(name).ok())
-        .ok_or_else(|| StatusCode::UNAUTHORIZED.into_response())
+fn tenant_of(request: &Parts) -> Option<TenantId> {
+    let name = request.headers.get("x-authenticated-customer")?;
+    TenantId::new(name.to_str().ok()?).ok()
 }

@@ -1,7 +1,7 @@
-//! A reverse proxy that adds the token on the way out: callers inside talk to it, and know nothing of tokens.
+//! A reverse proxy that adds the token to each request, so that its callers need no token.
 //!
-//! By itself it makes one request through itself, to the sandbox, and ends. With the environment variables of `hyper_client` it
-//! goes on serving `127.0.0.1:3000`, in front of the real service.
+//! By itself it makes one request through itself to the sandbox, and exits. With the environment
+//! variables of `hyper_client` it serves `127.0.0.1:3000` in front of the real service.
 //!
 //! ```sh
 //! cargo run --example axum_proxy --features sandbox,axum
@@ -37,7 +37,8 @@ struct Upstream {
     api: Api,
 }
 
-/// The whole proxy. A token that is not to be had becomes a 502 or 503, by the crate's feature `axum`.
+/// The whole proxy. With the feature `axum` an [`Error`] is a response: without a token, a 502 or
+/// 503.
 async fn forward(
     State(upstream): State<Upstream>,
     mut request: Request,
@@ -46,7 +47,7 @@ async fn forward(
         .uri()
         .path_and_query()
         .map_or("/", |path| path.as_str());
-    // An origin and a path make a URI; if not, the request is refused as going elsewhere.
+    // The default URI is relative, so the layer rejects the request.
     let uri: Uri = format!("{}{path}", upstream.origin)
         .parse()
         .unwrap_or_default();
@@ -57,7 +58,7 @@ async fn forward(
     Ok(response)
 }
 
-/// What speaks of one connection is not passed on to the next (RFC 9110 section 7.6.1), and the host is another.
+/// Removes the headers that concern one connection only (RFC 9110, section 7.6.1), and `Host`.
 fn remove_hop_by_hop(headers: &mut HeaderMap) {
     let named: Vec<_> = headers
         .get_all(header::CONNECTION)
@@ -111,7 +112,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     if settings.own_sandbox().is_none() {
         let listener = TcpListener::bind("127.0.0.1:3000").await?;
         println!(
-            "in front of {} on http://{}",
+            "forwards to {}; listens on http://{}",
             tokens.origins()[0],
             listener.local_addr()?
         );

@@ -1,12 +1,15 @@
-//! One person at a terminal logs in with a browser, and from then on the program calls the API by itself (RFC 8252).
+//! A command-line program: its user logs in once with a browser, and from then on the program
+//! calls the API without asking (RFC 8252).
 //!
-//! By itself it runs against a sandbox of its own, in which a stand-in for the person consents, and then once more as a second
-//! run would. With `JUSTWORKS_CLIENT_ID`, `JUSTWORKS_CLIENT_SECRET` and `JUSTWORKS_REDIRECT_URI` it runs against the real
-//! service; with `SANDBOX_URL=http://127.0.0.1:8080` against the example `sandbox` in another terminal, where you consent in
-//! your own browser. The tokens are kept in `./grants` (`./sandbox-grants`), or wherever `JUSTWORKS_GRANTS` says.
+//! By itself it runs twice against a sandbox of its own, with a simulated user. With
+//! `JUSTWORKS_CLIENT_ID`, `JUSTWORKS_CLIENT_SECRET` and `JUSTWORKS_REDIRECT_URI` it runs against
+//! the real service. With `SANDBOX_URL=http://127.0.0.1:8080` it runs against the example `sandbox`
+//! in another terminal, and you consent in your own browser. Grants are stored in `./grants`
+//! (`./sandbox-grants`), or in the directory that `JUSTWORKS_GRANTS` names.
 //!
-//! The redirect URI is where this program listens: one on loopback, such as `http://127.0.0.1:8000/callback`. For another
-//! provider, put another [`Provider`](tower_oauth2_client::provider::Provider) into `examples/settings`.
+//! The program listens at the redirect URI, which must be on loopback, such as
+//! `http://127.0.0.1:8000/callback`. For another provider, put another
+//! [`Provider`](tower_oauth2_client::provider::Provider) into `examples/settings`.
 //!
 //! ```sh
 //! cargo run --example login --features sandbox
@@ -38,36 +41,38 @@ type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 
 #[tokio::main]
 async fn main() -> Outcome {
-    if let Some(settings) = Settings::given()? {
-        let person = async |url: &str| {
-            println!("Open this in a browser on this machine, and consent:\n{url}");
+    if let Some(settings) = Settings::from_variables()? {
+        let user = async |url: &str| {
+            println!("Open this URL in a browser on this machine, and allow access:\n{url}");
             Ok(())
         };
-        println!("{}", company(&settings, None, person).await?);
+        println!("{}", company(&settings, None, user).await?);
         return Ok(());
     }
 
-    let open = Loopback::open("http://127.0.0.1:0/callback").await?;
-    let sandbox = Sandbox::builder().redirect_uri(open.redirect_uri());
-    let settings = Settings::of_sandbox(sandbox.start().await?)?;
+    let loopback = Loopback::open("http://127.0.0.1:0/callback").await?;
+    let sandbox = Sandbox::builder().redirect_uri(loopback.redirect_uri());
+    let settings = Settings::for_sandbox(sandbox.start().await?)?;
     println!(
         "{}",
-        company(&settings, Some(&open), stand_in(&settings)).await?
+        company(&settings, Some(&loopback), simulated_user(&settings)).await?
     );
-    println!("Once more, and nobody is asked:");
+    println!("The second run needs no consent:");
     println!(
         "{}",
-        company(&settings, Some(&open), stand_in(&settings)).await?
+        company(&settings, Some(&loopback), simulated_user(&settings)).await?
     );
     Ok(())
 }
 
-/// What the API tells of the company, once there is a grant. `person` is asked to open a URL, if there is none that works; the
-/// browser then comes back to what is `open`, or else to a listener that is opened for it.
+/// Returns the API's data about the company.
+///
+/// Without a usable grant, `user` opens the authorization URL, and the callback arrives at
+/// `loopback`, or at a listener that is opened for the redirect URI.
 async fn company(
     settings: &Settings,
-    open: Option<&Loopback>,
-    person: impl AsyncFnOnce(&str) -> Outcome,
+    loopback: Option<&Loopback>,
+    user: impl AsyncFnOnce(&str) -> Outcome,
 ) -> Outcome<String> {
     let https = HttpsConnectorBuilder::new()
         .with_webpki_roots()
@@ -85,11 +90,11 @@ async fn company(
         .build()?;
 
     if is_consent_required(&tokens).await? {
-        if let Some(open) = open {
-            log_in(&oauth, &tokens, open, person).await?;
+        if let Some(loopback) = loopback {
+            log_in(&oauth, &tokens, loopback, user).await?;
         } else {
-            let opened = Loopback::open(&settings.redirect_uri).await?;
-            log_in(&oauth, &tokens, &opened, person).await?;
+            let loopback = Loopback::open(&settings.redirect_uri).await?;
+            log_in(&oauth, &tokens, &loopback, user).await?;
         }
     }
 
@@ -105,24 +110,26 @@ async fn company(
     Ok(format!("{status}\n{}", String::from_utf8_lossy(&body)))
 }
 
-/// Sends the person to the provider, and keeps what comes of it.
+/// Sends the user to the provider, and completes the authorization.
 async fn log_in(
     oauth: &OAuthClient,
     tokens: &TokenCache,
     loopback: &Loopback,
-    person: impl AsyncFnOnce(&str) -> Outcome,
+    user: impl AsyncFnOnce(&str) -> Outcome,
 ) -> Outcome {
     let (url, pending) = oauth.authorization_url()?;
-    let ((), callback) = tokio::try_join!(person(&url), loopback.callback(pending.state()))?;
+    let ((), callback) = tokio::try_join!(user(&url), loopback.callback(pending.state()))?;
     Ok(tokens
         .complete_authorization(oauth, &pending, &callback)
         .await?)
 }
 
-/// Consents in the sandbox, and opens the URL that it is sent back to, as a browser would.
-fn stand_in(settings: &Settings) -> impl AsyncFnOnce(&str) -> Outcome {
+/// Consents in the sandbox, and follows the redirect to the callback as a browser would.
+fn simulated_user(settings: &Settings) -> impl AsyncFnOnce(&str) -> Outcome {
     async |url: &str| {
-        let sandbox = settings.own_sandbox().ok_or("nobody can consent")?;
+        let sandbox = settings
+            .own_sandbox()
+            .ok_or("only a sandbox simulates a user")?;
         let callback = sandbox.consent(url).await?;
         reqwest::get(callback).await?.error_for_status()?;
         Ok(())

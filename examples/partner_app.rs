@@ -1,7 +1,7 @@
-//! The web application of a partner: customers connect in the browser, a page shows how each connection does, and the API is
-//! called for whoever is asked for.
+//! The web application of a partner: customers connect in the browser, a page shows the state of
+//! each connection, and another one calls the API for a customer.
 //!
-//! By itself it runs on a sandbox of its own, until Ctrl-C, and forgets everything then:
+//! By itself it runs on a sandbox of its own until Ctrl-C, and removes its grants at the end:
 //!
 //! ```sh
 //! cargo run --example partner_app --features axum,sandbox
@@ -12,12 +12,13 @@
 //! | `JUSTWORKS_CLIENT_ID`, `_CLIENT_SECRET`, `_REDIRECT_URI` | the real service; the redirect URI has the path `/connect/callback` |
 //! | `SANDBOX_URL`, `SANDBOX_REDIRECT_URI` | the example `sandbox` in another terminal, with the redirect URI that it was started with, such as `http://127.0.0.1:3000/connect/callback` |
 //! | `PARTNER_LISTEN` | a loopback address and port; by default `127.0.0.1:3000` |
-//! | `PARTNER_GRANTS` | the folder for the grants; by default one that is removed at the end |
-//! | `DATABASE_URL` | PostgreSQL in its place, for several of these at once (feature `postgres`) |
-//! | `PARTNER_KEY` | what grants and cookies are encrypted with, as `openssl rand -base64 32` prints it; needed with either of the two above |
+//! | `PARTNER_GRANTS` | the directory of the grants; by default a temporary one |
+//! | `DATABASE_URL` | a PostgreSQL database for the grants instead, shared by any number of replicas (feature `postgres`) |
+//! | `PARTNER_KEY` | the key that encrypts grants and cookies, as `openssl rand -base64 32` prints it; required with either of the two above |
 //!
-//! It has **no login**: whoever opens it may do everything. A program in earnest knows whose browser it is by a session, and
-//! asks that in [`ConnectHandler`](tower_oauth2_client::connect::ConnectHandler), which is in `partner_app/mod.rs`.
+//! It has **no login**: every visitor may do everything. A real application takes the tenant from
+//! the session of its login, in its
+//! [`ConnectHandler`](tower_oauth2_client::connect::ConnectHandler) (see `partner_app/mod.rs`).
 
 use std::{env, error::Error};
 
@@ -44,14 +45,18 @@ async fn main() -> Outcome {
     let listen = variable("PARTNER_LISTEN")?.unwrap_or_else(|| "127.0.0.1:3000".to_owned());
     let listener = TcpListener::bind(&listen)
         .await
-        .map_err(|error| format!("PARTNER_LISTEN={listen} cannot be listened on: {error}"))?;
+        .map_err(|error| format!("cannot listen on PARTNER_LISTEN={listen}: {error}"))?;
     let address = listener.local_addr()?;
     if !address.ip().is_loopback() {
-        return Err("PARTNER_LISTEN is to be a loopback address: this program has no login".into());
+        return Err(format!(
+            "PARTNER_LISTEN={listen} is not a loopback address; use one, because this program has no \
+             login"
+        )
+        .into());
     }
-    let settings = match Settings::given()? {
+    let settings = match Settings::from_variables()? {
         Some(settings) => settings,
-        None => Settings::of_sandbox(
+        None => Settings::for_sandbox(
             Sandbox::builder()
                 .client_name("The partner's application")
                 .redirect_uri(format!("http://{address}/connect/callback"))
@@ -61,31 +66,33 @@ async fn main() -> Outcome {
         )?,
     };
 
-    let folder = env::var_os("PARTNER_GRANTS");
+    let directory = env::var_os("PARTNER_GRANTS");
     let database = variable("DATABASE_URL")?;
     let key = match variable("PARTNER_KEY")? {
         Some(key) => EncryptionKey::from_base64("partner", &key)?,
-        None if folder.is_none() && database.is_none() => EncryptionKey::generate("partner")?,
+        None if directory.is_none() && database.is_none() => EncryptionKey::generate("partner")?,
         None => {
-            return Err("PARTNER_KEY is to be set: without it no grant could be read again".into());
+            return Err(
+                "PARTNER_KEY is not set; set it, or stored grants cannot be read again".into(),
+            );
         }
     };
     let keys = EncryptionKeys::new(key);
-    // Held until the end: then it is removed.
+    // Dropping it removes it.
     let temporary = tempfile::tempdir()?;
     let partner = if let Some(url) = database {
-        in_postgres(&settings, &url, keys).await?
+        open_postgres(&settings, &url, keys).await?
     } else {
-        let folder = folder.unwrap_or_else(|| temporary.path().into());
-        Partner::new(&settings, FileStore::open(folder)?, keys)?
+        let directory = directory.unwrap_or_else(|| temporary.path().into());
+        Partner::new(&settings, FileStore::open(directory)?, keys)?
     };
 
     println!("Open {}", partner.url());
-    Ok(partner.serve(listener, told_to_stop()).await?)
+    Ok(partner.serve(listener, shutdown_signal()).await?)
 }
 
 #[cfg(feature = "postgres")]
-async fn in_postgres(settings: &Settings, url: &str, keys: EncryptionKeys) -> Outcome<Partner> {
+async fn open_postgres(settings: &Settings, url: &str, keys: EncryptionKeys) -> Outcome<Partner> {
     use std::time::Duration;
 
     use sqlx::postgres::PgPoolOptions;
@@ -103,14 +110,17 @@ async fn in_postgres(settings: &Settings, url: &str, keys: EncryptionKeys) -> Ou
 #[cfg(not(feature = "postgres"))]
 #[expect(
     clippy::unused_async,
-    reason = "with the feature it waits for the database"
+    reason = "with the feature `postgres` it waits for the database"
 )]
-async fn in_postgres(_: &Settings, _: &str, _: EncryptionKeys) -> Outcome<Partner> {
-    Err("DATABASE_URL is set: build with --features axum,sandbox,postgres, or unset it".into())
+async fn open_postgres(_: &Settings, _: &str, _: EncryptionKeys) -> Outcome<Partner> {
+    Err(
+        "DATABASE_URL needs PostgreSQL; build with --features axum,sandbox,postgres, or unset it"
+            .into(),
+    )
 }
 
-/// Ctrl-C, or what an orchestrator sends.
-async fn told_to_stop() {
+/// Waits for Ctrl-C, or for the signal that an orchestrator sends.
+async fn shutdown_signal() {
     let interrupted = tokio::signal::ctrl_c();
     #[cfg(unix)]
     {

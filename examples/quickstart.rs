@@ -1,5 +1,7 @@
-//! The whole job against a real HTTP server on loopback: consent, requests, a stampede, renewal in the background, a 401, a
-//! restart, a revocation. Prints a line for each step, and fails if a figure is not what it should be.
+//! The life of a grant, against an HTTP server on loopback: consent, requests, a stampede, a
+//! background refresh, a 401, a restart, a revocation.
+//!
+//! Prints a line for each step, and fails if the sandbox counted anything unexpected.
 //!
 //! ```sh
 //! cargo run --example quickstart --features sandbox
@@ -45,25 +47,25 @@ const HOUR: Duration = Duration::from_secs(3_600);
 
 #[tokio::main]
 async fn main() -> Outcome {
-    // The step `restart` runs this program once more, with what a new process needs to know.
-    if let [_, url, id, secret, folder, ahead] = &env::args().collect::<Vec<_>>()[..] {
-        let clock = Ahead::by(Duration::from_secs(ahead.parse()?));
-        return restarted(url, id, secret, Path::new(folder), clock).await;
+    // The step `restart` runs this program again, with these arguments.
+    if let [_, url, id, secret, directory, ahead] = &env::args().collect::<Vec<_>>()[..] {
+        let clock = SkewedClock::ahead_by(Duration::from_secs(ahead.parse()?));
+        return run_restarted(url, id, secret, Path::new(directory), clock).await;
     }
 
     let sandbox = Sandbox::start().await?;
-    let folder = tempfile::tempdir()?;
-    let clock = Ahead::by(Duration::ZERO);
+    let directory = tempfile::tempdir()?;
+    let clock = SkewedClock::ahead_by(Duration::ZERO);
     let partner = Partner::new(
         &sandbox.url(),
         (sandbox.client_id(), sandbox.client_secret()),
-        folder.path(),
+        directory.path(),
         clock.clone(),
     )?;
     println!(
-        "sandbox on {}, tokens in {}",
+        "sandbox at {}, grants in {}",
         sandbox.url(),
-        folder.path().display()
+        directory.path().display()
     );
 
     connect(&sandbox, &partner).await?;
@@ -71,15 +73,15 @@ async fn main() -> Outcome {
     stampede(&sandbox, &partner, &clock).await?;
     background(&sandbox, &partner, &clock).await?;
     unauthorized(&sandbox, &partner).await?;
-    restart(&sandbox, folder.path(), &clock)?;
+    restart(&sandbox, directory.path(), &clock)?;
     revoke(&sandbox, &partner).await?;
-    println!("everything was as it should be");
+    println!("all steps succeeded");
     Ok(())
 }
 
-/// A person consents in a browser, and the code that comes back is exchanged.
+/// A user consents in a browser, and the code of the callback is exchanged.
 async fn connect(sandbox: &Sandbox, partner: &Partner) -> Outcome {
-    let step = Step::begin("connect", sandbox);
+    let step = Step::start("connect", sandbox);
     let (url, pending) = partner.oauth.authorization_url()?;
     let callback = sandbox.consent(&url).await?;
     partner
@@ -87,97 +89,103 @@ async fn connect(sandbox: &Sandbox, partner: &Partner) -> Outcome {
         .complete_authorization(&partner.oauth, &pending, &callback)
         .await?;
     step.check("consents", sandbox.counters().consents, 1)?;
-    step.check_exchanges(1)?;
-    step.end("a person consented, one code was exchanged, the tokens are in the file");
+    step.check_token_requests(1)?;
+    step.end("a user consented, one code was exchanged, the grant is in the store");
     Ok(())
 }
 
 async fn call(sandbox: &Sandbox, partner: &Partner) -> Outcome {
-    let step = Step::begin("call", sandbox);
+    let step = Step::start("call", sandbox);
     let company = partner.company().await?;
-    step.check_exchanges(0)?;
+    step.check_token_requests(0)?;
     step.end(&format!(
-        "GET /v1/company answered 200 with {} bytes",
+        "GET /v1/company: 200 with {} bytes",
         company.len()
     ));
     Ok(())
 }
 
-/// A thousand requests at once, with a token that expired an hour ago.
-async fn stampede(sandbox: &Sandbox, partner: &Partner, clock: &Ahead) -> Outcome {
+/// Sends 1,000 requests at once, with a token that expired an hour ago.
+async fn stampede(sandbox: &Sandbox, partner: &Partner, clock: &SkewedClock) -> Outcome {
     sandbox.advance(25 * HOUR);
     clock.advance(25 * HOUR);
-    let step = Step::begin("stampede", sandbox);
+    let step = Step::start("stampede", sandbox);
     partner.companies(1_000).await?;
-    step.check_exchanges(1)?;
+    step.check_token_requests(1)?;
     step.check("401s", step.unauthorized(), 0)?;
-    step.end("1,000 requests at once with an expired token: all 200, one exchange");
+    step.end("1,000 requests at once with an expired token: all got a 200, one refresh");
     Ok(())
 }
 
-/// Two hours before the end, with a token endpoint that takes its time.
-async fn background(sandbox: &Sandbox, partner: &Partner, clock: &Ahead) -> Outcome {
-    // In the last 1.8 hours the renewal is due, whatever chance decides.
+/// Sends requests with a token that is about to expire, while the token endpoint is slow.
+async fn background(sandbox: &Sandbox, partner: &Partner, clock: &SkewedClock) -> Outcome {
+    // In the last 1.8 hours a request starts a refresh with any jitter.
     sandbox.advance(22 * HOUR + HOUR / 2);
     clock.advance(22 * HOUR + HOUR / 2);
     sandbox.inject(Endpoint::Token, Fault::delay(Duration::from_millis(1_500)));
-    let step = Step::begin("background", sandbox);
+    let step = Step::start("background", sandbox);
     partner.companies(100).await?;
-    step.check_exchanges(0)?;
-    let waited = step.began.elapsed();
-    // It goes on without them; whoever asks for it joins it.
+    step.check_token_requests(0)?;
+    let waited = step.started.elapsed();
+    // The refresh continues in the background. This call joins it.
     partner.tokens.refresh_now().await?;
-    step.check_exchanges(1)?;
+    step.check_token_requests(1)?;
     step.end(&format!(
-        "100 requests near expiry were all answered after {waited:.0?}, the exchange ended later"
+        "100 requests near expiry: all got a 200 within {waited:.0?}, the refresh ended later"
     ));
     Ok(())
 }
 
-/// The provider kills the access token before its time.
+/// The provider revokes the access token before it expires.
 async fn unauthorized(sandbox: &Sandbox, partner: &Partner) -> Outcome {
     sandbox.revoke_access_tokens();
-    let step = Step::begin("unauthorized", sandbox);
+    let step = Step::start("unauthorized", sandbox);
     partner.companies(100).await?;
-    step.check_exchanges(1)?;
+    step.check_token_requests(1)?;
     let refused = step.unauthorized();
-    step.check("requests refused at first", u64::from(refused > 0), 1)?;
+    step.check("has 401s", u64::from(refused > 0), 1)?;
     step.end(&format!(
-        "100 requests with a dead token: {refused} got a 401 at first, all got a 200, one exchange"
+        "100 requests with a revoked token: {refused} got a 401 first, all got a 200, one refresh"
     ));
     Ok(())
 }
 
-/// A new process over the same file.
-fn restart(sandbox: &Sandbox, folder: &Path, clock: &Ahead) -> Outcome {
-    let step = Step::begin("restart", sandbox);
+/// Runs a new process over the store of this one.
+fn restart(sandbox: &Sandbox, directory: &Path, clock: &SkewedClock) -> Outcome {
+    let step = Step::start("restart", sandbox);
     let status = Command::new(env::current_exe()?)
         .args([&sandbox.url(), sandbox.client_id(), sandbox.client_secret()])
-        .arg(folder)
-        .arg(clock.time().as_secs().to_string())
+        .arg(directory)
+        .arg(clock.ahead().as_secs().to_string())
         .status()?;
     if !status.success() {
-        return Err("the new process failed".into());
+        return Err("restart: the new process failed".into());
     }
     step.check("consents", sandbox.counters().consents, 1)?;
-    step.check_exchanges(0)?;
-    step.end("a new process read the file and went on: no consent, no exchange");
+    step.check_token_requests(0)?;
+    step.end("a new process loaded the grant: no consent, no token request");
     Ok(())
 }
 
-async fn restarted(url: &str, id: &str, secret: &str, folder: &Path, clock: Ahead) -> Outcome {
-    Partner::new(url, (id, secret), folder, clock)?
+async fn run_restarted(
+    url: &str,
+    id: &str,
+    secret: &str,
+    directory: &Path,
+    clock: SkewedClock,
+) -> Outcome {
+    Partner::new(url, (id, secret), directory, clock)?
         .company()
         .await?;
     Ok(())
 }
 
 async fn revoke(sandbox: &Sandbox, partner: &Partner) -> Outcome {
-    let step = Step::begin("revoke", sandbox);
+    let step = Step::start("revoke", sandbox);
     partner.tokens.revoke().await?;
     let requests = sandbox.counters().requests;
     let Err(error) = partner.company().await else {
-        return Err("a revoked grant was used".into());
+        return Err("revoke: a revoked grant was used".into());
     };
     let kind = error
         .downcast_ref::<tower_oauth2_client::Error>()
@@ -187,15 +195,15 @@ async fn revoke(sandbox: &Sandbox, partner: &Partner) -> Outcome {
     }
     step.check("requests sent", sandbox.counters().requests - requests, 0)?;
     step.check(
-        "revocations",
+        "has revocations",
         u64::from(sandbox.counters().revocations > 0),
         1,
     )?;
-    step.end(&format!("the next request was not sent: {error}"));
+    step.end(&format!("the next request fails unsent: {error}"));
     Ok(())
 }
 
-/// What a partner integration holds for one customer.
+/// A partner's integration, for one customer.
 struct Partner {
     oauth: OAuthClient,
     tokens: TokenCache,
@@ -204,7 +212,12 @@ struct Partner {
 }
 
 impl Partner {
-    fn new(url: &str, (id, secret): (&str, &str), folder: &Path, clock: Ahead) -> Outcome<Self> {
+    fn new(
+        url: &str,
+        (id, secret): (&str, &str),
+        directory: &Path,
+        clock: SkewedClock,
+    ) -> Outcome<Self> {
         let http: Http = Client::builder(TokioExecutor::new()).build_http();
         let oauth = OAuthClient::builder(provider::justworks().on_origin(url)?, id)
             .client_secret(secret)
@@ -213,12 +226,12 @@ impl Partner {
             .clock(clock.clone())
             .build(http.clone())?;
         let tokens = TokenCache::builder(oauth.clone())
-            .store(FileStore::open(folder)?)
+            .store(FileStore::open(directory)?)
             .clock(clock)
             .build()?;
         let api = ServiceBuilder::new()
             .layer(BearerAuthLayer::new(tokens.clone()))
-            // Waiting for a token takes up none of these.
+            // Inside the layer: a request that waits for a token uses no permit.
             .concurrency_limit(64)
             .service(http);
         let company = format!("{url}/v1/company");
@@ -230,19 +243,19 @@ impl Partner {
         })
     }
 
-    /// One request, answered with 200.
+    /// Sends one request and expects a 200.
     async fn company(&self) -> Outcome<Bytes> {
         get(self.api.clone(), self.company.clone()).await
     }
 
-    /// Many at once, all answered with 200.
+    /// Sends `count` requests at once and expects a 200 for each.
     async fn companies(&self, count: usize) -> Outcome {
         let mut requests = JoinSet::new();
         for _ in 0..count {
             requests.spawn(get(self.api.clone(), self.company.clone()));
         }
-        while let Some(answer) = requests.join_next().await {
-            answer??;
+        while let Some(response) = requests.join_next().await {
+            response??;
         }
         Ok(())
     }
@@ -252,43 +265,43 @@ async fn get(api: Api, url: String) -> Outcome<Bytes> {
     let request = Request::get(url).body(Full::default())?;
     let response = api.oneshot(request).await?;
     if response.status() != 200 {
-        return Err(format!("answered {}", response.status()).into());
+        return Err(format!("the API responded {}", response.status()).into());
     }
     Ok(response.into_body().collect().await?.to_bytes())
 }
 
-/// A step, and what the sandbox had counted when it began.
+/// A step, with the sandbox's counters at its start.
 struct Step<'a> {
     name: &'static str,
     sandbox: &'a Sandbox,
     before: Counters,
-    began: Instant,
+    started: Instant,
 }
 
 impl<'a> Step<'a> {
-    fn begin(name: &'static str, sandbox: &'a Sandbox) -> Self {
+    fn start(name: &'static str, sandbox: &'a Sandbox) -> Self {
         let before = sandbox.counters();
         Self {
             name,
             sandbox,
             before,
-            began: now(),
+            started: now(),
         }
     }
 
-    fn check(&self, what: &str, is: u64, should_be: u64) -> Outcome {
-        if is == should_be {
+    fn check(&self, what: &str, is: u64, expected: u64) -> Outcome {
+        if is == expected {
             return Ok(());
         }
-        Err(format!("{}: {what}: {is}, should be {should_be}", self.name).into())
+        Err(format!("{}: {what}: {is}, expected {expected}", self.name).into())
     }
 
-    fn check_exchanges(&self, should_be: u64) -> Outcome {
+    fn check_token_requests(&self, expected: u64) -> Outcome {
         let counters = self.sandbox.counters();
         self.check(
-            "exchanges",
+            "token requests",
             counters.tokens_issued - self.before.tokens_issued,
-            should_be,
+            expected,
         )?;
         self.check(
             "refresh tokens used twice",
@@ -302,7 +315,7 @@ impl<'a> Step<'a> {
     }
 
     fn end(self, what: &str) {
-        println!("{:<13} {:>9.1?}  {what}", self.name, self.began.elapsed());
+        println!("{:<13} {:>9.1?}  {what}", self.name, self.started.elapsed());
     }
 }
 
@@ -310,33 +323,33 @@ fn now() -> Instant {
     SystemClock.monotonic()
 }
 
-/// The clock of a machine that has been asleep: both hands are ahead of the system's.
+/// A clock that is ahead of the system's, as if the machine had been suspended.
 #[derive(Clone, Debug)]
-struct Ahead {
-    by: Arc<AtomicU64>,
+struct SkewedClock {
+    ahead: Arc<AtomicU64>,
 }
 
-impl Ahead {
-    fn by(time: Duration) -> Self {
-        let by = Arc::new(AtomicU64::new(time.as_secs()));
-        Self { by }
+impl SkewedClock {
+    fn ahead_by(time: Duration) -> Self {
+        let ahead = Arc::new(AtomicU64::new(time.as_secs()));
+        Self { ahead }
     }
 
     fn advance(&self, time: Duration) {
-        self.by.fetch_add(time.as_secs(), Ordering::Relaxed);
+        self.ahead.fetch_add(time.as_secs(), Ordering::Relaxed);
     }
 
-    fn time(&self) -> Duration {
-        Duration::from_secs(self.by.load(Ordering::Relaxed))
+    fn ahead(&self) -> Duration {
+        Duration::from_secs(self.ahead.load(Ordering::Relaxed))
     }
 }
 
-impl Clock for Ahead {
+impl Clock for SkewedClock {
     fn monotonic(&self) -> Instant {
-        SystemClock.monotonic() + self.time()
+        SystemClock.monotonic() + self.ahead()
     }
 
     fn wall(&self) -> SystemTime {
-        SystemClock.wall() + self.time()
+        SystemClock.wall() + self.ahead()
     }
 }

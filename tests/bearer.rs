@@ -813,7 +813,7 @@ async fn p08_replay_limit_in_the_extensions_takes_precedence() {
         assert_eq!(
             stack.source.refreshes(),
             2,
-            "renewed for the others in any case"
+            "refreshed for the others in any case"
         );
     }
 }

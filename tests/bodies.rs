@@ -21,7 +21,7 @@ mod support;
 
 use support::{API, ManualClock, Source};
 
-/// What a client received: its number and the body.
+/// The bodies that a client received, in order.
 type Log = Arc<Mutex<Vec<Bytes>>>;
 
 /// A client that reads each body and responds with 401 until a token has been refreshed.

@@ -203,7 +203,7 @@ async fn error_of_reqwest_passes_the_middleware_unchanged() {
 async fn p23_middleware_takes_the_tenant_from_the_extensions() {
     struct Echo;
 
-    /// Answers with the token that the request carries.
+    /// Responds with the token that the request carries.
     #[async_trait]
     impl Middleware for Echo {
         async fn handle(

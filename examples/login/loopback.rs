@@ -1,4 +1,4 @@
-//! The listener that the browser comes back to, on the machine of whoever logs in (RFC 8252, section 7.3).
+//! The listener for the callback, on the user's machine (RFC 8252, section 7.3).
 
 use std::{
     convert::Infallible,
@@ -17,7 +17,7 @@ use tokio::{
     task::JoinSet,
 };
 
-/// An open listener, where a redirect URI says.
+/// A listener at the address of a redirect URI.
 #[derive(Debug)]
 pub(crate) struct Loopback {
     listener: TcpListener,
@@ -26,15 +26,15 @@ pub(crate) struct Loopback {
 }
 
 impl Loopback {
-    /// Listens where the redirect URI points to. That has to be registered with the provider, so that it is the one to say which
-    /// address, port and path are used. Port 0 takes any that is free.
+    /// Listens at the redirect URI. Port 0 takes any free port.
     pub(crate) async fn open(redirect_uri: &str) -> Result<Self, Box<dyn Error>> {
         let uri: Uri = redirect_uri.parse()?;
         let (Some("http"), Some(host @ ("127.0.0.1" | "[::1]" | "localhost"))) =
             (uri.scheme_str(), uri.host())
         else {
             return Err(format!(
-                "no browser comes back to this program by {redirect_uri}: register one like http://127.0.0.1:8000/callback"
+                "redirect URI {redirect_uri} does not lead to this program; register one like \
+                 http://127.0.0.1:8000/callback"
             )
             .into());
         };
@@ -42,7 +42,7 @@ impl Loopback {
         let listener = TcpListener::bind(format!("{host}:{port}"))
             .await
             .map_err(|error| {
-                format!("{redirect_uri} names a port that cannot be listened on: {error}")
+                format!("the port of {redirect_uri} cannot be listened on: {error}")
             })?;
         let redirect_uri = match port {
             0 => redirect_uri.replacen(":0", &format!(":{}", listener.local_addr()?.port()), 1),
@@ -55,21 +55,22 @@ impl Loopback {
         })
     }
 
-    /// The redirect URI, with the port that is listened on.
+    /// The redirect URI, with the actual port.
     pub(crate) fn redirect_uri(&self) -> &str {
         &self.redirect_uri
     }
 
-    /// Waits until the browser comes back with this state, shows it a page, and gives the query that it came with.
+    /// Waits for the callback with this state, responds with a page, and returns the callback's
+    /// query.
     ///
-    /// Any program on this machine, and any page in the browser, can send requests here. None of them knows the state, and so
-    /// none of them ends the wait.
+    /// Any program on this machine, and any page in the browser, can send requests here. They do
+    /// not know the state, so they do not end the wait.
     pub(crate) async fn callback(&self, state: &str) -> Result<String, Box<dyn Error>> {
         let expected = Arc::new(Expected {
             path: self.path.clone(),
             state: state.to_owned(),
         });
-        // Those that are open at the end, as browsers leave them, end with it.
+        // Dropping the set closes the connections that browsers leave open.
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {
@@ -87,17 +88,18 @@ impl Loopback {
     }
 }
 
-/// What the callback is known by.
+/// The path and the state of the callback.
 struct Expected {
     path: String,
     state: String,
 }
 
 impl Expected {
-    /// The query, if it is this request.
+    /// The query of the request, if the request is the callback.
     ///
-    /// A denial is a callback too, and so is one that makes no sense: it is for
-    /// [`accept`](tower_oauth2_client::oauth::PendingAuthorization::accept) to say what it means.
+    /// A denial is a callback too, and so is a malformed query:
+    /// [`complete_authorization`](tower_oauth2_client::cache::TokenCache::complete_authorization)
+    /// checks it.
     fn query_of<'a, B>(&self, request: &'a Request<B>) -> Option<&'a str> {
         let query = request.uri().query()?;
         let is_ours = form_urlencoded::parse(query.as_bytes())
@@ -107,22 +109,22 @@ impl Expected {
     }
 }
 
-/// One request, its answer written whole. Gives the callback's query, if that was it.
+/// Serves one request, and returns its query if it was the callback.
 async fn serve(stream: TcpStream, expected: Arc<Expected>) -> Option<String> {
     let callback = OnceLock::new();
-    let answer = service_fn(|request: Request<Incoming>| {
+    let service = service_fn(|request: Request<Incoming>| {
         let query = expected.query_of(&request);
         if let Some(query) = query {
             let _ = callback.set(query.to_owned());
         }
-        let answer = page(query.is_some());
-        async { Ok::<_, Infallible>(answer) }
+        let response = page(query.is_some());
+        async { Ok::<_, Infallible>(response) }
     });
     let connection = http1::Builder::new()
         .keep_alive(false)
-        .serve_connection(TokioIo::new(stream), answer)
+        .serve_connection(TokioIo::new(stream), service)
         .await;
-    // Whoever hung up before the page was there has called all the same.
+    // The callback counts even if the browser closed the connection before it had the page.
     drop(connection);
     callback.into_inner()
 }
@@ -131,16 +133,17 @@ fn page(is_callback: bool) -> Response<String> {
     let (status, text) = if is_callback {
         (
             StatusCode::OK,
-            "You can close this. The terminal says how it went.",
+            "You can close this page and return to the terminal.",
         )
     } else {
-        (StatusCode::NOT_FOUND, "There is nothing here.")
+        (StatusCode::NOT_FOUND, "This page does not exist.")
     };
     let mut page = Response::new(format!(
-        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Login</title><p>{text}</p></html>\n"
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Login</title>\
+         <p>{text}</p></html>\n"
     ));
     *page.status_mut() = status;
-    // The address of this page holds the code.
+    // The URL of this page contains the code.
     for (name, value) in [
         (CONTENT_TYPE, "text/html; charset=utf-8"),
         (CACHE_CONTROL, "no-store"),

@@ -1,4 +1,5 @@
-//! What the application is made of: one layer for all customers, the router that connects them, and the order of its end.
+//! The parts of the application: one layer for all customers, the router that connects them, and
+//! the shutdown.
 
 use std::{error::Error, future::Future, io, time::Duration};
 
@@ -27,17 +28,17 @@ use crate::settings::Settings;
 
 mod html;
 mod pages;
-mod words;
+mod status_text;
 
 type Api = BoxCloneSyncService<Request, Response, tower_oauth2_client::Error>;
 
-/// Where the redirect URI points to: that is registered, so that it is not for this program to choose.
+/// The path of the redirect URI. The redirect URI is registered at the provider.
 const CALLBACK: &str = "/connect/callback";
 
-/// How long browsers may take to get what they have asked for.
-const GRACE: Duration = Duration::from_secs(5);
-/// How long what is under way with the provider may take: an exchange has its own deadlines within this.
-const UNDER_WAY: Duration = Duration::from_secs(30);
+/// How long a shutdown waits for the requests of browsers.
+const BROWSER_GRACE: Duration = Duration::from_secs(5);
+/// How long a shutdown waits for token requests, which have shorter deadlines of their own.
+const TOKEN_GRACE: Duration = Duration::from_secs(30);
 
 pub(crate) struct Partner {
     tenants: Tenants,
@@ -47,7 +48,7 @@ pub(crate) struct Partner {
 }
 
 impl Partner {
-    /// With the same store, keys and redirect URI, any number of these are one application.
+    /// Builds the application. Replicas share the store, the keys and the redirect URI.
     pub(crate) fn new(
         settings: &Settings,
         store: impl TokenStore,
@@ -57,8 +58,8 @@ impl Partner {
             .redirect_uri
             .strip_suffix(CALLBACK)
             .ok_or_else(|| {
-                let is = &settings.redirect_uri;
-                format!("the redirect URI is {is}: register one with the path {CALLBACK}")
+                let uri = &settings.redirect_uri;
+                format!("redirect URI {uri} has another path; register one with {CALLBACK}")
             })?;
         let https = HttpsConnectorBuilder::new()
             .with_webpki_roots()
@@ -75,13 +76,13 @@ impl Partner {
         let tenants = Tenants::builder(oauth.clone()).store(store).build()?;
         let connect = ConnectRouter::new(oauth, tenants.clone(), keys, Customers)?;
 
-        // One for all customers: each request says whose it is.
+        // One client for all customers: the tenant is in the extensions of each request.
         let api = ServiceBuilder::new()
             .map_response(|response: Response<_>| response.map(Body::new))
             .layer(BearerAuthLayer::new(tenants.clone()))
             .service(http);
         let router = Router::new()
-            .route("/", get(pages::front))
+            .route("/", get(pages::customers))
             .route("/company", get(pages::company))
             .with_state((tenants.clone(), BoxCloneSyncService::new(api)))
             .nest("/connect", connect.router());
@@ -93,13 +94,14 @@ impl Partner {
         })
     }
 
-    /// Where browsers find it. At another name for the same address they would have other cookies.
+    /// The URL for browsers. Another name of the same host would have other cookies.
     pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
-    /// Serves until it is told to stop, and then ends in order: first the browsers, then the codes that are being exchanged,
-    /// then the renewals that are under way. What a provider has handed out by then is stored.
+    /// Serves until `until` completes, and then shuts down in order: first requests of browsers,
+    /// then code exchanges, then refreshes. Token sets that the provider issues meanwhile are
+    /// saved.
     pub(crate) async fn serve(
         self,
         listener: TcpListener,
@@ -114,26 +116,26 @@ impl Partner {
             ended = &mut server => return ended?,
             () = until => drop(stop),
         }
-        // Browsers open connections ahead, and send nothing over some of them.
-        let browsers = timeout(GRACE, &mut server).await;
+        // Browsers open spare connections and send nothing over them.
+        let browsers = timeout(BROWSER_GRACE, &mut server).await;
         server.abort();
-        let codes = self.connect.shutdown(UNDER_WAY).await;
-        let renewals = self.tenants.shutdown(UNDER_WAY).await;
+        let codes = self.connect.shutdown(TOKEN_GRACE).await;
+        let refreshes = self.tenants.shutdown(TOKEN_GRACE).await;
         if let Ok(ended) = browsers {
             ended??;
         }
-        codes.and(renewals).map_err(io::Error::other)
+        codes.and(refreshes).map_err(io::Error::other)
     }
 }
 
-/// Whose browser it is, and what it is shown.
+/// Takes the tenant from the request, and responds after each outcome of connecting.
 struct Customers;
 
 impl ConnectHandler for Customers {
-    /// This is where a program in earnest asks its session. Here the partner's own staff sits in front of the browser, and
-    /// chooses among all customers.
+    /// A real application reads its session here. In this one the partner's staff uses the browser,
+    /// and may choose any customer.
     async fn tenant(&self, request: &Parts) -> Result<TenantId, Response> {
-        pages::customer(&request.uri).map_err(|error| pages::refused(&error))
+        pages::customer(&request.uri).map_err(|error| pages::bad_request(&error))
     }
 
     fn connected(&self, _: &TenantId) -> Response {
@@ -141,15 +143,15 @@ impl ConnectHandler for Customers {
     }
 
     fn denied(&self, tenant: &TenantId) -> Response {
-        pages::not_connected(
+        pages::not_completed(
             StatusCode::OK,
             Some(tenant),
-            "The customer, or the provider, said no. Nothing was changed.",
+            "The customer or the provider denied access. Nothing has changed.",
         )
     }
 
     fn failed(&self, failure: &ConnectFailure) -> Response {
-        pages::not_connected(failure.status(), failure.tenant(), &failure.to_string())
+        pages::not_completed(failure.status(), failure.tenant(), &failure.to_string())
     }
 
     fn disconnected(&self, _: &TenantId) -> Response {

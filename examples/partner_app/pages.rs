@@ -1,4 +1,4 @@
-//! What is shown.
+//! The pages of the application.
 
 use std::fmt::Write as _;
 
@@ -13,64 +13,66 @@ use tower_oauth2_client::{Error, cache::Status, tenants::Tenants, token::TenantI
 
 use super::{
     Api,
-    html::{Text, page},
-    words,
+    html::{Escaped, page},
+    status_text::{self, StatusText},
 };
 
-/// How many customers stand on one page.
-const PAGE: usize = 100;
-/// More of the API's answer is not shown.
-const LONGEST: usize = 64 * 1024;
+/// The number of customers on one page.
+const PAGE_SIZE: usize = 100;
+/// A longer response body of the API is not shown.
+const MAX_BODY: usize = 64 * 1024;
 
-/// Whom a request is about: `?customer=…`.
+/// The customer that a request names: `?customer=…`.
 pub(super) fn customer(uri: &Uri) -> Result<TenantId, Error> {
     TenantId::new(parameter(uri, "customer").unwrap_or_default().trim())
 }
 
-/// All customers, those behind `?after=…`.
-pub(super) async fn front(
+/// A page of customers, after the one that `?after=…` names.
+pub(super) async fn customers(
     State((tenants, _)): State<(Tenants, Api)>,
     request: Request,
 ) -> Result<Response, Response> {
     let after = parameter(request.uri(), "after")
         .map(TenantId::new)
         .transpose()
-        .map_err(|error| refused(&error))?;
+        .map_err(|error| bad_request(&error))?;
     let customers = list(&tenants, after)
         .await
-        .map_err(|error| trouble(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()))?;
+        .map_err(|error| failure(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()))?;
     let mut body = String::from(NEW_CUSTOMER);
-    body.push_str("<table><tr><th>Customer</th><th>State</th><th>Days left</th><th></th></tr>\n");
+    body.push_str(
+        "<table><tr><th>Customer</th><th>State</th><th>Expires in (days)</th><th></th></tr>\n",
+    );
     for customer in &customers {
         let status = tenants.status(customer).await;
         body.push_str(&row(customer, status.as_ref()));
     }
     body.push_str("</table>\n");
-    if let Some(last) = customers.last().filter(|_| customers.len() >= PAGE) {
+    if let Some(last) = customers.last().filter(|_| customers.len() >= PAGE_SIZE) {
         let _ = writeln!(
             body,
             "<p><a href=\"/?{}\">More</a></p>",
-            query("after", last)
+            query_string("after", last)
         );
     }
     Ok(page(StatusCode::OK, "Customers", &body))
 }
 
-/// What the API tells of a customer's company.
+/// The API's data about a customer's company.
 pub(super) async fn company(
     State((tenants, api)): State<(Tenants, Api)>,
     request: Request,
 ) -> Result<Response, Response> {
-    let customer = customer(request.uri()).map_err(|error| refused(&error))?;
+    let customer = customer(request.uri()).map_err(|error| bad_request(&error))?;
     let call = Request::get(format!("{}/v1/company", tenants.origins()[0]))
-        // Whose token it gets.
+        // The layer adds the token of this tenant.
         .extension(customer.clone())
         .body(Body::empty())
-        .map_err(|error| trouble(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()))?;
-    let (status, answer) = match api.oneshot(call).await {
-        Ok(answer) => {
-            let status = answer.status();
-            let body = to_bytes(answer.into_body(), LONGEST).await;
+        .map_err(|error| failure(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()))?;
+    let (status, text) = match api.oneshot(call).await {
+        Ok(response) => {
+            let status = response.status();
+            let body = to_bytes(response.into_body(), MAX_BODY).await;
             (
                 status,
                 body.map_or_else(|error| error.to_string(), |body| pretty(&body)),
@@ -78,25 +80,25 @@ pub(super) async fn company(
         }
         Err(error) => (StatusCode::BAD_GATEWAY, error.to_string()),
     };
-    // Afterwards, as the call may have found out more.
-    let known = tenants.status(&customer).await;
+    // After the call, which may have changed the status.
+    let tenant_status = tenants.status(&customer).await;
     let body = format!(
         "<p>{} {}</p>\n<pre>{}</pre>\n{}",
         status.as_u16(),
-        Text(status.canonical_reason().unwrap_or_default()),
-        Text(answer),
-        how_it_does(&customer, known.as_ref()),
+        Escaped(status.canonical_reason().unwrap_or_default()),
+        Escaped(text),
+        status_html(&customer, tenant_status.as_ref()),
     );
-    // Whatever it was, this page is not what failed.
+    // A failure of the API is not a failure of this page.
     Ok(page(
         StatusCode::OK,
-        &format!("The company of {customer}"),
-        &(body + BACK),
+        &format!("Company data of {customer}"),
+        &(body + BACK_LINK),
     ))
 }
 
-/// Nothing came of connecting, or of disconnecting.
-pub(super) fn not_connected(
+/// The page after a customer was not connected or disconnected.
+pub(super) fn not_completed(
     status: StatusCode,
     customer: Option<&TenantId>,
     text: &str,
@@ -104,17 +106,19 @@ pub(super) fn not_connected(
     let again = customer.map(connect_button).unwrap_or_default();
     page(
         status,
-        "Not done",
-        &format!("<p>{}</p>\n{again}{BACK}", Text(text)),
+        "The request was not completed",
+        &format!("<p>{}</p>\n{again}{BACK_LINK}", Escaped(text)),
     )
 }
 
-/// A page of them that is full, if there are so many. A store may give them in smaller parts.
+/// Lists up to a page of customers. A store may return them in smaller parts.
 async fn list(tenants: &Tenants, after: Option<TenantId>) -> Result<Vec<TenantId>, Error> {
     let mut found = Vec::new();
     let mut after = after;
-    while found.len() < PAGE {
-        let part = tenants.list(after.as_ref(), PAGE - found.len()).await?;
+    while found.len() < PAGE_SIZE {
+        let part = tenants
+            .list(after.as_ref(), PAGE_SIZE - found.len())
+            .await?;
         let Some(last) = part.last() else {
             break;
         };
@@ -125,44 +129,44 @@ async fn list(tenants: &Tenants, after: Option<TenantId>) -> Result<Vec<TenantId
 }
 
 fn row(customer: &TenantId, status: Result<&Status, &Error>) -> String {
-    let link = query("customer", customer);
+    let link = query_string("customer", customer);
     let days = status
         .ok()
-        .and_then(words::days_left)
+        .and_then(status_text::days_left)
         .map_or("–".to_owned(), |days| days.to_string());
     format!(
         "<tr><td><a href=\"/company?{link}\">{}</a></td><td>{}</td><td>{days}</td><td>{}</td></tr>\n",
-        Text(customer),
-        how_it_does(customer, status),
+        Escaped(customer),
+        status_html(customer, status),
         buttons(customer, status),
     )
 }
 
-fn how_it_does(customer: &TenantId, status: Result<&Status, &Error>) -> String {
+fn status_html(customer: &TenantId, status: Result<&Status, &Error>) -> String {
     let status = match status {
         Ok(status) => status,
-        Err(error) => return format!("<p class=\"advice\">{}</p>\n", Text(error)),
+        Err(error) => return format!("<p class=\"advice\">{}</p>\n", Escaped(error)),
     };
-    let words = words::of(status);
-    let mut told = format!("<p>{} {}.</p>\n", Text(customer), words.state);
-    if let Some(advice) = words.advice {
-        let _ = writeln!(told, "<p class=\"advice\">{advice}</p>");
+    let text = StatusText::new(status);
+    let mut html = format!("<p>{} {}.</p>\n", Escaped(customer), text.state);
+    if let Some(advice) = text.advice {
+        let _ = writeln!(html, "<p class=\"advice\">{advice}</p>");
     }
     if let Some(error) = &status.last_error {
-        let _ = writeln!(told, "<p>The last trouble: {}</p>", Text(error));
+        let _ = writeln!(html, "<p>Last error: {}</p>", Escaped(error));
     }
-    told
+    html
 }
 
 fn buttons(customer: &TenantId, status: Result<&Status, &Error>) -> String {
-    let is_connected = status.is_ok_and(|status| words::of(status).is_connected);
+    let is_connected = status.is_ok_and(|status| StatusText::new(status).is_connected);
     if !is_connected {
         return connect_button(customer);
     }
     format!(
         "{}<form method=\"post\" action=\"/connect/disconnect?{}\"><button>Disconnect</button></form>",
         button(customer, "Reconnect"),
-        query("customer", customer),
+        query_string("customer", customer),
     )
 }
 
@@ -173,29 +177,29 @@ fn connect_button(customer: &TenantId) -> String {
 fn button(customer: &TenantId, label: &str) -> String {
     format!(
         "<form action=\"/connect/start\"><input type=\"hidden\" name=\"customer\" value=\"{}\"><button>{label}</button></form>\n",
-        Text(customer)
+        Escaped(customer)
     )
 }
 
-/// A customer is known from the first connection on; a program in earnest has them in a table of its own.
-const NEW_CUSTOMER: &str = "<form action=\"/connect/start\"><p><label>A new customer: <input name=\"customer\" maxlength=\"60\" required></label> \
+/// The form for a new customer. A real application has a table of customers.
+const NEW_CUSTOMER: &str = "<form action=\"/connect/start\"><p><label>New customer: <input name=\"customer\" maxlength=\"60\" required></label> \
      <button>Connect a new customer</button></p></form>\n";
 
-const BACK: &str = "<p><a href=\"/\">All customers</a></p>\n";
+const BACK_LINK: &str = "<p><a href=\"/\">All customers</a></p>\n";
 
-pub(super) fn refused(error: &Error) -> Response {
-    trouble(StatusCode::BAD_REQUEST, &error.to_string())
+pub(super) fn bad_request(error: &Error) -> Response {
+    failure(StatusCode::BAD_REQUEST, &error.to_string())
 }
 
-fn trouble(status: StatusCode, text: &str) -> Response {
+fn failure(status: StatusCode, text: &str) -> Response {
     page(
         status,
-        "This did not work",
-        &format!("<p>{}</p>\n{BACK}", Text(text)),
+        "Something went wrong",
+        &format!("<p>{}</p>\n{BACK_LINK}", Escaped(text)),
     )
 }
 
-/// Legible, if it is JSON.
+/// Indents a body that is JSON.
 fn pretty(body: &[u8]) -> String {
     serde_json::from_slice::<serde_json::Value>(body)
         .and_then(|value| serde_json::to_string_pretty(&value))
@@ -208,8 +212,8 @@ fn parameter(uri: &Uri, name: &str) -> Option<String> {
         .map(|(_, value)| value.into_owned())
 }
 
-/// For an address, in double quotes: what it is made of needs no escape there.
-fn query(name: &str, customer: &TenantId) -> String {
+/// A query string. It needs no escaping in an attribute in double quotes.
+fn query_string(name: &str, customer: &TenantId) -> String {
     form_urlencoded::Serializer::new(String::new())
         .append_pair(name, customer.as_str())
         .finish()

@@ -1,5 +1,5 @@
-//! Where an example runs: against the real service or a sandbox that runs already if the environment says so, against a sandbox
-//! of its own otherwise.
+//! The provider and the client of an example, from environment variables: the real service, or a
+//! sandbox that runs already. Without the variables an example starts a sandbox of its own.
 
 use std::{
     env::{self, VarError},
@@ -20,36 +20,40 @@ pub(crate) struct Settings {
     pub(crate) client_id: String,
     pub(crate) client_secret: String,
     pub(crate) redirect_uri: String,
-    /// The folder that the tokens are kept in.
+    /// The directory of the grants.
     #[allow(dead_code, reason = "`partner_app` has a variable of its own for it")]
     pub(crate) grants: PathBuf,
-    stand_in: Option<StandIn>,
+    own_sandbox: Option<OwnSandbox>,
 }
 
-/// Goes when it is dropped.
-struct StandIn {
+/// The sandbox of one run. Dropping it removes its grants.
+struct OwnSandbox {
     sandbox: Sandbox,
     _grants: tempfile::TempDir,
 }
 
 impl Settings {
-    #[allow(dead_code, reason = "`login` sets a sandbox up for itself")]
+    #[allow(
+        dead_code,
+        reason = "`login` and `partner_app` configure their own sandbox"
+    )]
     pub(crate) async fn from_environment() -> Result<Self, Box<dyn Error>> {
-        match Self::given()? {
+        match Self::from_variables()? {
             Some(settings) => Ok(settings),
-            None => Self::of_sandbox(Sandbox::start().await?),
+            None => Self::for_sandbox(Sandbox::start().await?),
         }
     }
 
-    /// What the environment names, if anything.
+    /// The settings that the environment variables name, if they are set.
     ///
-    /// For the real service that is `JUSTWORKS_CLIENT_ID`, `JUSTWORKS_CLIENT_SECRET` and `JUSTWORKS_REDIRECT_URI`. For the example
-    /// `sandbox`, started by itself, it is `SANDBOX_URL`; where that was started with other credentials or another redirect URI
-    /// than it has by itself, the same variables name them here. `JUSTWORKS_GRANTS` is the folder for the tokens of either.
-    pub(crate) fn given() -> Result<Option<Self>, Box<dyn Error>> {
+    /// The real service needs `JUSTWORKS_CLIENT_ID`, `JUSTWORKS_CLIENT_SECRET` and
+    /// `JUSTWORKS_REDIRECT_URI`. The example `sandbox` needs `SANDBOX_URL`, and
+    /// `SANDBOX_CLIENT_ID`, `SANDBOX_CLIENT_SECRET` and `SANDBOX_REDIRECT_URI` if it was started
+    /// with them. `JUSTWORKS_GRANTS` names the directory of the grants in both cases.
+    pub(crate) fn from_variables() -> Result<Option<Self>, Box<dyn Error>> {
         let (provider, name, defaults, grants) = if let Some(url) = variable("SANDBOX_URL")? {
             let provider = justworks().on_origin(&url)?;
-            (provider, "SANDBOX", SANDBOX_APP, "sandbox-grants")
+            (provider, "SANDBOX", SANDBOX_DEFAULTS, "sandbox-grants")
         } else if variable("JUSTWORKS_CLIENT_ID")?.is_some() {
             (justworks(), "JUSTWORKS", [None; 3], "grants")
         } else {
@@ -64,11 +68,12 @@ impl Settings {
             grants: env::var_os("JUSTWORKS_GRANTS")
                 .unwrap_or_else(|| grants.into())
                 .into(),
-            stand_in: None,
+            own_sandbox: None,
         }))
     }
 
-    pub(crate) fn of_sandbox(sandbox: Sandbox) -> Result<Self, Box<dyn Error>> {
+    /// The settings for a sandbox in this process, with a temporary directory for the grants.
+    pub(crate) fn for_sandbox(sandbox: Sandbox) -> Result<Self, Box<dyn Error>> {
         let grants = tempfile::tempdir()?;
         Ok(Self {
             provider: justworks().on_origin(&sandbox.url())?,
@@ -76,21 +81,21 @@ impl Settings {
             client_secret: sandbox.client_secret().to_owned(),
             redirect_uri: sandbox.redirect_uri().to_owned(),
             grants: grants.path().to_owned(),
-            stand_in: Some(StandIn {
+            own_sandbox: Some(OwnSandbox {
                 sandbox,
                 _grants: grants,
             }),
         })
     }
 
-    /// The sandbox that the example has for itself, if it is not to run against anything else.
-    #[allow(dead_code, reason = "not every example needs to know")]
+    /// The sandbox of this run, if the environment names no other provider.
+    #[allow(dead_code, reason = "not every example uses it")]
     pub(crate) fn own_sandbox(&self) -> Option<&Sandbox> {
-        self.stand_in.as_ref().map(|stand_in| &stand_in.sandbox)
+        self.own_sandbox.as_ref().map(|own| &own.sandbox)
     }
 
-    /// Lets a person consent, if there is no grant that works.
-    #[allow(dead_code, reason = "`login` does without pasting")]
+    /// Asks the user for consent, if there is no usable grant.
+    #[allow(dead_code, reason = "`login` receives the callback itself")]
     pub(crate) async fn connect(
         &self,
         oauth: &OAuthClient,
@@ -106,24 +111,30 @@ impl Settings {
             .await?)
     }
 
-    /// Where the browser comes back to from `url`, after a person has consented.
-    #[allow(dead_code, reason = "`login` does without pasting")]
+    /// The callback URL that the browser is sent to after consent.
+    #[allow(dead_code, reason = "`login` receives the callback itself")]
     async fn consent(&self, url: &str) -> Result<String, Box<dyn Error>> {
-        if let Some(stand_in) = &self.stand_in {
-            return Ok(stand_in.sandbox.consent(url).await?);
+        if let Some(sandbox) = self.own_sandbox() {
+            return Ok(sandbox.consent(url).await?);
         }
-        println!("Open this, consent, and paste the address that you are sent back to:\n{url}");
-        let answer = io::stdin().lines().next().ok_or("no answer")??;
-        Ok(answer.trim().to_owned())
+        println!(
+            "Open this URL in a browser, allow access, and paste the address that the browser is \
+             sent to:\n{url}"
+        );
+        let callback = io::stdin()
+            .lines()
+            .next()
+            .ok_or("no address was entered")??;
+        Ok(callback.trim().to_owned())
     }
 }
 
-/// Whether a person has to consent before the API can be called for long.
+/// Whether the user has to consent, now or when the access token expires.
 pub(crate) async fn is_consent_required(
     tokens: &TokenCache,
 ) -> Result<bool, tower_oauth2_client::Error> {
     match tokens.token().await {
-        // The access token may live on after the grant has ended, and so may one that the API refuses already.
+        // The access token may serve requests for a while after the grant has ended.
         Ok(_) => Ok(matches!(
             tokens.status().state,
             TokenState::ReauthorizationRequired { .. }
@@ -133,24 +144,24 @@ pub(crate) async fn is_consent_required(
     }
 }
 
-/// What the example `sandbox` has where its variables do not say otherwise.
-const SANDBOX_APP: [Option<&str>; 3] = [
+/// The client ID, secret and redirect URI that the example `sandbox` has by default.
+const SANDBOX_DEFAULTS: [Option<&str>; 3] = [
     Some("sandbox-client"),
     Some("sandbox-client-secret"),
     Some("http://127.0.0.1:8000/callback"),
 ];
 
-/// A variable's text, if it is set.
+/// The text of an environment variable, if it is set.
 pub(crate) fn variable(name: &str) -> Result<Option<String>, String> {
     match env::var(name) {
         Ok(text) => Ok(Some(text)),
         Err(VarError::NotPresent) => Ok(None),
-        Err(VarError::NotUnicode(_)) => Err(format!("{name} is not text")),
+        Err(VarError::NotUnicode(_)) => Err(format!("{name} is not valid UTF-8")),
     }
 }
 
 fn required(name: &str, default: Option<&str>) -> Result<String, String> {
     variable(name)?
         .or(default.map(str::to_owned))
-        .ok_or_else(|| format!("{name} is to be set as well"))
+        .ok_or_else(|| format!("{name} is not set; set it too"))
 }

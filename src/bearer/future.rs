@@ -282,7 +282,7 @@ where
     }
 }
 
-/// What follows a state.
+/// The result of polling a state.
 #[expect(
     clippy::large_enum_variant,
     reason = "never stored: a box would cost each request an allocation"

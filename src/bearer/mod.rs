@@ -103,11 +103,17 @@
 //! #     type Response = http::Response<Full<Bytes>>;
 //! #     type Error = std::convert::Infallible;
 //! #     type Future = std::future::Ready<Result<Self::Response, Self::Error>>;
-//! #     fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Self::Error>> { todo!() }
+//! #     fn poll_ready(
+//! #         &mut self,
+//! #         _: &mut std::task::Context<'_>,
+//! #     ) -> std::task::Poll<Result<(), Self::Error>> {
+//! #         todo!()
+//! #     }
 //! #     fn call(&mut self, _: http::Request<Full<Bytes>>) -> Self::Future { todo!() }
 //! # }
 //!
-//! let api = BearerAuthLayer::new(tokens()).layer(Unique); // the trait `Clone` is not implemented for `Unique`
+//! // The trait `Clone` is not implemented for `Unique`.
+//! let api = BearerAuthLayer::new(tokens()).layer(Unique);
 //! ```
 //!
 //! Its error has to convert into a `Box<dyn Error + Send + Sync>`, as the errors of all common

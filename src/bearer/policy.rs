@@ -1,8 +1,8 @@
-//! What the layer does with cross-origin requests, and how much of a body it keeps for the retry.
+//! The policies of the layer: cross-origin requests, and how much of a body is recorded.
 
 use http::Extensions;
 
-/// What the layer does with a request to an origin that the token is not meant for.
+/// How the layer treats a request to an origin that the token is not meant for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CrossOrigin {

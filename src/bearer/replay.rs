@@ -28,7 +28,7 @@ impl<B: RequestBody> Replay<B> {
         B::is_complete(&self.body)
     }
 
-    /// The same request with another token, if the whole body is recorded.
+    /// The request again, with another token, if the whole body is recorded.
     pub(super) fn into_request(self, token: BearerToken) -> Option<Request<B>> {
         let body = B::replay(self.body)?;
         let head = self.head.into_parts(token.into_header_value())?;

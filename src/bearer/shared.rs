@@ -1,4 +1,4 @@
-//! What a service and the futures of its requests share.
+//! State that a service shares with the futures of its requests.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -1,4 +1,4 @@
-//! The error of this crate, with kinds grouped by who can fix them.
+//! The error of this crate, with kinds grouped by what fixes them.
 //!
 //! Every function of this crate, the [layer](crate::bearer) included, fails with one type,
 //! [`Error`]. It is opaque: read its [`kind`](Error::kind), or ask a predicate such as
@@ -23,14 +23,19 @@
 //! # use http::{Request, Response};
 //! # use http_body_util::Full;
 //! # use tower::{Layer, ServiceExt};
-//! # use tower_oauth2_client::{bearer::BearerAuthLayer, cache::{TokenCache, token_fn}, token::{AccessToken, TokenSet}};
+//! # use tower_oauth2_client::{
+//! #     bearer::BearerAuthLayer,
+//! #     cache::{TokenCache, token_fn},
+//! #     token::{AccessToken, TokenSet},
+//! # };
 //! use std::error::Error as _;
 //! use tower_oauth2_client::{Error, ErrorKind};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let source = token_fn(|| async {
-//! #     Ok(TokenSet::new(AccessToken::new("a1")?, std::time::Duration::from_secs(3_600), std::time::SystemTime::now()))
+//! #     let hour = std::time::Duration::from_secs(3_600);
+//! #     Ok(TokenSet::new(AccessToken::new("a1")?, hour, std::time::SystemTime::now()))
 //! # });
 //! # let tokens = TokenCache::builder(source).origin("https://api.example.com").build()?;
 //! // In a program this is an HTTP client.
@@ -99,7 +104,7 @@ pub(crate) struct ResponseDetails {
     pub(crate) is_lost: bool,
 }
 
-/// The cause of an [`Error`], and with it who can fix it.
+/// The cause of an [`Error`], and with it what fixes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {

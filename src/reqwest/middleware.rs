@@ -49,8 +49,8 @@ impl Middleware for BearerAuthLayer<ReplayBody<Body>> {
 #[derive(Clone)]
 struct Chain<'a> {
     next: Next<'a>,
-    /// What the middlewares of one call pass on. The layer calls the chain twice at most, and never
-    /// at the same time.
+    /// The extensions that the middlewares of one call share. The layer calls the chain twice at
+    /// most, and never at the same time.
     extensions: Arc<Mutex<Extensions>>,
 }
 

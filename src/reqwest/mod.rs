@@ -8,7 +8,8 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! use tower::Layer;
 //! use tower_oauth2_client::{
-//!     bearer::BearerAuthLayer, cache::TokenCache, oauth::OAuthClient, provider, reqwest::ReqwestClient,
+//!     bearer::BearerAuthLayer, cache::TokenCache, oauth::OAuthClient, provider,
+//!     reqwest::ReqwestClient,
 //! };
 //!
 //! let http = ReqwestClient::new(reqwest::Client::builder())?;
@@ -31,7 +32,8 @@
 //!
 //! ```
 //! # #[cfg(feature = "reqwest-middleware")]
-//! # fn client(tokens: tower_oauth2_client::cache::TokenCache) -> Result<(), Box<dyn std::error::Error>> {
+//! # use tower_oauth2_client::cache::TokenCache;
+//! # fn client(tokens: TokenCache) -> Result<(), Box<dyn std::error::Error>> {
 //! use reqwest_middleware::ClientBuilder;
 //! use tower_oauth2_client::{bearer::BearerAuthLayer, reqwest::ReqwestClient};
 //!

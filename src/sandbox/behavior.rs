@@ -11,8 +11,8 @@ use super::{
 ///
 /// The default is the strictest server that is still correct. Set it with
 /// [`SandboxBuilder::behavior`](super::SandboxBuilder::behavior), and change it while the sandbox
-/// runs with [`Sandbox::change_behavior`](super::Sandbox::change_behavior). Tokens keep the lifetime
-/// that they were issued with.
+/// runs with [`Sandbox::change_behavior`](super::Sandbox::change_behavior). Tokens keep the
+/// lifetime that they were issued with.
 ///
 /// ```
 /// use std::time::Duration;
@@ -40,7 +40,7 @@ pub struct Behavior {
     pub refresh_token_lifetime: Duration,
     /// The lifetime of an authorization code. Defaults to 10 minutes.
     pub code_lifetime: Duration,
-    /// What happens to a refresh token when it is used. Defaults to [`Rotation::FamilyRevocation`].
+    /// How a refresh treats the used refresh token. Defaults to [`Rotation::FamilyRevocation`].
     pub rotation: Rotation,
     /// Whether a rotation also revokes the access token that was issued together with the used
     /// refresh token. Defaults to `false`.
@@ -110,7 +110,7 @@ impl Default for Behavior {
     }
 }
 
-/// What happens to a refresh token when it is used.
+/// How a refresh treats the used refresh token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Rotation {

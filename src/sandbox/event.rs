@@ -12,11 +12,11 @@ use super::fault::Endpoint;
 pub struct Event {
     /// The time of the event, by the sandbox's clock.
     pub at: SystemTime,
-    /// What happened.
+    /// The kind, with its details.
     pub kind: EventKind,
 }
 
-/// What happened in an [`Event`].
+/// The kind of an [`Event`], with its details.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EventKind {
@@ -133,7 +133,7 @@ impl fmt::Display for EventKind {
             } => {
                 write!(
                     f,
-                    "{grant_type} {presented} of grant {grant} exchanged for access token {access_token}"
+                    "{grant_type} {presented} of grant {grant} accepted; issued access token {access_token}"
                 )?;
                 match refresh_token {
                     Some(token) => write!(f, " and refresh token {token}"),

@@ -158,8 +158,8 @@ impl Fault {
 
     /// Adds a header to the [`status`](Self::status) response. Has no effect on other faults.
     ///
-    /// A `Content-Length` is sent unchanged. On a socket, a longer body is truncated to it, and after
-    /// a shorter body the connection is closed.
+    /// A `Content-Length` is sent unchanged. On a socket, a longer body is truncated to it, and
+    /// after a shorter body the connection is closed.
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         if let FaultKind::Respond { headers, .. } = &mut self.kind {
             headers.push((name, value));

@@ -41,7 +41,7 @@ pub trait RequestBody: Body + Sized + sealed::Sealed {
     /// The body type of the requests that the layer accepts.
     type Inbound: Body;
 
-    /// What is kept of a body for the retry.
+    /// The recording of a body, for the retry.
     #[doc(hidden)]
     type Recording;
 

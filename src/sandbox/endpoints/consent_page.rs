@@ -74,7 +74,7 @@ pub(super) fn consent_page(
     response::html(StatusCode::OK, page("Allow access", &body))
 }
 
-/// What a scope permits, in the words of the consent page.
+/// The description of a scope on the consent page.
 fn description(scope: &str) -> &str {
     match scope {
         "company.basic:read" => "See the company's name and addresses",

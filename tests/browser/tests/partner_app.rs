@@ -43,7 +43,7 @@ async fn a_connected_customer_sees_data_from_the_api() -> Outcome {
 }
 
 #[tokio::test]
-async fn a_customer_who_denied_can_connect_later() -> Outcome {
+async fn a_customer_can_connect_after_a_denial() -> Outcome {
     let scene = Scene::start().await?;
     let app = scene.run()?;
     browse(async |browser: &Browser| {
@@ -53,7 +53,7 @@ async fn a_customer_who_denied_can_connect_later() -> Outcome {
         browser
             .expect_text(
                 "p",
-                "The customer, or the provider, said no. Nothing was changed.",
+                "The customer or the provider denied access. Nothing has changed.",
             )
             .await?;
         assert_eq!(scene.sandbox.counters().tokens_issued, 0);
@@ -67,7 +67,7 @@ async fn a_customer_who_denied_can_connect_later() -> Outcome {
 }
 
 #[tokio::test]
-async fn a_customer_who_revoked_at_the_provider_can_reconnect() -> Outcome {
+async fn a_customer_can_reconnect_after_a_revocation_at_the_provider() -> Outcome {
     let scene = Scene::start().await?;
     let app = scene.run()?;
     browse(async |browser: &Browser| {
@@ -75,11 +75,9 @@ async fn a_customer_who_revoked_at_the_provider_can_reconnect() -> Outcome {
         scene.sandbox.revoke_grants();
         // The next API request detects it.
         open_company(browser, &app, "Acme").await?;
-        browser
-            .expect_text("p", "Acme has to consent again.")
-            .await?;
+        browser.expect_text("p", "Acme needs to reconnect.").await?;
         browser.goto(&app.url).await?;
-        expect_status(browser, "Acme", "has to consent again").await?;
+        expect_status(browser, "Acme", "needs to reconnect").await?;
         browser.press("Reconnect").await?;
         allow(browser).await?;
         expect_status(browser, "Acme", "is connected").await?;
@@ -239,7 +237,7 @@ impl Scene {
             .start()
             .await?;
         Ok(Self {
-            settings: Settings::of_sandbox(sandbox.clone()).map_err(|error| error.to_string())?,
+            settings: Settings::for_sandbox(sandbox.clone()).map_err(|error| error.to_string())?,
             sandbox,
             listener,
             directory: tempfile::tempdir()?,
@@ -322,7 +320,7 @@ async fn open_company(browser: &Browser, app: &App, customer: &str) -> Outcome {
 async fn expect_company(browser: &Browser, app: &App, customer: &str) -> Outcome {
     open_company(browser, app, customer).await?;
     browser
-        .expect_text("h1", &format!("The company of {customer}"))
+        .expect_text("h1", &format!("Company data of {customer}"))
         .await?;
     browser
         .element("//pre[contains(., 'Sandbox Bakery')]")

@@ -80,7 +80,7 @@ enum BufferedFrame {
 struct Recorder {
     frames: Vec<BufferedFrame>,
     left: usize,
-    /// What is left of the length that the body or the request's header announced.
+    /// The rest of the length that the body or the request's header announced.
     announced: Option<u64>,
     is_length_known: bool,
     recording: Arc<OnceLock<Frames>>,

@@ -126,7 +126,8 @@ fn p08_replay_is_the_same_to_the_byte_trailers_included() {
 
 #[test]
 fn p08_known_length_is_whole_with_its_last_byte() {
-    // Full tells its end, this one only that nothing is left; its sender drops it then.
+    // `Full` reports its end. This body only reports that no bytes are left, and its sender drops
+    // it then.
     let mut frames = script(&["one", "two"]);
     frames.is_length_known = true;
     let (mut body, recording) = ReplayBody::record(frames, 64, None);
@@ -200,17 +201,17 @@ fn p08_a_limit_around_a_body_is_not_its_end() {
 
 #[test]
 fn p08_what_is_not_sent_whole_is_not_replayed_and_not_cut() {
-    // Too large, found out by its length.
+    // Too large by its announced length.
     let (_, recording) = ReplayBody::record(Full::<Bytes>::from("four"), 3, None);
     assert!(recording.is_none());
 
-    // Too large, found out on the way: sent whole all the same.
+    // Too large, detected while it is sent: the whole body is sent nevertheless.
     let (mut body, recording) = ReplayBody::record(script(&["on", "e", "two"]), 5, None);
     assert_eq!(send(&mut body).len(), 3);
     drop(body);
     assert!(!recording.unwrap().is_complete());
 
-    // Still being sent, and dropped on the way.
+    // Dropped while it is being sent.
     let (mut body, recording) = ReplayBody::record(script(&["one", "two"]), 64, None);
     let recording = recording.unwrap();
     next(&mut body);
