@@ -1,4 +1,4 @@
-//! What a refresh does to the refresh token in each rotation mode.
+//! Refresh token rotation in each mode, and its counters.
 
 use std::time::Duration;
 

@@ -135,7 +135,7 @@ pub(crate) fn parameter(callback: &str, name: &str) -> Option<String> {
         .map(|(_, value)| value.into_owned())
 }
 
-/// A code of a user who consented to a request with further parameters.
+/// A code of a user that consented; the request has further parameters.
 pub(crate) async fn code(sandbox: &Sandbox, more: &[(&str, &str)]) -> String {
     let url = authorization_url(sandbox, more);
     let callback = sandbox.consent(&url).await.expect("a callback");
