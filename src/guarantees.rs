@@ -6,11 +6,11 @@
 //!
 //! # Hot path
 //!
-//! * **P1** While the token is fresh, a request takes no lock, awaits nothing, boxes nothing and
-//!   allocates nothing: one snapshot load, one clock read, and one reference-counted copy of a
-//!   header value that was marked sensitive when the token arrived. From its second request on, a
-//!   clone of a service keeps a private copy of the token, so that threads with clones of their own
-//!   write no shared memory.
+//! * **P1** While the token is fresh, a request takes no lock, awaits nothing and boxes nothing:
+//!   one snapshot load, one clock read, and one reference-counted copy of a header value that was
+//!   marked sensitive when the token arrived. From its second request on, a clone of a service
+//!   keeps a private copy of the token, so that threads with clones of their own write no shared
+//!   memory.
 //! * **P2** A request that waits for a token holds none of the inner service's capacity, neither
 //!   before the first call nor between a 401 and the retry. Readiness is acquired for each call.
 //!
@@ -20,7 +20,7 @@
 //!   401, a manual refresh, an idle grant.
 //! * **P4** A refresh that has started runs to its end in a task of its own, with its own
 //!   deadlines. Dropping any or all of its callers does not stop it. If it panics, or if its
-//!   runtime shuts down, its waiters get an error.
+//!   runtime shuts down, its waiters get an error. A timeout of a waiter ends only that wait.
 //! * **P5** A failed early refresh does not affect requests while the held token is valid. A
 //!   failure never evicts a valid token. A token in use is refreshed in the background, from a
 //!   random point in the first half of its advisory window on: the last 15 % of its lifetime, 5
@@ -46,8 +46,8 @@
 //! * **P10** The order of a refresh is: acquire the lease, load, save the intent, send the token
 //!   request, save the token set on condition of the generation, publish it, release the lease. A
 //!   new token is not used before it is saved as long as an older one is valid.
-//! * **P11** A refresh token is sent once. It is sent again only after a response which proves that
-//!   the provider did not process it (an error status other than 504), or after a lost response.
+//! * **P11** A refresh token is sent once. It is sent again only after an error status other than
+//!   504, which counts as proof that the provider did not use it, or after a lost response.
 //!   The replay after a lost response is recorded, and sent within 30 seconds of the first request
 //!   by the wall clock. If its response is lost too, the refresh token is sent again only in the
 //!   last 5 minutes of the access token's lifetime, after its expiry, after a 401, or by a manual
@@ -59,7 +59,7 @@
 //! * **P13** `kill -9` at any instant loses at most a response that was on the wire or not saved
 //!   yet. The intent in the store identifies that grant at the next start, which replays a recent
 //!   request and reports a lost one.
-//! * **P14** A store that cannot be loaded or saved is detected before the refresh token is sent,
+//! * **P14** A store that cannot be read or written is detected before the refresh token is sent,
 //!   because the intent is saved first. If a save fails afterwards, the token set in memory serves,
 //!   the save is retried, and an error event is emitted.
 //!
@@ -79,9 +79,9 @@
 //! # Time
 //!
 //! * **P18** The lifetime of a token is `expires_at` minus the response's `Date`, or `expires_in`,
-//!   and counts from when the request was sent. If this machine's clock yields a shorter lifetime
-//!   that is at least half of it, that one counts. The expiry is the earlier one by the monotonic
-//!   and the wall clock. A suspend is detected within 30 seconds.
+//!   and counts from when the request was sent. If this machine's clock yields a shorter lifetime,
+//!   which is at least half of that, the shorter one counts. A token expires when the first of the
+//!   monotonic and the wall clock says so. A suspend is detected within 30 seconds.
 //! * **P19** If the lifetime of refresh tokens is known (30 days for Justworks), an idle grant is
 //!   refreshed after two thirds of it, and an event is emitted when 7, 3 and 1 days are left. With
 //!   many tenants this holds for residents, and for the others by a sweep, which one of all

@@ -36,7 +36,7 @@ pub(super) async fn complete_authorization(
 ) -> Result<(), Error> {
     detached(core, |core| async move {
         let save = |tokens| {
-            // The save is not user as a command, because `complete_authorization` is: a shutdown
+            // The save is not counted as a command, because `complete_authorization` is: a shutdown
             // that begins meanwhile waits for the save and does not reject it. It runs in a task of
             // its own, so that a panic in the store is retried.
             let sequence = core.lock().next_sequence();

@@ -12,8 +12,8 @@
 //! | --- | --- | --- |
 //! | fresh | gets the token at once | none |
 //! | in the *advisory* window: the last 15 % of the lifetime, 5 minutes to 4 hours, never over half | gets the token at once | in the background, from a random point in the first half of the window; only if a request has used the token |
-//! | in the *mandatory* window: the last 60 seconds, never over 10 % of the lifetime | waits for the refresh, and gets the old token if it fails | at once |
-//! | expired or absent | waits for the refresh, and gets its error if it fails | at once |
+//! | in the *mandatory* window: the last 60 seconds, never over 10 % of the lifetime | waits for the refresh, and gets the old token if the refresh fails | at once |
+//! | expired or absent | waits for the refresh, and gets an error if the refresh fails | at once |
 //!
 //! [`status`](TokenCache::status) reports the state of a token, and [`telemetry`](crate::telemetry)
 //! reports each change.
@@ -35,8 +35,8 @@
 //! save is retried until it succeeds.
 //!
 //! An access token that no request uses is not refreshed when it expires. Its refresh token is kept
-//! alive instead: the cache refreshes an idle grant once two thirds of the refresh token's lifetime
-//! have passed, if that lifetime is known.
+//! alive instead: the cache refreshes an idle grant after two thirds of the refresh token's
+//! lifetime, if that lifetime is known.
 //!
 //! # Failures
 //!
@@ -46,24 +46,26 @@
 //! | --- | --- |
 //! | is in the advisory window | 5 to 10 minutes, at random |
 //! | is in the mandatory window | 30 seconds |
-//! | has expired or is absent | 1 to 30 seconds, at random up to a bound that doubles |
+//! | has expired or is absent | random, from 1 second to a limit that doubles from 1 to 30 seconds |
 //!
-//! The provider's `Retry-After` prolongs the backoff, up to 10 minutes. There is at most one token
-//! request a second, apart from this table. A failed refresh does not evict a valid token.
+//! A `Retry-After` header of the provider extends the backoff, to at most 10 minutes. Token
+//! requests for one grant are at least 1 second apart, even without a failure. A failed refresh
+//! does not evict a valid token.
 //!
 //! If the provider responds with `invalid_grant` (RFC 6749 section 5.2) and the store holds nothing
 //! newer, the grant has ended. The cache saves that, and makes no further refresh until a new grant
 //! arrives: by [`set_tokens`](TokenCache::set_tokens), by
 //! [`complete_authorization`](TokenCache::complete_authorization), or from another process.
-//! `invalid_client` ends no grant.
+//! `invalid_client` ends no grant: it opens the [circuit breaker](crate::oauth::EndpointGate).
 //!
 //! # Lost responses
 //!
 //! A response is lost if the request may have reached the provider and no usable response came
 //! back. The cache cannot know then whether the refresh token has been used. By default it sends
-//! the same refresh token once more; see [`LostResponse`]. If that fails too, the access token
-//! serves as long as it is valid. The refresh token is sent again only in the last 5 minutes of the
-//! access token's lifetime, after a 401, or if the program calls `refresh_now`.
+//! the same refresh token once more; see [`LostResponse`]. If the second response is lost too, the
+//! access token serves as long as it is valid. The refresh token is sent again only in the last 5
+//! minutes of the access token's lifetime or after its expiry, after a 401, or if the program calls
+//! `refresh_now`.
 //!
 //! The saved intent makes a lost response known to other replicas, and to the next start after a
 //! crash. If the provider later rejects the refresh token, the grant ends with

@@ -20,8 +20,8 @@ use crate::{
 /// implements it for [`OAuthClient`] (refresh token), [`ClientCredentials`] (the application
 /// itself), and [`TokenFn`] (any async function).
 ///
-/// An implementation must not cache tokens, must not repeat a request after a refresh token may
-/// have been received, and must not wait for a token of the same cache.
+/// An implementation must not cache tokens, and must not wait for a token of the same cache. It
+/// must not send a refresh token a second time if the provider may have received it.
 pub trait TokenSource: Send + Sync + 'static {
     /// Requests a token set from the provider.
     ///
