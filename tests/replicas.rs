@@ -1,4 +1,4 @@
-//! Processes that share a store: they refresh in turn, and no refresh token is sent twice.
+//! Processes that share a store: one refreshes at a time, and no refresh token is sent twice.
 //!
 //! `SOAK_SECONDS=60 cargo test --all-features --test replicas -- --nocapture` runs for longer.
 

@@ -134,7 +134,7 @@ impl GrantListener for Events {
 
 #[tokio::test(start_paused = true)]
 async fn p15_lost_rotation_is_distinguished_from_a_revocation() {
-    for (turns, reason) in [
+    for (script, reason) in [
         (vec![], ReauthorizationReason::InvalidGrant),
         (vec![lost()], ReauthorizationReason::RotationLost),
         (vec![lost(), lost()], ReauthorizationReason::RotationLost),
@@ -153,8 +153,8 @@ async fn p15_lost_rotation_is_distinguished_from_a_revocation() {
         let source = Source::new(&ManualClock::new());
         let tokens = source.cache().listener(events.clone()).build().unwrap();
         tokens.token().await.unwrap();
-        for turn in turns {
-            source.then(turn);
+        for scripted in script {
+            source.then(scripted);
         }
         for _ in 0..3 {
             source.then(Scripted::Fail(Error::invalid_grant()));
@@ -276,9 +276,9 @@ async fn p14_failure_that_did_not_use_the_refresh_token_removes_the_intent() {
 
 #[tokio::test(start_paused = true)]
 async fn p11_panic_and_missed_deadline_count_as_lost_responses() {
-    for turn in [Scripted::Panic, Scripted::Hang] {
+    for scripted in [Scripted::Panic, Scripted::Hang] {
         let (source, store, tokens) = cache_with_policy(LostResponse::Defer).await;
-        source.then(turn);
+        source.then(scripted);
         assert!(tokens.refresh_now().await.is_err());
         assert!(matches!(state(&store).await, GrantState::Refreshing { .. }));
         assert!(matches!(

@@ -192,8 +192,8 @@ async fn p06_backoff_does_not_hide_the_save_of_another_replica() {
         pair.source
             .then(Scripted::Fail(crate::support::unavailable()));
     }
-    let dead = pair.source.issue(Duration::ZERO);
-    pair.one.set_tokens(dead).await.unwrap();
+    let expired = pair.source.issue(Duration::ZERO);
+    pair.one.set_tokens(expired).await.unwrap();
     for _ in 0..12 {
         pair.one.refresh_now().await.unwrap_err();
     }

@@ -12,8 +12,8 @@ mod support;
 
 mod api;
 mod callers;
-mod heal;
 mod provider;
+mod recovery;
 mod rules;
 mod run;
 mod step;
@@ -33,7 +33,7 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn model_guarantees_hold_in_every_life(case in case()) {
+    fn model_guarantees_hold_in_every_case(case in case()) {
         live(&case);
     }
 }
@@ -64,7 +64,7 @@ fn live(case: &Case) {
         for step in &case.steps {
             run.step(step).await;
         }
-        heal::heal(&mut run).await;
+        recovery::recover(&mut run).await;
         run.world.lock().is_over = true;
     });
 }

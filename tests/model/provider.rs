@@ -12,7 +12,7 @@ use crate::{
     rules,
     step::{Fault, Handling, Loss},
     support::{DAY, HOUR, MINUTE, unavailable},
-    world::{Fate, State, World, number_in},
+    world::{Outcome, State, World, number_in},
 };
 
 pub(crate) const REFRESH_TOKEN_LIFETIME: Duration = DAY.saturating_mul(30);
@@ -37,15 +37,15 @@ enum Reply {
 }
 
 impl Provider {
-    fn finish(&self, number: usize, index: usize, fate: Fate) {
+    fn finish(&self, number: usize, index: usize, outcome: Outcome) {
         let mut state = self.world.lock();
-        if let Fate::Given(next) = fate {
+        if let Outcome::Tokens(next) = outcome {
             state.sets[next].received_at = Some(state.times.now());
             state.sets[next].received_by = Some(self.process);
         } else {
             state.trouble = state.times.truth();
         }
-        state.sets[number].uses[index].fate = fate;
+        state.sets[number].uses[index].outcome = outcome;
     }
 }
 
@@ -65,24 +65,24 @@ impl TokenSource for Provider {
             provider: self,
             number,
             index,
-            ends: Some(Fate::Lost),
+            ends: Some(Outcome::Lost),
         };
         tokio::time::sleep(delay).await;
         match reply {
             Reply::Issue(tokens) => {
                 let next = tokens.refresh_token().map(self::number).unwrap();
-                call.end(Fate::Given(next));
+                call.end(Outcome::Tokens(next));
                 Ok(tokens)
             }
             Reply::Fail => {
-                call.end(Fate::Unused);
+                call.end(Outcome::Unused);
                 Err(unavailable())
             }
             Reply::Refuse => {
                 let (can_look, can_store) = {
                     let mut state = self.world.lock();
                     let family = state.sets[number].family;
-                    state.families[family].is_refused = true;
+                    state.families[family].is_rejected = true;
                     let store = &state.store;
                     // A slow store may fail later.
                     let is_fast = store.latency.is_zero();
@@ -91,19 +91,19 @@ impl TokenSource for Provider {
                         can_look && !store.has(Fault::SavesFail) && !store.has(Fault::SavesHang);
                     (can_look, can_store)
                 };
-                call.end(Fate::Refused {
+                call.end(Outcome::Rejected {
                     can_look,
                     can_store,
                 });
                 Err(Error::invalid_grant())
             }
             Reply::Lose(Loss::Reported) => {
-                call.end(Fate::Lost);
+                call.end(Outcome::Lost);
                 Err(Error::response_lost("lost: scripted"))
             }
             Reply::Lose(Loss::Hang) => std::future::pending().await,
             Reply::Lose(Loss::Panic) => {
-                call.end(Fate::Lost);
+                call.end(Outcome::Lost);
                 // As a panic, but without a message in the test's output.
                 std::panic::resume_unwind(Box::new("scripted panic"))
             }
@@ -117,7 +117,7 @@ impl TokenSource for Provider {
         }
         if let Some(token) = held.refresh_token() {
             let family = state.sets[number(token)].family;
-            state.families[family].is_dead = true;
+            state.families[family].has_ended = true;
         }
         Ok(())
     }
@@ -136,7 +136,7 @@ impl State {
             Handling::Lost(loss, false) => Reply::Lose(loss),
             Handling::Issue(lifetime) => self.judge(number, lifetime),
             Handling::Disconnect => {
-                self.families[family].is_dead = true;
+                self.families[family].has_ended = true;
                 Reply::Refuse
             }
             Handling::Lost(loss, true) => {
@@ -150,7 +150,7 @@ impl State {
         let truth = self.times.truth();
         let set = &self.sets[number];
         let family = set.family;
-        if self.families[family].is_dead {
+        if self.families[family].has_ended {
             return Reply::Refuse;
         }
         let is_aged = truth >= set.born + REFRESH_TOKEN_LIFETIME;
@@ -161,7 +161,7 @@ impl State {
             rules::aged(self, number);
         }
         if is_aged || is_reused {
-            self.families[family].is_dead = true;
+            self.families[family].has_ended = true;
             return Reply::Refuse;
         }
         self.sets[number].spent.get_or_insert(truth);
@@ -175,26 +175,28 @@ struct Call<'a> {
     provider: &'a Provider,
     number: usize,
     index: usize,
-    ends: Option<Fate>,
+    ends: Option<Outcome>,
 }
 
 impl Call<'_> {
-    fn end(&mut self, fate: Fate) {
+    fn end(&mut self, outcome: Outcome) {
         self.ends = None;
-        self.provider.finish(self.number, self.index, fate);
+        self.provider.finish(self.number, self.index, outcome);
     }
 }
 
 impl Drop for Call<'_> {
     fn drop(&mut self) {
-        let Some(fate) = self.ends.take() else { return };
+        let Some(outcome) = self.ends.take() else {
+            return;
+        };
         let mut state = self.provider.world.lock();
         let began = state.sets[self.number].uses[self.index].began;
         if !state.is_over && state.times.now() < began + DEADLINE {
             state.violated("P4: a refresh was aborted");
         }
         drop(state);
-        self.provider.finish(self.number, self.index, fate);
+        self.provider.finish(self.number, self.index, outcome);
     }
 }
 

@@ -7,10 +7,10 @@ use tower_oauth2_client::{Error, ErrorKind, cache::BearerToken};
 use crate::{
     provider::REFRESH_TOKEN_LIFETIME,
     support::{DAY, MINUTE},
-    world::{Fate, Revoked, State, Use, number_in},
+    world::{Outcome, Revoked, State, Use, number_in},
 };
 
-const FLOOR: Duration = Duration::from_secs(1);
+const MIN_REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long after its intent a lost refresh may be replayed, including the minimum interval.
 const PROMPT: Duration = Duration::from_secs(21);
@@ -39,13 +39,13 @@ pub(crate) fn refresh_token_sent(state: &mut State, process: u32, number: usize)
         .filter(|(_, one)| one.process == process);
     let (mut is_double, mut last) = (false, None);
     for (of_family, one) in of_process {
-        is_double |= one.fate == Fate::InProgress && of_family == family;
+        is_double |= one.outcome == Outcome::InProgress && of_family == family;
         last = last.max(Some(one.began));
     }
     if is_double {
         state.violated("P3: two refreshes at once");
     }
-    if last.is_some_and(|last| now < last + FLOOR) {
+    if last.is_some_and(|last| now < last + MIN_REFRESH_INTERVAL) {
         state.violated("P16: two refreshes within a second");
     }
     let set = &state.sets[number];
@@ -62,7 +62,7 @@ pub(crate) fn refresh_token_sent(state: &mut State, process: u32, number: usize)
         .filter(|set| set.family == family)
         .flat_map(|set| &set.uses)
         .any(|one| {
-            let is_given = matches!(one.fate, Fate::Given(_));
+            let is_given = matches!(one.outcome, Outcome::Tokens(_));
             one.process == process
                 && one.is_forced
                 && is_given
@@ -76,7 +76,7 @@ pub(crate) fn refresh_token_sent(state: &mut State, process: u32, number: usize)
         process,
         began: now,
         is_forced,
-        fate: Fate::InProgress,
+        outcome: Outcome::InProgress,
     });
     uses.len() - 1
 }
@@ -85,9 +85,10 @@ pub(crate) fn refresh_token_sent(state: &mut State, process: u32, number: usize)
 fn is_forced(state: &State, number: usize, now: Instant) -> bool {
     let set = &state.sets[number];
     let was_asked_for = state.asked_at.is_some_and(|at| now < at + BRIEFLY);
-    let is_young = state
-        .times
-        .is_surely_alive(set.life, set.life.lifetime / 2 + FLOOR);
+    let is_young = state.times.is_certainly_valid(
+        set.validity,
+        set.validity.lifetime / 2 + MIN_REFRESH_INTERVAL,
+    );
     is_young && !was_asked_for && !set.is_invalidated && set.uses.is_empty()
 }
 
@@ -96,24 +97,26 @@ fn forbids(state: &State, process: u32, number: usize, now: Instant) -> Option<S
     let set = &state.sets[number];
     let last = set.uses.last()?;
     let is_own = last.process == process;
-    match last.fate {
-        Fate::InProgress => return Some("P3: another process is refreshing".into()),
-        Fate::Refused { can_look: true, .. } if is_own => {
+    match last.outcome {
+        Outcome::InProgress => return Some("P3: another process is refreshing".into()),
+        Outcome::Rejected { can_look: true, .. } if is_own => {
             return Some("P15: it was rejected before".into());
         }
-        Fate::Refused {
+        Outcome::Rejected {
             can_store: true, ..
         } => return Some("P15: it was rejected before, and that was saved".into()),
-        Fate::Given(_) if is_own => return Some("P11: its successor was received".into()),
-        Fate::Given(next) if state.sets[next].is_committed => {
+        Outcome::Tokens(_) if is_own => return Some("P11: its successor was received".into()),
+        Outcome::Tokens(next) if state.sets[next].is_committed => {
             return Some("P11: its successor is stored".into());
         }
         _ => {}
     }
-    let doubts = set
-        .uses
-        .iter()
-        .filter(|one| matches!(one.fate, Fate::Lost | Fate::Given(_) | Fate::InProgress));
+    let doubts = set.uses.iter().filter(|one| {
+        matches!(
+            one.outcome,
+            Outcome::Lost | Outcome::Tokens(_) | Outcome::InProgress
+        )
+    });
     let doubts = doubts.count();
     if doubts == 0 {
         return None;
@@ -134,13 +137,13 @@ fn forbids(state: &State, process: u32, number: usize, now: Instant) -> Option<S
     };
     let is_last_call = !state
         .times
-        .is_surely_alive(set.life, margin + Duration::from_millis(1));
+        .is_certainly_valid(set.validity, margin + Duration::from_millis(1));
     // By the process's own clock. The cache checks the steps of the wall clock in between.
     let is_prompt = !state.terms.defers
         && doubts == 1
-        && last.fate == Fate::Lost
+        && last.outcome == Outcome::Lost
         && now <= last.began + 2 * PROMPT
-        && now >= last.began + FLOOR;
+        && now >= last.began + MIN_REFRESH_INTERVAL;
     if is_asked_for || is_last_call || is_prompt {
         return None;
     }
@@ -179,7 +182,7 @@ pub(crate) fn request_sent(state: &mut State, process: u32, began: Instant, head
         Duration::ZERO
     };
     let is_news = set.received_at.is_some_and(|at| at + storing >= began);
-    let is_dead = state.times.is_surely_dead(set.life, is_own) && !is_news;
+    let is_expired = state.times.is_certainly_expired(set.validity, is_own) && !is_news;
     let older = set.parent.map(|parent| &state.sets[parent]);
     let is_early = !set.is_committed
         && older.is_some_and(|older| {
@@ -187,14 +190,14 @@ pub(crate) fn request_sent(state: &mut State, process: u32, began: Instant, head
                 && !older.is_invalidated
                 && state
                     .times
-                    .is_surely_alive(older.life, Duration::from_millis(1))
+                    .is_certainly_valid(older.validity, Duration::from_millis(1))
         });
     let (is_unknown, is_old) = (set.received_at.is_none(), set.family < state.family);
     let is_given_up = set.given_up_by == Some(process);
     let is_revoked = state.revoked == Revoked::Yes;
     for (is_so, what) in [
         (is_unknown, "a token that was never issued"),
-        (is_dead, "P18: an expired token"),
+        (is_expired, "P18: an expired token"),
         (is_early, "P10: a token before its save"),
         (is_old, "a token of an earlier grant"),
         (is_given_up, "an invalidated token"),

@@ -117,7 +117,7 @@ impl State {
             }
             GrantState::ReauthorizationRequired { tokens, .. } => {
                 let family = self.sets[number_of(tokens)].family;
-                if !self.families[family].is_refused {
+                if !self.families[family].is_rejected {
                     self.violated("P15: an end is saved without a response");
                 }
             }

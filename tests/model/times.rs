@@ -19,7 +19,7 @@ const MOMENT: Duration = Duration::from_millis(2);
 
 /// When a token set was requested, by both clocks, and the lifetime of its access token.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Life {
+pub(crate) struct Validity {
     pub(crate) sent: Instant,
     pub(crate) issued_at: SystemTime,
     pub(crate) lifetime: Duration,
@@ -74,22 +74,22 @@ impl Times {
 
     /// Whether more than this is left of the token's lifetime, whatever the clocks did since it
     /// arrived.
-    pub(crate) fn is_surely_alive(&self, life: Life, margin: Duration) -> bool {
+    pub(crate) fn is_certainly_valid(&self, validity: Validity, margin: Duration) -> bool {
         let now = self.now();
-        let worst = self.offsets_since(life.sent).max();
-        now + margin < life.sent + life.lifetime
-            && self.wall(now, worst) + margin < life.issued_at + life.lifetime
+        let worst = self.offsets_since(validity.sent).max();
+        now + margin < validity.sent + validity.lifetime
+            && self.wall(now, worst) + margin < validity.issued_at + validity.lifetime
     }
 
     /// Whether the token has expired by one of the clocks, for long enough to be detected. A
     /// process that loaded it from the store depends on the wall clock.
-    pub(crate) fn is_surely_dead(&self, life: Life, by_monotonic: bool) -> bool {
+    pub(crate) fn is_certainly_expired(&self, validity: Validity, by_monotonic: bool) -> bool {
         let now = self.now();
         let kindest = self
             .offsets_since(now.checked_sub(NOTICED).unwrap_or(now))
             .min();
-        let by_wall = self.wall(now, kindest) >= life.issued_at + life.lifetime + TOLERANCE;
-        by_wall || (by_monotonic && now >= life.sent + life.lifetime + MOMENT)
+        let by_wall = self.wall(now, kindest) >= validity.issued_at + validity.lifetime + TOLERANCE;
+        by_wall || (by_monotonic && now >= validity.sent + validity.lifetime + MOMENT)
     }
 
     fn wall(&self, now: Instant, offset: Option<i64>) -> SystemTime {

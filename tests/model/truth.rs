@@ -21,12 +21,12 @@ impl State {
         };
         let is_good = |number: usize| {
             let set = &self.sets[number];
-            let mandatory = MINUTE.min(set.life.lifetime / 10);
+            let mandatory = MINUTE.min(set.validity.lifetime / 10);
             !set.is_invalidated
                 && set.rejected_at.is_none()
                 && self
                     .times
-                    .is_surely_alive(set.life, mandatory + Duration::from_secs(1))
+                    .is_certainly_valid(set.validity, mandatory + Duration::from_secs(1))
         };
         // A later token that is in use instead must be valid as well.
         let later = seen + 1..self.sets.len();
@@ -81,7 +81,7 @@ impl State {
     /// Changes the world around the cache.
     pub(crate) fn arrange(&mut self, step: &Step) {
         match *step {
-            Step::Next(handling) => self.turns.push_back(handling),
+            Step::Next(handling) => self.script.push_back(handling),
             Step::Delay(delay) => self.delay = delay,
             Step::Ban => {
                 if let Some(set) = self.sets.last_mut() {

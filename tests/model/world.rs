@@ -14,7 +14,7 @@ use tower_oauth2_client::{
 use crate::{
     step::{Fault, Handling},
     support::HOUR,
-    times::{Life, Times},
+    times::{Times, Validity},
 };
 
 #[derive(Clone)]
@@ -31,7 +31,7 @@ pub(crate) struct State {
     pub(crate) families: Vec<Family>,
     /// The newest token that was returned in this process.
     pub(crate) seen: Option<usize>,
-    pub(crate) turns: VecDeque<Handling>,
+    pub(crate) script: VecDeque<Handling>,
     pub(crate) delay: Duration,
     pub(crate) revocations_fail: bool,
     pub(crate) store: StoreState,
@@ -83,7 +83,7 @@ pub(crate) struct StoreState {
 /// A token set from a refresh or a consent.
 pub(crate) struct Set {
     pub(crate) family: usize,
-    pub(crate) life: Life,
+    pub(crate) validity: Validity,
     pub(crate) born: Duration,
     /// The token set that was used for it; `None` for a consent.
     pub(crate) parent: Option<usize>,
@@ -109,19 +109,19 @@ pub(crate) struct Use {
     pub(crate) began: Instant,
     /// Whether a 401 must have been the reason.
     pub(crate) is_forced: bool,
-    pub(crate) fate: Fate,
+    pub(crate) outcome: Outcome,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
+pub(crate) enum Outcome {
     InProgress,
-    Given(usize),
+    Tokens(usize),
     /// The refresh token was not used, and the cache knows that.
     Unused,
     /// The response was lost.
     Lost,
     /// Whether the store could be loaded, and saved, at that time.
-    Refused {
+    Rejected {
         can_look: bool,
         can_store: bool,
     },
@@ -130,9 +130,9 @@ pub(crate) enum Fate {
 /// The token sets of one consent.
 #[derive(Default)]
 pub(crate) struct Family {
-    pub(crate) is_dead: bool,
+    pub(crate) has_ended: bool,
     /// Whether the program knows that.
-    pub(crate) is_refused: bool,
+    pub(crate) is_rejected: bool,
 }
 
 impl World {
@@ -147,7 +147,7 @@ impl World {
             sets: Vec::new(),
             families: Vec::new(),
             seen: None,
-            turns: VecDeque::new(),
+            script: VecDeque::new(),
             delay: Duration::from_millis(50),
             revocations_fail: false,
             store: StoreState::default(),
@@ -198,7 +198,7 @@ impl State {
         let number = self.sets.len();
         self.sets.push(Set {
             family,
-            life: Life {
+            validity: Validity {
                 sent: now,
                 issued_at,
                 lifetime,
@@ -222,20 +222,20 @@ impl State {
 
     /// The scripted handling of the next token request.
     pub(crate) fn handling(&mut self) -> Handling {
-        self.turns.pop_front().unwrap_or(Handling::Issue(HOUR))
+        self.script.pop_front().unwrap_or(Handling::Issue(HOUR))
     }
 
     /// Whether the API accepts an access token now.
     pub(crate) fn is_good(&self, number: usize) -> bool {
         let set = &self.sets[number];
         !set.is_banned
-            && !self.families[set.family].is_dead
-            && self.times.truth() < set.born + set.life.lifetime
+            && !self.families[set.family].has_ended
+            && self.times.truth() < set.born + set.validity.lifetime
     }
 
     /// Ends all faults.
-    pub(crate) fn heal(&mut self) {
-        self.turns.clear();
+    pub(crate) fn end_faults(&mut self) {
+        self.script.clear();
         self.delay = Duration::from_millis(50);
         self.revocations_fail = false;
         self.store.faults.clear();
@@ -247,7 +247,7 @@ impl State {
     pub(crate) fn may_have_ended(&self) -> bool {
         self.families[self.family..]
             .iter()
-            .any(|family| family.is_refused)
+            .any(|family| family.is_rejected)
     }
 
     pub(crate) fn is_stored_as_revoked(&self) -> bool {

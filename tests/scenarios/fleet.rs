@@ -71,7 +71,7 @@ impl Fleet {
     pub(crate) async fn failing(&self, refresh_token: &str) -> Tenant {
         let tenant = self.tenant("failing", 0);
         let now = self.clock.wall();
-        let tokens = TokenSet::new(AccessToken::new("dead").unwrap(), Duration::ZERO, now);
+        let tokens = TokenSet::new(AccessToken::new("expired").unwrap(), Duration::ZERO, now);
         let tokens = tokens.with_refresh_token(RefreshToken::new(refresh_token), now);
         tenant.tokens.set_tokens(tokens).await.unwrap();
         tenant

@@ -115,11 +115,8 @@ async fn s15_expiry_in_the_past_causes_no_loop() {
     }
 }
 
-/// Three days in which this many lifetimes turn out too long by the first rejected call.
-async fn three_days_of_so_many_lives(
-    lives: u64,
-    set: impl FnOnce(SandboxBuilder) -> SandboxBuilder,
-) {
+/// Three days in which the first rejected call of each lifetime reveals its end.
+async fn three_days_of_lifetimes(lives: u64, set: impl FnOnce(SandboxBuilder) -> SandboxBuilder) {
     let partner = connected_at(set).await;
     three_days(&partner).await;
     let counters = partner.sandbox.counters();
@@ -131,7 +128,7 @@ async fn three_days_of_so_many_lives(
 }
 
 #[tokio::test(start_paused = true)]
-async fn s15_invalid_calendar_date_is_not_an_expiry() {
+async fn s15_date_beyond_the_calendar_is_not_an_expiry() {
     let end = ExpiresAt::Literal("9999-12-31T23:59:59Z".into());
     let partner =
         connected_at(|sandbox| sandbox.behavior(|behavior| behavior.expires_at = end)).await;
@@ -144,7 +141,7 @@ async fn s15_invalid_calendar_date_is_not_an_expiry() {
 async fn s15_expiry_in_the_year_9999_costs_one_rejected_call_per_lifetime() {
     for end in ["9999-12-30T00:00:00Z", "253402300799"] {
         let end = ExpiresAt::Literal(end.into());
-        three_days_of_so_many_lives(3, |sandbox| {
+        three_days_of_lifetimes(3, |sandbox| {
             sandbox.behavior(|behavior| behavior.expires_at = end)
         })
         .await;
@@ -154,7 +151,7 @@ async fn s15_expiry_in_the_year_9999_costs_one_rejected_call_per_lifetime() {
 /// Its clock is then assumed to agree with this machine's, as the guarantees say.
 #[tokio::test(start_paused = true)]
 async fn s15_server_clock_ahead_without_date_costs_one_rejected_call_per_lifetime() {
-    three_days_of_so_many_lives(18, |sandbox| {
+    three_days_of_lifetimes(18, |sandbox| {
         let ahead = SystemTime::UNIX_EPOCH + Duration::from_secs(1_764_007_200);
         let sandbox = sandbox
             .clock_starts_at(ahead)

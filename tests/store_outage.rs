@@ -1,5 +1,5 @@
-//! The database is down before, during or after a refresh: what callers see, and that no token is
-//! lost.
+//! The database is unavailable before, during or after a refresh. Callers keep their token, and no
+//! token set is lost.
 
 #[path = "support/mod.rs"]
 mod support;
@@ -102,11 +102,14 @@ impl Scene {
             }
             sleep(Duration::from_millis(100)).await;
         }
-        panic!("the store does not come back: {:?}", self.tokens.status());
+        panic!(
+            "the store cannot be written again: {:?}",
+            self.tokens.status()
+        );
     }
 }
 
-async fn down_before_a_refresh(backend: Backend) {
+async fn outage_before_refresh(backend: Backend) {
     let mut scene = Scene::new(backend).await;
     scene.stop();
     let error = scene.tokens.refresh_now().await.unwrap_err();
@@ -119,7 +122,7 @@ async fn down_before_a_refresh(backend: Backend) {
     assert_eq!(scene.sandbox.counters().refresh_tokens_reused, 0);
 }
 
-async fn down_during_a_refresh(backend: Backend) {
+async fn outage_during_refresh(backend: Backend) {
     let mut scene = Scene::new(backend).await;
     let wait = Fault::delay(Duration::from_secs(1)).after_processing();
     scene.sandbox.inject(Endpoint::Token, wait);
@@ -154,7 +157,7 @@ async fn down_during_a_refresh(backend: Backend) {
     assert_eq!(scene.sandbox.counters().refresh_tokens_reused, 0);
 }
 
-async fn down_after_a_refresh(backend: Backend) {
+async fn outage_after_refresh(backend: Backend) {
     let mut scene = Scene::new(backend).await;
     scene.tokens.refresh_now().await.unwrap();
     scene.stop();
@@ -173,18 +176,18 @@ macro_rules! over {
             use super::*;
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn p14_down_before_a_refresh() {
-                down_before_a_refresh($backend).await;
+            async fn p14_outage_before_a_refresh_is_detected_before_the_token_request() {
+                outage_before_refresh($backend).await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn p14_down_during_a_refresh() {
-                down_during_a_refresh($backend).await;
+            async fn p14_token_set_is_saved_after_an_outage_during_its_refresh() {
+                outage_during_refresh($backend).await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn p05_down_after_a_refresh() {
-                down_after_a_refresh($backend).await;
+            async fn p05_outage_after_a_refresh_does_not_affect_requests() {
+                outage_after_refresh($backend).await;
             }
         }
     };

@@ -19,8 +19,8 @@ const TRIES: u32 = 60;
 /// Longer than the lifetime of a refresh token.
 const IDLE: Duration = DAY.saturating_mul(40);
 
-pub(crate) async fn heal(run: &mut Run) {
-    run.world.lock().heal();
+pub(crate) async fn recover(run: &mut Run) {
+    run.world.lock().end_faults();
     recovers(run).await;
     run.check();
     tokio::time::sleep(IDLE).await;
