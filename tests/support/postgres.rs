@@ -294,7 +294,7 @@ fn is_running(process: &str) -> bool {
     !status.is_empty() && !status.contains(") Z ")
 }
 
-#[expect(
+#[allow(
     clippy::disallowed_methods,
     reason = "processes are polled without a runtime"
 )]
