@@ -26,7 +26,7 @@ use tower_oauth2_client::{
     sandbox::{Endpoint, Fault, Sandbox},
     store::MemoryStore,
     tenants::Tenants,
-    token::{AccessToken, TenantId, TokenSet},
+    token::{AccessToken, RefreshToken, TenantId, TokenSet},
 };
 
 #[path = "support/mod.rs"]
@@ -112,6 +112,29 @@ async fn error_of_reqwest_is_the_source() {
     let error = api.oneshot(company).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Service);
     assert!(error.source().unwrap().is::<reqwest::Error>());
+}
+
+/// P11: nothing was sent, so the refresh token was not used.
+#[tokio::test]
+async fn p11_failed_tls_handshake_at_the_token_endpoint_is_no_lost_response() {
+    let sandbox = Sandbox::start().await.unwrap();
+    // The sandbox speaks plain HTTP.
+    let https = sandbox.url().replace("http://", "https://");
+    let oauth = OAuthClient::builder(
+        provider::justworks().on_origin(&https).unwrap(),
+        sandbox.client_id(),
+    )
+    .client_secret(sandbox.client_secret())
+    .build(ReqwestClient::new(Client::builder()).unwrap())
+    .unwrap();
+    let now = SystemClock.wall();
+    let tokens = TokenSet::new(AccessToken::new("a1").unwrap(), support::DAY, now)
+        .with_refresh_token(RefreshToken::new("r1"), now);
+    let error = oauth.refresh(&tokens).await.unwrap_err();
+    assert!(
+        error.is_transient() && !error.is_response_lost(),
+        "{error:?}"
+    );
 }
 
 /// Counts the requests that pass it, in a counter and in the extensions of the call.

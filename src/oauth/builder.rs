@@ -108,7 +108,8 @@ impl OAuthClientBuilder {
     }
 
     /// Sets which errors of the HTTP client, or in its chain of sources, mean that no connection
-    /// was made. Defaults to refused connections.
+    /// was made. Refused connections always do, and connect errors of reqwest with the feature
+    /// `reqwest`. Defaults to no other error.
     ///
     /// After such an error nothing was sent, so the request is retried. After any other
     /// error the response counts as lost.

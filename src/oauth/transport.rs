@@ -110,16 +110,30 @@ impl Transport {
     }
 }
 
-/// Whether nothing was sent. That is certain for a refused connection; beyond it only the HTTP
-/// client knows.
+/// Whether nothing was sent. That is certain for a refused connection, and for one that reqwest
+/// could not establish. In other cases only the program knows its HTTP client.
 fn is_before_sending(error: &(dyn StdError + 'static), is_connect_error: &IsConnectError) -> bool {
-    let is_refused = |error: &(dyn StdError + 'static)| {
-        error
-            .downcast_ref::<io::Error>()
-            .is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
-    };
-    std::iter::successors(Some(error), |&error| error.source())
-        .any(|error| is_refused(error) || is_connect_error(error))
+    std::iter::successors(Some(error), |&error| error.source()).any(|error| {
+        is_refused(error) || is_connect_error_of_reqwest(error) || is_connect_error(error)
+    })
+}
+
+fn is_refused(error: &(dyn StdError + 'static)) -> bool {
+    error
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+}
+
+#[cfg(feature = "reqwest")]
+fn is_connect_error_of_reqwest(error: &(dyn StdError + 'static)) -> bool {
+    error
+        .downcast_ref::<reqwest::Error>()
+        .is_some_and(reqwest::Error::is_connect)
+}
+
+#[cfg(not(feature = "reqwest"))]
+fn is_connect_error_of_reqwest(_: &(dyn StdError + 'static)) -> bool {
+    false
 }
 
 fn failed(error: impl Into<BoxError>) -> Error {
