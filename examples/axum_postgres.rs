@@ -41,15 +41,15 @@ use tower_oauth2_client::{
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let store = PostgresStore::new(PgPool::connect(&env::var("DATABASE_URL")?).await?);
+    let store = PostgresStore::new(PgPool::connect(&variable("DATABASE_URL")?).await?);
     store.migrate().await?;
-    let keys = EncryptionKeys::new(EncryptionKey::from_base64("2026", &env::var("GRANT_KEY")?)?);
-    let client_id = env::var("JUSTWORKS_CLIENT_ID")?;
+    let keys = EncryptionKeys::new(EncryptionKey::from_base64("2026", &variable("GRANT_KEY")?)?);
+    let client_id = variable("JUSTWORKS_CLIENT_ID")?;
 
     let http = ReqwestClient::new(reqwest::Client::builder())?;
     let oauth = OAuthClient::builder(provider::justworks(), &client_id)
-        .client_secret(env::var("JUSTWORKS_CLIENT_SECRET")?)
-        .redirect_uri(env::var("JUSTWORKS_REDIRECT_URI")?)
+        .client_secret(variable("JUSTWORKS_CLIENT_SECRET")?)
+        .redirect_uri(variable("JUSTWORKS_REDIRECT_URI")?)
         .scopes(["company.basic:read"])
         .build(http.clone())?;
     let tenants = Tenants::builder(oauth.clone())
@@ -100,4 +100,8 @@ impl ConnectHandler for Sessions {
 fn tenant_of(request: &Parts) -> Option<TenantId> {
     let name = request.headers.get("x-authenticated-customer")?;
     TenantId::new(name.to_str().ok()?).ok()
+}
+
+fn variable(name: &str) -> Result<String, String> {
+    env::var(name).map_err(|error| format!("{name}: {error}"))
 }

@@ -23,7 +23,7 @@ use tower_oauth2_client::{
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let url: Uri = env::var("API_URL")?.parse()?;
+    let url: Uri = variable("API_URL")?.parse()?;
 
     let https = HttpsConnectorBuilder::new()
         .with_webpki_roots()
@@ -31,11 +31,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .enable_http1()
         .build();
     let http = Client::builder(TokioExecutor::new()).build::<_, Full<Bytes>>(https);
-    let provider = Provider::builder(env::var("TOKEN_URL")?)
+    let provider = Provider::builder(variable("TOKEN_URL")?)
         .api_origin(url.to_string())
         .build()?;
-    let oauth = OAuthClient::builder(provider, env::var("CLIENT_ID")?)
-        .client_secret(env::var("CLIENT_SECRET")?)
+    let oauth = OAuthClient::builder(provider, variable("CLIENT_ID")?)
+        .client_secret(variable("CLIENT_SECRET")?)
         .build(http.clone())?;
     let tokens = TokenCache::builder(ClientCredentials::new(oauth)).build()?;
     let api = BearerAuthLayer::new(tokens).layer(http);
@@ -45,4 +45,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .await?;
     println!("{}", response.status());
     Ok(())
+}
+
+fn variable(name: &str) -> Result<String, String> {
+    env::var(name).map_err(|error| format!("{name}: {error}"))
 }

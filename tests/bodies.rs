@@ -104,6 +104,44 @@ async fn p08_limit_holds_for_cloneable_bodies() {
     assert_eq!(response.unwrap().status(), 401);
 }
 
+/// A body that does not know its length.
+#[derive(Clone)]
+struct Unsized(Full<Bytes>);
+
+impl http_body::Body for Unsized {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, Infallible>>> {
+        std::pin::Pin::new(&mut self.0).poll_frame(cx)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p08_limit_holds_for_cloneable_bodies_of_unknown_length() {
+    for (length, content_length, attempts) in [
+        (100, None, 1),
+        (100, Some("100"), 2),
+        (100_000, Some("100000"), 1),
+        (100_000, None, 1),
+    ] {
+        let log = Log::default();
+        let api = BearerAuthLayer::new(warm().await).layer(client::<Unsized>(&log));
+        let mut request = Request::post(API);
+        if let Some(content_length) = content_length {
+            request = request.header("content-length", content_length);
+        }
+        let body = Unsized(Full::from(vec![b'x'; length]));
+        let response = api.oneshot(request.body(body).unwrap()).await.unwrap();
+        let status = if attempts == 1 { 401 } else { 200 };
+        assert_eq!(response.status(), status, "{length}");
+        assert_eq!(log.lock().unwrap().len(), attempts, "{length}");
+    }
+}
+
 /// A clone is complete whatever the client has read of the original; a recording would not be.
 #[tokio::test(start_paused = true)]
 async fn p08_cloneable_body_is_sent_again_whole_though_the_401_came_before_it_was_read() {
@@ -181,6 +219,21 @@ async fn inner_service_can_be_reached_and_changed() {
         201
     );
     assert_eq!(api.into_inner().0, 202);
+
+    // Also if the next request is not sent, or waits for a token first.
+    let cold = Source::new(&ManualClock::new()).cache().build().unwrap();
+    let mut api = BearerAuth::new(Client(201), cold);
+    api.ready().await.unwrap();
+    api.get_mut().0 = 202;
+    let other_origin = Request::get("https://example.org/");
+    let other_origin = other_origin.body(Full::default()).unwrap();
+    assert!(api.call(other_origin).await.is_err());
+    assert_eq!(api.get_ref().0, 202);
+    api.ready().await.unwrap();
+    api.get_mut().0 = 203;
+    // The first token is the one that this client rejects, so both attempts wait.
+    assert_eq!(api.call(get()).await.unwrap().status(), 203);
+    assert_eq!(api.get_ref().0, 203);
 
     let layer = BearerAuth::<Client, Full<Bytes>>::layer(warm().await);
     assert_eq!(

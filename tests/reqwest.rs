@@ -192,6 +192,66 @@ async fn p08_middleware_sends_the_request_again_after_a_401() {
     assert_eq!(sandbox.counters().deductions_created, 1);
 }
 
+/// Sends a clone of each request, as a retry middleware does, and checks its body.
+struct Cloning(Option<&'static [u8]>);
+
+#[async_trait]
+impl Middleware for Cloning {
+    async fn handle(
+        &self,
+        request: reqwest::Request,
+        extensions: &mut Extensions,
+        next: Next<'_>,
+    ) -> Result<reqwest::Response, MiddlewareError> {
+        let clone = request.try_clone().expect("a request that can be cloned");
+        assert_eq!(clone.body().and_then(Body::as_bytes), self.0);
+        next.run(clone, extensions).await
+    }
+}
+
+#[tokio::test]
+async fn p08_inner_middleware_gets_a_buffered_body_as_it_was() {
+    let (sandbox, http, tokens) = connected().await;
+    let client = http.into_inner();
+    let chain = |body| {
+        ClientBuilder::new(client.clone())
+            .with(BearerAuthLayer::new(tokens.clone()))
+            .with(Cloning(body))
+            .build()
+    };
+    let company = format!("{}/v1/company", sandbox.url());
+    sandbox.expire_access_tokens();
+    let response = chain(None).get(company).send().await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    sandbox.expire_access_tokens();
+    let deductions = chain(Some(DEDUCTION.as_bytes()))
+        .post(format!("{}/v1/deductions", sandbox.url()))
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(DEDUCTION);
+    let response = deductions.send().await.unwrap();
+    assert_ne!(response.status(), StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn p08_middleware_sends_a_streaming_body_again() {
+    let (sandbox, http, tokens) = connected().await;
+    let api = chain(http, tokens, &Counter::default());
+    sandbox.expire_access_tokens();
+    let halves = DEDUCTION
+        .as_bytes()
+        .chunks(100)
+        .map(Ok::<_, std::io::Error>);
+    let response = api
+        .post(format!("{}/v1/deductions", sandbox.url()))
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(Body::wrap_stream(futures_util::stream::iter(halves)))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(sandbox.counters().deductions_created, 1);
+}
+
 #[tokio::test]
 async fn p17_middleware_fails_without_a_token_and_sends_nothing() {
     let (sandbox, http, tokens) = connected().await;

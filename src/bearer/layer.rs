@@ -92,6 +92,19 @@ impl<B> BearerAuthLayer<B> {
     }
 }
 
+#[cfg(feature = "reqwest-middleware")]
+impl<B> BearerAuthLayer<B> {
+    /// A layer with the same settings for an inner service with another body type.
+    pub(crate) fn for_body<C>(&self) -> BearerAuthLayer<C> {
+        BearerAuthLayer {
+            tokens: self.tokens.clone(),
+            replay_limit: self.replay_limit,
+            cross_origin: self.cross_origin,
+            body: PhantomData,
+        }
+    }
+}
+
 impl<S, B, R> Layer<S> for BearerAuthLayer<B>
 where
     S: Service<Request<B>, Response = Response<R>> + Clone,
@@ -127,7 +140,10 @@ impl<S, B> BearerAuth<S, B> {
         BearerAuthLayer::new(tokens).layer(inner)
     }
 
-    /// Returns a layer with the default settings.
+    /// Returns a layer with the default settings. Equivalent to
+    /// [`BearerAuthLayer::new`](BearerAuthLayer::new).
+    ///
+    /// The type of the service has to be named, as in `BearerAuth::<Client, Full<Bytes>>::layer`.
     pub fn layer(tokens: impl Into<TokenProvider>) -> BearerAuthLayer<B> {
         BearerAuthLayer::new(tokens)
     }

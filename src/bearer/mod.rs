@@ -91,7 +91,7 @@
 //! Clones must be equivalent, as tower expects of all services. Put a service that is not `Clone`
 //! into `tower::buffer`:
 //!
-//! ```compile_fail
+//! ```compile_fail,E0277
 //! # use bytes::Bytes;
 //! # use http_body_util::Full;
 //! # fn tokens() -> tower_oauth2_client::cache::TokenCache { unimplemented!() }

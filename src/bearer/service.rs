@@ -217,6 +217,9 @@ impl<S: Clone, B: RequestBody> BearerAuth<S, B> {
     /// Releases the capacity that `poll_ready` reserved, and returns a service that reserves its
     /// own.
     fn replace_with_clone(&mut self) -> S {
+        if self.is_pristine_stale {
+            self.refresh_pristine();
+        }
         self.inner = self.shared.pristine();
         self.inner.clone()
     }

@@ -9,7 +9,7 @@ use super::{
 use crate::{error::Error, token::TenantId};
 
 /// Builds a [`TokenCache`].
-#[must_use = "a builder does nothing before it is built"]
+#[must_use = "a builder does nothing until it is built"]
 pub struct TokenCacheBuilder {
     settings: SettingsBuilder,
     tenant: Option<String>,

@@ -6,8 +6,9 @@
 //! Its message says what failed and what to do. It is one pointer wide and cheap to clone: all
 //! requests that waited for one refresh get the same error.
 //!
-//! Neither the message nor a source that this crate adds contains a secret, a tenant's name, or
-//! free text from a server.
+//! The message contains no secret, no tenant name, and no free text from a server. A source that
+//! this crate adds contains no secret either. The source of a store's error may name the file or
+//! the key of a stored grant, which contains the tenant's name.
 //!
 //! # Composition
 //!

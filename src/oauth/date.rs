@@ -6,8 +6,22 @@ use http::{HeaderMap, header::DATE};
 
 /// Parses a date in any of the three formats of RFC 9110 section 5.6.7. `None` if it is no date, or
 /// one before 1970.
+///
+/// The preferred format is also accepted as RFC 2822 permits it: with a leap second, a day of one
+/// digit, or other letter case.
 pub(super) fn parse(text: &str) -> Option<SystemTime> {
-    httpdate::parse_http_date(text).ok()
+    httpdate::parse_http_date(text)
+        .ok()
+        .or_else(|| parse_rfc_2822(text))
+}
+
+fn parse_rfc_2822(text: &str) -> Option<SystemTime> {
+    let zone = text.len().checked_sub(4)?;
+    let is_gmt = text.get(zone..)?.eq_ignore_ascii_case(" GMT");
+    let date = jiff::fmt::rfc2822::parse(text).ok().filter(|_| is_gmt)?;
+    SystemTime::try_from(date.timestamp())
+        .ok()
+        .filter(|time| *time >= SystemTime::UNIX_EPOCH)
 }
 
 /// When the server created a response, by the server's clock.
@@ -32,6 +46,27 @@ mod tests {
             "Sun Nov  6 08:49:37 1994",
         ] {
             assert_eq!(parse(text), Some(SystemTime::UNIX_EPOCH + AT), "{text}");
+        }
+    }
+
+    #[test]
+    fn variations_of_the_preferred_format_are_accepted() {
+        for (text, exact) in [
+            (
+                "Thu, 31 Dec 1998 23:59:60 GMT",
+                "Thu, 31 Dec 1998 23:59:59 GMT",
+            ),
+            (
+                "Sun, 6 Nov 1994 08:49:37 GMT",
+                "Sun, 06 Nov 1994 08:49:37 GMT",
+            ),
+            (
+                "sun, 06 nov 1994 08:49:37 gmt",
+                "Sun, 06 Nov 1994 08:49:37 GMT",
+            ),
+        ] {
+            assert!(parse(text).is_some(), "{text}");
+            assert_eq!(parse(text), parse(exact), "{text}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! Settings of a [`Provider`], checked when it is built.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use super::{
     definition::{ClientAuthentication, Provider},
@@ -9,7 +9,7 @@ use super::{
 use crate::{error::Error, origin::Origin};
 
 /// Builds a [`Provider`]. Its setters never fail; [`build`](Self::build) checks all settings.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[must_use = "a builder does nothing until it is built"]
 pub struct ProviderBuilder {
     token_endpoint: String,
@@ -159,6 +159,16 @@ impl ProviderBuilder {
             access_token_lifetime: self.access_token_lifetime,
             refresh_token_lifetime: self.refresh_token_lifetime,
         })
+    }
+}
+
+/// Without the URLs: they are not checked yet, and may contain user information.
+impl fmt::Debug for ProviderBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProviderBuilder")
+            .field("client_authentication", &self.client_authentication)
+            .field("pkce", &self.pkce)
+            .finish_non_exhaustive()
     }
 }
 

@@ -5,11 +5,14 @@ use std::{
     mem,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
 };
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use http::{Extensions, Request, Response};
+use http_body::Body as HttpBody;
+use http_body_util::Full;
 use reqwest::Body;
 use reqwest_middleware::{Error as MiddlewareError, Middleware, Next};
 use tower_layer::Layer;
@@ -17,7 +20,7 @@ use tower_service::Service;
 
 use super::client::{from_reqwest, into_reqwest};
 use crate::{
-    bearer::{BearerAuthLayer, ReplayBody},
+    bearer::{BearerAuthLayer, ReplayBody, RequestBody},
     error::Error,
 };
 
@@ -26,22 +29,31 @@ use crate::{
 impl Middleware for BearerAuthLayer<ReplayBody<Body>> {
     async fn handle(
         &self,
-        request: reqwest::Request,
+        mut request: reqwest::Request,
         extensions: &mut Extensions,
         next: Next<'_>,
     ) -> Result<reqwest::Response, MiddlewareError> {
-        let mut request = Request::try_from(request)?;
-        // Where the layer finds the tenant and the replay limit.
-        request.extensions_mut().extend(extensions.clone());
+        let body = request.body_mut().take();
         let chain = Chain {
             next,
-            extensions: Arc::new(Mutex::new(mem::take(extensions))),
+            extensions: Arc::default(),
+            has_body: body.is_some(),
         };
-        let shared = Arc::clone(&chain.extensions);
-        // The chain is always ready.
-        let result = self.layer(chain).call(request).await;
-        *extensions = take(&shared);
-        result.map(reqwest::Response::from).map_err(into_error)
+        let mut request: Request<Body> = request.try_into()?;
+        // The layer reads the tenant and the replay limit from the request's extensions.
+        request.extensions_mut().extend(extensions.clone());
+        let mut body = body.unwrap_or_default();
+        match buffered(&mut body) {
+            // The layer clones a buffered body. Inner middlewares get it buffered, so that they
+            // can clone it too, or sign it.
+            Some(bytes) => {
+                let layer = self.for_body::<Full<Bytes>>();
+                chain
+                    .run(&layer, request.map(|_| Full::new(bytes)), extensions)
+                    .await
+            }
+            None => chain.run(self, request.map(|_| body), extensions).await,
+        }
     }
 }
 
@@ -49,38 +61,110 @@ impl Middleware for BearerAuthLayer<ReplayBody<Body>> {
 #[derive(Clone)]
 struct Chain<'a> {
     next: Next<'a>,
-    /// The extensions that the middlewares of one call share. The layer calls the chain twice at
-    /// most, and never at the same time.
+    /// What the middlewares of one call pass on. The layer calls the chain twice at most, and never
+    /// at the same time.
     extensions: Arc<Mutex<Extensions>>,
+    has_body: bool,
+}
+
+type ChainFuture<'a> =
+    Pin<Box<dyn Future<Output = Result<Response<Body>, MiddlewareError>> + Send + 'a>>;
+
+impl<'a> Chain<'a> {
+    /// Calls the chain through the layer.
+    async fn run<B: RequestBody>(
+        self,
+        layer: &BearerAuthLayer<B>,
+        request: Request<B::Inbound>,
+        extensions: &mut Extensions,
+    ) -> Result<reqwest::Response, MiddlewareError>
+    where
+        Self: Service<
+                Request<B>,
+                Response = Response<Body>,
+                Error = MiddlewareError,
+                Future = ChainFuture<'a>,
+            >,
+    {
+        let shared = Arc::clone(&self.extensions);
+        *lock(&shared) = mem::take(extensions);
+        // The chain is always ready.
+        let result = layer.layer(self).call(request).await;
+        *extensions = mem::take(&mut lock(&shared));
+        result.map(reqwest::Response::from).map_err(into_error)
+    }
+
+    /// Calls the chain once.
+    fn send(&self, request: Result<reqwest::Request, reqwest::Error>) -> ChainFuture<'a> {
+        let Self {
+            next, extensions, ..
+        } = self.clone();
+        Box::pin(async move {
+            let request = request?;
+            let mut lent = mem::take(&mut *lock(&extensions));
+            let result = next.run(request, &mut lent).await;
+            *lock(&extensions) = lent;
+            result.map(from_reqwest)
+        })
+    }
 }
 
 impl<'a> Service<Request<ReplayBody<Body>>> for Chain<'a> {
     type Response = Response<Body>;
     type Error = MiddlewareError;
-    type Future =
-        Pin<Box<dyn Future<Output = Result<Response<Body>, MiddlewareError>> + Send + 'a>>;
+    type Future = ChainFuture<'a>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), MiddlewareError>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Request<ReplayBody<Body>>) -> Self::Future {
-        let Self { next, extensions } = self.clone();
-        Box::pin(async move {
-            let request = into_reqwest(request)?;
-            let mut lent = take(&extensions);
-            let result = next.run(request, &mut lent).await;
-            *extensions.lock().unwrap_or_else(PoisonError::into_inner) = lent;
-            result.map(from_reqwest)
-        })
+        self.send(into_reqwest(request))
     }
 }
 
-fn take(extensions: &Mutex<Extensions>) -> Extensions {
-    mem::take(&mut extensions.lock().unwrap_or_else(PoisonError::into_inner))
+impl<'a> Service<Request<Full<Bytes>>> for Chain<'a> {
+    type Response = Response<Body>;
+    type Error = MiddlewareError;
+    type Future = ChainFuture<'a>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), MiddlewareError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Full<Bytes>>) -> Self::Future {
+        let request = request.map(|mut body| first_frame(&mut body).unwrap_or_default());
+        let mut request = reqwest::Request::try_from(request);
+        if !self.has_body
+            && let Ok(request) = &mut request
+        {
+            *request.body_mut() = None;
+        }
+        self.send(request)
+    }
 }
 
-/// An error of the chain as it was; an error of this crate as that of a middleware.
+/// The bytes of a body that is in memory.
+fn buffered(body: &mut Body) -> Option<Bytes> {
+    body.as_bytes()?;
+    first_frame(body)
+}
+
+/// The data of a body in memory, which is ready at once and has one frame.
+fn first_frame<B: HttpBody<Data = Bytes> + Unpin>(body: &mut B) -> Option<Bytes> {
+    let mut context = Context::from_waker(Waker::noop());
+    match Pin::new(body).poll_frame(&mut context) {
+        Poll::Ready(Some(Ok(frame))) => frame.into_data().ok(),
+        Poll::Ready(None) => Some(Bytes::new()),
+        Poll::Ready(Some(Err(_))) | Poll::Pending => None,
+    }
+}
+
+fn lock(extensions: &Mutex<Extensions>) -> std::sync::MutexGuard<'_, Extensions> {
+    extensions.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// An error of the chain unchanged, or an error of this crate as that of a middleware.
 fn into_error(error: Error) -> MiddlewareError {
     match error.into_service_error() {
         Ok(inner) => match inner.downcast::<MiddlewareError>() {

@@ -46,6 +46,9 @@
 //! # Ok(()) }
 //! ```
 //!
+//! Middlewares inside the layer see each attempt, with a body in memory as it was. A timeout of the
+//! request, set by `.timeout(..)`, holds for one attempt; the wait for a token does not count.
+//!
 //! A request of one of many tenants names it with `.with_extension(TenantId)`. Errors of this crate
 //! arrive as [`reqwest_middleware::Error::Middleware`] and downcast to [`Error`](crate::Error);
 //! errors of reqwest and of inner middlewares arrive unchanged.

@@ -27,7 +27,7 @@ const SHORTEST_SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 const LONGEST_SWEEP_INTERVAL: Duration = Duration::from_secs(86_400);
 
 /// Builds [`Tenants`].
-#[must_use = "a builder does nothing before it is built"]
+#[must_use = "a builder does nothing until it is built"]
 pub struct TenantsBuilder {
     settings: SettingsBuilder,
     capacity: usize,

@@ -18,7 +18,7 @@ use super::replay_body::{Recording, ReplayBody};
 /// A service that takes neither, such as a client over a boxed body, is rejected where the layer is
 /// applied:
 ///
-/// ```compile_fail
+/// ```compile_fail,E0277
 /// # fn tokens() -> tower_oauth2_client::cache::TokenCache { unimplemented!() }
 /// # type BoxBody = http_body_util::combinators::BoxBody<bytes::Bytes, std::io::Error>;
 /// use http::{Request, Response};
@@ -33,7 +33,7 @@ use super::replay_body::{Recording, ReplayBody};
 /// ```
 #[diagnostic::on_unimplemented(
     message = "the layer cannot send the request body `{Self}` a second time",
-    label = "the inner service takes the request body `{Self}`, which is not `Clone`",
+    label = "the inner service takes the request body `{Self}`, which is not a body that is `Clone`",
     note = "build the inner service over a body that is `Clone`, such as `http_body_util::Full<Bytes>`",
     note = "or over `ReplayBody<{Self}>`, which records any body while it is sent; callers of the layer then pass `{Self}`"
 )]
@@ -78,12 +78,12 @@ impl<B: Body + Clone> RequestBody for B {
     }
 
     #[inline]
-    fn record(body: Self, limit: usize, _content_length: Option<u64>) -> (Self, Option<Self>) {
+    fn record(body: Self, limit: usize, content_length: Option<u64>) -> (Self, Option<Self>) {
         // A clone keeps the body's memory alive until the response arrives, so the limit holds here
-        // too.
-        let hint = body.size_hint();
-        let size = hint.upper().unwrap_or(hint.lower());
-        let recording = (size <= limit as u64).then(|| body.clone());
+        // too. A body of unknown length might exceed it.
+        let size = body.size_hint().upper().or(content_length);
+        let is_within_limit = limit > 0 && size.is_some_and(|size| size <= limit as u64);
+        let recording = is_within_limit.then(|| body.clone());
         (body, recording)
     }
 
