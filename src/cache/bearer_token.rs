@@ -8,7 +8,9 @@ use zeroize::Zeroizing;
 
 use crate::token::{AccessToken, Generation, wiped};
 
-/// An access token as the value of an `Authorization` header, with its generation.
+/// An access token as an `Authorization` header value, with the generation of its grant.
+///
+/// The generation is a counter that the cache raises for each new token set.
 ///
 /// `Debug` does not print the token.
 #[derive(Clone)]

@@ -23,7 +23,7 @@ impl TokenCacheBuilder {
         }
     }
 
-    /// Sets the tenant whose grant this is, in a store that keeps several. Defaults to `default`.
+    /// Sets the tenant whose grant the cache holds. Defaults to `default`.
     pub fn tenant(mut self, tenant: impl Into<String>) -> Self {
         self.tenant = Some(tenant.into());
         self
@@ -35,7 +35,10 @@ impl TokenCacheBuilder {
     ///
     /// Inside a tokio runtime with time enabled, the background task starts at once and loads the
     /// grant, so that an unused grant is kept alive. Outside of a runtime it starts with the first
-    /// call that needs a token. Until then no token request is sent, except to keep a grant alive.
+    /// call that needs a token.
+    ///
+    /// Before that call, the cache sends a token request only in two cases: to keep an idle grant
+    /// alive, or after a lost response.
     ///
     /// # Errors
     ///

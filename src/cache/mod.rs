@@ -1,8 +1,10 @@
-//! The cached access token of one grant, refreshed by one request at a time.
+//! Caches the access token of one grant, and refreshes it with one token request at a time.
 //!
-//! A [`TokenCache`] keeps the newest token set of a grant in memory, where requests read it without
-//! a lock. It refreshes the token set in a background task, and saves each new one to a
-//! [`TokenStore`](crate::store::TokenStore) before any request uses it.
+//! A grant is one customer's consent and its token set (see the [glossary](crate::glossary)). A
+//! [`TokenCache`] keeps the newest token set of a grant in memory, where requests read it without a
+//! lock. A background task refreshes it. The cache saves each new token set to a
+//! [`TokenStore`](crate::store::TokenStore) before requests use it; [step 5](#refresh) has the
+//! exception.
 //!
 //! # Token states
 //!
@@ -11,66 +13,86 @@
 //! | the token is | a request | refresh |
 //! | --- | --- | --- |
 //! | fresh | gets the token at once | none |
-//! | in the *advisory* window: the last 15 % of the lifetime, 5 minutes to 4 hours, never over half | gets the token at once | in the background, from a random point in the first half of the window; only if a request has used the token |
-//! | in the *mandatory* window: the last 60 seconds, never over 10 % of the lifetime | waits for the refresh, and gets the old token if the refresh fails | at once |
+//! | in the *advisory* window | gets the token at once | in the background, at a random time in the first half of the window |
+//! | in the *mandatory* window | waits for the refresh, and gets the old token if the refresh fails | at once |
 //! | expired or absent | waits for the refresh, and gets an error if the refresh fails | at once |
+//!
+//! The advisory window is the last 15 % of the lifetime, but at least 5 minutes and at most 4
+//! hours. It is never longer than half of the lifetime. The mandatory window is the last 60
+//! seconds, or the last 10 % of the lifetime if that is shorter.
+//!
+//! The cache refreshes a token by itself only if a request has used it. Otherwise the next request
+//! starts the refresh.
 //!
 //! [`status`](TokenCache::status) reports the state of a token, and [`telemetry`](crate::telemetry)
 //! reports each change.
 //!
 //! # Refresh
 //!
-//! Any number of callers cause one refresh, whatever their reason: expiry, a 401,
-//! [`refresh_now`](TokenCache::refresh_now), an idle grant. The refresh runs in a task of its own,
-//! so dropping its callers does not stop it. All waiters get its result. Its steps are:
+//! Concurrent callers share one refresh, whatever caused it: expiry, a 401,
+//! [`refresh_now`](TokenCache::refresh_now), or an idle grant. The refresh runs in a task of its
+//! own, so it continues if its callers are dropped. All waiters get its result. Its steps are:
 //!
-//! 1. Acquire the grant's lease, which is a time-limited right to refresh it among all processes
-//!    that share the store.
-//! 2. Load the grant. If another replica has saved newer tokens, adopt them and stop here.
-//! 3. Save an intent: a record that a refresh token is about to be sent.
+//! 1. Acquire the lease of the grant: the time-limited right of one process to refresh it. All
+//!    processes that share the store respect the lease.
+//! 2. Load the grant. If another replica has saved newer tokens, use them, release the lease and
+//!    stop.
+//! 3. Save an intent: a record that the refresh token is about to be sent.
 //! 4. Send the token request.
 //! 5. Save the new token set, let requests use it, and release the lease.
 //!
-//! If step 5 cannot save, the old token serves as long as it is valid, and then the new one. The
-//! save is retried until it succeeds.
+//! If the save fails, requests use the old token until it expires or the API rejects it, and then
+//! the unsaved new token. The cache retries the save until it succeeds. Once the last clone of the
+//! cache is dropped, it gives up 30 seconds after the token response.
 //!
-//! An access token that no request uses is not refreshed when it expires. Its refresh token is kept
-//! alive instead: the cache refreshes an idle grant after two thirds of the refresh token's
-//! lifetime, if that lifetime is known.
+//! A grant is idle if no request uses its access token. The cache refreshes an idle grant when
+//! about two thirds of the refresh token's lifetime have passed since the last refresh. This needs
+//! a known [lifetime](TokenCacheBuilder::refresh_token_lifetime).
 //!
 //! # Failures
 //!
-//! All waiters get the error of a failed refresh. The next attempt follows after a backoff:
+//! If a refresh fails, a request gets the held token while it is valid, and otherwise the error.
+//! `refresh_now` returns the error in both cases. The next attempt follows after a backoff:
 //!
 //! | the held token | backoff |
 //! | --- | --- |
 //! | is in the advisory window | 5 to 10 minutes, at random |
 //! | is in the mandatory window | 30 seconds |
-//! | has expired or is absent | random, from 1 second to a limit that doubles from 1 to 30 seconds |
+//! | has expired or is absent | random, from 1 second to a limit that doubles with each failure: 1, 2, 4, 8, 16, then 30 seconds |
 //!
-//! A `Retry-After` header of the provider extends the backoff, to at most 10 minutes. Token
-//! requests for one grant are at least 1 second apart, even without a failure. A failed refresh
-//! does not evict a valid token.
+//! A `Retry-After` header of the provider extends the backoff, to at most 10 minutes. If the
+//! [limiter or circuit breaker](crate::oauth#limiter-and-circuit-breaker) rejects a refresh in the
+//! advisory window, the retry follows up to 30 seconds after the error's
+//! [`retry_after`](Error::retry_after).
+//!
+//! Refreshes of one grant by a process start at least 1 second apart, even without a failure.
 //!
 //! If the provider responds with `invalid_grant` (RFC 6749 section 5.2) and the store holds nothing
-//! newer, the grant has ended. The cache saves that, and makes no further refresh until a new grant
-//! arrives: by [`set_tokens`](TokenCache::set_tokens), by
+//! newer, the grant has ended. The cache saves this state, and does not refresh until it receives a
+//! new grant: by [`set_tokens`](TokenCache::set_tokens), by
 //! [`complete_authorization`](TokenCache::complete_authorization), or from another process.
-//! `invalid_client` ends no grant: it opens the [circuit breaker](crate::oauth::EndpointGate).
+//! Requests use the access token until it expires.
+//!
+//! `invalid_client` does not end the grant. It opens the [circuit
+//! breaker](crate::oauth::EndpointGate), so the refreshes of all grants fail for 30 seconds to 30
+//! minutes. After [`OAuthClient::replace_secret`], the next request refreshes at once.
 //!
 //! # Lost responses
 //!
 //! A response is lost if the request may have reached the provider and no usable response came
-//! back. The cache cannot know then whether the refresh token has been used. By default it sends
-//! the same refresh token once more; see [`LostResponse`]. If the second response is lost too, the
-//! access token serves as long as it is valid. The refresh token is sent again only in the last 5
-//! minutes of the access token's lifetime or after its expiry, after a 401, or if the program calls
-//! `refresh_now`.
+//! back. The cache then cannot know whether the refresh token has been used. By default it replays
+//! the refresh token once: it sends the same refresh token again (see [`LostResponse`]). If the
+//! replay fails too, requests use the access token until it expires. The cache then sends the
+//! refresh token again only in these cases:
 //!
-//! The saved intent makes a lost response known to other replicas, and to the next start after a
-//! crash. If the provider later rejects the refresh token, the grant ends with
-//! [`RotationLost`](crate::token::ReauthorizationReason::RotationLost) as the reason, not as a
-//! revocation.
+//! * in the last minutes (at most 5) of the access token's lifetime, and after its expiry,
+//! * after a 401,
+//! * when the program calls `refresh_now`.
+//!
+//! Other replicas detect a lost response by the saved intent, and so does a process that restarts
+//! after a crash. If the provider then rejects the refresh token, the grant ends. The reason is
+//! [`RotationLost`](crate::token::ReauthorizationReason::RotationLost) instead of
+//! [`InvalidGrant`](crate::token::ReauthorizationReason::InvalidGrant).
 //!
 //! # Your own token source
 //!
@@ -165,8 +187,8 @@ pub(crate) use self::{
 ///
 /// # Cancellation
 ///
-/// Futures of this type can be dropped at any time. Once polled, the work that they wait for
-/// continues in a task of its own.
+/// The futures of the methods can be dropped at any time. From the first poll on, the work of a
+/// future runs in a task of its own, and a drop does not stop it.
 ///
 /// # Runtime
 ///
@@ -178,24 +200,24 @@ pub struct TokenCache {
 }
 
 impl TokenCache {
-    /// Builds a cache that gets its tokens from `source`.
+    /// Returns a builder for a cache that gets its tokens from `source`.
     pub fn builder(source: impl TokenSource) -> TokenCacheBuilder {
         TokenCacheBuilder::new(source)
     }
 
-    /// Returns a token for a request that is sent now.
+    /// Returns a token for one request. Call this again for each request.
     ///
-    /// A fresh token is returned without waiting; see the [table](crate::cache#token-states). A
-    /// valid token is also returned after the grant has ended at the provider:
+    /// A fresh token is returned without waiting; see the [table](crate::cache#token-states). After
+    /// the grant has ended at the provider, this returns the access token until it expires, and
     /// [`status`](Self::status) reports the end.
     ///
     /// A [`BearerAuth`](crate::bearer::BearerAuth) service calls this itself.
     ///
     /// # Errors
     ///
-    /// [`is_consent_required`](Error::is_consent_required) if there is no grant, or if it has ended
-    /// and no valid token is left. Otherwise the error of the refresh, or that of the last refresh
-    /// during a backoff.
+    /// If there is no grant, or if it has ended and no valid token is left: an error for which
+    /// [`is_consent_required`](Error::is_consent_required) is true. Otherwise the error of the
+    /// refresh. During a backoff, the error of the last refresh, without a new one.
     pub async fn token(&self) -> Result<BearerToken, Error> {
         match self.acquire() {
             Acquired::Now(result) => result,
@@ -205,12 +227,12 @@ impl TokenCache {
 
     /// Refreshes now, even if the held token is fresh, and returns the new token.
     ///
-    /// Joins a refresh in flight. Ignores the backoff after failures, but not the provider's
-    /// `Retry-After`, nor the [circuit breaker](crate::oauth::EndpointGate).
+    /// Joins a refresh in flight. Ignores the backoff after failures. Fails while a `Retry-After`
+    /// of the provider or the open [circuit breaker](crate::oauth::EndpointGate) forbids requests.
     ///
     /// # Errors
     ///
-    /// As [`token`](Self::token). The held token keeps serving requests as long as it is valid.
+    /// As for [`token`](Self::token). After an error, requests use the held token until it expires.
     pub async fn refresh_now(&self) -> Result<BearerToken, Error> {
         let held = self.core.snapshot().generation();
         let reason = Reason::Manual(held);
@@ -222,13 +244,13 @@ impl TokenCache {
 
     /// Installs the tokens of a new consent: saves them, then uses them.
     ///
-    /// This replaces any earlier grant, also one that has ended or was revoked. A response to the
-    /// earlier grant that arrives later does not overwrite the new one.
+    /// This replaces any earlier grant, including one that has ended or was revoked. If a refresh
+    /// of the earlier grant is in flight, its response does not overwrite the new grant.
     ///
     /// # Errors
     ///
-    /// [`Store`](crate::ErrorKind::Store) if the tokens could not be saved. They are not used then,
-    /// but may have been saved: call this again with the same tokens.
+    /// [`Store`](crate::ErrorKind::Store) if the save failed, or if its result is unknown. Call
+    /// this again with the same tokens, because the store may or may not contain them.
     /// [`Interrupted`](crate::ErrorKind::Interrupted) if the cache or the runtime has shut down, or
     /// if the store panicked.
     pub async fn set_tokens(&self, tokens: TokenSet) -> Result<(), Error> {
@@ -239,8 +261,8 @@ impl TokenCache {
     /// the code, and saves and uses the tokens.
     ///
     /// `oauth` is the client that made `pending`. `callback` is the URL that the browser was
-    /// redirected to, or its query. The parts are [`PendingAuthorization::accept`],
-    /// [`OAuthClient::exchange_code`] and [`set_tokens`](Self::set_tokens).
+    /// redirected to, or its query. This method combines [`PendingAuthorization::accept`],
+    /// [`OAuthClient::exchange_code`] and [`set_tokens`](Self::set_tokens), in this order.
     ///
     /// ```no_run
     /// # use tower_oauth2_client::{Error, cache::TokenCache, oauth::OAuthClient};
@@ -254,18 +276,20 @@ impl TokenCache {
     ///
     /// # Cancellation
     ///
-    /// The code can be used once, and its tokens cannot be requested again. The code exchange and
-    /// the save therefore run in a task of their own from the first poll, and dropping the future
-    /// does not stop them. The code exchange takes at most 45 seconds; a save that fails is retried
-    /// for 30 seconds. [`shutdown`](Self::shutdown) waits for both.
+    /// The code can be used once, and its tokens cannot be requested again. From the first poll on,
+    /// the code exchange and the save therefore run in a task of their own. A drop does not stop
+    /// them. The code exchange takes at most 45 seconds; a save that fails is retried for 30
+    /// seconds. [`shutdown`](Self::shutdown) waits for both.
     ///
     /// # Errors
     ///
-    /// [`Callback`](crate::ErrorKind::Callback) if the callback does not belong to `pending` or
-    /// reports an error, such as [`AccessDenied`](crate::OAuthErrorCode::AccessDenied) if the
-    /// customer did not consent: no code was sent, and the grant is unchanged. Otherwise as
-    /// `exchange_code` and `set_tokens`; the code may then be used up, so send the customer to a
-    /// new authorization URL.
+    /// [`Callback`](crate::ErrorKind::Callback) if the callback does not belong to `pending`, or if
+    /// it reports an error. If the customer denied consent, the error's
+    /// [`oauth_code`](Error::oauth_code) is [`AccessDenied`](crate::OAuthErrorCode::AccessDenied).
+    /// In these cases no code is sent, and the grant is unchanged.
+    ///
+    /// Other errors are as for `exchange_code` and `set_tokens`. The code may then be used up, so
+    /// send the customer to a new authorization URL.
     pub async fn complete_authorization(
         &self,
         oauth: &OAuthClient,
@@ -278,8 +302,8 @@ impl TokenCache {
     /// Ends the grant: stops using its tokens, removes them from the store, and revokes them at the
     /// provider (RFC 7009).
     ///
-    /// Requests get no token from the first poll on, whatever fails afterwards. A refresh in flight
-    /// does not bring the grant back.
+    /// After the first poll of the future, requests get no token, even if a later step fails. A
+    /// refresh in flight does not bring the grant back.
     ///
     /// # Errors
     ///
@@ -304,22 +328,28 @@ impl TokenCache {
 
     /// Stops using the held token in this process, so that the next request waits for a newer one.
     ///
-    /// Call this after a 401 that did not pass through the layer. A token that arrives later is not
-    /// affected. Other replicas keep using theirs. This starts no refresh itself.
+    /// Call this after a 401 that did not pass through the layer. This discards the token that is
+    /// held at the time of the call. If a refresh may have replaced the rejected token since the
+    /// 401, first compare [`BearerToken::generation`] with [`Status::generation`].
+    ///
+    /// Tokens that arrive after this call are not affected, and other replicas keep using their
+    /// token. The call sends no request. If a request has used the token, the background task then
+    /// refreshes it.
     pub fn invalidate(&self) {
         self.core.invalidate();
     }
 
-    /// Stops all clones from starting refreshes and commands, and waits for the running ones to
-    /// end.
+    /// Rejects new work on all clones, and waits for the work that is running.
     ///
-    /// The held token keeps serving requests as long as it is valid. `deadline` limits the wait:
-    /// what has not ended by then continues as long as the runtime does.
+    /// Work means refreshes, [`set_tokens`](Self::set_tokens),
+    /// [`complete_authorization`](Self::complete_authorization) and [`revoke`](Self::revoke).
+    /// Requests use the held token until it expires. `deadline` is the longest time to wait. Work
+    /// that is still running then continues until the runtime ends.
     ///
     /// # Errors
     ///
-    /// [`Interrupted`](crate::ErrorKind::Interrupted) if work was still running at the deadline. If
-    /// it is the save of a new token set, ending the process now loses the grant.
+    /// [`Interrupted`](crate::ErrorKind::Interrupted) if work was still running after `deadline`.
+    /// If it is the save of a new token set, ending the process now loses the grant.
     pub async fn shutdown(&self, deadline: Duration) -> Result<(), Error> {
         command::shutdown(&self.core, deadline).await
     }

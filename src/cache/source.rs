@@ -16,25 +16,26 @@ use crate::{
 
 /// A way to get the next token set of a grant.
 ///
-/// A [`TokenCache`](crate::cache::TokenCache) calls this trait, and nothing else should. The crate
-/// implements it for [`OAuthClient`] (refresh token), [`ClientCredentials`] (the application
-/// itself), and [`TokenFn`] (any async function).
+/// Only a [`TokenCache`](crate::cache::TokenCache), or a source that wraps another source, should
+/// call these methods. The crate implements the trait for [`OAuthClient`] (refresh token),
+/// [`ClientCredentials`] (the application itself), and [`TokenFn`] (any async function).
 ///
 /// An implementation must not cache tokens, and must not wait for a token of the same cache. It
-/// must not send a refresh token a second time if the provider may have received it.
+/// must not send a refresh token again once the provider may have received it.
 pub trait TokenSource: Send + Sync + 'static {
     /// Requests a token set from the provider.
     ///
     /// `held` is the newest token set of the grant, whose refresh token this call may use. It is
     /// `None` if there is no grant yet.
     ///
-    /// The cache never makes two calls for one grant at the same time in one process, and its lease
-    /// keeps other processes from it. Each call runs in a task of its own.
+    /// The cache makes at most one call at a time for each grant. The lease of the grant excludes
+    /// other processes. Each call runs in a task of its own.
     ///
     /// # Cancellation
     ///
-    /// The future is dropped after 15 seconds (10 seconds for the replay after a lost response), or
-    /// when the runtime shuts down. The response then counts as lost.
+    /// The cache drops the future after 15 seconds. For the replay after a lost response, the limit
+    /// is 10 seconds. The runtime drops the future when it shuts down. In each case the response
+    /// counts as lost.
     ///
     /// # Errors
     ///
@@ -63,7 +64,7 @@ pub trait TokenSource: Send + Sync + 'static {
     /// # Errors
     ///
     /// [`TokenCache::revoke`](crate::cache::TokenCache::revoke) returns the error. The grant has
-    /// ended here in any case.
+    /// ended in the cache even if this call fails.
     fn revoke(&self, held: &TokenSet) -> impl Future<Output = Result<(), Error>> + Send {
         let _ = held;
         future::ready(Ok(()))
@@ -72,10 +73,10 @@ pub trait TokenSource: Send + Sync + 'static {
     /// The limiter and circuit breaker for the token endpoint. `None` by default.
     ///
     /// The cache asks the gate before each call of [`fetch`](Self::fetch), so `fetch` must not ask
-    /// it again. A source that wraps an [`OAuthClient`] must therefore call its
-    /// `TokenSource::fetch` instead of [`OAuthClient::refresh`]. Return the client's gate, because
-    /// the cache also learns from it that the [client secret was
-    /// replaced](OAuthClient::replace_secret).
+    /// it again. [`OAuthClient::refresh`] asks the gate too. A source that wraps an [`OAuthClient`]
+    /// must therefore call `TokenSource::fetch` of the client instead. Such a source must return
+    /// the gate of the client: the cache uses it to detect a [replaced client
+    /// secret](OAuthClient::replace_secret).
     fn gate(&self) -> Option<&EndpointGate> {
         None
     }
@@ -177,7 +178,7 @@ impl TokenSource for ClientCredentials {
     }
 }
 
-/// Makes a token source of an async function.
+/// Creates a token source from an async function.
 ///
 /// The cache calls the function for each refresh, without arguments. Implement [`TokenSource`] if
 /// you need the held token set.
@@ -208,7 +209,7 @@ where
     TokenFn(function)
 }
 
-/// The token source that [`token_fn`] makes.
+/// The token source that [`token_fn`] creates.
 #[derive(Clone)]
 pub struct TokenFn<F>(F);
 

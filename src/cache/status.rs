@@ -43,9 +43,10 @@ pub struct Status {
 pub enum TokenState {
     /// There is no grant, or it has not been loaded yet.
     Absent,
-    /// The token serves requests and needs no refresh yet.
+    /// Requests use the token, and it needs no refresh yet.
     Fresh,
-    /// The token serves requests, and is refreshed in the background.
+    /// Requests use the token. Its background refresh is due, and starts if a request has used the
+    /// token.
     Advisory,
     /// The token is about to expire: requests wait for its refresh.
     Mandatory,
@@ -57,22 +58,22 @@ pub enum TokenState {
         /// The generation of the rejected token.
         generation: Generation,
     },
-    /// The response to the last refresh was lost, so the refresh token may have been used. The
-    /// access token serves requests until it expires.
+    /// The response to the last refresh was lost, so the refresh token may have been used. Requests
+    /// use the access token until it expires.
     Uncertain {
         /// When that refresh started, by the wall clock of the machine that made it.
         since: SystemTime,
     },
-    /// The provider ended the grant: the customer has to consent again. The access token serves
-    /// requests until it expires.
+    /// The provider ended the grant: the customer has to consent again. Requests use the access
+    /// token until it expires.
     ReauthorizationRequired {
         /// Why the grant ended.
         reason: ReauthorizationReason,
         /// When that was detected, by the wall clock of the machine that detected it.
         since: SystemTime,
     },
-    /// The grant was revoked by this program, or by one that shares its store. No token serves
-    /// requests.
+    /// The grant was revoked by this program, or by one that shares its store. Requests get no
+    /// token.
     Revoked {
         /// When it was revoked, by the wall clock of the machine that revoked it.
         since: SystemTime,
