@@ -48,8 +48,8 @@ impl fmt::Debug for LeaseOwner {
     reason = "a third outcome would break every store, so the compiler must report it"
 )]
 pub enum LeaseOutcome {
-    /// The owner has the lease for the requested time, from now on.
+    /// The owner has the lease. The requested duration starts now.
     Acquired,
-    /// Another owner has the lease, and its time is not over.
+    /// Another owner has the lease, which has not expired.
     HeldByAnother,
 }

@@ -1,8 +1,9 @@
 //! Durable storage of grants.
 //!
 //! A [`TokenStore`] keeps one [`Grant`](crate::token::Grant) per tenant, and a lease on it. The
-//! cache saves each new token set before any request uses it. After a restart the cache continues
-//! with the stored grant, and the customer need not consent again.
+//! cache saves each new token set before requests use it; the [`cache`](crate::cache#refresh) page
+//! has the exception. After a restart the cache continues with the stored grant, and the customer
+//! need not consent again.
 //!
 //! # Which store
 //!
@@ -10,8 +11,8 @@
 //! | --- | --- | --- | --- | --- |
 //! | [`MemoryStore`] | | one process | nothing | tests, and token sources that need no consent |
 //! | [`FileStore`] | | processes on one machine | crashes, power failures | one machine with a local disk |
-//! | [`PostgresStore`] | `postgres` | any number of machines | what the database survives | replicas on several machines |
-//! | [`RedisStore`] | `redis` | any number of machines | what the server is [set up](redis#durability) to survive | replicas, if you run Redis with `appendonly` |
+//! | [`PostgresStore`] | `postgres` | any number of machines | crashes, power failures | replicas on several machines |
+//! | [`RedisStore`] | `redis` | any number of machines | depends on the [settings of the server](redis#durability) | replicas, if you run Redis with `appendonly` |
 //!
 //! [`EncryptedStore`] (feature `encryption`) wraps any store and encrypts the tokens in it. Without
 //! it, tokens are stored in plain text.
@@ -20,27 +21,29 @@
 //!
 //! # What a store guarantees
 //!
-//! A provider with rotation accepts a refresh token once. If two replicas send the same one, or if
-//! a new one is lost, the grant ends and the customer must consent again. Four mechanisms prevent
-//! this:
+//! A provider with rotation accepts each refresh token once, and returns the next one. If two
+//! replicas send the same refresh token, or if the next one is lost, the grant ends and the
+//! customer must consent again. Four mechanisms prevent this:
 //!
-//! * **Generation.** Every grant carries a counter. The cache raises it for each new token set.
-//! * **Conditional save.** A save names the generation that it expects, and commits only over that
-//!   one. Of two replicas one commits. The other receives the stored grant and uses it.
+//! * **Generation.** Every grant carries a counter. The cache raises it for each new token set, and
+//!   when the grant ends.
+//! * **Conditional save.** A save names a generation, and commits only if the stored grant has it
+//!   (compare-and-swap). If two replicas save at the same time, one commits. The other receives the
+//!   stored grant and uses it.
 //! * **Lease.** One owner at a time may refresh a grant, so that two replicas do not send the same
 //!   refresh token. A lease has a time limit and ends even if its owner has crashed.
-//! * **Intent.** Before the refresh token is sent, the cache saves an
-//!   [intent](crate::token::GrantState::Refreshing), under the same generation. If the process
-//!   crashes before the response is saved, the next process finds the intent and knows that the
-//!   refresh token may have been used.
+//! * **Intent.** An [intent](crate::token::GrantState::Refreshing) records that the refresh token
+//!   is about to be sent. The cache saves it first, with the generation of the current grant. If
+//!   the process crashes before it saves the response, the next process finds the intent. The
+//!   refresh token may then have been used.
 //!
-//! [`TokenStore`] lists what the cache relies on in detail.
+//! The trait [`TokenStore`] lists the guarantees in detail.
 //!
 //! # A store of your own
 //!
-//! Implement four methods. Implement [`tenants`](TokenStore::tenants) too if the store keeps the
-//! grants of many tenants: a [sweep](crate::tenants) needs it to find grants that no request uses,
-//! before their refresh tokens expire.
+//! Implement four methods. If the store keeps the grants of many tenants, implement
+//! [`tenants`](TokenStore::tenants) too. A [sweep](crate::tenants) calls it to find idle grants,
+//! and refreshes them before their refresh tokens expire.
 //!
 //! [`Grant::to_bytes`](crate::token::Grant::to_bytes) and
 //! [`Grant::from_bytes`](crate::token::Grant::from_bytes) convert a grant for storage. The bytes

@@ -17,35 +17,35 @@ use crate::{
 ///
 /// # Saves
 ///
-/// * A save commits only if the stored grant has the expected generation. Of concurrent saves
-///   that expect one generation and write a higher one, at most one commits, in whichever
-///   processes they are made.
-/// * A save may keep the generation that it expects. The cache saves an intent in this way. The
-///   save replaces the stored grant.
+/// * A save commits only if the stored grant has the expected generation. If concurrent saves
+///   expect the same generation and write a higher generation, at most one commits. This holds
+///   across processes.
+/// * The new grant may have the expected generation. The save then replaces the stored grant too.
+///   The cache saves an intent in this way.
 /// * Generations are stored exactly. They need not be consecutive, and none is above 2⁶³ − 1, the
 ///   maximum of a signed 64-bit column.
 /// * A committed save is durable when its future is ready, as far as the store is durable at all.
-/// * A future may be dropped at any point. The save then happened whole or not at all.
+/// * A future may be dropped at any point. The save then commits or has no effect.
 ///
 /// # Loads
 ///
-/// * A load returns a committed grant, whole, and never an older one than an earlier load in the
-///   same process.
-/// * A grant that cannot be read is an error that says where it is. It is never reported as absent,
-///   and never overwritten.
+/// * A load returns one complete, committed grant. Later loads in the same process never return an
+///   older grant (monotonic reads).
+/// * If a grant cannot be read, the load fails. The error or its source names the location of the
+///   grant, such as its path. Such a grant is never reported as absent, and never overwritten.
 ///
 /// # Leases
 ///
 /// * A lease has one owner at a time, among all processes. It ends when the owner releases it or
-///   when its time is over, whether or not the owner is alive.
+///   when its duration is over, even if the owner has crashed.
 /// * A lease may end early, for example in a store that has lost it. The conditional save still
 ///   protects the grant.
 /// * Lease and grant are independent: each may exist without the other.
 ///
 /// # Errors
 ///
-/// Errors ([`Error::store`]) are treated as transient: the cache calls again. The cache also sets
-/// deadlines, so a store needs none of its own.
+/// The cache treats errors ([`Error::store`]) as transient, and calls again. It limits each call to
+/// 10 seconds, so a store needs no deadlines of its own.
 pub trait TokenStore: Send + Sync + 'static {
     /// Returns the tenant's newest committed grant.
     fn load(&self, tenant: &TenantId) -> impl Future<Output = Result<Option<Grant>, Error>> + Send;
@@ -60,9 +60,10 @@ pub trait TokenStore: Send + Sync + 'static {
         grant: &Grant,
     ) -> impl Future<Output = Result<SaveOutcome, Error>> + Send;
 
-    /// Acquires the tenant's lease for `owner`, or extends it, until `duration` from now.
+    /// Acquires the tenant's lease for `owner`, or extends it. The lease expires after `duration`,
+    /// counted from now.
     ///
-    /// An owner can also extend an expired lease that no other owner has acquired since.
+    /// An owner can extend even an expired lease, unless another owner has acquired it since.
     fn acquire(
         &self,
         tenant: &TenantId,
@@ -80,33 +81,33 @@ pub trait TokenStore: Send + Sync + 'static {
     /// Completes when the tenant's grant or lease may have changed since this future was first
     /// polled.
     ///
-    /// The cache also polls the store from time to time. A store without notifications never
-    /// completes this future, which is the default.
+    /// By default, this future never completes. A store without notifications keeps the default,
+    /// because a cache that waits for a lease also polls the store.
     fn changed(&self, tenant: &TenantId) -> impl Future<Output = ()> + Send {
         let _ = tenant;
         future::pending()
     }
 
-    /// Returns a page of tenants that may have a grant: up to `limit` of those after `after`, in
-    /// the store's order.
+    /// Returns a page of at most `limit` tenants that may have a grant. The page starts after the
+    /// tenant `after`, in the order of the store.
     ///
     /// `None` requests the first page. A sweep uses the pages to find idle grants and keep them
     /// alive.
     ///
-    /// * The order is a fixed order of names, chosen by the store. Every name has a position in it,
-    ///   so `after`, the last tenant of the page before, need not be stored any more.
-    /// * An empty page is the end. A page shorter than `limit` is not. (`limit` is never 0; a
-    ///   `limit` of 0 returns an empty page.)
+    /// * The store chooses a fixed order of all names, stored or not. The last tenant of the
+    ///   previous page is `after`. Its grant may have been deleted since.
+    /// * An empty page is the end. A page shorter than `limit` is not. If `limit` is 0, the page is
+    ///   empty.
     /// * A tenant whose grant was committed before the first page was requested is on exactly one
-    ///   page, whatever is saved in between, even if the grant cannot be read any more. Only a
-    ///   tenant whose name is lost may be missing.
-    /// * A tenant that is first saved in between, or has no grant, is on one page or on none.
+    ///   page. Concurrent saves and unreadable grants do not change this. A tenant may be missing
+    ///   only if the store can no longer read its name.
+    /// * A tenant that is first saved between two pages, or has no grant, is on at most one page.
     ///
     /// Each page may be requested from another handle or another process.
     ///
     /// # Errors
     ///
-    /// As for the other methods. The default implementation returns
+    /// As for the other methods. The default implementation fails with
     /// [`Configuration`](crate::ErrorKind::Configuration): the store cannot list its tenants, so
     /// idle grants in it are not kept alive.
     fn tenants(
@@ -131,6 +132,7 @@ pub trait TokenStore: Send + Sync + 'static {
 pub enum SaveOutcome {
     /// The grant is stored.
     Committed,
-    /// Nothing was written. Contains the stored grant, whose generation is not the expected one.
+    /// Nothing was written, because the stored grant does not have the expected generation.
+    /// Contains the stored grant, or `None` if no grant is stored.
     Superseded(Option<Grant>),
 }

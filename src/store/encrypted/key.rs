@@ -19,9 +19,9 @@ const LONGEST_ID: usize = 32;
 /// A 256-bit key and its id.
 ///
 /// The id is stored beside each encrypted token, in plain text; a date is a good id. The key must
-/// be random, not derived from a password: `openssl rand -base64 32` prints one, and so does
-/// [`generate`](Self::generate) with [`expose_base64`](Self::expose_base64). Its memory is wiped
-/// when the last copy is dropped.
+/// be random, not derived from a password. Create a key with `openssl rand -base64 32`, or with
+/// [`generate`](Self::generate) and [`expose_base64`](Self::expose_base64). The memory of a key is
+/// wiped when its last copy is dropped.
 ///
 /// ```
 /// use tower_oauth2_client::store::EncryptionKey;
@@ -61,7 +61,8 @@ impl EncryptionKey {
 
     /// Creates a key from base64, as in a file or an environment variable.
     ///
-    /// Both alphabets are accepted, with or without padding, and with white space around the text.
+    /// The standard and the URL-safe alphabet are accepted, with or without padding. White space
+    /// around the text is ignored.
     ///
     /// # Errors
     ///
@@ -138,8 +139,9 @@ impl fmt::Debug for EncryptionKey {
 /// 3. When `reencrypt` has returned `true` for every tenant, remove the old key:
 ///    `EncryptionKeys::new(new)`.
 ///
-/// Rotate a leaked key in the same way. An attacker may have read the tokens that it encrypted, so
-/// let those customers consent again.
+/// Rotate a leaked key in the same way. An attacker may have read the tokens that this key
+/// encrypted. [Revoke](crate::cache::TokenCache::revoke) those grants, and let the customers
+/// consent again.
 ///
 /// ```
 /// use tower_oauth2_client::store::{EncryptionKey, EncryptionKeys};

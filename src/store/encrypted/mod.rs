@@ -31,10 +31,10 @@ const LEASE: Duration = Duration::from_secs(60);
 
 /// A wrapper around any store that encrypts the tokens of grants.
 ///
-/// The inner store receives the same grants with two fields replaced: access token and refresh
-/// token are envelopes, encrypted with XChaCha20-Poly1305. Times, scopes, generation and state stay
-/// readable for queries and operators. Without the key, an envelope reveals only the length of the
-/// token.
+/// In the inner store, an envelope replaces the access token of each grant, and another one the
+/// refresh token. An envelope is a token that is encrypted with XChaCha20-Poly1305, as text. Times,
+/// scopes, generation and state stay readable for queries and operators. Without the key, an
+/// envelope reveals only the length of the token.
 ///
 /// Each envelope is bound to the tenant, the client, the generation, and the kind of token. A row
 /// that is copied to another tenant cannot be decrypted there:
@@ -74,27 +74,27 @@ const LEASE: Duration = Duration::from_secs(60);
 /// # Ok::<(), tower_oauth2_client::Error>(()) }).unwrap();
 /// ```
 ///
-/// [`EncryptionKeys`] explains how to rotate keys. Durability, leases and pages are those of the
-/// inner store.
+/// [`EncryptionKeys`] explains how to rotate keys. Durability, leases and the order of
+/// [`tenants`](TokenStore::tenants) are those of the inner store.
 ///
 /// # Errors
 ///
-/// A grant that cannot be decrypted is an error of kind [`Store`](crate::ErrorKind::Store) that
-/// says why and what to do. The grant is never reported as absent and never overwritten: a save
-/// decrypts the stored grant before it replaces it.
+/// If a grant cannot be decrypted, the call fails with kind [`Store`](crate::ErrorKind::Store). The
+/// message states the cause and the remedy. The grant is never reported as absent and never
+/// overwritten: a save first decrypts the stored grant, and fails if it cannot.
 ///
 /// # What encryption does not prevent
 ///
 /// An attacker with write access to the inner store cannot read, forge or move tokens. The attacker
 /// can delete a grant, mark it as revoked, change its times and scopes, or restore an older version
-/// of the whole grant. If a row was deleted and its generations started again, the attacker can
-/// combine tokens of equal generations. An attacker with access to the memory of the process has
-/// the keys.
+/// of the whole grant. If a row was deleted, the generations of the tenant can start again. The
+/// attacker can then combine the access token of one grant with the refresh token of the other, if
+/// their generations are equal. An attacker with access to the memory of the process has the keys.
 ///
 /// # Existing grants in plain text
 ///
-/// A grant that is not encrypted is an error, since it may have been written without the key. To
-/// introduce encryption:
+/// If the stored grant is not encrypted, a call fails, since the grant may have been written
+/// without the key. To introduce encryption:
 ///
 /// 1. Build the store with [`accept_plaintext(true)`](Self::accept_plaintext).
 /// 2. Call [`reencrypt`](Self::reencrypt) for every tenant until it returns `true`.
@@ -171,14 +171,14 @@ impl<S> EncryptedStore<S> {
 }
 
 impl<S: TokenStore> EncryptedStore<S> {
-    /// Encrypts a tenant's grant with the current key, unless it is already. Returns whether it is
-    /// now.
+    /// Encrypts a tenant's grant with the current key. Returns whether the grant is now encrypted
+    /// with that key.
     ///
-    /// `false` means that the grant is being refreshed or changed at the moment: call again later.
-    /// A tenant without a grant returns `true`.
+    /// `false` means that the grant is being refreshed or changed at the moment: call this again
+    /// later. Without a grant, the result is `true`.
     ///
-    /// The call holds the tenant's lease, since the conditional save alone could overwrite an
-    /// intent: an intent has the same generation as the grant before it.
+    /// The call holds the tenant's lease, so a refresh waits for it. An intent has the generation
+    /// of its grant, so the conditional save alone could overwrite an intent.
     ///
     /// # Errors
     ///

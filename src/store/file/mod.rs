@@ -56,25 +56,26 @@ const LOCK_PAUSE: Duration = Duration::from_millis(20);
 ///
 /// # Durability
 ///
-/// A committed save is synced to the disk. A crash or a power failure at any instant leaves the old
-/// grant or the new one, whole. A grant file is never overwritten if it cannot be read.
+/// A committed save is synced to the disk. After a crash or a power failure at any instant, the
+/// file contains the complete old grant or the complete new grant. A grant file is never
+/// overwritten if it cannot be read.
 ///
 /// Use a local disk. The store relies on the operating system's file locks, which network file
-/// systems may ignore. The operating system releases the locks of a process that dies, so a restart
-/// after a crash does not wait for the leases of the crashed process.
+/// systems may ignore. The operating system releases the locks of a process that dies. A restart
+/// after a crash therefore does not wait for the leases of the crashed process.
 ///
 /// # Permissions
 ///
-/// On Unix a missing directory is created with mode 0700, and files with mode 0600. A grant file
-/// that other users can read or write is an error. The files contain the tokens in plain text,
-/// unless an [`EncryptedStore`](super::EncryptedStore) wraps the store.
+/// On Unix a missing directory is created with mode 0700, and files with mode 0600. If other users
+/// can read or write a grant file, a call fails. The files contain the tokens in plain text, unless
+/// an [`EncryptedStore`](super::EncryptedStore) wraps the store.
 ///
 /// # Files
 ///
 /// A file name consists of up to 40 characters of the tenant's name and a hash. `.json` is the
-/// grant, `.lock` its lock, `.lease` its lease. To delete a grant, move its `.json` file away.
-/// [`tenants`](TokenStore::tenants) orders by file name and reads the whole directory for each
-/// page.
+/// grant, `.lock` its lock, `.lease` its lease. To delete a grant, stop the processes that use it,
+/// and move its `.json` file out of the directory. [`tenants`](TokenStore::tenants) orders by file
+/// name and reads the whole directory for each page.
 ///
 /// # Errors
 ///

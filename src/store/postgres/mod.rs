@@ -64,27 +64,27 @@ const LONGEST_LEASE: Duration = Duration::from_secs(100 * 365 * 86_400);
 ///
 /// # Connections
 ///
-/// * **TLS.** Without TLS, tokens cross the network in plain text. sqlx supports TLS only with one
-///   of its features, and otherwise falls back to plain text. Enable a feature in your program
-///   (such as `features = ["tls-rustls-aws-lc-rs"]`) and use `sslmode=verify-full` in the URL,
-///   which fails without TLS.
+/// * **TLS.** Without TLS, tokens cross the network in plain text. Without a TLS feature, sqlx uses
+///   plain text in its default `sslmode`. Enable a feature in your program (such as
+///   `features = ["tls-rustls-aws-lc-rs"]`) and use `sslmode=verify-full` in the URL. Without TLS,
+///   the connection then fails.
 /// * **Primary.** All connections must reach one primary. A read replica lags behind and may return
 ///   refresh tokens that have been used.
 /// * **Timeout.** A call waits for a free connection for the pool's `acquire_timeout`, by default
-///   30 seconds. Set it below the 15 seconds that callers wait for a refresh. A pool of one
-///   connection is enough.
+///   30 seconds. Set it to less than 10 seconds, which is the cache's limit for a call of the
+///   store. A pool of one connection is enough.
 /// * **Notifications.** When a task first waits for a change, the store opens one connection beside
-///   the pool, with the pool's options. It reconnects when it is lost, and ends with the last clone
-///   of the store or when the pool is closed.
+///   the pool, with the pool's options. The store reopens a lost connection. It closes the
+///   connection when the last clone of the store is dropped or the pool is closed.
 /// * **Proxies.** A proxy with transaction pooling must support prepared statements. It forwards no
 ///   notifications, so changes are found by polling.
 ///
 /// # Tables
 ///
 /// The tables `oauth_grants` and `oauth_leases` are in the [schema](Self::schema) that you set, and
-/// by default in the first schema of the search path. Create them by [`migrate`](Self::migrate), or
-/// add [`MIGRATIONS`](Self::MIGRATIONS) to the program's own. The program's role needs `SELECT`,
-/// `INSERT`, `UPDATE` and `DELETE` on both.
+/// by default in the first schema of the search path. Create the tables with
+/// [`migrate`](Self::migrate), or add [`MIGRATIONS`](Self::MIGRATIONS) to your own migrations. The
+/// program's role needs `SELECT`, `INSERT`, `UPDATE` and `DELETE` on both.
 ///
 /// The tables contain tokens in plain text, unless an
 /// [`EncryptedStore`](crate::store::EncryptedStore) wraps the store. So do the logs of a server
@@ -96,8 +96,8 @@ const LONGEST_LEASE: Duration = Duration::from_secs(100 * 365 * 86_400);
 /// * **Durability.** A committed save is on the server's disk, even in sessions with
 ///   `synchronous_commit = off`. Whether it is on a standby's disk too depends on
 ///   `synchronous_standby_names`.
-/// * **Dropped futures.** A change whose future is dropped happens whole or not at all, at the
-///   latest when its connection is used again.
+/// * **Dropped futures.** If a future is dropped, PostgreSQL commits the whole change or nothing of
+///   it. The outcome is settled before the connection is used again.
 /// * **Leases** expire by the server's clock. The clocks of the replicas do not matter.
 /// * **Notifications** contain the first digits of a hash of the tenant's name, on the channel
 ///   `tower_oauth2_client`.

@@ -62,8 +62,9 @@
 //! expires by the server's clock. The braces keep both in one slot of a cluster.
 //!
 //! Scripts (for Redis 6 or later, and Valkey; tested with Redis 7) compare and write in one step,
-//! so any number of programs can share a server. A key that contains something else is an error and
-//! stays unchanged. To delete a grant, move its key away with `RENAME`.
+//! so any number of programs can share a server. If a key contains something else, a call fails and
+//! the key stays unchanged. To delete a grant, stop the processes that use it, and move its key
+//! away with `RENAME`.
 //!
 //! The key `tower-oauth2:tenants` is the index of [`tenants`](crate::store::TokenStore::tenants): a
 //! sorted set of the encoded names, each with score 0, without expiry. A name is added before the
@@ -193,9 +194,9 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisStore<C> {
     /// Subscribes to changes by other processes, so that waiting tasks need not poll. Defaults to
     /// off with [`new`](Self::new), and to on with [`connect`](Self::connect).
     ///
-    /// The subscription uses a connection of its own. It starts when a task first waits for a
-    /// change, reconnects when it is lost, and ends with the last clone of the store. Of a cluster,
-    /// use any node.
+    /// The subscription uses a connection of its own. The store opens it when a task first waits
+    /// for a change, and reopens it after a loss. The store closes it when its last clone is
+    /// dropped. Of a cluster, use any node.
     #[must_use]
     pub fn watch(mut self, client: Client) -> Self {
         let watch = Watch::new(client, self.connection.channel());
