@@ -37,7 +37,8 @@
 //!   least 30 seconds apart.
 //! * **P8** The retry sends the same method, URI, headers, extensions and body bytes. A request
 //!   that cannot be replayed is not retried: its caller gets the first response, and the token is
-//!   refreshed for later requests. A body is never truncated or emptied.
+//!   refreshed for later requests. A body is never truncated or emptied, provided that a clone of
+//!   a cloneable body yields the same frames as the original.
 //! * **P9** The first response is drained up to a cap, so that its connection is reused. Beyond the
 //!   cap it is dropped.
 //!

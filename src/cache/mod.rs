@@ -274,6 +274,10 @@ impl TokenCache {
     /// # Ok(()) }
     /// ```
     ///
+    /// Call this once for each callback: remove `pending` from the session first. A browser may
+    /// repeat a callback, and a provider that gets a code twice may revoke the tokens of the first
+    /// exchange (RFC 6749 section 4.1.2).
+    ///
     /// # Cancellation
     ///
     /// The code can be used once, and its tokens cannot be requested again. From the first poll on,
@@ -303,7 +307,9 @@ impl TokenCache {
     /// provider (RFC 7009).
     ///
     /// After the first poll of the future, requests get no token, even if a later step fails. A
-    /// refresh in flight does not bring the grant back.
+    /// refresh in flight does not bring the grant back. A consent that completes afterwards does:
+    /// it is a new grant, also if its [`complete_authorization`](Self::complete_authorization)
+    /// began before.
     ///
     /// # Errors
     ///

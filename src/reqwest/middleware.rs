@@ -61,8 +61,8 @@ impl Middleware for BearerAuthLayer<ReplayBody<Body>> {
 #[derive(Clone)]
 struct Chain<'a> {
     next: Next<'a>,
-    /// What the middlewares of one call pass on. The layer calls the chain twice at most, and never
-    /// at the same time.
+    /// The extensions that the middlewares of one call pass on. The layer calls the chain at most
+    /// twice, and never at the same time.
     extensions: Arc<Mutex<Extensions>>,
     has_body: bool,
 }
