@@ -252,6 +252,37 @@ async fn p08_middleware_sends_a_streaming_body_again() {
     assert_eq!(sandbox.counters().deductions_created, 1);
 }
 
+/// Copies what an inner middleware has counted from the extensions into the response.
+struct Reading;
+
+#[async_trait]
+impl Middleware for Reading {
+    async fn handle(
+        &self,
+        request: reqwest::Request,
+        extensions: &mut Extensions,
+        next: Next<'_>,
+    ) -> Result<reqwest::Response, MiddlewareError> {
+        let mut response = next.run(request, extensions).await?;
+        let seen = extensions.get::<Seen>().copied();
+        assert!(response.extensions_mut().insert(seen).is_none());
+        Ok(response)
+    }
+}
+
+#[tokio::test]
+async fn outer_middleware_gets_the_extensions_of_inner_middlewares() {
+    let (sandbox, http, tokens) = connected().await;
+    let api = ClientBuilder::new(http.into_inner())
+        .with(Reading)
+        .with(BearerAuthLayer::new(tokens))
+        .with(Counter::default())
+        .build();
+    let company = format!("{}/v1/company", sandbox.url());
+    let response = api.get(company).send().await.unwrap();
+    assert_eq!(response.extensions().get(), Some(&Some(Seen(1))));
+}
+
 #[tokio::test]
 async fn p17_middleware_fails_without_a_token_and_sends_nothing() {
     let (sandbox, http, tokens) = connected().await;
