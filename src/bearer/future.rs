@@ -28,16 +28,16 @@ use crate::{
 };
 
 pin_project! {
-    /// The response future of a [`BearerAuth`](crate::bearer::BearerAuth) service. It boxes nothing
-    /// while the token is fresh.
+    /// The response future of a [`BearerAuth`](crate::bearer::BearerAuth) service. It contains the
+    /// future of the inner service without a box.
     ///
     /// Dropping the future drops the request. A refresh that it waited for goes on. Drop the future
-    /// once it has completed: until then it holds the inner service's future and what was kept for
-    /// the retry.
+    /// soon after completion. Until the drop, it may keep the future of the inner service and the
+    /// data for a retry in memory.
     ///
     /// # Panics
     ///
-    /// If it is polled after completion.
+    /// If the future is polled after completion.
     pub struct ResponseFuture<S, B, R>
     where
         S: Service<Request<B>>,

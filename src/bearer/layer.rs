@@ -23,9 +23,9 @@ use crate::{error::BoxError, token::TenantId};
 /// Wraps services so that their requests carry a bearer token. See the [module
 /// page](crate::bearer).
 ///
-/// `B` is the request body type of the inner service. It is inferred from a service that takes one
-/// type, such as a hyper-util client; for a service that takes any body type, name it:
-/// `BearerAuthLayer::<Full<Bytes>>::new(tokens)`.
+/// `B` is the request body type of the inner service. The compiler infers `B` if that service
+/// accepts one body type, as a hyper-util client does. If the service accepts any body type,
+/// specify `B`: `BearerAuthLayer::<Full<Bytes>>::new(tokens)`.
 #[must_use = "a layer does nothing until it wraps a service"]
 pub struct BearerAuthLayer<B> {
     tokens: TokenProvider,
@@ -35,12 +35,12 @@ pub struct BearerAuthLayer<B> {
 }
 
 impl<B> BearerAuthLayer<B> {
-    /// Creates a layer that takes its tokens from `tokens` and sends them to the origins that they
-    /// are meant for.
+    /// Creates a layer that gets its tokens from a cache, and sends them only to the origins that
+    /// may receive them.
     ///
-    /// `tokens` is the [`TokenCache`](crate::cache::TokenCache) of one grant, or the
-    /// [`Tenants`](crate::tenants::Tenants) of many. With many, each request names its tenant by a
-    /// [`TenantId`] in its extensions, or as [`tenant_by`](Self::tenant_by) says.
+    /// `tokens` is a [`TokenCache`](crate::cache::TokenCache), which has one grant, or
+    /// [`Tenants`](crate::tenants::Tenants), which has many. With `Tenants`, each request names its
+    /// tenant by a [`TenantId`] in its extensions. [`tenant_by`](Self::tenant_by) sets another way.
     pub fn new(tokens: impl Into<TokenProvider>) -> Self {
         Self {
             tokens: tokens.into(),
@@ -53,8 +53,9 @@ impl<B> BearerAuthLayer<B> {
     /// Sets how a request names its tenant: by a header, by its path, and so on. Defaults to the
     /// [`TenantId`] in its extensions.
     ///
-    /// A request for which `tenant_of` returns `None` fails, and nothing is sent. Has no effect on
-    /// a layer over one grant.
+    /// If `tenant_of` returns `None`, the request fails with the kind
+    /// [`Request`](crate::ErrorKind::Request) and is not sent. This setting has no effect if the
+    /// tokens come from a [`TokenCache`](crate::cache::TokenCache).
     ///
     /// ```
     /// # use bytes::Bytes;
@@ -75,17 +76,20 @@ impl<B> BearerAuthLayer<B> {
         self
     }
 
-    /// Sets the size, in bytes, up to which a request body is kept for the retry after a 401.
-    /// Defaults to 64 KiB.
+    /// Sets the maximum size, in bytes, of a request body that the layer can send again after a
+    /// 401. Defaults to 64 KiB.
     ///
-    /// A larger body is sent whole and not retried. 0 turns the retry off, also for requests
-    /// without a body. A [`ReplayLimit`] in a request's extensions takes precedence.
+    /// A request with a larger body is sent, but not retried. The size of a body that is `Clone` is
+    /// the upper bound of its [`size_hint`](Body::size_hint), or else the lower bound. 0 turns the
+    /// retry off, even for requests without a body. A [`ReplayLimit`] in a request's extensions
+    /// takes precedence.
     pub fn replay_limit(mut self, bytes: usize) -> Self {
         self.replay_limit = ReplayLimit::bytes(bytes);
         self
     }
 
-    /// Sets what happens to a request to another origin. Defaults to [`CrossOrigin::Reject`].
+    /// Sets what happens to a request to an origin that may not receive the token. Defaults to
+    /// [`CrossOrigin::Reject`].
     pub fn cross_origin(mut self, cross_origin: CrossOrigin) -> Self {
         self.cross_origin = cross_origin;
         self

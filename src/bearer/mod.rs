@@ -1,27 +1,38 @@
 //! The layer: adds a bearer token to each request and retries once after a 401.
 //!
-//! [`BearerAuthLayer`] wraps any service of `http::Request`. While the token is fresh, a request
-//! costs one atomic load, one clock read and one copied header value;
-//! [`performance`](crate::performance) has the figures. Otherwise:
+//! [`BearerAuthLayer`] wraps any service of `http::Request`. While the token is
+//! [fresh](crate::cache#token-states), a request costs one atomic load, one clock read and one
+//! copied header value; [`performance`](crate::performance) has the figures. The layer does more in
+//! these cases:
 //!
-//! * **No usable token.** The request waits for the one refresh that all callers share. Meanwhile
-//!   it holds none of the inner service's capacity: what `poll_ready` reserved is released, and
-//!   readiness is polled again before the request is sent. If there is no token, the request fails;
-//!   it is never sent without one.
-//! * **A 401 response.** If the cache or the store holds a newer token than the one this request
-//!   carried, the layer uses that; otherwise it refreshes, at most once in 30 seconds for this
-//!   reason. Then it sends the same request again, byte for byte, and returns the second response,
-//!   whatever it is. It does not retry a 403, or a 401 whose challenge names another cause
-//!   (`insufficient_scope`, `invalid_request`; RFC 6750 section 3.1).
-//! * **A body that cannot be sent again**, because it is larger than the
-//!   [`replay_limit`](BearerAuthLayer::replay_limit), or was still being sent when the response
-//!   arrived. The layer returns the 401, and refreshes the token for the next requests.
-//! * **A request to another origin**, or one with a `Host` header that names another origin. The
-//!   request fails and is not sent; [`cross_origin`](BearerAuthLayer::cross_origin) can permit it
-//!   without a token. A request that already has an `Authorization` header fails too.
+//! * **The token expires soon, has expired or is absent.** The request waits for the one refresh
+//!   that all callers share. The layer releases the capacity that `poll_ready` reserved, and polls
+//!   the inner service for readiness again before it sends the request. If no valid token is left
+//!   after the wait, the request is not sent. It fails with the error of
+//!   [`TokenCache::token`](crate::cache::TokenCache::token) or
+//!   [`Tenants::token`](crate::tenants::Tenants::token).
+//! * **A 401 response.** The layer uses a newer token if the cache or the store holds one.
+//!   Otherwise it refreshes. Within 30 seconds, 401 responses cause at most one successful refresh
+//!   of a grant in each process. The layer then sends the request again with the new token and the
+//!   same body, and returns the second response, even if that is a 401. Without a newer token, it
+//!   returns the first 401. It does not retry a 403. It does not retry a 401 whose `Bearer`
+//!   challenge has the error `insufficient_scope` or `invalid_request` (RFC 6750 section 3.1),
+//!   unless another challenge has `invalid_token`. It retries a 401 without an error code.
+//! * **A 401 to a request whose body cannot be sent again.** The body is larger than the
+//!   [`replay_limit`](BearerAuthLayer::replay_limit), or is a [`ReplayBody`] that was not yet sent
+//!   to its end. The layer returns the 401, and refreshes the token for the next requests.
+//! * **A cross-origin request.** Its URI is relative or names an origin that may not receive the
+//!   token, or its `Host` header names another origin than its URI. The request fails with the kind
+//!   [`Request`](crate::ErrorKind::Request) and is not sent.
+//!   [`TokenCacheBuilder::origin`](crate::cache::TokenCacheBuilder::origin) adds an origin that may
+//!   receive the token. [`cross_origin`](BearerAuthLayer::cross_origin) can permit such requests
+//!   without a token.
+//! * **A request that already has an `Authorization` header.** It fails with the kind `Request` and
+//!   is not sent. A cross-origin request that `cross_origin` permits keeps the header.
 //!
-//! The tokens come from the [`TokenCache`](crate::cache::TokenCache) of one grant, or from the
-//! [`Tenants`](crate::tenants::Tenants) of many; with many, each request names its tenant.
+//! The tokens come from a [`TokenCache`](crate::cache::TokenCache), which has one
+//! [grant](crate::glossary), or from [`Tenants`](crate::tenants::Tenants), which has many. With
+//! `Tenants`, each request names its tenant.
 //!
 //! ```
 //! # use std::{convert::Infallible, time::{Duration, SystemTime}};
@@ -60,26 +71,28 @@
 //!
 //! The body type of the inner service decides how a body is sent again; see [`RequestBody`].
 //!
-//! * A body that is `Clone`, such as `Full<Bytes>`, is cloned. The layer takes the same body type.
-//! * For any other body, such as a stream, the inner service takes a [`ReplayBody`]. The layer
-//!   takes the body inside it, and records its frames while they are sent. `Bytes` are not copied.
+//! * A body that is `Clone`, such as `Full<Bytes>`, is cloned. The layer and the inner service have
+//!   the same body type.
+//! * For any other body `B`, such as a stream, the inner service has the body type
+//!   [`ReplayBody<B>`](ReplayBody). The layer accepts requests with the body `B`, and records its
+//!   frames while the client sends them. Data of type `Bytes` are recorded without a copy.
 //!
-//! Response bodies are passed through. Only the body of a 401 that is followed by a retry is read
-//! by the layer, up to 64 KiB and one second, so that its connection can be reused.
+//! The layer passes response bodies through. Before a retry, it reads the body of the 401, up to 64
+//! KiB and one second, so that the client can reuse the connection.
 //!
 //! # Order of layers
 //!
-//! Outside this layer belongs what concerns the whole call, inside what concerns one request to the
-//! API. In a `ServiceBuilder` the first layer is the outermost.
+//! Put layers that concern the whole call outside this layer. Put layers that concern a single
+//! request to the API inside it. In a `ServiceBuilder` the first layer is the outermost.
 //!
 //! | layer | where | why |
 //! | --- | --- | --- |
-//! | `tower_http::trace` | outside for calls, inside for requests | the token is marked sensitive, so neither logs it |
+//! | `tower_http::trace` | outside for calls, inside for requests | the token is marked sensitive, so the trace layer does not log it in either position |
 //! | `tower_http::sensitive_headers` | outside | headers that it marks stay marked in the retry |
 //! | `tower::timeout` of a call | outside | it also limits the wait for a token; the refresh goes on without the caller |
 //! | `tower::retry` | outside | it repeats whole calls; it must not act on a 401 |
 //! | `tower_http::follow_redirect` | outside | each hop is checked against the token's origins |
-//! | `tower_http::decompression` | either | inside, the first response is drained decompressed |
+//! | `tower_http::decompression` | either | inside, the limit of 64 KiB for the body of a 401 applies to the decompressed data |
 //! | **[`BearerAuthLayer`]** | | |
 //! | `tower::buffer`, `tower::limit`, `tower::load_shed` | inside | a request that waits for a token uses none of their capacity |
 //! | `tower::timeout` of one attempt | inside | the wait for a token does not count, and the retry has the full time |
@@ -87,9 +100,9 @@
 //!
 //! # Requirements on the inner service
 //!
-//! It has to be `Clone`: the retry, and a request that waited for a token, are called on a clone.
-//! Clones must be equivalent, as tower expects of all services. Put a service that is not `Clone`
-//! into `tower::buffer`:
+//! The inner service must be `Clone`. The layer calls a clone for a retry, and for a request that
+//! waited for a token. Clones must be equivalent, as tower expects of all services. Put a service
+//! that is not `Clone` into `tower::buffer`:
 //!
 //! ```compile_fail,E0277
 //! # use bytes::Bytes;
@@ -116,11 +129,15 @@
 //! let api = BearerAuthLayer::new(tokens()).layer(Unique);
 //! ```
 //!
-//! Its error has to convert into a `Box<dyn Error + Send + Sync>`, as the errors of all common
-//! clients do. It becomes the source of an [`Error`](crate::Error) of the kind
-//! [`Service`](crate::ErrorKind::Service).
+//! The error of the inner service must convert into a `Box<dyn Error + Send + Sync>`, as the errors
+//! of all common clients do. This error becomes the source of an [`Error`](crate::Error) of the
+//! kind [`Service`](crate::ErrorKind::Service).
 //!
-//! The futures are polled inside a tokio runtime with time enabled.
+//! # Runtime
+//!
+//! Call the service and poll its futures inside a tokio runtime with time enabled. Outside of a
+//! runtime, a request without a valid token fails with the kind
+//! [`Interrupted`](crate::ErrorKind::Interrupted).
 
 mod body;
 mod challenge;

@@ -2,7 +2,7 @@
 
 use http::Extensions;
 
-/// How the layer treats a request to an origin that the token is not meant for.
+/// How the layer treats a request to an origin that may not receive the token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CrossOrigin {
@@ -12,15 +12,15 @@ pub enum CrossOrigin {
     SendUnauthenticated,
 }
 
-/// The size, in bytes, up to which a request body is kept so that it can be sent again after a 401.
+/// The maximum size, in bytes, of a request body that the layer can send again after a 401.
 ///
-/// In a request's extensions it replaces the layer's
-/// [`replay_limit`](crate::bearer::BearerAuthLayer::replay_limit) for that request:
+/// A limit in a request's extensions replaces the
+/// [`replay_limit`](crate::bearer::BearerAuthLayer::replay_limit) of the layer for that request:
 ///
 /// ```
 /// use tower_oauth2_client::bearer::ReplayLimit;
 ///
-/// // Never sent twice, whatever the layer's limit is.
+/// // This request is never sent twice.
 /// let request = http::Request::post("https://api.example.com/v1/payments")
 ///     .extension(ReplayLimit::NEVER)
 ///     .body(())?;
@@ -30,7 +30,7 @@ pub enum CrossOrigin {
 pub struct ReplayLimit(usize);
 
 impl ReplayLimit {
-    /// Turns the retry off, also for requests without a body.
+    /// Turns the retry off, even for requests without a body.
     pub const NEVER: Self = Self(0);
 
     /// The layer's default: 64 KiB.

@@ -27,7 +27,7 @@ use crate::{
 
 /// A service whose requests carry a bearer token. See the [module page](crate::bearer).
 ///
-/// `S` is the inner service, and `B` the body type of the requests that it takes.
+/// `S` is the inner service, and `B` the body type of the requests that it accepts.
 pub struct BearerAuth<S, B> {
     inner: S,
     shared: Arc<Shared<S>>,
@@ -68,8 +68,8 @@ impl<S, B> BearerAuth<S, B> {
 
     /// Returns a mutable reference to the inner service.
     ///
-    /// Changes take effect from the next `poll_ready` of this service and its later clones, also
-    /// for retries. Earlier clones are not affected.
+    /// Changes take effect at the next `poll_ready`, and then apply to retries too. Later clones
+    /// have the changes. Earlier clones do not.
     pub fn get_mut(&mut self) -> &mut S {
         self.is_pristine_stale = true;
         &mut self.inner

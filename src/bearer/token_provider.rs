@@ -12,9 +12,9 @@ use crate::{
     token::TenantId,
 };
 
-/// The source of a layer's tokens: one grant, or those of many tenants.
+/// The source of a layer's tokens: one grant, or the grants of many tenants.
 ///
-/// Converts from a [`TokenCache`] and from [`Tenants`]; see
+/// A [`TokenCache`] and [`Tenants`] convert into this type; see
 /// [`BearerAuthLayer::new`](crate::bearer::BearerAuthLayer::new).
 #[derive(Clone)]
 pub struct TokenProvider(Inner);

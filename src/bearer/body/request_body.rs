@@ -10,13 +10,13 @@ use super::replay_body::{Recording, ReplayBody};
 ///
 /// * **Every body that is [`Clone`]**, such as `http_body_util::Full`, `http_body_util::Empty` and
 ///   `String`. The layer accepts requests with the same body type and clones the body before it
-///   sends the request. A clone must yield the same frames as the original, also after the original
-///   has been polled.
+///   sends the request. A clone must yield the same frames as the original, even if the original
+///   has already been polled.
 /// * **[`ReplayBody<B>`](ReplayBody)**, for any other body `B`, such as a stream. The layer accepts
 ///   requests with the body `B` and records its frames while they are sent.
 ///
-/// A service that takes neither, such as a client over a boxed body, is rejected where the layer is
-/// applied:
+/// A service with any other body type, such as `BoxBody`, does not compile with the layer. Build
+/// the client over `ReplayBody<BoxBody>` instead of `BoxBody`. This does not compile:
 ///
 /// ```compile_fail,E0277
 /// # fn tokens() -> tower_oauth2_client::cache::TokenCache { unimplemented!() }

@@ -23,12 +23,13 @@ use pin_project_lite::pin_project;
 pin_project! {
     /// A request body that records its frames while it is sent, so that it can be sent again.
     ///
-    /// Only needed for bodies that are not `Clone`, such as streams: build the HTTP client over
+    /// Use it only for bodies that are not `Clone`, such as streams: build the HTTP client over
     /// `ReplayBody<B>`, and pass requests with the body `B` to the layer. Data of type `Bytes` are
     /// recorded without a copy; other data are copied once.
     ///
-    /// Converts from `Bytes` if `B` does, so that one HTTP client serves both the layer and an
-    /// [`OAuthClient`](crate::oauth::OAuthClient).
+    /// `ReplayBody<B>` implements `From<Bytes>` if `B` does. An
+    /// [`OAuthClient`](crate::oauth::OAuthClient) needs this conversion, so it can share one HTTP
+    /// client with the layer.
     // Never `Clone`: that would make it a body of the other family of `RequestBody`.
     pub struct ReplayBody<B>
     where
