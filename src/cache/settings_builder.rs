@@ -180,8 +180,8 @@ macro_rules! settings_setters {
             self
         }
 
-        /// Sets how long the lease on a grant lasts. A refresh acquires it, and extends it every
-        /// third of this duration.
+        /// Sets how long the lease on a grant lasts. A refresh acquires the lease, and extends
+        /// it each time that a third of this duration has passed.
         ///
         /// Defaults to 15 seconds. If a process dies during a refresh, no other process refreshes
         /// that grant until the lease has expired, unless the store detects the death earlier. Use
@@ -194,7 +194,10 @@ macro_rules! settings_setters {
         /// Sets how long an unused refresh token lives. An idle grant is refreshed before that time
         /// has passed, and telemetry reports a refresh token that is about to expire.
         ///
-        /// Defaults to what the source names (30 days for Justworks).
+        /// Defaults to the lifetime that the source
+        /// [states](crate::cache::TokenSource::refresh_token_lifetime). For an
+        /// [`OAuthClient`](crate::oauth::OAuthClient), this is the lifetime of its provider, such
+        /// as 30 days for [`justworks`](crate::provider::justworks).
         pub fn refresh_token_lifetime(mut self, lifetime: std::time::Duration) -> Self {
             self.settings.refresh_token_lifetime = Some(lifetime);
             self

@@ -36,7 +36,7 @@ pub struct TenantsBuilder {
 }
 
 impl Tenants {
-    /// Starts building tenants that get their tokens from `source`, such as an
+    /// Returns a builder of a `Tenants` that gets its tokens from a source, such as an
     /// [`OAuthClient`](crate::oauth::OAuthClient).
     pub fn builder(source: impl TokenSource) -> TenantsBuilder {
         TenantsBuilder {
@@ -51,8 +51,8 @@ impl Tenants {
 impl TenantsBuilder {
     settings_setters!();
 
-    /// Sets how many tenants are resident at most. To load one more, a tenant that is not in use is
-    /// evicted; if all are in use, the load fails.
+    /// Sets the maximum number of resident tenants. At that limit, a load evicts a tenant that is
+    /// not [in use](crate::tenants#resident-tenants). If the load finds none, it fails.
     ///
     /// Defaults to 100,000 tenants, at about a kilobyte each.
     pub fn capacity(mut self, tenants: usize) -> Self {
@@ -66,14 +66,16 @@ impl TenantsBuilder {
         self
     }
 
-    /// Sets the interval between sweeps, which keep the grants of idle tenants alive. Defaults to 1
-    /// hour.
+    /// Sets the time from the end of a sweep to the start of the next one. Defaults to 1 hour.
+    ///
+    /// A sweep refreshes [idle grants](crate::tenants#idle-tenants) before their refresh tokens
+    /// expire.
     pub fn sweep_interval(mut self, interval: Duration) -> Self {
         self.sweep_interval = interval;
         self
     }
 
-    /// Builds the tenants.
+    /// Builds the [`Tenants`].
     ///
     /// Inside a tokio runtime with time enabled, the background tasks start at once. Outside of a
     /// runtime they start when the first tenant is loaded.

@@ -34,7 +34,7 @@ impl Tenants {
         Self { state }
     }
 
-    /// Returns the cache of a tenant, which offers everything that a single [`TokenCache`] does.
+    /// Returns the [`TokenCache`] of a tenant. Loads the tenant if it is not resident.
     ///
     /// The tenant stays resident as long as the returned handle exists.
     ///
@@ -83,8 +83,9 @@ impl Tenants {
     ///
     /// # Errors
     ///
-    /// As [`TokenCache::complete_authorization`]. If the tenant cannot be loaded, also as
-    /// [`cache`](Self::cache), before the code is sent; a missing grant is no error.
+    /// The errors of [`TokenCache::complete_authorization`]. If the tenant cannot be loaded, the
+    /// method fails as [`cache`](Self::cache) does, and does not send the code. It does not fail
+    /// with [`NoGrant`](ErrorKind::NoGrant).
     pub async fn complete_authorization(
         &self,
         tenant: &TenantId,
@@ -116,23 +117,31 @@ impl Tenants {
         })?
     }
 
-    /// Saves and uses the tokens of a new consent, for a new tenant or instead of its grant. As
-    /// [`TokenCache::set_tokens`].
+    /// Saves and uses the tokens of a new consent; see [`TokenCache::set_tokens`].
+    ///
+    /// The tenant may be new. If it has a grant, the tokens replace that grant.
     ///
     /// # Errors
     ///
-    /// [`Store`](ErrorKind::Store) if the tokens could not be saved. They are not used, but may
-    /// have reached the store; call this again with the same tokens.
-    /// [`Unavailable`](ErrorKind::Unavailable) and [`Interrupted`](ErrorKind::Interrupted) as
-    /// [`cache`](Self::cache).
+    /// * [`Store`](ErrorKind::Store) if the save failed. The tokens are not used, but the store may
+    ///   have received them. Call this again with the same tokens;
+    /// * [`Unavailable`](ErrorKind::Unavailable) if the capacity is exhausted, because every
+    ///   resident tenant is in use;
+    /// * [`Interrupted`](ErrorKind::Interrupted) after a [`shutdown`](Self::shutdown), outside of a
+    ///   runtime, or if the store panicked.
     pub async fn set_tokens(&self, tenant: &TenantId, tokens: TokenSet) -> Result<(), Error> {
         let cache = self.state.resident_or_new(tenant, None)?;
         let saved = cache.set_tokens(tokens).await;
         self.state.after_consent(tenant, saved)
     }
 
-    /// Revokes a tenant's grant, as [`TokenCache::revoke`]. It can be retried until it succeeds, as
-    /// long as the tenant is resident.
+    /// Revokes a tenant's grant; see [`TokenCache::revoke`].
+    ///
+    /// Call this again until it succeeds. Until the provider has confirmed the revocation, the
+    /// tokens are kept in memory only. If the process ends, or the tenant is evicted at the
+    /// capacity limit, these tokens are lost: later calls succeed without a request to the
+    /// provider. To prevent the eviction, keep a handle from [`cache`](Self::cache) until this
+    /// succeeds.
     ///
     /// # Errors
     ///
@@ -157,8 +166,10 @@ impl Tenants {
         self.state.residents.len()
     }
 
-    /// Lists up to `limit` tenants in the store, starting behind `after` in the store's own order.
-    /// An empty list is the end.
+    /// Lists at most `limit` tenants in the store, in the order of the store.
+    ///
+    /// The list starts with the tenant that follows `after`, or with the first tenant if `after` is
+    /// `None`. An empty list is the end.
     ///
     /// # Errors
     ///
@@ -176,17 +187,19 @@ impl Tenants {
     /// idle grants that are due.
     ///
     /// A background task does this at each
-    /// [`sweep_interval`](super::TenantsBuilder::sweep_interval). If the future is dropped, or the
-    /// tenants are shut down, the sweep ends early. The next sweep continues its work.
+    /// [`sweep_interval`](super::TenantsBuilder::sweep_interval). If the future is dropped, or
+    /// after a [`shutdown`](Self::shutdown), the sweep ends early. The next sweep refreshes the
+    /// grants that are still due.
     ///
     /// # Errors
     ///
     /// * [`Unavailable`](ErrorKind::Unavailable) if another process owns the lease that permits a
     ///   sweep;
     /// * [`Configuration`](ErrorKind::Configuration) if the store cannot list its tenants;
-    /// * [`Store`](ErrorKind::Store) if the store cannot be read repeatedly, or lists the same
-    ///   tenants repeatedly;
-    /// * [`Interrupted`](ErrorKind::Interrupted) after a shutdown.
+    /// * [`Store`](ErrorKind::Store) if the lease cannot be acquired, if reads of a page of tenants
+    ///   fail repeatedly, or if the store returns the same pages again;
+    /// * [`Interrupted`](ErrorKind::Interrupted) after a [`shutdown`](Self::shutdown), or outside
+    ///   of a runtime.
     pub async fn sweep(&self) -> Result<Arc<SweepReport>, Error> {
         sweep::sweep(&Arc::downgrade(&self.state)).await
     }
@@ -206,11 +219,11 @@ impl Tenants {
     }
 
     /// Shuts down: starts no more refreshes, ends the background tasks, lets another process sweep,
-    /// and waits for the work in flight. Resident tenants keep serving their tokens until these
-    /// expire.
+    /// and waits for the work in flight. Requests of resident tenants use their tokens until
+    /// the tokens expire.
     ///
-    /// `deadline` is how long to wait. Work that has not ended by then is not aborted. It continues
-    /// as long as the runtime does.
+    /// `deadline` is the maximum time to wait. Work that has not ended by then is not aborted. It
+    /// continues until the runtime ends.
     ///
     /// # Errors
     ///

@@ -1,7 +1,8 @@
 //! The grants of many tenants behind one layer.
 //!
-//! [`Tenants`] manages one grant per tenant: a customer whose data the program accesses. A request
-//! names its tenant with a [`TenantId`](crate::token::TenantId) in its extensions, and the
+//! A tenant is a customer whose data the program accesses. [`Tenants`] manages one
+//! [grant](crate::glossary) per tenant. A request names its tenant with a
+//! [`TenantId`](crate::token::TenantId) in its extensions, and the
 //! [`BearerAuthLayer`](crate::bearer::BearerAuthLayer) adds that tenant's token:
 //!
 //! ```
@@ -61,8 +62,8 @@
 //!
 //! A tenant exists as soon as its tokens are saved: by [`Tenants::complete_authorization`], which
 //! takes the callback of a browser, or by [`Tenants::set_tokens`]. In an axum application,
-//! [`connect`](crate::connect) does this. [`Tenants::revoke`] ends a grant. All of this works in
-//! any replica that shares the store.
+//! the routes of [`connect`](crate::connect) handle the consent and save the tokens.
+//! [`Tenants::revoke`] ends a grant. All of this works in any replica that shares the store.
 //!
 //! For a tenant without a grant, requests fail with [`NoGrant`](crate::ErrorKind::NoGrant). The
 //! result is remembered for one second, so that such requests do not flood the store.
@@ -70,25 +71,33 @@
 //! # Resident tenants
 //!
 //! The first request of a tenant loads its grant from the store. From then on the tenant is
-//! *resident*: requests find its cache without a lock, and a background task maintains it as
-//! described in [`cache`](crate::cache), so that tokens in use are refreshed before they expire. A
-//! slow load or refresh delays no other tenant.
+//! *resident*: requests find its cache without a lock. A background task refreshes a
+//! token that requests use before it expires; see [`cache`](crate::cache). A slow load or refresh
+//! delays no other tenant.
 //!
 //! A tenant is evicted after [1 hour](TenantsBuilder::idle_after) without a request. At most
-//! [100,000](TenantsBuilder::capacity) tenants are resident; to load one more, a tenant that was
-//! not used recently is evicted. A tenant is never evicted while it has unsaved tokens, a refresh
-//! in flight, or a handle from [`Tenants::cache`].
+//! [100,000](TenantsBuilder::capacity) tenants are resident. At that limit, a load evicts a tenant
+//! that is not in use, and prefers one without recent requests. If the load finds none, it fails
+//! with [`Unavailable`](crate::ErrorKind::Unavailable).
+//!
+//! A tenant is *in use*, and never evicted, while it has unsaved tokens, a request or refresh in
+//! flight, or a handle from [`Tenants::cache`].
 //!
 //! # Idle tenants
 //!
-//! A refresh token expires if it is not used. A *sweep* therefore keeps the grants of idle tenants
-//! alive. Every [hour](TenantsBuilder::sweep_interval), one of the processes that share a store
-//! checks all tenants in it, and refreshes each grant whose last refresh was two thirds of the
-//! refresh token's lifetime ago. It makes one refresh per second, and starts with the grants that
-//! expire first.
+//! A refresh token expires if it is not used. The grant of a tenant without requests is *idle*: no
+//! request causes its refresh. A *sweep* refreshes idle grants before their refresh tokens expire,
+//! if the [lifetime](TenantsBuilder::refresh_token_lifetime) of refresh tokens is known.
 //!
-//! [`Tenants::last_sweep`] returns the result, including the grants that expire soon. If a process
-//! ends during a sweep, another one continues it.
+//! One of the processes that share a store makes the sweeps, the next one
+//! [1 hour](TenantsBuilder::sweep_interval) after the end of the last. A sweep checks all tenants
+//! in the store. A grant is due once two thirds of the refresh token's lifetime have passed since
+//! the last refresh. The sweep starts at most one refresh per second, with the grants that expire
+//! first. This rate is fixed, so a sweep of many due grants can take hours.
+//!
+//! In the process that made the sweep, [`Tenants::last_sweep`] returns the report, including the
+//! grants that expire soon. If a process ends during a sweep, another process starts a new one,
+//! which refreshes the grants that are still due.
 //!
 //! # Limits at the provider
 //!

@@ -21,15 +21,16 @@ pub struct SweepReport {
     /// The number of idle grants that were due and were refreshed.
     pub kept_alive: u64,
     /// The number of idle grants that were due and could not be refreshed, because the refresh or
-    /// the store failed. They are retried within minutes, or by the next sweep.
+    /// the store failed. The background task retries a grant after a backoff if its tenant is
+    /// resident. The next sweep retries the others.
     pub failed: u64,
-    /// The grants whose refresh token expires within 7 days, or within the last third of its
-    /// lifetime if that is shorter, ordered by expiry. Grants that were refreshed during the sweep
-    /// are not listed.
+    /// The grants whose refresh token expires within 7 days, or within a third of its lifetime if
+    /// that is shorter, ordered by expiry. Grants that were refreshed during the sweep are not
+    /// listed.
     pub expiring: Vec<ExpiringGrant>,
 }
 
-/// A grant whose refresh token expires soon, because it could not be refreshed so far.
+/// A grant whose refresh token expires soon, and which the sweep has not refreshed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ExpiringGrant {
