@@ -80,9 +80,9 @@ impl<B> BearerAuthLayer<B> {
     /// 401. Defaults to 64 KiB.
     ///
     /// A request with a larger body is sent, but not retried. The size of a body that is `Clone` is
-    /// the upper bound of its [`size_hint`](Body::size_hint), or else the lower bound. 0 turns the
-    /// retry off, even for requests without a body. A [`ReplayLimit`] in a request's extensions
-    /// takes precedence.
+    /// the upper bound of its [`size_hint`](Body::size_hint), or else the `Content-Length` header;
+    /// a request with neither is not retried. 0 turns the retry off, even for requests without a
+    /// body. A [`ReplayLimit`] in a request's extensions takes precedence.
     pub fn replay_limit(mut self, bytes: usize) -> Self {
         self.replay_limit = ReplayLimit::bytes(bytes);
         self

@@ -19,8 +19,9 @@
 //!   challenge has the error `insufficient_scope` or `invalid_request` (RFC 6750 section 3.1),
 //!   unless another challenge has `invalid_token`. It retries a 401 without an error code.
 //! * **A 401 to a request whose body cannot be sent again.** The body is larger than the
-//!   [`replay_limit`](BearerAuthLayer::replay_limit), or is a [`ReplayBody`] that was not yet sent
-//!   to its end. The layer returns the 401, and refreshes the token for the next requests.
+//!   [`replay_limit`](BearerAuthLayer::replay_limit), is a [`ReplayBody`] that was not yet sent to
+//!   its end, or is a cloneable body of unknown length. The layer returns the 401, and refreshes
+//!   the token for the next requests.
 //! * **A cross-origin request.** Its URI is relative or names an origin that may not receive the
 //!   token, or its `Host` header names another origin than its URI. The request fails with the kind
 //!   [`Request`](crate::ErrorKind::Request) and is not sent.
