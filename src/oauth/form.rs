@@ -13,7 +13,7 @@ use crate::{
     token::{ClientSecret, wiped},
 };
 
-/// Enough for a form with long tokens: growing would leave copies of secrets in memory.
+/// Enough for a form with long tokens.
 const CAPACITY: usize = 8 * 1024;
 
 pub(super) struct Form(Zeroizing<String>);
@@ -30,7 +30,20 @@ impl Form {
     }
 
     pub(super) fn field(&mut self, name: &str, value: &str) {
+        self.reserve(2 + 3 * (name.len() + value.len()));
         form_urlencoded::Serializer::for_suffix(&mut *self.0, 0).append_pair(name, value);
+    }
+
+    /// Makes room for a field. A string that grows by itself leaves a copy of its secrets in memory
+    /// that it frees, so a full one is replaced, and wiped.
+    fn reserve(&mut self, additional: usize) {
+        let length = self.0.len() + additional;
+        if length > self.0.capacity() {
+            let mut larger =
+                Zeroizing::new(String::with_capacity(length.max(2 * self.0.capacity())));
+            larger.push_str(&self.0);
+            self.0 = larger;
+        }
     }
 
     pub(super) fn into_request(
@@ -106,6 +119,23 @@ mod tests {
             "id:x",
             Some(&ClientSecret::new("se cret")),
         )
+    }
+
+    /// The capacity is that of one reservation. A string that grew by itself would have another.
+    #[test]
+    fn p21_form_grows_before_a_field_and_never_within_it() {
+        let mut form = Form::new("refresh_token");
+        let long = "&".repeat(CAPACITY);
+        for name in ["refresh_token", "code_verifier"] {
+            let length = form.0.len() + 2 + 3 * (name.len() + long.len());
+            let expected = length.max(2 * form.0.capacity());
+            form.field(name, &long);
+            assert_eq!(form.0.capacity(), expected);
+        }
+        let encoded = "%26".repeat(CAPACITY);
+        let expected =
+            format!("grant_type=refresh_token&refresh_token={encoded}&code_verifier={encoded}");
+        assert_eq!(*form.0, expected);
     }
 
     #[test]
