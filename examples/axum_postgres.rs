@@ -77,7 +77,7 @@ async fn company(State(api): State<ClientWithMiddleware>, request: Parts) -> Res
     match company.with_extension(tenant).send().await {
         Ok(response) => http::Response::from(response).map(axum::body::Body::new),
         Err(error) => {
-            eprintln!("company: {error:?}");
+            eprintln!("company: {error}");
             StatusCode::BAD_GATEWAY.into_response()
         }
     }
