@@ -79,6 +79,11 @@ fn has_authorization() -> Error {
     )
 }
 
+/// The error of a request without a tenant, where there are many.
+pub(super) fn names_no_tenant() -> Error {
+    reject("request names no tenant; put a TenantId into its extensions")
+}
+
 pub(super) fn reject(message: &'static str) -> Error {
     Error::new(ErrorKind::Request, message)
 }

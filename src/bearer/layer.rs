@@ -94,11 +94,8 @@ impl<B> BearerAuthLayer<B> {
         self.cross_origin = cross_origin;
         self
     }
-}
 
-#[cfg(feature = "reqwest-middleware")]
-impl<B> BearerAuthLayer<B> {
-    /// A layer with the same settings for an inner service with another body type.
+    /// A layer with the same settings, for an inner service with the body type `C`.
     pub(crate) fn for_body<C>(&self) -> BearerAuthLayer<C> {
         BearerAuthLayer {
             tokens: self.tokens.clone(),
@@ -155,12 +152,7 @@ impl<S, B> BearerAuth<S, B> {
 
 impl<B> Clone for BearerAuthLayer<B> {
     fn clone(&self) -> Self {
-        Self {
-            tokens: self.tokens.clone(),
-            replay_limit: self.replay_limit,
-            cross_origin: self.cross_origin,
-            body: PhantomData,
-        }
+        self.for_body()
     }
 }
 

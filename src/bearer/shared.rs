@@ -30,9 +30,7 @@ impl<S> Shared<S> {
             Some(tokens) => tokens
                 .fresh()
                 .map_or_else(|| tokens.acquire(), |token| Acquired::Now(Ok(token))),
-            None => Acquired::Now(Err(guard::reject(
-                "request names no tenant; put a TenantId into its extensions",
-            ))),
+            None => Acquired::Now(Err(guard::names_no_tenant())),
         }
     }
 

@@ -4,9 +4,10 @@ use std::{fmt, sync::Arc};
 
 use http::{Extensions, Request, request};
 
+use super::guard;
 use crate::{
     cache::{BearerToken, TokenCache, TokenCopy, Wait},
-    error::{Error, ErrorKind},
+    error::Error,
     origin::Origin,
     tenants::Tenants,
     token::TenantId,
@@ -115,10 +116,7 @@ impl TokenProvider {
 
 fn look_up(tenants: &Tenants, tenant: Option<&TenantId>) -> Result<Lookup, Error> {
     let Some(tenant) = tenant else {
-        return Err(Error::new(
-            ErrorKind::Request,
-            "request names no tenant; put a TenantId into its extensions",
-        ));
+        return Err(guard::names_no_tenant());
     };
     if let Some(tokens) = tenants.resident(tenant) {
         return Ok(Lookup::Resident(Some(tokens)));
