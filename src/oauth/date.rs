@@ -16,9 +16,11 @@ pub(super) fn parse(text: &str) -> Option<SystemTime> {
 }
 
 fn parse_rfc_2822(text: &str) -> Option<SystemTime> {
-    let zone = text.len().checked_sub(4)?;
-    let is_gmt = text.get(zone..)?.eq_ignore_ascii_case(" GMT");
-    let date = jiff::fmt::rfc2822::parse(text).ok().filter(|_| is_gmt)?;
+    let zone = text.get(text.len().checked_sub(4)?..)?;
+    if !zone.eq_ignore_ascii_case(" GMT") {
+        return None;
+    }
+    let date = jiff::fmt::rfc2822::parse(text).ok()?;
     SystemTime::try_from(date.timestamp())
         .ok()
         .filter(|time| *time >= SystemTime::UNIX_EPOCH)
