@@ -10,7 +10,7 @@ use std::{
 use url::Url;
 
 use crate::{
-    peers::Failure,
+    peers::peer::Failure,
     work::{LIFETIME, TOKEN},
 };
 

@@ -5,7 +5,7 @@ mod cf_gears;
 mod google_cloud_auth;
 pub(crate) mod kube_client;
 mod middle;
-mod peer;
+pub(crate) mod peer;
 mod tower_http;
 mod tower_oauth2_client;
 
