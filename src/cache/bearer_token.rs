@@ -20,15 +20,20 @@ pub struct BearerToken {
 }
 
 impl BearerToken {
-    pub(super) fn new(token: &AccessToken, generation: Generation) -> Self {
+    pub(crate) fn new(token: &AccessToken, generation: Generation) -> Self {
         Self {
             header: token.header_value().clone(),
             generation,
         }
     }
 
+    /// Changes the generation.
+    pub(crate) fn with_generation(self, generation: Generation) -> Self {
+        Self { generation, ..self }
+    }
+
     /// A copy in memory of its own, so with a reference count that no other thread changes.
-    pub(super) fn detached_copy(&self) -> Self {
+    pub(crate) fn detached_copy(&self) -> Self {
         let mut copy = self.clone();
         if let Ok(mut header) = HeaderValue::from_maybe_shared(copied(&self.header)) {
             header.set_sensitive(self.header.is_sensitive());

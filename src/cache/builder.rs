@@ -3,8 +3,9 @@
 use std::{fmt, sync::Arc};
 
 use super::{
-    TokenCache, TokenSource,
+    TokenCache,
     settings_builder::{SettingsBuilder, settings_setters},
+    source::TokenSource,
 };
 use crate::{error::Error, token::TenantId};
 
@@ -15,14 +16,17 @@ pub struct TokenCacheBuilder {
     tenant: Option<String>,
 }
 
-impl TokenCacheBuilder {
-    pub(super) fn new(source: impl TokenSource) -> Self {
-        Self {
+impl TokenCache {
+    /// Returns a builder for a cache that gets its tokens from `source`.
+    pub fn builder(source: impl TokenSource) -> TokenCacheBuilder {
+        TokenCacheBuilder {
             settings: SettingsBuilder::new(source),
             tenant: None,
         }
     }
+}
 
+impl TokenCacheBuilder {
     /// Sets the tenant whose grant the cache holds. Defaults to `default`.
     pub fn tenant(mut self, tenant: impl Into<String>) -> Self {
         self.tenant = Some(tenant.into());

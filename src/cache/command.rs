@@ -6,26 +6,19 @@ use std::{future::Future, sync::Arc, time::Duration};
 use tokio::{runtime::Handle, time::timeout};
 
 use super::{
-    admission::shut_down,
     authorization::{CompletionError, exchange_code_and_save},
-    cache_state::Sequence,
     core::Core,
-    refresh::next_generation,
-    terminate::revoke_at_provider,
+    overwrite::{overwrite, save_end},
+    state::{CacheState, Sequence},
 };
 use crate::{
     error::{Error, ErrorKind},
     oauth::{AcceptedCode, OAuthClient},
-    store::SaveOutcome,
     token::{Grant, GrantState, TokenSet},
 };
 
-/// How often a save that lost a race is retried. Each loss means that another process has made
-/// progress.
-const ATTEMPTS: u32 = 16;
-
 pub(super) async fn set_tokens(core: &Arc<Core>, tokens: TokenSet) -> Result<(), Error> {
-    let sequence = core.lock().next_sequence();
+    let sequence = core.change(|state, _| state.next_sequence());
     detached(core, |core| install(core, tokens, sequence)).await
 }
 
@@ -39,7 +32,7 @@ pub(super) async fn complete_authorization(
             // The save is not counted as a command, because `complete_authorization` is: a shutdown
             // that begins meanwhile waits for the save and does not reject it. It runs in a task of
             // its own, so that a panic in the store is retried.
-            let sequence = core.lock().next_sequence();
+            let sequence = core.change(|state, _| state.next_sequence());
             spawned(install(Arc::clone(&core), tokens, sequence))
         };
         exchange_code_and_save(&oauth, code, save)
@@ -52,18 +45,16 @@ pub(super) async fn complete_authorization(
 async fn install(core: Arc<Core>, tokens: TokenSet, sequence: Sequence) -> Result<(), Error> {
     let _guard = core.command_lock.lock().await;
     let (grant, _) = overwrite(&core, || GrantState::Active(tokens.clone())).await?;
-    core.install_grant(&grant, sequence);
-    core.telemetry.installed(grant.generation);
+    core.change(|state, m| state.install(&grant, sequence, m));
     Ok(())
 }
 
 pub(super) async fn revoke(core: &Arc<Core>) -> Result<(), Error> {
     // This takes effect at once, whatever fails afterwards.
-    let (held, sequence) = core.revoke_locally();
-    core.telemetry.revoked();
+    let (held, sequence) = core.change(CacheState::revoke);
     detached(core, |core| async move {
         let guard = core.command_lock.lock().await;
-        let is_outrun = core.lock().consent_epoch > sequence;
+        let is_outrun = core.read(|state, _| state.is_outrun(sequence));
         let (stored, before) = if is_outrun {
             // A newer consent has been installed meanwhile. It must not be overwritten.
             (Ok(()), None)
@@ -80,68 +71,29 @@ pub(super) async fn revoke(core: &Arc<Core>) -> Result<(), Error> {
             .and_then(Grant::tokens)
             .or_else(|| held.tokens())
             .cloned()
-            .or_else(|| core.lock().unconfirmed.as_deref().cloned());
-        core.lock().unconfirmed = newest.clone().map(Box::new);
+            .or_else(|| core.read(|state, _| state.unconfirmed().cloned()));
+        core.change(|state, _| state.set_unconfirmed(newest.clone()));
         let revoked = match newest {
-            Some(tokens) => revoke_at_provider(&core, &tokens).await,
+            Some(tokens) => core.revoke_at_provider(&tokens).await,
             None => Ok(()),
         };
         if revoked.is_ok() {
-            core.lock().unconfirmed = None;
+            core.change(|state, _| state.set_unconfirmed(None));
         }
         stored.and(revoked)
     })
     .await
 }
 
-/// Saves the end of a grant that was revoked locally. Returns the grant that was stored before.
-pub(super) async fn save_end(core: &Arc<Core>) -> Result<Option<Grant>, Error> {
-    let since = core.clock().wall();
-    let (grant, before) = overwrite(core, || GrantState::Revoked { since }).await?;
-    core.adopt(Some(&grant));
-    core.lock().is_revoked_locally = false;
-    Ok(before)
-}
-
-/// Saves a state over any stored grant. Returns the new grant and the one that was stored before.
-async fn overwrite(
-    core: &Core,
-    state: impl Fn() -> GrantState,
-) -> Result<(Grant, Option<Grant>), Error> {
-    let mut stored = core.read().await?;
-    for _ in 0..ATTEMPTS {
-        let expected = stored.as_ref().map(|grant| grant.generation);
-        let grant = Grant {
-            generation: next_generation(core.snapshot().generation(), expected),
-            state: state(),
-        };
-        match core.save(expected, &grant).await? {
-            SaveOutcome::Committed => return Ok((grant, stored)),
-            // An earlier attempt was committed although it failed.
-            SaveOutcome::Superseded(Some(same)) if same == grant => return Ok((grant, stored)),
-            SaveOutcome::Superseded(newer) => stored = newer,
-        }
-    }
-    Err(contended())
-}
-
-/// The error of a save that lost every race.
-pub(super) fn contended() -> Error {
-    Error::new(
-        ErrorKind::Store,
-        "saving the grant failed: other processes change it all the time; check which programs share its store",
-    )
-}
-
 /// Rejects new work, and waits for the running work to end.
-pub(super) async fn shutdown(core: &Core, deadline: Duration) -> Result<(), Error> {
+pub(super) async fn shutdown(core: &Arc<Core>, deadline: Duration) -> Result<(), Error> {
     Handle::try_current().map_err(|_| Error::outside_of_a_runtime())?;
     // The worker keeps comparing the clocks, because the held token keeps serving.
-    core.lock().is_shut_down = true;
+    core.change(|state, _| state.shut_down());
     let drained = async {
         loop {
             let idle = core.idle.notified();
-            if core.lock().work == 0 {
+            if core.read(|state, _| state.is_idle()) {
                 return;
             }
             idle.await;
@@ -187,18 +139,19 @@ struct RunningCommand(Arc<Core>);
 
 impl RunningCommand {
     fn begin(core: &Arc<Core>) -> Result<Self, Error> {
-        let mut state = core.lock();
-        if state.is_shut_down {
-            return Err(shut_down());
-        }
-        state.work += 1;
-        drop(state);
+        core.change(|state, _| state.begin_command())?;
         Ok(Self(Arc::clone(core)))
     }
 }
 
 impl Drop for RunningCommand {
     fn drop(&mut self) {
-        self.0.finish_work(&mut self.0.lock());
+        let is_idle = self.0.change(|state, _| {
+            state.end_command();
+            state.is_idle()
+        });
+        if is_idle {
+            self.0.idle.notify_waiters();
+        }
     }
 }

@@ -1,42 +1,36 @@
 //! The part of a cache that all its handles and tasks share.
 
 use std::{
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
-use arc_swap::{ArcSwap, Guard};
-use tokio::sync::Notify;
+use tokio::{sync::Notify, task::JoinHandle};
 
 use super::{
-    Acquired, BearerToken,
-    admission::{Admission, Reason},
-    backoff::Urgency,
-    cache_state::CacheState,
-    settings::{Maintenance, Settings, in_time},
-    snapshot::{ADVISORY_REQUEST_INTERVAL, Moment, Snapshot},
+    published::Published,
+    settings::{Maintenance, Settings},
+    single_flight::SingleFlight,
+    state::{CacheState, Conditions, Event, Moment, Report, Snapshot},
 };
 use crate::{
-    clock::Clock,
     error::Error,
     oauth::{EndpointGate, GateKey},
-    origin::Origin,
     store::{LeaseOutcome, LeaseOwner, SaveOutcome},
     telemetry::GrantTelemetry,
-    token::{Generation, Grant, TenantId},
+    token::{Generation, Grant, TenantId, TokenSet},
 };
 
+/// Starts the background task of a cache, if there is a runtime.
+pub(super) type StartWorker = fn(&Arc<Core>) -> Option<JoinHandle<()>>;
+
 pub(super) struct Core {
-    /// The snapshot that requests read. It is replaced only under the lock of `state`.
-    current: ArcSwap<Snapshot>,
-    /// Counts the replacements of `current`. A [`TokenCopy`] of another version is outdated.
-    version: AtomicU64,
-    state: Mutex<CacheState>,
+    /// The snapshot that requests read. Only [`change`](Self::change) replaces it.
+    pub(super) published: Published,
+    locked: Mutex<Locked>,
     /// Wakes the worker when the snapshot has changed. `None` if one task maintains many caches.
-    pub(super) published: Option<Arc<Notify>>,
+    pub(super) changed: Option<Arc<Notify>>,
+    start_worker: StartWorker,
     /// Makes commands run one after another.
     pub(super) command_lock: tokio::sync::Mutex<()>,
     /// Makes lease operations run one after another.
@@ -50,21 +44,35 @@ pub(super) struct Core {
     key: GateKey,
 }
 
-/// A private copy of the token, which one service clone keeps.
-pub(crate) struct TokenCopy {
-    version: u64,
-    /// Until when the copy can be used without reading the snapshot.
-    until: Instant,
-    token: BearerToken,
+/// Locked briefly, never across an await.
+#[derive(Default)]
+pub(super) struct Locked {
+    pub(super) state: CacheState,
+    /// The handles of the jobs that are in flight by the state.
+    pub(super) refresh: Option<Box<JobHandle>>,
+    pub(super) store_check: Option<Box<JobHandle>>,
+    worker: Option<JoinHandle<()>>,
+}
+
+/// A job in flight, for callers that join it.
+#[derive(Clone)]
+pub(super) struct JobHandle {
+    pub(super) reports: SingleFlight<Report>,
+    pub(super) conditions: Conditions,
 }
 
 impl Core {
-    pub(super) fn new(settings: Arc<Settings>, tenant: TenantId) -> Self {
+    pub(super) fn new(
+        settings: Arc<Settings>,
+        tenant: TenantId,
+        start_worker: StartWorker,
+    ) -> Self {
+        let locked = Locked::default();
         Self {
-            current: ArcSwap::from_pointee(Snapshot::EMPTY),
-            version: AtomicU64::new(0),
-            state: Mutex::default(),
-            published: (settings.maintenance == Maintenance::Own).then(Arc::default),
+            published: Published::new(&locked.state),
+            locked: Mutex::new(locked),
+            changed: (settings.maintenance == Maintenance::Own).then(Arc::default),
+            start_worker,
             command_lock: tokio::sync::Mutex::default(),
             lease_lock: tokio::sync::Mutex::default(),
             idle: Notify::new(),
@@ -75,157 +83,113 @@ impl Core {
         }
     }
 
-    pub(super) fn fresh(&self) -> Option<BearerToken> {
-        let snapshot = self.current.load();
-        let (token, schedule) = snapshot.token()?;
-        (self.settings.clock.monotonic() < schedule.refresh_at).then(|| {
-            snapshot.mark_used();
-            token.clone()
-        })
+    /// Reads the state.
+    pub(super) fn read<T>(&self, read: impl FnOnce(&CacheState, Moment<'_>) -> T) -> T {
+        let m = self.moment();
+        read(&self.lock().state, m)
     }
 
-    /// The held token while it is fresh. Updates the caller's copy if it is outdated.
-    #[inline]
-    pub(super) fn fresh_by(self: &Arc<Self>, copy: &mut Option<TokenCopy>) -> Option<BearerToken> {
-        let version = self.version.load(Ordering::Acquire);
-        if copy.as_ref().is_none_or(|copy| copy.version != version) {
-            *copy = self.copy(version);
-        }
-        let copy = copy.as_mut()?;
-        let now = self.settings.clock.monotonic();
-        (now < copy.until || self.extend_copy(copy, now)).then(|| copy.token.clone())
+    /// Changes the state. Then lets requests read the new snapshot, and emits the events.
+    pub(super) fn change<T>(
+        self: &Arc<Self>,
+        change: impl FnOnce(&mut CacheState, Moment<'_>) -> T,
+    ) -> T {
+        self.change_locked(|locked, m| change(&mut locked.state, m))
     }
 
-    /// In its advisory window, a token keeps serving once its refresh has been requested.
-    #[cold]
-    fn extend_copy(self: &Arc<Self>, copy: &mut TokenCopy, now: Instant) -> bool {
-        let snapshot = self.current.load();
-        let Some((token, schedule)) = snapshot.token() else {
-            return false;
-        };
-        if token.generation() != copy.token.generation() || now >= schedule.mandatory_at {
-            return false;
+    /// As [`change`](Self::change), with the handles of the jobs in flight.
+    pub(super) fn change_locked<T>(
+        self: &Arc<Self>,
+        change: impl FnOnce(&mut Locked, Moment<'_>) -> T,
+    ) -> T {
+        let m = self.moment();
+        let mut locked = self.lock();
+        let result = change(&mut locked, m);
+        if !locked.state.is_refreshing() {
+            locked.refresh = None;
         }
-        self.request_advisory(&snapshot, now);
-        copy.until = schedule.mandatory_at.min(now + ADVISORY_REQUEST_INTERVAL);
-        true
+        if !locked.state.is_checking_store() {
+            locked.store_check = None;
+        }
+        if self.published.update(&mut locked.state) {
+            self.ensure_worker(&mut locked);
+        }
+        let events = locked.state.take_events();
+        drop(locked);
+        for event in events {
+            self.emit(event);
+        }
+        result
     }
 
-    /// The request uses the held token, whatever the result.
-    fn request_advisory(self: &Arc<Self>, snapshot: &Snapshot, now: Instant) {
-        snapshot.mark_used();
-        if snapshot.claim_advisory_request(now) {
-            let _ = self.request_refresh(Reason::Advisory);
+    /// Starts the worker if it is not running. It may have ended with its runtime.
+    pub(super) fn ensure_worker(self: &Arc<Self>, locked: &mut Locked) {
+        self.wake_worker();
+        let has_ended = locked.worker.as_ref().is_none_or(JoinHandle::is_finished);
+        if has_ended && !locked.state.is_shut_down() {
+            locked.worker = (self.start_worker)(self);
         }
     }
 
-    #[cold]
-    fn copy(&self, version: u64) -> Option<TokenCopy> {
-        // This snapshot is at least as new as `version`, which was read earlier.
-        let snapshot = self.current.load();
-        let (token, schedule) = snapshot.token()?;
-        let copy = TokenCopy {
-            version,
-            until: schedule.refresh_at,
-            token: token.detached_copy(),
-        };
-        if self.now() < copy.until {
-            snapshot.mark_used();
+    pub(super) fn wake_worker(&self) {
+        if let Some(changed) = &self.changed {
+            changed.notify_one();
         }
-        Some(copy)
     }
 
-    pub(super) fn acquire(self: &Arc<Self>) -> Acquired {
-        let snapshot = self.current.load();
-        snapshot.mark_used();
-        let now = self.now();
-        let Some(held) = snapshot.alive(now) else {
-            return match self.request_refresh(Reason::Mandatory) {
-                Admission::Done(result) => Acquired::Now(result),
-                Admission::Joined(flight) => {
-                    let core = Arc::clone(self);
-                    Acquired::Later(Box::pin(async move {
-                        let outcome = core.outcome_of(flight, Reason::Mandatory).await;
-                        core.current.load().mark_used();
-                        outcome
-                    }))
-                }
-            };
-        };
-        if snapshot.token_for(Reason::Advisory, now).is_some() {
-            return Acquired::Now(Ok(held.clone()));
-        }
-        let held = held.clone();
-        if snapshot.token_for(Reason::Mandatory, now).is_some() {
-            self.request_advisory(&snapshot, now);
-            return Acquired::Now(Ok(held));
-        }
-        match self.request_refresh(Reason::Mandatory) {
-            Admission::Done(result) => Acquired::Now(Ok(result.unwrap_or(held))),
-            Admission::Joined(flight) => {
-                let core = Arc::clone(self);
-                Acquired::Later(Box::pin(async move {
-                    let outcome = core.outcome_of(flight, Reason::Mandatory).await;
-                    let snapshot = core.current.load();
-                    snapshot.mark_used();
-                    // The held token may have outlived the wait, or another path may have brought a
-                    // newer one.
-                    outcome.or_else(|error| snapshot.alive(core.now()).cloned().ok_or(error))
-                }))
+    fn lock(&self) -> MutexGuard<'_, Locked> {
+        // No decision panics, and the next one does not depend on how far another came.
+        self.locked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn emit(&self, event: Event) {
+        let telemetry = &self.telemetry;
+        match event {
+            Event::Adopted(generation) => telemetry.adopted(generation),
+            Event::ExpiryCorrected(by) => telemetry.expiry_corrected(by),
+            Event::Installed(generation) => telemetry.installed(generation),
+            Event::Invalidated(generation) => telemetry.invalidated(generation),
+            Event::ReauthorizationRequired(reason) => telemetry.reauthorization_required(reason),
+            Event::RefreshCompleted {
+                label,
+                result,
+                duration,
+            } => telemetry.refresh_completed(label, result, duration),
+            Event::RefreshFailed { label, error } => telemetry.refresh_failed(label, &error),
+            Event::RefreshTokenExpiring { days_left } => {
+                telemetry.refresh_token_expiring(days_left);
             }
+            Event::Refreshed {
+                generation,
+                lifetime,
+            } => telemetry.refreshed(generation, lifetime),
+            Event::Remaining {
+                access_token,
+                refresh_token,
+            } => telemetry.remaining(access_token, refresh_token),
+            Event::ResponseLost { error, is_replayed } => {
+                telemetry.response_lost(&error, is_replayed);
+            }
+            Event::Revoked => telemetry.revoked(),
+            Event::SaveFailed { error, unsaved } => telemetry.save_failed(&error, unsaved),
         }
     }
+}
 
-    /// The held token, if it is valid and newer than `generation`.
-    pub(super) fn newer_than(&self, generation: Generation) -> Option<BearerToken> {
-        let snapshot = self.current.load();
-        let newer = snapshot.token_for(Reason::Rejected(generation), self.now())?;
-        snapshot.mark_used();
-        Some(newer.clone())
-    }
-
-    pub(super) fn snapshot(&self) -> Guard<Arc<Snapshot>> {
-        self.current.load()
-    }
-
-    /// The caller must hold the lock of `state`.
-    pub(super) fn put(&self, snapshot: Snapshot) {
-        self.current.store(Arc::new(snapshot));
-        self.version.fetch_add(1, Ordering::Release);
-    }
-
-    pub(super) fn lock(&self) -> MutexGuard<'_, CacheState> {
-        // A panic leaves the state consistent, because each change is one assignment.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+/// The current conditions of a decision.
+impl Core {
+    pub(super) fn moment(&self) -> Moment<'_> {
+        Moment {
+            now: self.settings.clock.monotonic(),
+            wall: self.settings.clock.wall(),
+            jitter: self.settings.jitter(),
+            secret_epoch: self.secret_epoch(),
+            policy: &self.settings.policy,
+        }
     }
 
     pub(super) fn now(&self) -> Instant {
         self.settings.clock.monotonic()
-    }
-
-    pub(super) fn clock(&self) -> &dyn Clock {
-        &*self.settings.clock
-    }
-
-    /// The current time, with what is needed to compute a schedule from it.
-    pub(super) fn moment(&self) -> Moment {
-        Moment {
-            now: self.settings.clock.monotonic(),
-            wall: self.settings.clock.wall(),
-            jitter: self.jitter(),
-            refresh_token_lifetime: self.settings.refresh_token_lifetime,
-        }
-    }
-
-    pub(super) fn origins(&self) -> &[Origin] {
-        &self.settings.origins
-    }
-
-    /// How this cache identifies itself to the source's gate.
-    pub(super) fn gate_key(&self) -> GateKey {
-        let snapshot = self.current.load();
-        let is_overdue = snapshot.tokens().is_some() && snapshot.alive(self.now()).is_none();
-        self.key.overdue(is_overdue)
     }
 
     /// The epoch of the client secret, from the source's gate. Constant without a gate.
@@ -233,17 +197,26 @@ impl Core {
         self.settings.source.gate().map_or(0, EndpointGate::epoch)
     }
 
+    /// How this cache identifies itself to the source's gate.
+    pub(super) fn gate_key(&self) -> GateKey {
+        let snapshot = self.published.snapshot();
+        let is_overdue = snapshot.tokens().is_some() && snapshot.alive(self.now()).is_none();
+        self.key.overdue(is_overdue)
+    }
+
+    pub(super) fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.published.snapshot())
+    }
+
     pub(super) fn tenant(&self) -> &TenantId {
         self.telemetry.tenant()
     }
+}
 
-    /// A random number from 0 to 1.
-    pub(super) fn jitter(&self) -> f64 {
-        self.settings.jitter()
-    }
-
-    pub(super) async fn read(&self) -> Result<Option<Grant>, Error> {
-        self.settings.read(self.tenant()).await
+/// Operations on the store and the source, each with a deadline.
+impl Core {
+    pub(super) async fn load(&self) -> Result<Option<Grant>, Error> {
+        self.settings.load(self.tenant()).await
     }
 
     pub(super) async fn save(
@@ -251,20 +224,19 @@ impl Core {
         expected: Option<Generation>,
         grant: &Grant,
     ) -> Result<SaveOutcome, Error> {
-        in_time(self.settings.store.save(self.tenant(), expected, grant)).await
+        self.settings.save(self.tenant(), expected, grant).await
     }
 
     pub(super) async fn acquire_lease(&self) -> Result<LeaseOutcome, Error> {
-        in_time(
-            self.settings
-                .store
-                .acquire(self.tenant(), &self.owner, self.settings.lease),
-        )
-        .await
+        self.settings
+            .acquire_lease(self.tenant(), &self.owner)
+            .await
     }
 
     pub(super) async fn release_lease(&self) -> Result<(), Error> {
-        in_time(self.settings.store.release(self.tenant(), &self.owner)).await
+        self.settings
+            .release_lease(self.tenant(), &self.owner)
+            .await
     }
 
     /// Completes when the store may hold a newer grant. May never complete.
@@ -272,33 +244,8 @@ impl Core {
         self.settings.store.changed(self.tenant()).await;
     }
 
-    /// Whether the held token is valid and already due for a refresh.
-    pub(super) fn is_due_again(&self, now: Instant) -> bool {
-        let snapshot = self.current.load();
-        snapshot.alive(now).is_some() && snapshot.token_for(Reason::Advisory, now).is_none()
-    }
-
-    /// How much depends on a refresh now.
-    pub(super) fn urgency(&self, reason: Reason, now: Instant) -> Urgency {
-        match reason {
-            Reason::Advisory | Reason::KeepAlive(_) | Reason::LostResponse(_) => Urgency::Advisory,
-            Reason::Mandatory if self.current.load().alive(now).is_some() => Urgency::Mandatory,
-            Reason::Mandatory | Reason::Rejected(_) => Urgency::Blocking,
-            Reason::Manual(_) => Urgency::Manual,
-        }
-    }
-
-    /// The reason, as telemetry reports it.
-    pub(super) fn label(&self, reason: Reason, now: Instant) -> &'static str {
-        match reason {
-            Reason::Advisory => "advisory",
-            Reason::Mandatory if self.current.load().alive(now).is_some() => "mandatory",
-            Reason::Mandatory => "expired",
-            Reason::Rejected(_) => "rejected",
-            Reason::Manual(_) => "manual",
-            Reason::KeepAlive(_) => "keep_alive",
-            Reason::LostResponse(_) => "lost_response",
-        }
+    pub(super) async fn revoke_at_provider(&self, tokens: &TokenSet) -> Result<(), Error> {
+        self.settings.revoke(tokens).await
     }
 }
 

@@ -124,58 +124,49 @@
 //! # Ok::<(), Error>(()) }).unwrap();
 //! ```
 
-use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
     error::Error,
     oauth::{AcceptedCode, OAuthClient, PendingAuthorization},
     origin::Origin,
-    telemetry::Unauthorized,
     token::{Generation, Grant, TenantId, TokenSet},
 };
 
-mod admission;
+mod acquire;
 mod authorization;
-mod backoff;
 mod bearer_token;
 mod builder;
-mod cache_state;
 mod command;
 mod core;
-mod intent;
 mod lease;
-mod persist;
-mod publish;
+mod overwrite;
+mod published;
 mod refresh;
-mod refresh_token_expiry;
-mod schedule;
+mod request;
 mod settings;
 mod settings_builder;
 mod single_flight;
-mod snapshot;
 mod source;
-mod status;
-mod terminate;
+mod state;
 mod worker;
 
 #[cfg(feature = "axum")]
 pub(crate) use self::authorization::{CompletionError, exchange_code_and_save};
-use self::{
-    admission::{Admission, Reason},
-    core::Core,
+pub(crate) use self::{
+    acquire::{Acquired, Rejected, Wait},
+    published::TokenCopy,
+    settings::{Settings, in_time},
+    settings_builder::{SettingsBuilder, settings_setters},
+    single_flight::{Leader, SingleFlight},
 };
 pub use self::{
     bearer_token::BearerToken,
     builder::TokenCacheBuilder,
-    intent::LostResponse,
     source::{ClientCredentials, TokenFn, TokenSource, token_fn},
-    status::{Status, TokenState},
+    state::{LostResponse, Status, TokenState},
 };
-pub(crate) use self::{
-    core::TokenCopy,
-    settings::{Settings, in_time},
-    settings_builder::{SettingsBuilder, settings_setters},
-};
+use self::{core::Core, state::CacheState};
 
 /// Keeps the access token of one grant fresh.
 ///
@@ -200,11 +191,6 @@ pub struct TokenCache {
 }
 
 impl TokenCache {
-    /// Returns a builder for a cache that gets its tokens from `source`.
-    pub fn builder(source: impl TokenSource) -> TokenCacheBuilder {
-        TokenCacheBuilder::new(source)
-    }
-
     /// Returns a token for one request. Call this again for each request.
     ///
     /// A fresh token is returned without waiting; see the [table](crate::cache#token-states). After
@@ -234,12 +220,7 @@ impl TokenCache {
     ///
     /// As for [`token`](Self::token). After an error, requests use the held token until it expires.
     pub async fn refresh_now(&self) -> Result<BearerToken, Error> {
-        let held = self.core.snapshot().generation();
-        let reason = Reason::Manual(held);
-        match self.core.request_refresh(reason) {
-            Admission::Done(result) => result,
-            Admission::Joined(flight) => self.core.outcome_of(flight, reason).await,
-        }
+        acquire::refresh_now(&self.core).await
     }
 
     /// Installs the tokens of a new consent: saves them, then uses them.
@@ -329,7 +310,7 @@ impl TokenCache {
     /// request.
     #[must_use]
     pub fn status(&self) -> Status {
-        status::status(&self.core)
+        self.core.read(CacheState::status)
     }
 
     /// Stops using the held token in this process, so that the next request waits for a newer one.
@@ -342,7 +323,7 @@ impl TokenCache {
     /// token. The call sends no request. If a request has used the token, the background task then
     /// refreshes it.
     pub fn invalidate(&self) {
-        self.core.invalidate();
+        self.core.change(CacheState::invalidate);
     }
 
     /// Rejects new work on all clones, and waits for the work that is running.
@@ -363,7 +344,7 @@ impl TokenCache {
     /// The origins that may receive the token.
     #[must_use]
     pub fn origins(&self) -> &[Origin] {
-        self.core.origins()
+        &self.core.settings.origins
     }
 
     /// The tenant whose grant this is.
@@ -377,9 +358,11 @@ impl TokenCache {
 impl TokenCache {
     /// A cache that starts with a grant that was just loaded.
     pub(crate) fn begin(settings: Arc<Settings>, tenant: TenantId, stored: Option<&Grant>) -> Self {
-        let core = Arc::new(Core::new(settings, tenant));
-        core.adopt(stored);
-        core.ensure_worker(&mut core.lock());
+        let core = Arc::new(Core::new(settings, tenant, worker::spawn));
+        core.change_locked(|locked, m| {
+            locked.state.adopt(stored, m);
+            core.ensure_worker(locked);
+        });
         Self { core }
     }
 
@@ -401,35 +384,31 @@ impl TokenCache {
 
     /// Waits for the refresh that keeps an idle grant alive.
     pub(crate) async fn keep_alive(&self) -> Result<(), Error> {
-        let reason = Reason::KeepAlive(self.core.snapshot().generation());
-        match self.core.request_refresh(reason) {
-            Admission::Done(result) => result.map(drop),
-            Admission::Joined(flight) => self.core.outcome_of(flight, reason).await.map(drop),
-        }
+        acquire::keep_alive(&self.core).await
     }
 
     /// Rejects new work from now on.
     pub(crate) fn begin_shutdown(&self) {
-        self.core.lock().is_shut_down = true;
+        self.core.change(|state, _| state.shut_down());
     }
 
     /// Whether no grant is known.
     pub(crate) fn is_empty(&self) -> bool {
-        self.core.snapshot().grant().is_none()
+        self.core.published.snapshot().grant().is_none()
     }
 
     /// Whether the cache can be evicted and loaded again later without any loss: there is no other
     /// handle, no work is running, and the store knows everything. A refresh that is due, or a
     /// backoff, keeps the cache resident.
     pub(crate) fn is_evictable(&self) -> bool {
-        Arc::strong_count(&self.core) == 1 && status::is_at_rest(&self.core)
+        Arc::strong_count(&self.core) == 1 && self.core.read(CacheState::is_at_rest)
     }
 
     /// Whether the cache can be evicted in favor of a tenant in use. In contrast to
     /// [`is_evictable`](Self::is_evictable), a backoff may be lost, and a sweep makes the
     /// refresh that is due.
     pub(crate) fn is_evictable_under_pressure(&self) -> bool {
-        Arc::strong_count(&self.core) == 1 && status::is_saved(&self.core)
+        Arc::strong_count(&self.core) == 1 && self.core.read(CacheState::is_saved)
     }
 }
 
@@ -438,77 +417,34 @@ impl TokenCache {
     /// The held token while it is fresh: one atomic load, one clock read, one cloned reference.
     #[inline]
     pub(crate) fn fresh(&self) -> Option<BearerToken> {
-        self.core.fresh()
+        self.core.published.fresh(&*self.core.settings.clock)
     }
 
     /// The held token while it is fresh, from a copy that the caller keeps. Threads with their own
     /// copies do not contend for one reference count.
     #[inline]
     pub(crate) fn fresh_by(&self, copy: &mut Option<TokenCopy>) -> Option<BearerToken> {
-        self.core.fresh_by(copy)
+        let core = &self.core;
+        let request_advisory = || acquire::request_advisory(core);
+        core.published
+            .fresh_by(copy, &*core.settings.clock, request_advisory)
     }
 
     pub(crate) fn acquire(&self) -> Acquired {
-        self.core.acquire()
+        acquire::acquire(&self.core)
     }
 
     /// The token with which to retry a request, after a 401 to the token of this `generation`.
     pub(crate) fn rejected(&self, generation: Generation) -> Rejected {
-        let telemetry = &self.core.telemetry;
-        if let Some(newer) = self.core.newer_than(generation) {
-            telemetry.unauthorized(Unauthorized::NewerToken);
-            return Rejected::Newer(newer);
-        }
-        match self.core.request_refresh(Reason::Rejected(generation)) {
-            Admission::Done(Ok(newer)) => {
-                telemetry.unauthorized(Unauthorized::NewerToken);
-                Rejected::Newer(newer)
-            }
-            Admission::Done(Err(_)) => {
-                telemetry.unauthorized(Unauthorized::NoToken);
-                Rejected::Nothing
-            }
-            Admission::Joined(flight) => {
-                let core = Arc::clone(&self.core);
-                Rejected::Later(Box::pin(async move {
-                    let outcome = core.outcome_of(flight, Reason::Rejected(generation)).await;
-                    // The joined refresh may have replaced an older token than the rejected one.
-                    let newer = outcome
-                        .ok()
-                        .filter(|token| token.generation() > generation)
-                        .or_else(|| core.newer_than(generation));
-                    core.telemetry.unauthorized(match newer {
-                        Some(_) => Unauthorized::Refreshed,
-                        None => Unauthorized::NoToken,
-                    });
-                    newer
-                }))
-            }
-        }
+        acquire::rejected(&self.core, generation)
     }
 }
-
-/// A token, or a future that waits for it.
-pub(crate) enum Acquired {
-    Now(Result<BearerToken, Error>),
-    Later(Wait<Result<BearerToken, Error>>),
-}
-
-/// A newer token than the rejected one, or a future that waits for it.
-pub(crate) enum Rejected {
-    Newer(BearerToken),
-    Later(Wait<Option<BearerToken>>),
-    Nothing,
-}
-
-/// Boxed: its allocation is small compared with the wait.
-pub(crate) type Wait<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 impl fmt::Debug for TokenCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TokenCache")
             .field("tenant", self.tenant())
-            .field("generation", &self.core.snapshot().generation())
+            .field("generation", &self.core.published.snapshot().generation())
             .field("origins", &self.origins())
             .finish_non_exhaustive()
     }

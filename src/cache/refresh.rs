@@ -1,250 +1,266 @@
-//! The steps of a refresh, from the first load to the token response. [`persist`](super::persist)
-//! handles a new token set, and [`terminate`](super::terminate) a rejected refresh token.
+//! The task of one refresh or store check.
+//!
+//! It performs each [step](super::state::Next) and hands the result back. What follows is decided
+//! there.
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::{Duration, Instant},
+use std::{future::Future, sync::Arc, time::Duration};
+
+use tokio::{
+    runtime::Handle,
+    time::{sleep, timeout, timeout_at},
 };
+use tracing::Instrument;
 
 use super::{
-    admission::Reason,
     core::Core,
-    intent::{self, Intent, Recorded},
-    lease::{self, Acquisition},
-    persist::persist,
-    settings::within,
-    single_flight::{Leader, Outcome},
-    snapshot::Snapshot,
-    terminate::{adopted, retry_saving_end, terminate},
+    lease::LeaseUse,
+    overwrite::save_end,
+    single_flight::Leader,
+    state::{Done, GRACE, Job, Next, Persist, Report},
 };
 use crate::{
     error::{Error, ErrorKind},
-    oauth::BackgroundPermit,
-    token::{Generation, Grant, GrantState, TokenSet},
+    oauth::{BackgroundPermit, Permit},
 };
 
-/// For one call of the source.
-const FETCH_DEADLINE: Duration = Duration::from_secs(15);
-
-/// For the replay after a lost response.
-const REPLAY_DEADLINE: Duration = Duration::from_secs(10);
-
-pub(super) async fn refresh(leader: &Leader, reason: Reason) -> Outcome {
-    let core = &leader.core;
-    // First of all, so that background work that has to wait does not load the store meanwhile.
-    let permit = match core.settings.source.gate() {
-        Some(gate) if !leader.is_awaited() => {
-            gate.acquire_background(core.gate_key(), leader.until_awaited())
-                .await?
-        }
-        _ => None,
-    };
-    // Before the load, so that the loaded grant is not outdated when the request is sent.
-    wait_min_interval(core).await;
-    let stored = core.read().await?;
-    core.adopt(stored.as_ref());
-    if let Some(outcome) = without_request(core, reason) {
-        return outcome;
-    }
-    match lease::acquire(core, reason).await? {
-        Acquisition::NotNeeded(outcome) => outcome,
-        Acquisition::Held(user) => {
-            lease::hold(core, user, refresh_with_lease(leader, reason, permit)).await
-        }
-    }
+/// A job and the waiters of its result. Completes the job also if the task panics or its runtime
+/// shuts down, so that every waiter is woken.
+pub(super) struct JobTask {
+    core: Arc<Core>,
+    leader: Leader<Report>,
+    job: Job,
+    is_complete: bool,
 }
 
-async fn refresh_with_lease(
-    leader: &Leader,
-    reason: Reason,
-    permit: Option<BackgroundPermit>,
-) -> Outcome {
-    let core = &leader.core;
-    // A refresh that a caller waits for needs no background permit.
-    let permit = permit.filter(|_| !leader.is_awaited());
-    let admission = match core.settings.source.gate() {
-        Some(gate) => Some(gate.acquire(core.gate_key(), permit).await?),
-        None => None,
-    };
-    // The permit or the store may have taken a while.
-    lease::check(core)?;
-    // No command runs between the load and the intent.
-    let guard = core.command_lock.lock().await;
-    if !leader.is_of_this_consent() {
-        // The refresh was started for a grant that has been replaced.
-        return adopted(core);
+impl JobTask {
+    pub(super) fn new(core: &Arc<Core>, leader: Leader<Report>, job: Job) -> Self {
+        Self {
+            core: Arc::clone(core),
+            leader,
+            job,
+            is_complete: false,
+        }
     }
-    // Load again before the refresh token is sent: another replica may have refreshed the grant,
-    // and an unavailable store is detected here.
-    let stored = core.read().await?;
-    core.adopt(stored.as_ref());
-    if let Some(outcome) = without_request(core, reason) {
-        return outcome;
+
+    pub(super) fn spawn(self, runtime: &Handle) {
+        let span = self.core.telemetry.refresh_span(self.job.label());
+        let run = async move {
+            let done = run(&self).await;
+            self.complete(&done);
+        };
+        runtime.spawn(run.instrument(span));
     }
-    let held = Arc::clone(&core.snapshot());
-    if core.is_awaiting_expiry(&held, reason, core.now()) {
-        leader.deferred.store(true, Ordering::Relaxed);
-        // This process holds the lease, so no other process is working on that intent.
-        core.lock().own_intent = held.intent_since();
-        return Err(awaiting_expiry());
+
+    fn complete(mut self, done: &Done) {
+        self.finish(done);
+        self.leader.report(Report::Done(done.outcome().clone()));
     }
-    lease::check(core)?;
-    let expected = stored.map(|grant| grant.generation);
-    let (mut intent, expected) = match intent::record(core, &held, expected).await? {
-        Recorded::Proceed(intent, expected) => (intent, expected),
-        Recorded::Superseded => return adopted(core),
-    };
-    drop(guard);
-    if let Some(error) = core.snapshot().ended() {
-        // Revoked meanwhile.
-        return Err(error);
+
+    fn finish(&mut self, done: &Done) {
+        self.is_complete = true;
+        let core = &self.core;
+        let is_idle = core.change(|state, m| {
+            state.finish(done, m);
+            state.is_idle()
+        });
+        if is_idle {
+            core.idle.notify_waiters();
+        }
+        if !self.job.is_store_check() && !done.is_deferred() {
+            // The worker plans its next run by the backoff.
+            core.wake_worker();
+        }
     }
-    lease::check(core)?;
-    let (response, sent) = send(leader, &held, intent.as_mut()).await;
-    if let Some(admission) = admission {
-        admission.record(&response);
-    }
-    match response {
-        Ok(tokens) => {
-            if let Reason::Rejected(_) = reason {
-                // Only after a success: a failure has its own backoff, and is no reason to keep a
-                // rejected token in use.
-                core.lock().forced_refresh_at = Some(sent);
-            }
-            let grant = Grant {
-                generation: next_generation(held.generation(), expected),
-                state: GrantState::Active(tokens),
+
+    /// Completes when the held token no longer serves requests.
+    async fn until_needed(&self) {
+        loop {
+            let snapshot = self.core.snapshot();
+            let Some((_, schedule)) = snapshot.token() else {
+                return;
             };
-            let fresh = Snapshot::of_new(grant, sent, core.moment());
-            persist(leader, &held, expected, fresh).await
-        }
-        Err(error) if error.is_invalid_grant() => {
-            terminate(core, &held, expected, error, intent).await
-        }
-        Err(error) => {
-            if let Some(intent) = intent
-                && !error.is_response_lost()
-            {
-                intent.remove(core).await;
+            if self.leader.is_urgent() || self.core.now() >= schedule.expires {
+                return;
             }
-            Err(error)
+            let changed = self.leader.demand_changed();
+            let _ = timeout_at(schedule.expires.into(), changed).await;
         }
     }
 }
 
-/// The result of a refresh that need not or cannot send a request.
-pub(super) fn without_request(core: &Core, reason: Reason) -> Option<Outcome> {
-    let held = core.snapshot();
-    if let Some(token) = held.token_for(reason, core.now()) {
-        return Some(Ok(token.clone()));
+impl Drop for JobTask {
+    fn drop(&mut self) {
+        if !self.is_complete {
+            let done = Done::interrupted(self.job.clone());
+            self.finish(&done);
+            // Waiters that have a result keep it. Those that ignored the deferral get the error.
+            let report = Report::Done(done.outcome().clone());
+            let is_final = |report: &Report| matches!(report, Report::Done(_));
+            self.leader.report_unless(is_final, report);
+        }
     }
-    held.ended().map(Err)
 }
 
-/// Sends the token request, and the replay if the response is lost. Also returns when the last
-/// request was sent.
-async fn send(
-    leader: &Leader,
-    held: &Snapshot,
-    intent: Option<&mut Intent>,
-) -> (Result<TokenSet, Error>, Instant) {
-    let core = &leader.core;
-    let sent = mark_sent(leader);
-    let response = fetch(core, held, FETCH_DEADLINE).await;
-    let (Err(error), Some(intent)) = (&response, intent) else {
-        return (response, sent);
-    };
-    if !error.is_response_lost() {
-        return (response, sent);
+async fn run(task: &JobTask) -> Done {
+    let JobTask {
+        core, leader, job, ..
+    } = task;
+    let mut background = None;
+    // First of all, so that background work that has to wait does not load the store meanwhile.
+    if let Some(gate) = core.settings.source.gate()
+        && !job.is_store_check()
+        && !leader.is_awaited()
+    {
+        let permit = gate.acquire_background(core.gate_key(), leader.until_awaited());
+        match permit.await {
+            Ok(permit) => background = permit,
+            Err(error) => return Done::failed(job.clone(), error),
+        }
     }
-    let mut is_replayed = intent.may_replay(core);
-    if is_replayed {
-        // This also gives the first connection time to close.
-        wait_min_interval(core).await;
-        // Saving the replay also takes time.
-        is_replayed = lease::check(core).is_ok()
-            && intent.replay(core).await
-            && intent.is_recent(core)
-            && core.snapshot().ended().is_none()
-            && lease::check(core).is_ok();
-    }
-    core.telemetry.response_lost(error, is_replayed);
-    if !is_replayed {
-        return (response, sent);
-    }
-    let sent = mark_sent(leader);
-    (fetch(core, held, REPLAY_DEADLINE).await, sent)
+    let first = core.change(|state, m| Next::first(job.clone(), state, m));
+    let lease = LeaseUse::new(core);
+    let done = lease
+        .extended_during(perform(task, first, background, &lease))
+        .await;
+    lease.end().await;
+    done
 }
 
-async fn fetch(core: &Core, held: &Snapshot, deadline: Duration) -> Result<TokenSet, Error> {
-    let response = core.settings.source.fetch(held.tokens());
-    within(deadline, response, || {
-        let late = format!(
-            "the token source did not respond within {} seconds",
-            deadline.as_secs()
+/// Performs one step after another.
+async fn perform(
+    task: &JobTask,
+    mut next: Next,
+    mut background: Option<BackgroundPermit>,
+    lease: &LeaseUse<'_>,
+) -> Done {
+    let core = &task.core;
+    // Excludes commands while it is held.
+    let mut commands = None;
+    let mut permit: Option<Permit> = None;
+    let mut response = None;
+    loop {
+        if !next.excludes_commands() {
+            drop(commands.take());
+        }
+        if next.is_after_response()
+            && let Some(response) = response.take()
+            && let Some(permit) = permit.take()
+        {
+            permit.record::<()>(&response);
+        }
+        next = match next {
+            Next::Wait(wait) => {
+                if wait.ends_on_store_change() {
+                    let _ = timeout(wait.pause(), core.store_changed()).await;
+                } else {
+                    sleep(wait.pause()).await;
+                }
+                core.change(|state, m| wait.waited(state, m))
+            }
+            Next::Load(load) => {
+                let stored = core.load().await;
+                core.change(|state, m| load.loaded(stored, state, m))
+            }
+            Next::AcquireLease(acquire) => acquire.acquired(lease.acquire().await),
+            Next::Enter(enter) => {
+                let entered = match acquire_permit(task, background.take()).await {
+                    Ok(acquired) => {
+                        permit = acquired;
+                        commands = Some(core.command_lock.lock().await);
+                        Ok(())
+                    }
+                    Err(error) => Err(error),
+                };
+                core.change(|state, m| enter.entered(entered, state, m))
+            }
+            Next::Save(save) => {
+                let outcome = core.save(save.expected(), save.grant()).await;
+                core.change(|state, m| save.saved(outcome, state, m))
+            }
+            Next::Fetch(fetch) => {
+                let fetched = core.settings.fetch(fetch.tokens(), fetch.deadline()).await;
+                response = Some(fetched.as_ref().map(drop).map_err(Error::clone));
+                core.change(|state, m| fetch.fetched(fetched, state, m))
+            }
+            Next::Persist(persist) => save_token_set(task, persist).await,
+            Next::SaveRevocation(revocation) => {
+                let saved = save_end(core).await.map(drop);
+                core.change(|state, _| revocation.saved(saved, state))
+            }
+            Next::Discard(discard) => {
+                if let Some(tokens) = discard.tokens() {
+                    let _ = core.revoke_at_provider(tokens).await;
+                }
+                core.change(|state, _| discard.discarded(state))
+            }
+            Next::Done(done) => return done,
+        };
+    }
+}
+
+async fn acquire_permit(
+    task: &JobTask,
+    background: Option<BackgroundPermit>,
+) -> Result<Option<Permit>, Error> {
+    let core = &task.core;
+    // A refresh that a caller waits for needs no background permit.
+    let background = background.filter(|_| !task.leader.is_awaited());
+    match core.settings.source.gate() {
+        Some(gate) => gate.acquire(core.gate_key(), background).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Saves a new token set once. As soon as no other token serves, requests use it meanwhile.
+async fn save_token_set(task: &JobTask, mut persist: Persist) -> Next {
+    let JobTask { core, leader, .. } = task;
+    if let Some(report) = persist.take_report() {
+        leader.report(report);
+    }
+    if !persist.pause().is_zero() {
+        let pause = Box::pin(sleep(persist.pause()));
+        unless_needed(task, &mut persist, Duration::ZERO, pause).await;
+    }
+    let save = tokio::spawn({
+        // In a task of its own, so that a panic in the store does not lose the token set.
+        let (core, expected, grant) = (
+            Arc::clone(core),
+            persist.expected(),
+            persist.grant().clone(),
         );
-        Error::new(ErrorKind::Unavailable, late).with_response_lost()
-    })
-    .await
+        async move { core.save(expected, &grant).await }
+    });
+    // A working store is faster than the grace.
+    let saved = unless_needed(task, &mut persist, GRACE, save).await;
+    let saved = saved.unwrap_or_else(|error| {
+        Err(Error::new(ErrorKind::Interrupted, "the token store panicked").with_source(error))
+    });
+    let is_urgent = leader.is_urgent();
+    let is_abandoned = Arc::strong_count(core) == 1;
+    core.change(|state, m| persist.saved(saved, is_urgent, is_abandoned, state, m))
 }
 
-/// Loads the grant without refreshing it, because a refresh for `reason` was denied with `error`.
-pub(super) async fn check_store(core: &Arc<Core>, reason: Reason, error: Error) -> Outcome {
-    let stored = core.read().await?;
-    core.adopt(stored.as_ref());
-    let snapshot = Arc::clone(&core.snapshot());
-    if snapshot.ended().is_some() {
-        retry_saving_end(core, &snapshot, stored.map(|grant| grant.generation)).await;
+/// Waits for `work`. If no other token serves after the grace, requests use the new one meanwhile.
+async fn unless_needed<T: Future + Unpin>(
+    task: &JobTask,
+    persist: &mut Persist,
+    grace: Duration,
+    mut work: T,
+) -> T::Output {
+    if !persist.is_used() {
+        let needed = async {
+            if !grace.is_zero() {
+                sleep(grace).await;
+            }
+            task.until_needed().await;
+        };
+        tokio::select! {
+            biased;
+            output = &mut work => return output,
+            () = needed => {}
+        }
+        let report = task.core.change(|state, m| persist.use_unsaved(state, m));
+        task.leader.report(report);
     }
-    let found = match reason {
-        Reason::Mandatory => snapshot.alive(core.now()),
-        _ => snapshot.token_for(reason, core.now()),
-    };
-    found
-        .cloned()
-        .ok_or_else(|| snapshot.ended().unwrap_or(error))
-}
-
-pub(super) fn rejected_again() -> Error {
-    Error::new(
-        ErrorKind::Unavailable,
-        "the API rejected a token that was just issued; no refresh for up to 30 seconds",
-    )
-}
-
-pub(super) fn awaiting_expiry() -> Error {
-    Error::new(
-        ErrorKind::Unavailable,
-        "the response to the last refresh was lost; the refresh token is not sent again while the access token is valid",
-    )
-    .with_response_lost()
-}
-
-pub(super) fn grant_unknown() -> Error {
-    Error::new(
-        ErrorKind::NoGrant,
-        "no grant has been found in the store yet",
-    )
-}
-
-async fn wait_min_interval(core: &Core) {
-    let last = core.lock().refresh_started_at;
-    if let Some(wait) = last.and_then(|last| {
-        (last + core.settings.min_refresh_interval).checked_duration_since(core.now())
-    }) {
-        tokio::time::sleep(wait).await;
-    }
-}
-
-/// Records that a token request is sent now.
-fn mark_sent(leader: &Leader) -> Instant {
-    leader.has_sent.store(true, Ordering::Relaxed);
-    let now = leader.core.now();
-    leader.core.lock().refresh_started_at = Some(now);
-    now
-}
-
-/// The generation after the held and the stored one.
-pub(super) fn next_generation(held: Option<Generation>, stored: Option<Generation>) -> Generation {
-    held.max(stored).map_or(Generation::FIRST, Generation::next)
+    work.await
 }

@@ -3,18 +3,24 @@
 use std::{
     future::Future,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
-use super::{LostResponse, source::ErasedSource};
+use super::{
+    source::ErasedSource,
+    state::{Policy, RefreshTokenExpiry},
+};
 use crate::{
     clock::Clock,
     error::{Error, ErrorKind},
     origin::Origin,
-    store::ErasedStore,
+    store::{ErasedStore, LeaseOutcome, LeaseOwner, SaveOutcome},
     telemetry::{GrantTelemetry, TelemetrySettings},
-    token::{Grant, TenantId},
+    token::{Generation, Grant, TenantId, TokenSet},
 };
+
+/// For the revocation of both tokens at the provider.
+const REVOCATION_DEADLINE: Duration = Duration::from_secs(30);
 
 /// For each call of a store.
 const STORE_DEADLINE: Duration = Duration::from_secs(10);
@@ -25,10 +31,7 @@ pub(crate) struct Settings {
     pub(crate) store: Box<dyn ErasedStore>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) origins: Vec<Origin>,
-    pub(super) lost_response: LostResponse,
-    pub(super) min_refresh_interval: Duration,
-    pub(super) lease: Duration,
-    pub(crate) refresh_token_lifetime: Option<Duration>,
+    pub(crate) policy: Policy,
     pub(super) random: Mutex<fastrand::Rng>,
     pub(super) telemetry: Arc<TelemetrySettings>,
     pub(super) maintenance: Maintenance,
@@ -56,9 +59,68 @@ impl Settings {
             .f64()
     }
 
-    /// Loads a tenant's grant.
-    pub(crate) async fn read(&self, tenant: &TenantId) -> Result<Option<Grant>, Error> {
+    /// When the refresh token of a grant that is not resident expires, and whether the grant must
+    /// be kept alive now. `None` if that is unknown, or if the grant has ended.
+    pub(crate) fn keepalive(&self, tenant: &TenantId, grant: &Grant) -> Option<(SystemTime, bool)> {
+        let lifetime = self.policy.refresh_token_lifetime?;
+        let (now, wall) = (self.clock.monotonic(), self.clock.wall());
+        let expiry = RefreshTokenExpiry::of_stored(tenant, grant, lifetime, (now, wall))?;
+        Some((expiry.expires_at, expiry.is_due(now, wall)))
+    }
+}
+
+/// Operations on the store and the source, each with a deadline.
+impl Settings {
+    pub(crate) async fn load(&self, tenant: &TenantId) -> Result<Option<Grant>, Error> {
         in_time(self.store.load(tenant)).await
+    }
+
+    pub(super) async fn save(
+        &self,
+        tenant: &TenantId,
+        expected: Option<Generation>,
+        grant: &Grant,
+    ) -> Result<SaveOutcome, Error> {
+        in_time(self.store.save(tenant, expected, grant)).await
+    }
+
+    pub(super) async fn acquire_lease(
+        &self,
+        tenant: &TenantId,
+        owner: &LeaseOwner,
+    ) -> Result<LeaseOutcome, Error> {
+        in_time(self.store.acquire(tenant, owner, self.policy.lease)).await
+    }
+
+    pub(super) async fn release_lease(
+        &self,
+        tenant: &TenantId,
+        owner: &LeaseOwner,
+    ) -> Result<(), Error> {
+        in_time(self.store.release(tenant, owner)).await
+    }
+
+    pub(super) async fn fetch(
+        &self,
+        held: Option<&TokenSet>,
+        deadline: Duration,
+    ) -> Result<TokenSet, Error> {
+        within(deadline, self.source.fetch(held), || {
+            let late = format!(
+                "the token source did not respond within {} seconds",
+                deadline.as_secs()
+            );
+            Error::new(ErrorKind::Unavailable, late).with_response_lost()
+        })
+        .await
+    }
+
+    pub(super) async fn revoke(&self, tokens: &TokenSet) -> Result<(), Error> {
+        within(REVOCATION_DEADLINE, self.source.revoke(tokens), || {
+            let late = "the provider did not confirm the revocation within 30 seconds";
+            Error::new(ErrorKind::Unavailable, late)
+        })
+        .await
     }
 }
 
@@ -69,7 +131,7 @@ pub(crate) async fn in_time<T>(call: impl Future<Output = Result<T, Error>>) -> 
 }
 
 /// Limits a call to `deadline`, after which it fails with the error that `late` returns.
-pub(super) async fn within<T>(
+async fn within<T>(
     deadline: Duration,
     call: impl Future<Output = Result<T, Error>>,
     late: impl FnOnce() -> Error,

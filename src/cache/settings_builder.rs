@@ -8,9 +8,9 @@ use std::{
 };
 
 use super::{
-    LostResponse, TokenSource,
     settings::{Maintenance, Settings},
-    source::ErasedSource,
+    source::{ErasedSource, TokenSource},
+    state::{LostResponse, Policy},
 };
 use crate::{
     clock::{Clock, SystemClock},
@@ -106,12 +106,14 @@ impl SettingsBuilder {
             store: self.store,
             clock: self.clock,
             origins,
-            lost_response: self.lost_response,
-            min_refresh_interval: self.min_refresh_interval,
-            lease: self.lease_duration,
-            refresh_token_lifetime: self
-                .refresh_token_lifetime
-                .map(|lifetime| lifetime.min(LONGEST_REFRESH_TOKEN_LIFETIME)),
+            policy: Policy {
+                lost_response: self.lost_response,
+                min_refresh_interval: self.min_refresh_interval,
+                lease: self.lease_duration,
+                refresh_token_lifetime: self
+                    .refresh_token_lifetime
+                    .map(|lifetime| lifetime.min(LONGEST_REFRESH_TOKEN_LIFETIME)),
+            },
             random: Mutex::new(
                 self.jitter_seed
                     .map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed),

@@ -88,7 +88,7 @@ impl CallbackLease {
 pub(super) async fn wait_until_connected(settings: &Settings, flow: &PendingFlow) -> bool {
     let deadline = Instant::now() + WAIT;
     loop {
-        if let Ok(Some(grant)) = settings.read(&flow.tenant).await
+        if let Ok(Some(grant)) = settings.load(&flow.tenant).await
             && is_newer(&grant, flow)
         {
             return true;

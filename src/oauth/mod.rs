@@ -88,7 +88,7 @@ mod gate;
 mod token_response;
 mod transport;
 
-pub(crate) use self::gate::{BackgroundPermit, GateKey};
+pub(crate) use self::gate::{BackgroundPermit, GateKey, Permit};
 pub use self::{
     authorization::{AcceptedCode, PendingAuthorization},
     builder::OAuthClientBuilder,

@@ -5,14 +5,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{runtime::Handle, sync::watch};
+use tokio::runtime::Handle;
 
 use super::{
     loads::{Load, LoadResult, make_room},
     state::TenantsState,
 };
 use crate::{
-    cache::TokenCache,
+    cache::{Leader, SingleFlight, TokenCache},
     error::{Error, ErrorKind},
     token::TenantId,
 };
@@ -20,27 +20,25 @@ use crate::{
 const FAILURE_REMEMBERED: Duration = Duration::from_secs(1);
 
 pub(super) async fn load(state: &Arc<TenantsState>, tenant: &TenantId) -> LoadResult {
-    let mut result = match start(state, tenant)? {
-        Started::Resident(cache) => return Ok(cache),
-        Started::Load(result) => result,
-    };
-    let result = result.wait_for(Option::is_some).await;
-    result
-        .ok()
-        .and_then(|result| result.clone())
-        .unwrap_or_else(|| Err(interrupted()))
+    match start(state, tenant)? {
+        Started::Resident(cache) => Ok(cache),
+        Started::Load(load) => {
+            let result = load.wait(|_| true).await;
+            result.unwrap_or_else(|| Err(interrupted()))
+        }
+    }
 }
 
 enum Started {
     Resident(TokenCache),
-    Load(watch::Receiver<Option<LoadResult>>),
+    Load(SingleFlight<LoadResult>),
 }
 
 fn start(state: &Arc<TenantsState>, tenant: &TenantId) -> Result<Started, Error> {
     let now = state.settings.clock.monotonic();
     let mut loads = state.loads.lock();
     match loads.get(tenant) {
-        Some(Load::InProgress(result)) => return Ok(Started::Load(result.clone())),
+        Some(Load::InProgress(load)) => return Ok(Started::Load(load.clone())),
         Some(Load::Failed { error, until }) if now < *until => return Err(error.clone()),
         _ => {}
     }
@@ -51,22 +49,22 @@ fn start(state: &Arc<TenantsState>, tenant: &TenantId) -> Result<Started, Error>
     state.maintenance().ensure_running()?;
     let runtime = Handle::try_current().map_err(|_| Error::outside_of_a_runtime())?;
     make_room(&mut loads, now)?;
-    let (sender, receiver) = watch::channel(None);
-    loads.insert(tenant.clone(), Load::InProgress(receiver.clone()));
+    let (leader, load) = SingleFlight::start();
+    loads.insert(tenant.clone(), Load::InProgress(load.clone()));
     drop(loads);
     let completion = Completion {
         state: Arc::clone(state),
         tenant: tenant.clone(),
-        sender,
+        leader,
         result: Err(interrupted()),
     };
     runtime.spawn(load_from_store(completion));
-    Ok(Started::Load(receiver))
+    Ok(Started::Load(load))
 }
 
 async fn load_from_store(mut completion: Completion) {
     let (state, tenant) = (&completion.state, &completion.tenant);
-    let stored = state.settings.read(tenant).await;
+    let stored = state.settings.load(tenant).await;
     completion.result = match stored {
         Ok(Some(grant)) => state.resident_or_new(tenant, Some(&grant)),
         // `set_tokens` may have been called in the meantime.
@@ -83,7 +81,7 @@ async fn load_from_store(mut completion: Completion) {
 struct Completion {
     state: Arc<TenantsState>,
     tenant: TenantId,
-    sender: watch::Sender<Option<LoadResult>>,
+    leader: Leader<LoadResult>,
     result: LoadResult,
 }
 
@@ -99,7 +97,7 @@ impl Drop for Completion {
             loads.insert(self.tenant.clone(), failed);
         }
         drop(loads);
-        self.sender.send_replace(Some(self.result.clone()));
+        self.leader.report(self.result.clone());
     }
 }
 

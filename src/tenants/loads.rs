@@ -6,10 +6,8 @@ use std::{
     time::Instant,
 };
 
-use tokio::sync::watch;
-
 use crate::{
-    cache::TokenCache,
+    cache::{SingleFlight, TokenCache},
     error::{Error, ErrorKind},
     token::TenantId,
 };
@@ -26,7 +24,7 @@ pub(super) struct Loads {
 }
 
 pub(super) enum Load {
-    InProgress(watch::Receiver<Option<LoadResult>>),
+    InProgress(SingleFlight<LoadResult>),
     Failed { error: Error, until: Instant },
 }
 

@@ -161,7 +161,7 @@ impl<'a> Sweep<'a> {
             }
             for tenant in page {
                 let state = self.next_step().await?;
-                match state.settings.read(&tenant).await {
+                match state.settings.load(&tenant).await {
                     Ok(Some(grant)) => self.classify(&state, tenant, &grant),
                     Ok(None) => {}
                     Err(_) => self.report.unreadable += 1,
@@ -206,7 +206,7 @@ impl<'a> Sweep<'a> {
         };
         let remaining = expires_at.duration_since(state.settings.clock.wall());
         // A refresh token with a short lifetime does not expire soon from the beginning.
-        let lifetime = state.settings.refresh_token_lifetime;
+        let lifetime = state.settings.policy.refresh_token_lifetime;
         let soon = lifetime.map_or(WEEK, |lifetime| WEEK.min(lifetime / 3));
         if remaining.is_ok_and(|remaining| remaining <= soon) {
             self.expiring.insert((expires_at, tenant.clone()));
@@ -221,7 +221,7 @@ impl<'a> Sweep<'a> {
             let refresh_started = Instant::now();
             let state = self.next_step().await?;
             // Loaded again: the grant may have been used since the scan.
-            let Ok(stored) = state.settings.read(&tenant).await else {
+            let Ok(stored) = state.settings.load(&tenant).await else {
                 self.report.failed += 1;
                 drop(state);
                 sleep_until(refresh_started + REFRESH_INTERVAL).await;

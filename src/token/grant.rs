@@ -143,6 +143,13 @@ pub enum GrantState {
     },
 }
 
+impl GrantState {
+    /// Whether a grant in this state can be refreshed.
+    pub(crate) fn is_refreshable(&self) -> bool {
+        matches!(self, Self::Active(_) | Self::Refreshing { .. })
+    }
+}
+
 /// Why a customer has to consent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]

@@ -6,7 +6,7 @@ use crate::error::Error;
 
 /// How much depends on the next refresh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Urgency {
+pub(crate) enum Urgency {
     /// The held token is valid for a while.
     Advisory,
     /// The held token is about to expire.
@@ -23,13 +23,13 @@ const BLOCKING_FIRST: Duration = Duration::from_secs(1);
 const BLOCKING_LAST: Duration = Duration::from_secs(30);
 
 /// The failures since the last success.
-#[derive(Debug, Default)]
-pub(super) struct Backoff {
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Backoff {
     /// Boxed, because most caches have none.
     failed: Option<Box<LastFailure>>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct LastFailure {
     at: Instant,
     times: u32,
@@ -45,13 +45,13 @@ struct LastFailure {
 
 impl Backoff {
     /// Ends the backoff after a success.
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.failed = None;
     }
 
     /// Adds the failure of a refresh that started in this epoch of the client secret. `jitter` is a
     /// random number from 0 to 1.
-    pub(super) fn add(&mut self, now: Instant, epoch: u64, error: Error, jitter: f64) {
+    pub(crate) fn add(&mut self, now: Instant, epoch: u64, error: Error, jitter: f64) {
         let times = self.failed.as_ref().map_or(0, |failed| failed.times);
         let earlier = self.failed.as_ref().and_then(|failed| failed.not_before);
         // Without a response, the pause is that of the gate, and ends when another request
@@ -71,7 +71,7 @@ impl Backoff {
 
     /// Adds a success whose token is already due for a refresh, for example because a source
     /// returns the same token again. It delays the next refresh only while that token is valid.
-    pub(super) fn add_soft(&mut self, now: Instant, epoch: u64, error: Error, jitter: f64) {
+    pub(crate) fn add_soft(&mut self, now: Instant, epoch: u64, error: Error, jitter: f64) {
         self.clear();
         self.add(now, epoch, error, jitter);
         if let Some(failed) = &mut self.failed {
@@ -80,13 +80,13 @@ impl Backoff {
     }
 
     /// The last failure.
-    pub(super) fn last(&self) -> Option<&Error> {
+    pub(crate) fn last(&self) -> Option<&Error> {
         let failed = self.failed.as_ref().filter(|failed| !failed.is_soft);
         failed.map(|failed| &failed.error)
     }
 
     /// Fails with the last failure during the backoff.
-    pub(super) fn check(&self, now: Instant, epoch: u64, urgency: Urgency) -> Result<(), Error> {
+    pub(crate) fn check(&self, now: Instant, epoch: u64, urgency: Urgency) -> Result<(), Error> {
         match (&self.failed, self.until(epoch, urgency)) {
             (Some(failed), Some(until)) if now < until => Err(failed.error.clone()),
             _ => Ok(()),
@@ -94,7 +94,7 @@ impl Backoff {
     }
 
     /// When the backoff ends, if there was a failure.
-    pub(super) fn until(&self, epoch: u64, urgency: Urgency) -> Option<Instant> {
+    pub(crate) fn until(&self, epoch: u64, urgency: Urgency) -> Option<Instant> {
         let failed = self.failed.as_ref()?;
         // The rejected secret has been replaced.
         let is_outdated = failed.epoch != epoch && failed.error.is_invalid_client();

@@ -6,30 +6,24 @@ use std::{
 };
 
 use super::{
-    BearerToken, admission::Reason, refresh_token_expiry::RefreshTokenExpiry, schedule::Schedule,
+    moment::Moment, reason::Reason, refresh_token_expiry::RefreshTokenExpiry, schedule::Schedule,
 };
 use crate::{
+    cache::bearer_token::BearerToken,
     error::{Error, ErrorKind},
     token::{Generation, Grant, GrantState, TokenSet},
 };
 
-/// The current time by both clocks, with what is needed to compute a schedule from it.
-#[derive(Clone, Copy)]
-pub(super) struct Moment {
-    pub(super) now: Instant,
-    pub(super) wall: SystemTime,
-    /// A random number from 0 to 1.
-    pub(super) jitter: f64,
-    pub(super) refresh_token_lifetime: Option<Duration>,
-}
+/// The token that a caller gets.
+pub(crate) type Outcome = Result<BearerToken, Error>;
 
 /// A grant with the schedules of its tokens. Empty until the store has been loaded.
-#[derive(Clone)]
-pub(super) struct Snapshot {
+#[derive(Clone, Debug)]
+pub(crate) struct Snapshot {
     held: Option<Held>,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 struct Held {
     grant: Grant,
     /// `None` once the grant is revoked.
@@ -42,7 +36,7 @@ struct Held {
 
 /// Whether a request has used the token. Written at most once, so that requests do not contend for
 /// it.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Used(AtomicBool);
 
 impl Used {
@@ -59,11 +53,11 @@ impl Clone for Used {
 
 /// The shortest time between two requests that call for an advisory refresh: further calls would
 /// have the same result.
-pub(super) const ADVISORY_REQUEST_INTERVAL: Duration = Duration::from_secs(1);
+pub(crate) const ADVISORY_REQUEST_INTERVAL: Duration = Duration::from_secs(1);
 
 /// When a request last called for an advisory refresh, in milliseconds since the start of the
 /// window. 0 for never.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct LastRequest(AtomicU32);
 
 impl Clone for LastRequest {
@@ -73,24 +67,22 @@ impl Clone for LastRequest {
 }
 
 impl Snapshot {
-    pub(super) const EMPTY: Self = Self { held: None };
+    pub(crate) const EMPTY: Self = Self { held: None };
 
     /// A grant with the full lifetime of its token. `sent` is when the token request was sent.
-    pub(super) fn of_new(grant: Grant, sent: Instant, moment: Moment) -> Self {
-        Self::with(grant, moment, |tokens| {
-            Schedule::of_new(tokens, sent, moment.jitter)
-        })
+    pub(crate) fn of_new(grant: Grant, sent: Instant, m: Moment<'_>) -> Self {
+        Self::with(grant, m, |tokens| Schedule::of_new(tokens, sent, m.jitter))
     }
 
     /// A grant with the remaining lifetime of its token.
-    pub(super) fn of_stored(grant: Grant, moment: Moment) -> Self {
-        Self::with(grant, moment, |tokens| {
-            Schedule::of_stored(tokens, moment.now, moment.wall, moment.jitter)
+    pub(crate) fn of_stored(grant: Grant, m: Moment<'_>) -> Self {
+        Self::with(grant, m, |tokens| {
+            Schedule::of_stored(tokens, m.now, m.wall, m.jitter)
         })
     }
 
-    fn with(grant: Grant, moment: Moment, schedule: impl FnOnce(&TokenSet) -> Schedule) -> Self {
-        let is_refreshable = is_refreshable(&grant.state);
+    fn with(grant: Grant, m: Moment<'_>, schedule: impl FnOnce(&TokenSet) -> Schedule) -> Self {
+        let is_refreshable = grant.state.is_refreshable();
         let token = grant.tokens().map(|tokens| {
             let token = BearerToken::new(tokens.access_token(), grant.generation);
             let schedule = schedule(tokens);
@@ -103,8 +95,10 @@ impl Snapshot {
         let refresh_token = grant
             .tokens()
             .filter(|_| is_refreshable)
-            .zip(moment.refresh_token_lifetime)
-            .and_then(|(tokens, lifetime)| RefreshTokenExpiry::of(tokens, lifetime, moment));
+            .zip(m.policy.refresh_token_lifetime)
+            .and_then(|(tokens, lifetime)| {
+                RefreshTokenExpiry::of(tokens, lifetime, (m.now, m.wall), m.jitter)
+            });
         Self {
             held: Some(Held {
                 grant,
@@ -125,7 +119,7 @@ impl Snapshot {
     }
 
     /// The grant under another generation, because another one was saved in between.
-    pub(super) fn with_generation(&self, generation: Generation) -> Self {
+    pub(crate) fn with_generation(&self, generation: Generation) -> Self {
         self.change(|held| {
             held.grant.generation = generation;
             if let (Some(tokens), Some((token, _))) = (held.grant.tokens(), &mut held.token) {
@@ -136,7 +130,7 @@ impl Snapshot {
 
     /// If `other` holds the same token set, takes over its schedule by the monotonic clock, and
     /// whether it is used.
-    pub(super) fn with_history_of(self, other: &Self) -> Self {
+    pub(crate) fn with_history_of(self, other: &Self) -> Self {
         let (Some(tokens), Some((_, schedule))) = (self.tokens(), other.token()) else {
             return self;
         };
@@ -145,7 +139,7 @@ impl Snapshot {
         }
         let is_refreshable = self
             .grant()
-            .is_some_and(|grant| is_refreshable(&grant.state));
+            .is_some_and(|grant| grant.state.is_refreshable());
         let schedule = if is_refreshable {
             *schedule
         } else {
@@ -163,7 +157,7 @@ impl Snapshot {
     }
 
     /// With an expiry corrected by the wall clock, and the difference. `None` if there is none.
-    pub(super) fn corrected(&self, now: Instant, wall: SystemTime) -> Option<(Self, Duration)> {
+    pub(crate) fn corrected(&self, now: Instant, wall: SystemTime) -> Option<(Self, Duration)> {
         let (_, before) = self.token()?;
         let after = before.corrected(now, wall)?;
         let by = before.expires - after.expires;
@@ -171,7 +165,7 @@ impl Snapshot {
     }
 
     /// With a token that no request uses any more.
-    pub(super) fn invalidated(&self, now: Instant) -> Self {
+    pub(crate) fn invalidated(&self, now: Instant) -> Self {
         match self.token() {
             Some((_, schedule)) => self.rescheduled(schedule.ended(now)),
             None => self.clone(),
@@ -186,29 +180,29 @@ impl Snapshot {
         })
     }
 
-    pub(super) fn generation(&self) -> Option<Generation> {
+    pub(crate) fn generation(&self) -> Option<Generation> {
         self.grant().map(|grant| grant.generation)
     }
 
-    pub(super) fn grant(&self) -> Option<&Grant> {
+    pub(crate) fn grant(&self) -> Option<&Grant> {
         self.held.as_ref().map(|held| &held.grant)
     }
 
-    pub(super) fn tokens(&self) -> Option<&TokenSet> {
+    pub(crate) fn tokens(&self) -> Option<&TokenSet> {
         self.grant().and_then(Grant::tokens)
     }
 
-    pub(super) fn token(&self) -> Option<(&BearerToken, &Schedule)> {
+    pub(crate) fn token(&self) -> Option<(&BearerToken, &Schedule)> {
         let (token, schedule) = self.held.as_ref()?.token.as_ref()?;
         Some((token, schedule))
     }
 
-    pub(super) fn refresh_token(&self) -> Option<&RefreshTokenExpiry> {
+    pub(crate) fn refresh_token(&self) -> Option<&RefreshTokenExpiry> {
         self.held.as_ref()?.refresh_token.as_ref()
     }
 
     /// Records that a request has used the token.
-    pub(super) fn mark_used(&self) {
+    pub(crate) fn mark_used(&self) {
         if let Some(held) = &self.held
             && !held.used.get()
         {
@@ -218,7 +212,7 @@ impl Snapshot {
 
     /// Whether this request is the one that calls for an advisory refresh. The others skip it,
     /// because the call takes a lock.
-    pub(super) fn claim_advisory_request(&self, now: Instant) -> bool {
+    pub(crate) fn claim_advisory_request(&self, now: Instant) -> bool {
         let Some((held, (_, schedule))) = self
             .held
             .as_ref()
@@ -226,27 +220,27 @@ impl Snapshot {
         else {
             return false;
         };
-        let elapsed = now.saturating_duration_since(schedule.refresh_at) + Duration::from_millis(1);
-        let elapsed = u32::try_from(elapsed.as_millis()).unwrap_or(u32::MAX);
+        let passed = now.saturating_duration_since(schedule.refresh_at) + Duration::from_millis(1);
+        let passed = u32::try_from(passed.as_millis()).unwrap_or(u32::MAX);
         let last = held.last_request.0.load(Ordering::Relaxed);
         let is_time = last == 0
-            || u128::from(elapsed.saturating_sub(last)) >= ADVISORY_REQUEST_INTERVAL.as_millis();
+            || u128::from(passed.saturating_sub(last)) >= ADVISORY_REQUEST_INTERVAL.as_millis();
         is_time
             && held
                 .last_request
                 .0
-                .compare_exchange(last, elapsed, Ordering::Relaxed, Ordering::Relaxed)
+                .compare_exchange(last, passed, Ordering::Relaxed, Ordering::Relaxed)
                 .is_ok()
     }
 
     /// Whether the token is refreshed early: a request has used it, or its last response was lost.
-    pub(super) fn is_in_use(&self) -> bool {
+    pub(crate) fn is_in_use(&self) -> bool {
         let is_used = self.held.as_ref().is_some_and(|held| held.used.get());
         is_used || self.intent_since().is_some()
     }
 
     /// When the refresh started whose response is missing.
-    pub(super) fn intent_since(&self) -> Option<SystemTime> {
+    pub(crate) fn intent_since(&self) -> Option<SystemTime> {
         match self.grant()?.state {
             GrantState::Refreshing { since, .. } => Some(since),
             _ => None,
@@ -254,7 +248,7 @@ impl Snapshot {
     }
 
     /// Whether the refresh with the missing response was already a replay.
-    pub(super) fn is_replayed(&self) -> bool {
+    pub(crate) fn is_replayed(&self) -> bool {
         self.grant().is_some_and(|grant| {
             matches!(
                 grant.state,
@@ -267,14 +261,14 @@ impl Snapshot {
     }
 
     /// The token, if it has not expired.
-    pub(super) fn alive(&self, now: Instant) -> Option<&BearerToken> {
+    pub(crate) fn alive(&self, now: Instant) -> Option<&BearerToken> {
         self.token()
             .filter(|(_, schedule)| now < schedule.expires)
             .map(|(token, _)| token)
     }
 
     /// The token, if it satisfies `reason` without a refresh.
-    pub(super) fn token_for(&self, reason: Reason, now: Instant) -> Option<&BearerToken> {
+    pub(crate) fn token_for(&self, reason: Reason, now: Instant) -> Option<&BearerToken> {
         let (token, schedule) = self.token()?;
         // A grant that has ended has a new generation, but no new token.
         let is_active = self.ended().is_none();
@@ -298,7 +292,7 @@ impl Snapshot {
     }
 
     /// The error that requests get if the grant has ended.
-    pub(super) fn ended(&self) -> Option<Error> {
+    pub(crate) fn ended(&self) -> Option<Error> {
         match self.grant()?.state {
             GrantState::Active(_) | GrantState::Refreshing { .. } => None,
             GrantState::ReauthorizationRequired { .. } => Some(Error::new(
@@ -311,9 +305,4 @@ impl Snapshot {
             )),
         }
     }
-}
-
-/// Whether a grant in this state can be refreshed.
-pub(super) fn is_refreshable(state: &GrantState) -> bool {
-    matches!(state, GrantState::Active(_) | GrantState::Refreshing { .. })
 }

@@ -9,31 +9,31 @@ const HOUR: Duration = Duration::from_secs(3_600);
 
 /// The schedule of an access token on the monotonic clock, and its expiry on the wall clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Schedule {
+pub(crate) struct Schedule {
     /// The start of the background refresh: a random point in the first half of the advisory
     /// window.
-    pub(super) refresh_at: Instant,
+    pub(crate) refresh_at: Instant,
     /// The start of the mandatory window: requests wait for the refresh.
-    pub(super) mandatory_at: Instant,
+    pub(crate) mandatory_at: Instant,
     /// From here on an early refresh is made even after a lost response. This is 5 minutes before
     /// the expiry, or half of the advisory window if that is shorter. If the refresh token has been
     /// used, only this time is lost.
-    pub(super) last_resort_at: Instant,
+    pub(crate) last_resort_at: Instant,
     /// When the token expires.
-    pub(super) expires: Instant,
+    pub(crate) expires: Instant,
     /// When the token expires by the wall clock, which includes a suspend of the machine.
-    pub(super) expires_wall: SystemTime,
+    pub(crate) expires_wall: SystemTime,
 }
 
 impl Schedule {
     /// For a token whose request was sent at `sent`. `jitter` is a random number from 0 to 1.
-    pub(super) fn of_new(tokens: &TokenSet, sent: Instant, jitter: f64) -> Self {
+    pub(crate) fn of_new(tokens: &TokenSet, sent: Instant, jitter: f64) -> Self {
         Self::ending(sent + tokens.lifetime(), tokens, jitter)
     }
 
     /// For a stored token: the remaining lifetime by the wall clock. It is at most the whole
     /// lifetime, so that a clock that was set back does not prolong it.
-    pub(super) fn of_stored(
+    pub(crate) fn of_stored(
         tokens: &TokenSet,
         now: Instant,
         wall: SystemTime,
@@ -55,7 +55,7 @@ impl Schedule {
     }
 
     /// For a token that is used until it expires, and not refreshed.
-    pub(super) fn without_refresh(self) -> Self {
+    pub(crate) fn without_refresh(self) -> Self {
         Self {
             refresh_at: self.expires,
             mandatory_at: self.expires,
@@ -65,7 +65,7 @@ impl Schedule {
     }
 
     /// With an expiry no later than the wall clock says. `None` if nothing changes.
-    pub(super) fn corrected(self, now: Instant, wall: SystemTime) -> Option<Self> {
+    pub(crate) fn corrected(self, now: Instant, wall: SystemTime) -> Option<Self> {
         let left = self
             .expires_wall
             .duration_since(wall)
@@ -88,7 +88,7 @@ impl Schedule {
     }
 
     /// For a token that is no longer used although it may be valid.
-    pub(super) fn ended(self, now: Instant) -> Self {
+    pub(crate) fn ended(self, now: Instant) -> Self {
         let end = |at: Instant| at.min(now);
         Self {
             refresh_at: end(self.refresh_at),

@@ -11,10 +11,6 @@ use std::time::{Duration, Instant, SystemTime};
 
 use hmac_sha256::Hash as Sha256;
 
-use super::{
-    settings::Settings,
-    snapshot::{Moment, is_refreshable},
-};
 use crate::token::{Grant, TenantId, TokenSet};
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -26,23 +22,22 @@ const TOLERANCE: Duration = Duration::from_secs(3_600);
 const REPORTED_DAYS: [u64; 3] = [1, 3, 7];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct RefreshTokenExpiry {
+pub(crate) struct RefreshTokenExpiry {
     /// When the grant must be kept alive, by either clock.
     due_at: Instant,
     due_wall: SystemTime,
     /// When the refresh token expires, by the wall clock.
-    pub(super) expires_at: SystemTime,
+    pub(crate) expires_at: SystemTime,
     lifetime: Duration,
 }
 
 impl RefreshTokenExpiry {
-    /// `None` without a refresh token.
-    pub(super) fn of(
+    /// `None` without a refresh token. `jitter` is a random number from 0 to 1.
+    pub(crate) fn of(
         tokens: &TokenSet,
         lifetime: Duration,
-        Moment {
-            now, wall, jitter, ..
-        }: Moment,
+        (now, wall): (Instant, SystemTime),
+        jitter: f64,
     ) -> Option<Self> {
         let issued = tokens.refresh_token_issued_at()?;
         let spread = (2 * DAY).min(lifetime / 15);
@@ -72,19 +67,41 @@ impl RefreshTokenExpiry {
         })
     }
 
+    /// For a grant that is stored and not resident. `None` if it cannot be refreshed.
+    pub(crate) fn of_stored(
+        tenant: &TenantId,
+        grant: &Grant,
+        lifetime: Duration,
+        (now, wall): (Instant, SystemTime),
+    ) -> Option<Self> {
+        if !grant.state.is_refreshable() {
+            return None;
+        }
+        let tokens = grant.tokens()?;
+        // Constant for each tenant, however often this is called. Zero if the age is unknown,
+        // because the jitter would then be added to the time of each call.
+        let is_of_unknown_age = tokens.issued_at() >= wall + TOLERANCE;
+        let jitter = if is_of_unknown_age {
+            0.0
+        } else {
+            jitter_of(tenant)
+        };
+        Self::of(tokens, lifetime, (now, wall), jitter)
+    }
+
     /// How long until the grant must be kept alive. Zero if that is due.
-    pub(super) fn until_due(&self, now: Instant, wall: SystemTime) -> Duration {
+    pub(crate) fn until_due(&self, now: Instant, wall: SystemTime) -> Duration {
         let by_wall = self.due_wall.duration_since(wall);
         let by_monotonic = self.due_at.saturating_duration_since(now);
         by_wall.unwrap_or(Duration::ZERO).min(by_monotonic)
     }
 
-    pub(super) fn is_due(&self, Moment { now, wall, .. }: Moment) -> bool {
+    pub(crate) fn is_due(&self, now: Instant, wall: SystemTime) -> bool {
         self.until_due(now, wall).is_zero()
     }
 
     /// The remaining lifetime of the refresh token, at most the whole lifetime.
-    pub(super) fn left(&self, wall: SystemTime) -> Duration {
+    pub(crate) fn left(&self, wall: SystemTime) -> Duration {
         let left = self
             .expires_at
             .duration_since(wall)
@@ -93,39 +110,13 @@ impl RefreshTokenExpiry {
     }
 
     /// The threshold in days that has been reached, if any.
-    pub(super) fn expiring(&self, wall: SystemTime) -> Option<u64> {
+    pub(crate) fn expiring(&self, wall: SystemTime) -> Option<u64> {
         let left = self.left(wall);
         REPORTED_DAYS
             .into_iter()
             // With a short lifetime, a larger threshold would be reached from the beginning.
             .filter(|days| DAY * u32::try_from(*days).unwrap_or(u32::MAX) <= self.lifetime / 3)
             .find(|days| !left.is_zero() && left.as_secs() <= days * DAY.as_secs())
-    }
-}
-
-/// For grants that are stored and not resident.
-impl Settings {
-    pub(crate) fn keepalive(&self, tenant: &TenantId, grant: &Grant) -> Option<(SystemTime, bool)> {
-        if !is_refreshable(&grant.state) {
-            return None;
-        }
-        let (lifetime, tokens) = (self.refresh_token_lifetime?, grant.tokens()?);
-        let wall = self.clock.wall();
-        let is_of_unknown_age = tokens.issued_at() >= wall + TOLERANCE;
-        let moment = Moment {
-            now: self.clock.monotonic(),
-            wall,
-            // Constant for each tenant, however often this is called. Zero if the age is unknown,
-            // because the jitter would then be added to the time of each call.
-            jitter: if is_of_unknown_age {
-                0.0
-            } else {
-                jitter_of(tenant)
-            },
-            refresh_token_lifetime: Some(lifetime),
-        };
-        let life = RefreshTokenExpiry::of(tokens, lifetime, moment)?;
-        Some((life.expires_at, life.is_due(moment)))
     }
 }
 
@@ -157,13 +148,7 @@ mod tests {
     fn life(jitter: f64, now: Instant, at: SystemTime) -> RefreshTokenExpiry {
         let tokens = TokenSet::new(AccessToken::new("a").unwrap(), DAY, wall())
             .with_refresh_token(RefreshToken::new("r"), wall());
-        let moment = Moment {
-            now,
-            wall: at,
-            jitter,
-            refresh_token_lifetime: None,
-        };
-        RefreshTokenExpiry::of(&tokens, MONTH, moment).unwrap()
+        RefreshTokenExpiry::of(&tokens, MONTH, (now, at), jitter).unwrap()
     }
 
     #[test]

@@ -1,0 +1,70 @@
+//! The commands of the program: which one was the last, and what a revocation left to do.
+
+use crate::token::TokenSet;
+
+/// The position of a command among all commands of one cache.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Sequence(u32);
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Commands {
+    last: Sequence,
+    /// The last command that installed a grant.
+    consent_epoch: Sequence,
+    /// The last command that revoked a grant.
+    revocation_epoch: Sequence,
+    /// Whether this process revoked the grant and the store does not know it yet. Nothing that the
+    /// store or a refresh returns brings the grant back.
+    is_revoked_locally: bool,
+    /// Tokens whose revocation the provider has not confirmed. Boxed, because most caches have
+    /// none.
+    unconfirmed: Option<Box<TokenSet>>,
+}
+
+impl Commands {
+    /// The position of a new command.
+    pub(super) fn next(&mut self) -> Sequence {
+        self.last = Sequence(self.last.0.saturating_add(1));
+        self.last
+    }
+
+    /// The consent that the current grant stems from.
+    pub(super) fn consent_epoch(&self) -> Sequence {
+        self.consent_epoch
+    }
+
+    pub(super) fn is_revoked_locally(&self) -> bool {
+        self.is_revoked_locally
+    }
+
+    pub(super) fn revoke(&mut self) -> Sequence {
+        self.is_revoked_locally = true;
+        self.revocation_epoch = self.next();
+        self.revocation_epoch
+    }
+
+    /// The store knows that the grant was revoked.
+    pub(super) fn end_saved(&mut self) {
+        self.is_revoked_locally = false;
+    }
+
+    /// Begins a new grant. Returns false if a later command has revoked it already.
+    pub(super) fn install(&mut self, sequence: Sequence) -> bool {
+        self.consent_epoch = sequence;
+        if self.revocation_epoch > sequence {
+            // That command runs next.
+            return false;
+        }
+        self.is_revoked_locally = false;
+        self.unconfirmed = None;
+        true
+    }
+
+    pub(super) fn unconfirmed(&self) -> Option<&TokenSet> {
+        self.unconfirmed.as_deref()
+    }
+
+    pub(super) fn set_unconfirmed(&mut self, tokens: Option<TokenSet>) {
+        self.unconfirmed = tokens.map(Box::new);
+    }
+}

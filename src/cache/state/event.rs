@@ -1,0 +1,48 @@
+//! The changes that telemetry reports.
+
+use std::time::Duration;
+
+use crate::{
+    error::Error,
+    token::{Generation, ReauthorizationReason},
+};
+
+/// A change that telemetry reports. The driver emits it once the state is unlocked.
+#[derive(Clone, Debug)]
+pub(crate) enum Event {
+    /// A newer grant was adopted from the store.
+    Adopted(Generation),
+    ExpiryCorrected(Duration),
+    Installed(Generation),
+    Invalidated(Generation),
+    ReauthorizationRequired(ReauthorizationReason),
+    RefreshCompleted {
+        label: &'static str,
+        result: &'static str,
+        duration: Duration,
+    },
+    RefreshFailed {
+        label: &'static str,
+        error: Error,
+    },
+    RefreshTokenExpiring {
+        days_left: u64,
+    },
+    Refreshed {
+        generation: Generation,
+        lifetime: Duration,
+    },
+    Remaining {
+        access_token: Duration,
+        refresh_token: Option<Duration>,
+    },
+    ResponseLost {
+        error: Error,
+        is_replayed: bool,
+    },
+    Revoked,
+    SaveFailed {
+        error: Error,
+        unsaved: Duration,
+    },
+}

@@ -1,0 +1,65 @@
+//! The end of a job: removes it from the state, and updates the backoff.
+
+use super::{CacheState, event::Event, job::Done, moment::Moment, reason::Reason};
+use crate::error::{Error, ErrorKind};
+
+impl CacheState {
+    /// Records the end of a job. Its waiters are woken afterwards.
+    pub(crate) fn finish(&mut self, done: &Done, m: Moment<'_>) {
+        let Done {
+            job,
+            outcome,
+            has_sent,
+            is_deferred,
+        } = done;
+        self.work -= 1;
+        if job.is_store_check() {
+            // A store check is no evidence about the token endpoint.
+            self.is_checking_store = false;
+            self.store_checked_at = Some(m.now);
+            return;
+        }
+        if self.commands.consent_epoch() == job.conditions.consent {
+            self.refresh = None;
+            let epoch = job.conditions.secret_epoch;
+            match outcome {
+                Ok(_) if self.is_due_again(m) => {
+                    self.backoff.add_soft(m.now, epoch, due_again(), m.jitter);
+                }
+                Ok(_) => self.backoff.clear(),
+                // Nothing was sent, so this is no evidence about the token endpoint.
+                Err(_) if *is_deferred => {}
+                Err(error) => self.backoff.add(m.now, epoch, error.clone(), m.jitter),
+            }
+        }
+        let label = job.label;
+        if let (Err(error), false) = (outcome, is_deferred) {
+            let error = error.clone();
+            self.events.push(Event::RefreshFailed { label, error });
+        }
+        self.events.push(Event::RefreshCompleted {
+            label,
+            result: match outcome {
+                Ok(_) if *has_sent => "refreshed",
+                Ok(_) => "adopted",
+                Err(_) if *is_deferred => "deferred",
+                Err(error) if error.is_response_lost() => "response_lost",
+                Err(error) if error.is_consent_required() => "ended",
+                Err(_) => "failed",
+            },
+            duration: m.now.saturating_duration_since(job.since),
+        });
+    }
+
+    /// Whether the held token is valid and already due for a refresh.
+    fn is_due_again(&self, m: Moment<'_>) -> bool {
+        self.held.alive(m.now).is_some() && self.held.token_for(Reason::Advisory, m.now).is_none()
+    }
+}
+
+fn due_again() -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        "the newest access token is already due for a refresh: the provider issues tokens that are about to expire",
+    )
+}

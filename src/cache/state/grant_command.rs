@@ -1,0 +1,74 @@
+//! Commands of the program: revoke, install or invalidate a grant.
+
+use std::sync::Arc;
+
+use super::{
+    CacheState, commands::Sequence, event::Event, moment::Moment, next_generation,
+    snapshot::Snapshot,
+};
+use crate::token::{Grant, GrantState, TokenSet};
+
+impl CacheState {
+    /// The position of a new command.
+    pub(crate) fn next_sequence(&mut self) -> Sequence {
+        self.commands.next()
+    }
+
+    /// Ends the grant in this process, whatever fails afterwards. Returns the replaced snapshot and
+    /// the position of the command.
+    pub(crate) fn revoke(&mut self, m: Moment<'_>) -> (Arc<Snapshot>, Sequence) {
+        let sequence = self.commands.revoke();
+        let held = Arc::clone(&self.held);
+        let grant = Grant {
+            generation: next_generation(held.generation(), None),
+            state: GrantState::Revoked { since: m.wall },
+        };
+        self.held = Arc::new(Snapshot::of_stored(grant, m));
+        self.events.push(Event::Revoked);
+        (held, sequence)
+    }
+
+    /// Whether a consent was installed after the command at `sequence` began.
+    pub(crate) fn is_outrun(&self, sequence: Sequence) -> bool {
+        self.commands.consent_epoch() > sequence
+    }
+
+    /// The end of a grant that was revoked locally has been saved.
+    pub(crate) fn end_saved(&mut self, grant: &Grant, m: Moment<'_>) {
+        self.adopt(Some(grant), m);
+        self.commands.end_saved();
+    }
+
+    /// Tokens whose revocation the provider has not confirmed.
+    pub(crate) fn unconfirmed(&self) -> Option<&TokenSet> {
+        self.commands.unconfirmed()
+    }
+
+    pub(crate) fn set_unconfirmed(&mut self, tokens: Option<TokenSet>) {
+        self.commands.set_unconfirmed(tokens);
+    }
+
+    /// Installs a grant that a command has saved, whatever was held before.
+    pub(crate) fn install(&mut self, stored: &Grant, sequence: Sequence, m: Moment<'_>) {
+        if self.commands.install(sequence) {
+            // The failures, and any refresh in flight, belong to the replaced grant.
+            self.refresh = None;
+            self.backoff.clear();
+            self.forced_refresh_at = None;
+            self.adopt(Some(stored), m);
+        }
+        self.events.push(Event::Installed(stored.generation));
+    }
+
+    /// Stops using the held token.
+    pub(crate) fn invalidate(&mut self, m: Moment<'_>) {
+        let held = &self.held;
+        if held.alive(m.now).is_none() {
+            return;
+        }
+        self.rejected = held.generation();
+        self.events
+            .extend(held.generation().map(Event::Invalidated));
+        self.held = Arc::new(held.invalidated(m.now));
+    }
+}

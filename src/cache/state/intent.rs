@@ -1,0 +1,154 @@
+//! The write-ahead intent: saved before a refresh token is sent, so that a crash or a lost response
+//! is detected.
+//!
+//! The intent is the stored grant in the state [`Refreshing`](GrantState::Refreshing), under the
+//! same generation. It has three uses:
+//!
+//! * A store that cannot be written is detected before the refresh token is used.
+//! * Another replica, or the next start after a crash, knows that a response is missing.
+//! * A rejection after a lost response is distinguished from a revocation.
+//!
+//! A new token set, or an end, overwrites the intent. A failed refresh that did not use the refresh
+//! token removes it. Without a refresh token nothing can be lost, and no intent is saved.
+
+use std::time::{Duration, SystemTime};
+
+use super::{
+    CacheState, lost_response::LostResponse, moment::Moment, reason::Reason, snapshot::Snapshot,
+};
+use crate::{
+    error::{Error, ErrorKind},
+    token::{Generation, Grant, GrantState, TokenSet},
+};
+
+/// How long another process may be working on its intent. Its request and its replay take at most
+/// 26 seconds.
+const IN_FLIGHT: Duration = Duration::from_secs(30);
+
+/// How long after the first request the replay may be sent. Providers with a reuse grace accept a
+/// rotated refresh token for at least 30 seconds. Measured by the wall clock, which includes a
+/// suspend.
+const REPLAY: Duration = Duration::from_secs(30);
+
+/// The intent of one refresh.
+#[derive(Clone, Debug)]
+pub(super) struct Intent {
+    generation: Generation,
+    tokens: TokenSet,
+    since: SystemTime,
+    /// Whether the same refresh token has been sent before and the response was lost.
+    is_replay: bool,
+}
+
+impl Intent {
+    /// The intent to refresh the held grant. `None` if nothing can be lost.
+    pub(super) fn to_refresh(held: &Snapshot, wall: SystemTime) -> Option<Self> {
+        let tokens = held.tokens()?;
+        tokens.refresh_token()?;
+        Some(Self {
+            generation: held.generation()?,
+            tokens: tokens.clone(),
+            since: wall,
+            is_replay: held.intent_since().is_some(),
+        })
+    }
+
+    pub(super) fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    pub(super) fn since(&self) -> SystemTime {
+        self.since
+    }
+
+    pub(super) fn is_replay(&self) -> bool {
+        self.is_replay
+    }
+
+    /// The refresh token is sent again: with the time of the first request.
+    pub(super) fn into_replay(self) -> Self {
+        Self {
+            is_replay: true,
+            ..self
+        }
+    }
+
+    /// Whether the same refresh token may be sent again after a lost response.
+    pub(super) fn may_be_replayed(&self, m: Moment<'_>) -> bool {
+        !self.is_replay && may_replay(self.since, m)
+    }
+
+    /// Whether the replay is still possible once it has been saved.
+    pub(super) fn is_recent(&self, m: Moment<'_>) -> bool {
+        may_replay(self.since, m)
+    }
+
+    /// The grant to store while the refresh token is used.
+    pub(super) fn grant(&self) -> Grant {
+        Grant {
+            generation: self.generation,
+            state: GrantState::Refreshing {
+                tokens: self.tokens.clone(),
+                since: self.since,
+                is_replayed: self.is_replay,
+            },
+        }
+    }
+
+    /// The grant to store because the refresh token was not used. `None` if the intent has to
+    /// remain, because it stems from an earlier lost response.
+    pub(super) fn removed(self) -> Option<Grant> {
+        (!self.is_replay).then_some(Grant {
+            generation: self.generation,
+            state: GrantState::Active(self.tokens),
+        })
+    }
+}
+
+impl CacheState {
+    /// Whether another process may still be working on the intent of this time.
+    pub(super) fn may_be_in_flight(&self, since: SystemTime, wall: SystemTime) -> bool {
+        let age = wall.duration_since(since).unwrap_or(Duration::ZERO);
+        self.own_intent != Some(since) && age < IN_FLIGHT
+    }
+}
+
+/// The reason for replaying a lost refresh now, if that is permitted.
+pub(super) fn replay_reason(held: &Snapshot, m: Moment<'_>) -> Option<Reason> {
+    let since = held.intent_since()?;
+    (!held.is_replayed() && may_replay(since, m)).then_some(Reason::LostResponse(since))
+}
+
+/// Whether the refresh token must not be sent again before the access token expires, after a lost
+/// response. The caller holds the lease.
+pub(super) fn is_awaiting_expiry(held: &Snapshot, reason: Reason, m: Moment<'_>) -> bool {
+    let Some((_, schedule)) = held.token() else {
+        return false;
+    };
+    let until = match (m.policy.lost_response, reason) {
+        (_, Reason::LostResponse(_)) => return replay_reason(held, m).is_none(),
+        (LostResponse::RetryOnce, Reason::Advisory | Reason::KeepAlive(_)) => {
+            schedule.last_resort_at
+        }
+        (LostResponse::Defer, Reason::Advisory | Reason::KeepAlive(_) | Reason::Mandatory) => {
+            schedule.expires
+        }
+        _ => return false,
+    };
+    held.intent_since().is_some() && m.now < until
+}
+
+/// Whether a refresh that started at `since` may be replayed now.
+fn may_replay(since: SystemTime, m: Moment<'_>) -> bool {
+    // If the wall clock was set back, the deadlines of both requests still limit the time.
+    let passed = m.wall.duration_since(since);
+    m.policy.lost_response == LostResponse::RetryOnce && passed.is_ok_and(|passed| passed <= REPLAY)
+}
+
+pub(super) fn awaiting_expiry() -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        "the response to the last refresh was lost; the refresh token is not sent again while the access token is valid",
+    )
+    .with_response_lost()
+}

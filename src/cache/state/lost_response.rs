@@ -1,0 +1,28 @@
+//! The policy after a lost response.
+
+/// The policy after a lost response.
+///
+/// A response is lost if the token request may have reached the provider and no usable response
+/// came back. It is then unknown whether the refresh token has been used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LostResponse {
+    /// Send the same refresh token once more: 1 second after the first request at the earliest, 30
+    /// seconds at the latest.
+    ///
+    /// A provider with a reuse grace accepts a rotated refresh token again for a short time, and
+    /// responds with the new tokens. If that response is lost too, the [module
+    /// page](crate::cache#lost-responses) lists when the refresh token is sent again.
+    ///
+    /// The risk: a provider without a reuse grace may revoke the access token because of the replay
+    /// (RFC 9700 section 4.14.2). The replay does not lose the new refresh token: that was lost
+    /// with the first response.
+    #[default]
+    RetryOnce,
+    /// Do not send the refresh token again while the access token is valid, except after a 401 or
+    /// by [`refresh_now`](crate::cache::TokenCache::refresh_now).
+    ///
+    /// Choose this if the provider revokes the access token when a refresh token is reused, and API
+    /// calls must continue until the access token expires.
+    Defer,
+}

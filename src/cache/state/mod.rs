@@ -1,0 +1,206 @@
+//! The decisions of a cache, as values with methods.
+//!
+//! Nothing here waits, locks, reads a clock or emits telemetry. Each method gets the current
+//! [`Moment`], and its result says what is to be done:
+//!
+//! | a method | decides | its driver |
+//! | --- | --- | --- |
+//! | [`CacheState::request`] | whether a caller gets the held token or an error, or joins or starts a refresh | `request.rs` |
+//! | [`Next`] | the next step of one refresh, from the result of the last one | `refresh.rs` |
+//! | [`CacheState::offer`] | whether requests use a new grant | `core.rs` |
+//! | [`CacheState::finish`] | the backoff after a refresh | `refresh.rs` |
+//! | [`CacheState::plan`] | what the background task does, and when it is due again | `worker.rs` |
+//! | [`CacheState::status`] | what the program sees | `mod.rs` |
+//!
+//! The tests run the same values through every interleaving of three replicas, with crashes, lost
+//! responses and store failures: see `explore`.
+
+use std::{
+    mem,
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
+
+mod attempt;
+mod backoff;
+mod commands;
+mod conflict;
+mod event;
+mod eviction;
+mod finish;
+mod grant_command;
+mod intent;
+mod job;
+mod lease;
+mod lost_response;
+mod moment;
+mod offer;
+mod plan;
+mod reason;
+mod refresh_token_expiry;
+mod request;
+mod schedule;
+mod snapshot;
+mod status;
+
+pub(crate) use self::{
+    attempt::{GRACE, Next, Persist, contended},
+    commands::Sequence,
+    event::Event,
+    job::{Conditions, Done, Job, Report, interrupted},
+    moment::{Moment, Policy},
+    reason::Reason,
+    refresh_token_expiry::RefreshTokenExpiry,
+    request::Admission,
+    snapshot::{ADVISORY_REQUEST_INTERVAL, Outcome, Snapshot},
+};
+use self::{backoff::Backoff, commands::Commands, job::InFlight, lease::Lease};
+pub use self::{
+    lost_response::LostResponse,
+    status::{Status, TokenState},
+};
+use crate::{
+    error::{Error, ErrorKind},
+    store::LeaseOutcome,
+    token::Generation,
+};
+
+/// The mutable state of one cache. Rare values are boxed, because each of many idle grants has a
+/// state.
+#[derive(Clone, Debug)]
+pub(crate) struct CacheState {
+    /// The newest known grant. Requests read the same snapshot.
+    held: Arc<Snapshot>,
+    /// The refresh in flight. No other one starts meanwhile.
+    refresh: Option<Box<InFlight>>,
+    is_checking_store: bool,
+    /// When the last store check ended.
+    store_checked_at: Option<Instant>,
+    backoff: Backoff,
+    /// When the last token request was started.
+    refresh_started_at: Option<Instant>,
+    /// When the last successful refresh after a 401 was started.
+    forced_refresh_at: Option<Instant>,
+    /// The start time in the intent that this process saved. Another process may still be working
+    /// on any other intent.
+    own_intent: Option<SystemTime>,
+    /// The generation that the API rejected last.
+    rejected: Option<Generation>,
+    /// The last expiry event: when the refresh token expires, and how many days were left.
+    reported_expiry: Option<Box<(SystemTime, u64)>>,
+    commands: Commands,
+    lease: Lease,
+    /// Whether new work is rejected.
+    is_shut_down: bool,
+    /// How many refreshes, store checks and commands are running.
+    work: u32,
+    /// The changes that telemetry has not reported yet, oldest first.
+    events: Vec<Event>,
+}
+
+impl Default for CacheState {
+    fn default() -> Self {
+        Self {
+            held: Arc::new(Snapshot::EMPTY),
+            refresh: None,
+            is_checking_store: false,
+            store_checked_at: None,
+            backoff: Backoff::default(),
+            refresh_started_at: None,
+            forced_refresh_at: None,
+            own_intent: None,
+            rejected: None,
+            reported_expiry: None,
+            commands: Commands::default(),
+            lease: Lease::default(),
+            is_shut_down: false,
+            work: 0,
+            events: Vec::new(),
+        }
+    }
+}
+
+impl CacheState {
+    pub(crate) fn held(&self) -> &Arc<Snapshot> {
+        &self.held
+    }
+
+    /// Removes the events that were not emitted yet.
+    pub(crate) fn take_events(&mut self) -> Vec<Event> {
+        mem::take(&mut self.events)
+    }
+
+    pub(crate) fn is_refreshing(&self) -> bool {
+        self.refresh.is_some()
+    }
+
+    pub(crate) fn is_checking_store(&self) -> bool {
+        self.is_checking_store
+    }
+}
+
+/// Work, and its end.
+impl CacheState {
+    /// Counts a command as running, unless the cache has shut down.
+    pub(crate) fn begin_command(&mut self) -> Result<(), Error> {
+        if self.is_shut_down {
+            return Err(shut_down());
+        }
+        self.work += 1;
+        Ok(())
+    }
+
+    pub(crate) fn end_command(&mut self) {
+        self.work -= 1;
+    }
+
+    /// Whether no refresh, store check or command is running.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.work == 0
+    }
+
+    /// Rejects new work from now on.
+    pub(crate) fn shut_down(&mut self) {
+        self.is_shut_down = true;
+    }
+
+    pub(crate) fn is_shut_down(&self) -> bool {
+        self.is_shut_down
+    }
+}
+
+/// The lease of this process on the grant.
+impl CacheState {
+    pub(crate) fn begin_lease_use(&mut self) {
+        self.lease.begin_use();
+    }
+
+    pub(crate) fn end_lease_use(&mut self) {
+        self.lease.end_use();
+    }
+
+    pub(crate) fn is_lease_used(&self) -> bool {
+        self.lease.is_used()
+    }
+
+    /// Records the result of a request for the lease that was made at `requested`.
+    pub(crate) fn record_lease(&mut self, outcome: LeaseOutcome, requested: Moment<'_>) {
+        self.lease.record(outcome, requested);
+    }
+
+    pub(crate) fn lease_released(&mut self) {
+        self.lease.released();
+    }
+}
+
+/// The generation after the held and the stored one.
+pub(crate) fn next_generation(held: Option<Generation>, stored: Option<Generation>) -> Generation {
+    held.max(stored).map_or(Generation::FIRST, Generation::next)
+}
+
+fn shut_down() -> Error {
+    Error::new(
+        ErrorKind::Interrupted,
+        "the token cache is shut down: it starts no refresh and no command",
+    )
+}

@@ -1,0 +1,34 @@
+//! When a decision is made, and the settings that it depends on.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use super::lost_response::LostResponse;
+
+/// The current time by both clocks, with all that decisions depend on beside the state.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment<'a> {
+    pub(crate) now: Instant,
+    pub(crate) wall: SystemTime,
+    /// A random number from 0 to 1.
+    pub(crate) jitter: f64,
+    /// The epoch of the client secret. Constant if the token source has no gate.
+    pub(crate) secret_epoch: u64,
+    pub(crate) policy: &'a Policy,
+}
+
+/// The settings of one cache that decisions depend on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Policy {
+    pub(crate) lost_response: LostResponse,
+    /// The shortest time between the starts of two refreshes of one grant.
+    pub(crate) min_refresh_interval: Duration,
+    /// How long a lease lasts.
+    pub(crate) lease: Duration,
+    /// `None` if it is unknown.
+    pub(crate) refresh_token_lifetime: Option<Duration>,
+}
+
+/// Whether less than `interval` has passed since `last`.
+pub(super) fn is_within(interval: Duration, last: Option<Instant>, now: Instant) -> bool {
+    last.is_some_and(|last| now < last + interval)
+}

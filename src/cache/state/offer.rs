@@ -1,0 +1,85 @@
+//! Whether requests use a new grant: only if it is newer than the held one.
+
+use std::sync::Arc;
+
+use super::{CacheState, event::Event, moment::Moment, snapshot::Snapshot};
+use crate::token::{Grant, GrantState};
+
+/// Where an offered grant comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum From {
+    /// This process made it.
+    ThisProcess,
+    /// It was loaded. The store takes precedence over this process, also for the same generation.
+    Store,
+}
+
+impl CacheState {
+    /// Adopts a stored grant, if it is newer.
+    pub(crate) fn adopt(&mut self, stored: Option<&Grant>, m: Moment<'_>) {
+        if let Some(grant) = stored {
+            self.offer(Snapshot::of_stored(grant.clone(), m), From::Store, m);
+        }
+    }
+
+    /// Holds a snapshot that this process made, unless there is a newer one.
+    pub(super) fn publish(&mut self, snapshot: Snapshot, m: Moment<'_>) {
+        self.offer(snapshot, From::ThisProcess, m);
+    }
+
+    /// Holds a snapshot if it is newer than the held one.
+    pub(super) fn offer(&mut self, new: Snapshot, from: From, m: Moment<'_>) {
+        let Some(new_grant) = new.grant() else { return };
+        if !self.is_news(&new, new_grant, from) {
+            return;
+        }
+        let current = Arc::clone(&self.held);
+        let is_later = current.generation() < Some(new_grant.generation);
+        let is_good = new_grant.state.is_refreshable();
+        // Not reported again if an earlier process has already reported it.
+        let was_good = current
+            .grant()
+            .is_some_and(|old| old.state.is_refreshable());
+        if is_later {
+            match &new_grant.state {
+                GrantState::ReauthorizationRequired { reason, .. } if was_good => {
+                    self.events.push(Event::ReauthorizationRequired(*reason));
+                }
+                _ if is_good && from == From::Store => {
+                    self.events.push(Event::Adopted(new_grant.generation));
+                }
+                _ => {}
+            }
+        }
+        let new = new.with_history_of(&current);
+        // The token may have waited to be saved, or the machine may have been suspended.
+        let corrected = new.corrected(m.now, m.wall).map(|(corrected, _)| corrected);
+        self.held = Arc::new(corrected.unwrap_or(new));
+    }
+
+    fn is_news(&self, new: &Snapshot, new_grant: &Grant, from: From) -> bool {
+        let is_end = matches!(new_grant.state, GrantState::Revoked { .. });
+        if self.commands.is_revoked_locally() && !is_end {
+            return false;
+        }
+        let current = &self.held;
+        let is_same_token = new.tokens().is_some() && new.tokens() == current.tokens();
+        match current.grant() {
+            None => true,
+            Some(old) if old == new_grant => false,
+            // Only the intent differs: it was saved or removed.
+            Some(old) if old.generation == new_grant.generation && is_same_token => {
+                let is_own = |snapshot: &Snapshot| {
+                    snapshot.intent_since().is_some() && snapshot.intent_since() == self.own_intent
+                };
+                // This process knows more about its own intent than a load that was started
+                // earlier.
+                let is_outdated = (is_own(new) && current.intent_since().is_none())
+                    || (is_own(current) && new.intent_since().is_none());
+                from == From::ThisProcess || !is_outdated
+            }
+            Some(old) if old.generation == new_grant.generation => from == From::Store,
+            Some(old) => old.generation < new_grant.generation,
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! The admission of a request for a refresh. This is the only way to start one.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{
+    CacheState,
+    backoff::Urgency,
+    intent::{awaiting_expiry, is_awaiting_expiry},
+    job::{Conditions, Job, Report, unsaved},
+    moment::{Moment, is_within},
+    reason::Reason,
+    shut_down,
+    snapshot::{Outcome, Snapshot},
+};
+use crate::error::{Error, ErrorKind};
+
+/// The shortest time between two refreshes of one grant that 401 responses cause.
+pub(super) const FORCED_REFRESH_INTERVAL: Duration = Duration::from_secs(30);
+
+/// The shortest time between two store checks while requests fail.
+const STORE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The shortest time between two store checks while no request depends on the result.
+const BACKGROUND_STORE_CHECK_INTERVAL: Duration = Duration::from_secs(30);
+
+/// The result of requesting a refresh.
+#[derive(Clone, Debug)]
+pub(crate) enum Admission {
+    /// No refresh is needed, or none is permitted.
+    Done(Outcome),
+    /// Wait for the refresh in flight.
+    JoinRefresh {
+        demand: Demand,
+        /// Whether the held token is of no use to this waiter, so that a
+        /// [`Deferred`](Report::Deferred) result is none.
+        ignores_deferral: bool,
+    },
+    /// Wait for the store check in flight.
+    JoinStoreCheck,
+    /// Start a job, unless there is no runtime.
+    Start(Job, Demand),
+}
+
+/// How much depends on a job in flight. Callers that join raise it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Demand {
+    /// Whether a caller waits for the result.
+    pub(crate) is_awaited: bool,
+    /// Whether the held token was rejected, so that it is no reason to defer the new one.
+    pub(crate) is_urgent: bool,
+}
+
+impl CacheState {
+    /// Decides whether a caller gets the held token or an error at once, or joins or starts a
+    /// refresh.
+    pub(crate) fn request(&mut self, reason: Reason, m: Moment<'_>) -> Admission {
+        let held = Arc::clone(&self.held);
+        if self.commands.is_revoked_locally()
+            && let Some(error) = held.ended()
+        {
+            return Admission::Done(Err(error));
+        }
+        // A refresh may have completed since the caller looked.
+        if let Some(token) = held.token_for(reason, m.now) {
+            return Admission::Done(Ok(token.clone()));
+        }
+        // A refresh of a grant that has ended meanwhile yields no token.
+        if let Some(refresh) = &self.refresh
+            && held.ended().is_none()
+        {
+            return join(&held, refresh.report.as_ref(), reason, m.now);
+        }
+        if self.is_shut_down {
+            return Admission::Done(Err(held.ended().unwrap_or_else(shut_down)));
+        }
+        if let Reason::Rejected(generation) = reason {
+            self.rejected = Some(generation);
+        }
+        let denied = match self.denied(reason, m) {
+            Ok(()) => None,
+            Err((error, None)) => return Admission::Done(Err(error)),
+            Err(_) if self.is_checking_store => return Admission::JoinStoreCheck,
+            Err((error, Some(interval))) if is_within(interval, self.store_checked_at, m.now) => {
+                return Admission::Done(Err(error));
+            }
+            Err((error, Some(_))) => Some(error),
+        };
+        let job = Job {
+            reason,
+            label: self.label(reason, m.now),
+            since: m.now,
+            conditions: Conditions {
+                is_background: reason.is_background(),
+                consent: self.commands.consent_epoch(),
+                secret_epoch: m.secret_epoch,
+            },
+            denied,
+        };
+        let demand = Demand {
+            is_awaited: !reason.is_background(),
+            is_urgent: matches!(reason, Reason::Rejected(_)),
+        };
+        Admission::Start(job, demand)
+    }
+
+    /// Records that the job of an [`Admission::Start`] is in flight.
+    pub(crate) fn start(&mut self, job: &Job) {
+        self.work += 1;
+        if job.is_store_check() {
+            self.is_checking_store = true;
+        } else {
+            self.refresh = Some(Box::default());
+        }
+    }
+
+    /// Whether the result of a job holds for a waiter that joined it, although the job was started
+    /// under these conditions.
+    pub(crate) fn is_conclusive(
+        &self,
+        conditions: Conditions,
+        outcome: &Outcome,
+        secret_epoch: u64,
+    ) -> bool {
+        // The grant may have been replaced meanwhile.
+        let is_of_this_grant = self.commands.consent_epoch() == conditions.consent;
+        // The client secret may have been replaced meanwhile.
+        let is_outdated = secret_epoch != conditions.secret_epoch
+            && outcome.as_ref().is_err_and(Error::is_invalid_client);
+        // A background refresh may give up where another one would not.
+        is_of_this_grant && !conditions.is_background && !is_outdated
+    }
+
+    /// Fails if no refresh is permitted for `reason` now.
+    ///
+    /// The duration in the error is the shortest time between two store checks. It is `None` if
+    /// another replica cannot help.
+    fn denied(&self, reason: Reason, m: Moment<'_>) -> Result<(), (Error, Option<Duration>)> {
+        let held = &self.held;
+        if let Some(error) = held.ended() {
+            return Err((error, Some(STORE_CHECK_INTERVAL)));
+        }
+        if matches!(reason, Reason::KeepAlive(_)) && held.grant().is_none() {
+            return Err((grant_unknown(), Some(BACKGROUND_STORE_CHECK_INTERVAL)));
+        }
+        // Without the lease, another process may still be working on its intent.
+        let is_lost = held
+            .intent_since()
+            .is_some_and(|since| !self.may_be_in_flight(since, m.wall));
+        if is_lost && is_awaiting_expiry(held, reason, m) {
+            return Err((awaiting_expiry(), Some(BACKGROUND_STORE_CHECK_INTERVAL)));
+        }
+        let urgency = self.urgency(reason, m.now);
+        let interval = (urgency == Urgency::Blocking).then_some(STORE_CHECK_INTERVAL);
+        if matches!(reason, Reason::Rejected(_))
+            && is_within(FORCED_REFRESH_INTERVAL, self.forced_refresh_at, m.now)
+        {
+            return Err((rejected_again(), interval));
+        }
+        self.backoff
+            .check(m.now, m.secret_epoch, urgency)
+            .map_err(|error| (error, interval))
+    }
+
+    /// How much depends on a refresh now.
+    fn urgency(&self, reason: Reason, now: Instant) -> Urgency {
+        match reason {
+            Reason::Advisory | Reason::KeepAlive(_) | Reason::LostResponse(_) => Urgency::Advisory,
+            Reason::Mandatory if self.held.alive(now).is_some() => Urgency::Mandatory,
+            Reason::Mandatory | Reason::Rejected(_) => Urgency::Blocking,
+            Reason::Manual(_) => Urgency::Manual,
+        }
+    }
+
+    /// The reason, as telemetry reports it.
+    fn label(&self, reason: Reason, now: Instant) -> &'static str {
+        match reason {
+            Reason::Advisory => "advisory",
+            Reason::Mandatory if self.held.alive(now).is_some() => "mandatory",
+            Reason::Mandatory => "expired",
+            Reason::Rejected(_) => "rejected",
+            Reason::Manual(_) => "manual",
+            Reason::KeepAlive(_) => "keep_alive",
+            Reason::LostResponse(_) => "lost_response",
+        }
+    }
+}
+
+/// Joins the refresh in flight. Its result may be known already while it is still being saved.
+fn join(held: &Snapshot, report: Option<&Report>, reason: Reason, now: Instant) -> Admission {
+    let is_held_useless = match reason {
+        Reason::Rejected(generation) => held.generation() == Some(generation),
+        Reason::Mandatory => held.alive(now).is_none(),
+        Reason::Advisory | Reason::Manual(_) | Reason::KeepAlive(_) | Reason::LostResponse(_) => {
+            false
+        }
+    };
+    match report {
+        None => {}
+        // It was deferred in favor of a token that has become useless, and comes now.
+        Some(Report::Deferred(_)) if is_held_useless => {}
+        Some(Report::Deferred(error) | Report::Done(Err(error))) => {
+            return Admission::Done(Err(error.clone()));
+        }
+        Some(Report::Done(Ok(_))) => return Admission::Done(Err(unsaved())),
+    }
+    Admission::JoinRefresh {
+        demand: Demand {
+            is_awaited: !reason.is_background(),
+            // As long as no token is held, the store may have one that serves.
+            is_urgent: is_held_useless && held.token().is_some(),
+        },
+        ignores_deferral: report.is_some(),
+    }
+}
+
+fn rejected_again() -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        "the API rejected a token that was just issued; no refresh for up to 30 seconds",
+    )
+}
+
+fn grant_unknown() -> Error {
+    Error::new(
+        ErrorKind::NoGrant,
+        "no grant has been found in the store yet",
+    )
+}

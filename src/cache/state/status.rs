@@ -1,0 +1,121 @@
+//! The state of a grant at one moment.
+
+use std::time::SystemTime;
+
+use super::{CacheState, moment::Moment};
+use crate::{
+    error::Error,
+    token::{Generation, GrantState, ReauthorizationReason},
+};
+
+/// The state of a grant at one moment, from
+/// [`TokenCache::status`](crate::cache::TokenCache::status).
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Status {
+    /// The state of the access token and its grant.
+    pub state: TokenState,
+    /// The generation of the known grant. `None` if there is no grant, or if it has not been loaded
+    /// yet.
+    pub generation: Option<Generation>,
+    /// When the held access token expires, by this machine's wall clock. `None` without a valid
+    /// token.
+    pub expires_at: Option<SystemTime>,
+    /// When the refresh token expires, by this machine's wall clock. `None` if there is no refresh
+    /// token, or if its lifetime is unknown.
+    pub refresh_token_expires_at: Option<SystemTime>,
+    /// The error of the last refresh, if it failed.
+    pub last_error: Option<Error>,
+    /// Whether a refresh is in flight.
+    pub is_refreshing: bool,
+}
+
+/// The state of an access token and its grant.
+///
+/// If several variants apply, the one that is listed last is reported. For example, a rejected
+/// token may also be in its advisory window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TokenState {
+    /// There is no grant, or it has not been loaded yet.
+    Absent,
+    /// Requests use the token, and it needs no refresh yet.
+    Fresh,
+    /// Requests use the token. Its background refresh is due, and starts if a request has used the
+    /// token.
+    Advisory,
+    /// The token is about to expire: requests wait for its refresh.
+    Mandatory,
+    /// The token has expired.
+    Expired,
+    /// The API rejected the token with a 401, or the program
+    /// [invalidated](crate::cache::TokenCache::invalidate) it, and there is no newer token.
+    Rejected {
+        /// The generation of the rejected token.
+        generation: Generation,
+    },
+    /// The response to the last refresh was lost, so the refresh token may have been used. Requests
+    /// use the access token until it expires.
+    Uncertain {
+        /// When that refresh started, by the wall clock of the machine that made it.
+        since: SystemTime,
+    },
+    /// The provider ended the grant: the customer has to consent again. Requests use the access
+    /// token until it expires.
+    ReauthorizationRequired {
+        /// Why the grant ended.
+        reason: ReauthorizationReason,
+        /// When that was detected, by the wall clock of the machine that detected it.
+        since: SystemTime,
+    },
+    /// The grant was revoked by this program, or by one that shares its store. Requests get no
+    /// token.
+    Revoked {
+        /// When it was revoked, by the wall clock of the machine that revoked it.
+        since: SystemTime,
+    },
+}
+
+impl CacheState {
+    /// The state of the grant at this moment.
+    pub(crate) fn status(&self, m: Moment<'_>) -> Status {
+        let held = &self.held;
+        let alive = held
+            .token()
+            .map(|(_, schedule)| schedule)
+            .filter(|schedule| m.now < schedule.expires);
+        Status {
+            state: self.token_state(m),
+            generation: held.generation(),
+            expires_at: alive.map(|schedule| m.wall + (schedule.expires - m.now)),
+            refresh_token_expires_at: held.refresh_token().map(|expiry| expiry.expires_at),
+            last_error: self.backoff.last().cloned(),
+            is_refreshing: self.is_refreshing(),
+        }
+    }
+
+    fn token_state(&self, m: Moment<'_>) -> TokenState {
+        let grant = self.held.grant();
+        match grant.map(|grant| (&grant.state, grant.generation)) {
+            Some((&GrantState::Revoked { since }, _)) => TokenState::Revoked { since },
+            Some((&GrantState::ReauthorizationRequired { reason, since, .. }, _)) => {
+                TokenState::ReauthorizationRequired { reason, since }
+            }
+            Some((&GrantState::Refreshing { since, .. }, _))
+                if !self.is_refreshing() && !self.may_be_in_flight(since, m.wall) =>
+            {
+                TokenState::Uncertain { since }
+            }
+            Some((_, generation)) if self.rejected == Some(generation) => {
+                TokenState::Rejected { generation }
+            }
+            _ => match self.held.token() {
+                None => TokenState::Absent,
+                Some((_, schedule)) if m.now < schedule.refresh_at => TokenState::Fresh,
+                Some((_, schedule)) if m.now < schedule.mandatory_at => TokenState::Advisory,
+                Some((_, schedule)) if m.now < schedule.expires => TokenState::Mandatory,
+                Some(_) => TokenState::Expired,
+            },
+        }
+    }
+}
