@@ -49,8 +49,9 @@ impl RefreshTokenExpiry {
         let (age, due_wall) = match wall.duration_since(tokens.issued_at()) {
             Ok(age) => (age, later(tokens.issued_at(), due)),
             Err(ahead) if ahead.duration() < TOLERANCE => (Duration::ZERO, later(wall, due)),
-            // A wall clock was or is wrong, so the age is unknown.
-            Err(_) => (most, later(wall, spread)),
+            // A wall clock was or is wrong: the age is unknown, and the grant is due. With jitter,
+            // a process that restarts often would never be due.
+            Err(_) => (due, wall),
         };
         // A refresh token that outlived its lifetime and still worked has a lifetime that starts
         // again with each use.
@@ -78,14 +79,8 @@ impl RefreshTokenExpiry {
             return None;
         }
         let tokens = grant.tokens()?;
-        // Constant for each tenant, however often this is called. Zero if the age is unknown,
-        // because the jitter would then be added to the time of each call.
-        let is_of_unknown_age = tokens.issued_at() >= wall + TOLERANCE;
-        let jitter = if is_of_unknown_age {
-            0.0
-        } else {
-            jitter_of(tenant)
-        };
+        // Constant for each tenant, however often this is called.
+        let jitter = jitter_of(tenant);
         Self::of(tokens, lifetime, (now, wall), jitter)
     }
 
@@ -173,7 +168,7 @@ mod tests {
         // Issued far in the future, by a clock that was or is wrong.
         let at = wall() - 365 * DAY;
         assert_eq!(life(0.0, now, at).until_due(now, at), Duration::ZERO);
-        assert_eq!(life(1.0, now, at).until_due(now, at), 2 * DAY);
+        assert_eq!(life(1.0, now, at).until_due(now, at), Duration::ZERO);
         assert_eq!(life(0.0, now, at).left(at), MONTH);
     }
 
