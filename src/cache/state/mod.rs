@@ -42,6 +42,8 @@ mod request;
 mod schedule;
 mod snapshot;
 mod status;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use self::{
     attempt::{GRACE, Next, Persist, contended},

@@ -1,0 +1,94 @@
+//! Whether a cache can be evicted and loaded again later.
+
+use std::time::Duration;
+
+use super::{
+    super::{CacheState, Moment},
+    DAY, active, after, at, cases, down, earlier, ended, holding, refreshing, revoked, tokens,
+    yes_no,
+};
+
+/// Most lines have one thing that an eviction would lose. `saved` permits the eviction in favor of
+/// a tenant in use, and `at rest` permits it at any time.
+#[test]
+fn p13_cache_is_evicted_only_if_the_store_knows_everything() {
+    cases(
+        "
+        state                      | saved | at rest
+        no grant                   | yes   | yes
+        active                     | yes   | yes
+        active, expired            | yes   | yes
+        intent                     | yes   | yes
+        ended                      | yes   | yes
+        revoked                    | yes   | yes
+        revoked here               | no    | no
+        revoked here and saved     | yes   | yes
+        revocation unconfirmed     | yes   | no
+        refresh in flight          | no    | no
+        store check in flight      | no    | no
+        command running            | no    | no
+        command ended              | yes   | yes
+        refresh started 999 ms ago | no    | no
+        refresh started 1 s ago    | yes   | yes
+        forced refresh 29 s ago    | no    | no
+        forced refresh 30 s ago    | yes   | yes
+        failed 299 s ago           | yes   | no
+        failed 300 s ago           | yes   | yes
+        keepalive due              | yes   | no
+        rejected by the API        | yes   | yes
+        invalidated                | no    | no
+        invalidated, expired since | yes   | yes
+        ",
+        |[row]| {
+            let (state, m) = state_of(row);
+            [yes_no(state.is_saved(m)), yes_no(state.is_at_rest(m))]
+        },
+    );
+}
+
+fn state_of(row: &str) -> (CacheState, Moment<'static>) {
+    let m = match row {
+        "active, expired" | "invalidated, expired since" => at(3_700),
+        "keepalive due" => after(20 * DAY),
+        _ => at(600),
+    };
+    let mut state = match row {
+        "no grant" => CacheState::default(),
+        "intent" => holding(&refreshing(2, at(0).wall, false)),
+        "ended" => holding(&ended(2)),
+        "revoked" | "revocation unconfirmed" => holding(&revoked(2)),
+        _ => holding(&active(2)),
+    };
+    let ago = |millis| earlier(m, Duration::from_millis(millis));
+    match row {
+        "revoked here" => drop(state.revoke(at(10))),
+        "revoked here and saved" => {
+            state.revoke(at(10));
+            state.end_saved(&revoked(2), at(20));
+        }
+        "revocation unconfirmed" => state.set_unconfirmed(Some(tokens(2))),
+        "refresh in flight" => {
+            state.work = 1;
+            state.refresh = Some(Box::default());
+        }
+        "store check in flight" => {
+            state.work = 1;
+            state.is_checking_store = true;
+        }
+        "command running" => state.begin_command().unwrap(),
+        "command ended" => {
+            state.begin_command().unwrap();
+            state.end_command();
+        }
+        "refresh started 999 ms ago" => state.refresh_started_at = Some(ago(999)),
+        "refresh started 1 s ago" => state.refresh_started_at = Some(ago(1_000)),
+        "forced refresh 29 s ago" => state.forced_refresh_at = Some(ago(29_000)),
+        "forced refresh 30 s ago" => state.forced_refresh_at = Some(ago(30_000)),
+        "failed 299 s ago" => state.backoff.add(ago(299_000), 0, down(), 0.0),
+        "failed 300 s ago" => state.backoff.add(ago(300_000), 0, down(), 0.0),
+        "rejected by the API" => state.rejected = state.held.generation(),
+        "invalidated" | "invalidated, expired since" => state.invalidate(at(300)),
+        _ => {}
+    }
+    (state, m)
+}
