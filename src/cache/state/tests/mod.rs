@@ -21,6 +21,7 @@ use crate::{
     },
 };
 
+mod attempt;
 mod eviction;
 mod finish;
 mod grant_command;
