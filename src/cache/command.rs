@@ -9,7 +9,7 @@ use super::{
     authorization::{CompletionError, exchange_code_and_save},
     core::Core,
     overwrite::{overwrite, save_end},
-    state::{CacheState, Sequence},
+    state::{CacheState, Installation, Sequence},
 };
 use crate::{
     error::{Error, ErrorKind},
@@ -43,10 +43,27 @@ pub(super) async fn complete_authorization(
 }
 
 async fn install(core: Arc<Core>, tokens: TokenSet, sequence: Sequence) -> Result<(), Error> {
-    let _guard = core.command_lock.lock().await;
+    let guard = core.command_lock.lock().await;
+    match core.read(|state, _| state.may_install(sequence)) {
+        Installation::Current => {}
+        Installation::Replaced => return Ok(()),
+        Installation::Revoked => {
+            drop(guard);
+            // The revocation knows the replaced tokens only.
+            let _ = core.revoke_at_provider(&tokens).await;
+            return Err(revoked());
+        }
+    }
     let (grant, _) = overwrite(&core, || GrantState::Active(tokens.clone())).await?;
     core.change(|state, m| state.install(&grant, sequence, m));
     Ok(())
+}
+
+fn revoked() -> Error {
+    Error::new(
+        ErrorKind::Revoked,
+        "the grant was revoked before its tokens were saved; the customer has to consent again",
+    )
 }
 
 pub(super) async fn revoke(core: &Arc<Core>) -> Result<(), Error> {

@@ -152,6 +152,30 @@ async fn set_tokens_wins_over_a_late_response_to_the_old_grant() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn p15_revoke_ends_a_consent_whose_tokens_are_not_saved_yet() {
+    let (source, store, tokens) = cache_with_token().await;
+    let consented = source.issue(DAY);
+    let refresh_token = consented.refresh_token().unwrap().expose().to_owned();
+    let (set, revoked) = tokio::join!(tokens.set_tokens(consented), tokens.revoke());
+    revoked.unwrap();
+    assert_eq!(set.unwrap_err().kind(), ErrorKind::Revoked);
+    assert_eq!(tokens.token().await.unwrap_err().kind(), ErrorKind::Revoked);
+    assert!(is_revoked(&store).await);
+    assert!(source.revoked().contains(&refresh_token));
+}
+
+#[tokio::test(start_paused = true)]
+async fn p15_last_of_two_consents_at_once_is_used_and_stored() {
+    let (source, _, tokens) = cache_with_token().await;
+    let (first, second) = (source.issue(DAY), source.issue(DAY));
+    let expected = second.access_token().header_value().clone();
+    let (one, other) = tokio::join!(tokens.set_tokens(first), tokens.set_tokens(second));
+    one.unwrap();
+    other.unwrap();
+    assert_eq!(*tokens.token().await.unwrap().header_value(), expected);
+}
+
+#[tokio::test(start_paused = true)]
 async fn set_tokens_that_cannot_be_saved_fails_and_changes_nothing() {
     let (source, store, tokens) = cache_with_token().await;
     store.fail_saves(true);

@@ -356,16 +356,26 @@ impl Save {
                 intent,
                 attempts,
             } => refresh.intent_saved(intent, attempts, expected, outcome, state, m),
-            AfterSave::Replay(refresh, error) => {
-                if let Ok(SaveOutcome::Committed) = outcome {
+            AfterSave::Replay(refresh, error) => match outcome {
+                Ok(SaveOutcome::Committed) => {
                     state.publish(Snapshot::of_stored(grant, m), m);
-                    return refresh.replay(error, state, m);
+                    refresh.replay(error, state, m)
                 }
-                refresh.not_replayed(error, state)
-            }
+                Ok(SaveOutcome::Superseded(stored))
+                    if stored.as_ref().map(|stored| stored.generation) > Some(grant.generation) =>
+                {
+                    // Another replica has saved a newer grant.
+                    state.adopt(stored.as_ref(), m);
+                    refresh.done(state.adopted(m))
+                }
+                Ok(SaveOutcome::Superseded(_)) | Err(_) => refresh.not_replayed(error, state),
+            },
             AfterSave::Restore(refresh, error) => {
                 // If this failed, the next start assumes a lost response, which is safe.
                 state.publish(Snapshot::of_stored(grant, m), m);
+                if let Ok(SaveOutcome::Superseded(stored)) = outcome {
+                    state.adopt(stored.as_ref(), m);
+                }
                 refresh.done(Err(error))
             }
             AfterSave::End(refresh, refusal) => {
@@ -383,7 +393,12 @@ impl Save {
                 state.publish(Snapshot::of_stored(grant, m), m);
                 refresh.done(Err(state.held.ended().unwrap_or(refusal)))
             }
-            AfterSave::CheckStore(job, error) => state.store_checked(job, error, m),
+            AfterSave::CheckStore(job, error) => {
+                if let Ok(SaveOutcome::Superseded(stored)) = outcome {
+                    state.adopt(stored.as_ref(), m);
+                }
+                state.store_checked(job, error, m)
+            }
         }
     }
 }
@@ -738,7 +753,9 @@ impl Persist {
     pub(crate) fn use_unsaved(&mut self, state: &mut CacheState, m: Moment<'_>) -> Report {
         self.is_used = true;
         state.publish(self.fresh.clone(), m);
-        let outcome = if state.held.generation() != Some(self.token.generation()) {
+        // A local revocation may have the same generation.
+        let is_replaced = state.held.generation() != Some(self.token.generation());
+        let outcome = if state.commands.is_revoked_locally() || is_replaced {
             // The grant was revoked or replaced meanwhile.
             state.adopted(m)
         } else if state.held.alive(m.now).is_some() {

@@ -6,6 +6,16 @@ use crate::token::TokenSet;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Sequence(u32);
 
+/// The standing of a command that installs tokens, once no other command runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Installation {
+    Current,
+    /// A later command has installed the tokens of another consent.
+    Replaced,
+    /// A later command has revoked the grant.
+    Revoked,
+}
+
 #[derive(Clone, Debug, Default)]
 pub(super) struct Commands {
     last: Sequence,
@@ -48,11 +58,24 @@ impl Commands {
         self.is_revoked_locally = false;
     }
 
-    /// Begins a new grant. Returns false if a later command has revoked it already.
+    /// Decides whether the tokens of the command at `sequence` are still to be saved. The last
+    /// command wins, whatever order they run in.
+    pub(super) fn may_install(&self, sequence: Sequence) -> Installation {
+        if self.consent_epoch > sequence {
+            Installation::Replaced
+        } else if self.revocation_epoch > sequence {
+            Installation::Revoked
+        } else {
+            Installation::Current
+        }
+    }
+
+    /// Begins a new grant, which has been saved. Returns false if the program has revoked it
+    /// meanwhile.
     pub(super) fn install(&mut self, sequence: Sequence) -> bool {
-        self.consent_epoch = sequence;
+        self.consent_epoch = self.consent_epoch.max(sequence);
         if self.revocation_epoch > sequence {
-            // That command runs next.
+            // That command waits for this one, and saves the end next.
             return false;
         }
         self.is_revoked_locally = false;

@@ -3,7 +3,11 @@
 use std::sync::Arc;
 
 use super::{
-    CacheState, commands::Sequence, event::Event, moment::Moment, next_generation,
+    CacheState,
+    commands::{Installation, Sequence},
+    event::Event,
+    moment::Moment,
+    next_generation,
     snapshot::Snapshot,
 };
 use crate::token::{Grant, GrantState, TokenSet};
@@ -48,13 +52,18 @@ impl CacheState {
         self.commands.set_unconfirmed(tokens);
     }
 
+    /// Decides whether the tokens of the command at `sequence` are still to be saved.
+    pub(crate) fn may_install(&self, sequence: Sequence) -> Installation {
+        self.commands.may_install(sequence)
+    }
+
     /// Installs a grant that a command has saved, whatever was held before.
     pub(crate) fn install(&mut self, stored: &Grant, sequence: Sequence, m: Moment<'_>) {
+        // The failures, and any refresh in flight, belong to the replaced grant.
+        self.refresh = None;
+        self.backoff.clear();
+        self.forced_refresh_at = None;
         if self.commands.install(sequence) {
-            // The failures, and any refresh in flight, belong to the replaced grant.
-            self.refresh = None;
-            self.backoff.clear();
-            self.forced_refresh_at = None;
             self.adopt(Some(stored), m);
         }
         self.events.push(Event::Installed(stored.generation));

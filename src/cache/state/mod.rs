@@ -47,7 +47,7 @@ mod tests;
 
 pub(crate) use self::{
     attempt::{GRACE, Next, Persist, contended},
-    commands::Sequence,
+    commands::{Installation, Sequence},
     event::Event,
     job::{Conditions, Done, Job, Report, interrupted},
     moment::{Moment, Policy},

@@ -608,7 +608,7 @@ fn p11_lost_response_is_replayed_once() {
         save replay    | committed                            | fetch r2 in 10 s            | 2 replay | lost, replayed
         save replay    | 30 s pass, lease extended, committed | lost                        | 2 replay | lost
         save replay    | store down                           | lost                        | 2 intent | lost
-        save replay    | superseded by 3                      | lost                        | 2 intent | lost
+        save replay    | superseded by 3                      | token 3                     | 3        | adopted 3
         replay         | tokens                               | persist 3 over 2 after 0 ms | 2 replay | -
         replay         | lost                                 | lost                        | 2 replay | -
         replay         | down                                 | down                        | 2 replay | -
@@ -674,7 +674,7 @@ fn p11_refused_request_removes_the_intent() {
         fetch   | invalid client  | save 2 over 2 | 2 intent | -
         restore | committed       | down          | 2        | -
         restore | store down      | down          | 2        | -
-        restore | superseded by 3 | down          | 2        | -
+        restore | superseded by 3 | down          | 3        | adopted 3
         ",
         step,
     );
@@ -765,6 +765,7 @@ fn p15_token_set_of_a_revoked_grant_is_revoked() {
         given           | then                                  | next            | held      | events
         persist         | revoked here, committed               | save revocation | 3 revoked | revoked
         persist         | revoked here, superseded by 3 revoked | discard r3      | 3 revoked | revoked
+        persist         | revoked here, urgent, store down      | persist 3 over 2 after 50 ms; revoked | 3 revoked | revoked, unsaved for 0 s
         save revocation | ok                                    | discard r3      | 3 revoked | -
         save revocation | store down                            | discard r3      | 3 revoked | unsaved for 0 s
         save revocation | ok, done                              | revoked         | 3 revoked | -
@@ -887,7 +888,7 @@ fn p12_store_check_finds_a_newer_grant() {
         ended          | stored 2                  | save 3 ended over 2    | 3 ended   | -
         ended          | stored 2, committed       | ended                  | 3 ended   | -
         ended          | stored 2, store down      | ended                  | 3 ended   | -
-        ended          | stored 2, superseded by 4 | ended                  | 3 ended   | -
+        ended          | stored 2, superseded by 4 | token 4                   | 4    | adopted 4
         ended          | store down                | store down             | 3 ended   | -
         revoked        | stored 3 revoked          | revoked                | 3 revoked | -
         revoked        | stored 4                  | token 4                | 4         | adopted 4

@@ -1,7 +1,7 @@
 //! Commands of the program, in every order.
 
 use super::{
-    super::{CacheState, commands::Sequence, next_generation},
+    super::{CacheState, Installation, Sequence, next_generation},
     active, age, at, cases, down, ended, events, grant_name, held, holding, name, refreshing,
     revoked, tokens, yes_no,
 };
@@ -11,21 +11,28 @@ use crate::token::{Grant, GrantState};
 struct Program {
     state: CacheState,
     stored: Option<Grant>,
-    set: Option<Sequence>,
+    sets: [Option<Sequence>; 2],
+    saved: Option<(Grant, Sequence)>,
     revoked: Option<Sequence>,
 }
 
 impl Program {
     /// Performs one step of a command: `set` and `revoke` are the calls, `install` and `save end`
-    /// the work that follows once no other command runs.
+    /// the work that follows once no other command runs. `save` is the first half of `install`.
     fn perform(&mut self, step: &str) {
         match step {
-            "set" => self.set = Some(self.state.next_sequence()),
+            "set" => self.sets[0] = Some(self.state.next_sequence()),
+            "set2" => self.sets[1] = Some(self.state.next_sequence()),
             "install" => {
-                let installed = self.save(GrantState::Active(tokens(9)));
-                let sequence = self.set.unwrap();
-                self.state.install(&installed, sequence, at(30));
+                self.save_tokens(0);
+                self.install();
             }
+            "install2" => {
+                self.save_tokens(1);
+                self.install();
+            }
+            "save" => self.save_tokens(0),
+            "installed" => self.install(),
             "revoke" => self.revoked = Some(self.state.revoke(at(20)).1),
             "save end" if self.state.is_outrun(self.revoked.unwrap()) => {}
             "save end" => {
@@ -33,6 +40,20 @@ impl Program {
                 self.state.end_saved(&end, at(30));
             }
             other => panic!("{other}: no such step"),
+        }
+    }
+
+    fn save_tokens(&mut self, number: usize) {
+        let sequence = self.sets[number].unwrap();
+        if self.state.may_install(sequence) == Installation::Current {
+            let grant = self.save(GrantState::Active(tokens(9)));
+            self.saved = Some((grant, sequence));
+        }
+    }
+
+    fn install(&mut self) {
+        if let Some((grant, sequence)) = self.saved.take() {
+            self.state.install(&grant, sequence, at(30));
         }
     }
 
@@ -61,14 +82,22 @@ fn p15_last_command_wins_whatever_order_their_saves_have() {
         revoke, set, install, save end | 4         | 4         | no           | revoked, adopted 4, installed 4
         revoke, set, save end, install | 5         | 5         | no           | revoked, adopted 5, installed 5
         set, install, revoke, save end | 5 revoked | 5 revoked | no           | adopted 3, installed 3, revoked
-        set, revoke, install           | 3 revoked | 4         | yes          | revoked, installed 4
-        set, revoke, install, save end | 5 revoked | 5 revoked | no           | revoked, installed 4
+        set, revoke, install           | 3 revoked | 2         | yes          | revoked
+        set, revoke, install, save end | 4 revoked | 4 revoked | no           | revoked
+        set, revoke, save end, install | 4 revoked | 4 revoked | no           | revoked
+        set, save, revoke, installed   | 3 revoked | 3         | yes          | revoked, installed 3
+        set, save, revoke, installed, save end | 4 revoked | 4 revoked | no   | revoked, installed 3
+        set, set2, install, install2   | 4         | 4         | no           | adopted 3, installed 3, adopted 4, installed 4
+        set, set2, install2, install   | 3         | 3         | no           | adopted 3, installed 3
+        set, revoke, set2, install2, install, save end | 4 | 4  | no           | revoked, adopted 4, installed 4
+        set, revoke, set2, install, install2, save end | 4 | 4  | no           | revoked, adopted 4, installed 4
         ",
         |[steps]| {
             let mut program = Program {
                 state: holding(&active(2)),
                 stored: Some(active(2)),
-                set: None,
+                sets: [None; 2],
+                saved: None,
                 revoked: None,
             };
             for step in steps.split(", ") {
@@ -128,6 +157,18 @@ fn p06_invalidated_token_is_used_no_more() {
             ]
         },
     );
+}
+
+/// A refresh of a replaced grant does not stay in flight, also if the consent that replaced it was
+/// revoked while its tokens were being saved.
+#[test]
+fn p03_refresh_of_a_replaced_grant_is_not_joined() {
+    let mut state = holding(&active(2));
+    state.refresh = Some(Box::default());
+    let sequence = state.next_sequence();
+    state.revoke(at(20));
+    state.install(&active(3), sequence, at(30));
+    assert!(!state.is_refreshing());
 }
 
 /// A load that returns the same grant again does not bring an invalidated token back.
