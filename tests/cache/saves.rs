@@ -250,3 +250,24 @@ async fn p12_slow_save_yields_no_token_of_a_replaced_grant() {
     tokens.set_tokens(consented).await.unwrap();
     assert_eq!(waiting.await.unwrap().unwrap(), "Bearer a3");
 }
+
+#[tokio::test(start_paused = true)]
+async fn p12_failed_save_yields_no_token_of_a_replaced_grant() {
+    let (source, store, tokens) = cache_with_token().await;
+    source.set_delay(5 * SECOND);
+    let waiting = tokio::spawn({
+        let tokens = tokens.clone();
+        async move { tokens.refresh_now().await.map_err(|error| error.kind()) }
+    });
+    pass(2 * SECOND).await;
+    // The waiter requests a refresh of this grant once the first refresh has ended.
+    let expired = source.issue(Duration::ZERO);
+    tokens.set_tokens(expired).await.unwrap();
+    pass(5 * SECOND).await;
+    // This grant has the generation that the refresh in flight will save.
+    let expired = source.issue(Duration::ZERO);
+    tokens.set_tokens(expired).await.unwrap();
+    store.fail_saves(true);
+    let outcome = waiting.await.unwrap();
+    assert_eq!(outcome.unwrap_err(), ErrorKind::Unavailable);
+}

@@ -753,9 +753,7 @@ impl Persist {
     pub(crate) fn use_unsaved(&mut self, state: &mut CacheState, m: Moment<'_>) -> Report {
         self.is_used = true;
         state.publish(self.fresh.clone(), m);
-        // A local revocation may have the same generation.
-        let is_replaced = state.held.generation() != Some(self.token.generation());
-        let outcome = if state.commands.is_revoked_locally() || is_replaced {
+        let outcome = if !self.is_held(state) {
             // The grant was revoked or replaced meanwhile.
             state.adopted(m)
         } else if state.held.alive(m.now).is_some() {
@@ -831,7 +829,7 @@ impl Persist {
             // Saving the end failed before, and the store has just saved the opposite.
             return Next::SaveRevocation(SaveRevocation(self));
         }
-        if state.held.generation() != Some(self.token.generation()) {
+        if !self.is_held(state) {
             // The grant was revoked or replaced meanwhile.
             return self.refresh.done(state.adopted(m));
         }
@@ -848,6 +846,13 @@ impl Persist {
             )));
         }
         self.refresh.done(Ok(self.token))
+    }
+
+    /// Whether requests use the new token set. A grant that replaced the refreshed one may have the
+    /// same generation.
+    fn is_held(&self, state: &CacheState) -> bool {
+        let held = &state.held;
+        held.generation() == Some(self.grant.generation) && held.tokens() == self.grant.tokens()
     }
 
     fn discard(self) -> Next {
