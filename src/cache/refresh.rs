@@ -184,7 +184,13 @@ async fn perform(
             }
             Next::Persist(persist) => save_token_set(task, persist).await,
             Next::SaveRevocation(revocation) => {
-                let saved = save_end(core).await.map(drop);
+                // No consent is installed between the check and the save.
+                let _guard = core.command_lock.lock().await;
+                let saved = if core.read(|state, _| revocation.is_outrun(state)) {
+                    Ok(())
+                } else {
+                    save_end(core).await.map(drop)
+                };
                 core.change(|state, _| revocation.saved(saved, state))
             }
             Next::Discard(discard) => {

@@ -220,6 +220,40 @@ async fn unsaved_revoke_holds_against_a_refresh_in_flight() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn p12_unsaved_revoke_does_not_end_a_later_consent() {
+    for is_installing_first in [false, true] {
+        let (source, store, tokens) = cache_with_token().await;
+        let refreshing = refresh_in_flight(&source, &tokens).await;
+        store.fail_saves(true);
+        tokens.revoke().await.unwrap_err();
+        store.fail_saves(false);
+        let consented = source.issue(DAY);
+        let installing = {
+            let (tokens, consented) = (tokens.clone(), consented.clone());
+            async move { tokens.set_tokens(consented).await.unwrap() }
+        };
+        // The end is saved after the late tokens of the refresh. The customer consents before, or
+        // meanwhile.
+        store.slow_next_load(3 * SECOND);
+        let installing = if is_installing_first {
+            let installing = tokio::spawn(installing);
+            pass(SECOND).await;
+            source.unblock();
+            installing
+        } else {
+            source.unblock();
+            pass(SECOND).await;
+            tokio::spawn(installing)
+        };
+        installing.await.unwrap();
+        pass(10 * SECOND).await;
+        let _ = refreshing.await.unwrap();
+        assert_eq!(tokens.token().await.unwrap().header_value(), "Bearer a2");
+        assert_eq!(store.stored().await.unwrap().tokens(), Some(&consented));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn unsaved_revoke_holds_against_the_save_of_another_replica() {
     let (source, store, here) = cache_with_token().await;
     let there = source.cache().store(store.clone()).build().unwrap();

@@ -875,6 +875,11 @@ impl Persist {
 pub(crate) struct SaveRevocation(Persist);
 
 impl SaveRevocation {
+    /// Whether a newer consent was installed meanwhile. It must not be overwritten.
+    pub(crate) fn is_outrun(&self, state: &CacheState) -> bool {
+        state.commands.consent_epoch() != self.0.refresh.job.conditions.consent
+    }
+
     pub(crate) fn saved(self, outcome: Result<(), Error>, state: &mut CacheState) -> Next {
         if let Err(error) = outcome {
             state.events.push(Event::SaveFailed {
