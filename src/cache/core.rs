@@ -1,7 +1,7 @@
 //! The part of a cache that all its handles and tasks share.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
     time::Instant,
 };
 
@@ -59,6 +59,8 @@ pub(super) struct Locked {
 pub(super) struct JobHandle {
     pub(super) reports: SingleFlight<Report>,
     pub(super) conditions: Conditions,
+    /// Whether the job has called the token source.
+    pub(super) has_sent: Arc<AtomicBool>,
 }
 
 impl Core {

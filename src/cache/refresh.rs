@@ -3,7 +3,14 @@
 //! It performs each [step](super::state::Next) and hands the result back. What follows is decided
 //! there.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::{
     runtime::Handle,
@@ -29,15 +36,23 @@ pub(super) struct JobTask {
     core: Arc<Core>,
     leader: Leader<Report>,
     job: Job,
+    /// Whether the token source was called.
+    has_sent: Arc<AtomicBool>,
     is_complete: bool,
 }
 
 impl JobTask {
-    pub(super) fn new(core: &Arc<Core>, leader: Leader<Report>, job: Job) -> Self {
+    pub(super) fn new(
+        core: &Arc<Core>,
+        leader: Leader<Report>,
+        job: Job,
+        has_sent: Arc<AtomicBool>,
+    ) -> Self {
         Self {
             core: Arc::clone(core),
             leader,
             job,
+            has_sent,
             is_complete: false,
         }
     }
@@ -178,6 +193,7 @@ async fn perform(
                 core.change(|state, m| save.saved(outcome, state, m))
             }
             Next::Fetch(fetch) => {
+                task.has_sent.store(true, Ordering::Relaxed);
                 let fetched = core.settings.fetch(fetch.tokens(), fetch.deadline()).await;
                 response = Some(fetched.as_ref().map(drop).map_err(Error::clone));
                 core.change(|state, m| fetch.fetched(fetched, state, m))

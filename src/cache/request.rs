@@ -3,7 +3,7 @@
 //! [`request_refresh`] is the only way to start a refresh. The state
 //! [decides](super::state::CacheState::request).
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use tokio::runtime::Handle;
 
@@ -65,6 +65,7 @@ pub(super) fn request_refresh(core: &Arc<Core>, reason: Reason) -> Requested {
                 let handle = JobHandle {
                     reports,
                     conditions: job.conditions(),
+                    has_sent: Arc::default(),
                 };
                 locked.state.start(&job);
                 let in_flight = if job.is_store_check() {
@@ -73,7 +74,7 @@ pub(super) fn request_refresh(core: &Arc<Core>, reason: Reason) -> Requested {
                     &mut locked.refresh
                 };
                 *in_flight = Some(Box::new(handle.clone()));
-                let task = JobTask::new(core, leader, job);
+                let task = JobTask::new(core, leader, job, Arc::clone(&handle.has_sent));
                 (joined(Some(&handle), false), Some((runtime, task)))
             }
         }
@@ -87,8 +88,12 @@ pub(super) fn request_refresh(core: &Arc<Core>, reason: Reason) -> Requested {
 /// Waits for a job that was joined for `reason`, and requests another one if the job was started
 /// under conditions that do not hold for `reason`.
 pub(super) async fn outcome_of(core: &Arc<Core>, joined: Joined, reason: Reason) -> Outcome {
-    let conditions = joined.job.conditions;
+    let mut conditions = joined.job.conditions;
+    let has_sent = Arc::clone(&joined.job.has_sent);
     let outcome = joined.outcome().await;
+    if has_sent.load(Ordering::Relaxed) {
+        conditions = conditions.after_request();
+    }
     let is_conclusive =
         core.read(|state, m| state.is_conclusive(conditions, &outcome, m.secret_epoch));
     if is_conclusive {

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use tokio::{task::JoinSet, time::timeout};
-use tower_oauth2_client::{ErrorKind, cache::TokenCache, clock::Clock, token::Generation};
+use tower_oauth2_client::{Error, ErrorKind, cache::TokenCache, clock::Clock, token::Generation};
 
 use crate::support::{
-    MINUTE, ManualClock, SECOND, Scripted, Source, cache_with_token, header, pass, token_set,
+    HOUR, MINUTE, ManualClock, SECOND, Scripted, Source, cache_with_token, header, pass, token_set,
     unavailable,
 };
 
@@ -105,6 +105,27 @@ async fn p03_all_waiters_get_the_failure_of_one_refresh() {
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert!(tokens.token().await.is_ok());
     assert_eq!(source.refreshes(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p03_waiter_of_a_background_refresh_gets_its_failure() {
+    for failures in [
+        vec![unavailable()],
+        vec![Error::response_lost("lost"), Error::response_lost("lost")],
+    ] {
+        let (source, tokens) = source_and_cache();
+        tokens.set_tokens(source.issue(HOUR)).await.unwrap();
+        pass(57 * MINUTE).await;
+        let requests = failures.len();
+        for failure in failures {
+            source.then(Scripted::Fail(failure));
+        }
+        assert_eq!(header(&tokens).await, "Bearer a1");
+        assert!(tokens.status().is_refreshing);
+        tokens.refresh_now().await.unwrap_err();
+        assert_eq!(source.refreshes(), requests, "no second refresh follows");
+        assert_eq!(header(&tokens).await, "Bearer a1");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -28,6 +28,17 @@ pub(crate) struct Conditions {
     pub(super) secret_epoch: u64,
 }
 
+impl Conditions {
+    /// The conditions for the result of a job that sent a token request: it did not give up
+    /// earlier than another one.
+    pub(crate) fn after_request(self) -> Self {
+        Self {
+            is_background: false,
+            ..self
+        }
+    }
+}
+
 /// A refresh in flight.
 #[derive(Clone, Debug, Default)]
 pub(super) struct InFlight {

@@ -129,7 +129,7 @@ impl CacheState {
         // The client secret may have been replaced meanwhile.
         let is_outdated = secret_epoch != conditions.secret_epoch
             && outcome.as_ref().is_err_and(Error::is_invalid_client);
-        // A background refresh may give up where another one would not.
+        // A background refresh may give up where another one would not, unless it sent a request.
         is_of_this_grant && !conditions.is_background && !is_outdated
     }
 
