@@ -118,6 +118,21 @@ async fn p11_suspend_prevents_a_late_replay() {
     assert_eq!(source.refreshes(), 2);
 }
 
+#[tokio::test(start_paused = true)]
+async fn p11_wall_clock_that_is_set_back_does_not_permit_a_late_replay() {
+    let clock = ManualClock::new();
+    let source = Source::new(&clock);
+    let tokens = source.cache().build().unwrap();
+    tokens.token().await.unwrap();
+    // A panic ends the refresh, so that the background task makes the replay.
+    source.then(Scripted::Panic);
+    tokens.refresh_now().await.unwrap_err();
+    clock.shift_wall(-600);
+    pass(HOUR).await;
+    assert_eq!(header(&tokens).await, "Bearer a1");
+    assert_eq!(source.refreshes(), 2);
+}
+
 #[derive(Clone, Default)]
 struct Events(Arc<Mutex<Vec<String>>>);
 

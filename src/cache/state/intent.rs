@@ -116,7 +116,9 @@ impl CacheState {
 /// The reason for replaying a lost refresh now, if that is permitted.
 pub(super) fn replay_reason(held: &Snapshot, m: Moment<'_>) -> Option<Reason> {
     let since = held.intent_since()?;
-    (!held.is_replayed() && may_replay(since, m)).then_some(Reason::LostResponse(since))
+    // A wall clock that was set back does not prolong the time.
+    let is_recent = may_replay(since, m) && held.intent_known_for(m.now) <= REPLAY;
+    (!held.is_replayed() && is_recent).then_some(Reason::LostResponse(since))
 }
 
 /// Whether the refresh token must not be sent again before the access token expires, after a lost

@@ -26,6 +26,8 @@ pub(crate) struct Snapshot {
 #[derive(Clone, Debug)]
 struct Held {
     grant: Grant,
+    /// When this process first knew the intent of this grant, or when the grant was loaded.
+    known_since: Instant,
     /// `None` once the grant is revoked.
     token: Option<(BearerToken, Schedule)>,
     /// `None` if there is no refresh token, or if its lifetime is unknown.
@@ -102,6 +104,7 @@ impl Snapshot {
         Self {
             held: Some(Held {
                 grant,
+                known_since: m.now,
                 token,
                 refresh_token,
                 used: Used::default(),
@@ -151,7 +154,13 @@ impl Snapshot {
             self.mark_used();
         }
         let refresh_token = other.refresh_token().copied().filter(|_| is_refreshable);
+        let known_since = other
+            .held
+            .as_ref()
+            .filter(|_| self.intent_since() == other.intent_since())
+            .map(|held| held.known_since);
         self.rescheduled(schedule).change(|held| {
+            held.known_since = known_since.unwrap_or(held.known_since);
             held.refresh_token = refresh_token.or(held.refresh_token);
         })
     }
@@ -245,6 +254,13 @@ impl Snapshot {
             GrantState::Refreshing { since, .. } => Some(since),
             _ => None,
         }
+    }
+
+    /// How long this process has known the intent, by the monotonic clock.
+    pub(crate) fn intent_known_for(&self, now: Instant) -> Duration {
+        self.held.as_ref().map_or(Duration::ZERO, |held| {
+            now.saturating_duration_since(held.known_since)
+        })
     }
 
     /// Whether the refresh with the missing response was already a replay.
