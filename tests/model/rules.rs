@@ -6,7 +6,7 @@ use tower_oauth2_client::{Error, ErrorKind, cache::BearerToken};
 
 use crate::{
     provider::REFRESH_TOKEN_LIFETIME,
-    support::{DAY, MINUTE},
+    support::{DAY, HOUR, MINUTE},
     world::{Outcome, Revoked, State, Use, number_in},
 };
 
@@ -89,7 +89,9 @@ fn is_forced(state: &State, number: usize, now: Instant) -> bool {
         set.validity,
         set.validity.lifetime / 2 + MIN_REFRESH_INTERVAL,
     );
-    is_young && !was_asked_for && !set.is_invalidated && set.uses.is_empty()
+    // The age of the refresh token is then unknown, so the grant is kept alive at once, once.
+    let may_be_kept_alive = state.times.was_set_back_since(set.validity, HOUR);
+    is_young && !was_asked_for && !may_be_kept_alive && !set.is_invalidated && set.uses.is_empty()
 }
 
 /// Why this refresh token must not be sent now.

@@ -187,6 +187,11 @@ impl Run {
         {
             let mut state = self.world.lock();
             state.process += 1;
+            if state.revoked != Revoked::No {
+                // The process that revoked a grant does not keep alive what was stored since then,
+                // by a consent whose save failed for the program.
+                state.trouble = state.times.truth();
+            }
             state.revoked = Revoked::No;
             state.seen = None;
         }

@@ -92,6 +92,13 @@ impl Times {
         by_wall || (by_monotonic && now >= validity.sent + validity.lifetime + MOMENT)
     }
 
+    /// Whether the wall clock was set back by this much after the token was requested.
+    pub(crate) fn was_set_back_since(&self, validity: Validity, by: Duration) -> bool {
+        let now = self.now();
+        let least = self.offsets_since(validity.sent).min();
+        self.wall(now, least) - (now - validity.sent) + by <= validity.issued_at
+    }
+
     fn wall(&self, now: Instant, offset: Option<i64>) -> SystemTime {
         let current = self
             .log
