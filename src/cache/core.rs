@@ -21,16 +21,16 @@ use crate::{
     token::{Generation, Grant, TenantId, TokenSet},
 };
 
-/// Starts the background task of a cache, if there is a runtime.
-pub(super) type StartWorker = fn(&Arc<Core>) -> Option<JoinHandle<()>>;
+/// Starts the background task of a cache, if there is a runtime. It is woken when the snapshot has
+/// changed.
+pub(super) type StartWorker = fn(&Arc<Core>, changed: &Arc<Notify>) -> Option<JoinHandle<()>>;
 
 pub(super) struct Core {
     /// The snapshot that requests read. Only [`change`](Self::change) replaces it.
     pub(super) published: Published,
     locked: Mutex<Locked>,
-    /// Wakes the worker when the snapshot has changed. `None` if one task maintains many caches.
-    pub(super) changed: Option<Arc<Notify>>,
-    start_worker: StartWorker,
+    /// `None` if one task maintains many caches.
+    own_worker: Option<Box<OwnWorker>>,
     /// Makes commands run one after another.
     pub(super) command_lock: tokio::sync::Mutex<()>,
     /// Makes lease operations run one after another.
@@ -42,6 +42,13 @@ pub(super) struct Core {
     /// Identifies this cache as the owner of its leases.
     owner: LeaseOwner,
     key: GateKey,
+}
+
+/// The background task of one cache.
+struct OwnWorker {
+    /// Wakes the task when the snapshot has changed.
+    changed: Arc<Notify>,
+    start: StartWorker,
 }
 
 /// Locked briefly, never across an await.
@@ -73,8 +80,12 @@ impl Core {
         Self {
             published: Published::new(&locked.state),
             locked: Mutex::new(locked),
-            changed: (settings.maintenance == Maintenance::Own).then(Arc::default),
-            start_worker,
+            own_worker: (settings.maintenance == Maintenance::Own).then(|| {
+                Box::new(OwnWorker {
+                    changed: Arc::default(),
+                    start: start_worker,
+                })
+            }),
             command_lock: tokio::sync::Mutex::default(),
             lease_lock: tokio::sync::Mutex::default(),
             idle: Notify::new(),
@@ -126,16 +137,19 @@ impl Core {
 
     /// Starts the worker if it is not running. It may have ended with its runtime.
     pub(super) fn ensure_worker(self: &Arc<Self>, locked: &mut Locked) {
-        self.wake_worker();
+        let Some(worker) = &self.own_worker else {
+            return;
+        };
+        worker.changed.notify_one();
         let has_ended = locked.worker.as_ref().is_none_or(JoinHandle::is_finished);
         if has_ended && !locked.state.is_shut_down() {
-            locked.worker = (self.start_worker)(self);
+            locked.worker = (worker.start)(self, &worker.changed);
         }
     }
 
     pub(super) fn wake_worker(&self) {
-        if let Some(changed) = &self.changed {
-            changed.notify_one();
+        if let Some(worker) = &self.own_worker {
+            worker.changed.notify_one();
         }
     }
 

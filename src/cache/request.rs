@@ -15,6 +15,9 @@ use super::{
 };
 use crate::error::Error;
 
+/// The jobs that one caller waits for at most. Two are usual: the conditions change rarely.
+const MAX_JOBS: u32 = 4;
+
 /// The result of requesting a refresh.
 pub(super) enum Requested {
     /// No refresh is needed, or none is permitted.
@@ -87,21 +90,25 @@ pub(super) fn request_refresh(core: &Arc<Core>, reason: Reason) -> Requested {
 
 /// Waits for a job that was joined for `reason`, and requests another one if the job was started
 /// under conditions that do not hold for `reason`.
-pub(super) async fn outcome_of(core: &Arc<Core>, joined: Joined, reason: Reason) -> Outcome {
-    let mut conditions = joined.job.conditions;
-    let has_sent = Arc::clone(&joined.job.has_sent);
-    let outcome = joined.outcome().await;
-    if has_sent.load(Ordering::Relaxed) {
-        conditions = conditions.after_request();
-    }
-    let is_conclusive =
-        core.read(|state, m| state.is_conclusive(conditions, &outcome, m.secret_epoch));
-    if is_conclusive {
-        return outcome;
-    }
-    match request_refresh(core, reason) {
-        Requested::Done(outcome) => outcome,
-        Requested::Joined(joined) => joined.outcome().await,
+pub(super) async fn outcome_of(core: &Arc<Core>, mut joined: Joined, reason: Reason) -> Outcome {
+    let mut attempts = 1;
+    loop {
+        let mut conditions = joined.job.conditions;
+        let has_sent = Arc::clone(&joined.job.has_sent);
+        let outcome = joined.outcome().await;
+        if has_sent.load(Ordering::Relaxed) {
+            conditions = conditions.after_request();
+        }
+        let is_conclusive =
+            core.read(|state, m| state.is_conclusive(conditions, &outcome, m.secret_epoch));
+        if is_conclusive || attempts == MAX_JOBS {
+            return outcome;
+        }
+        joined = match request_refresh(core, reason) {
+            Requested::Done(outcome) => return outcome,
+            Requested::Joined(joined) => joined,
+        };
+        attempts += 1;
     }
 }
 

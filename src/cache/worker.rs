@@ -13,10 +13,9 @@ use tokio::{runtime::Handle, sync::Notify, task::JoinHandle, time::timeout};
 
 use super::{core::Core, request::request_refresh, state::CacheState};
 
-pub(super) fn spawn(core: &Arc<Core>) -> Option<JoinHandle<()>> {
-    let changed = Arc::clone(core.changed.as_ref()?);
+pub(super) fn spawn(core: &Arc<Core>, changed: &Arc<Notify>) -> Option<JoinHandle<()>> {
     let runtime = Handle::try_current().ok()?;
-    Some(runtime.spawn(run(Arc::downgrade(core), changed)))
+    Some(runtime.spawn(run(Arc::downgrade(core), Arc::clone(changed))))
 }
 
 async fn run(core: Weak<Core>, changed: Arc<Notify>) {

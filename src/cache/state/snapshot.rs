@@ -26,8 +26,9 @@ pub(crate) struct Snapshot {
 #[derive(Clone, Debug)]
 struct Held {
     grant: Grant,
-    /// When this process first knew the intent of this grant, or when the grant was loaded.
-    known_since: Instant,
+    /// When this process first knew the intent, if there is one. Boxed, because an idle grant has
+    /// none.
+    intent_known_since: Option<Box<Instant>>,
     /// `None` once the grant is revoked.
     token: Option<(BearerToken, Schedule)>,
     /// `None` if there is no refresh token, or if its lifetime is unknown.
@@ -85,6 +86,8 @@ impl Snapshot {
 
     fn with(grant: Grant, m: Moment<'_>, schedule: impl FnOnce(&TokenSet) -> Schedule) -> Self {
         let is_refreshable = grant.state.is_refreshable();
+        let is_intent = matches!(grant.state, GrantState::Refreshing { .. });
+        let intent_known_since = is_intent.then(|| Box::new(m.now));
         let token = grant.tokens().map(|tokens| {
             let token = BearerToken::new(tokens.access_token(), grant.generation);
             let schedule = schedule(tokens);
@@ -104,7 +107,7 @@ impl Snapshot {
         Self {
             held: Some(Held {
                 grant,
-                known_since: m.now,
+                intent_known_since,
                 token,
                 refresh_token,
                 used: Used::default(),
@@ -154,13 +157,11 @@ impl Snapshot {
             self.mark_used();
         }
         let refresh_token = other.refresh_token().copied().filter(|_| is_refreshable);
-        let known_since = other
-            .held
-            .as_ref()
-            .filter(|_| self.intent_since() == other.intent_since())
-            .map(|held| held.known_since);
+        let is_same_intent = self.intent_since() == other.intent_since();
+        let known_since = other.held.as_ref().filter(|_| is_same_intent);
+        let known_since = known_since.and_then(|held| held.intent_known_since.clone());
         self.rescheduled(schedule).change(|held| {
-            held.known_since = known_since.unwrap_or(held.known_since);
+            held.intent_known_since = known_since.or(held.intent_known_since.take());
             held.refresh_token = refresh_token.or(held.refresh_token);
         })
     }
@@ -258,8 +259,10 @@ impl Snapshot {
 
     /// How long this process has known the intent, by the monotonic clock.
     pub(crate) fn intent_known_for(&self, now: Instant) -> Duration {
-        self.held.as_ref().map_or(Duration::ZERO, |held| {
-            now.saturating_duration_since(held.known_since)
+        let held = self.held.as_ref();
+        let since = held.and_then(|held| held.intent_known_since.as_deref());
+        since.map_or(Duration::ZERO, |since| {
+            now.saturating_duration_since(*since)
         })
     }
 

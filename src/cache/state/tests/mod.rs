@@ -154,7 +154,12 @@ fn revoked(number: u64) -> Grant {
 /// A state that has loaded this grant at the start, and reported that.
 fn holding(stored: &Grant) -> CacheState {
     let mut state = CacheState::default();
-    state.adopt(Some(stored), at(0));
+    // An intent is known from when it was saved.
+    let known = match stored.state {
+        GrantState::Refreshing { since, .. } => since.duration_since(START.1).unwrap(),
+        _ => Duration::ZERO,
+    };
+    state.adopt(Some(stored), after(known));
     state.take_events();
     state
 }

@@ -161,6 +161,21 @@ fn p11_lost_response_is_replayed_in_the_background() {
     );
 }
 
+/// The wall clock is set back by 10 minutes, so that the intent seems to be as recent as before.
+#[test]
+fn p11_wall_clock_that_is_set_back_does_not_prolong_the_time_for_the_replay() {
+    let saved = at(600);
+    let mut state = holding(&refreshing(2, saved.wall - 600 * SECOND, false));
+    state.adopt(Some(&refreshing(2, saved.wall, false)), saved);
+    for (seconds, is_replayed) in [(10, true), (30, true), (31, false), (3_600, false)] {
+        let now = saved.now + seconds * SECOND;
+        let m = Moment { now, ..saved };
+        let requests = state.clone().plan(m).requests;
+        let expected = Reason::LostResponse(saved.wall);
+        assert_eq!(requests.contains(&expected), is_replayed, "{seconds} s");
+    }
+}
+
 /// The lifetime of the refresh token is 30 days, so the keepalive is due after 20.
 #[test]
 fn p19_idle_grant_is_kept_alive() {
