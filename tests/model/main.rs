@@ -22,6 +22,8 @@ mod times;
 mod truth;
 mod world;
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use crate::{
@@ -77,5 +79,25 @@ fn model_api_that_rejects_all_tokens_causes_few_refreshes() {
         has_reuse_grace: false,
         defers: false,
         steps: steps.into_iter().cycle().take(60).collect(),
+    });
+}
+
+/// An expired token is held while a refresh waits for the lease. Another process then saves a valid
+/// one, which serves while the next one is being saved.
+#[test]
+fn p10_new_token_is_saved_first_if_another_process_has_replaced_the_expired_one() {
+    let mut steps = vec![
+        Step::Latency(Duration::from_secs(3)),
+        Step::RefreshDropped(Duration::from_secs(12)),
+        Step::Replace(Duration::ZERO),
+        Step::Restart,
+        Step::RefreshNow,
+    ];
+    steps.extend([Step::Token, Step::Token]);
+    live(&Case {
+        seed: 0,
+        has_reuse_grace: false,
+        defers: false,
+        steps,
     });
 }

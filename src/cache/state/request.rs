@@ -209,8 +209,8 @@ fn join(held: &Snapshot, report: Option<&Report>, reason: Reason, now: Instant) 
     Admission::JoinRefresh {
         demand: Demand {
             is_awaited: !reason.is_background(),
-            // As long as no token is held, the store may have one that serves.
-            is_urgent: is_held_useless && held.token().is_some(),
+            // An expired token is no reason: another replica may have saved one that serves.
+            is_urgent: is_held_useless && matches!(reason, Reason::Rejected(_)),
         },
         ignores_deferral: report.is_some(),
     }

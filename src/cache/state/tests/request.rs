@@ -343,7 +343,7 @@ fn p03_every_reason_joins_the_refresh_in_flight() {
         "
         reason        | fresh       | advisory    | last resort | mandatory   | expired
         advisory      | token       | join        | join        | join        | join
-        mandatory     | token       | token       | token       | join        | join urgent
+        mandatory     | token       | token       | token       | join        | join       
         rejected 2    | join urgent | join urgent | join urgent | join urgent | join urgent
         rejected 1    | token       | token       | token       | token       | join
         manual 2      | join        | join        | join        | join        | join
@@ -364,7 +364,7 @@ fn p14_deferred_token_set_serves_waiters_without_a_token() {
         "
         reason       | fresh | advisory | mandatory | expired
         advisory     | token | down     | down      | down
-        mandatory    | token | token    | down      | join urgent undeferred
+        mandatory    | token | token    | down      | join undeferred       
         manual 2     | down  | down     | down      | down
         manual none  | down  | down     | down      | down
         keep alive 2 | down  | down     | down      | down
@@ -453,7 +453,7 @@ fn p04_shut_down_cache_starts_nothing_and_joins_what_is_running() {
     grid(
         "
         grant: reason      | fresh       | advisory    | mandatory   | expired
-        active: mandatory  | token       | token       | join        | join urgent
+        active: mandatory  | token       | token       | join        | join
         active: rejected 2 | join urgent | join urgent | join urgent | join urgent
         ended: mandatory   | token       | token       | token       | ended
         ",
