@@ -16,8 +16,14 @@ use std::{
 
 use tokio::{sync::Notify, time::timeout};
 
-use super::core::Core;
+use super::{
+    core::Core,
+    state::{CacheState, Moment},
+};
 use crate::{error::Error, store::LeaseOutcome};
+
+/// Records the result of a request for the lease that was made at a moment.
+type Record = fn(&mut CacheState, LeaseOutcome, Moment<'_>);
 
 /// The use of the lease by one refresh, until it ends or panics.
 pub(super) struct LeaseUse<'a> {
@@ -48,7 +54,7 @@ impl<'a> LeaseUse<'a> {
         if !self.is_counted.swap(true, Ordering::Relaxed) {
             self.core.change(|state, _| state.begin_lease_use());
         }
-        let outcome = self.request().await;
+        let outcome = self.request(CacheState::lease_acquired).await;
         // It may have been acquired although the call failed.
         if !matches!(outcome, Ok(LeaseOutcome::HeldByAnother)) {
             self.must_release.store(true, Ordering::Relaxed);
@@ -100,7 +106,7 @@ impl<'a> LeaseUse<'a> {
         let lease = self.core.settings.policy.lease;
         let mut pause = lease / 3;
         while !self.ends_within(pause).await {
-            pause = match timeout(lease / 3, self.request()).await {
+            pause = match timeout(lease / 3, self.request(CacheState::lease_extended)).await {
                 Ok(Ok(_)) => lease / 3,
                 // Retry sooner, because the lease is about to expire.
                 _ => lease / 30,
@@ -108,13 +114,13 @@ impl<'a> LeaseUse<'a> {
         }
     }
 
-    /// Acquires or extends the lease. Its time counts from before the call.
-    async fn request(&self) -> Result<LeaseOutcome, Error> {
+    /// Acquires or extends the lease, and records the result.
+    async fn request(&self, record: Record) -> Result<LeaseOutcome, Error> {
         let core = self.core;
         let _guard = core.lease_lock.lock().await;
         let requested = core.moment();
         let outcome = core.acquire_lease().await?;
-        core.change(|state, _| state.record_lease(outcome, requested));
+        core.change(|state, _| record(state, outcome, requested));
         Ok(outcome)
     }
 

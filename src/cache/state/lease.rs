@@ -32,7 +32,7 @@ impl Lease {
 
     /// Records the result of a request for the lease that was made at `requested`: the time counts
     /// from before the call.
-    pub(super) fn record(&mut self, outcome: LeaseOutcome, requested: Moment<'_>) {
+    pub(super) fn acquired(&mut self, outcome: LeaseOutcome, requested: Moment<'_>) {
         let lease = requested.policy.lease;
         self.until = match outcome {
             LeaseOutcome::Acquired => {
@@ -40,6 +40,18 @@ impl Lease {
             }
             LeaseOutcome::HeldByAnother => None,
         };
+    }
+
+    /// Records the result of a request to extend the lease.
+    ///
+    /// A lease that had expired stays lost, even if it was free again: another process may have
+    /// held it meanwhile, and refreshed the grant.
+    pub(super) fn extended(&mut self, outcome: LeaseOutcome, requested: Moment<'_>) {
+        let outcome = match self.check(requested) {
+            Ok(()) => outcome,
+            Err(_) => LeaseOutcome::HeldByAnother,
+        };
+        self.acquired(outcome, requested);
     }
 
     pub(super) fn released(&mut self) {

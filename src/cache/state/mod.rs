@@ -186,8 +186,13 @@ impl CacheState {
     }
 
     /// Records the result of a request for the lease that was made at `requested`.
-    pub(crate) fn record_lease(&mut self, outcome: LeaseOutcome, requested: Moment<'_>) {
-        self.lease.record(outcome, requested);
+    pub(crate) fn lease_acquired(&mut self, outcome: LeaseOutcome, requested: Moment<'_>) {
+        self.lease.acquired(outcome, requested);
+    }
+
+    /// Records the result of a request to extend the lease that was made at `requested`.
+    pub(crate) fn lease_extended(&mut self, outcome: LeaseOutcome, requested: Moment<'_>) {
+        self.lease.extended(outcome, requested);
     }
 
     pub(crate) fn lease_released(&mut self) {

@@ -102,7 +102,9 @@ impl Rig {
     fn perform_one(&mut self, step: &str) {
         let (state, m) = (&mut self.state, self.m);
         match step {
-            "lease extended" => state.record_lease(LeaseOutcome::Acquired, m),
+            "lease extended" => state.lease_extended(LeaseOutcome::Acquired, m),
+            // It was extended in time, again and again.
+            "lease kept" => state.lease_acquired(LeaseOutcome::Acquired, m),
             "revoked here" => drop(state.revoke(m)),
             "consent" => {
                 let sequence = state.next_sequence();
@@ -133,7 +135,7 @@ impl Rig {
             Next::Load(load) => load.loaded(loaded(result), state, m),
             Next::AcquireLease(acquire) => acquire.acquired(match result {
                 "acquired" => {
-                    state.record_lease(LeaseOutcome::Acquired, m);
+                    state.lease_acquired(LeaseOutcome::Acquired, m);
                     Ok(LeaseOutcome::Acquired)
                 }
                 "held by another" => Ok(LeaseOutcome::HeldByAnother),
@@ -429,7 +431,9 @@ fn p11_expired_lease_stops_the_refresh() {
         enter          | 14 s pass, ok                 | load                        | 2        | -
         enter          | 15 s pass, ok                 | lease expired               | 2        | -
         enter          | 15 s suspended, ok            | lease expired               | 2        | -
-        enter          | 15 s pass, lease extended, ok | load                        | 2        | -
+        enter          | 15 s pass, lease extended, ok | lease expired               | 2        | -
+        enter          | 15 s suspended, lease extended, ok | lease expired          | 2        | -
+        enter          | 14 s pass, lease extended, 14 s pass, ok | load             | 2        | -
         confirm        | 15 s pass, stored 2           | lease expired               | 2        | -
         confirm        | 15 s pass, stored 3           | token 3                     | 3        | adopted 3
         save intent    | 15 s pass, committed          | lease expired               | 2 intent | -
@@ -601,12 +605,12 @@ fn p11_lost_response_is_replayed_once() {
         given          | then                                 | next                        | held     | events
         fetch          | lost                                 | wait 1000 ms                | 2 intent | -
         fetch          | 2 s pass, lost                       | save 2 replay over 2        | 2 intent | -
-        fetch          | 30 s pass, lease extended, lost      | save 2 replay over 2        | 2 intent | -
-        fetch          | 31 s pass, lease extended, lost      | lost                        | 2 intent | lost
-        fetch          | 31 s suspended, lease extended, lost | lost                        | 2 intent | lost
+        fetch          | 30 s pass, lease kept, lost          | save 2 replay over 2        | 2 intent | -
+        fetch          | 31 s pass, lease kept, lost          | lost                        | 2 intent | lost
+        fetch          | 31 s suspended, lease kept, lost     | lost                        | 2 intent | lost
         wait to replay | waited                               | save 2 replay over 2        | 2 intent | -
         save replay    | committed                            | fetch r2 in 10 s            | 2 replay | lost, replayed
-        save replay    | 30 s pass, lease extended, committed | lost                        | 2 replay | lost
+        save replay    | 30 s pass, lease kept, committed     | lost                        | 2 replay | lost
         save replay    | store down                           | lost                        | 2 intent | lost
         save replay    | superseded by 3                      | token 3                     | 3        | adopted 3
         replay         | tokens                               | persist 3 over 2 after 0 ms | 2 replay | -
