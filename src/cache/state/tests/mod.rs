@@ -23,6 +23,7 @@ use crate::{
 
 mod attempt;
 mod eviction;
+mod explore;
 mod finish;
 mod grant_command;
 mod offer;
