@@ -57,6 +57,7 @@ fn trial() {
             setting.policy.lost_response = crate::cache::LostResponse::Defer;
         }
         setting.replicas = usize::from(number("REPLICAS", 2));
+        setting.extends_first = number("EXTENDS", 0) == 1;
         setting.horizon = 1_000 * u64::from(number("HORIZON", 2));
         setting.budget = Budget {
             crashes: number("CRASHES", 1),

@@ -64,6 +64,7 @@ pub(super) enum Event {
     SavedLate,
     StalledReplicaStopped,
     StoreCheckAdopted,
+    SuccessorDropped,
     UsedUnsaved,
 }
 

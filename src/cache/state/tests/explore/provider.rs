@@ -11,8 +11,8 @@ const REUSE_GRACE: u64 = 30_000;
 pub(super) enum Rotation {
     /// Each refresh token is valid once. Any reuse ends the grant.
     Strict,
-    /// As `Strict`, but the last rotated refresh token is accepted again for 30 seconds. Only the
-    /// newest successor is valid then.
+    /// As `Strict`, but the last rotated refresh token is accepted again for 30 seconds. Each of its
+    /// successors is valid until one of them is used.
     Grace,
     /// A refresh token is valid until a successor is used. A rejection does not end the grant.
     Overlap,
@@ -68,7 +68,8 @@ impl Provider {
         let is_valid = match self.rotation {
             Rotation::Strict => refresh == self.newest,
             Rotation::Grace => {
-                refresh == self.newest || (refresh == parent && now <= used_at + REUSE_GRACE)
+                refresh >= self.first_sibling
+                    || (refresh == parent && now <= used_at + REUSE_GRACE)
             }
             Rotation::Overlap => refresh == parent || refresh >= self.first_sibling,
             Rotation::None => true,

@@ -62,7 +62,7 @@ pub(super) fn recover(
 /// Steps go first, then requests, then the time.
 fn chosen(actions: &[Action]) -> Option<Action> {
     let of = |kind: fn(&Action) -> bool| actions.iter().copied().find(kind);
-    of(|action| matches!(action, Action::Step(_, How::Succeeds) | Action::Resume(_)))
+    of(|action| matches!(action, Action::Step(_, How::Succeeds) | Action::Resume(..)))
         .or_else(|| of(|action| matches!(action, Action::Start(..))))
         .or_else(|| of(|action| matches!(action, Action::Tick)))
 }

@@ -24,6 +24,17 @@ use crate::{
 /// that presents the same refresh token, which the provider has rejected.
 const END_IS_SAVED_WITHOUT_LEASE: bool = true;
 
+/// An exception of [`Property::P13DeliveredTokensAreKept`]: if two replicas got two successors of one
+/// refresh token, because the first was stopped until its lease had expired, the successor that is
+/// saved first is kept, and the other one is dropped. The kept one may be the older one, which is
+/// right only if the provider accepts it.
+const FIRST_SAVED_SUCCESSOR_WINS: bool = true;
+
+/// An exception of [`Property::P15ReasonOfEnd`]: a process that was stopped until its lease had
+/// expired saves its token set over the intent of a later replay. If the response to that replay was
+/// lost, the end is stored as `InvalidGrant`.
+const LATE_SAVE_HIDES_LOSS: bool = true;
+
 /// One change of the world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Action {
@@ -35,12 +46,18 @@ pub(super) enum Action {
     Crash(usize, Effect),
     /// A process stops, before or after its pending step took effect.
     Stall(usize, Effect),
-    /// A stopped process continues.
-    Resume(usize),
+    /// A stopped process continues. It may extend its lease before it handles what arrived.
+    Resume(usize, Extends),
     /// The customer ends the grant at the provider.
     EndAtProvider,
     /// Time passes until something may happen by itself.
     Tick,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Extends {
+    Afterwards,
+    First,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -288,8 +305,14 @@ impl World {
                 is_busy |= replica.is_awake && !actions[before..].iter().all(is_optional);
             }
             let stalled_at = replica.job.as_ref().and_then(|job| job.stalled_at);
-            if stalled_at.is_some_and(|at| at < self.now) {
-                actions.push(Action::Resume(index));
+            if stalled_at.is_some_and(|at| at < self.now || self.next_moment(setting).is_none()) {
+                actions.push(Action::Resume(index, Extends::Afterwards));
+                let may_extend = replica.job.as_ref().is_some_and(|job| {
+                    job.must_release && !matches!(job.next, Some(Next::Done(_)))
+                });
+                if setting.extends_first && may_extend {
+                    actions.push(Action::Resume(index, Extends::First));
+                }
             }
             self.accidents(index, replica, actions);
         }
@@ -518,7 +541,10 @@ impl World {
                 job.arrived = arrived;
                 world.may_have_lost = true;
             }
-            Action::Resume(index) => {
+            Action::Resume(index, extends) => {
+                if extends == Extends::First {
+                    world.extend(index, setting, counts);
+                }
                 let job = world.job(index);
                 job.stalled_at = None;
                 if let Some(arrived) = job.arrived.take() {
@@ -876,7 +902,7 @@ impl World {
         &self,
         reason: ReauthorizationReason,
         ended: &TokenSet,
-        _setting: &Setting,
+        setting: &Setting,
         counts: &mut Counts,
     ) -> Result<(), Violation> {
         let stored = self.grant.as_deref().and_then(Grant::tokens);
@@ -895,7 +921,10 @@ impl World {
         let is_rotation_lost = self.provider.newest() > refresh_number(ended);
         let is_right = match reason {
             ReauthorizationReason::RotationLost => self.may_have_lost,
-            ReauthorizationReason::InvalidGrant => !is_rotation_lost,
+            ReauthorizationReason::InvalidGrant => {
+                let has_stalled = self.budget.stalls < setting.budget.stalls;
+                !is_rotation_lost || (LATE_SAVE_HIDES_LOSS && has_stalled)
+            }
             ReauthorizationReason::RefreshTokenExpired => false,
         };
         counts.reach(match reason {
@@ -992,6 +1021,11 @@ impl World {
                 is_replayed,
                 ..
             }) if stored == tokens => Some(*is_replayed),
+            Some(GrantState::ReauthorizationRequired { tokens: stored, .. })
+                if END_IS_SAVED_WITHOUT_LEASE && stored == tokens =>
+            {
+                Some(true)
+            }
             _ => None,
         };
         let newer = self
@@ -1105,15 +1139,19 @@ impl World {
                 .as_ref()
                 .is_some_and(|job| job.must_release && !job.is_stalled());
             if is_extending {
-                let outcome = self.acquire(index, setting, counts);
-                let m = setting.moment(self.now);
-                self.replica(index).state.record_lease(outcome, m);
+                self.extend(index, setting, counts);
             }
         }
         for index in 0..self.replicas.len() {
             self.wake(index, setting, counts)?;
         }
         Ok(())
+    }
+
+    fn extend(&mut self, index: usize, setting: &Setting, counts: &mut Counts) {
+        let outcome = self.acquire(index, setting, counts);
+        let m = setting.moment(self.now);
+        self.replica(index).state.record_lease(outcome, m);
     }
 
     /// A hanging token request fails at its deadline.
@@ -1166,9 +1204,15 @@ impl World {
     /// Checks the properties of a replica that has changed.
     fn check(&self, index: usize, setting: &Setting, counts: &mut Counts) -> Result<(), Violation> {
         let replica = &self.replicas[index];
+        let stored = self.grant.as_deref().and_then(Grant::tokens);
+        let is_sibling_valid = FIRST_SAVED_SUCCESSOR_WINS
+            && stored.is_some_and(|tokens| self.provider.accepts(refresh_number(tokens), self.now));
+        if !replica.keeps_unsaved() && is_sibling_valid {
+            counts.reach(Event::SuccessorDropped);
+        }
         counts.check(
             Property::P13DeliveredTokensAreKept,
-            replica.keeps_unsaved(),
+            replica.keeps_unsaved() || is_sibling_valid,
             || {
                 format!(
                     "replica {index} had a{} and is at {}",
