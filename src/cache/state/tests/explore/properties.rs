@@ -1,6 +1,11 @@
 //! The properties that every reached state has, and the events that some state has to reach.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    fmt,
+};
+
+use crate::cache::state::Reason;
 
 /// A property, with the guarantee that it checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -73,6 +78,18 @@ pub(super) enum Event {
 pub(super) struct Counts {
     pub(super) evaluations: BTreeMap<Property, u64>,
     pub(super) events: BTreeMap<Event, u64>,
+    pub(super) known: Known,
+}
+
+/// Results that depend on one replica and few conditions, and therefore repeat in many states.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Known {
+    /// The hash of a replica after an action.
+    pub(super) hashes: HashMap<u64, u64>,
+    /// The requests for which an idle replica starts a job, and whether that is a store check.
+    pub(super) starts: HashMap<u64, Vec<(Reason, bool)>>,
+    /// Replicas with a job, of which no request starts another refresh.
+    pub(super) checked: HashSet<u64>,
 }
 
 impl Counts {

@@ -28,7 +28,7 @@ pub(super) const ROTATIONS: [Rotation; 4] = [
 ];
 
 /// The provider's view of the grant. Tokens are numbered as they are issued.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct Provider {
     rotation: Rotation,
     /// Whether the grant has not ended.
@@ -68,8 +68,7 @@ impl Provider {
         let is_valid = match self.rotation {
             Rotation::Strict => refresh == self.newest,
             Rotation::Grace => {
-                refresh >= self.first_sibling
-                    || (refresh == parent && now <= used_at + REUSE_GRACE)
+                refresh >= self.first_sibling || (refresh == parent && now <= used_at + REUSE_GRACE)
             }
             Rotation::Overlap => refresh == parent || refresh >= self.first_sibling,
             Rotation::None => true,

@@ -37,7 +37,7 @@ pub(super) fn recover(
                 format!("{requests} token requests\n{}", trace.join("\n"))
             });
         }
-        world.actions(&endless, &mut actions);
+        world.actions(&endless, &mut counts.known, &mut actions);
         let Some(action) = chosen(&actions) else {
             break;
         };

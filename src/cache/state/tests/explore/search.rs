@@ -62,7 +62,7 @@ pub(super) fn explore(setting: &Setting, order: Order, limit: usize) -> Outcome 
         Order::BreadthFirst => open.pop_front(),
     } {
         outcome.depth = outcome.depth.max(depth);
-        world.actions(setting, &mut actions);
+        world.actions(setting, &mut outcome.counts.known, &mut actions);
         if world.is_idle() || (world.is_waiting() && !world.may_tick(setting)) {
             if let Err(violation) = recover(&world, setting, &mut recovered, &mut outcome.counts) {
                 let trace = trace(setting, &links, key, None, &mut actions_of_trace);
@@ -119,7 +119,7 @@ fn trace(
     let mut text = format!("      {world}\n");
     let mut counts = Counts::default();
     for number in numbers.into_iter().rev() {
-        world.actions(setting, actions);
+        world.actions(setting, &mut counts.known, actions);
         let action = actions[number];
         writeln!(text, "  {action:?}").unwrap();
         match world.apply(action, setting, &mut counts) {

@@ -1,14 +1,16 @@
 //! The whole model: replicas, store, provider and time, and every action that changes them.
 
 use std::{
+    cell::RefCell,
     fmt::{self, Write},
+    hash::{BuildHasher, Hash, Hasher},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use super::{
-    properties::{Counts, Event, Property, Violation},
-    provider::Provider,
+    properties::{Counts, Event, Known, Property, Violation},
+    provider::{Provider, Rotation},
     replica::{Arrived, JobRun, Replica, reach_end},
     setting::{Budget, Setting, Start, access_number, refresh_number},
 };
@@ -36,7 +38,7 @@ const FIRST_SAVED_SUCCESSOR_WINS: bool = true;
 const LATE_SAVE_HIDES_LOSS: bool = true;
 
 /// One change of the world.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Action {
     /// A caller or the background task of an idle replica requests a refresh.
     Start(usize, Reason),
@@ -54,20 +56,20 @@ pub(super) enum Action {
     Tick,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Extends {
     Afterwards,
     First,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Effect {
     Without,
     With,
 }
 
 /// How a step ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum How {
     Succeeds,
     /// An operation of the store fails without effect.
@@ -89,21 +91,21 @@ pub(super) enum How {
 }
 
 /// The owner of the lease in the store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Owner {
     Replica(usize),
     /// A process that has crashed: its successor has another name.
     Crashed,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct StoredLease {
     owner: Owner,
     until: u64,
 }
 
 /// A refresh token as it was presented so far.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Hash)]
 struct Presentations {
     outcome: Presented,
     /// How often it was presented again although the first response was lost.
@@ -111,7 +113,7 @@ struct Presentations {
     first_at: u64,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 enum Presented {
     /// Never, or each time with a response that proves that it was not processed.
     #[default]
@@ -135,6 +137,7 @@ pub(super) struct World {
     /// start times identify them.
     intents: u8,
     grant: Option<Arc<Grant>>,
+    grant_hash: u64,
     lease: Option<StoredLease>,
     provider: Provider,
     presentations: Vec<Presentations>,
@@ -180,6 +183,7 @@ impl World {
             hashes: vec![0; setting.replicas],
             now: 0,
             intents: 0,
+            grant_hash: hash_of(&grant),
             grant: Some(Arc::new(grant)),
             lease: None,
             provider,
@@ -198,6 +202,7 @@ impl World {
         }
         for index in 0..setting.replicas {
             world.tidy(index, setting);
+            world.hashes[index] = hash_of(&world.replicas[index]);
         }
         world
     }
@@ -216,10 +221,10 @@ impl World {
             .map(|index| self.hashes[index].rotate_left(1) ^ is_owner(index))
             .collect();
         keys.sort_unstable();
-        hash_of(&(
+        mixed(&(
             keys,
             (self.now, self.intents),
-            &self.grant,
+            self.grant_hash,
             self.lease
                 .map(|lease| (lease.owner == Owner::Crashed, lease.until)),
             &self.provider,
@@ -283,7 +288,7 @@ impl World {
     }
 
     /// Every action that is possible now.
-    pub(super) fn actions(&self, setting: &Setting, actions: &mut Vec<Action>) {
+    pub(super) fn actions(&self, setting: &Setting, known: &mut Known, actions: &mut Vec<Action>) {
         actions.clear();
         if let Some(index) = self.sending() {
             let replica = &self.replicas[index];
@@ -299,7 +304,7 @@ impl World {
             }
             if replica.job.is_none() {
                 let before = actions.len();
-                self.starts(index, replica, setting, actions);
+                self.starts(index, replica, setting, known, actions);
                 let is_optional =
                     |action: &Action| matches!(action, Action::Start(_, Reason::Manual(_)));
                 is_busy |= replica.is_awake && !actions[before..].iter().all(is_optional);
@@ -421,19 +426,33 @@ impl World {
         index: usize,
         replica: &Replica,
         setting: &Setting,
+        known: &mut Known,
         actions: &mut Vec<Action>,
     ) {
         let m = setting.moment(self.now);
-        for reason in self.reasons(replica, setting) {
-            let mut state = replica.state.clone();
-            if let Admission::Start(job, _) = state.request(reason, m) {
-                let is_useless =
-                    job.is_store_check() && state.held().grant() == self.grant.as_deref();
-                if !is_useless {
-                    actions.push(Action::Start(index, reason));
+        let key = self.reasons_key(index);
+        let starts = known.starts.entry(key).or_insert_with(|| {
+            let mut starts = Vec::new();
+            for reason in self.reasons(replica, setting) {
+                if let Admission::Start(job, _) = replica.state.clone().request(reason, m) {
+                    starts.push((reason, job.is_store_check()));
                 }
             }
+            starts
+        });
+        let is_up_to_date = || replica.state.held().grant() == self.grant.as_deref();
+        for (reason, is_store_check) in starts {
+            if !*is_store_check || !is_up_to_date() {
+                actions.push(Action::Start(index, *reason));
+            }
         }
+    }
+
+    /// A key of everything that the requests of a replica depend on.
+    fn reasons_key(&self, index: usize) -> u64 {
+        let has_manual = self.budget.manual > 0;
+        let rejected = self.provider.rejected_access;
+        mixed(&(self.hashes[index], self.now, has_manual, rejected))
     }
 
     /// Why a replica may request a refresh now.
@@ -564,6 +583,7 @@ impl World {
             let has_changed = !Arc::ptr_eq(&world.replicas[index], &self.replicas[index]);
             if has_changed || action == Action::Tick {
                 world.tidy(index, setting);
+                world.hash(index, self, action, counts);
                 world.check(index, setting, counts)?;
             }
         }
@@ -756,7 +776,9 @@ impl World {
                 reach_end(job, &done, counts);
                 replica.job = None;
                 if let Some(number) = replica.presenting.take() {
-                    self.presentations[usize::from(number)].outcome = Presented::Replaced;
+                    // The stored token set of another replica replaces its own.
+                    let is_rotated = setting.rotation != Rotation::None;
+                    self.presentations[usize::from(number)] = replaced(is_rotated);
                 }
                 let is_left = must_release && self.is_leased_by(index);
                 counts.check(Property::LeaseIsReleased, !is_left, || {
@@ -841,14 +863,7 @@ impl World {
             if let Some(presented) = replica.presenting.take() {
                 // Without rotation, the refresh token is presented again at the next refresh.
                 let is_rotated = presented != refresh_number(new);
-                self.presentations[usize::from(presented)] = Presentations {
-                    outcome: if is_rotated {
-                        Presented::Replaced
-                    } else {
-                        Presented::Unused
-                    },
-                    ..Presentations::default()
-                };
+                self.presentations[usize::from(presented)] = replaced(is_rotated);
             }
         }
         for other in 0..self.replicas.len() {
@@ -859,6 +874,7 @@ impl World {
                 self.replica(other).unsaved = None;
             }
         }
+        self.grant_hash = hash_of(grant);
         self.grant = Some(Arc::new(grant.clone()));
         Ok(())
     }
@@ -1198,7 +1214,48 @@ impl World {
         replica.last_sent = replica.last_sent.filter(|at| now <= at + 1_000);
         drop(replica.state.take_events());
         replica.state.held().mark_used();
-        self.hashes[index] = hash_of(&self.replicas[index]);
+    }
+
+    /// Hashes a replica that `action` has changed. Only the first time that the same action changes
+    /// the same replica under the same conditions, because this takes most of the time.
+    fn hash(&mut self, index: usize, before: &Self, action: Action, counts: &mut Counts) {
+        let own = match action {
+            Action::Start(of, reason) if of == index => Action::Start(0, reason),
+            Action::Step(of, how) if of == index => Action::Step(0, how),
+            Action::Crash(of, effect) if of == index => Action::Crash(0, effect),
+            Action::Stall(of, effect) if of == index => Action::Stall(0, effect),
+            Action::Resume(of, extends) if of == index => Action::Resume(0, extends),
+            Action::Tick => Action::Tick,
+            _ => Action::EndAtProvider,
+        };
+        let conditions = |world: &Self| {
+            let is_free = world.is_lease_free_for(index);
+            let is_owner = world.is_leased_by(index);
+            (
+                world.now,
+                world.intents,
+                world.grant_hash,
+                is_free,
+                is_owner,
+            )
+        };
+        let job = before.replicas[index].job.as_ref();
+        let is_sending = job.is_some_and(|job| matches!(job.next, Some(Next::Fetch(_))));
+        let key = mixed(&(
+            before.hashes[index],
+            own,
+            conditions(before),
+            conditions(self),
+            is_sending.then_some(&before.provider),
+        ));
+        let replica = &self.replicas[index];
+        let hash = *counts
+            .known
+            .hashes
+            .entry(key)
+            .or_insert_with(|| hash_of(replica));
+        debug_assert_eq!(hash, hash_of(replica), "{action:?} depends on more");
+        self.hashes[index] = hash;
     }
 
     /// Checks the properties of a replica that has changed.
@@ -1231,6 +1288,10 @@ impl World {
             return Ok(());
         };
         if job.is_store_check {
+            return Ok(());
+        }
+        let key = self.reasons_key(index);
+        if !counts.known.checked.insert(key) {
             return Ok(());
         }
         let m = setting.moment(self.now);
@@ -1337,12 +1398,25 @@ impl fmt::Display for World {
     }
 }
 
+/// A refresh token whose successor is stored. Without rotation, that is the same token, which the
+/// next refresh presents again.
+fn replaced(is_rotated: bool) -> Presentations {
+    Presentations {
+        outcome: if is_rotated {
+            Presented::Replaced
+        } else {
+            Presented::Unused
+        },
+        ..Presentations::default()
+    }
+}
+
+fn mixed(value: &impl Hash) -> u64 {
+    foldhash::quality::FixedState::with_seed(1).hash_one(value)
+}
+
 /// Hashes the debug output, which shows every field.
 fn hash_of(value: &dyn fmt::Debug) -> u64 {
-    use std::{
-        cell::RefCell,
-        hash::{BuildHasher, Hasher},
-    };
     thread_local! {
         static TEXT: RefCell<String> = RefCell::new(String::with_capacity(1 << 16));
     }
