@@ -66,7 +66,6 @@ pub(super) enum Event {
     Replayed,
     Restored,
     ReuseGraceUsed,
-    SavedLate,
     StalledReplicaStopped,
     StoreCheckAdopted,
     SuccessorDropped,

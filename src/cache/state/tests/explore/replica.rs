@@ -18,7 +18,7 @@ use crate::{
 pub(super) struct Replica {
     pub(super) state: CacheState,
     pub(super) job: Option<JobRun>,
-    /// The refresh token that it has presented, until the outcome is known and saved.
+    /// The token set whose refresh token it has presented, until the outcome is known and saved.
     pub(super) presenting: Option<u8>,
     /// The access token that was delivered to it and is not stored yet.
     pub(super) unsaved: Option<u8>,
@@ -177,7 +177,6 @@ impl Replica {
                     let is_needed = !self.state.can_wait(job.is_urgent, m);
                     if is_waiting && is_needed && !persist.is_used() {
                         drop(persist.use_unsaved(&mut self.state, m));
-                        counts.reach(Event::UsedUnsaved);
                     }
                     if job.until.is_some_and(|until| until <= now) {
                         job.until = None;

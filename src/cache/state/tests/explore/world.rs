@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     properties::{Counts, Event, Known, Property, Violation},
-    provider::{Provider, Rotation},
+    provider::Provider,
     replica::{Arrived, JobRun, Replica, reach_end},
     setting::{Budget, Setting, Start, access_number, refresh_number},
 };
@@ -104,7 +104,7 @@ struct StoredLease {
     until: u64,
 }
 
-/// A refresh token as it was presented so far.
+/// The refresh token of one token set, as it was presented so far.
 #[derive(Clone, Copy, Debug, Default, Hash)]
 struct Presentations {
     outcome: Presented,
@@ -140,6 +140,7 @@ pub(super) struct World {
     grant_hash: u64,
     lease: Option<StoredLease>,
     provider: Provider,
+    /// By the number of the access token: without rotation, token sets share one refresh token.
     presentations: Vec<Presentations>,
     pub(super) budget: Budget,
     /// Whether a fault has happened after which a rotation may have been lost.
@@ -746,6 +747,9 @@ impl World {
                     Ok(SaveOutcome::Superseded(found)) if found.as_ref() != Some(persist.grant())
                 );
                 let next = persist.saved(outcome, job.is_urgent, false, state, m);
+                if matches!(&next, Next::Persist(persist) if persist.is_used()) {
+                    counts.reach(Event::UsedUnsaved);
+                }
                 if is_conflict {
                     counts.reach(match next {
                         Next::Persist(_) => Event::ConflictOverwritten,
@@ -755,7 +759,7 @@ impl World {
                 next
             }
             (Next::Fetch(fetch), Arrived::Fetched(response)) => {
-                let number = refresh_number(fetch.tokens().unwrap());
+                let number = access_number(fetch.tokens().unwrap());
                 match &response {
                     Ok(tokens) => {
                         replica.unsaved = Some(access_number(tokens));
@@ -777,8 +781,7 @@ impl World {
                 replica.job = None;
                 if let Some(number) = replica.presenting.take() {
                     // The stored token set of another replica replaces its own.
-                    let is_rotated = setting.rotation != Rotation::None;
-                    self.presentations[usize::from(number)] = replaced(is_rotated);
+                    self.presentations[usize::from(number)].outcome = Presented::Replaced;
                 }
                 let is_left = must_release && self.is_leased_by(index);
                 counts.check(Property::LeaseIsReleased, !is_left, || {
@@ -861,9 +864,7 @@ impl World {
         if self.replicas[index].unsaved == Some(number) {
             let replica = self.replica(index);
             if let Some(presented) = replica.presenting.take() {
-                // Without rotation, the refresh token is presented again at the next refresh.
-                let is_rotated = presented != refresh_number(new);
-                self.presentations[usize::from(presented)] = replaced(is_rotated);
+                self.presentations[usize::from(presented)].outcome = Presented::Replaced;
             }
         }
         for other in 0..self.replicas.len() {
@@ -888,7 +889,7 @@ impl World {
         counts: &mut Counts,
     ) -> Result<(), Violation> {
         let is_intent = matches!(old.state, GrantState::Refreshing { .. });
-        let presented = old.tokens().map(refresh_number);
+        let presented = old.tokens().map(access_number);
         let presenter = self
             .replicas
             .iter()
@@ -965,7 +966,7 @@ impl World {
         setting: &Setting,
         counts: &mut Counts,
     ) -> Result<Result<TokenSet, Error>, Violation> {
-        let number = refresh_number(tokens);
+        let (number, refresh) = (access_number(tokens), refresh_number(tokens));
         self.check_presentation(index, tokens, setting, counts)?;
         while self.presentations.len() <= usize::from(number) {
             self.presentations.push(Presentations::default());
@@ -1002,13 +1003,13 @@ impl World {
             _ => {}
         }
         let was_alive = self.provider.is_alive;
-        let was_newest = number == self.provider.newest();
-        let response = self.provider.present(number, setting, now);
+        let was_newest = refresh == self.provider.newest();
+        let response = self.provider.present(refresh, setting, now);
         if was_alive && !self.provider.is_alive {
             counts.reach(Event::FamilyEndedByReuse);
             let has_lost = self.may_have_lost;
             counts.check(Property::P11NoReuseWithoutFault, has_lost, || {
-                format!("r{number}")
+                format!("r{refresh}")
             })?;
         }
         if response.is_ok() && !was_newest {
@@ -1068,8 +1069,9 @@ impl World {
         counts.check(Property::P16MinimumInterval, is_apart, || {
             format!("replica {index} presents r{number}")
         })?;
+        let presented = access_number(tokens);
         let in_flight = self.replicas.iter().position(|other| {
-            other.presenting == Some(number)
+            other.presenting == Some(presented)
                 && other.job.as_ref().is_some_and(|job| !job.has_stalled)
         });
         counts.check(Property::P11NotTwiceInFlight, in_flight.is_none(), || {
@@ -1077,7 +1079,7 @@ impl World {
         })?;
         let before = self
             .presentations
-            .get(usize::from(number))
+            .get(usize::from(presented))
             .copied()
             .unwrap_or_default();
         let is_recorded = intent == Some(true);
@@ -1395,19 +1397,6 @@ impl fmt::Display for World {
             write!(f, " [g{held} {}]", replica.step())?;
         }
         Ok(())
-    }
-}
-
-/// A refresh token whose successor is stored. Without rotation, that is the same token, which the
-/// next refresh presents again.
-fn replaced(is_rotated: bool) -> Presentations {
-    Presentations {
-        outcome: if is_rotated {
-            Presented::Replaced
-        } else {
-            Presented::Unused
-        },
-        ..Presentations::default()
     }
 }
 
