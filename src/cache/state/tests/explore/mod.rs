@@ -25,8 +25,8 @@
 //! * A token request is sent at the moment of the decision, so no time passes between the lease
 //!   check and its arrival. It does not arrive after its deadline.
 //! * A replica has one job at a time. All clocks agree, and jitter is constant.
-//! * A running process extends its lease in time. A process that was stopped handles what has
-//!   arrived before it extends its lease: see [`known_fault_extension_revives_a_lost_lease`].
+//! * A running process extends its lease in time. A process that was stopped extends it first, or
+//!   handles what has arrived first.
 //! * No two intents begin in the same nanosecond: their start times identify them.
 //! * The classes of responses are those of [`Error`](crate::error::Error). The OAuth client decides
 //!   which status is in which class; a 500 that hides a processed request is a fault of that
@@ -55,10 +55,12 @@ mod setting;
 mod world;
 
 use self::{
-    properties::{Counts, Event, Property},
+    properties::{Counts, Event},
     provider::{ROTATIONS, Rotation},
+    recovery::endure,
     search::{Order, explore},
     setting::{Budget, Setting, Start},
+    world::How,
 };
 use crate::cache::state::LostResponse;
 
@@ -242,22 +244,15 @@ fn p15_end_at_the_provider_is_stored_with_its_reason() {
     finish(&total, &[Event::EndedInvalidGrant]);
 }
 
-/// A fault that the exploration has found. A process stops after it has saved its intent, until its
-/// lease has expired. Another replica refreshes the grant and releases the lease. If the first
-/// process then extends its lease before it handles the result of its save, its lease check passes,
-/// and it presents the refresh token that has been replaced.
 #[test]
-fn known_fault_extension_revives_a_lost_lease() {
-    let budget = Budget {
-        stalls: 1,
-        ..Budget::default()
-    };
-    let mut setting = setting(Rotation::Strict, Start::Expired, 31, budget);
-    setting.extends_first = true;
-    let outcome = explore(&setting, Order::BreadthFirst, STATES);
-    let (violation, trace) = outcome.violation.unwrap();
-    println!("{violation}\n{trace}");
-    assert_eq!(violation.property, Property::P11NotAfterSuccessor);
+fn p16_refused_grant_is_retried_with_a_bounded_rate() {
+    for how in [How::NotSent, How::Unavailable, How::LostBefore] {
+        let setting = setting(Rotation::Strict, Start::Expired, 0, Budget::default());
+        let requests = endure(&setting, how).unwrap();
+        println!("{how:?}: {requests} token requests in an hour");
+        // Two replicas, each with a backoff of 15 seconds after five failures.
+        assert!((100..=520).contains(&requests), "{how:?}: {requests}");
+    }
 }
 
 #[test]

@@ -41,8 +41,6 @@ pub(super) enum Property {
     WorkIsCounted,
     /// A replica that ended its job left no lease behind.
     LeaseIsReleased,
-    /// Each job in flight has a next step or a timer.
-    JobHasNextStep,
     /// Without further faults, a live grant is refreshed and a dead one ended, by few requests.
     Recovers,
 }

@@ -11,8 +11,8 @@ const REUSE_GRACE: u64 = 30_000;
 pub(super) enum Rotation {
     /// Each refresh token is valid once. Any reuse ends the grant.
     Strict,
-    /// As `Strict`, but the last rotated refresh token is accepted again for 30 seconds. Each of its
-    /// successors is valid until one of them is used.
+    /// As `Strict`, but the last rotated refresh token is accepted again for 30 seconds. Each of
+    /// its successors is valid until one of them is used.
     Grace,
     /// A refresh token is valid until a successor is used. A rejection does not end the grant.
     Overlap,

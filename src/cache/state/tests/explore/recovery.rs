@@ -59,6 +59,29 @@ pub(super) fn recover(
     })
 }
 
+/// Runs one hour in which every token request ends in the same way, while callers keep requesting
+/// tokens. Returns how many token requests were sent.
+pub(super) fn endure(setting: &Setting, how: How) -> Result<u32, Violation> {
+    let mut endless = setting.clone();
+    endless.horizon = u64::MAX;
+    let mut world = World::new(&endless);
+    let mut counts = Counts::default();
+    let mut actions = Vec::new();
+    world.requests = Some(0);
+    while world.now < 3_600_000 {
+        world.budget.lost = u8::MAX;
+        world.budget.refusals = u8::MAX;
+        world.actions(&endless, &mut counts.known, &mut actions);
+        let is_response = |action: &&Action| matches!(action, Action::Step(_, of) if *of == how);
+        let response = actions.iter().find(is_response).copied();
+        let Some(action) = response.or_else(|| chosen(&actions)) else {
+            break;
+        };
+        world = world.apply(action, &endless, &mut counts)?;
+    }
+    Ok(world.requests.unwrap_or_default())
+}
+
 /// Steps go first, then requests, then the time.
 fn chosen(actions: &[Action]) -> Option<Action> {
     let of = |kind: fn(&Action) -> bool| actions.iter().copied().find(kind);

@@ -30,6 +30,7 @@ pub(super) struct Replica {
 
 /// A job in flight, as its driver knows it.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct JobRun {
     /// `None` while a step is performed.
     pub(super) next: Option<Next>,
@@ -47,6 +48,7 @@ pub(super) struct JobRun {
     /// When the wait for the lease began.
     pub(super) lease_wait: Option<u64>,
     /// The grant that was loaded last while another process held the lease.
+    #[expect(clippy::option_option, reason = "nothing was loaded, or no grant")]
     pub(super) loaded: Option<Option<Grant>>,
     pub(super) is_counted: bool,
     /// Whether the store may hold a lease of this replica.
@@ -120,7 +122,7 @@ impl Replica {
     }
 
     pub(super) fn is_stalled(&self) -> bool {
-        self.job.as_ref().is_some_and(|job| job.is_stalled())
+        self.job.as_ref().is_some_and(JobRun::is_stalled)
     }
 
     /// The job whose next step can be performed now.

@@ -63,12 +63,13 @@ pub(super) fn explore(setting: &Setting, order: Order, limit: usize) -> Outcome 
     } {
         outcome.depth = outcome.depth.max(depth);
         world.actions(setting, &mut outcome.counts.known, &mut actions);
-        if world.is_idle() || (world.is_waiting() && !world.may_tick(setting)) {
-            if let Err(violation) = recover(&world, setting, &mut recovered, &mut outcome.counts) {
-                let trace = trace(setting, &links, key, None, &mut actions_of_trace);
-                outcome.violation = Some((violation, trace));
-                break;
-            }
+        let is_quiet = world.is_idle() || (world.is_waiting() && !world.may_tick(setting));
+        if is_quiet
+            && let Err(violation) = recover(&world, setting, &mut recovered, &mut outcome.counts)
+        {
+            let trace = trace(setting, &links, key, None, &mut actions_of_trace);
+            outcome.violation = Some((violation, trace));
+            break;
         }
         for (number, action) in actions.iter().enumerate() {
             outcome.transitions += 1;

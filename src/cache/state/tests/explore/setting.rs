@@ -60,8 +60,6 @@ pub(super) struct Setting {
     pub(super) start: Start,
     pub(super) policy: Policy,
     pub(super) budget: Budget,
-    /// Whether a process that was stopped may extend its lease before it handles what arrived.
-    pub(super) extends_first: bool,
     /// How long the exploration lasts, in milliseconds of virtual time.
     pub(super) horizon: u64,
     base: Instant,
@@ -81,7 +79,6 @@ impl Setting {
                 refresh_token_lifetime: None,
             },
             budget: Budget::default(),
-            extends_first: false,
             horizon: 70_000,
             // Far from the start of the clock, which is the boot time on some systems.
             base: SystemClock.monotonic() + Duration::from_secs(86_400),

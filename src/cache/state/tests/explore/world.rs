@@ -21,20 +21,20 @@ use crate::{
     token::{Generation, Grant, GrantState, ReauthorizationReason, TokenSet},
 };
 
-/// An exception of [`Property::P10IntentIsKept`]: a replica that could not save the end of the grant
-/// saves it in a later store check, without the lease. This may overwrite the intent of a replica
-/// that presents the same refresh token, which the provider has rejected.
+/// An exception of [`Property::P10IntentIsKept`]: a replica that could not save the end of the
+/// grant saves it in a later store check, without the lease. This may overwrite the intent of a
+/// replica that presents the same refresh token, which the provider has rejected.
 const END_IS_SAVED_WITHOUT_LEASE: bool = true;
 
-/// An exception of [`Property::P13DeliveredTokensAreKept`]: if two replicas got two successors of one
-/// refresh token, because the first was stopped until its lease had expired, the successor that is
-/// saved first is kept, and the other one is dropped. The kept one may be the older one, which is
-/// right only if the provider accepts it.
+/// An exception of [`Property::P13DeliveredTokensAreKept`]: if two replicas got two successors of
+/// one refresh token, because the first was stopped until its lease had expired, the successor that
+/// is saved first is kept, and the other one is dropped. The kept one may be the older one, which
+/// is right only if the provider accepts it.
 const FIRST_SAVED_SUCCESSOR_WINS: bool = true;
 
 /// An exception of [`Property::P15ReasonOfEnd`]: a process that was stopped until its lease had
-/// expired saves its token set over the intent of a later replay. If the response to that replay was
-/// lost, the end is stored as `InvalidGrant`.
+/// expired saves its token set over the intent of a later replay. If the response to that replay
+/// was lost, the end is stored as `InvalidGrant`.
 const LATE_SAVE_HIDES_LOSS: bool = true;
 
 /// One change of the world.
@@ -316,7 +316,7 @@ impl World {
                 let may_extend = replica.job.as_ref().is_some_and(|job| {
                     job.must_release && !matches!(job.next, Some(Next::Done(_)))
                 });
-                if setting.extends_first && may_extend {
+                if may_extend {
                     actions.push(Action::Resume(index, Extends::First));
                 }
             }
@@ -330,8 +330,8 @@ impl World {
         }
     }
 
-    /// The replica that sends a token request. This happens right after the decision to send it, and
-    /// no step of another replica depends on the order.
+    /// The replica that sends a token request. This happens right after the decision to send it,
+    /// and no step of another replica depends on the order.
     fn sending(&self) -> Option<usize> {
         self.replicas.iter().position(|replica| {
             replica
@@ -366,10 +366,11 @@ impl World {
                     push(How::FailsAfterEffect);
                 }
             }
-            Next::Done(_) if self.budget.store > 0 => {
-                if replica.job.as_ref().is_some_and(|job| job.must_release) {
-                    push(How::Fails);
-                }
+            Next::Done(_)
+                if self.budget.store > 0
+                    && replica.job.as_ref().is_some_and(|job| job.must_release) =>
+            {
+                push(How::Fails);
             }
             Next::Fetch(_) => {
                 if self.budget.lost > 0 {
@@ -654,7 +655,7 @@ impl World {
                     _ => outcome,
                 };
                 if let Ok(outcome) = outcome {
-                    self.replica(index).state.record_lease(outcome, m);
+                    self.replica(index).state.lease_acquired(outcome, m);
                 }
                 if !matches!(outcome, Ok(LeaseOutcome::HeldByAnother)) {
                     self.job(index).must_release = true;
@@ -973,13 +974,12 @@ impl World {
         }
         let now = self.now;
         let presentations = &mut self.presentations[usize::from(number)];
-        match presentations.outcome {
-            Presented::Unused => presentations.first_at = now,
-            _ => {
-                presentations.replays += 1;
-                presentations.first_at = 0;
-                counts.reach(Event::Replayed);
-            }
+        if presentations.outcome == Presented::Unused {
+            presentations.first_at = now;
+        } else {
+            presentations.replays = presentations.replays.saturating_add(1);
+            presentations.first_at = 0;
+            counts.reach(Event::Replayed);
         }
         presentations.outcome = Presented::Open;
         let replica = self.replica(index);
@@ -1157,7 +1157,10 @@ impl World {
                 .as_ref()
                 .is_some_and(|job| job.must_release && !job.is_stalled());
             if is_extending {
-                self.extend(index, setting, counts);
+                // In time, as often as it was necessary.
+                let outcome = self.acquire(index, setting, counts);
+                let m = setting.moment(self.now);
+                self.replica(index).state.lease_acquired(outcome, m);
             }
         }
         for index in 0..self.replicas.len() {
@@ -1169,7 +1172,7 @@ impl World {
     fn extend(&mut self, index: usize, setting: &Setting, counts: &mut Counts) {
         let outcome = self.acquire(index, setting, counts);
         let m = setting.moment(self.now);
-        self.replica(index).state.record_lease(outcome, m);
+        self.replica(index).state.lease_extended(outcome, m);
     }
 
     /// A hanging token request fails at its deadline.
