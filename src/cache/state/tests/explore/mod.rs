@@ -248,7 +248,7 @@ fn p15_end_at_the_provider_is_stored_with_its_reason() {
 fn p16_refused_grant_is_retried_with_a_bounded_rate() {
     for how in [How::NotSent, How::Unavailable, How::LostBefore] {
         let setting = setting(Rotation::Strict, Start::Expired, 0, Budget::default());
-        let requests = endure(&setting, how).unwrap();
+        let requests = endure(&setting, how).unwrap_or_else(|violation| panic!("{violation}"));
         println!("{how:?}: {requests} token requests in an hour");
         // Two replicas, each with a backoff of 15 seconds after five failures.
         assert!((100..=520).contains(&requests), "{how:?}: {requests}");
