@@ -1,7 +1,11 @@
 //! Commands: changes of a grant that the program requests. Each runs in a task of its own, which
 //! continues if its caller is dropped.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use tokio::{runtime::Handle, time::timeout};
 
@@ -28,11 +32,13 @@ pub(super) async fn complete_authorization(
     code: AcceptedCode,
 ) -> Result<(), Error> {
     detached(core, |core| async move {
+        // All attempts are one command.
+        let sequence = OnceLock::new();
         let save = |tokens| {
             // The save is not counted as a command, because `complete_authorization` is: a shutdown
             // that begins meanwhile waits for the save and does not reject it. It runs in a task of
             // its own, so that a panic in the store is retried.
-            let sequence = core.change(|state, _| state.next_sequence());
+            let sequence = *sequence.get_or_init(|| core.change(|state, _| state.next_sequence()));
             spawned(install(Arc::clone(&core), tokens, sequence))
         };
         exchange_code_and_save(&oauth, code, save)
@@ -50,8 +56,13 @@ async fn install(core: Arc<Core>, tokens: TokenSet, sequence: Sequence) -> Resul
         Installation::Revoked => {
             drop(guard);
             // The revocation knows the replaced tokens only.
-            let _ = core.revoke_at_provider(&tokens).await;
-            return Err(revoked());
+            return Err(match core.revoke_at_provider(&tokens).await {
+                Ok(()) => revoked(),
+                Err(error) => {
+                    core.change(|state, _| state.remember_unconfirmed(tokens));
+                    revoked().with_source(error)
+                }
+            });
         }
     }
     let (grant, _) = overwrite(&core, || GrantState::Active(tokens.clone())).await?;

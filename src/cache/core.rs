@@ -96,9 +96,9 @@ impl Core {
         }
     }
 
-    /// Reads the state.
+    /// Reads the state. No decision without a change depends on the jitter, so none is drawn.
     pub(super) fn read<T>(&self, read: impl FnOnce(&CacheState, Moment<'_>) -> T) -> T {
-        let m = self.moment();
+        let m = self.moment_with(0.0);
         read(&self.lock().state, m)
     }
 
@@ -137,10 +137,10 @@ impl Core {
 
     /// Starts the worker if it is not running. It may have ended with its runtime.
     pub(super) fn ensure_worker(self: &Arc<Self>, locked: &mut Locked) {
+        self.wake_worker();
         let Some(worker) = &self.own_worker else {
             return;
         };
-        worker.changed.notify_one();
         let has_ended = locked.worker.as_ref().is_none_or(JoinHandle::is_finished);
         if has_ended && !locked.state.is_shut_down() {
             locked.worker = (worker.start)(self, &worker.changed);
@@ -195,10 +195,14 @@ impl Core {
 /// The current conditions of a decision.
 impl Core {
     pub(super) fn moment(&self) -> Moment<'_> {
+        self.moment_with(self.settings.jitter())
+    }
+
+    fn moment_with(&self, jitter: f64) -> Moment<'_> {
         Moment {
             now: self.settings.clock.monotonic(),
             wall: self.settings.clock.wall(),
-            jitter: self.settings.jitter(),
+            jitter,
             secret_epoch: self.secret_epoch(),
             policy: &self.settings.policy,
         }

@@ -233,7 +233,8 @@ impl TokenCache {
     /// [`Store`](crate::ErrorKind::Store) if the save failed, or if its result is unknown. Call
     /// this again with the same tokens, because the store may or may not contain them.
     /// [`Revoked`](crate::ErrorKind::Revoked) if [`revoke`](Self::revoke) was called before they
-    /// were saved: they are then revoked at the provider too.
+    /// were saved: they are then revoked at the provider too. If a later call of this method has
+    /// installed other tokens first, this call saves nothing, and succeeds.
     /// [`Interrupted`](crate::ErrorKind::Interrupted) if the cache or the runtime has shut down, or
     /// if the store panicked.
     pub async fn set_tokens(&self, tokens: TokenSet) -> Result<(), Error> {

@@ -89,16 +89,16 @@ impl JobTask {
 
     /// Completes when the held token no longer serves requests.
     async fn until_needed(&self) {
-        loop {
+        let leader = &self.leader;
+        while self
+            .core
+            .read(|state, m| state.can_wait(leader.is_urgent(), m))
+        {
             let snapshot = self.core.snapshot();
             let Some((_, schedule)) = snapshot.token() else {
                 return;
             };
-            if self.leader.is_urgent() || self.core.now() >= schedule.expires {
-                return;
-            }
-            let changed = self.leader.demand_changed();
-            let _ = timeout_at(schedule.expires.into(), changed).await;
+            let _ = timeout_at(schedule.expires.into(), leader.demand_changed()).await;
         }
     }
 }
@@ -202,10 +202,10 @@ async fn perform(
             Next::SaveRevocation(revocation) => {
                 // No consent is installed between the check and the save.
                 let _guard = core.command_lock.lock().await;
-                let saved = if core.read(|state, _| revocation.is_outrun(state)) {
-                    Ok(())
-                } else {
+                let saved = if core.read(|state, _| revocation.is_needed(state)) {
                     save_end(core).await.map(drop)
+                } else {
+                    Ok(())
                 };
                 core.change(|state, _| revocation.saved(saved, state))
             }
@@ -257,9 +257,11 @@ async fn save_token_set(task: &JobTask, mut persist: Persist) -> Next {
     let saved = saved.unwrap_or_else(|error| {
         Err(Error::new(ErrorKind::Interrupted, "the token store panicked").with_source(error))
     });
-    let is_urgent = leader.is_urgent();
     let is_abandoned = Arc::strong_count(core) == 1;
-    core.change(|state, m| persist.saved(saved, is_urgent, is_abandoned, state, m))
+    core.change(|state, m| {
+        // Callers join under the same lock.
+        persist.saved(saved, leader.is_urgent(), is_abandoned, state, m)
+    })
 }
 
 /// Waits for `work`. If no other token serves after the grace, requests use the new one meanwhile.

@@ -15,7 +15,8 @@ use super::{
 };
 use crate::error::Error;
 
-/// The jobs that one caller waits for at most. Two are usual: the conditions change rarely.
+/// The jobs that one caller waits for at most. One is usual. A second follows a background
+/// job that gave up, or a new consent.
 const MAX_JOBS: u32 = 4;
 
 /// The result of requesting a refresh.

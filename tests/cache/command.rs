@@ -165,6 +165,22 @@ async fn p15_revoke_ends_a_consent_whose_tokens_are_not_saved_yet() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn p15_unconfirmed_revocation_of_an_unsaved_consent_can_be_repeated() {
+    let (source, _, tokens) = cache_with_token().await;
+    let consented = source.issue(DAY);
+    let refresh_token = consented.refresh_token().unwrap().expose().to_owned();
+    source.fail_revocations(true);
+    let (set, revoked) = tokio::join!(tokens.set_tokens(consented), tokens.revoke());
+    assert_eq!(set.unwrap_err().kind(), ErrorKind::Revoked);
+    revoked.unwrap_err();
+    source.fail_revocations(false);
+    let before = source.revoked().len();
+    tokens.revoke().await.unwrap();
+    let repeated = source.revoked().split_off(before);
+    assert!(!repeated.is_empty(), "{refresh_token}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn p15_last_of_two_consents_at_once_is_used_and_stored() {
     let (source, _, tokens) = cache_with_token().await;
     let (first, second) = (source.issue(DAY), source.issue(DAY));

@@ -1,12 +1,15 @@
 //! Idle grants, and their refresh tokens.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
 use tower_oauth2_client::{
-    cache::{TokenCache, TokenCacheBuilder, TokenState},
+    cache::{TokenCache, TokenCacheBuilder, TokenState, token_fn},
     clock::Clock,
     telemetry::GrantListener,
     token::{ReauthorizationReason, TenantId},
@@ -214,4 +217,30 @@ async fn p19_failed_keep_alive_is_retried_soon() {
         pass(HOUR).await;
         assert_eq!(source.refreshes(), 2, "with seed {seed}");
     }
+}
+
+/// Each token set seems to be issued in the future, so its age is unknown and it is due at once.
+#[tokio::test(start_paused = true)]
+async fn p16_source_whose_clock_is_ahead_is_not_called_again_and_again() {
+    let clock = ManualClock::new();
+    let calls = Arc::new(AtomicU32::new(0));
+    let source = token_fn({
+        let (clock, calls) = (clock.clone(), Arc::clone(&calls));
+        move || {
+            let number = calls.fetch_add(1, Ordering::Relaxed);
+            let issued_at = clock.wall() + 2 * HOUR;
+            let tokens = token_set(u64::from(number), DAY, issued_at);
+            async { Ok(tokens) }
+        }
+    });
+    let tokens = TokenCache::builder(source)
+        .origin("https://api.example.com")
+        .clock(clock.clone())
+        .refresh_token_lifetime(30 * DAY)
+        .build()
+        .unwrap();
+    tokens.token().await.unwrap();
+    pass(HOUR).await;
+    let calls = calls.load(Ordering::Relaxed);
+    assert!(calls <= 14, "{calls} calls in an hour");
 }

@@ -365,8 +365,12 @@ impl Save {
                     if stored.as_ref().map(|stored| stored.generation) > Some(grant.generation) =>
                 {
                     // Another replica has saved a newer grant.
+                    let is_replayed = false;
+                    state
+                        .events
+                        .push(Event::ResponseLost { error, is_replayed });
                     state.adopt(stored.as_ref(), m);
-                    refresh.done(state.adopted(m))
+                    refresh.adopted(state, m)
                 }
                 Ok(SaveOutcome::Superseded(_)) | Err(_) => refresh.not_replayed(error, state),
             },
@@ -382,7 +386,7 @@ impl Save {
                 match outcome {
                     Ok(SaveOutcome::Superseded(stored)) => {
                         state.adopt(stored.as_ref(), m);
-                        return refresh.done(state.adopted(m));
+                        return refresh.adopted(state, m);
                     }
                     Ok(SaveOutcome::Committed) => {}
                     Err(error) => state.events.push(Event::SaveFailed {
@@ -524,7 +528,7 @@ impl Refresh {
                 if found >= Some(intent.generation()) && found != expected {
                     // Another replica has saved a newer grant.
                     state.adopt(stored.as_ref(), m);
-                    return self.done(state.adopted(m));
+                    return self.adopted(state, m);
                 }
                 if attempts <= 1 {
                     return self.done(Err(contended()));
@@ -638,7 +642,7 @@ impl Refresh {
     ) -> Next {
         if stored.map(|grant| grant.generation) > self.expected.max(self.held.generation()) {
             state.adopt(stored, m);
-            return self.done(state.adopted(m));
+            return self.adopted(state, m);
         }
         let Some(tokens) = self.held.tokens() else {
             return self.done(Err(refusal));
@@ -697,6 +701,11 @@ impl Refresh {
 
     fn next_generation(&self) -> Generation {
         next_generation(self.held.generation(), self.expected)
+    }
+
+    /// Another replica's grant was adopted.
+    fn adopted(self, state: &CacheState, m: Moment<'_>) -> Next {
+        Next::done(self.job, state.adopted(m))
     }
 
     fn done(self, outcome: Outcome) -> Next {
@@ -786,7 +795,7 @@ impl Persist {
                     Conflict::Overwrite => {}
                     Conflict::Adopt => {
                         state.adopt(stored.as_ref(), m);
-                        return self.refresh.done(state.adopted(m));
+                        return self.refresh.adopted(state, m);
                     }
                     Conflict::Discard => {
                         state.adopt(stored.as_ref(), m);
@@ -875,9 +884,11 @@ impl Persist {
 pub(crate) struct SaveRevocation(Persist);
 
 impl SaveRevocation {
-    /// Whether a newer consent was installed meanwhile. It must not be overwritten.
-    pub(crate) fn is_outrun(&self, state: &CacheState) -> bool {
-        state.commands.consent_epoch() != self.0.refresh.job.conditions.consent
+    /// Whether the end is still to be saved, once no command runs. A consent that was installed
+    /// meanwhile must not be overwritten, and neither one that was stored after the end.
+    pub(crate) fn is_needed(&self, state: &CacheState) -> bool {
+        let is_same_grant = state.commands.consent_epoch() == self.0.refresh.job.conditions.consent;
+        is_same_grant && state.commands.is_revoked_locally()
     }
 
     pub(crate) fn saved(self, outcome: Result<(), Error>, state: &mut CacheState) -> Next {

@@ -51,8 +51,12 @@ impl CacheState {
         });
     }
 
-    /// Whether the held token is valid and already due for a refresh.
+    /// Whether the new token set is already due for a refresh.
     fn is_due_again(&self, m: Moment<'_>) -> bool {
+        let refresh_token = self.held.refresh_token();
+        if refresh_token.is_some_and(|expiry| expiry.is_due(m.now, m.wall)) {
+            return true;
+        }
         self.held.alive(m.now).is_some() && self.held.token_for(Reason::Advisory, m.now).is_none()
     }
 }
@@ -60,6 +64,6 @@ impl CacheState {
 fn due_again() -> Error {
     Error::new(
         ErrorKind::Unavailable,
-        "the newest access token is already due for a refresh: the provider issues tokens that are about to expire",
+        "the newest token set is already due for a refresh: it is about to expire, or was issued by a clock that is wrong",
     )
 }

@@ -48,6 +48,13 @@ impl CacheState {
         self.commands.unconfirmed()
     }
 
+    /// Remembers tokens that the provider did not revoke, unless others are remembered.
+    pub(crate) fn remember_unconfirmed(&mut self, tokens: TokenSet) {
+        if self.commands.unconfirmed().is_none() {
+            self.commands.set_unconfirmed(Some(tokens));
+        }
+    }
+
     pub(crate) fn set_unconfirmed(&mut self, tokens: Option<TokenSet>) {
         self.commands.set_unconfirmed(tokens);
     }

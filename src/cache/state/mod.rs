@@ -7,7 +7,7 @@
 //! | --- | --- | --- |
 //! | [`CacheState::request`] | whether a caller gets the held token or an error, or joins or starts a refresh | `request.rs` |
 //! | [`Next`] | the next step of one refresh, from the result of the last one | `refresh.rs` |
-//! | [`CacheState::offer`] | whether requests use a new grant | `core.rs` |
+//! | [`CacheState::adopt`] | whether requests use a stored grant | `core.rs` publishes it |
 //! | [`CacheState::finish`] | the backoff after a refresh | `refresh.rs` |
 //! | [`CacheState::plan`] | what the background task does, and when it is due again | `worker.rs` |
 //! | [`CacheState::status`] | what the program sees | `mod.rs` |

@@ -7,7 +7,7 @@ use crate::token::{Grant, GrantState};
 
 /// Where an offered grant comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum From {
+pub(super) enum Provenance {
     /// This process made it.
     ThisProcess,
     /// It was loaded. The store takes precedence over this process, also for the same generation.
@@ -18,17 +18,17 @@ impl CacheState {
     /// Adopts a stored grant, if it is newer.
     pub(crate) fn adopt(&mut self, stored: Option<&Grant>, m: Moment<'_>) {
         if let Some(grant) = stored {
-            self.offer(Snapshot::of_stored(grant.clone(), m), From::Store, m);
+            self.offer(Snapshot::of_stored(grant.clone(), m), Provenance::Store, m);
         }
     }
 
     /// Holds a snapshot that this process made, unless there is a newer one.
     pub(super) fn publish(&mut self, snapshot: Snapshot, m: Moment<'_>) {
-        self.offer(snapshot, From::ThisProcess, m);
+        self.offer(snapshot, Provenance::ThisProcess, m);
     }
 
     /// Holds a snapshot if it is newer than the held one.
-    pub(super) fn offer(&mut self, new: Snapshot, from: From, m: Moment<'_>) {
+    pub(super) fn offer(&mut self, new: Snapshot, from: Provenance, m: Moment<'_>) {
         let Some(new_grant) = new.grant() else { return };
         if !self.is_news(&new, new_grant, from) {
             return;
@@ -45,7 +45,7 @@ impl CacheState {
                 GrantState::ReauthorizationRequired { reason, .. } if was_good => {
                     self.events.push(Event::ReauthorizationRequired(*reason));
                 }
-                _ if is_good && from == From::Store => {
+                _ if is_good && from == Provenance::Store => {
                     self.events.push(Event::Adopted(new_grant.generation));
                 }
                 _ => {}
@@ -57,7 +57,7 @@ impl CacheState {
         self.held = Arc::new(corrected.unwrap_or(new));
     }
 
-    fn is_news(&self, new: &Snapshot, new_grant: &Grant, from: From) -> bool {
+    fn is_news(&self, new: &Snapshot, new_grant: &Grant, from: Provenance) -> bool {
         let is_end = matches!(new_grant.state, GrantState::Revoked { .. });
         if self.commands.is_revoked_locally() && !is_end {
             return false;
@@ -76,9 +76,9 @@ impl CacheState {
                 // earlier.
                 let is_outdated = (is_own(new) && current.intent_since().is_none())
                     || (is_own(current) && new.intent_since().is_none());
-                from == From::ThisProcess || !is_outdated
+                from == Provenance::ThisProcess || !is_outdated
             }
-            Some(old) if old.generation == new_grant.generation => from == From::Store,
+            Some(old) if old.generation == new_grant.generation => from == Provenance::Store,
             Some(old) => old.generation < new_grant.generation,
         }
     }

@@ -612,7 +612,7 @@ fn p11_lost_response_is_replayed_once() {
         save replay    | committed                            | fetch r2 in 10 s            | 2 replay | lost, replayed
         save replay    | 30 s pass, lease kept, committed     | lost                        | 2 replay | lost
         save replay    | store down                           | lost                        | 2 intent | lost
-        save replay    | superseded by 3                      | token 3                     | 3        | adopted 3
+        save replay    | superseded by 3                      | token 3                     | 3        | lost, adopted 3
         replay         | tokens                               | persist 3 over 2 after 0 ms | 2 replay | -
         replay         | lost                                 | lost                        | 2 replay | -
         replay         | down                                 | down                        | 2 replay | -
@@ -776,6 +776,23 @@ fn p15_token_set_of_a_revoked_grant_is_revoked() {
         ",
         step,
     );
+}
+
+/// The end is saved once no command runs. Another command may have saved it, or installed a newer
+/// consent.
+#[test]
+fn p12_end_of_a_revoked_grant_is_saved_only_if_nothing_has_replaced_it() {
+    for (then, is_needed) in [("", true), ("end saved", false), ("consent", false)] {
+        let mut rig = Rig::at("save revocation");
+        match then {
+            "end saved" => rig.state.end_saved(&revoked(2), rig.m),
+            step => rig.perform(step),
+        }
+        let Next::SaveRevocation(revocation) = &rig.next else {
+            panic!("{:?}", rig.next)
+        };
+        assert_eq!(revocation.is_needed(&rig.state), is_needed, "{then}");
+    }
 }
 
 /// The old token serves as long as it can. Then the new one is used unsaved.

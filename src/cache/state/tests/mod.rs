@@ -226,7 +226,7 @@ fn name(error: &Error) -> &'static str {
         ErrorKind::Unavailable if message.starts_with("another process") => "leased elsewhere",
         ErrorKind::Unavailable if message.ends_with("already expired") => "adopted expired",
         ErrorKind::Unavailable if message.starts_with("the new access token") => "saved late",
-        ErrorKind::Unavailable if message.starts_with("the newest access token") => "due again",
+        ErrorKind::Unavailable if message.starts_with("the newest token set") => "due again",
         kind => panic!("{kind:?}: {message}"),
     }
 }
