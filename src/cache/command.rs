@@ -174,12 +174,6 @@ impl RunningCommand {
 
 impl Drop for RunningCommand {
     fn drop(&mut self) {
-        let is_idle = self.0.change(|state, _| {
-            state.end_command();
-            state.is_idle()
-        });
-        if is_idle {
-            self.0.idle.notify_waiters();
-        }
+        self.0.end_work(|state, _| state.end_command());
     }
 }

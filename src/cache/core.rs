@@ -135,6 +135,17 @@ impl Core {
         result
     }
 
+    /// Ends a refresh, store check or command. Wakes a shutdown if that was the last work.
+    pub(super) fn end_work(self: &Arc<Self>, end: impl FnOnce(&mut CacheState, Moment<'_>)) {
+        let is_idle = self.change(|state, m| {
+            end(state, m);
+            state.is_idle()
+        });
+        if is_idle {
+            self.idle.notify_waiters();
+        }
+    }
+
     /// Starts the worker if it is not running. It may have ended with its runtime.
     pub(super) fn ensure_worker(self: &Arc<Self>, locked: &mut Locked) {
         self.wake_worker();

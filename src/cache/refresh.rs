@@ -74,13 +74,7 @@ impl JobTask {
     fn finish(&mut self, done: &Done) {
         self.is_complete = true;
         let core = &self.core;
-        let is_idle = core.change(|state, m| {
-            state.finish(done, m);
-            state.is_idle()
-        });
-        if is_idle {
-            core.idle.notify_waiters();
-        }
+        core.end_work(|state, m| state.finish(done, m));
         if !self.job.is_store_check() && !done.is_deferred() {
             // The worker plans its next run by the backoff.
             core.wake_worker();

@@ -286,7 +286,7 @@ impl Enter {
         if let Err(error) = permit.and_then(|()| state.lease.check(m)) {
             return Next::done(job, Err(error));
         }
-        if state.commands.consent_epoch() != job.conditions.consent {
+        if !state.is_of_this_grant(job.conditions) {
             // The refresh was started for a grant that has been replaced.
             return Next::done(job, state.adopted(m));
         }
@@ -680,7 +680,6 @@ impl Refresh {
             state.forced_refresh_at = Some(sent);
         }
         let token = BearerToken::new(tokens.access_token(), self.next_generation());
-        let lifetime = tokens.lifetime();
         let grant = Grant {
             generation: self.next_generation(),
             state: GrantState::Active(tokens),
@@ -690,7 +689,6 @@ impl Refresh {
             refresh: self,
             grant,
             token,
-            lifetime,
             fresh,
             since: m.now,
             pause: Duration::ZERO,
@@ -723,7 +721,6 @@ pub(crate) struct Persist {
     fresh: Snapshot,
     grant: Grant,
     token: BearerToken,
-    lifetime: Duration,
     /// When the response arrived.
     since: Instant,
     /// The pause before this attempt.
@@ -842,9 +839,10 @@ impl Persist {
             // The grant was revoked or replaced meanwhile.
             return self.refresh.done(state.adopted(m));
         }
+        let tokens = self.grant.tokens();
         state.events.push(Event::Refreshed {
-            generation: self.token.generation(),
-            lifetime: self.lifetime,
+            generation: self.grant.generation,
+            lifetime: tokens.map(TokenSet::lifetime).unwrap_or_default(),
         });
         // A token that expired while it was being saved serves the waiters only if that was quick.
         let is_late = m.now.saturating_duration_since(self.since) > GRACE;
@@ -870,7 +868,7 @@ impl Persist {
 
     /// Records a report to the waiters, for callers that join later.
     fn reported(&self, report: Report, state: &mut CacheState) -> Report {
-        if state.commands.consent_epoch() == self.refresh.job.conditions.consent
+        if state.is_of_this_grant(self.refresh.job.conditions)
             && let Some(refresh) = &mut state.refresh
         {
             refresh.report = Some(report.clone());
@@ -887,8 +885,7 @@ impl SaveRevocation {
     /// Whether the end is still to be saved, once no command runs. A consent that was installed
     /// meanwhile must not be overwritten, and neither one that was stored after the end.
     pub(crate) fn is_needed(&self, state: &CacheState) -> bool {
-        let is_same_grant = state.commands.consent_epoch() == self.0.refresh.job.conditions.consent;
-        is_same_grant && state.commands.is_revoked_locally()
+        state.is_of_this_grant(self.0.refresh.job.conditions) && state.commands.is_revoked_locally()
     }
 
     pub(crate) fn saved(self, outcome: Result<(), Error>, state: &mut CacheState) -> Next {

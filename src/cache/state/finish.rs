@@ -19,7 +19,7 @@ impl CacheState {
             self.store_checked_at = Some(m.now);
             return;
         }
-        if self.commands.consent_epoch() == job.conditions.consent {
+        if self.is_of_this_grant(job.conditions) {
             self.refresh = None;
             let epoch = job.conditions.secret_epoch;
             match outcome {

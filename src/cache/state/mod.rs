@@ -139,6 +139,11 @@ impl CacheState {
     pub(crate) fn is_checking_store(&self) -> bool {
         self.is_checking_store
     }
+
+    /// Whether the grant that a job was started for has not been replaced meanwhile.
+    fn is_of_this_grant(&self, conditions: Conditions) -> bool {
+        self.commands.consent_epoch() == conditions.consent
+    }
 }
 
 /// Work, and its end.

@@ -124,13 +124,11 @@ impl CacheState {
         outcome: &Outcome,
         secret_epoch: u64,
     ) -> bool {
-        // The grant may have been replaced meanwhile.
-        let is_of_this_grant = self.commands.consent_epoch() == conditions.consent;
         // The client secret may have been replaced meanwhile.
         let is_outdated = secret_epoch != conditions.secret_epoch
             && outcome.as_ref().is_err_and(Error::is_invalid_client);
         // A background refresh may give up where another one would not, unless it sent a request.
-        is_of_this_grant && !conditions.is_background && !is_outdated
+        self.is_of_this_grant(conditions) && !conditions.is_background && !is_outdated
     }
 
     /// Fails if no refresh is permitted for `reason` now.
