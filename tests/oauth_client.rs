@@ -326,24 +326,27 @@ async fn wrong_settings_are_named_when_built() {
 
 /// Responses of a token endpoint that contain no token set, and how many requests they cause: a
 /// lost response two, because the refresh token is replayed, and a deferred request three.
-const BAD_RESPONSES: [(u16, &str, usize); 13] = [
+const BAD_RESPONSES: [(u16, &str, usize); 16] = [
     (200, "<html>seeded</html>", 2),
     (200, "", 2),
     (200, "{}", 2),
     (
         200,
         r#"{"error":"invalid_grant","error_description":"seeded"}"#,
-        1,
+        2,
     ),
     (200, r#"{"access_token":"seeded","expires"#, 2),
     (204, "", 2),
-    (302, "seeded", 1),
-    (307, "seeded", 1),
-    (502, "<html>seeded</html>", 1),
+    (302, "seeded", 2),
+    (307, "seeded", 2),
+    (408, "<html>seeded</html>", 2),
+    (500, "<html>seeded</html>", 2),
+    (502, "<html>seeded</html>", 2),
     (503, "<html>seeded</html>", 3),
     (504, "<html>seeded</html>", 2),
-    (400, "<html>seeded</html>", 1),
-    (400, r#"{"error":"seeded"}"#, 1),
+    (400, "<html>seeded</html>", 2),
+    (400, r#"{"error":"seeded"}"#, 2),
+    (400, r#"{"error":"server_error"}"#, 2),
 ];
 
 #[tokio::test(start_paused = true)]
@@ -390,9 +393,11 @@ async fn p15_only_invalid_grant_ends_a_grant() {
         (400, r#"{"error":"invalid_request"}"#, false),
         (400, r#"{"error":"invalid_scope"}"#, false),
         (400, r#"{"error":"unauthorized_client"}"#, false),
+        (400, r#"{"error":"server_error"}"#, false),
+        (408, r#"{"error":"invalid_grant"}"#, false),
         (500, r#"{"error":"invalid_grant"}"#, false),
     ] {
-        let (oauth, _) = client(provider::justworks(), status, body);
+        let (oauth, seen) = client(provider::justworks(), status, body);
         let clock = ManualClock::new();
         let tokens = TokenCache::builder(oauth)
             .clock(clock.clone())
@@ -406,6 +411,11 @@ async fn p15_only_invalid_grant_ends_a_grant() {
             ends,
             "{body}: {error}"
         );
+        // A rejection proves that the refresh token was not used. Otherwise it is replayed.
+        let is_rejection = (400..=401).contains(&status) && !body.contains("server_error");
+        assert_eq!(error.is_response_lost(), !is_rejection, "{status} {body}");
+        let requests = if is_rejection { 1 } else { 2 };
+        assert_eq!(seen.lock().unwrap().len(), requests, "{status} {body}");
     }
 }
 

@@ -80,10 +80,11 @@
 //! # Lost responses
 //!
 //! A response is lost if the request may have reached the provider and no usable response came
-//! back. The cache then cannot know whether the refresh token has been used. By default it replays
-//! the refresh token once: it sends the same refresh token again (see [`LostResponse`]). If the
-//! replay fails too, requests use the access token until it expires. The cache then sends the
-//! refresh token again only in these cases:
+//! back. Among others, this includes every 5xx status but 503: the [table of
+//! outcomes](crate::oauth#outcomes-of-a-token-request) has all cases. The cache then cannot know
+//! whether the refresh token has been used. By default it replays the refresh token once: it sends
+//! the same refresh token again (see [`LostResponse`]). If the replay fails too, requests use the
+//! access token until it expires. The cache then sends the refresh token again only in these cases:
 //!
 //! * in the last minutes (at most 5) of the access token's lifetime, and after its expiry,
 //! * after a 401,

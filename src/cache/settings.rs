@@ -113,6 +113,15 @@ impl Settings {
             Error::new(ErrorKind::Unavailable, late).with_response_lost()
         })
         .await
+        .map_err(|error| {
+            let has_sent = held.and_then(TokenSet::refresh_token).is_some();
+            let is_proof = error.is_token_unused() || error.is_invalid_grant();
+            if has_sent && !is_proof {
+                // An error that proves nothing counts as a lost response.
+                return error.with_response_lost();
+            }
+            error
+        })
     }
 
     pub(super) async fn revoke(&self, tokens: &TokenSet) -> Result<(), Error> {

@@ -40,11 +40,13 @@ pub trait TokenSource: Send + Sync + 'static {
     /// # Errors
     ///
     /// * [`Error::invalid_grant`] ends the grant.
-    /// * [`Error::unavailable`] if the refresh token was not used.
+    /// * [`Error::unavailable`] if it is certain that the refresh token was not used.
     /// * [`Error::response_lost`] if the refresh token may have been used. See
     ///   [`LostResponse`](crate::cache::LostResponse) for what follows.
     ///
-    /// Every other error counts as transient, and the refresh token as unused.
+    /// An error of an [`OAuthClient`] says which of these it is; return it as it is. Every other
+    /// error, such as [`Error::store`], proves nothing: if `held` has a refresh token, the response
+    /// counts as lost.
     ///
     /// # Panics
     ///

@@ -103,6 +103,8 @@ pub(crate) struct ResponseDetails {
     pub(crate) retry_after: Option<Duration>,
     /// Whether the request may have reached the provider and no usable response came back.
     pub(crate) is_lost: bool,
+    /// Whether it is certain that the provider did not use the code or refresh token.
+    pub(crate) is_unused: bool,
 }
 
 /// The cause of an [`Error`], and with it what fixes it.
@@ -153,14 +155,19 @@ impl Error {
         .with_source(source)
     }
 
-    /// A token source got no token this time, and no refresh token was used. Transient: the cache
-    /// tries again.
+    /// A token source got no token this time, and it is certain that no refresh token was used.
+    /// Transient: the cache tries again.
+    ///
+    /// That is certain if no request was sent, or if the response shows that the provider did not
+    /// process it, such as a 429 or 503. In any other case, return
+    /// [`response_lost`](Self::response_lost).
     pub fn unavailable(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self::new(
             ErrorKind::Unavailable,
             "token source returned no token: see the source",
         )
         .with_source(source)
+        .with_token_unused()
     }
 
     /// A token source sent a request and got no usable response, so it is unknown whether the
@@ -314,6 +321,7 @@ impl Error {
             ErrorKind::Interrupted,
             "called outside of a tokio runtime; call it inside one",
         )
+        .with_token_unused()
     }
 
     pub(crate) fn with_source(self, source: impl Into<BoxError>) -> Self {
@@ -325,16 +333,34 @@ impl Error {
         self.change(|inner| inner.response.is_lost = true)
     }
 
+    /// Marks the code or refresh token as certainly not used.
+    pub(crate) fn with_token_unused(self) -> Self {
+        self.change(|inner| inner.response.is_unused = true)
+    }
+
+    /// Whether it is certain that the provider did not use the code or refresh token.
+    pub(crate) fn is_token_unused(&self) -> bool {
+        self.inner.response.is_unused
+    }
+
     pub(crate) fn with_response(self, response: ResponseDetails) -> Self {
         self.change(|inner| inner.response = response)
     }
 
     fn change(mut self, change: impl FnOnce(&mut Inner)) -> Self {
-        // Only called before the error is shared.
         if let Some(inner) = Arc::get_mut(&mut self.inner) {
             change(inner);
+            return self;
         }
-        self
+        // A token source may return a clone of its own error.
+        let mut inner = Inner {
+            kind: self.inner.kind,
+            message: self.inner.message.clone(),
+            response: self.inner.response,
+            source: Some(Box::new(self)),
+        };
+        change(&mut inner);
+        Self::from_inner(inner)
     }
 
     fn from_inner(inner: Inner) -> Self {

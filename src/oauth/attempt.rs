@@ -2,7 +2,8 @@
 //!
 //! A request is retried only if that cannot use up a token: nothing of it was sent, or the endpoint
 //! itself deferred it (429 or 503). After a lost response the caller decides, and a code is never
-//! sent twice.
+//! sent twice. The [module page](super#outcomes-of-a-token-request) says which outcomes are lost
+//! responses.
 
 use std::{
     sync::{Mutex, PoisonError},

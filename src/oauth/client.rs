@@ -12,7 +12,7 @@ use http::Response;
 use super::{
     attempt::{self, Retry},
     authorization::{AcceptedCode, PendingAuthorization},
-    credentials, endpoint_error,
+    credentials, endpoint_error, evidence,
     form::Form,
     gate::{EndpointGate, GateKey},
     token_response,
@@ -206,7 +206,7 @@ impl OAuthClient {
     /// * [`InvalidResponse`](ErrorKind::InvalidResponse) if the response violates RFC 6749.
     ///
     /// If [`is_response_lost`](Error::is_response_lost) is true, it is unknown whether the provider
-    /// has rotated the refresh token.
+    /// has rotated the refresh token. See the [table](crate::oauth#outcomes-of-a-token-request).
     pub async fn refresh(&self, tokens: &TokenSet) -> Result<TokenSet, Error> {
         let permit = self.gate().acquire(GateKey::random(), None).await?;
         let outcome = self.send_refresh(tokens).await;
@@ -220,7 +220,8 @@ impl OAuthClient {
             return Err(Error::new(
                 ErrorKind::NoGrant,
                 "token set has no refresh token; the customer has to consent again",
-            ));
+            )
+            .with_token_unused());
         };
         let mut form = Form::new("refresh_token");
         form.field("refresh_token", refresh_token.expose());
@@ -289,11 +290,11 @@ impl OAuthClient {
         if response.status().is_success() {
             return Ok(());
         }
-        Err(endpoint_error::to_error(
+        Err(evidence::added_to(endpoint_error::to_error(
             "revocation endpoint",
             &response,
             self.configuration.clock.wall(),
-        ))
+        )))
     }
 
     async fn request_tokens(&self, form: Form, retry: Retry) -> Result<TokenSet, Error> {
@@ -308,6 +309,7 @@ impl OAuthClient {
             configuration.clock.wall(),
             configuration.provider.access_token_lifetime(),
         )
+        .map_err(evidence::added_to)
     }
 
     async fn send(

@@ -30,8 +30,7 @@ pub(super) fn to_error(endpoint: &str, response: &Response<Bytes>, now: SystemTi
         status: Some(status),
         code: None,
         retry_after: retry_after(response.headers(), now),
-        // The gateway stopped waiting for a server that has the request.
-        is_lost: status == StatusCode::GATEWAY_TIMEOUT,
+        ..ResponseDetails::default()
     };
     if status.is_redirection() {
         return Error::new(

@@ -53,6 +53,28 @@
 //! repeated, so it is retried after any transient failure. A call sends at most three requests.
 //! Each has 10 seconds, and all of them together have 15 seconds.
 //!
+//! # Outcomes of a token request
+//!
+//! A refresh token must not be sent again if the provider may have used it. After an error,
+//! [`is_response_lost`](crate::Error::is_response_lost) is false only if the outcome proves that
+//! the provider did not use the code or refresh token:
+//!
+//! | outcome | the code or refresh token |
+//! | --- | --- |
+//! | the request was not sent: the connection failed, no permit was free, or the breaker is open | is unused |
+//! | 429 or 503 | is unused |
+//! | another 4xx but 408, and a JSON body with an OAuth error code but `server_error` | is unused; `invalid_grant` means that it is invalid |
+//! | no complete response: a timeout, a broken connection, a truncated body, or over 1 MiB | response lost |
+//! | 408, and every 5xx but 503 | response lost |
+//! | a 4xx without an OAuth error code, or with an unknown code or `server_error` | response lost |
+//! | a redirect | response lost |
+//! | 1xx, or a 2xx that is not a token response, with or without an error code | response lost |
+//!
+//! The OAuth error codes are those of [`OAuthErrorCode`](crate::OAuthErrorCode). A gateway, proxy
+//! or firewall before the provider may have created any other response after the provider rotated
+//! the refresh token. [What follows](crate::cache#lost-responses) a lost response is up to the
+//! cache.
+//!
 //! # Limiter and circuit breaker
 //!
 //! All clones of a client, and so all caches over it, share one [`EndpointGate`], so that many
@@ -83,6 +105,7 @@ mod client;
 mod credentials;
 mod date;
 mod endpoint_error;
+mod evidence;
 mod form;
 mod gate;
 mod token_response;

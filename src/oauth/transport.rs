@@ -44,7 +44,7 @@ pub(super) enum SendError {
 impl SendError {
     pub(super) fn into_error(self) -> Error {
         match self {
-            Self::NotSent(error) => error,
+            Self::NotSent(error) => error.with_token_unused(),
             Self::ResponseLost(error) => error.with_response_lost(),
         }
     }
@@ -71,28 +71,25 @@ impl Transport {
                     Err(_) => return Err(SendError::NotSent(timed_out())),
                 }
                 let response = async {
-                    let response = http.call(request.map(B::from)).await;
-                    let (head, body) = response.map_err(Into::into)?.into_parts();
-                    let body = Limited::new(body, MAX_RESPONSE_SIZE).collect().await?;
-                    Ok::<_, BoxError>(Response::from_parts(head, body.to_bytes()))
+                    let response = http.call(request.map(B::from)).await.map_err(|error| {
+                        let error = error.into();
+                        if is_before_sending(&*error, &is_connect_error) {
+                            SendError::NotSent(failed(error))
+                        } else {
+                            SendError::ResponseLost(failed(error))
+                        }
+                    })?;
+                    // From here on the provider has responded, whatever the error of the body says.
+                    let (head, body) = response.into_parts();
+                    let body = Limited::new(body, MAX_RESPONSE_SIZE).collect().await;
+                    let body = body.map_err(|error| SendError::ResponseLost(unreadable(error)))?;
+                    Ok(Response::from_parts(head, body.to_bytes()))
                 };
-                match timeout_at(deadline, response).await {
-                    Ok(Ok(response)) => Ok(response),
-                    Ok(Err(error)) if error.is::<LengthLimitError>() => {
-                        Err(SendError::ResponseLost(Error::new(
-                            ErrorKind::InvalidResponse,
-                            "provider's response is larger than 1 MiB; \
-                             check the URL of the token endpoint",
-                        )))
-                    }
-                    Ok(Err(error)) if is_before_sending(&*error, &is_connect_error) => {
-                        Err(SendError::NotSent(failed(error)))
-                    }
-                    Ok(Err(error)) => Err(SendError::ResponseLost(failed(error))),
-                    // Dropping the call closes its connection or its stream, so that no late
-                    // response arrives.
-                    Err(_) => Err(SendError::ResponseLost(timed_out())),
-                }
+                // Dropping the call closes its connection or its stream, so that no late response
+                // arrives.
+                timeout_at(deadline, response)
+                    .await
+                    .unwrap_or_else(|_| Err(SendError::ResponseLost(timed_out())))
             })
         }))
     }
@@ -134,6 +131,16 @@ fn is_connect_error_of_reqwest(error: &(dyn StdError + 'static)) -> bool {
 #[cfg(not(feature = "reqwest"))]
 fn is_connect_error_of_reqwest(_: &(dyn StdError + 'static)) -> bool {
     false
+}
+
+fn unreadable(error: BoxError) -> Error {
+    if error.is::<LengthLimitError>() {
+        return Error::new(
+            ErrorKind::InvalidResponse,
+            "provider's response is larger than 1 MiB; check the URL of the token endpoint",
+        );
+    }
+    failed(error)
 }
 
 fn failed(error: impl Into<BoxError>) -> Error {

@@ -6,7 +6,7 @@ use tower_oauth2_client::{
     Error, ErrorKind,
     cache::{LostResponse, TokenCache, TokenState},
     telemetry::GrantListener,
-    token::{GrantState, ReauthorizationReason, TenantId},
+    token::{AccessToken, GrantState, ReauthorizationReason, TenantId},
 };
 
 use crate::support::{
@@ -302,6 +302,43 @@ async fn p11_panic_and_missed_deadline_count_as_lost_responses() {
         ));
         assert_eq!(header(&tokens).await, "Bearer a1");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p11_error_of_a_source_counts_as_a_lost_response_unless_it_proves_more() {
+    let shared = Error::store("vault is sealed: scripted");
+    for (error, is_lost) in [
+        (Error::unavailable("nothing was sent: scripted"), false),
+        (Error::response_lost("cut off: scripted"), true),
+        // The source may have parsed it from a response.
+        (AccessToken::new("a\n1").unwrap_err(), true),
+        (Error::store("vault is sealed: scripted"), true),
+        (shared.clone(), true),
+    ] {
+        let (kind, message) = (error.kind(), error.to_string());
+        let (source, store, tokens) = cache_with_policy(LostResponse::Defer).await;
+        source.then(Scripted::Fail(error));
+        let error = tokens.refresh_now().await.unwrap_err();
+        assert_eq!((error.kind(), error.to_string()), (kind, message));
+        assert_eq!(error.is_response_lost(), is_lost, "{error}");
+        let is_uncertain = matches!(state(&store).await, GrantState::Refreshing { .. });
+        assert_eq!(is_uncertain, is_lost, "{error}");
+        pass(DAY - 2 * MINUTE).await;
+        header(&tokens).await;
+        assert_eq!(source.refreshes(), if is_lost { 2 } else { 3 }, "{error}");
+    }
+    assert!(!shared.is_response_lost());
+}
+
+#[tokio::test(start_paused = true)]
+async fn p11_without_a_refresh_token_no_response_is_lost() {
+    let source = Source::new(&ManualClock::new());
+    let tokens = source.cache().build().unwrap();
+    source.then(Scripted::Fail(Error::store("vault is sealed: scripted")));
+    let error = tokens.token().await.unwrap_err();
+    assert!(!error.is_response_lost());
+    pass(MINUTE).await;
+    tokens.token().await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

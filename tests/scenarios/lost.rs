@@ -1,5 +1,6 @@
 //! The provider has rotated, and its response was lost (scenario 7).
 
+use http::{HeaderValue, StatusCode, header::LOCATION};
 use tower_oauth2_client::{
     ErrorKind,
     cache::{LostResponse, TokenState},
@@ -12,14 +13,21 @@ use crate::support::{
 };
 
 /// Each way to lose a response after the refresh token was rotated.
-fn losses() -> [Fault; 6] {
+fn losses() -> [Fault; 11] {
+    let status = |status| Fault::status(status).after_processing();
+    let elsewhere = HeaderValue::from_static("https://elsewhere.example.com/oauth/token");
     [
         Fault::drop_connection().after_processing(),
         Fault::reset().after_processing(),
         Fault::hang().after_processing(),
         Fault::truncate(),
         Fault::slow(SECOND),
-        Fault::status(http::StatusCode::GATEWAY_TIMEOUT).after_processing(),
+        status(StatusCode::GATEWAY_TIMEOUT),
+        status(StatusCode::INTERNAL_SERVER_ERROR),
+        status(StatusCode::BAD_GATEWAY).body("<html>"),
+        status(StatusCode::REQUEST_TIMEOUT),
+        status(StatusCode::FORBIDDEN).body("<html>"),
+        status(StatusCode::FOUND).header(LOCATION, elsewhere),
     ]
 }
 

@@ -113,21 +113,21 @@ fn redirect(status: u16) -> Fault {
 }
 
 /// Responses of a server that has not rotated, with the kind of the error and the number of
-/// requests.
+/// requests: none of them proves that, so each is replayed once.
 fn unusable_responses() -> [(Fault, ErrorKind, u64); 9] {
     use ErrorKind::{InvalidResponse, Unavailable};
     [
-        (response(502).body("<html>Bad gateway"), Unavailable, 1),
+        (response(502).body("<html>Bad gateway"), Unavailable, 2),
         (response(200).body("{}"), InvalidResponse, 2),
         (
             response(200).body(r#"{"error":"invalid_grant"}"#),
             InvalidResponse,
-            1,
+            2,
         ),
         (
             response(200).body(r#"{"error":"server_error"}"#),
             InvalidResponse,
-            1,
+            2,
         ),
         (response(204), InvalidResponse, 2),
         (
@@ -136,8 +136,8 @@ fn unusable_responses() -> [(Fault, ErrorKind, u64); 9] {
             2,
         ),
         (response(200).body(" ".repeat(2 << 20)), InvalidResponse, 2),
-        (redirect(302), InvalidResponse, 1),
-        (redirect(307), InvalidResponse, 1),
+        (redirect(302), InvalidResponse, 2),
+        (redirect(307), InvalidResponse, 2),
     ]
 }
 

@@ -294,6 +294,8 @@ impl Pause {
         Error::new(self.reason.kind(), message).with_response(ResponseDetails {
             code: self.reason.oauth_code(),
             retry_after: Some(left),
+            // No request is sent while the breaker is open.
+            is_unused: true,
             ..ResponseDetails::default()
         })
     }

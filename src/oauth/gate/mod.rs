@@ -209,6 +209,7 @@ impl EndpointGate {
             )
             .with_response(ResponseDetails {
                 retry_after: Some(QUEUE_TIMEOUT),
+                is_unused: true,
                 ..ResponseDetails::default()
             }))
         })

@@ -24,7 +24,7 @@ fn rejection(kind: ErrorKind, status: u16, code: Option<OAuthErrorCode>, seconds
         status: StatusCode::from_u16(status).ok(),
         code,
         retry_after: (seconds > 0).then(|| Duration::from_secs(seconds)),
-        is_lost: false,
+        ..ResponseDetails::default()
     })
 }
 
