@@ -101,6 +101,10 @@ impl TokenSource for Provider {
                 call.end(Outcome::Lost);
                 Err(Error::response_lost("lost: scripted"))
             }
+            Reply::Lose(Loss::Unproven) => {
+                call.end(Outcome::Lost);
+                Err(Error::store("a vault failed: scripted"))
+            }
             Reply::Lose(Loss::Hang) => std::future::pending().await,
             Reply::Lose(Loss::Panic) => {
                 call.end(Outcome::Lost);

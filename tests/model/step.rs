@@ -46,7 +46,7 @@ pub(crate) enum Handling {
     Issue(Duration),
     /// It fails before it checks the refresh token.
     Fail,
-    /// The response is lost in one of three ways, before or after the refresh token was checked.
+    /// The response is lost in one of four ways, before or after the refresh token was checked.
     Lost(Loss, bool),
     /// The customer has disconnected the application.
     Disconnect,
@@ -55,6 +55,8 @@ pub(crate) enum Handling {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Loss {
     Reported,
+    /// An error that proves nothing about the refresh token.
+    Unproven,
     Hang,
     Panic,
 }
@@ -130,7 +132,15 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 fn handling() -> impl Strategy<Value = Handling> {
-    let loss = prop::sample::select(&[Loss::Reported, Loss::Reported, Loss::Hang, Loss::Panic][..]);
+    let loss = prop::sample::select(
+        &[
+            Loss::Reported,
+            Loss::Unproven,
+            Loss::Unproven,
+            Loss::Hang,
+            Loss::Panic,
+        ][..],
+    );
     prop_oneof![
         8 => lifetime().prop_map(Handling::Issue),
         4 => Just(Handling::Fail),
