@@ -151,14 +151,16 @@ async fn p19_process_that_was_off_for_too_long_sends_one_request_and_reports_why
     assert_eq!(sandbox.counters().token_requests_refused, 1);
 }
 
-/// Each way in which an endpoint can be unavailable. The last one leaves open whether it used the
-/// refresh token.
-fn outages() -> [Fault; 5] {
+/// Each way in which an endpoint can be unavailable. The first two prove that it did not use the
+/// refresh token, and the others leave that open.
+fn outages() -> [Fault; 7] {
     [
-        Fault::status(StatusCode::INTERNAL_SERVER_ERROR),
-        Fault::status(StatusCode::BAD_GATEWAY).body("<html>"),
         Fault::status(StatusCode::SERVICE_UNAVAILABLE).retry_after("60"),
         Fault::status(StatusCode::TOO_MANY_REQUESTS),
+        Fault::status(StatusCode::INTERNAL_SERVER_ERROR),
+        Fault::status(StatusCode::BAD_GATEWAY).body("<html>"),
+        Fault::status(StatusCode::BAD_GATEWAY).retry_after("60"),
+        Fault::status(StatusCode::REQUEST_TIMEOUT),
         Fault::hang(),
     ]
 }

@@ -92,8 +92,8 @@ const MUTATIONS: &[Mutation] = &[
         name: "a lost replay is replayed again",
         file: "intent.rs",
         edits: &[(
-            "!self.is_replay && may_replay(self.since, m)",
-            "may_replay(self.since, m)",
+            "!self.is_replay && may_replay(self.since, pause, m)",
+            "may_replay(self.since, pause, m)",
         )],
     },
     Mutation {

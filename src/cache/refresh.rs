@@ -190,7 +190,13 @@ async fn perform(
                 task.has_sent.store(true, Ordering::Relaxed);
                 let fetched = core.settings.fetch(fetch.tokens(), fetch.deadline()).await;
                 response = Some(fetched.as_ref().map(drop).map_err(Error::clone));
-                core.change(|state, m| fetch.fetched(fetched, state, m))
+                let next = core.change(|state, m| fetch.fetched(fetched, state, m));
+                if !next.is_after_response()
+                    && let (Some(permit), Some(Err(error))) = (&mut permit, &response)
+                {
+                    permit.record_retry_after(error);
+                }
+                next
             }
             Next::Persist(persist) => save_token_set(task, persist).await,
             Next::SaveRevocation(revocation) => {

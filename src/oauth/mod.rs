@@ -82,8 +82,8 @@
 //!
 //! * At most four token requests are in flight. Others wait for up to 15 seconds. At most two of
 //!   the four are background refreshes, for which no request waits.
-//! * Five failures in a row (no response, a 5xx status, or a 429) open the circuit breaker for 30
-//!   seconds. `Retry-After` opens it for the time that it asks for, at most 10 minutes.
+//! * Five failures in a row (no response, a 5xx status, a 408 or a 429) open the circuit breaker
+//!   for 30 seconds. `Retry-After` opens it for the time that it asks for, at most 10 minutes.
 //! * `invalid_client` opens it for 30 seconds, and for twice as long each time, up to 30 minutes.
 //! * While it is open, requests fail at once. Afterwards one request is sent as a probe, and its
 //!   outcome decides for the others. A code exchange is sent even then, because a customer waits.

@@ -141,3 +141,80 @@ async fn s07_defer_sends_nothing_while_the_access_token_is_valid() {
         assert_eq!(partner.events.lines(), ["lost", "rotation_lost"]);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn p11_retry_after_of_a_lost_response_delays_the_replay_and_all_other_requests() {
+    for status in [
+        StatusCode::INTERNAL_SERVER_ERROR,
+        StatusCode::BAD_GATEWAY,
+        StatusCode::GATEWAY_TIMEOUT,
+        StatusCode::REQUEST_TIMEOUT,
+    ] {
+        let partner = with_reuse_grace(Replay::SamePair).await;
+        let lost = Fault::status(status).retry_after("20").after_processing();
+        partner.fail(lost);
+        let started = tokio::time::Instant::now();
+        let refreshing = partner.refreshing();
+        pass(10 * SECOND).await;
+        let tokens = partner.stored_tokens().await;
+        let error = partner.oauth.refresh(&tokens).await.unwrap_err();
+        assert!(error.retry_after() > Some(9 * SECOND), "{status}: {error}");
+        assert!(!error.is_response_lost(), "it was not sent");
+        refreshing.await.unwrap().unwrap();
+        assert!(started.elapsed() >= 20 * SECOND, "{status}");
+        assert_eq!(partner.token_requests().len(), 3, "{status}");
+        partner.works().await;
+        // The success has closed the circuit breaker.
+        pass(SECOND).await;
+        partner.refresh().await.unwrap();
+        assert_eq!(partner.sandbox.counters().grants_revoked, 0, "{status}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p11_retry_after_of_more_than_30_seconds_prevents_the_replay() {
+    let partner = connected().await;
+    let lost = Fault::status(StatusCode::BAD_GATEWAY).retry_after("60");
+    partner.fail(lost.after_processing());
+    assert!(partner.refresh().await.unwrap_err().is_response_lost());
+    for _ in 0..(24 * 60 - 6) {
+        pass(MINUTE).await;
+        partner.works().await;
+    }
+    let counters = partner.sandbox.counters();
+    assert_eq!(counters.refresh_tokens_reused, 0);
+    assert_eq!(partner.reason(), None);
+    pass(6 * MINUTE).await;
+    partner.call().await.unwrap_err();
+    assert_eq!(partner.reason(), Some(ReauthorizationReason::RotationLost));
+    assert_eq!(partner.sandbox.counters().refresh_tokens_reused, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p11_outage_after_a_lost_rotation_sends_nothing_until_the_last_minutes() {
+    for status in [
+        StatusCode::INTERNAL_SERVER_ERROR,
+        StatusCode::BAD_GATEWAY,
+        StatusCode::GATEWAY_TIMEOUT,
+        StatusCode::REQUEST_TIMEOUT,
+    ] {
+        let partner = connected().await;
+        // The provider rotates and does not respond, and then it is down.
+        partner.fail(Fault::status(status).after_processing());
+        partner.fail(Fault::status(status).always());
+        assert!(partner.refresh().await.unwrap_err().is_response_lost());
+        for _ in 0..(24 * 60 - 6) {
+            pass(MINUTE).await;
+            partner.works().await;
+        }
+        let counters = partner.sandbox.counters();
+        assert_eq!(counters.faults_triggered, 2, "{status}: one replay");
+        partner.sandbox.clear_faults();
+        pass(6 * MINUTE).await;
+        partner.call().await.unwrap_err();
+        let counters = partner.sandbox.counters();
+        assert_eq!(counters.refresh_tokens_reused, 1, "{status}");
+        assert_eq!(partner.reason(), Some(ReauthorizationReason::RotationLost));
+        assert_eq!(partner.events.lines(), ["lost", "rotation_lost"]);
+    }
+}

@@ -564,14 +564,18 @@ impl Refresh {
 
     /// Replays the refresh token, if that is permitted.
     fn response_lost(self, error: Error, state: &mut CacheState, m: Moment<'_>) -> Next {
-        match &self.intent {
-            None => self.done(Err(error)),
-            Some(intent) if intent.may_be_replayed(m) => match state.until_next_request(m) {
-                // This also gives the first connection time to close.
-                Some(pause) => Wait::then(pause, AfterWait::Replay(self, error)),
-                None => self.save_replay(error, state, m),
-            },
-            Some(_) => self.not_replayed(error, state),
+        let Some(intent) = &self.intent else {
+            return self.done(Err(error));
+        };
+        // The pause also gives the first connection time to close.
+        let pause = state.until_next_request(m).max(error.retry_after());
+        let pause = pause.unwrap_or(Duration::ZERO);
+        if !intent.may_be_replayed(pause, m) {
+            self.not_replayed(error, state)
+        } else if pause.is_zero() {
+            self.save_replay(error, state, m)
+        } else {
+            Wait::then(pause, AfterWait::Replay(self, error))
         }
     }
 

@@ -73,14 +73,14 @@ impl Intent {
         }
     }
 
-    /// Whether the same refresh token may be sent again after a lost response.
-    pub(super) fn may_be_replayed(&self, m: Moment<'_>) -> bool {
-        !self.is_replay && may_replay(self.since, m)
+    /// Whether the same refresh token may be sent again after a lost response and this pause.
+    pub(super) fn may_be_replayed(&self, pause: Duration, m: Moment<'_>) -> bool {
+        !self.is_replay && may_replay(self.since, pause, m)
     }
 
     /// Whether the replay is still possible once it has been saved.
     pub(super) fn is_recent(&self, m: Moment<'_>) -> bool {
-        may_replay(self.since, m)
+        may_replay(self.since, Duration::ZERO, m)
     }
 
     /// The grant to store while the refresh token is used.
@@ -117,7 +117,8 @@ impl CacheState {
 pub(super) fn replay_reason(held: &Snapshot, m: Moment<'_>) -> Option<Reason> {
     let since = held.intent_since()?;
     // A wall clock that was set back does not prolong the time.
-    let is_recent = may_replay(since, m) && held.intent_known_for(m.now) <= REPLAY;
+    let is_recent =
+        may_replay(since, Duration::ZERO, m) && held.intent_known_for(m.now) <= REPLAY;
     (!held.is_replayed() && is_recent).then_some(Reason::LostResponse(since))
 }
 
@@ -140,11 +141,12 @@ pub(super) fn is_awaiting_expiry(held: &Snapshot, reason: Reason, m: Moment<'_>)
     held.intent_since().is_some() && m.now < until
 }
 
-/// Whether a refresh that started at `since` may be replayed now.
-fn may_replay(since: SystemTime, m: Moment<'_>) -> bool {
+/// Whether a refresh that started at `since` may be replayed after this pause.
+fn may_replay(since: SystemTime, pause: Duration, m: Moment<'_>) -> bool {
     // If the wall clock was set back, the deadlines of both requests still limit the time.
     let passed = m.wall.duration_since(since);
-    m.policy.lost_response == LostResponse::RetryOnce && passed.is_ok_and(|passed| passed <= REPLAY)
+    m.policy.lost_response == LostResponse::RetryOnce
+        && passed.is_ok_and(|passed| passed.saturating_add(pause) <= REPLAY)
 }
 
 pub(super) fn awaiting_expiry() -> Error {

@@ -8,7 +8,8 @@
 #[non_exhaustive]
 pub enum LostResponse {
     /// Send the same refresh token once more: 1 second after the first request at the earliest, 30
-    /// seconds at the latest.
+    /// seconds at the latest. A `Retry-After` of the provider within that time is obeyed; after a
+    /// longer one, the refresh token is not replayed.
     ///
     /// A provider with a reuse grace accepts a rotated refresh token again for a short time, and
     /// responds with the new tokens. If that response is lost too, the [module

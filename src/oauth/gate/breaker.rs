@@ -343,9 +343,9 @@ enum Class {
 fn classify(error: &Error) -> Class {
     let retry_after = error.retry_after().filter(|time| !time.is_zero());
     let is_throttled = error.status() == Some(StatusCode::TOO_MANY_REQUESTS);
-    let has_responded = error
-        .status()
-        .is_some_and(|status| !status.is_server_error() && !is_throttled);
+    let has_responded = error.status().is_some_and(|status| {
+        !status.is_server_error() && status != StatusCode::REQUEST_TIMEOUT && !is_throttled
+    });
     match retry_after {
         _ if error.is_invalid_client() => Class::ClientRejected,
         Some(time) if is_throttled => Class::Throttled(time),

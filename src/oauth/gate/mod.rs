@@ -14,7 +14,8 @@
 //!
 //! # Circuit breaker
 //!
-//! * Five failures in a row (no response, a 5xx status, or a 429) open the breaker for 30 seconds.
+//! * Five failures in a row (no response, a 5xx status, a 408 or a 429) open the breaker for 30
+//!   seconds.
 //! * `Retry-After` opens it for the time that the response asks for, at most 10 minutes.
 //! * `invalid_client` opens it for 30 seconds, and for twice as long each time, up to 30 minutes.
 //!   A new client secret closes it earlier: the next request is sent at once, and an
@@ -296,7 +297,18 @@ pub(crate) struct Permit {
 impl Permit {
     /// Records the outcome of the token request, and releases the permit.
     pub(crate) fn record<T>(mut self, outcome: &Result<T, Error>) {
-        let failure = outcome.as_ref().err();
+        self.record_failure(outcome.as_ref().err());
+    }
+
+    /// Records the pause that a lost response asks for, if any. The permit is still needed for the
+    /// replay of the refresh token.
+    pub(crate) fn record_retry_after(&mut self, lost: &Error) {
+        if lost.retry_after().is_some_and(|time| !time.is_zero()) {
+            self.record_failure(Some(lost));
+        }
+    }
+
+    fn record_failure(&mut self, failure: Option<&Error>) {
         if failure.is_some_and(is_before_sending) {
             return;
         }

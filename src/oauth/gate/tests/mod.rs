@@ -124,6 +124,45 @@ async fn p16_five_failures_in_a_row_open_the_breaker_for_thirty_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn p16_5xx_408_and_429_are_failures_whether_or_not_the_response_is_lost() {
+    for status in [408, 429, 500, 502, 503, 504] {
+        for is_lost in [false, true] {
+            let failure = rejection(ErrorKind::Unavailable, status, None, 0);
+            let failure = if is_lost {
+                failure.with_response_lost()
+            } else {
+                failure
+            };
+            let gate = EndpointGate::new();
+            for _ in 0..FAILURE_THRESHOLD {
+                assert!(request(&gate, Err(failure.clone())).await, "{status}");
+            }
+            assert!(!request(&gate, Ok(())).await, "{status}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p16_retry_after_of_a_lost_response_opens_the_breaker_before_the_replay() {
+    let gate = EndpointGate::new();
+    let mut permit = gate.acquire(GateKey::random(), None).await.unwrap();
+    let lost = rejection(ErrorKind::Unavailable, 502, None, 20).with_response_lost();
+    permit.record_retry_after(&lost);
+    assert!(!request(&gate, Ok(())).await);
+    sleep(10 * SECOND).await;
+    assert!(!request(&gate, Ok(())).await);
+    permit.record(&Ok::<(), Error>(()));
+    assert!(request(&gate, Ok(())).await, "the replay succeeded");
+
+    // Without `Retry-After` only the outcome of the replay counts.
+    let mut permit = gate.acquire(GateKey::random(), None).await.unwrap();
+    for _ in 0..FAILURE_THRESHOLD {
+        permit.record_retry_after(&down());
+    }
+    assert!(request(&gate, Ok(())).await);
+}
+
+#[tokio::test(start_paused = true)]
 async fn p16_one_probe_decides_for_all() {
     let (_, probe, waiting) = half_open().await;
     probe.record(&Ok::<(), Error>(()));
