@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeMap,
     convert::Infallible,
+    io,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -14,6 +15,7 @@ use http_body_util::{BodyExt, Full, channel::Channel};
 use tower_oauth2_client::{
     Error, ErrorKind, OAuthErrorCode,
     cache::TokenCache,
+    clock::Clock,
     oauth::{EndpointGate, OAuthClient},
     provider::{self, ClientAuthentication, Provider},
     token::{AccessToken, RefreshToken, TokenSet},
@@ -206,7 +208,7 @@ async fn p18_the_lifetime_starts_when_the_request_is_sent() {
         .clock(clock.clone())
         .build(http)
         .unwrap();
-    let sent = tower_oauth2_client::clock::Clock::wall(&clock);
+    let sent = Clock::wall(&clock);
     let tokens = oauth.client_credentials().await.unwrap();
     assert_eq!(tokens.issued_at(), sent);
     assert_eq!(tokens.expires_at(), sent + HOUR);
@@ -362,7 +364,7 @@ async fn p22_bad_responses_are_typed_errors_without_secrets_and_keep_the_grant()
             .clock(clock.clone())
             .build()
             .unwrap();
-        let held = token_set(1, HOUR, tower_oauth2_client::clock::Clock::wall(&clock));
+        let held = token_set(1, HOUR, Clock::wall(&clock));
         tokens.set_tokens(held.clone()).await.unwrap();
 
         let error = tokens.refresh_now().await.unwrap_err();
@@ -403,7 +405,7 @@ async fn p15_only_invalid_grant_ends_a_grant() {
             .clock(clock.clone())
             .build()
             .unwrap();
-        let held = token_set(1, HOUR, tower_oauth2_client::clock::Clock::wall(&clock));
+        let held = token_set(1, HOUR, Clock::wall(&clock));
         tokens.set_tokens(held).await.unwrap();
         let error = tokens.refresh_now().await.unwrap_err();
         assert_eq!(
@@ -437,6 +439,27 @@ async fn p22_a_response_that_never_ends_times_out() {
     let error = oauth.client_credentials().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert_eq!(started.elapsed(), Duration::from_secs(10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn p11_error_of_the_response_body_is_a_lost_response_whatever_its_kind() {
+    let requests = Arc::new(Mutex::new(0));
+    let counted = requests.clone();
+    let http = tower::service_fn(move |_: Request<Full<Bytes>>| {
+        *counted.lock().unwrap() += 1;
+        let (sender, body) = Channel::<Bytes, io::Error>::new(1);
+        // As a proxy reports that it cannot reach the server any more.
+        sender.abort(io::ErrorKind::ConnectionRefused.into());
+        async { Ok::<_, Infallible>(Response::new(body)) }
+    });
+    let oauth = OAuthClient::builder(provider::justworks(), "id")
+        .client_secret("secret")
+        .build(http)
+        .unwrap();
+    let held = token_set(1, HOUR, Clock::wall(&ManualClock::new()));
+    let error = oauth.refresh(&held).await.unwrap_err();
+    assert!(error.is_response_lost(), "{error:?}");
+    assert_eq!(*requests.lock().unwrap(), 1);
 }
 
 #[tokio::test]
