@@ -118,7 +118,7 @@ fn lost() -> Vec<Fault> {
     lost
 }
 
-/// The same outcomes after the provider has rotated.
+/// Outcomes that prove nothing, after the provider has rotated.
 fn lost_after_rotation() -> Vec<Fault> {
     let lost = lost().into_iter().map(Fault::after_processing);
     lost.chain([Fault::truncate(), Fault::huge(2 << 20)])

@@ -258,7 +258,8 @@ impl Error {
     }
 
     /// Whether a response was lost: the request may have reached the provider, and no usable
-    /// response came back.
+    /// response came back. The [table of outcomes](crate::oauth#outcomes-of-a-token-request) has
+    /// all cases.
     #[must_use]
     pub fn is_response_lost(&self) -> bool {
         self.inner.response.is_lost
