@@ -1,6 +1,6 @@
 //! Faults: what goes wrong, at which endpoint, and how often.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{
@@ -61,8 +61,8 @@ impl Endpoint {
 /// Processing is what a request does to the sandbox's state: a refresh rotates, a deduction is
 /// created. By default a fault happens before processing, and the request is never processed. With
 /// [`after_processing`](Self::after_processing) it is processed first, so that only the response is
-/// lost. [`truncate`](Self::truncate), [`slow`](Self::slow) and [`huge`](Self::huge) alter a real
-/// response, so their requests are always processed.
+/// lost. [`truncate`](Self::truncate), [`slow`](Self::slow), [`huge`](Self::huge) and
+/// [`edit`](Self::edit) alter a real response, so their requests are always processed.
 ///
 /// ```
 /// use http::StatusCode;
@@ -126,6 +126,20 @@ impl Fault {
     /// Sends this many spaces before the response body, which JSON permits.
     pub fn huge(length: u64) -> Self {
         Self::new(FaultKind::Huge(length))
+    }
+
+    /// Changes the response body, for example to a token response with a member that no client
+    /// expects.
+    ///
+    /// ```
+    /// use tower_oauth2_client::sandbox::{Endpoint, Fault, Sandbox};
+    ///
+    /// let sandbox = Sandbox::builder().build();
+    /// let with_mark = Fault::edit(|body| [b"\xef\xbb\xbf", body].concat());
+    /// sandbox.inject(Endpoint::Token, with_mark);
+    /// ```
+    pub fn edit(edit: impl Fn(&[u8]) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        Self::new(FaultKind::Edit(Arc::new(edit)))
     }
 
     /// Responds with 200 and a body that is declared as JSON, but is neither JSON nor UTF-8.
@@ -213,7 +227,7 @@ impl Fault {
     pub(super) fn alters_response(&self) -> bool {
         matches!(
             self.kind,
-            FaultKind::Truncate | FaultKind::Slow(_) | FaultKind::Huge(_)
+            FaultKind::Truncate | FaultKind::Slow(_) | FaultKind::Huge(_) | FaultKind::Edit(_)
         )
     }
 
@@ -245,6 +259,7 @@ impl fmt::Display for Fault {
             FaultKind::Truncate => return f.write_str("truncate"),
             FaultKind::Slow(wait) => return write!(f, "slow {wait:?}"),
             FaultKind::Huge(length) => return write!(f, "huge {length}"),
+            FaultKind::Edit(_) => return f.write_str("edit"),
             FaultKind::Respond { status, .. } => write!(f, "status {}", status.as_u16())?,
         }
         f.write_str(if self.after_processing {
@@ -255,6 +270,8 @@ impl fmt::Display for Fault {
     }
 }
 
+type EditBody = Arc<dyn Fn(&[u8]) -> Vec<u8> + Send + Sync>;
+
 #[derive(Clone)]
 pub(super) enum FaultKind {
     Delay(Duration),
@@ -264,6 +281,7 @@ pub(super) enum FaultKind {
     Truncate,
     Slow(Duration),
     Huge(u64),
+    Edit(EditBody),
     Respond {
         status: StatusCode,
         headers: Vec<(HeaderName, HeaderValue)>,

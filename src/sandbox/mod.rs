@@ -70,8 +70,8 @@
 //! # Faults
 //!
 //! A [`Fault`] describes a failure, and [`Sandbox::inject`] queues it for an endpoint: a late,
-//! lost, truncated, slow, oversized or invalid response. Without a fault no response has a 5xx
-//! status.
+//! lost, truncated, slow, oversized, edited or invalid response. Without a fault no response has a
+//! 5xx status.
 //!
 //! # Time
 //!

@@ -144,6 +144,10 @@ async fn perform(
         FaultKind::Truncate => Ok(truncated(response)),
         FaultKind::Slow(wait) => Ok(with_steps(response, |bytes| slowed(&bytes, wait))),
         FaultKind::Huge(length) => Ok(with_steps(response, |bytes| padded(bytes, length))),
+        FaultKind::Edit(edit) => Ok(response.map(|body| {
+            let body = edit(&body.into_bytes());
+            SandboxBody::full(body)
+        })),
         FaultKind::Respond {
             status,
             headers,
