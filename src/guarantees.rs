@@ -65,6 +65,9 @@
 //! * **P14** A store that cannot be read or written is detected before the refresh token is sent,
 //!   because the intent is saved first. If a save fails afterwards, the token set in memory serves,
 //!   the save is retried, and an error event is emitted.
+//! * **P24** A rotated refresh token is saved from every successful token response in which it can
+//!   be read, whatever else is wrong with the response. If the response has no usable access token,
+//!   the refresh has failed, and the held access token keeps its expiry. A web page is not read.
 //!
 //! # Failure
 //!
@@ -97,8 +100,9 @@
 //! * **P21** Secrets have no `Display` and a redacted `Debug`. They are wiped on drop from the
 //!   memory of this crate, which does not include the buffers of an HTTP client. They occur in no
 //!   log, span, error or panic, even if the server echoes them.
-//! * **P22** A response of the token endpoint is read up to 1 MiB. This crate follows no redirects
-//!   of the token endpoint, and sends the client credentials in one way only.
+//! * **P22** A response of the token endpoint is read up to 1 MiB, before and after decompression.
+//!   This crate follows no redirects of the token endpoint, and sends the client credentials in one
+//!   way only.
 //! * **P23** A tenant's token is never visible to another tenant. Keys never derive from secrets,
 //!   and stored grants name their tenant. With the feature `encryption`, each stored token is
 //!   encrypted and bound to its tenant, client, generation and kind. A token that cannot be

@@ -43,7 +43,7 @@ pub(crate) async fn exchange_code_and_save<S: Future<Output = Result<(), Error>>
     let tokens = timeout(CODE_EXCHANGE_DEADLINE, oauth.exchange_code(code))
         .await
         .unwrap_or_else(|_| Err(late()))
-        .map_err(CompletionError::Exchange)?;
+        .map_err(|error| CompletionError::Exchange(error.without_refresh_token()))?;
     let deadline = Instant::now() + SAVE_DEADLINE;
     loop {
         match save(tokens.clone()).await {

@@ -73,6 +73,11 @@
 //! [`complete_authorization`](TokenCache::complete_authorization), or from another process.
 //! Requests use the access token until it expires.
 //!
+//! A successful response may contain a refresh token, but no access token that can be used: it is
+//! missing, of an unknown type, or malformed. The refresh has then failed, but the cache saves the
+//! refresh token with the held access token, which keeps its expiry. The next refresh sends the new
+//! refresh token.
+//!
 //! `invalid_client` does not end the grant. It opens the [circuit
 //! breaker](crate::oauth::EndpointGate), so the refreshes of all grants fail for 30 seconds to 30
 //! minutes. After [`OAuthClient::replace_secret`], the next request refreshes at once.

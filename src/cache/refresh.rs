@@ -189,7 +189,12 @@ async fn perform(
             Next::Fetch(fetch) => {
                 task.has_sent.store(true, Ordering::Relaxed);
                 let fetched = core.settings.fetch(fetch.tokens(), fetch.deadline()).await;
-                response = Some(fetched.as_ref().map(drop).map_err(Error::clone));
+                response = Some(
+                    fetched
+                        .as_ref()
+                        .map(drop)
+                        .map_err(Error::without_refresh_token),
+                );
                 let next = core.change(|state, m| fetch.fetched(fetched, state, m));
                 if !next.is_after_response()
                     && let (Some(permit), Some(Err(error))) = (&mut permit, &response)

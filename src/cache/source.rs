@@ -41,6 +41,8 @@ pub trait TokenSource: Send + Sync + 'static {
     ///
     /// * [`Error::invalid_grant`] ends the grant.
     /// * [`Error::unavailable`] if it is certain that the refresh token was not used.
+    /// * [`Error::access_token_unusable`] if the response contains a refresh token, but no access
+    ///   token that can be used. The cache saves the refresh token.
     /// * [`Error::response_lost`] if the refresh token may have been used. See
     ///   [`LostResponse`](crate::cache::LostResponse) for what follows.
     ///

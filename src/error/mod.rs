@@ -71,9 +71,16 @@
 //! );
 //! ```
 
-use std::{borrow::Cow, error::Error as StdError, fmt, sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    error::Error as StdError,
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use http::StatusCode;
+use zeroize::Zeroizing;
 
 mod code;
 
@@ -93,7 +100,12 @@ struct Inner {
     message: Cow<'static, str>,
     response: ResponseDetails,
     source: Option<BoxError>,
+    /// Boxed, because most errors have none.
+    refresh_token: Option<Box<IssuedRefreshToken>>,
 }
+
+/// A refresh token that came without a usable access token, and when it was issued.
+struct IssuedRefreshToken(Zeroizing<String>, SystemTime);
 
 /// The parts of a token endpoint's response that are safe to repeat.
 #[derive(Clone, Copy, Debug, Default)]
@@ -304,6 +316,7 @@ impl Error {
             message: message.into(),
             response: ResponseDetails::default(),
             source: None,
+            refresh_token: None,
         })
     }
 
@@ -346,6 +359,33 @@ impl Error {
 
     pub(crate) fn with_response(self, response: ResponseDetails) -> Self {
         self.change(|inner| inner.response = response)
+    }
+
+    /// Adds the refresh token of a response whose access token cannot be used. Then the response is
+    /// not lost. Neither `Debug` nor `Display` shows it.
+    pub(crate) fn with_issued_refresh_token(
+        self,
+        refresh_token: Zeroizing<String>,
+        issued_at: SystemTime,
+    ) -> Self {
+        self.change(|inner| {
+            inner.refresh_token = Some(Box::new(IssuedRefreshToken(refresh_token, issued_at)));
+        })
+    }
+
+    /// The refresh token of a response whose access token cannot be used, and when it was issued.
+    pub(crate) fn issued_refresh_token(&self) -> Option<(&str, SystemTime)> {
+        let IssuedRefreshToken(token, issued_at) = self.inner.refresh_token.as_deref()?;
+        Some((token.as_str(), *issued_at))
+    }
+
+    /// The error without its refresh token, for code that must not see it. Such an error has no
+    /// source.
+    pub(crate) fn without_refresh_token(&self) -> Self {
+        if self.inner.refresh_token.is_none() {
+            return self.clone();
+        }
+        Self::new(self.kind(), self.inner.message.clone()).with_response(self.inner.response)
     }
 
     fn change(mut self, change: impl FnOnce(&mut Inner)) -> Self {

@@ -11,6 +11,7 @@
 //! HTTP client or the page cache behind a file, are not wiped.
 
 mod encoding;
+mod error;
 mod grant;
 mod secret;
 mod set;

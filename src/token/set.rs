@@ -123,6 +123,25 @@ impl TokenSet {
             .map(|granted| granted.split(' ').any(|granted| granted == scope))
     }
 
+    /// Replaces the refresh token after a response without a usable access token. The access token
+    /// keeps its lifetime.
+    #[must_use]
+    pub(crate) fn with_rotated(&self, refresh_token: &str, issued_at: SystemTime) -> Self {
+        let mut tokens = self.clone();
+        // A repeated token is not newer, because that does not restart its lifetime.
+        if self.refresh_token().map(RefreshToken::expose) != Some(refresh_token) {
+            tokens.refresh_token = Some((RefreshToken::new(refresh_token), issued_at));
+        }
+        tokens
+    }
+
+    /// Whether both sets have the access token of one response.
+    pub(crate) fn has_access_token_of(&self, other: &Self) -> bool {
+        self.access_token == other.access_token
+            && self.lifetime == other.lifetime
+            && self.issued_at == other.issued_at
+    }
+
     /// Takes from `previous` what the response to a refresh omits: the refresh token, which then
     /// stays valid (RFC 6749 section 6), and the scopes, which are then unchanged (section 5.1).
     #[must_use]

@@ -17,6 +17,7 @@ mod lifetime;
 mod limiter;
 mod lost_response;
 mod replicas;
+mod rotation;
 mod saves;
 mod single_flight;
 mod status;

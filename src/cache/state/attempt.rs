@@ -12,8 +12,10 @@
 //!        another process has it                     Wait → Save (replay)
 //! ```
 //!
-//! A rejected refresh token leads to another load and to the save of the end; any other failure to
-//! the save that removes the intent. A store check is a load, and the retry of a failed save.
+//! A response with a refresh token, but without a usable access token, also leads to `Persist`, and
+//! the job fails. A rejected refresh token leads to another load and to the save of the end; any
+//! other failure to the save that removes the intent. A store check is a load, and the retry of a
+//! failed save.
 
 use std::{
     sync::Arc,
@@ -438,6 +440,10 @@ impl Fetch {
         let Self { refresh, is_replay } = self;
         match response {
             Ok(tokens) => refresh.persist(tokens, state, m),
+            // The response was unusable, but the refresh token in it replaces the one sent (P24).
+            Err(error) if error.issued_refresh_token().is_some() => {
+                refresh.persist_refresh_token(&error, state, m)
+            }
             Err(error) if error.is_response_lost() && !is_replay => {
                 refresh.response_lost(error, state, m)
             }
@@ -698,6 +704,41 @@ impl Refresh {
             pause: Duration::ZERO,
             is_used: false,
             report: None,
+            failure: None,
+        })
+    }
+
+    /// Saves the refresh token of a response whose access token cannot be used. The held access
+    /// token stays, with its own expiry, and the refresh has failed.
+    fn persist_refresh_token(self, error: &Error, state: &CacheState, m: Moment<'_>) -> Next {
+        let failure = error.without_refresh_token();
+        let (Some(held), Some((refresh_token, issued_at))) =
+            (self.held.tokens(), error.issued_refresh_token())
+        else {
+            // Without a grant there is no access token to keep.
+            return self.restore(failure, state, m);
+        };
+        let tokens = held.with_rotated(refresh_token, issued_at);
+        let generation = self.next_generation();
+        let token = BearerToken::new(tokens.access_token(), generation);
+        let grant = Grant {
+            generation,
+            state: GrantState::Active(tokens),
+        };
+        let fresh = Snapshot::of_stored(grant.clone(), m);
+        if self.held.is_in_use() {
+            fresh.mark_used();
+        }
+        Next::Persist(Persist {
+            refresh: self,
+            grant,
+            token,
+            fresh,
+            since: m.now,
+            pause: Duration::ZERO,
+            is_used: false,
+            report: None,
+            failure: Some(failure),
         })
     }
 
@@ -732,6 +773,8 @@ pub(crate) struct Persist {
     /// Whether requests use the token set already.
     is_used: bool,
     report: Option<Report>,
+    /// Why the access token of the response cannot be used. `None` if it can.
+    failure: Option<Error>,
 }
 
 impl Persist {
@@ -766,6 +809,8 @@ impl Persist {
         let outcome = if !self.is_held(state) {
             // The grant was revoked or replaced meanwhile.
             state.adopted(m)
+        } else if let Some(failure) = &self.failure {
+            Err(failure.clone())
         } else if state.held.alive(m.now).is_some() {
             Ok(self.token.clone())
         } else {
@@ -842,6 +887,9 @@ impl Persist {
         if !self.is_held(state) {
             // The grant was revoked or replaced meanwhile.
             return self.refresh.done(state.adopted(m));
+        }
+        if let Some(failure) = self.failure {
+            return self.refresh.done(Err(failure));
         }
         let tokens = self.grant.tokens();
         state.events.push(Event::Refreshed {

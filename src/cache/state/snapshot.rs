@@ -134,15 +134,19 @@ impl Snapshot {
         })
     }
 
-    /// If `other` holds the same token set, takes over its schedule by the monotonic clock, and
-    /// whether it is used.
+    /// If `other` holds the same access token, takes over its schedule by the monotonic clock. If
+    /// it is the same token set, also whether it is used.
     pub(crate) fn with_history_of(self, other: &Self) -> Self {
         let (Some(tokens), Some((_, schedule))) = (self.tokens(), other.token()) else {
             return self;
         };
-        if other.tokens() != Some(tokens) {
+        if !other
+            .tokens()
+            .is_some_and(|other| other.has_access_token_of(tokens))
+        {
             return self;
         }
+        let is_same_set = other.tokens() == Some(tokens);
         let is_refreshable = self
             .grant()
             .is_some_and(|grant| grant.state.is_refreshable());
@@ -156,7 +160,10 @@ impl Snapshot {
         if is_restated && other.held.as_ref().is_some_and(|held| held.used.get()) {
             self.mark_used();
         }
-        let refresh_token = other.refresh_token().copied().filter(|_| is_refreshable);
+        let refresh_token = other
+            .refresh_token()
+            .copied()
+            .filter(|_| is_refreshable && is_same_set);
         let is_same_intent = self.intent_since() == other.intent_since();
         let known_since = other.held.as_ref().filter(|_| is_same_intent);
         let known_since = known_since.and_then(|held| held.intent_known_since.clone());
