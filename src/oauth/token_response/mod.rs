@@ -3,21 +3,27 @@
 //! Parsing is lenient where providers differ (the spelling of a lifetime, omitted members), and
 //! strict where a wrong guess would do harm (no token, another token type). Unknown members are
 //! ignored (RFC 6749 section 5.1).
+//!
+//! A response has one of three results:
+//!
+//! | the response contains | result |
+//! | --- | --- |
+//! | a usable access token | a token set, with the refresh token if there is one |
+//! | a refresh token, but no usable access token | an error that carries the refresh token |
+//! | neither | an error; unless the response is a rejection, it counts as lost |
 
 use std::{
-    fmt,
+    borrow::Cow,
     time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
 use http::{HeaderMap, Response};
 use jiff::Timestamp;
-use serde::{
-    Deserialize, Deserializer,
-    de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
-};
-use zeroize::Zeroizing;
 
+mod members;
+
+use self::members::{Member, Members};
 use super::{date, endpoint_error};
 use crate::{
     error::{Error, ErrorKind, OAuthErrorCode, ResponseDetails},
@@ -30,100 +36,113 @@ const ENDPOINT: &str = "token endpoint";
 /// A difference between the clocks that causes a warning.
 const MAX_SKEW: Duration = Duration::from_secs(30);
 
-#[derive(Deserialize)]
-struct Body {
-    #[serde(default)]
-    access_token: Member,
-    #[serde(default)]
-    token_type: Member,
-    #[serde(default)]
-    expires_at: Member,
-    #[serde(default)]
-    expires_in: Member,
-    #[serde(default)]
-    refresh_token: Member,
-    #[serde(default)]
-    scope: Member,
-    #[serde(default)]
-    error: Member,
-}
-
-/// Parses the response to a token request. The request was sent at `sent` and the response arrived
-/// by `now`, both by this machine's wall clock.
+/// Parses the response to a token request, which may be cut off. The request was sent at `sent` and
+/// the response arrived by `now`, both by this machine's wall clock.
 pub(super) fn parse(
     response: &Response<Bytes>,
     sent: SystemTime,
     now: SystemTime,
     default_lifetime: Duration,
 ) -> Result<TokenSet, Error> {
-    let invalid = |problem: &str, is_lost: bool| {
-        Err(Error::new(
-            ErrorKind::InvalidResponse,
-            format!(
-                "{ENDPOINT}'s response {problem} ({} {}); check its URL, and any proxy before it",
-                response.status().as_u16(),
-                endpoint_error::describe(response)
-            ),
-        )
-        .with_response(ResponseDetails {
-            status: Some(response.status()),
-            is_lost,
-            ..ResponseDetails::default()
-        }))
-    };
-    // A success that cannot be used may still have rotated the refresh token.
-    let lost = |problem: &str| invalid(problem, true);
     if !response.status().is_success() {
         return Err(endpoint_error::to_error(ENDPOINT, response, now));
     }
-    let Some(body) = endpoint_error::object::<Body>(response.body()) else {
-        return lost("is not a JSON object with the members of RFC 6749");
+    let Some(members) = Members::read(response.body()) else {
+        let problem = "is not a JSON object with the members of RFC 6749";
+        return Err(unusable(response, problem).with_response_lost());
     };
-    // Some servers reject a request with status 200. That is not permanent: no specification
-    // defines what it means.
-    let known = match &body.error {
-        Member::Absent => None,
-        Member::Text(error) => Some(OAuthErrorCode::parse(error)),
-        Member::Number(_) | Member::Other => Some(None),
-    };
-    match known {
-        None => {}
-        Some(Some(code)) => return invalid(&format!("is the error {code} in a success"), false),
-        Some(None) => return invalid("is an unknown error in a success", false),
+    let refresh_token = members
+        .refresh_token
+        .text()
+        // RFC 6749 appendix A.17 has no such characters. They come from the server's template.
+        .map(|token| RefreshToken::new(token.trim_matches(char::is_control)));
+    match access_token(&members) {
+        Ok(access_token) if refresh_token.is_some() || !members.is_damaged => {
+            let lifetime = lifetime(&members, response.headers(), sent, now, default_lifetime)
+                .unwrap_or_else(|| {
+                    telemetry::lifetime_assumed(default_lifetime);
+                    default_lifetime
+                });
+            let mut tokens = TokenSet::new(access_token, lifetime, sent);
+            if let Some(refresh_token) = refresh_token {
+                tokens = tokens.with_refresh_token(refresh_token, sent);
+            }
+            if let Some(scope) = members.scope.words() {
+                tokens = tokens.with_scope(scope);
+            }
+            Ok(tokens)
+        }
+        // The refresh token may have been in the part that is missing.
+        Ok(_) => Err(unusable(response, "is cut off or damaged").with_response_lost()),
+        Err(problem) => Err(match refresh_token {
+            Some(refresh_token) => {
+                unusable(response, &problem).with_refresh_token(&refresh_token, sent)
+            }
+            // A success that cannot be used may still have rotated the refresh token.
+            None if is_rejection(&members) => unusable(response, &problem),
+            None => unusable(response, &problem).with_response_lost(),
+        }),
     }
-    let Member::Text(access_token) = &body.access_token else {
-        return lost("contains no access token");
+}
+
+/// Some servers reject a request with status 200. That is not permanent: no specification defines
+/// what it means.
+fn is_rejection(members: &Members) -> bool {
+    !members.error.is_blank()
+        && members.access_token.is_blank()
+        && members.refresh_token.is_blank()
+        && !members.is_damaged
+}
+
+/// The access token, or why there is none to use.
+fn access_token(members: &Members) -> Result<AccessToken, Cow<'static, str>> {
+    match &members.error {
+        error if error.is_blank() => {}
+        // No error, as a number.
+        Member::Number(_, number) if *number == 0.0 => {}
+        error => {
+            return Err(match error.text().and_then(OAuthErrorCode::parse) {
+                Some(code) => format!("is the error {code} in a success").into(),
+                None => "is an unknown error in a success".into(),
+            });
+        }
+    }
+    let Some(access_token) = members.access_token.text() else {
+        return Err("contains no access token".into());
     };
-    match &body.token_type {
-        Member::Absent => {}
-        Member::Text(token_type) if token_type.eq_ignore_ascii_case("bearer") => {}
+    let token_type = &members.token_type;
+    let is_bearer = token_type
+        .text()
+        .is_some_and(|token_type| token_type.trim().eq_ignore_ascii_case("bearer"));
+    if !is_bearer && !token_type.is_blank() {
         // RFC 6749 section 7.1: a token of a type that is not understood must not be used.
-        _ => return lost("contains a token that is not a bearer token"),
+        return Err("contains a token that is not a bearer token".into());
     }
-    let Ok(access_token) = AccessToken::new(access_token.as_str()) else {
-        return lost("contains an access token that no header can carry");
-    };
-    let lifetime =
-        lifetime(&body, response.headers(), sent, now, default_lifetime).unwrap_or_else(|| {
-            telemetry::lifetime_assumed(default_lifetime);
-            default_lifetime
-        });
-    let mut tokens = TokenSet::new(access_token, lifetime, sent);
-    if let Member::Text(refresh_token) = &body.refresh_token
-        && !refresh_token.is_empty()
-    {
-        tokens = tokens.with_refresh_token(RefreshToken::new(refresh_token.as_str()), sent);
-    }
-    if let Member::Text(scope) = &body.scope {
-        tokens = tokens.with_scope(scope.as_str());
-    }
-    Ok(tokens)
+    // White space around a token comes from the server's template. No header could carry it.
+    let access_token = access_token.trim_matches(|c: char| c.is_whitespace() || c.is_control());
+    AccessToken::new(access_token)
+        .map_err(|_| "contains an access token that no header can carry".into())
+}
+
+fn unusable(response: &Response<Bytes>, problem: &str) -> Error {
+    Error::new(
+        ErrorKind::InvalidResponse,
+        format!(
+            "{ENDPOINT}'s response {problem} ({} {}); check its URL, and any proxy before it",
+            response.status().as_u16(),
+            endpoint_error::describe(response)
+        ),
+    )
+    .with_response(ResponseDetails {
+        status: Some(response.status()),
+        ..ResponseDetails::default()
+    })
 }
 
 /// The lifetime from `expires_at`, compared with the server's clock and this machine's, and from
 /// `expires_in`. An end in the past is a lifetime of zero.
 fn lifetime(
-    body: &Body,
+    members: &Members,
     headers: &HeaderMap,
     sent: SystemTime,
     now: SystemTime,
@@ -133,8 +152,8 @@ fn lifetime(
     if let Some(server_now) = server_now {
         warn_of_skew(server_now, sent, now);
     }
-    let relative = seconds(&body.expires_in);
-    let Some(expires_at) = time(&body.expires_at) else {
+    let relative = seconds(&members.expires_in);
+    let Some(expires_at) = time(&members.expires_at) else {
         return relative;
     };
     let from = |now: SystemTime| expires_at.duration_since(now).unwrap_or(Duration::ZERO);
@@ -197,7 +216,7 @@ fn time(member: &Member) -> Option<SystemTime> {
         SystemTime::UNIX_EPOCH.checked_add(since)
     };
     match member {
-        Member::Number(seconds) => from_seconds(*seconds),
+        Member::Number(_, seconds) => from_seconds(*seconds),
         Member::Text(text) => {
             let text = text.trim();
             if let Ok(seconds) = text.parse::<u64>() {
@@ -213,78 +232,21 @@ fn time(member: &Member) -> Option<SystemTime> {
                 .ok()?;
             timestamp.try_into().ok()
         }
-        Member::Absent | Member::Other => None,
+        Member::Absent | Member::List(_) | Member::Other => None,
     }
 }
 
 /// Seconds, as a number or as text. A negative number is zero.
 fn seconds(member: &Member) -> Option<Duration> {
     let number = match member {
-        Member::Number(number) => *number,
+        Member::Number(_, number) => *number,
         Member::Text(text) => text.trim().parse().ok()?,
-        Member::Absent | Member::Other => return None,
+        Member::Absent | Member::List(_) | Member::Other => return None,
     };
     if number.is_nan() {
         return None;
     }
     Some(Duration::try_from_secs_f64(number.max(0.0)).unwrap_or(Duration::MAX))
-}
-
-/// A member of any JSON type, so that a wrong type affects only this member.
-#[derive(Default)]
-enum Member {
-    /// Missing, or null.
-    #[default]
-    Absent,
-    Text(Zeroizing<String>),
-    Number(f64),
-    Other,
-}
-
-impl<'de> Deserialize<'de> for Member {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Any;
-
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "lifetimes and dates are far from 2^53"
-        )]
-        impl<'de> Visitor<'de> for Any {
-            type Value = Member;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("any value")
-            }
-            fn visit_str<E>(self, text: &str) -> Result<Member, E> {
-                Ok(Member::Text(Zeroizing::new(text.to_owned())))
-            }
-            fn visit_u64<E>(self, number: u64) -> Result<Member, E> {
-                Ok(Member::Number(number as f64))
-            }
-            fn visit_i64<E>(self, number: i64) -> Result<Member, E> {
-                Ok(Member::Number(number as f64))
-            }
-            fn visit_f64<E>(self, number: f64) -> Result<Member, E> {
-                Ok(Member::Number(number))
-            }
-            fn visit_bool<E>(self, _: bool) -> Result<Member, E> {
-                Ok(Member::Other)
-            }
-            fn visit_unit<E>(self) -> Result<Member, E> {
-                Ok(Member::Absent)
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Member, A::Error> {
-                while items.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(Member::Other)
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Member, A::Error> {
-                while members.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-                Ok(Member::Other)
-            }
-        }
-
-        deserializer.deserialize_any(Any)
-    }
 }
 
 #[cfg(test)]

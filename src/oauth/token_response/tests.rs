@@ -136,17 +136,23 @@ fn token_type_is_bearer_in_any_case_or_absent() {
         "",
         r#","token_type":"bearer""#,
         r#","token_type":"BEARER""#,
+        r#","token_type":" Bearer\n""#,
+        r#","token_type":["Bearer"]"#,
         r#","token_type":null"#,
+        r#","token_type":"""#,
     ] {
         assert!(parse_with(good, None).is_ok(), "{good}");
     }
     for bad in [
         r#","token_type":"mac""#,
-        r#","token_type":"""#,
+        r#","token_type":"DPoP""#,
+        r#","token_type":["Bearer","mac"]"#,
+        r#","token_type":{"type":"Bearer"}"#,
         r#","token_type":1"#,
     ] {
         let error = parse_with(bad, None).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidResponse, "{bad}");
+        assert!(error.is_response_lost(), "{bad}");
     }
 }
 
@@ -175,12 +181,17 @@ fn p22_errors_of_bad_responses_name_the_problem_without_secrets() {
         ("", "not a JSON object"),
         ("<html>seeded</html>", "not a JSON object"),
         (r#"["seeded"]"#, "not a JSON object"),
+        ("<style>a{color:seeded}</style>", "not a JSON object"),
+        (
+            r#"<pre>{"access_token":"seeded","refresh_token":"seeded"}</pre>"#,
+            "not a JSON object",
+        ),
         ("null", "not a JSON object"),
         ("{}", "no access token"),
         (r#"{"access_token":null,"x":"seeded"}"#, "no access token"),
-        (r#"{"access_token":["seeded"]}"#, "no access token"),
+        (r#"{"access_token":["seeded","x"]}"#, "no access token"),
         (r#"{"access_token":"see ded"}"#, "no header can carry"),
-        (r#"{"access_token":"seeded","refr"#, "not a JSON object"),
+        (r#"{"access_token":"seeded","refr"#, "cut off or damaged"),
         (
             r#"{"error":"invalid_grant","error_description":"seeded"}"#,
             "invalid_grant in a success",
@@ -190,12 +201,12 @@ fn p22_errors_of_bad_responses_name_the_problem_without_secrets() {
             "unknown error",
         ),
         (
-            r#"{"error":{"x":"seeded"},"access_token":"seeded"}"#,
+            r#"{"error":{"x":"seeded"},"access_token":"seeded","refresh_token":"seeded"}"#,
             "unknown error",
         ),
         (
-            r#"{"access_token":"seeded","access_token":"seeded"}"#,
-            "not a JSON object",
+            r#"{"access_token":"seeded","access_token":"see ded"}"#,
+            "no header can carry",
         ),
     ] {
         let error = parse(&response(200, body, None), sent(), sent(), DAY).unwrap_err();
@@ -206,4 +217,345 @@ fn p22_errors_of_bad_responses_name_the_problem_without_secrets() {
     }
     let error = parse(&response(302, "", None), sent(), sent(), DAY).unwrap_err();
     assert!(error.to_string().contains("redirect"), "{error}");
+}
+
+fn parse_bytes(body: &[u8]) -> Result<TokenSet, Error> {
+    let response = response(200, "", None).map(|_| Bytes::copy_from_slice(body));
+    parse(&response, sent(), sent(), DAY)
+}
+
+/// The access and the refresh token of a response.
+fn tokens_in(body: &[u8]) -> (Option<String>, Option<String>) {
+    match parse_bytes(body) {
+        Ok(tokens) => (
+            Some(tokens.access_token().expose().to_owned()),
+            tokens
+                .refresh_token()
+                .map(|token| token.expose().to_owned()),
+        ),
+        Err(error) => {
+            let token = error.refresh_token();
+            assert_eq!(error.kind(), ErrorKind::InvalidResponse);
+            assert!(token.is_none() || !error.is_response_lost(), "{error}");
+            (None, token.map(|token| token.expose().to_owned()))
+        }
+    }
+}
+
+#[test]
+fn p24_odd_response_with_usable_tokens_is_a_token_set() {
+    let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+    let mixed = format!("{}1{}", r#"{"a":["#.repeat(5_000), "]}".repeat(5_000));
+    let members = |more: &str| {
+        format!(r#"{{"access_token":"a2",{more}"refresh_token":"r2","expires_in":3600}}"#)
+    };
+    let plain = members("");
+    let mut bodies: Vec<Vec<u8>> = [
+        // No error.
+        r#""error":"","#,
+        r#""error":null,"#,
+        r#""error":false,"#,
+        r#""error":0,"#,
+        r#""error":{},"#,
+        r#""error":[],"#,
+        r#""error":" ","#,
+        // A member given twice.
+        r#""access_token":"a2","#,
+        r#""refresh_token":"r1","#,
+        r#""token_type":"mac","token_type":"Bearer","#,
+        r#""error":"x","error":"","refresh_token":"r1","#,
+        // Other members.
+        r#""x":"\ud800","#,
+        r#""x":"\q","#,
+        r#""x":"a } ] \" b","#,
+        r#""x":NaN,"#,
+        r#""x":-Infinity,"y":undefined,"z":0x1f,"#,
+        r#""x":1e999,"#,
+        r#""x":99999999999999999999999999999999,"#,
+        "\"x\":\"line\nbreak\u{0}\",",
+        r#""x":,"y":01,"#,
+        r#""":"","#,
+        r#""x":{"refresh_token":"r1","access_token":"a1"},"#,
+        r#""x":"{\"refresh_token\":\"r1\"}","#,
+        // Scopes and lifetimes.
+        r#""scope":7,"#,
+        r#""scope":{"a":"b"},"#,
+        r#""scope":["one","two"],"#,
+        r#""expires_at":"soon","#,
+        r#""expires_at":[],"#,
+        r#""expires_in":"about an hour","#,
+        r#""expires_in":"3600","#,
+        ",,",
+    ]
+    .iter()
+    .map(|more| members(more).into_bytes())
+    .chain([&deep, &mixed].map(|nested| members(&format!(r#""x":{nested},"#)).into_bytes()))
+    .collect();
+    let invalid: [&[u8]; 3] = [b"\"x\":\"\xff\xfe\",", b"\"\xff\":\"x\",", b"\"x\":\xff,"];
+    bodies.extend(invalid.map(|more| {
+        [
+            br#"{"access_token":"a2","#,
+            more,
+            &br#""refresh_token":"r2"}"#[..],
+        ]
+        .concat()
+    }));
+    // Text before and after the object.
+    let around: [(&[u8], &[u8]); 8] = [
+        (b"\xef\xbb\xbf", b""),
+        (b"\xef\xbb\xbf \r\n", b"\n"),
+        (b")]}',\n", b""),
+        (b"Warning: {0} in token.php on line 3\n", b""),
+        (b"", b"garbage"),
+        (b"", b"<!-- 3 ms -->"),
+        (b"", b"}{\"refresh_token\":\"r1\"}"),
+        (b"", b"\0\0\xff"),
+    ];
+    bodies.extend(around.map(|(before, after)| [before, plain.as_bytes(), after].concat()));
+    // White space around the access token, and tokens of another type.
+    for access_token in [
+        r#""a2\n""#,
+        r#""\r\n a2\t""#,
+        "\"a2\n\"",
+        r#""\u00a0a2\u0000""#,
+        r#"["a2"]"#,
+        r#""\u00612""#,
+    ] {
+        bodies.push(
+            format!(r#"{{"access_token":{access_token},"refresh_token":"r2"}}"#).into_bytes(),
+        );
+    }
+    for refresh_token in [r#""r2\n""#, r#"["r2"]"#, r#""\u00722""#, "\"\tr2\r\n\""] {
+        bodies.push(
+            format!(r#"{{"access_token":"a2","refresh_token":{refresh_token}}}"#).into_bytes(),
+        );
+    }
+    // Cut off behind the tokens.
+    bodies.push(br#"{"access_token":"a2","refresh_token":"r2""#.to_vec());
+    bodies.push(br#"{"access_token":"a2","refresh_token":"r2","expires_in":36"#.to_vec());
+    bodies.push(br#"{"access_token":"a2","refresh_token":"r2","sco"#.to_vec());
+    for body in bodies {
+        let expected = (Some("a2".to_owned()), Some("r2".to_owned()));
+        let shown = String::from_utf8_lossy(&body[..body.len().min(120)]).into_owned();
+        assert_eq!(tokens_in(&body), expected, "{shown}");
+    }
+}
+
+#[test]
+fn p24_refresh_token_without_a_usable_access_token_is_in_the_error() {
+    for members in [
+        "",
+        r#""access_token":null"#,
+        r#""access_token":"""#,
+        r#""access_token":" \n""#,
+        r#""access_token":{"value":"a2"}"#,
+        r#""access_token":["a2","a3"]"#,
+        r#""access_token":true"#,
+        r#""access_token":-1"#,
+        r#""access_token":"a 2""#,
+        r#""access_token":"ä2""#,
+        r#""access_token":"a\n2""#,
+        r#""access_token":"\ud800""#,
+        r#""access_token":"a2","token_type":"mac""#,
+        r#""access_token":"a2","token_type":1"#,
+        r#""access_token":"a2","token_type":true"#,
+        r#""access_token":"a2","error":"invalid_grant""#,
+        r#""access_token":"a2","error":"temporarily_unavailable""#,
+        r#""access_token":"a2","error":"out_of_luck""#,
+        r#""access_token":"a2","error":{"code":1}"#,
+        r#""access_token":"a2","error":true"#,
+        r#""access_token":"a2","error":500"#,
+        r#""error":"server_error""#,
+    ] {
+        let expected = (None, Some("r2".to_owned()));
+        for body in [
+            format!(r#"{{{members},"refresh_token":"r2"}}"#),
+            format!(r#"{{"refresh_token":"r2",{members}}}"#),
+            format!(r#"{{"refresh_token":"r2","refresh_token":null,{members}}}"#),
+        ] {
+            assert_eq!(tokens_in(body.as_bytes()), expected, "{body}");
+        }
+    }
+}
+
+#[test]
+fn p24_token_of_digits_is_used_as_it_is_written() {
+    let body = br#"{"access_token":12345678901234567890123,"refresh_token":98765432109876543210}"#;
+    let tokens = parse_bytes(body).unwrap();
+    assert_eq!(tokens.access_token().expose(), "12345678901234567890123");
+    assert_eq!(
+        tokens.refresh_token().unwrap().expose(),
+        "98765432109876543210"
+    );
+    for none in [
+        "0",
+        "-1",
+        "1.5",
+        "1e3",
+        "true",
+        "false",
+        "{}",
+        "[]",
+        r#"["a","b"]"#,
+    ] {
+        let body = format!(r#"{{"access_token":"a2","refresh_token":{none}}}"#);
+        assert_eq!(
+            tokens_in(body.as_bytes()),
+            (Some("a2".into()), None),
+            "{none}"
+        );
+    }
+}
+
+#[test]
+fn p24_spaces_of_a_refresh_token_are_kept() {
+    // RFC 6749 appendix A.17 permits them.
+    let body = br#"{"access_token":"a2","refresh_token":" r 2 \n"}"#;
+    let tokens = parse_bytes(body).unwrap();
+    assert_eq!(tokens.refresh_token().unwrap().expose(), " r 2 ");
+}
+
+#[test]
+fn scope_of_several_texts_is_joined() {
+    let scope = |members: &str| {
+        parse_with(members, None)
+            .unwrap()
+            .scope()
+            .map(str::to_owned)
+    };
+    assert_eq!(scope(r#","scope":["one","two"]"#), Some("one two".into()));
+    for none in [
+        "null",
+        "7",
+        "true",
+        r#"{"one":1}"#,
+        r#"["one",2]"#,
+        r#"[["one"]]"#,
+    ] {
+        assert_eq!(scope(&format!(r#","scope":{none}"#)), None, "{none}");
+    }
+}
+
+#[test]
+fn p11_damaged_response_without_a_refresh_token_is_lost() {
+    let whole = br#"{"access_token":"a2","expires_in":3600,"refresh_token":"r2"}"#;
+    let end = whole.len() - 1;
+    for length in 0..whole.len() {
+        let outcome = parse_bytes(&whole[..length]);
+        if length < end {
+            let error = outcome.unwrap_err();
+            assert!(error.is_response_lost(), "{length}");
+            assert_eq!(error.refresh_token(), None, "{length}");
+        } else {
+            outcome.unwrap();
+        }
+    }
+}
+
+#[test]
+fn p11_only_a_rejection_without_tokens_is_not_lost() {
+    for (body, is_lost) in [
+        (r#"{"error":"invalid_grant"}"#, false),
+        (
+            r#"{"error":"bad_refresh_token","error_description":"x"}"#,
+            false,
+        ),
+        (r#"{"error":"invalid_grant","access_token":null}"#, false),
+        (r#"{"error":"invalid_grant","access_token":"a2"}"#, true),
+        (r#"{"error":"x","refresh_token":{}}"#, false),
+        (r#"{"error":"x","refresh_token":["r2","r3"]}"#, true),
+        (r#"{"error":"invalid_grant""#, true),
+        (r#"{"error":""}"#, true),
+        ("{}", true),
+    ] {
+        let error = parse_bytes(body.as_bytes()).unwrap_err();
+        assert_eq!(error.is_response_lost(), is_lost, "{body}");
+    }
+}
+
+mod properties {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const REFRESH_TOKEN: &str = r#""refresh_token" : "r2-\u00e4/\\x""#;
+    const BEFORE: &str = r#"{"access_token":"a2","token_type":"Bearer","x":{"y":[1,"z"]},"#;
+    const AFTER: &str = r#","expires_in":3600,"scope":"one two","error":null}"#;
+
+    /// A change of the bytes: what is removed, and what comes instead.
+    type Edit = (prop::sample::Index, usize, Vec<u8>);
+
+    fn edits() -> impl Strategy<Value = Vec<Edit>> {
+        let byte = prop_oneof![
+            any::<u8>(),
+            prop::sample::select(&b"\"\\{}[],: \n0\xefnul"[..]),
+        ];
+        let edit = (
+            any::<prop::sample::Index>(),
+            0_usize..4,
+            prop::collection::vec(byte, 0..4),
+        );
+        prop::collection::vec(edit, 0..4)
+    }
+
+    fn edited(text: &str, edits: &[Edit]) -> Vec<u8> {
+        let mut bytes = text.as_bytes().to_vec();
+        for (at, removed, inserted) in edits {
+            let at = at.index(bytes.len() + 1);
+            let end = (at + removed).min(bytes.len());
+            bytes.splice(at..end, inserted.iter().copied());
+        }
+        bytes
+    }
+
+    /// Whether the changes left the refresh token a member of the response. A backslash before it
+    /// changes its name, and a brace can make it a member of a nested object.
+    fn is_readable(before: &[u8], after: &[u8], body: &[u8]) -> bool {
+        if let Ok(json) = serde_json::from_slice::<serde_json::Value>(body) {
+            return json.get("refresh_token").is_some();
+        }
+        let has_name = |bytes: &[u8]| {
+            bytes
+                .windows(15)
+                .any(|window| window == b"\"refresh_token\"")
+        };
+        let is_object = has_object(before) && !body.trim_ascii().starts_with(b"<");
+        is_object && !before.ends_with(b"\\") && !has_name(before) && !has_name(after)
+    }
+
+    fn has_object(before: &[u8]) -> bool {
+        before.windows(2).any(|window| window == b"{\"")
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn p24_no_change_around_the_refresh_token_loses_it(before in edits(), after in edits()) {
+            let before = edited(BEFORE, &before);
+            let after = edited(AFTER, &after);
+            let body = [&before[..], REFRESH_TOKEN.as_bytes(), &after[..]].concat();
+            prop_assume!(is_readable(&before, &after, &body));
+            let (_, refresh_token) = tokens_in(&body);
+            prop_assert_eq!(
+                refresh_token.as_deref(),
+                Some("r2-\u{e4}/\\x"),
+                "{}",
+                String::from_utf8_lossy(&body)
+            );
+        }
+
+        #[test]
+        fn p24_any_bytes_are_read_without_a_panic(body in prop::collection::vec(any::<u8>(), 0..200)) {
+            let body = [&br#"{"refresh_token":"#[..], &body].concat();
+            let _ = parse_bytes(&body);
+        }
+
+        #[test]
+        fn p24_any_text_is_decoded_as_a_json_library_does(text in any::<String>()) {
+            let body = serde_json::json!({"x": text, "access_token": "a2", "refresh_token": format!("r{text}.")});
+            let (_, refresh_token) = tokens_in(body.to_string().as_bytes());
+            prop_assert_eq!(refresh_token, Some(format!("r{text}.")));
+        }
+    }
 }
