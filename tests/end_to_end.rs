@@ -443,3 +443,44 @@ async fn p18_a_provider_clock_two_hours_off_causes_no_extra_refresh() {
         assert_eq!(sandbox.counters().tokens_issued, 1, "{skew}");
     }
 }
+
+/// The response to one token request is changed on its way.
+async fn refresh_with_odd_response(
+    edit: impl Fn(&[u8]) -> Vec<u8> + Send + Sync + 'static,
+) -> bool {
+    let sandbox = Sandbox::start().await.unwrap();
+    let partner = partner(&sandbox, MemoryStore::new());
+    partner.connect(&sandbox).await;
+    sandbox.inject(Endpoint::Token, Fault::edit(edit));
+    let is_usable = partner.tokens.refresh_now().await.is_ok();
+    assert_eq!(partner.get("/v1/company").await.status(), 200);
+    // A refresh token that is sent again would end the grant.
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    partner.tokens.refresh_now().await.unwrap();
+    assert_eq!(partner.get("/v1/company").await.status(), 200);
+    assert_eq!(sandbox.counters().grants_revoked, 0);
+    assert_eq!(sandbox.counters().refreshes, 2);
+    is_usable
+}
+
+#[tokio::test]
+async fn p24_rotation_survives_an_odd_response_over_http() {
+    let replaced = |from: &'static str, to: &'static str| {
+        move |body: &[u8]| {
+            let body = std::str::from_utf8(body).unwrap();
+            assert!(body.contains(from), "{body}");
+            body.replace(from, to).into_bytes()
+        }
+    };
+    assert!(refresh_with_odd_response(gzip).await);
+    assert!(refresh_with_odd_response(replaced("{", "\u{feff}{\"error\":\"\",")).await);
+    assert!(refresh_with_odd_response(|body| [body, b"\xff trailing"].concat()).await);
+    assert!(!refresh_with_odd_response(replaced("Bearer", "mac")).await);
+    assert!(!refresh_with_odd_response(replaced("access_token", "token")).await);
+}
+
+fn gzip(body: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut encoder, body).unwrap();
+    encoder.finish().unwrap()
+}

@@ -571,3 +571,88 @@ async fn secret_with_a_line_end_is_rejected_when_set_or_replaced() {
         }
     }
 }
+
+/// A client whose provider sends this body, and then neither ends it nor sends more.
+fn client_without_an_end(body: &'static str) -> OAuthClient {
+    let http = tower::service_fn(move |_: Request<Full<Bytes>>| async move {
+        let (mut sender, channel) = Channel::<Bytes>::new(1);
+        tokio::spawn(async move {
+            let _ = sender.send_data(Bytes::from_static(body.as_bytes())).await;
+            std::future::pending::<()>().await;
+        });
+        Ok::<_, Infallible>(Response::new(channel))
+    });
+    OAuthClient::builder(provider::justworks(), "id")
+        .client_secret("secret")
+        .build(http)
+        .unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn p24_tokens_of_a_response_that_never_ends_are_used() {
+    let old = token_set(1, HOUR, std::time::SystemTime::UNIX_EPOCH);
+    for body in [
+        TOKENS,
+        r#"{"access_token":"a2","refresh_token":"r2""#,
+        r#"{"access_token":"a2","refresh_token":"r2","expires_"#,
+    ] {
+        let tokens = client_without_an_end(body).refresh(&old).await.unwrap();
+        assert_eq!(tokens.access_token().expose(), "a2");
+        assert_eq!(tokens.refresh_token().unwrap().expose(), "r2");
+    }
+    let without = client_without_an_end(r#"{"refresh_token":"r2","access_tok"#);
+    let error = without.refresh(&old).await.unwrap_err();
+    assert_eq!(error.refresh_token().unwrap().expose(), "r2");
+    assert!(!error.is_response_lost());
+    for body in [
+        "",
+        r#"{"access_token":"a2""#,
+        r#"{"access_token":"a2","refresh_token":"r2"#,
+    ] {
+        let error = client_without_an_end(body).refresh(&old).await;
+        let error = error.unwrap_err();
+        assert!(error.is_response_lost(), "{body}");
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{body}");
+        assert_eq!(error.refresh_token(), None, "{body}");
+    }
+}
+
+#[tokio::test]
+async fn p24_code_exchange_without_an_access_token_has_the_refresh_token_and_the_reason() {
+    for (body, reason) in [
+        (r#"{"refresh_token":"r2"}"#, "no access token"),
+        (
+            r#"{"access_token":"a2","refresh_token":"r2","token_type":"mac"}"#,
+            "not a bearer token",
+        ),
+        (
+            r#"{"access_token":"a 2","refresh_token":"r2"}"#,
+            "no header can carry",
+        ),
+    ] {
+        let (oauth, _) = client(provider::justworks(), 200, body);
+        let error = code(&oauth).await.unwrap_err();
+        assert!(error.to_string().contains(reason), "{error}");
+        assert_eq!(error.refresh_token(), Some(RefreshToken::new("r2")));
+    }
+}
+
+#[tokio::test]
+async fn p24_requests_ask_for_no_encoding_and_errors_name_one() {
+    let http = tower::service_fn(|request: Request<Full<Bytes>>| async move {
+        assert_eq!(request.headers()["accept-encoding"], "identity");
+        let response = Response::builder().header("content-encoding", "br");
+        Ok::<_, Infallible>(response.body(Full::<Bytes>::from("\u{1}\u{2}")).unwrap())
+    });
+    let oauth = OAuthClient::builder(provider::justworks(), "id")
+        .client_secret("secret")
+        .build(http)
+        .unwrap();
+    let old = token_set(1, HOUR, std::time::SystemTime::UNIX_EPOCH);
+    let error = oauth.refresh(&old).await.unwrap_err();
+    assert!(
+        error.to_string().contains("(200 2 bytes, no type, br)"),
+        "{error}"
+    );
+    assert!(error.is_response_lost());
+}

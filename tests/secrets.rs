@@ -212,15 +212,15 @@ impl Scene {
             Fault::status(StatusCode::BAD_GATEWAY).body(echo),
             Fault::status(StatusCode::FOUND).header(header::LOCATION, evil),
             Fault::drop_connection(),
-            Fault::truncate(),
+            Fault::edit(|body| body[..40].to_vec()),
         ] {
             // A lost response causes a replay.
             self.sandbox.inject(Endpoint::Token, fault.times(2));
             let error = self.tokens.refresh_now().await.unwrap_err();
             self.paper.record_error(&error);
             self.clock.advance(2);
-            // The truncated response was a rotation, so the second use of its refresh token ends
-            // the grant.
+            // The response that was cut off was a rotation, so the second use of its refresh token
+            // ends the grant.
             if let Err(error) = self.tokens.refresh_now().await {
                 self.paper.record_error(&error);
             }

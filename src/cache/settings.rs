@@ -115,7 +115,9 @@ impl Settings {
         .await
         .map_err(|error| {
             let has_sent = held.and_then(TokenSet::refresh_token).is_some();
-            let is_proof = error.is_token_unused() || error.is_invalid_grant();
+            let is_proof = error.is_token_unused()
+                || error.is_invalid_grant()
+                || error.refresh_token().is_some();
             if has_sent && !is_proof {
                 // An error that proves nothing counts as a lost response.
                 return error.with_response_lost();

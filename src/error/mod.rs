@@ -398,6 +398,7 @@ impl Error {
             kind: self.inner.kind,
             message: self.inner.message.clone(),
             response: self.inner.response,
+            refresh_token: None,
             source: Some(Box::new(self)),
         };
         change(&mut inner);

@@ -18,7 +18,7 @@ use super::{
     endpoint_error,
     transport::{SendError, Transport},
 };
-use crate::{clock::Clock, error::Error};
+use crate::clock::Clock;
 
 /// The time for one request and its response.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -50,7 +50,7 @@ pub(super) async fn send(
     retry: Retry,
     clock: &dyn Clock,
     random: &Mutex<fastrand::Rng>,
-) -> Result<Response<Bytes>, Error> {
+) -> Result<Response<Bytes>, SendError> {
     let jitter = || {
         let mut random = random.lock().unwrap_or_else(PoisonError::into_inner);
         random.f64()
@@ -67,7 +67,7 @@ pub(super) async fn send(
             Err(SendError::NotSent(_)) => {
                 Some(CONNECT_BACKOFF.mul_f64(f64::from(1 << (attempt - 1)) * jitter()))
             }
-            Err(SendError::ResponseLost(_)) => {
+            Err(SendError::ResponseLost(_) | SendError::ResponseCut(..)) => {
                 (retry == Retry::Transient).then_some(DEFERRED_BACKOFF)
             }
             Ok(response) if is_retried(response.status(), retry) => {
@@ -87,7 +87,7 @@ pub(super) async fn send(
             {
                 sleep(backoff).await;
             }
-            _ => return outcome.map_err(SendError::into_error),
+            _ => return outcome,
         }
     }
 }

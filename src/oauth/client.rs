@@ -16,7 +16,7 @@ use super::{
     form::Form,
     gate::{EndpointGate, GateKey},
     token_response,
-    transport::Transport,
+    transport::{SendError, Transport},
 };
 use crate::{
     clock::Clock,
@@ -174,7 +174,10 @@ impl OAuthClient {
     /// * [`Refused`](ErrorKind::Refused), with the provider's [error code](Error::oauth_code).
     /// * [`Unavailable`](ErrorKind::Unavailable) if the provider cannot be reached or does not
     ///   respond in time, or no permit is free.
-    /// * [`InvalidResponse`](ErrorKind::InvalidResponse) if the response violates RFC 6749.
+    /// * [`InvalidResponse`](ErrorKind::InvalidResponse) if the response violates RFC 6749. Its
+    ///   message says how. If the response contains a refresh token, but no access token that can
+    ///   be used, there is no token set to save. The error then has the
+    ///   [`refresh_token`](Error::refresh_token), which you may [revoke](Self::revoke).
     /// * [`Configuration`](ErrorKind::Configuration) if no redirect URI is set.
     pub async fn exchange_code(&self, code: AcceptedCode) -> Result<TokenSet, Error> {
         let redirect_uri = self.redirect_uri()?;
@@ -203,7 +206,8 @@ impl OAuthClient {
     ///   [`is_invalid_grant`](Error::is_invalid_grant) is true, the customer has to consent again.
     /// * [`Unavailable`](ErrorKind::Unavailable) if the provider cannot be reached or does not
     ///   respond in time, the circuit breaker is open, or no permit is free.
-    /// * [`InvalidResponse`](ErrorKind::InvalidResponse) if the response violates RFC 6749.
+    /// * [`InvalidResponse`](ErrorKind::InvalidResponse) if the response violates RFC 6749. If the
+    ///   error has a [`refresh_token`](Error::refresh_token), it replaces the one in `tokens`.
     ///
     /// If [`is_response_lost`](Error::is_response_lost) is true, it is unknown whether the provider
     /// has rotated the refresh token. See the [table](crate::oauth#outcomes-of-a-token-request).
@@ -286,7 +290,8 @@ impl OAuthClient {
         let mut form = Form::empty();
         form.field("token", token);
         form.field("token_type_hint", hint);
-        let response = self.send(endpoint, form, Retry::Transient).await?;
+        let response = self.send(endpoint, form, Retry::Transient).await;
+        let response = response.map_err(SendError::into_error)?;
         if response.status().is_success() {
             return Ok(());
         }
@@ -302,14 +307,29 @@ impl OAuthClient {
         // The time of the first attempt, so that retries do not lengthen the lifetime.
         let sent = configuration.clock.wall();
         let endpoint = configuration.provider.token_endpoint();
-        let response = self.send(endpoint, form, retry).await?;
-        token_response::parse(
-            &response,
-            sent,
-            configuration.clock.wall(),
-            configuration.provider.access_token_lifetime(),
-        )
-        .map_err(evidence::added_to)
+        let response = self.send(endpoint, form, retry).await;
+        let parse = |response: &Response<Bytes>| {
+            token_response::parse(
+                response,
+                sent,
+                configuration.clock.wall(),
+                configuration.provider.access_token_lifetime(),
+            )
+            .map_err(evidence::added_to)
+        };
+        match response {
+            Ok(response) => parse(&response),
+            // The first part of the response may contain the tokens.
+            Err(SendError::ResponseCut(response, error)) if response.status().is_success() => {
+                match parse(&response) {
+                    Err(problem) if problem.refresh_token().is_none() => {
+                        Err(error.with_response_lost())
+                    }
+                    outcome => outcome,
+                }
+            }
+            Err(error) => Err(error.into_error()),
+        }
     }
 
     async fn send(
@@ -317,7 +337,7 @@ impl OAuthClient {
         endpoint: &Endpoint,
         form: Form,
         retry: Retry,
-    ) -> Result<Response<Bytes>, Error> {
+    ) -> Result<Response<Bytes>, SendError> {
         let configuration = &*self.configuration;
         let request = form.into_request(
             endpoint.uri().clone(),

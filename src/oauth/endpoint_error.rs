@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode, header::RETRY_AFTER};
 use serde::Deserialize;
 
-use super::date;
+use super::{content_encoding, date};
 use crate::error::{Error, ErrorKind, OAuthErrorCode, ResponseDetails};
 
 /// The longest `Retry-After` that is respected.
@@ -127,7 +127,11 @@ pub(super) fn describe(response: &Response<Bytes>) -> String {
         Some(_) => "unknown type",
         None => "no type",
     };
-    format!("{} bytes, {media_type}", response.body().len())
+    let length = response.body().len();
+    match content_encoding::name(response.headers()) {
+        Some(encoding) => format!("{length} bytes, {media_type}, {encoding}"),
+        None => format!("{length} bytes, {media_type}"),
+    }
 }
 
 /// `Retry-After` in seconds or as a date (RFC 9110 section 10.2.3), at most [`MAX_RETRY_AFTER`].

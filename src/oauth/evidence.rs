@@ -9,7 +9,10 @@ use crate::error::{Error, OAuthErrorCode};
 /// Adds to the error of a response whether the code or refresh token is certainly unused. If not,
 /// the response counts as lost.
 pub(super) fn added_to(error: Error) -> Error {
-    if proves_unused(error.status(), error.oauth_code()) {
+    if error.refresh_token().is_some() {
+        // The response contains the token that replaces the one sent.
+        error
+    } else if proves_unused(error.status(), error.oauth_code()) {
         error.with_token_unused()
     } else {
         error.with_response_lost()

@@ -100,8 +100,10 @@
 
 mod attempt;
 mod authorization;
+mod buffer;
 mod builder;
 mod client;
+mod content_encoding;
 mod credentials;
 mod date;
 mod endpoint_error;

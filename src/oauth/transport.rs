@@ -5,24 +5,25 @@ use std::{
     fmt,
     future::{Future, poll_fn},
     io,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     time::Duration,
 };
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use http::{Request, Response};
 use http_body::Body;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use tokio::{
     runtime::Handle,
     time::{Instant, timeout_at},
 };
 use tower_service::Service;
 
+use super::{buffer::Buffer, content_encoding};
 use crate::error::{BoxError, Error, ErrorKind};
 
-/// The largest response body. A token response is a few KiB.
+/// The largest response body, also after decompression. A token response is a few KiB.
 const MAX_RESPONSE_SIZE: usize = 1024 * 1024;
 
 /// Whether an error of the HTTP client, or one of its sources, means that nothing was sent.
@@ -39,13 +40,15 @@ pub(super) enum SendError {
     NotSent(Error),
     /// It failed later, so the provider may have received it.
     ResponseLost(Error),
+    /// The response ended too early or is too long. This is its first part.
+    ResponseCut(Box<Response<Bytes>>, Error),
 }
 
 impl SendError {
     pub(super) fn into_error(self) -> Error {
         match self {
             Self::NotSent(error) => error.with_token_unused(),
-            Self::ResponseLost(error) => error.with_response_lost(),
+            Self::ResponseLost(error) | Self::ResponseCut(_, error) => error.with_response_lost(),
         }
     }
 }
@@ -70,26 +73,29 @@ impl Transport {
                     Ok(Err(error)) => return Err(SendError::NotSent(failed(error))),
                     Err(_) => return Err(SendError::NotSent(timed_out())),
                 }
-                let response = async {
-                    let response = http.call(request.map(B::from)).await.map_err(|error| {
+                let response = match timeout_at(deadline, http.call(request.map(B::from))).await {
+                    Ok(Ok(response)) => response,
+                    Ok(Err(error)) => {
                         let error = error.into();
-                        if is_before_sending(&*error, &is_connect_error) {
+                        return Err(if is_before_sending(&*error, &is_connect_error) {
                             SendError::NotSent(failed(error))
                         } else {
                             SendError::ResponseLost(failed(error))
-                        }
-                    })?;
-                    // From here on the provider has responded, whatever the error of the body says.
-                    let (head, body) = response.into_parts();
-                    let body = Limited::new(body, MAX_RESPONSE_SIZE).collect().await;
-                    let body = body.map_err(|error| SendError::ResponseLost(unreadable(error)))?;
-                    Ok(Response::from_parts(head, body.to_bytes()))
+                        });
+                    }
+                    // Dropping the call closes its connection or its stream, so that no late
+                    // response arrives.
+                    Err(_) => return Err(SendError::ResponseLost(timed_out())),
                 };
-                // Dropping the call closes its connection or its stream, so that no late response
-                // arrives.
-                timeout_at(deadline, response)
-                    .await
-                    .unwrap_or_else(|_| Err(SendError::ResponseLost(timed_out())))
+                let (head, body) = response.into_parts();
+                let mut buffer = Buffer::new(MAX_RESPONSE_SIZE);
+                let outcome = timeout_at(deadline, read(body, &mut buffer)).await;
+                let body = content_encoding::decoded(buffer.into_bytes(), MAX_RESPONSE_SIZE);
+                let response = Response::from_parts(head, body);
+                match outcome.unwrap_or_else(|_| Err(timed_out())) {
+                    Ok(()) => Ok(response),
+                    Err(error) => Err(SendError::ResponseCut(Box::new(response), error)),
+                }
             })
         }))
     }
@@ -105,6 +111,30 @@ impl Transport {
         }
         self.0(request, Instant::now() + timeout).await
     }
+}
+
+/// Reads a body. If that fails, the buffer contains the first part.
+async fn read<R>(body: R, buffer: &mut Buffer) -> Result<(), Error>
+where
+    R: Body + Send,
+    R::Data: Send,
+    R::Error: Into<BoxError>,
+{
+    let mut body = pin!(body);
+    while let Some(frame) = body.frame().await {
+        let Ok(mut data) = frame.map_err(failed)?.into_data() else {
+            continue;
+        };
+        while data.has_remaining() {
+            let chunk = data.chunk();
+            if !buffer.push(chunk) {
+                return Err(too_long());
+            }
+            let length = chunk.len();
+            data.advance(length);
+        }
+    }
+    Ok(())
 }
 
 /// Whether nothing was sent. That is certain for a refused connection, and for one that reqwest
@@ -133,22 +163,19 @@ fn is_connect_error_of_reqwest(_: &(dyn StdError + 'static)) -> bool {
     false
 }
 
-fn unreadable(error: BoxError) -> Error {
-    if error.is::<LengthLimitError>() {
-        return Error::new(
-            ErrorKind::InvalidResponse,
-            "provider's response is larger than 1 MiB; check the URL of the token endpoint",
-        );
-    }
-    failed(error)
-}
-
 fn failed(error: impl Into<BoxError>) -> Error {
     Error::new(
         ErrorKind::Unavailable,
         "request to the provider failed: see the source",
     )
     .with_source(error)
+}
+
+fn too_long() -> Error {
+    Error::new(
+        ErrorKind::InvalidResponse,
+        "provider's response is larger than 1 MiB; check the URL of the token endpoint",
+    )
 }
 
 fn timed_out() -> Error {

@@ -20,7 +20,7 @@ fn losses() -> [Fault; 11] {
         Fault::drop_connection().after_processing(),
         Fault::reset().after_processing(),
         Fault::hang().after_processing(),
-        Fault::truncate(),
+        Fault::edit(|body| body[..40].to_vec()),
         Fault::slow(SECOND),
         status(StatusCode::GATEWAY_TIMEOUT),
         status(StatusCode::INTERNAL_SERVER_ERROR),

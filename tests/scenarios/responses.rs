@@ -187,7 +187,7 @@ async fn s19_without_a_token_calls_fail_until_the_responses_are_usable() {
 /// Unusable responses of a server that has rotated.
 fn unusable_after_rotation() -> [Fault; 4] {
     [
-        Fault::truncate(),
+        Fault::edit(|body| body[..40].to_vec()),
         Fault::huge(2 << 20),
         response(204).after_processing(),
         Fault::garbage().after_processing(),
@@ -221,4 +221,104 @@ async fn s19_unusable_response_after_a_rotation_without_grace_is_a_lost_rotation
         let reason = partner.reason();
         assert_eq!(reason, Some(ReauthorizationReason::RotationLost), "{fault}");
     }
+}
+
+/// Changes of a token response that leave its refresh token readable. The second value says whether
+/// its access token is usable.
+fn odd_responses() -> Vec<(&'static str, Fault, bool)> {
+    let replaced = |from: &'static str, to: &'static str| {
+        Fault::edit(move |body| {
+            let body = std::str::from_utf8(body).unwrap();
+            assert!(body.contains(from), "{body}");
+            body.replace(from, to).into_bytes()
+        })
+    };
+    let with = |members: &'static str| replaced("{", members);
+    vec![
+        ("cut off", Fault::truncate(), true),
+        ("error", with(r#"{"error":"","#), true),
+        ("mark", with("\u{feff}{"), true),
+        (
+            "twice",
+            with(r#"{"access_token":"a0","refresh_token":"r0","#),
+            true,
+        ),
+        ("NaN", with(r#"{"x":NaN,"#), true),
+        ("garbage", replaced("}", "} 3 ms"), true),
+        (
+            "line end",
+            replaced(r#"","token_type""#, r#"\n","token_type""#),
+            true,
+        ),
+        ("type", replaced("Bearer", "mac"), false),
+        ("code", with(r#"{"error":"server_error","#), false),
+        ("no token", replaced("access_token", "accessToken"), false),
+        (
+            "space",
+            replaced(r#""access_token":""#, r#""access_token":"a "#),
+            false,
+        ),
+    ]
+}
+
+#[tokio::test(start_paused = true)]
+async fn p24_odd_response_after_a_rotation_keeps_the_grant() {
+    for (name, fault, is_usable) in odd_responses() {
+        // The sandbox revokes a grant whose refresh token is used twice.
+        let partner = connected().await;
+        let before = partner.stored_tokens().await;
+        pass(HOUR).await;
+        partner.fail(fault);
+        let outcome = partner.refresh().await;
+        assert_eq!(outcome.is_ok(), is_usable, "{name}: {outcome:?}");
+        let held = partner.stored_tokens().await;
+        let newest = partner.token_requests().pop().unwrap().refresh_token;
+        let stored = held.refresh_token().unwrap().expose();
+        assert_eq!(Some(TokenHash::of(stored)), newest, "{name}");
+        if let Err(error) = outcome {
+            assert_eq!(error.kind(), ErrorKind::InvalidResponse, "{name}");
+            assert!(!error.is_response_lost(), "{name}");
+            assert_eq!(error.refresh_token(), None, "{name}");
+            assert_eq!(held.access_token(), before.access_token(), "{name}");
+            assert_eq!(held.expires_at(), before.expires_at(), "{name}");
+            assert!(held.refresh_token_issued_at() > before.refresh_token_issued_at());
+        }
+        assert!(matches!(partner.stored().await, GrantState::Active(_)));
+
+        // Also after a restart, the next refresh uses the new refresh token.
+        let partner = partner.restarted();
+        partner.works().await;
+        pass(HOUR).await;
+        partner.refresh().await.unwrap();
+        partner.works().await;
+        let counters = partner.sandbox.counters();
+        assert_eq!(counters.refresh_tokens_reused, 0, "{name}");
+        assert_eq!(counters.grants_revoked, 0, "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p24_odd_responses_all_day_are_a_backoff_and_not_a_lost_grant() {
+    let partner = connected().await;
+    partner.fail(
+        Fault::edit(|body| {
+            let body = std::str::from_utf8(body).unwrap();
+            body.replace("Bearer", "mac").into_bytes()
+        })
+        .always(),
+    );
+    for _ in 0..24 {
+        let _ = partner.call().await;
+        pass(HOUR).await;
+    }
+    // The access token has expired. A call fails, because the new ones are of another type.
+    assert_eq!(partner.call().await, Err(ErrorKind::InvalidResponse));
+    assert_eq!(partner.reason(), None);
+    assert!(partner.refreshes() < 100, "{}", partner.refreshes());
+    partner.sandbox.clear_faults();
+    pass(MINUTE).await;
+    partner.works().await;
+    let counters = partner.sandbox.counters();
+    assert_eq!(counters.refresh_tokens_reused, 0);
+    assert_eq!(counters.grants_revoked, 0);
 }

@@ -117,8 +117,7 @@ impl CacheState {
 pub(super) fn replay_reason(held: &Snapshot, m: Moment<'_>) -> Option<Reason> {
     let since = held.intent_since()?;
     // A wall clock that was set back does not prolong the time.
-    let is_recent =
-        may_replay(since, Duration::ZERO, m) && held.intent_known_for(m.now) <= REPLAY;
+    let is_recent = may_replay(since, Duration::ZERO, m) && held.intent_known_for(m.now) <= REPLAY;
     (!held.is_replayed() && is_recent).then_some(Reason::LostResponse(since))
 }
 

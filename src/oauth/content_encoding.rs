@@ -1,0 +1,129 @@
+//! Compressed response bodies.
+//!
+//! Requests ask for `identity`, and most HTTP clients decompress by themselves. Some proxies
+//! compress regardless. A token response that could not be decompressed would lose a rotated
+//! refresh token.
+
+use std::io::Read;
+
+use bytes::Bytes;
+use flate2::read::{GzDecoder, ZlibDecoder};
+use http::{HeaderMap, header::CONTENT_ENCODING};
+use zeroize::Zeroizing;
+
+use super::buffer::Buffer;
+
+/// A second proxy may compress again.
+const MAX_LAYERS: usize = 2;
+
+/// Decompresses gzip and zlib, recognized by their first bytes, because some HTTP clients
+/// decompress and keep the header. No JSON text has such first bytes. Of a body that is cut off or
+/// damaged, and of one that is longer than `limit`, the first part is returned.
+pub(super) fn decoded(mut body: Bytes, limit: usize) -> Bytes {
+    for _ in 0..MAX_LAYERS {
+        let decoded = match *body {
+            [0x1f, 0x8b, ..] => read(GzDecoder::new(&*body), limit),
+            // RFC 1950: the window, and a checksum of the two bytes.
+            [0x78, flags, ..] if (0x7800 | u16::from(flags)).is_multiple_of(31) => {
+                read(ZlibDecoder::new(&*body), limit)
+            }
+            _ => return body,
+        };
+        if decoded.is_empty() {
+            return body;
+        }
+        body = decoded;
+    }
+    body
+}
+
+fn read(mut decoder: impl Read, limit: usize) -> Bytes {
+    let mut buffer = Buffer::new(limit);
+    let mut chunk = Zeroizing::new([0; 4 * 1024]);
+    while let Ok(length @ 1..) = decoder.read(&mut *chunk) {
+        if !buffer.push(chunk.get(..length).unwrap_or_default()) {
+            break;
+        }
+    }
+    buffer.into_bytes()
+}
+
+/// The name of the encoding, for an error message. `None` if there is none.
+pub(super) fn name(headers: &HeaderMap) -> Option<&'static str> {
+    let encoding = headers.get(CONTENT_ENCODING)?.to_str().unwrap_or_default();
+    let encoding = encoding.trim().to_ascii_lowercase();
+    Some(match &*encoding {
+        "" | "identity" => return None,
+        "gzip" | "x-gzip" => "gzip",
+        "deflate" => "deflate",
+        "br" => "br",
+        "zstd" => "zstd",
+        "compress" | "x-compress" => "compress",
+        _ => "unknown encoding",
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::{
+        Compression,
+        write::{GzEncoder, ZlibEncoder},
+    };
+
+    use super::*;
+
+    const LIMIT: usize = 1024 * 1024;
+
+    fn gzip(body: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(body).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn zlib(body: &[u8]) -> Vec<u8> {
+        let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(body).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    #[test]
+    fn p24_compressed_body_is_decoded() {
+        let body = br#"{"access_token":"a2","refresh_token":"r2"}"#;
+        for compressed in [
+            body.to_vec(),
+            gzip(body),
+            zlib(body),
+            gzip(&gzip(body)),
+            [&gzip(body)[..], b"trailing"].concat(),
+        ] {
+            assert_eq!(&*decoded(compressed.into(), LIMIT), body);
+        }
+        // The checksum and the length at the end are missing, but the content is complete.
+        let cut = gzip(body);
+        let cut = cut[..cut.len() - 8].to_vec();
+        assert_eq!(&*decoded(cut.into(), LIMIT), body);
+    }
+
+    #[test]
+    fn p22_decoded_body_has_a_limit() {
+        let bomb = gzip(&vec![b' '; 64 * LIMIT]);
+        assert_eq!(decoded(bomb.into(), LIMIT).len(), LIMIT);
+    }
+
+    #[test]
+    fn body_that_is_not_compressed_is_unchanged() {
+        for body in [
+            &b""[..],
+            b"x",
+            b"\x1f",
+            b"\x1f\x8b",
+            b"x\x9c",
+            b"xml",
+            b"{}",
+        ] {
+            assert_eq!(&*decoded(Bytes::copy_from_slice(body), LIMIT), body);
+        }
+    }
+}
