@@ -14,9 +14,9 @@
 //! cargo run --example axum_postgres --features axum,postgres,reqwest-middleware
 //! ```
 //!
-//! `partner_app` is the same with pages, an orderly shutdown and a sandbox of its own.
+//! `partner_app` is the same with pages and a sandbox of its own.
 
-use std::{env, error::Error};
+use std::{env, error::Error, time::Duration};
 
 use axum::{
     Router,
@@ -27,7 +27,7 @@ use axum::{
 };
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware};
 use sqlx::PgPool;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, signal};
 use tower_oauth2_client::{
     bearer::BearerAuthLayer,
     connect::{ConnectHandler, ConnectRouter},
@@ -57,7 +57,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .build()?;
     let connect = ConnectRouter::new(oauth, tenants.clone(), keys, Sessions)?;
     let api = ClientBuilder::new(http.into_inner())
-        .with(BearerAuthLayer::new(tenants))
+        .with(BearerAuthLayer::new(tenants.clone()))
         .build();
 
     let app = Router::new()
@@ -65,7 +65,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .with_state(api)
         .nest("/connect", connect.router());
     let listener = TcpListener::bind("127.0.0.1:3000").await?;
-    Ok(axum::serve(listener, app).await?)
+    let interrupted = async { signal::ctrl_c().await.unwrap_or_default() };
+    axum::serve(listener, app)
+        .with_graceful_shutdown(interrupted)
+        .await?;
+    // Code exchanges and refreshes in flight end first: their responses contain refresh tokens.
+    let codes = connect.shutdown(Duration::from_secs(90)).await;
+    let refreshes = tenants.shutdown(Duration::from_secs(90)).await;
+    Ok(codes.and(refreshes)?)
 }
 
 /// Calls the API for the customer of the session.

@@ -7,6 +7,8 @@
 //! cargo run --example axum_proxy --features sandbox,axum
 //! ```
 
+use std::time::Duration;
+
 use axum::{
     Router,
     body::Body,
@@ -17,7 +19,7 @@ use http::{HeaderMap, Uri, header};
 use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use settings::Settings;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, signal};
 use tower::{ServiceExt, util::BoxCloneSyncService};
 use tower_oauth2_client::{
     Error, Origin,
@@ -116,7 +118,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             tokens.origins()[0],
             listener.local_addr()?
         );
-        return Ok(axum::serve(listener, proxy).await?);
+        let interrupted = async { signal::ctrl_c().await.unwrap_or_default() };
+        let server = axum::serve(listener, proxy).with_graceful_shutdown(interrupted);
+        server.await?;
+        // A refresh in flight ends first: its response contains the next refresh token.
+        return Ok(tokens.shutdown(Duration::from_secs(90)).await?);
     }
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}/v1/company", listener.local_addr()?);
@@ -124,5 +130,5 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let response = reqwest::get(url).await?;
     println!("{}", response.status());
     println!("{}", response.text().await?);
-    Ok(())
+    Ok(tokens.shutdown(Duration::from_secs(90)).await?)
 }

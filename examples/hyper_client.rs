@@ -8,7 +8,7 @@
 //! cargo run --example hyper_client --features sandbox
 //! ```
 
-use std::error::Error;
+use std::{error::Error, time::Duration};
 
 use bytes::Bytes;
 use http::Request;
@@ -50,5 +50,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     println!("{}", response.status());
     let body = response.into_body().collect().await?.to_bytes();
     println!("{}", String::from_utf8_lossy(&body));
+
+    // A refresh in flight ends first: its response contains the next refresh token.
+    tokens.shutdown(Duration::from_secs(90)).await?;
     Ok(())
 }

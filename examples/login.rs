@@ -15,7 +15,7 @@
 //! cargo run --example login --features sandbox
 //! ```
 
-use std::error::Error;
+use std::{error::Error, time::Duration};
 
 use bytes::Bytes;
 use http::Request;
@@ -107,6 +107,8 @@ async fn company(
         .await?;
     let status = response.status();
     let body = response.into_body().collect().await?.to_bytes();
+    // A refresh in flight ends first: its response contains the next refresh token.
+    tokens.shutdown(Duration::from_secs(90)).await?;
     Ok(format!("{status}\n{}", String::from_utf8_lossy(&body)))
 }
 

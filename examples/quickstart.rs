@@ -45,6 +45,9 @@ type Api = BearerAuth<ConcurrencyLimit<Http>, Full<Bytes>>;
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
+/// A token request waits for its response for up to a minute.
+const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(90);
+
 #[tokio::main]
 async fn main() -> Outcome {
     // The step `restart` runs this program again, with these arguments.
@@ -75,6 +78,7 @@ async fn main() -> Outcome {
     unauthorized(&sandbox, &partner).await?;
     restart(&sandbox, directory.path(), &clock)?;
     revoke(&sandbox, &partner).await?;
+    partner.tokens.shutdown(SHUTDOWN_DEADLINE).await?;
     println!("all steps succeeded");
     Ok(())
 }
@@ -174,10 +178,9 @@ async fn run_restarted(
     directory: &Path,
     clock: SkewedClock,
 ) -> Outcome {
-    Partner::new(url, (id, secret), directory, clock)?
-        .company()
-        .await?;
-    Ok(())
+    let partner = Partner::new(url, (id, secret), directory, clock)?;
+    partner.company().await?;
+    Ok(partner.tokens.shutdown(SHUTDOWN_DEADLINE).await?)
 }
 
 async fn revoke(sandbox: &Sandbox, partner: &Partner) -> Outcome {
@@ -228,6 +231,8 @@ impl Partner {
         let tokens = TokenCache::builder(oauth.clone())
             .store(FileStore::open(directory)?)
             .clock(clock)
+            // This program ends with a shutdown, so it need not show first that it stays.
+            .background_delay(Duration::ZERO)
             .build()?;
         let api = ServiceBuilder::new()
             .layer(BearerAuthLayer::new(tokens.clone()))

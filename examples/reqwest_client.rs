@@ -8,7 +8,7 @@
 //! cargo run --example reqwest_client --features reqwest-middleware,sandbox
 //! ```
 
-use std::error::Error;
+use std::{error::Error, time::Duration};
 
 use reqwest_middleware::ClientBuilder;
 use settings::Settings;
@@ -42,5 +42,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let response = api.get(company).send().await?;
     println!("{}", response.status());
     println!("{}", response.text().await?);
+
+    // A refresh in flight ends first: its response contains the next refresh token.
+    tokens.shutdown(Duration::from_secs(90)).await?;
     Ok(())
 }

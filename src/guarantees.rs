@@ -19,8 +19,11 @@
 //! * **P3** Any number of callers of one grant cause one refresh, whatever their reasons: expiry, a
 //!   401, a manual refresh, an idle grant.
 //! * **P4** A refresh that has started runs to its end in a task of its own, with its own
-//!   deadlines. Dropping any or all of its callers does not stop it. If it panics, or if its
-//!   runtime shuts down, its waiters get an error. A timeout of a waiter ends only that wait.
+//!   deadlines. Dropping any or all of its callers does not stop it. A panic of the token source or
+//!   store is an error of that call. If the runtime of a refresh ends, or stands still for 10
+//!   seconds, its waiters start another one. Each waiter has a deadline of its own: 15 seconds, by
+//!   a timer of its own runtime. The refresh continues, and its token request waits for the
+//!   response for 60 seconds. Both can be set.
 //! * **P5** A failed early refresh does not affect requests while the held token is valid. A
 //!   failure never evicts a valid token. A token in use is refreshed in the background, from a
 //!   random point in the first half of its advisory window on: the last 15 % of its lifetime, 5
@@ -61,7 +64,8 @@
 //!   another load and a comparison of the generations.
 //! * **P13** `kill -9` at any instant loses at most a response that was on the wire or not saved
 //!   yet. The intent in the store identifies that grant at the next start, which replays a recent
-//!   request and reports a lost one.
+//!   request and reports a lost one. A program that ends without a shutdown loses nothing within
+//!   its first minute: until then a refresh starts only if a caller waits for it.
 //! * **P14** A store that cannot be read or written is detected before the refresh token is sent,
 //!   because the intent is saved first. If a save fails afterwards, the token set in memory serves,
 //!   the save is retried, and an error event is emitted.

@@ -17,6 +17,8 @@
 //! # use http::{Request, Response};
 //! # use http_body_util::Full;
 //! # use tower::ServiceBuilder;
+//! use std::time::Duration;
+//!
 //! use tower_oauth2_client::{
 //!     bearer::BearerAuthLayer,
 //!     cache::TokenCache,
@@ -49,6 +51,9 @@
 //! # async move {
 //! // It returns to the redirect URI; `callback` is the URI of that request.
 //! tokens.complete_authorization(&oauth, &pending, callback).await?;
+//!
+//! // Before the program ends: the response to a refresh in flight contains the next refresh token.
+//! tokens.shutdown(Duration::from_secs(90)).await?;
 //! # Ok::<(), tower_oauth2_client::Error>(()) };
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

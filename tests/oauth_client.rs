@@ -438,7 +438,7 @@ async fn p22_a_response_that_never_ends_times_out() {
     let started = tokio::time::Instant::now();
     let error = oauth.client_credentials().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
-    assert_eq!(started.elapsed(), Duration::from_secs(10));
+    assert_eq!(started.elapsed(), Duration::from_secs(60));
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,7 +5,7 @@ use std::{future::Future, pin::Pin, sync::Arc};
 use super::{
     bearer_token::BearerToken,
     core::Core,
-    request::{Requested, outcome_of, request_refresh},
+    request::{Requested, conclusive_outcome_of, outcome_of, request_refresh},
     state::Reason,
 };
 use crate::{error::Error, telemetry::Unauthorized, token::Generation};
@@ -72,7 +72,11 @@ pub(super) fn acquire(core: &Arc<Core>) -> Acquired {
 
 /// Requests a refresh in the background. The request uses the held token, whatever the result.
 pub(super) fn request_advisory(core: &Arc<Core>) {
-    let _ = request_refresh(core, Reason::Advisory);
+    // It may have ended with its runtime.
+    core.ensure_worker_runs();
+    if core.settings.presence.is_staying() {
+        let _ = request_refresh(core, Reason::Advisory);
+    }
 }
 
 /// The token with which to retry a request, after a 401 to the token of this `generation`.
@@ -112,21 +116,21 @@ pub(super) fn rejected(core: &Arc<Core>, generation: Generation) -> Rejected {
 
 /// Refreshes, even if the held token is fresh.
 pub(super) async fn refresh_now(core: &Arc<Core>) -> Result<BearerToken, Error> {
-    refresh(core, Reason::Manual(generation(core))).await
-}
-
-/// Waits for the refresh that keeps an idle grant alive.
-pub(super) async fn keep_alive(core: &Arc<Core>) -> Result<(), Error> {
-    refresh(core, Reason::KeepAlive(generation(core)))
-        .await
-        .map(drop)
-}
-
-async fn refresh(core: &Arc<Core>, reason: Reason) -> Result<BearerToken, Error> {
+    let reason = Reason::Manual(generation(core));
     match request_refresh(core, reason) {
-        Requested::Done(result) => result,
+        Requested::Done(outcome) => outcome,
         Requested::Joined(flight) => outcome_of(core, flight, reason).await,
     }
+}
+
+/// Waits for the refresh that keeps an idle grant alive, without a limit.
+pub(super) async fn keep_alive(core: &Arc<Core>) -> Result<(), Error> {
+    let reason = Reason::KeepAlive(generation(core));
+    let outcome = match request_refresh(core, reason) {
+        Requested::Done(outcome) => outcome,
+        Requested::Joined(flight) => conclusive_outcome_of(core, flight, reason).await,
+    };
+    outcome.map(drop)
 }
 
 /// The held token, if it is valid and newer than `generation`.

@@ -5,16 +5,13 @@
 
 use std::{future::Future, time::Duration};
 
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use crate::{
-    error::{Error, ErrorKind},
+    error::Error,
     oauth::{AcceptedCode, OAuthClient},
     token::TokenSet,
 };
-
-/// For the code exchange. The client has shorter deadlines of its own.
-const CODE_EXCHANGE_DEADLINE: Duration = Duration::from_secs(45);
 
 /// How long a save is retried.
 const SAVE_DEADLINE: Duration = Duration::from_secs(30);
@@ -40,10 +37,10 @@ pub(crate) async fn exchange_code_and_save<S: Future<Output = Result<(), Error>>
     code: AcceptedCode,
     save: impl Fn(TokenSet) -> S,
 ) -> Result<(), CompletionError> {
-    let tokens = timeout(CODE_EXCHANGE_DEADLINE, oauth.exchange_code(code))
-        .await
-        .unwrap_or_else(|_| Err(late()))
-        .map_err(|error| CompletionError::Exchange(error.without_refresh_token()))?;
+    // The client limits the time.
+    let exchanged = oauth.exchange_code(code).await;
+    let tokens =
+        exchanged.map_err(|error| CompletionError::Exchange(error.without_refresh_token()))?;
     let deadline = Instant::now() + SAVE_DEADLINE;
     loop {
         match save(tokens.clone()).await {
@@ -53,11 +50,4 @@ pub(crate) async fn exchange_code_and_save<S: Future<Output = Result<(), Error>>
             outcome => return outcome.map_err(CompletionError::Save),
         }
     }
-}
-
-fn late() -> Error {
-    Error::new(
-        ErrorKind::Unavailable,
-        "the token endpoint did not respond in time; start again from a new authorization URL",
-    )
 }

@@ -39,16 +39,16 @@ impl TokenCacheBuilder {
     ///
     /// Inside a tokio runtime with time enabled, the background task starts at once and loads the
     /// grant, so that an unused grant is kept alive. Outside of a runtime it starts with the first
-    /// call that needs a token.
+    /// call that needs a token. With a [`runtime`](Self::runtime), it always starts at once.
     ///
     /// Before that call, the cache sends a token request only in two cases: to keep an idle grant
-    /// alive, or after a lost response.
+    /// alive, in a [program that stays](crate::cache#programs-that-end), or after a lost response.
     ///
     /// # Errors
     ///
     /// [`Configuration`](crate::ErrorKind::Configuration), naming the setting: an invalid origin or
     /// none at all, an invalid tenant name, a refresh token lifetime of less than 1 hour, or a
-    /// lease duration of less than 100 milliseconds.
+    /// lease duration or acquire timeout of less than 100 milliseconds.
     pub fn build(self) -> Result<TokenCache, Error> {
         let tenant = TenantId::new(self.tenant.unwrap_or_else(|| "default".into()))?;
         let settings = Arc::new(self.settings.build()?);

@@ -7,8 +7,6 @@ use std::{
     time::Duration,
 };
 
-use tokio::{runtime::Handle, time::timeout};
-
 use super::{
     authorization::{CompletionError, exchange_code_and_save},
     core::Core,
@@ -20,6 +18,10 @@ use crate::{
     oauth::{AcceptedCode, OAuthClient},
     token::{Grant, GrantState, TokenSet},
 };
+
+/// For each command. All its parts have shorter deadlines, which fail only in a runtime that stands
+/// still.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(300);
 
 pub(super) async fn set_tokens(core: &Arc<Core>, tokens: TokenSet) -> Result<(), Error> {
     let sequence = core.change(|state, _| state.next_sequence());
@@ -39,7 +41,9 @@ pub(super) async fn complete_authorization(
             // that begins meanwhile waits for the save and does not reject it. It runs in a task of
             // its own, so that a panic in the store is retried.
             let sequence = *sequence.get_or_init(|| core.change(|state, _| state.next_sequence()));
-            spawned(install(Arc::clone(&core), tokens, sequence))
+            let install = install(Arc::clone(&core), tokens, sequence);
+            let core = Arc::clone(&core);
+            async move { spawned(&core, install).await }
         };
         exchange_code_and_save(&oauth, code, save)
             .await
@@ -49,7 +53,7 @@ pub(super) async fn complete_authorization(
 }
 
 async fn install(core: Arc<Core>, tokens: TokenSet, sequence: Sequence) -> Result<(), Error> {
-    let guard = core.command_lock.lock().await;
+    let guard = core.exclude_commands().await?;
     match core.read(|state, _| state.may_install(sequence)) {
         Installation::Current => {}
         Installation::Replaced => return Ok(()),
@@ -81,7 +85,7 @@ pub(super) async fn revoke(core: &Arc<Core>) -> Result<(), Error> {
     // This takes effect at once, whatever fails afterwards.
     let (held, sequence) = core.change(CacheState::revoke);
     detached(core, |core| async move {
-        let guard = core.command_lock.lock().await;
+        let guard = core.exclude_commands().await?;
         let is_outrun = core.read(|state, _| state.is_outrun(sequence));
         let (stored, before) = if is_outrun {
             // A newer consent has been installed meanwhile. It must not be overwritten.
@@ -115,7 +119,6 @@ pub(super) async fn revoke(core: &Arc<Core>) -> Result<(), Error> {
 
 /// Rejects new work, and waits for the running work to end.
 pub(super) async fn shutdown(core: &Arc<Core>, deadline: Duration) -> Result<(), Error> {
-    Handle::try_current().map_err(|_| Error::outside_of_a_runtime())?;
     // The worker keeps comparing the clocks, because the held token keeps serving.
     core.change(|state, _| state.shut_down());
     let drained = async {
@@ -127,7 +130,8 @@ pub(super) async fn shutdown(core: &Arc<Core>, deadline: Duration) -> Result<(),
             idle.await;
         }
     };
-    timeout(deadline, drained).await.map_err(|_| {
+    let drained = core.settings.wait(deadline, drained).await?;
+    drained.ok_or_else(|| {
         Error::new(
             ErrorKind::Interrupted,
             "a refresh, save or command was still running at the shutdown's deadline; it continues as long as the runtime does",
@@ -139,10 +143,12 @@ async fn detached<T: Send + 'static, W: Future<Output = Result<T, Error>> + Send
     core: &Arc<Core>,
     work: impl FnOnce(Arc<Core>) -> W,
 ) -> Result<T, Error> {
-    Handle::try_current().map_err(|_| Error::outside_of_a_runtime())?;
+    if core.settings.runtime().is_none() {
+        return Err(Error::outside_of_a_runtime());
+    }
     let running = RunningCommand::begin(core)?;
     let work = work(Arc::clone(core));
-    spawned(async move {
+    spawned(core, async move {
         let _running = running;
         work.await
     })
@@ -150,13 +156,23 @@ async fn detached<T: Send + 'static, W: Future<Output = Result<T, Error>> + Send
 }
 
 async fn spawned<T: Send + 'static>(
+    core: &Core,
     work: impl Future<Output = Result<T, Error>> + Send + 'static,
 ) -> Result<T, Error> {
-    let runtime = Handle::try_current().map_err(|_| Error::outside_of_a_runtime())?;
-    runtime.spawn(work).await.map_err(|error| {
+    let settings = &core.settings;
+    let runtime = settings.runtime().ok_or_else(Error::outside_of_a_runtime)?;
+    let limit = COMMAND_TIMEOUT.saturating_add(settings.policy.fetch_timeout);
+    let ended = settings.wait(limit, runtime.spawn(work)).await?;
+    let ended = ended.ok_or_else(|| {
         Error::new(
             ErrorKind::Interrupted,
-            "the command was interrupted: its runtime shut down, or the token source or store panicked",
+            "the command has not ended within 5 minutes: its runtime stands still",
+        )
+    })?;
+    ended.map_err(|error| {
+        Error::new(
+            ErrorKind::Interrupted,
+            "the command was interrupted: its runtime ended, or it panicked",
         )
         .with_source(error)
     })?

@@ -2,28 +2,37 @@
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use tokio::{sync::Notify, task::JoinHandle};
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, OwnedMutexGuard},
+    task::JoinHandle,
+    time::timeout,
+};
 
 use super::{
+    liveness::Liveness,
     published::Published,
     settings::{Maintenance, Settings},
     single_flight::SingleFlight,
     state::{CacheState, Conditions, Event, Moment, Report, Snapshot},
 };
 use crate::{
-    error::Error,
+    error::{Error, ErrorKind},
     oauth::{EndpointGate, GateKey},
     store::{LeaseOutcome, LeaseOwner, SaveOutcome},
     telemetry::GrantTelemetry,
     token::{Generation, Grant, TenantId, TokenSet},
 };
 
-/// Starts the background task of a cache, if there is a runtime. It is woken when the snapshot has
-/// changed.
-pub(super) type StartWorker = fn(&Arc<Core>, changed: &Arc<Notify>) -> Option<JoinHandle<()>>;
+/// Starts the background task of a cache in a runtime. It is woken when the snapshot has changed.
+pub(super) type StartWorker = fn(&Arc<Core>, changed: &Arc<Notify>, &Handle) -> JoinHandle<()>;
+
+/// How long to wait for a command or a save of an intent to end. Each has shorter deadlines, which
+/// fail only in a runtime that stands still.
+const EXCLUSION_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(super) struct Core {
     /// The snapshot that requests read. Only [`change`](Self::change) replaces it.
@@ -31,10 +40,6 @@ pub(super) struct Core {
     locked: Mutex<Locked>,
     /// `None` if one task maintains many caches.
     own_worker: Option<Box<OwnWorker>>,
-    /// Makes commands run one after another.
-    pub(super) command_lock: tokio::sync::Mutex<()>,
-    /// Makes lease operations run one after another.
-    pub(super) lease_lock: tokio::sync::Mutex<()>,
     /// Wakes a shutdown when the last work has ended.
     pub(super) idle: Notify,
     pub(super) settings: Arc<Settings>,
@@ -59,6 +64,17 @@ pub(super) struct Locked {
     pub(super) refresh: Option<Box<JobHandle>>,
     pub(super) store_check: Option<Box<JobHandle>>,
     worker: Option<JoinHandle<()>>,
+    /// `None` without work.
+    locks: Option<Arc<Locks>>,
+}
+
+/// The exclusion among the work of one cache. Replaced if a holder stands still.
+#[derive(Default)]
+pub(super) struct Locks {
+    /// Makes commands run one after another.
+    commands: Arc<tokio::sync::Mutex<()>>,
+    /// Makes lease operations run one after another.
+    pub(super) lease: tokio::sync::Mutex<()>,
 }
 
 /// A job in flight, for callers that join it.
@@ -66,8 +82,15 @@ pub(super) struct Locked {
 pub(super) struct JobHandle {
     pub(super) reports: SingleFlight<Report>,
     pub(super) conditions: Conditions,
+    pub(super) progress: Arc<Progress>,
+}
+
+/// The part of a job that its waiters can see.
+#[derive(Default)]
+pub(super) struct Progress {
     /// Whether the job has called the token source.
-    pub(super) has_sent: Arc<AtomicBool>,
+    pub(super) has_sent: AtomicBool,
+    pub(super) liveness: Liveness,
 }
 
 impl Core {
@@ -86,8 +109,6 @@ impl Core {
                     start: start_worker,
                 })
             }),
-            command_lock: tokio::sync::Mutex::default(),
-            lease_lock: tokio::sync::Mutex::default(),
             idle: Notify::new(),
             telemetry: settings.telemetry(tenant),
             settings,
@@ -124,7 +145,11 @@ impl Core {
         if !locked.state.is_checking_store() {
             locked.store_check = None;
         }
+        if locked.state.is_idle() {
+            locked.locks = None;
+        }
         if self.published.update(&mut locked.state) {
+            self.wake_worker();
             self.ensure_worker(&mut locked);
         }
         let events = locked.state.take_events();
@@ -148,14 +173,56 @@ impl Core {
 
     /// Starts the worker if it is not running. It may have ended with its runtime.
     pub(super) fn ensure_worker(self: &Arc<Self>, locked: &mut Locked) {
-        self.wake_worker();
         let Some(worker) = &self.own_worker else {
             return;
         };
         let has_ended = locked.worker.as_ref().is_none_or(JoinHandle::is_finished);
         if has_ended && !locked.state.is_shut_down() {
-            locked.worker = (worker.start)(self, &worker.changed);
+            let runtime = self.settings.runtime();
+            locked.worker = runtime.map(|runtime| (worker.start)(self, &worker.changed, &runtime));
         }
+    }
+
+    /// As [`ensure_worker`](Self::ensure_worker), for a request that needs the worker.
+    pub(super) fn ensure_worker_runs(self: &Arc<Self>) {
+        self.ensure_worker(&mut self.lock());
+    }
+
+    /// The locks of the work that is running. The caller is counted as work.
+    pub(super) fn locks(&self) -> Arc<Locks> {
+        Arc::clone(self.lock().locks.get_or_insert_default())
+    }
+
+    /// Excludes commands, and the saves of intents, until the guard is dropped. The caller is
+    /// counted as work.
+    pub(super) async fn exclude_commands(&self) -> Result<OwnedMutexGuard<()>, Error> {
+        let locks = self.locks();
+        let acquired = Arc::clone(&locks.commands).lock_owned();
+        timeout(EXCLUSION_TIMEOUT, acquired).await.map_err(|_| {
+            let mut locked = self.lock();
+            if locked
+                .locks
+                .as_ref()
+                .is_some_and(|held| Arc::ptr_eq(held, &locks))
+            {
+                locked.locks = None;
+            }
+            Error::new(
+                ErrorKind::Interrupted,
+                "a command of this grant has been running for 60 seconds: its runtime stands still",
+            )
+        })
+    }
+
+    /// Gives up the refresh with this progress, if it is still in flight: its runtime stands still.
+    pub(super) fn abandon_refresh(self: &Arc<Self>, progress: &Arc<Progress>) {
+        self.change_locked(|locked, _| {
+            let refresh = locked.refresh.as_ref();
+            if refresh.is_some_and(|job| Arc::ptr_eq(&job.progress, progress)) {
+                locked.state.abandon_refresh();
+                locked.locks = None;
+            }
+        });
     }
 
     pub(super) fn wake_worker(&self) {
@@ -215,6 +282,7 @@ impl Core {
             wall: self.settings.clock.wall(),
             jitter,
             secret_epoch: self.secret_epoch(),
+            is_staying: self.settings.presence.is_staying(),
             policy: &self.settings.policy,
         }
     }

@@ -14,10 +14,11 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::Notify, time::timeout};
+use tokio::{runtime::Handle, sync::Notify, time::timeout};
 
 use super::{
-    core::Core,
+    caught::caught_call,
+    core::{Core, Locks},
     state::{CacheState, Moment},
 };
 use crate::{error::Error, store::LeaseOutcome};
@@ -28,6 +29,7 @@ type Record = fn(&mut CacheState, LeaseOutcome, Moment<'_>);
 /// The use of the lease by one refresh, until it ends or panics.
 pub(super) struct LeaseUse<'a> {
     core: &'a Arc<Core>,
+    locks: Arc<Locks>,
     /// Whether the refresh counts as a user, so that no other refresh of this cache releases the
     /// lease.
     is_counted: AtomicBool,
@@ -42,6 +44,7 @@ impl<'a> LeaseUse<'a> {
     pub(super) fn new(core: &'a Arc<Core>) -> Self {
         Self {
             core,
+            locks: core.locks(),
             is_counted: AtomicBool::new(false),
             must_release: AtomicBool::new(false),
             has_ended: AtomicBool::new(false),
@@ -85,14 +88,8 @@ impl<'a> LeaseUse<'a> {
 
     /// Releases the lease, unless another refresh of this cache uses it.
     pub(super) async fn end(self) {
-        if !self.stop_counting() || !self.must_release.load(Ordering::Relaxed) {
-            return;
-        }
-        let _guard = self.core.lease_lock.lock().await;
-        if !self.core.read(|state, _| state.is_lease_used()) {
-            // If the release fails, the lease expires.
-            let _ = self.core.release_lease().await;
-            self.core.change(|state, _| state.lease_released());
+        if self.stop_counting() {
+            release(self.core, &self.locks).await;
         }
     }
 
@@ -117,7 +114,7 @@ impl<'a> LeaseUse<'a> {
     /// Acquires or extends the lease, and records the result.
     async fn request(&self, record: Record) -> Result<LeaseOutcome, Error> {
         let core = self.core;
-        let _guard = core.lease_lock.lock().await;
+        let _guard = self.locks.lease.lock().await;
         let requested = core.moment();
         let outcome = core.acquire_lease().await?;
         core.change(|state, _| record(state, outcome, requested));
@@ -131,18 +128,36 @@ impl<'a> LeaseUse<'a> {
         self.has_ended.load(Ordering::Relaxed)
     }
 
-    /// Returns whether the refresh was counted as a user of the lease.
+    /// Returns whether the lease is to be released.
     fn stop_counting(&self) -> bool {
         let was_counted = self.is_counted.swap(false, Ordering::Relaxed);
         if was_counted {
             self.core.change(|state, _| state.end_lease_use());
         }
-        was_counted
+        was_counted && self.must_release.load(Ordering::Relaxed)
     }
 }
 
+/// Also releases the lease if the refresh panicked.
 impl Drop for LeaseUse<'_> {
     fn drop(&mut self) {
-        self.stop_counting();
+        // If the clock panics again, the lease expires.
+        if caught_call(|| self.stop_counting()).unwrap_or(false)
+            && let Ok(runtime) = Handle::try_current()
+        {
+            let (core, locks) = (Arc::clone(self.core), Arc::clone(&self.locks));
+            // The store's deadline limits this.
+            runtime.spawn(async move { release(&core, &locks).await });
+        }
+    }
+}
+
+/// Releases the lease, unless another refresh of this cache uses it.
+async fn release(core: &Arc<Core>, locks: &Locks) {
+    let _guard = locks.lease.lock().await;
+    if !core.read(|state, _| state.is_lease_used()) {
+        // If the release fails, the lease expires.
+        let _ = core.release_lease().await;
+        core.change(|state, _| state.lease_released());
     }
 }

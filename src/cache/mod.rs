@@ -100,6 +100,34 @@
 //! [`RotationLost`](crate::token::ReauthorizationReason::RotationLost) instead of
 //! [`InvalidGrant`](crate::token::ReauthorizationReason::InvalidGrant).
 //!
+//! # Programs that end
+//!
+//! If a program ends during a refresh, the response is lost, and with it the next refresh token.
+//! Call [`shutdown`](TokenCache::shutdown) at the end of a program: it waits for the refresh.
+//!
+//! A program may end without it. So a refresh for which no caller waits, in the advisory window or
+//! for an idle grant, starts only in a program that has shown that it stays: once its background
+//! task has been running for 60 seconds
+//! ([`background_delay`](TokenCacheBuilder::background_delay)). In a shorter program, the request
+//! that needs a new token starts the refresh, and waits for it. The one exception is the replay
+//! after a lost response, because it is possible for a short time only, and the refresh token
+//! counts as used already.
+//!
+//! # Runtimes
+//!
+//! A refresh runs in the runtime of the caller that starts it, and background work in that of the
+//! background task, or all of it in the [`runtime`](TokenCacheBuilder::runtime) of the builder. Its
+//! waiters may be in other runtimes. Each waits for at most the
+//! [`acquire_timeout`](TokenCacheBuilder::acquire_timeout) of 15 seconds, by a timer of its own
+//! runtime. The request itself stays open for longer, because its response cannot be requested
+//! again: see [`TokenSource::fetch_timeout`].
+//!
+//! If the runtime of a refresh ends, its waiters start another one at once. If it stands still for
+//! 10 seconds, the refresh counts as lost, and a waiter starts another one. A current-thread
+//! runtime stands still between calls of `block_on`. To other processes and runtimes, a program
+//! that calls `block_on` now and then is a process that was stopped: start a multi-threaded
+//! runtime, and pass its handle to the builder.
+//!
 //! # Your own token source
 //!
 //! An [`OAuthClient`] and [`ClientCredentials`] are token sources.
@@ -143,10 +171,13 @@ mod acquire;
 mod authorization;
 mod bearer_token;
 mod builder;
+mod caught;
 mod command;
 mod core;
 mod lease;
+mod liveness;
 mod overwrite;
+mod presence;
 mod published;
 mod refresh;
 mod request;
@@ -161,6 +192,7 @@ mod worker;
 pub(crate) use self::authorization::{CompletionError, exchange_code_and_save};
 pub(crate) use self::{
     acquire::{Acquired, Rejected, Wait},
+    caught::caught_call,
     published::TokenCopy,
     settings::{Settings, in_time},
     settings_builder::{SettingsBuilder, settings_setters},
@@ -272,7 +304,7 @@ impl TokenCache {
     ///
     /// The code can be used once, and its tokens cannot be requested again. From the first poll on,
     /// the code exchange and the save therefore run in a task of their own. A drop does not stop
-    /// them. The code exchange takes at most 45 seconds; a save that fails is retried for 30
+    /// them. The code exchange takes at most 90 seconds; a save that fails is retried for 30
     /// seconds. [`shutdown`](Self::shutdown) waits for both.
     ///
     /// # Errors

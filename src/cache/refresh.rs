@@ -5,10 +5,8 @@
 
 use std::{
     future::Future,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
+    thread,
     time::Duration,
 };
 
@@ -19,14 +17,15 @@ use tokio::{
 use tracing::Instrument;
 
 use super::{
-    core::Core,
+    caught::caught_call,
+    core::{Core, Progress},
     lease::LeaseUse,
     overwrite::save_end,
     single_flight::Leader,
     state::{Done, GRACE, Job, Next, Persist, Report},
 };
 use crate::{
-    error::{Error, ErrorKind},
+    error::Error,
     oauth::{BackgroundPermit, Permit},
 };
 
@@ -36,8 +35,7 @@ pub(super) struct JobTask {
     core: Arc<Core>,
     leader: Leader<Report>,
     job: Job,
-    /// Whether the token source was called.
-    has_sent: Arc<AtomicBool>,
+    progress: Arc<Progress>,
     is_complete: bool,
 }
 
@@ -46,13 +44,13 @@ impl JobTask {
         core: &Arc<Core>,
         leader: Leader<Report>,
         job: Job,
-        has_sent: Arc<AtomicBool>,
+        progress: Arc<Progress>,
     ) -> Self {
         Self {
             core: Arc::clone(core),
             leader,
             job,
-            has_sent,
+            progress,
             is_complete: false,
         }
     }
@@ -60,7 +58,11 @@ impl JobTask {
     pub(super) fn spawn(self, runtime: &Handle) {
         let span = self.core.telemetry.refresh_span(self.job.label());
         let run = async move {
-            let done = run(&self).await;
+            let done = tokio::select! {
+                biased;
+                done = run(&self) => done,
+                never = self.progress.liveness.beat() => match never {},
+            };
             self.complete(&done);
         };
         runtime.spawn(run.instrument(span));
@@ -100,10 +102,11 @@ impl JobTask {
 impl Drop for JobTask {
     fn drop(&mut self) {
         if !self.is_complete {
-            let done = Done::interrupted(self.job.clone());
-            self.finish(&done);
-            // Waiters that have a result keep it. Those that ignored the deferral get the error.
-            let report = Report::Done(done.outcome().clone());
+            let done = Done::interrupted(self.job.clone(), thread::panicking());
+            // If the clock panics again, the waiters notice that the job stands still.
+            let _ = caught_call(|| self.finish(&done));
+            // Waiters that have a result keep it. Those that ignored the deferral start again.
+            let report = done.report();
             let is_final = |report: &Report| matches!(report, Report::Done(_));
             self.leader.report_unless(is_final, report);
         }
@@ -128,9 +131,8 @@ async fn run(task: &JobTask) -> Done {
     }
     let first = core.change(|state, m| Next::first(job.clone(), state, m));
     let lease = LeaseUse::new(core);
-    let done = lease
-        .extended_during(perform(task, first, background, &lease))
-        .await;
+    let work = perform(task, first, background, &lease);
+    let done = lease.extended_during(work).await;
     lease.end().await;
     done
 }
@@ -175,8 +177,9 @@ async fn perform(
                 let entered = match acquire_permit(task, background.take()).await {
                     Ok(acquired) => {
                         permit = acquired;
-                        commands = Some(core.command_lock.lock().await);
-                        Ok(())
+                        core.exclude_commands()
+                            .await
+                            .map(|guard| commands = Some(guard))
                     }
                     Err(error) => Err(error),
                 };
@@ -187,8 +190,8 @@ async fn perform(
                 core.change(|state, m| save.saved(outcome, state, m))
             }
             Next::Fetch(fetch) => {
-                task.has_sent.store(true, Ordering::Relaxed);
-                let fetched = core.settings.fetch(fetch.tokens(), fetch.deadline()).await;
+                task.progress.has_sent.store(true, Ordering::Relaxed);
+                let fetched = core.settings.fetch(fetch.tokens()).await;
                 response = Some(
                     fetched
                         .as_ref()
@@ -206,11 +209,12 @@ async fn perform(
             Next::Persist(persist) => save_token_set(task, persist).await,
             Next::SaveRevocation(revocation) => {
                 // No consent is installed between the check and the save.
-                let _guard = core.command_lock.lock().await;
-                let saved = if core.read(|state, _| revocation.is_needed(state)) {
-                    save_end(core).await.map(drop)
-                } else {
-                    Ok(())
+                let saved = match core.exclude_commands().await {
+                    Ok(_guard) if core.read(|state, _| revocation.is_needed(state)) => {
+                        save_end(core).await.map(drop)
+                    }
+                    Ok(_) => Ok(()),
+                    Err(error) => Err(error),
                 };
                 core.change(|state, _| revocation.saved(saved, state))
             }
@@ -248,20 +252,10 @@ async fn save_token_set(task: &JobTask, mut persist: Persist) -> Next {
         let pause = Box::pin(sleep(persist.pause()));
         unless_needed(task, &mut persist, Duration::ZERO, pause).await;
     }
-    let save = tokio::spawn({
-        // In a task of its own, so that a panic in the store does not lose the token set.
-        let (core, expected, grant) = (
-            Arc::clone(core),
-            persist.expected(),
-            persist.grant().clone(),
-        );
-        async move { core.save(expected, &grant).await }
-    });
+    let (expected, grant) = (persist.expected(), persist.grant().clone());
+    let save = Box::pin(core.save(expected, &grant));
     // A working store is faster than the grace.
     let saved = unless_needed(task, &mut persist, GRACE, save).await;
-    let saved = saved.unwrap_or_else(|error| {
-        Err(Error::new(ErrorKind::Interrupted, "the token store panicked").with_source(error))
-    });
     let is_abandoned = Arc::strong_count(core) == 1;
     core.change(|state, m| {
         // Callers join under the same lock.

@@ -3,20 +3,24 @@
 //! [`request_refresh`] is the only way to start a refresh. The state
 //! [decides](super::state::CacheState::request).
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    future::pending,
+    sync::{Arc, atomic::Ordering},
+};
 
-use tokio::runtime::Handle;
+use tokio::time::Instant;
 
 use super::{
-    core::{Core, JobHandle},
+    core::{Core, JobHandle, Progress},
+    liveness,
     refresh::JobTask,
     single_flight::SingleFlight,
     state::{Admission, Outcome, Reason, Report, interrupted},
 };
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 
 /// The jobs that one caller waits for at most. One is usual. A second follows a background
-/// job that gave up, or a new consent.
+/// job that gave up, a new consent, or the end or standstill of a runtime.
 const MAX_JOBS: u32 = 4;
 
 /// The result of requesting a refresh.
@@ -59,7 +63,13 @@ pub(super) fn request_refresh(core: &Arc<Core>, reason: Reason) -> Requested {
                 (joined(job, ignores_deferral), None)
             }
             Admission::Start(job, demand) => {
-                let Ok(runtime) = Handle::try_current() else {
+                let settings = &core.settings;
+                let runtime = if reason.is_background() {
+                    settings.background_runtime()
+                } else {
+                    settings.runtime()
+                };
+                let Some(runtime) = runtime else {
                     let error = Error::outside_of_a_runtime();
                     return (Requested::Done(Err(error)), None);
                 };
@@ -69,7 +79,7 @@ pub(super) fn request_refresh(core: &Arc<Core>, reason: Reason) -> Requested {
                 let handle = JobHandle {
                     reports,
                     conditions: job.conditions(),
-                    has_sent: Arc::default(),
+                    progress: Arc::default(),
                 };
                 locked.state.start(&job);
                 let in_flight = if job.is_store_check() {
@@ -78,7 +88,7 @@ pub(super) fn request_refresh(core: &Arc<Core>, reason: Reason) -> Requested {
                     &mut locked.refresh
                 };
                 *in_flight = Some(Box::new(handle.clone()));
-                let task = JobTask::new(core, leader, job, Arc::clone(&handle.has_sent));
+                let task = JobTask::new(core, leader, job, Arc::clone(&handle.progress));
                 (joined(Some(&handle), false), Some((runtime, task)))
             }
         }
@@ -89,21 +99,34 @@ pub(super) fn request_refresh(core: &Arc<Core>, reason: Reason) -> Requested {
     requested
 }
 
-/// Waits for a job that was joined for `reason`, and requests another one if the job was started
-/// under conditions that do not hold for `reason`.
-pub(super) async fn outcome_of(core: &Arc<Core>, mut joined: Joined, reason: Reason) -> Outcome {
+/// Waits for a job that was joined for `reason`, for as long as a caller waits.
+pub(super) async fn outcome_of(core: &Arc<Core>, joined: Joined, reason: Reason) -> Outcome {
+    let settings = &core.settings;
+    let outcome = conclusive_outcome_of(core, joined, reason);
+    let outcome = settings.wait(settings.acquire_timeout, outcome);
+    outcome.await?.unwrap_or_else(|| Err(still_refreshing()))
+}
+
+/// Waits for a job that was joined for `reason`. Requests another one if the job was started under
+/// conditions that do not hold for `reason`, or if its runtime ended or stands still.
+pub(super) async fn conclusive_outcome_of(
+    core: &Arc<Core>,
+    mut joined: Joined,
+    reason: Reason,
+) -> Outcome {
     let mut attempts = 1;
     loop {
         let mut conditions = joined.job.conditions;
-        let has_sent = Arc::clone(&joined.job.has_sent);
-        let outcome = joined.outcome().await;
-        if has_sent.load(Ordering::Relaxed) {
+        let progress = Arc::clone(&joined.job.progress);
+        let outcome = joined.outcome(core).await;
+        if progress.has_sent.load(Ordering::Relaxed) {
             conditions = conditions.after_request();
         }
-        let is_conclusive =
-            core.read(|state, m| state.is_conclusive(conditions, &outcome, m.secret_epoch));
+        let is_conclusive = outcome.as_ref().is_some_and(|outcome| {
+            core.read(|state, m| state.is_conclusive(conditions, outcome, m.secret_epoch))
+        });
         if is_conclusive || attempts == MAX_JOBS {
-            return outcome;
+            return outcome.unwrap_or_else(|| Err(interrupted()));
         }
         joined = match request_refresh(core, reason) {
             Requested::Done(outcome) => return outcome,
@@ -114,16 +137,46 @@ pub(super) async fn outcome_of(core: &Arc<Core>, mut joined: Joined, reason: Rea
 }
 
 impl Joined {
-    async fn outcome(self) -> Outcome {
-        let ignores_deferral = self.ignores_deferral;
+    /// `None` if the job was interrupted, or given up because its runtime stands still.
+    async fn outcome(self, core: &Arc<Core>) -> Option<Outcome> {
+        let Self {
+            job,
+            ignores_deferral,
+        } = self;
         let is_result = |report: &Report| match report {
             Report::Deferred(_) => !ignores_deferral,
-            Report::Done(_) => true,
+            Report::Done(_) | Report::Interrupted => true,
         };
-        match self.job.reports.wait(is_result).await {
-            Some(Report::Done(outcome)) => outcome,
-            Some(Report::Deferred(error)) => Err(error),
-            None => Err(interrupted()),
+        let stands_still = until_standstill(core, &job.progress);
+        let report = tokio::select! {
+            biased;
+            report = job.reports.wait(is_result) => report,
+            () = stands_still => {
+                core.abandon_refresh(&job.progress);
+                None
+            }
+        };
+        match report? {
+            Report::Done(outcome) => Some(outcome),
+            Report::Deferred(error) => Some(Err(error)),
+            Report::Interrupted => None,
         }
     }
+}
+
+async fn until_standstill(core: &Core, progress: &Progress) {
+    while !progress.liveness.check(Instant::now()) {
+        let pause = core.settings.wait(liveness::CHECK, pending::<()>());
+        if pause.await.is_err() {
+            // Outside of a runtime there is no timer.
+            return pending().await;
+        }
+    }
+}
+
+fn still_refreshing() -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        "the refresh has not ended within the acquire timeout, and continues; retry later",
+    )
 }

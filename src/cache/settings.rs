@@ -6,7 +6,11 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use tokio::runtime::Handle;
+
 use super::{
+    caught::{Panicked, caught},
+    presence::Presence,
     source::ErasedSource,
     state::{Policy, RefreshTokenExpiry},
 };
@@ -32,9 +36,14 @@ pub(crate) struct Settings {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) origins: Vec<Origin>,
     pub(crate) policy: Policy,
+    /// How long a caller waits for a token.
+    pub(crate) acquire_timeout: Duration,
     pub(super) random: Mutex<fastrand::Rng>,
     pub(super) telemetry: Arc<TelemetrySettings>,
     pub(super) maintenance: Maintenance,
+    /// The runtime for all tasks. `None` for the one that a task is started in.
+    pub(super) own_runtime: Option<Handle>,
+    pub(crate) presence: Presence,
 }
 
 /// Which task maintains a cache.
@@ -49,6 +58,18 @@ pub(super) enum Maintenance {
 impl Settings {
     pub(super) fn telemetry(&self, tenant: TenantId) -> GrantTelemetry {
         GrantTelemetry::new(tenant, Arc::clone(&self.telemetry))
+    }
+
+    /// The runtime for a new task. `None` outside of a runtime, unless one is configured.
+    pub(crate) fn runtime(&self) -> Option<Handle> {
+        self.own_runtime
+            .clone()
+            .or_else(|| Handle::try_current().ok())
+    }
+
+    /// The runtime for a task that no caller waits for: one that has shown that it keeps running.
+    pub(super) fn background_runtime(&self) -> Option<Handle> {
+        self.presence.runtime().or_else(|| self.runtime())
     }
 
     /// A random number from 0 to 1.
@@ -100,11 +121,8 @@ impl Settings {
         in_time(self.store.release(tenant, owner)).await
     }
 
-    pub(super) async fn fetch(
-        &self,
-        held: Option<&TokenSet>,
-        deadline: Duration,
-    ) -> Result<TokenSet, Error> {
+    pub(super) async fn fetch(&self, held: Option<&TokenSet>) -> Result<TokenSet, Error> {
+        let deadline = self.policy.fetch_timeout;
         within(deadline, self.source.fetch(held), || {
             let late = format!(
                 "the token source did not respond within {} seconds",
@@ -141,13 +159,42 @@ pub(crate) async fn in_time<T>(call: impl Future<Output = Result<T, Error>>) -> 
     within(STORE_DEADLINE, call, || Error::new(ErrorKind::Store, late)).await
 }
 
-/// Limits a call to `deadline`, after which it fails with the error that `late` returns.
+/// The deadline of a waiter, by a timer of its own runtime.
+impl Settings {
+    /// Waits for `work`, at most for `time`, after which it returns `None`.
+    ///
+    /// # Errors
+    ///
+    /// [`Interrupted`](ErrorKind::Interrupted) outside of a runtime, unless one is configured.
+    pub(crate) async fn wait<T>(
+        &self,
+        time: Duration,
+        work: impl Future<Output = T>,
+    ) -> Result<Option<T>, Error> {
+        let limited = {
+            let runtime = Handle::try_current().ok().or_else(|| self.runtime());
+            let runtime = runtime.ok_or_else(Error::outside_of_a_runtime)?;
+            // The timer belongs to this runtime.
+            let _entered = runtime.enter();
+            tokio::time::timeout(time, work)
+        };
+        Ok(limited.await.ok())
+    }
+}
+
+/// Limits a call to `deadline`, after which it fails with the error that `late` returns. Also turns
+/// a panic into an error, so that the work goes on: it still has to release a lease, for example.
 async fn within<T>(
     deadline: Duration,
     call: impl Future<Output = Result<T, Error>>,
     late: impl FnOnce() -> Error,
 ) -> Result<T, Error> {
-    tokio::time::timeout(deadline, call)
-        .await
-        .unwrap_or_else(|_| Err(late()))
+    match tokio::time::timeout(deadline, caught(call)).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(Panicked)) => Err(Error::new(
+            ErrorKind::Interrupted,
+            "the token source or store panicked",
+        )),
+        Err(_) => Err(late()),
+    }
 }

@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
+use tokio::runtime::Handle;
+
 use super::{
+    presence::Presence,
     settings::{Maintenance, Settings},
     source::{ErasedSource, TokenSource},
     state::{LostResponse, Policy},
@@ -19,6 +22,14 @@ use crate::{
     store::{ErasedStore, MemoryStore},
     telemetry::{GrantListener, TelemetrySettings},
 };
+
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(15);
+const SHORTEST_ACQUIRE_TIMEOUT: Duration = Duration::from_millis(100);
+const LONGEST_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3_600);
+const LONGEST_FETCH_TIMEOUT: Duration = Duration::from_secs(20 * 60);
+
+/// Longer than most programs run that run for a short time only.
+const BACKGROUND_DELAY: Duration = Duration::from_secs(60);
 
 const MIN_REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -40,6 +51,8 @@ pub(crate) struct SettingsBuilder {
     source_origins: Vec<Origin>,
     pub(crate) store: Box<dyn ErasedStore>,
     pub(crate) added_origins: Vec<String>,
+    fetch_timeout: Duration,
+    pub(crate) acquire_timeout: Duration,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) jitter_seed: Option<u64>,
     pub(crate) lost_response: LostResponse,
@@ -48,6 +61,8 @@ pub(crate) struct SettingsBuilder {
     pub(crate) refresh_token_lifetime: Option<Duration>,
     pub(crate) listener: Option<Arc<dyn GrantListener>>,
     pub(crate) record_tenant: bool,
+    pub(crate) runtime: Option<Handle>,
+    pub(crate) background_delay: Duration,
 }
 
 impl SettingsBuilder {
@@ -55,6 +70,8 @@ impl SettingsBuilder {
         Self {
             source_origins: source.origins(),
             refresh_token_lifetime: source.refresh_token_lifetime(),
+            fetch_timeout: source.fetch_timeout().min(LONGEST_FETCH_TIMEOUT),
+            acquire_timeout: ACQUIRE_TIMEOUT,
             source: Box::new(source),
             store: Box::new(MemoryStore::new()),
             added_origins: Vec::new(),
@@ -65,6 +82,8 @@ impl SettingsBuilder {
             lease_duration: LEASE,
             listener: None,
             record_tenant: false,
+            runtime: None,
+            background_delay: BACKGROUND_DELAY,
         }
     }
 
@@ -101,6 +120,11 @@ impl SettingsBuilder {
                 "lease duration: must be at least 100 milliseconds",
             ));
         }
+        if self.acquire_timeout < SHORTEST_ACQUIRE_TIMEOUT {
+            return Err(Error::configuration(
+                "acquire timeout: must be at least 100 milliseconds",
+            ));
+        }
         Ok(Settings {
             source: self.source,
             store: self.store,
@@ -110,10 +134,12 @@ impl SettingsBuilder {
                 lost_response: self.lost_response,
                 min_refresh_interval: self.min_refresh_interval,
                 lease: self.lease_duration,
+                fetch_timeout: self.fetch_timeout,
                 refresh_token_lifetime: self
                     .refresh_token_lifetime
                     .map(|lifetime| lifetime.min(LONGEST_REFRESH_TOKEN_LIFETIME)),
             },
+            acquire_timeout: self.acquire_timeout.min(LONGEST_ACQUIRE_TIMEOUT),
             random: Mutex::new(
                 self.jitter_seed
                     .map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed),
@@ -123,6 +149,8 @@ impl SettingsBuilder {
                 listener: self.listener,
             }),
             maintenance,
+            own_runtime: self.runtime,
+            presence: Presence::new(self.background_delay),
         })
     }
 }
@@ -174,6 +202,18 @@ macro_rules! settings_setters {
             self
         }
 
+        /// Sets how long a caller waits for a token that is being refreshed. Defaults to 15
+        /// seconds.
+        ///
+        /// A caller that stops waiting gets the held token if it is still valid, and otherwise an
+        /// [`Unavailable`](crate::ErrorKind::Unavailable) error. The refresh continues: the
+        /// response to a token request cannot be requested again. It has a longer time of its own,
+        /// the [`fetch_timeout`](crate::cache::TokenSource::fetch_timeout) of the source.
+        pub fn acquire_timeout(mut self, timeout: std::time::Duration) -> Self {
+            self.settings.acquire_timeout = timeout;
+            self
+        }
+
         /// Sets the shortest time between the starts of two refreshes of one grant, whatever the
         /// provider responds. Defaults to 1 second; use less only in tests with tokens that live
         /// for a few seconds.
@@ -202,6 +242,33 @@ macro_rules! settings_setters {
         /// as 30 days for [`justworks`](crate::provider::justworks).
         pub fn refresh_token_lifetime(mut self, lifetime: std::time::Duration) -> Self {
             self.settings.refresh_token_lifetime = Some(lifetime);
+            self
+        }
+
+        /// Sets how long the program has to be running before refreshes start for which no caller
+        /// waits. Defaults to 60 seconds.
+        ///
+        /// A program that ends during a refresh loses the next refresh token with the response.
+        /// Until this time has passed, only a request that needs the new token starts a refresh,
+        /// and waits for it. So a short program loses no grant, even if it ends without
+        /// [`shutdown`](crate::cache::TokenCache::shutdown). Set it to zero if the program always
+        /// ends with a shutdown.
+        ///
+        /// The time counts while the runtime of the background task is running. It starts again
+        /// after a standstill of more than 2 seconds, as between two calls of `block_on`.
+        pub fn background_delay(mut self, delay: std::time::Duration) -> Self {
+            self.settings.background_delay = delay;
+            self
+        }
+
+        /// Sets the tokio runtime for all background tasks and refreshes. It needs time enabled,
+        /// and for an HTTP client usually I/O.
+        ///
+        /// By default a task runs in the runtime of the call that starts it. Set this if that
+        /// runtime may end, or stand still: a current-thread runtime runs only during `block_on`,
+        /// and a refresh that stands still for 10 seconds counts as a lost response.
+        pub fn runtime(mut self, runtime: tokio::runtime::Handle) -> Self {
+            self.settings.runtime = Some(runtime);
             self
         }
 

@@ -33,9 +33,9 @@ pub trait TokenSource: Send + Sync + 'static {
     ///
     /// # Cancellation
     ///
-    /// The cache drops the future after 15 seconds. For the replay after a lost response, the limit
-    /// is 10 seconds. The runtime drops the future when it shuts down. In each case the response
-    /// counts as lost.
+    /// The cache drops the future after the [`fetch_timeout`](Self::fetch_timeout), and the runtime
+    /// drops it when it shuts down. In both cases the response counts as lost. Callers of the cache
+    /// that stop waiting do not cancel the future.
     ///
     /// # Errors
     ///
@@ -83,6 +83,17 @@ pub trait TokenSource: Send + Sync + 'static {
     /// secret](OAuthClient::replace_secret).
     fn gate(&self) -> Option<&EndpointGate> {
         None
+    }
+
+    /// How long a call of [`fetch`](Self::fetch) may take. 60 seconds by default; the cache limits
+    /// it to 20 minutes.
+    ///
+    /// The response to a refresh cannot be requested again, so this should exceed the slowest
+    /// response. Callers of the cache stop
+    /// [waiting](crate::cache::TokenCacheBuilder::acquire_timeout) earlier. A source that wraps an
+    /// [`OAuthClient`] must return the value of the client.
+    fn fetch_timeout(&self) -> Duration {
+        Duration::from_secs(60)
     }
 
     /// How long an unused refresh token lives. `None` by default: the lifetime is unknown, and idle
@@ -134,6 +145,12 @@ impl TokenSource for OAuthClient {
         Some(OAuthClient::gate(self))
     }
 
+    /// The [response timeout](crate::oauth::OAuthClientBuilder::response_timeout) of the client,
+    /// and 15 seconds for retries of requests that were not processed.
+    fn fetch_timeout(&self) -> Duration {
+        self.request_timeout()
+    }
+
     fn refresh_token_lifetime(&self) -> Option<Duration> {
         self.provider().refresh_token_lifetime()
     }
@@ -171,6 +188,10 @@ impl TokenSource for ClientCredentials {
 
     async fn revoke(&self, held: &TokenSet) -> Result<(), Error> {
         self.0.revoke(held.access_token()).await
+    }
+
+    fn fetch_timeout(&self) -> Duration {
+        self.0.request_timeout()
     }
 
     fn gate(&self) -> Option<&EndpointGate> {

@@ -1,28 +1,35 @@
 //! The background task of a cache.
 //!
-//! It holds the cache weakly, so it ends with the last handle, or with the runtime that it was
-//! started in. The next refresh or store check starts a new one. Requests do not depend on it: a
-//! request that finds its token in the advisory window requests a refresh itself.
+//! It holds the cache weakly, so it ends with the last handle, or with its runtime. The next
+//! refresh or store check starts a new one. Requests do not depend on it: a request that finds its
+//! token in the advisory window requests a refresh itself.
 
 use std::{
     sync::{Arc, Weak},
     time::Duration,
 };
 
-use tokio::{runtime::Handle, sync::Notify, task::JoinHandle, time::timeout};
+use tokio::{runtime::Handle, sync::Notify, task::JoinHandle};
 
-use super::{core::Core, request::request_refresh, state::CacheState};
+use super::{caught::caught_call, core::Core, request::request_refresh, state::CacheState};
 
-pub(super) fn spawn(core: &Arc<Core>, changed: &Arc<Notify>) -> Option<JoinHandle<()>> {
-    let runtime = Handle::try_current().ok()?;
-    Some(runtime.spawn(run(Arc::downgrade(core), Arc::clone(changed))))
+/// The pause after a panic of the program's clock or listener.
+const PAUSE_AFTER_PANIC: Duration = Duration::from_secs(30);
+
+pub(super) fn spawn(core: &Arc<Core>, changed: &Arc<Notify>, runtime: &Handle) -> JoinHandle<()> {
+    runtime.spawn(run(Arc::downgrade(core), Arc::clone(changed)))
 }
 
 async fn run(core: Weak<Core>, changed: Arc<Notify>) {
+    if let Some(core) = core.upgrade() {
+        core.settings.presence.begin();
+    }
     while let Some(core) = core.upgrade() {
-        let pause = maintain(&core);
+        let planned = caught_call(|| maintain(&core));
+        let pause = planned.unwrap_or(PAUSE_AFTER_PANIC);
+        let settings = Arc::clone(&core.settings);
         drop(core);
-        let _ = timeout(pause, changed.notified()).await;
+        settings.presence.pause(pause, changed.notified()).await;
     }
 }
 

@@ -20,10 +20,8 @@ use super::{
 };
 use crate::clock::Clock;
 
-/// The time for one request and its response.
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
-/// The time for all attempts.
-const TOTAL_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long after the first attempt another one may be sent.
+pub(super) const RETRY_WINDOW: Duration = Duration::from_secs(15);
 const MAX_ATTEMPTS: u32 = 3;
 /// The longest pause after a request that was not sent. It doubles with each attempt, and the pause
 /// is a random part of it.
@@ -43,11 +41,13 @@ pub(super) enum Retry {
     Transient,
 }
 
-/// Sends a request, and returns the last response, whatever its status.
+/// Sends a request, and returns the last response, whatever its status. Each attempt has
+/// `response_timeout`.
 pub(super) async fn send(
     transport: &Transport,
     request: Request<Bytes>,
     retry: Retry,
+    response_timeout: Duration,
     clock: &dyn Clock,
     random: &Mutex<fastrand::Rng>,
 ) -> Result<Response<Bytes>, SendError> {
@@ -59,10 +59,7 @@ pub(super) async fn send(
     let mut attempt = 0;
     loop {
         attempt += 1;
-        let left = TOTAL_TIMEOUT.saturating_sub(started.elapsed());
-        let outcome = transport
-            .send(request.clone(), ATTEMPT_TIMEOUT.min(left))
-            .await;
+        let outcome = transport.send(request.clone(), response_timeout).await;
         let backoff = match &outcome {
             Err(SendError::NotSent(_)) => {
                 Some(CONNECT_BACKOFF.mul_f64(f64::from(1 << (attempt - 1)) * jitter()))
@@ -80,10 +77,9 @@ pub(super) async fn send(
             Ok(_) => None,
         };
         match backoff {
-            // A last request without time for its response would only lose it.
             Some(backoff)
                 if attempt < MAX_ATTEMPTS
-                    && started.elapsed() + backoff + DEFERRED_BACKOFF < TOTAL_TIMEOUT =>
+                    && started.elapsed().saturating_add(backoff) < RETRY_WINDOW =>
             {
                 sleep(backoff).await;
             }

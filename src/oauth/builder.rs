@@ -4,6 +4,7 @@ use std::{
     error::Error as StdError,
     fmt,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use arc_swap::ArcSwapOption;
@@ -37,7 +38,12 @@ pub struct OAuthClientBuilder {
     seed: Option<u64>,
     gate: EndpointGate,
     is_connect_error: IsConnectError,
+    response_timeout: Duration,
 }
+
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
+const SHORTEST_RESPONSE_TIMEOUT: Duration = Duration::from_secs(1);
+const LONGEST_RESPONSE_TIMEOUT: Duration = Duration::from_secs(600);
 
 impl OAuthClient {
     /// Starts building a client of `provider` with the id that the provider issued for it.
@@ -52,6 +58,7 @@ impl OAuthClient {
             seed: None,
             gate: EndpointGate::new(),
             is_connect_error: Arc::new(|_| false),
+            response_timeout: RESPONSE_TIMEOUT,
         }
     }
 }
@@ -93,6 +100,17 @@ impl OAuthClientBuilder {
     /// Sets the seed of the jitter in pauses, for reproducible tests. Defaults to a random seed.
     pub fn jitter_seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
+        self
+    }
+
+    /// Sets how long a token request waits for its response. Defaults to 60 seconds.
+    ///
+    /// The response of a refresh or code exchange cannot be requested again: it contains the next
+    /// refresh token. So this is long, and the callers of a cache stop
+    /// [waiting](crate::cache::TokenCacheBuilder::acquire_timeout) earlier. Set it to more than the
+    /// slowest response of the token endpoint.
+    pub fn response_timeout(mut self, timeout: Duration) -> Self {
+        self.response_timeout = timeout;
         self
     }
 
@@ -146,6 +164,7 @@ impl OAuthClientBuilder {
     /// * A redirect URI that is not absolute, is not `https` (or `http` to loopback), or contains a
     ///   fragment or user information; or one for a provider without an authorization endpoint.
     /// * A scope with characters that no scope can contain (RFC 6749 section 3.3).
+    /// * A response timeout that is not between 1 second and 10 minutes.
     pub fn build<S, B, R>(self, http: S) -> Result<OAuthClient, Error>
     where
         S: Service<Request<B>, Response = Response<R>> + Clone + Send + Sync + 'static,
@@ -165,6 +184,12 @@ impl OAuthClientBuilder {
                  backslashes; pass several scopes as several items",
             ));
         }
+        if !(SHORTEST_RESPONSE_TIMEOUT..=LONGEST_RESPONSE_TIMEOUT).contains(&self.response_timeout)
+        {
+            return Err(Error::configuration(
+                "response timeout: must be between 1 second and 10 minutes",
+            ));
+        }
         Ok(OAuthClient::new(
             Configuration {
                 provider: self.provider,
@@ -178,6 +203,7 @@ impl OAuthClientBuilder {
                     self.seed
                         .map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed),
                 ),
+                response_timeout: self.response_timeout,
             },
             Transport::new(http, self.is_connect_error),
         ))

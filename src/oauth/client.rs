@@ -3,6 +3,7 @@
 use std::{
     fmt,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use arc_swap::ArcSwapOption;
@@ -29,9 +30,9 @@ use crate::{
 ///
 /// Clones are cheap, and share the secret and the [gate](Self::gate).
 ///
-/// A call waits up to 15 seconds for a permit and then up to 15 seconds for its response. It needs
-/// a tokio runtime with timers; outside of one it fails with
-/// [`Interrupted`](ErrorKind::Interrupted).
+/// A call waits up to 15 seconds for a permit, and then for its response: see [retries and
+/// timeouts](crate::oauth#retries-and-timeouts). It needs a tokio runtime with timers; outside of
+/// one it fails with [`Interrupted`](ErrorKind::Interrupted).
 ///
 /// Dropping the future cancels the request, and a rotated refresh token in its response is lost.
 /// Let a [`TokenCache`](crate::cache::TokenCache) refresh, which does so in a task of its own.
@@ -50,7 +51,12 @@ pub(super) struct Configuration {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) gate: EndpointGate,
     pub(super) random: Mutex<fastrand::Rng>,
+    /// How long a token request waits for its response.
+    pub(super) response_timeout: Duration,
 }
+
+/// How long a revocation waits for its response. It can be repeated.
+const REVOCATION_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A token to revoke.
 #[derive(Clone, Copy, Debug)]
@@ -267,7 +273,7 @@ impl OAuthClient {
     ///
     /// Providers also report success for a token that is already invalid (section 2.2). The request
     /// is retried after any transient failure, such as a 503 (section 2.2.1): at most three
-    /// requests in 15 seconds.
+    /// requests are sent within 15 seconds. Each has 10 seconds.
     ///
     /// # Errors
     ///
@@ -290,7 +296,8 @@ impl OAuthClient {
         let mut form = Form::empty();
         form.field("token", token);
         form.field("token_type_hint", hint);
-        let response = self.send(endpoint, form, Retry::Transient).await;
+        let timeout = REVOCATION_TIMEOUT;
+        let response = self.send(endpoint, form, Retry::Transient, timeout).await;
         let response = response.map_err(SendError::into_error)?;
         if response.status().is_success() {
             return Ok(());
@@ -307,7 +314,8 @@ impl OAuthClient {
         // The time of the first attempt, so that retries do not lengthen the lifetime.
         let sent = configuration.clock.wall();
         let endpoint = configuration.provider.token_endpoint();
-        let response = self.send(endpoint, form, retry).await;
+        let timeout = configuration.response_timeout;
+        let response = self.send(endpoint, form, retry, timeout).await;
         let parse = |response: &Response<Bytes>| {
             token_response::parse(
                 response,
@@ -337,6 +345,7 @@ impl OAuthClient {
         endpoint: &Endpoint,
         form: Form,
         retry: Retry,
+        timeout: Duration,
     ) -> Result<Response<Bytes>, SendError> {
         let configuration = &*self.configuration;
         let request = form.into_request(
@@ -346,7 +355,13 @@ impl OAuthClient {
             configuration.client_secret.load().as_deref(),
         );
         let (clock, random) = (&*configuration.clock, &configuration.random);
-        attempt::send(&self.transport, request, retry, clock, random).await
+        attempt::send(&self.transport, request, retry, timeout, clock, random).await
+    }
+
+    /// How long a token request takes at most, with its retries and without the wait for a permit.
+    pub(crate) fn request_timeout(&self) -> Duration {
+        let response_timeout = self.configuration.response_timeout;
+        response_timeout.saturating_add(attempt::RETRY_WINDOW)
     }
 
     pub(crate) fn redirect_uri(&self) -> Result<&str, Error> {

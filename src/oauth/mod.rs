@@ -50,8 +50,12 @@
 //!
 //! A call sends one request. It is retried only if nothing was sent, because the connection failed,
 //! or, except for a code exchange, if the endpoint responds with 429 or 503. A revocation can be
-//! repeated, so it is retried after any transient failure. A call sends at most three requests.
-//! Each has 10 seconds, and all of them together have 15 seconds.
+//! repeated, so it is retried after any transient failure. A call sends at most three requests,
+//! the last one within 15 seconds of the first.
+//!
+//! The response of a token request contains the next refresh token, and cannot be requested again.
+//! Each token request therefore waits for its response for 60 seconds, or for the
+//! [`response_timeout`](OAuthClientBuilder::response_timeout). A revocation waits for 10 seconds.
 //!
 //! # Outcomes of a token request
 //!

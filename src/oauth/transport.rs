@@ -30,7 +30,7 @@ const MAX_RESPONSE_SIZE: usize = 1024 * 1024;
 pub(super) type IsConnectError = Arc<dyn Fn(&(dyn StdError + 'static)) -> bool + Send + Sync>;
 
 #[derive(Clone)]
-pub(super) struct Transport(Arc<dyn Fn(Request<Bytes>, Instant) -> Sending + Send + Sync>);
+pub(super) struct Transport(Arc<dyn Fn(Request<Bytes>, Duration) -> Sending + Send + Sync>);
 
 type Sending = Pin<Box<dyn Future<Output = Result<Response<Bytes>, SendError>> + Send>>;
 
@@ -64,14 +64,15 @@ impl Transport {
         R::Data: Send,
         R::Error: Into<BoxError>,
     {
-        Self(Arc::new(move |request, deadline| {
+        Self(Arc::new(move |request, timeout| {
             let mut http = http.clone();
             let is_connect_error = Arc::clone(&is_connect_error);
             Box::pin(async move {
+                let deadline = Instant::now() + timeout;
                 match timeout_at(deadline, poll_fn(|cx| http.poll_ready(cx))).await {
                     Ok(Ok(())) => {}
                     Ok(Err(error)) => return Err(SendError::NotSent(failed(error))),
-                    Err(_) => return Err(SendError::NotSent(timed_out())),
+                    Err(_) => return Err(SendError::NotSent(timed_out(timeout))),
                 }
                 let response = match timeout_at(deadline, http.call(request.map(B::from))).await {
                     Ok(Ok(response)) => response,
@@ -85,14 +86,14 @@ impl Transport {
                     }
                     // Dropping the call closes its connection or its stream, so that no late
                     // response arrives.
-                    Err(_) => return Err(SendError::ResponseLost(timed_out())),
+                    Err(_) => return Err(SendError::ResponseLost(timed_out(timeout))),
                 };
                 let (head, body) = response.into_parts();
                 let mut buffer = Buffer::new(MAX_RESPONSE_SIZE);
                 let outcome = timeout_at(deadline, read(body, &mut buffer)).await;
                 let body = content_encoding::decoded(buffer.into_bytes(), MAX_RESPONSE_SIZE);
                 let response = Response::from_parts(head, body);
-                match outcome.unwrap_or_else(|_| Err(timed_out())) {
+                match outcome.unwrap_or_else(|_| Err(timed_out(timeout))) {
                     Ok(()) => Ok(response),
                     Err(error) => Err(SendError::ResponseCut(Box::new(response), error)),
                 }
@@ -109,7 +110,7 @@ impl Transport {
         if Handle::try_current().is_err() {
             return Err(SendError::NotSent(Error::outside_of_a_runtime()));
         }
-        self.0(request, Instant::now() + timeout).await
+        self.0(request, timeout).await
     }
 }
 
@@ -178,10 +179,11 @@ fn too_long() -> Error {
     )
 }
 
-fn timed_out() -> Error {
+fn timed_out(timeout: Duration) -> Error {
+    let seconds = timeout.as_secs();
     Error::new(
         ErrorKind::Unavailable,
-        "provider did not respond within 10 s",
+        format!("provider did not respond within {seconds} s"),
     )
 }
 

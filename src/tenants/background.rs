@@ -2,18 +2,25 @@
 //!
 //! Both hold the state weakly, and end with the last handle or with their runtime.
 
-use std::sync::Weak;
+use std::{
+    future::pending,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use tokio::{
     runtime::Handle,
     task::{JoinHandle, yield_now},
-    time::sleep,
 };
 
 use super::{state::TenantsState, sweep::sweep_periodically};
+use crate::cache::caught_call;
 
 /// How many caches are maintained before the task yields to others.
 const MAINTAINED_IN_A_ROW: usize = 128;
+
+/// The pause after a panic of the program's clock.
+const PAUSE_AFTER_PANIC: Duration = Duration::from_secs(30);
 
 pub(super) fn start(state: &Weak<TenantsState>, runtime: &Handle) -> Vec<JoinHandle<()>> {
     vec![
@@ -23,20 +30,22 @@ pub(super) fn start(state: &Weak<TenantsState>, runtime: &Handle) -> Vec<JoinHan
 }
 
 async fn maintain_residents(tenants: Weak<TenantsState>) {
-    loop {
-        let Some(state) = tenants.upgrade() else {
-            return;
-        };
-        let now = state.settings.clock.monotonic();
-        let (batch, pause) = state.residents.next_batch(now);
+    if let Some(state) = tenants.upgrade() {
+        state.settings.presence.begin();
+    }
+    while let Some(state) = tenants.upgrade() {
+        let settings = Arc::clone(&state.settings);
+        let batch = caught_call(|| state.residents.next_batch(settings.clock.monotonic()));
         drop(state);
+        let (batch, pause) = batch.unwrap_or((Vec::new(), PAUSE_AFTER_PANIC));
         for caches in batch.chunks(MAINTAINED_IN_A_ROW) {
             for cache in caches {
-                cache.maintain();
+                // The panic of a listener, for example, costs its tenant one round, and no other.
+                let _ = caught_call(|| cache.maintain());
             }
             yield_now().await;
         }
         drop(batch);
-        sleep(pause).await;
+        settings.presence.pause(pause, pending()).await;
     }
 }

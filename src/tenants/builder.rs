@@ -83,8 +83,9 @@ impl TenantsBuilder {
     /// # Errors
     ///
     /// [`Configuration`](crate::ErrorKind::Configuration), naming the setting: an invalid origin or
-    /// none at all, a refresh token lifetime of less than 1 hour, a lease duration of less than 100
-    /// milliseconds, a capacity of 0, or a sweep interval that is not between 1 minute and 1 day.
+    /// none at all, a refresh token lifetime of less than 1 hour, a lease duration or acquire
+    /// timeout of less than 100 milliseconds, a capacity of 0, or a sweep interval that is not
+    /// between 1 minute and 1 day.
     pub fn build(self) -> Result<Tenants, Error> {
         if self.capacity == 0 {
             return Err(Error::configuration("capacity: must be at least 1"));
@@ -109,8 +110,8 @@ impl TenantsBuilder {
                 maintenance: Mutex::new(Maintenance::new(start)),
             }
         });
-        if Handle::try_current().is_ok() {
-            state.maintenance().ensure_running()?;
+        if state.settings.runtime().is_some() {
+            state.ensure_running()?;
         }
         Ok(Tenants::new(state))
     }

@@ -94,7 +94,8 @@ impl Tenants {
         callback: &str,
     ) -> Result<(), Error> {
         let code = pending.accept(callback)?;
-        let runtime = Handle::try_current().map_err(|_| Error::outside_of_a_runtime())?;
+        let runtime = self.state.settings.runtime();
+        let runtime = runtime.ok_or_else(Error::outside_of_a_runtime)?;
         let (tenants, tenant, oauth) = (self.clone(), tenant.clone(), oauth.clone());
         let task = runtime.spawn(async move {
             // Resident from here on, so that a shutdown waits for it.
@@ -201,7 +202,7 @@ impl Tenants {
     /// * [`Interrupted`](ErrorKind::Interrupted) after a [`shutdown`](Self::shutdown), or outside
     ///   of a runtime.
     pub async fn sweep(&self) -> Result<Arc<SweepReport>, Error> {
-        sweep::sweep(&Arc::downgrade(&self.state)).await
+        sweep::sweep(&Arc::downgrade(&self.state), sweep::Caller::Program).await
     }
 
     /// Returns the report of the last sweep that this process has finished. Returns `None` if it

@@ -5,8 +5,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::runtime::Handle;
-
 use super::{
     loads::{Load, LoadResult, make_room},
     state::TenantsState,
@@ -19,12 +17,20 @@ use crate::{
 
 const FAILURE_REMEMBERED: Duration = Duration::from_secs(1);
 
+/// A load takes less time, because the store has a shorter deadline. Afterwards its runtime stands
+/// still, and another load starts.
+const LOAD_TIMEOUT: Duration = Duration::from_secs(15);
+
 pub(super) async fn load(state: &Arc<TenantsState>, tenant: &TenantId) -> LoadResult {
     match start(state, tenant)? {
         Started::Resident(cache) => Ok(cache),
         Started::Load(load) => {
-            let result = load.wait(|_| true).await;
-            result.unwrap_or_else(|| Err(interrupted()))
+            let settings = &state.settings;
+            let loaded = settings.wait(settings.acquire_timeout, load.wait(|_| true));
+            match loaded.await? {
+                Some(result) => result.unwrap_or_else(|| Err(interrupted())),
+                None => Err(late()),
+            }
         }
     }
 }
@@ -38,7 +44,11 @@ fn start(state: &Arc<TenantsState>, tenant: &TenantId) -> Result<Started, Error>
     let now = state.settings.clock.monotonic();
     let mut loads = state.loads.lock();
     match loads.get(tenant) {
-        Some(Load::InProgress(load)) => return Ok(Started::Load(load.clone())),
+        Some(Load::InProgress { load, since })
+            if now.saturating_duration_since(*since) < LOAD_TIMEOUT =>
+        {
+            return Ok(Started::Load(load.clone()));
+        }
         Some(Load::Failed { error, until }) if now < *until => return Err(error.clone()),
         _ => {}
     }
@@ -46,11 +56,16 @@ fn start(state: &Arc<TenantsState>, tenant: &TenantId) -> Result<Started, Error>
     if let Some(resident) = state.residents.get_locked(tenant) {
         return Ok(Started::Resident(resident));
     }
-    state.maintenance().ensure_running()?;
-    let runtime = Handle::try_current().map_err(|_| Error::outside_of_a_runtime())?;
+    state.ensure_running()?;
+    let runtime = state.settings.runtime();
+    let runtime = runtime.ok_or_else(Error::outside_of_a_runtime)?;
     make_room(&mut loads, now)?;
     let (leader, load) = SingleFlight::start();
-    loads.insert(tenant.clone(), Load::InProgress(load.clone()));
+    let in_progress = Load::InProgress {
+        load: load.clone(),
+        since: now,
+    };
+    loads.insert(tenant.clone(), in_progress);
     drop(loads);
     let completion = Completion {
         state: Arc::clone(state),
@@ -106,6 +121,13 @@ fn no_grant() -> Error {
         ErrorKind::NoGrant,
         "the token store has no grant for this tenant; let the customer consent, and call \
          Tenants::complete_authorization",
+    )
+}
+
+fn late() -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        "the tenant was not loaded within the acquire timeout; retry later",
     )
 }
 

@@ -24,8 +24,14 @@ pub(super) struct Loads {
 }
 
 pub(super) enum Load {
-    InProgress(SingleFlight<LoadResult>),
-    Failed { error: Error, until: Instant },
+    InProgress {
+        load: SingleFlight<LoadResult>,
+        since: Instant,
+    },
+    Failed {
+        error: Error,
+        until: Instant,
+    },
 }
 
 impl Loads {
@@ -51,7 +57,7 @@ pub(super) fn make_room(loads: &mut HashMap<TenantId, Load>, now: Instant) -> Re
     }
     loads.retain(|_, load| !matches!(load, Load::Failed { until, .. } if *until <= now));
     if loads.len() >= MAX_LOADS {
-        loads.retain(|_, load| matches!(load, Load::InProgress(_)));
+        loads.retain(|_, load| matches!(load, Load::InProgress { .. }));
     }
     if loads.len() >= MAX_LOADS {
         return Err(Error::new(

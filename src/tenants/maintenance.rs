@@ -22,9 +22,9 @@ impl Maintenance {
         }
     }
 
-    /// Starts the tasks unless they are running. They may have ended with the runtime that they
-    /// were started in.
-    pub(super) fn ensure_running(&mut self) -> Result<(), Error> {
+    /// Starts the tasks in this runtime, unless they are running. They may have ended with the
+    /// runtime that they were started in.
+    pub(super) fn ensure_running(&mut self, runtime: Option<Handle>) -> Result<(), Error> {
         if self.is_shut_down {
             return Err(Error::new(
                 ErrorKind::Interrupted,
@@ -32,7 +32,7 @@ impl Maintenance {
             ));
         }
         if self.tasks.is_empty() || self.tasks.iter().any(JoinHandle::is_finished) {
-            let runtime = Handle::try_current().map_err(|_| Error::outside_of_a_runtime())?;
+            let runtime = runtime.ok_or_else(Error::outside_of_a_runtime)?;
             self.stop();
             self.tasks = (self.start)(&runtime);
         }

@@ -37,6 +37,15 @@ impl TenantsState {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Starts the background tasks unless they are running.
+    ///
+    /// # Errors
+    ///
+    /// [`Interrupted`](crate::ErrorKind::Interrupted) after a shutdown, or outside of a runtime.
+    pub(super) fn ensure_running(&self) -> Result<(), Error> {
+        self.maintenance().ensure_running(self.settings.runtime())
+    }
+
     /// The resident cache of a tenant. If there is none, a new cache becomes resident, with the
     /// grant that was loaded from the store a moment ago.
     pub(super) fn resident_or_new(
@@ -46,7 +55,7 @@ impl TenantsState {
     ) -> Result<TokenCache, Error> {
         // Locked until the cache is resident, so that a shutdown in between cannot miss it.
         let mut maintenance = self.maintenance();
-        maintenance.ensure_running()?;
+        maintenance.ensure_running(self.settings.runtime())?;
         let now = self.settings.clock.monotonic();
         let new_cache = || TokenCache::begin(Arc::clone(&self.settings), tenant.clone(), stored);
         self.residents.get_or_insert(tenant, new_cache, now)

@@ -86,7 +86,7 @@ pub(super) async fn sweep_periodically(tenants: Weak<TenantsState>) {
 
 async fn sweep_or_extend_lease(tenants: Weak<TenantsState>, is_due: bool) -> Result<(), Error> {
     if is_due {
-        sweep(&tenants).await.map(drop)
+        sweep(&tenants, Caller::Background).await.map(drop)
     } else {
         acquire_lease(&*upgrade(&tenants)?).await
     }
@@ -94,13 +94,26 @@ async fn sweep_or_extend_lease(tenants: Weak<TenantsState>, is_due: bool) -> Res
 
 /// Makes one sweep. The state is upgraded for one step at a time, so that a sweep does not keep it
 /// in memory after the last handle was dropped.
-pub(super) async fn sweep(tenants: &Weak<TenantsState>) -> Result<Arc<SweepReport>, Error> {
+pub(super) async fn sweep(
+    tenants: &Weak<TenantsState>,
+    caller: Caller,
+) -> Result<Arc<SweepReport>, Error> {
     let sweep_lock = Arc::clone(&upgrade(tenants)?.sweep_lock);
     let _guard = sweep_lock.lock().await;
     let mut sweep = Sweep::start(tenants).await?;
     sweep.scan().await?;
+    if caller == Caller::Background {
+        sweep.until_process_stays().await?;
+    }
     sweep.refresh_due().await?;
     sweep.finish()
+}
+
+/// Which task waits for a sweep.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Caller {
+    Program,
+    Background,
 }
 
 struct Sweep<'a> {
@@ -116,7 +129,7 @@ struct Sweep<'a> {
 impl<'a> Sweep<'a> {
     async fn start(tenants: &'a Weak<TenantsState>) -> Result<Self, Error> {
         let state = upgrade(tenants)?;
-        state.maintenance().ensure_running()?;
+        state.ensure_running()?;
         acquire_lease(&state).await?;
         Ok(Self {
             tenants,
@@ -216,6 +229,15 @@ impl<'a> Sweep<'a> {
         }
     }
 
+    /// A refresh that the program does not wait for does not start in a process that may be about
+    /// to end.
+    async fn until_process_stays(&mut self) -> Result<(), Error> {
+        while !self.next_step().await?.settings.presence.is_staying() {
+            sleep(REFRESH_INTERVAL).await;
+        }
+        Ok(())
+    }
+
     async fn refresh_due(&mut self) -> Result<(), Error> {
         while let Some((expires_at, tenant)) = self.due.pop_first() {
             let refresh_started = Instant::now();
@@ -285,7 +307,7 @@ impl<'a> Sweep<'a> {
     /// process still owns the lease.
     async fn next_step(&mut self) -> Result<Arc<TenantsState>, Error> {
         let state = upgrade(self.tenants)?;
-        state.maintenance().ensure_running()?;
+        state.ensure_running()?;
         if self.lease_extended.elapsed() >= LEASE_INTERVAL {
             match acquire_lease(&state).await {
                 Err(error) if is_leased_elsewhere(&error) => return Err(error),

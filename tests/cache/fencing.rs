@@ -9,7 +9,7 @@ use tower_oauth2_client::{
 };
 
 use crate::support::{
-    API, DAY, ManualClock, SECOND, Scripted, Source, Store, header, pass, unavailable,
+    API, DAY, MINUTE, ManualClock, SECOND, Scripted, Source, Store, header, pass, unavailable,
 };
 
 /// Two replicas that hold the same token. Only the first one's store is scripted.
@@ -30,7 +30,11 @@ async fn pair(gate: Option<&EndpointGate>) -> Pair {
             .clock(clock.clone()),
         None => source.cache(),
     };
-    let one = one.store(store.clone()).build().unwrap();
+    let one = one
+        .acquire_timeout(MINUTE)
+        .store(store.clone())
+        .build()
+        .unwrap();
     let two = source.cache().store(store.memory.clone()).build().unwrap();
     one.set_tokens(source.issue(DAY)).await.unwrap();
     header(&one).await;

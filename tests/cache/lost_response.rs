@@ -5,8 +5,10 @@ use std::sync::{Arc, Mutex};
 use tower_oauth2_client::{
     Error, ErrorKind,
     cache::{LostResponse, TokenCache, TokenState},
+    clock::Clock,
+    store::{LeaseOwner, TokenStore},
     telemetry::GrantListener,
-    token::{AccessToken, GrantState, ReauthorizationReason, TenantId},
+    token::{AccessToken, Generation, Grant, GrantState, ReauthorizationReason, TenantId},
 };
 
 use crate::support::{
@@ -122,15 +124,31 @@ async fn p11_suspend_prevents_a_late_replay() {
 async fn p11_wall_clock_that_is_set_back_does_not_permit_a_late_replay() {
     let clock = ManualClock::new();
     let source = Source::new(&clock);
-    let tokens = source.cache().build().unwrap();
-    tokens.token().await.unwrap();
-    // A panic ends the refresh, so that the background task makes the replay.
-    source.then(Scripted::Panic);
-    tokens.refresh_now().await.unwrap_err();
+    // A process has died during a refresh. Its lease ends later.
+    let store = Store::default();
+    let dead = Grant {
+        generation: Generation::FIRST,
+        state: GrantState::Refreshing {
+            tokens: source.issue(DAY),
+            since: clock.wall(),
+            is_replayed: false,
+        },
+    };
+    store.put(dead).await;
+    let tenant = TenantId::new("default").unwrap();
+    let owner = LeaseOwner::random();
+    store
+        .memory
+        .acquire(&tenant, &owner, 5 * SECOND)
+        .await
+        .unwrap();
+
+    let tokens = source.cache().store(store).build().unwrap();
+    pass(SECOND).await;
     clock.shift_wall(-600);
     pass(HOUR).await;
     assert_eq!(header(&tokens).await, "Bearer a1");
-    assert_eq!(source.refreshes(), 2);
+    assert_eq!(source.refreshes(), 0);
 }
 
 #[derive(Clone, Default)]
@@ -295,6 +313,7 @@ async fn p11_panic_and_missed_deadline_count_as_lost_responses() {
         let (source, store, tokens) = cache_with_policy(LostResponse::Defer).await;
         source.then(scripted);
         assert!(tokens.refresh_now().await.is_err());
+        pass(6 * SECOND).await;
         assert!(matches!(state(&store).await, GrantState::Refreshing { .. }));
         assert!(matches!(
             tokens.status().state,

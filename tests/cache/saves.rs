@@ -5,7 +5,7 @@ use std::time::Duration;
 use tower_oauth2_client::{ErrorKind, cache::TokenCache, token::Generation};
 
 use crate::support::{
-    DAY, ManualClock, SECOND, Scripted, Source, Store, cache_with_token, header, pass,
+    DAY, MINUTE, ManualClock, SECOND, Scripted, Source, Store, cache_with_token, header, pass,
 };
 
 async fn generation(store: &Store) -> Generation {
@@ -253,7 +253,11 @@ async fn p12_slow_save_yields_no_token_of_a_replaced_grant() {
 
 #[tokio::test(start_paused = true)]
 async fn p12_failed_save_yields_no_token_of_a_replaced_grant() {
-    let (source, store, tokens) = cache_with_token().await;
+    let source = Source::new(&ManualClock::new());
+    let store = Store::default();
+    let tokens = source.cache().store(store.clone()).acquire_timeout(MINUTE);
+    let tokens = tokens.build().unwrap();
+    tokens.token().await.unwrap();
     source.set_delay(5 * SECOND);
     let waiting = tokio::spawn({
         let tokens = tokens.clone();

@@ -84,6 +84,7 @@ where
         .redirect_uri(sandbox.redirect_uri())
         .clock(clock.clone())
         .jitter_seed(7)
+        .response_timeout(10 * SECOND)
         .build(http)
         .unwrap()
 }

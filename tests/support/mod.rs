@@ -212,14 +212,17 @@ impl Source {
     /// A builder of tenants with this source and its clock, and with a fixed jitter seed.
     pub(crate) fn tenants(&self) -> TenantsBuilder {
         Tenants::builder(self.clone())
+            .background_delay(Duration::ZERO)
             .origin(API)
             .clock(self.clock.clone())
             .jitter_seed(7)
     }
 
-    /// A builder of a cache with this source and its clock, and with a fixed jitter seed.
+    /// A builder of a cache of a program that stays, with this source and its clock, and with a
+    /// fixed jitter seed.
     pub(crate) fn cache(&self) -> TokenCacheBuilder {
         TokenCache::builder(self.clone())
+            .background_delay(Duration::ZERO)
             .origin(API)
             .clock(self.clock.clone())
             .jitter_seed(7)
@@ -227,6 +230,10 @@ impl Source {
 }
 
 impl TokenSource for Source {
+    fn fetch_timeout(&self) -> Duration {
+        20 * SECOND
+    }
+
     async fn fetch(&self, held: Option<&TokenSet>) -> Result<TokenSet, Error> {
         let refresh_token = held.and_then(TokenSet::refresh_token);
         self.inner

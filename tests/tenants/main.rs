@@ -12,6 +12,7 @@ mod fleet;
 mod isolation;
 mod loading;
 mod memory;
+mod panics;
 mod regressions;
 mod routing;
 mod support;

@@ -66,6 +66,7 @@ impl TokenSource for Provider {
 
 fn over(provider: &Provider, store: impl TokenStore) -> TenantsBuilder {
     Tenants::builder(provider.clone())
+        .background_delay(Duration::ZERO)
         .store(store)
         .origin(API)
         .clock(provider.clock.clone())
@@ -266,6 +267,7 @@ async fn p19_the_report_lists_expiring_grants() {
     put(&store, &numbered(1), &clock, 26 * DAY).await;
     put(&store, &numbered(11), &clock, 28 * DAY).await;
     let tenants = Tenants::builder(provider.clone())
+        .background_delay(Duration::ZERO)
         .store(store)
         .origin(API)
         .clock(clock.clone())

@@ -32,6 +32,7 @@ use super::{
     next_generation,
     reason::Reason,
     snapshot::{Outcome, Snapshot},
+    stands_still,
 };
 use crate::{
     cache::bearer_token::BearerToken,
@@ -39,12 +40,6 @@ use crate::{
     store::{LeaseOutcome, SaveOutcome},
     token::{Generation, Grant, GrantState, ReauthorizationReason, TokenSet},
 };
-
-/// For one call of the source.
-const FETCH_DEADLINE: Duration = Duration::from_secs(15);
-
-/// For the replay after a lost response.
-const REPLAY_DEADLINE: Duration = Duration::from_secs(10);
 
 /// How often saving an intent is retried after a lost race.
 const INTENT_ATTEMPTS: u32 = 4;
@@ -285,7 +280,7 @@ impl Enter {
     ) -> Next {
         let Self { job } = self;
         // The permit or the store may have taken a while.
-        if let Err(error) = permit.and_then(|()| state.lease.check(m)) {
+        if let Err(error) = permit.and_then(|()| state.may_send(&job, m)) {
             return Next::done(job, Err(error));
         }
         if !state.is_of_this_grant(job.conditions) {
@@ -414,21 +409,13 @@ impl Save {
 pub(crate) struct Fetch {
     refresh: Refresh,
     /// Whether this attempt has sent the same request before.
-    is_replay: bool,
+    pub(super) is_replay: bool,
 }
 
 impl Fetch {
     /// The token set whose refresh token is sent. `None` if there is no grant yet.
     pub(crate) fn tokens(&self) -> Option<&TokenSet> {
         self.refresh.held.tokens()
-    }
-
-    pub(crate) fn deadline(&self) -> Duration {
-        if self.is_replay {
-            REPLAY_DEADLINE
-        } else {
-            FETCH_DEADLINE
-        }
     }
 
     pub(crate) fn fetched(
@@ -474,6 +461,9 @@ impl Refresh {
         if let Some(outcome) = state.without_request(job.reason, m) {
             return Next::done(job, outcome);
         }
+        if let Err(error) = state.may_send(&job, m) {
+            return Next::done(job, Err(error));
+        }
         let held = Arc::clone(&state.held);
         if is_awaiting_expiry(&held, job.reason, m) {
             // This process holds the lease, so no other process is working on that intent.
@@ -481,9 +471,6 @@ impl Refresh {
             let mut done = Done::new(job, Err(awaiting_expiry()));
             done.is_deferred = true;
             return Next::Done(done);
-        }
-        if let Err(error) = state.lease.check(m) {
-            return Next::done(job, Err(error));
         }
         let intent = Intent::to_refresh(&held, m.wall);
         let refresh = Self {
@@ -553,7 +540,7 @@ impl Refresh {
             // Revoked meanwhile.
             return self.done(Err(error));
         }
-        if let Err(error) = state.lease.check(m) {
+        if let Err(error) = state.may_send(&self.job, m) {
             return self.done(Err(error));
         }
         self.fetch(false, state, m)
@@ -588,7 +575,7 @@ impl Refresh {
     /// Saves that the refresh token is sent again, with the time of the first request.
     fn save_replay(mut self, error: Error, state: &mut CacheState, m: Moment<'_>) -> Next {
         let intent = match self.intent.take() {
-            Some(intent) if state.lease.check(m).is_ok() => intent.into_replay(),
+            Some(intent) if state.may_send(&self.job, m).is_ok() => intent.into_replay(),
             intent => {
                 self.intent = intent;
                 return self.not_replayed(error, state);
@@ -607,7 +594,7 @@ impl Refresh {
             .as_ref()
             .is_some_and(|intent| intent.is_recent(m))
             && state.held.ended().is_none()
-            && state.lease.check(m).is_ok();
+            && state.may_send(&self.job, m).is_ok();
         if !is_possible {
             return self.not_replayed(error, state);
         }
@@ -629,7 +616,7 @@ impl Refresh {
     /// Removes the intent, because the refresh token was not used.
     fn restore(mut self, error: Error, state: &CacheState, m: Moment<'_>) -> Next {
         // Without the lease, the store may hold the intent of another process.
-        let has_lease = state.lease.check(m).is_ok();
+        let has_lease = state.may_send(&self.job, m).is_ok();
         let intent = self.intent.take().filter(|_| has_lease);
         match intent.and_then(Intent::removed) {
             Some(grant) => Save::then(
@@ -920,7 +907,7 @@ impl Persist {
 
     /// Records a report to the waiters, for callers that join later.
     fn reported(&self, report: Report, state: &mut CacheState) -> Report {
-        if state.is_of_this_grant(self.refresh.job.conditions)
+        if state.is_current(self.refresh.job.conditions)
             && let Some(refresh) = &mut state.refresh
         {
             refresh.report = Some(report.clone());
@@ -969,6 +956,15 @@ impl Discard {
 }
 
 impl CacheState {
+    /// Fails unless this process certainly has the right to send a refresh token, and this is the
+    /// refresh that may use it.
+    fn may_send(&self, job: &Job, m: Moment<'_>) -> Result<(), Error> {
+        if !self.is_not_abandoned(job.conditions) {
+            return Err(stands_still());
+        }
+        self.lease.check(m)
+    }
+
     /// The result of a refresh that need not or cannot send a request.
     fn without_request(&self, reason: Reason, m: Moment<'_>) -> Option<Outcome> {
         if let Some(token) = self.held.token_for(reason, m.now) {

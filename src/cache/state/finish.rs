@@ -11,6 +11,7 @@ impl CacheState {
             outcome,
             has_sent,
             is_deferred,
+            is_interrupted,
         } = done;
         self.work -= 1;
         if job.is_store_check() {
@@ -19,7 +20,7 @@ impl CacheState {
             self.store_checked_at = Some(m.now);
             return;
         }
-        if self.is_of_this_grant(job.conditions) {
+        if self.is_current(job.conditions) {
             self.refresh = None;
             let epoch = job.conditions.secret_epoch;
             match outcome {
@@ -28,7 +29,7 @@ impl CacheState {
                 }
                 Ok(_) => self.backoff.clear(),
                 // Nothing was sent, so this is no evidence about the token endpoint.
-                Err(_) if *is_deferred => {}
+                Err(_) if *is_deferred || *is_interrupted => {}
                 Err(error) => self.backoff.add(m.now, epoch, error.clone(), m.jitter),
             }
         }

@@ -21,10 +21,6 @@ use crate::{
     token::{Generation, Grant, GrantState, TokenSet},
 };
 
-/// How long another process may be working on its intent. Its request and its replay take at most
-/// 26 seconds.
-const IN_FLIGHT: Duration = Duration::from_secs(30);
-
 /// How long after the first request the replay may be sent. Providers with a reuse grace accept a
 /// rotated refresh token for at least 30 seconds. Measured by the wall clock, which includes a
 /// suspend.
@@ -107,9 +103,11 @@ impl Intent {
 
 impl CacheState {
     /// Whether another process may still be working on the intent of this time.
-    pub(super) fn may_be_in_flight(&self, since: SystemTime, wall: SystemTime) -> bool {
-        let age = wall.duration_since(since).unwrap_or(Duration::ZERO);
-        self.own_intent != Some(since) && age < IN_FLIGHT
+    pub(super) fn may_be_in_flight(&self, since: SystemTime, m: Moment<'_>) -> bool {
+        let age = m.wall.duration_since(since).unwrap_or(Duration::ZERO);
+        // The replay is sent within its time, and then waits for its response.
+        let in_flight = m.policy.fetch_timeout.saturating_add(REPLAY);
+        self.own_intent != Some(since) && age < in_flight
     }
 }
 

@@ -26,6 +26,8 @@ pub(crate) struct Conditions {
     /// The consent that the grant stems from. The job changes nothing of a later grant.
     pub(super) consent: Sequence,
     pub(super) secret_epoch: u64,
+    /// How many refreshes had been given up.
+    pub(super) abandoned: u32,
 }
 
 impl Conditions {
@@ -42,6 +44,8 @@ impl Conditions {
 /// A refresh in flight.
 #[derive(Clone, Debug, Default)]
 pub(super) struct InFlight {
+    /// Why it was started, as telemetry reports it.
+    pub(super) label: &'static str,
     /// Its report so far.
     pub(super) report: Option<Report>,
 }
@@ -53,6 +57,8 @@ pub(crate) enum Report {
     /// as it can.
     Deferred(Error),
     Done(Outcome),
+    /// The runtime of the job ended. Another one may continue.
+    Interrupted,
 }
 
 /// The end of a job.
@@ -64,6 +70,8 @@ pub(crate) struct Done {
     pub(super) has_sent: bool,
     /// Whether the refresh was put off until the access token expires, after a lost response.
     pub(super) is_deferred: bool,
+    /// Whether the runtime of the job ended.
+    pub(super) is_interrupted: bool,
 }
 
 impl Done {
@@ -73,12 +81,16 @@ impl Done {
             outcome,
             has_sent: false,
             is_deferred: false,
+            is_interrupted: false,
         }
     }
 
-    /// A job whose task panicked, or whose runtime shut down.
-    pub(crate) fn interrupted(job: Job) -> Self {
-        Self::new(job, Err(interrupted()))
+    /// A job whose task panicked, or whose runtime ended.
+    pub(crate) fn interrupted(job: Job, has_panicked: bool) -> Self {
+        Self {
+            is_interrupted: !has_panicked,
+            ..Self::new(job, Err(interrupted()))
+        }
     }
 
     /// A job that failed before its first step.
@@ -92,6 +104,15 @@ impl Done {
 
     pub(crate) fn is_deferred(&self) -> bool {
         self.is_deferred
+    }
+
+    /// The report to the waiters.
+    pub(crate) fn report(&self) -> Report {
+        if self.is_interrupted {
+            Report::Interrupted
+        } else {
+            Report::Done(self.outcome.clone())
+        }
     }
 }
 
@@ -120,6 +141,6 @@ pub(super) fn unsaved() -> Error {
 pub(crate) fn interrupted() -> Error {
     Error::new(
         ErrorKind::Interrupted,
-        "a refresh was interrupted: its runtime shut down, or the token source or store panicked",
+        "a refresh was interrupted: its runtime ended, or it panicked; retry",
     )
 }

@@ -96,6 +96,8 @@ pub(crate) struct CacheState {
     is_shut_down: bool,
     /// How many refreshes, store checks and commands are running.
     work: u32,
+    /// How many refreshes were given up because their runtimes stood still.
+    abandoned: u32,
     /// The changes that telemetry has not reported yet, oldest first.
     events: Vec<Event>,
 }
@@ -117,6 +119,7 @@ impl Default for CacheState {
             lease: Lease::default(),
             is_shut_down: false,
             work: 0,
+            abandoned: 0,
             events: Vec::new(),
         }
     }
@@ -143,6 +146,31 @@ impl CacheState {
     /// Whether the grant that a job was started for has not been replaced meanwhile.
     fn is_of_this_grant(&self, conditions: Conditions) -> bool {
         self.commands.consent_epoch() == conditions.consent
+    }
+
+    /// Whether a refresh was not given up meanwhile. Otherwise its runtime stood still, and it has
+    /// to behave like one in another process that lost its lease.
+    fn is_not_abandoned(&self, conditions: Conditions) -> bool {
+        self.abandoned == conditions.abandoned
+    }
+
+    /// Whether a refresh is the one in flight.
+    fn is_current(&self, conditions: Conditions) -> bool {
+        self.is_of_this_grant(conditions) && self.is_not_abandoned(conditions)
+    }
+
+    /// Gives up the refresh in flight, because its runtime stands still. The next one may start.
+    ///
+    /// A refresh token that it has sent counts as lost, as after a crash.
+    pub(crate) fn abandon_refresh(&mut self) {
+        let Some(refresh) = self.refresh.take() else {
+            return;
+        };
+        self.abandoned = self.abandoned.wrapping_add(1);
+        self.events.push(Event::RefreshFailed {
+            label: refresh.label,
+            error: stands_still(),
+        });
     }
 }
 
@@ -208,6 +236,13 @@ impl CacheState {
 /// The generation after the held and the stored one.
 pub(crate) fn next_generation(held: Option<Generation>, stored: Option<Generation>) -> Generation {
     held.max(stored).map_or(Generation::FIRST, Generation::next)
+}
+
+fn stands_still() -> Error {
+    Error::new(
+        ErrorKind::Interrupted,
+        "a refresh was given up after 10 seconds in which its runtime stood still; set a runtime that runs until the program ends",
+    )
 }
 
 fn shut_down() -> Error {

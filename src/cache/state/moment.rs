@@ -13,6 +13,8 @@ pub(crate) struct Moment<'a> {
     pub(crate) jitter: f64,
     /// The epoch of the client secret. Constant if the token source has no gate.
     pub(crate) secret_epoch: u64,
+    /// Whether the process has shown that it stays, so that background work may start.
+    pub(crate) is_staying: bool,
     pub(crate) policy: &'a Policy,
 }
 
@@ -24,6 +26,8 @@ pub(crate) struct Policy {
     pub(crate) min_refresh_interval: Duration,
     /// How long a lease lasts.
     pub(crate) lease: Duration,
+    /// For one call of the source.
+    pub(crate) fetch_timeout: Duration,
     /// `None` if it is unknown.
     pub(crate) refresh_token_lifetime: Option<Duration>,
 }

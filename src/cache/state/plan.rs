@@ -54,7 +54,12 @@ impl CacheState {
         if held.ended().is_some() {
             return plan;
         }
+        // Also in a process that may be about to end: the refresh token counts as used, and the
+        // replay is possible for a short time only.
         plan.requests.extend(replay_reason(&held, m));
+        if !m.is_staying {
+            return plan;
+        }
         if held.is_in_use() {
             self.plan_early_refresh(&mut plan, &held, m);
         }

@@ -9,7 +9,7 @@ use super::{
     CacheState,
     backoff::Urgency,
     intent::{awaiting_expiry, is_awaiting_expiry},
-    job::{Conditions, Job, Report, unsaved},
+    job::{Conditions, InFlight, Job, Report, unsaved},
     moment::{Moment, is_within},
     reason::Reason,
     shut_down,
@@ -96,6 +96,7 @@ impl CacheState {
                 is_background: reason.is_background(),
                 consent: self.commands.consent_epoch(),
                 secret_epoch: m.secret_epoch,
+                abandoned: self.abandoned,
             },
             denied,
         };
@@ -112,7 +113,10 @@ impl CacheState {
         if job.is_store_check() {
             self.is_checking_store = true;
         } else {
-            self.refresh = Some(Box::default());
+            self.refresh = Some(Box::new(InFlight {
+                label: job.label,
+                report: None,
+            }));
         }
     }
 
@@ -146,7 +150,7 @@ impl CacheState {
         // Without the lease, another process may still be working on its intent.
         let is_lost = held
             .intent_since()
-            .is_some_and(|since| !self.may_be_in_flight(since, m.wall));
+            .is_some_and(|since| !self.may_be_in_flight(since, m));
         if is_lost && is_awaiting_expiry(held, reason, m) {
             return Err((awaiting_expiry(), Some(BACKGROUND_STORE_CHECK_INTERVAL)));
         }
@@ -196,7 +200,8 @@ fn join(held: &Snapshot, report: Option<&Report>, reason: Reason, now: Instant) 
         }
     };
     match report {
-        None => {}
+        // An interrupted one is about to end.
+        None | Some(Report::Interrupted) => {}
         // It was deferred in favor of a token that has become useless, and comes now.
         Some(Report::Deferred(_)) if is_held_useless => {}
         Some(Report::Deferred(error) | Report::Done(Err(error))) => {

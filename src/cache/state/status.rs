@@ -102,7 +102,7 @@ impl CacheState {
                 TokenState::ReauthorizationRequired { reason, since }
             }
             Some((&GrantState::Refreshing { since, .. }, _))
-                if !self.is_refreshing() && !self.may_be_in_flight(since, m.wall) =>
+                if !self.is_refreshing() && !self.may_be_in_flight(since, m) =>
             {
                 TokenState::Uncertain { since }
             }

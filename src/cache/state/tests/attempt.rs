@@ -4,7 +4,7 @@
 //! it what happens meanwhile. `next` is the step that follows:
 //!
 //! * `save 2 intent over 2` saves a grant, if the store holds the second generation,
-//! * `fetch r2 in 15 s` sends a refresh token, with this deadline,
+//! * `fetch r2` sends a refresh token, with this deadline,
 //! * `persist 3 over 2 after 50 ms` saves a new token set, and `; …` is a report to the waiters,
 //! * `token 3` or an error is the end.
 //!
@@ -249,13 +249,15 @@ fn next_name(next: &mut Next) -> String {
         Next::Fetch(fetch) => {
             let token = fetch.tokens().and_then(TokenSet::refresh_token);
             let token = token.map_or("nothing", RefreshToken::expose);
-            format!("fetch {token} in {} s", fetch.deadline().as_secs())
+            let verb = if fetch.is_replay { "replay" } else { "fetch" };
+            format!("{verb} {token}")
         }
         Next::Persist(persist) => {
             let report = persist.take_report().map(|report| match report {
                 Report::Deferred(error) => format!("; deferred, {}", name(&error)),
                 Report::Done(Ok(token)) => format!("; token {}", token.generation()),
                 Report::Done(Err(error)) => format!("; {}", name(&error)),
+                Report::Interrupted => "; interrupted".to_owned(),
             });
             format!(
                 "persist {} {} after {} ms{}",
@@ -309,7 +311,7 @@ fn p10_usual_results_lead_from_the_lease_to_the_save() {
         acquire     | acquired  | enter                       | 2        | -
         enter       | ok        | load                        | 2        | -
         confirm     | stored 2  | save 2 intent over 2        | 2        | -
-        save intent | committed | fetch r2 in 15 s            | 2 intent | -
+        save intent | committed | fetch r2            | 2 intent | -
         fetch       | tokens    | persist 3 over 2 after 0 ms | 2 intent | -
         persist     | committed | token 3                     | 3        | refreshed 3
         ",
@@ -510,7 +512,7 @@ fn p12_intent_that_loses_four_races_is_given_up() {
         given       | then                                                                     | next                 | held     | events
         save intent | superseded by 1, superseded by none, superseded by 1                     | save 2 intent over 1 | 2        | -
         save intent | superseded by 1, superseded by none, superseded by 1, superseded by none | contended            | 2        | -
-        save intent | superseded by 1, committed                                               | fetch r2 in 15 s     | 2 intent | -
+        save intent | superseded by 1, committed                                               | fetch r2     | 2 intent | -
         ",
         step,
     );
@@ -609,7 +611,7 @@ fn p11_lost_response_is_replayed_once() {
         fetch          | 31 s pass, lease kept, lost          | lost                        | 2 intent | lost
         fetch          | 31 s suspended, lease kept, lost     | lost                        | 2 intent | lost
         wait to replay | waited                               | save 2 replay over 2        | 2 intent | -
-        save replay    | committed                            | fetch r2 in 10 s            | 2 replay | lost, replayed
+        save replay    | committed                            | replay r2            | 2 replay | lost, replayed
         save replay    | 30 s pass, lease kept, committed     | lost                        | 2 replay | lost
         save replay    | store down                           | lost                        | 2 intent | lost
         save replay    | superseded by 3                      | token 3                     | 3        | lost, adopted 3
@@ -662,7 +664,7 @@ fn p11_source_without_a_refresh_token_needs_no_intent() {
                     rig.perform("acquired, ok");
                 }
             }
-            assert_eq!(next_name(&mut rig.next), "fetch nothing in 15 s");
+            assert_eq!(next_name(&mut rig.next), "fetch nothing");
             results(rig, response)
         },
     );

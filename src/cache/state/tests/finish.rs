@@ -48,6 +48,7 @@ fn p16_backoff_and_events_follow_from_the_result_of_a_refresh() {
                 outcome: outcome(result, &state),
                 has_sent: is(sent),
                 is_deferred: is(deferred),
+                is_interrupted: false,
                 job,
             };
             state.finish(&done, m);
@@ -80,6 +81,7 @@ fn p15_result_of_a_replaced_consent_changes_no_backoff() {
                 outcome: outcome(result, &state),
                 has_sent: true,
                 is_deferred: false,
+                is_interrupted: false,
                 job,
             };
             state.finish(&done, m);

@@ -42,6 +42,7 @@ const POLICY: Policy = Policy {
     lost_response: LostResponse::RetryOnce,
     min_refresh_interval: SECOND,
     lease: Duration::from_secs(15),
+    fetch_timeout: Duration::from_secs(75),
     refresh_token_lifetime: Some(Duration::from_secs(30 * 86_400)),
 };
 
@@ -70,6 +71,7 @@ fn after(passed: Duration) -> Moment<'static> {
         wall: wall + passed,
         jitter: 0.0,
         secret_epoch: 0,
+        is_staying: true,
         policy: &POLICY,
     }
 }

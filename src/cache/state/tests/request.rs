@@ -33,7 +33,7 @@ fn reason(text: &str, m: Moment<'_>) -> Reason {
         "keep alive 1" => Reason::KeepAlive(Some(generation(1))),
         "keep alive none" => Reason::KeepAlive(None),
         "lost 10 s ago" => Reason::LostResponse(m.wall - 10 * SECOND),
-        "lost 31 s ago" => Reason::LostResponse(m.wall - 31 * SECOND),
+        "lost 106 s ago" => Reason::LostResponse(m.wall - 106 * SECOND),
         other => panic!("{other}: no such reason"),
     }
 }
@@ -47,13 +47,13 @@ fn holding_row(row: &str, m: Moment<'_>) -> CacheState {
         "own intent, 10 s" | "other's intent, 10 s" => {
             holding(&refreshing(2, seconds_ago(10), false))
         }
-        "own intent, 31 s" | "other's intent, 31 s" => {
-            holding(&refreshing(2, seconds_ago(31), false))
+        "own intent, 106 s" | "other's intent, 106 s" => {
+            holding(&refreshing(2, seconds_ago(106), false))
         }
         "own replay, 10 s" | "other's replay, 10 s" => {
             holding(&refreshing(2, seconds_ago(10), true))
         }
-        "other's replay, 31 s" => holding(&refreshing(2, seconds_ago(31), true)),
+        "other's replay, 106 s" => holding(&refreshing(2, seconds_ago(106), true)),
         "ended" => holding(&ended(2)),
         "revoked" => holding(&revoked(2)),
         "revoked here" => {
@@ -101,19 +101,19 @@ fn p05_advisory_request_starts_a_refresh_in_the_window() {
         "advisory",
         &POLICY,
         "
-        grant                | fresh   | advisory | last resort | mandatory | expired
-        no grant             | start   | start    | start       | start     | start
-        active               | token   | start    | start       | start     | start
-        own intent, 10 s     | token   | check    | start       | start     | start
-        own intent, 31 s     | token   | check    | start       | start     | start
-        own replay, 10 s     | token   | check    | start       | start     | start
-        other's intent, 10 s | token   | start    | start       | start     | start
-        other's intent, 31 s | token   | check    | start       | start     | start
-        other's replay, 10 s | token   | start    | start       | start     | start
-        other's replay, 31 s | token   | check    | start       | start     | start
-        ended                | token   | token    | token       | token     | check
-        revoked              | check   | check    | check       | check     | check
-        revoked here         | revoked | revoked  | revoked     | revoked   | revoked
+        grant                 | fresh   | advisory | last resort | mandatory | expired
+        no grant              | start   | start    | start       | start     | start
+        active                | token   | start    | start       | start     | start
+        own intent, 10 s      | token   | check    | start       | start     | start
+        own intent, 106 s     | token   | check    | start       | start     | start
+        own replay, 10 s      | token   | check    | start       | start     | start
+        other's intent, 10 s  | token   | start    | start       | start     | start
+        other's intent, 106 s | token   | check    | start       | start     | start
+        other's replay, 10 s  | token   | start    | start       | start     | start
+        other's replay, 106 s | token   | check    | start       | start     | start
+        ended                 | token   | token    | token       | token     | check
+        revoked               | check   | check    | check       | check     | check
+        revoked here          | revoked | revoked  | revoked     | revoked   | revoked
         ",
     );
 }
@@ -124,19 +124,19 @@ fn p05_request_waits_from_the_mandatory_window_on() {
         "mandatory",
         &POLICY,
         "
-        grant                | fresh   | advisory | last resort | mandatory | expired
-        no grant             | start   | start    | start       | start     | start
-        active               | token   | token    | token       | start     | start
-        own intent, 10 s     | token   | token    | token       | start     | start
-        own intent, 31 s     | token   | token    | token       | start     | start
-        own replay, 10 s     | token   | token    | token       | start     | start
-        other's intent, 10 s | token   | token    | token       | start     | start
-        other's intent, 31 s | token   | token    | token       | start     | start
-        other's replay, 10 s | token   | token    | token       | start     | start
-        other's replay, 31 s | token   | token    | token       | start     | start
-        ended                | token   | token    | token       | token     | check
-        revoked              | check   | check    | check       | check     | check
-        revoked here         | revoked | revoked  | revoked     | revoked   | revoked
+        grant                 | fresh   | advisory | last resort | mandatory | expired
+        no grant              | start   | start    | start       | start     | start
+        active                | token   | token    | token       | start     | start
+        own intent, 10 s      | token   | token    | token       | start     | start
+        own intent, 106 s     | token   | token    | token       | start     | start
+        own replay, 10 s      | token   | token    | token       | start     | start
+        other's intent, 10 s  | token   | token    | token       | start     | start
+        other's intent, 106 s | token   | token    | token       | start     | start
+        other's replay, 10 s  | token   | token    | token       | start     | start
+        other's replay, 106 s | token   | token    | token       | start     | start
+        ended                 | token   | token    | token       | token     | check
+        revoked               | check   | check    | check       | check     | check
+        revoked here          | revoked | revoked  | revoked     | revoked   | revoked
         ",
     );
 }
@@ -147,19 +147,19 @@ fn p06_rejected_newest_token_is_refreshed_at_any_age() {
         "rejected 2",
         &POLICY,
         "
-        grant                | fresh   | advisory | last resort | mandatory | expired
-        no grant             | start   | start    | start       | start     | start
-        active               | start   | start    | start       | start     | start
-        own intent, 10 s     | start   | start    | start       | start     | start
-        own intent, 31 s     | start   | start    | start       | start     | start
-        own replay, 10 s     | start   | start    | start       | start     | start
-        other's intent, 10 s | start   | start    | start       | start     | start
-        other's intent, 31 s | start   | start    | start       | start     | start
-        other's replay, 10 s | start   | start    | start       | start     | start
-        other's replay, 31 s | start   | start    | start       | start     | start
-        ended                | check   | check    | check       | check     | check
-        revoked              | check   | check    | check       | check     | check
-        revoked here         | revoked | revoked  | revoked     | revoked   | revoked
+        grant                 | fresh   | advisory | last resort | mandatory | expired
+        no grant              | start   | start    | start       | start     | start
+        active                | start   | start    | start       | start     | start
+        own intent, 10 s      | start   | start    | start       | start     | start
+        own intent, 106 s     | start   | start    | start       | start     | start
+        own replay, 10 s      | start   | start    | start       | start     | start
+        other's intent, 10 s  | start   | start    | start       | start     | start
+        other's intent, 106 s | start   | start    | start       | start     | start
+        other's replay, 10 s  | start   | start    | start       | start     | start
+        other's replay, 106 s | start   | start    | start       | start     | start
+        ended                 | check   | check    | check       | check     | check
+        revoked               | check   | check    | check       | check     | check
+        revoked here          | revoked | revoked  | revoked     | revoked   | revoked
         ",
     );
 }
@@ -170,15 +170,15 @@ fn p06_rejected_older_token_is_replaced_by_the_held_one() {
         "rejected 1",
         &POLICY,
         "
-        grant                | fresh   | advisory | last resort | mandatory | expired
-        no grant             | start   | start    | start       | start     | start
-        active               | token   | token    | token       | token     | start
-        own intent, 10 s     | token   | token    | token       | token     | start
-        other's intent, 10 s | token   | token    | token       | token     | start
-        other's replay, 31 s | token   | token    | token       | token     | start
-        ended                | check   | check    | check       | check     | check
-        revoked              | check   | check    | check       | check     | check
-        revoked here         | revoked | revoked  | revoked     | revoked   | revoked
+        grant                 | fresh   | advisory | last resort | mandatory | expired
+        no grant              | start   | start    | start       | start     | start
+        active                | token   | token    | token       | token     | start
+        own intent, 10 s      | token   | token    | token       | token     | start
+        other's intent, 10 s  | token   | token    | token       | token     | start
+        other's replay, 106 s | token   | token    | token       | token     | start
+        ended                 | check   | check    | check       | check     | check
+        revoked               | check   | check    | check       | check     | check
+        revoked here          | revoked | revoked  | revoked     | revoked   | revoked
         ",
     );
 }
@@ -186,18 +186,18 @@ fn p06_rejected_older_token_is_replaced_by_the_held_one() {
 #[test]
 fn p03_manual_request_refreshes_the_newest_token_only() {
     let newest = "
-        grant                | fresh   | advisory | last resort | mandatory | expired
-        no grant             | start   | start    | start       | start     | start
-        active               | start   | start    | start       | start     | start
-        own intent, 10 s     | start   | start    | start       | start     | start
-        own intent, 31 s     | start   | start    | start       | start     | start
-        own replay, 10 s     | start   | start    | start       | start     | start
-        other's intent, 10 s | start   | start    | start       | start     | start
-        other's intent, 31 s | start   | start    | start       | start     | start
-        other's replay, 31 s | start   | start    | start       | start     | start
-        ended                | check   | check    | check       | check     | check
-        revoked              | check   | check    | check       | check     | check
-        revoked here         | revoked | revoked  | revoked     | revoked   | revoked
+        grant                 | fresh   | advisory | last resort | mandatory | expired
+        no grant              | start   | start    | start       | start     | start
+        active                | start   | start    | start       | start     | start
+        own intent, 10 s      | start   | start    | start       | start     | start
+        own intent, 106 s     | start   | start    | start       | start     | start
+        own replay, 10 s      | start   | start    | start       | start     | start
+        other's intent, 10 s  | start   | start    | start       | start     | start
+        other's intent, 106 s | start   | start    | start       | start     | start
+        other's replay, 106 s | start   | start    | start       | start     | start
+        ended                 | check   | check    | check       | check     | check
+        revoked               | check   | check    | check       | check     | check
+        revoked here          | revoked | revoked  | revoked     | revoked   | revoked
         ";
     by_grant_and_age("manual 2", &POLICY, newest);
     by_grant_and_age("manual none", &POLICY, newest);
@@ -205,13 +205,13 @@ fn p03_manual_request_refreshes_the_newest_token_only() {
         "manual 1",
         &POLICY,
         "
-        grant            | fresh   | advisory | last resort | mandatory | expired
-        no grant         | start   | start    | start       | start     | start
-        active           | token   | token    | token       | token     | start
-        own intent, 31 s | token   | token    | token       | token     | start
-        ended            | check   | check    | check       | check     | check
-        revoked          | check   | check    | check       | check     | check
-        revoked here     | revoked | revoked  | revoked     | revoked   | revoked
+        grant             | fresh   | advisory | last resort | mandatory | expired
+        no grant          | start   | start    | start       | start     | start
+        active            | token   | token    | token       | token     | start
+        own intent, 106 s | token   | token    | token       | token     | start
+        ended             | check   | check    | check       | check     | check
+        revoked           | check   | check    | check       | check     | check
+        revoked here      | revoked | revoked  | revoked     | revoked   | revoked
         ",
     );
 }
@@ -222,28 +222,28 @@ fn p19_keepalive_refreshes_only_a_known_grant() {
         "keep alive 2",
         &POLICY,
         "
-        grant                | fresh   | advisory | last resort | mandatory | expired
-        no grant             | check   | check    | check       | check     | check
-        active               | start   | start    | start       | start     | start
-        own intent, 10 s     | check   | check    | start       | start     | start
-        own intent, 31 s     | check   | check    | start       | start     | start
-        own replay, 10 s     | check   | check    | start       | start     | start
-        other's intent, 10 s | start   | start    | start       | start     | start
-        other's intent, 31 s | check   | check    | start       | start     | start
-        other's replay, 31 s | check   | check    | start       | start     | start
-        ended                | check   | check    | check       | check     | check
-        revoked              | check   | check    | check       | check     | check
-        revoked here         | revoked | revoked  | revoked     | revoked   | revoked
+        grant                 | fresh   | advisory | last resort | mandatory | expired
+        no grant              | check   | check    | check       | check     | check
+        active                | start   | start    | start       | start     | start
+        own intent, 10 s      | check   | check    | start       | start     | start
+        own intent, 106 s     | check   | check    | start       | start     | start
+        own replay, 10 s      | check   | check    | start       | start     | start
+        other's intent, 10 s  | start   | start    | start       | start     | start
+        other's intent, 106 s | check   | check    | start       | start     | start
+        other's replay, 106 s | check   | check    | start       | start     | start
+        ended                 | check   | check    | check       | check     | check
+        revoked               | check   | check    | check       | check     | check
+        revoked here          | revoked | revoked  | revoked     | revoked   | revoked
         ",
     );
     // A newer generation has a newer refresh token, so the grant is alive.
     let newer = "
-        grant            | fresh | advisory | last resort | mandatory | expired
-        no grant         | check | check    | check       | check     | check
-        active           | token | token    | token       | token     | token
-        own intent, 31 s | token | token    | token       | token     | token
-        ended            | check | check    | check       | check     | check
-        revoked          | check | check    | check       | check     | check
+        grant             | fresh | advisory | last resort | mandatory | expired
+        no grant          | check | check    | check       | check     | check
+        active            | token | token    | token       | token     | token
+        own intent, 106 s | token | token    | token       | token     | token
+        ended             | check | check    | check       | check     | check
+        revoked           | check | check    | check       | check     | check
         ";
     by_grant_and_age("keep alive 1", &POLICY, newer);
     by_grant_and_age("keep alive none", &POLICY, newer);
@@ -258,7 +258,7 @@ fn p11_lost_response_is_replayed_once_within_30_seconds() {
         grant                | fresh   | advisory | last resort | mandatory | expired
         active               | token   | token    | token       | token     | token
         own intent, 10 s     | start   | start    | start       | start     | start
-        own intent, 31 s     | token   | token    | token       | token     | token
+        own intent, 106 s    | token   | token    | token       | token     | token
         own replay, 10 s     | check   | check    | check       | check     | check
         other's intent, 10 s | start   | start    | start       | start     | start
         other's replay, 10 s | start   | start    | start       | start     | start
@@ -268,14 +268,14 @@ fn p11_lost_response_is_replayed_once_within_30_seconds() {
         ",
     );
     by_grant_and_age(
-        "lost 31 s ago",
+        "lost 106 s ago",
         &POLICY,
         "
-        grant                | fresh | advisory | last resort | mandatory | expired
-        own intent, 10 s     | token | token    | token       | token     | token
-        own intent, 31 s     | check | check    | check       | check     | check
-        other's intent, 31 s | check | check    | check       | check     | check
-        other's replay, 31 s | check | check    | check       | check     | check
+        grant                 | fresh | advisory | last resort | mandatory | expired
+        own intent, 10 s      | token | token    | token       | token     | token
+        own intent, 106 s     | check | check    | check       | check     | check
+        other's intent, 106 s | check | check    | check       | check     | check
+        other's replay, 106 s | check | check    | check       | check     | check
         ",
     );
 }
@@ -292,8 +292,8 @@ fn p11_deferred_lost_response_waits_for_the_expiry() {
     ";
     for grant in [
         "own intent, 10 s",
-        "own intent, 31 s",
-        "other's replay, 31 s",
+        "own intent, 106 s",
+        "other's replay, 106 s",
     ] {
         grid(table, |row, column| {
             let m = with_policy(&DEFER, age(column));
@@ -317,6 +317,7 @@ fn p14_deferred_token_set_serves_a_rejected_request() {
         let m = age(of_token);
         let mut state = holding(&active(2));
         state.refresh = Some(Box::new(InFlight {
+            label: "",
             report: Some(Report::Deferred(down())),
         }));
         let admission = admission(&mut state, Reason::Rejected(generation(2)), m);
@@ -330,6 +331,7 @@ fn in_flight(report: Option<&Report>, table: &str) {
         let m = age(column);
         let mut state = holding(&active(2));
         state.refresh = Some(Box::new(InFlight {
+            label: "",
             report: report.cloned(),
         }));
         admission(&mut state, reason(row, m), m)
@@ -343,7 +345,7 @@ fn p03_every_reason_joins_the_refresh_in_flight() {
         "
         reason        | fresh       | advisory    | last resort | mandatory   | expired
         advisory      | token       | join        | join        | join        | join
-        mandatory     | token       | token       | token       | join        | join       
+        mandatory     | token       | token       | token       | join        | join
         rejected 2    | join urgent | join urgent | join urgent | join urgent | join urgent
         rejected 1    | token       | token       | token       | token       | join
         manual 2      | join        | join        | join        | join        | join
@@ -364,7 +366,7 @@ fn p14_deferred_token_set_serves_waiters_without_a_token() {
         "
         reason       | fresh | advisory | mandatory | expired
         advisory     | token | down     | down      | down
-        mandatory    | token | token    | down      | join undeferred       
+        mandatory    | token | token    | down      | join undeferred
         manual 2     | down  | down     | down      | down
         manual none  | down  | down     | down      | down
         keep alive 2 | down  | down     | down      | down
@@ -406,14 +408,14 @@ fn p14_no_refresh_starts_before_the_newest_token_set_is_saved() {
 fn p15_refresh_of_an_ended_grant_is_not_joined() {
     grid(
         "
-        grant                | advisory | mandatory | rejected 2  | manual 2 | keep alive 2
-        no grant             | join     | join      | join        | join     | join
-        active               | join     | join      | join urgent | join     | join
-        own intent, 10 s     | join     | join      | join urgent | join     | join
-        other's replay, 31 s | join     | join      | join urgent | join     | join
-        ended                | token    | token     | check       | check    | check
-        revoked              | check    | check     | check       | check    | check
-        revoked here         | revoked  | revoked   | revoked     | revoked  | revoked
+        grant                 | advisory | mandatory | rejected 2  | manual 2 | keep alive 2
+        no grant              | join     | join      | join        | join     | join
+        active                | join     | join      | join urgent | join     | join
+        own intent, 10 s      | join     | join      | join urgent | join     | join
+        other's replay, 106 s | join     | join      | join urgent | join     | join
+        ended                 | token    | token     | check       | check    | check
+        revoked               | check    | check     | check       | check    | check
+        revoked here          | revoked  | revoked   | revoked     | revoked  | revoked
         ",
         |row, column| {
             let m = age("mandatory");
@@ -755,6 +757,7 @@ fn p03_joined_result_holds_for_the_same_grant_and_secret() {
                 is_background: job == "background",
                 consent: Sequence::default(),
                 secret_epoch: 0,
+                abandoned: 0,
             };
             if grant == "replaced" {
                 let sequence = state.next_sequence();

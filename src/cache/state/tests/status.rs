@@ -16,8 +16,8 @@ fn state_of(grant: &str, of_token: &str) -> CacheState {
         "active" => holding(&active(2)),
         "own intent, 0 s" => holding(&refreshing(2, ago(0), false)),
         "other's intent, 29 s" => holding(&refreshing(2, ago(29), false)),
-        "other's intent, 30 s" => holding(&refreshing(2, ago(30), false)),
-        "other's replay, 30 s" => holding(&refreshing(2, ago(30), true)),
+        "other's intent, 105 s" => holding(&refreshing(2, ago(105), false)),
+        "other's replay, 105 s" => holding(&refreshing(2, ago(105), true)),
         "ended" => holding(&ended(2)),
         "revoked" => holding(&revoked(2)),
         "revoked here" => {
@@ -53,16 +53,16 @@ fn state_name(state: TokenState) -> &'static str {
 fn p18_state_of_a_token_is_that_of_its_grant_or_its_age() {
     grid(
         "
-        grant                | fresh     | advisory  | mandatory | expired
-        none                 | absent    | absent    | absent    | absent
-        active               | fresh     | advisory  | mandatory | expired
-        own intent, 0 s      | uncertain | uncertain | uncertain | uncertain
-        other's intent, 29 s | fresh     | advisory  | mandatory | expired
-        other's intent, 30 s | uncertain | uncertain | uncertain | uncertain
-        other's replay, 30 s | uncertain | uncertain | uncertain | uncertain
-        ended                | ended     | ended     | ended     | ended
-        revoked              | revoked   | revoked   | revoked   | revoked
-        revoked here         | revoked   | revoked   | revoked   | revoked
+        grant                 | fresh     | advisory  | mandatory | expired
+        none                  | absent    | absent    | absent    | absent
+        active                | fresh     | advisory  | mandatory | expired
+        own intent, 0 s       | uncertain | uncertain | uncertain | uncertain
+        other's intent, 29 s  | fresh     | advisory  | mandatory | expired
+        other's intent, 105 s | uncertain | uncertain | uncertain | uncertain
+        other's replay, 105 s | uncertain | uncertain | uncertain | uncertain
+        ended                 | ended     | ended     | ended     | ended
+        revoked               | revoked   | revoked   | revoked   | revoked
+        revoked here          | revoked   | revoked   | revoked   | revoked
         ",
         |row, column| state_name(state_of(row, column).status(age(column)).state).to_owned(),
     );
@@ -95,12 +95,12 @@ fn p06_rejected_token_is_reported_until_there_is_a_newer_one() {
 fn p11_intent_of_the_refresh_in_flight_is_not_uncertain() {
     grid(
         "
-        grant                | fresh   | advisory | mandatory | expired
-        active               | fresh   | advisory | mandatory | expired
-        own intent, 0 s      | fresh   | advisory | mandatory | expired
-        other's intent, 30 s | fresh   | advisory | mandatory | expired
-        ended                | ended   | ended    | ended     | ended
-        revoked              | revoked | revoked  | revoked   | revoked
+        grant                 | fresh   | advisory | mandatory | expired
+        active                | fresh   | advisory | mandatory | expired
+        own intent, 0 s       | fresh   | advisory | mandatory | expired
+        other's intent, 105 s | fresh   | advisory | mandatory | expired
+        ended                 | ended   | ended    | ended     | ended
+        revoked               | revoked | revoked  | revoked   | revoked
         ",
         |row, column| {
             let mut state = state_of(row, column);

@@ -76,6 +76,7 @@ impl Setting {
                 lost_response: LostResponse::RetryOnce,
                 min_refresh_interval: Duration::from_secs(1),
                 lease: Duration::from_secs(15),
+                fetch_timeout: Duration::from_secs(15),
                 refresh_token_lifetime: None,
             },
             budget: Budget::default(),
@@ -92,6 +93,7 @@ impl Setting {
             wall: self.wall(now),
             jitter: 0.5,
             secret_epoch: 0,
+            is_staying: true,
             policy: &self.policy,
         }
     }

@@ -675,7 +675,8 @@ impl World {
                 let tokens = fetch.tokens().unwrap();
                 let response = self.present(index, tokens, how, setting, counts)?;
                 if let How::HangsBefore | How::HangsAfter = how {
-                    let until = self.now + u64::try_from(fetch.deadline().as_millis()).unwrap();
+                    let until =
+                        self.now + u64::try_from(setting.policy.fetch_timeout.as_millis()).unwrap();
                     let job = self.job(index);
                     job.is_hanging = true;
                     job.until = Some(until);
