@@ -22,15 +22,15 @@ const MUTATIONS: &[Mutation] = &[
         if let Some(outcome) = state.without_request(job.reason, m) {
             return Next::done(job, outcome);
         }
-        let held = Arc::clone(&state.held);",
-            "        let held = Arc::clone(&state.held);",
+        if let Err(error) = state.may_send(&job, m) {",
+            "        if let Err(error) = state.may_send(&job, m) {",
         )],
     },
     Mutation {
         name: "the token request is sent without a lease check",
         file: "attempt.rs",
         edits: &[(
-            "        if let Err(error) = state.lease.check(m) {
+            "        if let Err(error) = state.may_send(&self.job, m) {
             return self.done(Err(error));
         }
         self.fetch(false, state, m)",
@@ -50,12 +50,12 @@ const MUTATIONS: &[Mutation] = &[
         file: "attempt.rs",
         edits: &[
             (
-                "Some(intent) if state.lease.check(m).is_ok() => intent.into_replay(),",
+                "Some(intent) if state.may_send(&self.job, m).is_ok() => intent.into_replay(),",
                 "Some(intent) => intent.into_replay(),",
             ),
             (
                 "            && state.held.ended().is_none()
-            && state.lease.check(m).is_ok();",
+            && state.may_send(&self.job, m).is_ok();",
                 "            && state.held.ended().is_none();",
             ),
         ],
@@ -94,6 +94,17 @@ const MUTATIONS: &[Mutation] = &[
         edits: &[(
             "!self.is_replay && may_replay(self.since, pause, m)",
             "may_replay(self.since, pause, m)",
+        )],
+    },
+    Mutation {
+        name: "background work starts in a process that may be about to end",
+        file: "plan.rs",
+        edits: &[(
+            "        if !m.is_staying {
+            return plan;
+        }
+",
+            "",
         )],
     },
     Mutation {

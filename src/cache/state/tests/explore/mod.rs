@@ -54,6 +54,8 @@ mod search;
 mod setting;
 mod world;
 
+use std::time::Duration;
+
 use self::{
     properties::{Counts, Event},
     provider::{ROTATIONS, Rotation},
@@ -227,6 +229,41 @@ fn p10_replica_that_stops_sends_nothing_after_its_lease() {
             Event::StalledReplicaStopped,
         ],
     );
+}
+
+#[test]
+fn p11_response_that_outlasts_the_time_for_a_replay_is_replayed_by_no_replica() {
+    let mut total = Counts::default();
+    for rotation in [Rotation::Strict, Rotation::Grace] {
+        for start in [Start::Expired, Start::Advisory, Start::Rejected] {
+            let budget = Budget {
+                lost: 1,
+                ..Budget::default()
+            };
+            let mut setting = setting(rotation, start, 80, budget);
+            setting.policy.fetch_timeout = Duration::from_secs(60);
+            run(&setting, &mut total);
+        }
+    }
+    finish(&total, &[Event::LastResort, Event::LeaseWaitTimedOut]);
+}
+
+#[test]
+fn p13_processes_that_may_be_about_to_end_send_what_callers_wait_for() {
+    let mut total = Counts::default();
+    for (rotation, start) in [Rotation::Strict, Rotation::Grace]
+        .into_iter()
+        .flat_map(|rotation| STARTS.map(|start| (rotation, start)))
+    {
+        let budget = Budget {
+            lost: 1,
+            ..Budget::default()
+        };
+        let mut setting = setting(rotation, start, 31, budget);
+        setting.is_staying = false;
+        run(&setting, &mut total);
+    }
+    finish(&total, &[Event::Refreshed, Event::Replayed]);
 }
 
 #[test]

@@ -33,6 +33,9 @@ pub(super) enum Property {
     P12StoredTokensNeverGoBack,
     /// A delivered token set is stored, or its replica is saving it.
     P13DeliveredTokensAreKept,
+    /// A process that may be about to end sends no refresh token for which no caller waits, unless
+    /// an earlier response was lost.
+    P13OnlyAwaitedRequests,
     /// The stored reason of the end is right.
     P15ReasonOfEnd,
     /// Two token requests of one replica start at least one second apart.

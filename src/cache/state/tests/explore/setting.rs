@@ -60,6 +60,8 @@ pub(super) struct Setting {
     pub(super) start: Start,
     pub(super) policy: Policy,
     pub(super) budget: Budget,
+    /// Whether the processes have shown that they stay.
+    pub(super) is_staying: bool,
     /// How long the exploration lasts, in milliseconds of virtual time.
     pub(super) horizon: u64,
     base: Instant,
@@ -80,6 +82,7 @@ impl Setting {
                 refresh_token_lifetime: None,
             },
             budget: Budget::default(),
+            is_staying: true,
             horizon: 70_000,
             // Far from the start of the clock, which is the boot time on some systems.
             base: SystemClock.monotonic() + Duration::from_secs(86_400),
@@ -93,7 +96,7 @@ impl Setting {
             wall: self.wall(now),
             jitter: 0.5,
             secret_epoch: 0,
-            is_staying: true,
+            is_staying: self.is_staying,
             policy: &self.policy,
         }
     }

@@ -970,6 +970,13 @@ impl World {
     ) -> Result<Result<TokenSet, Error>, Violation> {
         let (number, refresh) = (access_number(tokens), refresh_number(tokens));
         self.check_presentation(index, tokens, setting, counts)?;
+        let reason = self.replicas[index].job.as_ref().map(|job| job.reason);
+        let is_awaited = !matches!(reason, Some(Reason::Advisory | Reason::KeepAlive(_)));
+        counts.check(
+            Property::P13OnlyAwaitedRequests,
+            setting.is_staying || is_awaited,
+            || format!("replica {index} for {reason:?}"),
+        )?;
         while self.presentations.len() <= usize::from(number) {
             self.presentations.push(Presentations::default());
         }
