@@ -215,11 +215,11 @@ impl Core {
     }
 
     /// Gives up the refresh with this progress, if it is still in flight: its runtime stands still.
-    pub(super) fn abandon_refresh(self: &Arc<Self>, progress: &Arc<Progress>) {
+    pub(super) fn refresh_stalled(self: &Arc<Self>, progress: &Arc<Progress>) {
         self.change_locked(|locked, _| {
             let refresh = locked.refresh.as_ref();
             if refresh.is_some_and(|job| Arc::ptr_eq(&job.progress, progress)) {
-                locked.state.abandon_refresh();
+                locked.state.refresh_stalled();
                 locked.locks = None;
             }
         });

@@ -959,7 +959,7 @@ impl CacheState {
     /// Fails unless this process certainly has the right to send a refresh token, and this is the
     /// refresh that may use it.
     fn may_send(&self, job: &Job, m: Moment<'_>) -> Result<(), Error> {
-        if !self.is_not_abandoned(job.conditions) {
+        if self.has_stalled(job.conditions) {
             return Err(stands_still());
         }
         self.lease.check(m)

@@ -26,8 +26,8 @@ pub(crate) struct Conditions {
     /// The consent that the grant stems from. The job changes nothing of a later grant.
     pub(super) consent: Sequence,
     pub(super) secret_epoch: u64,
-    /// How many refreshes had been given up.
-    pub(super) abandoned: u32,
+    /// How many refreshes had stalled.
+    pub(super) stalls: u32,
 }
 
 impl Conditions {

@@ -97,7 +97,7 @@ pub(crate) struct CacheState {
     /// How many refreshes, store checks and commands are running.
     work: u32,
     /// How many refreshes were given up because their runtimes stood still.
-    abandoned: u32,
+    stalls: u32,
     /// The changes that telemetry has not reported yet, oldest first.
     events: Vec<Event>,
 }
@@ -119,7 +119,7 @@ impl Default for CacheState {
             lease: Lease::default(),
             is_shut_down: false,
             work: 0,
-            abandoned: 0,
+            stalls: 0,
             events: Vec::new(),
         }
     }
@@ -148,25 +148,25 @@ impl CacheState {
         self.commands.consent_epoch() == conditions.consent
     }
 
-    /// Whether a refresh was not given up meanwhile. Otherwise its runtime stood still, and it has
-    /// to behave like one in another process that lost its lease.
-    fn is_not_abandoned(&self, conditions: Conditions) -> bool {
-        self.abandoned == conditions.abandoned
+    /// Whether a refresh was given up meanwhile, because its runtime stood still. If it continues,
+    /// it has to behave like one in another process that lost its lease.
+    fn has_stalled(&self, conditions: Conditions) -> bool {
+        self.stalls != conditions.stalls
     }
 
     /// Whether a refresh is the one in flight.
     fn is_current(&self, conditions: Conditions) -> bool {
-        self.is_of_this_grant(conditions) && self.is_not_abandoned(conditions)
+        self.is_of_this_grant(conditions) && !self.has_stalled(conditions)
     }
 
     /// Gives up the refresh in flight, because its runtime stands still. The next one may start.
     ///
     /// A refresh token that it has sent counts as lost, as after a crash.
-    pub(crate) fn abandon_refresh(&mut self) {
+    pub(crate) fn refresh_stalled(&mut self) {
         let Some(refresh) = self.refresh.take() else {
             return;
         };
-        self.abandoned = self.abandoned.wrapping_add(1);
+        self.stalls = self.stalls.wrapping_add(1);
         self.events.push(Event::RefreshFailed {
             label: refresh.label,
             error: stands_still(),

@@ -96,7 +96,7 @@ impl CacheState {
                 is_background: reason.is_background(),
                 consent: self.commands.consent_epoch(),
                 secret_epoch: m.secret_epoch,
-                abandoned: self.abandoned,
+                stalls: self.stalls,
             },
             denied,
         };

@@ -110,6 +110,7 @@ impl Rig {
                 let sequence = state.next_sequence();
                 state.install(&named("4"), sequence, m);
             }
+            "stalled" => state.refresh_stalled(),
             "urgent" => self.is_urgent = true,
             "abandoned" => self.is_abandoned = true,
             "needed" => {
@@ -311,7 +312,7 @@ fn p10_usual_results_lead_from_the_lease_to_the_save() {
         acquire     | acquired  | enter                       | 2        | -
         enter       | ok        | load                        | 2        | -
         confirm     | stored 2  | save 2 intent over 2        | 2        | -
-        save intent | committed | fetch r2            | 2 intent | -
+        save intent | committed | fetch r2                    | 2 intent | -
         fetch       | tokens    | persist 3 over 2 after 0 ms | 2 intent | -
         persist     | committed | token 3                     | 3        | refreshed 3
         ",
@@ -429,21 +430,21 @@ fn p10_held_lease_is_waited_for() {
 fn p11_expired_lease_stops_the_refresh() {
     cases(
         "
-        given          | then                          | next                        | held     | events
-        enter          | 14 s pass, ok                 | load                        | 2        | -
-        enter          | 15 s pass, ok                 | lease expired               | 2        | -
-        enter          | 15 s suspended, ok            | lease expired               | 2        | -
-        enter          | 15 s pass, lease extended, ok | lease expired               | 2        | -
-        enter          | 15 s suspended, lease extended, ok | lease expired          | 2        | -
-        enter          | 14 s pass, lease extended, 14 s pass, ok | load             | 2        | -
-        confirm        | 15 s pass, stored 2           | lease expired               | 2        | -
-        confirm        | 15 s pass, stored 3           | token 3                     | 3        | adopted 3
-        save intent    | 15 s pass, committed          | lease expired               | 2 intent | -
-        save intent    | 15 s suspended, committed     | lease expired               | 2 intent | -
-        fetch          | 15 s pass, down               | down                        | 2 intent | -
-        fetch          | 15 s pass, tokens             | persist 3 over 2 after 0 ms | 2 intent | -
-        wait to replay | 14 s pass, waited             | lost                        | 2 intent | lost
-        save replay    | 15 s pass, committed          | lost                        | 2 replay | lost
+        given          | then                                     | next                        | held     | events
+        enter          | 14 s pass, ok                            | load                        | 2        | -
+        enter          | 15 s pass, ok                            | lease expired               | 2        | -
+        enter          | 15 s suspended, ok                       | lease expired               | 2        | -
+        enter          | 15 s pass, lease extended, ok            | lease expired               | 2        | -
+        enter          | 15 s suspended, lease extended, ok       | lease expired               | 2        | -
+        enter          | 14 s pass, lease extended, 14 s pass, ok | load                        | 2        | -
+        confirm        | 15 s pass, stored 2                      | lease expired               | 2        | -
+        confirm        | 15 s pass, stored 3                      | token 3                     | 3        | adopted 3
+        save intent    | 15 s pass, committed                     | lease expired               | 2 intent | -
+        save intent    | 15 s suspended, committed                | lease expired               | 2 intent | -
+        fetch          | 15 s pass, down                          | down                        | 2 intent | -
+        fetch          | 15 s pass, tokens                        | persist 3 over 2 after 0 ms | 2 intent | -
+        wait to replay | 14 s pass, waited                        | lost                        | 2 intent | lost
+        save replay    | 15 s pass, committed                     | lost                        | 2 replay | lost
         ",
         step,
     );
@@ -512,7 +513,7 @@ fn p12_intent_that_loses_four_races_is_given_up() {
         given       | then                                                                     | next                 | held     | events
         save intent | superseded by 1, superseded by none, superseded by 1                     | save 2 intent over 1 | 2        | -
         save intent | superseded by 1, superseded by none, superseded by 1, superseded by none | contended            | 2        | -
-        save intent | superseded by 1, committed                                               | fetch r2     | 2 intent | -
+        save intent | superseded by 1, committed                                               | fetch r2             | 2 intent | -
         ",
         step,
     );
@@ -604,21 +605,21 @@ fn p11_stored_intent_is_replayed_or_awaits_the_expiry() {
 fn p11_lost_response_is_replayed_once() {
     cases(
         "
-        given          | then                                 | next                        | held     | events
-        fetch          | lost                                 | wait 1000 ms                | 2 intent | -
-        fetch          | 2 s pass, lost                       | save 2 replay over 2        | 2 intent | -
-        fetch          | 30 s pass, lease kept, lost          | save 2 replay over 2        | 2 intent | -
-        fetch          | 31 s pass, lease kept, lost          | lost                        | 2 intent | lost
-        fetch          | 31 s suspended, lease kept, lost     | lost                        | 2 intent | lost
-        wait to replay | waited                               | save 2 replay over 2        | 2 intent | -
-        save replay    | committed                            | replay r2            | 2 replay | lost, replayed
-        save replay    | 30 s pass, lease kept, committed     | lost                        | 2 replay | lost
-        save replay    | store down                           | lost                        | 2 intent | lost
-        save replay    | superseded by 3                      | token 3                     | 3        | lost, adopted 3
-        replay         | tokens                               | persist 3 over 2 after 0 ms | 2 replay | -
-        replay         | lost                                 | lost                        | 2 replay | -
-        replay         | down                                 | down                        | 2 replay | -
-        replay         | invalid grant                        | load                        | 2 replay | -
+        given          | then                             | next                        | held     | events
+        fetch          | lost                             | wait 1000 ms                | 2 intent | -
+        fetch          | 2 s pass, lost                   | save 2 replay over 2        | 2 intent | -
+        fetch          | 30 s pass, lease kept, lost      | save 2 replay over 2        | 2 intent | -
+        fetch          | 31 s pass, lease kept, lost      | lost                        | 2 intent | lost
+        fetch          | 31 s suspended, lease kept, lost | lost                        | 2 intent | lost
+        wait to replay | waited                           | save 2 replay over 2        | 2 intent | -
+        save replay    | committed                        | replay r2                   | 2 replay | lost, replayed
+        save replay    | 30 s pass, lease kept, committed | lost                        | 2 replay | lost
+        save replay    | store down                       | lost                        | 2 intent | lost
+        save replay    | superseded by 3                  | token 3                     | 3        | lost, adopted 3
+        replay         | tokens                           | persist 3 over 2 after 0 ms | 2 replay | -
+        replay         | lost                             | lost                        | 2 replay | -
+        replay         | down                             | down                        | 2 replay | -
+        replay         | invalid grant                    | load                        | 2 replay | -
         ",
         step,
     );
@@ -768,13 +769,13 @@ fn p12_new_token_set_yields_only_to_a_newer_grant() {
 fn p15_token_set_of_a_revoked_grant_is_revoked() {
     cases(
         "
-        given           | then                                  | next            | held      | events
-        persist         | revoked here, committed               | save revocation | 3 revoked | revoked
-        persist         | revoked here, superseded by 3 revoked | discard r3      | 3 revoked | revoked
+        given           | then                                  | next                                  | held      | events
+        persist         | revoked here, committed               | save revocation                       | 3 revoked | revoked
+        persist         | revoked here, superseded by 3 revoked | discard r3                            | 3 revoked | revoked
         persist         | revoked here, urgent, store down      | persist 3 over 2 after 50 ms; revoked | 3 revoked | revoked, unsaved for 0 s
-        save revocation | ok                                    | discard r3      | 3 revoked | -
-        save revocation | store down                            | discard r3      | 3 revoked | unsaved for 0 s
-        save revocation | ok, done                              | revoked         | 3 revoked | -
+        save revocation | ok                                    | discard r3                            | 3 revoked | -
+        save revocation | store down                            | discard r3                            | 3 revoked | unsaved for 0 s
+        save revocation | ok, done                              | revoked                               | 3 revoked | -
         ",
         step,
     );
@@ -823,6 +824,29 @@ fn p14_failed_save_is_retried_while_memory_serves() {
         fetch   | dead tokens, store down | persist 3 over 2 after 50 ms; unsaved | 3    | unsaved for 0 s
         ",
         step_without_token,
+    );
+}
+
+/// The runtime of the refresh stood still, and another refresh may be in flight under the same
+/// lease. What has arrived is saved; nothing more is sent.
+#[test]
+fn p04_stalled_refresh_that_continues_sends_nothing() {
+    cases(
+        "
+        given          | then                             | next                        | held     | events
+        enter          | stalled, ok                      | stalled                     | 2        | failed: stalled
+        confirm        | stalled, stored 2                | stalled                     | 2        | failed: stalled
+        confirm        | stalled, stored 3                | token 3                     | 3        | failed: stalled, adopted 3
+        save intent    | stalled, committed               | stalled                     | 2 intent | failed: stalled
+        fetch          | stalled, tokens                  | persist 3 over 2 after 0 ms | 2 intent | failed: stalled
+        fetch          | stalled, tokens, committed       | token 3                     | 3        | failed: stalled, refreshed 3
+        fetch          | stalled, tokens, superseded by 3 | token 3                     | 3        | failed: stalled, adopted 3
+        fetch          | stalled, down                    | down                        | 2 intent | failed: stalled
+        fetch          | stalled, lost                    | wait 1000 ms                | 2 intent | failed: stalled
+        wait to replay | stalled, waited                  | lost                        | 2 intent | failed: stalled, lost
+        save replay    | stalled, committed               | lost                        | 2 replay | failed: stalled, lost
+        ",
+        step,
     );
 }
 
@@ -911,7 +935,7 @@ fn p12_store_check_finds_a_newer_grant() {
         ended          | stored 2                  | save 3 ended over 2    | 3 ended   | -
         ended          | stored 2, committed       | ended                  | 3 ended   | -
         ended          | stored 2, store down      | ended                  | 3 ended   | -
-        ended          | stored 2, superseded by 4 | token 4                   | 4    | adopted 4
+        ended          | stored 2, superseded by 4 | token 4                | 4         | adopted 4
         ended          | store down                | store down             | 3 ended   | -
         revoked        | stored 3 revoked          | revoked                | 3 revoked | -
         revoked        | stored 4                  | token 4                | 4         | adopted 4

@@ -95,6 +95,58 @@ fn p15_result_of_a_replaced_consent_changes_no_backoff() {
     );
 }
 
+/// The refresh stalled, and continues while its successor is in flight.
+#[test]
+fn p04_result_of_a_stalled_refresh_changes_no_backoff() {
+    cases(
+        "
+        result | last error | still refreshing | idle | events
+        token  | store down | yes              | no   | completed: refreshed
+        down   | store down | yes              | no   | failed: down, completed: failed
+        ",
+        |[result]| {
+            let m = age("fresh");
+            let mut state = holding(&active(2));
+            let job = start(&mut state, Reason::Manual(None), m);
+            state.refresh_stalled();
+            start(&mut state, Reason::Manual(None), m);
+            state.backoff.add(m.now, 0, store_down(), 0.0);
+            state.take_events();
+            let done = Done {
+                outcome: outcome(result, &state),
+                has_sent: true,
+                is_deferred: false,
+                is_interrupted: false,
+                job,
+            };
+            state.finish(&done, m);
+            [
+                last_error(&state),
+                yes_no(state.is_refreshing()),
+                yes_no(state.is_idle()),
+                events(&mut state),
+            ]
+        },
+    );
+}
+
+/// The runtime of the refresh ended, which is no evidence about the token endpoint.
+#[test]
+fn p04_interrupted_refresh_causes_no_backoff() {
+    for (is_interrupted, expected) in [(true, "-"), (false, "stalled")] {
+        let m = age("fresh");
+        let mut state = holding(&active(2));
+        let job = start(&mut state, Reason::Manual(None), m);
+        state.finish(&Done::interrupted(job, !is_interrupted), m);
+        assert!(!state.is_refreshing() && state.is_idle());
+        assert_eq!(
+            last_error(&state) == "-",
+            expected == "-",
+            "{is_interrupted}"
+        );
+    }
+}
+
 /// A store check is no evidence about the token endpoint.
 #[test]
 fn p12_store_check_changes_no_backoff_and_emits_no_event() {

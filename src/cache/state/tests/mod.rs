@@ -218,6 +218,7 @@ fn name(error: &Error) -> &'static str {
         ErrorKind::ReauthorizationRequired => "ended",
         ErrorKind::Revoked => "revoked",
         ErrorKind::Store if message.starts_with("the newest token set") => "unsaved",
+        ErrorKind::Interrupted if message.contains("stood still") => "stalled",
         ErrorKind::Store if message.starts_with("a new token set") => "abandoned",
         ErrorKind::Store if message.starts_with("saving the grant") => "contended",
         ErrorKind::Store => "store down",

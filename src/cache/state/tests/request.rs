@@ -757,7 +757,7 @@ fn p03_joined_result_holds_for_the_same_grant_and_secret() {
                 is_background: job == "background",
                 consent: Sequence::default(),
                 secret_epoch: 0,
-                abandoned: 0,
+                stalls: 0,
             };
             if grant == "replaced" {
                 let sequence = state.next_sequence();
