@@ -48,7 +48,7 @@ impl TokenCacheBuilder {
     ///
     /// [`Configuration`](crate::ErrorKind::Configuration), naming the setting: an invalid origin or
     /// none at all, an invalid tenant name, a refresh token lifetime of less than 1 hour, or a
-    /// lease duration or acquire timeout of less than 100 milliseconds.
+    /// lease duration, acquire timeout or min refresh interval outside its limits.
     pub fn build(self) -> Result<TokenCache, Error> {
         let tenant = TenantId::new(self.tenant.unwrap_or_else(|| "default".into()))?;
         let settings = Arc::new(self.settings.build()?);

@@ -32,11 +32,15 @@ const LONGEST_FETCH_TIMEOUT: Duration = Duration::from_secs(20 * 60);
 const BACKGROUND_DELAY: Duration = Duration::from_secs(60);
 
 const MIN_REFRESH_INTERVAL: Duration = Duration::from_secs(1);
+/// A request that needs a new token waits for the rest of the interval.
+const LONGEST_MIN_REFRESH_INTERVAL: Duration = Duration::from_secs(600);
 
 /// Half of the 30 seconds for which providers usually accept a rotated refresh token again. After a
 /// process has died, another one waits until the lease has expired, and then still has time for the
 /// replay.
 const LEASE: Duration = Duration::from_secs(15);
+/// After a crash, no other process refreshes the grant during the rest of a lease.
+const LONGEST_LEASE: Duration = Duration::from_secs(600);
 /// A shorter lease would expire before the request that acquires it returns.
 const SHORTEST_LEASE: Duration = Duration::from_millis(100);
 
@@ -115,14 +119,19 @@ impl SettingsBuilder {
                 "refresh token lifetime: must be at least 1 hour",
             ));
         }
-        if self.lease_duration < SHORTEST_LEASE {
+        if !(SHORTEST_LEASE..=LONGEST_LEASE).contains(&self.lease_duration) {
             return Err(Error::configuration(
-                "lease duration: must be at least 100 milliseconds",
+                "lease duration: must be between 100 milliseconds and 10 minutes",
             ));
         }
-        if self.acquire_timeout < SHORTEST_ACQUIRE_TIMEOUT {
+        if !(SHORTEST_ACQUIRE_TIMEOUT..=LONGEST_ACQUIRE_TIMEOUT).contains(&self.acquire_timeout) {
             return Err(Error::configuration(
-                "acquire timeout: must be at least 100 milliseconds",
+                "acquire timeout: must be between 100 milliseconds and 1 hour",
+            ));
+        }
+        if self.min_refresh_interval > LONGEST_MIN_REFRESH_INTERVAL {
+            return Err(Error::configuration(
+                "min refresh interval: must be at most 10 minutes",
             ));
         }
         Ok(Settings {
@@ -139,7 +148,7 @@ impl SettingsBuilder {
                     .refresh_token_lifetime
                     .map(|lifetime| lifetime.min(LONGEST_REFRESH_TOKEN_LIFETIME)),
             },
-            acquire_timeout: self.acquire_timeout.min(LONGEST_ACQUIRE_TIMEOUT),
+            acquire_timeout: self.acquire_timeout,
             random: Mutex::new(
                 self.jitter_seed
                     .map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed),
@@ -202,8 +211,8 @@ macro_rules! settings_setters {
             self
         }
 
-        /// Sets how long a caller waits for a token that is being refreshed. Defaults to 15
-        /// seconds.
+        /// Sets how long a caller waits for a token that is being refreshed: 100 milliseconds to 1
+        /// hour. Defaults to 15 seconds.
         ///
         /// A caller that stops waiting gets the held token if it is still valid, and otherwise an
         /// [`Unavailable`](crate::ErrorKind::Unavailable) error. The refresh continues: the
@@ -215,8 +224,8 @@ macro_rules! settings_setters {
         }
 
         /// Sets the shortest time between the starts of two refreshes of one grant, whatever the
-        /// provider responds. Defaults to 1 second; use less only in tests with tokens that live
-        /// for a few seconds.
+        /// provider responds: at most 10 minutes. Defaults to 1 second; use less only in tests with
+        /// tokens that live for a few seconds.
         pub fn min_refresh_interval(mut self, interval: std::time::Duration) -> Self {
             self.settings.min_refresh_interval = interval;
             self
@@ -225,9 +234,9 @@ macro_rules! settings_setters {
         /// Sets how long the lease on a grant lasts. A refresh acquires the lease, and extends
         /// it each time that a third of this duration has passed.
         ///
-        /// Defaults to 15 seconds. If a process dies during a refresh, no other process refreshes
-        /// that grant until the lease has expired, unless the store detects the death earlier. Use
-        /// less only in tests.
+        /// From 100 milliseconds to 10 minutes. Defaults to 15 seconds; use less only in tests. If a
+        /// process dies during a refresh, no other process refreshes that grant until the lease has
+        /// expired, unless the store detects the death earlier.
         pub fn lease_duration(mut self, duration: std::time::Duration) -> Self {
             self.settings.lease_duration = duration;
             self

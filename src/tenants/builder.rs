@@ -83,9 +83,8 @@ impl TenantsBuilder {
     /// # Errors
     ///
     /// [`Configuration`](crate::ErrorKind::Configuration), naming the setting: an invalid origin or
-    /// none at all, a refresh token lifetime of less than 1 hour, a lease duration or acquire
-    /// timeout of less than 100 milliseconds, a capacity of 0, or a sweep interval that is not
-    /// between 1 minute and 1 day.
+    /// none at all, a refresh token lifetime of less than 1 hour, a capacity of 0, or a lease
+    /// duration, acquire timeout, min refresh interval or sweep interval outside its limits.
     pub fn build(self) -> Result<Tenants, Error> {
         if self.capacity == 0 {
             return Err(Error::configuration("capacity: must be at least 1"));
