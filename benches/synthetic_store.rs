@@ -23,10 +23,10 @@ impl TokenStore for SyntheticStore {
         let padded = |length: usize| format!("{:x<length$}", tenant.as_str());
         let tokens = TokenSet::new(AccessToken::new(padded(ACCESS_TOKEN))?, day, now)
             .with_refresh_token(RefreshToken::new(padded(REFRESH_TOKEN)), now);
-        Ok(Some(Grant {
-            generation: Generation::FIRST,
-            state: GrantState::Active(tokens),
-        }))
+        Ok(Some(Grant::new(
+            Generation::FIRST,
+            GrantState::Active(tokens),
+        )))
     }
 
     async fn save(

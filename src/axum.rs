@@ -6,7 +6,7 @@
 //!
 //! | kind | status |
 //! | --- | --- |
-//! | `Configuration`, `Request` | 500 |
+//! | `Configuration`, `Request`, `ForeignGrant` | 500 |
 //! | `Callback` | 400 |
 //! | `NoGrant`, `ReauthorizationRequired`, `Revoked` | 502 |
 //! | `Refused`, `InvalidResponse` | 502 |
@@ -25,7 +25,7 @@ pub(crate) fn status(error: &Error) -> StatusCode {
 
 fn status_and_text(error: &Error) -> (StatusCode, &'static str) {
     match error.kind() {
-        ErrorKind::Configuration | ErrorKind::Request => (
+        ErrorKind::Configuration | ErrorKind::Request | ErrorKind::ForeignGrant => (
             StatusCode::INTERNAL_SERVER_ERROR,
             "internal configuration error",
         ),

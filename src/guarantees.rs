@@ -109,5 +109,11 @@
 //!   way only.
 //! * **P23** A tenant's token is never visible to another tenant. Keys never derive from secrets,
 //!   and stored grants name their tenant. With the feature `encryption`, each stored token is
-//!   encrypted and bound to its tenant, client, generation and kind. A token that cannot be
-//!   decrypted is an error. It is never treated as an absent grant, and never overwritten.
+//!   encrypted and bound to its tenant, client, identity, generation and kind. A token that cannot
+//!   be decrypted is an error. It is never treated as an absent grant, and never overwritten.
+//! * **P25** A stored grant names the client that it was issued to and its token endpoint: the
+//!   [identity](crate::token::ClientIdentity) of its source. No process sends, refreshes, ends,
+//!   replaces or sweeps a grant of another identity. Such a grant is an
+//!   [error](crate::ErrorKind::ForeignGrant) that names both identities, and no authorization code
+//!   is spent for its tenant. A source without an identity, such as a
+//!   [`token_fn`](crate::cache::token_fn), has to keep its grants in a store of its own.

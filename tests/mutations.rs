@@ -118,7 +118,10 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "a refusal after a lost response removes the intent",
         file: "intent.rs",
-        edits: &[("(!self.is_replay).then_some(Grant {", "Some(Grant {")],
+        edits: &[(
+            "(!self.is_replay).then_some(Grant::new(",
+            "Some(Grant::new(",
+        )],
     },
     Mutation {
         name: "the end overwrites a newer grant",

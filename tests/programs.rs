@@ -92,7 +92,7 @@ impl Scene {
         self.clock.0.fetch_add(time.as_secs(), Ordering::SeqCst);
     }
 
-    /// What a program of the customer has: its HTTP client, and its tokens.
+    /// The parts of a program of the customer: its HTTP client, OAuth client and token cache.
     fn program(&self) -> (Http, OAuthClient, TokenCacheBuilder) {
         let http: Http = Client::builder(TokioExecutor::new()).build_http();
         let provider = provider::justworks()

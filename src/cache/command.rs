@@ -34,6 +34,10 @@ pub(super) async fn complete_authorization(
     code: AcceptedCode,
 ) -> Result<(), Error> {
     detached(core, |core| async move {
+        let store = &core.settings.store;
+        store
+            .check_consent(core.tenant(), &oauth.identity())
+            .await?;
         // All attempts are one command.
         let sequence = OnceLock::new();
         let save = |tokens| {

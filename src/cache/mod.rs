@@ -82,6 +82,9 @@
 //! breaker](crate::oauth::EndpointGate), so the refreshes of all grants fail for 30 seconds to 30
 //! minutes. After [`OAuthClient::replace_secret`], the next request refreshes at once.
 //!
+//! If the store holds a grant of [another client](crate::store#several-clients), the refresh fails
+//! with [`ForeignGrant`](crate::ErrorKind::ForeignGrant), and the stored grant stays as it is.
+//!
 //! # Lost responses
 //!
 //! A response is lost if the request may have reached the provider and no usable response came
@@ -174,9 +177,12 @@ mod builder;
 mod caught;
 mod command;
 mod core;
+mod deadline;
+mod grant_store;
 mod lease;
 mod liveness;
 mod overwrite;
+mod ownership;
 mod presence;
 mod published;
 mod refresh;
@@ -194,7 +200,7 @@ pub(crate) use self::{
     acquire::{Acquired, Rejected, Wait},
     caught::caught_call,
     published::TokenCopy,
-    settings::{Settings, in_time},
+    settings::Settings,
     settings_builder::{SettingsBuilder, settings_setters},
     single_flight::{Leader, SingleFlight},
 };
@@ -273,8 +279,9 @@ impl TokenCache {
     /// [`Revoked`](crate::ErrorKind::Revoked) if [`revoke`](Self::revoke) was called before they
     /// were saved: they are then revoked at the provider too. If a later call of this method has
     /// installed other tokens first, this call saves nothing, and succeeds.
-    /// [`Interrupted`](crate::ErrorKind::Interrupted) if the cache or the runtime has shut down, or
-    /// if the store panicked.
+    /// [`ForeignGrant`](crate::ErrorKind::ForeignGrant) if the stored grant belongs to another
+    /// client: it is not replaced. [`Interrupted`](crate::ErrorKind::Interrupted) if the cache or
+    /// the runtime has shut down, or if the store panicked.
     pub async fn set_tokens(&self, tokens: TokenSet) -> Result<(), Error> {
         command::set_tokens(&self.core, tokens).await
     }
@@ -312,7 +319,9 @@ impl TokenCache {
     /// [`Callback`](crate::ErrorKind::Callback) if the callback does not belong to `pending`, or if
     /// it reports an error. If the customer denied consent, the error's
     /// [`oauth_code`](Error::oauth_code) is [`AccessDenied`](crate::OAuthErrorCode::AccessDenied).
-    /// In these cases no code is sent, and the grant is unchanged.
+    /// [`ForeignGrant`](crate::ErrorKind::ForeignGrant) if the stored grant belongs to another
+    /// client. [`Configuration`](crate::ErrorKind::Configuration) if `oauth` is another client than
+    /// the token source. In these cases no code is sent, and the grant is unchanged.
     ///
     /// Other errors are as for `exchange_code` and `set_tokens`. The code may then be used up, so
     /// send the customer to a new authorization URL.

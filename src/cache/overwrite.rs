@@ -24,10 +24,10 @@ pub(super) async fn overwrite(
     let mut stored = core.load().await?;
     for _ in 0..ATTEMPTS {
         let expected = stored.as_ref().map(|grant| grant.generation);
-        let grant = Grant {
-            generation: next_generation(core.published.snapshot().generation(), expected),
-            state: state(),
-        };
+        let grant = Grant::new(
+            next_generation(core.published.snapshot().generation(), expected),
+            state(),
+        );
         match core.save(expected, &grant).await? {
             SaveOutcome::Committed => return Ok((grant, stored)),
             // An earlier attempt was committed although it failed.

@@ -1,7 +1,6 @@
 //! The settings that all caches from one builder share.
 
 use std::{
-    future::Future,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
@@ -9,7 +8,8 @@ use std::{
 use tokio::runtime::Handle;
 
 use super::{
-    caught::{Panicked, caught},
+    deadline::within,
+    grant_store::GrantStore,
     presence::Presence,
     source::ErasedSource,
     state::{Policy, RefreshTokenExpiry},
@@ -18,7 +18,7 @@ use crate::{
     clock::Clock,
     error::{Error, ErrorKind},
     origin::Origin,
-    store::{ErasedStore, LeaseOutcome, LeaseOwner, SaveOutcome},
+    store::{LeaseOutcome, LeaseOwner, SaveOutcome},
     telemetry::{GrantTelemetry, TelemetrySettings},
     token::{Generation, Grant, TenantId, TokenSet},
 };
@@ -26,13 +26,10 @@ use crate::{
 /// For the revocation of both tokens at the provider.
 const REVOCATION_DEADLINE: Duration = Duration::from_secs(30);
 
-/// For each call of a store.
-const STORE_DEADLINE: Duration = Duration::from_secs(10);
-
 /// Checked settings. Shared, so that many idle grants need little memory.
 pub(crate) struct Settings {
     pub(super) source: Box<dyn ErasedSource>,
-    pub(crate) store: Box<dyn ErasedStore>,
+    pub(crate) store: GrantStore,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) origins: Vec<Origin>,
     pub(crate) policy: Policy,
@@ -93,7 +90,7 @@ impl Settings {
 /// Operations on the store and the source, each with a deadline.
 impl Settings {
     pub(crate) async fn load(&self, tenant: &TenantId) -> Result<Option<Grant>, Error> {
-        in_time(self.store.load(tenant)).await
+        self.store.load(tenant).await
     }
 
     pub(super) async fn save(
@@ -102,7 +99,7 @@ impl Settings {
         expected: Option<Generation>,
         grant: &Grant,
     ) -> Result<SaveOutcome, Error> {
-        in_time(self.store.save(tenant, expected, grant)).await
+        self.store.save(tenant, expected, grant).await
     }
 
     pub(super) async fn acquire_lease(
@@ -110,7 +107,7 @@ impl Settings {
         tenant: &TenantId,
         owner: &LeaseOwner,
     ) -> Result<LeaseOutcome, Error> {
-        in_time(self.store.acquire(tenant, owner, self.policy.lease)).await
+        self.store.acquire(tenant, owner, self.policy.lease).await
     }
 
     pub(super) async fn release_lease(
@@ -118,7 +115,7 @@ impl Settings {
         tenant: &TenantId,
         owner: &LeaseOwner,
     ) -> Result<(), Error> {
-        in_time(self.store.release(tenant, owner)).await
+        self.store.release(tenant, owner).await
     }
 
     pub(super) async fn fetch(&self, held: Option<&TokenSet>) -> Result<TokenSet, Error> {
@@ -153,12 +150,6 @@ impl Settings {
     }
 }
 
-/// Limits a call of a store to 10 seconds.
-pub(crate) async fn in_time<T>(call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    let late = "the token store did not respond within 10 seconds; check that it is reachable";
-    within(STORE_DEADLINE, call, || Error::new(ErrorKind::Store, late)).await
-}
-
 /// The deadline of a waiter, by a timer of its own runtime.
 impl Settings {
     /// Waits for `work`, at most for `time`, after which it returns `None`.
@@ -179,22 +170,5 @@ impl Settings {
             tokio::time::timeout(time, work)
         };
         Ok(limited.await.ok())
-    }
-}
-
-/// Limits a call to `deadline`, after which it fails with the error that `late` returns. Also turns
-/// a panic into an error, so that the work goes on: it still has to release a lease, for example.
-async fn within<T>(
-    deadline: Duration,
-    call: impl Future<Output = Result<T, Error>>,
-    late: impl FnOnce() -> Error,
-) -> Result<T, Error> {
-    match tokio::time::timeout(deadline, caught(call)).await {
-        Ok(Ok(result)) => result,
-        Ok(Err(Panicked)) => Err(Error::new(
-            ErrorKind::Interrupted,
-            "the token source or store panicked",
-        )),
-        Err(_) => Err(late()),
     }
 }

@@ -10,6 +10,8 @@ use std::{
 use tokio::runtime::Handle;
 
 use super::{
+    grant_store::GrantStore,
+    ownership::Ownership,
     presence::Presence,
     settings::{Maintenance, Settings},
     source::{ErasedSource, TokenSource},
@@ -21,6 +23,7 @@ use crate::{
     origin::Origin,
     store::{ErasedStore, MemoryStore},
     telemetry::{GrantListener, TelemetrySettings},
+    token::ClientIdentity,
 };
 
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -53,6 +56,7 @@ const LONGEST_REFRESH_TOKEN_LIFETIME: Duration = Duration::from_secs(100 * 366 *
 pub(crate) struct SettingsBuilder {
     source: Box<dyn ErasedSource>,
     source_origins: Vec<Origin>,
+    pub(crate) accepted_identities: Vec<ClientIdentity>,
     pub(crate) store: Box<dyn ErasedStore>,
     pub(crate) added_origins: Vec<String>,
     fetch_timeout: Duration,
@@ -77,6 +81,7 @@ impl SettingsBuilder {
             fetch_timeout: source.fetch_timeout().min(LONGEST_FETCH_TIMEOUT),
             acquire_timeout: ACQUIRE_TIMEOUT,
             source: Box::new(source),
+            accepted_identities: Vec::new(),
             store: Box::new(MemoryStore::new()),
             added_origins: Vec::new(),
             clock: Arc::new(SystemClock),
@@ -135,8 +140,11 @@ impl SettingsBuilder {
             ));
         }
         Ok(Settings {
+            store: GrantStore::new(
+                self.store,
+                Ownership::new(self.source.identity(), self.accepted_identities),
+            ),
             source: self.source,
-            store: self.store,
             clock: self.clock,
             origins,
             policy: Policy {
@@ -180,6 +188,22 @@ macro_rules! settings_setters {
         /// [`MemoryStore`](crate::store::MemoryStore), which loses them when the process ends.
         pub fn store(mut self, store: impl crate::store::TokenStore) -> Self {
             self.settings.store = Box::new(store);
+            self
+        }
+
+        /// Also accepts stored grants of this identity, which the source had before: its token
+        /// endpoint has another URL now, or its client another id, and the provider still accepts
+        /// the refresh tokens. Can be called more than once.
+        ///
+        /// The cache uses such grants as its own, and gives them the identity of the source with
+        /// the next save. Processes with the old settings then reject them. If both run at the
+        /// same time, let each accept the identity of the other.
+        ///
+        /// By default, a grant of another [identity](crate::cache::TokenSource::identity) is not
+        /// used: each call that needs it fails with
+        /// [`ForeignGrant`](crate::ErrorKind::ForeignGrant).
+        pub fn accept_identity(mut self, identity: crate::token::ClientIdentity) -> Self {
+            self.settings.accepted_identities.push(identity);
             self
         }
 
@@ -234,9 +258,9 @@ macro_rules! settings_setters {
         /// Sets how long the lease on a grant lasts. A refresh acquires the lease, and extends
         /// it each time that a third of this duration has passed.
         ///
-        /// From 100 milliseconds to 10 minutes. Defaults to 15 seconds; use less only in tests. If a
-        /// process dies during a refresh, no other process refreshes that grant until the lease has
-        /// expired, unless the store detects the death earlier.
+        /// From 100 milliseconds to 10 minutes. Defaults to 15 seconds; use less only in tests. If
+        /// a process dies during a refresh, no other process refreshes that grant until the lease
+        /// has expired, unless the store detects the death earlier.
         pub fn lease_duration(mut self, duration: std::time::Duration) -> Self {
             self.settings.lease_duration = duration;
             self

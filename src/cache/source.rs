@@ -11,7 +11,7 @@ use crate::{
     error::{Error, ErrorKind, OAuthErrorCode},
     oauth::{EndpointGate, OAuthClient},
     origin::Origin,
-    token::TokenSet,
+    token::{ClientIdentity, TokenSet},
 };
 
 /// A way to get the next token set of a grant.
@@ -96,6 +96,24 @@ pub trait TokenSource: Send + Sync + 'static {
         Duration::from_secs(60)
     }
 
+    /// The client that the token sets are issued to, and its token endpoint. `None` by default.
+    ///
+    /// The cache stores the identity with each grant. It neither uses nor replaces a stored grant
+    /// of another identity, and fails with [`ForeignGrant`](ErrorKind::ForeignGrant) instead. So
+    /// two applications that share a store cannot send each other's tokens to the wrong provider.
+    /// If the identity has to change, pass the former one to
+    /// [`accept_identity`](crate::cache::TokenCacheBuilder::accept_identity).
+    ///
+    /// An [`OAuthClient`] and [`ClientCredentials`] have an identity. A source that wraps another
+    /// one must return the identity of that source. A source without an identity rejects the stored
+    /// grants of every identity, but nothing protects its own grants from other sources: it needs a
+    /// store for itself.
+    ///
+    /// The cache's builder calls this once.
+    fn identity(&self) -> Option<ClientIdentity> {
+        None
+    }
+
     /// How long an unused refresh token lives. `None` by default: the lifetime is unknown, and idle
     /// grants are not kept alive.
     ///
@@ -151,6 +169,10 @@ impl TokenSource for OAuthClient {
         self.request_timeout()
     }
 
+    fn identity(&self) -> Option<ClientIdentity> {
+        Some(OAuthClient::identity(self))
+    }
+
     fn refresh_token_lifetime(&self) -> Option<Duration> {
         self.provider().refresh_token_lifetime()
     }
@@ -196,6 +218,10 @@ impl TokenSource for ClientCredentials {
 
     fn gate(&self) -> Option<&EndpointGate> {
         Some(self.0.gate())
+    }
+
+    fn identity(&self) -> Option<ClientIdentity> {
+        Some(self.0.identity())
     }
 
     fn origins(&self) -> Vec<Origin> {
@@ -261,6 +287,7 @@ pub(super) trait ErasedSource: Send + Sync + 'static {
     fn fetch<'a>(&'a self, held: Option<&'a TokenSet>) -> Boxed<'a, TokenSet>;
     fn revoke<'a>(&'a self, held: &'a TokenSet) -> Boxed<'a, ()>;
     fn gate(&self) -> Option<&EndpointGate>;
+    fn identity(&self) -> Option<ClientIdentity>;
 }
 
 impl<T: TokenSource> ErasedSource for T {
@@ -274,5 +301,9 @@ impl<T: TokenSource> ErasedSource for T {
 
     fn gate(&self) -> Option<&EndpointGate> {
         TokenSource::gate(self)
+    }
+
+    fn identity(&self) -> Option<ClientIdentity> {
+        TokenSource::identity(self)
     }
 }

@@ -131,6 +131,12 @@ async fn complete_in_task<H>(
     let (tenant, state_parameter) = (flow.tenant.clone(), flow.state.clone());
     let (sender, receiver) = oneshot::channel();
     runtime.spawn(async move {
+        let issuer = oauth.identity();
+        if let Err(error) = settings.store.check_consent(&tenant, &issuer).await {
+            let failure = failure(ConnectFailureKind::Program, &tenant, error);
+            let _ = sender.send(Completion::NotStarted(failure));
+            return;
+        }
         let lease = match CallbackLease::acquire(&settings, &state_parameter).await {
             Ok(Some(lease)) => lease,
             Ok(None) => {

@@ -10,19 +10,13 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::{
-    cookie::digest,
-    pending_flow::{CLOCK_TOLERANCE, FLOW_LIFETIME, PendingFlow},
-};
+use super::pending_flow::{CLOCK_TOLERANCE, FLOW_LIFETIME, PendingFlow};
 use crate::{
-    cache::{Settings, in_time},
+    cache::Settings,
     error::Error,
     store::{LeaseOutcome, LeaseOwner},
     token::{Grant, GrantState, TenantId},
 };
-
-/// The prefix of the lease's name. A tenant of that name would share the lease, and nothing else.
-const LEASE_NAME: &str = "tower-oauth2-client/callback";
 
 /// A replica whose clock is behind accepts the cookie for longer.
 const LEASE_DURATION: Duration = FLOW_LIFETIME.saturating_add(CLOCK_TOLERANCE.saturating_mul(2));
@@ -48,10 +42,9 @@ impl CallbackLease {
         settings: &Arc<Settings>,
         state: &str,
     ) -> Result<Option<Self>, Error> {
-        let digest = digest(state.as_bytes(), 32);
         let mut lease = Self {
             settings: Arc::clone(settings),
-            name: TenantId::new(format!("{LEASE_NAME}/{digest}"))?,
+            name: settings.store.lease_name("callback", state),
             owner: LeaseOwner::random(),
             expires_at: Instant::now(),
         };
@@ -60,13 +53,16 @@ impl CallbackLease {
             // If an earlier attempt succeeded and its result was lost, the owner acquires it again.
             lease.expires_at = Instant::now() + LEASE_DURATION;
             let store = &settings.store;
-            match in_time(store.acquire(&lease.name, &lease.owner, LEASE_DURATION)).await {
+            match store
+                .acquire(&lease.name, &lease.owner, LEASE_DURATION)
+                .await
+            {
                 Ok(LeaseOutcome::Acquired) => return Ok(Some(lease)),
                 Ok(LeaseOutcome::HeldByAnother) => return Ok(None),
                 Err(error) if attempts == ATTEMPTS => {
                     // The code was not sent, so the next request may send it. If the release fails
                     // too, the customer has to start again.
-                    let _ = in_time(store.release(&lease.name, &lease.owner)).await;
+                    let _ = store.release(&lease.name, &lease.owner).await;
                     return Err(error);
                 }
                 Err(_) => attempts += 1,
@@ -79,7 +75,7 @@ impl CallbackLease {
     pub(super) async fn release_after_expiry(self) {
         sleep_until(self.expires_at).await;
         // If this fails, the lease has expired nevertheless, and only its row stays.
-        let _ = in_time(self.settings.store.release(&self.name, &self.owner)).await;
+        let _ = self.settings.store.release(&self.name, &self.owner).await;
     }
 }
 

@@ -147,6 +147,10 @@ pub enum ErrorKind {
     InvalidResponse,
     /// The store could not be read or written.
     Store,
+    /// The stored grant belongs to another client or provider, and is left as it is. Give each
+    /// client a store of its own, or accept a former
+    /// [identity](crate::cache::TokenSource::identity).
+    ForeignGrant,
     /// The work was interrupted or not started: the runtime or the cache shut down, or a token
     /// source or a store panicked.
     Interrupted,
@@ -263,10 +267,13 @@ impl Error {
         )
     }
 
-    /// Whether the program has to be fixed: a setting, or a request.
+    /// Whether the program has to be fixed: a setting, a request, or which store it uses.
     #[must_use]
     pub fn is_misuse(&self) -> bool {
-        matches!(self.kind(), ErrorKind::Configuration | ErrorKind::Request)
+        matches!(
+            self.kind(),
+            ErrorKind::Configuration | ErrorKind::Request | ErrorKind::ForeignGrant
+        )
     }
 
     /// Whether a response was lost: the request may have reached the provider, and no usable
@@ -476,6 +483,7 @@ mod tests {
             ErrorKind::Unavailable,
             ErrorKind::InvalidResponse,
             ErrorKind::Store,
+            ErrorKind::ForeignGrant,
             ErrorKind::Interrupted,
             ErrorKind::Service,
         ] {

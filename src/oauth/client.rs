@@ -23,7 +23,7 @@ use crate::{
     clock::Clock,
     error::{Error, ErrorKind},
     provider::{ClientAuthentication, Endpoint, Provider},
-    token::{AccessToken, ClientSecret, CodeVerifier, RefreshToken, TokenSet},
+    token::{AccessToken, ClientIdentity, ClientSecret, CodeVerifier, RefreshToken, TokenSet},
 };
 
 /// An OAuth 2.0 client of one provider. The [module page](crate::oauth) has an example.
@@ -81,6 +81,14 @@ impl OAuthClient {
     #[must_use]
     pub fn provider(&self) -> &Provider {
         &self.configuration.provider
+    }
+
+    /// The token endpoint and the id of this client. Stored grants carry it: see
+    /// [`TokenSource::identity`](crate::cache::TokenSource::identity).
+    #[must_use]
+    pub fn identity(&self) -> ClientIdentity {
+        let token_endpoint = self.provider().token_endpoint().to_string();
+        ClientIdentity::new(token_endpoint, &*self.configuration.client_id)
     }
 
     #[cfg(feature = "axum")]

@@ -160,10 +160,7 @@ mod tests {
             [" ", "A", "a", "a/", "ab", "e\u{301}", "é"].map(|name| TenantId::new(name).unwrap());
         for tenant in tenants.iter().rev() {
             let since = SystemTime::UNIX_EPOCH;
-            let grant = Grant {
-                generation: Generation::FIRST,
-                state: GrantState::Revoked { since },
-            };
+            let grant = Grant::new(Generation::FIRST, GrantState::Revoked { since });
             store.save(tenant, None, &grant).await.unwrap();
         }
         assert_eq!(store.tenants(None, usize::MAX).await.unwrap(), tenants);

@@ -39,6 +39,27 @@
 //!
 //! The trait [`TokenStore`] lists the guarantees in detail.
 //!
+//! # Several clients
+//!
+//! A store may contain the grants of several clients, such as two applications that share a
+//! database. Each stored grant [names](crate::token::Grant::identity) the client that it was issued
+//! to, and that client's token endpoint: the [identity](crate::cache::TokenSource::identity) of its
+//! source. A cache rejects the grant of another identity with
+//! [`ForeignGrant`](crate::ErrorKind::ForeignGrant), and leaves it as it is: the cache does not
+//! use, refresh, revoke or replace it. A sweep skips it. If the cache already holds a grant of its
+//! own, requests use that one until it expires, and each refresh fails with the error.
+//!
+//! A tenant has one grant in a store. Two clients that serve the same tenants therefore need a
+//! directory, table or prefix each.
+//!
+//! A grant without an identity is of an earlier version of this crate. The first cache that loads
+//! it uses it as its own, and names its identity with the next save: the intent, before the refresh
+//! token is sent. Before an update, separate stores that several clients share.
+//!
+//! If the URL of the token endpoint or the client id changes, and the provider still accepts the
+//! refresh tokens, pass the former identity to
+//! [`accept_identity`](crate::cache::TokenCacheBuilder::accept_identity).
+//!
 //! # A store of your own
 //!
 //! Implement four methods. If the store keeps the grants of many tenants, implement
@@ -47,7 +68,8 @@
 //!
 //! [`Grant::to_bytes`](crate::token::Grant::to_bytes) and
 //! [`Grant::from_bytes`](crate::token::Grant::from_bytes) convert a grant for storage. The bytes
-//! contain the tokens in plain text.
+//! contain the tokens in plain text. A store that keeps the parts of a grant in columns also keeps
+//! its identity.
 //!
 //! [`store_conformance_tests!`](crate::store_conformance_tests) (feature `conformance`) expands to
 //! one test per rule of the contract.

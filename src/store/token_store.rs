@@ -31,6 +31,7 @@ use crate::{
 ///
 /// * A load returns one complete, committed grant. Later loads in the same process never return an
 ///   older grant (monotonic reads).
+/// * The grant is equal to the one that was saved, including its [identity](Grant::identity).
 /// * If a grant cannot be read, the load fails. The error or its source names the location of the
 ///   grant, such as its path. Such a grant is never reported as absent, and never overwritten.
 ///
@@ -41,6 +42,9 @@ use crate::{
 /// * A lease may end early, for example in a store that has lost it. The conditional save still
 ///   protects the grant.
 /// * Lease and grant are independent: each may exist without the other.
+/// * The cache has a few leases that belong to no grant. Their names are reserved: they start with
+///   `tower-oauth2-client/`, and [`TenantId::new`] rejects them. A store that lists its tenants
+///   skips names that [`TenantId::new`] rejects.
 ///
 /// # Errors
 ///

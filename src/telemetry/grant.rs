@@ -258,6 +258,7 @@ fn kind_name(kind: ErrorKind) -> &'static str {
         ErrorKind::Unavailable => "unavailable",
         ErrorKind::InvalidResponse => "invalid_response",
         ErrorKind::Store => "store",
+        ErrorKind::ForeignGrant => "foreign_grant",
         ErrorKind::Interrupted => "interrupted",
         ErrorKind::Service => "service",
     }

@@ -70,7 +70,7 @@
 //! | `endpoint.lifetime_assumed` | warn | `lifetime_seconds` | a token response contains no readable lifetime; this one is assumed |
 //! | `endpoint.circuit_opened` | warn | `duration_seconds`, `error` | the circuit breaker has opened; no token requests are sent for this long |
 //! | `endpoint.circuit_closed` | info | | the circuit breaker has closed |
-//! | `sweep.finished` | info | `active`, `ended`, `unreadable`, `kept_alive`, `failed`, `expiring`, `duration_seconds` | a sweep has checked all [`Tenants`](crate::tenants::Tenants) in the store, and refreshed the idle grants that were due |
+//! | `sweep.finished` | info | `active`, `ended`, `unreadable`, `foreign`, `kept_alive`, `failed`, `expiring`, `duration_seconds` | a sweep has checked all [`Tenants`](crate::tenants::Tenants) in the store, and refreshed the idle grants that were due |
 //! | `sweep.failed` | warn | `error` | a sweep did not finish; it is retried after 5 minutes |
 //! | `connect.failed` | warn | `kind`, `error` | a customer could not be [connected](crate::connect), or the provider could not be notified of a disconnect |
 //! | `connect.rejected` | debug | `kind` | a browser sent a request to connect or disconnect that is not valid |
@@ -98,7 +98,7 @@
 //! | `tower_oauth2_client_refresh_token_remaining_seconds` | gauge | `tenant` | remaining lifetime of the refresh token, if known |
 //! | `tower_oauth2_client_circuit_open` | gauge | | 1 while the circuit breaker of the token endpoint is open or half-open, else 0 |
 //! | `tower_oauth2_client_clock_skew_seconds` | gauge | | by how much the `Date` of the last token response was off |
-//! | `tower_oauth2_client_grants` | gauge | `state` | tenants whose grant is `active`, `ended` or `unreadable`, as of the last sweep of this process |
+//! | `tower_oauth2_client_grants` | gauge | `state` | tenants whose grant is `active`, `ended`, `unreadable` or `foreign` (of another client), as of the last sweep of this process |
 //! | `tower_oauth2_client_grants_expiring` | gauge | | tenants whose refresh token expires within 7 days, as of that sweep |
 //!
 //! The `reason` of a refresh:

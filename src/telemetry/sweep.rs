@@ -10,6 +10,7 @@ pub(crate) struct SweepCounts {
     pub(crate) active: u64,
     pub(crate) ended: u64,
     pub(crate) unreadable: u64,
+    pub(crate) foreign: u64,
     pub(crate) kept_alive: u64,
     pub(crate) failed: u64,
     pub(crate) expiring: u64,
@@ -22,6 +23,7 @@ pub(crate) fn sweep_finished(counts: &SweepCounts, duration: Duration) {
         active = counts.active,
         ended = counts.ended,
         unreadable = counts.unreadable,
+        foreign = counts.foreign,
         kept_alive = counts.kept_alive,
         failed = counts.failed,
         expiring = counts.expiring,
@@ -32,6 +34,7 @@ pub(crate) fn sweep_finished(counts: &SweepCounts, duration: Duration) {
         ("active", counts.active),
         ("ended", counts.ended),
         ("unreadable", counts.unreadable),
+        ("foreign", counts.foreign),
     ] {
         metric::set(GRANTS, &[("state", state)], None, as_gauge(count));
     }

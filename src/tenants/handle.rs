@@ -10,7 +10,7 @@ use tokio::{runtime::Handle, task::JoinSet, time::timeout};
 
 use super::{loading::load, state::TenantsState, sweep, sweep_report::SweepReport};
 use crate::{
-    cache::{BearerToken, Status, TokenCache, in_time},
+    cache::{BearerToken, Status, TokenCache},
     error::{Error, ErrorKind},
     oauth::{OAuthClient, PendingAuthorization},
     origin::Origin,
@@ -181,7 +181,7 @@ impl Tenants {
         after: Option<&TenantId>,
         limit: usize,
     ) -> Result<Vec<TenantId>, Error> {
-        in_time(self.state.settings.store.tenants(after, limit)).await
+        self.state.settings.store.tenants(after, limit).await
     }
 
     /// Sweeps now, unless another process does: checks all tenants in the store, and refreshes the
@@ -202,7 +202,7 @@ impl Tenants {
     /// * [`Interrupted`](ErrorKind::Interrupted) after a [`shutdown`](Self::shutdown), or outside
     ///   of a runtime.
     pub async fn sweep(&self) -> Result<Arc<SweepReport>, Error> {
-        sweep::sweep(&Arc::downgrade(&self.state), sweep::Caller::Program).await
+        sweep::sweep(&Arc::downgrade(&self.state)).await
     }
 
     /// Returns the report of the last sweep that this process has finished. Returns `None` if it

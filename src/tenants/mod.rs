@@ -89,11 +89,14 @@
 //! request causes its refresh. A *sweep* refreshes idle grants before their refresh tokens expire,
 //! if the [lifetime](TenantsBuilder::refresh_token_lifetime) of refresh tokens is known.
 //!
-//! One of the processes that share a store makes the sweeps, the next one
-//! [1 hour](TenantsBuilder::sweep_interval) after the end of the last. A sweep checks all tenants
-//! in the store. A grant is due once two thirds of the refresh token's lifetime have passed since
-//! the last refresh. The sweep starts at most one refresh per second, with the grants that expire
-//! first. This rate is fixed, so a sweep of many due grants can take hours.
+//! One of the processes that share a store and a client makes the sweeps, the next one [1
+//! hour](TenantsBuilder::sweep_interval) after the end of the last. A process that cannot do the
+//! whole work hands over to another one: it has no key for a grant, it cannot write to the store,
+//! or its client secret was rejected. A sweep checks all tenants in the store, and skips the grants
+//! of [other clients](crate::store#several-clients). A grant is due once two thirds of the refresh
+//! token's lifetime have passed since the last refresh. The sweep starts at most one refresh per
+//! second, with the grants that expire first. This rate is fixed, so a sweep of many due grants can
+//! take hours.
 //!
 //! In the process that made the sweep, [`Tenants::last_sweep`] returns the report, including the
 //! grants that expire soon. If a process ends during a sweep, another process starts a new one,

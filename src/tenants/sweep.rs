@@ -5,6 +5,15 @@
 //! when they expire. The process extends the lease and makes the next sweep too; if it ends,
 //! another process acquires the lease within a minute.
 //!
+//! A process that cannot do the whole work hands over: it releases the lease, and another process
+//! sweeps at once. Reasons are a grant that it cannot read (it may lack a key), a store that it
+//! cannot list or write, or a rejected client secret. It tries again after an interval, if no
+//! other process has the lease by then. If no process can do the whole work, each sweeps once in an
+//! interval.
+//!
+//! Each [identity](crate::token::ClientIdentity) has a lease of its own, because a sweep skips the
+//! grants of others.
+//!
 //! No progress is stored. A grant that was kept alive is no longer due, so an interrupted sweep is
 //! simply started again.
 
@@ -24,16 +33,15 @@ use super::{
     sweep_report::{ExpiringGrant, SweepReport},
 };
 use crate::{
-    cache::{TokenCache, in_time},
+    cache::TokenCache,
     error::{Error, ErrorKind},
     store::LeaseOutcome,
     telemetry::{self, SweepCounts},
     token::{Grant, GrantState, TenantId},
 };
 
-/// The name of the lease that permits a sweep. A tenant of this name would share the lease, and
-/// nothing else.
-const LEASE_NAME: &str = "tower-oauth2-client/sweep";
+/// The purpose of the lease that permits a sweep, in its name.
+const LEASE: &str = "sweep";
 const LEASE_DURATION: Duration = Duration::from_secs(60);
 /// How often the lease is extended, or another process tries to acquire it.
 const LEASE_INTERVAL: Duration = Duration::from_secs(20);
@@ -59,6 +67,7 @@ const WEEK: Duration = Duration::from_secs(7 * 86_400);
 /// The background task: sweeps at each interval, unless another process does.
 pub(super) async fn sweep_periodically(tenants: Weak<TenantsState>) {
     let mut next = Instant::now();
+    let mut keeps_lease = false;
     loop {
         let Ok(state) = upgrade(&tenants) else {
             return;
@@ -66,61 +75,93 @@ pub(super) async fn sweep_periodically(tenants: Weak<TenantsState>) {
         let interval = state.sweep_interval;
         drop(state);
         let is_due = Instant::now() >= next;
-        // In a task of its own, so that a panic in the store does not prevent the next sweep.
-        let mut task = JoinSet::new();
-        task.spawn(sweep_or_extend_lease(Weak::clone(&tenants), is_due));
-        let result = task.join_next().await.unwrap_or(Ok(Ok(())));
-        match result.unwrap_or_else(|error| Err(interrupted().with_source(error))) {
-            // If the lease was lost, the next sweep finds out.
-            _ if !is_due => {}
-            Ok(()) => next = Instant::now() + interval,
-            Err(error) if is_leased_elsewhere(&error) => {}
-            Err(error) => {
-                telemetry::sweep_failed(&error);
-                next = Instant::now() + RETRY_AFTER;
+        if is_due || keeps_lease {
+            // In a task of its own, so that a panic in the store does not prevent the next sweep.
+            let mut task = JoinSet::new();
+            task.spawn(sweep_or_extend_lease(Weak::clone(&tenants), is_due));
+            let result = task.join_next().await.unwrap_or(Ok(Ok(Lease::Kept)));
+            match result.unwrap_or_else(|error| Err(interrupted().with_source(error))) {
+                // If the lease was lost, the next sweep finds out.
+                _ if !is_due => {}
+                Ok(lease) => {
+                    keeps_lease = lease == Lease::Kept;
+                    next = Instant::now() + interval;
+                }
+                Err(error) => {
+                    keeps_lease = false;
+                    if !is_leased_elsewhere(&error) {
+                        telemetry::sweep_failed(&error);
+                        next = Instant::now() + RETRY_AFTER;
+                    }
+                }
             }
         }
         sleep(LEASE_INTERVAL).await;
     }
 }
 
-async fn sweep_or_extend_lease(tenants: Weak<TenantsState>, is_due: bool) -> Result<(), Error> {
+/// Whether this process makes the next sweep too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lease {
+    Kept,
+    HandedOver,
+}
+
+async fn sweep_or_extend_lease(tenants: Weak<TenantsState>, is_due: bool) -> Result<Lease, Error> {
     if is_due {
-        sweep(&tenants, Caller::Background).await.map(drop)
+        let swept = locked_sweep(&tenants, Caller::Background).await;
+        swept.map(|(_, lease)| lease)
     } else {
-        acquire_lease(&*upgrade(&tenants)?).await
+        let state = upgrade(&tenants)?;
+        acquire_lease(&state).await.map(|()| Lease::Kept)
     }
 }
 
-/// Makes one sweep. The state is upgraded for one step at a time, so that a sweep does not keep it
-/// in memory after the last handle was dropped.
-pub(super) async fn sweep(
-    tenants: &Weak<TenantsState>,
-    caller: Caller,
-) -> Result<Arc<SweepReport>, Error> {
-    let sweep_lock = Arc::clone(&upgrade(tenants)?.sweep_lock);
-    let _guard = sweep_lock.lock().await;
-    let mut sweep = Sweep::start(tenants).await?;
-    sweep.scan().await?;
-    if caller == Caller::Background {
-        sweep.until_process_stays().await?;
-    }
-    sweep.refresh_due().await?;
-    sweep.finish()
+/// Makes one sweep.
+pub(super) async fn sweep(tenants: &Weak<TenantsState>) -> Result<Arc<SweepReport>, Error> {
+    let swept = locked_sweep(tenants, Caller::Program).await;
+    swept.map(|(report, _)| report)
 }
 
 /// Which task waits for a sweep.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Caller {
+enum Caller {
     Program,
     Background,
 }
 
+async fn locked_sweep(
+    tenants: &Weak<TenantsState>,
+    caller: Caller,
+) -> Result<(Arc<SweepReport>, Lease), Error> {
+    let sweep_lock = Arc::clone(&upgrade(tenants)?.sweep_lock);
+    let _guard = sweep_lock.lock().await;
+    let mut sweep = Sweep::start(tenants).await?;
+    let swept = sweep.run(caller).await;
+    if (swept.is_err() || sweep.is_handing_over)
+        && let Ok(state) = upgrade(tenants)
+    {
+        // If this fails, another process waits until the lease has expired.
+        let _ = release_lease(&state).await;
+    }
+    swept?;
+    let lease = if sweep.is_handing_over {
+        Lease::HandedOver
+    } else {
+        Lease::Kept
+    };
+    Ok((sweep.finish()?, lease))
+}
+
+/// The state is upgraded for one step at a time, so that a sweep does not keep it in memory after
+/// the last handle was dropped.
 struct Sweep<'a> {
     tenants: &'a Weak<TenantsState>,
     started: Instant,
     lease_extended: Instant,
     report: SweepReport,
+    /// Whether another process may be able to do what this one could not.
+    is_handing_over: bool,
     /// The grants to refresh, ordered by when their refresh tokens expire.
     due: BTreeSet<(SystemTime, TenantId)>,
     expiring: BTreeSet<(SystemTime, TenantId)>,
@@ -141,13 +182,23 @@ impl<'a> Sweep<'a> {
                 active: 0,
                 ended: 0,
                 unreadable: 0,
+                foreign: 0,
                 kept_alive: 0,
                 failed: 0,
                 expiring: Vec::new(),
             },
+            is_handing_over: false,
             due: BTreeSet::new(),
             expiring: BTreeSet::new(),
         })
+    }
+
+    async fn run(&mut self, caller: Caller) -> Result<(), Error> {
+        self.scan().await?;
+        if caller == Caller::Background {
+            self.until_process_stays().await?;
+        }
+        self.refresh_due().await
     }
 
     /// Loads every grant in the store, and collects those that are due or expire soon.
@@ -177,7 +228,13 @@ impl<'a> Sweep<'a> {
                 match state.settings.load(&tenant).await {
                     Ok(Some(grant)) => self.classify(&state, tenant, &grant),
                     Ok(None) => {}
-                    Err(_) => self.report.unreadable += 1,
+                    Err(error) if error.kind() == ErrorKind::ForeignGrant => {
+                        self.report.foreign += 1;
+                    }
+                    Err(_) => {
+                        self.report.unreadable += 1;
+                        self.is_handing_over = true;
+                    }
                 }
             }
             after = Some(last);
@@ -189,7 +246,7 @@ impl<'a> Sweep<'a> {
         let mut attempts = 1;
         loop {
             let state = self.next_step().await?;
-            match in_time(state.settings.store.tenants(after, PAGE_SIZE)).await {
+            match state.settings.store.tenants(after, PAGE_SIZE).await {
                 Err(error) if error.kind() == ErrorKind::Store && attempts < PAGE_ATTEMPTS => {
                     attempts += 1;
                 }
@@ -245,6 +302,7 @@ impl<'a> Sweep<'a> {
             // Loaded again: the grant may have been used since the scan.
             let Ok(stored) = state.settings.load(&tenant).await else {
                 self.report.failed += 1;
+                self.is_handing_over = true;
                 drop(state);
                 sleep_until(refresh_started + REFRESH_INTERVAL).await;
                 continue;
@@ -270,7 +328,17 @@ impl<'a> Sweep<'a> {
                     self.report.kept_alive += 1;
                     self.expiring.remove(&(expires_at, tenant));
                 }
-                _ => self.report.failed += 1,
+                Ok(Err(error)) if error.is_invalid_client() => {
+                    // It rejects the refreshes of all other grants too.
+                    self.is_handing_over = true;
+                    self.report.failed += 1 + as_count(self.due.len());
+                    return Ok(());
+                }
+                Ok(Err(error)) => {
+                    self.report.failed += 1;
+                    self.is_handing_over |= error.kind() == ErrorKind::Store;
+                }
+                Err(_) => self.report.failed += 1,
             }
             sleep_until(refresh_started + REFRESH_INTERVAL).await;
         }
@@ -290,9 +358,10 @@ impl<'a> Sweep<'a> {
             active: report.active,
             ended: report.ended,
             unreadable: report.unreadable,
+            foreign: report.foreign,
             kept_alive: report.kept_alive,
             failed: report.failed,
-            expiring: u64::try_from(report.expiring.len()).unwrap_or(u64::MAX),
+            expiring: as_count(report.expiring.len()),
         };
         telemetry::sweep_finished(&counts, report.duration);
         let mut last = state
@@ -322,7 +391,11 @@ impl<'a> Sweep<'a> {
 /// Acquires the lease, or extends it.
 async fn acquire_lease(state: &TenantsState) -> Result<(), Error> {
     let store = &state.settings.store;
-    match in_time(store.acquire(&lease()?, &state.sweep_owner, LEASE_DURATION)).await? {
+    let lease = store.lease_name(LEASE, "");
+    match store
+        .acquire(&lease, &state.sweep_owner, LEASE_DURATION)
+        .await?
+    {
         LeaseOutcome::Acquired => Ok(()),
         LeaseOutcome::HeldByAnother => Err(Error::new(
             ErrorKind::Unavailable,
@@ -334,11 +407,13 @@ async fn acquire_lease(state: &TenantsState) -> Result<(), Error> {
 /// Lets another process sweep at once.
 pub(super) async fn release_lease(state: &TenantsState) -> Result<(), Error> {
     let store = &state.settings.store;
-    in_time(store.release(&lease()?, &state.sweep_owner)).await
+    store
+        .release(&store.lease_name(LEASE, ""), &state.sweep_owner)
+        .await
 }
 
-fn lease() -> Result<TenantId, Error> {
-    TenantId::new(LEASE_NAME)
+fn as_count(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
 }
 
 fn is_leased_elsewhere(error: &Error) -> bool {

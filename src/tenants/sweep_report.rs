@@ -18,6 +18,9 @@ pub struct SweepReport {
     pub ended: u64,
     /// The number of grants that the store could not read.
     pub unreadable: u64,
+    /// The number of grants of other clients, which were skipped: see
+    /// [`TokenSource::identity`](crate::cache::TokenSource::identity).
+    pub foreign: u64,
     /// The number of idle grants that were due and were refreshed.
     pub kept_alive: u64,
     /// The number of idle grants that were due and could not be refreshed, because the refresh or

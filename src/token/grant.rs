@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::SystemTime};
 
-use super::TokenSet;
+use super::{ClientIdentity, TokenSet};
 use crate::error::Error;
 
 /// The name of a tenant, chosen by the program, such as the id of a customer's row.
@@ -16,12 +16,16 @@ impl TenantId {
     /// The maximum length of a name, in bytes.
     pub const MAX_LENGTH: usize = 255;
 
+    /// Names that start with this are reserved for the leases of this crate.
+    pub(crate) const RESERVED: &str = "tower-oauth2-client/";
+
     /// Creates a tenant id.
     ///
     /// # Errors
     ///
     /// [`Configuration`](crate::ErrorKind::Configuration) if the name is empty, is longer than
-    /// [`MAX_LENGTH`](Self::MAX_LENGTH) bytes, or contains control characters.
+    /// [`MAX_LENGTH`](Self::MAX_LENGTH) bytes, contains control characters, or starts with
+    /// `tower-oauth2-client/`. Such names are reserved for leases of this crate.
     pub fn new(name: impl Into<String>) -> Result<Self, Error> {
         let name = name.into();
         if name.is_empty() {
@@ -39,7 +43,18 @@ impl TenantId {
                 "tenant: the name contains control characters; remove them",
             ));
         }
+        if name.starts_with(Self::RESERVED) {
+            return Err(Error::configuration(
+                "tenant: names that start with \"tower-oauth2-client/\" are reserved; use another one",
+            ));
+        }
         Ok(Self(name.into()))
+    }
+
+    /// The reserved name of a lease that is not the lease of a grant. [`new`](Self::new) rejects
+    /// it, so no tenant has it.
+    pub(crate) fn reserved(name: &str) -> Self {
+        Self(format!("{}{name}", Self::RESERVED).into())
     }
 
     /// The name.
@@ -100,12 +115,18 @@ impl fmt::Display for Generation {
 
 /// A customer's consent, and the token set that came of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::exhaustive_structs, reason = "plain data, which stores build")]
+#[non_exhaustive]
 pub struct Grant {
     /// The generation of this state.
     pub generation: Generation,
     /// The state, with the token set.
     pub state: GrantState,
+    /// The client that the grant was issued to, and at which token endpoint. `None` if that is
+    /// unknown, as in grants that were stored by a version of this crate without identities.
+    ///
+    /// A store keeps it as it is. The cache sets it with each save, and checks it with each load:
+    /// see [`TokenSource::identity`](crate::cache::TokenSource::identity).
+    pub identity: Option<ClientIdentity>,
 }
 
 /// The state of a grant.
@@ -178,6 +199,23 @@ impl ReauthorizationReason {
 }
 
 impl Grant {
+    /// Creates a grant of an unknown identity.
+    #[must_use]
+    pub fn new(generation: Generation, state: GrantState) -> Self {
+        Self {
+            generation,
+            state,
+            identity: None,
+        }
+    }
+
+    /// Sets the identity.
+    #[must_use]
+    pub fn with_identity(mut self, identity: impl Into<Option<ClientIdentity>>) -> Self {
+        self.identity = identity.into();
+        self
+    }
+
     /// The newest token set, unless the grant was revoked.
     #[must_use]
     pub fn tokens(&self) -> Option<&TokenSet> {
@@ -199,7 +237,16 @@ mod tests {
         for bad in ["", "line\nbreak", "nul\0", &"x".repeat(256)] {
             assert!(TenantId::new(bad).is_err());
         }
-        for good in ["acme", "id/with:separators", "ünïcödé", &"x".repeat(255)] {
+        for reserved in ["", "sweep/00", "a"].map(TenantId::reserved) {
+            assert!(TenantId::new(reserved.as_str()).is_err());
+        }
+        for good in [
+            "acme",
+            "tower-oauth2-client",
+            "id/with:separators",
+            "ünïcödé",
+            &"x".repeat(255),
+        ] {
             assert_eq!(TenantId::new(good).unwrap().as_str(), good);
         }
     }

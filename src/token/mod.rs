@@ -4,6 +4,7 @@
 //!   a refresh token.
 //! * [`Grant`]: a customer's consent as a store keeps it, with the newest token set, its
 //!   [`Generation`] and its [state](GrantState).
+//! * [`ClientIdentity`]: the client that a grant was issued to, at which token endpoint.
 //! * [`TenantId`]: the customer that a grant belongs to.
 //!
 //! Secrets ([`AccessToken`], [`RefreshToken`], …) have no `Display`, print as stars in `Debug`, and
@@ -13,13 +14,19 @@
 mod encoding;
 mod error;
 mod grant;
+mod identity;
 mod secret;
 mod set;
 
 pub use self::{
     encoding::DecodeError,
     grant::{Generation, Grant, GrantState, ReauthorizationReason, TenantId},
+    identity::ClientIdentity,
     secret::{AccessToken, AuthorizationCode, ClientSecret, CodeVerifier, RefreshToken},
     set::TokenSet,
 };
-pub(crate) use self::{encoding::tenant_of, secret::wiped};
+pub(crate) use self::{
+    encoding::tenant_of,
+    identity::{UnreadableGrant, digest},
+    secret::wiped,
+};

@@ -30,7 +30,7 @@ pub struct TokenSet {
     lifetime: Duration,
     issued_at: SystemTime,
     refresh_token: Option<(RefreshToken, SystemTime)>,
-    scope: Option<String>,
+    scope: Option<Box<str>>,
 }
 
 impl TokenSet {
@@ -68,7 +68,7 @@ impl TokenSet {
     /// Sets the granted scopes, separated by spaces. They may be fewer than requested.
     #[must_use]
     pub fn with_scope(mut self, scope: impl Into<String>) -> Self {
-        self.scope = Some(scope.into());
+        self.scope = Some(scope.into().into());
         self
     }
 

@@ -126,15 +126,12 @@ async fn p11_wall_clock_that_is_set_back_does_not_permit_a_late_replay() {
     let source = Source::new(&clock);
     // A process has died during a refresh. Its lease ends later.
     let store = Store::default();
-    let dead = Grant {
-        generation: Generation::FIRST,
-        state: GrantState::Refreshing {
-            tokens: source.issue(DAY),
-            since: clock.wall(),
-            is_replayed: false,
-        },
+    let dead = GrantState::Refreshing {
+        tokens: source.issue(DAY),
+        since: clock.wall(),
+        is_replayed: false,
     };
-    store.put(dead).await;
+    store.put(Grant::new(Generation::FIRST, dead)).await;
     let tenant = TenantId::new("default").unwrap();
     let owner = LeaseOwner::random();
     store

@@ -19,10 +19,7 @@ async fn program(age: Duration) -> (Source, TokenCacheBuilder) {
     let issued_at = clock.wall() - age;
     let tokens =
         token_set(1, DAY, issued_at).with_refresh_token(RefreshToken::new("r1"), issued_at);
-    let grant = Grant {
-        generation: Generation::FIRST,
-        state: GrantState::Active(tokens),
-    };
+    let grant = Grant::new(Generation::FIRST, GrantState::Active(tokens));
     store.put(grant).await;
     let program = TokenCache::builder(source.clone());
     let program = program.origin(API).clock(clock).jitter_seed(7).store(store);

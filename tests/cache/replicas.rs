@@ -45,10 +45,7 @@ async fn pair() -> Pair {
 fn newer(state: impl FnOnce(TokenSet) -> GrantState) -> Grant {
     use tower_oauth2_client::clock::Clock;
     let tokens = token_set(99, Duration::from_secs(86_400), ManualClock::new().wall());
-    Grant {
-        generation: Generation::FIRST.next(),
-        state: state(tokens),
-    }
+    Grant::new(Generation::FIRST.next(), state(tokens))
 }
 
 fn interfere(store: &Store, grant: Grant) {

@@ -157,10 +157,8 @@ impl TokenStore for Broken {
         let stored = tables.grants.get(&self.grant_key(tenant, &tables));
         let invented = || {
             let since = SystemTime::UNIX_EPOCH;
-            self.is(Flaw::InventsGrants).then_some(Grant {
-                generation: Generation::FIRST,
-                state: GrantState::Revoked { since },
-            })
+            self.is(Flaw::InventsGrants)
+                .then_some(Grant::new(Generation::FIRST, GrantState::Revoked { since }))
         };
         Ok(stored.cloned().or_else(invented))
     }
@@ -206,6 +204,9 @@ impl TokenStore for Broken {
     ) -> Result<LeaseOutcome, Error> {
         if self.is(Flaw::AcquireHangs) {
             future::pending::<()>().await;
+        }
+        if self.is(Flaw::ParsesLeaseNames) {
+            TenantId::new(tenant.as_str())?;
         }
         let (key, now) = (self.lease_key(tenant), Instant::now());
         let stored = self.database.tables().leases.get(&key).cloned();

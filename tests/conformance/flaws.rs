@@ -46,6 +46,8 @@ flaws! {
     LosesReplayFlag: every_state_round_trips;
     ConfusesReasons: every_state_round_trips;
     LosesRefreshTokenAge: every_state_round_trips;
+    LosesIdentity: identity_round_trips;
+    LosesReplacedIdentity: identity_round_trips;
     RefusesTheSameGeneration: save_may_keep_the_generation;
     IgnoresTheSameGeneration: save_may_keep_the_generation;
     RefusesGaps: generations_may_skip;
@@ -76,6 +78,7 @@ flaws! {
     EveryOwnerReleases: lease_is_released_by_its_owner_only;
     ReleaseDoesNothing: lease_is_released_by_its_owner_only;
     OneLeaseForAll: leases_are_isolated;
+    ParsesLeaseNames: reserved_names_have_leases;
     NeverReportsChanges: changed_wakes;
     ReportsSavesOnly: changed_wakes;
     ListHangs: calls_complete;
@@ -130,6 +133,11 @@ pub(crate) fn altered(flaw: Flaw, grant: &Grant) -> Result<Option<Grant>, Error>
         (Flaw::CutsGenerations, _) => {
             let cut = grant.generation.as_u64() & 0x7fff_ffff;
             grant.generation = Generation::from_u64(cut);
+        }
+        (Flaw::LosesIdentity, _) => grant.identity = None,
+        // A column that an update does not set.
+        (Flaw::LosesReplacedIdentity, _) if grant.generation > Generation::FIRST.next() => {
+            grant.identity = None;
         }
         (Flaw::LosesReplayFlag, GrantState::Refreshing { is_replayed, .. }) => {
             *is_replayed = false;

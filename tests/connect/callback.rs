@@ -1,13 +1,15 @@
 //! `GET /callback`: which callbacks connect a tenant.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::{Method, StatusCode};
 use tower_oauth2_client::{
-    OAuthErrorCode,
+    ErrorKind, OAuthErrorCode,
     cache::TokenState,
     connect::ConnectFailureKind,
     sandbox::{Endpoint, Fault},
+    store::TokenStore,
+    token::{ClientIdentity, Generation, Grant, GrantState},
 };
 
 use crate::{
@@ -265,4 +267,30 @@ async fn connecting_again_works_after_a_revocation_and_a_reauthorization() {
     ));
     browser.connect(&replica).await;
     assert_eq!(replica.call("acme").await, Ok(StatusCode::OK));
+}
+
+#[tokio::test(start_paused = true)]
+async fn p25_a_foreign_grant_leaves_the_code_unused() {
+    let replica = replica();
+    let mut browser = Browser::of("acme");
+    let callback = browser.consent(&replica).await;
+    let since = SystemTime::UNIX_EPOCH;
+    let other = ClientIdentity::new("https://other.example.com/token", "other");
+    let grant = Grant::new(Generation::FIRST, GrantState::Revoked { since }).with_identity(other);
+    let acme = tenant("acme");
+    replica.store.save(&acme, None, &grant).await.unwrap();
+    for _ in 0..2 {
+        let response = browser.get(&replica, &callback).await;
+        assert_eq!(response.status, StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(replica.failure(), Some(ConnectFailureKind::Program));
+    }
+    let failures = replica.partner.failures.lock().unwrap().clone();
+    for failure in failures {
+        assert_eq!(failure.error().unwrap().kind(), ErrorKind::ForeignGrant);
+    }
+    assert_eq!(replica.codes_sent(), 0);
+    assert_eq!(replica.store.all_callback_leases(), 0);
+    // The browser can repeat the callback once the operator has mended the settings.
+    assert_eq!(browser.jar.len(), 1);
+    assert_eq!(replica.store.load(&acme).await.unwrap(), Some(grant));
 }

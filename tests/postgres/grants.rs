@@ -88,10 +88,7 @@ async fn every_state_and_any_text_round_trips() {
         GrantState::Revoked { since: at },
         GrantState::Active(tokens.with_scope("s".repeat(1024 * 1024))),
     ]) {
-        let new = Grant {
-            generation: Generation::from_u64(number),
-            state,
-        };
+        let new = Grant::new(Generation::from_u64(number), state);
         let saved = store.save(&acme, expected, &new).await.unwrap();
         assert_eq!(saved, SaveOutcome::Committed);
         assert_eq!(store.load(&acme).await.unwrap().as_ref(), Some(&new));
@@ -145,7 +142,7 @@ async fn p14_unreadable_row_is_an_error_and_not_overwritten() {
         "contents = ''",
         "contents = 'secret'",
         "contents = substr(contents, 1, 40)",
-        "contents = convert_to(replace(convert_from(contents, 'UTF8'), '\"version\": 1', '\"version\": 2'), 'UTF8')",
+        "contents = convert_to(replace(convert_from(contents, 'UTF8'), '\"version\": 2', '\"version\": 3'), 'UTF8')",
         "contents = convert_to(replace(convert_from(contents, 'UTF8'), 'damaged', 'another'), 'UTF8')",
         "generation = 7",
         "generation = -1",

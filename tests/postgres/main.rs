@@ -67,8 +67,8 @@ fn generation(number: u64) -> Option<Generation> {
 fn grant(generation: u64, token: &str) -> Grant {
     let at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_764_000_000);
     let access_token = AccessToken::new(token).unwrap();
-    Grant {
-        generation: Generation::from_u64(generation),
-        state: GrantState::Active(TokenSet::new(access_token, Duration::from_secs(60), at)),
-    }
+    Grant::new(
+        Generation::from_u64(generation),
+        GrantState::Active(TokenSet::new(access_token, Duration::from_secs(60), at)),
+    )
 }

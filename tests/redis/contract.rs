@@ -151,10 +151,10 @@ async fn grant_of_one_mebibyte_round_trips() {
     let at = std::time::SystemTime::UNIX_EPOCH;
     let long = RefreshToken::new("r".repeat(1024 * 1024));
     let tokens = TokenSet::new(AccessToken::new("a").unwrap(), Duration::from_secs(60), at);
-    let large = Grant {
-        generation: Generation::FIRST,
-        state: GrantState::Active(tokens.with_refresh_token(long, at)),
-    };
+    let large = Grant::new(
+        Generation::FIRST,
+        GrantState::Active(tokens.with_refresh_token(long, at)),
+    );
     commit(&store, &acme, None, &large).await;
     assert_eq!(store.load(&acme).await.unwrap(), Some(large));
 }

@@ -49,10 +49,10 @@ fn generation(number: u64) -> Generation {
 fn grant(generation: u64, token: &str) -> Grant {
     let at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_764_000_000);
     let access_token = AccessToken::new(token).unwrap();
-    Grant {
-        generation: Generation::from_u64(generation),
-        state: GrantState::Active(TokenSet::new(access_token, Duration::from_secs(60), at)),
-    }
+    Grant::new(
+        Generation::from_u64(generation),
+        GrantState::Active(TokenSet::new(access_token, Duration::from_secs(60), at)),
+    )
 }
 
 async fn commit<S: TokenStore>(store: &S, tenant: &TenantId, expected: Option<u64>, new: &Grant) {

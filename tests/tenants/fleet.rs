@@ -88,10 +88,7 @@ impl Fleet {
     }
 
     async fn put(&self, tenant: &TenantId, tokens: TokenSet) {
-        let grant = Grant {
-            generation: Generation::FIRST,
-            state: GrantState::Active(tokens),
-        };
+        let grant = Grant::new(Generation::FIRST, GrantState::Active(tokens));
         self.store.save(tenant, None, &grant).await.unwrap();
     }
 

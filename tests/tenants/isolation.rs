@@ -42,7 +42,7 @@ const LOOK_ALIKES: [&str; 28] = [
     "strasse",
     "\u{130}stanbul",
     "istanbul",
-    "tower-oauth2-client/sweep",
+    "tower-oauth2-client",
 ];
 
 #[tokio::test(start_paused = true)]

@@ -32,10 +32,10 @@ impl TokenStore for EveryTenant {
         };
         let tokens = TokenSet::new(AccessToken::new(padded(ACCESS_TOKEN))?, DAY, now)
             .with_refresh_token(RefreshToken::new(padded(REFRESH_TOKEN)), now);
-        Ok(Some(Grant {
-            generation: Generation::FIRST,
-            state: GrantState::Active(tokens),
-        }))
+        Ok(Some(Grant::new(
+            Generation::FIRST,
+            GrantState::Active(tokens),
+        )))
     }
 
     async fn save(

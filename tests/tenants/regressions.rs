@@ -30,10 +30,7 @@ async fn put_aged(store: &MemoryStore, tenant: &TenantId, clock: &ManualClock, a
     let then = clock.wall() - age;
     let tokens = TokenSet::new(AccessToken::new("a").unwrap(), DAY, then)
         .with_refresh_token(RefreshToken::new(tenant.as_str()), then);
-    let grant = Grant {
-        generation: Generation::FIRST,
-        state: GrantState::Active(tokens),
-    };
+    let grant = Grant::new(Generation::FIRST, GrantState::Active(tokens));
     put(store, tenant, &grant).await;
 }
 
@@ -145,10 +142,7 @@ async fn p18_a_grant_saved_by_a_clock_ahead_is_kept_alive() {
     let then = clock.wall() + 365 * DAY;
     let tokens = TokenSet::new(AccessToken::new("a").unwrap(), DAY, then)
         .with_refresh_token(RefreshToken::new("r"), then);
-    let grant = Grant {
-        generation: Generation::FIRST,
-        state: GrantState::Active(tokens),
-    };
+    let grant = Grant::new(Generation::FIRST, GrantState::Active(tokens));
     put(&store.memory, &named("acme"), &grant).await;
     let tenants = tenants_over(&source, store).build().unwrap();
     pass(20 * DAY).await;

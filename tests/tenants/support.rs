@@ -11,10 +11,10 @@ use http::{HeaderValue, Request, Response, StatusCode, header::AUTHORIZATION};
 use http_body_util::Empty;
 use tower::{Layer, ServiceExt};
 use tower_oauth2_client::{
-    ErrorKind,
+    Error, ErrorKind,
     bearer::{BearerAuthLayer, ReplayBody},
     clock::Clock,
-    store::{LeaseOwner, MemoryStore, TokenStore},
+    store::{LeaseOutcome, LeaseOwner, MemoryStore, SaveOutcome, TokenStore},
     tenants::TenantsBuilder,
     token::{AccessToken, Generation, Grant, GrantState, RefreshToken, TenantId, TokenSet},
 };
@@ -38,17 +38,52 @@ pub(crate) fn tenants_over(source: &Source, store: impl TokenStore) -> TenantsBu
 
 /// Another process has the sweep lease, so that requests cause all refreshes of this one.
 pub(crate) async fn swept_elsewhere(store: &MemoryStore) {
-    let sweep = named("tower-oauth2-client/sweep");
-    let owner = LeaseOwner::random();
-    store.acquire(&sweep, &owner, 10 * MONTH).await.unwrap();
+    let source = Source::new(&ManualClock::new());
+    let elsewhere = tenants_over(&source, Elsewhere(store.clone()));
+    elsewhere.build().unwrap().sweep().await.unwrap();
+}
+
+/// The store as a process sees it that acquires leases for months, and finds no grant.
+struct Elsewhere(MemoryStore);
+
+impl TokenStore for Elsewhere {
+    async fn load(&self, _: &TenantId) -> Result<Option<Grant>, Error> {
+        Ok(None)
+    }
+
+    async fn save(
+        &self,
+        _: &TenantId,
+        _: Option<Generation>,
+        _: &Grant,
+    ) -> Result<SaveOutcome, Error> {
+        Ok(SaveOutcome::Committed)
+    }
+
+    async fn acquire(
+        &self,
+        name: &TenantId,
+        owner: &LeaseOwner,
+        _: Duration,
+    ) -> Result<LeaseOutcome, Error> {
+        self.0.acquire(name, owner, 10 * MONTH).await
+    }
+
+    async fn release(&self, _: &TenantId, _: &LeaseOwner) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn tenants(&self, _: Option<&TenantId>, _: usize) -> Result<Vec<TenantId>, Error> {
+        Ok(Vec::new())
+    }
 }
 
 /// A grant whose tokens are named after the tenant.
 pub(crate) fn grant_of(tenant: &TenantId, lifetime: Duration, clock: &impl Clock) -> Grant {
-    Grant {
-        generation: Generation::FIRST,
-        state: GrantState::Active(tokens_of(tenant, lifetime, clock)),
-    }
+    Grant::new(
+        Generation::FIRST,
+        GrantState::Active(tokens_of(tenant, lifetime, clock)),
+    )
 }
 
 pub(crate) fn tokens_of(tenant: &TenantId, lifetime: Duration, clock: &impl Clock) -> TokenSet {

@@ -78,10 +78,7 @@ async fn put(store: &MemoryStore, tenant: &TenantId, clock: &ManualClock, age: D
     let then = clock.wall() - age;
     let tokens = TokenSet::new(AccessToken::new("a").unwrap(), DAY, then)
         .with_refresh_token(RefreshToken::new(tenant.as_str()), then);
-    let grant = Grant {
-        generation: Generation::FIRST,
-        state: GrantState::Active(tokens),
-    };
+    let grant = Grant::new(Generation::FIRST, GrantState::Active(tokens));
     store.save(tenant, None, &grant).await.unwrap();
 }
 
@@ -303,12 +300,12 @@ async fn ended_grants_are_not_refreshed() {
     let provider = Provider::new(&clock);
     let store = stored(10, 1, &clock).await;
     for number in 0..5 {
-        let ended = Grant {
-            generation: Generation::FIRST.next(),
-            state: GrantState::Revoked {
+        let ended = Grant::new(
+            Generation::FIRST.next(),
+            GrantState::Revoked {
                 since: clock.wall(),
             },
-        };
+        );
         let expected = Some(Generation::FIRST);
         store
             .save(&numbered(number), expected, &ended)
@@ -327,14 +324,14 @@ async fn p13_the_first_sweep_replays_a_response_lost_in_a_crash() {
     let store = MemoryStore::new();
     put(&store, &numbered(0), &clock, DAY / 2).await;
     let grant = store.load(&numbered(0)).await.unwrap().unwrap();
-    let noted = Grant {
-        generation: grant.generation,
-        state: GrantState::Refreshing {
+    let noted = Grant::new(
+        grant.generation,
+        GrantState::Refreshing {
             tokens: grant.tokens().unwrap().clone(),
             since: clock.wall(),
             is_replayed: false,
         },
-    };
+    );
     let expected = Some(grant.generation);
     store.save(&numbered(0), expected, &noted).await.unwrap();
     pass(5 * SECOND).await;

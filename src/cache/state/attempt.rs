@@ -644,14 +644,14 @@ impl Refresh {
         let Some(tokens) = self.held.tokens() else {
             return self.done(Err(refusal));
         };
-        let grant = Grant {
-            generation: self.next_generation(),
-            state: GrantState::ReauthorizationRequired {
+        let grant = Grant::new(
+            self.next_generation(),
+            GrantState::ReauthorizationRequired {
                 tokens: tokens.clone(),
                 reason: self.reason_of_end(m.wall),
                 since: m.wall,
             },
-        };
+        );
         Save::then(self.expected, grant, AfterSave::End(self, refusal))
     }
 
@@ -677,10 +677,7 @@ impl Refresh {
             state.forced_refresh_at = Some(sent);
         }
         let token = BearerToken::new(tokens.access_token(), self.next_generation());
-        let grant = Grant {
-            generation: self.next_generation(),
-            state: GrantState::Active(tokens),
-        };
+        let grant = Grant::new(self.next_generation(), GrantState::Active(tokens));
         let fresh = Snapshot::of_new(grant.clone(), sent, m);
         Next::Persist(Persist {
             refresh: self,
@@ -708,10 +705,7 @@ impl Refresh {
         let tokens = held.with_rotated(refresh_token, issued_at);
         let generation = self.next_generation();
         let token = BearerToken::new(tokens.access_token(), generation);
-        let grant = Grant {
-            generation,
-            state: GrantState::Active(tokens),
-        };
+        let grant = Grant::new(generation, GrantState::Active(tokens));
         let fresh = Snapshot::of_stored(grant.clone(), m);
         if self.held.is_in_use() {
             fresh.mark_used();

@@ -23,10 +23,10 @@ impl CacheState {
     pub(crate) fn revoke(&mut self, m: Moment<'_>) -> (Arc<Snapshot>, Sequence) {
         let sequence = self.commands.revoke();
         let held = Arc::clone(&self.held);
-        let grant = Grant {
-            generation: next_generation(held.generation(), None),
-            state: GrantState::Revoked { since: m.wall },
-        };
+        let grant = Grant::new(
+            next_generation(held.generation(), None),
+            GrantState::Revoked { since: m.wall },
+        );
         self.held = Arc::new(Snapshot::of_stored(grant, m));
         self.events.push(Event::Revoked);
         (held, sequence)

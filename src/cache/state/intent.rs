@@ -81,23 +81,20 @@ impl Intent {
 
     /// The grant to store while the refresh token is used.
     pub(super) fn grant(&self) -> Grant {
-        Grant {
-            generation: self.generation,
-            state: GrantState::Refreshing {
+        Grant::new(
+            self.generation,
+            GrantState::Refreshing {
                 tokens: self.tokens.clone(),
                 since: self.since,
                 is_replayed: self.is_replay,
             },
-        }
+        )
     }
 
     /// The grant to store because the refresh token was not used. `None` if the intent has to
     /// remain, because it stems from an earlier lost response.
     pub(super) fn removed(self) -> Option<Grant> {
-        (!self.is_replay).then_some(Grant {
-            generation: self.generation,
-            state: GrantState::Active(self.tokens),
-        })
+        (!self.is_replay).then_some(Grant::new(self.generation, GrantState::Active(self.tokens)))
     }
 }
 

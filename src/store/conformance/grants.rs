@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 use super::{
     names::{alike, shown},
-    samples::{difference, in_words, plain, revoked, states},
+    samples::{difference, identities, in_words, plain, revoked, states},
     suite::{LONG, MANY, Suite, within},
 };
 use crate::{
@@ -143,6 +143,22 @@ pub async fn every_state_round_trips(suite: &Suite<impl TokenStore>) {
         }
     }
     suite.fail_if_any(findings);
+}
+
+/// The [identity](Grant::identity) of a grant is loaded as it was saved last: without one, with
+/// one, and with another one, also by [`SaveOutcome::Superseded`].
+pub async fn identity_round_trips(suite: &Suite<impl TokenStore>) {
+    let tenant = suite.tenant("identity");
+    let mut expected = None;
+    for (generation, identity) in (1..).zip(identities()) {
+        let grant = plain(generation, "identity").with_identity(identity);
+        suite.commit(0, &tenant, expected, &grant).await;
+        suite.loads(0, &tenant, Some(&grant)).await;
+        suite
+            .superseded(&tenant, None, generation, Some(&grant))
+            .await;
+        expected = Some(generation);
+    }
 }
 
 /// A save may bring the generation that it expects: an intent is recorded so.

@@ -20,6 +20,9 @@ use crate::{
     token::TenantId,
 };
 
+/// The purposes of internal leases, with `@` for the suite's tag.
+const RESERVED: &[&str] = &["sweep/@", "callback/@", "sweep/@a", "@"];
+
 /// A lease that expires during a test.
 const SHORT: Duration = Duration::from_millis(300);
 
@@ -190,6 +193,30 @@ pub async fn leases_are_isolated(suite: &Suite<impl TokenStore>) {
         suite.release(number % handles, tenant, owner).await;
     }
     suite.fail_if_any(findings);
+}
+
+/// The cache has leases of its own beside those of grants, such as the one of a sweep. Their names
+/// start with `tower-oauth2-client/` and are at most 255 bytes long. No tenant has such a name,
+/// because [`TenantId::new`] rejects it.
+pub async fn reserved_names_have_leases(suite: &Suite<impl TokenStore>) {
+    let owner = LeaseOwner::random();
+    let mut names: Vec<_> = RESERVED.iter().map(|name| suite.reserved(name)).collect();
+    let room = TenantId::MAX_LENGTH - names[0].as_str().len();
+    names.push(suite.reserved(&format!("sweep/@{}", "x".repeat(room))));
+    for name in &names {
+        suite.acquires(0, name, &owner, LONG, FREE).await;
+        suite.loads(1, name, None).await;
+    }
+    for name in &names {
+        let why = "its owner has it for a minute";
+        suite.is_held(1, name, why).await;
+        let why = "its owner extends it";
+        suite.acquires(1, name, &owner, LONG, why).await;
+        suite.release(1, name, &owner).await;
+        let other = LeaseOwner::random();
+        suite.acquires(0, name, &other, LONG, FREE).await;
+        suite.release(0, name, &other).await;
+    }
 }
 
 /// [`TokenStore::changed`] ends within a second after another handle has saved a grant or released

@@ -34,6 +34,9 @@ pub async fn every_tenant_is_listed(suite: &Suite<impl TokenStore>) {
         let owner = LeaseOwner::random();
         let why = "the lease is free";
         suite.acquires(0, &tenant, &owner, LONG, why).await;
+        // Such a name is not a tenant's, and must not make the list fail.
+        let internal = suite.reserved(&format!("@-leased-{number}"));
+        suite.acquires(0, &internal, &owner, LONG, why).await;
     }
     let mut saved = BTreeSet::new();
     let named = alike()

@@ -56,7 +56,7 @@
 //!
 //! # What the tests do to a store
 //!
-//! The tests save about 250 small grants and acquire 100 leases, for tenants whose names contain 20
+//! The tests save about 250 small grants and acquire 110 leases, for tenants whose names contain 20
 //! random digits. The store need not be empty, and its other grants are not changed. Nothing is
 //! deleted afterwards, since a store has no such call: use a database or a directory that you can
 //! throw away. The tests of `tenants` list all tenants several times.
@@ -74,13 +74,13 @@
 //!
 //! 1. [`opens`], [`calls_complete`], [`unknown_tenant_has_no_grant`], [`save_commits`]
 //! 2. [`save_is_conditional`], [`superseded_returns_the_stored_grant`]
-//! 3. [`every_state_round_trips`], [`save_may_keep_the_generation`], [`generations_may_skip`],
-//!    [`revoked_grant_is_kept`], [`tenants_are_isolated`]
+//! 3. [`every_state_round_trips`], [`identity_round_trips`], [`save_may_keep_the_generation`],
+//!    [`generations_may_skip`], [`revoked_grant_is_kept`], [`tenants_are_isolated`]
 //! 4. [`saves_are_visible_to_all_handles`], [`one_of_concurrent_saves_commits`],
 //!    [`loads_are_monotonic`], [`dropped_save_is_atomic`]
 //! 5. [`lease_and_grant_are_independent`], [`lease_has_one_owner`], [`lease_expires`],
 //!    [`lease_is_extended_by_its_owner`], [`lease_is_released_by_its_owner_only`],
-//!    [`leases_are_isolated`]
+//!    [`leases_are_isolated`], [`reserved_names_have_leases`]
 //! 6. with `changed`: [`changed_wakes`]
 //! 7. with `tenants`: [`every_tenant_is_listed`], [`listing_survives_saves`],
 //!    [`listing_resumes_after_any_name`]
@@ -101,14 +101,15 @@ mod suite;
 pub use self::{
     grants::{
         calls_complete, dropped_save_is_atomic, every_state_round_trips, generations_may_skip,
-        loads_are_monotonic, one_of_concurrent_saves_commits, opens, revoked_grant_is_kept,
-        save_commits, save_is_conditional, save_may_keep_the_generation,
+        identity_round_trips, loads_are_monotonic, one_of_concurrent_saves_commits, opens,
+        revoked_grant_is_kept, save_commits, save_is_conditional, save_may_keep_the_generation,
         saves_are_visible_to_all_handles, superseded_returns_the_stored_grant,
         tenants_are_isolated, unknown_tenant_has_no_grant,
     },
     leases::{
         changed_wakes, lease_and_grant_are_independent, lease_expires, lease_has_one_owner,
         lease_is_extended_by_its_owner, lease_is_released_by_its_owner_only, leases_are_isolated,
+        reserved_names_have_leases,
     },
     lists::{every_tenant_is_listed, listing_resumes_after_any_name, listing_survives_saves},
     suite::Suite,
@@ -142,6 +143,7 @@ macro_rules! store_conformance_tests {
             save_is_conditional
             superseded_returns_the_stored_grant
             every_state_round_trips
+            identity_round_trips
             save_may_keep_the_generation
             generations_may_skip
             revoked_grant_is_kept
@@ -156,6 +158,7 @@ macro_rules! store_conformance_tests {
             lease_is_extended_by_its_owner
             lease_is_released_by_its_owner_only
             leases_are_isolated
+            reserved_names_have_leases
         }
     };
     (@changed [$($then:tt)+] $($arguments:tt)*) => {

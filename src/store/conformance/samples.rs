@@ -6,7 +6,8 @@ use std::{
 };
 
 use crate::token::{
-    AccessToken, Generation, Grant, GrantState, ReauthorizationReason, RefreshToken, TokenSet,
+    AccessToken, ClientIdentity, Generation, Grant, GrantState, ReauthorizationReason,
+    RefreshToken, TokenSet,
 };
 
 /// More than the longest token that providers are known to issue.
@@ -65,6 +66,27 @@ pub(super) fn states() -> Vec<(&'static str, Grant)> {
     states.map(|(word, state)| (word, grant(1, state))).into()
 }
 
+/// Identities to save one after another.
+pub(super) fn identities() -> Vec<Option<ClientIdentity>> {
+    let client_id: String = (' '..='~').collect();
+    let path = "a/".repeat(1_024);
+    vec![
+        None,
+        Some(ClientIdentity::new("https://id.example.com/token", "a")),
+        Some(ClientIdentity::new("https://id.example.com/token", "b")),
+        Some(ClientIdentity::new(
+            "https://id.example.com/token?a=b&c=%20",
+            "b",
+        )),
+        Some(ClientIdentity::new(
+            format!("http://[::1]:1/{path}"),
+            client_id,
+        )),
+        Some(ClientIdentity::new("", "")),
+        None,
+    ]
+}
+
 fn full() -> TokenSet {
     unscoped().with_scope("company.basic:read deductions:write")
 }
@@ -107,7 +129,7 @@ fn first_moment() -> TokenSet {
 
 fn grant(generation: u64, state: GrantState) -> Grant {
     let generation = Generation::from_u64(generation);
-    Grant { generation, state }
+    Grant::new(generation, state)
 }
 
 fn moment(nanoseconds: u32) -> SystemTime {
@@ -164,6 +186,7 @@ fn fields(grant: &Grant) -> Vec<(&'static str, String)> {
     let refresh = tokens.and_then(TokenSet::refresh_token);
     vec![
         ("generation", grant.generation.to_string()),
+        ("identity", shown(&grant.identity)),
         ("state", state.into()),
         ("details", details),
         ("lifetime", shown(tokens.map(TokenSet::lifetime))),

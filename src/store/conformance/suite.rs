@@ -84,6 +84,11 @@ impl<S: TokenStore> Suite<S> {
         tenant.unwrap_or_else(|error| self.fail(error))
     }
 
+    /// The name of an internal lease, with the suite's tag in place of `@`.
+    pub(super) fn reserved(&self, name: &str) -> TenantId {
+        TenantId::reserved(&name.replace('@', &self.tag))
+    }
+
     pub(super) async fn load(&self, handle: usize, tenant: &TenantId) -> Option<Grant> {
         self.unwrap(within("load", self.handles[handle].load(tenant)).await)
     }

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     error::Error,
-    token::{Generation, Grant, TenantId},
+    token::{Generation, Grant, TenantId, UnreadableGrant},
 };
 
 mod envelope;
@@ -36,8 +36,9 @@ const LEASE: Duration = Duration::from_secs(60);
 /// scopes, generation and state stay readable for queries and operators. Without the key, an
 /// envelope reveals only the length of the token.
 ///
-/// Each envelope is bound to the tenant, the client, the generation, and the kind of token. A row
-/// that is copied to another tenant cannot be decrypted there:
+/// Each envelope is bound to the tenant, the client, the grant's [identity](Grant::identity), the
+/// generation, and the kind of token. A row that is copied to another tenant cannot be decrypted
+/// there:
 ///
 /// ```
 /// use std::time::{Duration, SystemTime};
@@ -56,10 +57,7 @@ const LEASE: Duration = Duration::from_secs(60);
 /// let (acme, other) = (TenantId::new("acme")?, TenantId::new("other")?);
 /// let token = AccessToken::new("the-token")?;
 /// let tokens = TokenSet::new(token, Duration::from_secs(60), SystemTime::UNIX_EPOCH);
-/// let grant = Grant {
-///     generation: Generation::FIRST,
-///     state: GrantState::Active(tokens),
-/// };
+/// let grant = Grant::new(Generation::FIRST, GrantState::Active(tokens));
 /// store.save(&acme, None, &grant).await?;
 /// assert_eq!(store.load(&acme).await?, Some(grant));
 ///
@@ -158,12 +156,18 @@ impl<S> EncryptedStore<S> {
         with_secrets(stored, |field, text| {
             envelope::open(&self.keys, self.binding(tenant, stored, field), text)
         })
+        .map_err(|error| match &stored.identity {
+            // Another application may have encrypted the grant.
+            Some(identity) => error.with_source(UnreadableGrant(identity.clone())),
+            None => error,
+        })
     }
 
-    fn binding<'a>(&'a self, tenant: &'a TenantId, grant: &Grant, field: Field) -> Binding<'a> {
+    fn binding<'a>(&'a self, tenant: &'a TenantId, grant: &'a Grant, field: Field) -> Binding<'a> {
         Binding {
             client: &self.client,
             tenant,
+            identity: grant.identity.as_ref(),
             generation: grant.generation,
             field,
         }

@@ -62,8 +62,5 @@ pub(super) fn with_secrets(
         },
         GrantState::Revoked { since } => GrantState::Revoked { since: *since },
     };
-    Ok(Grant {
-        generation: grant.generation,
-        state,
-    })
+    Ok(Grant::new(grant.generation, state).with_identity(grant.identity.clone()))
 }

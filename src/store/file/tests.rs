@@ -10,13 +10,13 @@ pub(super) fn tenant(name: &str) -> TenantId {
 pub(super) fn grant(generation: u64, secret: &str) -> Grant {
     let at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_764_000_000);
     let access_token = AccessToken::new(secret).unwrap();
-    Grant {
-        generation: Generation::from_u64(generation),
-        state: GrantState::Active(
+    Grant::new(
+        Generation::from_u64(generation),
+        GrantState::Active(
             TokenSet::new(access_token, Duration::from_secs(60), at)
                 .with_refresh_token(RefreshToken::new(secret), at),
         ),
-    }
+    )
 }
 
 const FIRST: Option<Generation> = Some(Generation::FIRST);

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::{
-    AccessToken, Generation, Grant, GrantState, ReauthorizationReason, RefreshToken, TenantId,
-    TokenSet,
+    AccessToken, ClientIdentity, Generation, Grant, GrantState, ReauthorizationReason,
+    RefreshToken, TenantId, TokenSet,
 };
 
 mod name;
@@ -19,7 +19,10 @@ mod name;
 use self::name::FORMAT;
 pub(crate) use self::name::tenant_of;
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+
+/// The version before grants had an identity. It is read, and never written.
+const VERSION_WITHOUT_IDENTITY: u32 = 1;
 
 /// Bytes are not a grant of the expected tenant. The message says why, without quoting them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +56,7 @@ impl Grant {
             format: FORMAT.into(),
             version: VERSION,
             tenant: tenant.as_str().into(),
+            identity: self.identity.as_ref().map(StoredIdentity::encode),
             generation: self.generation.as_u64(),
             state: StoredState::encode(&self.state),
         };
@@ -61,6 +65,9 @@ impl Grant {
     }
 
     /// Decodes what [`to_bytes`](Self::to_bytes) returned.
+    ///
+    /// Grants of format version 1 have no identity, so their [`identity`](Self::identity) is
+    /// `None`.
     ///
     /// # Errors
     ///
@@ -74,9 +81,10 @@ impl Grant {
         if head.format.as_deref() != Some(FORMAT) {
             return fail("not a grant; another program wrote it".into());
         }
-        if head.version != Some(VERSION) {
+        if !matches!(head.version, Some(VERSION | VERSION_WITHOUT_IDENTITY)) {
             return fail(format!(
-                "format version is not {VERSION}; another version of this crate wrote it"
+                "format version is not {VERSION_WITHOUT_IDENTITY} or {VERSION}; \
+                 another version of this crate wrote it"
             ));
         }
         let stored: Stored = match serde_json::from_slice(bytes) {
@@ -89,9 +97,14 @@ impl Grant {
         let Some(state) = stored.state.decode() else {
             return fail("value out of range".into());
         };
+        let identity = stored
+            .identity
+            .filter(|_| stored.version == VERSION)
+            .map(StoredIdentity::decode);
         Ok(Self {
             generation: Generation::from_u64(stored.generation),
             state,
+            identity,
         })
     }
 }
@@ -118,8 +131,29 @@ struct Stored {
     format: String,
     version: u32,
     tenant: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    identity: Option<StoredIdentity>,
     generation: u64,
     state: StoredState,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredIdentity {
+    token_endpoint: String,
+    client_id: String,
+}
+
+impl StoredIdentity {
+    fn encode(identity: &ClientIdentity) -> Self {
+        Self {
+            token_endpoint: identity.token_endpoint().into(),
+            client_id: identity.client_id().into(),
+        }
+    }
+
+    fn decode(self) -> ClientIdentity {
+        ClientIdentity::new(self.token_endpoint, self.client_id)
+    }
 }
 
 #[derive(Serialize, Deserialize)]

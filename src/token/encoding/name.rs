@@ -70,12 +70,12 @@ mod tests {
 
     fn stored(tenant: &str) -> (TenantId, String) {
         let tenant = TenantId::new(tenant).unwrap();
-        let grant = Grant {
-            generation: Generation::FIRST,
-            state: GrantState::Revoked {
+        let grant = Grant::new(
+            Generation::FIRST,
+            GrantState::Revoked {
                 since: SystemTime::UNIX_EPOCH,
             },
-        };
+        );
         let bytes = grant.to_bytes(&tenant).to_vec();
         (tenant, String::from_utf8(bytes).unwrap())
     }
@@ -96,7 +96,7 @@ mod tests {
             let found = tenant_of(&text.as_bytes()[..cut]);
             assert_eq!(found, (cut >= end).then(|| tenant.clone()), "{cut}");
         }
-        let later = text.replace("\"version\": 1", "\"version\": [2, {\"a\": \"b\"}]");
+        let later = text.replace("\"version\": 2", "\"version\": [3, {\"a\": \"b\"}]");
         assert_eq!(tenant_of(later.as_bytes()), Some(tenant.clone()));
         let sorted = r#"{"a":{"tenant":"b"},"tenant":"acme","version":2,"format":"tower-oauth2-client/grant"}"#;
         assert_eq!(tenant_of(sorted.as_bytes()), Some(tenant));

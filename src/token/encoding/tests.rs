@@ -37,9 +37,10 @@ fn grants() -> Vec<Grant> {
         GrantState::Revoked { since },
     ]
     .into_iter()
-    .map(|state| Grant {
-        generation: Generation::from_u64(7),
-        state,
+    .map(|state| Grant::new(Generation::from_u64(7), state))
+    .flat_map(|grant| {
+        let identity = ClientIdentity::new("https://id.example.com/token", "seeded-client");
+        [grant.clone().with_identity(identity), grant]
     })
     .collect()
 }
@@ -49,6 +50,49 @@ fn encoded_grants_are_decoded() {
     for grant in grants() {
         let bytes = grant.to_bytes(&tenant("acme"));
         assert_eq!(Grant::from_bytes(&tenant("acme"), &bytes).unwrap(), grant);
+    }
+}
+
+/// Written by a version of this crate without identities.
+const VERSION_1: &str = r#"{
+  "format": "tower-oauth2-client/grant",
+  "version": 1,
+  "tenant": "acme",
+  "generation": 7,
+  "state": {
+    "active": {
+      "tokens": {
+        "access_token": "seeded-access",
+        "lifetime_ms": 86400000,
+        "issued_at": "2025-11-24T16:00:00.123Z",
+        "refresh_token": "seeded-refresh",
+        "refresh_token_issued_at": "2025-11-24T15:59:00.123Z",
+        "scope": "company.basic:read deductions:write"
+      }
+    }
+  }
+}"#;
+
+#[test]
+fn p25_grants_of_version_1_are_read_as_of_unknown_identity_and_written_as_version_2() {
+    let acme = tenant("acme");
+    let state = GrantState::Active(tokens());
+    let expected = Grant::new(Generation::from_u64(7), state);
+    // A member that version 1 does not have is no identity.
+    let forged = VERSION_1.replace(
+        "\"generation\"",
+        r#""identity": {"token_endpoint": "e", "client_id": "c"}, "generation""#,
+    );
+    for text in [VERSION_1, &forged] {
+        let grant = Grant::from_bytes(&acme, text.as_bytes()).unwrap();
+        assert_eq!(grant, expected);
+    }
+    for identity in [None, Some(ClientIdentity::new("e", "c"))] {
+        let grant = expected.clone().with_identity(identity.clone());
+        let bytes = grant.to_bytes(&acme);
+        assert!(String::from_utf8_lossy(&bytes).contains("\"version\": 2"));
+        let read = Grant::from_bytes(&acme, &bytes).unwrap();
+        assert_eq!(read.identity, identity);
     }
 }
 
@@ -73,7 +117,7 @@ fn p21_damaged_bytes_are_rejected_without_quoting_them() {
             text.replace("\"seeded-access\"", "[\"seeded-access\"]"),
             text.replace("seeded-access", "seeded access"),
             text.replace("86400000", "\"seeded\""),
-            text.replace("\"version\": 1", "\"version\": 2"),
+            text.replace("\"version\": 2", "\"version\": 3"),
             text.replace("tower-oauth2-client/grant", "seeded"),
             text.replace("\"active\"", "\"seeded\""),
             text.replace("2025-11-24T16:00:00.123Z", "seeded"),

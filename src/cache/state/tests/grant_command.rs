@@ -59,10 +59,7 @@ impl Program {
 
     fn save(&mut self, state: GrantState) -> Grant {
         let stored = self.stored.as_ref().map(|grant| grant.generation);
-        let grant = Grant {
-            generation: next_generation(self.state.held.generation(), stored),
-            state,
-        };
+        let grant = Grant::new(next_generation(self.state.held.generation(), stored), state);
         self.stored = Some(grant.clone());
         grant
     }

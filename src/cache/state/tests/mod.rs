@@ -113,10 +113,7 @@ fn generation(number: u64) -> Generation {
 }
 
 fn grant(number: u64, state: GrantState) -> Grant {
-    Grant {
-        generation: generation(number),
-        state,
-    }
+    Grant::new(generation(number), state)
 }
 
 /// An active grant, whose token set has the number of its generation.

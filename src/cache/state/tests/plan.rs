@@ -235,10 +235,7 @@ fn p19_each_expiry_event_is_reported_once_for_a_refresh_token() {
             for step in script.split(", ") {
                 if step == "refresh" {
                     let m = after(29 * DAY);
-                    let refreshed = Grant {
-                        generation: generation(3),
-                        state: GrantState::Active(issued(3, m)),
-                    };
+                    let refreshed = Grant::new(generation(3), GrantState::Active(issued(3, m)));
                     state.adopt(Some(&refreshed), m);
                 } else {
                     state.plan(moment(step));

@@ -10,16 +10,20 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind},
-    token::{Generation, TenantId},
+    token::{ClientIdentity, Generation, TenantId},
 };
 
+/// Of the envelopes in grants without an identity.
 const FORMAT: &str = "tower-oauth2-client/envelope/1";
+/// Of the envelopes in grants with an identity.
+const FORMAT_WITH_IDENTITY: &str = "tower-oauth2-client/envelope/2";
 
 /// The grant and the field that an envelope is bound to.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Binding<'a> {
     pub(super) client: &'a str,
     pub(super) tenant: &'a TenantId,
+    pub(super) identity: Option<&'a ClientIdentity>,
     pub(super) generation: Generation,
     pub(super) field: Field,
 }
@@ -75,7 +79,7 @@ pub(super) fn open(
         )),
         OpenError::Refused(id) => binding.fails(format_args!(
             "cannot be decrypted with the key \"{id}\": it is damaged, or moved from another \
-             tenant, client or generation, or the key has changed; restore it, or delete the grant \
+             tenant, client, identity or generation, or the key has changed; restore it, or delete the grant \
              and let the customer consent again"
         )),
     })
@@ -85,14 +89,24 @@ impl Binding<'_> {
     /// The authenticated bytes, unique to the binding.
     fn bytes(self, key_id: &str) -> Vec<u8> {
         let generation = self.generation.as_u64().to_be_bytes();
-        sealed::associated_data(&[
-            FORMAT.as_bytes(),
+        let common: [&[u8]; 5] = [
             key_id.as_bytes(),
             self.client.as_bytes(),
             self.tenant.as_str().as_bytes(),
             &generation,
             self.field.name().as_bytes(),
-        ])
+        ];
+        let mut parts = Vec::new();
+        match self.identity {
+            None => parts.push(FORMAT.as_bytes()),
+            Some(identity) => parts.extend([
+                FORMAT_WITH_IDENTITY.as_bytes(),
+                identity.token_endpoint().as_bytes(),
+                identity.client_id().as_bytes(),
+            ]),
+        }
+        parts.extend(common);
+        sealed::associated_data(&parts)
     }
 
     pub(super) fn fails(self, detail: impl fmt::Display) -> Error {

@@ -5,6 +5,10 @@ use super::{super::sealed::is_envelope, *};
 /// Computed by another implementation. Every later version must be able to decrypt it.
 const PINNED: &str = "tow1.k1.AgICAgICAgICAgICAgICAgICAgICAgICvwNTi88TJ5CMKlRrFAwjIhqlw563Og";
 
+/// As `PINNED`, in a grant with an identity. Computed by this crate.
+const PINNED_WITH_IDENTITY: &str =
+    "tow1.k1.AgICAgICAgICAgICAgICAgICAgICAgICvwNTi88TlmvKWabBFcn_033R-YkRsA";
+
 fn key(id: &str, byte: u8) -> EncryptionKey {
     EncryptionKey::new(id, [byte; 32]).unwrap()
 }
@@ -26,6 +30,7 @@ fn binding<'a>(
     Binding {
         client,
         tenant,
+        identity: None,
         generation: Generation::from_u64(generation),
         field,
     }
@@ -45,6 +50,42 @@ fn format_is_stable_across_versions() {
     let envelope = seal_with(&key("k1", 1), binding, "seeded", [2; NONCE]).unwrap();
     assert_eq!(envelope, PINNED);
     assert_eq!(*open(&keys(), binding, &envelope).unwrap(), "seeded");
+}
+
+#[test]
+fn p25_format_with_an_identity_is_stable_across_versions() {
+    let (acme, identity) = (tenant("acme"), ClientIdentity::new("e", "c"));
+    let binding = Binding {
+        identity: Some(&identity),
+        ..binding("client", &acme, 7, Field::RefreshToken)
+    };
+    let envelope = seal_with(&key("k1", 1), binding, "seeded", [2; NONCE]).unwrap();
+    assert_eq!(envelope, PINNED_WITH_IDENTITY);
+    assert_eq!(*open(&keys(), binding, &envelope).unwrap(), "seeded");
+}
+
+#[test]
+fn p25_envelope_opens_with_its_own_identity_only() {
+    let acme = tenant("acme");
+    let identities = [
+        None,
+        Some(ClientIdentity::new("", "")),
+        Some(ClientIdentity::new("e", "c")),
+        Some(ClientIdentity::new("e", "d")),
+        Some(ClientIdentity::new("f", "c")),
+        Some(ClientIdentity::new("ec", "")),
+        Some(ClientIdentity::new("c", "e")),
+    ];
+    for (number, here) in identities.iter().enumerate() {
+        for (other, there) in identities.iter().enumerate() {
+            let bound = |identity| Binding {
+                identity,
+                ..binding("client", &acme, 7, Field::AccessToken)
+            };
+            let opens = opens_with(bound(here.as_ref()), bound(there.as_ref()));
+            assert_eq!(opens, number == other, "{here:?} {there:?}");
+        }
+    }
 }
 
 #[test]

@@ -46,22 +46,22 @@ fn tokens(access: &str, refresh: Option<&str>) -> TokenSet {
 }
 
 fn active(generation: u64, access: &str, refresh: &str) -> Grant {
-    Grant {
-        generation: Generation::from_u64(generation),
-        state: GrantState::Active(tokens(access, Some(refresh))),
-    }
+    Grant::new(
+        Generation::from_u64(generation),
+        GrantState::Active(tokens(access, Some(refresh))),
+    )
 }
 
 /// The grant with the intent of a refresh.
 fn intent(grant: &Grant) -> Grant {
-    Grant {
-        generation: grant.generation,
-        state: GrantState::Refreshing {
+    Grant::new(
+        grant.generation,
+        GrantState::Refreshing {
             tokens: grant.tokens().unwrap().clone(),
             since: at(1_764_080_000),
             is_replayed: false,
         },
-    }
+    )
 }
 
 /// The envelopes of a stored grant.
@@ -119,10 +119,7 @@ async fn p23_every_state_round_trips_and_the_inner_store_sees_no_token() {
     ];
     for (number, state) in states.into_iter().enumerate() {
         let acme = tenant(&format!("acme-{number}"));
-        let grant = Grant {
-            generation: Generation::FIRST,
-            state,
-        };
+        let grant = Grant::new(Generation::FIRST, state);
         let saved = store.save(&acme, None, &grant).await.unwrap();
         assert_eq!(saved, SaveOutcome::Committed);
         assert_eq!(store.load(&acme).await.unwrap(), Some(grant.clone()));

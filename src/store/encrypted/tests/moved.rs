@@ -120,9 +120,9 @@ fn grants() -> impl Strategy<Value = Grant> {
     (any::<u64>(), tokens, 0..4, any::<bool>()).prop_map(
         |(generation, tokens, state, is_replayed)| {
             let since = tokens.issued_at();
-            Grant {
-                generation: Generation::from_u64(generation),
-                state: match state {
+            Grant::new(
+                Generation::from_u64(generation),
+                match state {
                     0 => GrantState::Active(tokens),
                     1 => GrantState::Refreshing {
                         tokens,
@@ -136,7 +136,7 @@ fn grants() -> impl Strategy<Value = Grant> {
                     },
                     _ => GrantState::Revoked { since },
                 },
-            }
+            )
         },
     )
 }

@@ -175,10 +175,7 @@ impl World {
                 GrantState::Active(tokens)
             }
         };
-        let grant = Grant {
-            generation: Generation::FIRST,
-            state,
-        };
+        let grant = Grant::new(Generation::FIRST, state);
         let mut world = Self {
             replicas: Vec::new(),
             hashes: vec![0; setting.replicas],

@@ -1,0 +1,134 @@
+//! Whose a grant is.
+
+use std::{fmt, sync::Arc};
+
+use hmac_sha256::Hash as Sha256;
+
+/// The client that a grant was issued to: its token endpoint and its client id.
+///
+/// A refresh token works only for the client that it was issued to, and only at the provider that
+/// issued it. A stored grant therefore [carries](crate::token::Grant::identity) the identity of the
+/// [`TokenSource`](crate::cache::TokenSource) that uses it. A cache never uses a grant of another
+/// identity.
+///
+/// Both parts are compared byte for byte. `Display` shows both. Neither is a secret, so do not pass
+/// a URL that contains one.
+///
+/// ```
+/// use tower_oauth2_client::token::ClientIdentity;
+///
+/// let identity = ClientIdentity::new("https://id.example.com/token", "partner");
+/// let text = r#"client "partner" at "https://id.example.com/token""#;
+/// assert_eq!(identity.to_string(), text);
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct ClientIdentity(Arc<Parts>);
+
+#[derive(PartialEq, Eq, Hash)]
+struct Parts {
+    token_endpoint: Box<str>,
+    client_id: Box<str>,
+}
+
+impl ClientIdentity {
+    /// Creates an identity. `token_endpoint` is the URL as the source sends its requests to it.
+    #[must_use]
+    pub fn new(token_endpoint: impl Into<String>, client_id: impl Into<String>) -> Self {
+        Self(Arc::new(Parts {
+            token_endpoint: token_endpoint.into().into(),
+            client_id: client_id.into().into(),
+        }))
+    }
+
+    /// The URL of the token endpoint.
+    #[must_use]
+    pub fn token_endpoint(&self) -> &str {
+        &self.0.token_endpoint
+    }
+
+    /// The client id.
+    #[must_use]
+    pub fn client_id(&self) -> &str {
+        &self.0.client_id
+    }
+}
+
+impl fmt::Display for ClientIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Quoted, because the identity of a stored grant may consist of any characters.
+        let (client_id, token_endpoint) = (self.client_id(), self.token_endpoint());
+        write!(f, "client {client_id:?} at {token_endpoint:?}")
+    }
+}
+
+impl fmt::Debug for ClientIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ClientIdentity({self})")
+    }
+}
+
+/// The digest of an identity and a key, in 64 hexadecimal digits, for names that must not be shared
+/// between identities.
+pub(crate) fn digest(identity: Option<&ClientIdentity>, key: &str) -> String {
+    let (token_endpoint, client_id) = identity.map_or(("", ""), |identity| {
+        (identity.token_endpoint(), identity.client_id())
+    });
+    let mut hash = Sha256::new();
+    for part in [token_endpoint, client_id, key] {
+        // After its length, so that different parts have different bytes.
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    let mut digits = String::new();
+    for byte in hash.finalize() {
+        use fmt::Write as _;
+        // Writing to a string does not fail.
+        let _ = write!(digits, "{byte:02x}");
+    }
+    digits
+}
+
+/// The source of a store's error about a grant that could not be read, although the identity that
+/// it carries could. That identity is not authenticated.
+#[derive(Debug)]
+pub(crate) struct UnreadableGrant(pub(crate) ClientIdentity);
+
+impl fmt::Display for UnreadableGrant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the grant belongs to {}", self.0)
+    }
+}
+
+impl std::error::Error for UnreadableGrant {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p25_digests_differ_with_each_part() {
+        let identity = ClientIdentity::new;
+        let digests = [
+            digest(None, ""),
+            digest(None, "a"),
+            digest(Some(&identity("a", "")), ""),
+            digest(Some(&identity("", "a")), ""),
+            digest(Some(&identity("a", "b")), "c"),
+            digest(Some(&identity("ab", "")), "c"),
+            digest(Some(&identity("a", "bc")), ""),
+        ];
+        for (number, one) in digests.iter().enumerate() {
+            assert_eq!(one.len(), 64);
+            assert!(!digests[..number].contains(one), "{number}");
+        }
+        assert_eq!(digest(None, ""), digests[0]);
+    }
+
+    #[test]
+    fn p25_display_escapes_what_a_store_contains() {
+        let identity = ClientIdentity::new("https://a\n", "\"b\"\u{1b}");
+        let text = r#"client "\"b\"\u{1b}" at "https://a\n""#;
+        assert_eq!(identity.to_string(), text);
+        assert_eq!(format!("{identity:?}"), format!("ClientIdentity({text})"));
+    }
+}
