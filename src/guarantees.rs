@@ -112,8 +112,9 @@
 //!   encrypted and bound to its tenant, client, identity, generation and kind. A token that cannot
 //!   be decrypted is an error. It is never treated as an absent grant, and never overwritten.
 //! * **P25** A stored grant names the client that it was issued to and its token endpoint: the
-//!   [identity](crate::token::ClientIdentity) of its source. No process sends, refreshes, ends,
-//!   replaces or sweeps a grant of another identity. Such a grant is an
-//!   [error](crate::ErrorKind::ForeignGrant) that names both identities, and no authorization code
-//!   is spent for its tenant. A source without an identity, such as a
-//!   [`token_fn`](crate::cache::token_fn), has to keep its grants in a store of its own.
+//!   [identity](crate::token::ClientIdentity) of its source, which also separates the client's own
+//!   tokens from those of a customer. No process sends, refreshes, ends, replaces or sweeps a grant
+//!   of another identity. Such a grant is an [error](crate::ErrorKind::ForeignGrant) that names
+//!   both identities, and no authorization code is spent for its tenant. A source without an
+//!   identity, such as a [`token_fn`](crate::cache::token_fn), has to keep its grants in a store of
+//!   its own.

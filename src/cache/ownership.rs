@@ -109,6 +109,7 @@ mod tests {
             identity("c", "e"),
             identity("ec", ""),
             identity("", ""),
+            own.clone().with_client_credentials(),
         ];
         let admits = |own: Option<&ClientIdentity>, stored: Option<&ClientIdentity>| {
             let ownership = Ownership::new(own.cloned(), vec![former.clone()]);

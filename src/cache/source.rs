@@ -104,10 +104,10 @@ pub trait TokenSource: Send + Sync + 'static {
     /// If the identity has to change, pass the former one to
     /// [`accept_identity`](crate::cache::TokenCacheBuilder::accept_identity).
     ///
-    /// An [`OAuthClient`] and [`ClientCredentials`] have an identity. A source that wraps another
-    /// one must return the identity of that source. A source without an identity rejects the stored
-    /// grants of every identity, but nothing protects its own grants from other sources: it needs a
-    /// store for itself.
+    /// An [`OAuthClient`] and [`ClientCredentials`] have different identities. A source that wraps
+    /// another one must return the identity of that source. A source without an identity rejects
+    /// the stored grants of every identity, but nothing protects its own grants from other sources:
+    /// it needs a store for itself.
     ///
     /// The cache's builder calls this once.
     fn identity(&self) -> Option<ClientIdentity> {
@@ -221,7 +221,7 @@ impl TokenSource for ClientCredentials {
     }
 
     fn identity(&self) -> Option<ClientIdentity> {
-        Some(self.0.identity())
+        Some(self.0.identity().with_client_credentials())
     }
 
     fn origins(&self) -> Vec<Origin> {

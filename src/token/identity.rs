@@ -4,15 +4,16 @@ use std::{fmt, sync::Arc};
 
 use hmac_sha256::Hash as Sha256;
 
-/// The client that a grant was issued to: its token endpoint and its client id.
+/// The client that a grant was issued to: its token endpoint and its client id, and whether the
+/// grant is the client's own.
 ///
 /// A refresh token works only for the client that it was issued to, and only at the provider that
 /// issued it. A stored grant therefore [carries](crate::token::Grant::identity) the identity of the
 /// [`TokenSource`](crate::cache::TokenSource) that uses it. A cache never uses a grant of another
 /// identity.
 ///
-/// Both parts are compared byte for byte. `Display` shows both. Neither is a secret, so do not pass
-/// a URL that contains one.
+/// URL and client id are compared byte for byte. `Display` shows both. Neither is a secret, so do
+/// not pass a URL that contains one.
 ///
 /// ```
 /// use tower_oauth2_client::token::ClientIdentity;
@@ -24,10 +25,11 @@ use hmac_sha256::Hash as Sha256;
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct ClientIdentity(Arc<Parts>);
 
-#[derive(PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 struct Parts {
     token_endpoint: Box<str>,
     client_id: Box<str>,
+    is_client_credentials: bool,
 }
 
 impl ClientIdentity {
@@ -37,7 +39,22 @@ impl ClientIdentity {
         Self(Arc::new(Parts {
             token_endpoint: token_endpoint.into().into(),
             client_id: client_id.into().into(),
+            is_client_credentials: false,
         }))
+    }
+
+    /// The client itself, by the client credentials grant (RFC 6749 section 4.4), instead of one of
+    /// its customers. Such a grant never replaces a customer's.
+    #[must_use]
+    pub fn with_client_credentials(mut self) -> Self {
+        Arc::make_mut(&mut self.0).is_client_credentials = true;
+        self
+    }
+
+    /// Whether the grants are those of the client itself.
+    #[must_use]
+    pub fn is_client_credentials(&self) -> bool {
+        self.0.is_client_credentials
     }
 
     /// The URL of the token endpoint.
@@ -53,11 +70,27 @@ impl ClientIdentity {
     }
 }
 
+impl ClientIdentity {
+    /// All parts, as text to authenticate or to hash.
+    pub(crate) fn parts(&self) -> [&str; 3] {
+        let grants = if self.is_client_credentials() {
+            "client_credentials"
+        } else {
+            ""
+        };
+        [self.token_endpoint(), self.client_id(), grants]
+    }
+}
+
 impl fmt::Display for ClientIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Quoted, because the identity of a stored grant may consist of any characters.
         let (client_id, token_endpoint) = (self.client_id(), self.token_endpoint());
-        write!(f, "client {client_id:?} at {token_endpoint:?}")
+        write!(f, "client {client_id:?} at {token_endpoint:?}")?;
+        if self.is_client_credentials() {
+            f.write_str(" (client credentials)")?;
+        }
+        Ok(())
     }
 }
 
@@ -70,14 +103,15 @@ impl fmt::Debug for ClientIdentity {
 /// The digest of an identity and a key, in 64 hexadecimal digits, for names that must not be shared
 /// between identities.
 pub(crate) fn digest(identity: Option<&ClientIdentity>, key: &str) -> String {
-    let (token_endpoint, client_id) = identity.map_or(("", ""), |identity| {
-        (identity.token_endpoint(), identity.client_id())
-    });
     let mut hash = Sha256::new();
-    for part in [token_endpoint, client_id, key] {
+    let mut add = |part: &str| {
         // After its length, so that different parts have different bytes.
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part);
+    };
+    add(key);
+    for part in identity.iter().flat_map(|identity| identity.parts()) {
+        add(part);
     }
     let mut digits = String::new();
     for byte in hash.finalize() {
@@ -116,6 +150,7 @@ mod tests {
             digest(Some(&identity("a", "b")), "c"),
             digest(Some(&identity("ab", "")), "c"),
             digest(Some(&identity("a", "bc")), ""),
+            digest(Some(&identity("a", "bc").with_client_credentials()), ""),
         ];
         for (number, one) in digests.iter().enumerate() {
             assert_eq!(one.len(), 64);

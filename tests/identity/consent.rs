@@ -1,6 +1,11 @@
 //! Code exchanges: no code is spent whose tokens could not be saved.
 
-use tower_oauth2_client::{ErrorKind, cache::TokenCache, store::TokenStore, tenants::Tenants};
+use tower_oauth2_client::{
+    ErrorKind,
+    cache::{ClientCredentials, TokenCache},
+    store::TokenStore,
+    tenants::Tenants,
+};
 
 use crate::{
     code_exchange::CodeExchange,
@@ -87,5 +92,35 @@ async fn p25_a_consent_is_saved_with_the_identity_of_its_client() {
             .unwrap();
         let stored = place.raw.load(&acme).await.unwrap().unwrap();
         assert_eq!(stored.identity, Some(exchange.oauth.identity()));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p25_tokens_of_the_client_itself_do_not_replace_a_consent() {
+    for place in places() {
+        let clock = ManualClock::new();
+        let exchange = CodeExchange::new(clock.clone());
+        let customers = TokenCache::builder(exchange.oauth.clone()).store(place.stores[0].clone());
+        let customers = customers.clock(clock.clone()).build().unwrap();
+        let (pending, callback) = exchange.consent("code=c1");
+        let completed = customers.complete_authorization(&exchange.oauth, &pending, &callback);
+        completed.await.unwrap();
+        let default = tenant("default");
+        let stored = place.raw.grant(&default).await;
+
+        // Of the same client, and by mistake also of the same tenant.
+        let source = ClientCredentials::new(exchange.oauth.clone());
+        let own = TokenCache::builder(source).store(place.stores[0].clone());
+        let own = own.clock(clock.clone()).build().unwrap();
+        let errors = [own.token().await, own.refresh_now().await].map(Result::unwrap_err);
+        for error in errors {
+            assert_eq!(error.kind(), ErrorKind::ForeignGrant);
+            assert!(
+                error.to_string().contains("(client credentials)"),
+                "{error}"
+            );
+        }
+        assert_eq!(exchange.requests(), 1);
+        assert_eq!(place.raw.grant(&default).await, stored);
     }
 }

@@ -144,6 +144,10 @@ pub(crate) fn different() -> Vec<[Option<ClientIdentity>; 2]> {
         [identity("one", "partner"), identity("two", "partner")],
         [identity("one", "partner"), identity("one", "partner-2")],
         [identity("one", "partner"), identity("two", "partner-2")],
+        [
+            identity("one", "partner"),
+            identity("one", "partner").map(ClientIdentity::with_client_credentials),
+        ],
         [identity("one", "partner"), None],
     ]
 }

@@ -83,6 +83,7 @@ pub(super) fn identities() -> Vec<Option<ClientIdentity>> {
             client_id,
         )),
         Some(ClientIdentity::new("", "")),
+        Some(ClientIdentity::new("", "").with_client_credentials()),
         None,
     ]
 }

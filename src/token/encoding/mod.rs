@@ -141,6 +141,8 @@ struct Stored {
 struct StoredIdentity {
     token_endpoint: String,
     client_id: String,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    is_client_credentials: bool,
 }
 
 impl StoredIdentity {
@@ -148,11 +150,17 @@ impl StoredIdentity {
         Self {
             token_endpoint: identity.token_endpoint().into(),
             client_id: identity.client_id().into(),
+            is_client_credentials: identity.is_client_credentials(),
         }
     }
 
     fn decode(self) -> ClientIdentity {
-        ClientIdentity::new(self.token_endpoint, self.client_id)
+        let identity = ClientIdentity::new(self.token_endpoint, self.client_id);
+        if self.is_client_credentials {
+            identity.with_client_credentials()
+        } else {
+            identity
+        }
     }
 }
 

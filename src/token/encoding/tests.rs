@@ -40,7 +40,11 @@ fn grants() -> Vec<Grant> {
     .map(|state| Grant::new(Generation::from_u64(7), state))
     .flat_map(|grant| {
         let identity = ClientIdentity::new("https://id.example.com/token", "seeded-client");
-        [grant.clone().with_identity(identity), grant]
+        let own = identity.clone().with_client_credentials();
+        [identity, own]
+            .map(|identity| grant.clone().with_identity(identity))
+            .into_iter()
+            .chain([grant])
     })
     .collect()
 }

@@ -99,11 +99,10 @@ impl Binding<'_> {
         let mut parts = Vec::new();
         match self.identity {
             None => parts.push(FORMAT.as_bytes()),
-            Some(identity) => parts.extend([
-                FORMAT_WITH_IDENTITY.as_bytes(),
-                identity.token_endpoint().as_bytes(),
-                identity.client_id().as_bytes(),
-            ]),
+            Some(identity) => {
+                parts.push(FORMAT_WITH_IDENTITY.as_bytes());
+                parts.extend(identity.parts().map(str::as_bytes));
+            }
         }
         parts.extend(common);
         sealed::associated_data(&parts)

@@ -7,7 +7,7 @@ const PINNED: &str = "tow1.k1.AgICAgICAgICAgICAgICAgICAgICAgICvwNTi88TJ5CMKlRrFA
 
 /// As `PINNED`, in a grant with an identity. Computed by this crate.
 const PINNED_WITH_IDENTITY: &str =
-    "tow1.k1.AgICAgICAgICAgICAgICAgICAgICAgICvwNTi88TlmvKWabBFcn_033R-YkRsA";
+    "tow1.k1.AgICAgICAgICAgICAgICAgICAgICAgICvwNTi88TfrlNLNnOH0uqbUmLdQI46A";
 
 fn key(id: &str, byte: u8) -> EncryptionKey {
     EncryptionKey::new(id, [byte; 32]).unwrap()
@@ -71,6 +71,7 @@ fn p25_envelope_opens_with_its_own_identity_only() {
         None,
         Some(ClientIdentity::new("", "")),
         Some(ClientIdentity::new("e", "c")),
+        Some(ClientIdentity::new("e", "c").with_client_credentials()),
         Some(ClientIdentity::new("e", "d")),
         Some(ClientIdentity::new("f", "c")),
         Some(ClientIdentity::new("ec", "")),
