@@ -90,7 +90,9 @@
 //!
 //! * **P18** The lifetime of a token is `expires_at` minus the response's `Date`, or `expires_in`,
 //!   and counts from when the request was sent. If this machine's clock yields a shorter lifetime,
-//!   which is at least half of that, the shorter one counts. A token expires when the first of the
+//!   which is at least half of that, the shorter one counts. A lifetime that is absent, has passed
+//!   when the token arrives, or is longer than 100 years, is the usual one of the provider's data,
+//!   and otherwise unknown: that token serves until a 401. A token expires when the first of the
 //!   monotonic and the wall clock says so. A suspend is detected within 30 seconds.
 //! * **P19** If the lifetime of refresh tokens is known (30 days for Justworks), an idle grant is
 //!   refreshed after two thirds of it, and an event is emitted when 7, 3 and 1 days are left. With

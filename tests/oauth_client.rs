@@ -92,7 +92,7 @@ async fn code_exchange_is_the_documented_request() {
     let (oauth, seen) = client(provider::justworks(), 200, TOKENS);
     let tokens = code(&oauth).await.unwrap();
     assert_eq!(tokens.access_token().expose(), "a2");
-    assert_eq!(tokens.lifetime(), HOUR);
+    assert_eq!(tokens.lifetime(), Some(HOUR));
 
     let (method, uri, headers, form) = seen.lock().unwrap()[0].clone();
     assert_eq!(method, Method::POST);
@@ -191,7 +191,7 @@ async fn members_that_a_refresh_omits_are_kept() {
     assert_eq!(new.scope(), Some("one two"));
     assert_eq!(
         new.lifetime(),
-        24 * HOUR,
+        Some(24 * HOUR),
         "the provider's default, if the response names none"
     );
 }
@@ -211,7 +211,7 @@ async fn p18_the_lifetime_starts_when_the_request_is_sent() {
     let sent = Clock::wall(&clock);
     let tokens = oauth.client_credentials().await.unwrap();
     assert_eq!(tokens.issued_at(), sent);
-    assert_eq!(tokens.expires_at(), sent + HOUR);
+    assert_eq!(tokens.expires_at(), Some(sent + HOUR));
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ use tower_oauth2_client::{
     cache::{TokenCache, TokenCacheBuilder},
     clock::Clock,
     oauth::OAuthClient,
-    provider,
+    provider::{self, ClientAuthentication, Provider},
     sandbox::{DateHeader, Endpoint, ExpiresAt, Fault, Sandbox},
     store::{LeaseOutcome, LeaseOwner, MemoryStore, SaveOutcome, TokenStore},
     token::{AccessToken, Generation, Grant, RefreshToken, TenantId, TokenSet},
@@ -256,6 +256,7 @@ async fn use_an_endpoint(set: &impl Fn(TokenCacheBuilder) -> TokenCacheBuilder) 
         behavior.date = DateHeader::Ahead(HOUR);
     });
     tokens.refresh_now().await.unwrap();
+    exchange_a_code_without_a_lifetime(&sandbox).await;
     let api = BearerAuthLayer::<Full<Bytes>>::new(tokens.clone()).layer(sandbox.service());
     sandbox.revoke_access_tokens();
     let company = http::Request::get(format!("{}/v1/company", sandbox.url()));
@@ -266,6 +267,25 @@ async fn use_an_endpoint(set: &impl Fn(TokenCacheBuilder) -> TokenCacheBuilder) 
     tokens.refresh_now().await.unwrap_err();
     pass(2 * MINUTE).await;
     tokens.refresh_now().await.unwrap();
+}
+
+/// At a provider whose responses and data state no lifetime.
+async fn exchange_a_code_without_a_lifetime(sandbox: &Sandbox) {
+    let provider = Provider::builder(format!("{}/oauth/token", sandbox.url()))
+        .authorization_endpoint(format!("{}/oauth/authorize", sandbox.url()))
+        .client_authentication(ClientAuthentication::RequestBody)
+        .build()
+        .unwrap();
+    let oauth = OAuthClient::builder(provider, sandbox.client_id())
+        .client_secret(sandbox.client_secret())
+        .redirect_uri(sandbox.redirect_uri())
+        .build::<_, Full<Bytes>, _>(sandbox.service())
+        .unwrap();
+    let (url, pending) = oauth.authorization_url().unwrap();
+    let callback = sandbox.consent(&url).await.unwrap();
+    let code = pending.accept(&callback).unwrap();
+    let tokens = oauth.exchange_code(code).await.unwrap();
+    assert_eq!(tokens.lifetime(), None);
 }
 
 #[test]

@@ -21,6 +21,9 @@
 //! hours. It is never longer than half of the lifetime. The mandatory window is the last 60
 //! seconds, or the last 10 % of the lifetime if that is shorter.
 //!
+//! If neither the token response nor the provider's data state a lifetime, it is unknown: the token
+//! is fresh until the API rejects it with a 401. Its refresh token is kept alive nevertheless.
+//!
 //! The cache refreshes a token by itself only if a request has used it. Otherwise the next request
 //! starts the refresh.
 //!
@@ -45,9 +48,10 @@
 //! the unsaved new token. The cache retries the save until it succeeds. Once the last clone of the
 //! cache is dropped, it gives up 30 seconds after the token response.
 //!
-//! A grant is idle if no request uses its access token. The cache refreshes an idle grant when
-//! about two thirds of the refresh token's lifetime have passed since the last refresh. This needs
-//! a known [lifetime](TokenCacheBuilder::refresh_token_lifetime).
+//! A grant is idle if no request uses its access token. The cache refreshes an idle grant, and one
+//! whose access token has an unknown lifetime, when about two thirds of the refresh token's
+//! lifetime have passed since the last refresh. This needs a known
+//! [lifetime](TokenCacheBuilder::refresh_token_lifetime).
 //!
 //! # Failures
 //!
@@ -95,6 +99,7 @@
 //! access token until it expires. The cache then sends the refresh token again only in these cases:
 //!
 //! * in the last minutes (at most 5) of the access token's lifetime, and after its expiry,
+//! * when the refresh token must be kept alive, if the access token's lifetime is unknown,
 //! * after a 401,
 //! * when the program calls `refresh_now`.
 //!

@@ -19,7 +19,7 @@ pub struct ProviderBuilder {
     api_origins: Vec<String>,
     client_authentication: ClientAuthentication,
     pkce: bool,
-    access_token_lifetime: Duration,
+    access_token_lifetime: Option<Duration>,
     refresh_token_lifetime: Option<Duration>,
 }
 
@@ -28,8 +28,8 @@ impl Provider {
     ///
     /// Everything else has a default: no authorization endpoint, which is enough for the
     /// `client_credentials` grant; no revocation endpoint, no issuer and no API origin;
-    /// [`Basic`](ClientAuthentication::Basic) authentication; PKCE; and a lifetime of one hour
-    /// where a token response names none.
+    /// [`Basic`](ClientAuthentication::Basic) authentication; PKCE; and an unknown lifetime where a
+    /// token response names none.
     pub fn builder(token_endpoint: impl Into<String>) -> ProviderBuilder {
         ProviderBuilder {
             token_endpoint: token_endpoint.into(),
@@ -39,7 +39,7 @@ impl Provider {
             api_origins: Vec::new(),
             client_authentication: ClientAuthentication::Basic,
             pkce: true,
-            access_token_lifetime: Duration::from_secs(3_600),
+            access_token_lifetime: None,
             refresh_token_lifetime: None,
         }
     }
@@ -108,10 +108,14 @@ impl ProviderBuilder {
         self
     }
 
-    /// Sets the lifetime of an access token for which the token response names none. Defaults to
-    /// one hour.
+    /// Sets the lifetime of an access token for which the token response names none, or one that
+    /// cannot be true. Defaults to unknown.
+    ///
+    /// Set it if the provider documents a lifetime that its responses do not contain: the token is
+    /// then refreshed before it expires. A token with an unknown lifetime is used until the API
+    /// rejects it with a 401.
     pub fn access_token_lifetime(mut self, lifetime: Duration) -> Self {
-        self.access_token_lifetime = lifetime;
+        self.access_token_lifetime = Some(lifetime);
         self
     }
 

@@ -34,7 +34,7 @@ pub struct Provider {
     pub(super) api_origins: Vec<Origin>,
     pub(super) client_authentication: ClientAuthentication,
     pub(super) pkce: bool,
-    pub(super) access_token_lifetime: Duration,
+    pub(super) access_token_lifetime: Option<Duration>,
     pub(super) refresh_token_lifetime: Option<Duration>,
 }
 
@@ -116,9 +116,9 @@ impl Provider {
         self.pkce
     }
 
-    /// The lifetime of an access token for which the token response names none.
+    /// The lifetime of an access token for which the token response names none, if it is known.
     #[must_use]
-    pub fn access_token_lifetime(&self) -> Duration {
+    pub fn access_token_lifetime(&self) -> Option<Duration> {
         self.access_token_lifetime
     }
 

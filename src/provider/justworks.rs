@@ -56,7 +56,7 @@ pub fn justworks() -> Provider {
         api_origins: vec![Origin::from_static(API_HOST)],
         client_authentication: ClientAuthentication::RequestBody,
         pkce: false,
-        access_token_lifetime: ACCESS_TOKEN_LIFETIME,
+        access_token_lifetime: Some(ACCESS_TOKEN_LIFETIME),
         refresh_token_lifetime: Some(REFRESH_TOKEN_LIFETIME),
     }
 }
@@ -84,7 +84,10 @@ mod tests {
             provider.client_authentication(),
             ClientAuthentication::RequestBody
         );
-        assert_eq!(provider.access_token_lifetime().as_secs(), 86_400);
+        assert_eq!(
+            provider.access_token_lifetime(),
+            Some(Duration::from_secs(86_400))
+        );
         assert_eq!(
             provider.refresh_token_lifetime(),
             Some(Duration::from_secs(2_592_000))

@@ -24,7 +24,15 @@ pub(crate) fn lifetime_assumed(lifetime: Duration) {
         name: "endpoint.lifetime_assumed",
         target: "tower_oauth2_client",
         lifetime_seconds = lifetime.as_secs(),
-        "the token response contains no readable lifetime; the provider's usual lifetime is assumed"
+        "the token response contains no usable lifetime; the provider's usual lifetime is assumed"
+    );
+}
+
+pub(crate) fn lifetime_unknown() {
+    tracing::debug!(
+        name: "endpoint.lifetime_unknown",
+        target: "tower_oauth2_client",
+        "the token response contains no usable lifetime; the token is used until the API rejects it"
     );
 }
 

@@ -75,13 +75,13 @@ impl GrantTelemetry {
         metric::record(REFRESH_DURATION, &[("outcome", outcome)], tenant, duration);
     }
 
-    pub(crate) fn refreshed(&self, generation: Generation, lifetime: Duration) {
+    pub(crate) fn refreshed(&self, generation: Generation, lifetime: Option<Duration>) {
         tracing::debug!(
             name: "token.refreshed",
             target: "tower_oauth2_client",
             tenant = self.field(),
             generation = generation.as_u64(),
-            lifetime_seconds = lifetime.as_secs(),
+            lifetime_seconds = lifetime.map(|lifetime| lifetime.as_secs()),
             "a new token set was saved"
         );
         self.call_listener(|listener| listener.refreshed(&self.tenant, generation));
@@ -171,7 +171,7 @@ impl GrantTelemetry {
     }
 
     pub(crate) fn revoked(&self) {
-        self.remaining(Duration::ZERO, Some(Duration::ZERO));
+        self.remaining(Some(Duration::ZERO), Some(Duration::ZERO));
         tracing::info!(
             name: "grant.revoked",
             target: "tower_oauth2_client",
@@ -217,11 +217,17 @@ impl GrantTelemetry {
 
     /// The remaining lifetime of both tokens. Recorded only with the tenant as a label, since the
     /// grants would otherwise overwrite each other's gauges.
-    pub(crate) fn remaining(&self, access_token: Duration, refresh_token: Option<Duration>) {
+    pub(crate) fn remaining(
+        &self,
+        access_token: Option<Duration>,
+        refresh_token: Option<Duration>,
+    ) {
         if self.settings.record_tenant {
             let tenant = self.label();
-            let access_token = access_token.as_secs_f64();
-            metric::set(ACCESS_TOKEN_REMAINING, &[], tenant, access_token);
+            if let Some(access_token) = access_token {
+                let access_token = access_token.as_secs_f64();
+                metric::set(ACCESS_TOKEN_REMAINING, &[], tenant, access_token);
+            }
             if let Some(refresh_token) = refresh_token {
                 let refresh_token = refresh_token.as_secs_f64();
                 metric::set(REFRESH_TOKEN_REMAINING, &[], tenant, refresh_token);

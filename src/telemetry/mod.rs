@@ -55,7 +55,7 @@
 //!
 //! | name | level | fields | emitted when |
 //! | --- | --- | --- | --- |
-//! | `token.refreshed` | debug | `generation`, `lifetime_seconds` | a new token set was saved; requests use it from now on |
+//! | `token.refreshed` | debug | `generation`, `lifetime_seconds` if known | a new token set was saved; requests use it from now on |
 //! | `token.adopted` | debug | `generation` | a token set was taken over from the store, where another replica, an earlier process or `set_tokens` saved it |
 //! | `token.invalidated` | debug | `generation` | the program called `invalidate` |
 //! | `token.expiry_corrected` | debug | `correction_seconds` | the wall clock has advanced further than the monotonic clock, as after a suspend, so the token expires earlier |
@@ -67,7 +67,8 @@
 //! | `grant.revoked` | info | | the program revoked the grant |
 //! | `store.save_failed` | error | `error`, `unsaved_seconds` | a new token set, or the end of a grant, is known to this process only; the save is retried |
 //! | `endpoint.clock_skewed` | warn | `skew_seconds` | the `Date` of the token endpoint is more than 30 seconds off |
-//! | `endpoint.lifetime_assumed` | warn | `lifetime_seconds` | a token response contains no readable lifetime; this one is assumed |
+//! | `endpoint.lifetime_assumed` | warn | `lifetime_seconds` | a token response contains no usable lifetime; the [usual one](crate::provider::ProviderBuilder::access_token_lifetime) of the provider is assumed |
+//! | `endpoint.lifetime_unknown` | debug | | a token response contains no usable lifetime, and the provider has no usual one; the token is used until a 401 |
 //! | `endpoint.circuit_opened` | warn | `duration_seconds`, `error` | the circuit breaker has opened; no token requests are sent for this long |
 //! | `endpoint.circuit_closed` | info | | the circuit breaker has closed |
 //! | `sweep.finished` | info | `active`, `ended`, `unreadable`, `foreign`, `kept_alive`, `failed`, `expiring`, `duration_seconds` | a sweep has checked all [`Tenants`](crate::tenants::Tenants) in the store, and refreshed the idle grants that were due |
@@ -94,7 +95,7 @@
 //! | `tower_oauth2_client_unauthorized_responses_total` | counter | `outcome` | 401 responses that reject the token, by what the retry could use: a `newer_token` of the cache, a `refreshed` one, or `no_token` |
 //! | `tower_oauth2_client_save_failures_total` | counter | | saves that failed and are retried |
 //! | `tower_oauth2_client_reauthorizations_required_total` | counter | `reason` | grants that the provider has ended |
-//! | `tower_oauth2_client_access_token_remaining_seconds` | gauge | `tenant` | remaining lifetime of the access token, updated at least every 30 seconds until it expires |
+//! | `tower_oauth2_client_access_token_remaining_seconds` | gauge | `tenant` | remaining lifetime of the access token, if known, updated at least every 30 seconds until it expires |
 //! | `tower_oauth2_client_refresh_token_remaining_seconds` | gauge | `tenant` | remaining lifetime of the refresh token, if known |
 //! | `tower_oauth2_client_circuit_open` | gauge | | 1 while the circuit breaker of the token endpoint is open or half-open, else 0 |
 //! | `tower_oauth2_client_clock_skew_seconds` | gauge | | by how much the `Date` of the last token response was off |
@@ -143,6 +144,7 @@ pub use self::listener::GrantListener;
 pub(crate) use self::{
     endpoint::{
         circuit_closed, circuit_opened, clock_skew_measured, clock_skewed, lifetime_assumed,
+        lifetime_unknown,
     },
     grant::{GrantTelemetry, TelemetrySettings, Unauthorized},
     sweep::{SweepCounts, sweep_failed, sweep_finished},

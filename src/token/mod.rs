@@ -29,4 +29,5 @@ pub(crate) use self::{
     encoding::tenant_of,
     identity::{UnreadableGrant, digest},
     secret::wiped,
+    set::LONGEST_LIFETIME,
 };

@@ -4,13 +4,15 @@ use std::time::{Duration, SystemTime};
 
 use super::{AccessToken, RefreshToken};
 
-/// The longest lifetime that is believed. After it, the token is refreshed in any case.
-const MAX_LIFETIME: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+/// The longest lifetime that is believed: a century. Longer ones stand for "never", as an expiry in
+/// the year 9999 does, and would overflow clocks.
+pub(crate) const LONGEST_LIFETIME: Duration = Duration::from_secs(100 * 366 * 24 * 60 * 60);
 
 /// An access token with its lifetime, and usually a refresh token.
 ///
 /// Times are by this machine's clock. The lifetime is a duration from when the token request was
-/// *sent*, so that neither a slow response nor a wrong clock at the provider lengthens it.
+/// *sent*, so that neither a slow response nor a wrong clock at the provider lengthens it. A
+/// lifetime may be unknown: requests then use the token until the API rejects it.
 ///
 /// ```
 /// use std::time::{Duration, SystemTime};
@@ -20,14 +22,15 @@ const MAX_LIFETIME: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 /// let tokens = TokenSet::new(AccessToken::new("a1")?, Duration::from_secs(86_400), sent)
 ///     .with_refresh_token(RefreshToken::new("r1"), sent);
 ///
-/// assert_eq!(tokens.expires_at(), sent + Duration::from_secs(86_400));
+/// assert_eq!(tokens.expires_at(), Some(sent + Duration::from_secs(86_400)));
 /// assert!(!format!("{tokens:?}").contains("r1"));
 /// # Ok::<(), tower_oauth2_client::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenSet {
     access_token: AccessToken,
-    lifetime: Duration,
+    /// `None` if it is unknown.
+    lifetime: Option<Duration>,
     issued_at: SystemTime,
     refresh_token: Option<(RefreshToken, SystemTime)>,
     scope: Option<Box<str>>,
@@ -36,16 +39,24 @@ pub struct TokenSet {
 impl TokenSet {
     /// Creates a token set without a refresh token.
     ///
-    /// `issued_at` is when the token request was sent. The lifetime is cut to whole milliseconds
-    /// and to at most 366 days.
+    /// `issued_at` is when the token request was sent. The lifetime is `None` if it is unknown:
+    /// requests then use the access token until the API rejects it with a 401. A lifetime of more
+    /// than 100 years counts as unknown. It is cut to whole milliseconds.
     #[must_use]
-    pub fn new(access_token: AccessToken, lifetime: Duration, issued_at: SystemTime) -> Self {
+    pub fn new(
+        access_token: AccessToken,
+        lifetime: impl Into<Option<Duration>>,
+        issued_at: SystemTime,
+    ) -> Self {
+        let lifetime = lifetime
+            .into()
+            .filter(|lifetime: &Duration| *lifetime <= LONGEST_LIFETIME);
         Self {
             access_token,
             // Whole milliseconds, so that a store returns an equal token set.
-            lifetime: Duration::from_millis(
-                u64::try_from(lifetime.min(MAX_LIFETIME).as_millis()).unwrap_or(u64::MAX),
-            ),
+            lifetime: lifetime.map(|lifetime| {
+                Duration::from_millis(u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX))
+            }),
             issued_at,
             refresh_token: None,
             scope: None,
@@ -78,9 +89,10 @@ impl TokenSet {
         &self.access_token
     }
 
-    /// The lifetime of the access token, from [`issued_at`](Self::issued_at) on.
+    /// The lifetime of the access token, from [`issued_at`](Self::issued_at) on. `None` if it is
+    /// unknown.
     #[must_use]
-    pub fn lifetime(&self) -> Duration {
+    pub fn lifetime(&self) -> Option<Duration> {
         self.lifetime
     }
 
@@ -90,12 +102,11 @@ impl TokenSet {
         self.issued_at
     }
 
-    /// When the access token expires, by this machine's wall clock.
+    /// When the access token expires, by this machine's wall clock. `None` if that is unknown.
     #[must_use]
-    pub fn expires_at(&self) -> SystemTime {
-        self.issued_at
-            .checked_add(self.lifetime)
-            .unwrap_or(self.issued_at)
+    pub fn expires_at(&self) -> Option<SystemTime> {
+        let expires_at = self.issued_at.checked_add(self.lifetime?);
+        Some(expires_at.unwrap_or(self.issued_at))
     }
 
     /// The refresh token, if the provider issued one.
@@ -198,13 +209,19 @@ mod tests {
     }
 
     #[test]
-    fn p18_absurd_lifetimes_are_limited() {
-        let tokens = TokenSet::new(
-            AccessToken::new("a").unwrap(),
-            Duration::MAX,
-            SystemTime::UNIX_EPOCH,
-        );
-        assert_eq!(tokens.lifetime(), MAX_LIFETIME);
-        assert_eq!(tokens.expires_at(), SystemTime::UNIX_EPOCH + MAX_LIFETIME);
+    fn p18_absurd_lifetime_is_unknown_and_a_long_one_is_not() {
+        let at = SystemTime::UNIX_EPOCH;
+        let of = |lifetime| TokenSet::new(AccessToken::new("a").unwrap(), lifetime, at);
+        for absurd in [LONGEST_LIFETIME + Duration::from_secs(1), Duration::MAX] {
+            assert_eq!(of(absurd).lifetime(), None);
+            assert_eq!(of(absurd).expires_at(), None);
+            let unknown = TokenSet::new(AccessToken::new("a").unwrap(), None, at);
+            assert_eq!(of(absurd), unknown);
+        }
+        for days in [0, 1, 367, 10 * 366] {
+            let lifetime = Duration::from_secs(days * 86_400);
+            assert_eq!(of(lifetime).lifetime(), Some(lifetime));
+            assert_eq!(of(lifetime).expires_at(), Some(at + lifetime));
+        }
     }
 }

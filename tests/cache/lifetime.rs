@@ -328,7 +328,7 @@ async fn p05_end_does_not_bring_back_an_invalidated_token() {
 async fn p18_unsaved_token_that_expired_is_not_used() {
     let (source, store, tokens) = cache_with_token().await;
     store.fail_saves(true);
-    source.then(Scripted::Tokens(MINUTE));
+    source.then(Scripted::Tokens(Some(MINUTE)));
     tokens.refresh_now().await.unwrap_err();
     pass(10 * MINUTE).await;
     tokens.invalidate();

@@ -26,3 +26,4 @@ mod runtimes;
 mod saves;
 mod single_flight;
 mod status;
+mod unknown_lifetime;

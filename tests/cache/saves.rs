@@ -37,7 +37,7 @@ async fn p10_new_token_is_not_used_before_its_save_while_an_older_one_serves() {
 async fn p14_failed_save_is_retried_while_memory_serves() {
     let (source, store, tokens) = cache_with_token().await;
     store.fail_saves(true);
-    source.then(Scripted::Tokens(2 * DAY));
+    source.then(Scripted::Tokens(Some(2 * DAY)));
     let _ = tokens.refresh_now().await;
     // When the old token expires, the new one serves, saved or not.
     tokio::time::sleep(DAY - Duration::from_secs(30)).await;
@@ -110,7 +110,7 @@ async fn save_is_retried_for_a_while_after_the_last_handle() {
     assert_eq!(generation(&store).await, Generation::FIRST.next());
 
     let tokens = source.cache().store(store.clone()).build().unwrap();
-    source.then(Scripted::Tokens(DAY));
+    source.then(Scripted::Tokens(Some(DAY)));
     store.fail_saves(true);
     let _ = tokens.refresh_now().await;
     drop(tokens);
@@ -124,7 +124,7 @@ async fn save_is_retried_for_a_while_after_the_last_handle() {
 async fn p14_unsaved_token_serves_after_the_held_one_expires_during_a_hanging_save() {
     let (source, store, tokens) = cache_with_token().await;
     store.fail_saves(true);
-    source.then(Scripted::Tokens(2 * DAY));
+    source.then(Scripted::Tokens(Some(2 * DAY)));
     let began = tokio::time::Instant::now();
     let _ = tokens.refresh_now().await;
     tokio::time::sleep_until(began + DAY - Duration::from_secs(12)).await;

@@ -103,7 +103,7 @@ impl fmt::Debug for ManualClock {
 /// The result of one call of a [`Source`].
 pub(crate) enum Scripted {
     /// Returns tokens with this lifetime.
-    Tokens(Duration),
+    Tokens(Option<Duration>),
     Fail(Error),
     Panic,
     Hang,
@@ -119,7 +119,7 @@ pub(crate) struct Source {
 
 struct Inner {
     script: Mutex<VecDeque<Scripted>>,
-    usual: Mutex<Duration>,
+    usual: Mutex<Option<Duration>>,
     sent_refresh_tokens: Mutex<Vec<Option<String>>>,
     revoked: Mutex<Vec<String>>,
     revocation_fails: Mutex<bool>,
@@ -137,7 +137,7 @@ impl Source {
             clock: clock.clone(),
             inner: Arc::new(Inner {
                 script: Mutex::default(),
-                usual: Mutex::new(DAY),
+                usual: Mutex::new(Some(DAY)),
                 sent_refresh_tokens: Mutex::default(),
                 revoked: Mutex::default(),
                 revocation_fails: Mutex::new(false),
@@ -154,8 +154,9 @@ impl Source {
         self.inner.script.lock().unwrap().push_back(scripted);
     }
 
-    pub(crate) fn set_lifetime(&self, lifetime: Duration) {
-        *self.inner.usual.lock().unwrap() = lifetime;
+    /// Sets the lifetime of tokens. `None` if responses do not state it.
+    pub(crate) fn set_lifetime(&self, lifetime: impl Into<Option<Duration>>) {
+        *self.inner.usual.lock().unwrap() = lifetime.into();
     }
 
     pub(crate) fn set_delay(&self, delay: Duration) {
@@ -204,7 +205,7 @@ impl Source {
         self.inner.revoked.lock().unwrap().clone()
     }
 
-    pub(crate) fn issue(&self, lifetime: Duration) -> TokenSet {
+    pub(crate) fn issue(&self, lifetime: impl Into<Option<Duration>>) -> TokenSet {
         let number = self.inner.issued.fetch_add(1, Ordering::SeqCst) + 1;
         token_set(number, lifetime, self.clock.wall())
     }
@@ -275,7 +276,11 @@ impl TokenSource for Source {
 }
 
 /// A token set such as `a7` with `r7`.
-pub(crate) fn token_set(number: u64, lifetime: Duration, at: SystemTime) -> TokenSet {
+pub(crate) fn token_set(
+    number: u64,
+    lifetime: impl Into<Option<Duration>>,
+    at: SystemTime,
+) -> TokenSet {
     let access_token = AccessToken::new(format!("a{number}")).unwrap();
     TokenSet::new(access_token, lifetime, at)
         .with_refresh_token(RefreshToken::new(format!("r{number}")), at)

@@ -875,7 +875,7 @@ impl Persist {
         let tokens = self.grant.tokens();
         state.events.push(Event::Refreshed {
             generation: self.grant.generation,
-            lifetime: tokens.map(TokenSet::lifetime).unwrap_or_default(),
+            lifetime: tokens.and_then(TokenSet::lifetime),
         });
         // A token that expired while it was being saved serves the waiters only if that was quick.
         let is_late = m.now.saturating_duration_since(self.since) > GRACE;

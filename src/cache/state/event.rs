@@ -30,10 +30,10 @@ pub(crate) enum Event {
     },
     Refreshed {
         generation: Generation,
-        lifetime: Duration,
+        lifetime: Option<Duration>,
     },
     Remaining {
-        access_token: Duration,
+        access_token: Option<Duration>,
         refresh_token: Option<Duration>,
     },
     ResponseLost {

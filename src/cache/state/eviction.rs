@@ -6,6 +6,7 @@ use super::{
     moment::{Moment, is_within},
     request::FORCED_REFRESH_INTERVAL,
 };
+use crate::token::TokenSet;
 
 impl CacheState {
     /// Whether the cache can be evicted without losing anything but a backoff: no work is running,
@@ -13,10 +14,11 @@ impl CacheState {
     /// cache would not know.
     pub(crate) fn is_saved(&self, m: Moment<'_>) -> bool {
         // The store counts an invalidated token as valid.
+        let expires_at = self.held.tokens().and_then(TokenSet::expires_at);
         let is_invalidated = self.held.token().is_some_and(|(token, schedule)| {
             self.rejected == Some(token.generation())
                 && schedule.expires <= m.now
-                && m.wall < schedule.expires_wall
+                && expires_at.is_none_or(|expires_at| m.wall < expires_at)
         });
         let min_interval = m.policy.min_refresh_interval;
         self.is_idle()

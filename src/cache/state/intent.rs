@@ -124,6 +124,10 @@ pub(super) fn is_awaiting_expiry(held: &Snapshot, reason: Reason, m: Moment<'_>)
     };
     let until = match (m.policy.lost_response, reason) {
         (_, Reason::LostResponse(_)) => return replay_reason(held, m).is_none(),
+        // Before the refresh token expires, if the access token may not.
+        (LostResponse::RetryOnce, Reason::KeepAlive(_)) if !held.has_known_lifetime() => {
+            return false;
+        }
         (LostResponse::RetryOnce, Reason::Advisory | Reason::KeepAlive(_)) => {
             schedule.last_resort_at
         }

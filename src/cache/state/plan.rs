@@ -1,10 +1,7 @@
 //! The plan of the background task: it refreshes early, keeps an idle grant alive, and compares the
 //! clocks.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use super::{
     CacheState, backoff::Urgency, event::Event, intent::replay_reason, moment::Moment,
@@ -16,7 +13,7 @@ use crate::error::Error;
 /// stand still.
 const HEARTBEAT: Duration = Duration::from_secs(30);
 
-/// The interval if no valid token depends on it.
+/// The interval if no valid token with a known lifetime depends on it.
 const SLOW_HEARTBEAT: Duration = Duration::from_secs(3_600);
 
 /// The shortest pause, even if something is due. Refreshes have a minimum interval of their own.
@@ -46,10 +43,15 @@ impl CacheState {
         self.report_expiry(&held, m);
         let is_alive = held.alive(m.now).is_some();
         // Also for a token that is not refreshed any more: a wall clock that is ahead ends it
-        // earlier.
+        // earlier. No clock ends a token whose lifetime is unknown.
+        let is_corrected = is_alive && held.has_known_lifetime();
         let mut plan = Plan {
             requests: Vec::new(),
-            wake_after: if is_alive { HEARTBEAT } else { SLOW_HEARTBEAT },
+            wake_after: if is_corrected {
+                HEARTBEAT
+            } else {
+                SLOW_HEARTBEAT
+            },
         };
         if held.ended().is_some() {
             return plan;
@@ -129,7 +131,9 @@ impl CacheState {
         let refresh_token = held.refresh_token();
         if let Some((_, schedule)) = held.token() {
             self.events.push(Event::Remaining {
-                access_token: remaining(schedule.expires, m.now),
+                access_token: held
+                    .has_known_lifetime()
+                    .then(|| schedule.expires.saturating_duration_since(m.now)),
                 refresh_token: refresh_token.map(|expiry| expiry.left(m.wall)),
             });
         }
@@ -153,8 +157,4 @@ impl Plan {
     fn wake_within(&mut self, pause: Duration) {
         self.wake_after = self.wake_after.min(pause);
     }
-}
-
-fn remaining(until: Instant, now: Instant) -> Duration {
-    until.saturating_duration_since(now)
 }

@@ -2,12 +2,15 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::token::TokenSet;
+use crate::token::{LONGEST_LIFETIME, TokenSet};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// The schedule of an access token on the monotonic clock, and its expiry on the wall clock.
+/// The schedule of an access token on the monotonic clock.
+///
+/// If the lifetime of the token is unknown, no process reaches any of these times, unless the token
+/// is [ended](Self::ended).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Schedule {
     /// The start of the background refresh: a random point in the first half of the advisory
@@ -21,14 +24,15 @@ pub(crate) struct Schedule {
     pub(crate) last_resort_at: Instant,
     /// When the token expires.
     pub(crate) expires: Instant,
-    /// When the token expires by the wall clock, which includes a suspend of the machine.
-    pub(crate) expires_wall: SystemTime,
 }
 
 impl Schedule {
     /// For a token whose request was sent at `sent`. `jitter` is a random number from 0 to 1.
     pub(crate) fn of_new(tokens: &TokenSet, sent: Instant, jitter: f64) -> Self {
-        Self::ending(sent + tokens.lifetime(), tokens, jitter)
+        match tokens.lifetime() {
+            Some(lifetime) => Self::ending(later(sent, lifetime), lifetime, jitter),
+            None => Self::unknown(sent),
+        }
     }
 
     /// For a stored token: the remaining lifetime by the wall clock. It is at most the whole
@@ -39,11 +43,11 @@ impl Schedule {
         wall: SystemTime,
         jitter: f64,
     ) -> Self {
-        let left = tokens
-            .expires_at()
-            .duration_since(wall)
-            .unwrap_or(Duration::ZERO);
-        let schedule = Self::ending(now + left.min(tokens.lifetime()), tokens, jitter);
+        let (Some(lifetime), Some(expires_at)) = (tokens.lifetime(), tokens.expires_at()) else {
+            return Self::unknown(now);
+        };
+        let left = expires_at.duration_since(wall).unwrap_or(Duration::ZERO);
+        let schedule = Self::ending(later(now, left.min(lifetime)), lifetime, jitter);
         if tokens.issued_at() > wall + MINUTE {
             // A wall clock was or is wrong, so the age is unknown.
             return Self {
@@ -64,10 +68,16 @@ impl Schedule {
         }
     }
 
-    /// With an expiry no later than the wall clock says. `None` if nothing changes.
-    pub(crate) fn corrected(self, now: Instant, wall: SystemTime) -> Option<Self> {
-        let left = self
-            .expires_wall
+    /// With an expiry no later than the wall clock says, which includes a suspend of the machine.
+    /// `None` if nothing changes.
+    pub(crate) fn corrected(
+        self,
+        tokens: &TokenSet,
+        now: Instant,
+        wall: SystemTime,
+    ) -> Option<Self> {
+        let left = tokens
+            .expires_at()?
             .duration_since(wall)
             .unwrap_or(Duration::ZERO);
         let early = self
@@ -83,7 +93,6 @@ impl Schedule {
             mandatory_at: earlier(self.mandatory_at, early),
             last_resort_at: earlier(self.last_resort_at, early),
             expires: earlier(self.expires, early),
-            expires_wall: self.expires_wall,
         })
     }
 
@@ -95,12 +104,20 @@ impl Schedule {
             mandatory_at: end(self.mandatory_at),
             last_resort_at: end(self.last_resort_at),
             expires: end(self.expires),
-            expires_wall: self.expires_wall,
         }
     }
 
-    fn ending(expires: Instant, tokens: &TokenSet, jitter: f64) -> Self {
-        let lifetime = tokens.lifetime();
+    fn unknown(now: Instant) -> Self {
+        let never = later(now, LONGEST_LIFETIME);
+        Self {
+            refresh_at: never,
+            mandatory_at: never,
+            last_resort_at: never,
+            expires: never,
+        }
+    }
+
+    fn ending(expires: Instant, lifetime: Duration, jitter: f64) -> Self {
         let advisory = advisory(lifetime);
         let mandatory_at = earlier(expires, mandatory(lifetime));
         let refresh_at = earlier(
@@ -112,7 +129,6 @@ impl Schedule {
             mandatory_at,
             last_resort_at: earlier(expires, (5 * MINUTE).min(advisory / 2)),
             expires,
-            expires_wall: tokens.expires_at(),
         }
     }
 }
@@ -127,6 +143,11 @@ fn advisory(lifetime: Duration) -> Duration {
 /// 60 seconds, never over a tenth of the lifetime.
 fn mandatory(lifetime: Duration) -> Duration {
     MINUTE.min(lifetime / 10)
+}
+
+/// Does not overflow: a lifetime is at most a century.
+fn later(instant: Instant, by: Duration) -> Instant {
+    instant.checked_add(by).unwrap_or(instant)
 }
 
 /// Saturates at the start of the clock, which is the boot time on some systems.
@@ -199,14 +220,35 @@ mod tests {
     #[test]
     fn p18_the_earlier_clock_decides() {
         let now = SystemClock.monotonic();
-        let schedule = Schedule::of_new(&tokens(3_600, wall()), now, 0.5);
-        assert_eq!(schedule.corrected(now, wall()), None);
-        assert_eq!(schedule.corrected(now, wall() - 2 * HOUR), None);
+        let tokens = tokens(3_600, wall());
+        let schedule = Schedule::of_new(&tokens, now, 0.5);
+        assert_eq!(schedule.corrected(&tokens, now, wall()), None);
+        assert_eq!(schedule.corrected(&tokens, now, wall() - 2 * HOUR), None);
         // Suspended for half an hour, during which the wall clock continued.
-        let later = schedule.corrected(now, wall() + HOUR / 2).unwrap();
+        let later = schedule.corrected(&tokens, now, wall() + HOUR / 2).unwrap();
         assert_eq!(later.expires - now, HOUR / 2);
         assert_eq!(schedule.refresh_at - later.refresh_at, HOUR / 2);
         // The correction is applied once.
-        assert_eq!(later.corrected(now, wall() + HOUR / 2), None);
+        assert_eq!(later.corrected(&tokens, now, wall() + HOUR / 2), None);
+    }
+
+    #[test]
+    fn p18_token_with_an_unknown_lifetime_has_no_window_and_no_expiry() {
+        let now = SystemClock.monotonic();
+        let tokens = TokenSet::new(AccessToken::new("a").unwrap(), None, wall());
+        let year = 366 * 24 * HOUR;
+        for at in [wall() - year, wall(), wall() + year, wall() + 99 * year] {
+            for schedule in [
+                Schedule::of_new(&tokens, now, 0.5),
+                Schedule::of_stored(&tokens, now, at, 0.5),
+                Schedule::of_stored(&tokens, now, at, 0.5).without_refresh(),
+            ] {
+                assert!(schedule.refresh_at > now + 99 * year);
+                assert!(schedule.mandatory_at > now + 99 * year);
+                assert!(schedule.expires > now + 99 * year);
+                assert_eq!(schedule.corrected(&tokens, now, at), None);
+                assert_eq!(schedule.ended(now).expires, now, "invalidated");
+            }
+        }
     }
 }

@@ -176,7 +176,7 @@ impl Snapshot {
     /// With an expiry corrected by the wall clock, and the difference. `None` if there is none.
     pub(crate) fn corrected(&self, now: Instant, wall: SystemTime) -> Option<(Self, Duration)> {
         let (_, before) = self.token()?;
-        let after = before.corrected(now, wall)?;
+        let after = before.corrected(self.tokens()?, now, wall)?;
         let by = before.expires - after.expires;
         Some((self.rescheduled(after), by))
     }
@@ -216,6 +216,12 @@ impl Snapshot {
 
     pub(crate) fn refresh_token(&self) -> Option<&RefreshTokenExpiry> {
         self.held.as_ref()?.refresh_token.as_ref()
+    }
+
+    /// Whether the access token expires by itself. Otherwise it serves until a 401.
+    pub(crate) fn has_known_lifetime(&self) -> bool {
+        self.tokens()
+            .is_some_and(|tokens| tokens.lifetime().is_some())
     }
 
     /// Records that a request has used the token.

@@ -19,7 +19,7 @@ pub struct Status {
     /// yet.
     pub generation: Option<Generation>,
     /// When the held access token expires, by this machine's wall clock. `None` without a valid
-    /// token.
+    /// token, or if its lifetime is unknown.
     pub expires_at: Option<SystemTime>,
     /// When the refresh token expires, by this machine's wall clock. `None` if there is no refresh
     /// token, or if its lifetime is unknown.
@@ -39,7 +39,8 @@ pub struct Status {
 pub enum TokenState {
     /// There is no grant, or it has not been loaded yet.
     Absent,
-    /// Requests use the token, and it needs no refresh yet.
+    /// Requests use the token, and it needs no refresh yet. A token whose lifetime is unknown is
+    /// fresh until the API rejects it.
     Fresh,
     /// Requests use the token. Its background refresh is due, and starts if a request has used the
     /// token.
@@ -87,7 +88,9 @@ impl CacheState {
         Status {
             state: self.token_state(m),
             generation: held.generation(),
-            expires_at: alive.map(|schedule| m.wall + (schedule.expires - m.now)),
+            expires_at: alive
+                .filter(|_| held.has_known_lifetime())
+                .and_then(|schedule| m.wall.checked_add(schedule.expires - m.now)),
             refresh_token_expires_at: held.refresh_token().map(|expiry| expiry.expires_at),
             last_error: self.backoff.last().cloned(),
             is_refreshing: self.is_refreshing(),

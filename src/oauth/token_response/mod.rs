@@ -28,7 +28,7 @@ use super::{date, endpoint_error};
 use crate::{
     error::{Error, ErrorKind, OAuthErrorCode, ResponseDetails},
     telemetry,
-    token::{AccessToken, RefreshToken, TokenSet},
+    token::{AccessToken, LONGEST_LIFETIME, RefreshToken, TokenSet},
 };
 
 const ENDPOINT: &str = "token endpoint";
@@ -42,7 +42,7 @@ pub(super) fn parse(
     response: &Response<Bytes>,
     sent: SystemTime,
     now: SystemTime,
-    default_lifetime: Duration,
+    usual_lifetime: Option<Duration>,
 ) -> Result<TokenSet, Error> {
     if !response.status().is_success() {
         return Err(endpoint_error::to_error(ENDPOINT, response, now));
@@ -58,11 +58,13 @@ pub(super) fn parse(
         .map(|token| RefreshToken::new(token.trim_matches(char::is_control)));
     match access_token(&members) {
         Ok(access_token) if refresh_token.is_some() || !members.is_damaged => {
-            let lifetime = lifetime(&members, response.headers(), sent, now, default_lifetime)
-                .unwrap_or_else(|| {
-                    telemetry::lifetime_assumed(default_lifetime);
-                    default_lifetime
-                });
+            let stated = lifetime(&members, response.headers(), sent, now, usual_lifetime);
+            let lifetime = stated.or(usual_lifetime);
+            match (stated, usual_lifetime) {
+                (Some(_), _) => {}
+                (None, Some(usual)) => telemetry::lifetime_assumed(usual),
+                (None, None) => telemetry::lifetime_unknown(),
+            }
             let mut tokens = TokenSet::new(access_token, lifetime, sent);
             if let Some(refresh_token) = refresh_token {
                 tokens = tokens.with_refresh_token(refresh_token, sent);
@@ -140,35 +142,45 @@ fn unusable(response: &Response<Bytes>, problem: &str) -> Error {
 }
 
 /// The lifetime from `expires_at`, compared with the server's clock and this machine's, and from
-/// `expires_in`. An end in the past is a lifetime of zero.
+/// `expires_in`. `None` if neither can be true: a token that has just been issued has not expired,
+/// and none lives for a century.
 fn lifetime(
     members: &Members,
     headers: &HeaderMap,
     sent: SystemTime,
     now: SystemTime,
-    default: Duration,
+    usual: Option<Duration>,
 ) -> Option<Duration> {
     let server_now = date::of_response(headers);
     if let Some(server_now) = server_now {
         warn_of_skew(server_now, sent, now);
     }
-    let relative = seconds(&members.expires_in);
-    let Some(expires_at) = time(&members.expires_at) else {
-        return relative;
-    };
-    let from = |now: SystemTime| expires_at.duration_since(now).unwrap_or(Duration::ZERO);
-    let absolute = match server_now {
-        Some(server_now) if agree(server_now, sent) => from(server_now).min(from(sent)),
-        Some(server_now) => plausible(from(server_now), from(sent), default),
-        // Without a `Date`, the server's clock is assumed to agree with this machine's.
-        None => from(sent),
-    };
+    let relative = seconds(&members.expires_in).filter(is_credible);
+    let absolute = time(&members.expires_at).and_then(|expires_at| {
+        let from = |now: SystemTime| expires_at.duration_since(now).unwrap_or(Duration::ZERO);
+        let lifetime = match server_now {
+            Some(server_now) if agree(server_now, sent) => from(server_now).min(from(sent)),
+            Some(server_now) => plausible(from(server_now), from(sent), usual),
+            // Without a `Date` the clocks cannot be compared, and only too long a lifetime does
+            // harm. If this machine's clock is ahead, less than nothing may be left.
+            None => usual.map_or(from(sent), |usual| usual.min(from(sent))),
+        };
+        Some(lifetime).filter(is_credible)
+    });
     // `expires_in` does not depend on any clock, so it wins if `expires_at` gives more, or less
     // than half.
-    Some(match relative {
-        Some(relative) if absolute > relative || absolute < relative / 2 => relative,
-        _ => absolute,
-    })
+    match (relative, absolute) {
+        (Some(relative), Some(absolute)) if absolute > relative || absolute < relative / 2 => {
+            Some(relative)
+        }
+        (relative, absolute) => absolute.or(relative),
+    }
+}
+
+/// Whether a token that has just been issued may have this lifetime. Servers write 0, -1 or the
+/// year 9999 for "never", and a clock that is wrong by more than the lifetime makes it negative.
+fn is_credible(lifetime: &Duration) -> bool {
+    !lifetime.is_zero() && *lifetime <= LONGEST_LIFETIME
 }
 
 /// Whether two clocks agree. A `Date` has whole seconds.
@@ -183,14 +195,14 @@ fn agree(server_now: SystemTime, sent: SystemTime) -> bool {
 ///
 /// Either clock may be wrong, and only too long a lifetime does harm, so the shorter one wins. If
 /// it is less than half of the other, one clock is far off, and a refresh would be due all the
-/// time. Then the `Date` wins, or if that leaves nothing, this machine's clock up to the `default`
-/// lifetime.
-fn plausible(by_date: Duration, by_own_clock: Duration, default: Duration) -> Duration {
+/// time. Then the `Date` wins, or if that leaves nothing, this machine's clock up to the provider's
+/// `usual` lifetime.
+fn plausible(by_date: Duration, by_own_clock: Duration, usual: Option<Duration>) -> Duration {
     let shorter = by_date.min(by_own_clock);
     if shorter >= by_date.max(by_own_clock) / 2 {
         shorter
     } else if by_date.is_zero() {
-        by_own_clock.min(default)
+        usual.map_or(by_own_clock, |usual| usual.min(by_own_clock))
     } else {
         by_date
     }

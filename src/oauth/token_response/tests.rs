@@ -24,11 +24,24 @@ fn response(status: u16, body: &str, date: Option<SystemTime>) -> Response<Bytes
 
 fn parse_with(members: &str, date: Option<SystemTime>) -> Result<TokenSet, Error> {
     let body = format!(r#"{{"access_token":"a1"{members}}}"#);
-    parse(&response(200, &body, date), sent(), sent(), DAY)
+    parse(&response(200, &body, date), sent(), sent(), Some(DAY))
 }
 
+/// The lifetime of a token from a provider with a usual lifetime of one day.
 fn lifetime_of(members: &str, date: Option<SystemTime>) -> Duration {
-    parse_with(members, date).unwrap().lifetime()
+    parse_with(members, date).unwrap().lifetime().unwrap()
+}
+
+/// The lifetime of a token from a provider whose usual lifetime is unknown.
+fn lifetime_without_usual(members: &str, date: Option<SystemTime>) -> Option<Duration> {
+    let body = format!(r#"{{"access_token":"a1"{members}}}"#);
+    let tokens = parse(&response(200, &body, date), sent(), sent(), None);
+    tokens.unwrap().lifetime()
+}
+
+fn expires_at(time: SystemTime) -> String {
+    let time = Timestamp::try_from(time).unwrap();
+    format!(r#","expires_at":"{time}""#)
 }
 
 #[test]
@@ -76,8 +89,8 @@ fn p18_expires_at_wins_over_expires_in_over_the_default() {
         (r#","expires_at":null,"expires_in":7200"#, 7_200),
         (r#","expires_at":"soon","expires_in":7200"#, 7_200),
         (r#","expires_at":{"x":["y"]},"expires_in":7200"#, 7_200),
-        (r#","expires_in":0"#, 0),
-        (r#","expires_in":-5"#, 0),
+        (r#","expires_in":0"#, 86_400),
+        (r#","expires_in":-5"#, 86_400),
         ("", 86_400),
         (r#","expires_in":null"#, 86_400),
         (r#","expires_in":"soon""#, 86_400),
@@ -90,44 +103,66 @@ fn p18_expires_at_wins_over_expires_in_over_the_default() {
 
 #[test]
 fn p18_clock_skew_does_not_lengthen_the_lifetime() {
-    let at = |time: SystemTime| {
-        let time = Timestamp::try_from(time).unwrap();
-        format!(r#","expires_at":"{time}""#)
-    };
+    let at = expires_at;
     for skew in [Duration::ZERO, 2 * HOUR, 400 * DAY] {
         let fast = sent() + skew;
         assert_eq!(lifetime_of(&at(fast + HOUR), Some(fast)), HOUR);
         let slow = sent() - skew;
         assert_eq!(lifetime_of(&at(slow + HOUR), Some(slow)), HOUR);
     }
-    // An end in the past is a lifetime of zero, not an error and not a very long lifetime.
-    assert_eq!(
-        lifetime_of(&at(sent() - HOUR), Some(sent())),
-        Duration::ZERO
-    );
     assert_eq!(lifetime_of(&at(sent() + HOUR), None), HOUR);
+    // This machine's clock is behind: not longer than usual.
+    assert_eq!(lifetime_of(&at(sent() + 3 * DAY), None), DAY);
+}
+
+/// A new token whose expiry has passed already shows that a clock is wrong, or that the server
+/// writes "never" in this way. It says nothing about the lifetime.
+#[test]
+fn p18_new_token_that_has_expired_already_has_no_stated_lifetime() {
+    for passed in [Duration::ZERO, Duration::from_secs(1), HOUR, 400 * DAY] {
+        for date in [None, Some(sent())] {
+            let members = expires_at(sent() - passed);
+            assert_eq!(lifetime_of(&members, date), DAY, "{members}");
+            assert_eq!(lifetime_without_usual(&members, date), None, "{members}");
+            let both = format!(r#"{members},"expires_in":7200"#);
+            assert_eq!(lifetime_of(&both, date), 2 * HOUR, "{both}");
+            assert_eq!(lifetime_without_usual(&both, date), Some(2 * HOUR));
+        }
+    }
+    // The `Date` shows by how much this machine's clock is ahead.
+    let members = expires_at(sent() - HOUR);
+    let date = Some(sent() - 2 * HOUR);
+    assert_eq!(lifetime_without_usual(&members, date), Some(HOUR));
 }
 
 #[test]
-fn p18_absurd_lifetimes_are_limited() {
-    let year = 366 * DAY;
+fn p18_lifetime_that_no_response_states_is_unknown() {
     for members in [
-        r#","expires_in":1e300"#,
-        r#","expires_in":18446744073709551615"#,
-        r#","expires_in":"inf""#,
-        r#","expires_at":"9999-12-30T00:00:00Z""#,
-        r#","expires_at":99999999999"#,
-    ] {
-        assert_eq!(lifetime_of(members, Some(sent())), year, "{members}");
-    }
-    for members in [
-        r#","expires_at":1e300"#,
-        r#","expires_at":18446744073709551615"#,
+        "",
+        r#","expires_at":null,"expires_in":null"#,
+        r#","expires_at":"","expires_in":"""#,
+        r#","expires_at":"never","expires_in":"never""#,
+        r#","expires_at":0"#,
+        r#","expires_at":"0""#,
         r#","expires_at":-1"#,
-        r#","expires_at":"10000-01-01T00:00:00Z""#,
+        r#","expires_at":"-1""#,
+        r#","expires_at":"0001-01-01T00:00:00Z""#,
+        r#","expires_at":"9999-12-31T23:59:59Z""#,
+        r#","expires_at":1767229200000"#,
+        r#","expires_in":0"#,
+        r#","expires_in":-1"#,
+        r#","expires_in":"0""#,
+        r#","expires_in":9223372036854775807"#,
+        r#","expires_in":1e300"#,
     ] {
-        assert_eq!(lifetime_of(members, Some(sent())), DAY, "{members}");
+        for date in [None, Some(sent()), Some(sent() - 2 * HOUR)] {
+            assert_eq!(lifetime_without_usual(members, date), None, "{members}");
+            assert_eq!(lifetime_of(members, date), DAY, "{members}");
+        }
     }
+    // Long is not unknown.
+    let years = r#","expires_in":315360000"#;
+    assert_eq!(lifetime_without_usual(years, None), Some(3_650 * DAY));
 }
 
 #[test]
@@ -209,19 +244,19 @@ fn p22_errors_of_bad_responses_name_the_problem_without_secrets() {
             "no header can carry",
         ),
     ] {
-        let error = parse(&response(200, body, None), sent(), sent(), DAY).unwrap_err();
+        let error = parse(&response(200, body, None), sent(), sent(), Some(DAY)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidResponse, "{body}");
         assert!(error.to_string().contains(problem), "{body}: {error}");
         assert!(!format!("{error} {error:?}").contains("seeded"), "{error}");
         assert_eq!(error.oauth_code(), None, "{body}");
     }
-    let error = parse(&response(302, "", None), sent(), sent(), DAY).unwrap_err();
+    let error = parse(&response(302, "", None), sent(), sent(), Some(DAY)).unwrap_err();
     assert!(error.to_string().contains("redirect"), "{error}");
 }
 
 fn parse_bytes(body: &[u8]) -> Result<TokenSet, Error> {
     let response = response(200, "", None).map(|_| Bytes::copy_from_slice(body));
-    parse(&response, sent(), sent(), DAY)
+    parse(&response, sent(), sent(), Some(DAY))
 }
 
 /// The access and the refresh token of a response.

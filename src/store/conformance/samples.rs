@@ -45,6 +45,7 @@ pub(super) fn states() -> Vec<(&'static str, Grant)> {
         ("without a refresh token", GrantState::Active(bare())),
         ("without a scope", GrantState::Active(unscoped())),
         ("long tokens", GrantState::Active(long())),
+        ("unknown lifetime", GrantState::Active(unknown_lifetime())),
         ("every character", GrantState::Active(all_characters())),
         ("issued in 1970", GrantState::Active(first_moment())),
         ("revoked", GrantState::Revoked { since }),
@@ -103,6 +104,12 @@ fn unscoped() -> TokenSet {
 fn bare() -> TokenSet {
     let access = access_token("access-of-a-bare-state".into());
     TokenSet::new(access, Duration::ZERO, moment(999_999_999))
+}
+
+fn unknown_lifetime() -> TokenSet {
+    let access = access_token("access-without-an-expiry".into());
+    TokenSet::new(access, None, moment(123_456_789))
+        .with_refresh_token(RefreshToken::new("refresh-of-a-state"), moment(1))
 }
 
 fn long() -> TokenSet {

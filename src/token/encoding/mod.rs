@@ -214,7 +214,9 @@ impl StoredReason {
 #[derive(Serialize, Deserialize)]
 struct StoredTokens {
     access_token: Secret,
-    lifetime_ms: u64,
+    /// Absent if the lifetime is unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lifetime_ms: Option<u64>,
     issued_at: Timestamp,
     #[serde(skip_serializing_if = "Option::is_none")]
     refresh_token: Option<Secret>,
@@ -290,7 +292,9 @@ impl StoredTokens {
     fn encode(tokens: &TokenSet) -> Self {
         Self {
             access_token: Secret::new(tokens.access_token().expose()),
-            lifetime_ms: u64::try_from(tokens.lifetime().as_millis()).unwrap_or(u64::MAX),
+            lifetime_ms: tokens
+                .lifetime()
+                .map(|lifetime| u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX)),
             issued_at: to_timestamp(tokens.issued_at()),
             refresh_token: tokens
                 .refresh_token()
@@ -302,8 +306,9 @@ impl StoredTokens {
 
     fn decode(self) -> Option<TokenSet> {
         let access_token = AccessToken::new(self.access_token.0.as_str()).ok()?;
-        let lifetime = std::time::Duration::from_millis(self.lifetime_ms);
-        let mut tokens = TokenSet::new(access_token, lifetime, self.issued_at.try_into().ok()?);
+        let lifetime = self.lifetime_ms.map(std::time::Duration::from_millis);
+        let issued_at = self.issued_at.try_into().ok()?;
+        let mut tokens = TokenSet::new(access_token, lifetime, issued_at);
         if let Some(refresh_token) = &self.refresh_token {
             tokens = tokens.with_refresh_token(
                 RefreshToken::new(refresh_token.0.as_str()),

@@ -29,6 +29,11 @@ fn grants() -> Vec<Grant> {
             Duration::ZERO,
             since,
         )),
+        GrantState::Active(TokenSet::new(
+            AccessToken::new("only").unwrap(),
+            None,
+            since,
+        )),
         GrantState::ReauthorizationRequired {
             tokens: tokens(),
             reason: ReauthorizationReason::InvalidGrant,

@@ -252,7 +252,10 @@ fn event_name(event: &Event) -> String {
         Event::RefreshFailed { error, .. } => format!("failed: {}", name(error)),
         Event::RefreshTokenExpiring { days_left } => format!("{days_left} days"),
         Event::Refreshed { generation, .. } => format!("refreshed {generation}"),
-        Event::Remaining { access_token, .. } => format!("{} s left", access_token.as_secs()),
+        Event::Remaining { access_token, .. } => access_token.map_or_else(
+            || "unknown left".to_owned(),
+            |access_token| format!("{} s left", access_token.as_secs()),
+        ),
         Event::ResponseLost { is_replayed, .. } if *is_replayed => "lost, replayed".to_owned(),
         Event::ResponseLost { .. } => "lost".to_owned(),
         Event::Revoked => "revoked".to_owned(),
