@@ -1,9 +1,13 @@
 //! A clock that is wrong, is corrected, or stands still (scenario 16).
 
 use http::StatusCode;
-use tower_oauth2_client::{ErrorKind, sandbox::Fault, token::ReauthorizationReason};
+use tower_oauth2_client::{
+    ErrorKind,
+    sandbox::{DateHeader, ExpiresAt, Fault},
+    token::ReauthorizationReason,
+};
 
-use crate::support::{DAY, HOUR, MINUTE, Partner, SECOND, connected, pass};
+use crate::support::{DAY, HOUR, MINUTE, Partner, SECOND, connected, connected_at, pass};
 
 const TWO_HOURS: i64 = 7_200;
 
@@ -103,4 +107,59 @@ async fn s16_suspend_of_months_is_reported_as_an_expired_refresh_token() {
     assert_eq!(reason, Some(ReauthorizationReason::RefreshTokenExpired));
     pass(DAY).await;
     assert_eq!(partner.sandbox.counters().token_requests_refused, 1);
+}
+
+/// A server that sends no `Date`: the clocks cannot be compared.
+#[tokio::test(start_paused = true)]
+async fn p18_clock_that_is_ahead_by_more_than_the_lifetime_causes_no_refresh_per_request() {
+    for date in [DateHeader::Absent, DateHeader::Clock] {
+        for wrong in [2 * 86_400, -400 * 86_400] {
+            let partner =
+                connected_at(|sandbox| sandbox.behavior(|behavior| behavior.date = date.clone()));
+            let partner = partner.await;
+            partner.clock.shift_wall(wrong);
+            partner.connect().await;
+            two_days(&partner).await;
+            let refreshes = partner.refreshes();
+            assert!(
+                (2..=3).contains(&refreshes),
+                "{date:?} {wrong}: {refreshes}"
+            );
+            let partner = partner.restarted();
+            partner.works().await;
+            // The clock is corrected.
+            partner.clock.shift_wall(-wrong);
+            two_days(&partner).await;
+            let refreshes = partner.refreshes();
+            assert!(
+                (4..=7).contains(&refreshes),
+                "{date:?} {wrong}: {refreshes}"
+            );
+            assert_eq!(partner.sandbox.counters().refresh_tokens_reused, 0);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p18_expiry_that_cannot_be_true_causes_no_refresh_per_request() {
+    for text in [
+        "0",
+        "-1",
+        "0001-01-01T00:00:00Z",
+        "9999-12-31T23:59:59Z",
+        "1764000000000",
+    ] {
+        for date in [DateHeader::Absent, DateHeader::Clock] {
+            let partner = connected_at(|sandbox| {
+                sandbox.behavior(|behavior| {
+                    behavior.expires_at = ExpiresAt::Literal(text.to_owned());
+                    behavior.date = date.clone();
+                })
+            });
+            let partner = partner.await;
+            two_days(&partner).await;
+            let refreshes = partner.refreshes();
+            assert!((2..=3).contains(&refreshes), "{text} {date:?}: {refreshes}");
+        }
+    }
 }
