@@ -36,6 +36,9 @@ use super::{
 pub struct Behavior {
     /// The lifetime of an access token. Defaults to 24 hours.
     pub access_token_lifetime: Duration,
+    /// How long the API refuses a new access token with a 401, because it does not know the token
+    /// yet. Defaults to zero.
+    pub access_token_propagation: Duration,
     /// The lifetime of a refresh token. Defaults to 30 days.
     pub refresh_token_lifetime: Duration,
     /// The lifetime of an authorization code. Defaults to 10 minutes.
@@ -86,6 +89,7 @@ impl Default for Behavior {
     fn default() -> Self {
         Self {
             access_token_lifetime: Duration::from_secs(24 * HOUR),
+            access_token_propagation: Duration::ZERO,
             refresh_token_lifetime: Duration::from_secs(30 * 24 * HOUR),
             code_lifetime: Duration::from_secs(10 * 60),
             rotation: Rotation::FamilyRevocation,

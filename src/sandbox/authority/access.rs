@@ -21,7 +21,8 @@ impl Authority {
     ) -> Option<Scopes> {
         let access_token = self.access_tokens.get_mut(token)?;
         let grant = self.grants.get(&access_token.grant)?;
-        if grant.revoked || access_token.revoked || now >= access_token.expires_at {
+        let is_valid = (access_token.known_at..access_token.expires_at).contains(&now);
+        if grant.revoked || access_token.revoked || !is_valid {
             return None;
         }
         let scopes = access_token.scopes.clone();

@@ -82,7 +82,7 @@ impl Authority {
         now: Moment,
     ) -> IssuedTokens {
         let expires_at = now.saturating_add(behavior.access_token_lifetime);
-        let access_token = self.issue_access_token(grant, scopes.clone(), expires_at, None);
+        let access_token = self.issue_access_token(grant, scopes.clone(), None, behavior, now);
         let refresh_token = (behavior.refresh_token_field != RefreshTokenField::Never).then(|| {
             self.issue_refresh_token(RefreshToken {
                 grant,

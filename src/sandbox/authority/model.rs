@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::sandbox::{client::ClientRegistration, clock::Moment, scope::Scopes};
+use crate::sandbox::{
+    behavior::Behavior, client::ClientRegistration, clock::Moment, scope::Scopes,
+};
 
 /// The state of the authorization server.
 pub(in crate::sandbox) struct Authority {
@@ -77,6 +79,8 @@ pub(super) struct Grant {
 pub(super) struct AccessToken {
     pub(super) grant: u64,
     pub(super) scopes: Scopes,
+    /// When the API knows the token.
+    pub(super) known_at: Moment,
     pub(super) expires_at: Moment,
     pub(super) revoked: bool,
     /// The refresh token that the first use of this token retires.
@@ -159,14 +163,16 @@ impl Authority {
         &mut self,
         grant: u64,
         scopes: Scopes,
-        expires_at: Moment,
         retires: Option<String>,
+        behavior: &Behavior,
+        now: Moment,
     ) -> String {
         let token = self.random_secret("access");
         let access_token = AccessToken {
             grant,
             scopes,
-            expires_at,
+            known_at: now.saturating_add(behavior.access_token_propagation),
+            expires_at: now.saturating_add(behavior.access_token_lifetime),
             revoked: false,
             retires,
         };

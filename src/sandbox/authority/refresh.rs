@@ -114,7 +114,7 @@ impl Authority {
         let expires_at = now.saturating_add(behavior.access_token_lifetime);
         IssuedTokens {
             grant,
-            access_token: self.issue_access_token(grant, scopes.clone(), expires_at, None),
+            access_token: self.issue_access_token(grant, scopes.clone(), None, behavior, now),
             refresh_token: None,
             scopes,
             expires_at,
@@ -134,7 +134,7 @@ impl Authority {
         let retires = (behavior.rotation == Rotation::Deferred).then(|| token.to_owned());
         let expires_at = now.saturating_add(behavior.access_token_lifetime);
         let access_token =
-            self.issue_access_token(grant, scopes.clone(), expires_at, retires.clone());
+            self.issue_access_token(grant, scopes.clone(), retires.clone(), behavior, now);
         let replacement = RefreshToken {
             grant,
             expires_at: self.refresh_token_expiry(grant, behavior, now),
