@@ -32,12 +32,14 @@
 //! # 401
 //!
 //! * **P6** A 401 concerns the generation that the request was sent with. A newer generation in the
-//!   cache or in the store is adopted without a refresh.
+//!   cache or in the store is adopted without a refresh. A 401 to a token that is less than 5
+//!   seconds old, or a tenth of its lifetime, causes no refresh: the request waits until the token
+//!   is older, without any of the inner service's capacity, and is retried with the same token.
 //! * **P7** A request is retried at most once. The caller gets the second response as it is, or the
 //!   first if there is no newer token or the body cannot be replayed. If the inner service fails
 //!   the retry, the caller gets that error. A 403 never causes a refresh. A 401 whose challenge
 //!   names a cause other than the token is not retried. Successful refreshes after a 401 are at
-//!   least 30 seconds apart.
+//!   least 30 seconds apart, and up to 30 minutes while the API rejects the token of each soon.
 //! * **P8** The retry sends the same method, URI, headers, extensions and body bytes. A request
 //!   that cannot be replayed is not retried: its caller gets the first response, and the token is
 //!   refreshed for later requests. A body is never truncated or emptied, provided that a clone of
@@ -77,7 +79,8 @@
 //!
 //! * **P15** A refresh ends a grant only by a parsed `invalid_grant` with a 4xx status, and only if
 //!   the store holds nothing newer. The end is saved with its reason (revoked, expired, or a lost
-//!   rotation), is reported once, and prevents any refresh until a new grant arrives.
+//!   rotation), is reported once, and prevents any refresh until a new grant arrives. An
+//!   access token that the API has rejected is not used after the end, also not after a restart.
 //!   `invalid_client` ends no grant. It opens the endpoint's circuit breaker for 30 seconds to 30
 //!   minutes, or until the program replaces the client secret.
 //! * **P16** Backoff saturates, has jitter, and obeys `Retry-After`. There is at most one refresh a

@@ -60,6 +60,7 @@ async fn stack_with(layer: impl FnOnce(TokenCache) -> BearerAuthLayer<ReplayBody
         .build()
         .unwrap();
     tokens.token().await.unwrap();
+    propagate().await;
     let layer = layer(tokens.clone());
     let (service, handle) = mock::spawn_with(move |inner| layer.layer(inner));
     Stack {
@@ -124,6 +125,11 @@ fn rejecting_the_first()
 
 fn token_of<B>(request: &Request<B>) -> &str {
     request.headers()[AUTHORIZATION].to_str().unwrap()
+}
+
+/// Passes the time after which a 401 to a new token concerns the token.
+async fn propagate() {
+    tokio::time::sleep(Duration::from_secs(10)).await;
 }
 
 /// Passes the minimum interval between two refreshes, so that one that is due can start.
@@ -425,6 +431,7 @@ async fn p03_hundred_rejected_requests_cause_one_refresh_and_all_succeed() {
     let source = Source::new(&ManualClock::new());
     let tokens = source.cache().build().unwrap();
     tokens.token().await.unwrap();
+    propagate().await;
     let api = BearerAuthLayer::new(tokens).layer(rejecting_the_first());
     let mut requests = JoinSet::new();
     for _ in 0..100 {
@@ -462,6 +469,7 @@ async fn p06_late_401_for_an_older_token_causes_no_refresh() {
     let (request, refuse) = stack.arrived().await;
     assert_eq!(token_of(&request), "Bearer a1");
     stack.tokens.refresh_now().await.unwrap();
+    propagate().await;
     refuse.send_response(respond(401));
     // Without waiting: the cache has the newer token.
     assert_pending!(late.poll());
@@ -481,7 +489,7 @@ async fn p06_401_concerns_the_generation_of_the_private_copy() {
         let _response = stack.send(get());
         let _ = stack.arrived().await;
     }
-    settle().await;
+    propagate().await;
     let mut response = stack.send(get());
     let (request, refuse) = stack.arrived().await;
     assert_eq!(token_of(&request), "Bearer a2");
@@ -501,6 +509,7 @@ async fn p06_401_adopts_the_token_that_another_replica_has_stored() {
     let replica = || source.cache().store(store.clone()).build().unwrap();
     let (here, there) = (replica(), replica());
     here.token().await.unwrap();
+    propagate().await;
     there.refresh_now().await.unwrap();
     let exchanges = source.refreshes();
     let api = BearerAuthLayer::new(here).layer(rejecting_the_first());
@@ -605,23 +614,27 @@ async fn p06_backoff_does_not_hide_the_token_that_another_replica_has_stored() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p07_server_that_rejects_every_token_causes_at_most_one_refresh_in_thirty_seconds() {
+async fn p07_refreshes_are_ever_further_apart_while_the_server_rejects_every_token() {
     let source = Source::new(&ManualClock::new());
     let tokens = source.cache().build().unwrap();
     let service = tower::service_fn(|_: Request<ReplayBody<Body>>| async {
         Ok::<_, Infallible>(respond(401))
     });
     let api = BearerAuthLayer::new(tokens).layer(service);
-    for _ in 0..600 {
+    let mut refreshed = vec![source.age()];
+    while source.age() < DAY {
         assert_eq!(api.clone().oneshot(get()).await.unwrap().status(), 401);
+        if source.refreshes() > refreshed.len() {
+            refreshed.push(source.age());
+        }
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
-    // The first token, and then 600 seconds of rejections.
-    assert!(
-        (18..=22).contains(&source.refreshes()),
-        "{}",
-        source.refreshes()
-    );
+    let minutes: Vec<_> = refreshed
+        .windows(2)
+        .map(|times| times[1].saturating_sub(times[0]).as_secs() / 60)
+        .collect();
+    assert_eq!(minutes[..8], [0, 0, 1, 2, 4, 8, 16, 30], "{minutes:?}");
+    assert!(minutes[8..].iter().all(|pause| *pause == 30), "{minutes:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -722,6 +735,7 @@ async fn p08_retry_has_all_header_values_of_the_request() {
     let mut response = stack.send(request);
     let (first, refuse) = stack.arrived().await;
     stack.tokens.refresh_now().await.unwrap();
+    propagate().await;
     refuse.send_response(respond(401));
     assert_pending!(response.poll());
     let (second, _) = stack.arrived().await;
@@ -753,6 +767,7 @@ async fn p08_body_is_complete_at_the_content_length() {
         let source = Source::new(&ManualClock::new());
         let tokens = source.cache().build().unwrap();
         tokens.token().await.unwrap();
+        propagate().await;
         let service =
             tower::service_fn(|request: Request<ReplayBody<Channel<Bytes>>>| async move {
                 let is_old = token_of(&request) == "Bearer a1";
@@ -886,6 +901,7 @@ async fn p08_401_before_the_body_was_sent_is_returned() {
     let source = Source::new(&ManualClock::new());
     let tokens = source.cache().build().unwrap();
     tokens.token().await.unwrap();
+    propagate().await;
     // Responds after the first frame of a body that has not ended.
     let service = tower::service_fn(|request: Request<ReplayBody<Channel<Bytes>>>| async move {
         let mut body = request.into_body();
@@ -928,6 +944,7 @@ async fn p09_first_response_is_drained_before_the_retry() {
     let mut response = task::spawn(service.call(get()));
     let (_, refuse) = handle.next_request().await.unwrap();
     tokens.refresh_now().await.unwrap();
+    propagate().await;
     let (mut rest, body) = Channel::new(4);
     refuse.send_response(Response::builder().status(401).body(body).unwrap());
     assert_pending!(response.poll());

@@ -25,7 +25,7 @@ use tower_oauth2_client::{
 #[path = "support/mod.rs"]
 mod support;
 
-use support::connect;
+use support::{AheadClock, connect};
 
 type Http = Client<HttpConnector, ReplayBody<Full<Bytes>>>;
 
@@ -58,6 +58,7 @@ fn partner(sandbox: &Sandbox, store: impl TokenStore) -> Partner {
     let oauth = oauth(sandbox);
     let tokens = TokenCache::builder(oauth.clone())
         .store(store)
+        .clock(AheadClock)
         .build()
         .unwrap();
     let api = BearerAuthLayer::new(tokens.clone()).layer(http());
@@ -200,7 +201,10 @@ async fn p08_a_retried_post_is_applied_once() {
 async fn p09_the_retry_uses_the_same_connection() {
     let sandbox = Sandbox::start().await.unwrap();
     let oauth = oauth(&sandbox);
-    let tokens = TokenCache::builder(oauth.clone()).build().unwrap();
+    let tokens = TokenCache::builder(oauth.clone())
+        .clock(AheadClock)
+        .build()
+        .unwrap();
     // A client that records the connection of each response.
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
@@ -405,7 +409,10 @@ async fn reqwest_is_an_inner_service() {
         .scopes(["deductions:write"])
         .build(http.clone())
         .unwrap();
-    let tokens = TokenCache::builder(oauth.clone()).build().unwrap();
+    let tokens = TokenCache::builder(oauth.clone())
+        .clock(AheadClock)
+        .build()
+        .unwrap();
     let partner = Partner {
         api: BearerAuthLayer::new(tokens.clone()).layer(self::http()),
         oauth,

@@ -32,7 +32,7 @@ use tower_oauth2_client::{
 #[path = "support/mod.rs"]
 mod support;
 
-use support::connect;
+use support::{AheadClock, connect};
 
 /// A connected customer, with one reqwest client for everything.
 async fn connected() -> (Sandbox, ReqwestClient, TokenCache) {
@@ -47,6 +47,7 @@ async fn connected() -> (Sandbox, ReqwestClient, TokenCache) {
         .unwrap();
     let tokens = TokenCache::builder(oauth.clone())
         .store(MemoryStore::new())
+        .clock(AheadClock)
         .build()
         .unwrap();
     connect(&sandbox, &oauth, &tokens).await;

@@ -1,6 +1,11 @@
 //! Reads the challenge of a 401: whether the token may be its cause.
 
-use http::{HeaderMap, HeaderValue, header::WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header::WWW_AUTHENTICATE};
+
+/// Whether a response rejects the token of its request.
+pub(super) fn rejects_token<R>(response: &Response<R>) -> bool {
+    response.status() == StatusCode::UNAUTHORIZED && concerns_token(response.headers())
+}
 
 /// Whether the token may be the cause of a 401, so that a newer one may help.
 ///

@@ -18,13 +18,14 @@ use super::{
     challenge,
     drain::Drain,
     guard,
-    replay::{Attempt, Replay, record_and_call},
+    replay::{Attempt, Replay, Retry, record_and_call},
     shared::Shared,
     token_provider::TenantCache,
 };
 use crate::{
-    cache::{Acquired, BearerToken, Rejected, TokenCache, Wait},
+    cache::{Acquired, BearerToken, Rejected, RetryToken, TokenCache, Wait},
     error::{BoxError, Error},
+    token::Generation,
 };
 
 pin_project! {
@@ -67,11 +68,10 @@ pin_project! {
             wait: Wait<Result<BearerToken, Error>>,
             waiting: Option<(S, Request<B::Inbound>, TenantCache)>,
         },
-        /// Has a token and waits for the inner service to be ready. Without an attempt this is the
-        /// retry.
+        /// Has a token and waits for the inner service to be ready.
         Readying {
             service: S,
-            readying: Option<(Request<B>, Option<Attempt<B>>)>,
+            readying: Option<(Request<B>, Call<B>)>,
         },
         /// Sent for the first time.
         Sent {
@@ -81,23 +81,32 @@ pin_project! {
         },
         /// Has a 401 and waits for a newer token.
         Refreshing {
-            wait: Wait<Option<BearerToken>>,
-            refreshing: Option<(Response<R>, Replay<B>)>,
+            wait: Wait<Option<RetryToken>>,
+            refreshing: Option<(Response<R>, Replay<B>, TenantCache, Generation)>,
         },
-        /// Has a newer token and reads the first response to its end.
-        Draining {
-            drain: Pin<Box<Drain<R>>>,
-            request: Option<Request<B>>,
+        /// Has a token for the retry, and reads the first response to its end. Then waits until the
+        /// API knows the token, if there is a pause; holds no capacity of the inner service.
+        Pausing {
+            drain: Option<Pin<Box<Drain<R>>>>,
+            pause: Option<Wait<Result<BearerToken, Error>>>,
+            request: Option<(Request<B>, Retry)>,
         },
         /// Sent for the last time: the retry, or a request without a token. Its response is
         /// returned unchanged.
         Last {
             #[pin]
             future: F,
+            retry: Option<Retry>,
         },
         /// Completed.
         Done,
     }
+}
+
+/// Which call of the inner service a request is about to make.
+enum Call<B: RequestBody> {
+    First(Attempt<B>),
+    Retry(Retry),
 }
 
 impl<S, B, R> ResponseFuture<S, B, R>
@@ -138,7 +147,10 @@ where
     }
 
     pub(super) fn unauthenticated(shared: Arc<Shared<S>>, future: S::Future) -> Self {
-        let state = State::Last { future };
+        let state = State::Last {
+            future,
+            retry: None,
+        };
         Self { state, shared }
     }
 
@@ -226,12 +238,13 @@ where
             StateProjection::Readying { service, readying } => {
                 match ready!(service.poll_ready(cx)) {
                     Ok(()) => match readying.take() {
-                        Some((request, Some(attempt))) => Step::Enter(State::Sent {
+                        Some((request, Call::First(attempt))) => Step::Enter(State::Sent {
                             future: service.call(request),
                             attempt: Some(attempt),
                         }),
-                        Some((request, None)) => Step::Enter(State::Last {
+                        Some((request, Call::Retry(retry))) => Step::Enter(State::Last {
                             future: service.call(request),
+                            retry: Some(retry),
                         }),
                         None => Step::AfterCompletion,
                     },
@@ -240,22 +253,43 @@ where
             }
             StateProjection::Refreshing { wait, refreshing } => {
                 match (ready!(wait.as_mut().poll(cx)), refreshing.take()) {
-                    (Some(token), Some((response, replay))) => {
-                        retry(this.shared, response, replay, token)
+                    (Some(token), Some((response, replay, tenant, rejected))) => {
+                        retry(this.shared, response, replay, tenant, rejected, token)
                     }
-                    (None, Some((response, _))) => Step::Complete(Ok(response)),
+                    (None, Some((response, ..))) => Step::Complete(Ok(response)),
                     (_, None) => Step::AfterCompletion,
                 }
             }
-            StateProjection::Draining { drain, request } => {
-                ready!(drain.as_mut().poll(cx));
-                match request.take() {
-                    Some(request) => resend(this.shared, request),
-                    None => Step::AfterCompletion,
+            StateProjection::Pausing {
+                drain,
+                pause,
+                request,
+            } => {
+                if let Some(draining) = drain {
+                    ready!(draining.as_mut().poll(cx));
+                    *drain = None;
+                }
+                let token = match pause {
+                    Some(pause) => Some(ready!(pause.as_mut().poll(cx))),
+                    None => None,
+                };
+                match (token.transpose(), request.take()) {
+                    (Err(error), _) => Step::Complete(Err(error)),
+                    (Ok(token), Some((mut request, mut retry))) => {
+                        if let Some(token) = token {
+                            retry.replace_token(&mut request, token);
+                        }
+                        resend(this.shared, request, retry)
+                    }
+                    (Ok(_), None) => Step::AfterCompletion,
                 }
             }
-            StateProjection::Last { future } => {
-                Step::Complete(ready!(future.poll(cx)).map_err(Error::service))
+            StateProjection::Last { future, retry } => {
+                let response = ready!(future.poll(cx)).map_err(Error::service);
+                if let (Some(retry), Ok(response)) = (retry, &response) {
+                    retry.responded(&this.shared.tokens, response);
+                }
+                Step::Complete(response)
             }
             StateProjection::Sent { .. } | StateProjection::Done => Step::AfterCompletion,
         };
@@ -331,7 +365,7 @@ fn ready_with<S, F, B: RequestBody, R>(
     };
     Step::Enter(State::Readying {
         service,
-        readying: Some((request, Some(attempt))),
+        readying: Some((request, Call::First(attempt))),
     })
 }
 
@@ -348,22 +382,27 @@ where
     B: RequestBody,
     R: Body,
 {
-    if !challenge::concerns_token(response.headers()) {
+    let Attempt {
+        generation,
+        tenant,
+        replay,
+    } = attempt;
+    if !challenge::rejects_token(&response) {
         return Step::Complete(Ok(response));
     }
     // Also if this request cannot be retried: the requests after it need the newer token.
-    let Some(tokens) = shared.tokens.cache(attempt.tenant.as_ref()) else {
+    let Some(tokens) = shared.tokens.cache(tenant.as_ref()) else {
         return Step::Complete(Ok(response));
     };
-    let rejected = tokens.rejected(attempt.generation);
-    let Some(replay) = attempt.replay.filter(Replay::is_complete) else {
+    let rejected = tokens.rejected(generation);
+    let Some(replay) = replay.filter(Replay::is_complete) else {
         return Step::Complete(Ok(response));
     };
     match rejected {
-        Rejected::Newer(token) => retry(shared, response, replay, token),
+        Rejected::Retry(token) => retry(shared, response, replay, tenant, generation, token),
         Rejected::Later(wait) => Step::Enter(State::Refreshing {
             wait,
-            refreshing: Some((response, replay)),
+            refreshing: Some((response, replay, tenant, generation)),
         }),
         Rejected::Nothing => Step::Complete(Ok(response)),
     }
@@ -373,32 +412,38 @@ fn retry<S, F, B, R>(
     shared: &Shared<S>,
     response: Response<R>,
     replay: Replay<B>,
-    token: BearerToken,
+    tenant: TenantCache,
+    rejected: Generation,
+    RetryToken { token, pause }: RetryToken,
 ) -> Step<S, F, B, R>
 where
     S: Clone,
     B: RequestBody,
     R: Body,
 {
+    let retry = Retry::new(tenant, rejected, &token);
     let Some(request) = replay.into_request(token) else {
         return Step::Complete(Ok(response));
     };
-    match Drain::new(response.into_body()) {
-        Some(drain) => Step::Enter(State::Draining {
-            drain: Box::pin(drain),
-            request: Some(request),
-        }),
-        None => resend(shared, request),
+    let drain = Drain::new(response.into_body());
+    if drain.is_none() && pause.is_none() {
+        return resend(shared, request, retry);
     }
+    Step::Enter(State::Pausing {
+        drain: drain.map(Box::pin),
+        pause,
+        request: Some((request, retry)),
+    })
 }
 
 fn resend<S: Clone, F, B: RequestBody, R>(
     shared: &Shared<S>,
     request: Request<B>,
+    retry: Retry,
 ) -> Step<S, F, B, R> {
     Step::Enter(State::Readying {
         service: shared.pristine(),
-        readying: Some((request, None)),
+        readying: Some((request, Call::Retry(retry))),
     })
 }
 

@@ -13,15 +13,22 @@
 //!   [`Tenants::token`](crate::tenants::Tenants::token).
 //! * **A 401 response.** The layer uses a newer token if the cache or the store holds one.
 //!   Otherwise it refreshes. Within 30 seconds, 401 responses cause at most one successful refresh
-//!   of a grant in each process. The layer then sends the request again with the new token and the
-//!   same body, and returns the second response, even if that is a 401. Without a newer token, it
-//!   returns the first 401. It does not retry a 403. It does not retry a 401 whose `Bearer`
+//!   of a grant in each process. The interval doubles, up to 30 minutes, while the API rejects the
+//!   token of each such refresh soon. The layer then sends the request again with the new token and
+//!   the same body, and returns the second response, even if that is a 401. Without a newer token,
+//!   it returns the first 401. It does not retry a 403. It does not retry a 401 whose `Bearer`
 //!   challenge has the error `insufficient_scope` or `invalid_request` (RFC 6750 section 3.1),
 //!   unless another challenge has `invalid_token`. It retries a 401 without an error code.
+//! * **A 401 to a token that is only seconds old.** The API may not know it yet, so the layer does
+//!   not refresh. It waits until the token is 5 seconds old, or a tenth of its lifetime if that is
+//!   shorter, and retries with the same token. It waits in the same way before it retries with a
+//!   newer token that replaced the rejected one by an early refresh. It does not, once the API has
+//!   accepted a token that was less than a second old. A retry waits for two such tokens at most,
+//!   so for 10 seconds. If the retry is rejected too, the token is refreshed for later requests.
 //! * **A 401 to a request whose body cannot be sent again.** The body is larger than the
 //!   [`replay_limit`](BearerAuthLayer::replay_limit), is a [`ReplayBody`] that was not yet sent to
 //!   its end, or is a cloneable body of unknown length. The layer returns the 401, and refreshes
-//!   the token for the next requests.
+//!   the token for the next requests, unless it is only seconds old.
 //! * **A cross-origin request.** Its URI is relative or names an origin that may not receive the
 //!   token, or its `Host` header names another origin than its URI. The request fails with the kind
 //!   [`Request`](crate::ErrorKind::Request) and is not sent.

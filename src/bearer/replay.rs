@@ -1,9 +1,17 @@
 //! Sending a request in such a way that it can be sent again.
 
-use http::{Request, header::CONTENT_LENGTH};
+use http::{
+    Request, Response,
+    header::{AUTHORIZATION, CONTENT_LENGTH},
+};
 use http_body::Body;
 
-use super::{body::RequestBody, request_head::RequestHead, token_provider::TenantCache};
+use super::{
+    body::RequestBody,
+    challenge,
+    request_head::RequestHead,
+    token_provider::{TenantCache, TokenProvider},
+};
 use crate::{cache::BearerToken, token::Generation};
 
 /// The first attempt of a request: what is needed if its response is a 401.
@@ -14,6 +22,45 @@ pub(super) struct Attempt<B: RequestBody> {
     pub(super) tenant: TenantCache,
     /// How to send the request again; `None` if it is not retried.
     pub(super) replay: Option<Replay<B>>,
+}
+
+/// A request that is sent again after a 401.
+pub(super) struct Retry {
+    /// The cache that both tokens came from.
+    tenant: TenantCache,
+    /// The generation that the API rejected.
+    rejected: Generation,
+    /// The generation that the retry carries. It is the same one if the API may not have known it.
+    generation: Generation,
+}
+
+impl Retry {
+    pub(super) fn new(tenant: TenantCache, rejected: Generation, token: &BearerToken) -> Self {
+        Self {
+            tenant,
+            rejected,
+            generation: token.generation(),
+        }
+    }
+
+    /// Puts another token into the request, after a pause.
+    pub(super) fn replace_token<B>(&mut self, request: &mut Request<B>, token: BearerToken) {
+        self.generation = token.generation();
+        request
+            .headers_mut()
+            .insert(AUTHORIZATION, token.into_header_value());
+    }
+
+    /// Reports to the cache how the API responded to the retry.
+    pub(super) fn responded<R>(&self, tokens: &TokenProvider, response: &Response<R>) {
+        if let Some(tokens) = tokens.cache(self.tenant.as_ref()) {
+            if challenge::rejects_token(response) {
+                tokens.retry_rejected(self.generation);
+            } else {
+                tokens.retry_accepted(self.rejected, self.generation);
+            }
+        }
+    }
 }
 
 /// A request without its token, and the recording of its body.

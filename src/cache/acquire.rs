@@ -1,6 +1,8 @@
 //! The token of one request, if it is not fresh or was rejected.
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+
+use tokio::{runtime::Handle, time::sleep};
 
 use super::{
     bearer_token::BearerToken,
@@ -16,11 +18,19 @@ pub(crate) enum Acquired {
     Later(Wait<Result<BearerToken, Error>>),
 }
 
-/// A newer token than the rejected one, or a future that waits for it.
+/// The retry of a request after a 401.
 pub(crate) enum Rejected {
-    Newer(BearerToken),
-    Later(Wait<Option<BearerToken>>),
+    Retry(RetryToken),
+    /// Wait for a newer token.
+    Later(Wait<Option<RetryToken>>),
     Nothing,
+}
+
+/// The token for the retry of a request.
+pub(crate) struct RetryToken {
+    pub(crate) token: BearerToken,
+    /// Waits until the API knows the token, if it may not know it yet. Then returns the newest one.
+    pub(crate) pause: Option<Wait<Result<BearerToken, Error>>>,
 }
 
 /// Boxed: its allocation is small compared with the wait.
@@ -81,37 +91,95 @@ pub(super) fn request_advisory(core: &Arc<Core>) {
 
 /// The token with which to retry a request, after a 401 to the token of this `generation`.
 pub(super) fn rejected(core: &Arc<Core>, generation: Generation) -> Rejected {
-    let telemetry = &core.telemetry;
-    if let Some(newer) = newer_than(core, generation) {
-        telemetry.unauthorized(Unauthorized::NewerToken);
-        return Rejected::Newer(newer);
-    }
     match request_refresh(core, Reason::Rejected(generation)) {
-        Requested::Done(Ok(newer)) => {
-            telemetry.unauthorized(Unauthorized::NewerToken);
-            Rejected::Newer(newer)
-        }
-        Requested::Done(Err(_)) => {
-            telemetry.unauthorized(Unauthorized::NoToken);
-            Rejected::Nothing
+        Requested::Done(_) => {
+            let Some((token, outcome)) = retry_token(core, generation) else {
+                core.telemetry.unauthorized(Unauthorized::NoToken);
+                return Rejected::Nothing;
+            };
+            core.telemetry.unauthorized(outcome);
+            Rejected::Retry(token)
         }
         Requested::Joined(flight) => {
             let core = Arc::clone(core);
             Rejected::Later(Box::pin(async move {
                 let outcome = outcome_of(&core, flight, Reason::Rejected(generation)).await;
-                // The joined refresh may have replaced an older token than the rejected one.
-                let newer = outcome
-                    .ok()
-                    .filter(|token| token.generation() > generation)
-                    .or_else(|| newer_than(&core, generation));
-                core.telemetry.unauthorized(match newer {
+                // The joined refresh may have replaced an older token than the rejected one, or
+                // its token may have expired already.
+                let retry = retry_token(&core, generation).or_else(|| {
+                    let token = outcome.ok()?;
+                    let is_newer = token.generation() > generation;
+                    is_newer
+                        .then_some((RetryToken { token, pause: None }, Unauthorized::NewerToken))
+                });
+                core.telemetry.unauthorized(match retry {
+                    Some((_, Unauthorized::SameToken)) => Unauthorized::SameToken,
                     Some(_) => Unauthorized::Refreshed,
                     None => Unauthorized::NoToken,
                 });
-                newer
+                retry.map(|(token, _)| token)
             }))
         }
     }
+}
+
+/// The API accepted the retry of a request with the token of the generation `accepted`.
+pub(super) fn retry_accepted(core: &Arc<Core>, rejected: Generation, accepted: Generation) {
+    let shown = core.change(|state, m| state.retry_accepted(rejected, accepted, m));
+    if let Some(shown) = shown {
+        core.settings.propagation.learn(shown);
+    }
+}
+
+/// The API rejected the retry of a request too. Its caller gets that response, and the requests
+/// after it need a newer token.
+pub(super) fn retry_rejected(core: &Arc<Core>, generation: Generation) {
+    let _ = request_refresh(core, Reason::Rejected(generation));
+}
+
+/// The token for the retry, and how telemetry reports it.
+fn retry_token(core: &Arc<Core>, rejected: Generation) -> Option<(RetryToken, Unauthorized)> {
+    let api = core.settings.propagation.get();
+    let retry = core.read(|state, m| state.retry(rejected, api, m))?;
+    core.published.snapshot().mark_used();
+    let outcome = if retry.is_same {
+        Unauthorized::SameToken
+    } else {
+        Unauthorized::NewerToken
+    };
+    let token = retry.token;
+    if retry.pause.is_zero() {
+        return Some((RetryToken { token, pause: None }, outcome));
+    }
+    // Without a runtime there is no timer.
+    Handle::try_current().ok()?;
+    let pause = Some(propagated(Arc::clone(core), rejected, retry.pause));
+    Some((RetryToken { token, pause }, outcome))
+}
+
+/// Waits until the API knows the token for the retry.
+fn propagated(
+    core: Arc<Core>,
+    rejected: Generation,
+    pause: Duration,
+) -> Wait<Result<BearerToken, Error>> {
+    Box::pin(async move {
+        sleep(pause).await;
+        // A refresh may have replaced the token meanwhile by one that is new too.
+        let api = core.settings.propagation.get();
+        let again = core.read(|state, m| state.retry(rejected, api, m));
+        if let Some(again) = again {
+            sleep(again.pause).await;
+        }
+        match core.read(|state, m| state.retry_after_pause(rejected, m)) {
+            Some(retry) => Ok(retry.token),
+            // The program has revoked the grant or invalidated the token.
+            None => match acquire(&core) {
+                Acquired::Now(result) => result,
+                Acquired::Later(wait) => wait.await,
+            },
+        }
+    })
 }
 
 /// Refreshes, even if the held token is fresh.
@@ -131,14 +199,6 @@ pub(super) async fn keep_alive(core: &Arc<Core>) -> Result<(), Error> {
         Requested::Joined(flight) => conclusive_outcome_of(core, flight, reason).await,
     };
     outcome.map(drop)
-}
-
-/// The held token, if it is valid and newer than `generation`.
-fn newer_than(core: &Core, generation: Generation) -> Option<BearerToken> {
-    let snapshot = core.published.snapshot();
-    let newer = snapshot.token_for(Reason::Rejected(generation), core.now())?;
-    snapshot.mark_used();
-    Some(newer.clone())
 }
 
 fn generation(core: &Core) -> Option<Generation> {

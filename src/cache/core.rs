@@ -257,6 +257,7 @@ impl Core {
                 generation,
                 lifetime,
             } => telemetry.refreshed(generation, lifetime),
+            Event::RejectedAgain { times, pause } => telemetry.rejected_again(times, pause),
             Event::Remaining {
                 access_token,
                 refresh_token,

@@ -75,7 +75,14 @@
 //! newer, the grant has ended. The cache saves this state, and does not refresh until it receives a
 //! new grant: by [`set_tokens`](TokenCache::set_tokens), by
 //! [`complete_authorization`](TokenCache::complete_authorization), or from another process.
-//! Requests use the access token until it expires.
+//! Requests use the access token until it expires or the API rejects it. The stored end then has no
+//! lifetime left, so no other process uses the access token either.
+//!
+//! A 401 to a token that is less than 5 seconds old, or a tenth of its lifetime, causes no refresh,
+//! because the API may not know the token yet. Other refreshes after a 401 are at least 30 seconds
+//! apart. This interval doubles, to at most 30 minutes, each time that the token of such a refresh
+//! is rejected before twice the interval has passed. A retry that the API accepts resets it.
+//! [`Status::no_refresh_after_401_until`] and the event `token.rejected_again` report it.
 //!
 //! A successful response may contain a refresh token, but no access token that can be used: it is
 //! missing, of an unknown type, or malformed. The refresh has then failed, but the cache saves the
@@ -189,6 +196,7 @@ mod liveness;
 mod overwrite;
 mod ownership;
 mod presence;
+mod propagation;
 mod published;
 mod refresh;
 mod request;
@@ -202,7 +210,7 @@ mod worker;
 #[cfg(feature = "axum")]
 pub(crate) use self::authorization::{CompletionError, exchange_code_and_save};
 pub(crate) use self::{
-    acquire::{Acquired, Rejected, Wait},
+    acquire::{Acquired, Rejected, RetryToken, Wait},
     caught::caught_call,
     published::TokenCopy,
     settings::Settings,
@@ -243,8 +251,8 @@ impl TokenCache {
     /// Returns a token for one request. Call this again for each request.
     ///
     /// A fresh token is returned without waiting; see the [table](crate::cache#token-states). After
-    /// the grant has ended at the provider, this returns the access token until it expires, and
-    /// [`status`](Self::status) reports the end.
+    /// the grant has ended at the provider, this returns the access token until it expires or the
+    /// API rejects it, and [`status`](Self::status) reports the end.
     ///
     /// A [`BearerAuth`](crate::bearer::BearerAuth) service calls this itself.
     ///
@@ -492,6 +500,16 @@ impl TokenCache {
     /// The token with which to retry a request, after a 401 to the token of this `generation`.
     pub(crate) fn rejected(&self, generation: Generation) -> Rejected {
         acquire::rejected(&self.core, generation)
+    }
+
+    /// The API accepted the retry, with the token of the generation `accepted`.
+    pub(crate) fn retry_accepted(&self, rejected: Generation, accepted: Generation) {
+        acquire::retry_accepted(&self.core, rejected, accepted);
+    }
+
+    /// The API rejected the retry too, with the token of this `generation`.
+    pub(crate) fn retry_rejected(&self, generation: Generation) {
+        acquire::retry_rejected(&self.core, generation);
     }
 }
 

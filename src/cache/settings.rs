@@ -11,6 +11,7 @@ use super::{
     deadline::within,
     grant_store::GrantStore,
     presence::Presence,
+    propagation::SharedPropagation,
     source::ErasedSource,
     state::{Policy, RefreshTokenExpiry},
 };
@@ -41,6 +42,7 @@ pub(crate) struct Settings {
     /// The runtime for all tasks. `None` for the one that a task is started in.
     pub(super) own_runtime: Option<Handle>,
     pub(crate) presence: Presence,
+    pub(super) propagation: SharedPropagation,
 }
 
 /// Which task maintains a cache.

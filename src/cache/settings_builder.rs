@@ -168,6 +168,7 @@ impl SettingsBuilder {
             maintenance,
             own_runtime: self.runtime,
             presence: Presence::new(self.background_delay),
+            propagation: super::propagation::SharedPropagation::default(),
         })
     }
 }

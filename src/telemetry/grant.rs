@@ -37,6 +37,8 @@ pub(crate) struct TelemetrySettings {
 pub(crate) enum Unauthorized {
     NewerToken,
     Refreshed,
+    /// The rejected token, after a pause: the API may not have known it yet.
+    SameToken,
     NoToken,
 }
 
@@ -111,9 +113,22 @@ impl GrantTelemetry {
         let outcome = match response {
             Unauthorized::NewerToken => "newer_token",
             Unauthorized::Refreshed => "refreshed",
+            Unauthorized::SameToken => "same_token",
             Unauthorized::NoToken => "no_token",
         };
         metric::count(UNAUTHORIZED, &[("outcome", outcome)], self.label());
+    }
+
+    pub(crate) fn rejected_again(&self, times: u32, pause: Duration) {
+        tracing::warn!(
+            name: "token.rejected_again",
+            target: "tower_oauth2_client",
+            tenant = self.field(),
+            times,
+            pause_seconds = pause.as_secs(),
+            "the API rejects each new token soon after it was issued; no 401 causes a refresh \
+             during the pause"
+        );
     }
 
     pub(crate) fn refresh_failed(&self, reason: &'static str, error: &Error) {

@@ -58,6 +58,7 @@
 //! | `token.refreshed` | debug | `generation`, `lifetime_seconds` if known | a new token set was saved; requests use it from now on |
 //! | `token.adopted` | debug | `generation` | a token set was taken over from the store, where another replica, an earlier process or `set_tokens` saved it |
 //! | `token.invalidated` | debug | `generation` | the program called `invalidate` |
+//! | `token.rejected_again` | warn | `times`, `pause_seconds` | the API rejected the token of the last refresh that a 401 caused, and another one was made; for this long, no 401 causes a refresh |
 //! | `token.expiry_corrected` | debug | `correction_seconds` | the wall clock has advanced further than the monotonic clock, as after a suspend, so the token expires earlier |
 //! | `refresh.failed` | warn | `reason`, `kind`, `error` | a refresh brought no new token |
 //! | `refresh.response_lost` | warn | `error`, `is_replayed` | a token request was sent and its response was lost; `is_replayed` says whether the same refresh token is now sent again |
@@ -92,7 +93,7 @@
 //! | --- | --- | --- | --- |
 //! | `tower_oauth2_client_refreshes_total` | counter | `reason`, `outcome` | refreshes, including those that found a newer token set in the store and sent nothing |
 //! | `tower_oauth2_client_refresh_duration_seconds` | histogram | `outcome` | how long each of these took, including the store |
-//! | `tower_oauth2_client_unauthorized_responses_total` | counter | `outcome` | 401 responses that reject the token, by what the retry could use: a `newer_token` of the cache, a `refreshed` one, or `no_token` |
+//! | `tower_oauth2_client_unauthorized_responses_total` | counter | `outcome` | 401 responses that reject the token, by what the retry could use: a `newer_token` of the cache, a `refreshed` one, the `same_token` after a pause, or `no_token` |
 //! | `tower_oauth2_client_save_failures_total` | counter | | saves that failed and are retried |
 //! | `tower_oauth2_client_reauthorizations_required_total` | counter | `reason` | grants that the provider has ended |
 //! | `tower_oauth2_client_access_token_remaining_seconds` | gauge | `tenant` | remaining lifetime of the access token, if known, updated at least every 30 seconds until it expires |

@@ -148,7 +148,8 @@ pub enum GrantState {
         /// Whether the refresh token was sent before, by a refresh whose response was lost.
         is_replayed: bool,
     },
-    /// The provider no longer refreshes the grant. The access token is used until it expires.
+    /// The provider no longer refreshes the grant. The access token is used until it expires. If
+    /// the API has rejected it, its lifetime is zero.
     ReauthorizationRequired {
         /// The last token set, which is kept in case the provider was wrong.
         tokens: TokenSet,

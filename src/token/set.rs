@@ -146,6 +146,15 @@ impl TokenSet {
         tokens
     }
 
+    /// Ends the lifetime of the access token, because the API has rejected it.
+    #[must_use]
+    pub(crate) fn with_rejected_access_token(&self) -> Self {
+        Self {
+            lifetime: Some(Duration::ZERO),
+            ..self.clone()
+        }
+    }
+
     /// Whether both sets have the access token of one response.
     pub(crate) fn has_access_token_of(&self, other: &Self) -> bool {
         self.access_token == other.access_token

@@ -258,6 +258,7 @@ async fn connecting_again_works_after_a_revocation_and_a_reauthorization() {
     browser.connect(&replica).await;
     assert_eq!(replica.call("acme").await, Ok(StatusCode::OK));
     // After a revocation at the provider.
+    tokio::time::sleep(crate::support::MINUTE).await;
     replica.sandbox.revoke_grants();
     assert_ne!(replica.call("acme").await, Ok(StatusCode::OK));
     let status = replica.tenants.status(&tenant("acme")).await.unwrap();

@@ -12,9 +12,9 @@ use crate::{
 
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// The number of pauses after which requests succeed. By then, backoff and the interval between
-/// forced refreshes have passed.
-const TRIES: u32 = 60;
+/// The number of pauses after which requests succeed. By then, backoff and the longest interval
+/// between forced refreshes, which is half an hour, have passed.
+const TRIES: u32 = 400;
 
 /// Longer than the lifetime of a refresh token.
 const IDLE: Duration = DAY.saturating_mul(40);

@@ -45,6 +45,7 @@ async fn s08_refresh_survives_its_first_caller_cancelled_at_every_await_point() 
         while !has_ended {
             let partner = slow().await;
             if is_rejected {
+                pass(10 * SECOND).await;
                 partner.sandbox.expire_access_tokens();
             } else {
                 pass(DAY + HOUR).await;

@@ -98,6 +98,7 @@ async fn s25_rejected_call_of_the_new_grant_is_retried_during_the_old_grants_ref
     let partner = connected().await;
     let late = with_a_refresh_in_flight(&partner).await;
     partner.connect().await;
+    partner.clock.advance(10);
     partner.sandbox.revoke_access_tokens();
     partner.works().await;
     let _ = late.await.unwrap();

@@ -18,7 +18,7 @@ use tokio::sync::Semaphore;
 use tower_oauth2_client::{
     Error,
     cache::{TokenCache, TokenCacheBuilder, TokenSource},
-    clock::Clock,
+    clock::{Clock, SystemClock},
     store::{LeaseOutcome, LeaseOwner, MemoryStore, SaveOutcome, TokenStore},
     tenants::{Tenants, TenantsBuilder},
     token::{AccessToken, Generation, Grant, GrantState, RefreshToken, TenantId, TokenSet},
@@ -70,6 +70,23 @@ impl ManualClock {
 
     pub(crate) fn reads(&self) -> u64 {
         self.reads.load(Ordering::SeqCst)
+    }
+}
+
+/// A clock that is 10 seconds ahead. A cache with it counts a new token of an [`OAuthClient`] as
+/// old enough to be known to the API.
+///
+/// [`OAuthClient`]: tower_oauth2_client::oauth::OAuthClient
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AheadClock;
+
+impl Clock for AheadClock {
+    fn monotonic(&self) -> Instant {
+        SystemClock.monotonic() + 10 * SECOND
+    }
+
+    fn wall(&self) -> SystemTime {
+        SystemClock.wall() + 10 * SECOND
     }
 }
 

@@ -647,7 +647,7 @@ impl Refresh {
         let grant = Grant::new(
             self.next_generation(),
             GrantState::ReauthorizationRequired {
-                tokens: tokens.clone(),
+                tokens: state.tokens_at_end(tokens),
                 reason: self.reason_of_end(m.wall),
                 since: m.wall,
             },
@@ -674,7 +674,7 @@ impl Refresh {
         if let Reason::Rejected(_) = self.job.reason {
             // Only after a success: a failure has its own backoff, and is no reason to keep a
             // rejected token in use.
-            state.forced_refresh_at = Some(sent);
+            state.record_forced_refresh(sent, self.next_generation());
         }
         let token = BearerToken::new(tokens.access_token(), self.next_generation());
         let grant = Grant::new(self.next_generation(), GrantState::Active(tokens));

@@ -32,6 +32,10 @@ pub(crate) enum Event {
         generation: Generation,
         lifetime: Option<Duration>,
     },
+    RejectedAgain {
+        times: u32,
+        pause: Duration,
+    },
     Remaining {
         access_token: Option<Duration>,
         refresh_token: Option<Duration>,

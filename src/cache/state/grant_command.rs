@@ -69,7 +69,7 @@ impl CacheState {
         // The failures, and any refresh in flight, belong to the replaced grant.
         self.refresh = None;
         self.backoff.clear();
-        self.forced_refresh_at = None;
+        self.forced = None;
         if self.commands.install(sequence) {
             self.adopt(Some(stored), m);
         }
@@ -85,6 +85,7 @@ impl CacheState {
         self.rejected = held.generation();
         self.events
             .extend(held.generation().map(Event::Invalidated));
-        self.held = Arc::new(held.invalidated(m.now));
+        self.end_rejected_token(m);
+        self.held = Arc::new(self.held.invalidated(m.now));
     }
 }

@@ -7,6 +7,7 @@
 //! | --- | --- | --- |
 //! | [`CacheState::request`] | whether a caller gets the held token or an error, or joins or starts a refresh | `request.rs` |
 //! | [`Next`] | the next step of one refresh, from the result of the last one | `refresh.rs` |
+//! | [`CacheState::retry`] | the token for the retry after a 401, and the pause before it | `acquire.rs` |
 //! | [`CacheState::adopt`] | whether requests use a stored grant | `core.rs` publishes it |
 //! | [`CacheState::finish`] | the backoff after a refresh | `refresh.rs` |
 //! | [`CacheState::plan`] | what the background task does, and when it is due again | `worker.rs` |
@@ -28,6 +29,7 @@ mod conflict;
 mod event;
 mod eviction;
 mod finish;
+mod forced;
 mod grant_command;
 mod intent;
 mod job;
@@ -36,8 +38,10 @@ mod lost_response;
 mod moment;
 mod offer;
 mod plan;
+mod propagation;
 mod reason;
 mod refresh_token_expiry;
+mod rejection;
 mod request;
 mod schedule;
 mod snapshot;
@@ -51,12 +55,13 @@ pub(crate) use self::{
     event::Event,
     job::{Conditions, Done, Job, Report, interrupted},
     moment::{Moment, Policy},
+    propagation::ApiPropagation,
     reason::Reason,
     refresh_token_expiry::RefreshTokenExpiry,
     request::Admission,
     snapshot::{ADVISORY_REQUEST_INTERVAL, Outcome, Snapshot},
 };
-use self::{backoff::Backoff, commands::Commands, job::InFlight, lease::Lease};
+use self::{backoff::Backoff, commands::Commands, forced::Forced, job::InFlight, lease::Lease};
 pub use self::{
     lost_response::LostResponse,
     status::{Status, TokenState},
@@ -81,8 +86,8 @@ pub(crate) struct CacheState {
     backoff: Backoff,
     /// When the last token request was started.
     refresh_started_at: Option<Instant>,
-    /// When the last successful refresh after a 401 was started.
-    forced_refresh_at: Option<Instant>,
+    /// The last successful refresh after a 401. Boxed, because most caches have none.
+    forced: Option<Box<Forced>>,
     /// The start time in the intent that this process saved. Another process may still be working
     /// on any other intent.
     own_intent: Option<SystemTime>,
@@ -111,7 +116,7 @@ impl Default for CacheState {
             store_checked_at: None,
             backoff: Backoff::default(),
             refresh_started_at: None,
-            forced_refresh_at: None,
+            forced: None,
             own_intent: None,
             rejected: None,
             reported_expiry: None,

@@ -55,6 +55,7 @@ impl CacheState {
         // The token may have waited to be saved, or the machine may have been suspended.
         let corrected = new.corrected(m.now, m.wall).map(|(corrected, _)| corrected);
         self.held = Arc::new(corrected.unwrap_or(new));
+        self.end_rejected_token(m);
     }
 
     fn is_news(&self, new: &Snapshot, new_grant: &Grant, from: Provenance) -> bool {

@@ -11,14 +11,13 @@ use super::{
     intent::{awaiting_expiry, is_awaiting_expiry},
     job::{Conditions, InFlight, Job, Report, unsaved},
     moment::{Moment, is_within},
+    propagation::propagating,
     reason::Reason,
+    rejection::rejected_again,
     shut_down,
     snapshot::{Outcome, Snapshot},
 };
 use crate::error::{Error, ErrorKind};
-
-/// The shortest time between two refreshes of one grant that 401 responses cause.
-pub(super) const FORCED_REFRESH_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The shortest time between two store checks while requests fail.
 const STORE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -67,17 +66,27 @@ impl CacheState {
         if let Some(token) = held.token_for(reason, m.now) {
             return Admission::Done(Ok(token.clone()));
         }
+        if let Reason::Rejected(rejected) = reason
+            && held.is_token_of(rejected)
+            && !held.is_propagating(rejected, m.now)
+        {
+            self.record_rejection(rejected, m);
+        }
+        let held = Arc::clone(&self.held);
         // A refresh of a grant that has ended meanwhile yields no token.
         if let Some(refresh) = &self.refresh
             && held.ended().is_none()
         {
+            if let Reason::Rejected(rejected) = reason
+                && held.is_propagating(rejected, m.now)
+            {
+                // The refreshed token would be even newer.
+                return Admission::Done(Err(propagating()));
+            }
             return join(&held, refresh.report.as_ref(), reason, m.now);
         }
         if self.is_shut_down {
             return Admission::Done(Err(held.ended().unwrap_or_else(shut_down)));
-        }
-        if let Reason::Rejected(generation) = reason {
-            self.rejected = Some(generation);
         }
         let denied = match self.denied(reason, m) {
             Ok(()) => None,
@@ -144,6 +153,12 @@ impl CacheState {
         if let Some(error) = held.ended() {
             return Err((error, Some(STORE_CHECK_INTERVAL)));
         }
+        if let Reason::Rejected(rejected) = reason
+            && held.is_propagating(rejected, m.now)
+        {
+            // Another replica may have saved a newer token, or the end.
+            return Err((propagating(), Some(STORE_CHECK_INTERVAL)));
+        }
         if matches!(reason, Reason::KeepAlive(_)) && held.grant().is_none() {
             return Err((grant_unknown(), Some(BACKGROUND_STORE_CHECK_INTERVAL)));
         }
@@ -156,9 +171,7 @@ impl CacheState {
         }
         let urgency = self.urgency(reason, m.now);
         let interval = (urgency == Urgency::Blocking).then_some(STORE_CHECK_INTERVAL);
-        if matches!(reason, Reason::Rejected(_))
-            && is_within(FORCED_REFRESH_INTERVAL, self.forced_refresh_at, m.now)
-        {
+        if matches!(reason, Reason::Rejected(_)) && self.is_forced_recently(m) {
             return Err((rejected_again(), interval));
         }
         self.backoff
@@ -193,7 +206,7 @@ impl CacheState {
 /// Joins the refresh in flight. Its result may be known already while it is still being saved.
 fn join(held: &Snapshot, report: Option<&Report>, reason: Reason, now: Instant) -> Admission {
     let is_held_useless = match reason {
-        Reason::Rejected(generation) => held.generation() == Some(generation),
+        Reason::Rejected(rejected) => held.is_token_of(rejected),
         Reason::Mandatory => held.alive(now).is_none(),
         Reason::Advisory | Reason::Manual(_) | Reason::KeepAlive(_) | Reason::LostResponse(_) => {
             false
@@ -217,13 +230,6 @@ fn join(held: &Snapshot, report: Option<&Report>, reason: Reason, now: Instant) 
         },
         ignores_deferral: report.is_some(),
     }
-}
-
-fn rejected_again() -> Error {
-    Error::new(
-        ErrorKind::Unavailable,
-        "the API rejected a token that was just issued; no refresh for up to 30 seconds",
-    )
 }
 
 fn grant_unknown() -> Error {

@@ -7,6 +7,9 @@ use crate::token::{LONGEST_LIFETIME, TokenSet};
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
 
+/// How old a token is before a 401 concerns it, unless its lifetime is short.
+pub(super) const PROPAGATION: Duration = Duration::from_secs(5);
+
 /// The schedule of an access token on the monotonic clock.
 ///
 /// If the lifetime of the token is unknown, no process reaches any of these times, unless the token
@@ -24,14 +27,22 @@ pub(crate) struct Schedule {
     pub(crate) last_resort_at: Instant,
     /// When the token expires.
     pub(crate) expires: Instant,
+    /// When every API knows the token. Until then, a 401 proves nothing.
+    pub(crate) propagated_at: Instant,
 }
 
 impl Schedule {
-    /// For a token whose request was sent at `sent`. `jitter` is a random number from 0 to 1.
-    pub(crate) fn of_new(tokens: &TokenSet, sent: Instant, jitter: f64) -> Self {
-        match tokens.lifetime() {
+    /// For a token whose request was sent at `sent`, and whose response arrived at `now`. `jitter`
+    /// is a random number from 0 to 1.
+    pub(crate) fn of_new(tokens: &TokenSet, sent: Instant, now: Instant, jitter: f64) -> Self {
+        let schedule = match tokens.lifetime() {
             Some(lifetime) => Self::ending(later(sent, lifetime), lifetime, jitter),
             None => Self::unknown(sent),
+        };
+        Self {
+            // A slow provider may have issued the token at any time until then.
+            propagated_at: later(now, propagation(tokens)),
+            ..schedule
         }
     }
 
@@ -43,11 +54,21 @@ impl Schedule {
         wall: SystemTime,
         jitter: f64,
     ) -> Self {
+        let age = wall
+            .duration_since(tokens.issued_at())
+            .unwrap_or(Duration::ZERO);
+        let propagated_at = later(now, propagation(tokens).saturating_sub(age));
         let (Some(lifetime), Some(expires_at)) = (tokens.lifetime(), tokens.expires_at()) else {
-            return Self::unknown(now);
+            return Self {
+                propagated_at,
+                ..Self::unknown(now)
+            };
         };
         let left = expires_at.duration_since(wall).unwrap_or(Duration::ZERO);
-        let schedule = Self::ending(later(now, left.min(lifetime)), lifetime, jitter);
+        let schedule = Self {
+            propagated_at,
+            ..Self::ending(later(now, left.min(lifetime)), lifetime, jitter)
+        };
         if tokens.issued_at() > wall + MINUTE {
             // A wall clock was or is wrong, so the age is unknown.
             return Self {
@@ -93,6 +114,7 @@ impl Schedule {
             mandatory_at: earlier(self.mandatory_at, early),
             last_resort_at: earlier(self.last_resort_at, early),
             expires: earlier(self.expires, early),
+            ..self
         })
     }
 
@@ -104,6 +126,7 @@ impl Schedule {
             mandatory_at: end(self.mandatory_at),
             last_resort_at: end(self.last_resort_at),
             expires: end(self.expires),
+            ..self
         }
     }
 
@@ -114,6 +137,7 @@ impl Schedule {
             mandatory_at: never,
             last_resort_at: never,
             expires: never,
+            propagated_at: now,
         }
     }
 
@@ -129,8 +153,15 @@ impl Schedule {
             mandatory_at,
             last_resort_at: earlier(expires, (5 * MINUTE).min(advisory / 2)),
             expires,
+            propagated_at: expires,
         }
     }
+}
+
+/// How old a token is before a 401 concerns it: 5 seconds, never over a tenth of the lifetime.
+fn propagation(tokens: &TokenSet) -> Duration {
+    let longest = tokens.lifetime().unwrap_or(Duration::MAX) / 10;
+    PROPAGATION.min(longest)
 }
 
 /// 15 % of the lifetime, 5 minutes to 4 hours, never over half of the lifetime.
@@ -181,8 +212,8 @@ mod tests {
     fn day_long_token_is_refreshed_3_6_to_1_8_hours_before_expiry() {
         let now = SystemClock.monotonic();
         let tokens = tokens(86_400, wall());
-        let (first, mandatory) = before_expiry(Schedule::of_new(&tokens, now, 0.0));
-        let (last, _) = before_expiry(Schedule::of_new(&tokens, now, 1.0));
+        let (first, mandatory) = before_expiry(Schedule::of_new(&tokens, now, now, 0.0));
+        let (last, _) = before_expiry(Schedule::of_new(&tokens, now, now, 1.0));
         assert_eq!((first, last), (18 * HOUR / 5, 9 * HOUR / 5));
         assert_eq!(mandatory, MINUTE);
     }
@@ -221,7 +252,7 @@ mod tests {
     fn p18_the_earlier_clock_decides() {
         let now = SystemClock.monotonic();
         let tokens = tokens(3_600, wall());
-        let schedule = Schedule::of_new(&tokens, now, 0.5);
+        let schedule = Schedule::of_new(&tokens, now, now, 0.5);
         assert_eq!(schedule.corrected(&tokens, now, wall()), None);
         assert_eq!(schedule.corrected(&tokens, now, wall() - 2 * HOUR), None);
         // Suspended for half an hour, during which the wall clock continued.
@@ -239,7 +270,7 @@ mod tests {
         let year = 366 * 24 * HOUR;
         for at in [wall() - year, wall(), wall() + year, wall() + 99 * year] {
             for schedule in [
-                Schedule::of_new(&tokens, now, 0.5),
+                Schedule::of_new(&tokens, now, now, 0.5),
                 Schedule::of_stored(&tokens, now, at, 0.5),
                 Schedule::of_stored(&tokens, now, at, 0.5).without_refresh(),
             ] {

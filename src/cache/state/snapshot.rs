@@ -26,6 +26,9 @@ pub(crate) struct Snapshot {
 #[derive(Clone, Debug)]
 struct Held {
     grant: Grant,
+    /// The generation that brought the access token. Later ones may only have ended the grant, or
+    /// replaced its refresh token.
+    token_since: Generation,
     /// When this process first knew the intent, if there is one. Boxed, because an idle grant has
     /// none.
     intent_known_since: Option<Box<Instant>>,
@@ -74,7 +77,9 @@ impl Snapshot {
 
     /// A grant with the full lifetime of its token. `sent` is when the token request was sent.
     pub(crate) fn of_new(grant: Grant, sent: Instant, m: Moment<'_>) -> Self {
-        Self::with(grant, m, |tokens| Schedule::of_new(tokens, sent, m.jitter))
+        Self::with(grant, m, |tokens| {
+            Schedule::of_new(tokens, sent, m.now, m.jitter)
+        })
     }
 
     /// A grant with the remaining lifetime of its token.
@@ -106,6 +111,7 @@ impl Snapshot {
             });
         Self {
             held: Some(Held {
+                token_since: grant.generation,
                 grant,
                 intent_known_since,
                 token,
@@ -167,7 +173,9 @@ impl Snapshot {
         let is_same_intent = self.intent_since() == other.intent_since();
         let known_since = other.held.as_ref().filter(|_| is_same_intent);
         let known_since = known_since.and_then(|held| held.intent_known_since.clone());
+        let token_since = other.held.as_ref().map(|held| held.token_since);
         self.rescheduled(schedule).change(|held| {
+            held.token_since = token_since.unwrap_or(held.token_since);
             held.intent_known_since = known_since.or(held.intent_known_since.take());
             held.refresh_token = refresh_token.or(held.refresh_token);
         })
@@ -212,6 +220,13 @@ impl Snapshot {
     pub(crate) fn token(&self) -> Option<(&BearerToken, &Schedule)> {
         let (token, schedule) = self.held.as_ref()?.token.as_ref()?;
         Some((token, schedule))
+    }
+
+    /// Whether a request with a token of this generation carried the held access token.
+    pub(crate) fn is_token_of(&self, generation: Generation) -> bool {
+        self.held.as_ref().is_some_and(|held| {
+            held.token.is_some() && (held.token_since..=held.grant.generation).contains(&generation)
+        })
     }
 
     pub(crate) fn refresh_token(&self) -> Option<&RefreshTokenExpiry> {
@@ -299,6 +314,20 @@ impl Snapshot {
             .map(|(token, _)| token)
     }
 
+    /// For how long the API may not know the token yet. Zero without one.
+    pub(super) fn propagates_for(&self, now: Instant) -> Duration {
+        self.token().map_or(Duration::ZERO, |(_, schedule)| {
+            schedule.propagated_at.saturating_duration_since(now)
+        })
+    }
+
+    /// Whether a 401 to this generation may be due to an API that does not know the token yet.
+    pub(super) fn is_propagating(&self, rejected: Generation, now: Instant) -> bool {
+        self.is_token_of(rejected)
+            && self.alive(now).is_some()
+            && !self.propagates_for(now).is_zero()
+    }
+
     /// The token, if it satisfies `reason` without a refresh.
     pub(crate) fn token_for(&self, reason: Reason, now: Instant) -> Option<&BearerToken> {
         let (token, schedule) = self.token()?;
@@ -308,7 +337,10 @@ impl Snapshot {
             Reason::Advisory => now < schedule.refresh_at,
             Reason::Mandatory => now < schedule.mandatory_at,
             Reason::Rejected(generation) => {
-                is_active && token.generation() > generation && now < schedule.expires
+                is_active
+                    && token.generation() > generation
+                    && !self.is_token_of(generation)
+                    && now < schedule.expires
             }
             Reason::Manual(generation) => {
                 // Without a known generation, no token is known to be newer.

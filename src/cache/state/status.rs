@@ -24,6 +24,10 @@ pub struct Status {
     /// When the refresh token expires, by this machine's wall clock. `None` if there is no refresh
     /// token, or if its lifetime is unknown.
     pub refresh_token_expires_at: Option<SystemTime>,
+    /// Until when 401 responses cause no refresh, by this machine's wall clock. `None` if a 401
+    /// causes one. The time is 30 seconds after such a refresh, and up to 30 minutes if the API
+    /// rejected the tokens of several such refreshes soon.
+    pub no_refresh_after_401_until: Option<SystemTime>,
     /// The error of the last refresh, if it failed.
     pub last_error: Option<Error>,
     /// Whether a refresh is in flight.
@@ -62,7 +66,7 @@ pub enum TokenState {
         since: SystemTime,
     },
     /// The provider ended the grant: the customer has to consent again. Requests use the access
-    /// token until it expires.
+    /// token until it expires or the API rejects it.
     ReauthorizationRequired {
         /// Why the grant ended.
         reason: ReauthorizationReason,
@@ -92,6 +96,7 @@ impl CacheState {
                 .filter(|_| held.has_known_lifetime())
                 .and_then(|schedule| m.wall.checked_add(schedule.expires - m.now)),
             refresh_token_expires_at: held.refresh_token().map(|expiry| expiry.expires_at),
+            no_refresh_after_401_until: self.no_forced_refresh_until(m),
             last_error: self.backoff.last().cloned(),
             is_refreshing: self.is_refreshing(),
         }
@@ -109,9 +114,7 @@ impl CacheState {
             {
                 TokenState::Uncertain { since }
             }
-            Some((_, generation)) if self.rejected == Some(generation) => {
-                TokenState::Rejected { generation }
-            }
+            Some((_, generation)) if self.is_rejected() => TokenState::Rejected { generation },
             _ => match self.held.token() {
                 None => TokenState::Absent,
                 Some((_, schedule)) if m.now < schedule.refresh_at => TokenState::Fresh,

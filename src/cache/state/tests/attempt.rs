@@ -916,7 +916,7 @@ fn p07_forced_refresh_counts_from_the_request_of_a_success() {
             let mut rig = Rig::new(holding(&active(2)), reason, m).advanced_to("fetch");
             rig.perform(&format!("3 s pass, {response}"));
             assert_eq!(rig.state.refresh_started_at, Some(m.now));
-            let forced = rig.state.forced_refresh_at;
+            let forced = rig.state.forced.as_ref().map(|forced| forced.at);
             assert!(forced.is_none_or(|started| started == m.now));
             [yes_no(forced.is_some())]
         },

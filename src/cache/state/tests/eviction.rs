@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::{
     super::{CacheState, Moment},
-    DAY, active, after, at, cases, down, earlier, ended, holding, refreshing, revoked, tokens,
-    yes_no,
+    DAY, active, after, at, cases, down, earlier, ended, forced, holding, refreshing, revoked,
+    tokens, yes_no,
 };
 
 /// Most lines have one thing that an eviction would lose. `saved` permits the eviction in favor of
@@ -82,8 +82,8 @@ fn state_of(row: &str) -> (CacheState, Moment<'static>) {
         }
         "refresh started 999 ms ago" => state.refresh_started_at = Some(ago(999)),
         "refresh started 1 s ago" => state.refresh_started_at = Some(ago(1_000)),
-        "forced refresh 29 s ago" => state.forced_refresh_at = Some(ago(29_000)),
-        "forced refresh 30 s ago" => state.forced_refresh_at = Some(ago(30_000)),
+        "forced refresh 29 s ago" => state.forced = Some(Box::new(forced(ago(29_000)))),
+        "forced refresh 30 s ago" => state.forced = Some(Box::new(forced(ago(30_000)))),
         "failed 299 s ago" => state.backoff.add(ago(299_000), 0, down(), 0.0),
         "failed 300 s ago" => state.backoff.add(ago(300_000), 0, down(), 0.0),
         "rejected by the API" => state.rejected = state.held.generation(),

@@ -2,8 +2,8 @@
 
 use super::{
     super::{CacheState, Installation, Sequence, next_generation},
-    active, age, at, cases, down, ended, events, grant_name, held, holding, name, refreshing,
-    revoked, tokens, yes_no,
+    active, age, at, cases, down, ended, events, forced, grant_name, held, holding, name,
+    refreshing, revoked, tokens, yes_no,
 };
 use crate::token::{Grant, GrantState};
 
@@ -116,13 +116,13 @@ fn p03_installed_grant_starts_without_the_failures_of_the_replaced_one() {
     let mut state = holding(&active(2));
     state.refresh = Some(Box::default());
     state.backoff.add(at(10).now, 0, down(), 0.0);
-    state.forced_refresh_at = Some(at(10).now);
+    state.forced = Some(Box::new(forced(at(10).now)));
     state.set_unconfirmed(Some(tokens(1)));
     let sequence = state.next_sequence();
     state.install(&active(3), sequence, at(20));
     assert!(!state.is_refreshing());
     assert!(state.backoff.last().is_none());
-    assert_eq!(state.forced_refresh_at, None);
+    assert_eq!(state.forced, None);
     assert_eq!(state.unconfirmed(), None);
 }
 

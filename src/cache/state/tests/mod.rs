@@ -12,7 +12,9 @@ use std::{
 
 use http::StatusCode;
 
-use super::{Admission, CacheState, Event, Job, LostResponse, Moment, Policy, Reason};
+use super::{
+    Admission, CacheState, Event, Job, LostResponse, Moment, Policy, Reason, forced::Forced,
+};
 use crate::{
     clock::{Clock, SystemClock},
     error::{Error, ErrorKind, OAuthErrorCode, ResponseDetails},
@@ -28,6 +30,7 @@ mod finish;
 mod grant_command;
 mod offer;
 mod plan;
+mod rejection;
 mod request;
 mod status;
 
@@ -164,6 +167,15 @@ fn holding(stored: &Grant) -> CacheState {
     state
 }
 
+/// The record of a refresh after a 401, which was started at this time.
+fn forced(at: Instant) -> Forced {
+    Forced {
+        at,
+        generation: generation(1),
+        times: 0,
+    }
+}
+
 /// Requests a refresh that is started.
 fn start(state: &mut CacheState, reason: Reason, m: Moment<'_>) -> Job {
     match state.request(reason, m) {
@@ -221,6 +233,7 @@ fn name(error: &Error) -> &'static str {
         ErrorKind::Store => "store down",
         ErrorKind::Interrupted => "shut down",
         ErrorKind::Unavailable if message == "down" => "down",
+        ErrorKind::Unavailable if message.contains("only seconds old") => "propagating",
         ErrorKind::Unavailable if message.starts_with("the API rejected") => "rejected again",
         ErrorKind::Unavailable if message.starts_with("the lease expired") => "lease expired",
         ErrorKind::Unavailable if message.starts_with("another process") => "leased elsewhere",
@@ -252,6 +265,9 @@ fn event_name(event: &Event) -> String {
         Event::RefreshFailed { error, .. } => format!("failed: {}", name(error)),
         Event::RefreshTokenExpiring { days_left } => format!("{days_left} days"),
         Event::Refreshed { generation, .. } => format!("refreshed {generation}"),
+        Event::RejectedAgain { times, pause } => {
+            format!("rejected again {times}, {} s", pause.as_secs())
+        }
         Event::Remaining { access_token, .. } => access_token.map_or_else(
             || "unknown left".to_owned(),
             |access_token| format!("{} s left", access_token.as_secs()),

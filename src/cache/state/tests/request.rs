@@ -6,16 +6,13 @@
 
 use super::{
     super::{
-        CacheState, Conditions, Policy, Report,
-        commands::Sequence,
-        job::InFlight,
-        moment::Moment,
-        reason::Reason,
-        request::{Admission, FORCED_REFRESH_INTERVAL},
+        CacheState, Conditions, Policy, Report, commands::Sequence,
+        forced::FORCED_REFRESH_INTERVAL, job::InFlight, moment::Moment, reason::Reason,
+        request::Admission,
     },
     DEFER, POLICY, SECOND, active, age, at, cases, down, down_for, duration, earlier, ended,
-    generation, grid, holding, invalid_client, is, name, refreshing, revoked, start, with_policy,
-    yes_no,
+    forced, generation, grid, holding, invalid_client, is, name, refreshing, revoked, start,
+    with_policy, yes_no,
 };
 use crate::{cache::bearer_token::BearerToken, token::AccessToken};
 
@@ -567,7 +564,7 @@ fn p07_forced_refreshes_are_30_seconds_apart() {
             let (of, at_age) = row.split_once(", ").unwrap();
             let m = age(at_age);
             let mut state = holding(&active(2));
-            state.forced_refresh_at = duration(column).map(|ago| earlier(m, ago));
+            state.forced = duration(column).map(|ago| Box::new(forced(earlier(m, ago))));
             admission(&mut state, reason(of, m), m)
         },
     );
@@ -588,7 +585,7 @@ fn denied(row: &str) -> (CacheState, Reason, Moment<'static>) {
         _ => holding(&active(2)),
     };
     if row == "rejected again" {
-        state.forced_refresh_at = Some(earlier(m, SECOND));
+        state.forced = Some(Box::new(forced(earlier(m, SECOND))));
     }
     if row == "backoff" {
         state.backoff.add(m.now, 0, down(), 0.0);
@@ -672,13 +669,13 @@ fn p03_started_job_names_its_reason_and_its_demand() {
 }
 
 #[test]
-fn p06_only_an_admitted_rejection_is_remembered() {
+fn p06_rejection_of_the_held_token_is_remembered() {
     cases(
         "
         reason     | in flight | shut down | rejected
         rejected 2 | no        | no        | yes
-        rejected 2 | yes       | no        | no
-        rejected 2 | no        | yes       | no
+        rejected 2 | yes       | no        | yes
+        rejected 2 | no        | yes       | yes
         rejected 1 | no        | no        | no
         manual 2   | no        | no        | no
         mandatory  | no        | no        | no
