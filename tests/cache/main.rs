@@ -20,6 +20,7 @@ mod lost_response;
 mod panics;
 mod patience;
 mod presence;
+mod rejected;
 mod replicas;
 mod rotation;
 mod runtimes;
