@@ -85,8 +85,10 @@
 //!   minutes, or until the program replaces the client secret.
 //! * **P16** Backoff saturates, has jitter, and obeys `Retry-After`. There is at most one refresh a
 //!   second for a grant, whatever the server responds. All grants of a client share one limiter and
-//!   one circuit breaker for each token endpoint. Background refreshes use at most half of its
-//!   permits.
+//!   one circuit breaker for each token endpoint. Refreshes that requests wait for, background
+//!   refreshes and code exchanges have separate permits, so none of them waits for another class. A
+//!   tenant uses at most one permit of a class. A code that the provider rejects does not open the
+//!   circuit breaker.
 //! * **P17** Without a token a request fails. It is never sent unauthenticated.
 //!
 //! # Time

@@ -16,7 +16,7 @@ use crate::{
     cache::{CompletionError, exchange_code_and_save},
     error::{Error, ErrorKind, OAuthErrorCode},
     oauth::{AcceptedCode, OAuthClient},
-    tenants::Tenants,
+    tenants::{InProgress, Tenants},
     token::TenantId,
 };
 
@@ -119,6 +119,14 @@ async fn complete_in_task<H>(
     flow: &PendingFlow,
     code: AcceptedCode,
 ) -> Completion {
+    let consent = match state.tenants.begin_consent(&flow.tenant, &flow.state) {
+        Ok(consent) => consent,
+        Err(InProgress::SameFlow) => return Completion::LeasedElsewhere,
+        Err(InProgress::OtherFlow) => {
+            let failure = ConnectFailure::new(ConnectFailureKind::InProgress);
+            return Completion::NotStarted(failure.of(&flow.tenant));
+        }
+    };
     let not_completed = || failure(ConnectFailureKind::Program, &flow.tenant, interrupted());
     let (Ok(permit), Ok(runtime)) = (
         Arc::clone(&state.permits).acquire_owned().await,
@@ -150,7 +158,7 @@ async fn complete_in_task<H>(
             }
         };
         let completed = complete(&oauth, &tenants, &tenant, code).await;
-        drop((permit, oauth, tenants));
+        drop((permit, consent, oauth, tenants));
         let completion = completed.map_or_else(Completion::Failed, |()| Completion::Connected);
         let _ = sender.send(completion);
         lease.release_after_expiry().await;

@@ -33,7 +33,9 @@ pub enum ConnectFailureKind {
     /// The provider redirected the browser with an error, without a code, or with the issuer of
     /// another provider.
     Provider,
-    /// Another request with the same callback came first, and has not connected the tenant yet.
+    /// Another request with the same callback came first, and has not connected the tenant yet. Or
+    /// the code of another flow of this tenant is being exchanged: each tenant exchanges one code
+    /// at a time. This code was then not sent, and the browser may repeat the callback.
     InProgress,
     /// The code exchange failed.
     CodeExchange,

@@ -124,6 +124,9 @@
 //! tenant has new tokens, and then gets the same response as the first. If there are none by then,
 //! it fails with [`InProgress`](ConnectFailureKind::InProgress).
 //!
+//! A process exchanges one code at a time for each tenant. A callback of another flow fails at once
+//! with `InProgress` meanwhile, keeps its cookie, and can be repeated.
+//!
 //! The lease is released after 11 minutes, when the cookie of the flow has expired. If the process
 //! ends earlier, the lease expires, but its row stays in stores that do not remove expired leases
 //! (PostgreSQL, files).

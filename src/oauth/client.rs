@@ -201,7 +201,7 @@ impl OAuthClient {
         if let Some(verifier) = code.verifier() {
             form.field("code_verifier", verifier.expose());
         }
-        let permit = self.gate().acquire_ignoring_breaker().await?;
+        let permit = self.gate().acquire_for_code_exchange().await?;
         let outcome = self.request_tokens(form, Retry::NotSent).await;
         permit.record(&outcome);
         outcome

@@ -84,13 +84,16 @@
 //! All clones of a client, and so all caches over it, share one [`EndpointGate`], so that many
 //! grants do not overload a token endpoint:
 //!
-//! * At most four token requests are in flight. Others wait for up to 15 seconds. At most two of
-//!   the four are background refreshes, for which no request waits.
+//! * Each class of token requests has permits of its own: four for refreshes that requests wait
+//!   for, two for background refreshes, and two for code exchanges. Further token requests wait for
+//!   up to 15 seconds.
 //! * Five failures in a row (no response, a 5xx status, a 408 or a 429) open the circuit breaker
 //!   for 30 seconds. `Retry-After` opens it for the time that it asks for, at most 10 minutes.
 //! * `invalid_client` opens it for 30 seconds, and for twice as long each time, up to 30 minutes.
 //! * While it is open, requests fail at once. Afterwards one request is sent as a probe, and its
-//!   outcome decides for the others. A code exchange is sent even then, because a customer waits.
+//!   outcome decides for the others.
+//! * A code exchange is sent even while the breaker is open, because a customer waits. Its failure
+//!   does not change the breaker, because a browser chooses the code. Its success closes it.
 //! * A grant in trouble does not block the others: failures of one grant open the breaker for that
 //!   grant only.
 //!

@@ -102,6 +102,7 @@ impl TenantsBuilder {
                 settings,
                 residents: ResidentCaches::new(self.capacity, self.idle_after),
                 loads: Loads::default(),
+                consents: Arc::default(),
                 sweep_interval: self.sweep_interval,
                 sweep_owner: LeaseOwner::random(),
                 sweep_lock: Arc::default(),

@@ -83,9 +83,11 @@ impl Tenants {
     ///
     /// # Errors
     ///
-    /// The errors of [`TokenCache::complete_authorization`]. If the tenant cannot be loaded, the
-    /// method fails as [`cache`](Self::cache) does, and does not send the code. It does not fail
-    /// with [`NoGrant`](ErrorKind::NoGrant).
+    /// The errors of [`TokenCache::complete_authorization`].
+    /// [`Unavailable`](ErrorKind::Unavailable) without sending the code, at once, if a code of this
+    /// tenant is being exchanged: each tenant exchanges one code at a time. If the tenant cannot be
+    /// loaded, the method fails as [`cache`](Self::cache) does, and does not send the code. It does
+    /// not fail with [`NoGrant`](ErrorKind::NoGrant).
     pub async fn complete_authorization(
         &self,
         tenant: &TenantId,
@@ -94,10 +96,12 @@ impl Tenants {
         callback: &str,
     ) -> Result<(), Error> {
         let code = pending.accept(callback)?;
+        let consent = self.state.consents.begin(tenant, pending.state())?;
         let runtime = self.state.settings.runtime();
         let runtime = runtime.ok_or_else(Error::outside_of_a_runtime)?;
         let (tenants, tenant, oauth) = (self.clone(), tenant.clone(), oauth.clone());
         let task = runtime.spawn(async move {
+            let _consent = consent;
             // Resident from here on, so that a shutdown waits for it.
             let cache = match tenants.cache(&tenant).await {
                 Err(error) if error.kind() == ErrorKind::NoGrant => {
@@ -246,6 +250,16 @@ impl Tenants {
     /// The cache of a tenant if it is resident. Takes no lock.
     pub(crate) fn resident(&self, tenant: &TenantId) -> Option<TokenCache> {
         self.state.residents.get(tenant)
+    }
+
+    /// Begins the code exchange of a flow, unless one of this tenant is in progress.
+    #[cfg(feature = "axum")]
+    pub(crate) fn begin_consent(
+        &self,
+        tenant: &TenantId,
+        state: &str,
+    ) -> Result<super::Consent, super::InProgress> {
+        self.state.consents.begin(tenant, state)
     }
 
     #[cfg(feature = "axum")]

@@ -112,6 +112,7 @@
 
 mod background;
 mod builder;
+mod consents;
 mod handle;
 mod loading;
 mod loads;
@@ -121,6 +122,8 @@ mod state;
 mod sweep;
 mod sweep_report;
 
+#[cfg(feature = "axum")]
+pub(crate) use self::consents::{Consent, InProgress};
 pub use self::{
     builder::TenantsBuilder,
     handle::Tenants,

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    loads::Loads, maintenance::Maintenance, resident_caches::ResidentCaches,
+    consents::Consents, loads::Loads, maintenance::Maintenance, resident_caches::ResidentCaches,
     sweep_report::SweepReport,
 };
 use crate::{
@@ -20,6 +20,7 @@ pub(super) struct TenantsState {
     pub(super) settings: Arc<Settings>,
     pub(super) residents: ResidentCaches,
     pub(super) loads: Loads,
+    pub(super) consents: Arc<Consents>,
     pub(super) sweep_interval: Duration,
     /// The owner of the lease that permits a sweep.
     pub(super) sweep_owner: LeaseOwner,

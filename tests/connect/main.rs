@@ -14,4 +14,5 @@ mod repeated;
 mod replicas;
 mod saving;
 mod secrets;
+mod shares;
 mod start;

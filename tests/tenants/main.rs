@@ -7,6 +7,7 @@ mod shared;
 mod code_exchange;
 
 mod authorization;
+mod consents;
 mod eviction;
 mod fleet;
 mod isolation;

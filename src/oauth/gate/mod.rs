@@ -5,12 +5,18 @@
 //!
 //! # Limiter
 //!
-//! * At most four token requests are in flight. The others wait for a permit in order of arrival,
-//!   for up to 15 seconds.
-//! * A background refresh is one that no request waits for, because the access token is still
-//!   fresh. It needs one of two background permits first, for which it waits in a queue of its own
-//!   for up to 15 seconds. So at least two permits are always left to refreshes that requests wait
-//!   for. A background refresh leaves that queue as soon as a request waits for it.
+//! Each class of token requests has permits of its own, for which it waits in order of arrival for
+//! up to 15 seconds:
+//!
+//! | class | permits | of them for degraded grants |
+//! | --- | --- | --- |
+//! | refresh that a request waits for | 4 | 3 |
+//! | background refresh, for which no request waits, because the access token is still fresh | 2 | 1 |
+//! | code exchange | 2 | |
+//!
+//! No class takes the permits of another, and no tenant takes all permits of a class, because a
+//! grant has at most one token request in flight. A background refresh leaves its queue as soon as
+//! a request waits for it.
 //!
 //! # Circuit breaker
 //!
@@ -22,6 +28,9 @@
 //!   `invalid_client` response to a request with the old secret no longer counts.
 //! * After that time the breaker is half-open: one request is sent as a probe, and the others wait
 //!   for its outcome.
+//! * A code exchange is sent even while the breaker is open, and waits for no probe. If it
+//!   succeeds, it closes the breaker. Its failures change nothing, because a browser chooses the
+//!   code.
 //!
 //! # Degraded grants
 //!
@@ -29,8 +38,8 @@
 //! failed, or if its access token has expired.
 //!
 //! * If all failures, or a 429, belong to one grant, the breaker opens for that grant only.
-//! * All degraded grants together use at most three permits, and their failures open the breaker
-//!   for degraded grants only. Five failures of other grants in a row open it for all.
+//! * Degraded grants leave a permit of each class to the others, and their failures open the
+//!   breaker for degraded grants only. Five failures of other grants in a row open it for all.
 
 use std::{
     collections::HashSet,
@@ -45,34 +54,33 @@ use std::{
 
 use tokio::{
     runtime::Handle,
-    sync::{Notify, OwnedSemaphorePermit, Semaphore},
+    sync::Notify,
     time::{Instant, timeout},
 };
 
 mod breaker;
+mod share;
 
 pub(crate) use self::breaker::GateKey;
-use self::breaker::{Breaker, Caller, Decision, Probe, Transition, degraded_after};
+use self::{
+    breaker::{Breaker, Caller, Decision, Probe, Transition, degraded_after},
+    share::{Class, SharePermit, Shares},
+};
 use crate::{
     error::{Error, ErrorKind, ResponseDetails},
     telemetry,
 };
 
-/// Token requests in flight.
-const MAX_CONCURRENT: usize = 4;
-/// Background refreshes among them.
-const MAX_BACKGROUND: usize = 2;
-/// Token requests of degraded grants among them.
-const MAX_DEGRADED: usize = 3;
 /// How many degraded grants are remembered.
 const MAX_DEGRADED_KEYS: usize = 10_000;
-/// How long to wait for a permit, and how long for a background permit.
+/// How long to wait for a permit.
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A concurrency limiter and circuit breaker, shared by all requests to one token endpoint.
 ///
-/// At most four token requests are in flight. Five failures in a row open the circuit breaker for
-/// 30 seconds: until then requests fail at once with
+/// Waiting refreshes, background refreshes and code exchanges each have a few permits of their own.
+/// Five failures in a row open the circuit breaker for 30 seconds: until then requests fail at once
+/// with
 /// [`Unavailable`](crate::ErrorKind::Unavailable), and [`retry_after`](crate::Error::retry_after)
 /// says for how long. The [module page](crate::oauth#limiter-and-circuit-breaker) has the details.
 ///
@@ -87,9 +95,7 @@ pub struct EndpointGate {
 }
 
 struct Shared {
-    permits: Arc<Semaphore>,
-    background_permits: Arc<Semaphore>,
-    degraded_permits: Arc<Semaphore>,
+    shares: Shares,
     /// Grants whose last token request failed.
     degraded: Mutex<HashSet<u64>>,
     breaker: Mutex<Breaker>,
@@ -116,27 +122,29 @@ impl EndpointGate {
     ) -> Result<Permit, Error> {
         let caller = self.caller(key);
         self.breaker().check(caller, Instant::now())?;
-        let is_background = background.is_some();
-        let extra = match background {
-            None if caller.is_degraded => {
-                Some(self.queue(acquire(&self.shared.degraded_permits)).await?)
-            }
-            background => background,
-        };
+        if let Some(BackgroundPermit(permit)) = background {
+            let (epoch, decision) = self.admit(caller)?;
+            return match decision {
+                Decision::Send { probe } => {
+                    Ok(self.permit(permit, Class::Background, caller, epoch, probe))
+                }
+                Decision::Wait(error) => Err(error),
+            };
+        }
         self.queue(async {
             loop {
-                let permit = acquire(&self.shared.permits).await?;
+                let class = Class::Awaited;
+                let permit = self
+                    .shared
+                    .shares
+                    .acquire(class, caller.is_degraded)
+                    .await?;
                 let outcome_recorded = self.shared.outcome_recorded.notified();
-                let (epoch, decision) = {
-                    let mut breaker = self.breaker();
-                    let epoch = self.epoch();
-                    (epoch, breaker.admit(caller, epoch, Instant::now())?)
-                };
+                let (epoch, decision) = self.admit(caller)?;
                 match decision {
                     Decision::Send { probe } => {
-                        return Ok(self.permit((permit, extra), caller, epoch, probe));
+                        return Ok(self.permit(permit, class, caller, epoch, probe));
                     }
-                    Decision::Wait(error) if is_background => return Err(error),
                     Decision::Wait(_) => {
                         drop(permit);
                         outcome_recorded.await;
@@ -145,6 +153,12 @@ impl EndpointGate {
             }
         })
         .await
+    }
+
+    fn admit(&self, caller: Caller) -> Result<(u64, Decision), Error> {
+        let mut breaker = self.breaker();
+        let epoch = self.epoch();
+        Ok((epoch, breaker.admit(caller, epoch, Instant::now())?))
     }
 
     /// Waits for a background permit. Returns `None` if `awaited` completes first, because then a
@@ -156,27 +170,26 @@ impl EndpointGate {
     ) -> Result<Option<BackgroundPermit>, Error> {
         let caller = self.caller(key);
         self.breaker().check(caller, Instant::now())?;
-        let permits = if caller.is_degraded {
-            &self.shared.degraded_permits
-        } else {
-            &self.shared.background_permits
-        };
+        let shares = &self.shared.shares;
         self.queue(async {
             tokio::select! {
                 biased;
                 () = awaited => Ok(None),
-                permit = acquire(permits) => permit.map(Some),
+                permit = shares.acquire(Class::Background, caller.is_degraded) => {
+                    permit.map(|permit| Some(BackgroundPermit(permit)))
+                }
             }
         })
         .await
     }
 
-    /// Waits for a permit only: an open breaker does not matter.
-    pub(crate) async fn acquire_ignoring_breaker(&self) -> Result<Permit, Error> {
+    /// Waits for a permit of a code exchange. An open breaker does not matter.
+    pub(crate) async fn acquire_for_code_exchange(&self) -> Result<Permit, Error> {
         self.queue(async {
-            let permit = acquire(&self.shared.permits).await?;
+            let class = Class::CodeExchange;
+            let permit = self.shared.shares.acquire(class, false).await?;
             let caller = self.caller(GateKey::random());
-            Ok(self.permit((permit, None), caller, self.epoch(), None))
+            Ok(self.permit(permit, class, caller, self.epoch(), None))
         })
         .await
     }
@@ -241,13 +254,15 @@ impl EndpointGate {
 
     fn permit(
         &self,
-        held: HeldPermits,
+        held: SharePermit,
+        class: Class,
         caller: Caller,
         epoch: u64,
         probe: Option<Probe>,
     ) -> Permit {
         Permit {
             gate: self.clone(),
+            class,
             caller,
             epoch,
             _held: held,
@@ -265,9 +280,7 @@ impl EndpointGate {
 impl Default for Shared {
     fn default() -> Self {
         Self {
-            permits: Arc::new(Semaphore::new(MAX_CONCURRENT)),
-            background_permits: Arc::new(Semaphore::new(MAX_BACKGROUND)),
-            degraded_permits: Arc::new(Semaphore::new(MAX_DEGRADED)),
+            shares: Shares::default(),
             degraded: Mutex::default(),
             breaker: Mutex::new(Breaker::CLOSED),
             epoch: AtomicU64::new(0),
@@ -276,19 +289,17 @@ impl Default for Shared {
     }
 }
 
-/// Permission for one background refresh to queue for a [`Permit`].
-pub(crate) type BackgroundPermit = OwnedSemaphorePermit;
-
-/// One of the four permits, and the permit for a background refresh or a degraded grant, if any.
-type HeldPermits = (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>);
+/// The place of one background refresh, which becomes its [`Permit`].
+pub(crate) struct BackgroundPermit(SharePermit);
 
 /// Permission to send one token request. If it is dropped without an outcome, the breaker learns
 /// nothing.
 pub(crate) struct Permit {
     gate: EndpointGate,
+    class: Class,
     caller: Caller,
     epoch: u64,
-    _held: HeldPermits,
+    _held: SharePermit,
     /// Set if the other requests wait for the outcome of this one.
     probe: Option<Probe>,
     is_recorded: bool,
@@ -309,7 +320,7 @@ impl Permit {
     }
 
     fn record_failure(&mut self, failure: Option<&Error>) {
-        if failure.is_some_and(is_before_sending) {
+        if failure.is_some_and(is_before_sending) || !self.class.is_evidence(failure.is_none()) {
             return;
         }
         let transition = {
@@ -342,13 +353,6 @@ impl Drop for Permit {
             self.gate.shared.outcome_recorded.notify_waiters();
         }
     }
-}
-
-async fn acquire(semaphore: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Error> {
-    let permit = Arc::clone(semaphore).acquire_owned().await;
-    // The semaphores are never closed.
-    permit
-        .map_err(|error| Error::new(ErrorKind::Interrupted, "limiter is closed").with_source(error))
 }
 
 /// Whether the error was found before a token request was sent.

@@ -3,6 +3,7 @@
 use std::future::{pending, ready};
 
 use futures_util::FutureExt;
+use tokio::sync::Semaphore;
 
 use super::*;
 
@@ -76,76 +77,51 @@ async fn acquire_in_background(
 }
 
 #[tokio::test(start_paused = true)]
-async fn p16_background_refreshes_leave_half_of_the_permits_free() {
+async fn p16_background_refreshes_and_awaited_ones_take_no_permit_of_each_other() {
     let crowd = Crowd::new(1_000, &Arc::default()).await;
     assert_eq!(crowd.started(), [0, 1]);
-    let waiting = [crowd.try_acquire(), crowd.try_acquire()].map(Option::unwrap);
+    let awaited: Vec<_> = (0..4).map(|_| crowd.try_acquire().unwrap()).collect();
     assert!(crowd.try_acquire().is_none());
 
-    // The next permit goes to a refresh that a request waits for, whichever is released.
-    let next = || {
-        let gate = crowd.gate.clone();
-        tokio::spawn(async move { gate.acquire(GateKey::random(), None).await.unwrap() })
-    };
-    let (third, fourth) = (next(), next());
+    // The permits of background refreshes go to the next ones in order of arrival.
+    crowd.complete(3).await;
+    assert_eq!(crowd.started(), [0, 1, 2, 3, 4]);
+    drop(awaited);
     crowd.run().await;
-    crowd.complete(1).await;
-    assert!(third.is_finished() && !fourth.is_finished());
-    crowd.complete(1).await;
-    assert!(fourth.is_finished());
-    assert_eq!(crowd.started(), [0, 1]);
-
-    // Then background refreshes continue in order of arrival, never more than two at once.
-    drop((third.await, fourth.await));
-    crowd.run().await;
-    assert_eq!(crowd.started(), [0, 1, 2, 3]);
-    drop(waiting);
-    crowd.run().await;
-    assert_eq!(crowd.started(), [0, 1, 2, 3]);
-    crowd.complete(8).await;
-    assert_eq!(crowd.started(), (0..12).collect::<Vec<_>>());
+    assert_eq!(crowd.started(), [0, 1, 2, 3, 4]);
+    assert!(crowd.try_acquire().is_some());
 }
 
 #[tokio::test(start_paused = true)]
 async fn p16_an_awaited_refresh_leaves_the_background_queue() {
     let awaited = Arc::new(Notify::new());
     let crowd = Crowd::new(1_000, &awaited).await;
-    let waiting = [crowd.try_acquire(), crowd.try_acquire()].map(Option::unwrap);
+    let mut waiting: Vec<_> = (0..4).map(|_| crowd.try_acquire().unwrap()).collect();
     awaited.notify_one();
     crowd.run().await;
     assert_eq!(crowd.started(), [0, 1], "no permit is free");
-    crowd.complete(1).await;
+    waiting.pop();
+    crowd.run().await;
     assert_eq!(crowd.started(), [0, 1, 999]);
-    drop(waiting);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_background_refresh_waits_up_to_fifteen_seconds_in_each_queue() {
+async fn a_background_refresh_waits_up_to_fifteen_seconds() {
     let gate = EndpointGate::new();
     let in_background = |gate: &EndpointGate| {
         let gate = gate.clone();
-        tokio::spawn(async move {
-            let permit = acquire_in_background(&gate, pending());
-            permit.await.map(drop)
-        })
+        tokio::spawn(async move { acquire_in_background(&gate, pending()).await })
     };
-    let mut held = Vec::new();
-    for _ in 0..MAX_CONCURRENT {
-        // A request waits for it from the start, so it needs no background permit.
-        let permit = acquire_in_background(&gate, ready(()));
-        held.push(permit.await.unwrap());
-    }
-    let first = [in_background(&gate), in_background(&gate)];
+    let held = [in_background(&gate), in_background(&gate)];
     sleep(SECOND).await;
-    let behind = in_background(&gate);
-    // The first two time out, and the one behind gets their background permit just before it would.
+    let late = in_background(&gate);
+    sleep(16 * SECOND).await;
+    let error = late.await.unwrap().err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    let last = in_background(&gate);
     sleep(14 * SECOND).await;
-    for refresh in first {
-        let error = refresh.await.unwrap().unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Unavailable);
-    }
-    sleep(14 * SECOND).await;
-    assert!(!behind.is_finished());
-    drop(held);
-    behind.await.unwrap().unwrap();
+    drop(held.map(|permit| permit.now_or_never().unwrap().unwrap().unwrap()));
+    assert!(last.await.unwrap().is_ok());
+    // A request waits for it from the start, so it needs no background permit.
+    assert!(acquire_in_background(&gate, ready(())).await.is_ok());
 }

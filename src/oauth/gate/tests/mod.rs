@@ -12,6 +12,7 @@ use crate::error::OAuthErrorCode;
 
 mod background;
 mod secret;
+mod shares;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -91,7 +92,7 @@ async fn four_requests_run_at_once_and_the_others_in_order_of_arrival() {
 async fn a_request_without_a_permit_in_time_fails_as_not_sent() {
     let gate = EndpointGate::new();
     let mut held = Vec::new();
-    for _ in 0..MAX_CONCURRENT {
+    for _ in 0..Class::Awaited.size().permits {
         held.push(gate.acquire(GateKey::random(), None).await.unwrap());
     }
     let error = gate.acquire(GateKey::random(), None).await.err().unwrap();
@@ -338,7 +339,7 @@ async fn p15_rejections_of_single_grants_leave_the_breaker_closed() {
 #[tokio::test(start_paused = true)]
 async fn a_code_exchange_ignores_an_open_breaker() {
     let gate = open().await;
-    let permit = gate.acquire_ignoring_breaker().await.unwrap();
+    let permit = gate.acquire_for_code_exchange().await.unwrap();
     permit.record(&Ok::<(), Error>(()));
     assert!(
         request(&gate, Ok(())).await,
@@ -382,7 +383,7 @@ async fn requests_that_are_not_sent_leave_the_breaker_unchanged() {
 #[tokio::test(start_paused = true)]
 async fn a_cancelled_request_does_not_replace_the_probe() {
     let (gate, probe, waiting) = half_open().await;
-    drop(gate.acquire_ignoring_breaker().await.unwrap());
+    drop(gate.acquire_for_code_exchange().await.unwrap());
     sleep(SECOND).await;
     assert!(!waiting.is_finished());
     probe.record(&Ok::<(), Error>(()));
