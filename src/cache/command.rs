@@ -67,7 +67,7 @@ async fn install(core: Arc<Core>, tokens: TokenSet, sequence: Sequence) -> Resul
             return Err(match core.revoke_at_provider(&tokens).await {
                 Ok(()) => revoked(),
                 Err(error) => {
-                    core.change(|state, _| state.remember_unconfirmed(tokens));
+                    core.change(|state, m| state.remember_unconfirmed(tokens, m));
                     revoked().with_source(error)
                 }
             });
@@ -108,13 +108,13 @@ pub(super) async fn revoke(core: &Arc<Core>) -> Result<(), Error> {
             .or_else(|| held.tokens())
             .cloned()
             .or_else(|| core.read(|state, _| state.unconfirmed().cloned()));
-        core.change(|state, _| state.set_unconfirmed(newest.clone()));
+        core.change(|state, m| state.set_unconfirmed(newest.clone(), m));
         let revoked = match newest {
             Some(tokens) => core.revoke_at_provider(&tokens).await,
             None => Ok(()),
         };
         if revoked.is_ok() {
-            core.change(|state, _| state.set_unconfirmed(None));
+            core.change(|state, m| state.set_unconfirmed(None, m));
         }
         stored.and(revoked)
     })

@@ -52,7 +52,8 @@ impl TenantsBuilder {
     settings_setters!();
 
     /// Sets the maximum number of resident tenants. At that limit, a load evicts a tenant that is
-    /// not [in use](crate::tenants#resident-tenants). If the load finds none, it fails.
+    /// not [in use](crate::tenants#resident-tenants). If the load finds none, it fails. The tokens
+    /// of a new consent do not fail: they exceed the limit until a tenant can be evicted.
     ///
     /// Defaults to 100,000 tenants, at about a kilobyte each.
     pub fn capacity(mut self, tenants: usize) -> Self {

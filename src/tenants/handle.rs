@@ -104,8 +104,11 @@ impl Tenants {
             let _consent = consent;
             // Resident from here on, so that a shutdown waits for it.
             let cache = match tenants.cache(&tenant).await {
-                Err(error) if error.kind() == ErrorKind::NoGrant => {
-                    tenants.state.resident_or_new(&tenant, None)?
+                // Without a grant, or without room for it in memory: there is room for a consent.
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::NoGrant | ErrorKind::Unavailable) =>
+                {
+                    tenants.state.resident_for_consent(&tenant)?
                 }
                 loaded => loaded?,
             };
@@ -130,12 +133,13 @@ impl Tenants {
     ///
     /// * [`Store`](ErrorKind::Store) if the save failed. The tokens are not used, but the store may
     ///   have received them. Call this again with the same tokens;
-    /// * [`Unavailable`](ErrorKind::Unavailable) if the capacity is exhausted, because every
-    ///   resident tenant is in use;
     /// * [`Interrupted`](ErrorKind::Interrupted) after a [`shutdown`](Self::shutdown), outside of a
     ///   runtime, or if the store panicked.
+    ///
+    /// If every resident tenant is in use, the [capacity](super::TenantsBuilder::capacity) is
+    /// exceeded until one is not.
     pub async fn set_tokens(&self, tenant: &TenantId, tokens: TokenSet) -> Result<(), Error> {
-        let cache = self.state.resident_or_new(tenant, None)?;
+        let cache = self.state.resident_for_consent(tenant)?;
         let saved = cache.set_tokens(tokens).await;
         self.state.after_consent(tenant, saved)
     }
@@ -143,10 +147,9 @@ impl Tenants {
     /// Revokes a tenant's grant; see [`TokenCache::revoke`].
     ///
     /// Call this again until it succeeds. Until the provider has confirmed the revocation, the
-    /// tokens are kept in memory only. If the process ends, or the tenant is evicted at the
-    /// capacity limit, these tokens are lost: later calls succeed without a request to the
-    /// provider. To prevent the eviction, keep a handle from [`cache`](Self::cache) until this
-    /// succeeds.
+    /// tokens are kept in memory only, and the tenant is not evicted for 24 hours. If the process
+    /// ends, or the tenant is evicted later, these tokens are lost: later calls succeed without a
+    /// request to the
     ///
     /// # Errors
     ///

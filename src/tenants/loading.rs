@@ -59,7 +59,7 @@ fn start(state: &Arc<TenantsState>, tenant: &TenantId) -> Result<Started, Error>
     state.ensure_running()?;
     let runtime = state.settings.runtime();
     let runtime = runtime.ok_or_else(Error::outside_of_a_runtime)?;
-    make_room(&mut loads, now)?;
+    make_room(&mut loads, state.residents.was_evicted(tenant), now)?;
     let (leader, load) = SingleFlight::start();
     let in_progress = Load::InProgress {
         load: load.clone(),

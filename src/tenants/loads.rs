@@ -15,6 +15,8 @@ use crate::{
 /// How many loads are remembered. A request can name any tenant, so this bounds the memory that
 /// unknown names take.
 const MAX_LOADS: usize = 10_000;
+/// How many further loads are remembered of tenants that were resident before.
+const MAX_KNOWN_LOADS: usize = 10_000;
 
 pub(super) type LoadResult = Result<TokenCache, Error>;
 
@@ -51,15 +53,27 @@ impl Loads {
 
 /// Forgets failed loads if there are too many; each of them then costs another load. Loads in
 /// progress have to stay.
-pub(super) fn make_room(loads: &mut HashMap<TenantId, Load>, now: Instant) -> Result<(), Error> {
-    if loads.len() < MAX_LOADS {
+///
+/// `is_known` tells whether the tenant was resident before. Such a tenant has a share of its own,
+/// which loads of unknown names do not take.
+pub(super) fn make_room(
+    loads: &mut HashMap<TenantId, Load>,
+    is_known: bool,
+    now: Instant,
+) -> Result<(), Error> {
+    let most = if is_known {
+        MAX_LOADS + MAX_KNOWN_LOADS
+    } else {
+        MAX_LOADS
+    };
+    if loads.len() < most {
         return Ok(());
     }
     loads.retain(|_, load| !matches!(load, Load::Failed { until, .. } if *until <= now));
-    if loads.len() >= MAX_LOADS {
+    if loads.len() >= most {
         loads.retain(|_, load| matches!(load, Load::InProgress { .. }));
     }
-    if loads.len() >= MAX_LOADS {
+    if loads.len() >= most {
         return Err(Error::new(
             ErrorKind::Unavailable,
             "10,000 tenants are being loaded at the same time; check how fast the token store \
@@ -67,4 +81,36 @@ pub(super) fn make_room(loads: &mut HashMap<TenantId, Load>, now: Instant) -> Re
         ));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::{Clock, SystemClock};
+
+    #[test]
+    fn p16_loads_of_unknown_names_leave_a_share_to_known_tenants() {
+        let now = SystemClock.monotonic();
+        let mut loads = HashMap::new();
+        let (_leader, load) = SingleFlight::start();
+        let fill = |to: usize, loads: &mut HashMap<TenantId, Load>| {
+            for number in loads.len()..to {
+                let tenant = TenantId::new(format!("unknown-{number}")).unwrap();
+                let load = load.clone();
+                loads.insert(tenant, Load::InProgress { load, since: now });
+            }
+        };
+        for (in_progress, is_known, has_room) in [
+            (9_999, false, true),
+            (9_999, true, true),
+            (10_000, false, false),
+            (10_000, true, true),
+            (19_999, true, true),
+            (20_000, true, false),
+        ] {
+            fill(in_progress, &mut loads);
+            let room = make_room(&mut loads, is_known, now);
+            assert_eq!(room.is_ok(), has_room, "{in_progress} {is_known}");
+        }
+    }
 }

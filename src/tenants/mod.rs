@@ -81,7 +81,10 @@
 //! with [`Unavailable`](crate::ErrorKind::Unavailable).
 //!
 //! A tenant is *in use*, and never evicted, while it has unsaved tokens, a request or refresh in
-//! flight, or a handle from [`Tenants::cache`].
+//! flight, or a handle from [`Tenants::cache`], and for 24 hours after a revocation that the
+//! provider has not confirmed. A new consent exceeds the limit if every resident tenant is in use:
+//! its code cannot be used again. A consent that fails, or a request for a tenant without a grant,
+//! evicts none.
 //!
 //! # Idle tenants
 //!

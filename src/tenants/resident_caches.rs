@@ -6,6 +6,8 @@
 //! the bit is evicted first.
 
 use std::{
+    collections::HashSet,
+    hash::BuildHasher,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -22,10 +24,23 @@ use crate::{
     token::TenantId,
 };
 
+/// How many evicted tenants are remembered, in 8 bytes each.
+const MAX_EVICTED: usize = 100_000;
+
 /// Each resident cache is maintained once in this time.
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(30);
 /// The batches of one interval, so that the refreshes that are due do not start at the same time.
 const BATCHES: u32 = 30;
+
+/// What makes room for a tenant that becomes resident at the capacity limit.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Room {
+    /// Another tenant is evicted. If all are in use, it is an error.
+    Evict,
+    /// The capacity is exceeded, until [`ResidentCaches::shrink`]: a consent must find room,
+    /// because its code can be used once, but a code that fails must evict no tenant.
+    Exceed,
+}
 
 /// How many slots an eviction visits at most, in each of its two passes.
 const MAX_VISITS: usize = 1_024;
@@ -34,6 +49,7 @@ pub(super) struct ResidentCaches {
     /// Changed only while `slots` is locked.
     by_tenant: HashMap<TenantId, Arc<Resident>, RandomState>,
     slots: Mutex<Slots>,
+    hasher: RandomState,
     capacity: usize,
     idle_after: Duration,
 }
@@ -51,6 +67,8 @@ struct Slots {
     next_maintained: usize,
     /// The slot to be considered for eviction next.
     clock_hand: usize,
+    /// The evicted tenants, as hashes of their names.
+    evicted: HashSet<u64>,
 }
 
 struct Slot {
@@ -63,6 +81,7 @@ impl ResidentCaches {
         Self {
             by_tenant: HashMap::with_hasher(RandomState::default()),
             slots: Mutex::default(),
+            hasher: RandomState::default(),
             capacity,
             idle_after,
         }
@@ -87,15 +106,17 @@ impl ResidentCaches {
         &self,
         tenant: &TenantId,
         new_cache: impl FnOnce() -> TokenCache,
+        room: Room,
         now: Instant,
     ) -> Result<TokenCache, Error> {
         let mut slots = self.slots();
         if let Some(resident) = self.get(tenant) {
             return Ok(resident);
         }
-        if slots.all.len() >= self.capacity {
+        while room == Room::Evict && slots.all.len() >= self.capacity {
             self.evict_one(&mut slots, now)?;
         }
+        slots.evicted.remove(&self.hash(tenant));
         let cache = new_cache();
         let resident = Arc::new(Resident {
             cache: cache.clone(),
@@ -107,6 +128,18 @@ impl ResidentCaches {
         });
         self.by_tenant.pin().insert(tenant.clone(), resident);
         Ok(cache)
+    }
+
+    /// Evicts tenants that are not in use, down to the capacity.
+    pub(super) fn shrink(&self, now: Instant) {
+        let mut slots = self.slots();
+        while slots.all.len() > self.capacity && self.evict_one(&mut slots, now).is_ok() {}
+    }
+
+    /// Whether a tenant has a grant for certain: it was resident, and was evicted.
+    pub(super) fn was_evicted(&self, tenant: &TenantId) -> bool {
+        let hash = self.hash(tenant);
+        self.slots().evicted.contains(&hash)
     }
 
     /// Evicts a tenant if its cache knows of no grant.
@@ -207,6 +240,18 @@ impl ResidentCaches {
         let slot = slots.all.swap_remove(index);
         let tenant = slot.resident.cache.tenant();
         self.by_tenant.pin().remove(tenant);
+        if slot.resident.cache.is_empty() {
+            return;
+        }
+        if slots.evicted.len() >= MAX_EVICTED {
+            // Those that return are remembered again.
+            slots.evicted.clear();
+        }
+        slots.evicted.insert(self.hash(tenant));
+    }
+
+    fn hash(&self, tenant: &TenantId) -> u64 {
+        self.hasher.hash_one(tenant)
     }
 
     fn slots(&self) -> MutexGuard<'_, Slots> {

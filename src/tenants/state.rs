@@ -6,7 +6,10 @@ use std::{
 };
 
 use super::{
-    consents::Consents, loads::Loads, maintenance::Maintenance, resident_caches::ResidentCaches,
+    consents::Consents,
+    loads::Loads,
+    maintenance::Maintenance,
+    resident_caches::{ResidentCaches, Room},
     sweep_report::SweepReport,
 };
 use crate::{
@@ -54,12 +57,27 @@ impl TenantsState {
         tenant: &TenantId,
         stored: Option<&Grant>,
     ) -> Result<TokenCache, Error> {
+        self.resident_with(tenant, stored, Room::Evict)
+    }
+
+    /// The resident cache of a tenant that is to get the tokens of a new consent. Call
+    /// [`after_consent`](Self::after_consent) afterwards.
+    pub(super) fn resident_for_consent(&self, tenant: &TenantId) -> Result<TokenCache, Error> {
+        self.resident_with(tenant, None, Room::Exceed)
+    }
+
+    fn resident_with(
+        &self,
+        tenant: &TenantId,
+        stored: Option<&Grant>,
+        room: Room,
+    ) -> Result<TokenCache, Error> {
         // Locked until the cache is resident, so that a shutdown in between cannot miss it.
         let mut maintenance = self.maintenance();
         maintenance.ensure_running(self.settings.runtime())?;
         let now = self.settings.clock.monotonic();
         let new_cache = || TokenCache::begin(Arc::clone(&self.settings), tenant.clone(), stored);
-        self.residents.get_or_insert(tenant, new_cache, now)
+        self.residents.get_or_insert(tenant, new_cache, room, now)
     }
 
     /// Updates the in-memory state after the tokens of a new consent were saved, or not.
@@ -70,6 +88,7 @@ impl TenantsState {
     ) -> Result<(), Error> {
         if saved.is_ok() {
             self.loads.forget(tenant);
+            self.residents.shrink(self.settings.clock.monotonic());
         } else {
             self.residents.evict_if_empty(tenant);
         }

@@ -1,5 +1,7 @@
 //! The commands of the program: which one was the last, and what a revocation left to do.
 
+use std::time::Instant;
+
 use crate::token::TokenSet;
 
 /// The position of a command among all commands of one cache.
@@ -26,9 +28,9 @@ pub(super) struct Commands {
     /// Whether this process revoked the grant and the store does not know it yet. Nothing that the
     /// store or a refresh returns brings the grant back.
     is_revoked_locally: bool,
-    /// Tokens whose revocation the provider has not confirmed. Boxed, because most caches have
-    /// none.
-    unconfirmed: Option<Box<TokenSet>>,
+    /// Tokens whose revocation the provider has not confirmed, and the time of the last attempt.
+    /// Boxed, because most caches have none.
+    unconfirmed: Option<Box<(TokenSet, Instant)>>,
 }
 
 impl Commands {
@@ -84,10 +86,15 @@ impl Commands {
     }
 
     pub(super) fn unconfirmed(&self) -> Option<&TokenSet> {
-        self.unconfirmed.as_deref()
+        self.unconfirmed.as_deref().map(|(tokens, _)| tokens)
     }
 
-    pub(super) fn set_unconfirmed(&mut self, tokens: Option<TokenSet>) {
-        self.unconfirmed = tokens.map(Box::new);
+    /// When the provider last failed to confirm a revocation.
+    pub(super) fn unconfirmed_at(&self) -> Option<Instant> {
+        self.unconfirmed.as_deref().map(|(_, at)| *at)
+    }
+
+    pub(super) fn set_unconfirmed(&mut self, tokens: Option<TokenSet>, now: Instant) {
+        self.unconfirmed = tokens.map(|tokens| Box::new((tokens, now)));
     }
 }

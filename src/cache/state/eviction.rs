@@ -1,5 +1,7 @@
 //! Whether a cache can be evicted and loaded again later.
 
+use std::time::Duration;
+
 use super::{
     CacheState,
     backoff::Urgency,
@@ -8,10 +10,15 @@ use super::{
 };
 use crate::token::TokenSet;
 
+/// How long a revocation that the provider has not confirmed keeps a cache in memory. A later call
+/// of `revoke` may still confirm it. The limit keeps a provider that never does from filling the
+/// memory.
+const UNCONFIRMED_KEPT: Duration = Duration::from_secs(86_400);
+
 impl CacheState {
     /// Whether the cache can be evicted without losing anything but a backoff: no work is running,
-    /// the store knows everything, and no minimum interval between refreshes is running that a new
-    /// cache would not know.
+    /// the store knows everything, no minimum interval between refreshes is running that a new
+    /// cache would not know, and no revocation of the last day is unconfirmed.
     pub(crate) fn is_saved(&self, m: Moment<'_>) -> bool {
         // The store counts an invalidated token as valid.
         let expires_at = self.held.tokens().and_then(TokenSet::expires_at);
@@ -26,19 +33,18 @@ impl CacheState {
             && !self.commands.is_revoked_locally()
             && !is_invalidated
             && !is_within(min_interval, self.refresh_started_at, m.now)
+            && !is_within(UNCONFIRMED_KEPT, self.commands.unconfirmed_at(), m.now)
             && !is_within(FORCED_REFRESH_INTERVAL, forced_at, m.now)
     }
 
-    /// Whether [`is_saved`](Self::is_saved) holds, and also no refresh is due, no backoff is
-    /// running, and no revocation is unconfirmed.
+    /// Whether [`is_saved`](Self::is_saved) holds, and also no refresh is due and no backoff is
+    /// running.
     pub(crate) fn is_at_rest(&self, m: Moment<'_>) -> bool {
         let refresh_token = self.held.refresh_token();
         let backoff = self.backoff.check(m.now, m.secret_epoch, Urgency::Advisory);
         !refresh_token.is_some_and(|expiry| expiry.is_due(m.now, m.wall))
             && backoff.is_ok()
             && !self.is_forced_recently(m)
-            // A later call of `revoke` may still confirm it.
-            && self.commands.unconfirmed().is_none()
             && self.is_saved(m)
     }
 }

@@ -49,14 +49,14 @@ impl CacheState {
     }
 
     /// Remembers tokens that the provider did not revoke, unless others are remembered.
-    pub(crate) fn remember_unconfirmed(&mut self, tokens: TokenSet) {
+    pub(crate) fn remember_unconfirmed(&mut self, tokens: TokenSet, m: Moment<'_>) {
         if self.commands.unconfirmed().is_none() {
-            self.commands.set_unconfirmed(Some(tokens));
+            self.commands.set_unconfirmed(Some(tokens), m.now);
         }
     }
 
-    pub(crate) fn set_unconfirmed(&mut self, tokens: Option<TokenSet>) {
-        self.commands.set_unconfirmed(tokens);
+    pub(crate) fn set_unconfirmed(&mut self, tokens: Option<TokenSet>, m: Moment<'_>) {
+        self.commands.set_unconfirmed(tokens, m.now);
     }
 
     /// Decides whether the tokens of the command at `sequence` are still to be saved.

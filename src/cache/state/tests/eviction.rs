@@ -23,7 +23,8 @@ fn p13_cache_is_evicted_only_if_the_store_knows_everything() {
         revoked                    | yes   | yes
         revoked here               | no    | no
         revoked here and saved     | yes   | yes
-        revocation unconfirmed     | yes   | no
+        unconfirmed for 23 h       | no    | no
+        unconfirmed for 24 h       | yes   | yes
         refresh in flight          | no    | no
         store check in flight      | no    | no
         command running            | no    | no
@@ -50,13 +51,15 @@ fn state_of(row: &str) -> (CacheState, Moment<'static>) {
     let m = match row {
         "active, expired" | "invalidated, expired since" => at(3_700),
         "keepalive due" => after(20 * DAY),
+        "unconfirmed for 23 h" => at(23 * 3_600),
+        "unconfirmed for 24 h" => at(24 * 3_600),
         _ => at(600),
     };
     let mut state = match row {
         "no grant" => CacheState::default(),
         "intent" => holding(&refreshing(2, at(0).wall, false)),
         "ended" => holding(&ended(2)),
-        "revoked" | "revocation unconfirmed" => holding(&revoked(2)),
+        "revoked" | "unconfirmed for 23 h" | "unconfirmed for 24 h" => holding(&revoked(2)),
         _ => holding(&active(2)),
     };
     let ago = |millis| earlier(m, Duration::from_millis(millis));
@@ -66,7 +69,9 @@ fn state_of(row: &str) -> (CacheState, Moment<'static>) {
             state.revoke(at(10));
             state.end_saved(&revoked(2), at(20));
         }
-        "revocation unconfirmed" => state.set_unconfirmed(Some(tokens(2))),
+        "unconfirmed for 23 h" | "unconfirmed for 24 h" => {
+            state.set_unconfirmed(Some(tokens(2)), at(0));
+        }
         "refresh in flight" => {
             state.work = 1;
             state.refresh = Some(Box::default());

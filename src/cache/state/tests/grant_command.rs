@@ -117,7 +117,7 @@ fn p03_installed_grant_starts_without_the_failures_of_the_replaced_one() {
     state.refresh = Some(Box::default());
     state.backoff.add(at(10).now, 0, down(), 0.0);
     state.forced = Some(Box::new(forced(at(10).now)));
-    state.set_unconfirmed(Some(tokens(1)));
+    state.set_unconfirmed(Some(tokens(1)), at(10));
     let sequence = state.next_sequence();
     state.install(&active(3), sequence, at(20));
     assert!(!state.is_refreshing());
