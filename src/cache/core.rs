@@ -284,6 +284,11 @@ impl Core {
             jitter,
             secret_epoch: self.secret_epoch(),
             is_staying: self.settings.presence.is_staying(),
+            recoveries: self
+                .settings
+                .source
+                .gate()
+                .map_or(0, EndpointGate::recoveries),
             policy: &self.settings.policy,
         }
     }

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::error::Error;
+use http::StatusCode;
+
+use crate::error::{Error, ErrorKind};
 
 /// How much depends on the next refresh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +43,10 @@ struct LastFailure {
     not_before: Option<Instant>,
     /// Whether the refresh returned a token that is already due for a refresh.
     is_soft: bool,
+    /// The recoveries of the endpoint before this failure.
+    recoveries: Option<u64>,
+    /// Whether the endpoint, which caused the failure, works again.
+    is_recovered: bool,
 }
 
 impl Backoff {
@@ -53,6 +59,12 @@ impl Backoff {
     /// random number from 0 to 1.
     pub(crate) fn add(&mut self, now: Instant, epoch: u64, error: Error, jitter: f64) {
         let times = self.failed.as_ref().map_or(0, |failed| failed.times);
+        // If the gate rejected the refresh, no request was sent that could have failed.
+        let times = if is_rejected_by_gate(&error) {
+            times.max(1)
+        } else {
+            times.saturating_add(1)
+        };
         let earlier = self.failed.as_ref().and_then(|failed| failed.not_before);
         // Without a response, the pause is that of the gate, and ends when another request
         // succeeds.
@@ -60,12 +72,14 @@ impl Backoff {
         let not_before = asked.map(|asked| now + asked).max(earlier);
         self.failed = Some(Box::new(LastFailure {
             at: now,
-            times: times.saturating_add(1),
+            times,
             jitter: jitter.clamp(0.0, 1.0),
             error,
             epoch,
             not_before,
             is_soft: false,
+            recoveries: None,
+            is_recovered: false,
         }));
     }
 
@@ -76,6 +90,18 @@ impl Backoff {
         self.add(now, epoch, error, jitter);
         if let Some(failed) = &mut self.failed {
             failed.is_soft = true;
+        }
+    }
+
+    /// Ends the pause if the endpoint caused the failure and has recovered since the last call. Call
+    /// this after each failure, and before the backoff is checked.
+    pub(crate) fn observe(&mut self, recoveries: u64) {
+        let Some(failed) = &mut self.failed else {
+            return;
+        };
+        let before = *failed.recoveries.get_or_insert(recoveries);
+        if before != recoveries && is_of_endpoint(&failed.error) {
+            failed.is_recovered = true;
         }
     }
 
@@ -98,7 +124,7 @@ impl Backoff {
         let failed = self.failed.as_ref()?;
         // The rejected secret has been replaced.
         let is_outdated = failed.epoch != epoch && failed.error.is_invalid_client();
-        let pause = if is_outdated {
+        let pause = if is_outdated || failed.is_recovered {
             Duration::ZERO
         } else {
             failed.pause(urgency)
@@ -108,15 +134,20 @@ impl Backoff {
 }
 
 impl LastFailure {
-    /// Whether the gate rejected the refresh.
-    fn is_refused_here(&self) -> bool {
-        self.error.status().is_none() && self.error.retry_after().is_some()
+    fn pause(&self, urgency: Urgency) -> Duration {
+        let pause = self.own_pause(urgency);
+        if !is_rejected_by_gate(&self.error) || urgency == Urgency::Advisory {
+            return pause;
+        }
+        // No request was sent, so the pause ends when the gate permits one.
+        let gate = self.error.retry_after().unwrap_or_default();
+        pause.min(gate.max(BLOCKING_FIRST))
     }
 
-    fn pause(&self, urgency: Urgency) -> Duration {
+    fn own_pause(&self, urgency: Urgency) -> Duration {
         match urgency {
             // No request was sent, so retry as soon as the gate permits.
-            Urgency::Advisory if self.is_refused_here() => {
+            Urgency::Advisory if is_rejected_by_gate(&self.error) => {
                 MANDATORY.mul_f64(self.jitter) + self.error.retry_after().unwrap_or_default()
             }
             Urgency::Advisory => ADVISORY.mul_f64(1.0 + self.jitter),
@@ -134,11 +165,26 @@ impl LastFailure {
     }
 }
 
+/// Whether the gate rejected the refresh.
+fn is_rejected_by_gate(error: &Error) -> bool {
+    error.status().is_none() && error.retry_after().is_some()
+}
+
+/// Whether the endpoint caused the failure, and not the grant: there was no response, it was a 5xx
+/// or 408, or the gate rejected the refresh.
+fn is_of_endpoint(error: &Error) -> bool {
+    error.kind() == ErrorKind::Unavailable
+        && !error.is_invalid_client()
+        && error
+            .status()
+            .is_none_or(|status| status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
-        ErrorKind, OAuthErrorCode,
+        OAuthErrorCode,
         clock::{Clock, SystemClock},
         error::ResponseDetails,
     };
@@ -199,6 +245,77 @@ mod tests {
         // A later failure without `Retry-After` does not shorten the backoff.
         backoff.add(now, 0, failure(None), 0.5);
         assert_eq!(pause(&backoff, now, Urgency::Manual), 120);
+    }
+
+    #[test]
+    fn p16_recovery_of_the_endpoint_ends_the_backoff_of_its_failures() {
+        let now = SystemClock.monotonic();
+        let of = |kind, status: u16, seconds: u64| {
+            Error::new(kind, "failed").with_response(ResponseDetails {
+                status: http::StatusCode::from_u16(status).ok(),
+                retry_after: (seconds > 0).then(|| Duration::from_secs(seconds)),
+                ..ResponseDetails::default()
+            })
+        };
+        let unavailable = ErrorKind::Unavailable;
+        for (error, ends) in [
+            (of(unavailable, 0, 0), true),
+            (of(unavailable, 0, 0).with_response_lost(), true),
+            (of(unavailable, 408, 0), true),
+            (of(unavailable, 500, 0).with_response_lost(), true),
+            (of(unavailable, 503, 0), true),
+            // Rejected by the gate.
+            (of(unavailable, 0, 29), true),
+            // What the endpoint asked for continues.
+            (of(unavailable, 503, 120), false),
+            (of(unavailable, 429, 0), false),
+            (of(ErrorKind::Refused, 400, 0), false),
+            (of(ErrorKind::InvalidResponse, 200, 0), false),
+            (of(ErrorKind::Store, 0, 0), false),
+        ] {
+            for urgency in [Urgency::Advisory, Urgency::Mandatory, Urgency::Blocking] {
+                let mut backoff = Backoff::default();
+                backoff.add(now, 0, error.clone(), 1.0);
+                backoff.observe(7);
+                backoff.observe(7);
+                assert!(backoff.check(now, 0, urgency).is_err(), "{error:?}");
+                backoff.observe(8);
+                let check = backoff.check(now, 0, urgency);
+                assert_eq!(check.is_ok(), ends, "{error:?} {urgency:?}");
+                // A later failure counts again.
+                backoff.add(now, 0, error.clone(), 1.0);
+                backoff.observe(8);
+                assert!(backoff.check(now, 0, urgency).is_err(), "{error:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn p16_backoff_after_a_rejection_by_the_gate_ends_with_the_pause_of_the_gate() {
+        let now = SystemClock.monotonic();
+        let rejected = |seconds| {
+            Error::new(ErrorKind::Unavailable, "open").with_response(ResponseDetails {
+                retry_after: Some(Duration::from_secs(seconds)),
+                ..ResponseDetails::default()
+            })
+        };
+        let mut backoff = Backoff::default();
+        for _ in 0..6 {
+            backoff.add(now, 0, failure(None), 1.0);
+        }
+        assert_eq!(pause(&backoff, now, Urgency::Blocking), 30);
+        for (seconds, expected) in [(29, 29), (2, 2), (0, 1), (600, 30)] {
+            backoff.add(now, 0, rejected(seconds), 1.0);
+            assert_eq!(pause(&backoff, now, Urgency::Blocking), expected);
+            assert_eq!(pause(&backoff, now, Urgency::Mandatory), expected);
+        }
+        // Rejections do not lengthen the backoff of a grant that has not failed.
+        backoff.clear();
+        for _ in 0..10 {
+            backoff.add(now, 0, rejected(600), 1.0);
+        }
+        backoff.add(now, 0, failure(None), 1.0);
+        assert_eq!(pause(&backoff, now, Urgency::Blocking), 2);
     }
 
     #[test]

@@ -32,6 +32,7 @@ impl CacheState {
                 Err(_) if *is_deferred || *is_interrupted => {}
                 Err(error) => self.backoff.add(m.now, epoch, error.clone(), m.jitter),
             }
+            self.backoff.observe(m.recoveries);
         }
         let label = job.label;
         if let (Err(error), false) = (outcome, is_deferred) {

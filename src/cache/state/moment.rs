@@ -15,6 +15,8 @@ pub(crate) struct Moment<'a> {
     pub(crate) secret_epoch: u64,
     /// Whether the process has shown that it stays, so that background work may start.
     pub(crate) is_staying: bool,
+    /// How often the token endpoint has worked again after an outage. Constant without a gate.
+    pub(crate) recoveries: u64,
     pub(crate) policy: &'a Policy,
 }
 

@@ -32,6 +32,7 @@ impl CacheState {
     /// Plans the work that is due.
     pub(crate) fn plan(&mut self, m: Moment<'_>) -> Plan {
         self.correct(m);
+        self.backoff.observe(m.recoveries);
         let held = Arc::clone(&self.held);
         if held.grant().is_none() {
             // The grant has to be loaded before it can be kept alive.

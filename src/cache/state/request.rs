@@ -56,6 +56,7 @@ impl CacheState {
     /// Decides whether a caller gets the held token or an error at once, or joins or starts a
     /// refresh.
     pub(crate) fn request(&mut self, reason: Reason, m: Moment<'_>) -> Admission {
+        self.backoff.observe(m.recoveries);
         let held = Arc::clone(&self.held);
         if self.commands.is_revoked_locally()
             && let Some(error) = held.ended()

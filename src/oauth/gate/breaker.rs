@@ -78,6 +78,8 @@ pub(super) struct Caller {
     /// Whether its last token request failed, or its access token has expired. Then the grant may
     /// be in trouble, rather than the endpoint.
     pub(super) is_degraded: bool,
+    /// Whether its last token request failed.
+    pub(super) has_failed: bool,
 }
 
 pub(super) struct Pause {
@@ -115,7 +117,10 @@ pub(super) enum Decision {
 pub(super) enum Transition {
     None,
     Opened(Duration, Error),
-    Closed,
+    Closed {
+        /// Whether the endpoint works again, also for grants whose token requests failed.
+        is_recovery: bool,
+    },
 }
 
 impl Breaker {
@@ -144,7 +149,9 @@ impl Breaker {
         now: Instant,
     ) -> Result<Decision, Error> {
         self.check(caller, now)?;
-        let Caller { key, is_degraded } = caller;
+        let Caller {
+            key, is_degraded, ..
+        } = caller;
         match self {
             Self::HalfOpen(pause, probe)
                 if pause.grants.include(key) && (is_degraded || !probe.is_degraded) =>
@@ -195,7 +202,9 @@ impl Breaker {
         failure: Option<&Error>,
         now: Instant,
     ) -> Transition {
-        let Caller { key, is_degraded } = caller;
+        let Caller {
+            key, is_degraded, ..
+        } = caller;
         let (failures, paused) = match &*self {
             Self::Closed(failures) => (*failures, None),
             // A request that was sent before the breaker opened: its success closes the breaker,
@@ -256,8 +265,14 @@ impl Breaker {
                 return Transition::None;
             }
             Some((_, Class::Success)) | None => {
+                let transition = match self {
+                    Self::Closed(_) => Transition::None,
+                    Self::Open(pause) | Self::HalfOpen(pause, _) => Transition::Closed {
+                        is_recovery: caller.has_failed || pause.is_for_all(),
+                    },
+                };
                 *self = Self::CLOSED;
-                return length.map_or(Transition::None, |_| Transition::Closed);
+                return transition;
             }
         };
         let transition = Transition::Opened(next.length, next.reason.clone());
@@ -276,6 +291,12 @@ impl Clone for Pause {
 }
 
 impl Pause {
+    /// Whether it is also for grants that are not degraded. Otherwise their success says nothing
+    /// about those that are.
+    fn is_for_all(&self) -> bool {
+        self.until_for_healthy >= self.until
+    }
+
     fn until_for(&self, caller: Caller) -> Instant {
         if caller.is_degraded {
             self.until

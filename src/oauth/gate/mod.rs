@@ -101,6 +101,8 @@ struct Shared {
     breaker: Mutex<Breaker>,
     /// How often a client secret was replaced. Only changed under the lock of `breaker`.
     epoch: AtomicU64,
+    /// How often the endpoint has worked again after an outage.
+    recoveries: AtomicU64,
     /// Wakes the requests that wait for the outcome of a probe.
     outcome_recorded: Notify,
 }
@@ -211,6 +213,12 @@ impl EndpointGate {
         self.shared.epoch.load(Ordering::Relaxed)
     }
 
+    /// How often the endpoint has worked again after an outage. The backoff of grants that failed in
+    /// that outage then ends.
+    pub(crate) fn recoveries(&self) -> u64 {
+        self.shared.recoveries.load(Ordering::Relaxed)
+    }
+
     async fn queue<T>(&self, entry: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
         if Handle::try_current().is_err() {
             return Err(Error::outside_of_a_runtime());
@@ -230,8 +238,12 @@ impl EndpointGate {
     }
 
     fn caller(&self, key: GateKey) -> Caller {
-        let is_degraded = key.is_overdue() || self.degraded().contains(&key.number());
-        Caller { key, is_degraded }
+        let has_failed = self.degraded().contains(&key.number());
+        Caller {
+            key,
+            is_degraded: key.is_overdue() || has_failed,
+            has_failed,
+        }
     }
 
     fn set_degraded(&self, key: GateKey, is_degraded: bool) {
@@ -284,6 +296,7 @@ impl Default for Shared {
             degraded: Mutex::default(),
             breaker: Mutex::new(Breaker::CLOSED),
             epoch: AtomicU64::new(0),
+            recoveries: AtomicU64::new(0),
             outcome_recorded: Notify::new(),
         }
     }
@@ -339,7 +352,13 @@ impl Permit {
         match transition {
             Transition::None => {}
             Transition::Opened(length, reason) => telemetry::circuit_opened(length, &reason),
-            Transition::Closed => telemetry::circuit_closed(),
+            Transition::Closed { is_recovery } => {
+                if is_recovery {
+                    let recoveries = &self.gate.shared.recoveries;
+                    recoveries.fetch_add(1, Ordering::Relaxed);
+                }
+                telemetry::circuit_closed();
+            }
         }
     }
 }

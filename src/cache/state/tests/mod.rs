@@ -75,6 +75,7 @@ fn after(passed: Duration) -> Moment<'static> {
         jitter: 0.0,
         secret_epoch: 0,
         is_staying: true,
+        recoveries: 0,
         policy: &POLICY,
     }
 }

@@ -97,6 +97,7 @@ impl Setting {
             jitter: 0.5,
             secret_epoch: 0,
             is_staying: self.is_staying,
+            recoveries: 0,
             policy: &self.policy,
         }
     }
