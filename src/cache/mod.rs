@@ -67,7 +67,10 @@
 //! A `Retry-After` header of the provider extends the backoff, to at most 10 minutes. If the
 //! [limiter or circuit breaker](crate::oauth#limiter-and-circuit-breaker) rejects a refresh in the
 //! advisory window, the retry follows up to 30 seconds after the error's
-//! [`retry_after`](Error::retry_after).
+//! [`retry_after`](Error::retry_after). Otherwise it follows at that time at the latest.
+//!
+//! If the token endpoint caused the failure (no response, a 5xx status or a 408), the backoff also
+//! ends when a successful token request closes the circuit breaker.
 //!
 //! Refreshes of one grant by a process start at least 1 second apart, even without a failure.
 //!

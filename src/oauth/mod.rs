@@ -45,6 +45,11 @@
 //!   section 4.12).
 //! * It retries nothing, because most codes and refresh tokens can be used only once.
 //! * It is not wrapped in a [layer](crate::bearer) that waits for tokens of this client.
+//! * It opens a connection for each token request, because they are rare. An idle connection may be
+//!   broken without notice, and the replay of a refresh token must not use the connection that lost
+//!   the first response. For reqwest and hyper-util, set `pool_max_idle_per_host(0)` and HTTP/1.1
+//!   (reqwest: `http1_only`): HTTP/2 shares one connection for all requests, also if that is
+//!   broken.
 //!
 //! # Retries and timeouts
 //!

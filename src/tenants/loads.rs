@@ -54,7 +54,7 @@ impl Loads {
 /// Forgets failed loads if there are too many; each of them then costs another load. Loads in
 /// progress have to stay.
 ///
-/// `is_known` tells whether the tenant was resident before. Such a tenant has a share of its own,
+/// `is_known` says whether the tenant was resident before. Such a tenant has a share of its own,
 /// which loads of unknown names do not take.
 pub(super) fn make_room(
     loads: &mut HashMap<TenantId, Load>,

@@ -32,7 +32,7 @@ const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(30);
 /// The batches of one interval, so that the refreshes that are due do not start at the same time.
 const BATCHES: u32 = 30;
 
-/// What makes room for a tenant that becomes resident at the capacity limit.
+/// The way to make room for a tenant that becomes resident at the capacity limit.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Room {
     /// Another tenant is evicted. If all are in use, it is an error.

@@ -45,7 +45,7 @@ async fn p16_a_second_authorization_of_a_tenant_fails_at_once_without_sending_it
     complete("acme", &tenants).await.unwrap().unwrap();
 }
 
-/// Three tenants with grants, of whom two are resident at a capacity of two.
+/// Three tenants with grants. Two are resident at a capacity of two.
 async fn full() -> (Tenants, Source, Store, ManualClock) {
     let clock = ManualClock::new();
     let (source, store) = (Source::new(&clock), Store::default());

@@ -93,8 +93,8 @@ impl Backoff {
         }
     }
 
-    /// Ends the pause if the endpoint caused the failure and has recovered since the last call. Call
-    /// this after each failure, and before the backoff is checked.
+    /// Ends the pause if the endpoint caused the failure and has recovered since the last call.
+    /// Call this after each failure, and before the backoff is checked.
     pub(crate) fn observe(&mut self, recoveries: u64) {
         let Some(failed) = &mut self.failed else {
             return;

@@ -213,8 +213,8 @@ impl EndpointGate {
         self.shared.epoch.load(Ordering::Relaxed)
     }
 
-    /// How often the endpoint has worked again after an outage. The backoff of grants that failed in
-    /// that outage then ends.
+    /// How often the endpoint has worked again after an outage. The backoff of grants that failed
+    /// in that outage then ends.
     pub(crate) fn recoveries(&self) -> u64 {
         self.shared.recoveries.load(Ordering::Relaxed)
     }
