@@ -191,7 +191,7 @@ mod tests {
 
     fn failure(retry_after: Option<u64>) -> Error {
         Error::new(ErrorKind::Unavailable, "down").with_response(ResponseDetails {
-            status: retry_after.map(|_| http::StatusCode::SERVICE_UNAVAILABLE),
+            status: retry_after.map(|_| StatusCode::SERVICE_UNAVAILABLE),
             retry_after: retry_after.map(Duration::from_secs),
             ..ResponseDetails::default()
         })
@@ -252,7 +252,7 @@ mod tests {
         let now = SystemClock.monotonic();
         let of = |kind, status: u16, seconds: u64| {
             Error::new(kind, "failed").with_response(ResponseDetails {
-                status: http::StatusCode::from_u16(status).ok(),
+                status: StatusCode::from_u16(status).ok(),
                 retry_after: (seconds > 0).then(|| Duration::from_secs(seconds)),
                 ..ResponseDetails::default()
             })
@@ -324,7 +324,7 @@ mod tests {
         let unknown = |retry_after| {
             failure(retry_after).with_response(ResponseDetails {
                 code: Some(OAuthErrorCode::InvalidClient),
-                status: retry_after.map(|_| http::StatusCode::UNAUTHORIZED),
+                status: retry_after.map(|_| StatusCode::UNAUTHORIZED),
                 retry_after: retry_after.map(Duration::from_secs),
                 ..ResponseDetails::default()
             })
