@@ -3,6 +3,7 @@
 use std::{future::Future, pin::Pin, time::Duration};
 
 use super::{
+    announcer::Subscription,
     lease::{LeaseOutcome, LeaseOwner},
     token_store::{SaveOutcome, TokenStore},
 };
@@ -38,6 +39,8 @@ pub(crate) trait ErasedStore: Send + Sync + 'static {
     ) -> Boxed<'a, Result<(), Error>>;
 
     fn changed<'a>(&'a self, tenant: &'a TenantId) -> Boxed<'a, ()>;
+
+    fn subscribe(&self) -> Option<Subscription>;
 
     fn tenants<'a>(
         &'a self,
@@ -79,6 +82,10 @@ impl<T: TokenStore> ErasedStore for T {
 
     fn changed<'a>(&'a self, tenant: &'a TenantId) -> Boxed<'a, ()> {
         Box::pin(TokenStore::changed(self, tenant))
+    }
+
+    fn subscribe(&self) -> Option<Subscription> {
+        TokenStore::subscribe(self)
     }
 
     fn tenants<'a>(

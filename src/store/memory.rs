@@ -11,6 +11,7 @@ use std::{
 use tokio::{sync::Notify, time::Instant};
 
 use super::{
+    announcer::{Announcer, Subscription},
     lease::{LeaseOutcome, LeaseOwner},
     token_store::{SaveOutcome, TokenStore},
 };
@@ -42,6 +43,7 @@ pub struct MemoryStore {
 struct Contents {
     tables: Mutex<Tables>,
     changed: Notify,
+    announcer: Announcer,
 }
 
 #[derive(Default)]
@@ -83,6 +85,7 @@ impl TokenStore for MemoryStore {
         tables.grants.insert(tenant.clone(), grant.clone());
         drop(tables);
         self.shared.changed.notify_waiters();
+        self.shared.announcer.saved(tenant, grant.generation);
         Ok(SaveOutcome::Committed)
     }
 
@@ -121,6 +124,10 @@ impl TokenStore for MemoryStore {
 
     async fn changed(&self, _: &TenantId) {
         self.shared.changed.notified().await;
+    }
+
+    fn subscribe(&self) -> Option<Subscription> {
+        Some(self.shared.announcer.subscribe())
     }
 
     async fn tenants(

@@ -39,6 +39,15 @@
 //!
 //! The trait [`TokenStore`] lists the guarantees in detail.
 //!
+//! # Replicas
+//!
+//! A store announces each save to all replicas: a rotation, the end of a grant, a new consent. Each
+//! replica that holds the grant loads it, and uses it within a second. All stores of this crate
+//! announce, but [`RedisStore::new`] needs a [subscription](RedisStore::watch).
+//!
+//! If a store announces nothing, each replica loads the grants that requests use every 30 seconds.
+//! A [`TokenStore`] of your own announces if it implements [`subscribe`](TokenStore::subscribe).
+//!
 //! # Several clients
 //!
 //! A store may contain the grants of several clients, such as two applications that share a
@@ -164,6 +173,7 @@
 //! );
 //! ```
 
+mod announcer;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 #[cfg(feature = "encryption")]
@@ -188,6 +198,7 @@ pub use self::postgres::PostgresStore;
 #[cfg(feature = "redis")]
 pub use self::redis::RedisStore;
 pub use self::{
+    announcer::{Announcement, Announcer, Subscription},
     file::FileStore,
     lease::{LeaseOutcome, LeaseOwner},
     memory::MemoryStore,

@@ -5,7 +5,10 @@ use std::{
     time::Duration,
 };
 
-use super::lease::{LeaseOutcome, LeaseOwner};
+use super::{
+    announcer::Subscription,
+    lease::{LeaseOutcome, LeaseOwner},
+};
 use crate::{
     error::Error,
     token::{Generation, Grant, TenantId},
@@ -90,6 +93,28 @@ pub trait TokenStore: Send + Sync + 'static {
     fn changed(&self, tenant: &TenantId) -> impl Future<Output = ()> + Send {
         let _ = tenant;
         future::pending()
+    }
+
+    /// Subscribes to the saves of all tenants' grants, by all processes.
+    ///
+    /// The caches of this process use it to adopt what other replicas save. An
+    /// [`Announcer`](super::Announcer) makes subscriptions.
+    ///
+    /// * Each save that is committed after this call is announced within a second, with its tenant
+    ///   and generation, or by [`Missed`](super::Announcement::Missed). That includes the saves of
+    ///   this process.
+    /// * A load after the announcement returns the saved grant, or a newer one.
+    /// * A store that receives announcements over a connection announces `Missed` each time that it
+    ///   has connected. A superfluous announcement costs a load at most.
+    /// * If the store can announce no more, it [ends](super::Announcer::end) the subscription. The
+    ///   caches then subscribe again.
+    ///
+    /// This call does not wait. It is made inside a tokio runtime, and may start a task there.
+    ///
+    /// By default the store announces nothing. The caches then load the grants that requests use
+    /// every 30 seconds.
+    fn subscribe(&self) -> Option<Subscription> {
+        None
     }
 
     /// Returns a page of at most `limit` tenants that may have a grant. The page starts after the

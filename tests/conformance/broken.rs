@@ -16,7 +16,7 @@ use tokio::{
 };
 use tower_oauth2_client::{
     Error,
-    store::{LeaseOutcome, LeaseOwner, SaveOutcome, TokenStore},
+    store::{Announcer, LeaseOutcome, LeaseOwner, SaveOutcome, Subscription, TokenStore},
     token::{Generation, Grant, GrantState, TenantId},
 };
 
@@ -33,6 +33,7 @@ pub(crate) struct Database {
     /// One save at a time, also where a flaw splits a save into steps.
     save_lock: SaveLock<()>,
     changed: Notify,
+    announcer: Announcer,
 }
 
 #[derive(Default)]
@@ -270,6 +271,10 @@ impl TokenStore for Broken {
         self.database.changed.notified().await;
     }
 
+    fn subscribe(&self) -> Option<Subscription> {
+        Some(self.database.announcer.subscribe())
+    }
+
     async fn tenants(
         &self,
         after: Option<&TenantId>,
@@ -330,6 +335,18 @@ impl Broken {
                 .remove(&self.lease_key(tenant));
         }
         self.database.changed.notify_waiters();
+        let generation = grant.generation;
+        let is_first = self.database.tables().grants.len() == 1;
+        let announced = match self.flaw {
+            Flaw::AnnouncesNothing => None,
+            Flaw::AnnouncesOneTenantOnly if !is_first => None,
+            Flaw::AnnouncesTheReplacedGeneration => expected,
+            Flaw::AnnouncesTooEarly => Some(generation.next()),
+            _ => Some(generation),
+        };
+        if let Some(generation) = announced {
+            self.database.announcer.saved(tenant, generation);
+        }
         if !is_taken || self.is(Flaw::CommitsAndReturnsSuperseded) {
             return Ok(SaveOutcome::Superseded(stored));
         }

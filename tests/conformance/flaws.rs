@@ -81,6 +81,10 @@ flaws! {
     ParsesLeaseNames: reserved_names_have_leases;
     NeverReportsChanges: changed_wakes;
     ReportsSavesOnly: changed_wakes;
+    AnnouncesNothing: saves_are_announced;
+    AnnouncesOneTenantOnly: saves_are_announced;
+    AnnouncesTheReplacedGeneration: saves_are_announced;
+    AnnouncesTooEarly: announced_saves_can_be_loaded;
     ListHangs: calls_complete;
     CannotList: every_tenant_is_listed;
     ListsOwnSavesOnly: every_tenant_is_listed;

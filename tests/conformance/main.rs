@@ -60,28 +60,30 @@ mod p12_p23_memory {
         #[tokio::test]
         super::memory(),
         changed,
+        subscribe,
         tenants
     );
 }
 
 mod p12_memory_on_several_threads {
-    super::store_conformance_tests!(super::memory(), changed, tenants);
+    super::store_conformance_tests!(super::memory(), changed, subscribe, tenants);
 }
 
 mod p12_file {
     super::store_conformance_tests!(
         #[tokio::test]
         super::file(),
+        subscribe,
         tenants
     );
 }
 
 mod p12_file_on_several_threads {
-    super::store_conformance_tests!(super::file(), tenants);
+    super::store_conformance_tests!(super::file(), subscribe, tenants);
 }
 
 mod p12_file_that_is_not_empty {
-    super::store_conformance_tests!(super::used_file().await, tenants);
+    super::store_conformance_tests!(super::used_file().await, subscribe, tenants);
 }
 
 #[cfg(feature = "encryption")]
@@ -102,12 +104,12 @@ mod encrypted {
 
     mod p12_p23_memory {
         use super::*;
-        crate::store_conformance_tests!(encrypted(memory()), changed, tenants);
+        crate::store_conformance_tests!(encrypted(memory()), changed, subscribe, tenants);
     }
 
     mod p12_p23_file {
         use super::*;
-        crate::store_conformance_tests!(encrypted(file()), tenants);
+        crate::store_conformance_tests!(encrypted(file()), subscribe, tenants);
     }
 }
 
@@ -145,21 +147,21 @@ mod servers {
     }
 
     mod p12_p23_postgres {
-        crate::store_conformance_tests!(super::postgres().await, changed, tenants);
+        crate::store_conformance_tests!(super::postgres().await, changed, subscribe, tenants);
     }
 
     mod p12_p23_encrypted_postgres {
         use super::*;
-        crate::store_conformance_tests!(encrypted(postgres().await), changed, tenants);
+        crate::store_conformance_tests!(encrypted(postgres().await), changed, subscribe, tenants);
     }
 
     mod p12_p23_redis {
-        crate::store_conformance_tests!(super::redis().await, changed, tenants);
+        crate::store_conformance_tests!(super::redis().await, changed, subscribe, tenants);
     }
 
     mod p12_p23_encrypted_redis {
         use super::*;
-        crate::store_conformance_tests!(encrypted(redis().await), changed, tenants);
+        crate::store_conformance_tests!(encrypted(redis().await), changed, subscribe, tenants);
     }
 }
 
@@ -177,7 +179,8 @@ fn rules() -> Vec<Rule> {
     let required: Vec<Rule> = store_conformance_tests!(@required [list]);
     let changed: Vec<Rule> = store_conformance_tests!(@changed [list]);
     let tenants: Vec<Rule> = store_conformance_tests!(@tenants [list]);
-    [required, changed, tenants].concat()
+    let subscribe: Vec<Rule> = store_conformance_tests!(@subscribe [list]);
+    [required, changed, subscribe, tenants].concat()
 }
 
 /// The panic message of the rule, if the store breaks it.

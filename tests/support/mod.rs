@@ -19,7 +19,7 @@ use tower_oauth2_client::{
     Error,
     cache::{TokenCache, TokenCacheBuilder, TokenSource},
     clock::{Clock, SystemClock},
-    store::{LeaseOutcome, LeaseOwner, MemoryStore, SaveOutcome, TokenStore},
+    store::{LeaseOutcome, LeaseOwner, MemoryStore, SaveOutcome, Subscription, TokenStore},
     tenants::{Tenants, TenantsBuilder},
     token::{AccessToken, Generation, Grant, GrantState, RefreshToken, TenantId, TokenSet},
 };
@@ -490,6 +490,10 @@ impl TokenStore for Store {
 
     async fn changed(&self, tenant: &TenantId) {
         self.memory.changed(tenant).await;
+    }
+
+    fn subscribe(&self) -> Option<Subscription> {
+        self.memory.subscribe()
     }
 
     async fn tenants(

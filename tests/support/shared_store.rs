@@ -10,7 +10,7 @@ use std::time::Duration;
 use tower_oauth2_client::store::{PostgresStore, RedisStore};
 use tower_oauth2_client::{
     Error,
-    store::{FileStore, LeaseOutcome, LeaseOwner, SaveOutcome, TokenStore},
+    store::{FileStore, LeaseOutcome, LeaseOwner, SaveOutcome, Subscription, TokenStore},
     token::{Generation, Grant, TenantId},
 };
 
@@ -93,6 +93,10 @@ impl TokenStore for SharedStore {
 
     async fn changed(&self, tenant: &TenantId) {
         each!(self, store => store.changed(tenant).await);
+    }
+
+    fn subscribe(&self) -> Option<Subscription> {
+        each!(self, store => store.subscribe())
     }
 
     async fn tenants(

@@ -46,7 +46,8 @@
 //! the test ends.
 //!
 //! Optional methods are tested if they are named after the argument: `changed` for
-//! [`TokenStore::changed`](super::TokenStore::changed), `tenants` for
+//! [`TokenStore::changed`](super::TokenStore::changed), `subscribe` for
+//! [`TokenStore::subscribe`](super::TokenStore::subscribe), `tenants` for
 //! [`TokenStore::tenants`](super::TokenStore::tenants).
 //!
 //! Each test has the attribute `#[tokio::test(flavor = "multi_thread")]`, so that concurrent calls
@@ -82,7 +83,8 @@
 //!    [`lease_is_extended_by_its_owner`], [`lease_is_released_by_its_owner_only`],
 //!    [`leases_are_isolated`], [`reserved_names_have_leases`]
 //! 6. with `changed`: [`changed_wakes`]
-//! 7. with `tenants`: [`every_tenant_is_listed`], [`listing_survives_saves`],
+//! 7. with `subscribe`: [`saves_are_announced`], [`announced_saves_can_be_loaded`]
+//! 8. with `tenants`: [`every_tenant_is_listed`], [`listing_survives_saves`],
 //!    [`listing_resumes_after_any_name`]
 //!
 //! # What the tests cannot detect
@@ -91,6 +93,7 @@
 //! survives a power failure, that a grant that cannot be read is an error and stays in place, and
 //! that two machines agree on when a lease expires.
 
+mod announcements;
 mod grants;
 mod leases;
 mod lists;
@@ -99,6 +102,7 @@ mod samples;
 mod suite;
 
 pub use self::{
+    announcements::{announced_saves_can_be_loaded, saves_are_announced},
     grants::{
         calls_complete, dropped_save_is_atomic, every_state_round_trips, generations_may_skip,
         identity_round_trips, loads_are_monotonic, one_of_concurrent_saves_commits, opens,
@@ -163,6 +167,13 @@ macro_rules! store_conformance_tests {
     };
     (@changed [$($then:tt)+] $($arguments:tt)*) => {
         $($then)+! { $($arguments)* changed_wakes }
+    };
+    (@subscribe [$($then:tt)+] $($arguments:tt)*) => {
+        $($then)+! {
+            $($arguments)*
+            saves_are_announced
+            announced_saves_can_be_loaded
+        }
     };
     (@tenants [$($then:tt)+] $($arguments:tt)*) => {
         $($then)+! {

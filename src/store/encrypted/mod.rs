@@ -10,6 +10,7 @@ use self::{
     secrets::{secrets, with_secrets},
 };
 use super::{
+    announcer::Subscription,
     lease::{LeaseOutcome, LeaseOwner},
     token_store::{SaveOutcome, TokenStore},
 };
@@ -264,6 +265,10 @@ impl<S: TokenStore> TokenStore for EncryptedStore<S> {
 
     async fn changed(&self, tenant: &TenantId) {
         self.inner.changed(tenant).await;
+    }
+
+    fn subscribe(&self) -> Option<Subscription> {
+        self.inner.subscribe()
     }
 
     async fn tenants(

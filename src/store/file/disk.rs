@@ -62,7 +62,14 @@ pub(super) fn read_grant(path: &Path, tenant: &TenantId) -> Result<Option<Grant>
 }
 
 /// Replaces a file. The caller holds the tenant's lock, so the temporary file has one writer.
-pub(super) fn replace(directory: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+///
+/// Calls `announce` also before the rename, in case that the process dies after it.
+pub(super) fn replace(
+    directory: &Path,
+    path: &Path,
+    bytes: &[u8],
+    announce: impl Fn(),
+) -> io::Result<()> {
     let temporary = path.with_extension("tmp");
     // A crash may have left one, which another user may own.
     match fs::remove_file(&temporary) {
@@ -72,7 +79,9 @@ pub(super) fn replace(directory: &Path, path: &Path, bytes: &[u8]) -> io::Result
     let mut file = create_file(&temporary)?;
     file.write_all(bytes)?;
     file.sync_all()?;
+    announce();
     fs::rename(&temporary, path)?;
+    announce();
     sync_directory(directory)
 }
 

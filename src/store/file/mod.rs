@@ -6,6 +6,7 @@
 //! one, whole. A file that cannot be read is never overwritten.
 //!
 //! Leases are files too: see `lease`. `disk` reads and writes files, and `list` lists tenants.
+//! `log` announces saves to other processes, and `watch` receives the announcements.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -22,8 +23,10 @@ use self::{
     },
     lease::{Lease, Liveness, PROBE},
     name::file_name,
+    watch::Watch,
 };
 use super::{
+    announcer::Subscription,
     lease::{LeaseOutcome, LeaseOwner},
     token_store::{SaveOutcome, TokenStore},
 };
@@ -36,7 +39,9 @@ use crate::{
 mod disk;
 mod lease;
 mod list;
+mod log;
 mod name;
+mod watch;
 
 /// A lock that another process holds is tried again for 5 seconds. Its work takes milliseconds.
 const LOCK_ATTEMPTS: u32 = 250;
@@ -77,6 +82,13 @@ const LOCK_PAUSE: Duration = Duration::from_millis(20);
 /// and move its `.json` file out of the directory. [`tenants`](TokenStore::tenants) orders by file
 /// name and reads the whole directory for each page.
 ///
+/// # Announcements
+///
+/// Each save appends a line with the tenant's name and the generation to the file `.saves`. The
+/// other processes read new lines four times a second, which costs the same for any number of
+/// grants. A save does not fail if the line cannot be written. The file is replaced when it reaches
+/// 1 MiB, and may be deleted at any time.
+///
 /// # Errors
 ///
 /// Errors are of kind [`Store`](ErrorKind::Store). The path is in the error's source, not in its
@@ -87,6 +99,7 @@ pub struct FileStore {
     directory: Arc<Path>,
     /// Created with the first lease.
     liveness: Arc<Mutex<Option<Liveness>>>,
+    watch: Arc<Watch>,
 }
 
 impl FileStore {
@@ -118,6 +131,7 @@ impl FileStore {
         Ok(Self {
             directory: directory.into(),
             liveness: Arc::default(),
+            watch: Arc::default(),
         })
     }
 
@@ -157,7 +171,7 @@ impl TokenStore for FileStore {
         let path = self.path(tenant);
         let lock = lock(path.with_extension("lock")).await?;
         let (directory, tenant) = (Arc::clone(&self.directory), tenant.clone());
-        let bytes = grant.to_bytes(&tenant);
+        let (bytes, generation) = (grant.to_bytes(&tenant), grant.generation);
         blocking(move || {
             // Held until the work is done, even if the future is dropped.
             let _lock = lock;
@@ -165,14 +179,16 @@ impl TokenStore for FileStore {
             if stored.as_ref().map(|stored| stored.generation) != expected {
                 return Ok(SaveOutcome::Superseded(stored));
             }
-            replace(&directory, &path, &bytes).map_err(|error| {
+            let fail = |error| {
                 failed(
                     "token file cannot be written",
                     &path,
                     CHECK_WRITE,
                     Some(error),
                 )
-            })?;
+            };
+            let announce = || log::append(&directory, &tenant, generation);
+            replace(&directory, &path, &bytes, announce).map_err(fail)?;
             Ok(SaveOutcome::Committed)
         })
         .await
@@ -230,6 +246,10 @@ impl TokenStore for FileStore {
             })
         })
         .await
+    }
+
+    fn subscribe(&self) -> Option<Subscription> {
+        Some(self.watch.subscribe(&self.directory))
     }
 
     async fn tenants(

@@ -53,7 +53,11 @@ async fn p23_files_are_readable_by_their_owner_only() {
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .collect();
-    assert_eq!(files.len(), 2, "a grant and its lock: {files:?}");
+    assert_eq!(
+        files.len(),
+        4,
+        "a grant, the log, and their locks: {files:?}"
+    );
     for file in files {
         assert_eq!(mode(&file), 0o600, "{}", file.display());
     }

@@ -15,9 +15,10 @@ use sqlx::{
 use self::{
     failure::{damaged, failed, is_collision},
     schema::{Schema, Statements},
-    watch::{Watch, payload},
+    watch::{Watch, payload, saved},
 };
 use super::{
+    announcer::Subscription,
     lease::{LeaseOutcome, LeaseOwner},
     token_store::{SaveOutcome, TokenStore},
 };
@@ -73,11 +74,11 @@ const LONGEST_LEASE: Duration = Duration::from_secs(100 * 365 * 86_400);
 /// * **Timeout.** A call waits for a free connection for the pool's `acquire_timeout`, by default
 ///   30 seconds. Set it to less than 10 seconds, which is the cache's limit for a call of the
 ///   store. A pool of one connection is enough.
-/// * **Notifications.** When a task first waits for a change, the store opens one connection beside
+/// * **Notifications.** When a cache subscribes to the store, the store opens one connection beside
 ///   the pool, with the pool's options. The store reopens a lost connection. It closes the
 ///   connection when the last clone of the store is dropped or the pool is closed.
 /// * **Proxies.** A proxy with transaction pooling must support prepared statements. It forwards no
-///   notifications, so changes are found by polling.
+///   notifications, so a replica learns of another's save at its next refresh only.
 ///
 /// # Tables
 ///
@@ -99,8 +100,8 @@ const LONGEST_LEASE: Duration = Duration::from_secs(100 * 365 * 86_400);
 /// * **Dropped futures.** If a future is dropped, PostgreSQL commits the whole change or nothing of
 ///   it. The outcome is settled before the connection is used again.
 /// * **Leases** expire by the server's clock. The clocks of the replicas do not matter.
-/// * **Notifications** contain the first digits of a hash of the tenant's name, on the channel
-///   `tower_oauth2_client`.
+/// * **Notifications** contain the tenant's name and the generation, and no token. Any role that
+///   can connect to the database can listen to their channel `tower_oauth2_client`.
 /// * **Pages** of [`tenants`](TokenStore::tenants) are ordered by the bytes of the names.
 /// * **Errors** are of kind [`Store`](ErrorKind::Store). They contain nothing that the server sent.
 #[derive(Clone)]
@@ -228,7 +229,7 @@ impl TokenStore for PostgresStore {
                  this is a bug in the caller",
             )
         })?;
-        let (bytes, payload) = (grant.to_bytes(tenant), payload(tenant));
+        let (bytes, payload) = (grant.to_bytes(tenant), saved(tenant, generation));
         let new = NewRow(tenant, generation, &bytes, &payload);
         let Statements { insert, update, .. } = &*self.statements;
         for _ in 0..ATTEMPTS {
@@ -293,6 +294,10 @@ impl TokenStore for PostgresStore {
 
     async fn changed(&self, tenant: &TenantId) {
         self.watch.changed(&self.pool, tenant).await;
+    }
+
+    fn subscribe(&self) -> Option<Subscription> {
+        Some(self.watch.subscribe(&self.pool))
     }
 
     async fn tenants(

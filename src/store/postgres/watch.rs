@@ -1,8 +1,8 @@
 //! Notifications of changes by other replicas.
 //!
-//! One connection listens for all waiting tasks, in a task that starts with the first of them and
-//! ends with the store. The connection is not from the program's pool, which may have few. After
-//! each connect all waiting tasks are woken, since earlier notifications may have been missed.
+//! One connection listens for all waiting tasks and subscribers, in a task that starts with the
+//! first of them and ends with the store. The connection is not from the program's pool, which may
+//! have few. After each connect all are notified, since earlier notifications may have been missed.
 
 use std::{
     convert::Infallible,
@@ -18,7 +18,10 @@ use sqlx::{
 };
 use tokio::{runtime::Handle, sync::Notify, task::JoinHandle, time::timeout};
 
-use crate::token::TenantId;
+use crate::{
+    store::announcer::{Announcer, Subscription},
+    token::{Generation, TenantId},
+};
 
 /// One channel for all schemas: a superfluous notification costs one load.
 pub(super) const CHANNEL: &str = "tower_oauth2_client";
@@ -33,7 +36,12 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(60);
 const SHORTEST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// The message of a notification: a hash of the tenant's name.
+/// The message after a save: the hash of the tenant's name, the generation and the name.
+pub(super) fn saved(tenant: &TenantId, generation: i64) -> String {
+    format!("{} {generation} {}", payload(tenant), tenant.as_str())
+}
+
+/// The message after the release of a lease: the hash of the tenant's name.
 pub(super) fn payload(tenant: &TenantId) -> String {
     format!("{:016x}", hash(tenant))
 }
@@ -47,6 +55,7 @@ fn hash(tenant: &TenantId) -> u64 {
 #[derive(Default)]
 pub(super) struct Watch {
     waiters: Arc<Waiters>,
+    announcer: Announcer,
     task: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -58,6 +67,12 @@ impl Watch {
         changed.await;
     }
 
+    pub(super) fn subscribe(&self, pool: &PgPool) -> Subscription {
+        let subscription = self.announcer.subscribe();
+        self.start(pool);
+        subscription
+    }
+
     /// Starts the task unless it is running. It may have ended with its runtime or by a panic.
     fn start(&self, pool: &PgPool) {
         let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
@@ -67,11 +82,21 @@ impl Watch {
         }
         if let Ok(runtime) = Handle::try_current() {
             let (pool, waiters) = (pool.clone(), Arc::clone(&self.waiters));
+            let announcing = Announcing(self.announcer.clone());
             *task = Some(runtime.spawn(async move {
-                let listening = listen_and_reconnect(&pool, &waiters);
+                let listening = listen_and_reconnect(&pool, &waiters, &announcing.0);
                 let _ = pool.close_event().do_until(listening).await;
             }));
         }
+    }
+}
+
+/// Ends the subscriptions with the task, so that the subscribers start another one.
+struct Announcing(Announcer);
+
+impl Drop for Announcing {
+    fn drop(&mut self) {
+        self.0.end();
     }
 }
 
@@ -102,7 +127,8 @@ impl Waiters {
 
     fn wake(&self, payload: &str) {
         // Other programs may use the channel too.
-        if let Ok(hash) = u64::from_str_radix(payload, 16) {
+        let hash = payload.split(' ').next().unwrap_or_default();
+        if let Ok(hash) = u64::from_str_radix(hash, 16) {
             self.slot(hash).notify_waiters();
         }
     }
@@ -118,14 +144,26 @@ impl Default for Waiters {
     }
 }
 
-async fn listen_and_reconnect(pool: &PgPool, waiters: &Waiters) -> Infallible {
+/// The tenant and generation of a message after a save.
+fn parse(payload: &str) -> Option<(TenantId, Generation)> {
+    let mut parts = payload.splitn(3, ' ').skip(1);
+    let generation = Generation::from_u64(parts.next()?.parse().ok()?);
+    Some((TenantId::new(parts.next()?).ok()?, generation))
+}
+
+async fn listen_and_reconnect(
+    pool: &PgPool,
+    waiters: &Waiters,
+    announcer: &Announcer,
+) -> Infallible {
     let mut pause = SHORTEST_PAUSE;
     loop {
         match timeout(CONNECT_TIMEOUT, connect(pool)).await {
             Ok(Ok(listener)) => {
                 pause = SHORTEST_PAUSE;
                 waiters.wake_all();
-                listen(listener, waiters).await;
+                announcer.missed();
+                listen(listener, waiters, announcer).await;
             }
             _ => pause = LONGEST_PAUSE.min(pause * 2),
         }
@@ -149,10 +187,15 @@ async fn connect(pool: &PgPool) -> Result<PgListener, sqlx::Error> {
 }
 
 /// Receives notifications until the connection is lost.
-async fn listen(mut listener: PgListener, waiters: &Waiters) {
+async fn listen(mut listener: PgListener, waiters: &Waiters, announcer: &Announcer) {
     loop {
         match timeout(PROBE_INTERVAL, listener.try_recv()).await {
-            Ok(Ok(Some(notification))) => waiters.wake(notification.payload()),
+            Ok(Ok(Some(notification))) => {
+                waiters.wake(notification.payload());
+                if let Some((tenant, generation)) = parse(notification.payload()) {
+                    announcer.saved(&tenant, generation);
+                }
+            }
             Ok(Ok(None) | Err(_)) => return,
             Err(_) => {
                 let response = timeout(CONNECT_TIMEOUT, listener.execute("SELECT 1")).await;
@@ -169,6 +212,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn p23_only_saves_of_this_crate_are_announced() {
+        for name in ["acme", "a b 7", " ", "é"] {
+            let tenant = TenantId::new(name).unwrap();
+            let announced = (tenant.clone(), Generation::from_u64(7));
+            assert_eq!(parse(&saved(&tenant, 7)), Some(announced));
+            assert_eq!(parse(&payload(&tenant)), None);
+        }
+        for foreign in ["", "acme", "1 x acme", "1 2", "1 2 ", "1 -2 acme"] {
+            assert_eq!(parse(foreign), None, "{foreign}");
+        }
+    }
+
+    #[test]
     fn payload_is_a_hash_that_wakes_the_tenants_waiters() {
         let tenant = TenantId::new("acme").unwrap();
         // The first digits of `printf acme | sha256sum`.
@@ -181,6 +237,10 @@ mod tests {
         }
         assert!(!acme.is_woken());
         waiters.wake(&payload(&tenant));
+        assert!(acme.poll().is_ready());
+        let mut acme = tokio_test::task::spawn(waiters.slot(hash(&tenant)).notified());
+        assert!(acme.poll().is_pending());
+        waiters.wake(&saved(&tenant, 7));
         assert!(acme.poll().is_ready());
     }
 }

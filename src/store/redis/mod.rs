@@ -100,6 +100,7 @@ use self::{
     watch::Watch,
 };
 use super::{
+    announcer::Subscription,
     lease::{LeaseOutcome, LeaseOwner},
     token_store::{SaveOutcome, TokenStore},
 };
@@ -191,11 +192,11 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisStore<C> {
         }
     }
 
-    /// Subscribes to changes by other processes, so that waiting tasks need not poll. Defaults to
-    /// off with [`new`](Self::new), and to on with [`connect`](Self::connect).
+    /// Subscribes to saves by other processes, so that caches adopt them within a second. Defaults
+    /// to off with [`new`](Self::new), and to on with [`connect`](Self::connect).
     ///
-    /// The subscription uses a connection of its own. The store opens it when a task first waits
-    /// for a change, and reopens it after a loss. The store closes it when its last clone is
+    /// The subscription uses a connection of its own. The store opens it when a cache subscribes to
+    /// the store, and reopens it after a loss. The store closes it when its last clone is
     /// dropped. Of a cluster, use any node.
     #[must_use]
     pub fn watch(mut self, client: Client) -> Self {
@@ -253,6 +254,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> TokenStore for RedisStor
         let keys = Keys::new(&self.connection.prefix, tenant);
         let (channel, bytes) = (self.connection.channel(), grant.to_bytes(tenant));
         let generation = grant.generation.to_string();
+        let message = watch::saved(&keys.name, &generation);
         // Identifies this save.
         let save = LeaseOwner::random();
         let mut response = self
@@ -286,7 +288,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> TokenStore for RedisStor
                 &bytes,
                 save.as_str().as_bytes(),
                 channel.as_bytes(),
-                keys.name.as_bytes(),
+                message.as_bytes(),
             ];
             let run = self
                 .connection
@@ -338,6 +340,10 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> TokenStore for RedisStor
             Some(watch) => watch.changed(&encoded(tenant)).await,
             None => std::future::pending().await,
         }
+    }
+
+    fn subscribe(&self) -> Option<Subscription> {
+        Some(self.watch.as_ref()?.subscribe())
     }
 
     async fn tenants(

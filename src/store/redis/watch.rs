@@ -20,6 +20,12 @@ use tokio::{
     time::{sleep, timeout},
 };
 
+use super::record::decoded;
+use crate::{
+    store::announcer::{Announcer, Subscription},
+    token::Generation,
+};
+
 /// The deadline for a subscription or a ping.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -34,11 +40,12 @@ const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// once more than necessary.
 const SLOTS: usize = 64;
 
-/// One subscription, from the first waiting task to the last clone of the store.
+/// One connection, from the first waiting task or subscriber to the last clone of the store.
 pub(super) struct Watch {
     client: Client,
     channel: Arc<str>,
     waiters: Arc<Waiters>,
+    announcer: Announcer,
     listener: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -48,6 +55,7 @@ impl Watch {
             client,
             channel: channel.into(),
             waiters: Arc::default(),
+            announcer: Announcer::new(),
             listener: Mutex::default(),
         }
     }
@@ -65,6 +73,12 @@ impl Watch {
         notified.await;
     }
 
+    pub(super) fn subscribe(&self) -> Subscription {
+        let subscription = self.announcer.subscribe();
+        self.listen();
+        subscription
+    }
+
     fn listen(&self) {
         // Without a runtime there is no subscription. Waiting tasks poll the store anyway.
         let Ok(runtime) = Handle::try_current() else {
@@ -74,8 +88,19 @@ impl Watch {
         // The task ends with the runtime that it was spawned on.
         if listener.as_ref().is_none_or(JoinHandle::is_finished) {
             let (channel, waiters) = (Arc::clone(&self.channel), Arc::clone(&self.waiters));
-            *listener = Some(runtime.spawn(listen(self.client.clone(), channel, waiters)));
+            let announcing = Announcing(self.announcer.clone());
+            let listening = listen(self.client.clone(), channel, waiters, announcing);
+            *listener = Some(runtime.spawn(listening));
         }
+    }
+}
+
+/// Ends the subscriptions with the task, so that the subscribers start another one.
+struct Announcing(Announcer);
+
+impl Drop for Announcing {
+    fn drop(&mut self) {
+        self.0.end();
     }
 }
 
@@ -91,14 +116,16 @@ impl Drop for Watch {
     }
 }
 
-async fn listen(client: Client, channel: Arc<str>, waiters: Arc<Waiters>) {
+async fn listen(client: Client, channel: Arc<str>, waiters: Arc<Waiters>, announcing: Announcing) {
+    let announcer = &announcing.0;
     loop {
         if let Ok(Ok((sink, stream))) =
             timeout(RESPONSE_TIMEOUT, subscribe(&client, &channel)).await
         {
             // Messages that were published before the subscription are lost.
             waiters.wake_all();
-            receive(sink, stream, &waiters).await;
+            announcer.missed();
+            receive(sink, stream, &waiters, announcer).await;
         }
         sleep(RETRY_PAUSE + RETRY_PAUSE.mul_f64(fastrand::f64())).await;
     }
@@ -111,10 +138,21 @@ async fn subscribe(client: &Client, channel: &str) -> RedisResult<(PubSubSink, P
 }
 
 /// Receives messages until the connection is lost.
-async fn receive(mut sink: PubSubSink, mut stream: PubSubStream, waiters: &Waiters) {
+async fn receive(
+    mut sink: PubSubSink,
+    mut stream: PubSubStream,
+    waiters: &Waiters,
+    announcer: &Announcer,
+) {
     loop {
         match timeout(PING_INTERVAL, stream.next()).await {
-            Ok(Some(message)) => waiters.slot(message.get_payload_bytes()).notify_waiters(),
+            Ok(Some(message)) => {
+                let (name, generation) = parse(message.get_payload_bytes());
+                waiters.slot(name).notify_waiters();
+                if let (Some(tenant), Some(generation)) = (decoded(name), generation) {
+                    announcer.saved(&tenant, generation);
+                }
+            }
             Ok(None) => return,
             Err(_) => {
                 let pong = timeout(RESPONSE_TIMEOUT, sink.ping::<Value>()).await;
@@ -124,6 +162,22 @@ async fn receive(mut sink: PubSubSink, mut stream: PubSubStream, waiters: &Waite
             }
         }
     }
+}
+
+/// The message after a save: the tenant's encoded name and the generation. After the release of a
+/// lease, the message is the name.
+pub(super) fn saved(name: &str, generation: &str) -> String {
+    format!("{name} {generation}")
+}
+
+/// The name in a message, and the generation after a save.
+fn parse(message: &[u8]) -> (&[u8], Option<Generation>) {
+    let mut parts = message.splitn(2, |byte| *byte == b' ');
+    let name = parts.next().unwrap_or_default();
+    let generation = parts
+        .next()
+        .and_then(|digits| str::from_utf8(digits).ok()?.parse().ok());
+    (name, generation.map(Generation::from_u64))
 }
 
 struct Waiters([Notify; SLOTS]);

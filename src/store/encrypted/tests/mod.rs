@@ -153,7 +153,7 @@ async fn p23_files_contain_no_token() {
         assert!(!String::from_utf8_lossy(&bytes).contains("seeded"));
         files += 1;
     }
-    assert_eq!(files, 2, "a grant and its lock");
+    assert_eq!(files, 4, "a grant, the log of saves, and their locks");
 }
 
 #[tokio::test]
