@@ -125,16 +125,7 @@ pub(super) async fn revoke(core: &Arc<Core>) -> Result<(), Error> {
 pub(super) async fn shutdown(core: &Arc<Core>, deadline: Duration) -> Result<(), Error> {
     // The worker keeps comparing the clocks, because the held token keeps serving.
     core.change(|state, _| state.shut_down());
-    let drained = async {
-        loop {
-            let idle = core.idle.notified();
-            if core.read(|state, _| state.is_idle()) {
-                return;
-            }
-            idle.await;
-        }
-    };
-    let drained = core.settings.wait(deadline, drained).await?;
+    let drained = core.settings.wait(deadline, core.until_idle()).await?;
     drained.ok_or_else(|| {
         Error::new(
             ErrorKind::Interrupted,

@@ -40,7 +40,7 @@ pub(super) struct Core {
     locked: Mutex<Locked>,
     /// `None` if one task maintains many caches.
     own_worker: Option<Box<OwnWorker>>,
-    /// Wakes a shutdown when the last work has ended.
+    /// Wakes those that wait for the end of the last work.
     pub(super) idle: Notify,
     pub(super) settings: Arc<Settings>,
     pub(super) telemetry: GrantTelemetry,
@@ -168,6 +168,17 @@ impl Core {
         });
         if is_idle {
             self.idle.notify_waiters();
+        }
+    }
+
+    /// Completes when no refresh, store check or command is running.
+    pub(super) async fn until_idle(&self) {
+        loop {
+            let idle = self.idle.notified();
+            if self.read(|state, _| state.is_idle()) {
+                return;
+            }
+            idle.await;
         }
     }
 

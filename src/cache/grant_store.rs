@@ -5,7 +5,7 @@ use std::{future::Future, time::Duration};
 use super::{deadline::within, ownership::Ownership};
 use crate::{
     error::{Error, ErrorKind},
-    store::{ErasedStore, LeaseOutcome, LeaseOwner, SaveOutcome},
+    store::{ErasedStore, LeaseOutcome, LeaseOwner, SaveOutcome, Subscription},
     token::{ClientIdentity, Generation, Grant, TenantId},
 };
 
@@ -63,6 +63,12 @@ impl GrantStore {
     /// Completes when the store may hold a newer grant. May never complete.
     pub(crate) async fn changed(&self, tenant: &TenantId) {
         self.store.changed(tenant).await;
+    }
+
+    /// Announces saves from now on, including those of other clients. `None` if the store announces
+    /// nothing.
+    pub(crate) fn subscribe(&self) -> Option<Subscription> {
+        self.store.subscribe()
     }
 
     /// The tenants on the page after `after`, including those with grants of other clients.

@@ -193,6 +193,7 @@ mod caught;
 mod command;
 mod core;
 mod deadline;
+mod follow;
 mod grant_store;
 mod lease;
 mod liveness;
@@ -215,6 +216,7 @@ pub(crate) use self::authorization::{CompletionError, exchange_code_and_save};
 pub(crate) use self::{
     acquire::{Acquired, Rejected, RetryToken, Wait},
     caught::caught_call,
+    follow::{LOOK_INTERVAL, SUBSCRIBE_PAUSE},
     published::TokenCopy,
     settings::Settings,
     settings_builder::{SettingsBuilder, settings_setters},
@@ -446,6 +448,17 @@ impl TokenCache {
     /// clocks.
     pub(crate) fn maintain(&self) {
         worker::maintain(&self.core);
+    }
+
+    /// Whether the store may hold a newer grant than this cache, after a save was announced.
+    pub(crate) fn is_behind(&self, announced: Generation) -> bool {
+        self.core.read(|state, _| state.is_behind(Some(announced)))
+    }
+
+    /// Loads the grant and adopts it, if it is newer. Does nothing if the `announced` generation is
+    /// held.
+    pub(crate) async fn look(&self, announced: Option<Generation>) {
+        follow::look(&self.core, announced).await;
     }
 
     /// Waits for the refresh that keeps an idle grant alive.

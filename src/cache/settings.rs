@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, sync::Semaphore};
 
 use super::{
     deadline::within,
@@ -43,6 +43,8 @@ pub(crate) struct Settings {
     pub(super) own_runtime: Option<Handle>,
     pub(crate) presence: Presence,
     pub(super) propagation: SharedPropagation,
+    /// Bounds how many caches load at once what the store has announced.
+    pub(super) looks: Semaphore,
 }
 
 /// Which task maintains a cache.

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, sync::Semaphore};
 
 use super::{
     grant_store::GrantStore,
@@ -51,6 +51,9 @@ const SHORTEST_LEASE: Duration = Duration::from_millis(100);
 /// does not need to be.
 const SHORTEST_REFRESH_TOKEN_LIFETIME: Duration = Duration::from_secs(3_600);
 const LONGEST_REFRESH_TOKEN_LIFETIME: Duration = Duration::from_secs(100 * 366 * 86_400);
+
+/// How many caches load at once what the store has announced.
+const MAX_LOOKS: usize = 16;
 
 /// The unchecked settings. [`settings_setters!`] writes the public methods that change them.
 pub(crate) struct SettingsBuilder {
@@ -169,6 +172,7 @@ impl SettingsBuilder {
             own_runtime: self.runtime,
             presence: Presence::new(self.background_delay),
             propagation: super::propagation::SharedPropagation::default(),
+            looks: Semaphore::new(MAX_LOOKS),
         })
     }
 }

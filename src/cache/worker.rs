@@ -1,4 +1,4 @@
-//! The background task of a cache.
+//! The background task of a cache: maintains it, and follows the store.
 //!
 //! It holds the cache weakly, so it ends with the last handle, or with its runtime. The next
 //! refresh or store check starts a new one. Requests do not depend on it: a request that finds its
@@ -11,13 +11,23 @@ use std::{
 
 use tokio::{runtime::Handle, sync::Notify, task::JoinHandle};
 
-use super::{caught::caught_call, core::Core, request::request_refresh, state::CacheState};
+use super::{
+    caught::caught_call, core::Core, follow::follow, request::request_refresh, state::CacheState,
+};
 
 /// The pause after a panic of the program's clock or listener.
 const PAUSE_AFTER_PANIC: Duration = Duration::from_secs(30);
 
 pub(super) fn spawn(core: &Arc<Core>, changed: &Arc<Notify>, runtime: &Handle) -> JoinHandle<()> {
-    runtime.spawn(run(Arc::downgrade(core), Arc::clone(changed)))
+    let (core, changed) = (Arc::downgrade(core), Arc::clone(changed));
+    runtime.spawn(async move {
+        tokio::select! {
+            // First, so that it subscribes to the store before the first load.
+            biased;
+            () = follow(Weak::clone(&core)) => {}
+            () = run(core, changed) => {}
+        }
+    })
 }
 
 async fn run(core: Weak<Core>, changed: Arc<Notify>) {

@@ -1,6 +1,7 @@
-//! The background tasks. One maintains the resident caches, and one sweeps the other tenants.
+//! The background tasks. One maintains the resident caches, one follows the store for them, and one
+//! sweeps the other tenants.
 //!
-//! Both hold the state weakly, and end with the last handle or with their runtime.
+//! They hold the state weakly, and end with the last handle or with their runtime.
 
 use std::{
     future::pending,
@@ -13,7 +14,7 @@ use tokio::{
     task::{JoinHandle, yield_now},
 };
 
-use super::{state::TenantsState, sweep::sweep_periodically};
+use super::{follow::follow, state::TenantsState, sweep::sweep_periodically};
 use crate::cache::caught_call;
 
 /// How many caches are maintained before the task yields to others.
@@ -23,9 +24,14 @@ const MAINTAINED_IN_A_ROW: usize = 128;
 const PAUSE_AFTER_PANIC: Duration = Duration::from_secs(30);
 
 pub(super) fn start(state: &Weak<TenantsState>, runtime: &Handle) -> Vec<JoinHandle<()>> {
+    // Before any tenant is loaded, so that no save is missed.
+    let subscription = state
+        .upgrade()
+        .and_then(|state| state.settings.store.subscribe());
     vec![
         runtime.spawn(maintain_residents(Weak::clone(state))),
         runtime.spawn(sweep_periodically(Weak::clone(state))),
+        runtime.spawn(follow(Weak::clone(state), subscription)),
     ]
 }
 

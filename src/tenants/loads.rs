@@ -42,6 +42,14 @@ impl Loads {
         self.loads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The load of a tenant that is in progress.
+    pub(super) fn in_progress(&self, tenant: &TenantId) -> Option<SingleFlight<LoadResult>> {
+        match self.lock().get(tenant) {
+            Some(Load::InProgress { load, .. }) => Some(load.clone()),
+            _ => None,
+        }
+    }
+
     /// Forgets a failed load of a tenant that now has a grant.
     pub(super) fn forget(&self, tenant: &TenantId) {
         let mut loads = self.lock();

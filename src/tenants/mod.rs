@@ -116,6 +116,7 @@
 mod background;
 mod builder;
 mod consents;
+mod follow;
 mod handle;
 mod loading;
 mod loads;

@@ -94,6 +94,11 @@ impl ResidentCaches {
         Some(resident.cache.clone())
     }
 
+    /// Like [`get`](Self::get), but no request: the reference bit stays as it is.
+    pub(super) fn peek(&self, tenant: &TenantId) -> Option<TokenCache> {
+        Some(self.by_tenant.pin().get(tenant)?.cache.clone())
+    }
+
     /// Like [`get`](Self::get), but no eviction can take place between the lookup and the clone,
     /// after which the cache of this tenant would not be the resident one.
     pub(super) fn get_locked(&self, tenant: &TenantId) -> Option<TokenCache> {
@@ -186,6 +191,28 @@ impl ResidentCaches {
         (batch, MAINTENANCE_INTERVAL / batches)
     }
 
+    /// All resident tenants. Those that requests have used recently come last.
+    pub(super) fn tenants(&self) -> Vec<TenantId> {
+        let slots = self.slots();
+        let (used, unused): (Vec<_>, Vec<_>) = slots
+            .all
+            .iter()
+            .partition(|slot| slot.resident.is_referenced());
+        let tenant = |slot: &Slot| slot.resident.cache.tenant().clone();
+        unused.into_iter().chain(used).map(tenant).collect()
+    }
+
+    /// The tenants that requests have used within about this time.
+    pub(super) fn used_within(&self, time: Duration, now: Instant) -> Vec<TenantId> {
+        let slots = self.slots();
+        let is_used = |slot: &&Slot| {
+            slot.resident.is_referenced() || now.saturating_duration_since(slot.last_used) < time
+        };
+        let used = slots.all.iter().filter(is_used);
+        used.map(|slot| slot.resident.cache.tenant().clone())
+            .collect()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.slots().all.len()
     }
@@ -266,6 +293,10 @@ impl Resident {
         if !self.referenced.load(Ordering::Relaxed) {
             self.referenced.store(true, Ordering::Relaxed);
         }
+    }
+
+    fn is_referenced(&self) -> bool {
+        self.referenced.load(Ordering::Relaxed)
     }
 
     fn take_referenced(&self) -> bool {

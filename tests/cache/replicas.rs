@@ -10,8 +10,9 @@ use std::{
 
 use tower_oauth2_client::{
     Error, ErrorKind,
-    cache::TokenCache,
-    store::TokenStore,
+    cache::{TokenCache, TokenState},
+    clock::Clock,
+    store::{LeaseOutcome, LeaseOwner, SaveOutcome, TokenStore},
     telemetry::GrantListener,
     token::{Generation, Grant, GrantState, ReauthorizationReason, TenantId, TokenSet},
 };
@@ -43,9 +44,16 @@ async fn pair() -> Pair {
 
 /// The grant that another replica saves, with generation 2.
 fn newer(state: impl FnOnce(TokenSet) -> GrantState) -> Grant {
-    use tower_oauth2_client::clock::Clock;
     let tokens = token_set(99, Duration::from_secs(86_400), ManualClock::new().wall());
     Grant::new(Generation::FIRST.next(), state(tokens))
+}
+
+fn fresh_set(number: u64) -> TokenSet {
+    token_set(
+        number,
+        Duration::from_secs(86_400),
+        ManualClock::new().wall(),
+    )
 }
 
 fn interfere(store: &Store, grant: Grant) {
@@ -59,6 +67,138 @@ fn interfere(store: &Store, grant: Grant) {
     });
 }
 
+/// Less than the second in which a replica adopts what another one has saved.
+async fn soon() {
+    tokio::time::sleep(Duration::from_millis(900)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn p06_consent_at_another_replica_replaces_an_end_within_a_second() {
+    let pair = pair().await;
+    pair.source.then(Scripted::Fail(Error::invalid_grant()));
+    pair.one.refresh_now().await.unwrap_err();
+    soon().await;
+    let is_ended = |tokens: &TokenCache| {
+        matches!(
+            tokens.status().state,
+            TokenState::ReauthorizationRequired { .. }
+        )
+    };
+    assert!(is_ended(&pair.two), "the end is adopted too");
+    pair.one.set_tokens(fresh_set(50)).await.unwrap();
+    soon().await;
+    assert!(!is_ended(&pair.two));
+    assert_eq!(header(&pair.two).await, "Bearer a50");
+}
+
+/// A replica whose grant has ended, and another one that installs a new consent. Its access token
+/// has expired when the first one adopts the consent.
+async fn expired_consent_is_refreshed(ended: &TokenCache, other: &TokenCache, source: &Source) {
+    source.then(Scripted::Fail(Error::invalid_grant()));
+    ended.refresh_now().await.unwrap_err();
+    ended.invalidate();
+    let error = ended.token().await.unwrap_err();
+    assert!(error.is_consent_required());
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let long_ago = ManualClock::new().wall() - Duration::from_secs(3_600);
+    let expired = token_set(50, Duration::from_secs(60), long_ago);
+    other.set_tokens(expired).await.unwrap();
+    soon().await;
+    let before = source.refreshes();
+    header(ended).await;
+    assert_eq!(source.refreshes(), before + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p12_announced_consent_with_an_expired_token_is_refreshed() {
+    let pair = pair().await;
+    expired_consent_is_refreshed(&pair.one, &pair.two, &pair.source).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn p12_consent_with_an_expired_token_that_a_request_finds_is_refreshed() {
+    let source = Source::new(&ManualClock::new());
+    let store = Store::default();
+    let replica = || source.cache().store(Silent(store.clone())).build().unwrap();
+    let (one, two) = (replica(), replica());
+    one.token().await.unwrap();
+    expired_consent_is_refreshed(&one, &two, &source).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn p06_saves_of_this_cache_are_not_loaded_again() {
+    let source = Source::new(&ManualClock::new());
+    let store = Store::default();
+    let tokens = source.cache().store(store.clone()).build().unwrap();
+    tokens.token().await.unwrap();
+    soon().await;
+    let before = store.loads();
+    tokens.refresh_now().await.unwrap();
+    let of_refresh = store.loads() - before;
+    soon().await;
+    assert_eq!(store.loads() - before, of_refresh);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p06_failed_load_of_an_announced_grant_is_repeated() {
+    let pair = pair().await;
+    pair.store.fail_loads(true);
+    let tenant = TenantId::new("default").unwrap();
+    let grant = newer(GrantState::Active);
+    let saved = pair.store.save(&tenant, Some(Generation::FIRST), &grant);
+    saved.await.unwrap();
+    soon().await;
+    assert_eq!(header(&pair.one).await, "Bearer a1");
+    pair.store.fail_loads(false);
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    assert_eq!(header(&pair.one).await, "Bearer a99");
+}
+
+/// A store of a program, which announces nothing.
+struct Silent(Store);
+
+impl TokenStore for Silent {
+    async fn load(&self, tenant: &TenantId) -> Result<Option<Grant>, Error> {
+        self.0.load(tenant).await
+    }
+
+    async fn save(
+        &self,
+        tenant: &TenantId,
+        expected: Option<Generation>,
+        grant: &Grant,
+    ) -> Result<SaveOutcome, Error> {
+        self.0.save(tenant, expected, grant).await
+    }
+
+    async fn acquire(
+        &self,
+        tenant: &TenantId,
+        owner: &LeaseOwner,
+        duration: Duration,
+    ) -> Result<LeaseOutcome, Error> {
+        self.0.acquire(tenant, owner, duration).await
+    }
+
+    async fn release(&self, tenant: &TenantId, owner: &LeaseOwner) -> Result<(), Error> {
+        self.0.release(tenant, owner).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p06_grant_in_use_is_loaded_every_30_seconds_if_nothing_is_announced() {
+    let source = Source::new(&ManualClock::new());
+    let store = Store::default();
+    let replica = || source.cache().store(Silent(store.clone())).build().unwrap();
+    let (one, two) = (replica(), replica());
+    one.token().await.unwrap();
+    two.token().await.unwrap();
+    one.refresh_now().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(31)).await;
+    assert_eq!(header(&two).await, "Bearer a2");
+    assert_eq!(source.refreshes(), 2);
+}
+
 #[tokio::test(start_paused = true)]
 async fn p06_newer_grant_in_the_store_is_adopted_without_a_refresh() {
     let pair = pair().await;
@@ -68,8 +208,7 @@ async fn p06_newer_grant_in_the_store_is_adopted_without_a_refresh() {
         "the second replica adopted the first one's token"
     );
     pair.one.refresh_now().await.unwrap();
-    assert_eq!(header(&pair.two).await, "Bearer a1");
-    pair.two.refresh_now().await.unwrap();
+    soon().await;
     assert_eq!(header(&pair.two).await, "Bearer a2");
     assert_eq!(pair.source.refreshes(), 2);
 }
@@ -133,14 +272,10 @@ async fn p12_new_tokens_overwrite_an_end_that_a_loser_saved() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn revocation_by_another_replica_is_detected_at_the_next_refresh() {
+async fn p06_revocation_by_another_replica_is_adopted_within_a_second() {
     let pair = pair().await;
     pair.two.revoke().await.unwrap();
-    assert_eq!(
-        header(&pair.one).await,
-        "Bearer a1",
-        "it does not know before"
-    );
+    soon().await;
     assert_eq!(
         pair.one.refresh_now().await.unwrap_err().kind(),
         ErrorKind::Revoked

@@ -15,6 +15,7 @@ mod loading;
 mod memory;
 mod panics;
 mod regressions;
+mod replicas;
 mod routing;
 mod support;
 mod sweep;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{CacheState, event::Event, moment::Moment, snapshot::Snapshot};
-use crate::token::{Grant, GrantState};
+use crate::token::{Generation, Grant, GrantState};
 
 /// Where an offered grant comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +15,20 @@ pub(super) enum Provenance {
 }
 
 impl CacheState {
+    /// Whether the store may hold a newer grant than this cache, after a save of the `announced`
+    /// generation. Without one, any grant may have been saved.
+    ///
+    /// A save that keeps the generation changes the intent only. Whatever depends on the intent
+    /// loads it first.
+    pub(crate) fn is_behind(&self, announced: Option<Generation>) -> bool {
+        announced.is_none_or(|announced| self.held.generation() < Some(announced))
+    }
+
+    /// Whether nothing was loaded yet, and nothing is being loaded.
+    pub(crate) fn is_unused(&self) -> bool {
+        self.held.grant().is_none() && self.is_idle() && self.store_checked_at.is_none()
+    }
+
     /// Adopts a stored grant, if it is newer.
     pub(crate) fn adopt(&mut self, stored: Option<&Grant>, m: Moment<'_>) {
         if let Some(grant) = stored {
@@ -56,6 +70,11 @@ impl CacheState {
         let corrected = new.corrected(m.now, m.wall).map(|(corrected, _)| corrected);
         self.held = Arc::new(corrected.unwrap_or(new));
         self.end_rejected_token(m);
+        if is_later && is_good && from == Provenance::Store && self.refresh.is_none() {
+            // The failures belong to the replaced token set. A refresh in flight ends the backoff
+            // itself.
+            self.backoff.clear();
+        }
     }
 
     fn is_news(&self, new: &Snapshot, new_grant: &Grant, from: Provenance) -> bool {

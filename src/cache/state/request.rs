@@ -141,8 +141,17 @@ impl CacheState {
         // The client secret may have been replaced meanwhile.
         let is_outdated = secret_epoch != conditions.secret_epoch
             && outcome.as_ref().is_err_and(Error::is_invalid_client);
+        // Another replica may have saved a new consent, whose access token has expired.
+        let is_replaced = outcome.as_ref().is_err_and(Error::is_consent_required)
+            && self
+                .held
+                .grant()
+                .is_some_and(|grant| grant.state.is_refreshable());
         // A background refresh may give up where another one would not, unless it sent a request.
-        self.is_of_this_grant(conditions) && !conditions.is_background && !is_outdated
+        self.is_of_this_grant(conditions)
+            && !conditions.is_background
+            && !is_outdated
+            && !is_replaced
     }
 
     /// Fails if no refresh is permitted for `reason` now.
