@@ -374,11 +374,26 @@ impl TokenCache {
         command::revoke(&self.core).await
     }
 
-    /// Returns the state of the grant without waiting. It neither reads the store nor sends a
-    /// request.
+    /// Returns the state of the grant as this process knows it, without waiting. It neither reads
+    /// the store nor sends a request.
+    ///
+    /// A change by another replica is known within a second if the store announces it; see
+    /// [`store`](crate::store#replicas). [`load_status`](Self::load_status) reads the store.
     #[must_use]
     pub fn status(&self) -> Status {
         self.core.read(CacheState::status)
+    }
+
+    /// Loads the grant from the store, adopts it if it is newer, and returns the state. Sends no
+    /// request to the provider.
+    ///
+    /// # Errors
+    ///
+    /// [`Store`](crate::ErrorKind::Store) if the store cannot be read.
+    pub async fn load_status(&self) -> Result<Status, Error> {
+        let stored = self.core.load().await?;
+        self.core.change(|state, m| state.adopt(stored.as_ref(), m));
+        Ok(self.status())
     }
 
     /// Stops using the held token in this process, so that the next request waits for a newer one.

@@ -158,14 +158,17 @@ impl Tenants {
         self.cache(tenant).await?.revoke().await
     }
 
-    /// Returns the status of a tenant's grant. Loads the tenant if it is not resident; sends no
-    /// request.
+    /// Returns the status of a tenant's grant, after a load from the store. Sends no request to the
+    /// provider.
     ///
     /// # Errors
     ///
-    /// As [`cache`](Self::cache).
+    /// As [`cache`](Self::cache) and [`TokenCache::load_status`].
     pub async fn status(&self, tenant: &TenantId) -> Result<Status, Error> {
-        Ok(self.cache(tenant).await?.status())
+        match self.state.residents.get_locked(tenant) {
+            Some(cache) => cache.load_status().await,
+            None => Ok(load(&self.state, tenant).await?.status()),
+        }
     }
 
     /// Returns the number of resident tenants, whose caches are held in memory.

@@ -200,6 +200,17 @@ async fn p06_grant_in_use_is_loaded_every_30_seconds_if_nothing_is_announced() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn p06_loaded_status_is_that_of_the_store() {
+    let pair = pair().await;
+    pair.two.revoke().await.unwrap();
+    let status = pair.one.load_status().await.unwrap();
+    assert!(matches!(status.state, TokenState::Revoked { .. }));
+    pair.store.fail_loads(true);
+    let error = pair.one.load_status().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Store);
+}
+
+#[tokio::test(start_paused = true)]
 async fn p06_newer_grant_in_the_store_is_adopted_without_a_refresh() {
     let pair = pair().await;
     assert_eq!(
