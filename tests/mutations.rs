@@ -200,12 +200,10 @@ const MUTATIONS: &[Mutation] = &[
         name: "a second request starts another refresh",
         file: "request.rs",
         edits: &[(
-            "            && held.ended().is_none()
-        {
-            return join(",
-            "            && held.ended().is_some()
-        {
-            return join(",
+            "        if let Some(refresh) = &self.refresh
+            && held.ended().is_none()",
+            "        if let Some(refresh) = &self.refresh
+            && held.ended().is_some()",
         )],
     },
 ];
