@@ -119,7 +119,14 @@
     )
 )]
 // Not in Cargo.toml, because tests and examples may panic.
-#![cfg_attr(not(test), deny(clippy::expect_used, clippy::unwrap_used))]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::unwrap_used
+    )
+)]
 
 #[cfg(feature = "axum")]
 mod axum;
@@ -131,6 +138,7 @@ pub mod connect;
 pub mod error;
 pub mod glossary;
 pub mod guarantees;
+mod later;
 pub mod oauth;
 mod origin;
 pub mod performance;

@@ -21,20 +21,22 @@ use syn::{Attribute, ImplItem, Item, Meta, UseTree, Visibility};
 const LAYERS: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("clock", &[]),
+    ("later", &[]),
     ("origin", &["error"]),
     ("token", &["error"]),
     ("provider", &["error", "origin"]),
     ("telemetry", &["error", "token"]),
     (
         "oauth",
-        &["clock", "error", "provider", "telemetry", "token"],
+        &["clock", "error", "later", "provider", "telemetry", "token"],
     ),
-    ("store", &["clock", "error", "token"]),
+    ("store", &["clock", "error", "later", "token"]),
     (
         "cache",
         &[
             "clock",
             "error",
+            "later",
             "oauth",
             "origin",
             "store",
@@ -47,6 +49,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         &[
             "cache",
             "error",
+            "later",
             "oauth",
             "origin",
             "store",
@@ -64,6 +67,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "cache",
             "clock",
             "error",
+            "later",
             "oauth",
             "origin",
             "provider",

@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     error::Error,
+    later::Later,
     oauth::{AcceptedCode, OAuthClient},
     token::TokenSet,
 };
@@ -41,7 +42,7 @@ pub(crate) async fn exchange_code_and_save<S: Future<Output = Result<(), Error>>
     let exchanged = oauth.exchange_code(code).await;
     let tokens =
         exchanged.map_err(|error| CompletionError::Exchange(error.without_refresh_token()))?;
-    let deadline = Instant::now() + SAVE_DEADLINE;
+    let deadline = Instant::now().later(SAVE_DEADLINE);
     loop {
         match save(tokens.clone()).await {
             Err(error) if error.is_transient() && Instant::now() < deadline => {

@@ -14,7 +14,7 @@ use super::{
     bearer_token::BearerToken,
     state::{ADVISORY_REQUEST_INTERVAL, CacheState, Snapshot},
 };
-use crate::clock::Clock;
+use crate::{clock::Clock, later::Later};
 
 pub(super) struct Published {
     current: ArcSwap<Snapshot>,
@@ -103,7 +103,9 @@ impl Published {
         if snapshot.claim_advisory_request(now) {
             request_advisory();
         }
-        copy.until = schedule.mandatory_at.min(now + ADVISORY_REQUEST_INTERVAL);
+        copy.until = schedule
+            .mandatory_at
+            .min(now.later(ADVISORY_REQUEST_INTERVAL));
         true
     }
 

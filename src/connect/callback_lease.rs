@@ -14,6 +14,7 @@ use super::pending_flow::{CLOCK_TOLERANCE, FLOW_LIFETIME, PendingFlow};
 use crate::{
     cache::Settings,
     error::Error,
+    later::Later,
     store::{LeaseOutcome, LeaseOwner},
     token::{Grant, GrantState, TenantId},
 };
@@ -51,7 +52,7 @@ impl CallbackLease {
         let mut attempts = 1;
         loop {
             // If an earlier attempt succeeded and its result was lost, the owner acquires it again.
-            lease.expires_at = Instant::now() + LEASE_DURATION;
+            lease.expires_at = Instant::now().later(LEASE_DURATION);
             let store = &settings.store;
             match store
                 .acquire(&lease.name, &lease.owner, LEASE_DURATION)
@@ -82,7 +83,7 @@ impl CallbackLease {
 /// Waits for the request that owns the lease. Returns whether the tenant has a token set that is
 /// newer than the flow.
 pub(super) async fn wait_until_connected(settings: &Settings, flow: &PendingFlow) -> bool {
-    let deadline = Instant::now() + WAIT;
+    let deadline = Instant::now().later(WAIT);
     loop {
         if let Ok(Some(grant)) = settings.load(&flow.tenant).await
             && is_newer(&grant, flow)
@@ -99,7 +100,7 @@ pub(super) async fn wait_until_connected(settings: &Settings, flow: &PendingFlow
 fn is_newer(grant: &Grant, flow: &PendingFlow) -> bool {
     match &grant.state {
         GrantState::Active(tokens) | GrantState::Refreshing { tokens, .. } => {
-            tokens.issued_at() + CLOCK_TOLERANCE >= flow.started_at
+            tokens.issued_at().later(CLOCK_TOLERANCE) >= flow.started_at
         }
         GrantState::ReauthorizationRequired { .. } | GrantState::Revoked { .. } => false,
     }

@@ -70,8 +70,10 @@ pub(super) async fn send(
             Ok(response) if is_retried(response.status(), retry) => {
                 let retry_after = endpoint_error::retry_after(response.headers(), clock.wall());
                 Some(
-                    retry_after.unwrap_or(Duration::ZERO).max(DEFERRED_BACKOFF)
-                        + DEFERRED_BACKOFF.mul_f64(jitter() / 4.0),
+                    retry_after
+                        .unwrap_or(Duration::ZERO)
+                        .max(DEFERRED_BACKOFF)
+                        .saturating_add(DEFERRED_BACKOFF.mul_f64(jitter() / 4.0)),
                 )
             }
             Ok(_) => None,

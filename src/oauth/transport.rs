@@ -21,7 +21,10 @@ use tokio::{
 use tower_service::Service;
 
 use super::{buffer::Buffer, content_encoding};
-use crate::error::{BoxError, Error, ErrorKind};
+use crate::{
+    error::{BoxError, Error, ErrorKind},
+    later::Later,
+};
 
 /// The largest response body, also after decompression. A token response is a few KiB.
 const MAX_RESPONSE_SIZE: usize = 1024 * 1024;
@@ -68,7 +71,7 @@ impl Transport {
             let mut http = http.clone();
             let is_connect_error = Arc::clone(&is_connect_error);
             Box::pin(async move {
-                let deadline = Instant::now() + timeout;
+                let deadline = Instant::now().later(timeout);
                 match timeout_at(deadline, poll_fn(|cx| http.poll_ready(cx))).await {
                     Ok(Ok(())) => {}
                     Ok(Err(error)) => return Err(SendError::NotSent(failed(error))),

@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     error::Error,
+    later::Later,
     token::{Generation, Grant, TenantId},
 };
 
@@ -103,7 +104,7 @@ impl TokenStore for MemoryStore {
         {
             return Ok(LeaseOutcome::HeldByAnother);
         }
-        let lease = (owner.clone(), now + duration);
+        let lease = (owner.clone(), now.later(duration));
         tables.leases.insert(tenant.clone(), lease);
         Ok(LeaseOutcome::Acquired)
     }

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     cache::{Leader, SingleFlight, TokenCache},
     error::{Error, ErrorKind},
+    later::Later,
     token::TenantId,
 };
 
@@ -107,7 +108,12 @@ impl Drop for Completion {
         if let Err(error) = &self.result {
             let failed = Load::Failed {
                 error: error.clone(),
-                until: self.state.settings.clock.monotonic() + FAILURE_REMEMBERED,
+                until: self
+                    .state
+                    .settings
+                    .clock
+                    .monotonic()
+                    .later(FAILURE_REMEMBERED),
             };
             loads.insert(self.tenant.clone(), failed);
         }

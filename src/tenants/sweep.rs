@@ -35,6 +35,7 @@ use super::{
 use crate::{
     cache::TokenCache,
     error::{Error, ErrorKind},
+    later::Later,
     store::LeaseOutcome,
     telemetry::{self, SweepCounts},
     token::{Grant, GrantState, TenantId},
@@ -85,13 +86,13 @@ pub(super) async fn sweep_periodically(tenants: Weak<TenantsState>) {
                 _ if !is_due => {}
                 Ok(lease) => {
                     keeps_lease = lease == Lease::Kept;
-                    next = Instant::now() + interval;
+                    next = Instant::now().later(interval);
                 }
                 Err(error) => {
                     keeps_lease = false;
                     if !is_leased_elsewhere(&error) {
                         telemetry::sweep_failed(&error);
-                        next = Instant::now() + RETRY_AFTER;
+                        next = Instant::now().later(RETRY_AFTER);
                     }
                 }
             }
@@ -238,7 +239,7 @@ impl<'a> Sweep<'a> {
                 }
             }
             after = Some(last);
-            sleep_until(page_started + PAGE_INTERVAL).await;
+            sleep_until(page_started.later(PAGE_INTERVAL)).await;
         }
     }
 
@@ -304,7 +305,7 @@ impl<'a> Sweep<'a> {
                 self.report.failed += 1;
                 self.is_handing_over = true;
                 drop(state);
-                sleep_until(refresh_started + REFRESH_INTERVAL).await;
+                sleep_until(refresh_started.later(REFRESH_INTERVAL)).await;
                 continue;
             };
             let keepalive = stored
@@ -340,7 +341,7 @@ impl<'a> Sweep<'a> {
                 }
                 Err(_) => self.report.failed += 1,
             }
-            sleep_until(refresh_started + REFRESH_INTERVAL).await;
+            sleep_until(refresh_started.later(REFRESH_INTERVAL)).await;
         }
         Ok(())
     }

@@ -37,6 +37,7 @@ use super::{
 use crate::{
     cache::bearer_token::BearerToken,
     error::{Error, ErrorKind},
+    later::Later,
     store::{LeaseOutcome, SaveOutcome},
     token::{Generation, Grant, GrantState, ReauthorizationReason, TokenSet},
 };
@@ -208,11 +209,11 @@ impl AfterLoad {
                     return Next::done(job, outcome);
                 }
                 let waited = m.now.saturating_duration_since(begun);
-                if waited >= LEASE_WAIT.max(m.policy.lease + BEYOND_LEASE) {
+                if waited >= LEASE_WAIT.max(m.policy.lease.saturating_add(BEYOND_LEASE)) {
                     return Next::done(job, Err(leased_elsewhere()));
                 }
                 let jitter = Duration::from_millis(150).mul_f64(m.jitter);
-                let pause = Duration::from_millis(100) + jitter;
+                let pause = Duration::from_millis(100).saturating_add(jitter);
                 Wait::then(pause, AfterWait::Lease { job, begun })
             }
             Self::Confirm(job) => Refresh::begin(job, stored, state, m),
@@ -994,7 +995,9 @@ impl CacheState {
 
     /// How long until the next token request may be sent. `None` if it may be sent now.
     fn until_next_request(&self, m: Moment<'_>) -> Option<Duration> {
-        let next = self.refresh_started_at? + m.policy.min_refresh_interval;
+        let next = self
+            .refresh_started_at?
+            .later(m.policy.min_refresh_interval);
         next.checked_duration_since(m.now)
     }
 

@@ -4,7 +4,10 @@ use std::time::{Duration, Instant};
 
 use http::StatusCode;
 
-use crate::error::{Error, ErrorKind};
+use crate::{
+    error::{Error, ErrorKind},
+    later::Later,
+};
 
 /// How much depends on the next refresh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +72,7 @@ impl Backoff {
         // Without a response, the pause is that of the gate, and ends when another request
         // succeeds.
         let asked = error.retry_after().filter(|_| error.status().is_some());
-        let not_before = asked.map(|asked| now + asked).max(earlier);
+        let not_before = asked.map(|asked| now.later(asked)).max(earlier);
         self.failed = Some(Box::new(LastFailure {
             at: now,
             times,
@@ -129,7 +132,12 @@ impl Backoff {
         } else {
             failed.pause(urgency)
         };
-        Some((failed.at + pause).max(failed.not_before.unwrap_or(failed.at)))
+        Some(
+            failed
+                .at
+                .later(pause)
+                .max(failed.not_before.unwrap_or(failed.at)),
+        )
     }
 }
 
@@ -148,7 +156,8 @@ impl LastFailure {
         match urgency {
             // No request was sent, so retry as soon as the gate permits.
             Urgency::Advisory if is_rejected_by_gate(&self.error) => {
-                MANDATORY.mul_f64(self.jitter) + self.error.retry_after().unwrap_or_default()
+                let retry_after = self.error.retry_after().unwrap_or_default();
+                MANDATORY.mul_f64(self.jitter).saturating_add(retry_after)
             }
             Urgency::Advisory => ADVISORY.mul_f64(1.0 + self.jitter),
             Urgency::Mandatory => MANDATORY,

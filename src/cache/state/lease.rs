@@ -5,6 +5,7 @@ use std::time::{Instant, SystemTime};
 use super::Moment;
 use crate::{
     error::{Error, ErrorKind},
+    later::Later,
     store::LeaseOutcome,
 };
 
@@ -35,9 +36,10 @@ impl Lease {
     pub(super) fn acquired(&mut self, outcome: LeaseOutcome, requested: Moment<'_>) {
         let lease = requested.policy.lease;
         self.until = match outcome {
-            LeaseOutcome::Acquired => {
-                Some(Box::new((requested.now + lease, requested.wall + lease)))
-            }
+            LeaseOutcome::Acquired => Some(Box::new((
+                requested.now.later(lease),
+                requested.wall.later(lease),
+            ))),
             LeaseOutcome::HeldByAnother => None,
         };
     }

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use super::lost_response::LostResponse;
+use crate::later::Later;
 
 /// The current time by both clocks, with all that decisions depend on beside the state.
 #[derive(Clone, Copy, Debug)]
@@ -36,5 +37,5 @@ pub(crate) struct Policy {
 
 /// Whether less than `interval` has passed since `last`.
 pub(super) fn is_within(interval: Duration, last: Option<Instant>, now: Instant) -> bool {
-    last.is_some_and(|last| now < last + interval)
+    last.is_some_and(|last| now < last.later(interval))
 }

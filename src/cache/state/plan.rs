@@ -76,7 +76,7 @@ impl CacheState {
             return;
         };
         if m.now < schedule.refresh_at {
-            plan.wake_within(schedule.refresh_at - m.now);
+            plan.wake_within(schedule.refresh_at.saturating_duration_since(m.now));
             return;
         }
         // Without consent there is nothing to refresh. Requests get that error.

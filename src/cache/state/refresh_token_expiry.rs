@@ -43,7 +43,7 @@ impl RefreshTokenExpiry {
         let spread = (2 * DAY).min(lifetime / 15);
         let most = lifetime / 3 * 2;
         let spread = spread.mul_f64(jitter.clamp(0.0, 1.0));
-        let due = most + spread;
+        let due = most.saturating_add(spread);
         // Counted from the last refresh, even if it returned no new refresh token: a provider
         // without rotation must not get requests all the time.
         let (age, due_wall) = match wall.duration_since(tokens.issued_at()) {

@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::token::{LONGEST_LIFETIME, TokenSet};
+use crate::{
+    later::Later,
+    token::{LONGEST_LIFETIME, TokenSet},
+};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -69,7 +72,7 @@ impl Schedule {
             propagated_at,
             ..Self::ending(later(now, left.min(lifetime)), lifetime, jitter)
         };
-        if tokens.issued_at() > wall + MINUTE {
+        if tokens.issued_at() > wall.later(MINUTE) {
             // A wall clock was or is wrong, so the age is unknown.
             return Self {
                 refresh_at: now.min(schedule.refresh_at),

@@ -185,7 +185,7 @@ impl Snapshot {
     pub(crate) fn corrected(&self, now: Instant, wall: SystemTime) -> Option<(Self, Duration)> {
         let (_, before) = self.token()?;
         let after = before.corrected(self.tokens()?, now, wall)?;
-        let by = before.expires - after.expires;
+        let by = before.expires.saturating_duration_since(after.expires);
         Some((self.rescheduled(after), by))
     }
 
@@ -258,8 +258,8 @@ impl Snapshot {
         else {
             return false;
         };
-        let passed = now.saturating_duration_since(schedule.refresh_at) + Duration::from_millis(1);
-        let passed = u32::try_from(passed.as_millis()).unwrap_or(u32::MAX);
+        let passed = now.saturating_duration_since(schedule.refresh_at);
+        let passed = u32::try_from(passed.as_millis() + 1).unwrap_or(u32::MAX);
         let last = held.last_request.0.load(Ordering::Relaxed);
         let is_time = last == 0
             || u128::from(passed.saturating_sub(last)) >= ADVISORY_REQUEST_INTERVAL.as_millis();

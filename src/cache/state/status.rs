@@ -94,7 +94,10 @@ impl CacheState {
             generation: held.generation(),
             expires_at: alive
                 .filter(|_| held.has_known_lifetime())
-                .and_then(|schedule| m.wall.checked_add(schedule.expires - m.now)),
+                .and_then(|schedule| {
+                    m.wall
+                        .checked_add(schedule.expires.saturating_duration_since(m.now))
+                }),
             refresh_token_expires_at: held.refresh_token().map(|expiry| expiry.expires_at),
             no_refresh_after_401_until: self.no_forced_refresh_until(m),
             last_error: self.backoff.last().cloned(),

@@ -5,7 +5,10 @@ use std::time::Duration;
 use http::StatusCode;
 use tokio::time::Instant;
 
-use crate::error::{Error, ResponseDetails};
+use crate::{
+    error::{Error, ResponseDetails},
+    later::Later,
+};
 
 /// How many failures in a row open the breaker.
 pub(super) const FAILURE_THRESHOLD: u32 = 5;
@@ -225,11 +228,11 @@ impl Breaker {
         let healthy = failures.healthy.saturating_add(u32::from(!is_degraded));
         let grants = failures.grants.with(key);
         let pause = |error: &Error, length, grants| Pause {
-            until: now + length,
-            until_for_healthy: now + length,
+            until: now.later(length),
+            until_for_healthy: now.later(length),
             length,
             healthy_failures: healthy,
-            retry_after_until: now + error.retry_after().unwrap_or_default(),
+            retry_after_until: now.later(error.retry_after().unwrap_or_default()),
             reason: error.clone(),
             grants,
         };

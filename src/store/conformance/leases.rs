@@ -109,8 +109,8 @@ pub async fn lease_expires(suite: &Suite<impl TokenStore>) {
     suite.acquires(0, &tenant, &first, SHORT, FREE).await;
     let acquired_at = Instant::now();
     while suite.acquire(1, &tenant, &second, LONG).await == LeaseOutcome::HeldByAnother {
-        if acquired_at.elapsed() > SHORT + GRACE {
-            let late = SHORT + GRACE;
+        if acquired_at.elapsed() > SHORT.saturating_add(GRACE) {
+            let late = SHORT.saturating_add(GRACE);
             suite.fail(format_args!(
                 "a lease of {SHORT:?} is still held after {late:?}"
             ));

@@ -5,9 +5,12 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use crate::token::{
-    AccessToken, ClientIdentity, Generation, Grant, GrantState, ReauthorizationReason,
-    RefreshToken, TokenSet,
+use crate::{
+    later::Later,
+    token::{
+        AccessToken, ClientIdentity, Generation, Grant, GrantState, ReauthorizationReason,
+        RefreshToken, TokenSet,
+    },
 };
 
 /// More than the longest token that providers are known to issue.
@@ -141,7 +144,7 @@ fn grant(generation: u64, state: GrantState) -> Grant {
 }
 
 fn moment(nanoseconds: u32) -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::new(1_764_000_000, nanoseconds)
+    SystemTime::UNIX_EPOCH.later(Duration::new(1_764_000_000, nanoseconds))
 }
 
 #[expect(clippy::expect_used, reason = "every token here is visible characters")]

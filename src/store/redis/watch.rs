@@ -127,7 +127,7 @@ async fn listen(client: Client, channel: Arc<str>, waiters: Arc<Waiters>, announ
             announcer.missed();
             receive(sink, stream, &waiters, announcer).await;
         }
-        sleep(RETRY_PAUSE + RETRY_PAUSE.mul_f64(fastrand::f64())).await;
+        sleep(RETRY_PAUSE.mul_f64(1.0 + fastrand::f64())).await;
     }
 }
 
