@@ -842,7 +842,10 @@ impl World {
             self.check_overwritten(index, old, grant, counts)?;
             let (before, after) = (access_number(old.tokens().unwrap()), access_number(new));
             let has_ended = !old.state.is_refreshable();
-            let is_newer = after > before || (after == before && !has_ended);
+            // An end is saved again if the API has rejected the access token, which then serves no
+            // longer.
+            let is_end = !grant.state.is_refreshable();
+            let is_newer = after > before || (after == before && (!has_ended || is_end));
             counts.check(Property::P12StoredTokensNeverGoBack, is_newer, || {
                 format!("replica {index} saves a{after} over a{before}")
             })?;
