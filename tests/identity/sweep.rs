@@ -1,6 +1,6 @@
 //! Sweeps of several clients over one store, and of a replica that cannot sweep.
 
-use std::convert::Infallible;
+use std::{convert::Infallible, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -212,6 +212,7 @@ async fn p25_a_replica_with_a_rejected_secret_hands_the_sweep_over() {
     }
     let replica = |secret| {
         Tenants::builder(oauth(secret, &clock))
+            .background_delay(Duration::ZERO)
             .origin(API)
             .clock(clock.clone())
             .refresh_token_lifetime(MONTH)
