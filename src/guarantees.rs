@@ -63,7 +63,9 @@
 //!   that is stopped or cut off from the store for longer than its lease (15 seconds) during a
 //!   token request is treated by the others as a lost response.
 //! * **P12** The loser of a race adopts the winner's tokens. An end of a grant is saved only after
-//!   another load and a comparison of the generations.
+//!   another load and a comparison of the generations. Each replica uses what another one has saved
+//!   (a rotation, an end, a new consent) within a second, if the store announces it, and otherwise
+//!   within 30 seconds while requests use the grant.
 //! * **P13** `kill -9` at any instant loses at most a response that was on the wire or not saved
 //!   yet. The intent in the store identifies that grant at the next start, which replays a recent
 //!   request and reports a lost one. A program that ends without a shutdown loses nothing within
@@ -88,7 +90,8 @@
 //!   one circuit breaker for each token endpoint. Refreshes that requests wait for, background
 //!   refreshes and code exchanges have separate permits, so none of them waits for another class. A
 //!   tenant uses at most one permit of a class. A code that the provider rejects does not open the
-//!   circuit breaker.
+//!   circuit breaker. When the circuit breaker closes, the backoff of failures that were the
+//!   endpoint's ends too.
 //! * **P17** Without a token a request fails. It is never sent unauthenticated.
 //!
 //! # Time
