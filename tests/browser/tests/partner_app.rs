@@ -73,8 +73,8 @@ async fn a_customer_can_reconnect_after_a_revocation_at_the_provider() -> Outcom
     browse(async |browser: &Browser| {
         connect(browser, &app, "Acme").await?;
         scene.sandbox.revoke_grants();
-        // The API may not know a new token yet, so the first request waits and is rejected again. The
-        // next one detects the end.
+        // The API may not know a new token yet, so the first request waits and is rejected again.
+        // The next one detects the end.
         open_company(browser, &app, "Acme").await?;
         open_company(browser, &app, "Acme").await?;
         browser.expect_text("p", "Acme needs to reconnect.").await?;
