@@ -11,6 +11,7 @@
 //! * a process crashes, before or after its pending step took effect, and starts with an empty
 //!   state under another name,
 //! * a process stops, before or after its pending step took effect, and continues later,
+//! * a replica follows an announcement of a save, if its store announces them,
 //! * the customer ends the grant at the provider,
 //! * time passes until a timer, a deadline, the end of a lease or a window of a token.
 //!
@@ -264,6 +265,30 @@ fn p13_processes_that_may_be_about_to_end_send_what_callers_wait_for() {
         run(&setting, &mut total);
     }
     finish(&total, &[Event::Refreshed, Event::Replayed]);
+}
+
+#[test]
+fn p12_replicas_adopt_announced_saves_at_any_time() {
+    let mut total = Counts::default();
+    for (rotation, start) in [
+        (Rotation::Strict, Start::Expired),
+        (Rotation::Strict, Start::Rejected),
+        (Rotation::Grace, Start::Advisory),
+    ] {
+        let budget = Budget {
+            lost: 1,
+            store: 1,
+            ends: 1,
+            ..Budget::default()
+        };
+        let mut setting = setting(rotation, start, 6, budget);
+        setting.announces = true;
+        run(&setting, &mut total);
+    }
+    finish(
+        &total,
+        &[Event::AnnouncementAdopted, Event::EndedInvalidGrant],
+    );
 }
 
 #[test]

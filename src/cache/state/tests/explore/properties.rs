@@ -29,6 +29,8 @@ pub(super) enum Property {
     P11NoReuseWithoutFault,
     /// An end of the grant is stored only if no known refresh token is valid.
     P12LiveGrantIsNotEnded,
+    /// A replica that has followed an announcement holds nothing older than the store.
+    P12AnnouncedSaveIsHeld,
     /// A stored token set or end is never replaced by an older token set.
     P12StoredTokensNeverGoBack,
     /// A delivered token set is stored, or its replica is saving it.
@@ -53,6 +55,7 @@ pub(super) enum Property {
 pub(super) enum Event {
     /// A replica used what another one has saved.
     Adopted,
+    AnnouncementAdopted,
     ConflictAdopted,
     ConflictOverwritten,
     Deferred,

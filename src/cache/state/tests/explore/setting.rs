@@ -60,6 +60,8 @@ pub(super) struct Setting {
     pub(super) start: Start,
     pub(super) policy: Policy,
     pub(super) budget: Budget,
+    /// Whether the store announces saves, each of which a replica adopts at any time.
+    pub(super) announces: bool,
     /// Whether the processes have shown that they stay.
     pub(super) is_staying: bool,
     /// How long the exploration lasts, in milliseconds of virtual time.
@@ -82,6 +84,7 @@ impl Setting {
                 refresh_token_lifetime: None,
             },
             budget: Budget::default(),
+            announces: false,
             is_staying: true,
             horizon: 70_000,
             // Far from the start of the clock, which is the boot time on some systems.

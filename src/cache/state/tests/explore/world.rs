@@ -50,6 +50,8 @@ pub(super) enum Action {
     Stall(usize, Effect),
     /// A stopped process continues. It may extend its lease before it handles what arrived.
     Resume(usize, Extends),
+    /// A replica follows an announcement: it loads the grant and adopts it, whatever else it does.
+    Follow(usize),
     /// The customer ends the grant at the provider.
     EndAtProvider,
     /// Time passes until something may happen by itself.
@@ -318,6 +320,9 @@ impl World {
                 }
             }
             self.accidents(index, replica, actions);
+            if setting.announces && !replica.is_stalled() && self.is_behind(replica) {
+                actions.push(Action::Follow(index));
+            }
         }
         if self.budget.ends > 0 && self.provider.is_alive {
             actions.push(Action::EndAtProvider);
@@ -325,6 +330,11 @@ impl World {
         if !is_busy && self.may_tick(setting) {
             actions.push(Action::Tick);
         }
+    }
+
+    /// Whether an announcement that the replica has not followed yet would make it load the grant.
+    fn is_behind(&self, replica: &Replica) -> bool {
+        replica.state.held().generation() < self.generation()
     }
 
     /// The replica that sends a token request. This happens right after the decision to send it,
@@ -570,6 +580,15 @@ impl World {
                 } else {
                     world.wake(index, setting, counts)?;
                 }
+            }
+            Action::Follow(index) => {
+                let (stored, m) = (world.grant.clone(), setting.moment(world.now));
+                world.replica(index).state.adopt(stored.as_deref(), m);
+                counts.reach(Event::AnnouncementAdopted);
+                let is_held = !world.is_behind(&world.replicas[index]);
+                counts.check(Property::P12AnnouncedSaveIsHeld, is_held, || {
+                    format!("replica {index}")
+                })?;
             }
             Action::EndAtProvider => {
                 world.budget.ends -= 1;
