@@ -163,6 +163,35 @@ fn p13_grant_outlives_short_programs_that_end_in_its_advisory_window() {
     assert!(counters.refreshes >= 4, "the token was refreshed");
 }
 
+/// A 401 to a body that cannot be sent again causes a refresh for later requests.
+#[test]
+fn p13_short_program_waits_for_a_refresh_that_is_of_no_use_to_its_request() {
+    let scene = Scene::new();
+    scene.connect();
+    scene.pass(HOUR);
+    let slow = Fault::slow(Duration::from_millis(1)).always();
+    scene.sandbox.inject(Endpoint::Token, slow);
+    for _ in 0..3 {
+        scene.sandbox.revoke_access_tokens();
+        let program = runtime();
+        let status = program.block_on(async {
+            let (http, _, tokens) = scene.program();
+            let tokens = tokens.build().unwrap();
+            let api = BearerAuthLayer::new(tokens).replay_limit(0).layer(http);
+            let company = Request::get(format!("{}/v1/company", scene.sandbox.url()));
+            let request = company.body(Full::from("large")).unwrap();
+            api.oneshot(request).await.unwrap().status()
+        });
+        program.shutdown_background();
+        assert_eq!(status, StatusCode::UNAUTHORIZED);
+        scene.pass(HOUR);
+        scene.run_short_program(|tokens| tokens);
+    }
+    let counters = scene.sandbox.counters();
+    assert_eq!(counters.refreshes, 3);
+    assert_eq!(counters.refresh_tokens_reused, 0);
+}
+
 #[test]
 fn p13_shutdown_at_the_end_of_a_program_waits_for_its_background_refresh() {
     let scene = Scene::new();

@@ -82,7 +82,7 @@ pin_project! {
         /// Has a 401 and waits for a newer token.
         Refreshing {
             wait: Wait<Option<RetryToken>>,
-            refreshing: Option<(Response<R>, Replay<B>, TenantCache, Generation)>,
+            refreshing: Option<(Response<R>, Option<Replay<B>>, TenantCache, Generation)>,
         },
         /// Has a token for the retry, and reads the first response to its end. Then waits until the
         /// API knows the token, if there is a pause; holds no capacity of the inner service.
@@ -253,10 +253,10 @@ where
             }
             StateProjection::Refreshing { wait, refreshing } => {
                 match (ready!(wait.as_mut().poll(cx)), refreshing.take()) {
-                    (Some(token), Some((response, replay, tenant, rejected))) => {
+                    (Some(token), Some((response, Some(replay), tenant, rejected))) => {
                         retry(this.shared, response, replay, tenant, rejected, token)
                     }
-                    (None, Some((response, ..))) => Step::Complete(Ok(response)),
+                    (_, Some((response, ..))) => Step::Complete(Ok(response)),
                     (_, None) => Step::AfterCompletion,
                 }
             }
@@ -395,16 +395,20 @@ where
         return Step::Complete(Ok(response));
     };
     let rejected = tokens.rejected(generation);
-    let Some(replay) = replay.filter(Replay::is_complete) else {
-        return Step::Complete(Ok(response));
-    };
-    match rejected {
-        Rejected::Retry(token) => retry(shared, response, replay, tenant, generation, token),
-        Rejected::Later(wait) => Step::Enter(State::Refreshing {
-            wait,
-            refreshing: Some((response, replay, tenant, generation)),
-        }),
-        Rejected::Nothing => Step::Complete(Ok(response)),
+    let replay = replay.filter(Replay::is_complete);
+    match (rejected, replay) {
+        (Rejected::Retry(token), Some(replay)) => {
+            retry(shared, response, replay, tenant, generation, token)
+        }
+        // A program that may be about to end waits for the refresh, even if it is of no use to this
+        // request: a refresh token would be lost.
+        (Rejected::Later(wait), replay) if replay.is_some() || !tokens.is_staying() => {
+            Step::Enter(State::Refreshing {
+                wait,
+                refreshing: Some((response, replay, tenant, generation)),
+            })
+        }
+        _ => Step::Complete(Ok(response)),
     }
 }
 

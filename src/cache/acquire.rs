@@ -134,7 +134,9 @@ pub(super) fn retry_accepted(core: &Arc<Core>, rejected: Generation, accepted: G
 /// The API rejected the retry of a request too. Its caller gets that response, and the requests
 /// after it need a newer token.
 pub(super) fn retry_rejected(core: &Arc<Core>, generation: Generation) {
-    let _ = request_refresh(core, Reason::Rejected(generation));
+    if core.settings.presence.is_staying() {
+        let _ = request_refresh(core, Reason::Rejected(generation));
+    }
 }
 
 /// The token for the retry, and how telemetry reports it.

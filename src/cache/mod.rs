@@ -533,6 +533,11 @@ impl TokenCache {
         acquire::rejected(&self.core, generation)
     }
 
+    /// Whether a refresh may start for which no caller waits.
+    pub(crate) fn is_staying(&self) -> bool {
+        self.core.settings.presence.is_staying()
+    }
+
     /// The API accepted the retry, with the token of the generation `accepted`.
     pub(crate) fn retry_accepted(&self, rejected: Generation, accepted: Generation) {
         acquire::retry_accepted(&self.core, rejected, accepted);
