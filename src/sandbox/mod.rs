@@ -12,6 +12,16 @@
 //! };
 //!
 //! type Body = http_body_util::Full<bytes::Bytes>;
+//! # #[derive(Debug)]
+//! # struct Ahead;
+//! # impl tower_oauth2_client::clock::Clock for Ahead {
+//! #     fn monotonic(&self) -> std::time::Instant {
+//! #         std::time::Instant::now() + std::time::Duration::from_secs(10)
+//! #     }
+//! #     fn wall(&self) -> std::time::SystemTime {
+//! #         std::time::SystemTime::now() + std::time::Duration::from_secs(10)
+//! #     }
+//! # }
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let sandbox = Sandbox::builder().build();
@@ -20,13 +30,22 @@
 //!     .client_secret(sandbox.client_secret())
 //!     .redirect_uri(sandbox.redirect_uri())
 //!     .build::<_, Body, _>(sandbox.service())?;
+//! # let store = tower_oauth2_client::store::MemoryStore::new();
 //! let tokens = TokenCache::builder(oauth.clone()).build()?;
+//! # let tokens = TokenCache::builder(oauth.clone()).store(store.clone()).build()?;
 //! let api = BearerAuthLayer::<Body>::new(tokens.clone()).layer(sandbox.service());
+//! # let _ = api;
 //! // The user consents.
 //! let (url, pending) = oauth.authorization_url()?;
 //! let callback = sandbox.consent(&url).await?;
 //! tokens.complete_authorization(&oauth, &pending, &callback).await?;
-//! // The provider revokes the access token. The client should recover with one refresh.
+//! # tokens.shutdown(std::time::Duration::from_secs(5)).await?;
+//! # let ahead = Ahead;
+//! # let tokens = TokenCache::builder(oauth.clone());
+//! # let tokens = tokens.store(store).clock(ahead).build()?;
+//! # let api = BearerAuthLayer::<Body>::new(tokens).layer(sandbox.service());
+//! // The provider revokes the access token, some seconds after it was issued: the API may not know
+//! // a newer one yet. The client should recover with one refresh.
 //! sandbox.revoke_access_tokens();
 //! let company = Request::get(format!("{}/v1/company", sandbox.url())).body(Body::default())?;
 //! assert_eq!(api.oneshot(company).await?.status(), 200);

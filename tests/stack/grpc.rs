@@ -97,8 +97,12 @@ async fn p08_grpc_call_is_retried_with_a_newer_token() {
             tokio::spawn(connection.serve_connection(TokioIo::new(stream), service_fn(echo)));
         }
     });
-    let source = Source::new(&ManualClock::new());
+    let clock = ManualClock::new();
+    let source = Source::new(&clock);
     let tokens = source.cache().origin(&url).build().unwrap();
+    // The API knows the token for a while.
+    tokens.token().await.unwrap();
+    clock.advance(10);
     let channel = Endpoint::from_shared(url.clone()).unwrap().connect_lazy();
     let stack = ServiceBuilder::new()
         .layer(BearerAuthLayer::new(tokens))

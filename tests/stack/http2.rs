@@ -19,7 +19,7 @@ use tower_oauth2_client::{
     sandbox::Sandbox,
 };
 
-use crate::support::connect;
+use crate::support::{AheadClock, connect};
 
 type Body = Full<Bytes>;
 
@@ -45,7 +45,8 @@ async fn p03_hundred_rejected_requests_over_one_connection_cause_one_refresh() {
         .redirect_uri(sandbox.redirect_uri())
         .build(http.clone())
         .unwrap();
-    let tokens = TokenCache::builder(oauth.clone()).build().unwrap();
+    let tokens = TokenCache::builder(oauth.clone()).clock(AheadClock);
+    let tokens = tokens.build().unwrap();
     connect(&sandbox, &oauth, &tokens).await;
     sandbox.revoke_access_tokens();
 

@@ -24,7 +24,7 @@ use tower_oauth2_client::{
 };
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::support::connect;
+use crate::support::{AheadClock, connect};
 
 type Body = Full<Bytes>;
 
@@ -38,7 +38,8 @@ async fn revoked() -> (Sandbox, TokenCache) {
         .redirect_uri(sandbox.redirect_uri())
         .build::<_, Body, _>(sandbox.service())
         .unwrap();
-    let tokens = TokenCache::builder(oauth.clone()).build().unwrap();
+    let tokens = TokenCache::builder(oauth.clone()).clock(AheadClock);
+    let tokens = tokens.build().unwrap();
     connect(&sandbox, &oauth, &tokens).await;
     sandbox.revoke_access_tokens();
     (sandbox, tokens)

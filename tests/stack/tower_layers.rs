@@ -23,7 +23,7 @@ use tower_oauth2_client::{
     bearer::{BearerAuthLayer, ReplayBody},
 };
 
-use crate::support::{API, ManualClock, Scripted, Source, unavailable};
+use crate::support::{API, MINUTE, ManualClock, Scripted, Source, pass, unavailable};
 
 type Body = Full<Bytes>;
 
@@ -88,9 +88,13 @@ fn responding(
 async fn p07_retry_layer_outside_repeats_whole_calls() {
     let source = Source::new(&ManualClock::new());
     let (api, count) = responding(&[503, 401, 503, 200]);
+    let tokens = source.cache().build().unwrap();
+    // The API knows the token for a while.
+    tokens.token().await.unwrap();
+    pass(MINUTE).await;
     let stack = ServiceBuilder::new()
         .retry(ThreeTimes(0))
-        .layer(layer(&source))
+        .layer(BearerAuthLayer::new(tokens))
         .service(api);
     assert_eq!(stack.oneshot(get()).await.unwrap().status(), 200);
     assert_eq!(count.load(Ordering::SeqCst), 4);
