@@ -10,12 +10,16 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
+use tokio::runtime::Builder;
 use tower_oauth2_client::{
     ErrorKind, cache::TokenCache, oauth::OAuthClient, provider, sandbox::Sandbox, store::FileStore,
+    token::TenantId,
 };
 
 #[path = "support/mod.rs"]
 mod support;
+
+use support::{DAY, ManualClock, Source};
 
 type Http = Client<HttpConnector, Full<Bytes>>;
 
@@ -71,4 +75,30 @@ async fn p06_replica_uses_the_token_that_another_one_saved_and_stops_after_its_e
     until(|| two.status().generation == new).await;
     two.token().await.unwrap();
     assert_eq!(sandbox.counters().refreshes, 1);
+}
+
+#[test]
+fn p12_tenants_that_are_built_outside_of_their_runtime_follow_the_store() {
+    let own = Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let source = Source::new(&ManualClock::new());
+    let replica = || {
+        let store = FileStore::open(directory.path()).unwrap();
+        let tenants = source.tenants().runtime(own.handle().clone());
+        tenants.store(store).build().unwrap()
+    };
+    let (one, two) = (replica(), replica());
+    let acme = TenantId::new("acme").unwrap();
+    own.block_on(async {
+        one.set_tokens(&acme, source.issue(DAY)).await.unwrap();
+        let held = two.cache(&acme).await.unwrap();
+        let replaced = source.issue(DAY);
+        one.set_tokens(&acme, replaced).await.unwrap();
+        let newest = one.cache(&acme).await.unwrap().status().generation;
+        until(|| held.status().generation == newest).await;
+    });
 }

@@ -11,17 +11,21 @@ use std::{
 
 use tokio::{
     task::JoinSet,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 
 use super::{core::Core, state::CacheState};
 use crate::{
+    later::Later,
     store::{Announcement, Subscription},
     token::Generation,
 };
 
 /// How often a grant that requests use is loaded, if its store announces nothing.
 pub(crate) const LOOK_INTERVAL: Duration = Duration::from_secs(30);
+
+/// How often it is loaded although the store announces saves: announcements may fail silently.
+pub(crate) const DISTRUST_INTERVAL: Duration = Duration::from_secs(300);
 
 /// The pause before a new subscription, after one has ended.
 pub(crate) const SUBSCRIBE_PAUSE: Duration = Duration::from_millis(250);
@@ -60,10 +64,12 @@ pub(super) async fn follow(core: Weak<Core>) {
 
 /// Completes when the subscription has ended.
 async fn follow_announcements(core: &Weak<Core>, mut subscription: Subscription) {
-    while let Some(announcement) = subscription.next().await {
-        let announced = match announcement {
-            Announcement::Missed => None,
-            Announcement::Saved { tenant, generation } => {
+    let mut next_look = Instant::now().later(DISTRUST_INTERVAL);
+    loop {
+        let announced = match timeout_at(next_look, subscription.next()).await {
+            Ok(None) => return,
+            Ok(Some(Announcement::Missed)) | Err(_) => None,
+            Ok(Some(Announcement::Saved { tenant, generation })) => {
                 let is_own = |core: Arc<Core>| *core.tenant() == tenant;
                 if !core.upgrade().is_some_and(is_own) {
                     continue;
@@ -71,32 +77,38 @@ async fn follow_announcements(core: &Weak<Core>, mut subscription: Subscription)
                 Some(generation)
             }
         };
-        look_in_task(core, announced).await;
+        let has_looked = look_in_task(core, announced).await;
+        let interval = if has_looked {
+            DISTRUST_INTERVAL
+        } else {
+            LOOK_INTERVAL
+        };
+        next_look = Instant::now().later(interval);
     }
 }
 
 /// Looks in a task of its own, which a panic in the store ends without ending the caller. The task
 /// ends with its caller.
-async fn look_in_task(core: &Weak<Core>, announced: Option<Generation>) {
+async fn look_in_task(core: &Weak<Core>, announced: Option<Generation>) -> bool {
     let mut task = JoinSet::new();
     if let Some(core) = core.upgrade() {
         task.spawn(async move { look(&core, announced).await });
     }
-    task.join_next().await;
+    matches!(task.join_next().await, Some(Ok(true)))
 }
 
 /// Loads the grant and adopts it, if it is newer. Does nothing if the `announced` generation is
-/// held.
-pub(super) async fn look(core: &Arc<Core>, announced: Option<Generation>) {
+/// held. Returns false if the loads have failed.
+pub(super) async fn look(core: &Arc<Core>, announced: Option<Generation>) -> bool {
     let is_needed = || core.read(|state, _| state.is_behind(announced));
     if !is_needed() {
-        return;
+        return true;
     }
     let _ = timeout(OWN_WORK_PATIENCE, core.until_idle()).await;
     let mut pause = FIRST_PAUSE;
     for _ in 0..LOADS {
         if !is_needed() {
-            return;
+            return true;
         }
         let loaded = {
             let _permit = core.settings.looks.acquire().await;
@@ -104,10 +116,12 @@ pub(super) async fn look(core: &Arc<Core>, announced: Option<Generation>) {
         };
         match loaded {
             Ok(stored) => {
-                return core.change(|state, m| CacheState::adopt(state, stored.as_ref(), m));
+                core.change(|state, m| CacheState::adopt(state, stored.as_ref(), m));
+                return true;
             }
             Err(_) => sleep(pause).await,
         }
         pause *= 2;
     }
+    false
 }

@@ -216,7 +216,7 @@ pub(crate) use self::authorization::{CompletionError, exchange_code_and_save};
 pub(crate) use self::{
     acquire::{Acquired, Rejected, RetryToken, Wait},
     caught::caught_call,
-    follow::{LOOK_INTERVAL, SUBSCRIBE_PAUSE},
+    follow::{DISTRUST_INTERVAL, LOOK_INTERVAL, SUBSCRIBE_PAUSE},
     published::TokenCopy,
     settings::Settings,
     settings_builder::{SettingsBuilder, settings_setters},
@@ -472,8 +472,8 @@ impl TokenCache {
 
     /// Loads the grant and adopts it, if it is newer. Does nothing if the `announced` generation is
     /// held.
-    pub(crate) async fn look(&self, announced: Option<Generation>) {
-        follow::look(&self.core, announced).await;
+    pub(crate) async fn look(&self, announced: Option<Generation>) -> bool {
+        follow::look(&self.core, announced).await
     }
 
     /// Waits for the refresh that keeps an idle grant alive.

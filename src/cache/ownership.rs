@@ -59,8 +59,8 @@ impl Ownership {
     }
 
     /// The name of a lease that applications with other identities do not share. No tenant has it.
-    pub(super) fn lease_name(&self, purpose: &str, key: &str) -> TenantId {
-        let digest = digest(self.own.as_ref(), key);
+    pub(super) fn lease_name(&self, purpose: &str) -> TenantId {
+        let digest = digest(self.own.as_ref(), "");
         TenantId::reserved(&format!("{purpose}/{digest}"))
     }
 
@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn p25_lease_names_differ_with_the_identity() {
-        let name = |own| Ownership::new(own, Vec::new()).lease_name("sweep", "");
+        let name = |own| Ownership::new(own, Vec::new()).lease_name("sweep");
         let names = [None, Some(identity("e", "c")), Some(identity("e", "d"))].map(name);
         assert_ne!(names[0], names[1]);
         assert_ne!(names[1], names[2]);

@@ -16,7 +16,7 @@ use crate::{
     error::Error,
     later::Later,
     store::{LeaseOutcome, LeaseOwner},
-    token::{Grant, GrantState, TenantId},
+    token::{Grant, GrantState, TenantId, digest},
 };
 
 /// A replica whose clock is behind accepts the cookie for longer.
@@ -45,7 +45,8 @@ impl CallbackLease {
     ) -> Result<Option<Self>, Error> {
         let mut lease = Self {
             settings: Arc::clone(settings),
-            name: settings.store.lease_name("callback", state),
+            // Random, so that no other application has the same one.
+            name: TenantId::reserved(&format!("callback/{}", digest(None, state))),
             owner: LeaseOwner::random(),
             expires_at: Instant::now(),
         };

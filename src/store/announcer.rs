@@ -101,8 +101,14 @@ impl Announcer {
     ///
     /// Call this when the task ends that receives the announcements.
     pub fn end(&self) {
-        self.each(|pending| pending.has_ended = true);
-        self.subscribers().clear();
+        for inbox in self
+            .subscribers()
+            .drain(..)
+            .filter_map(|inbox| inbox.upgrade())
+        {
+            inbox.pending().has_ended = true;
+            inbox.arrived.notify_one();
+        }
     }
 
     fn each(&self, change: impl Fn(&mut Pending)) {

@@ -24,6 +24,8 @@ const MAINTAINED_IN_A_ROW: usize = 128;
 const PAUSE_AFTER_PANIC: Duration = Duration::from_secs(30);
 
 pub(super) fn start(state: &Weak<TenantsState>, runtime: &Handle) -> Vec<JoinHandle<()>> {
+    // The store may start a task for the subscription.
+    let _entered = runtime.enter();
     // Before any tenant is loaded, so that no save is missed.
     let subscription = state
         .upgrade()

@@ -3,13 +3,21 @@
 //! A load that is in progress when a save is announced may have read the grant before it. The look
 //! at this tenant therefore waits for the load.
 
-use std::{future, sync::Weak};
+use std::{
+    future,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
-use tokio::{task::JoinSet, time::sleep};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep, sleep_until},
+};
 
 use super::state::TenantsState;
 use crate::{
-    cache::{LOOK_INTERVAL, SUBSCRIBE_PAUSE},
+    cache::{DISTRUST_INTERVAL, LOOK_INTERVAL, SUBSCRIBE_PAUSE},
+    later::Later,
     store::{Announcement, Subscription},
     token::{Generation, TenantId},
 };
@@ -42,6 +50,8 @@ pub(super) async fn follow(tenants: Weak<TenantsState>, mut subscription: Option
 
 async fn follow_announcements(tenants: &Weak<TenantsState>, mut subscription: Subscription) {
     let mut looks = Looks::new(tenants);
+    let mut next_look = Instant::now().later(DISTRUST_INTERVAL);
+    let mut has_failed = false;
     loop {
         tokio::select! {
             biased;
@@ -54,8 +64,22 @@ async fn follow_announcements(tenants: &Weak<TenantsState>, mut subscription: Su
                     None => return,
                 }
             }
-            Some(_) = looks.tasks.join_next() => {}
+            Some(looked) = looks.tasks.join_next() => {
+                if !looked.unwrap_or(false) {
+                    has_failed = true;
+                    next_look = next_look.min(Instant::now().later(LOOK_INTERVAL));
+                }
+            }
             () = future::ready(()), if looks.may_start() => looks.start_one(),
+            () = sleep_until(next_look) => {
+                if has_failed {
+                    looks.add_all();
+                } else {
+                    looks.add_used_within(DISTRUST_INTERVAL);
+                }
+                has_failed = false;
+                next_look = Instant::now().later(DISTRUST_INTERVAL);
+            }
         }
     }
 }
@@ -63,17 +87,15 @@ async fn follow_announcements(tenants: &Weak<TenantsState>, mut subscription: Su
 /// Looks at the tenants that requests have used since the last time.
 async fn look_at_used(tenants: &Weak<TenantsState>) {
     let mut looks = Looks::new(tenants);
-    if let Some(state) = tenants.upgrade() {
-        let now = state.settings.clock.monotonic();
-        looks.others = state.residents.used_within(LOOK_INTERVAL, now);
-    }
+    looks.add_used_within(LOOK_INTERVAL);
     looks.finish().await;
 }
 
 /// The looks in progress, each in a task that ends with this, and those that are still to be made.
 struct Looks<'a> {
     tenants: &'a Weak<TenantsState>,
-    tasks: JoinSet<Option<()>>,
+    /// Each returns whether its loads have not failed.
+    tasks: JoinSet<bool>,
     others: Vec<TenantId>,
 }
 
@@ -101,6 +123,13 @@ impl<'a> Looks<'a> {
         } else {
             // The tenant may have had no grant a moment ago.
             state.loads.forget(&tenant);
+        }
+    }
+
+    fn add_used_within(&mut self, time: Duration) {
+        if let Some(state) = self.tenants.upgrade() {
+            let now = state.settings.clock.monotonic();
+            self.others = state.residents.used_within(time, now);
         }
     }
 
@@ -142,19 +171,22 @@ impl<'a> Looks<'a> {
     }
 }
 
+/// Returns false if the loads have failed.
 async fn look_at(
     tenants: Weak<TenantsState>,
     tenant: TenantId,
     announced: Option<Generation>,
-) -> Option<()> {
-    let load = tenants.upgrade()?.loads.in_progress(&tenant);
-    if let Some(load) = load {
+) -> bool {
+    let in_progress = |state: Arc<TenantsState>| state.loads.in_progress(&tenant);
+    if let Some(load) = tenants.upgrade().and_then(in_progress) {
         load.wait(|_| true).await;
     }
-    let state = tenants.upgrade()?;
-    state.loads.forget(&tenant);
-    let cache = state.residents.peek(&tenant)?;
-    drop(state);
-    cache.look(announced).await;
-    Some(())
+    let resident = |state: Arc<TenantsState>| {
+        state.loads.forget(&tenant);
+        state.residents.peek(&tenant)
+    };
+    match tenants.upgrade().and_then(resident) {
+        Some(cache) => cache.look(announced).await,
+        None => true,
+    }
 }

@@ -335,11 +335,13 @@ impl<'a> Sweep<'a> {
                     self.report.failed += 1 + as_count(self.due.len());
                     return Ok(());
                 }
-                Ok(Err(error)) => {
+                // The grant has ended for every process.
+                Ok(Err(error)) if error.is_consent_required() => self.report.failed += 1,
+                // Another process may reach the token endpoint, or the store.
+                Ok(Err(_)) | Err(_) => {
                     self.report.failed += 1;
-                    self.is_handing_over |= error.kind() == ErrorKind::Store;
+                    self.is_handing_over = true;
                 }
-                Err(_) => self.report.failed += 1,
             }
             sleep_until(refresh_started.later(REFRESH_INTERVAL)).await;
         }
@@ -392,7 +394,7 @@ impl<'a> Sweep<'a> {
 /// Acquires the lease, or extends it.
 async fn acquire_lease(state: &TenantsState) -> Result<(), Error> {
     let store = &state.settings.store;
-    let lease = store.lease_name(LEASE, "");
+    let lease = store.lease_name(LEASE);
     match store
         .acquire(&lease, &state.sweep_owner, LEASE_DURATION)
         .await?
@@ -409,7 +411,7 @@ async fn acquire_lease(state: &TenantsState) -> Result<(), Error> {
 pub(super) async fn release_lease(state: &TenantsState) -> Result<(), Error> {
     let store = &state.settings.store;
     store
-        .release(&store.lease_name(LEASE, ""), &state.sweep_owner)
+        .release(&store.lease_name(LEASE), &state.sweep_owner)
         .await
 }
 

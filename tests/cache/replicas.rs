@@ -200,6 +200,25 @@ async fn p06_grant_in_use_is_loaded_every_30_seconds_if_nothing_is_announced() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn p12_announced_end_is_adopted_after_any_outage_of_the_store() {
+    for outage in [1, 5, 10, 60, 3_600] {
+        let source = Source::new(&ManualClock::new());
+        let store = Store::default();
+        let one = source.cache().store(store.memory.clone()).build().unwrap();
+        let two = source.cache().store(store.clone()).build().unwrap();
+        header(&one).await;
+        header(&two).await;
+        store.fail_loads(true);
+        one.revoke().await.unwrap();
+        pass(Duration::from_secs(outage)).await;
+        store.fail_loads(false);
+        pass(Duration::from_secs(40)).await;
+        let error = two.token().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Revoked, "{outage} s");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn p06_loaded_status_is_that_of_the_store() {
     let pair = pair().await;
     pair.two.revoke().await.unwrap();
