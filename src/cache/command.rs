@@ -58,24 +58,24 @@ pub(super) async fn complete_authorization(
 
 async fn install(core: Arc<Core>, tokens: TokenSet, sequence: Sequence) -> Result<(), Error> {
     let guard = core.exclude_commands().await?;
-    match core.read(|state, _| state.may_install(sequence)) {
-        Installation::Current => {}
-        Installation::Replaced => return Ok(()),
-        Installation::Revoked => {
-            drop(guard);
-            // The revocation knows the replaced tokens only.
-            return Err(match core.revoke_at_provider(&tokens).await {
-                Ok(()) => revoked(),
-                Err(error) => {
-                    core.change(|state, m| state.remember_unconfirmed(tokens, m));
-                    revoked().with_source(error)
-                }
-            });
-        }
+    let is_permitted = |state: &CacheState| state.may_install(sequence) == Installation::Current;
+    let saved = overwrite(&core, is_permitted, || GrantState::Active(tokens.clone())).await?;
+    if let Some((grant, _)) = saved {
+        core.change(|state, m| state.install(&grant, sequence, m));
+        return Ok(());
     }
-    let (grant, _) = overwrite(&core, || GrantState::Active(tokens.clone())).await?;
-    core.change(|state, m| state.install(&grant, sequence, m));
-    Ok(())
+    drop(guard);
+    if core.read(|state, _| state.may_install(sequence)) != Installation::Revoked {
+        return Ok(());
+    }
+    // The revocation knows the replaced tokens only.
+    Err(match core.revoke_at_provider(&tokens).await {
+        Ok(()) => revoked(),
+        Err(error) => {
+            core.change(|state, m| state.remember_unconfirmed(tokens, m));
+            revoked().with_source(error)
+        }
+    })
 }
 
 fn revoked() -> Error {
@@ -90,15 +90,10 @@ pub(super) async fn revoke(core: &Arc<Core>) -> Result<(), Error> {
     let (held, sequence) = core.change(CacheState::revoke);
     detached(core, |core| async move {
         let guard = core.exclude_commands().await?;
-        let is_outrun = core.read(|state, _| state.is_outrun(sequence));
-        let (stored, before) = if is_outrun {
-            // A newer consent has been installed meanwhile. It must not be overwritten.
-            (Ok(()), None)
-        } else {
-            match save_end(&core).await {
-                Ok(before) => (Ok(()), before),
-                Err(error) => (Err(error), None),
-            }
+        // A newer consent may be installed meanwhile. It must not be overwritten.
+        let (stored, before) = match save_end(&core, |state| !state.is_outrun(sequence)).await {
+            Ok(before) => (Ok(()), before),
+            Err(error) => (Err(error), None),
         };
         drop(guard);
         // The newest known tokens. Another replica may have saved newer ones than this cache holds.

@@ -1,7 +1,8 @@
 //! The part of a cache that all its handles and tasks share.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
+    ptr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, atomic::AtomicBool},
     time::{Duration, Instant},
 };
 
@@ -64,8 +65,15 @@ pub(super) struct Locked {
     pub(super) refresh: Option<Box<JobHandle>>,
     pub(super) store_check: Option<Box<JobHandle>>,
     worker: Option<JoinHandle<()>>,
-    /// `None` without work.
-    locks: Option<Arc<Locks>>,
+    /// Exists while some work holds it.
+    locks: Weak<Locks>,
+}
+
+/// Excludes commands while it exists.
+pub(super) struct CommandGuard {
+    _guard: OwnedMutexGuard<()>,
+    /// The exclusion is for those that find the same locks.
+    _locks: Arc<Locks>,
 }
 
 /// The exclusion among the work of one cache. Replaced if a holder stands still.
@@ -145,9 +153,6 @@ impl Core {
         if !locked.state.is_checking_store() {
             locked.store_check = None;
         }
-        if locked.state.is_idle() {
-            locked.locks = None;
-        }
         if self.published.update(&mut locked.state) {
             self.wake_worker();
             self.ensure_worker(&mut locked);
@@ -199,39 +204,48 @@ impl Core {
         self.ensure_worker(&mut self.lock());
     }
 
-    /// The locks of the work that is running. The caller is counted as work.
+    /// The locks of the work that is running.
     pub(super) fn locks(&self) -> Arc<Locks> {
-        Arc::clone(self.lock().locks.get_or_insert_default())
-    }
-
-    /// Excludes commands, and the saves of intents, until the guard is dropped. The caller is
-    /// counted as work.
-    pub(super) async fn exclude_commands(&self) -> Result<OwnedMutexGuard<()>, Error> {
-        let locks = self.locks();
-        let acquired = Arc::clone(&locks.commands).lock_owned();
-        timeout(EXCLUSION_TIMEOUT, acquired).await.map_err(|_| {
-            let mut locked = self.lock();
-            if locked
-                .locks
-                .as_ref()
-                .is_some_and(|held| Arc::ptr_eq(held, &locks))
-            {
-                locked.locks = None;
-            }
-            Error::new(
-                ErrorKind::Interrupted,
-                "a command of this grant has been running for 60 seconds: its runtime stands still",
-            )
+        let mut locked = self.lock();
+        locked.locks.upgrade().unwrap_or_else(|| {
+            let locks = Arc::default();
+            locked.locks = Arc::downgrade(&locks);
+            locks
         })
     }
 
-    /// Gives up the refresh with this progress, if it is still in flight: its runtime stands still.
-    pub(super) fn refresh_stalled(self: &Arc<Self>, progress: &Arc<Progress>) {
-        self.change_locked(|locked, _| {
-            let refresh = locked.refresh.as_ref();
-            if refresh.is_some_and(|job| Arc::ptr_eq(&job.progress, progress)) {
+    /// Excludes commands, and the saves of intents, until the guard is dropped.
+    pub(super) async fn exclude_commands(&self) -> Result<CommandGuard, Error> {
+        let locks = self.locks();
+        let acquired = Arc::clone(&locks.commands).lock_owned();
+        let Ok(guard) = timeout(EXCLUSION_TIMEOUT, acquired).await else {
+            let mut locked = self.lock();
+            if ptr::eq(locked.locks.as_ptr(), Arc::as_ptr(&locks)) {
+                locked.locks = Weak::new();
+            }
+            return Err(Error::new(
+                ErrorKind::Interrupted,
+                "a command of this grant has been running for 60 seconds: its runtime stands still",
+            ));
+        };
+        Ok(CommandGuard {
+            _guard: guard,
+            _locks: locks,
+        })
+    }
+
+    /// Gives up the job with this progress, if it is still in flight: its runtime stands still.
+    pub(super) fn job_stalled(self: &Arc<Self>, progress: &Arc<Progress>) {
+        self.change_locked(|locked, m| {
+            let is_it = |job: &Option<Box<JobHandle>>| {
+                let job = job.as_ref();
+                job.is_some_and(|job| Arc::ptr_eq(&job.progress, progress))
+            };
+            if is_it(&locked.refresh) {
                 locked.state.refresh_stalled();
-                locked.locks = None;
+                locked.locks = Weak::new();
+            } else if is_it(&locked.store_check) {
+                locked.state.store_check_stalled(m);
             }
         });
     }

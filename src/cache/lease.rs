@@ -9,7 +9,7 @@ use std::{
     pin::pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
 };
@@ -33,6 +33,8 @@ pub(super) struct LeaseUse<'a> {
     /// Whether the refresh counts as a user, so that no other refresh of this cache releases the
     /// lease.
     is_counted: AtomicBool,
+    /// What the state needs to know that the refresh has not stalled since.
+    begun: AtomicU32,
     /// Whether the store may hold a lease of this process.
     must_release: AtomicBool,
     /// Whether the lease is no longer extended.
@@ -46,6 +48,7 @@ impl<'a> LeaseUse<'a> {
             core,
             locks: core.locks(),
             is_counted: AtomicBool::new(false),
+            begun: AtomicU32::new(0),
             must_release: AtomicBool::new(false),
             has_ended: AtomicBool::new(false),
             changed: Notify::new(),
@@ -55,7 +58,8 @@ impl<'a> LeaseUse<'a> {
     /// Acquires the lease, unless another process holds it.
     pub(super) async fn acquire(&self) -> Result<LeaseOutcome, Error> {
         if !self.is_counted.swap(true, Ordering::Relaxed) {
-            self.core.change(|state, _| state.begin_lease_use());
+            let begun = self.core.change(|state, _| state.begin_lease_use());
+            self.begun.store(begun, Ordering::Relaxed);
         }
         let outcome = self.request(CacheState::lease_acquired).await;
         // It may have been acquired although the call failed.
@@ -89,7 +93,7 @@ impl<'a> LeaseUse<'a> {
     /// Releases the lease, unless another refresh of this cache uses it.
     pub(super) async fn end(self) {
         if self.stop_counting() {
-            release(self.core, &self.locks).await;
+            release(self.core, &self.locks, self.begun()).await;
         }
     }
 
@@ -115,9 +119,17 @@ impl<'a> LeaseUse<'a> {
     async fn request(&self, record: Record) -> Result<LeaseOutcome, Error> {
         let core = self.core;
         let _guard = self.locks.lease.lock().await;
+        let begun = self.begun();
         let requested = core.moment();
+        if !core.read(|state, _| state.owns_lease(begun)) {
+            return Ok(LeaseOutcome::HeldByAnother);
+        }
         let outcome = core.acquire_lease().await?;
-        core.change(|state, _| record(state, outcome, requested));
+        core.change(|state, _| {
+            if state.owns_lease(begun) {
+                record(state, outcome, requested);
+            }
+        });
         Ok(outcome)
     }
 
@@ -128,11 +140,16 @@ impl<'a> LeaseUse<'a> {
         self.has_ended.load(Ordering::Relaxed)
     }
 
+    fn begun(&self) -> u32 {
+        self.begun.load(Ordering::Relaxed)
+    }
+
     /// Returns whether the lease is to be released.
     fn stop_counting(&self) -> bool {
         let was_counted = self.is_counted.swap(false, Ordering::Relaxed);
         if was_counted {
-            self.core.change(|state, _| state.end_lease_use());
+            let begun = self.begun();
+            self.core.change(|state, _| state.end_lease_use(begun));
         }
         was_counted && self.must_release.load(Ordering::Relaxed)
     }
@@ -146,16 +163,17 @@ impl Drop for LeaseUse<'_> {
             && let Ok(runtime) = Handle::try_current()
         {
             let (core, locks) = (Arc::clone(self.core), Arc::clone(&self.locks));
+            let begun = self.begun();
             // The store's deadline limits this.
-            runtime.spawn(async move { release(&core, &locks).await });
+            runtime.spawn(async move { release(&core, &locks, begun).await });
         }
     }
 }
 
-/// Releases the lease, unless another refresh of this cache uses it.
-async fn release(core: &Arc<Core>, locks: &Locks) {
+/// Releases the lease, unless another refresh of this cache uses it, or this one stalled.
+async fn release(core: &Arc<Core>, locks: &Locks, begun: u32) {
     let _guard = locks.lease.lock().await;
-    if !core.read(|state, _| state.is_lease_used()) {
+    if core.read(|state, _| state.owns_lease(begun) && !state.is_lease_used()) {
         // If the release fails, the lease expires.
         let _ = core.release_lease().await;
         core.change(|state, _| state.lease_released());

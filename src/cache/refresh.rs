@@ -210,10 +210,10 @@ async fn perform(
             Next::SaveRevocation(revocation) => {
                 // No consent is installed between the check and the save.
                 let saved = match core.exclude_commands().await {
-                    Ok(_guard) if core.read(|state, _| revocation.is_needed(state)) => {
-                        save_end(core).await.map(drop)
+                    Ok(_guard) => {
+                        let saved = save_end(core, |state| revocation.is_needed(state));
+                        saved.await.map(drop)
                     }
-                    Ok(_) => Ok(()),
                     Err(error) => Err(error),
                 };
                 core.change(|state, _| revocation.saved(saved, state))

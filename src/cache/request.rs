@@ -152,7 +152,7 @@ impl Joined {
             biased;
             report = job.reports.wait(is_result) => report,
             () = stands_still => {
-                core.refresh_stalled(&job.progress);
+                core.job_stalled(&job.progress);
                 None
             }
         };

@@ -7,6 +7,7 @@ use std::{
     collections::{HashMap, hash_map::Entry},
     hash::BuildHasher,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use foldhash::fast::RandomState;
@@ -16,10 +17,14 @@ use crate::{
     token::TenantId,
 };
 
+/// A code exchange and its save take less time. Afterwards their runtime stands still.
+pub(super) const LONGEST: Duration = Duration::from_secs(20 * 60);
+
 #[derive(Default)]
 pub(crate) struct Consents {
-    /// The flow of each tenant whose code is being exchanged, as a hash of its `state`.
-    in_progress: Mutex<HashMap<TenantId, u64>>,
+    /// The flow of each tenant whose code is being exchanged, as a hash of its `state`, and when
+    /// that began.
+    in_progress: Mutex<HashMap<TenantId, (u64, Instant)>>,
     hasher: RandomState,
 }
 
@@ -27,6 +32,7 @@ pub(crate) struct Consents {
 pub(crate) struct Consent {
     consents: Arc<Consents>,
     tenant: TenantId,
+    flow: (u64, Instant),
 }
 
 /// The code exchange of a tenant that is in progress already.
@@ -43,22 +49,27 @@ impl Consents {
         self: &Arc<Self>,
         tenant: &TenantId,
         state: &str,
+        now: Instant,
     ) -> Result<Consent, InProgress> {
-        let flow = self.hasher.hash_one(state);
+        let flow = (self.hasher.hash_one(state), now);
         match self.lock().entry(tenant.clone()) {
-            Entry::Occupied(other) if *other.get() == flow => Err(InProgress::SameFlow),
-            Entry::Occupied(_) => Err(InProgress::OtherFlow),
-            Entry::Vacant(entry) => {
-                entry.insert(flow);
-                Ok(Consent {
-                    consents: Arc::clone(self),
-                    tenant: tenant.clone(),
-                })
+            Entry::Occupied(other) if now.saturating_duration_since(other.get().1) < LONGEST => {
+                return Err(if other.get().0 == flow.0 {
+                    InProgress::SameFlow
+                } else {
+                    InProgress::OtherFlow
+                });
             }
+            entry => drop(entry.insert_entry(flow)),
         }
+        Ok(Consent {
+            consents: Arc::clone(self),
+            tenant: tenant.clone(),
+            flow,
+        })
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<TenantId, u64>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<TenantId, (u64, Instant)>> {
         // Each change is one insertion or removal.
         self.in_progress
             .lock()
@@ -68,7 +79,10 @@ impl Consents {
 
 impl Drop for Consent {
     fn drop(&mut self) {
-        self.consents.lock().remove(&self.tenant);
+        let mut in_progress = self.consents.lock();
+        if in_progress.get(&self.tenant) == Some(&self.flow) {
+            in_progress.remove(&self.tenant);
+        }
     }
 }
 
@@ -86,22 +100,31 @@ impl From<InProgress> for Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::{Clock, SystemClock};
 
     #[test]
     fn p16_one_code_exchange_at_a_time_for_each_tenant() {
+        let now = SystemClock.monotonic();
         let consents = Arc::new(Consents::default());
         let tenant = |name| TenantId::new(name).unwrap();
-        let acme = consents.begin(&tenant("acme"), "s1").ok().unwrap();
+        let acme = consents.begin(&tenant("acme"), "s1", now).ok().unwrap();
         for (name, state, expected) in [
             ("acme", "s1", Some(InProgress::SameFlow)),
             ("acme", "s2", Some(InProgress::OtherFlow)),
             ("initech", "s1", None),
             ("initech", "s2", None),
         ] {
-            let begun = consents.begin(&tenant(name), state);
+            let begun = consents.begin(&tenant(name), state, now);
             assert_eq!(begun.err(), expected, "{name} {state}");
         }
         drop(acme);
-        assert!(consents.begin(&tenant("acme"), "s2").is_ok());
+        let stalled = consents.begin(&tenant("acme"), "s2", now).ok().unwrap();
+        // Its runtime stands still.
+        let later = now + LONGEST;
+        let next = consents.begin(&tenant("acme"), "s3", later).ok().unwrap();
+        drop(stalled);
+        assert!(consents.begin(&tenant("acme"), "s4", later).is_err());
+        drop(next);
+        assert!(consents.begin(&tenant("acme"), "s4", later).is_ok());
     }
 }

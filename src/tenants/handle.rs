@@ -8,7 +8,10 @@ use std::{
 
 use tokio::{runtime::Handle, task::JoinSet, time::timeout};
 
-use super::{loading::load, state::TenantsState, sweep, sweep_report::SweepReport};
+use super::{
+    consents::LONGEST as LONGEST_CONSENT, loading::load, state::TenantsState, sweep,
+    sweep_report::SweepReport,
+};
 use crate::{
     cache::{BearerToken, Status, TokenCache},
     error::{Error, ErrorKind},
@@ -96,7 +99,8 @@ impl Tenants {
         callback: &str,
     ) -> Result<(), Error> {
         let code = pending.accept(callback)?;
-        let consent = self.state.consents.begin(tenant, pending.state())?;
+        let now = self.state.settings.clock.monotonic();
+        let consent = self.state.consents.begin(tenant, pending.state(), now)?;
         let runtime = self.state.settings.runtime();
         let runtime = runtime.ok_or_else(Error::outside_of_a_runtime)?;
         let (tenants, tenant, oauth) = (self.clone(), tenant.clone(), oauth.clone());
@@ -115,7 +119,14 @@ impl Tenants {
             let completed = cache.exchange_code(&oauth, code).await;
             tenants.state.after_consent(&tenant, completed)
         });
-        task.await.map_err(|error| {
+        let ended = self.state.settings.wait(LONGEST_CONSENT, task).await?;
+        let ended = ended.ok_or_else(|| {
+            Error::new(
+                ErrorKind::Interrupted,
+                "the authorization has not ended within 20 minutes: its runtime stands still",
+            )
+        })?;
+        ended.map_err(|error| {
             Error::new(
                 ErrorKind::Interrupted,
                 "the authorization was interrupted: the runtime shut down, or the token store \
@@ -265,7 +276,8 @@ impl Tenants {
         tenant: &TenantId,
         state: &str,
     ) -> Result<super::Consent, super::InProgress> {
-        self.state.consents.begin(tenant, state)
+        let now = self.state.settings.clock.monotonic();
+        self.state.consents.begin(tenant, state, now)
     }
 
     #[cfg(feature = "axum")]

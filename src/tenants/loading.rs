@@ -3,7 +3,10 @@
 //! A load runs in a task of its own, which outlives its callers. If it finds no grant, or fails,
 //! the error is returned to all callers of the next second without another load.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{
     loads::{Load, LoadResult, make_room},
@@ -71,6 +74,7 @@ fn start(state: &Arc<TenantsState>, tenant: &TenantId) -> Result<Started, Error>
     let completion = Completion {
         state: Arc::clone(state),
         tenant: tenant.clone(),
+        since: now,
         leader,
         result: Err(interrupted()),
     };
@@ -97,6 +101,7 @@ async fn load_from_store(mut completion: Completion) {
 struct Completion {
     state: Arc<TenantsState>,
     tenant: TenantId,
+    since: Instant,
     leader: Leader<LoadResult>,
     result: LoadResult,
 }
@@ -104,8 +109,15 @@ struct Completion {
 impl Drop for Completion {
     fn drop(&mut self) {
         let mut loads = self.state.loads.lock();
-        loads.remove(&self.tenant);
-        if let Err(error) = &self.result {
+        // Another load has started if the runtime of this one stood still.
+        let is_own = matches!(
+            loads.get(&self.tenant),
+            Some(Load::InProgress { since, .. }) if *since == self.since
+        );
+        if is_own {
+            loads.remove(&self.tenant);
+        }
+        if is_own && let Err(error) = &self.result {
             let failed = Load::Failed {
                 error: error.clone(),
                 until: self

@@ -20,9 +20,10 @@ use tokio::{
     time::{advance, sleep, timeout},
 };
 use tower_oauth2_client::{
-    ErrorKind,
-    cache::{TokenCache, TokenCacheBuilder},
+    Error, ErrorKind,
+    cache::{TokenCache, TokenCacheBuilder, TokenState},
     clock::{Clock, SystemClock},
+    store::{LeaseOutcome, LeaseOwner, TokenStore},
     tenants::Tenants,
     token::{GrantState, TenantId},
 };
@@ -200,6 +201,81 @@ fn p04_commands_do_not_wait_for_a_runtime_that_stands_still() {
         still.block_on(async { sleep(10 * MINUTE).await });
         let error = other.block_on(scene.tokens.token()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Revoked, "{step}");
+    }
+}
+
+#[test]
+fn p12_command_whose_runtime_stood_still_changes_nothing_of_a_later_consent() {
+    type Command = fn(&Scene, &Runtime);
+    let commands: [(&str, Command); 2] = [
+        ("set_tokens", |scene, still| {
+            let older = scene.source.issue(DAY);
+            still.block_on(async {
+                let given_up = timeout(SECOND, scene.tokens.set_tokens(older)).await;
+                assert!(given_up.is_err());
+            });
+        }),
+        ("revoke", |scene, still| {
+            still.block_on(async {
+                let given_up = timeout(SECOND, scene.tokens.revoke()).await;
+                assert!(given_up.is_err());
+            });
+        }),
+    ];
+    for (name, begin) in commands {
+        let scene = scene(|cache| cache);
+        let (still, other) = (runtime(), runtime());
+        scene.store.slow_next_load(5 * SECOND);
+        begin(&scene, &still);
+        let newest = scene.source.issue(DAY);
+        let mut installed = Err(ErrorKind::Interrupted);
+        for _ in 0..2 {
+            installed = within(&other, 70 * SECOND, scene.tokens.set_tokens(newest.clone()))
+                .map_err(|error| error.kind());
+        }
+        assert_eq!(installed, Ok(()), "{name}");
+        let expected = other.block_on(scene.store.stored()).unwrap();
+        still.block_on(async { sleep(10 * MINUTE).await });
+        let stored = other.block_on(scene.store.stored()).unwrap();
+        assert_eq!(stored.state, expected.state, "{name}");
+        assert!(scene.tokens.status().state == TokenState::Fresh, "{name}");
+    }
+}
+
+#[test]
+fn p04_store_check_in_a_runtime_that_stands_still_is_given_up() {
+    let scene = scene(|cache| cache);
+    let (still, other) = (runtime(), runtime());
+    scene.source.then(Scripted::Fail(Error::invalid_grant()));
+    other.block_on(scene.tokens.token()).unwrap_err();
+    scene.pass(MINUTE);
+    scene.store.slow_next_load(HOUR);
+    scene.call_for_a_second(&still);
+    scene.pass(MINUTE);
+    let error = within(&other, 15 * SECOND, scene.tokens.token()).unwrap_err();
+    drop(error);
+    scene.pass(MINUTE);
+    let error = within(&other, SECOND, scene.tokens.token()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ReauthorizationRequired);
+}
+
+#[test]
+fn p04_refreshes_after_a_standstill_release_their_leases() {
+    let scene = scene(|cache| cache);
+    let (still, other) = (runtime(), runtime());
+    scene.source.then(Scripted::Hang);
+    scene.call_for_a_second(&still);
+    for _ in 0..2 {
+        let _ = within(&other, 15 * SECOND, scene.tokens.token());
+    }
+    for _ in 0..3 {
+        other.block_on(scene.tokens.refresh_now()).unwrap();
+        let tenant = TenantId::new("default").unwrap();
+        let owner = LeaseOwner::random();
+        let lease = other.block_on(scene.store.memory.acquire(&tenant, &owner, SECOND));
+        assert_eq!(lease.unwrap(), LeaseOutcome::Acquired);
+        let released = other.block_on(scene.store.memory.release(&tenant, &owner));
+        released.unwrap();
     }
 }
 

@@ -72,10 +72,14 @@ impl Commands {
         }
     }
 
-    /// Begins a new grant, which has been saved. Returns false if the program has revoked it
-    /// meanwhile.
+    /// Begins a new grant, which has been saved. Returns false if a later command has revoked or
+    /// replaced it meanwhile.
     pub(super) fn install(&mut self, sequence: Sequence) -> bool {
-        self.consent_epoch = self.consent_epoch.max(sequence);
+        if self.consent_epoch > sequence {
+            // The runtime of this command stood still. The store decides which grant is newer.
+            return false;
+        }
+        self.consent_epoch = sequence;
         if self.revocation_epoch > sequence {
             // That command waits for this one, and saves the end next.
             return false;

@@ -172,10 +172,18 @@ impl CacheState {
             return;
         };
         self.stalls = self.stalls.wrapping_add(1);
+        // The stalled refresh counts as a user of the lease no longer.
+        self.lease = Lease::default();
         self.events.push(Event::RefreshFailed {
             label: refresh.label,
             error: stands_still(),
         });
+    }
+
+    /// Gives up the store check in flight, because its runtime stands still.
+    pub(crate) fn store_check_stalled(&mut self, m: Moment<'_>) {
+        self.is_checking_store = false;
+        self.store_checked_at = Some(m.now);
     }
 }
 
@@ -211,12 +219,23 @@ impl CacheState {
 
 /// The lease of this process on the grant.
 impl CacheState {
-    pub(crate) fn begin_lease_use(&mut self) {
+    /// Counts a refresh as a user of the lease. Returns what [`owns_lease`](Self::owns_lease)
+    /// needs.
+    pub(crate) fn begin_lease_use(&mut self) -> u32 {
         self.lease.begin_use();
+        self.stalls
     }
 
-    pub(crate) fn end_lease_use(&mut self) {
-        self.lease.end_use();
+    pub(crate) fn end_lease_use(&mut self, begun: u32) {
+        if self.owns_lease(begun) {
+            self.lease.end_use();
+        }
+    }
+
+    /// Whether a refresh that began to use the lease then may still extend and release it. It may
+    /// not if it stalled: the lease is that of the next refresh.
+    pub(crate) fn owns_lease(&self, begun: u32) -> bool {
+        self.stalls == begun
     }
 
     pub(crate) fn is_lease_used(&self) -> bool {

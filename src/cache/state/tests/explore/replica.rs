@@ -190,7 +190,7 @@ impl Replica {
                 // Nothing to release.
                 Next::Done(done) if !job.must_release => {
                     if job.is_counted {
-                        self.state.end_lease_use();
+                        self.state.end_lease_use(0);
                     }
                     self.state.finish(&done, m);
                     reach_end(job, &done, counts);

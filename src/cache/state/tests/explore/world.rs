@@ -702,7 +702,7 @@ impl World {
             }
             Next::Done(_) => {
                 if job.is_counted {
-                    self.replica(index).state.end_lease_use();
+                    self.replica(index).state.end_lease_use(0);
                 }
                 let is_used = self.replicas[index].state.is_lease_used();
                 let has_failed = how == How::Fails;
