@@ -25,7 +25,7 @@ use crate::{
 pub(crate) const LOOK_INTERVAL: Duration = Duration::from_secs(30);
 
 /// How often it is loaded although the store announces saves: announcements may fail silently.
-pub(crate) const DISTRUST_INTERVAL: Duration = Duration::from_secs(300);
+pub(crate) const DISTRUST_INTERVAL: Duration = Duration::from_secs(900);
 
 /// The pause before a new subscription, after one has ended.
 pub(crate) const SUBSCRIBE_PAUSE: Duration = Duration::from_millis(250);

@@ -46,7 +46,7 @@
 //! announce, but [`RedisStore::new`] needs a [subscription](RedisStore::watch).
 //!
 //! If a store announces nothing, each replica loads the grants that requests use every 30 seconds.
-//! If it announces, each replica still does so every 5 minutes, because announcements may fail
+//! If it announces, each replica still does so every 15 minutes, because announcements may fail
 //! silently, for example behind a proxy.
 //! A [`TokenStore`] of your own announces if it implements [`subscribe`](TokenStore::subscribe).
 //!

@@ -78,7 +78,7 @@ const LONGEST_LEASE: Duration = Duration::from_secs(100 * 365 * 86_400);
 ///   the pool, with the pool's options. The store reopens a lost connection. It closes the
 ///   connection when the last clone of the store is dropped or the pool is closed.
 /// * **Proxies.** A proxy with transaction pooling must support prepared statements. It forwards no
-///   notifications, so a replica learns of another's save within 5 minutes.
+///   notifications, so a replica learns of another's save within 15 minutes.
 ///
 /// # Tables
 ///
