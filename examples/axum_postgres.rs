@@ -46,16 +46,16 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let keys = EncryptionKeys::new(EncryptionKey::from_base64("2026", &variable("GRANT_KEY")?)?);
     let client_id = variable("JUSTWORKS_CLIENT_ID")?;
 
-    let http = ReqwestClient::new(reqwest::Client::builder())?;
     let oauth = OAuthClient::builder(provider::justworks(), &client_id)
         .client_secret(variable("JUSTWORKS_CLIENT_SECRET")?)
         .redirect_uri(variable("JUSTWORKS_REDIRECT_URI")?)
         .scopes(["company.basic:read"])
-        .build(http.clone())?;
+        .build_with_reqwest(reqwest::Client::builder())?;
     let tenants = Tenants::builder(oauth.clone())
         .store(EncryptedStore::new(store, keys.clone(), client_id)?)
         .build()?;
     let connect = ConnectRouter::new(oauth, tenants.clone(), keys, Sessions)?;
+    let http = ReqwestClient::new(reqwest::Client::builder())?;
     let api = ClientBuilder::new(http.into_inner())
         .with(BearerAuthLayer::new(tenants.clone()))
         .build();

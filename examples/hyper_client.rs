@@ -32,15 +32,19 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .https_or_http()
         .enable_http1()
         .build();
-    let http = Client::builder(TokioExecutor::new()).build::<_, Full<Bytes>>(https);
+    // A connection for each token request: a replay must not use the one that lost a response.
+    let token_http = Client::builder(TokioExecutor::new())
+        .pool_max_idle_per_host(0)
+        .build::<_, Full<Bytes>>(https.clone());
     let oauth = OAuthClient::builder(settings.provider.clone(), &settings.client_id)
         .client_secret(&settings.client_secret)
         .redirect_uri(&settings.redirect_uri)
         .scopes(["company.basic:read"])
-        .build(http.clone())?;
+        .build(token_http)?;
     let tokens = TokenCache::builder(oauth.clone())
         .store(FileStore::open(&settings.grants)?)
         .build()?;
+    let http = Client::builder(TokioExecutor::new()).build::<_, Full<Bytes>>(https);
     let api = BearerAuthLayer::new(tokens.clone()).layer(http);
 
     settings.connect(&oauth, &tokens).await?;

@@ -23,15 +23,15 @@ mod settings;
 async fn main() -> Result<(), Box<dyn Error>> {
     let settings = Settings::from_environment().await?;
 
-    let http = ReqwestClient::new(reqwest::Client::builder())?;
     let oauth = OAuthClient::builder(settings.provider.clone(), &settings.client_id)
         .client_secret(&settings.client_secret)
         .redirect_uri(&settings.redirect_uri)
         .scopes(["company.basic:read"])
-        .build(http.clone())?;
+        .build_with_reqwest(reqwest::Client::builder())?;
     let tokens = TokenCache::builder(oauth.clone())
         .store(FileStore::open(&settings.grants)?)
         .build()?;
+    let http = ReqwestClient::new(reqwest::Client::builder())?;
     let api = ClientBuilder::new(http.into_inner())
         .with(BearerAuthLayer::new(tokens.clone()))
         .build();

@@ -52,16 +52,18 @@
 //! * **P10** The order of a refresh is: acquire the lease, load, save the intent, send the token
 //!   request, save the token set on condition of the generation, publish it, release the lease. A
 //!   new token is not used before it is saved as long as an older one is valid.
-//! * **P11** A refresh token is sent once. It is sent again only after an outcome which proves
-//!   that the provider did not use it (nothing was sent, a 429 or 503, or a 4xx with an OAuth
-//!   error code), or after a lost response: [every other
+//! * **P11** A refresh token is sent once. It is sent again only after an outcome which proves that
+//!   the provider did not use it (nothing was sent, a 429 or 503, or a 4xx with an OAuth error
+//!   code), or after a lost response: [every other
 //!   outcome](crate::oauth#outcomes-of-a-token-request). The replay after a lost response is
-//!   recorded, and sent within 30 seconds of the first request by the wall clock. If its response
-//!   is lost too, the refresh token is sent again only in the last 5 minutes of the access token's
-//!   lifetime, after its expiry, after a 401, or by a manual refresh. Among replicas that share a
-//!   store, only the owner of the grant's lease sends it, and checks the lease before. A replica
-//!   that is stopped or cut off from the store for longer than its lease (15 seconds) during a
-//!   token request is treated by the others as a lost response.
+//!   recorded, and sent within 30 seconds of the first request by the wall clock. It uses another
+//!   connection if the HTTP client opens one for each request, [as it
+//!   should](crate::oauth#the-http-client). If the response of the replay is lost too, the refresh
+//!   token is sent again only in the last 5 minutes of the access token's lifetime, after its
+//!   expiry, after a 401, or by a manual refresh. Among replicas that share a store, only the owner
+//!   of the grant's lease sends it, and checks the lease before. A replica that is stopped or cut
+//!   off from the store for longer than its lease (15 seconds) during a token request is treated by
+//!   the others as a lost response.
 //! * **P12** The loser of a race adopts the winner's tokens. An end of a grant is saved only after
 //!   another load and a comparison of the generations. Each replica uses what another one has saved
 //!   (a rotation, an end, a new consent) within a second, if the store announces it, and otherwise

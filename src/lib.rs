@@ -83,7 +83,7 @@
 //! secret, to any server that a response names. The client of hyper-util follows none, and
 //! [`ReqwestClient`](reqwest::ReqwestClient) builds a reqwest client that follows none. To follow
 //! redirects of the API, put `tower_http::follow_redirect` outside the layer, which then checks
-//! each hop.
+//! each hop. Token requests need [a connection each](oauth#the-http-client).
 //!
 //! # Features
 //!

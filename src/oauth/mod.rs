@@ -47,9 +47,47 @@
 //! * It is not wrapped in a [layer](crate::bearer) that waits for tokens of this client.
 //! * It opens a connection for each token request, because they are rare. An idle connection may be
 //!   broken without notice, and the replay of a refresh token must not use the connection that lost
-//!   the first response. For reqwest and hyper-util, set `pool_max_idle_per_host(0)` and HTTP/1.1
-//!   (reqwest: `http1_only`): HTTP/2 shares one connection for all requests, also if that is
-//!   broken.
+//!   the first response. An HTTP/2 connection in the pool of a client would be used for both.
+//! * It notices a broken connection within 20 seconds, because a replay is sent only within 30
+//!   seconds of the first request.
+//!
+//! With the feature `reqwest`, `OAuthClientBuilder::build_with_reqwest` builds such a client. With
+//! hyper-util these settings do, for HTTP/1.1 and HTTP/2:
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use bytes::Bytes;
+//! use http_body_util::Full;
+//! use hyper_util::{
+//!     client::legacy::{self, Client, connect::HttpConnector},
+//!     rt::TokioExecutor,
+//! };
+//! # use tower_oauth2_client::{oauth::OAuthClient, provider};
+//! # let builder = OAuthClient::builder(provider::justworks(), "id").client_secret("secret");
+//!
+//! let mut tcp = HttpConnector::new();
+//! tcp.enforce_http(false); // A TLS connector goes around it.
+//! tcp.set_connect_timeout(Some(Duration::from_secs(10)));
+//! tcp.set_keepalive(Some(Duration::from_secs(5)));
+//! tcp.set_keepalive_interval(Some(Duration::from_secs(5)));
+//! tcp.set_keepalive_retries(Some(3));
+//! #[cfg(target_os = "linux")]
+//! tcp.set_tcp_user_timeout(Some(Duration::from_secs(20)));
+//!
+//! let http = Client::builder(TokioExecutor::new())
+//!     .pool_max_idle_per_host(0) // This turns the pool off.
+//!     .build::<_, Full<Bytes>>(tcp);
+//! let oauth = builder
+//!     .is_connect_error(|error| {
+//!         error.downcast_ref::<legacy::Error>().is_some_and(legacy::Error::is_connect)
+//!     })
+//!     .build(http)?;
+//! # let _ = oauth;
+//! # Ok::<(), tower_oauth2_client::Error>(())
+//! ```
+//!
+//! The connect timeout of hyper-util does not include the TLS handshake; that of reqwest does.
 //!
 //! # Retries and timeouts
 //!

@@ -4,6 +4,7 @@ use std::{
     future::Future,
     pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use http::{Request, Response};
@@ -19,10 +20,23 @@ use crate::{bearer::ReplayBody, error::Error};
 /// server (RFC 9700 section 4.12), and a code or refresh token must not be sent twice.
 ///
 /// Cheap to clone; clones share reqwest's connection pool.
+///
+/// For an `OAuthClient`, build it by [`for_token_requests`](Self::for_token_requests).
 #[derive(Clone, Debug)]
 pub struct ReqwestClient {
     client: Client,
 }
+
+/// How long a token request waits for its connection, with the TLS handshake. Nothing is sent
+/// before, so this leaves time for a second attempt.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a peer may be silent at the level of TCP. It is shorter than the 30 seconds within
+/// which a replay may be sent, and longer than most interruptions of a network.
+#[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
+const DEAD_AFTER: Duration = Duration::from_secs(20);
+const KEEPALIVE: Duration = Duration::from_secs(5);
+/// With the time before the first probe, the probes take 20 seconds too.
+const KEEPALIVE_RETRIES: u32 = 3;
 
 impl ReqwestClient {
     /// Builds a client from `builder`, and turns its redirects and retries off.
@@ -41,6 +55,42 @@ impl ReqwestClient {
                 Error::configuration("reqwest client: it cannot be built; see the source")
                     .with_source(error)
             })
+    }
+
+    /// Builds a client for the requests of an [`OAuthClient`](crate::oauth::OAuthClient) from
+    /// `builder`. [`build_with_reqwest`](crate::oauth::OAuthClientBuilder::build_with_reqwest) uses
+    /// it.
+    ///
+    /// It overrides these settings of `builder`, and turns redirects and retries off:
+    ///
+    /// * Each request has a connection of its own, also with HTTP/2. So neither the replay after a
+    ///   lost response nor any other request uses a connection that lost a response, or that the
+    ///   server has closed.
+    /// * A connection that is not ready after 10 seconds fails. Nothing was sent, so the request is
+    ///   retried.
+    /// * A connection whose peer acknowledges nothing for 20 seconds is closed (TCP keepalive, and
+    ///   the TCP user timeout on Linux, Android and Fuchsia). That leaves time for the replay. A
+    ///   provider that only responds slowly is not affected.
+    ///
+    /// Proxies, certificates and the like stay as `builder` has them. Set no timeout for requests
+    /// or reads there: the client's
+    /// [`response_timeout`](crate::oauth::OAuthClientBuilder::response_timeout) is the deadline,
+    /// and a shorter one loses responses.
+    ///
+    /// # Errors
+    ///
+    /// [`Configuration`](crate::ErrorKind::Configuration), as for [`new`](Self::new).
+    pub fn for_token_requests(builder: ClientBuilder) -> Result<Self, Error> {
+        let builder = builder
+            // This turns the pool off, which would share one HTTP/2 connection among all requests.
+            .pool_max_idle_per_host(0)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_keepalive(KEEPALIVE)
+            .tcp_keepalive_interval(KEEPALIVE)
+            .tcp_keepalive_retries(KEEPALIVE_RETRIES);
+        #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
+        let builder = builder.tcp_user_timeout(DEAD_AFTER);
+        Self::new(builder)
     }
 
     /// Returns the reqwest client, which follows no redirects and retries nothing.

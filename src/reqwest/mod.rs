@@ -1,8 +1,9 @@
 //! Adapters for reqwest (feature `reqwest`) and reqwest-middleware (feature `reqwest-middleware`).
 //!
-//! [`ReqwestClient`] makes a tower service of a reqwest client. One value serves both as the HTTP
-//! client of an [`OAuthClient`](crate::oauth::OAuthClient) and as the inner service of a
-//! [`BearerAuthLayer`](crate::bearer::BearerAuthLayer):
+//! [`ReqwestClient`] makes a tower service of a reqwest client, for a
+//! [`BearerAuthLayer`](crate::bearer::BearerAuthLayer). An
+//! [`OAuthClient`](crate::oauth::OAuthClient) has a client of its own, with a connection for each
+//! token request:
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -12,10 +13,11 @@
 //!     reqwest::ReqwestClient,
 //! };
 //!
-//! let http = ReqwestClient::new(reqwest::Client::builder())?;
 //! let oauth = OAuthClient::builder(provider::justworks(), "client-id")
-//!     .client_secret("client-secret").build(http.clone())?;
+//!     .client_secret("client-secret")
+//!     .build_with_reqwest(reqwest::Client::builder())?;
 //! let tokens = TokenCache::builder(oauth).build()?;
+//! let http = ReqwestClient::new(reqwest::Client::builder())?;
 //! let api = BearerAuthLayer::new(tokens).layer(http);
 //! # let _ = api;
 //! # Ok(()) }
