@@ -33,7 +33,7 @@ pub(super) struct LeaseUse<'a> {
     /// Whether the refresh counts as a user, so that no other refresh of this cache releases the
     /// lease.
     is_counted: AtomicBool,
-    /// What the state needs to know that the refresh has not stalled since.
+    /// When the use began, as the state counts: it shows whether the refresh has stalled since.
     begun: AtomicU32,
     /// Whether the store may hold a lease of this process.
     must_release: AtomicBool,

@@ -92,8 +92,8 @@ pub(super) struct Pause {
     length: Duration,
     /// How many failures in a row are of grants that were not degraded.
     healthy_failures: u32,
-    /// The end of the time that `Retry-After` asked for, if any. A new client secret does not end the
-    /// pause before it; a success does.
+    /// The end of the time that `Retry-After` asked for, if any. A new client secret does not end
+    /// the pause before it; a success does.
     retry_after_until: Instant,
     reason: Error,
     grants: FailedGrants,
