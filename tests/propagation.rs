@@ -90,6 +90,7 @@ impl Partner {
 
     fn cache(&self) -> TokenCache {
         TokenCache::builder(self.oauth.clone())
+            .background_delay(Duration::ZERO)
             .store(self.store.clone())
             .clock(self.clock.clone())
             .jitter_seed(7)

@@ -40,12 +40,12 @@ proptest! {
     }
 }
 
-/// As many lives as fit into a few seconds, unless `PROPTEST_CASES` asks for more.
+/// As many lives as fit into a minute, unless `PROPTEST_CASES` asks for more.
 fn config() -> ProptestConfig {
     let usual = ProptestConfig::default();
     let cases = match std::env::var_os("PROPTEST_CASES") {
         Some(_) => usual.cases,
-        None => 64,
+        None => 16,
     };
     ProptestConfig {
         cases,
