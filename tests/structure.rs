@@ -58,7 +58,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("bearer", &["cache", "error", "origin", "tenants", "token"]),
-    ("reqwest", &["bearer", "error"]),
+    ("reqwest", &["bearer", "error", "oauth"]),
     ("axum", &["error"]),
     (
         "connect",

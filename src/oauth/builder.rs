@@ -210,32 +210,6 @@ impl OAuthClientBuilder {
         ))
     }
 
-    /// Builds the client over a reqwest client for token requests: each of them has a connection of
-    /// its own, and broken connections are noticed in time for a replay.
-    ///
-    /// [`ReqwestClient::for_token_requests`](crate::reqwest::ReqwestClient::for_token_requests)
-    /// says what it changes in `http`.
-    ///
-    /// ```
-    /// # fn main() -> Result<(), tower_oauth2_client::Error> {
-    /// # use tower_oauth2_client::{oauth::OAuthClient, provider};
-    /// let oauth = OAuthClient::builder(provider::justworks(), "client-id")
-    ///     .client_secret("client-secret")
-    ///     .build_with_reqwest(reqwest::Client::builder())?;
-    /// # let _ = oauth;
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`Configuration`](crate::ErrorKind::Configuration), as for [`build`](Self::build), or if
-    /// reqwest cannot build the client.
-    #[cfg(feature = "reqwest")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "reqwest")))]
-    pub fn build_with_reqwest(self, http: reqwest::ClientBuilder) -> Result<OAuthClient, Error> {
-        self.build(crate::reqwest::ReqwestClient::for_token_requests(http)?)
-    }
-
     /// Checks the settings of authorization requests.
     fn check_authorization(&self) -> Result<(), Error> {
         if let Some(redirect_uri) = &self.redirect_uri {

@@ -11,9 +11,13 @@ use http::{Request, Response};
 use reqwest::{Body, Client, ClientBuilder, ResponseBuilderExt, redirect::Policy};
 use tower_service::Service;
 
-use crate::{bearer::ReplayBody, error::Error};
+use crate::{
+    bearer::ReplayBody,
+    error::Error,
+    oauth::{OAuthClient, OAuthClientBuilder},
+};
 
-/// A reqwest client as a tower service, for an [`OAuthClient`](crate::oauth::OAuthClient) and for
+/// A reqwest client as a tower service, for an [`OAuthClient`] and for
 /// the layer.
 ///
 /// It follows no redirects and retries nothing. A redirect could carry credentials to another
@@ -57,7 +61,7 @@ impl ReqwestClient {
             })
     }
 
-    /// Builds a client for the requests of an [`OAuthClient`](crate::oauth::OAuthClient) from
+    /// Builds a client for the requests of an [`OAuthClient`] from
     /// `builder`. [`build_with_reqwest`](crate::oauth::OAuthClientBuilder::build_with_reqwest) uses
     /// it.
     ///
@@ -139,4 +143,30 @@ pub(super) fn from_reqwest(response: reqwest::Response) -> Response<Body> {
         response.extensions_mut().extend(head.extensions);
     }
     response
+}
+
+impl OAuthClientBuilder {
+    /// Builds the client over a reqwest client for token requests: each of them has a connection of
+    /// its own, and broken connections are noticed in time for a replay.
+    ///
+    /// [`ReqwestClient::for_token_requests`](crate::reqwest::ReqwestClient::for_token_requests)
+    /// says what it changes in `http`.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), tower_oauth2_client::Error> {
+    /// # use tower_oauth2_client::{oauth::OAuthClient, provider};
+    /// let oauth = OAuthClient::builder(provider::justworks(), "client-id")
+    ///     .client_secret("client-secret")
+    ///     .build_with_reqwest(reqwest::Client::builder())?;
+    /// # let _ = oauth;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Configuration`](crate::ErrorKind::Configuration), as for [`build`](Self::build), or if
+    /// reqwest cannot build the client.
+    pub fn build_with_reqwest(self, http: ClientBuilder) -> Result<OAuthClient, Error> {
+        self.build(ReqwestClient::for_token_requests(http)?)
+    }
 }
