@@ -183,6 +183,7 @@ mod encrypted;
 mod erased;
 mod file;
 mod lease;
+mod listening;
 mod memory;
 #[cfg(feature = "postgres")]
 mod postgres;

@@ -4,22 +4,20 @@
 //! first of them and ends with the store. The connection is not from the program's pool, which may
 //! have few. After each connect all are notified, since earlier notifications may have been missed.
 
-use std::{
-    convert::Infallible,
-    fmt,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{convert::Infallible, fmt, sync::Arc, time::Duration};
 
 use hmac_sha256::Hash as Sha256;
 use sqlx::{
     Executor, PgPool,
     postgres::{PgListener, PgPoolOptions},
 };
-use tokio::{runtime::Handle, sync::Notify, task::JoinHandle, time::timeout};
+use tokio::{sync::Notify, time::timeout};
 
 use crate::{
-    store::announcer::{Announcer, Subscription},
+    store::{
+        announcer::{Announcer, Subscription},
+        listening::Listening,
+    },
     token::{Generation, TenantId},
 };
 
@@ -55,8 +53,7 @@ fn hash(tenant: &TenantId) -> u64 {
 #[derive(Default)]
 pub(super) struct Watch {
     waiters: Arc<Waiters>,
-    announcer: Announcer,
-    task: Mutex<Option<JoinHandle<()>>>,
+    listening: Listening,
 }
 
 impl Watch {
@@ -68,44 +65,22 @@ impl Watch {
     }
 
     pub(super) fn subscribe(&self, pool: &PgPool) -> Subscription {
-        let subscription = self.announcer.subscribe();
+        let subscription = self.listening.subscribe();
         self.start(pool);
         subscription
     }
 
-    /// Starts the task unless it is running. It may have ended with its runtime or by a panic.
     fn start(&self, pool: &PgPool) {
-        let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_listening = task.as_ref().is_some_and(|task| !task.is_finished());
-        if is_listening || pool.is_closed() {
+        if pool.is_closed() {
             return;
         }
-        if let Ok(runtime) = Handle::try_current() {
+        self.listening.ensure_running(|announcer| {
             let (pool, waiters) = (pool.clone(), Arc::clone(&self.waiters));
-            let announcing = Announcing(self.announcer.clone());
-            *task = Some(runtime.spawn(async move {
-                let listening = listen_and_reconnect(&pool, &waiters, &announcing.0);
+            async move {
+                let listening = listen_and_reconnect(&pool, &waiters, &announcer);
                 let _ = pool.close_event().do_until(listening).await;
-            }));
-        }
-    }
-}
-
-/// Ends the subscriptions with the task, so that the subscribers start another one.
-struct Announcing(Announcer);
-
-impl Drop for Announcing {
-    fn drop(&mut self) {
-        self.0.end();
-    }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        let task = self.task.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if let Some(task) = task {
-            task.abort();
-        }
+            }
+        });
     }
 }
 

@@ -4,7 +4,7 @@ use std::{
     array,
     hash::{DefaultHasher, Hash, Hasher},
     pin::pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
@@ -14,15 +14,16 @@ use redis::{
     aio::{PubSubSink, PubSubStream},
 };
 use tokio::{
-    runtime::Handle,
     sync::Notify,
-    task::JoinHandle,
     time::{sleep, timeout},
 };
 
 use super::record::decoded;
 use crate::{
-    store::announcer::{Announcer, Subscription},
+    store::{
+        announcer::{Announcer, Subscription},
+        listening::Listening,
+    },
     token::Generation,
 };
 
@@ -45,8 +46,7 @@ pub(super) struct Watch {
     client: Client,
     channel: Arc<str>,
     waiters: Arc<Waiters>,
-    announcer: Announcer,
-    listener: Mutex<Option<JoinHandle<()>>>,
+    listening: Listening,
 }
 
 impl Watch {
@@ -55,8 +55,7 @@ impl Watch {
             client,
             channel: channel.into(),
             waiters: Arc::default(),
-            announcer: Announcer::new(),
-            listener: Mutex::default(),
+            listening: Listening::default(),
         }
     }
 
@@ -74,50 +73,21 @@ impl Watch {
     }
 
     pub(super) fn subscribe(&self) -> Subscription {
-        let subscription = self.announcer.subscribe();
+        let subscription = self.listening.subscribe();
         self.listen();
         subscription
     }
 
+    /// Without a runtime there is no subscription. Waiting tasks poll the store anyway.
     fn listen(&self) {
-        // Without a runtime there is no subscription. Waiting tasks poll the store anyway.
-        let Ok(runtime) = Handle::try_current() else {
-            return;
-        };
-        let mut listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner);
-        // The task ends with the runtime that it was spawned on.
-        if listener.as_ref().is_none_or(JoinHandle::is_finished) {
+        self.listening.ensure_running(|announcer| {
             let (channel, waiters) = (Arc::clone(&self.channel), Arc::clone(&self.waiters));
-            let announcing = Announcing(self.announcer.clone());
-            let listening = listen(self.client.clone(), channel, waiters, announcing);
-            *listener = Some(runtime.spawn(listening));
-        }
+            listen(self.client.clone(), channel, waiters, announcer)
+        });
     }
 }
 
-/// Ends the subscriptions with the task, so that the subscribers start another one.
-struct Announcing(Announcer);
-
-impl Drop for Announcing {
-    fn drop(&mut self) {
-        self.0.end();
-    }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        let listener = self
-            .listener
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(listener) = listener {
-            listener.abort();
-        }
-    }
-}
-
-async fn listen(client: Client, channel: Arc<str>, waiters: Arc<Waiters>, announcing: Announcing) {
-    let announcer = &announcing.0;
+async fn listen(client: Client, channel: Arc<str>, waiters: Arc<Waiters>, announcer: Announcer) {
     loop {
         if let Ok(Ok((sink, stream))) =
             timeout(RESPONSE_TIMEOUT, subscribe(&client, &channel)).await
@@ -125,7 +95,7 @@ async fn listen(client: Client, channel: Arc<str>, waiters: Arc<Waiters>, announ
             // Messages that were published before the subscription are lost.
             waiters.wake_all();
             announcer.missed();
-            receive(sink, stream, &waiters, announcer).await;
+            receive(sink, stream, &waiters, &announcer).await;
         }
         sleep(RETRY_PAUSE.mul_f64(1.0 + fastrand::f64())).await;
     }
