@@ -4,7 +4,12 @@ use std::{
     future::{Future, poll_fn},
     panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
+    task::Poll,
+    time::Duration,
 };
+
+/// The pause of a background task after a panic of the program's clock or listener.
+pub(crate) const PAUSE_AFTER_PANIC: Duration = Duration::from_secs(30);
 
 /// The code panicked. Its message was printed by the panic hook, and may contain secrets.
 pub(crate) struct Panicked;
@@ -16,7 +21,7 @@ pub(crate) async fn caught<T>(work: impl Future<Output = T>) -> Result<T, Panick
         // A future that has panicked is not polled again.
         match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx))) {
             Ok(poll) => poll.map(Ok),
-            Err(_) => std::task::Poll::Ready(Err(Panicked)),
+            Err(_) => Poll::Ready(Err(Panicked)),
         }
     })
     .await

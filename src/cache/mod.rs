@@ -215,7 +215,7 @@ mod worker;
 pub(crate) use self::authorization::{CompletionError, exchange_code_and_save};
 pub(crate) use self::{
     acquire::{Acquired, Rejected, RetryToken, Wait},
-    caught::caught_call,
+    caught::{PAUSE_AFTER_PANIC, caught_call},
     follow::{DISTRUST_INTERVAL, LOOK_INTERVAL, SUBSCRIBE_PAUSE},
     published::TokenCopy,
     settings::Settings,

@@ -13,6 +13,7 @@ use super::{
     grant_store::GrantStore,
     ownership::Ownership,
     presence::Presence,
+    propagation::SharedPropagation,
     settings::{Maintenance, Settings},
     source::{ErasedSource, TokenSource},
     state::{LostResponse, Policy},
@@ -171,7 +172,7 @@ impl SettingsBuilder {
             maintenance,
             own_runtime: self.runtime,
             presence: Presence::new(self.background_delay),
-            propagation: super::propagation::SharedPropagation::default(),
+            propagation: SharedPropagation::default(),
             looks: Semaphore::new(MAX_LOOKS),
         })
     }

@@ -12,11 +12,12 @@ use std::{
 use tokio::{runtime::Handle, sync::Notify, task::JoinHandle};
 
 use super::{
-    caught::caught_call, core::Core, follow::follow, request::request_refresh, state::CacheState,
+    caught::{PAUSE_AFTER_PANIC, caught_call},
+    core::Core,
+    follow::follow,
+    request::request_refresh,
+    state::CacheState,
 };
-
-/// The pause after a panic of the program's clock or listener.
-const PAUSE_AFTER_PANIC: Duration = Duration::from_secs(30);
 
 pub(super) fn spawn(core: &Arc<Core>, changed: &Arc<Notify>, runtime: &Handle) -> JoinHandle<()> {
     let (core, changed) = (Arc::downgrade(core), Arc::clone(changed));

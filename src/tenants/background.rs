@@ -6,7 +6,6 @@
 use std::{
     future::pending,
     sync::{Arc, Weak},
-    time::Duration,
 };
 
 use tokio::{
@@ -15,13 +14,10 @@ use tokio::{
 };
 
 use super::{follow::follow, state::TenantsState, sweep::sweep_periodically};
-use crate::cache::caught_call;
+use crate::cache::{PAUSE_AFTER_PANIC, caught_call};
 
 /// How many caches are maintained before the task yields to others.
 const MAINTAINED_IN_A_ROW: usize = 128;
-
-/// The pause after a panic of the program's clock.
-const PAUSE_AFTER_PANIC: Duration = Duration::from_secs(30);
 
 pub(super) fn start(state: &Weak<TenantsState>, runtime: &Handle) -> Vec<JoinHandle<()>> {
     // The store may start a task for the subscription.

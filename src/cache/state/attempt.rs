@@ -677,20 +677,8 @@ impl Refresh {
             // rejected token in use.
             state.record_forced_refresh(sent, self.next_generation());
         }
-        let token = BearerToken::new(tokens.access_token(), self.next_generation());
-        let grant = Grant::new(self.next_generation(), GrantState::Active(tokens));
-        let fresh = Snapshot::of_new(grant.clone(), sent, m);
-        Next::Persist(Persist {
-            refresh: self,
-            grant,
-            token,
-            fresh,
-            since: m.now,
-            pause: Duration::ZERO,
-            is_used: false,
-            report: None,
-            failure: None,
-        })
+        let of_new = |grant| Snapshot::of_new(grant, sent, m);
+        self.save_token_set(tokens, of_new, None, m)
     }
 
     /// Saves the refresh token of a response whose access token cannot be used. The held access
@@ -704,23 +692,37 @@ impl Refresh {
             return self.restore(failure, state, m);
         };
         let tokens = held.with_rotated(refresh_token, issued_at);
+        let is_in_use = self.held.is_in_use();
+        let of_held = |grant| {
+            let fresh = Snapshot::of_stored(grant, m);
+            if is_in_use {
+                fresh.mark_used();
+            }
+            fresh
+        };
+        self.save_token_set(tokens, of_held, Some(failure), m)
+    }
+
+    fn save_token_set(
+        self,
+        tokens: TokenSet,
+        snapshot: impl FnOnce(Grant) -> Snapshot,
+        failure: Option<Error>,
+        m: Moment<'_>,
+    ) -> Next {
         let generation = self.next_generation();
         let token = BearerToken::new(tokens.access_token(), generation);
         let grant = Grant::new(generation, GrantState::Active(tokens));
-        let fresh = Snapshot::of_stored(grant.clone(), m);
-        if self.held.is_in_use() {
-            fresh.mark_used();
-        }
         Next::Persist(Persist {
             refresh: self,
+            fresh: snapshot(grant.clone()),
             grant,
             token,
-            fresh,
             since: m.now,
             pause: Duration::ZERO,
             is_used: false,
             report: None,
-            failure: Some(failure),
+            failure,
         })
     }
 
