@@ -74,6 +74,17 @@ struct Scene {
 }
 
 impl Scene {
+    /// A customer has consented, and from now on each token response is slow.
+    fn connected(slow: Fault) -> Self {
+        let scene = Self::new();
+        runtime().block_on(async {
+            let (_, oauth, tokens) = scene.program();
+            connect(&scene.sandbox, &oauth, &tokens.build().unwrap()).await;
+        });
+        scene.sandbox.inject(Endpoint::Token, slow.always());
+        scene
+    }
+
     fn new() -> Self {
         let server = runtime();
         let sandbox = Sandbox::builder()
@@ -117,14 +128,6 @@ impl Scene {
         api.oneshot(request).await.unwrap().status()
     }
 
-    /// The customer consents.
-    fn connect(&self) {
-        runtime().block_on(async {
-            let (_, oauth, tokens) = self.program();
-            connect(&self.sandbox, &oauth, &tokens.build().unwrap()).await;
-        });
-    }
-
     /// A program that makes requests, and ends without a shutdown.
     fn run_short_program(&self, settings: impl FnOnce(TokenCacheBuilder) -> TokenCacheBuilder) {
         let program = runtime();
@@ -146,11 +149,8 @@ impl Scene {
 
 #[test]
 fn p13_grant_outlives_short_programs_that_end_in_its_advisory_window() {
-    let scene = Scene::new();
-    scene.connect();
     // The response is on the wire for a while.
-    let slow = Fault::slow(Duration::from_millis(1)).always();
-    scene.sandbox.inject(Endpoint::Token, slow);
+    let scene = Scene::connected(Fault::slow(Duration::from_millis(1)));
     // The token is fresh, in its advisory window, or has expired.
     for hours in [1, 20, 1, 1, 1, 1, 20, 3, 23, 25, 21, 2, 22, 1] {
         scene.pass(hours * HOUR);
@@ -166,11 +166,8 @@ fn p13_grant_outlives_short_programs_that_end_in_its_advisory_window() {
 /// A 401 to a body that cannot be sent again causes a refresh for later requests.
 #[test]
 fn p13_short_program_waits_for_a_refresh_that_is_of_no_use_to_its_request() {
-    let scene = Scene::new();
-    scene.connect();
+    let scene = Scene::connected(Fault::slow(Duration::from_millis(1)));
     scene.pass(HOUR);
-    let slow = Fault::slow(Duration::from_millis(1)).always();
-    scene.sandbox.inject(Endpoint::Token, slow);
     for _ in 0..3 {
         scene.sandbox.revoke_access_tokens();
         let program = runtime();
@@ -194,10 +191,7 @@ fn p13_short_program_waits_for_a_refresh_that_is_of_no_use_to_its_request() {
 
 #[test]
 fn p13_shutdown_at_the_end_of_a_program_waits_for_its_background_refresh() {
-    let scene = Scene::new();
-    scene.connect();
-    let slow = Fault::delay(Duration::from_millis(200)).always();
-    scene.sandbox.inject(Endpoint::Token, slow);
+    let scene = Scene::connected(Fault::delay(Duration::from_millis(200)));
     for _ in 0..3 {
         scene.pass(23 * HOUR);
         let program = runtime();
@@ -216,10 +210,7 @@ fn p13_shutdown_at_the_end_of_a_program_waits_for_its_background_refresh() {
 
 #[test]
 fn p11_callers_that_stop_waiting_do_not_lose_a_slow_response() {
-    let scene = Scene::new();
-    scene.connect();
-    let slow = Fault::delay(Duration::from_millis(1_200)).always();
-    scene.sandbox.inject(Endpoint::Token, slow);
+    let scene = Scene::connected(Fault::delay(Duration::from_millis(1_200)));
     scene.server.block_on(async {
         let (http, _, tokens) = scene.program();
         let impatient = Duration::from_millis(250);

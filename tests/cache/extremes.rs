@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use tower_oauth2_client::{
-    ErrorKind,
+    Error, ErrorKind,
     cache::{TokenCache, TokenCacheBuilder},
     clock::Clock,
     tenants::TenantsBuilder,
@@ -23,6 +23,11 @@ const TIMES: [Duration; 7] = [
 ];
 
 type Set<B> = fn(B, Duration) -> B;
+
+fn refused(error: &Error, name: &str, time: Duration) {
+    assert_eq!(error.kind(), ErrorKind::Configuration, "{name}: {time:?}");
+    assert!(error.to_string().starts_with(name), "{time:?}: {error}");
+}
 
 /// Everything that a program does, with whatever result.
 async fn live(tokens: &TokenCache, source: &Source) {
@@ -60,10 +65,7 @@ async fn p18_no_duration_of_a_cache_overflows() {
             let source = Source::new(&ManualClock::new());
             match set(source.cache(), time).build() {
                 Ok(tokens) => live(&tokens, &source).await,
-                Err(error) => {
-                    assert_eq!(error.kind(), ErrorKind::Configuration, "{name}: {time:?}");
-                    assert!(error.to_string().starts_with(name), "{time:?}: {error}");
-                }
+                Err(error) => refused(&error, name, time),
             }
         }
     }
@@ -90,10 +92,7 @@ async fn p18_no_duration_of_tenants_overflows() {
                     let _ = tenants.sweep().await;
                     let _ = tenants.shutdown(Duration::MAX).await;
                 }
-                Err(error) => {
-                    assert_eq!(error.kind(), ErrorKind::Configuration, "{name}: {time:?}");
-                    assert!(error.to_string().starts_with(name), "{time:?}: {error}");
-                }
+                Err(error) => refused(&error, name, time),
             }
         }
     }

@@ -107,16 +107,32 @@ impl Scene {
 
     /// Calls in this runtime, and gives up after a second.
     fn call_for_a_second(&self, runtime: &Runtime) {
-        runtime.block_on(async {
-            let given_up = timeout(SECOND, self.tokens.token()).await;
-            assert!(given_up.is_err());
-        });
+        for_a_second(runtime, self.tokens.token());
+    }
+
+    /// Installs a consent, which may fail once, while another command is still waited for.
+    fn consent_twice(&self, runtime: &Runtime, case: &str) {
+        let issued = self.source.issue(DAY);
+        let mut installed = Err(ErrorKind::Interrupted);
+        for _ in 0..2 {
+            installed = within(runtime, 70 * SECOND, self.tokens.set_tokens(issued.clone()))
+                .map_err(|error| error.kind());
+        }
+        assert_eq!(installed, Ok(()), "{case}");
     }
 
     fn sent(&self) -> Vec<String> {
         let sent = self.source.sent_refresh_tokens();
         sent.into_iter().flatten().collect()
     }
+}
+
+/// Runs work in this runtime that does not end within a second.
+fn for_a_second<T>(runtime: &Runtime, work: impl Future<Output = T>) {
+    runtime.block_on(async {
+        let given_up = timeout(SECOND, work).await;
+        assert!(given_up.is_err());
+    });
 }
 
 /// Runs the work for at most this long, by the runtime's clock.
@@ -190,13 +206,7 @@ fn p04_commands_do_not_wait_for_a_runtime_that_stands_still() {
         begin(&scene);
         scene.call_for_a_second(&still);
         end_standstill(&scene);
-        let issued = scene.source.issue(DAY);
-        let mut installed = Err(ErrorKind::Interrupted);
-        for _ in 0..2 {
-            installed = within(&other, 70 * SECOND, scene.tokens.set_tokens(issued.clone()))
-                .map_err(|error| error.kind());
-        }
-        assert_eq!(installed, Ok(()), "{step}");
+        scene.consent_twice(&other, step);
         other.block_on(scene.tokens.revoke()).unwrap();
         still.block_on(async { sleep(10 * MINUTE).await });
         let error = other.block_on(scene.tokens.token()).unwrap_err();
@@ -210,16 +220,10 @@ fn p12_command_whose_runtime_stood_still_changes_nothing_of_a_later_consent() {
     let commands: [(&str, Command); 2] = [
         ("set_tokens", |scene, still| {
             let older = scene.source.issue(DAY);
-            still.block_on(async {
-                let given_up = timeout(SECOND, scene.tokens.set_tokens(older)).await;
-                assert!(given_up.is_err());
-            });
+            for_a_second(still, scene.tokens.set_tokens(older));
         }),
         ("revoke", |scene, still| {
-            still.block_on(async {
-                let given_up = timeout(SECOND, scene.tokens.revoke()).await;
-                assert!(given_up.is_err());
-            });
+            for_a_second(still, scene.tokens.revoke());
         }),
     ];
     for (name, begin) in commands {
@@ -227,13 +231,7 @@ fn p12_command_whose_runtime_stood_still_changes_nothing_of_a_later_consent() {
         let (still, other) = (runtime(), runtime());
         scene.store.slow_next_load(5 * SECOND);
         begin(&scene, &still);
-        let newest = scene.source.issue(DAY);
-        let mut installed = Err(ErrorKind::Interrupted);
-        for _ in 0..2 {
-            installed = within(&other, 70 * SECOND, scene.tokens.set_tokens(newest.clone()))
-                .map_err(|error| error.kind());
-        }
-        assert_eq!(installed, Ok(()), "{name}");
+        scene.consent_twice(&other, name);
         let expected = other.block_on(scene.store.stored()).unwrap();
         still.block_on(async { sleep(10 * MINUTE).await });
         let stored = other.block_on(scene.store.stored()).unwrap();

@@ -8,7 +8,7 @@ use std::{
     time::{Instant, SystemTime},
 };
 
-use tower_oauth2_client::{clock::Clock, store::MemoryStore};
+use tower_oauth2_client::{clock::Clock, store::MemoryStore, tenants::Tenants, token::TenantId};
 
 use crate::{
     shared::pass,
@@ -39,22 +39,28 @@ impl Clock for PanickingClock {
     }
 }
 
+/// Tenants whose tokens requests have used.
+async fn in_use(names: &[TenantId]) -> (PanickingClock, Source, Tenants) {
+    let clock = PanickingClock {
+        clock: ManualClock::new(),
+        panics: Arc::default(),
+        panicked: Arc::default(),
+    };
+    let source = Source::new(&clock.clock);
+    let tenants = source.tenants().clock(clock.clone()).idle_after(10 * DAY);
+    let tenants = tenants.store(MemoryStore::new()).build().unwrap();
+    for tenant in names {
+        tenants.set_tokens(tenant, source.issue(DAY)).await.unwrap();
+        tenants.token(tenant).await.unwrap();
+    }
+    (clock, source, tenants)
+}
+
 #[tokio::test(start_paused = true)]
 async fn p04_panics_in_a_round_do_not_stop_the_maintenance() {
     for panics in [1, 2, 10, 1_000] {
-        let clock = PanickingClock {
-            clock: ManualClock::new(),
-            panics: Arc::default(),
-            panicked: Arc::default(),
-        };
-        let source = Source::new(&clock.clock);
-        let tenants = source.tenants().clock(clock.clone()).idle_after(10 * DAY);
-        let tenants = tenants.store(MemoryStore::new()).build().unwrap();
         let names = ["acme", "initech", "umbrella"].map(named);
-        for tenant in &names {
-            tenants.set_tokens(tenant, source.issue(DAY)).await.unwrap();
-            tenants.token(tenant).await.unwrap();
-        }
+        let (clock, source, _tenants) = in_use(&names).await;
         clock.panics.store(panics, Ordering::SeqCst);
         pass(MINUTE).await;
         // The rounds continue at their pace, whatever happens in them.
@@ -69,19 +75,8 @@ async fn p04_panics_in_a_round_do_not_stop_the_maintenance() {
 
 #[tokio::test(start_paused = true)]
 async fn p04_panic_of_a_clock_costs_other_tenants_nothing() {
-    let clock = PanickingClock {
-        clock: ManualClock::new(),
-        panics: Arc::default(),
-        panicked: Arc::default(),
-    };
-    let source = Source::new(&clock.clock);
-    let tenants = source.tenants().clock(clock.clone()).idle_after(10 * DAY);
-    let tenants = tenants.store(MemoryStore::new()).build().unwrap();
     let names: Vec<_> = (0..100).map(|n| named(&format!("t{n}"))).collect();
-    for tenant in &names {
-        tenants.set_tokens(tenant, source.issue(DAY)).await.unwrap();
-        tenants.token(tenant).await.unwrap();
-    }
+    let (clock, source, _tenants) = in_use(&names).await;
     // One in each of many rounds.
     let before = source.refreshes();
     for _ in 0..(23 * 60) {

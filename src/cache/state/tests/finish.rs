@@ -1,7 +1,7 @@
 //! The end of a job: its backoff and its events.
 
 use super::{
-    super::{Admission, CacheState, Done, Reason, backoff::Urgency, snapshot::Outcome},
+    super::{Admission, CacheState, Done, Moment, Reason, backoff::Urgency, snapshot::Outcome},
     SECOND, active, age, at, cases, down, duration, earlier, events, generation, grid, holding, is,
     lost, name, revoked, start, store_down, yes_no,
 };
@@ -58,6 +58,31 @@ fn p16_backoff_and_events_follow_from_the_result_of_a_refresh() {
     );
 }
 
+/// A refresh that ends while its successor is in flight, after this had made way for it.
+fn finished_late(result: &str, make_way: impl FnOnce(&mut CacheState, Moment<'_>)) -> [String; 4] {
+    let m = age("fresh");
+    let mut state = holding(&active(2));
+    let job = start(&mut state, Reason::Manual(None), m);
+    make_way(&mut state, m);
+    start(&mut state, Reason::Manual(None), m);
+    state.backoff.add(m.now, 0, store_down(), 0.0);
+    state.take_events();
+    let done = Done {
+        outcome: outcome(result, &state),
+        has_sent: true,
+        is_deferred: false,
+        is_interrupted: false,
+        job,
+    };
+    state.finish(&done, m);
+    [
+        last_error(&state),
+        yes_no(state.is_refreshing()),
+        yes_no(state.is_idle()),
+        events(&mut state),
+    ]
+}
+
 /// The result belongs to the replaced grant. The refresh of the new one stays in flight.
 #[test]
 fn p15_result_of_a_replaced_consent_changes_no_backoff() {
@@ -69,28 +94,10 @@ fn p15_result_of_a_replaced_consent_changes_no_backoff() {
         ended  | store down | yes              | no   | failed: ended, completed: ended
         ",
         |[result]| {
-            let m = age("fresh");
-            let mut state = holding(&active(2));
-            let job = start(&mut state, Reason::Manual(None), m);
-            let sequence = state.next_sequence();
-            state.install(&active(3), sequence, m);
-            start(&mut state, Reason::Manual(None), m);
-            state.backoff.add(m.now, 0, store_down(), 0.0);
-            state.take_events();
-            let done = Done {
-                outcome: outcome(result, &state),
-                has_sent: true,
-                is_deferred: false,
-                is_interrupted: false,
-                job,
-            };
-            state.finish(&done, m);
-            [
-                last_error(&state),
-                yes_no(state.is_refreshing()),
-                yes_no(state.is_idle()),
-                events(&mut state),
-            ]
+            finished_late(result, |state, m| {
+                let sequence = state.next_sequence();
+                state.install(&active(3), sequence, m);
+            })
         },
     );
 }
@@ -104,29 +111,7 @@ fn p04_result_of_a_stalled_refresh_changes_no_backoff() {
         token  | store down | yes              | no   | completed: refreshed
         down   | store down | yes              | no   | failed: down, completed: failed
         ",
-        |[result]| {
-            let m = age("fresh");
-            let mut state = holding(&active(2));
-            let job = start(&mut state, Reason::Manual(None), m);
-            state.refresh_stalled();
-            start(&mut state, Reason::Manual(None), m);
-            state.backoff.add(m.now, 0, store_down(), 0.0);
-            state.take_events();
-            let done = Done {
-                outcome: outcome(result, &state),
-                has_sent: true,
-                is_deferred: false,
-                is_interrupted: false,
-                job,
-            };
-            state.finish(&done, m);
-            [
-                last_error(&state),
-                yes_no(state.is_refreshing()),
-                yes_no(state.is_idle()),
-                events(&mut state),
-            ]
-        },
+        |[result]| finished_late(result, |state, _| state.refresh_stalled()),
     );
 }
 
