@@ -32,7 +32,7 @@ Environment variables, all optional:
   SANDBOX_EXPIRES_AT=utc           utc (default), fraction, offset, unknown-offset, lower-case, space, no-offset,
                                    epoch-number, epoch-text, early, empty, null or absent
   SANDBOX_EXPIRES_IN=0             1: responses contain expires_in as well as expires_at
-  SANDBOX_REFRESH_TOKEN=sent       sent (default), omitted, empty, null or never: refresh_token in refresh responses
+  SANDBOX_REFRESH_TOKEN=sent       sent (default), omitted, empty, null, first-consent or never: refresh_token in responses
   SANDBOX_TOKEN_TYPE=Bearer        value of token_type; empty omits it
   SANDBOX_DATE=0s                  how far Date is ahead of the clock; -5m: behind; absent: no Date
   SANDBOX_SCOPE_LIMIT=...          the only scopes that can be granted, separated by spaces; default all
@@ -189,6 +189,7 @@ fn configure_formats(
         ("omitted", RefreshTokenField::OmittedOnRefresh),
         ("empty", RefreshTokenField::EmptyOnRefresh),
         ("null", RefreshTokenField::NullOnRefresh),
+        ("first-consent", RefreshTokenField::FirstConsent),
         ("never", RefreshTokenField::Never),
     ];
     let challenge = [

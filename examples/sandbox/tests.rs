@@ -121,6 +121,7 @@ async fn variables_set_the_formats_of_responses() {
     for (word, field) in [
         ("sent", RefreshTokenField::Sent),
         ("omitted", RefreshTokenField::OmittedOnRefresh),
+        ("first-consent", RefreshTokenField::FirstConsent),
         ("never", RefreshTokenField::Never),
     ] {
         let behavior = behavior("SANDBOX_REFRESH_TOKEN", word);

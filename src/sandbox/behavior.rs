@@ -174,6 +174,10 @@ pub enum RefreshTokenField {
     EmptyOnRefresh,
     /// The response to a refresh contains `null`.
     NullOnRefresh,
+    /// Only the response to the first code exchange of a client contains one. A refresh does not,
+    /// and a later code exchange does only once no refresh token of the client is left, because its
+    /// grants have been revoked or have expired.
+    FirstConsent,
     /// No response contains one, not even to a code exchange: the grant cannot be refreshed.
     Never,
 }

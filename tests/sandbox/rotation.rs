@@ -185,6 +185,24 @@ async fn a_code_exchange_can_issue_no_refresh_token() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn only_the_first_consent_can_issue_a_refresh_token() {
+    let field = RefreshTokenField::FirstConsent;
+    let sandbox = sandbox_with(|behavior| behavior.refresh_token_field = field);
+    let first = connect(&sandbox).await;
+    assert_ne!(first.refresh, "");
+    assert_eq!(connect(&sandbox).await.refresh, "");
+    let refreshed = refresh(&sandbox, &first.refresh).await;
+    assert_eq!(refreshed.json().get("refresh_token"), None);
+    // A refresh token that has expired is not left.
+    sandbox.advance(Duration::from_secs(31 * 24 * 3600));
+    let second = connect(&sandbox).await;
+    assert_ne!(second.refresh, "");
+    // Neither is one that was revoked.
+    sandbox.revoke_grants();
+    assert_ne!(connect(&sandbox).await.refresh, "");
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_rotation_mode_can_change_while_the_sandbox_runs() {
     let sandbox = Sandbox::builder().build();
     let first = connect(&sandbox).await;

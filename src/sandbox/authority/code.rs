@@ -74,6 +74,20 @@ impl Authority {
         Ok(self.issue_first_tokens(number, scopes, behavior, now))
     }
 
+    /// Whether the client of a grant has a live refresh token, of any grant.
+    fn has_refresh_token(&self, grant: u64, now: Moment) -> bool {
+        let client_of = |grant| {
+            let grant = self.grants.get(&grant).filter(|grant| !grant.revoked);
+            grant.map(|grant| &grant.client_id)
+        };
+        let client = client_of(grant);
+        self.refresh_tokens.values().any(|token| {
+            matches!(token.state, RefreshTokenState::Live)
+                && now < token.expires_at
+                && client_of(token.grant) == client
+        })
+    }
+
     fn issue_first_tokens(
         &mut self,
         grant: u64,
@@ -83,7 +97,12 @@ impl Authority {
     ) -> IssuedTokens {
         let expires_at = now.saturating_add(behavior.access_token_lifetime);
         let access_token = self.issue_access_token(grant, scopes.clone(), None, behavior, now);
-        let refresh_token = (behavior.refresh_token_field != RefreshTokenField::Never).then(|| {
+        let is_sent = match behavior.refresh_token_field {
+            RefreshTokenField::Never => false,
+            RefreshTokenField::FirstConsent => !self.has_refresh_token(grant, now),
+            _ => true,
+        };
+        let refresh_token = is_sent.then(|| {
             self.issue_refresh_token(RefreshToken {
                 grant,
                 expires_at: now.saturating_add(behavior.refresh_token_lifetime),
