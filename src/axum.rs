@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | `Configuration`, `Request`, `ForeignGrant` | 500 |
 //! | `Callback` | 400 |
+//! | `RefreshTokenMissing` | 409 |
 //! | `NoGrant`, `ReauthorizationRequired`, `Revoked` | 502 |
 //! | `Refused`, `InvalidResponse` | 502 |
 //! | `Service` | 502 |
@@ -32,6 +33,10 @@ fn status_and_text(error: &Error) -> (StatusCode, &'static str) {
         ErrorKind::Callback => (
             StatusCode::BAD_REQUEST,
             "consent was denied, or this page does not belong to a connection in progress",
+        ),
+        ErrorKind::RefreshTokenMissing => (
+            StatusCode::CONFLICT,
+            "the existing connection is unchanged; remove it before connecting again",
         ),
         ErrorKind::NoGrant | ErrorKind::ReauthorizationRequired | ErrorKind::Revoked => (
             StatusCode::BAD_GATEWAY,

@@ -171,11 +171,11 @@ const MUTATIONS: &[Mutation] = &[
             "            {
                 Self::Overwrite
             }
-            // The store",
+            // A consent",
             "            {
                 Self::Adopt
             }
-            // The store",
+            // A consent",
         )],
     },
     Mutation {

@@ -223,6 +223,9 @@ async fn use_a_grant(set: &impl Fn(TokenCacheBuilder) -> TokenCacheBuilder) {
     // Another replica wins the race for the save, and its token set is adopted.
     let newer = source.issue(DAY);
     tokens.set_tokens(newer).await.unwrap();
+    // A consent without a refresh token is rejected.
+    let bare = TokenSet::new(AccessToken::new("bare").unwrap(), DAY, clock.wall());
+    tokens.set_tokens(bare).await.unwrap_err();
     store.before_next_save({
         let (memory, source) = (store.memory.clone(), source.clone());
         move || async move {

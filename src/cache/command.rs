@@ -7,25 +7,47 @@ use std::{
     time::Duration,
 };
 
+use tokio::time::{Instant, sleep};
+
 use super::{
     authorization::{CompletionError, exchange_code_and_save},
     core::Core,
+    decide::{Decide, decide},
+    lease::LeaseUse,
     overwrite::{overwrite, save_end},
-    state::{CacheState, Installation, Sequence},
+    state::{
+        CacheState, Decided, NotInstalled, Sequence, contended, missing_refresh_token,
+        refresh_token_missing,
+    },
 };
 use crate::{
     error::{Error, ErrorKind},
     oauth::{AcceptedCode, OAuthClient},
-    token::{Grant, GrantState, TokenSet},
+    store::LeaseOutcome,
+    token::{ConsentDecision, Grant, TokenSet},
 };
 
 /// For each command. All its parts have shorter deadlines, which fail only in a runtime that stands
 /// still.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(300);
 
-pub(super) async fn set_tokens(core: &Arc<Core>, tokens: TokenSet) -> Result<(), Error> {
+/// How long a consent that keeps the stored refresh token waits for a refresh in flight, which may
+/// replace it. A lease that no process extends expires earlier.
+const REFRESH_WAIT: Duration = Duration::from_secs(20);
+const REFRESH_PAUSE: Duration = Duration::from_millis(100);
+
+/// How often the program decides about one consent. Each time, the stored grant has changed.
+const DECISIONS: u32 = 4;
+
+pub(super) async fn set_tokens(
+    core: &Arc<Core>,
+    tokens: TokenSet,
+    decide: Arc<dyn Decide>,
+) -> Result<(), Error> {
     let sequence = core.change(|state, _| state.next_sequence());
-    detached(core, |core| install(core, tokens, sequence)).await
+    // Boxed, because the futures of all callers would contain it.
+    let work = |core| Box::pin(install(core, tokens, sequence, decide));
+    detached(core, work).await
 }
 
 pub(super) async fn complete_authorization(
@@ -45,7 +67,8 @@ pub(super) async fn complete_authorization(
             // that begins meanwhile waits for the save and does not reject it. It runs in a task of
             // its own, so that a panic in the store is retried.
             let sequence = *sequence.get_or_init(|| core.change(|state, _| state.next_sequence()));
-            let install = install(Arc::clone(&core), tokens, sequence);
+            let decide = Arc::new(ConsentDecision::default());
+            let install = Box::pin(install(Arc::clone(&core), tokens, sequence, decide));
             let core = Arc::clone(&core);
             async move { spawned(&core, install).await }
         };
@@ -56,26 +79,89 @@ pub(super) async fn complete_authorization(
     .await
 }
 
-async fn install(core: Arc<Core>, tokens: TokenSet, sequence: Sequence) -> Result<(), Error> {
-    let guard = core.exclude_commands().await?;
-    let is_permitted = |state: &CacheState| state.may_install(sequence) == Installation::Current;
-    let saved = overwrite(&core, is_permitted, || GrantState::Active(tokens.clone())).await?;
-    if let Some((grant, _)) = saved {
-        core.change(|state, m| state.install(&grant, sequence, m));
-        return Ok(());
+async fn install(
+    core: Arc<Core>,
+    tokens: TokenSet,
+    sequence: Sequence,
+    program: Arc<dyn Decide>,
+) -> Result<(), Error> {
+    let about = None;
+    let mut decided = program.always().map(|decision| Decided { decision, about });
+    let mut decisions = 0;
+    let began = Instant::now();
+    loop {
+        let Err(reason) = try_to_install(&core, &tokens, sequence, decided).await? else {
+            return Ok(());
+        };
+        match reason {
+            NotInstalled::Replaced => return Ok(()),
+            NotInstalled::Revoked => return Err(revoke_unsaved(&core, tokens).await),
+            NotInstalled::Undecided(_) if decisions == DECISIONS => return Err(contended()),
+            NotInstalled::Undecided(generation) => {
+                decisions += 1;
+                // No command and no refresh waits for the program.
+                decided = Some(Decided {
+                    decision: decide(&program, &tokens).await,
+                    about: Some(generation),
+                });
+            }
+            NotInstalled::Rejected => {
+                core.change(|state, _| state.refresh_token_missing(ConsentDecision::Reject));
+                return Err(refresh_token_missing());
+            }
+            NotInstalled::Refreshing if began.elapsed() >= REFRESH_WAIT => return Err(refreshing()),
+            NotInstalled::Refreshing => sleep(REFRESH_PAUSE).await,
+        }
     }
-    drop(guard);
-    if core.read(|state, _| state.may_install(sequence)) != Installation::Revoked {
-        return Ok(());
+}
+
+async fn try_to_install(
+    core: &Arc<Core>,
+    tokens: &TokenSet,
+    sequence: Sequence,
+    decided: Option<Decided>,
+) -> Result<Result<(), NotInstalled>, Error> {
+    let _guard = core.exclude_commands().await?;
+    let needs_lease = match core.read(|state, _| state.begin_consent(sequence, tokens, decided)) {
+        Ok(needs_lease) => needs_lease,
+        Err(reason) => return Ok(Err(reason)),
+    };
+    let lease = LeaseUse::new(core);
+    if needs_lease && lease.acquire().await? == LeaseOutcome::HeldByAnother {
+        return Ok(Err(NotInstalled::Refreshing));
     }
-    // The revocation knows the replaced tokens only.
-    Err(match core.revoke_at_provider(&tokens).await {
+    let save = overwrite(core, |stored| {
+        core.read(|state, _| state.consented(sequence, tokens, stored, decided))
+    });
+    let saved = lease.extended_during(save).await;
+    lease.end().await;
+    Ok(saved?.map(|(grant, _)| {
+        core.change(|state, m| {
+            state.install(&grant, sequence, m);
+            if let Some(decision) = missing_refresh_token(tokens, &grant) {
+                state.refresh_token_missing(decision);
+            }
+        });
+    }))
+}
+
+/// Revokes the tokens of a consent that a revocation has outrun: it knows the replaced tokens only.
+async fn revoke_unsaved(core: &Arc<Core>, tokens: TokenSet) -> Error {
+    match core.revoke_at_provider(&tokens).await {
         Ok(()) => revoked(),
         Err(error) => {
             core.change(|state, m| state.remember_unconfirmed(tokens, m));
             revoked().with_source(error)
         }
-    })
+    }
+}
+
+fn refreshing() -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        "the stored refresh token is being used by a refresh, so the new consent cannot keep it \
+         yet; the stored grant is unchanged; try again",
+    )
 }
 
 fn revoked() -> Error {

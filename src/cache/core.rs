@@ -275,6 +275,7 @@ impl Core {
                 duration,
             } => telemetry.refresh_completed(label, result, duration),
             Event::RefreshFailed { label, error } => telemetry.refresh_failed(label, &error),
+            Event::RefreshTokenMissing(decision) => telemetry.refresh_token_missing(decision),
             Event::RefreshTokenExpiring { days_left } => {
                 telemetry.refresh_token_expiring(days_left);
             }

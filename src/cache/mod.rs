@@ -118,6 +118,27 @@
 //! [`RotationLost`](crate::token::ReauthorizationReason::RotationLost) instead of
 //! [`InvalidGrant`](crate::token::ReauthorizationReason::InvalidGrant).
 //!
+//! # Consents without a refresh token
+//!
+//! Some providers issue a refresh token only at the first consent of an account. A second consent
+//! brings an access token alone, and stored alone it would end the grant with that access token. It
+//! may also be of another account than the stored grant, so the stored refresh token must not be
+//! combined with it without a check. Only the program can tell.
+//!
+//! By default, such a consent is therefore rejected: [`set_tokens`](TokenCache::set_tokens) and
+//! [`complete_authorization`](TokenCache::complete_authorization) fail with
+//! [`RefreshTokenMissing`](crate::ErrorKind::RefreshTokenMissing), and the stored grant works as
+//! before. This loses the least: an access token that would soon expire. To connect again, first
+//! [`revoke`](TokenCache::revoke) the grant: after that, a provider issues a refresh token again. A
+//! program that knows the account of the new tokens passes its [`ConsentDecision`] to
+//! [`set_tokens_with`](TokenCache::set_tokens_with).
+//!
+//! If there is no stored refresh token that can be used, because there is no grant or it has ended,
+//! the new token set is stored without one. [`Status::has_refresh_token`] is then false. In all
+//! these cases the event `grant.refresh_token_missing` is emitted, and
+//! [`GrantListener::refresh_token_missing`](crate::telemetry::GrantListener::refresh_token_missing)
+//! is called.
+//!
 //! # Programs that end
 //!
 //! If a program ends during a refresh, the response is lost, and with it the next refresh token.
@@ -182,7 +203,7 @@ use crate::{
     error::Error,
     oauth::{AcceptedCode, OAuthClient, PendingAuthorization},
     origin::Origin,
-    token::{Generation, Grant, TenantId, TokenSet},
+    token::{ConsentDecision, Generation, Grant, TenantId, TokenSet},
 };
 
 mod acquire;
@@ -193,6 +214,7 @@ mod caught;
 mod command;
 mod core;
 mod deadline;
+mod decide;
 mod follow;
 mod grant_store;
 mod lease;
@@ -216,6 +238,7 @@ pub(crate) use self::authorization::{CompletionError, exchange_code_and_save};
 pub(crate) use self::{
     acquire::{Acquired, Rejected, RetryToken, Wait},
     caught::{PAUSE_AFTER_PANIC, caught_call},
+    decide::Decide,
     follow::{DISTRUST_INTERVAL, LOOK_INTERVAL, SUBSCRIBE_PAUSE},
     published::TokenCopy,
     settings::Settings,
@@ -290,8 +313,13 @@ impl TokenCache {
     /// This replaces any earlier grant, including one that has ended or was revoked. If a refresh
     /// of the earlier grant is in flight, its response does not overwrite the new grant.
     ///
+    /// If the tokens contain no refresh token and the stored grant has one that can be used, this
+    /// changes nothing and fails: see [consents without a refresh
+    /// token](crate::cache#consents-without-a-refresh-token).
+    ///
     /// # Errors
     ///
+    /// [`RefreshTokenMissing`](crate::ErrorKind::RefreshTokenMissing) in that case.
     /// [`Store`](crate::ErrorKind::Store) if the save failed, or if its result is unknown. Call
     /// this again with the same tokens, because the store may or may not contain them.
     /// [`Revoked`](crate::ErrorKind::Revoked) if [`revoke`](Self::revoke) was called before they
@@ -301,7 +329,27 @@ impl TokenCache {
     /// client: it is not replaced. [`Interrupted`](crate::ErrorKind::Interrupted) if the cache or
     /// the runtime has shut down, or if the store panicked.
     pub async fn set_tokens(&self, tokens: TokenSet) -> Result<(), Error> {
-        command::set_tokens(&self.core, tokens).await
+        self.set_tokens_with(tokens, ConsentDecision::default())
+            .await
+    }
+
+    /// Installs the tokens of a new consent, as [`set_tokens`](Self::set_tokens) does. `decision`
+    /// says what happens if they contain no refresh token and the stored grant has one.
+    ///
+    /// # Errors
+    ///
+    /// As [`set_tokens`](Self::set_tokens).
+    /// [`RefreshTokenMissing`](crate::ErrorKind::RefreshTokenMissing) occurs only with
+    /// [`Reject`](ConsentDecision::Reject). With
+    /// [`KeepRefreshToken`](ConsentDecision::KeepRefreshToken), this waits up to 20 seconds for a
+    /// refresh that is using the refresh token, in this process or another one. Then it fails with
+    /// [`Unavailable`](crate::ErrorKind::Unavailable), and the stored grant is unchanged.
+    pub async fn set_tokens_with(
+        &self,
+        tokens: TokenSet,
+        decision: ConsentDecision,
+    ) -> Result<(), Error> {
+        self.install(tokens, Arc::new(decision)).await
     }
 
     /// Completes an authorization after the browser has come back: checks the callback, exchanges
@@ -341,8 +389,11 @@ impl TokenCache {
     /// client. [`Configuration`](crate::ErrorKind::Configuration) if `oauth` is another client than
     /// the token source. In these cases no code is sent, and the grant is unchanged.
     ///
-    /// Other errors are as for `exchange_code` and `set_tokens`. The code may then be used up, so
-    /// send the customer to a new authorization URL.
+    /// Other errors are as for `exchange_code` and `set_tokens`. After
+    /// [`RefreshTokenMissing`](crate::ErrorKind::RefreshTokenMissing), the stored grant works as
+    /// before. To decide by the new tokens, call `exchange_code` and
+    /// [`set_tokens_with`](Self::set_tokens_with) instead of this method. The code may then be used
+    /// up, so send the customer to a new authorization URL.
     pub async fn complete_authorization(
         &self,
         oauth: &OAuthClient,
@@ -457,6 +508,15 @@ impl TokenCache {
         code: AcceptedCode,
     ) -> Result<(), Error> {
         command::complete_authorization(&self.core, oauth.clone(), code).await
+    }
+
+    /// Installs the tokens of a new consent, about which `decide` decides.
+    pub(crate) async fn install(
+        &self,
+        tokens: TokenSet,
+        decide: Arc<dyn Decide>,
+    ) -> Result<(), Error> {
+        command::set_tokens(&self.core, tokens, decide).await
     }
 
     /// Does the maintenance that is due: refreshes early, keeps an idle grant alive, compares the

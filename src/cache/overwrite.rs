@@ -16,29 +16,28 @@ use crate::{
 /// progress.
 const ATTEMPTS: u32 = 16;
 
-/// Returns the new grant and the one that was stored before. `None` if the save is no longer
-/// permitted: the runtime may have stood still meanwhile, and a later command has run.
-pub(super) async fn overwrite(
+/// Saves the state that `state` returns for the stored grant. Returns the new grant and the one
+/// that was stored before, or the reason of `state` for saving nothing: it is called before each
+/// save, because the runtime may have stood still meanwhile, and a later command may have run.
+pub(super) async fn overwrite<N>(
     core: &Core,
-    is_permitted: impl Fn(&CacheState) -> bool,
-    state: impl Fn() -> GrantState,
-) -> Result<Option<(Grant, Option<Grant>)>, Error> {
+    state: impl Fn(Option<&Grant>) -> Result<GrantState, N>,
+) -> Result<Result<(Grant, Option<Grant>), N>, Error> {
     let mut stored = core.load().await?;
     for _ in 0..ATTEMPTS {
-        if !core.read(|state, _| is_permitted(state)) {
-            return Ok(None);
-        }
+        let state = match state(stored.as_ref()) {
+            Ok(state) => state,
+            Err(reason) => return Ok(Err(reason)),
+        };
         let expected = stored.as_ref().map(|grant| grant.generation);
         let grant = Grant::new(
             next_generation(core.published.snapshot().generation(), expected),
-            state(),
+            state,
         );
         match core.save(expected, &grant).await? {
-            SaveOutcome::Committed => return Ok(Some((grant, stored))),
+            SaveOutcome::Committed => return Ok(Ok((grant, stored))),
             // An earlier attempt was committed although it failed.
-            SaveOutcome::Superseded(Some(same)) if same == grant => {
-                return Ok(Some((grant, stored)));
-            }
+            SaveOutcome::Superseded(Some(same)) if same == grant => return Ok(Ok((grant, stored))),
             SaveOutcome::Superseded(newer) => stored = newer,
         }
     }
@@ -52,8 +51,11 @@ pub(super) async fn save_end(
     is_needed: impl Fn(&CacheState) -> bool,
 ) -> Result<Option<Grant>, Error> {
     let since = core.settings.clock.wall();
-    let saved = overwrite(core, is_needed, || GrantState::Revoked { since }).await?;
-    let Some((grant, before)) = saved else {
+    let end = |_: Option<&Grant>| {
+        let is_needed = core.read(|state, _| is_needed(state));
+        is_needed.then_some(GrantState::Revoked { since }).ok_or(())
+    };
+    let Ok((grant, before)) = overwrite(core, end).await? else {
         return Ok(None);
     };
     core.change(|state, m| state.end_saved(&grant, m));

@@ -151,6 +151,13 @@ pub enum ErrorKind {
     /// client a store of its own, or accept a former
     /// [identity](crate::cache::TokenSource::identity).
     ForeignGrant,
+    /// A new consent brought no refresh token, and the stored grant has one. The stored grant is
+    /// unchanged, and the new tokens are not stored.
+    ///
+    /// Revoke the grant, and let the customer consent again: the provider then issues a new refresh
+    /// token. Or decide by [`set_tokens_with`](crate::cache::TokenCache::set_tokens_with) what is
+    /// kept.
+    RefreshTokenMissing,
     /// The work was interrupted or not started: the runtime or the cache shut down, or a token
     /// source or a store panicked.
     Interrupted,

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind},
-    token::{Generation, ReauthorizationReason, TenantId},
+    token::{ConsentDecision, Generation, ReauthorizationReason, TenantId},
 };
 
 /// Emits the telemetry of one grant, and calls the listener.
@@ -185,6 +185,17 @@ impl GrantTelemetry {
         );
     }
 
+    pub(crate) fn refresh_token_missing(&self, decision: ConsentDecision) {
+        tracing::warn!(
+            name: "grant.refresh_token_missing",
+            target: "tower_oauth2_client",
+            tenant = self.field(),
+            decision = decision.as_str(),
+            "a new consent brought no refresh token"
+        );
+        self.call_listener(|listener| listener.refresh_token_missing(&self.tenant, decision));
+    }
+
     pub(crate) fn revoked(&self) {
         self.remaining(Some(Duration::ZERO), Some(Duration::ZERO));
         tracing::info!(
@@ -280,6 +291,7 @@ fn kind_name(kind: ErrorKind) -> &'static str {
         ErrorKind::InvalidResponse => "invalid_response",
         ErrorKind::Store => "store",
         ErrorKind::ForeignGrant => "foreign_grant",
+        ErrorKind::RefreshTokenMissing => "refresh_token_missing",
         ErrorKind::Interrupted => "interrupted",
         ErrorKind::Service => "service",
     }

@@ -1,6 +1,6 @@
 //! The callbacks of a program.
 
-use crate::token::{Generation, ReauthorizationReason, TenantId};
+use crate::token::{ConsentDecision, Generation, ReauthorizationReason, TenantId};
 
 /// Called when the state of a grant changes. The [module page](crate::telemetry) has an example.
 ///
@@ -24,6 +24,20 @@ pub trait GrantListener: Send + Sync + 'static {
     /// [`reauthorization_required`](Self::reauthorization_required) is called directly afterwards.
     fn rotation_lost(&self, tenant: &TenantId) {
         let _ = tenant;
+    }
+
+    /// Called when a new consent has brought no refresh token.
+    ///
+    /// `decision` says what happened:
+    ///
+    /// * [`Reject`](ConsentDecision::Reject): the stored grant has a refresh token, and stays;
+    /// * [`KeepRefreshToken`](ConsentDecision::KeepRefreshToken): the new token set was saved with
+    ///   the refresh token of the stored grant;
+    /// * [`Replace`](ConsentDecision::Replace): the new token set was saved alone, so the grant
+    ///   ends with its access token. There was no stored refresh token to keep, or the program
+    ///   decided so.
+    fn refresh_token_missing(&self, tenant: &TenantId, decision: ConsentDecision) {
+        let _ = (tenant, decision);
     }
 
     /// Called 7, 3 and 1 days before the refresh token expires, if it could not be refreshed until

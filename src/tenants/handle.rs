@@ -13,11 +13,11 @@ use super::{
     sweep_report::SweepReport,
 };
 use crate::{
-    cache::{BearerToken, Status, TokenCache},
+    cache::{BearerToken, Decide, Status, TokenCache},
     error::{Error, ErrorKind},
     oauth::{OAuthClient, PendingAuthorization},
     origin::Origin,
-    token::{TenantId, TokenSet},
+    token::{ConsentDecision, TenantId, TokenSet},
 };
 
 /// Manages the grants of many tenants. The [module page](crate::tenants) explains how.
@@ -142,6 +142,9 @@ impl Tenants {
     ///
     /// # Errors
     ///
+    /// * [`RefreshTokenMissing`](ErrorKind::RefreshTokenMissing) if the tokens contain no refresh
+    ///   token and the stored grant has one, which is then
+    ///   [unchanged](crate::cache#consents-without-a-refresh-token);
     /// * [`Store`](ErrorKind::Store) if the save failed. The tokens are not used, but the store may
     ///   have received them. Call this again with the same tokens;
     /// * [`Interrupted`](ErrorKind::Interrupted) after a [`shutdown`](Self::shutdown), outside of a
@@ -150,8 +153,34 @@ impl Tenants {
     /// If every resident tenant is in use, the [capacity](super::TenantsBuilder::capacity) is
     /// exceeded until one is not.
     pub async fn set_tokens(&self, tenant: &TenantId, tokens: TokenSet) -> Result<(), Error> {
+        self.set_tokens_with(tenant, tokens, ConsentDecision::default())
+            .await
+    }
+
+    /// Saves and uses the tokens of a new consent. `decision` says what happens if they contain no
+    /// refresh token and the stored grant has one; see [`TokenCache::set_tokens_with`].
+    ///
+    /// # Errors
+    ///
+    /// As [`set_tokens`](Self::set_tokens) and [`TokenCache::set_tokens_with`].
+    pub async fn set_tokens_with(
+        &self,
+        tenant: &TenantId,
+        tokens: TokenSet,
+        decision: ConsentDecision,
+    ) -> Result<(), Error> {
+        self.install(tenant, tokens, Arc::new(decision)).await
+    }
+
+    /// Saves and uses the tokens of a new consent, about which `decide` decides.
+    pub(crate) async fn install(
+        &self,
+        tenant: &TenantId,
+        tokens: TokenSet,
+        decide: Arc<dyn Decide>,
+    ) -> Result<(), Error> {
         let cache = self.state.resident_for_consent(tenant)?;
-        let saved = cache.set_tokens(tokens).await;
+        let saved = cache.install(tokens, decide).await;
         self.state.after_consent(tenant, saved)
     }
 

@@ -5,12 +5,14 @@
 //! * [`Grant`]: a customer's consent as a store keeps it, with the newest token set, its
 //!   [`Generation`] and its [state](GrantState).
 //! * [`ClientIdentity`]: the client that a grant was issued to, at which token endpoint.
+//! * [`ConsentDecision`]: what happens if a new consent brings no refresh token.
 //! * [`TenantId`]: the customer that a grant belongs to.
 //!
 //! Secrets ([`AccessToken`], [`RefreshToken`], …) have no `Display`, print as stars in `Debug`, and
 //! are wiped from memory when dropped. Copies outside of this crate, such as in the buffers of an
 //! HTTP client or the page cache behind a file, are not wiped.
 
+mod consent;
 mod encoding;
 mod error;
 mod grant;
@@ -19,6 +21,7 @@ mod secret;
 mod set;
 
 pub use self::{
+    consent::ConsentDecision,
     encoding::DecodeError,
     grant::{Generation, Grant, GrantState, ReauthorizationReason, TenantId},
     identity::ClientIdentity,

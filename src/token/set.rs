@@ -146,6 +146,13 @@ impl TokenSet {
         tokens
     }
 
+    /// Takes the refresh token of `other`, with its age.
+    #[must_use]
+    pub(crate) fn with_refresh_token_of(mut self, other: &Self) -> Self {
+        self.refresh_token.clone_from(&other.refresh_token);
+        self
+    }
+
     /// Ends the lifetime of the access token, because the API has rejected it.
     #[must_use]
     pub(crate) fn with_rejected_access_token(&self) -> Self {

@@ -10,6 +10,7 @@ mod code_exchange;
 
 mod authorization;
 mod command;
+mod consent;
 mod extremes;
 mod fencing;
 mod idle;

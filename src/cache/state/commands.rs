@@ -2,20 +2,25 @@
 
 use std::time::Instant;
 
-use crate::token::TokenSet;
+use crate::token::{Generation, TokenSet};
 
 /// The position of a command among all commands of one cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Sequence(u32);
 
-/// The standing of a command that installs tokens, once no other command runs.
+/// Why the tokens of a consent are not saved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Installation {
-    Current,
+pub(crate) enum NotInstalled {
     /// A later command has installed the tokens of another consent.
     Replaced,
     /// A later command has revoked the grant.
     Revoked,
+    /// A refresh may be using the refresh token that is to be kept.
+    Refreshing,
+    /// The program has to decide about the stored grant of this generation.
+    Undecided(Generation),
+    /// The program has decided that the stored grant stays.
+    Rejected,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -62,13 +67,13 @@ impl Commands {
 
     /// Decides whether the tokens of the command at `sequence` are still to be saved. The last
     /// command wins, whatever order they run in.
-    pub(super) fn may_install(&self, sequence: Sequence) -> Installation {
+    pub(super) fn may_install(&self, sequence: Sequence) -> Result<(), NotInstalled> {
         if self.consent_epoch > sequence {
-            Installation::Replaced
+            Err(NotInstalled::Replaced)
         } else if self.revocation_epoch > sequence {
-            Installation::Revoked
+            Err(NotInstalled::Revoked)
         } else {
-            Installation::Current
+            Ok(())
         }
     }
 

@@ -1,7 +1,7 @@
 //! Which of two grants wins, if the store did not hold what a save expected.
 
 use super::snapshot::Snapshot;
-use crate::token::{Grant, GrantState};
+use crate::token::{Grant, GrantState, TokenSet};
 
 /// The decision about a new token set that was not saved, because the store holds another grant
 /// than expected.
@@ -33,6 +33,13 @@ impl Conflict {
             {
                 Self::Overwrite
             }
+            // A consent has kept the refresh token that this refresh has used. The provider has
+            // replaced it by the new one.
+            GrantState::Active(tokens) | GrantState::Refreshing { tokens, .. }
+                if has_rotated(held, fresh, tokens) =>
+            {
+                Self::Overwrite
+            }
             // The store has gone back to an older state, for example from a backup.
             GrantState::Active(_) | GrantState::Refreshing { .. }
                 if Some(stored.generation) < fresh.generation() =>
@@ -44,4 +51,12 @@ impl Conflict {
             | GrantState::ReauthorizationRequired { .. } => Self::Adopt,
         }
     }
+}
+
+/// Whether `stored` still has the refresh token that the refresh of `held` has used, and that the
+/// provider has replaced.
+fn has_rotated(held: &Snapshot, fresh: &Snapshot, stored: &TokenSet) -> bool {
+    let used = held.tokens().and_then(TokenSet::refresh_token);
+    let new = fresh.tokens().and_then(TokenSet::refresh_token);
+    used.is_some() && new.is_some() && new != used && stored.refresh_token() == used
 }

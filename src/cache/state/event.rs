@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     error::Error,
-    token::{Generation, ReauthorizationReason},
+    token::{ConsentDecision, Generation, ReauthorizationReason},
 };
 
 /// A change that telemetry reports. The driver emits it once the state is unlocked.
@@ -25,6 +25,8 @@ pub(crate) enum Event {
         label: &'static str,
         error: Error,
     },
+    /// The token set of a consent contains no refresh token, and this was decided.
+    RefreshTokenMissing(ConsentDecision),
     RefreshTokenExpiring {
         days_left: u64,
     },

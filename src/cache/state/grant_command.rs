@@ -3,11 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    CacheState,
-    commands::{Installation, Sequence},
-    event::Event,
-    moment::Moment,
-    next_generation,
+    CacheState, commands::Sequence, event::Event, moment::Moment, next_generation,
     snapshot::Snapshot,
 };
 use crate::token::{Grant, GrantState, TokenSet};
@@ -60,10 +56,6 @@ impl CacheState {
     }
 
     /// Decides whether the tokens of the command at `sequence` are still to be saved.
-    pub(crate) fn may_install(&self, sequence: Sequence) -> Installation {
-        self.commands.may_install(sequence)
-    }
-
     /// Installs a grant that a command has saved, whatever was held before.
     pub(crate) fn install(&mut self, stored: &Grant, sequence: Sequence, m: Moment<'_>) {
         // The failures, and any refresh in flight, belong to the replaced grant.

@@ -10,6 +10,7 @@
 //! | [`CacheState::retry`] | the token for the retry after a 401, and the pause before it | `acquire.rs` |
 //! | [`CacheState::adopt`] | whether requests use a stored grant | `core.rs` publishes it |
 //! | [`CacheState::finish`] | the backoff after a refresh | `refresh.rs` |
+//! | [`CacheState::consented`] | what a new consent does to the stored grant | `command.rs` |
 //! | [`CacheState::plan`] | what the background task does, and when it is due again | `worker.rs` |
 //! | [`CacheState::status`] | what the program sees | `mod.rs` |
 //!
@@ -26,6 +27,7 @@ mod attempt;
 mod backoff;
 mod commands;
 mod conflict;
+mod consent;
 mod event;
 mod eviction;
 mod finish;
@@ -51,7 +53,8 @@ mod tests;
 
 pub(crate) use self::{
     attempt::{GRACE, Next, Persist, contended},
-    commands::{Installation, Sequence},
+    commands::{NotInstalled, Sequence},
+    consent::{Decided, missing_refresh_token, refresh_token_missing},
     event::Event,
     job::{Conditions, Done, Job, Report, interrupted},
     moment::{Moment, Policy},

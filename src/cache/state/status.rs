@@ -21,6 +21,9 @@ pub struct Status {
     /// When the held access token expires, by this machine's wall clock. `None` without a valid
     /// token, or if its lifetime is unknown.
     pub expires_at: Option<SystemTime>,
+    /// Whether the grant can be refreshed. If not, it ends with its access token: there is no
+    /// refresh token, or the grant has ended.
+    pub has_refresh_token: bool,
     /// When the refresh token expires, by this machine's wall clock. `None` if there is no refresh
     /// token, or if its lifetime is unknown.
     pub refresh_token_expires_at: Option<SystemTime>,
@@ -98,6 +101,10 @@ impl CacheState {
                     m.wall
                         .checked_add(schedule.expires.saturating_duration_since(m.now))
                 }),
+            has_refresh_token: held.grant().is_some_and(|grant| {
+                let tokens = grant.tokens().filter(|_| grant.state.is_refreshable());
+                tokens.is_some_and(|tokens| tokens.refresh_token().is_some())
+            }),
             refresh_token_expires_at: held.refresh_token().map(|expiry| expiry.expires_at),
             no_refresh_after_401_until: self.no_forced_refresh_until(m),
             last_error: self.backoff.last().cloned(),

@@ -1,7 +1,7 @@
 //! Commands of the program, in every order.
 
 use super::{
-    super::{CacheState, Installation, Sequence, next_generation},
+    super::{CacheState, Sequence, next_generation},
     active, age, at, cases, down, ended, events, forced, grant_name, held, holding, name,
     refreshing, revoked, tokens, yes_no,
 };
@@ -45,7 +45,7 @@ impl Program {
 
     fn save_tokens(&mut self, number: usize) {
         let sequence = self.sets[number].unwrap();
-        if self.state.may_install(sequence) == Installation::Current {
+        if self.state.commands.may_install(sequence).is_ok() {
             let grant = self.save(GrantState::Active(tokens(9)));
             self.saved = Some((grant, sequence));
         }

@@ -24,6 +24,7 @@ use crate::{
 };
 
 mod attempt;
+mod consent;
 mod eviction;
 mod explore;
 mod finish;
@@ -264,6 +265,9 @@ fn event_name(event: &Event) -> String {
         Event::ReauthorizationRequired(reason) => reason.as_str().to_owned(),
         Event::RefreshCompleted { result, .. } => format!("completed: {result}"),
         Event::RefreshFailed { error, .. } => format!("failed: {}", name(error)),
+        Event::RefreshTokenMissing(decision) => {
+            format!("no refresh token: {}", decision.as_str())
+        }
         Event::RefreshTokenExpiring { days_left } => format!("{days_left} days"),
         Event::Refreshed { generation, .. } => format!("refreshed {generation}"),
         Event::RejectedAgain { times, pause } => {
