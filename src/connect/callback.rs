@@ -9,11 +9,12 @@ use tokio::{runtime::Handle, sync::oneshot};
 use super::{
     ConnectFailure, ConnectFailureKind, ConnectHandler,
     callback_lease::{CallbackLease, wait_until_connected},
+    decide::HandlerDecides,
     pending_flow::PendingFlow,
     state::ConnectState,
 };
 use crate::{
-    cache::{CompletionError, exchange_code_and_save},
+    cache::{CompletionError, Decide, exchange_code_and_save},
     error::{Error, ErrorKind, OAuthErrorCode},
     oauth::{AcceptedCode, OAuthClient},
     tenants::{InProgress, Tenants},
@@ -114,7 +115,7 @@ enum Completion {
 
 /// Completes a flow in a task of its own, which outlives the request: if the browser disconnects,
 /// the tokens of a used code must not be lost.
-async fn complete_in_task<H>(
+async fn complete_in_task<H: ConnectHandler>(
     state: &ConnectState<H>,
     flow: &PendingFlow,
     code: AcceptedCode,
@@ -137,6 +138,7 @@ async fn complete_in_task<H>(
     let settings = Arc::clone(state.tenants.settings());
     let (oauth, tenants) = (state.oauth.clone(), state.tenants.clone());
     let (tenant, state_parameter) = (flow.tenant.clone(), flow.state.clone());
+    let decide: Arc<dyn Decide> = Arc::new(HandlerDecides::new(&state.handler, &flow.tenant));
     let (sender, receiver) = oneshot::channel();
     runtime.spawn(async move {
         let issuer = oauth.identity();
@@ -157,7 +159,7 @@ async fn complete_in_task<H>(
                 return;
             }
         };
-        let completed = complete(&oauth, &tenants, &tenant, code).await;
+        let completed = complete(&oauth, &tenants, &tenant, code, decide).await;
         drop((permit, consent, oauth, tenants));
         let completion = completed.map_or_else(Completion::Failed, |()| Completion::Connected);
         let _ = sender.send(completion);
@@ -172,12 +174,17 @@ async fn complete(
     tenants: &Tenants,
     tenant: &TenantId,
     code: AcceptedCode,
+    decide: Arc<dyn Decide>,
 ) -> Result<(), ConnectFailure> {
-    exchange_code_and_save(oauth, code, |tokens| tenants.set_tokens(tenant, tokens))
+    let save = |tokens| tenants.install(tenant, tokens, Arc::clone(&decide));
+    exchange_code_and_save(oauth, code, save)
         .await
         .map_err(|error| match error {
             CompletionError::Exchange(error) => {
                 failure(ConnectFailureKind::CodeExchange, tenant, error)
+            }
+            CompletionError::Save(error) if error.kind() == ErrorKind::RefreshTokenMissing => {
+                failure(ConnectFailureKind::Rejected, tenant, error)
             }
             CompletionError::Save(error) => failure(ConnectFailureKind::Store, tenant, error),
         })

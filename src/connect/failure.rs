@@ -44,6 +44,10 @@ pub enum ConnectFailureKind {
     /// If it failed before the code was sent, the browser may repeat the callback. If it failed
     /// afterwards, the tokens are lost.
     Store,
+    /// The new consent was rejected, because it brought no refresh token and the stored grant has
+    /// one: see [`ConnectHandler::consented`](super::ConnectHandler::consented). The stored grant
+    /// is unchanged.
+    Rejected,
     /// A request to disconnect did not come from the program's own pages.
     CrossSite,
     /// The revocation could not be saved, so other replicas may still use the grant. The provider
@@ -64,6 +68,7 @@ impl ConnectFailureKind {
             Self::InProgress => "in_progress",
             Self::CodeExchange => "code_exchange",
             Self::Store => "store",
+            Self::Rejected => "rejected",
             Self::CrossSite => "cross_site",
             Self::NotPersisted => "not_persisted",
             Self::ProviderNotNotified => "provider_not_notified",
@@ -139,7 +144,9 @@ impl ConnectFailure {
     /// contains no scripts and no styles, and cannot be framed.
     #[must_use]
     pub fn page(&self) -> Response {
-        let (title, link) = if !self.kind.is_of_disconnect() {
+        let (title, link) = if self.kind == ConnectFailureKind::Rejected {
+            ("Connection unchanged", "")
+        } else if !self.kind.is_of_disconnect() {
             ("Not connected", page::START_AGAIN)
         } else if self.kind == ConnectFailureKind::ProviderNotNotified {
             ("Not fully disconnected", "")
@@ -185,6 +192,12 @@ impl ConnectFailure {
             }
             (ConnectFailureKind::Store, _) => {
                 "We could not save the connection. Please start again in a few minutes."
+            }
+            (ConnectFailureKind::Rejected, _) => {
+                "Your account was connected before, and that connection still works as it did. We \
+                 have not changed it, because the other service did not give us lasting access this \
+                 time. To connect again or to connect another account, please disconnect the \
+                 current one on our website first."
             }
             (ConnectFailureKind::CrossSite, _) => {
                 "This request did not come from our website, so nothing has changed. To disconnect \

@@ -5,8 +5,8 @@ use std::future::{self, Future};
 use axum::response::Response;
 use http::request::Parts;
 
-use super::{ConnectFailure, page};
-use crate::token::TenantId;
+use super::{ConnectFailure, Consent, page};
+use crate::token::{ConsentDecision, TenantId};
 
 /// Decides which tenant a request is for, and which pages the customer sees.
 ///
@@ -41,6 +41,24 @@ pub trait ConnectHandler: Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), Response>> + Send {
         let _ = (request, tenant);
         future::ready(Ok(()))
+    }
+
+    /// Decides what is stored of a new consent that brought no refresh token, if the tenant's
+    /// stored grant has one. By default the stored grant stays, and the customer sees a page that
+    /// says so.
+    ///
+    /// The new tokens may be of another account at the provider than the stored grant. Call the API
+    /// with the new access token to compare the accounts. If they are the same, return
+    /// [`KeepRefreshToken`](ConsentDecision::KeepRefreshToken). If not, keep
+    /// [`Reject`](ConsentDecision::Reject): [`Replace`](ConsentDecision::Replace) stores a grant
+    /// that ends with its access token.
+    ///
+    /// This is called after the code exchange, and before anything is stored. It continues if the
+    /// browser disconnects. After 30 seconds without a decision, the consent is rejected. If the
+    /// stored grant changes meanwhile, it is called again.
+    fn consented(&self, consent: &Consent) -> impl Future<Output = ConsentDecision> + Send {
+        let _ = consent;
+        future::ready(ConsentDecision::default())
     }
 
     /// Returns the page for a tenant whose tokens have been saved.

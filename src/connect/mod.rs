@@ -105,6 +105,15 @@
 //! <form method="post" action="/connect/disconnect"><button>Disconnect</button></form>
 //! ```
 //!
+//! # A second consent
+//!
+//! A customer may connect again, perhaps with another account at the provider. Some providers then
+//! issue no refresh token, and without one the connection would end with its access token.
+//! [`ConnectHandler::consented`] decides what is kept. By default the earlier grant stays, nothing
+//! of the new consent is stored, and the customer sees a page that says so
+//! ([`Rejected`](ConnectFailureKind::Rejected)). After a disconnect, the customer can connect with
+//! any account: the provider then issues a new refresh token.
+//!
 //! # Several replicas
 //!
 //! A browser may come back to another replica than the one that redirected it. Until the customer
@@ -156,7 +165,9 @@
 
 mod callback;
 mod callback_lease;
+mod consent;
 mod cookie;
+mod decide;
 mod disconnect;
 mod failure;
 mod handler;
@@ -167,6 +178,7 @@ mod start;
 mod state;
 
 pub use self::{
+    consent::Consent,
     failure::{ConnectFailure, ConnectFailureKind},
     handler::ConnectHandler,
     router::ConnectRouter,

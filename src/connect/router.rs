@@ -64,7 +64,7 @@ impl<H: ConnectHandler> ConnectRouter<H> {
                 flows: FlowCookies::new(&oauth, keys, clock, &origin)?,
                 oauth,
                 tenants,
-                handler,
+                handler: Arc::new(handler),
                 origin,
                 permits: Arc::new(Semaphore::new(MAX_CODE_EXCHANGES as usize)),
             }),

@@ -11,7 +11,8 @@ use crate::{oauth::OAuthClient, origin::Origin, telemetry, tenants::Tenants};
 pub(super) struct ConnectState<H> {
     pub(super) oauth: OAuthClient,
     pub(super) tenants: Tenants,
-    pub(super) handler: H,
+    /// Shared with the tasks that complete flows.
+    pub(super) handler: Arc<H>,
     pub(super) flows: FlowCookies,
     /// The origin of the redirect URI, and so of the program's own pages.
     pub(super) origin: Origin,

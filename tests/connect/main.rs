@@ -7,6 +7,7 @@ mod store;
 mod support;
 
 mod callback;
+mod consent;
 mod cookies;
 mod disconnect;
 mod hostile;

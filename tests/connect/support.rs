@@ -23,13 +23,13 @@ use tower_oauth2_client::{
     ErrorKind,
     bearer::{BearerAuth, BearerAuthLayer},
     clock::Clock,
-    connect::{ConnectFailure, ConnectFailureKind, ConnectHandler, ConnectRouter},
+    connect::{ConnectFailure, ConnectFailureKind, ConnectHandler, ConnectRouter, Consent},
     oauth::OAuthClient,
     provider,
     sandbox::{Sandbox, SandboxBuilder, SandboxService},
     store::{EncryptionKey, EncryptionKeys, TokenStore},
     tenants::Tenants,
-    token::TenantId,
+    token::{ConsentDecision, TenantId},
 };
 
 pub(crate) use crate::{
@@ -59,6 +59,18 @@ pub(crate) struct Partner {
     pub(crate) failures: Arc<Mutex<Vec<ConnectFailure>>>,
     /// Whether a callback is accepted with any session.
     pub(crate) allows_all: bool,
+    pub(crate) decisions: Arc<Mutex<Decisions>>,
+}
+
+/// How the program decides about consents without a refresh token.
+#[derive(Default)]
+pub(crate) struct Decisions {
+    /// `None` if it panics.
+    pub(crate) decision: Option<ConsentDecision>,
+    /// How long it takes.
+    pub(crate) pause: Duration,
+    /// The access tokens that it has seen.
+    pub(crate) seen: Vec<String>,
 }
 
 impl ConnectHandler for Partner {
@@ -74,6 +86,17 @@ impl ConnectHandler for Partner {
             return Ok(());
         }
         Err((StatusCode::FORBIDDEN, "not yours").into_response())
+    }
+
+    async fn consented(&self, consent: &Consent) -> ConsentDecision {
+        let access_token = consent.tokens().access_token().expose().to_owned();
+        let (decision, pause) = {
+            let mut decisions = self.decisions.lock().unwrap();
+            decisions.seen.push(access_token);
+            (decisions.decision, decisions.pause)
+        };
+        tokio::time::sleep(pause).await;
+        decision.expect("scripted panic")
     }
 
     fn connected(&self, tenant: &TenantId) -> Response {
@@ -100,6 +123,7 @@ pub(crate) struct Replica {
     pub(crate) sandbox: Sandbox,
     pub(crate) clock: ManualClock,
     pub(crate) store: TestStore,
+    pub(crate) oauth: OAuthClient,
     pub(crate) tenants: Tenants,
     pub(crate) partner: Partner,
     pub(crate) connect: ConnectRouter<Partner>,
@@ -171,13 +195,15 @@ impl Replica {
             ..Partner::default()
         };
         let connect =
-            ConnectRouter::new(oauth, tenants.clone(), setup.keys, partner.clone()).unwrap();
+            ConnectRouter::new(oauth.clone(), tenants.clone(), setup.keys, partner.clone())
+                .unwrap();
         Self {
             app: Router::new().nest("/connect", connect.router()),
             api: BearerAuthLayer::new(tenants.clone()).layer(sandbox.service()),
             sandbox: sandbox.clone(),
             clock: clock.clone(),
             store,
+            oauth,
             tenants,
             partner,
             connect,
