@@ -45,7 +45,7 @@ fn config() -> ProptestConfig {
     let usual = ProptestConfig::default();
     let cases = match std::env::var_os("PROPTEST_CASES") {
         Some(_) => usual.cases,
-        None => 16,
+        None => 64,
     };
     ProptestConfig {
         cases,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tower_oauth2_client::{
     Error,
-    store::{LeaseOutcome, LeaseOwner, SaveOutcome, TokenStore},
+    store::{LeaseOutcome, LeaseOwner, SaveOutcome, Subscription, TokenStore},
     token::{Generation, Grant, GrantState, TenantId, TokenSet},
 };
 
@@ -31,12 +31,19 @@ impl TokenStore for Store {
 
     async fn save(
         &self,
-        _tenant: &TenantId,
+        tenant: &TenantId,
         expected: Option<Generation>,
         grant: &Grant,
     ) -> Result<SaveOutcome, Error> {
         self.wait().await;
         let (outcome, hangs) = self.0.lock().save(expected, grant)?;
+        if outcome == SaveOutcome::Committed {
+            self.0
+                .lock()
+                .store
+                .announcer
+                .saved(tenant, grant.generation);
+        }
         self.wait().await;
         if hangs {
             std::future::pending::<()>().await;
@@ -57,6 +64,10 @@ impl TokenStore for Store {
     async fn release(&self, tenant: &TenantId, owner: &LeaseOwner) -> Result<(), Error> {
         let leases = self.0.lock().store.leases.clone();
         leases.release(tenant, owner).await
+    }
+
+    fn subscribe(&self) -> Option<Subscription> {
+        Some(self.0.lock().store.announcer.subscribe())
     }
 }
 

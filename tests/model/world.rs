@@ -7,7 +7,7 @@ use std::{
 };
 
 use tower_oauth2_client::{
-    store::MemoryStore,
+    store::{Announcer, MemoryStore},
     token::{Grant, GrantState, TokenSet},
 };
 
@@ -76,6 +76,8 @@ pub(crate) struct StoreState {
     pub(crate) latency: Duration,
     /// The leases. This part does not fail.
     pub(crate) leases: MemoryStore,
+    /// Without announcements, a cache loads its grant every 30 seconds of a life of months.
+    pub(crate) announcer: Announcer,
     /// Whether it was ever slow.
     pub(crate) was_slow: bool,
 }
