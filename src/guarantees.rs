@@ -79,8 +79,8 @@
 //!   be read, whatever else is wrong with the response. If the response has no usable access token,
 //!   the refresh has failed, and the held access token keeps its expiry. A web page is not read.
 //!   A consent that brings no refresh token neither drops a stored one that can be used, nor is
-//!   combined with it, unless the program decides so. In either case an event is emitted and a
-//!   listener is called.
+//!   combined with it, unless the program decides so. Each such consent that is rejected or
+//!   saved causes an event and calls a listener.
 //!
 //! # Failure
 //!

@@ -16,7 +16,7 @@ use super::{
     lease::LeaseUse,
     overwrite::{overwrite, save_end},
     state::{
-        CacheState, Decided, NotInstalled, Sequence, contended, missing_refresh_token,
+        CacheState, Consent, Decided, NotInstalled, Sequence, contended, missing_refresh_token,
         refresh_token_missing,
     },
 };
@@ -32,9 +32,10 @@ use crate::{
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// How long a consent that keeps the stored refresh token waits for a refresh in flight, which may
-/// replace it. A lease that no process extends expires earlier.
-const REFRESH_WAIT: Duration = Duration::from_secs(20);
-const REFRESH_PAUSE: Duration = Duration::from_millis(100);
+/// replace it; at least for this long, and for a lease that is not released.
+const SHORTEST_REFRESH_WAIT: Duration = Duration::from_secs(20);
+const LEASE_MARGIN: Duration = Duration::from_secs(2);
+const REFRESH_PAUSE: Duration = Duration::from_millis(250);
 
 /// How often the program decides about one consent. Each time, the stored grant has changed.
 const DECISIONS: u32 = 4;
@@ -88,7 +89,7 @@ async fn install(
     let about = None;
     let mut decided = program.always().map(|decision| Decided { decision, about });
     let mut decisions = 0;
-    let began = Instant::now();
+    let mut waiting_since = None;
     loop {
         let Err(reason) = try_to_install(&core, &tokens, sequence, decided).await? else {
             return Ok(());
@@ -96,6 +97,7 @@ async fn install(
         match reason {
             NotInstalled::Replaced => return Ok(()),
             NotInstalled::Revoked => return Err(revoke_unsaved(&core, tokens).await),
+            NotInstalled::Undecided(_) if program.always().is_some() => return Err(changed()),
             NotInstalled::Undecided(_) if decisions == DECISIONS => return Err(contended()),
             NotInstalled::Undecided(generation) => {
                 decisions += 1;
@@ -109,10 +111,28 @@ async fn install(
                 core.change(|state, _| state.refresh_token_missing(ConsentDecision::Reject));
                 return Err(refresh_token_missing());
             }
-            NotInstalled::Refreshing if began.elapsed() >= REFRESH_WAIT => return Err(refreshing()),
-            NotInstalled::Refreshing => sleep(REFRESH_PAUSE).await,
+            NotInstalled::Refreshing => {
+                if let Some(decided) = &mut decided
+                    && decided.about.is_none()
+                {
+                    // Meanwhile, the consent of another account may be stored.
+                    decided.about = core.load().await?.map(|stored| stored.generation);
+                }
+                let since = *waiting_since.get_or_insert_with(Instant::now);
+                if since.elapsed() >= refresh_wait(&core) {
+                    return Err(refreshing());
+                }
+                sleep(REFRESH_PAUSE).await;
+            }
         }
     }
+}
+
+/// How long a consent that keeps the stored refresh token waits for a refresh in flight. A lease
+/// that no process extends expires earlier.
+fn refresh_wait(core: &Core) -> Duration {
+    let lease = core.settings.policy.lease;
+    SHORTEST_REFRESH_WAIT.max(lease.saturating_add(LEASE_MARGIN))
 }
 
 async fn try_to_install(
@@ -121,24 +141,45 @@ async fn try_to_install(
     sequence: Sequence,
     decided: Option<Decided>,
 ) -> Result<Result<(), NotInstalled>, Error> {
-    let _guard = core.exclude_commands().await?;
-    let needs_lease = match core.read(|state, _| state.begin_consent(sequence, tokens, decided)) {
-        Ok(needs_lease) => needs_lease,
-        Err(reason) => return Ok(Err(reason)),
+    let mut consent = Consent {
+        sequence,
+        tokens,
+        decided,
+        lease_use: None,
     };
     let lease = LeaseUse::new(core);
-    if needs_lease && lease.acquire().await? == LeaseOutcome::HeldByAnother {
-        return Ok(Err(NotInstalled::Refreshing));
+    // Before commands are excluded, because the store may be slow.
+    match core.read(|state, _| state.begin_consent(&consent)) {
+        Ok(true) => {
+            if lease.acquire().await? == LeaseOutcome::HeldByAnother {
+                return Ok(Err(NotInstalled::Refreshing));
+            }
+            consent.lease_use = Some(lease.begun());
+        }
+        Ok(false) => {}
+        Err(reason) => return Ok(Err(reason)),
     }
-    let save = overwrite(core, |stored| {
-        core.read(|state, _| state.consented(sequence, tokens, stored, decided))
-    });
-    let saved = lease.extended_during(save).await;
+    let installed = lease.extended_during(save_consent(core, &consent)).await;
     lease.end().await;
-    Ok(saved?.map(|(grant, _)| {
+    installed
+}
+
+async fn save_consent(
+    core: &Arc<Core>,
+    consent: &Consent<'_>,
+) -> Result<Result<(), NotInstalled>, Error> {
+    let _guard = core.exclude_commands().await?;
+    // Refreshes save no intent from here on.
+    if let Err(reason) = core.read(|state, _| state.begin_consent(consent)) {
+        return Ok(Err(reason));
+    }
+    let saved = overwrite(core, |stored| {
+        core.read(|state, m| state.consented(consent, stored, m))
+    });
+    Ok(saved.await?.map(|(grant, _)| {
         core.change(|state, m| {
-            state.install(&grant, sequence, m);
-            if let Some(decision) = missing_refresh_token(tokens, &grant) {
+            state.install(&grant, consent.sequence, m);
+            if let Some(decision) = missing_refresh_token(consent.tokens, &grant) {
                 state.refresh_token_missing(decision);
             }
         });
@@ -147,6 +188,13 @@ async fn try_to_install(
 
 /// Revokes the tokens of a consent that a revocation has outrun: it knows the replaced tokens only.
 async fn revoke_unsaved(core: &Arc<Core>, tokens: TokenSet) -> Error {
+    if tokens.refresh_token().is_none()
+        && let Ok(stored) = core.load().await
+        && core.read(|state, _| state.is_connected_elsewhere(stored.as_ref()))
+    {
+        // They may be of the same account, and a provider may end its grant with them.
+        return revoked();
+    }
     match core.revoke_at_provider(&tokens).await {
         Ok(()) => revoked(),
         Err(error) => {
@@ -154,6 +202,14 @@ async fn revoke_unsaved(core: &Arc<Core>, tokens: TokenSet) -> Error {
             revoked().with_source(error)
         }
     }
+}
+
+fn changed() -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        "the stored grant has changed since the decision to keep its refresh token, and is \
+         unchanged by it; decide again",
+    )
 }
 
 fn refreshing() -> Error {

@@ -140,7 +140,8 @@ impl<'a> LeaseUse<'a> {
         self.has_ended.load(Ordering::Relaxed)
     }
 
-    fn begun(&self) -> u32 {
+    /// When the use began, as the state counts.
+    pub(super) fn begun(&self) -> u32 {
         self.begun.load(Ordering::Relaxed)
     }
 

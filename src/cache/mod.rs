@@ -128,10 +128,14 @@
 //! By default, such a consent is therefore rejected: [`set_tokens`](TokenCache::set_tokens) and
 //! [`complete_authorization`](TokenCache::complete_authorization) fail with
 //! [`RefreshTokenMissing`](crate::ErrorKind::RefreshTokenMissing), and the stored grant works as
-//! before. This loses the least: an access token that would soon expire. To connect again, first
-//! [`revoke`](TokenCache::revoke) the grant: after that, a provider issues a refresh token again. A
-//! program that knows the account of the new tokens passes its [`ConsentDecision`] to
+//! before. This loses the least: an access token that would soon expire. A program that knows the
+//! account of the new tokens passes its [`ConsentDecision`] to
 //! [`set_tokens_with`](TokenCache::set_tokens_with).
+//!
+//! Do not [`revoke`](TokenCache::revoke) a grant that works only to get a new refresh token. If the
+//! provider confirms the revocation, it usually issues one at the next consent of the same account.
+//! If it does not, or if the new consent is of another account, the customer first has to remove
+//! the application's access in the settings of their account there.
 //!
 //! If there is no stored refresh token that can be used, because there is no grant or it has ended,
 //! the new token set is stored without one. [`Status::has_refresh_token`] is then false. In all
@@ -341,9 +345,12 @@ impl TokenCache {
     /// As [`set_tokens`](Self::set_tokens).
     /// [`RefreshTokenMissing`](crate::ErrorKind::RefreshTokenMissing) occurs only with
     /// [`Reject`](ConsentDecision::Reject). With
-    /// [`KeepRefreshToken`](ConsentDecision::KeepRefreshToken), this waits up to 20 seconds for a
-    /// refresh that is using the refresh token, in this process or another one. Then it fails with
-    /// [`Unavailable`](crate::ErrorKind::Unavailable), and the stored grant is unchanged.
+    /// [`KeepRefreshToken`](ConsentDecision::KeepRefreshToken), this waits for a refresh that is
+    /// using the refresh token, in this process or another one: up to 20 seconds, or 2 seconds
+    /// longer than the [lease](TokenCacheBuilder::lease_duration) if that is more. It fails with
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) if the refresh has not ended by then, or if
+    /// the stored grant has changed: another consent may have replaced it. The stored grant is
+    /// then unchanged by this call. Decide again.
     pub async fn set_tokens_with(
         &self,
         tokens: TokenSet,
@@ -392,8 +399,8 @@ impl TokenCache {
     /// Other errors are as for `exchange_code` and `set_tokens`. After
     /// [`RefreshTokenMissing`](crate::ErrorKind::RefreshTokenMissing), the stored grant works as
     /// before. To decide by the new tokens, call `exchange_code` and
-    /// [`set_tokens_with`](Self::set_tokens_with) instead of this method. The code may then be used
-    /// up, so send the customer to a new authorization URL.
+    /// [`set_tokens_with`](Self::set_tokens_with) instead of this method. After any other error,
+    /// the code may be used up, so send the customer to a new authorization URL.
     pub async fn complete_authorization(
         &self,
         oauth: &OAuthClient,

@@ -154,9 +154,9 @@ pub enum ErrorKind {
     /// A new consent brought no refresh token, and the stored grant has one. The stored grant is
     /// unchanged, and the new tokens are not stored.
     ///
-    /// Revoke the grant, and let the customer consent again: the provider then issues a new refresh
-    /// token. Or decide by [`set_tokens_with`](crate::cache::TokenCache::set_tokens_with) what is
-    /// kept.
+    /// Decide by [`set_tokens_with`](crate::cache::TokenCache::set_tokens_with) what is kept. Or
+    /// let the customer remove the application's access in the settings of the account at the
+    /// provider, and consent again: most providers then issue a new refresh token.
     RefreshTokenMissing,
     /// The work was interrupted or not started: the runtime or the cache shut down, or a token
     /// source or a store panicked.

@@ -34,8 +34,10 @@ pub trait GrantListener: Send + Sync + 'static {
     /// * [`KeepRefreshToken`](ConsentDecision::KeepRefreshToken): the new token set was saved with
     ///   the refresh token of the stored grant;
     /// * [`Replace`](ConsentDecision::Replace): the new token set was saved alone, so the grant
-    ///   ends with its access token. There was no stored refresh token to keep, or the program
-    ///   decided so.
+    ///   ends with its access token if the token source needs a refresh token. There was no stored
+    ///   refresh token to keep, or the program decided so.
+    ///
+    /// A consent that failed for another reason calls nothing.
     fn refresh_token_missing(&self, tenant: &TenantId, decision: ConsentDecision) {
         let _ = (tenant, decision);
     }

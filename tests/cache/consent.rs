@@ -8,6 +8,7 @@ use std::{
 use tower_oauth2_client::{
     Error, ErrorKind,
     cache::TokenCache,
+    store::{LeaseOwner, TokenStore},
     telemetry::GrantListener,
     token::{ConsentDecision, GrantState, ReauthorizationReason, RefreshToken, TenantId, TokenSet},
 };
@@ -169,7 +170,8 @@ async fn p15_consent_without_a_refresh_token_is_stored_if_there_is_none_to_lose(
     }
 }
 
-/// The refresh rotates, so the refresh token to keep is its result.
+/// The refresh rotates, so the refresh token to keep is its result. Another account may also have
+/// been connected meanwhile, so the program decides again.
 #[tokio::test(start_paused = true)]
 async fn p24_refresh_in_flight_ends_before_its_refresh_token_is_kept() {
     for is_of_another_replica in [false, true] {
@@ -188,8 +190,9 @@ async fn p24_refresh_in_flight_ends_before_its_refresh_token_is_kept() {
             scene.source.unblock();
         };
         let (kept, ()) = tokio::join!(scene.keep(), release);
-        kept.unwrap();
+        assert_eq!(kept.unwrap_err().kind(), ErrorKind::Unavailable);
         refresh.await.unwrap().unwrap();
+        scene.keep().await.unwrap();
         let kept = scene.stored_refresh_token().await.unwrap();
         assert_eq!(scene.last_sent(), "r1");
         assert_ne!(kept, "r1", "another replica: {is_of_another_replica}");
@@ -275,4 +278,185 @@ async fn p24_consents_at_two_replicas_keep_one_refresh_token() {
     assert_eq!(scene.last_sent(), "r1");
     let rejected = scene.tokens.set_tokens(scene.bare()).await.unwrap_err();
     assert_eq!(rejected.kind(), ErrorKind::RefreshTokenMissing);
+}
+
+/// Another cache of the same store and listener.
+fn replica(scene: &Scene) -> TokenCache {
+    let cache = scene.source.cache().store(scene.store.clone());
+    cache.listener(scene.calls.clone()).build().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn p11_refresh_token_that_another_process_has_sent_since_is_not_kept_as_unsent() {
+    let scene = connected().await;
+    let other = replica(&scene);
+    other.token().await.unwrap();
+    pass(10 * SECOND).await;
+    scene.store.slow_next_load(8 * SECOND);
+    let (tokens, bare) = (scene.tokens.clone(), scene.bare());
+    let keep = ConsentDecision::KeepRefreshToken;
+    let keep = tokio::spawn(async move { tokens.set_tokens_with(bare, keep).await });
+    pass(SECOND).await;
+    scene.store.lose_lease().await;
+    scene.source.set_delay(10 * SECOND);
+    scene
+        .source
+        .then(Scripted::Fail(Error::response_lost("cut")));
+    let refresh = tokio::spawn(async move { other.refresh_now().await.map(drop) });
+    let error = keep.await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    let _ = refresh.await.unwrap();
+    // Sent once, and replayed once: the consent has not removed the intent.
+    let sent = scene.source.sent_refresh_tokens();
+    assert_eq!(sent, [Some("r1".to_owned()), Some("r1".to_owned())]);
+    pass(2 * 60 * SECOND).await;
+    scene.source.set_delay(SECOND);
+    scene.tokens.refresh_now().await.unwrap();
+    assert_ne!(scene.last_sent(), "r1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn p24_newer_refresh_token_of_this_process_is_kept_rather_than_the_stored_one() {
+    let scene = connected().await;
+    let old = scene.store.stored().await.unwrap();
+    scene.tokens.refresh_now().await.unwrap();
+    let newer = scene.store.stored().await.unwrap();
+    let tenant = TenantId::new("default").unwrap();
+    let rolled_back = scene
+        .store
+        .memory
+        .save(&tenant, Some(newer.generation), &old);
+    rolled_back.await.unwrap();
+    let error = scene.tokens.set_tokens(scene.bare()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::RefreshTokenMissing);
+    scene.keep().await.unwrap();
+    let newest = newer.tokens().unwrap().refresh_token().unwrap();
+    assert_eq!(
+        scene.stored_refresh_token().await.as_deref(),
+        Some(newest.expose())
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn p24_consent_after_an_unsaved_revocation_is_not_dropped_by_the_next_one() {
+    let scene = connected().await;
+    let other = replica(&scene);
+    scene.store.fail_saves(true);
+    scene.tokens.revoke().await.unwrap_err();
+    scene.store.fail_saves(false);
+    other.set_tokens(scene.source.issue(DAY)).await.unwrap();
+    let before = scene.store.stored().await;
+    let error = scene.tokens.set_tokens(scene.bare()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::RefreshTokenMissing);
+    assert_eq!(scene.store.stored().await, before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p24_refresh_token_of_a_consent_that_came_during_the_wait_is_not_kept() {
+    let scene = connected().await;
+    let other = replica(&scene);
+    scene.source.block();
+    let refreshing = other.clone();
+    let refresh = tokio::spawn(async move { refreshing.refresh_now().await.map(drop) });
+    pass(SECOND).await;
+    let (tokens, bare) = (scene.tokens.clone(), scene.bare());
+    let keep = ConsentDecision::KeepRefreshToken;
+    let keep = tokio::spawn(async move { tokens.set_tokens_with(bare, keep).await });
+    pass(SECOND).await;
+    let another_account = scene.source.issue(DAY);
+    other.set_tokens(another_account.clone()).await.unwrap();
+    scene.source.unblock();
+    let error = keep.await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    let _ = refresh.await.unwrap();
+    let stored = scene.store.stored().await.unwrap();
+    let access_token = stored.tokens().unwrap().access_token().expose();
+    assert_ne!(access_token, "a3", "of the first account");
+}
+
+#[tokio::test(start_paused = true)]
+async fn p11_refresh_that_has_sent_nothing_does_not_hold_up_a_consent() {
+    let source = Source::new(&ManualClock::new());
+    let store = Store::default();
+    let cache = source.cache().store(store.clone());
+    let tokens = cache.min_refresh_interval(60 * SECOND).build().unwrap();
+    tokens.set_tokens(source.issue(DAY)).await.unwrap();
+    tokens.refresh_now().await.unwrap();
+    let waiting = tokens.clone();
+    let refresh = tokio::spawn(async move { waiting.refresh_now().await.map(drop) });
+    pass(SECOND).await;
+    let whole = source.issue(HOUR);
+    let bare = TokenSet::new(
+        whole.access_token().clone(),
+        whole.lifetime(),
+        whole.issued_at(),
+    );
+    let before = source.age();
+    let keep = ConsentDecision::KeepRefreshToken;
+    tokens.set_tokens_with(bare, keep).await.unwrap();
+    assert_eq!(source.age(), before);
+    let _ = refresh.await.unwrap();
+    assert_eq!(source.sent_refresh_tokens().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p11_consent_outwaits_a_long_lease_that_is_not_released() {
+    let source = Source::new(&ManualClock::new());
+    let store = Store::default();
+    let cache = source.cache().store(store.clone());
+    let tokens = cache.lease_duration(60 * SECOND).build().unwrap();
+    let first = source.issue(DAY);
+    tokens.set_tokens(first.clone()).await.unwrap();
+    let tenant = TenantId::new("default").unwrap();
+    let ended = LeaseOwner::random();
+    let leased = store.memory.acquire(&tenant, &ended, 60 * SECOND);
+    leased.await.unwrap();
+    let bare = TokenSet::new(
+        first.access_token().clone(),
+        first.lifetime(),
+        first.issued_at(),
+    );
+    let keep = ConsentDecision::KeepRefreshToken;
+    tokens.set_tokens_with(bare, keep).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn p04_slow_release_of_the_lease_holds_up_no_command() {
+    let scene = connected().await;
+    scene.store.slow_releases(9 * SECOND);
+    let (tokens, bare) = (scene.tokens.clone(), scene.bare());
+    let keep = ConsentDecision::KeepRefreshToken;
+    let keep = tokio::spawn(async move { tokens.set_tokens_with(bare, keep).await });
+    pass(SECOND).await;
+    let before = scene.source.age();
+    let next = scene.source.issue(DAY);
+    scene.tokens.set_tokens(next).await.unwrap();
+    assert_eq!(scene.source.age(), before);
+    keep.await.unwrap().unwrap();
+}
+
+/// The revocation of such a token may end the grant at the provider.
+#[tokio::test(start_paused = true)]
+async fn p15_late_consent_without_a_refresh_token_ends_no_grant_of_another_replica() {
+    for is_connected in [false, true] {
+        let scene = connected().await;
+        let other = replica(&scene);
+        pass(10 * SECOND).await;
+        // The command waits for the store, and the revocation comes first.
+        scene.store.slow_next_load(3 * SECOND);
+        let (tokens, bare) = (scene.tokens.clone(), scene.bare());
+        let late = tokio::spawn(async move { tokens.set_tokens(bare.clone()).await });
+        pass(SECOND).await;
+        let tokens = scene.tokens.clone();
+        let revoke = tokio::spawn(async move { tokens.revoke().await });
+        if is_connected {
+            pass(SECOND / 2).await;
+            other.set_tokens(scene.source.issue(DAY)).await.unwrap();
+        }
+        let error = late.await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Revoked);
+        revoke.await.unwrap().unwrap();
+        let is_revoked = scene.source.revoked().iter().any(|token| token == "a2");
+        assert_eq!(is_revoked, !is_connected, "{:?}", scene.source.revoked());
+    }
 }

@@ -283,8 +283,11 @@ impl TokenSource for Source {
     }
 
     async fn revoke(&self, held: &TokenSet) -> Result<(), Error> {
-        let token = held.refresh_token().map(|token| token.expose().to_owned());
-        self.inner.revoked.lock().unwrap().extend(token);
+        let access_token = held.access_token().expose();
+        let token = held
+            .refresh_token()
+            .map_or(access_token, |token| token.expose());
+        self.inner.revoked.lock().unwrap().push(token.to_owned());
         if *self.inner.revocation_fails.lock().unwrap() {
             return Err(Error::unavailable("the revocation fails: scripted"));
         }

@@ -549,6 +549,11 @@ impl Refresh {
 
     fn fetch(mut self, is_replay: bool, state: &mut CacheState, m: Moment<'_>) -> Next {
         state.refresh_started_at = Some(m.now);
+        if state.is_of_this_grant(self.job.conditions)
+            && let Some(refresh) = &mut state.refresh
+        {
+            refresh.has_sent = true;
+        }
         self.sent = Some(m.now);
         Next::Fetch(Fetch {
             refresh: self,

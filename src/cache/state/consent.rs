@@ -8,18 +8,43 @@ use super::{
     CacheState,
     commands::{NotInstalled, Sequence},
     event::Event,
+    job::InFlight,
+    moment::Moment,
 };
 use crate::{
     error::{Error, ErrorKind},
     token::{ConsentDecision, Generation, Grant, GrantState, TokenSet},
 };
 
+/// The token set of a new consent, which is to be saved.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Consent<'a> {
+    pub(crate) sequence: Sequence,
+    pub(crate) tokens: &'a TokenSet,
+    /// The decision of the program, if it was asked.
+    pub(crate) decided: Option<Decided>,
+    /// The use of the lease that the save has begun, if it needs one.
+    pub(crate) lease_use: Option<u32>,
+}
+
 /// A decision of the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Decided {
     pub(crate) decision: ConsentDecision,
-    /// The generation of the stored grant that the decision is about. `None` for any grant.
+    /// The generation of the grant that the decision is about. `None` for any grant.
     pub(crate) about: Option<Generation>,
+}
+
+impl Consent<'_> {
+    fn lacks_refresh_token(&self) -> bool {
+        self.tokens.refresh_token().is_none()
+    }
+
+    /// Whether the save may keep the stored refresh token. Then no refresh may be using it.
+    fn keeps_refresh_token(&self) -> bool {
+        let keeps = |decided: Decided| decided.decision == ConsentDecision::KeepRefreshToken;
+        self.lacks_refresh_token() && self.decided.is_some_and(keeps)
+    }
 }
 
 /// An intent stays: it is still unknown whether the provider has rotated the refresh token.
@@ -52,16 +77,12 @@ pub(crate) fn missing_refresh_token(tokens: &TokenSet, saved: &Grant) -> Option<
 impl CacheState {
     /// Whether the save of a new consent may begin, and whether it needs the lease: it keeps the
     /// stored refresh token, so no refresh may be using that meanwhile.
-    pub(crate) fn begin_consent(
-        &self,
-        sequence: Sequence,
-        tokens: &TokenSet,
-        decided: Option<Decided>,
-    ) -> Result<bool, NotInstalled> {
-        self.commands.may_install(sequence)?;
-        let keeps_refresh_token = tokens.refresh_token().is_none()
-            && decided.is_some_and(|it| it.decision == ConsentDecision::KeepRefreshToken);
-        if keeps_refresh_token && self.is_refreshing() {
+    pub(crate) fn begin_consent(&self, consent: &Consent<'_>) -> Result<bool, NotInstalled> {
+        self.commands.may_install(consent.sequence)?;
+        let keeps_refresh_token = consent.keeps_refresh_token();
+        // A refresh that has sent nothing finds a new grant and ends.
+        let is_sent = |refresh: &InFlight| refresh.has_sent;
+        if keeps_refresh_token && self.refresh.as_deref().is_some_and(is_sent) {
             return Err(NotInstalled::Refreshing);
         }
         Ok(keeps_refresh_token)
@@ -70,40 +91,56 @@ impl CacheState {
     /// The state to save over the stored grant for the token set of a new consent.
     pub(crate) fn consented(
         &self,
-        sequence: Sequence,
-        tokens: &TokenSet,
+        consent: &Consent<'_>,
         stored: Option<&Grant>,
-        decided: Option<Decided>,
+        m: Moment<'_>,
     ) -> Result<GrantState, NotInstalled> {
-        self.commands.may_install(sequence)?;
-        let alone = || GrantState::Active(tokens.clone());
-        let Some(stored) = stored.filter(|stored| self.is_at_stake(tokens, stored)) else {
+        self.commands.may_install(consent.sequence)?;
+        let alone = || GrantState::Active(consent.tokens.clone());
+        let Some((grant, held)) = self.at_stake(consent, stored) else {
             return Ok(alone());
         };
-        let decided = decided
-            .filter(|decided| decided.about.is_none_or(|about| about == stored.generation))
-            .ok_or(NotInstalled::Undecided(stored.generation))?;
-        match (decided.decision, stored.tokens()) {
-            (ConsentDecision::Reject, _) => Err(NotInstalled::Rejected),
-            (ConsentDecision::KeepRefreshToken, Some(held)) => {
-                Ok(with_refresh_token_of(held, tokens, &stored.state))
+        let decided = consent
+            .decided
+            .filter(|decided| decided.about.is_none_or(|about| about == grant.generation))
+            .ok_or(NotInstalled::Undecided(grant.generation))?;
+        match decided.decision {
+            ConsentDecision::Reject => Err(NotInstalled::Rejected),
+            ConsentDecision::Replace => Ok(alone()),
+            // Another process may have acquired the lease since, and be using the refresh token.
+            ConsentDecision::KeepRefreshToken if !self.holds_lease(consent.lease_use, m) => {
+                Err(NotInstalled::Refreshing)
             }
-            (ConsentDecision::KeepRefreshToken | ConsentDecision::Replace, _) => Ok(alone()),
+            ConsentDecision::KeepRefreshToken => {
+                Ok(with_refresh_token_of(held, consent.tokens, &grant.state))
+            }
         }
     }
 
-    /// Whether `tokens` would drop a refresh token that can be used.
-    fn is_at_stake(&self, tokens: &TokenSet, stored: &Grant) -> bool {
-        let has_refresh_token = |tokens: &TokenSet| tokens.refresh_token().is_some();
-        // This process knows that the grant has ended, and could not save it yet.
-        let has_ended = self.commands.is_revoked_locally()
-            || self.held.grant().is_some_and(|held| {
-                held.generation > stored.generation && !held.state.is_refreshable()
-            });
-        !has_refresh_token(tokens)
-            && !has_ended
-            && stored.state.is_refreshable()
-            && stored.tokens().is_some_and(has_refresh_token)
+    /// The grant whose refresh token would be dropped although it can be used, and its token set.
+    /// The held grant counts if it is newer than the stored one: it could not be saved.
+    fn at_stake<'a>(
+        &'a self,
+        consent: &Consent<'_>,
+        stored: Option<&'a Grant>,
+    ) -> Option<(&'a Grant, &'a TokenSet)> {
+        let is_newer = |held: &&Grant| stored.is_none_or(|it| held.generation > it.generation);
+        let newest = self.held.grant().filter(is_newer).or(stored)?;
+        let tokens = newest.tokens()?;
+        let is_at_stake = consent.lacks_refresh_token()
+            && newest.state.is_refreshable()
+            && tokens.refresh_token().is_some();
+        is_at_stake.then_some((newest, tokens))
+    }
+
+    fn holds_lease(&self, lease_use: Option<u32>, m: Moment<'_>) -> bool {
+        lease_use.is_some_and(|begun| self.owns_lease(begun)) && self.lease.check(m).is_ok()
+    }
+
+    /// Whether another process has stored a grant since this one revoked the grant.
+    pub(crate) fn is_connected_elsewhere(&self, stored: Option<&Grant>) -> bool {
+        let revoked = self.held.generation();
+        stored.is_some_and(|it| it.state.is_refreshable() && Some(it.generation) >= revoked)
     }
 
     /// The token set of a consent contains no refresh token, and this was decided.
@@ -117,6 +154,7 @@ pub(crate) fn refresh_token_missing() -> Error {
     Error::new(
         ErrorKind::RefreshTokenMissing,
         "the new consent brought no refresh token, and the stored grant has one: the stored grant \
-         is unchanged; revoke it and let the customer consent again, or decide by set_tokens_with",
+         is unchanged; decide by set_tokens_with, or let the customer remove the application's \
+         access at the provider and consent again",
     )
 }

@@ -48,6 +48,8 @@ pub(super) struct InFlight {
     pub(super) label: &'static str,
     /// Its report so far.
     pub(super) report: Option<Report>,
+    /// Whether the refresh token was sent.
+    pub(super) has_sent: bool,
 }
 
 /// A report of a job to its waiters.

@@ -125,7 +125,7 @@ impl CacheState {
         } else {
             self.refresh = Some(Box::new(InFlight {
                 label: job.label,
-                report: None,
+                ..InFlight::default()
             }));
         }
     }

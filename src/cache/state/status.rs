@@ -21,8 +21,9 @@ pub struct Status {
     /// When the held access token expires, by this machine's wall clock. `None` without a valid
     /// token, or if its lifetime is unknown.
     pub expires_at: Option<SystemTime>,
-    /// Whether the grant can be refreshed. If not, it ends with its access token: there is no
-    /// refresh token, or the grant has ended.
+    /// Whether there is a refresh token that can be used. Without one, a grant ends with its access
+    /// token. A source that needs no refresh token, such as
+    /// [`ClientCredentials`](crate::cache::ClientCredentials), has none and refreshes nevertheless.
     pub has_refresh_token: bool,
     /// When the refresh token expires, by this machine's wall clock. `None` if there is no refresh
     /// token, or if its lifetime is unknown.

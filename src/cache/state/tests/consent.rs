@@ -2,12 +2,15 @@
 
 use super::{
     super::{
-        CacheState, Decided, NotInstalled, Reason, conflict::Conflict, missing_refresh_token,
-        snapshot::Snapshot,
+        CacheState, Consent, Decided, NotInstalled, Reason, conflict::Conflict,
+        missing_refresh_token, snapshot::Snapshot,
     },
     active, at, cases, ended, generation, grant, grid, holding, refreshing, revoked, start, tokens,
 };
-use crate::token::{AccessToken, ConsentDecision, Grant, GrantState, RefreshToken, TokenSet};
+use crate::{
+    store::LeaseOutcome,
+    token::{AccessToken, ConsentDecision, Grant, GrantState, RefreshToken, TokenSet},
+};
 
 /// The token set of a consent without a refresh token.
 fn bare() -> TokenSet {
@@ -49,15 +52,41 @@ fn scene(stored: &str) -> (CacheState, Option<Grant>) {
             state.revoke(at(10));
             (state, Some(active(2)))
         }
+        "active, older here" => (holding(&active(1)), Some(active(2))),
+        // The held grant could not be saved, or the store has gone back to an older one.
+        "active, newer here" => (holding(&active(3)), Some(active(2))),
+        "none, newer here" => (holding(&active(3)), None),
+        "bare, newer here" => {
+            let bare = grant(2, GrantState::Active(bare()));
+            (holding(&active(3)), Some(bare))
+        }
+        // Another process has stored a consent since, and this one could not save the end.
+        "later than revoked" => {
+            let mut state = holding(&active(2));
+            state.revoke(at(10));
+            (state, Some(active(3)))
+        }
         other => panic!("{other}: no such grant"),
     }
+}
+
+fn acquire_lease(state: &mut CacheState) -> u32 {
+    let begun = state.begin_lease_use();
+    state.lease_acquired(LeaseOutcome::Acquired, at(600));
+    begun
 }
 
 /// The saved state, as the access token, the refresh token and the state.
 fn outcome(tokens: &TokenSet, stored: &str, decision: &str) -> String {
     let (mut state, stored) = scene(stored);
-    let sequence = state.next_sequence();
-    let saved = match state.consented(sequence, tokens, stored.as_ref(), decided(decision)) {
+    let lease_use = Some(acquire_lease(&mut state));
+    let consent = Consent {
+        sequence: state.next_sequence(),
+        tokens,
+        decided: decided(decision),
+        lease_use,
+    };
+    let saved = match state.consented(&consent, stored.as_ref(), at(600)) {
         Err(NotInstalled::Rejected) => return "rejected".to_owned(),
         Err(NotInstalled::Undecided(about)) => return format!("ask {about}"),
         Err(other) => return format!("{other:?}"),
@@ -96,6 +125,11 @@ fn p24_consent_without_a_refresh_token_drops_and_mixes_nothing_undecided() {
         revoked              | alone     | alone    | alone     | alone   | alone     | alone
         active, ended here   | alone     | alone    | alone     | alone   | alone     | alone
         active, revoked here | alone     | alone    | alone     | alone   | alone     | alone
+        active, older here   | ask 2     | rejected | r2        | alone   | r2        | ask 2
+        active, newer here   | ask 3     | rejected | r3        | alone   | ask 3     | ask 3
+        none, newer here     | ask 3     | rejected | r3        | alone   | ask 3     | ask 3
+        bare, newer here     | ask 3     | rejected | r3        | alone   | ask 3     | ask 3
+        later than revoked   | ask 3     | rejected | r3        | alone   | ask 3     | ask 3
         ",
         |stored, decision| outcome(&bare(), stored, decision),
     );
@@ -117,27 +151,34 @@ fn p15_consent_with_a_refresh_token_replaces_every_grant_undecided() {
 }
 
 /// A save that keeps the stored refresh token needs the lease, and waits for a refresh of this
-/// process.
+/// process that has sent it.
 #[test]
 fn p11_kept_refresh_token_is_not_in_use() {
     cases(
         "
-        tokens | decision  | idle     | refreshing
-        bare   | keep      | lease    | Refreshing
-        bare   | keep 2    | lease    | Refreshing
-        bare   | replace   | no lease | no lease
-        bare   | undecided | no lease | no lease
-        whole  | keep      | no lease | no lease
+        tokens | decision  | idle     | starting | sent
+        bare   | keep      | lease    | lease    | Refreshing
+        bare   | keep 2    | lease    | lease    | Refreshing
+        bare   | replace   | no lease | no lease | no lease
+        bare   | undecided | no lease | no lease | no lease
+        whole  | keep      | no lease | no lease | no lease
         ",
         |[set, decision]| {
             let set = if set == "bare" { bare() } else { tokens(9) };
-            [false, true].map(|is_refreshing| {
+            ["idle", "starting", "sent"].map(|progress| {
                 let mut state = holding(&active(2));
-                if is_refreshing {
+                if progress != "idle" {
                     start(&mut state, Reason::Manual(None), at(600));
+                    let refresh = state.refresh.as_mut().unwrap();
+                    refresh.has_sent = progress == "sent";
                 }
-                let sequence = state.next_sequence();
-                match state.begin_consent(sequence, &set, decided(decision)) {
+                let consent = Consent {
+                    sequence: state.next_sequence(),
+                    tokens: &set,
+                    decided: decided(decision),
+                    lease_use: None,
+                };
+                match state.begin_consent(&consent) {
                     Ok(true) => "lease".to_owned(),
                     Ok(false) => "no lease".to_owned(),
                     Err(reason) => format!("{reason:?}"),
@@ -145,6 +186,44 @@ fn p11_kept_refresh_token_is_not_in_use() {
             })
         },
     );
+}
+
+/// A process may lose the lease while the store is slow, and another one may then send the refresh
+/// token.
+#[test]
+fn p11_refresh_token_is_not_kept_without_the_lease() {
+    let keep = |lease_use: fn(&mut CacheState) -> Option<u32>, m| {
+        let mut state = holding(&active(2));
+        let lease_use = lease_use(&mut state);
+        let consent = Consent {
+            sequence: state.next_sequence(),
+            tokens: &bare(),
+            decided: decided("keep"),
+            lease_use,
+        };
+        state.consented(&consent, Some(&active(2)), m).map(|_| ())
+    };
+    let refreshing = Err(NotInstalled::Refreshing);
+    assert_eq!(keep(|_| None, at(600)), refreshing);
+    assert_eq!(keep(|state| Some(acquire_lease(state)), at(614)), Ok(()));
+    assert_eq!(
+        keep(|state| Some(acquire_lease(state)), at(615)),
+        refreshing
+    );
+    let lost = |state: &mut CacheState| {
+        let begun = acquire_lease(state);
+        state.lease_extended(LeaseOutcome::HeldByAnother, at(605));
+        Some(begun)
+    };
+    assert_eq!(keep(lost, at(606)), refreshing);
+    let stalled = |state: &mut CacheState| {
+        let begun = acquire_lease(state);
+        start(state, Reason::Manual(None), at(600));
+        state.refresh_stalled();
+        acquire_lease(state);
+        Some(begun)
+    };
+    assert_eq!(keep(stalled, at(606)), refreshing);
 }
 
 /// The runtime of a command may stand still before each of its saves, while a later command runs.
@@ -167,10 +246,15 @@ fn p12_consent_that_a_later_command_has_outrun_saves_nothing() {
                 let later = state.next_sequence();
                 state.install(&active(3), later, at(10));
             }
-            let decided = decided(decision);
-            let begun = state.begin_consent(sequence, &set, decided);
+            let consent = Consent {
+                sequence,
+                tokens: &set,
+                decided: decided(decision),
+                lease_use: None,
+            };
+            let begun = state.begin_consent(&consent);
             assert_eq!(begun, Err(expected), "{decision}");
-            let saved = state.consented(sequence, &set, Some(&active(3)), decided);
+            let saved = state.consented(&consent, Some(&active(3)), at(600));
             assert_eq!(saved.map(|_| ()), Err(expected), "{decision}");
         }
     }

@@ -316,6 +316,7 @@ fn p14_deferred_token_set_serves_a_rejected_request() {
         state.refresh = Some(Box::new(InFlight {
             label: "",
             report: Some(Report::Deferred(down())),
+            ..InFlight::default()
         }));
         let admission = admission(&mut state, Reason::Rejected(generation(2)), m);
         assert_eq!(admission, "join urgent undeferred", "{of_token}");
@@ -330,6 +331,7 @@ fn in_flight(report: Option<&Report>, table: &str) {
         state.refresh = Some(Box::new(InFlight {
             label: "",
             report: report.cloned(),
+            ..InFlight::default()
         }));
         admission(&mut state, reason(row, m), m)
     });
