@@ -125,7 +125,9 @@
 //! * **P23** A tenant's token is never visible to another tenant. Keys never derive from secrets,
 //!   and stored grants name their tenant. With the feature `encryption`, each stored token is
 //!   encrypted and bound to its tenant, client, identity, generation and kind. A token that cannot
-//!   be decrypted is an error. It is never treated as an absent grant, and never overwritten.
+//!   be decrypted is an error. It is never treated as an absent grant, and never overwritten. On
+//!   Unix, [`FileStore`](crate::store::FileStore#permissions) uses no file or directory that other
+//!   users can write to, and no file that they own or can read.
 //! * **P25** A stored grant names the client that it was issued to and its token endpoint: the
 //!   [identity](crate::token::ClientIdentity) of its source, which also separates the client's own
 //!   tokens from those of a customer. No process sends, refreshes, ends, replaces or sweeps a grant

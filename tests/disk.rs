@@ -114,6 +114,52 @@ async fn p14_read_only_directory_is_detected_before_the_token_request() {
     scene.refresh_succeeds().await;
 }
 
+/// Links and pipes in the directory are neither followed nor used, and block nothing.
+#[cfg(unix)]
+#[tokio::test]
+async fn p23_planted_files_are_detected_before_the_token_request() {
+    use std::os::unix::fs::symlink;
+
+    let scene = Scene::new().await;
+    for extension in ["json", "lock"] {
+        let path = scene.file(extension);
+        let (away, target) = (path.with_extension("away"), path.with_extension("target"));
+        fs::rename(&path, &away).unwrap();
+        let pipe = std::process::Command::new("mkfifo").arg(&path).status();
+        assert!(pipe.unwrap().success());
+        let error = scene.refresh_fails_early().await;
+        assert!(error.to_string().contains("is not a file"), "{error}");
+        for target in [&target, &away] {
+            fs::remove_file(&path).unwrap();
+            symlink(target, &path).unwrap();
+            let error = scene.refresh_fails_early().await;
+            assert!(error.to_string().contains("symbolic link"), "{error}");
+        }
+        assert!(!target.exists());
+        fs::rename(&away, &path).unwrap();
+        scene.refresh_succeeds().await;
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn p23_directory_that_others_can_write_to_is_detected_before_the_token_request() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let scene = Scene::new().await;
+    let set_mode = |mode| {
+        let path = scene.directory.path();
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    for mode in [0o777, 0o770, 0o702] {
+        set_mode(mode);
+        let error = scene.refresh_fails_early().await;
+        assert!(error.to_string().contains("can write"), "{error}");
+    }
+    set_mode(0o700);
+    scene.refresh_succeeds().await;
+}
+
 /// A process in which every write to a file fails.
 #[tokio::test]
 #[ignore = "another test runs it in a process of its own"]

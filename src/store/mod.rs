@@ -202,7 +202,7 @@ pub use self::postgres::PostgresStore;
 pub use self::redis::RedisStore;
 pub use self::{
     announcer::{Announcement, Announcer, Subscription},
-    file::FileStore,
+    file::{FileStore, FileStoreBuilder},
     lease::{LeaseOutcome, LeaseOwner},
     memory::MemoryStore,
     token_store::{SaveOutcome, TokenStore},

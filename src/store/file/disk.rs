@@ -1,16 +1,12 @@
-//! Files that contain secrets: written whole, and readable by their owner only.
+//! Grants in files: read and written whole.
 
-use std::{
-    fmt,
-    fs::{self, File, OpenOptions},
-    io::{self, Read, Write},
-    path::{Path, PathBuf},
-};
+use std::io::{self, Read, Write};
 
 use zeroize::Zeroizing;
 
+use super::directory::{Access, Directory, Problem, failed};
 use crate::{
-    error::{Error, ErrorKind},
+    error::Error,
     token::{Grant, TenantId},
 };
 
@@ -21,33 +17,27 @@ pub(super) const CHECK_READ: &str = "check its permissions and that the disk is 
 pub(super) const CHECK_WRITE: &str =
     "check permissions, free space and that the disk is mounted for writing";
 
-pub(super) fn read_grant(path: &Path, tenant: &TenantId) -> Result<Option<Grant>, Error> {
-    let fail = |detail: &str, error| failed("token file cannot be read", path, detail, error);
-    // Opening a pipe, for example, could block.
-    match fs::metadata(path) {
-        Ok(metadata) if !metadata.is_file() => {
-            return Err(fail("the path is not a file; move it away", None));
-        }
-        _ => {}
-    }
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(fail(CHECK_READ, Some(error))),
+/// Reads the grant in the file `<name>.json`.
+pub(super) fn read_grant(
+    directory: &Directory,
+    name: &str,
+    tenant: &TenantId,
+) -> Result<Option<Grant>, Error> {
+    let what = "token file cannot be read";
+    let path = directory.path().join(grant_file(name));
+    let fail = |detail: &str| failed(what, &path, detail, None);
+    let file = match directory.open_file(&grant_file(name), Access::Read) {
+        Ok(Some(file)) => file,
+        Ok(None) => return Ok(None),
+        Err(problem) => return Err(problem.at(&path, what, CHECK_READ)),
     };
-    if is_open_to_others(&file) {
-        let detail = "other users can read or write it; run chmod 600, and let the customer \
-                      consent again if they may have read it";
-        return Err(fail(detail, None));
-    }
     let mut bytes = Zeroizing::new(Vec::with_capacity(16 * 1024));
     file.take(LARGEST_FILE + 1)
         .read_to_end(&mut bytes)
-        .map_err(|error| fail(CHECK_READ, Some(error)))?;
+        .map_err(|error| Problem::Io(error).at(&path, what, CHECK_READ))?;
     if bytes.len() as u64 > LARGEST_FILE {
         return Err(fail(
             "it is over 1 MiB, too large for a grant; move it away",
-            None,
         ));
     }
     Grant::from_bytes(tenant, &bytes)
@@ -57,123 +47,35 @@ pub(super) fn read_grant(path: &Path, tenant: &TenantId) -> Result<Option<Grant>
                 "{error}; the file is unchanged: restore it, or move it away and let the customer \
                  consent again"
             );
-            fail(&detail, None)
+            fail(&detail)
         })
 }
 
-/// Replaces a file. The caller holds the tenant's lock, so the temporary file has one writer.
+/// Replaces the file `<name>.json`. The caller holds the tenant's lock, so the temporary file has
+/// one writer.
 ///
 /// Calls `announce` also before the rename, in case that the process dies after it.
-pub(super) fn replace(
-    directory: &Path,
-    path: &Path,
+pub(super) fn replace_grant(
+    directory: &Directory,
+    name: &str,
     bytes: &[u8],
     announce: impl Fn(),
-) -> io::Result<()> {
-    let temporary = path.with_extension("tmp");
+) -> Result<(), Problem> {
+    let temporary = format!("{name}.tmp");
     // A crash may have left one, which another user may own.
-    match fs::remove_file(&temporary) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+    match directory.remove(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
         _ => {}
     }
-    let mut file = create_file(&temporary)?;
+    let mut file = directory.create_file(&temporary)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     announce();
-    fs::rename(&temporary, path)?;
+    directory.rename(&temporary, &grant_file(name))?;
     announce();
-    sync_directory(directory)
+    Ok(directory.sync()?)
 }
 
-/// An error with the path in its source: messages may be logged, and a path contains parts of a
-/// tenant's name.
-pub(super) fn failed(what: &str, path: &Path, detail: &str, error: Option<io::Error>) -> Error {
-    let message = format!("{what}: {detail} (path in the error source)");
-    Error::new(ErrorKind::Store, message).with_source(AtPath {
-        path: path.to_owned(),
-        error,
-    })
-}
-
-/// The path where something failed, as an error.
-#[derive(Debug)]
-struct AtPath {
-    path: PathBuf,
-    error: Option<io::Error>,
-}
-
-impl fmt::Display for AtPath {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.path.display().fmt(f)
-    }
-}
-
-impl std::error::Error for AtPath {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        let error = self.error.as_ref()?;
-        Some(error)
-    }
-}
-
-pub(super) fn create_directory(directory: &Path) -> io::Result<()> {
-    if directory.is_dir() {
-        return Ok(());
-    }
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(directory)?;
-    // A new directory is durable once its parent is synced.
-    match directory.parent() {
-        Some(parent) if parent.as_os_str().is_empty() => sync_directory(Path::new(".")),
-        Some(parent) => sync_directory(parent),
-        None => Ok(()),
-    }
-}
-
-pub(super) fn create_file(path: &Path) -> io::Result<File> {
-    owner_only().write(true).create_new(true).open(path)
-}
-
-pub(super) fn open_lock(path: &Path) -> io::Result<File> {
-    owner_only()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(path)
-}
-
-/// Whether users other than the owner and the superuser have access to the file.
-#[cfg(unix)]
-fn is_open_to_others(file: &File) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-
-    file.metadata()
-        .is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0)
-}
-
-#[cfg(not(unix))]
-fn is_open_to_others(_: &File) -> bool {
-    false
-}
-
-fn owner_only() -> OpenOptions {
-    #[cfg_attr(not(unix), expect(unused_mut, reason = "only Unix has file modes"))]
-    let mut options = OpenOptions::new();
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options
-}
-
-/// On Unix a rename is durable once its directory is synced. Windows has no such call and orders
-/// renames itself.
-#[cfg(unix)]
-fn sync_directory(directory: &Path) -> io::Result<()> {
-    File::open(directory)?.sync_all()
-}
-
-#[cfg(not(unix))]
-fn sync_directory(_: &Path) -> io::Result<()> {
-    Ok(())
+pub(super) fn grant_file(name: &str) -> String {
+    format!("{name}.json")
 }

@@ -7,16 +7,19 @@
 //! not wait. A process that is only stopped keeps its lease until the time is over.
 
 use std::{
-    fs::{self, File},
-    io::{self, Write},
-    path::{Path, PathBuf},
+    io::{self, Read, Write},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::disk::create_file;
+use super::{
+    directory::{Access, Directory, Problem},
+    location::Location,
+    lock::Lock,
+};
 use crate::{
     clock::{Clock, SystemClock},
     store::lease::LeaseOwner,
@@ -34,61 +37,64 @@ const LARGEST_FILE: u64 = 64 * 1024;
 #[derive(Debug)]
 pub(super) struct Liveness {
     name: String,
-    path: PathBuf,
-    _locked: File,
+    location: Arc<Location>,
+    _lock: Lock,
 }
 
 impl Liveness {
     /// Locks a new file and then renames it to the name that other processes check.
-    pub(super) fn create(directory: &Path) -> io::Result<Self> {
+    pub(super) fn create(location: &Arc<Location>, directory: &Directory) -> Result<Self, Problem> {
         remove_stale(directory);
         let name = LeaseOwner::random().to_string();
-        let unnamed = directory.join(format!("{NEW}{name}"));
-        let file = create_file(&unnamed)?;
-        file.lock()?;
-        let path = directory.join(format!("{ALIVE}{name}"));
-        fs::rename(&unnamed, &path)?;
+        let unnamed = format!("{NEW}{name}");
+        let lock = Lock::try_lock(directory.create_file(&unnamed)?)?;
+        directory.rename(&unnamed, &format!("{ALIVE}{name}"))?;
         Ok(Self {
             name,
-            path,
-            _locked: file,
+            location: Arc::clone(location),
+            _lock: lock.ok_or(io::ErrorKind::ResourceBusy)?,
         })
     }
 
-    pub(super) fn exists(&self) -> bool {
-        self.path.exists()
+    pub(super) fn exists(&self, directory: &Directory) -> bool {
+        let file = directory.open_file(&format!("{ALIVE}{}", self.name), Access::Lock);
+        file.is_ok_and(|file| file.is_some())
     }
 }
 
 impl Drop for Liveness {
     fn drop(&mut self) {
         // If this fails, another store removes the file later, since it is not locked.
-        let _ = fs::remove_file(&self.path);
-    }
-}
-
-/// Removes files of processes that have died.
-fn remove_stale(directory: &Path) {
-    let Ok(entries) = fs::read_dir(directory) else {
-        return;
-    };
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        let is_dead = if name.starts_with(ALIVE) {
-            !is_locked(&entry.path())
-        } else {
-            // Left by a crash before the rename. A live process renames its file at once.
-            (name.starts_with(NEW) || name.starts_with(PROBE)) && is_old(&entry)
-        };
-        if is_dead {
-            let _ = fs::remove_file(entry.path());
+        if let Ok(directory) = self.location.enter() {
+            let _ = directory.remove(&format!("{ALIVE}{}", self.name));
         }
     }
 }
 
-fn is_old(entry: &fs::DirEntry) -> bool {
-    let modified = entry.metadata().and_then(|metadata| metadata.modified());
+/// Removes files of processes that have died.
+fn remove_stale(directory: &Directory) {
+    let Ok(names) = directory.names() else {
+        return;
+    };
+    for name in names.flatten() {
+        let Some(name) = name.to_str() else { continue };
+        let is_dead = if name.starts_with(ALIVE) {
+            !is_locked(directory, name)
+        } else {
+            // Left by a crash before the rename. A live process renames its file at once.
+            (name.starts_with(NEW) || name.starts_with(PROBE)) && is_old(directory, name)
+        };
+        if is_dead {
+            let _ = directory.remove(name);
+        }
+    }
+}
+
+fn is_old(directory: &Directory, name: &str) -> bool {
+    let Ok(Some(file)) = directory.open_file(name, Access::Lock) else {
+        return false;
+    };
+    let modified = file.metadata().and_then(|metadata| metadata.modified());
     modified.is_ok_and(|at| {
         let age = SystemClock.wall().duration_since(at);
         age.is_ok_and(|age| age > Duration::from_secs(60))
@@ -96,16 +102,11 @@ fn is_old(entry: &fs::DirEntry) -> bool {
 }
 
 /// Whether a process has locked the file. If that cannot be determined, the file counts as locked.
-fn is_locked(path: &Path) -> bool {
-    // Opening a pipe, for example, could block.
-    match fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.is_file() => {}
-        Ok(_) => return true,
-        Err(error) => return error.kind() != io::ErrorKind::NotFound,
-    }
-    match File::options().write(true).open(path) {
-        Ok(file) => file.try_lock().is_err(),
-        Err(error) => error.kind() != io::ErrorKind::NotFound,
+fn is_locked(directory: &Directory, name: &str) -> bool {
+    match directory.open_file(name, Access::Lock) {
+        Ok(Some(file)) => !matches!(Lock::try_lock(file), Ok(Some(_))),
+        Ok(None) => false,
+        Err(_) => true,
     }
 }
 
@@ -136,26 +137,22 @@ impl Lease {
 
     /// Returns `None` if there is no lease, or if the file cannot be parsed: unlike a grant, a
     /// lease may be overwritten.
-    pub(super) fn read(path: &Path) -> io::Result<Option<Self>> {
-        let metadata = match fs::symlink_metadata(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            other => other?,
+    pub(super) fn read(directory: &Directory, file: &str) -> Result<Option<Self>, Problem> {
+        let Some(file) = directory.open_file(file, Access::Read)? else {
+            return Ok(None);
         };
-        if !metadata.is_file() || metadata.len() > LARGEST_FILE {
-            return Err(io::Error::other("the path is not a lease file"));
-        }
-        match fs::read(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            read => Ok(serde_json::from_slice(&read?).ok()),
-        }
+        let mut bytes = Vec::new();
+        file.take(LARGEST_FILE).read_to_end(&mut bytes)?;
+        Ok(serde_json::from_slice(&bytes).ok())
     }
 
-    pub(super) fn write(&self, path: &Path) -> io::Result<()> {
-        let temporary = path.with_extension("lease-tmp");
-        let _ = fs::remove_file(&temporary);
+    pub(super) fn write(&self, directory: &Directory, file: &str) -> Result<(), Problem> {
+        let temporary = format!("{file}-tmp");
+        let _ = directory.remove(&temporary);
+        let bytes = serde_json::to_vec(self).map_err(io::Error::from)?;
         // Not synced: a machine that fails takes the owner with it.
-        create_file(&temporary)?.write_all(&serde_json::to_vec(self)?)?;
-        fs::rename(&temporary, path)
+        directory.create_file(&temporary)?.write_all(&bytes)?;
+        Ok(directory.rename(&temporary, file)?)
     }
 
     pub(super) fn belongs_to(&self, owner: &LeaseOwner) -> bool {
@@ -163,7 +160,7 @@ impl Lease {
     }
 
     /// Whether the owner still has the lease.
-    pub(super) fn is_valid(&self, directory: &Path, now: SystemTime) -> bool {
+    pub(super) fn is_valid(&self, directory: &Directory, now: SystemTime) -> bool {
         let until: Option<SystemTime> = self.until.try_into().ok();
         let left = until.and_then(|until| until.duration_since(now).ok());
         // Far more time than requested is left only if the clock was set back. Without this check
@@ -173,6 +170,6 @@ impl Lease {
             .saturating_mul(2)
             .saturating_add(Duration::from_secs(60));
         let is_in_time = left.is_some_and(|left| !left.is_zero() && left <= longest);
-        is_in_time && is_locked(&directory.join(format!("{ALIVE}{}", self.store)))
+        is_in_time && is_locked(directory, &format!("{ALIVE}{}", self.store))
     }
 }

@@ -18,13 +18,17 @@
 //! The log is not durable: after a power failure no process has missed anything.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::File,
     io::{self, Read, Seek, SeekFrom, Write},
-    path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
-use super::disk::{create_file, open_lock};
+use super::{
+    directory::{Access, Directory, Problem},
+    location::Location,
+    lock::Lock,
+};
 use crate::token::{Generation, TenantId};
 
 const NAME: &str = ".saves";
@@ -72,21 +76,8 @@ impl Header {
 }
 
 /// Opens the log. `None` if there is none.
-fn open(directory: &Path) -> io::Result<Option<File>> {
-    let path = directory.join(NAME);
-    // Opening a pipe, for example, could block.
-    match fs::symlink_metadata(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-        Ok(metadata) if !metadata.is_file() => {
-            return Err(io::Error::other("the log of saves is not a file"));
-        }
-        Ok(_) => {}
-    }
-    match OpenOptions::new().read(true).append(true).open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        opened => opened.map(Some),
-    }
+fn open(directory: &Directory) -> Result<Option<File>, Problem> {
+    directory.open_file(NAME, Access::Append)
 }
 
 #[expect(
@@ -98,7 +89,7 @@ fn pause() {
 }
 
 /// Appends a line. Blocks for microseconds.
-pub(super) fn append(directory: &Path, tenant: &TenantId, generation: Generation) {
+pub(super) fn append(directory: &Directory, tenant: &TenantId, generation: Generation) {
     let name: String = form_urlencoded::byte_serialize(tenant.as_str().as_bytes()).collect();
     let line = format!("\n{generation} {name}\n");
     for attempt in 0..ATTEMPTS {
@@ -113,13 +104,14 @@ pub(super) fn append(directory: &Path, tenant: &TenantId, generation: Generation
 }
 
 /// Returns false if the log was replaced meanwhile.
-fn try_append(directory: &Path, line: &str) -> io::Result<bool> {
-    let log = match open(directory)? {
-        Some(log) if log.metadata()?.len() < LARGEST_LOG => log,
-        _ => {
+fn try_append(directory: &Directory, line: &str) -> Result<bool, Problem> {
+    let log = match open(directory) {
+        Ok(Some(log)) if log.metadata()?.len() < LARGEST_LOG => log,
+        Ok(_) | Err(Problem::Rejected(_)) => {
             replace(directory)?;
             open(directory)?.ok_or(io::ErrorKind::NotFound)?
         }
+        Err(error) => return Err(error),
     };
     let Ok(header) = Header::read(&log) else {
         replace(directory)?;
@@ -130,14 +122,14 @@ fn try_append(directory: &Path, line: &str) -> io::Result<bool> {
     Ok(Header::read(&current)? == header)
 }
 
-/// Replaces a log that is missing, too large, or damaged, unless another process is doing that.
-fn replace(directory: &Path) -> io::Result<()> {
-    let lock = open_lock(&directory.join(LOCK))?;
-    if lock.try_lock().is_err() {
+/// Replaces a log that is missing, too large, damaged or not to be trusted, unless another process
+/// is doing that.
+fn replace(directory: &Directory) -> Result<(), Problem> {
+    let Some(_lock) = Lock::try_acquire(directory, LOCK)? else {
         return Ok(());
-    }
+    };
     let mut previous = 0;
-    if let Some(log) = open(directory)?
+    if let Ok(Some(log)) = open(directory)
         && let Ok(header) = Header::read(&log)
     {
         if log.metadata()?.len() < LARGEST_LOG {
@@ -149,11 +141,12 @@ fn replace(directory: &Path) -> io::Result<()> {
         id: fastrand::u64(1..),
         previous,
     };
-    let new = directory.join(NEW);
     // A crash may have left one.
-    let _ = fs::remove_file(&new);
-    create_file(&new)?.write_all(header.text().as_bytes())?;
-    fs::rename(&new, directory.join(NAME))
+    let _ = directory.remove(NEW);
+    directory
+        .create_file(NEW)?
+        .write_all(header.text().as_bytes())?;
+    Ok(directory.rename(NEW, NAME)?)
 }
 
 /// The lines that were appended since the last read.
@@ -167,7 +160,7 @@ pub(super) struct Appended {
 /// Reads the log from its end on.
 #[derive(Debug)]
 pub(super) struct LogReader {
-    directory: PathBuf,
+    location: Arc<Location>,
     has_begun: bool,
     /// The log that is being read, and its id.
     log: Option<(File, Id)>,
@@ -175,9 +168,9 @@ pub(super) struct LogReader {
 }
 
 impl LogReader {
-    pub(super) fn new(directory: &Path) -> Self {
+    pub(super) fn new(location: Arc<Location>) -> Self {
         Self {
-            directory: directory.to_owned(),
+            location,
             has_begun: false,
             log: None,
             offset: 0,
@@ -188,7 +181,8 @@ impl LogReader {
     pub(super) fn read(&mut self) -> Appended {
         let mut appended = Appended::default();
         // Looked up first: a writer that appends to a replaced log from now on notices that.
-        let current = open(&self.directory).ok().flatten();
+        let directory = self.location.enter().ok();
+        let current = directory.and_then(|directory| open(&directory).ok()?);
         let current = current.and_then(|log| Some((Header::read(&log).ok()?, log)));
         self.drain(&mut appended);
         let known = self.log.as_ref().map_or(0, |(_, id)| *id);
@@ -247,9 +241,19 @@ fn parse(line: &[u8]) -> Option<(TenantId, Generation)> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
-    fn saved(directory: &Path, name: &str, generation: u64) -> (TenantId, Generation) {
+    /// An empty store.
+    fn scene() -> (tempfile::TempDir, Arc<Location>, Directory) {
+        let temporary = tempfile::tempdir().unwrap();
+        let location = Arc::new(Location::open(temporary.path(), false).unwrap());
+        let directory = location.enter().unwrap();
+        (temporary, location, directory)
+    }
+
+    fn saved(directory: &Directory, name: &str, generation: u64) -> (TenantId, Generation) {
         let save = (
             TenantId::new(name).unwrap(),
             Generation::from_u64(generation),
@@ -274,14 +278,14 @@ mod tests {
 
     #[test]
     fn p06_reader_finds_what_was_appended_since_its_last_read() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path();
-        let mut early = LogReader::new(path);
+        let (_temporary, location, path) = scene();
+        let path = &path;
+        let mut early = LogReader::new(Arc::clone(&location));
         assert_eq!(early.read(), missed());
         assert_eq!(early.read(), found(vec![]));
         let first = ["acme", " a b+%", "é\u{1f600}"].map(|name| saved(path, name, 1));
         assert_eq!(early.read(), found(first.to_vec()));
-        let mut late = LogReader::new(path);
+        let mut late = LogReader::new(Arc::clone(&location));
         assert_eq!(late.read(), missed());
         let second = saved(path, "acme", 2);
         for reader in [&mut early, &mut late] {
@@ -292,10 +296,10 @@ mod tests {
 
     #[test]
     fn p06_replaced_log_is_read_to_its_end() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path();
-        let mut reader = LogReader::new(path);
-        let mut slow = LogReader::new(path);
+        let (_temporary, location, path) = scene();
+        let path = &path;
+        let mut reader = LogReader::new(Arc::clone(&location));
+        let mut slow = LogReader::new(Arc::clone(&location));
         reader.read();
         slow.read();
         let fill = |from: u64| -> Vec<_> {
@@ -324,17 +328,17 @@ mod tests {
 
     #[test]
     fn p06_damaged_or_deleted_log_is_replaced_and_counts_as_missed() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path();
-        let mut reader = LogReader::new(path);
+        let (_temporary, location, path) = scene();
+        let path = &path;
+        let mut reader = LogReader::new(Arc::clone(&location));
         reader.read();
         saved(path, "acme", 1);
         reader.read();
-        fs::remove_file(path.join(NAME)).unwrap();
+        path.remove(NAME).unwrap();
         assert_eq!(reader.read(), found(vec![]));
         saved(path, "acme", 2);
         assert!(reader.read().is_missed);
-        fs::write(path.join(NAME), [0; 100]).unwrap();
+        fs::write(path.path().join(NAME), [0; 100]).unwrap();
         saved(path, "acme", 3);
         assert!(reader.read().is_missed);
         let mut log = open(path).unwrap().unwrap();
@@ -348,9 +352,9 @@ mod tests {
 
     #[test]
     fn p06_line_that_is_not_complete_is_read_later() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path();
-        let mut reader = LogReader::new(path);
+        let (_temporary, location, path) = scene();
+        let path = &path;
+        let mut reader = LogReader::new(Arc::clone(&location));
         reader.read();
         let first = saved(path, "acme", 1);
         let mut log = open(path).unwrap().unwrap();
@@ -363,13 +367,32 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn p23_log_that_is_a_link_is_not_followed() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path();
-        let other = path.join("other");
+    fn p23_log_that_is_not_trusted_is_replaced() {
+        use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+        let (temporary, location, directory) = scene();
+        let (log, other) = (temporary.path().join(NAME), temporary.path().join("other"));
+        let mut generation = 0;
+        let mut is_replaced = |how: &str| {
+            let mut reader = LogReader::new(Arc::clone(&location));
+            reader.read();
+            generation += 2;
+            saved(&directory, "acme", generation);
+            assert_ne!(reader.read(), found(vec![]), "{how}");
+            let next = saved(&directory, "acme", generation + 1);
+            assert_eq!(reader.read(), found(vec![next]), "{how}");
+        };
         fs::write(&other, "").unwrap();
-        std::os::unix::fs::symlink(&other, path.join(NAME)).unwrap();
-        saved(path, "acme", 1);
-        assert_eq!(fs::read(&other).unwrap(), b"");
+        for target in [other.clone(), temporary.path().join("missing")] {
+            let _ = fs::remove_file(&log);
+            symlink(&target, &log).unwrap();
+            is_replaced("a link");
+        }
+        assert_eq!(fs::read(&other).unwrap(), b"", "a link is not followed");
+        assert!(!temporary.path().join("missing").exists());
+        fs::set_permissions(&log, fs::Permissions::from_mode(0o666)).unwrap();
+        is_replaced("writable by others");
+        fs::hard_link(&log, temporary.path().join("second")).unwrap();
+        is_replaced("a hard link");
     }
 }

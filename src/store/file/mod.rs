@@ -5,23 +5,23 @@
 //! the grant file and syncs the directory. A crash at any instant leaves the old grant or the new
 //! one, whole. A file that cannot be read is never overwritten.
 //!
-//! Leases are files too: see `lease`. `disk` reads and writes files, and `list` lists tenants.
-//! `log` announces saves to other processes, and `watch` receives the announcements.
+//! Leases are files too: see `lease`. `directory` opens files, `disk` reads and writes grants,
+//! `lock` locks among processes, and `list` lists tenants. `log` announces saves to other
+//! processes, and `watch` receives the announcements.
 
 use std::{
-    fs::{self, File, TryLockError},
     io,
-    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use self::{
-    disk::{
-        CHECK_READ, CHECK_WRITE, create_directory, create_file, failed, open_lock, read_grant,
-        replace,
-    },
-    lease::{Lease, Liveness, PROBE},
+    blocking::blocking,
+    directory::{Directory, Problem},
+    disk::{CHECK_READ, CHECK_WRITE, grant_file, read_grant, replace_grant},
+    lease::{Lease, Liveness},
+    location::Location,
+    lock::lock,
     name::file_name,
     watch::Watch,
 };
@@ -32,20 +32,23 @@ use super::{
 };
 use crate::{
     clock::{Clock, SystemClock},
-    error::{Error, ErrorKind},
+    error::Error,
     token::{Generation, Grant, TenantId},
 };
 
+mod blocking;
+mod builder;
+mod directory;
 mod disk;
 mod lease;
 mod list;
+mod location;
+mod lock;
 mod log;
 mod name;
 mod watch;
 
-/// A lock that another process holds is tried again for 5 seconds. Its work takes milliseconds.
-const LOCK_ATTEMPTS: u32 = 250;
-const LOCK_PAUSE: Duration = Duration::from_millis(20);
+pub use self::builder::FileStoreBuilder;
 
 /// A store in a local directory, shared by any number of processes on one machine.
 ///
@@ -71,9 +74,22 @@ const LOCK_PAUSE: Duration = Duration::from_millis(20);
 ///
 /// # Permissions
 ///
-/// On Unix a missing directory is created with mode 0700, and files with mode 0600. If other users
-/// can read or write a grant file, a call fails. The files contain the tokens in plain text, unless
-/// an [`EncryptedStore`](super::EncryptedStore) wraps the store.
+/// The files contain the tokens in plain text, unless an [`EncryptedStore`](super::EncryptedStore)
+/// wraps the store. On Unix, only the user of the process may therefore have access to them:
+///
+/// * A missing directory is created with mode 0700, and files with mode 0600.
+/// * [`open`](Self::open) fails if another user can replace the directory: each directory and link
+///   on the path must be owned by root or the user of the process. No group and no other users can
+///   write to it, unless it is sticky, as `/tmp` is. A group with the number of the user is
+///   accepted.
+/// * Each call fails if the directory is owned by another user than these, or if a group or other
+///   users can write to it.
+/// * A call fails if a file that it uses is a link, has several hard links, is not a regular file,
+///   is owned by another user, or can be read or written by others. That holds for the superuser
+///   too. A pipe or device in place of a file does not block the call.
+///
+/// If the platform gives a group access to the files, as Kubernetes does by `fsGroup`, set
+/// [`allow_group_access`](FileStoreBuilder::allow_group_access).
 ///
 /// # Files
 ///
@@ -96,70 +112,41 @@ const LOCK_PAUSE: Duration = Duration::from_millis(20);
 /// that another process holds. Blocking work runs on tokio's threads for blocking tasks.
 #[derive(Clone, Debug)]
 pub struct FileStore {
-    directory: Arc<Path>,
+    location: Arc<Location>,
     /// Created with the first lease.
     liveness: Arc<Mutex<Option<Liveness>>>,
     watch: Arc<Watch>,
 }
 
 impl FileStore {
-    /// Opens a directory, which is created if it is missing, and checks that it can be written to.
-    ///
-    /// This call blocks for a moment. Make it at startup.
-    ///
-    /// # Errors
-    ///
-    /// [`Store`](ErrorKind::Store), with the path as source, if the directory cannot be created or
-    /// written to.
-    pub fn open(directory: impl AsRef<Path>) -> Result<Self, Error> {
-        let directory = directory.as_ref();
-        let fail = |error| {
-            failed(
-                "token directory cannot be written",
-                directory,
-                CHECK_WRITE,
-                Some(error),
-            )
-        };
-        create_directory(directory).map_err(fail)?;
-        // Each call has its own probe, which no probe of a crashed or concurrent process can
-        // obstruct.
-        let probe = directory.join(format!("{PROBE}{:016x}", fastrand::u64(..)));
-        create_file(&probe)
-            .and_then(|_| fs::remove_file(&probe))
-            .map_err(fail)?;
-        Ok(Self {
-            directory: directory.into(),
-            liveness: Arc::default(),
-            watch: Arc::default(),
-        })
-    }
-
     /// Writes the lease. The caller holds the tenant's lock.
-    fn write_lease(&self, path: &Path, owner: &LeaseOwner, duration: Duration) -> io::Result<()> {
+    fn write_lease(
+        &self,
+        directory: &Directory,
+        file: &str,
+        owner: &LeaseOwner,
+        duration: Duration,
+    ) -> Result<(), Problem> {
         let mut liveness = self.liveness.lock().unwrap_or_else(PoisonError::into_inner);
         // An operator may have deleted the file.
-        if liveness.as_ref().is_none_or(|liveness| !liveness.exists()) {
-            *liveness = Some(Liveness::create(&self.directory)?);
+        let exists = |liveness: &Liveness| liveness.exists(directory);
+        if !liveness.as_ref().is_some_and(exists) {
+            *liveness = Some(Liveness::create(&self.location, directory)?);
         }
         let Some(liveness) = &*liveness else {
-            return Err(io::Error::other("the store has no liveness file"));
+            return Err(io::Error::other("the store has no liveness file").into());
         };
         let too_long = || io::Error::other("the lease would end after the year 9999");
         Lease::new(owner, liveness, SystemClock.wall(), duration)
             .ok_or_else(too_long)?
-            .write(path)
-    }
-
-    fn path(&self, tenant: &TenantId) -> PathBuf {
-        self.directory.join(format!("{}.json", file_name(tenant)))
+            .write(directory, file)
     }
 }
 
 impl TokenStore for FileStore {
     async fn load(&self, tenant: &TenantId) -> Result<Option<Grant>, Error> {
-        let (path, tenant) = (self.path(tenant), tenant.clone());
-        blocking(move || read_grant(&path, &tenant)).await
+        let (location, tenant) = (Arc::clone(&self.location), tenant.clone());
+        blocking(move || read_grant(&location.enter()?, &file_name(&tenant), &tenant)).await
     }
 
     async fn save(
@@ -168,27 +155,22 @@ impl TokenStore for FileStore {
         expected: Option<Generation>,
         grant: &Grant,
     ) -> Result<SaveOutcome, Error> {
-        let path = self.path(tenant);
-        let lock = lock(path.with_extension("lock")).await?;
-        let (directory, tenant) = (Arc::clone(&self.directory), tenant.clone());
+        let name = file_name(tenant);
+        let locked = lock(&self.location, &format!("{name}.lock")).await?;
+        let tenant = tenant.clone();
         let (bytes, generation) = (grant.to_bytes(&tenant), grant.generation);
         blocking(move || {
-            // Held until the work is done, even if the future is dropped.
-            let _lock = lock;
-            let stored = read_grant(&path, &tenant)?;
+            // Locked until the work is done, even if the future is dropped.
+            let directory = &locked.directory;
+            let stored = read_grant(directory, &name, &tenant)?;
             if stored.as_ref().map(|stored| stored.generation) != expected {
                 return Ok(SaveOutcome::Superseded(stored));
             }
-            let fail = |error| {
-                failed(
-                    "token file cannot be written",
-                    &path,
-                    CHECK_WRITE,
-                    Some(error),
-                )
-            };
-            let announce = || log::append(&directory, &tenant, generation);
-            replace(&directory, &path, &bytes, announce).map_err(fail)?;
+            let announce = || log::append(directory, &tenant, generation);
+            replace_grant(directory, &name, &bytes, announce).map_err(|problem| {
+                let path = directory.path().join(grant_file(&name));
+                problem.at(&path, "token file cannot be written", CHECK_WRITE)
+            })?;
             Ok(SaveOutcome::Committed)
         })
         .await
@@ -200,56 +182,43 @@ impl TokenStore for FileStore {
         owner: &LeaseOwner,
         duration: Duration,
     ) -> Result<LeaseOutcome, Error> {
-        let path = self.path(tenant).with_extension("lease");
-        let lock = lock(path.with_extension("lock")).await?;
+        let name = file_name(tenant);
+        let locked = lock(&self.location, &format!("{name}.lock")).await?;
         let (store, owner) = (self.clone(), owner.clone());
         blocking(move || {
-            let _lock = lock;
+            let (directory, file) = (&locked.directory, format!("{name}.lease"));
             let now = SystemClock.wall();
-            let is_taken = read_lease(&path)?.is_some_and(|lease| {
-                !lease.belongs_to(&owner) && lease.is_valid(&store.directory, now)
-            });
+            let is_taken = read_lease(directory, &file)?
+                .is_some_and(|lease| !lease.belongs_to(&owner) && lease.is_valid(directory, now));
             if is_taken {
                 return Ok(LeaseOutcome::HeldByAnother);
             }
             store
-                .write_lease(&path, &owner, duration)
-                .map_err(|error| {
-                    failed(
-                        "lease file cannot be written",
-                        &path,
-                        CHECK_WRITE,
-                        Some(error),
-                    )
-                })?;
+                .write_lease(directory, &file, &owner, duration)
+                .map_err(|problem| unwritable_lease(problem, directory, &file))?;
             Ok(LeaseOutcome::Acquired)
         })
         .await
     }
 
     async fn release(&self, tenant: &TenantId, owner: &LeaseOwner) -> Result<(), Error> {
-        let path = self.path(tenant).with_extension("lease");
-        let lock = lock(path.with_extension("lock")).await?;
+        let name = file_name(tenant);
+        let locked = lock(&self.location, &format!("{name}.lock")).await?;
         let owner = owner.clone();
         blocking(move || {
-            let _lock = lock;
-            if read_lease(&path)?.is_none_or(|lease| !lease.belongs_to(&owner)) {
+            let (directory, file) = (&locked.directory, format!("{name}.lease"));
+            if read_lease(directory, &file)?.is_none_or(|lease| !lease.belongs_to(&owner)) {
                 return Ok(());
             }
-            fs::remove_file(&path).map_err(|error| {
-                failed(
-                    "lease file cannot be written",
-                    &path,
-                    CHECK_WRITE,
-                    Some(error),
-                )
-            })
+            directory
+                .remove(&file)
+                .map_err(|error| unwritable_lease(error.into(), directory, &file))
         })
         .await
     }
 
     fn subscribe(&self) -> Option<Subscription> {
-        Some(self.watch.subscribe(&self.directory))
+        Some(self.watch.subscribe(&self.location))
     }
 
     async fn tenants(
@@ -257,61 +226,24 @@ impl TokenStore for FileStore {
         after: Option<&TenantId>,
         limit: usize,
     ) -> Result<Vec<TenantId>, Error> {
-        let (directory, after) = (Arc::clone(&self.directory), after.cloned());
-        blocking(move || list::page(&directory, after.as_ref(), limit)).await
+        let (location, after) = (Arc::clone(&self.location), after.cloned());
+        blocking(move || list::page(&location.enter()?, after.as_ref(), limit)).await
     }
 }
 
-fn read_lease(path: &Path) -> Result<Option<Lease>, Error> {
-    Lease::read(path)
-        .map_err(|error| failed("lease file cannot be read", path, CHECK_READ, Some(error)))
+fn read_lease(directory: &Directory, file: &str) -> Result<Option<Lease>, Error> {
+    Lease::read(directory, file).map_err(|problem| {
+        let path = directory.path().join(file);
+        problem.at(&path, "lease file cannot be read", CHECK_READ)
+    })
 }
 
-async fn lock(path: PathBuf) -> Result<File, Error> {
-    let path = Arc::new(path);
-    for _ in 0..LOCK_ATTEMPTS {
-        let shared = Arc::clone(&path);
-        let attempt = blocking(move || {
-            let fail = |error| {
-                failed(
-                    "lock file cannot be locked",
-                    &shared,
-                    CHECK_WRITE,
-                    Some(error),
-                )
-            };
-            let file = open_lock(&shared).map_err(fail)?;
-            match file.try_lock() {
-                Ok(()) => Ok(Some(file)),
-                Err(TryLockError::WouldBlock) => Ok(None),
-                Err(TryLockError::Error(error)) => Err(fail(error)),
-            }
-        });
-        if let Some(file) = attempt.await? {
-            return Ok(file);
-        }
-        tokio::time::sleep(LOCK_PAUSE).await;
-    }
-    Err(failed(
-        "lock file cannot be locked",
-        &path,
-        "another process has held it for 5 seconds; check whether that process is stopped",
-        None,
-    ))
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
-) -> Result<T, Error> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| {
-        Error::new(
-            ErrorKind::Interrupted,
-            "token file access was interrupted: the runtime is shutting down or the task panicked; \
-             see the source",
-        )
-        .with_source(error)
-    })?
+fn unwritable_lease(problem: Problem, directory: &Directory, file: &str) -> Error {
+    let path = directory.path().join(file);
+    problem.at(&path, "lease file cannot be written", CHECK_WRITE)
 }
 
 #[cfg(test)]
 mod tests;
+#[cfg(all(test, unix))]
+mod unix_tests;

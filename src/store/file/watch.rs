@@ -2,11 +2,11 @@
 //!
 //! It starts with the first subscription, and ends with the last clone of the store.
 
-use std::{convert::Infallible, path::Path, sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use tokio::{task::spawn_blocking, time::sleep};
 
-use super::log::LogReader;
+use super::{location::Location, log::LogReader};
 use crate::store::{
     announcer::{Announcer, Subscription},
     listening::Listening,
@@ -19,10 +19,11 @@ const PAUSE: Duration = Duration::from_millis(250);
 pub(super) struct Watch(Listening);
 
 impl Watch {
-    pub(super) fn subscribe(&self, directory: &Arc<Path>) -> Subscription {
+    pub(super) fn subscribe(&self, location: &Arc<Location>) -> Subscription {
         let subscription = self.0.subscribe();
+        let location = Arc::clone(location);
         self.0
-            .ensure_running(|announcer| read_repeatedly(LogReader::new(directory), announcer));
+            .ensure_running(|announcer| read_repeatedly(LogReader::new(location), announcer));
         subscription
     }
 }

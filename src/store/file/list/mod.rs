@@ -5,15 +5,14 @@
 
 use std::{
     collections::BTreeSet,
-    fs::{self, File},
     io::{ErrorKind, Read},
-    path::Path,
 };
 
 use zeroize::Zeroizing;
 
 use super::{
-    disk::{CHECK_READ, LARGEST_FILE, failed},
+    directory::{Access, Directory, Problem},
+    disk::{CHECK_READ, LARGEST_FILE, grant_file},
     name::file_name,
 };
 use crate::{
@@ -26,7 +25,7 @@ const DIGITS: usize = 64;
 
 /// Reads the directory once, and only those files that it returns or skips.
 pub(super) fn page(
-    directory: &Path,
+    directory: &Directory,
     after: Option<&TenantId>,
     limit: usize,
 ) -> Result<Vec<TenantId>, Error> {
@@ -44,19 +43,15 @@ pub(super) fn page(
 }
 
 /// The names of tenants' files after `after`, without extensions.
-fn names(directory: &Path, after: Option<&TenantId>) -> Result<BTreeSet<String>, Error> {
+fn names(directory: &Directory, after: Option<&TenantId>) -> Result<BTreeSet<String>, Error> {
     let fail = |error| {
-        failed(
-            "token directory cannot be read",
-            directory,
-            CHECK_READ,
-            Some(error),
-        )
+        let what = "token directory cannot be read";
+        Problem::Io(error).at(directory.path(), what, CHECK_READ)
     };
     let after = after.map(file_name);
     let mut names = BTreeSet::new();
-    for entry in fs::read_dir(directory).map_err(fail)? {
-        let path = entry.map_err(fail)?.file_name();
+    for entry in directory.names().map_err(fail)? {
+        let path = entry.map_err(fail)?;
         let Some((name, extension)) = path.to_str().and_then(|path| path.rsplit_once('.')) else {
             continue;
         };
@@ -81,20 +76,15 @@ fn is_file_name(name: &str) -> bool {
 ///
 /// Failures that are not the file's own, such as too many open files, are errors: skipping the
 /// tenant would let its grant expire.
-fn tenant_in(directory: &Path, name: &str) -> Result<Option<TenantId>, Error> {
-    let path = directory.join(format!("{name}.json"));
-    let fail = |error| failed("token file cannot be read", &path, CHECK_READ, Some(error));
-    // Opening a pipe, for example, could block.
-    match fs::metadata(&path) {
-        Ok(metadata) if metadata.is_file() => {}
-        Ok(_) => return Ok(None),
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(fail(error)),
-    }
-    let file = match File::open(&path) {
-        Ok(file) => file,
-        Err(error) if concerns_this_file(error.kind()) => return Ok(None),
-        Err(error) => return Err(fail(error)),
+fn tenant_in(directory: &Directory, name: &str) -> Result<Option<TenantId>, Error> {
+    let file = match directory.open_file(&grant_file(name), Access::ReadName) {
+        Ok(Some(file)) => file,
+        Ok(None) => return Ok(None),
+        Err(problem) if concerns_this_file(&problem) => return Ok(None),
+        Err(problem) => {
+            let path = directory.path().join(grant_file(name));
+            return Err(problem.at(&path, "token file cannot be read", CHECK_READ));
+        }
     };
     let length = file.metadata().map_or(0, |metadata| metadata.len());
     let capacity = usize::try_from(length.min(LARGEST_FILE)).unwrap_or_default();
@@ -105,8 +95,11 @@ fn tenant_in(directory: &Path, name: &str) -> Result<Option<TenantId>, Error> {
     Ok(tenant_of(&bytes))
 }
 
-fn concerns_this_file(kind: ErrorKind) -> bool {
-    matches!(kind, ErrorKind::NotFound | ErrorKind::PermissionDenied)
+fn concerns_this_file(problem: &Problem) -> bool {
+    match problem {
+        Problem::Rejected(_) => true,
+        Problem::Io(error) => error.kind() == ErrorKind::PermissionDenied,
+    }
 }
 
 #[cfg(test)]

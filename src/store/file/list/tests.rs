@@ -1,3 +1,5 @@
+use std::{fs, io};
+
 use super::{super::tests::*, *};
 use crate::store::{FileStore, LeaseOwner, TokenStore};
 
@@ -126,18 +128,43 @@ async fn p14_missing_directory_is_an_error_and_not_the_end() {
     assert_eq!(error.kind(), crate::error::ErrorKind::Store);
 }
 
-/// A symbolic link to itself cannot be opened, not even by a superuser.
 #[cfg(unix)]
 #[tokio::test]
-async fn files_after_the_page_are_not_read_and_a_failure_is_not_the_end() {
+async fn p23_file_that_is_not_trusted_does_not_end_the_listing() {
+    use std::os::unix::fs::symlink;
+
     let (_directory, store, tenants) = eight().await;
-    let path = store.path(&tenants[3]);
-    fs::remove_file(&path).unwrap();
-    std::os::unix::fs::symlink(&path, &path).unwrap();
-    assert_eq!(store.tenants(None, 3).await.unwrap(), tenants[..3]);
-    let error = store.tenants(None, 4).await.unwrap_err();
-    assert_eq!(error.kind(), crate::error::ErrorKind::Store);
-    assert!(!error.to_string().contains(path.to_str().unwrap()));
-    let rest = store.tenants(Some(&tenants[3]), 100).await.unwrap();
-    assert_eq!(rest, tenants[4..]);
+    let path = |number: usize| store.path(&tenants[number]);
+    // The name of such a tenant can be read. A load reports what is wrong.
+    set_mode(&path(0), 0o644);
+    fs::hard_link(path(1), path(1).with_extension("copy")).unwrap();
+    // Nothing is read through a link.
+    let target = path(2).with_extension("moved");
+    fs::rename(path(2), &target).unwrap();
+    symlink(&target, path(2)).unwrap();
+    fs::remove_file(path(4)).unwrap();
+    symlink(path(4), path(4)).unwrap();
+    fs::remove_file(path(6)).unwrap();
+    fs::create_dir(path(6)).unwrap();
+    for number in [0, 1, 2, 4, 6] {
+        store.load(&tenants[number]).await.unwrap_err();
+    }
+    let listed = [0, 1, 3, 5, 7].map(|number| tenants[number].clone());
+    for limit in [1, 2, 8] {
+        assert_eq!(all(&store, limit).await, listed, "{limit}");
+    }
+}
+
+/// Skipping the tenant would let its grant expire.
+#[test]
+fn p14_failure_that_is_not_the_files_own_is_not_skipped() {
+    let is_skipped = |kind: ErrorKind| concerns_this_file(&Problem::Io(io::Error::from(kind)));
+    assert!(is_skipped(ErrorKind::PermissionDenied));
+    for kind in [
+        ErrorKind::Other,
+        ErrorKind::TimedOut,
+        ErrorKind::ResourceBusy,
+    ] {
+        assert!(!is_skipped(kind), "{kind}");
+    }
 }
