@@ -74,7 +74,9 @@
 //!   its first minute: until then a refresh starts only if a caller waits for it.
 //! * **P14** A store that cannot be read or written is detected before the refresh token is sent,
 //!   because the intent is saved first. If a save fails afterwards, the token set in memory serves,
-//!   the save is retried, and an error event is emitted.
+//!   the save is retried, and an error event is emitted. A file store that has vanished (unmounted,
+//!   moved, replaced) while it is open is an error, never an empty store. After a restart that
+//!   holds with [`must_exist`](crate::store::FileStoreBuilder::must_exist).
 //! * **P24** A rotated refresh token is saved from every successful token response in which it can
 //!   be read, whatever else is wrong with the response. If the response has no usable access token,
 //!   the refresh has failed, and the held access token keeps its expiry. A web page is not read.

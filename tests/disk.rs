@@ -83,6 +83,52 @@ async fn p14_missing_directory_is_detected_before_the_token_request() {
     scene.refresh_succeeds().await;
 }
 
+/// The mount point of a disk that is not mounted, or another disk.
+#[tokio::test]
+async fn p14_replaced_directory_is_detected_before_the_token_request() {
+    let scene = Scene::new().await;
+    let directory = scene.directory.path();
+    let away = directory.with_extension("away");
+    fs::rename(directory, &away).unwrap();
+    fs::create_dir(directory).unwrap();
+    for has_store in [false, true] {
+        if has_store {
+            FileStore::open(directory).unwrap();
+        }
+        scene.refresh_fails_early().await;
+        let grants = fs::read_dir(directory).unwrap().filter(|entry| {
+            let name = entry.as_ref().unwrap().file_name();
+            !name.to_string_lossy().starts_with(".store")
+        });
+        assert_eq!(grants.count(), 0, "nothing is saved to the wrong disk");
+    }
+    fs::remove_dir_all(directory).unwrap();
+    fs::rename(&away, directory).unwrap();
+    scene.refresh_succeeds().await;
+}
+
+/// The customer need not consent again.
+#[tokio::test]
+async fn p14_vanished_directory_is_not_a_missing_grant() {
+    let scene = Scene::new().await;
+    let directory = scene.directory.path();
+    let away = directory.with_extension("away");
+    let oauth = worker::client_of(&scene.sandbox);
+    let store = FileStore::open(directory).unwrap();
+    let tokens = TokenCache::builder(oauth).store(store).build().unwrap();
+    fs::rename(directory, &away).unwrap();
+    for is_mount_point in [false, true] {
+        if is_mount_point {
+            fs::create_dir(directory).unwrap();
+        }
+        let error = tokens.refresh_now().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Store, "{error:?}");
+    }
+    fs::remove_dir(directory).unwrap();
+    fs::rename(&away, directory).unwrap();
+    scene.refresh_succeeds().await;
+}
+
 #[tokio::test]
 async fn p14_foreign_file_is_detected_and_not_overwritten() {
     let scene = Scene::new().await;

@@ -22,10 +22,12 @@ use crate::error::Error;
 pub struct FileStoreBuilder {
     directory: PathBuf,
     allows_group: bool,
+    must_exist: bool,
 }
 
 impl FileStore {
-    /// Opens a directory with the default settings. It is created if it is missing.
+    /// Opens the store in a directory, with the default settings. The directory and the store are
+    /// created if they are missing.
     ///
     /// This call checks that the directory can be written to, and that no other user can
     /// [replace](Self#permissions) it. It blocks for a moment. Make it at startup.
@@ -44,6 +46,7 @@ impl FileStore {
         FileStoreBuilder {
             directory: directory.as_ref().to_owned(),
             allows_group: false,
+            must_exist: false,
         }
     }
 }
@@ -68,13 +71,28 @@ impl FileStoreBuilder {
         self
     }
 
+    /// Sets whether the store must exist. Defaults to `false`: a missing directory, and a store in
+    /// an empty directory, are created.
+    ///
+    /// Set it in production, once the store has been created by a first start or a step of the
+    /// installation. A process that starts while the disk is not mounted then fails. Without this
+    /// setting it would create an empty store on another disk, and every customer would have to
+    /// consent again.
+    ///
+    /// A directory with grants of a version of this crate without this check is a store.
+    #[must_use]
+    pub fn must_exist(mut self, must_exist: bool) -> Self {
+        self.must_exist = must_exist;
+        self
+    }
+
     /// Opens the store. See [`FileStore::open`].
     ///
     /// # Errors
     ///
     /// As for [`FileStore::open`].
     pub fn open(self) -> Result<FileStore, Error> {
-        let location = Location::open(&self.directory, self.allows_group)?;
+        let location = Location::open(&self.directory, self.allows_group, self.must_exist)?;
         let directory = location.enter()?;
         // Each call has its own probe, which no probe of a crashed or concurrent process can
         // obstruct.

@@ -248,7 +248,7 @@ mod tests {
     /// An empty store.
     fn scene() -> (tempfile::TempDir, Arc<Location>, Directory) {
         let temporary = tempfile::tempdir().unwrap();
-        let location = Arc::new(Location::open(temporary.path(), false).unwrap());
+        let location = Arc::new(Location::open(temporary.path(), false, false).unwrap());
         let directory = location.enter().unwrap();
         (temporary, location, directory)
     }

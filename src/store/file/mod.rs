@@ -21,7 +21,7 @@ use self::{
     disk::{CHECK_READ, CHECK_WRITE, grant_file, read_grant, replace_grant},
     lease::{Lease, Liveness},
     location::Location,
-    lock::lock,
+    locked::lock,
     name::file_name,
     watch::Watch,
 };
@@ -44,7 +44,9 @@ mod lease;
 mod list;
 mod location;
 mod lock;
+mod locked;
 mod log;
+mod marker;
 mod name;
 mod watch;
 
@@ -71,6 +73,19 @@ pub use self::builder::FileStoreBuilder;
 /// Use a local disk. The store relies on the operating system's file locks, which network file
 /// systems may ignore. The operating system releases the locks of a process that dies. A restart
 /// after a crash therefore does not wait for the leases of the crashed process.
+///
+/// # A directory that has vanished
+///
+/// The file `.store` contains a random id of the store. Each call fails if the directory is
+/// missing, or is not the one that was opened: unmounted, moved, or replaced by an empty directory
+/// or that of another store. Nothing is read from another directory or written to it, and no grant
+/// is reported as absent. When the directory is back, calls succeed again. Copy or restore a store
+/// as a whole, with this file. If it is lost, calls fail until the store is opened again.
+///
+/// A process that starts while the disk is not mounted finds an empty directory. By default
+/// [`open`](Self::open) creates a store there, because the first start on a new disk looks the
+/// same. Once a store exists, open it with [`must_exist`](FileStoreBuilder::must_exist). Then such
+/// a start fails.
 ///
 /// # Permissions
 ///

@@ -86,8 +86,8 @@ async fn p23_files_are_readable_by_their_owner_only() {
         .collect();
     assert_eq!(
         files.len(),
-        4,
-        "a grant, the log, and their locks: {files:?}"
+        6,
+        "a grant, the log, the marker, and their locks: {files:?}"
     );
     for file in files {
         assert_eq!(mode(&file), 0o600, "{}", file.display());
@@ -169,7 +169,12 @@ fn concurrent_opens_of_one_directory_succeed() {
             });
         }
     });
-    assert_eq!(fs::read_dir(&path).unwrap().count(), 0, "no probe remains");
+    let mut names: Vec<_> = fs::read_dir(&path)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    names.sort();
+    assert_eq!(names, [".store", ".store-lock"], "no probe remains");
 }
 
 #[tokio::test]
@@ -181,17 +186,113 @@ async fn p14_path_that_is_not_a_file_is_an_error() {
     assert!(error.to_string().contains("is not a file"), "{error}");
 }
 
+/// Every call fails with an error that names the directory.
+async fn fails_at(store: &FileStore, directory: &Path) {
+    let (acme, owner) = (tenant("acme"), LeaseOwner::random());
+    let minute = Duration::from_secs(60);
+    let errors = [
+        store.load(&acme).await.unwrap_err(),
+        store.load(&tenant("other")).await.unwrap_err(),
+        store.save(&acme, None, &grant(1, "a")).await.unwrap_err(),
+        store.save(&acme, FIRST, &grant(2, "b")).await.unwrap_err(),
+        store.acquire(&acme, &owner, minute).await.unwrap_err(),
+        store.release(&acme, &owner).await.unwrap_err(),
+        store.tenants(None, 10).await.unwrap_err(),
+    ];
+    for error in errors {
+        assert_eq!(error.kind(), ErrorKind::Store);
+        let source = error.source().unwrap().to_string();
+        assert_eq!(source, directory.display().to_string());
+    }
+}
+
 #[tokio::test]
-async fn p14_missing_directory_is_an_error() {
+async fn p14_vanished_directory_is_an_error_and_never_an_empty_store() {
     let parent = tempfile::tempdir().unwrap();
-    let directory = parent.path().join("grants");
+    let parent = parent.path().canonicalize().unwrap();
+    let (directory, away) = (parent.join("grants"), parent.join("away"));
+    let acme = tenant("acme");
     let store = FileStore::open(&directory).unwrap();
+    store.save(&acme, None, &grant(1, "a")).await.unwrap();
+
+    fs::rename(&directory, &away).unwrap();
+    fails_at(&store, &directory).await;
+
+    // The mount point of a disk that is not mounted.
+    fs::create_dir(&directory).unwrap();
+    fails_at(&store, &directory).await;
+    assert_eq!(fs::read_dir(&directory).unwrap().count(), 0);
+
+    let other = FileStore::open(&directory).unwrap();
+    other.save(&acme, None, &grant(1, "other")).await.unwrap();
+    fails_at(&store, &directory).await;
+    assert_eq!(other.load(&acme).await.unwrap(), Some(grant(1, "other")));
+
     fs::remove_dir_all(&directory).unwrap();
-    let error = store
-        .save(&tenant("acme"), None, &grant(1, "a"))
-        .await
-        .unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Store);
+    fs::write(&directory, "").unwrap();
+    fails_at(&store, &directory).await;
+
+    fs::remove_file(&directory).unwrap();
+    fs::rename(&away, &directory).unwrap();
+    assert_eq!(store.load(&acme).await.unwrap(), Some(grant(1, "a")));
+    store.save(&acme, FIRST, &grant(2, "b")).await.unwrap();
+}
+
+#[tokio::test]
+async fn p14_lost_or_damaged_marker_is_an_error() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().canonicalize().unwrap();
+    let acme = tenant("acme");
+    let store = FileStore::open(&path).unwrap();
+    store.save(&acme, None, &grant(1, "a")).await.unwrap();
+    let marker = path.join(".store");
+    let whole = fs::read(&marker).unwrap();
+    for damaged in [
+        b"".as_slice(),
+        b"other",
+        &whole[..whole.len() - 10],
+        &[0xff; 80],
+    ] {
+        fs::write(&marker, damaged).unwrap();
+        fails_at(&store, &path).await;
+        FileStore::open(&path).unwrap_err();
+    }
+    fs::write(&marker, &whole).unwrap();
+    assert_eq!(store.load(&acme).await.unwrap(), Some(grant(1, "a")));
+    fs::remove_file(&marker).unwrap();
+    fails_at(&store, &path).await;
+    // Opening it again accepts it, like the directory of a version without markers.
+    let builder = FileStore::builder(&path).must_exist(true);
+    let again = builder.open().unwrap();
+    assert_eq!(again.load(&acme).await.unwrap(), Some(grant(1, "a")));
+    fails_at(&store, &path).await;
+}
+
+#[tokio::test]
+async fn p14_store_that_must_exist_is_not_created() {
+    let parent = tempfile::tempdir().unwrap();
+    let parent = parent.path().canonicalize().unwrap();
+    let directory = parent.join("a/grants");
+    let builder = FileStore::builder(&directory).must_exist(true);
+    let fails = |at: &Path| {
+        let error = builder.clone().open().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Store);
+        assert!(error.to_string().contains("mounted"), "{error}");
+        let source = error.source().unwrap().to_string();
+        assert_eq!(source, at.display().to_string());
+    };
+    fails(&parent.join("a"));
+    assert!(!parent.join("a").exists());
+    fs::create_dir_all(&directory).unwrap();
+    fails(&directory);
+    // A new file system is not quite empty.
+    fs::create_dir(directory.join("lost+found")).unwrap();
+    fs::write(directory.join("notes.json"), "").unwrap();
+    fails(&directory);
+    assert_eq!(fs::read_dir(&directory).unwrap().count(), 2);
+
+    FileStore::open(&directory).unwrap();
+    builder.clone().open().unwrap();
 }
 
 #[tokio::test(start_paused = true)]

@@ -153,7 +153,10 @@ async fn p23_files_contain_no_token() {
         assert!(!String::from_utf8_lossy(&bytes).contains("seeded"));
         files += 1;
     }
-    assert_eq!(files, 4, "a grant, the log of saves, and their locks");
+    assert_eq!(
+        files, 6,
+        "a grant, the log of saves, the marker, and their locks"
+    );
 }
 
 #[tokio::test]

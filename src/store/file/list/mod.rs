@@ -5,7 +5,7 @@
 
 use std::{
     collections::BTreeSet,
-    io::{ErrorKind, Read},
+    io::{self, ErrorKind, Read},
 };
 
 use zeroize::Zeroizing;
@@ -40,6 +40,18 @@ pub(super) fn page(
         tenants.extend(own);
     }
     Ok(tenants)
+}
+
+/// Whether the directory contains the file of a grant.
+pub(super) fn has_grants(directory: &Directory) -> io::Result<bool> {
+    for entry in directory.names()? {
+        let name = entry?;
+        let name = name.to_str().and_then(|name| name.strip_suffix(".json"));
+        if name.is_some_and(is_file_name) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The names of tenants' files after `after`, without extensions.

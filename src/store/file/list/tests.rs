@@ -1,4 +1,4 @@
-use std::{fs, io};
+use std::fs;
 
 use super::{super::tests::*, *};
 use crate::store::{FileStore, LeaseOwner, TokenStore};
