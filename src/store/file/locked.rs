@@ -20,8 +20,15 @@ const WHAT: &str = "lock file cannot be locked";
 /// A directory with a lock in it.
 #[derive(Debug)]
 pub(super) struct Locked {
-    pub(super) directory: Directory,
+    directory: Directory,
     _lock: Lock,
+}
+
+impl Locked {
+    /// A method, so that a closure that uses the directory captures the lock with it.
+    pub(super) fn directory(&self) -> &Directory {
+        &self.directory
+    }
 }
 
 /// Waits for a lock for 5 seconds.

@@ -176,7 +176,7 @@ impl TokenStore for FileStore {
         let (bytes, generation) = (grant.to_bytes(&tenant), grant.generation);
         blocking(move || {
             // Locked until the work is done, even if the future is dropped.
-            let directory = &locked.directory;
+            let directory = locked.directory();
             let stored = read_grant(directory, &name, &tenant)?;
             if stored.as_ref().map(|stored| stored.generation) != expected {
                 return Ok(SaveOutcome::Superseded(stored));
@@ -201,7 +201,7 @@ impl TokenStore for FileStore {
         let locked = lock(&self.location, &format!("{name}.lock")).await?;
         let (store, owner) = (self.clone(), owner.clone());
         blocking(move || {
-            let (directory, file) = (&locked.directory, format!("{name}.lease"));
+            let (directory, file) = (locked.directory(), format!("{name}.lease"));
             let now = SystemClock.wall();
             let is_taken = read_lease(directory, &file)?
                 .is_some_and(|lease| !lease.belongs_to(&owner) && lease.is_valid(directory, now));
@@ -221,7 +221,7 @@ impl TokenStore for FileStore {
         let locked = lock(&self.location, &format!("{name}.lock")).await?;
         let owner = owner.clone();
         blocking(move || {
-            let (directory, file) = (&locked.directory, format!("{name}.lease"));
+            let (directory, file) = (locked.directory(), format!("{name}.lease"));
             if read_lease(directory, &file)?.is_none_or(|lease| !lease.belongs_to(&owner)) {
                 return Ok(());
             }
