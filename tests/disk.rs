@@ -3,7 +3,10 @@
 use std::{fs, path::PathBuf, time::Duration};
 
 use tower_oauth2_client::{
-    Error, ErrorKind, cache::TokenCache, sandbox::Sandbox, store::FileStore,
+    Error, ErrorKind,
+    cache::TokenCache,
+    sandbox::{Endpoint, Fault, Sandbox},
+    store::FileStore,
 };
 
 #[path = "support/mod.rs"]
@@ -80,6 +83,32 @@ async fn p14_missing_directory_is_detected_before_the_token_request() {
     fs::rename(scene.directory.path(), &away).unwrap();
     scene.refresh_fails_early().await;
     fs::rename(&away, scene.directory.path()).unwrap();
+    scene.refresh_succeeds().await;
+}
+
+/// Whatever a response contains, the saved grant can be read, and is refreshed by another process.
+#[tokio::test]
+async fn p24_grant_of_the_largest_response_can_be_read() {
+    let scene = Scene::new().await;
+    // Each escape of JSON has six bytes.
+    for scope in [
+        "x".repeat(1_040_000),
+        "\u{1}".repeat(300_000),
+        "\"".repeat(500_000),
+    ] {
+        let scope = scope.replace('"', "\\\"");
+        let member = format!(",\"scope\":\"{scope}\"}}");
+        let edit = Fault::edit(move |body| {
+            let rest = body.strip_suffix(b"}").unwrap();
+            [rest, member.as_bytes()].concat()
+        });
+        scene.sandbox.inject(Endpoint::Token, edit);
+        scene.refresh_succeeds().await;
+        let oauth = worker::client_of(&scene.sandbox);
+        let store = FileStore::open(scene.directory.path()).unwrap();
+        let tokens = TokenCache::builder(oauth).store(store).build().unwrap();
+        tokens.token().await.unwrap();
+    }
     scene.refresh_succeeds().await;
 }
 

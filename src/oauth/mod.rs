@@ -117,6 +117,9 @@
 //! | a redirect | response lost |
 //! | 1xx, or a 2xx that is not a token response, with or without an error code | response lost |
 //!
+//! An access token of more than 64 KiB is not used, because servers do not accept such headers. Its
+//! response is one without a usable access token. A refresh token may be as long as the response.
+//!
 //! The OAuth error codes are those of [`OAuthErrorCode`](crate::OAuthErrorCode). A gateway, proxy
 //! or firewall before the provider may have created any other response after the provider rotated
 //! the refresh token. [What follows](crate::cache#lost-responses) a lost response is up to the

@@ -28,6 +28,8 @@ use crate::{
 /// * Generations are stored exactly. They need not be consecutive, and none is above 2⁶³ − 1, the
 ///   maximum of a signed 64-bit column.
 /// * A committed save is durable when its future is ready, as far as the store is durable at all.
+/// * What was committed can be loaded. A store with a limit applies it before it writes anything. A
+///   token response has up to 1 MiB, and a grant may combine a refresh token and scopes of two.
 /// * A future may be dropped at any point. The save then commits or has no effect.
 ///
 /// # Loads

@@ -36,6 +36,11 @@ const ENDPOINT: &str = "token endpoint";
 /// A difference between the clocks that causes a warning.
 const MAX_SKEW: Duration = Duration::from_secs(30);
 
+/// The longest access token that is used. Servers accept headers of 8 to 64 KiB.
+///
+/// A refresh token has no limit of its own: it must not be lost. The response limits its length.
+const LONGEST_ACCESS_TOKEN: usize = 64 * 1024;
+
 /// Parses the response to a token request, which may be cut off. The request was sent at `sent` and
 /// the response arrived by `now`, both by this machine's wall clock.
 pub(super) fn parse(
@@ -122,6 +127,9 @@ fn access_token(members: &Members) -> Result<AccessToken, Cow<'static, str>> {
     }
     // White space around a token comes from the server's template. No header could carry it.
     let access_token = access_token.trim_matches(|c: char| c.is_whitespace() || c.is_control());
+    if access_token.len() > LONGEST_ACCESS_TOKEN {
+        return Err("contains an access token of more than 64 KiB".into());
+    }
     AccessToken::new(access_token)
         .map_err(|_| "contains an access token that no header can carry".into())
 }

@@ -414,6 +414,31 @@ fn p24_refresh_token_without_a_usable_access_token_is_in_the_error() {
 }
 
 #[test]
+fn p24_refresh_token_of_any_length_is_kept() {
+    let body = |access: usize, refresh: usize| {
+        let (access, refresh) = ("a".repeat(access), "r".repeat(refresh));
+        format!(r#"{{"access_token":"{access}","refresh_token":"{refresh}"}}"#)
+    };
+    let lengths_in = |body: String| {
+        let (access, refresh) = tokens_in(body.as_bytes());
+        (
+            access.map(|token| token.len()),
+            refresh.map(|token| token.len()),
+        )
+    };
+    for refresh in [1, LONGEST_ACCESS_TOKEN + 1, 900 * 1024] {
+        for access in [1, LONGEST_ACCESS_TOKEN] {
+            let lengths = (Some(access), Some(refresh));
+            assert_eq!(lengths_in(body(access, refresh)), lengths);
+        }
+        for access in [LONGEST_ACCESS_TOKEN + 1, 100 * 1024] {
+            let lengths = (None, Some(refresh));
+            assert_eq!(lengths_in(body(access, refresh)), lengths);
+        }
+    }
+}
+
+#[test]
 fn p24_token_of_digits_is_used_as_it_is_written() {
     let body = br#"{"access_token":12345678901234567890123,"refresh_token":98765432109876543210}"#;
     let tokens = parse_bytes(body).unwrap();

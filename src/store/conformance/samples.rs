@@ -48,6 +48,7 @@ pub(super) fn states() -> Vec<(&'static str, Grant)> {
         ("without a refresh token", GrantState::Active(bare())),
         ("without a scope", GrantState::Active(unscoped())),
         ("long tokens", GrantState::Active(long())),
+        ("the longest tokens", GrantState::Active(longest())),
         ("unknown lifetime", GrantState::Active(unknown_lifetime())),
         ("every character", GrantState::Active(all_characters())),
         ("issued in 1970", GrantState::Active(first_moment())),
@@ -120,6 +121,14 @@ fn long() -> TokenSet {
     TokenSet::new(access, Duration::from_secs(60), moment(0))
         .with_refresh_token(RefreshToken::new(refresh), moment(0))
         .with_scope("scope:read ".repeat(LONG / 11))
+}
+
+/// The tokens and scopes of two responses of 1 MiB, which is the most that a cache accepts.
+fn longest() -> TokenSet {
+    let (access, refresh) = ("a".repeat(64 * 1024), "r".repeat(1024 * 1024));
+    TokenSet::new(access_token(access), Duration::from_secs(60), moment(0))
+        .with_refresh_token(RefreshToken::new(refresh), moment(0))
+        .with_scope("s".repeat(1024 * 1024))
 }
 
 /// RFC 6749, appendix A: tokens consist of visible characters, and all but access tokens may

@@ -10,8 +10,12 @@ use crate::{
     token::{Grant, TenantId},
 };
 
-/// A grant has a few KiB; a larger file contains something else.
-pub(super) const LARGEST_FILE: u64 = 1024 * 1024;
+/// A larger file does not contain a grant, which usually has a few KiB.
+///
+/// Every grant that a token response can lead to is smaller, so that a rotated refresh token is
+/// never rejected: a response has up to 1 MiB, the tokens and the scopes may be of two responses,
+/// JSON needs up to six bytes for a character, and encryption four for three.
+pub(super) const LARGEST_FILE: u64 = 16 * 1024 * 1024;
 
 pub(super) const CHECK_READ: &str = "check its permissions and that the disk is mounted";
 pub(super) const CHECK_WRITE: &str =
@@ -37,7 +41,7 @@ pub(super) fn read_grant(
         .map_err(|error| Problem::Io(error).at(&path, what, CHECK_READ))?;
     if bytes.len() as u64 > LARGEST_FILE {
         return Err(fail(
-            "it is over 1 MiB, too large for a grant; move it away",
+            "it is over 16 MiB, too large for a grant; move it away",
         ));
     }
     Grant::from_bytes(tenant, &bytes)
@@ -49,6 +53,17 @@ pub(super) fn read_grant(
             );
             fail(&detail)
         })
+}
+
+/// Checks that what is saved can be read again.
+pub(super) fn check_size(bytes: &[u8]) -> Result<(), Error> {
+    if bytes.len() as u64 > LARGEST_FILE {
+        return Err(Error::store(
+            "grant is over 16 MiB, too large for a file store, and was not saved; check where its \
+             tokens come from",
+        ));
+    }
+    Ok(())
 }
 
 /// Replaces the file `<name>.json`. The caller holds the tenant's lock, so the temporary file has

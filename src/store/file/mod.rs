@@ -18,7 +18,7 @@ use std::{
 use self::{
     blocking::blocking,
     directory::{Directory, Problem},
-    disk::{CHECK_READ, CHECK_WRITE, grant_file, read_grant, replace_grant},
+    disk::{CHECK_READ, CHECK_WRITE, check_size, grant_file, read_grant, replace_grant},
     lease::{Lease, Liveness},
     location::Location,
     locked::lock,
@@ -170,10 +170,10 @@ impl TokenStore for FileStore {
         expected: Option<Generation>,
         grant: &Grant,
     ) -> Result<SaveOutcome, Error> {
-        let name = file_name(tenant);
+        let (bytes, generation) = (grant.to_bytes(tenant), grant.generation);
+        check_size(&bytes)?;
+        let (name, tenant) = (file_name(tenant), tenant.clone());
         let locked = lock(&self.location, &format!("{name}.lock")).await?;
-        let tenant = tenant.clone();
-        let (bytes, generation) = (grant.to_bytes(&tenant), grant.generation);
         blocking(move || {
             // Locked until the work is done, even if the future is dropped.
             let directory = locked.directory();

@@ -186,6 +186,35 @@ async fn p14_path_that_is_not_a_file_is_an_error() {
     assert!(error.to_string().contains("is not a file"), "{error}");
 }
 
+#[tokio::test]
+async fn p14_grant_that_could_not_be_read_again_is_not_saved() {
+    let directory = tempfile::tempdir().unwrap();
+    let acme = tenant("acme");
+    let store = FileStore::open(directory.path()).unwrap();
+    let of_length = |generation, length| {
+        let at = SystemTime::UNIX_EPOCH;
+        let tokens = TokenSet::new(AccessToken::new("a").unwrap(), None, at)
+            .with_refresh_token(RefreshToken::new("r".repeat(length)), at);
+        Grant::new(Generation::from_u64(generation), GrantState::Active(tokens))
+    };
+    let limit = usize::try_from(LARGEST_FILE).unwrap();
+    let overhead = of_length(1, 0).to_bytes(&acme).len();
+    let largest = of_length(1, limit - overhead);
+    assert_eq!(largest.to_bytes(&acme).len(), limit);
+    store.save(&acme, None, &largest).await.unwrap();
+    assert_eq!(store.load(&acme).await.unwrap().as_ref(), Some(&largest));
+    for length in [limit - overhead + 1, limit, 2 * limit] {
+        let error = store.save(&acme, FIRST, &of_length(2, length)).await;
+        assert_eq!(error.unwrap_err().kind(), ErrorKind::Store);
+        let error = store
+            .save(&tenant("same"), None, &of_length(1, length))
+            .await;
+        error.unwrap_err();
+    }
+    assert_eq!(store.load(&acme).await.unwrap(), Some(largest));
+    assert_eq!(store.load(&tenant("same")).await.unwrap(), None);
+}
+
 /// Every call fails with an error that names the directory.
 async fn fails_at(store: &FileStore, directory: &Path) {
     let (acme, owner) = (tenant("acme"), LeaseOwner::random());
