@@ -5,7 +5,9 @@ use std::{
     sync::Arc,
 };
 
-use super::{FileStore, disk::CHECK_WRITE, lease::PROBE, location::Location};
+use super::{
+    FileStore, disk::CHECK_WRITE, lease::PROBE, lease_clock::SystemLeaseClock, location::Location,
+};
 use crate::error::Error;
 
 /// Opens a [`FileStore`] with settings that differ from the defaults.
@@ -108,6 +110,7 @@ impl FileStoreBuilder {
             location: Arc::new(location),
             liveness: Arc::default(),
             watch: Arc::default(),
+            clock: Arc::new(SystemLeaseClock::new()),
         })
     }
 }

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     directory::{Access, Directory, Problem},
+    lease_clock::{BootTime, Moment},
     location::Location,
     lock::Lock,
 };
@@ -118,20 +119,27 @@ pub(super) struct Lease {
     store: String,
     until: Timestamp,
     seconds: f64,
+    /// The end by a clock that never steps, for processes on the owner's machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    until_since_boot: Option<BootTime>,
 }
 
 impl Lease {
     pub(super) fn new(
         owner: &LeaseOwner,
         liveness: &Liveness,
-        now: SystemTime,
+        now: Moment,
         duration: Duration,
     ) -> Option<Self> {
         Some(Self {
             owner: owner.to_string(),
             store: liveness.name.clone(),
-            until: now.checked_add(duration)?.try_into().ok()?,
+            until: now.wall.checked_add(duration)?.try_into().ok()?,
             seconds: duration.as_secs_f64(),
+            until_since_boot: now.boot.map(|boot| BootTime {
+                since: boot.since.saturating_add(duration),
+                ..boot
+            }),
         })
     }
 
@@ -160,16 +168,24 @@ impl Lease {
     }
 
     /// Whether the owner still has the lease.
-    pub(super) fn is_valid(&self, directory: &Directory, now: SystemTime) -> bool {
+    pub(super) fn is_valid(&self, directory: &Directory, now: &Moment) -> bool {
+        self.is_in_time(now) && is_locked(directory, &format!("{ALIVE}{}", self.store))
+    }
+
+    fn is_in_time(&self, now: &Moment) -> bool {
+        if let (Some(until), Some(now)) = (&self.until_since_boot, &now.boot)
+            && until.id == now.id
+        {
+            return now.since < until.since;
+        }
         let until: Option<SystemTime> = self.until.try_into().ok();
-        let left = until.and_then(|until| until.duration_since(now).ok());
+        let left = until.and_then(|until| until.duration_since(now.wall).ok());
         // Far more time than requested is left only if the clock was set back. Without this check
         // such a lease would last for hours.
         let longest = Duration::try_from_secs_f64(self.seconds)
             .unwrap_or(Duration::ZERO)
             .saturating_mul(2)
             .saturating_add(Duration::from_secs(60));
-        let is_in_time = left.is_some_and(|left| !left.is_zero() && left <= longest);
-        is_in_time && is_locked(directory, &format!("{ALIVE}{}", self.store))
+        left.is_some_and(|left| !left.is_zero() && left <= longest)
     }
 }

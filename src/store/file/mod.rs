@@ -20,6 +20,7 @@ use self::{
     directory::{Directory, Problem},
     disk::{CHECK_READ, CHECK_WRITE, check_size, grant_file, read_grant, replace_grant},
     lease::{Lease, Liveness},
+    lease_clock::LeaseClock,
     location::Location,
     locked::lock,
     name::file_name,
@@ -31,7 +32,6 @@ use super::{
     token_store::{SaveOutcome, TokenStore},
 };
 use crate::{
-    clock::{Clock, SystemClock},
     error::Error,
     token::{Generation, Grant, TenantId},
 };
@@ -41,6 +41,7 @@ mod builder;
 mod directory;
 mod disk;
 mod lease;
+mod lease_clock;
 mod list;
 mod location;
 mod lock;
@@ -73,6 +74,10 @@ pub use self::builder::FileStoreBuilder;
 /// Use a local disk. The store relies on the operating system's file locks, which network file
 /// systems may ignore. The operating system releases the locks of a process that dies. A restart
 /// after a crash therefore does not wait for the leases of the crashed process.
+///
+/// On Linux, leases do not depend on the wall clock: setting it forward or back does not end one
+/// early. On other systems, and between machines that share a network file system against this
+/// advice, a step of more than a lease's remaining time does.
 ///
 /// # A directory that has vanished
 ///
@@ -131,6 +136,7 @@ pub struct FileStore {
     /// Created with the first lease.
     liveness: Arc<Mutex<Option<Liveness>>>,
     watch: Arc<Watch>,
+    clock: Arc<dyn LeaseClock>,
 }
 
 impl FileStore {
@@ -152,7 +158,7 @@ impl FileStore {
             return Err(io::Error::other("the store has no liveness file").into());
         };
         let too_long = || io::Error::other("the lease would end after the year 9999");
-        Lease::new(owner, liveness, SystemClock.wall(), duration)
+        Lease::new(owner, liveness, self.clock.now(), duration)
             .ok_or_else(too_long)?
             .write(directory, file)
     }
@@ -202,9 +208,9 @@ impl TokenStore for FileStore {
         let (store, owner) = (self.clone(), owner.clone());
         blocking(move || {
             let (directory, file) = (locked.directory(), format!("{name}.lease"));
-            let now = SystemClock.wall();
+            let now = store.clock.now();
             let is_taken = read_lease(directory, &file)?
-                .is_some_and(|lease| !lease.belongs_to(&owner) && lease.is_valid(directory, now));
+                .is_some_and(|lease| !lease.belongs_to(&owner) && lease.is_valid(directory, &now));
             if is_taken {
                 return Ok(LeaseOutcome::HeldByAnother);
             }

@@ -6,7 +6,11 @@ use std::{
     time::SystemTime,
 };
 
-use super::{disk::LARGEST_FILE, *};
+use super::{
+    disk::LARGEST_FILE,
+    lease_clock::{BootTime, Moment},
+    *,
+};
 use crate::{
     error::ErrorKind,
     token::{AccessToken, GrantState, RefreshToken, TokenSet},
@@ -213,6 +217,142 @@ async fn p14_grant_that_could_not_be_read_again_is_not_saved() {
     }
     assert_eq!(store.load(&acme).await.unwrap(), Some(largest));
     assert_eq!(store.load(&tenant("same")).await.unwrap(), None);
+}
+
+/// The clocks of one machine.
+#[derive(Debug)]
+struct SetClock(Mutex<Moment>);
+
+impl SetClock {
+    fn new(boot: Option<&str>) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(Moment {
+            wall: SystemTime::UNIX_EPOCH + Duration::from_secs(1_764_000_000),
+            boot: boot.map(|id| BootTime {
+                id: id.into(),
+                since: Duration::from_secs(1_000),
+            }),
+        })))
+    }
+
+    /// Sets the wall clock.
+    fn step(&self, seconds: i64) {
+        let mut now = self.0.lock().unwrap();
+        let by = Duration::from_secs(seconds.unsigned_abs());
+        now.wall = if seconds < 0 {
+            now.wall - by
+        } else {
+            now.wall + by
+        };
+    }
+
+    fn pass(&self, seconds: u64) {
+        let mut now = self.0.lock().unwrap();
+        let by = Duration::from_secs(seconds);
+        now.wall += by;
+        if let Some(boot) = &mut now.boot {
+            boot.since += by;
+        }
+    }
+}
+
+impl LeaseClock for SetClock {
+    fn now(&self) -> Moment {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+/// Two processes that share a directory, each with a clock.
+struct Rivals {
+    first: FileStore,
+    second: FileStore,
+    owners: [LeaseOwner; 2],
+    _directory: tempfile::TempDir,
+}
+
+impl Rivals {
+    fn new(first: &Arc<SetClock>, second: &Arc<SetClock>) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let open = |clock: &Arc<SetClock>| FileStore {
+            clock: Arc::<SetClock>::clone(clock),
+            ..FileStore::open(directory.path()).unwrap()
+        };
+        Self {
+            first: open(first),
+            second: open(second),
+            owners: [LeaseOwner::random(), LeaseOwner::random()],
+            _directory: directory,
+        }
+    }
+
+    async fn first_acquires(&self) {
+        let lease = Duration::from_secs(15);
+        let (acme, [owner, _]) = (tenant("acme"), &self.owners);
+        let outcome = self.first.acquire(&acme, owner, lease).await;
+        assert_eq!(outcome.unwrap(), LeaseOutcome::Acquired);
+    }
+
+    async fn second_acquires(&self) -> bool {
+        let lease = Duration::from_secs(15);
+        let (acme, [_, owner]) = (tenant("acme"), &self.owners);
+        let outcome = self.second.acquire(&acme, owner, lease).await;
+        outcome.unwrap() == LeaseOutcome::Acquired
+    }
+}
+
+#[tokio::test]
+async fn p10_lease_outlasts_steps_of_the_wall_clock() {
+    for step in [15, 16, 3_600, 40_000_000, -15, -100, -3_600, -40_000_000] {
+        let clock = SetClock::new(Some("boot"));
+        let rivals = Rivals::new(&clock, &clock);
+        rivals.first_acquires().await;
+        clock.step(step);
+        assert!(!rivals.second_acquires().await, "{step}");
+        clock.pass(14);
+        assert!(!rivals.second_acquires().await, "{step}");
+        clock.step(-step);
+        assert!(!rivals.second_acquires().await, "{step}");
+        clock.step(step);
+        clock.pass(1);
+        assert!(rivals.second_acquires().await, "{step}");
+    }
+}
+
+/// Another machine, a restarted one, or a system without such a clock.
+#[tokio::test]
+async fn p10_lease_of_another_machine_ends_by_the_wall_clock() {
+    for boots in [
+        [Some("a"), Some("b")],
+        [Some("a"), None],
+        [None, Some("a")],
+        [None, None],
+    ] {
+        let clocks = boots.map(SetClock::new);
+        // Machines start at different times.
+        if let Some(boot) = &mut clocks[1].0.lock().unwrap().boot {
+            boot.since = Duration::from_secs(1_000_000);
+        }
+        let rivals = Rivals::new(&clocks[0], &clocks[1]);
+        rivals.first_acquires().await;
+        assert!(!rivals.second_acquires().await, "{boots:?}");
+        clocks[1].pass(14);
+        assert!(!rivals.second_acquires().await, "{boots:?}");
+        clocks[1].pass(1);
+        assert!(rivals.second_acquires().await, "{boots:?}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn p10_lease_contains_the_time_since_the_start_of_the_machine() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = FileStore::open(directory.path()).unwrap();
+    let (acme, owner) = (tenant("acme"), LeaseOwner::random());
+    let minute = Duration::from_secs(60);
+    store.acquire(&acme, &owner, minute).await.unwrap();
+    let lease = fs::read_to_string(store.path(&acme).with_extension("lease")).unwrap();
+    let boot = store.clock.now().boot.unwrap();
+    assert!(lease.contains(&boot.id), "{lease}");
+    assert!(!boot.since.is_zero());
 }
 
 /// Every call fails with an error that names the directory.
