@@ -9,7 +9,7 @@ use tokio::{
 };
 use tower_oauth2_client::store::{LeaseOutcome, LeaseOwner, RedisStore, SaveOutcome, TokenStore};
 
-use crate::{LIMIT, Server, commit, generation, grant, keys::slot, tenant};
+use crate::{LIMIT, Server, commit, generation, grant, keys::slot, support::all_tenants, tenant};
 
 struct Cluster {
     nodes: Vec<Server>,
@@ -90,6 +90,26 @@ async fn store_works_over_a_cluster() {
     }
     let acme = tenant("acme");
     crate::watch::is_notified_of(&one, &acme, commit(&two, &acme, None, &grant(1, "a"))).await;
+}
+
+#[tokio::test]
+async fn p19_lost_index_of_a_cluster_is_restored_from_all_nodes() {
+    let cluster = Cluster::launch().await;
+    let store = cluster.store().await;
+    let tenants: Vec<_> = (0..30)
+        .map(|number| tenant(&format!("customer-{number:02}")))
+        .collect();
+    for tenant in &tenants {
+        commit(&store, tenant, None, &grant(1, "a")).await;
+    }
+    for loss in ["DEL", "UNLINK"] {
+        for node in &cluster.nodes {
+            // Two nodes do not have the key.
+            let command = format!("{loss} tower-oauth2:tenants");
+            let _ = node.try_command::<i64>(&command).await;
+        }
+        assert_eq!(all_tenants(&store, 7).await, tenants, "{loss}");
+    }
 }
 
 #[tokio::test]

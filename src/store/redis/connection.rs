@@ -23,11 +23,6 @@ impl<C: ConnectionLike + Clone> Connection<C> {
         format!("{}changed", self.prefix)
     }
 
-    /// The key of the index. No tenant's key is equal: those contain braces.
-    pub(super) fn index(&self) -> String {
-        format!("{}tenants", self.prefix)
-    }
-
     /// Runs a script. With `replicas`, fails unless enough of them have acknowledged all writes of
     /// the connection.
     pub(super) async fn run(
@@ -37,8 +32,20 @@ impl<C: ConnectionLike + Clone> Connection<C> {
         arguments: &[&[u8]],
         replicas: Option<Replicas>,
     ) -> Result<Value, Error> {
+        self.run_on(script, &[key], arguments, replicas).await
+    }
+
+    /// Runs a script on several keys of one slot. Errors name the first.
+    pub(super) async fn run_on(
+        &self,
+        script: &Script,
+        keys: &[&str],
+        arguments: &[&[u8]],
+        replicas: Option<Replicas>,
+    ) -> Result<Value, Error> {
+        let key = keys.first().copied().unwrap_or_default();
         let mut connection = self.inner.clone();
-        let response = script.run(&mut connection, key, arguments, replicas).await;
+        let response = script.run(&mut connection, keys, arguments, replicas).await;
         let (value, acknowledged) =
             response.map_err(|error| failure::at(key, failure::describe(&error)))?;
         match replicas {

@@ -3,12 +3,11 @@
 //! Keys of a server can be scanned, but not in order and not across a cluster. So the names are
 //! also kept in one sorted set. The index and a grant may be on different nodes and cannot be
 //! written in one step. The index is written first, so that it is never missing a grant.
-
-use std::{
-    collections::HashSet,
-    hash::{BuildHasher, RandomState},
-    sync::{Mutex, PoisonError},
-};
+//!
+//! The server may lose the index, or a part of it: by a command, an eviction, or a failover. Each
+//! save therefore adds its name again. For grants that are not saved, the index has a mark with the
+//! time of the last [scan](super::scan) of all keys. A listing scans the keys if the mark is
+//! missing, since then the index was lost, or if it is older than a day.
 
 use redis::{Value, aio::ConnectionLike};
 
@@ -16,80 +15,70 @@ use super::{
     connection::Connection,
     failure,
     record::{decoded, encoded},
-    script::{ADD_TENANT, LIST_TENANTS, Replicas},
+    scan::{Progress, Scans},
+    script::{ADD_TENANTS, LIST_TENANTS, MARK, Replicas},
 };
 use crate::{error::Error, token::TenantId};
 
-/// The names that this process has added to the index, as hashes: a few bytes per tenant.
-#[derive(Default)]
-pub(super) struct AddedTenants {
-    hashes: Mutex<HashSet<u64>>,
-    hasher: RandomState,
+/// A mark is this text, the time of the scan in seconds, and a brace. No encoded name contains a
+/// brace. The time 0 means that the index has been created and no scan has finished.
+const MARK_PREFIX: &str = "{scanned:";
+/// The range of all marks.
+const MARKS: [&[u8]; 2] = [b"[{scanned:", b"({scanned;"];
+
+/// After this time, a listing scans the keys again.
+const SCAN_INTERVAL: u64 = 86_400;
+
+/// The key of the index. No tenant's key is equal: those contain braces.
+fn key<C>(connection: &Connection<C>) -> String {
+    format!("{}tenants", connection.prefix)
 }
 
-impl AddedTenants {
-    fn contains(&self, name: &str) -> bool {
-        let hashes = self.hashes.lock().unwrap_or_else(PoisonError::into_inner);
-        hashes.contains(&self.hasher.hash_one(name))
-    }
+/// The key that receives a value of another type. It is in the slot of the index.
+fn moved_key<C>(connection: &Connection<C>) -> String {
+    format!("{}{{{}}}:moved", connection.prefix, key(connection))
+}
 
-    /// Adds a name before a save that creates a grant. The same replicas acknowledge the name and
-    /// the grant.
-    pub(super) async fn add<C: ConnectionLike + Clone>(
-        &self,
-        connection: &Connection<C>,
-        name: &str,
-        replicas: Option<Replicas>,
-    ) -> Result<(), Error> {
-        let key = connection.index();
-        connection
-            .run(&ADD_TENANT, &key, &[name.as_bytes()], replicas)
-            .await?;
-        let mut hashes = self.hashes.lock().unwrap_or_else(PoisonError::into_inner);
-        hashes.insert(self.hasher.hash_one(name));
-        Ok(())
-    }
-
-    /// Adds a name before the process's first save of an existing grant, so that a lost index is
-    /// restored.
-    ///
-    /// A failure does not prevent the save.
-    pub(super) async fn restore<C: ConnectionLike + Clone>(
-        &self,
-        connection: &Connection<C>,
-        name: &str,
-    ) {
-        if !self.contains(name) {
-            let _ = self.add(connection, name, None).await;
-        }
-    }
+/// Adds names. With `replicas`, they must acknowledge it.
+pub(super) async fn add<C: ConnectionLike + Clone>(
+    connection: &Connection<C>,
+    names: &[&[u8]],
+    replicas: Option<Replicas>,
+) -> Result<(), Error> {
+    let (key, moved) = (key(connection), moved_key(connection));
+    connection
+        .run_on(&ADD_TENANTS, &[&key, &moved], names, replicas)
+        .await
+        .map(drop)
 }
 
 /// Returns a page of tenants, in the order of their encoded names.
 pub(super) async fn page<C: ConnectionLike + Clone>(
     connection: &Connection<C>,
+    scans: &Scans,
     after: Option<&TenantId>,
     limit: usize,
 ) -> Result<Vec<TenantId>, Error> {
-    let key = connection.index();
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX).to_string();
     let mut from = after.map_or_else(
         || b"-".to_vec(),
         |tenant| exclusive(encoded(tenant).as_bytes()),
     );
+    let mut has_scanned = false;
     loop {
-        let arguments = [&*from, limit.as_bytes()];
-        let response = connection
-            .run(&LIST_TENANTS, &key, &arguments, None)
-            .await?;
-        let Some(names) = names(response) else {
-            return Err(failure::unexpected(&key));
-        };
-        let Some(last) = names.last() else {
+        let listed = list(connection, &from, limit).await?;
+        if listed.is_scan_due() && !std::mem::replace(&mut has_scanned, true) {
+            scan(connection, scans, &listed).await?;
+            continue;
+        }
+        let Some(last) = listed.names.last() else {
             return Ok(Vec::new());
         };
-        // Entries that are not encoded names were added by another program.
-        let tenants: Vec<_> = names.iter().filter_map(|name| decoded(name)).collect();
+        // Marks, and entries of other programs, are not encoded names.
+        let tenants: Vec<_> = listed
+            .names
+            .iter()
+            .filter_map(|name| decoded(name))
+            .collect();
         // An empty page would be the end.
         if !tenants.is_empty() {
             return Ok(tenants);
@@ -98,18 +87,156 @@ pub(super) async fn page<C: ConnectionLike + Clone>(
     }
 }
 
+/// Scans the keys. Fails if the index was lost and the scan is not at its end.
+async fn scan<C: ConnectionLike + Clone>(
+    connection: &Connection<C>,
+    scans: &Scans,
+    listed: &Listed,
+) -> Result<(), Error> {
+    let key = key(connection);
+    if listed.scanned_at.is_none() {
+        // What an earlier call has added is lost.
+        scans.restart();
+        add(connection, &[mark(0).as_bytes()], None).await?;
+    }
+    match scans.run(connection, &key, listed.now).await? {
+        Progress::Done { started_at } => {
+            let mark = mark(started_at);
+            let [first, last] = MARKS;
+            let arguments = [first, last, mark.as_bytes()];
+            // If the index was lost meanwhile, it has no mark, and the next listing scans again.
+            let marked = connection.run(&MARK, &key, &arguments, None).await?;
+            if marked == Value::Int(1) || listed.is_complete() {
+                return Ok(());
+            }
+        }
+        // Names that are missing are found in one of the next calls.
+        Progress::Paused if listed.is_complete() => return Ok(()),
+        Progress::Paused => {}
+    }
+    Err(failure::at(
+        &key,
+        "the index of tenants was lost and is being restored from the keys; call again to continue",
+    ))
+}
+
+struct Listed {
+    /// The server's time, in seconds.
+    now: u64,
+    /// The time of the last scan that has finished, or 0. `None` if the index was lost.
+    scanned_at: Option<u64>,
+    names: Vec<Vec<u8>>,
+}
+
+impl Listed {
+    /// Whether a scan has finished since the index was created.
+    fn is_complete(&self) -> bool {
+        self.scanned_at.is_some_and(|at| at > 0)
+    }
+
+    fn is_scan_due(&self) -> bool {
+        let next = self.scanned_at.unwrap_or(0).saturating_add(SCAN_INTERVAL);
+        !self.is_complete() || self.now >= next
+    }
+}
+
+async fn list<C: ConnectionLike + Clone>(
+    connection: &Connection<C>,
+    from: &[u8],
+    limit: usize,
+) -> Result<Listed, Error> {
+    let key = key(connection);
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX).to_string();
+    let [first, last] = MARKS;
+    let arguments = [from, limit.as_bytes(), first, last];
+    let response = connection
+        .run(&LIST_TENANTS, &key, &arguments, None)
+        .await?;
+    listed(response).ok_or_else(|| failure::unexpected(&key))
+}
+
+fn listed(response: Value) -> Option<Listed> {
+    let Value::Array(parts) = response else {
+        return None;
+    };
+    let [now, marks, names] = <[Value; 3]>::try_from(parts).ok()?;
+    let Value::BulkString(now) = now else {
+        return None;
+    };
+    let times = strings(marks)?.into_iter().map(|mark| time_of(&mark));
+    Some(Listed {
+        now: str::from_utf8(&now).ok()?.parse().ok()?,
+        scanned_at: times.max().flatten(),
+        names: strings(names)?,
+    })
+}
+
 /// The start of a `ZRANGEBYLEX` range after the name.
 fn exclusive(name: &[u8]) -> Vec<u8> {
     [b"(", name].concat()
 }
 
-fn names(response: Value) -> Option<Vec<Vec<u8>>> {
-    let Value::Array(names) = response else {
+fn mark(seconds: u64) -> String {
+    format!("{MARK_PREFIX}{seconds}}}")
+}
+
+fn time_of(mark: &[u8]) -> Option<u64> {
+    let text = str::from_utf8(mark).ok()?;
+    let digits = text.strip_prefix(MARK_PREFIX)?.strip_suffix('}')?;
+    digits.parse().ok()
+}
+
+/// The strings of an array.
+pub(super) fn strings(array: Value) -> Option<Vec<Vec<u8>>> {
+    let Value::Array(values) = array else {
         return None;
     };
-    let name = |value| match value {
-        Value::BulkString(name) => Some(name),
+    let string = |value| match value {
+        Value::BulkString(string) => Some(string),
         _ => None,
     };
-    names.into_iter().map(name).collect()
+    values.into_iter().map(string).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listed_at(now: u64, scanned_at: Option<u64>) -> Listed {
+        Listed {
+            now,
+            scanned_at,
+            names: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn p19_scan_is_due_once_a_day_and_until_one_has_finished() {
+        for (now, scanned_at, is_due) in [
+            (1_000_000, None, true),
+            (1_000_000, Some(0), true),
+            (1_000_000, Some(1_000_000), false),
+            (1_086_399, Some(1_000_000), false),
+            (1_086_400, Some(1_000_000), true),
+            // The server's clock was set back.
+            (5, Some(1_000_000), false),
+            (5, Some(u64::MAX), false),
+        ] {
+            let listed = listed_at(now, scanned_at);
+            assert_eq!(listed.is_scan_due(), is_due, "{now} {scanned_at:?}");
+        }
+    }
+
+    #[test]
+    fn marks_are_no_names() {
+        for seconds in [0, 1_764_000_000, u64::MAX] {
+            let mark = mark(seconds);
+            assert_eq!(time_of(mark.as_bytes()), Some(seconds));
+            assert_eq!(decoded(mark.as_bytes()), None);
+            assert!(&MARKS[0][1..] <= mark.as_bytes() && mark.as_bytes() < &MARKS[1][1..]);
+        }
+        for other in ["{scanned:}", "{scanned:x}", "{scanned:1", "a"] {
+            assert_eq!(time_of(other.as_bytes()), None, "{other}");
+        }
+    }
 }

@@ -49,7 +49,8 @@
 //!
 //! ```text
 //! ~tower-oauth2:* &tower-oauth2:* +eval +evalsha +exists +hmget +hset +persist
-//! +zadd +zrangebylex +get +set +del +publish +subscribe +ping +wait
+//! +zadd +zrem +zrangebylex +type +renamenx +scan +time +cluster|slots +get +set +del +publish
+//! +subscribe +ping +wait
 //! ```
 //!
 //! Tokens are stored in plain text, unless an [`EncryptedStore`](crate::store::EncryptedStore)
@@ -62,23 +63,25 @@
 //! expires by the server's clock. The braces keep both in one slot of a cluster.
 //!
 //! Scripts (for Redis 6 or later, and Valkey; tested with Redis 7) compare and write in one step,
-//! so any number of programs can share a server. If a key contains something else, a call fails and
-//! the key stays unchanged. To delete a grant, stop the processes that use it, and move its key
-//! away with `RENAME`.
+//! so any number of programs can share a server. If a tenant's key contains something else, a call
+//! fails and the key stays unchanged. To delete a grant, stop the processes that use it, and move
+//! its key away with `RENAME`.
 //!
 //! The key `tower-oauth2:tenants` is the index of [`tenants`](crate::store::TokenStore::tenants): a
-//! sorted set of the encoded names, each with score 0, without expiry. A name is added before the
-//! save that creates the grant. Each process adds it again before its first save of an existing
-//! grant, so a lost index is restored for all tenants that are still refreshed. Names are never
-//! removed. After you delete a tenant's keys, remove its name with `ZREM`; until then it is listed
-//! without a grant.
+//! sorted set of the encoded names, each with score 0, without expiry. Each save adds its name.
+//! Names are never removed. After you delete a tenant's keys, remove its name with `ZREM`; until
+//! then it is listed without a grant.
 //!
-//! If you have imported keys by other means, such as `RESTORE`, this command adds all names. In a
-//! cluster, run its first part on each primary:
+//! The index restores itself, whether it was deleted, evicted, lost by a failover, or only partly
+//! lost. A listing, such as a [sweep](crate::tenants#idle-tenants), scans the server's keys if the
+//! index was lost, and otherwise once a day. So grants are also found that you have imported by
+//! other means, such as `RESTORE`. Each call scans at most about 500,000 keys, and the next call
+//! continues. After a loss, calls fail until the scan has finished. An entry such as
+//! `{scanned:1764000000}` records the time of the last scan. To scan at the next listing, delete
+//! the index.
 //!
-//! ```text
-//! redis-cli --scan --pattern 'tower-oauth2:{*}:grant' | sed 's/.*{//; s/}.*//' | xargs -r -n 1 redis-cli zadd tower-oauth2:tenants 0
-//! ```
+//! If another program has written a value of another type in place of the index, it is moved to
+//! `tower-oauth2:{tower-oauth2:tenants}:moved`, unless that key exists.
 //!
 //! # Errors
 //!
@@ -94,8 +97,8 @@ use redis::{
 
 use self::{
     connection::Connection,
-    index::AddedTenants,
     record::{Keys, Record, encoded},
+    scan::Scans,
     script::{ACQUIRE, LOAD, RELEASE, Replicas, SAVE},
     watch::Watch,
 };
@@ -109,11 +112,13 @@ use crate::{
     token::{Generation, Grant, TenantId},
 };
 
+mod cluster;
 mod connection;
 mod failure;
 mod index;
 mod persistence;
 mod record;
+mod scan;
 mod script;
 mod watch;
 
@@ -127,7 +132,7 @@ pub struct RedisStore<C = ConnectionManager> {
     connection: Connection<C>,
     replicas: Option<Replicas>,
     watch: Option<Arc<Watch>>,
-    added: Arc<AddedTenants>,
+    scans: Arc<Scans>,
 }
 
 impl RedisStore {
@@ -167,7 +172,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisStore<C> {
             },
             replicas: None,
             watch: None,
-            added: Arc::default(),
+            scans: Arc::default(),
         }
     }
 
@@ -185,7 +190,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisStore<C> {
             ));
         }
         self.connection.prefix = prefix.into();
-        self.added = Arc::default();
+        self.scans = Arc::default();
         match self.watch.take() {
             Some(watch) => Ok(self.watch(watch.client().clone())),
             None => Ok(self),
@@ -257,11 +262,17 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> TokenStore for RedisStor
         let message = watch::saved(&keys.name, &generation);
         // Identifies this save.
         let save = LeaseOwner::random();
-        let mut response = self
-            .connection
-            .run(&LOAD, &keys.grant, &[], self.replicas)
-            .await?;
-        let mut is_added = false;
+        let load = self.connection.run(&LOAD, &keys.grant, &[], self.replicas);
+        let mut response = if expected.is_none() {
+            load.await?
+        } else {
+            // The name may have been lost. If it cannot be added, a later save or a scan adds it.
+            let names = [keys.name.as_bytes()];
+            let add = index::add(&self.connection, &names, None);
+            let (loaded, _) = tokio::join!(load, add);
+            loaded?
+        };
+        let mut is_added = expected.is_some();
         loop {
             // A script cannot tell whether the stored grant can be read, and an unreadable grant
             // must not be overwritten.
@@ -270,13 +281,9 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> TokenStore for RedisStor
                 return Ok(SaveOutcome::Superseded(record.map(|record| record.grant)));
             }
             if !std::mem::replace(&mut is_added, true) {
-                match expected {
-                    None => {
-                        let (connection, replicas) = (&self.connection, self.replicas);
-                        self.added.add(connection, &keys.name, replicas).await?;
-                    }
-                    Some(_) => self.added.restore(&self.connection, &keys.name).await,
-                }
+                // The same replicas acknowledge the name and the grant.
+                let name = keys.name.as_bytes();
+                index::add(&self.connection, &[name], self.replicas).await?;
             }
             let stored = record.map_or_else(Default::default, |record| {
                 (record.grant.generation.to_string(), record.save)
@@ -351,7 +358,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> TokenStore for RedisStor
         after: Option<&TenantId>,
         limit: usize,
     ) -> Result<Vec<TenantId>, Error> {
-        index::page(&self.connection, after, limit).await
+        index::page(&self.connection, &self.scans, after, limit).await
     }
 }
 

@@ -59,18 +59,53 @@ redis.pcall('PUBLISH', ARGV[2], ARGV[3])
 return 1",
 );
 
-/// Argument: the name to add to the index. Returns 1. A score or an expiry that was set by hand is
-/// reset.
-pub(super) const ADD_TENANT: Script = Script(
-    "redis.call('ZADD', KEYS[1], 0, ARGV[1])
+/// Keys: the index, and where a value of another type is moved to. Arguments: names to add to the
+/// index. Returns 1. Scores and expiries that were set by hand are reset.
+///
+/// A value that another program has written in place of the index is moved, so that it is neither
+/// lost nor in the way. A second such value is an error.
+pub(super) const ADD_TENANTS: Script = Script(
+    "local kind = redis.call('TYPE', KEYS[1]).ok
+if kind ~= 'zset' and kind ~= 'none' then redis.call('RENAMENX', KEYS[1], KEYS[2]) end
+for _, name in ipairs(ARGV) do redis.call('ZADD', KEYS[1], 0, name) end
 redis.call('PERSIST', KEYS[1])
 return 1",
 );
 
-/// Arguments: the start of the range, as for `ZRANGEBYLEX`, and the limit. Returns names in the
-/// order of their bytes.
-pub(super) const LIST_TENANTS: Script =
-    Script("return redis.call('ZRANGEBYLEX', KEYS[1], ARGV[1], '+', 'LIMIT', 0, ARGV[2])");
+/// Arguments: the start of the range, as for `ZRANGEBYLEX`, the limit, and both ends of the range
+/// of marks. Returns the server's time in seconds, all marks, and names in the order of their
+/// bytes. An index of another type is empty.
+pub(super) const LIST_TENANTS: Script = Script(
+    "local now = redis.call('TIME')[1]
+if redis.call('TYPE', KEYS[1]).ok ~= 'zset' then return {now, {}, {}} end
+local marks = redis.call('ZRANGEBYLEX', KEYS[1], ARGV[3], ARGV[4])
+return {now, marks, redis.call('ZRANGEBYLEX', KEYS[1], ARGV[1], '+', 'LIMIT', 0, ARGV[2])}",
+);
+
+/// Arguments: both ends of the range of marks, and the new mark. Returns 1 if the index had a mark,
+/// which is replaced, and otherwise 0.
+pub(super) const MARK: Script = Script(
+    "local marks = redis.call('ZRANGEBYLEX', KEYS[1], ARGV[1], ARGV[2])
+if #marks == 0 then return 0 end
+for _, mark in ipairs(marks) do redis.call('ZREM', KEYS[1], mark) end
+redis.call('ZADD', KEYS[1], 0, ARGV[3])
+return 1",
+);
+
+/// The key only selects the node. Arguments: the cursor and the pattern. Returns the next cursor,
+/// and keys of the node.
+///
+/// Commands without a key reach a random node of a cluster, and scripts reach the node of their
+/// key.
+pub(super) const SCAN: Script =
+    Script("return redis.call('SCAN', ARGV[1], 'MATCH', ARGV[2], 'COUNT', 1000)");
+
+/// Returns the slots of a cluster, or nil without a cluster.
+pub(super) const SLOTS: Script = Script(
+    "local slots = redis.pcall('CLUSTER', 'SLOTS')
+if slots.err and string.find(slots.err, 'cluster support disabled', 1, true) then return false end
+return slots",
+);
 
 /// A script's code, which the server caches under its hash.
 pub(super) struct Script(&'static str);
@@ -93,23 +128,23 @@ pub(super) fn milliseconds(duration: Duration) -> String {
 }
 
 impl Script {
-    /// Runs the script on one key. With `replicas`, also returns how many have acknowledged all
-    /// writes of this connection.
+    /// Runs the script on keys of one slot. With `replicas`, also returns how many have
+    /// acknowledged all writes of this connection.
     pub(super) async fn run(
         &self,
         connection: &mut impl ConnectionLike,
-        key: &str,
+        keys: &[&str],
         arguments: &[&[u8]],
         replicas: Option<Replicas>,
     ) -> RedisResult<(Value, u32)> {
         // Hashing takes a microsecond.
         let script = redis::Script::new(self.0);
-        let by_hash = call("EVALSHA", script.get_hash(), key, arguments);
+        let by_hash = call("EVALSHA", script.get_hash(), keys, arguments);
         match send(connection, by_hash, replicas).await {
             // `SCRIPT LOAD` and a retry would not be enough: the server may evict the script in
             // between.
             Err(error) if is_unknown(&error) => {
-                send(connection, call("EVAL", self.0, key, arguments), replicas).await
+                send(connection, call("EVAL", self.0, keys, arguments), replicas).await
             }
             response => response,
         }
@@ -134,9 +169,9 @@ async fn send(
         .await
 }
 
-fn call(command: &str, script: &str, key: &str, arguments: &[&[u8]]) -> Cmd {
+fn call(command: &str, script: &str, keys: &[&str], arguments: &[&[u8]]) -> Cmd {
     let mut command = redis::cmd(command);
-    command.arg(script).arg(1).arg(key);
+    command.arg(script).arg(keys.len()).arg(keys);
     for argument in arguments {
         command.arg(*argument);
     }
