@@ -6,7 +6,11 @@ mod support;
 #[path = "../support/postgres.rs"]
 mod server;
 
+#[path = "../support/switch.rs"]
+mod switch;
+
 mod cache;
+mod failover;
 mod grants;
 mod leases;
 mod list;

@@ -54,6 +54,45 @@ pub(crate) struct Server {
 impl Server {
     /// Creates a server and starts it.
     pub(crate) fn new() -> Self {
+        let server = Self::without_data();
+        run(server
+            .command("initdb")
+            .args([
+                "--auth=trust",
+                "--username=postgres",
+                "--encoding=UTF8",
+                "--locale=C.UTF-8",
+            ])
+            .args(["--no-sync", "--no-instructions"]));
+        server.start();
+        server
+    }
+
+    /// Creates a standby of this server, with streaming replication, and starts it.
+    pub(crate) fn new_standby(&self) -> Self {
+        let standby = Self::without_data();
+        let port = self.port.to_string();
+        run(standby
+            .command("pg_basebackup")
+            .args(["--host=127.0.0.1", "--username=postgres", "--port", &port])
+            .args(["--write-recovery-conf", "--wal-method=stream"])
+            .args(["--checkpoint=fast", "--no-sync"]));
+        standby.start();
+        standby
+    }
+
+    /// Makes a standby a primary.
+    pub(crate) fn promote(&self) {
+        run(self
+            .command("pg_ctl")
+            .args(["promote", "--wait", "--silent"]));
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    fn without_data() -> Self {
         let directory = tempfile::Builder::new()
             .prefix("grants-")
             .tempdir()
@@ -77,16 +116,6 @@ impl Server {
         if let Some(user) = server.user {
             run(Command::new("chown").arg(user).arg(&server.directory));
         }
-        run(server
-            .command("initdb")
-            .args([
-                "--auth=trust",
-                "--username=postgres",
-                "--encoding=UTF8",
-                "--locale=C.UTF-8",
-            ])
-            .args(["--no-sync", "--no-instructions"]));
-        server.start();
         server
     }
 
@@ -208,7 +237,8 @@ impl Drop for Server {
 /// The server's programs: on the path, or else the newest of Debian's packages.
 fn binaries() -> PathBuf {
     let has_programs = |directory: &PathBuf| {
-        directory.join("initdb").exists() && directory.join("pg_ctl").exists()
+        let programs = ["initdb", "pg_basebackup", "pg_ctl"];
+        programs.iter().all(|name| directory.join(name).exists())
     };
     let path = env::var_os("PATH").unwrap_or_default();
     let on_path = env::split_paths(&path).find(has_programs);
@@ -224,8 +254,8 @@ fn binaries() -> PathBuf {
             version.and_then(|name| name.to_str()?.parse::<u32>().ok())
         });
     on_path.or(installed).expect(
-        "no PostgreSQL server found; install the Debian package `postgresql`, or add initdb and \
-         pg_ctl to the path",
+        "no PostgreSQL server found; install the Debian package `postgresql`, or add its \
+         programs to the path",
     )
 }
 

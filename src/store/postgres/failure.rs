@@ -11,6 +11,9 @@ use crate::{
     token::TenantId,
 };
 
+/// The SQLSTATE `read_only_sql_transaction`.
+const READ_ONLY: &str = "25006";
+
 pub(super) fn failed(error: &sqlx::Error) -> Error {
     let what: Cow<'static, str> = match error {
         sqlx::Error::Database(error) => refused(error.code().as_deref().unwrap_or_default()).into(),
@@ -50,7 +53,7 @@ fn refused(code: &str) -> String {
         "42P01" | "3F000" => "the tables do not exist; run the migrations",
         "42703" | "42804" => "the tables are not those of the migrations; compare them",
         "42501" => "the role lacks a privilege; see PostgresStore for the list",
-        "25006" => "the server is read-only; connect to the primary",
+        READ_ONLY => "the server is read-only; connect to the primary",
         "28000" | "28P01" => "the role or its password is wrong; check the connection URL",
         "3D000" => "the database does not exist; check the connection URL",
         "53300" => {
@@ -73,6 +76,19 @@ fn refused(code: &str) -> String {
 /// Whether the statement can be repeated: a serialization failure or a deadlock.
 pub(super) fn is_collision(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::Database(error) if matches!(error.code().as_deref(), Some("40001" | "40P01")))
+}
+
+/// Whether the server is a standby or otherwise read-only. The statement has changed nothing.
+pub(super) fn is_read_only(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Database(error) if error.code().as_deref() == Some(READ_ONLY))
+}
+
+/// The failure of a load from a standby.
+pub(super) fn standby() -> Error {
+    Error::new(
+        ErrorKind::Store,
+        format!("PostgreSQL: {}", refused(READ_ONLY)),
+    )
 }
 
 /// A row that cannot be read.

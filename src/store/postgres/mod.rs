@@ -13,7 +13,7 @@ use sqlx::{
 };
 
 use self::{
-    failure::{damaged, failed, is_collision},
+    failure::{damaged, failed, is_collision, is_read_only, standby},
     schema::{Schema, Statements},
     watch::{Watch, payload, saved},
 };
@@ -69,8 +69,8 @@ const LONGEST_LEASE: Duration = Duration::from_secs(100 * 365 * 86_400);
 ///   plain text in its default `sslmode`. Enable a feature in your program (such as
 ///   `features = ["tls-rustls-aws-lc-rs"]`) and use `sslmode=verify-full` in the URL. Without TLS,
 ///   the connection then fails.
-/// * **Primary.** All connections must reach one primary. A read replica lags behind and may return
-///   refresh tokens that have been used.
+/// * **Primary.** All connections must reach one primary. A standby lags behind and may return
+///   refresh tokens that have been used, so loads from it fail, and its connections are closed.
 /// * **Timeout.** A call waits for a free connection for the pool's `acquire_timeout`, by default
 ///   30 seconds. Set it to less than 10 seconds, which is the cache's limit for a call of the
 ///   store. A pool of one connection is enough.
@@ -165,8 +165,12 @@ impl PostgresStore {
     }
 
     async fn row(&self, tenant: &TenantId) -> Result<Option<PgRow>, Error> {
-        self.run(|| sqlx::query(&self.statements.load).bind(tenant.as_str()))
-            .await
+        let row = self
+            .run(|| sqlx::query(&self.statements.load).bind(tenant.as_str()))
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        let generation: Option<i64> = row.try_get(0).map_err(|error| failed(&error))?;
+        Ok(generation.map(|_| row))
     }
 
     /// Runs a statement in a transaction of its own and returns its first row.
@@ -181,16 +185,33 @@ impl PostgresStore {
     ///
     /// A statement that collides has changed nothing and is repeated. Collisions occur only if
     /// sessions have a stricter isolation level than the default.
+    ///
+    /// After a failover, connections of the pool may still reach a server that is a standby now.
+    /// Such a connection works, so the pool would keep it. It is closed, and the statement is
+    /// repeated: once per connection of the pool, and once over a new one.
     async fn rows<'q>(
         &self,
         query: impl Fn() -> Query<'q, Postgres, PgArguments>,
     ) -> Result<Vec<PgRow>, Error> {
         let mut attempt = 1;
+        let mut connections = self.pool.size().max(1);
         loop {
-            match query().fetch_all(&self.pool).await {
-                Err(error) if attempt < ATTEMPTS && is_collision(&error) => attempt += 1,
+            let mut connection = self.pool.acquire().await.map_err(|error| failed(&error))?;
+            let error = match query().fetch_all(&mut *connection).await {
+                Ok(rows) if is_of_standby(&rows) => standby(),
+                Err(error) if is_read_only(&error) => failed(&error),
+                Err(error) if attempt < ATTEMPTS && is_collision(&error) => {
+                    attempt += 1;
+                    continue;
+                }
                 outcome => return outcome.map_err(|error| failed(&error)),
+            };
+            // A failure to say goodbye changes nothing.
+            let _ = connection.close().await;
+            if connections == 0 {
+                return Err(error);
             }
+            connections -= 1;
         }
     }
 
@@ -331,6 +352,12 @@ impl TokenStore for PostgresStore {
             after = last;
         }
     }
+}
+
+/// Whether a standby has returned the rows of a load.
+fn is_of_standby(rows: &[PgRow]) -> bool {
+    let row = rows.first();
+    row.is_some_and(|row| row.try_get("is_standby").unwrap_or(false))
 }
 
 /// A grant to save: tenant, generation, contents, and the notification's payload.

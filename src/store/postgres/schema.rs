@@ -82,7 +82,11 @@ impl Statements {
         let durable = "CASE current_setting('synchronous_commit') \
              WHEN 'off' THEN set_config('synchronous_commit', 'on', true) END";
         Self {
-            load: format!("SELECT generation, contents FROM {grants} WHERE tenant = $1"),
+            // Always one row, since a standby may not have received the grant yet.
+            load: format!(
+                "SELECT generation, contents, pg_is_in_recovery() AS is_standby \
+                 FROM (SELECT) AS one LEFT JOIN {grants} ON tenant = $1"
+            ),
             insert: format!(
                 "WITH saved AS (INSERT INTO {grants} (tenant, generation, contents) \
                  VALUES ($1, $2, $3) ON CONFLICT (tenant) DO NOTHING RETURNING tenant) \
