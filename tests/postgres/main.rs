@@ -6,6 +6,9 @@ mod support;
 #[path = "../support/postgres.rs"]
 mod server;
 
+#[path = "../support/pgbouncer.rs"]
+mod pgbouncer;
+
 #[path = "../support/switch.rs"]
 mod switch;
 
@@ -15,6 +18,7 @@ mod grants;
 mod leases;
 mod list;
 mod outages;
+mod proxies;
 mod tables;
 mod watch;
 mod writers;

@@ -54,6 +54,10 @@ fn refused(code: &str) -> String {
         "42703" | "42804" => "the tables are not those of the migrations; compare them",
         "42501" => "the role lacks a privilege; see PostgresStore for the list",
         READ_ONLY => "the server is read-only; connect to the primary",
+        "26000" | "42P05" | "08P01" => {
+            "a proxy does not support prepared statements; use session pooling, or PgBouncer 1.21 \
+             with max_prepared_statements"
+        }
         "28000" | "28P01" => "the role or its password is wrong; check the connection URL",
         "3D000" => "the database does not exist; check the connection URL",
         "53300" => {

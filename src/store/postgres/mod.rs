@@ -8,7 +8,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use sqlx::{
     PgPool, Postgres, Row,
-    postgres::{PgArguments, PgRow},
+    postgres::{PgArguments, PgConnectOptions, PgRow},
     query::Query,
 };
 
@@ -75,10 +75,11 @@ const LONGEST_LEASE: Duration = Duration::from_secs(100 * 365 * 86_400);
 ///   30 seconds. Set it to less than 10 seconds, which is the cache's limit for a call of the
 ///   store. A pool of one connection is enough.
 /// * **Notifications.** When a cache subscribes to the store, the store opens one connection beside
-///   the pool, with the pool's options. The store reopens a lost connection. It closes the
-///   connection when the last clone of the store is dropped or the pool is closed.
-/// * **Proxies.** A proxy with transaction pooling must support prepared statements. It forwards no
-///   notifications, so a replica learns of another's save within 15 minutes.
+///   the pool, with the pool's options or [your own](Self::watch). The store reopens a lost
+///   connection. It closes the connection when the last clone of the store is dropped or the pool
+///   is closed. The store checks that notifications arrive. If they do not, each replica loads the
+///   grants that requests use every 30 seconds.
+/// * **Proxies and failovers.** See the page [Proxies and failovers](crate::deployment).
 ///
 /// # Tables
 ///
@@ -144,8 +145,18 @@ impl PostgresStore {
             statements: Arc::new(Statements::new(Some(&schema))),
             schema: Some(schema),
             pool: self.pool,
-            watch: Arc::default(),
+            watch: Arc::new(Watch::new(self.watch.options().cloned())),
         })
+    }
+
+    /// Sets how to connect for notifications. Defaults to the options of the pool.
+    ///
+    /// If the pool connects to a proxy with transaction pooling, set a direct connection to the
+    /// primary, or one through a proxy with session pooling.
+    #[must_use]
+    pub fn watch(mut self, options: PgConnectOptions) -> Self {
+        self.watch = Arc::new(Watch::new(Some(options)));
+        self
     }
 
     /// Creates the tables, and the schema if one is set, unless they exist.
@@ -318,7 +329,7 @@ impl TokenStore for PostgresStore {
     }
 
     fn subscribe(&self) -> Option<Subscription> {
-        Some(self.watch.subscribe(&self.pool))
+        self.watch.subscribe(&self.pool)
     }
 
     async fn tenants(

@@ -3,19 +3,37 @@
 //! One connection listens for all waiting tasks and subscribers, in a task that starts with the
 //! first of them and ends with the store. The connection is not from the program's pool, which may
 //! have few. After each connect all are notified, since earlier notifications may have been missed.
+//!
+//! A proxy that pools transactions accepts `LISTEN` and drops the notifications. So a connection
+//! probes itself: a notification that is sent through the program's pool must arrive.
 
-use std::{convert::Infallible, fmt, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    fmt,
+    future::pending,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use hmac_sha256::Hash as Sha256;
 use sqlx::{
-    Executor, PgPool,
-    postgres::{PgListener, PgPoolOptions},
+    PgPool,
+    postgres::{PgConnectOptions, PgListener, PgPoolOptions},
 };
-use tokio::{sync::Notify, time::timeout};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep, sleep_until, timeout},
+};
 
 use crate::{
+    later::Later,
     store::{
         announcer::{Announcer, Subscription},
+        lease::LeaseOwner,
         listening::Listening,
     },
     token::{Generation, TenantId},
@@ -29,6 +47,13 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// An idle connection is probed after this time, since a broken one may never report an error.
 const PROBE_INTERVAL: Duration = Duration::from_secs(60);
+
+/// The deadline for the arrival of a probe.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The pause after a probe that did not arrive. Until a later one arrives, the store announces
+/// nothing.
+const DEAF_PAUSE: Duration = Duration::from_secs(300);
 
 /// Backoff between connection attempts: doubled after each failure, with jitter.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(500);
@@ -52,11 +77,26 @@ fn hash(tenant: &TenantId) -> u64 {
 /// The listening task, which ends when this is dropped.
 #[derive(Default)]
 pub(super) struct Watch {
+    /// By default those of the pool.
+    options: Option<PgConnectOptions>,
     waiters: Arc<Waiters>,
+    /// Whether the last probe did not arrive.
+    is_deaf: Arc<AtomicBool>,
     listening: Listening,
 }
 
 impl Watch {
+    pub(super) fn new(options: Option<PgConnectOptions>) -> Self {
+        Self {
+            options,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn options(&self) -> Option<&PgConnectOptions> {
+        self.options.as_ref()
+    }
+
     pub(super) async fn changed(&self, pool: &PgPool, tenant: &TenantId) {
         // Registered before the task starts, so that no notification is missed.
         let changed = self.waiters.slot(hash(tenant)).notified();
@@ -64,10 +104,11 @@ impl Watch {
         changed.await;
     }
 
-    pub(super) fn subscribe(&self, pool: &PgPool) -> Subscription {
+    /// Returns `None` while notifications do not arrive.
+    pub(super) fn subscribe(&self, pool: &PgPool) -> Option<Subscription> {
         let subscription = self.listening.subscribe();
         self.start(pool);
-        subscription
+        (!self.is_deaf.load(Ordering::Relaxed)).then_some(subscription)
     }
 
     fn start(&self, pool: &PgPool) {
@@ -75,10 +116,16 @@ impl Watch {
             return;
         }
         self.listening.ensure_running(|announcer| {
-            let (pool, waiters) = (pool.clone(), Arc::clone(&self.waiters));
+            let listener = Listener {
+                pool: pool.clone(),
+                options: self.options.clone(),
+                waiters: Arc::clone(&self.waiters),
+                is_deaf: Arc::clone(&self.is_deaf),
+                announcer,
+            };
             async move {
-                let listening = listen_and_reconnect(&pool, &waiters, &announcer);
-                let _ = pool.close_event().do_until(listening).await;
+                let listening = listener.listen_and_reconnect();
+                let _ = listener.pool.close_event().do_until(listening).await;
             }
         });
     }
@@ -126,58 +173,119 @@ fn parse(payload: &str) -> Option<(TenantId, Generation)> {
     Some((TenantId::new(parts.next()?).ok()?, generation))
 }
 
-async fn listen_and_reconnect(
-    pool: &PgPool,
-    waiters: &Waiters,
-    announcer: &Announcer,
-) -> Infallible {
-    let mut pause = SHORTEST_PAUSE;
-    loop {
-        match timeout(CONNECT_TIMEOUT, connect(pool)).await {
-            Ok(Ok(listener)) => {
-                pause = SHORTEST_PAUSE;
-                waiters.wake_all();
-                announcer.missed();
-                listen(listener, waiters, announcer).await;
+/// The contents of the listening task.
+struct Listener {
+    pool: PgPool,
+    options: Option<PgConnectOptions>,
+    waiters: Arc<Waiters>,
+    is_deaf: Arc<AtomicBool>,
+    announcer: Announcer,
+}
+
+/// Why a connection no longer serves.
+enum End {
+    Lost,
+    /// A probe did not arrive.
+    Deaf,
+}
+
+impl Listener {
+    async fn listen_and_reconnect(&self) -> Infallible {
+        let mut pause = SHORTEST_PAUSE;
+        loop {
+            match timeout(CONNECT_TIMEOUT, self.connect()).await {
+                Ok(Ok(connection)) => {
+                    self.waiters.wake_all();
+                    self.announcer.missed();
+                    pause = match self.listen(connection).await {
+                        End::Lost => SHORTEST_PAUSE,
+                        End::Deaf => {
+                            self.is_deaf.store(true, Ordering::Relaxed);
+                            self.announcer.end();
+                            DEAF_PAUSE
+                        }
+                    };
+                }
+                _ => pause = LONGEST_PAUSE.min(pause * 2),
             }
-            _ => pause = LONGEST_PAUSE.min(pause * 2),
+            sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
         }
-        tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
     }
-}
 
-async fn connect(pool: &PgPool) -> Result<PgListener, sqlx::Error> {
-    // Read each time: the program may have changed the password.
-    let options = pool.connect_options();
-    let alone = PgPoolOptions::new()
-        .max_connections(1)
-        .max_lifetime(None)
-        .idle_timeout(None)
-        .acquire_timeout(CONNECT_TIMEOUT)
-        .connect_lazy_with((*options).clone());
-    let mut listener = PgListener::connect_with(&alone).await?;
-    listener.eager_reconnect(false);
-    listener.listen(CHANNEL).await?;
-    Ok(listener)
-}
+    async fn connect(&self) -> Result<PgListener, sqlx::Error> {
+        let options = match &self.options {
+            Some(options) => options.clone(),
+            // Read each time: the program may have changed the password.
+            None => (*self.pool.connect_options()).clone(),
+        };
+        let alone = PgPoolOptions::new()
+            .max_connections(1)
+            .max_lifetime(None)
+            .idle_timeout(None)
+            .acquire_timeout(CONNECT_TIMEOUT)
+            .connect_lazy_with(options);
+        let mut listener = PgListener::connect_with(&alone).await?;
+        listener.eager_reconnect(false);
+        listener.listen(CHANNEL).await?;
+        Ok(listener)
+    }
 
-/// Receives notifications until the connection is lost.
-async fn listen(mut listener: PgListener, waiters: &Waiters, announcer: &Announcer) {
-    loop {
-        match timeout(PROBE_INTERVAL, listener.try_recv()).await {
-            Ok(Ok(Some(notification))) => {
-                waiters.wake(notification.payload());
-                if let Some((tenant, generation)) = parse(notification.payload()) {
-                    announcer.saved(&tenant, generation);
+    /// Receives notifications until the connection is lost, or a probe does not arrive.
+    async fn listen(&self, mut connection: PgListener) -> End {
+        loop {
+            // Random, since each replica sends probes.
+            let probe = format!("probe {}", LeaseOwner::random());
+            if let Some(end) = self.receive_probe(&mut connection, &probe).await {
+                return end;
+            }
+            // Until the connection is idle.
+            loop {
+                match timeout(PROBE_INTERVAL, connection.try_recv()).await {
+                    Ok(Ok(Some(notification))) => self.notify(notification.payload()),
+                    Ok(Ok(None) | Err(_)) => return End::Lost,
+                    Err(_) => break,
                 }
             }
-            Ok(Ok(None) | Err(_)) => return,
-            Err(_) => {
-                let response = timeout(CONNECT_TIMEOUT, listener.execute("SELECT 1")).await;
-                if !matches!(response, Ok(Ok(_))) {
-                    return;
+        }
+    }
+
+    /// Sends a probe, and receives notifications until it arrives. A probe that cannot be sent
+    /// proves nothing.
+    async fn receive_probe(&self, connection: &mut PgListener, probe: &str) -> Option<End> {
+        let mut sending = pin!(async {
+            let notify = sqlx::query("SELECT pg_notify($1, $2)");
+            notify.bind(CHANNEL).bind(probe).execute(&self.pool).await
+        });
+        let mut deadline = None;
+        loop {
+            let overdue = async {
+                match deadline {
+                    Some(deadline) => sleep_until(deadline).await,
+                    None => pending().await,
                 }
+            };
+            tokio::select! {
+                received = connection.try_recv() => match received {
+                    Ok(Some(notification)) if notification.payload() == probe => {
+                        self.is_deaf.store(false, Ordering::Relaxed);
+                        return None;
+                    }
+                    Ok(Some(notification)) => self.notify(notification.payload()),
+                    Ok(None) | Err(_) => return Some(End::Lost),
+                },
+                sent = &mut sending, if deadline.is_none() => match sent {
+                    Ok(_) => deadline = Some(Instant::now().later(PROBE_TIMEOUT)),
+                    Err(_) => return None,
+                },
+                () = overdue => return Some(End::Deaf),
             }
+        }
+    }
+
+    fn notify(&self, payload: &str) {
+        self.waiters.wake(payload);
+        if let Some((tenant, generation)) = parse(payload) {
+            self.announcer.saved(&tenant, generation);
         }
     }
 }
@@ -194,7 +302,15 @@ mod tests {
             assert_eq!(parse(&saved(&tenant, 7)), Some(announced));
             assert_eq!(parse(&payload(&tenant)), None);
         }
-        for foreign in ["", "acme", "1 x acme", "1 2", "1 2 ", "1 -2 acme"] {
+        for foreign in [
+            "",
+            "acme",
+            "probe 1",
+            "1 x acme",
+            "1 2",
+            "1 2 ",
+            "1 -2 acme",
+        ] {
             assert_eq!(parse(foreign), None, "{foreign}");
         }
     }
