@@ -19,6 +19,14 @@ fn through(proxy: &PgBouncer, options: &PgConnectOptions) -> PgConnectOptions {
     options.clone().port(proxy.port())
 }
 
+/// The first subscription of a store, once the store has connected.
+async fn connected(store: &PostgresStore) -> Subscription {
+    let mut subscription = store.subscribe().unwrap();
+    let first = timeout(MINUTE, subscription.next()).await.unwrap();
+    assert_eq!(first, Some(Announcement::Missed));
+    subscription
+}
+
 /// The subscription announces a save.
 async fn announces(mut subscription: Subscription, writer: &PostgresStore) {
     let acme = tenant("acme");
@@ -60,7 +68,7 @@ async fn p12_store_announces_through_session_pooling() {
     let (options, _) = store().await;
     let proxy = PgBouncer::start(SERVER.port(), "session").await;
     let one = PostgresStore::new(pool(&through(&proxy, &options), 2));
-    announces(one.subscribe().unwrap(), &one).await;
+    announces(connected(&one).await, &one).await;
     // Another process, without the proxy.
     announces(one.subscribe().unwrap(), &replica(&options)).await;
 }
@@ -70,7 +78,7 @@ async fn p12_store_announces_over_a_direct_connection() {
     let (options, writer) = store().await;
     let proxy = PgBouncer::start(SERVER.port(), "transaction").await;
     let one = PostgresStore::new(pool(&through(&proxy, &options), 1)).watch(options);
-    announces(one.subscribe().unwrap(), &writer).await;
+    announces(connected(&one).await, &writer).await;
 }
 
 /// Several processes share the connections of a proxy.
