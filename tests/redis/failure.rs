@@ -8,7 +8,10 @@ use tower_oauth2_client::{
     store::{LeaseOutcome, LeaseOwner, RedisStore, SaveOutcome, TokenStore},
 };
 
-use crate::{LIMIT, Server, commit, generation, grant, server_and_store, tenant, with_sources};
+use crate::{
+    LIMIT, Server, commit, generation, grant, server_and_store, switch::Switch, tenant,
+    with_sources,
+};
 
 const KEY: &str = "tower-oauth2:{acme}:grant";
 
@@ -230,7 +233,7 @@ async fn p14_save_waits_for_replicas() {
     );
     commit(&store, &acme, Some(1), &grant(2, "b")).await;
     let copy = RedisStore::connect(replica.client()).await.unwrap();
-    assert_eq!(copy.load(&acme).await.unwrap(), Some(grant(2, "b")));
+    assert_eq!(stored_generation(&replica).await, 2);
     let index: Vec<String> = replica.command("ZRANGE tower-oauth2:tenants 0 -1").await;
     assert_eq!(index, ["acme"]);
     let error = fails(copy.save(&acme, Some(generation(2)), &grant(3, "c"))).await;
@@ -251,7 +254,7 @@ async fn p14_save_waits_for_replicas() {
     replica.thaw();
     let found = retry(|| store.save(&acme, Some(generation(2)), &third)).await;
     assert!(found == SaveOutcome::Committed || found == SaveOutcome::Superseded(Some(third)));
-    assert_eq!(copy.load(&acme).await.unwrap(), Some(grant(3, "c")));
+    assert_eq!(stored_generation(&replica).await, 3);
     commit(&store, &acme, Some(3), &grant(4, "d")).await;
 
     replica.kill();
@@ -265,6 +268,76 @@ async fn p14_save_waits_for_replicas() {
         .as_u64();
     assert!(stored == 4 || stored == 5, "written whole or not at all");
     commit(&plain, &acme, Some(stored), &grant(6, "f")).await;
+}
+
+/// Reads a field, since a replica is an error for the store.
+async fn stored_generation(replica: &Server) -> u64 {
+    replica.command(&format!("HGET {KEY} generation")).await
+}
+
+#[tokio::test]
+async fn p12_replica_is_an_error_and_not_an_older_grant() {
+    let (server, store) = server_and_store().await;
+    let acme = tenant("acme");
+    commit(&store, &acme, None, &grant(1, "a")).await;
+    server.command::<()>("REPLICAOF 127.0.0.1 1").await;
+    for tenant in [&acme, &tenant("absent")] {
+        let owner = LeaseOwner::random();
+        let connect = async || RedisStore::connect(server.client()).await.unwrap();
+        for error in [
+            fails(connect().await.load(tenant)).await,
+            fails(connect().await.save(tenant, None, &grant(1, "b"))).await,
+            fails(connect().await.acquire(tenant, &owner, LIMIT)).await,
+        ] {
+            let message = with_sources(&error);
+            assert!(message.contains("connect to the primary"), "{message}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn p14_connection_that_reaches_a_replica_is_replaced() {
+    let mut first = Server::launch().await;
+    let mut second = Server::launch().await;
+    let address = Switch::to(first.port()).await;
+    let client = redis::Client::open(format!("redis://127.0.0.1:{}/", address.port()));
+    let store = RedisStore::connect(client.unwrap()).await.unwrap();
+    let (acme, owner) = (tenant("acme"), LeaseOwner::random());
+    commit(&store, &acme, None, &grant(1, "a")).await;
+    for call in ["load", "acquire", "save"] {
+        let port = first.port();
+        second
+            .command::<()>(&format!("REPLICAOF 127.0.0.1 {port}"))
+            .await;
+        let replicated = async {
+            while second.command::<i64>(&format!("EXISTS {KEY}")).await == 0
+                || !second
+                    .command::<String>("INFO replication")
+                    .await
+                    .contains("master_link_status:up")
+            {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(LIMIT, replicated).await.unwrap();
+        // A planned failover: both servers live, and the connection to the first stays open.
+        second.command::<()>("REPLICAOF NO ONE").await;
+        let port = second.port();
+        first
+            .command::<()>(&format!("REPLICAOF 127.0.0.1 {port}"))
+            .await;
+        address.switch_to(port);
+        match call {
+            "load" => assert_eq!(retry(|| store.load(&acme)).await, Some(grant(1, "a"))),
+            "acquire" => drop(retry(|| store.acquire(&acme, &owner, LIMIT)).await),
+            _ => {
+                let next = grant(2, "b");
+                let saved = retry(|| store.save(&acme, Some(generation(1)), &next)).await;
+                assert_eq!(saved, SaveOutcome::Committed);
+            }
+        }
+        std::mem::swap(&mut first, &mut second);
+    }
 }
 
 #[tokio::test]

@@ -4,6 +4,8 @@
 mod server;
 #[path = "../support/mod.rs"]
 mod support;
+#[path = "../support/switch.rs"]
+mod switch;
 
 mod cache;
 mod cluster;

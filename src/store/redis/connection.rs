@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use redis::{Value, aio::ConnectionLike};
+use redis::{ErrorKind, RedisError, ServerErrorKind, Value, aio::ConnectionLike};
 
 use super::{
     failure,
@@ -46,6 +46,9 @@ impl<C: ConnectionLike + Clone> Connection<C> {
         let key = keys.first().copied().unwrap_or_default();
         let mut connection = self.inner.clone();
         let response = script.run(&mut connection, keys, arguments, replicas).await;
+        if response.as_ref().is_err_and(is_of_replica) {
+            leave(&mut connection).await;
+        }
         let (value, acknowledged) =
             response.map_err(|error| failure::at(key, failure::describe(&error)))?;
         match replicas {
@@ -58,5 +61,17 @@ impl<C: ConnectionLike + Clone> Connection<C> {
             )),
             _ => Ok(value),
         }
+    }
+}
+
+fn is_of_replica(error: &RedisError) -> bool {
+    error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly)
+}
+
+/// Ends a connection that reaches a replica, as after a failover: it works, so that it would stay.
+/// The ping notices the end, and the connection reconnects to the server that is primary now.
+async fn leave(connection: &mut impl ConnectionLike) {
+    for command in ["QUIT", "PING"] {
+        let _ = redis::cmd(command).exec_async(connection).await;
     }
 }

@@ -13,8 +13,15 @@ use redis::{Cmd, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value, aio
 
 /// Returns nil if the key does not exist, and otherwise the three fields. Some are missing in
 /// another program's hash.
+///
+/// A replica may lack the newest grant, so the script fails there: it tries to write. The write
+/// changes nothing, and any other failure of it does not matter.
 pub(super) const LOAD: Script = Script(
-    "if redis.call('EXISTS', KEYS[1]) == 0 then return false end
+    "local written = redis.pcall('PERSIST', KEYS[1])
+if type(written) == 'table' and written.err and string.find(written.err, 'READONLY', 1, true) then
+  return redis.error_reply('READONLY replica')
+end
+if redis.call('EXISTS', KEYS[1]) == 0 then return false end
 return redis.call('HMGET', KEYS[1], 'generation', 'grant', 'save')",
 );
 
