@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, header::USER_AGENT};
 use http_body_util::Full;
 use hyper::{
     body::Incoming,
@@ -61,10 +61,14 @@ enum Reaction {
 /// A request at the endpoint, by its connection and its place there, both from 0.
 type Arrival = (usize, usize);
 
+/// The `User-Agent` headers of the requests.
+type UserAgents = Arc<Mutex<Vec<Option<HeaderValue>>>>;
+
 /// A token endpoint that reacts to each request by its connection.
 struct TokenEndpoint {
     address: SocketAddr,
     arrivals: Arc<Mutex<Vec<Arrival>>>,
+    user_agents: UserAgents,
 }
 
 impl TokenEndpoint {
@@ -73,6 +77,8 @@ impl TokenEndpoint {
         let address = listener.local_addr().unwrap();
         let arrivals = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&arrivals);
+        let user_agents = UserAgents::default();
+        let names = Arc::clone(&user_agents);
         tokio::spawn(async move {
             for connection in 0.. {
                 let (stream, _) = listener.accept().await.unwrap();
@@ -82,10 +88,15 @@ impl TokenEndpoint {
                     connection,
                     react,
                     Arc::clone(&seen),
+                    Arc::clone(&names),
                 ));
             }
         });
-        Self { address, arrivals }
+        Self {
+            address,
+            arrivals,
+            user_agents,
+        }
     }
 
     fn client(&self) -> OAuthClientBuilder {
@@ -109,11 +120,14 @@ async fn serve(
     connection: usize,
     react: fn(Arrival) -> Reaction,
     arrivals: Arc<Mutex<Vec<Arrival>>>,
+    user_agents: UserAgents,
 ) {
     let requests = AtomicUsize::new(0);
-    let service = service_fn(move |_: Request<Incoming>| {
+    let service = service_fn(move |request: Request<Incoming>| {
         let arrival = (connection, requests.fetch_add(1, Ordering::SeqCst));
         arrivals.lock().unwrap().push(arrival);
+        let user_agent = request.headers().get(USER_AGENT).cloned();
+        user_agents.lock().unwrap().push(user_agent);
         async move {
             match react(arrival) {
                 Reaction::Respond => Ok(token_response(arrival)),
@@ -224,6 +238,34 @@ async fn p11_replay_after_a_lost_response_uses_another_connection() {
         assert_eq!(endpoint.connections(), [0, 1]);
     })
     .await;
+}
+
+/// Also if reqwest has a user agent of its own.
+#[tokio::test]
+async fn user_agent_is_sent_by_every_http_client() {
+    let expected = concat!(
+        "partner-app/2.1 tower-oauth2-client/",
+        env!("CARGO_PKG_VERSION")
+    );
+    for protocol in [Protocol::Http1, Protocol::Http2] {
+        let endpoint = TokenEndpoint::start(protocol, |_| Reaction::Respond).await;
+        let builder = || endpoint.client().user_agent("partner-app/2.1");
+        let named = reqwest_builder(protocol).user_agent("other/1");
+        for oauth in [
+            builder().build_with_reqwest(reqwest_builder(protocol)),
+            builder().build_with_reqwest(named),
+            builder().build(hyper_client(protocol)),
+        ] {
+            oauth.unwrap().refresh(&stored()).await.unwrap();
+        }
+        let sent = endpoint.user_agents.lock().unwrap();
+        assert_eq!(sent.len(), 3);
+        assert!(
+            sent.iter()
+                .all(|value| value.as_ref().is_some_and(|value| value == expected)),
+            "{sent:?}"
+        );
+    }
 }
 
 /// The reason why the recommended clients have no pool.

@@ -656,3 +656,34 @@ async fn p24_requests_ask_for_no_encoding_and_errors_name_one() {
     );
     assert!(error.is_response_lost());
 }
+
+const CRATE: &str = concat!("tower-oauth2-client/", env!("CARGO_PKG_VERSION"));
+
+#[tokio::test]
+async fn every_request_names_this_crate_as_its_user_agent() {
+    let provider = provider::justworks();
+    let (oauth, seen) = client(provider, 200, TOKENS);
+    let old = token_set(1, HOUR, std::time::SystemTime::UNIX_EPOCH);
+    code(&oauth).await.unwrap();
+    oauth.refresh(&old).await.unwrap();
+    oauth.client_credentials().await.unwrap();
+    oauth.revoke(&RefreshToken::new("r1")).await.unwrap();
+    let seen = seen.lock().unwrap();
+    assert_eq!(seen.len(), 4);
+    for (_, uri, headers, _) in &*seen {
+        assert_eq!(headers["user-agent"], CRATE, "{uri}");
+    }
+}
+
+#[test]
+fn wrong_user_agent_is_named_when_built() {
+    for wrong in ["", "partner-app\r\nx: y", "partner app\n", " partner-app"] {
+        let http = tower::service_fn(|_: Request<Full<Bytes>>| async {
+            Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+        });
+        let builder = OAuthClient::builder(provider::justworks(), "id").client_secret("secret");
+        let error = builder.user_agent(wrong).build(http).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Configuration);
+        assert!(error.to_string().starts_with("user agent: "), "{error}");
+    }
+}

@@ -18,6 +18,7 @@ use super::{
     credentials,
     gate::EndpointGate,
     transport::{IsConnectError, Transport},
+    user_agent,
 };
 use crate::{
     clock::{Clock, SystemClock},
@@ -39,6 +40,7 @@ pub struct OAuthClientBuilder {
     gate: EndpointGate,
     is_connect_error: IsConnectError,
     response_timeout: Duration,
+    product: Option<String>,
 }
 
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -59,6 +61,7 @@ impl OAuthClient {
             gate: EndpointGate::new(),
             is_connect_error: Arc::new(|_| false),
             response_timeout: RESPONSE_TIMEOUT,
+            product: None,
         }
     }
 }
@@ -114,6 +117,19 @@ impl OAuthClientBuilder {
         self
     }
 
+    /// Sets the program's part of the `User-Agent` header (RFC 9110 section 10.1.5) of requests to
+    /// the token and revocation endpoints, such as `partner-app/2.1 (ops@partner.example.com)`.
+    /// Defaults to none.
+    ///
+    /// Each of these requests has the header, whatever the HTTP client: this part first, and then
+    /// `tower-oauth2-client/` with the version of this crate. The HTTP client's own value, such as
+    /// that of `reqwest::ClientBuilder::user_agent`, is not sent. Providers ask for the header to
+    /// tell their clients apart, and some firewalls block requests without it.
+    pub fn user_agent(mut self, product: impl Into<String>) -> Self {
+        self.product = Some(product.into());
+        self
+    }
+
     /// Sets the limiter and circuit breaker for the token endpoint. Defaults to a new one, which
     /// clones of the client share.
     ///
@@ -166,6 +182,8 @@ impl OAuthClientBuilder {
     ///   fragment or user information; or one for a provider without an authorization endpoint.
     /// * A scope with characters that no scope can contain (RFC 6749 section 3.3).
     /// * A response timeout that is not between 1 second and 10 minutes.
+    /// * A user agent that is empty, does not begin with a product such as `partner-app/2.1`,
+    ///   contains characters other than printable ASCII, or is longer than 256 bytes.
     pub fn build<S, B, R>(self, http: S) -> Result<OAuthClient, Error>
     where
         S: Service<Request<B>, Response = Response<R>> + Clone + Send + Sync + 'static,
@@ -191,6 +209,7 @@ impl OAuthClientBuilder {
                 "response timeout: must be between 1 second and 10 minutes",
             ));
         }
+        let user_agent = user_agent::header(self.product.as_deref())?;
         Ok(OAuthClient::new(
             Configuration {
                 provider: self.provider,
@@ -205,6 +224,7 @@ impl OAuthClientBuilder {
                         .map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed),
                 ),
                 response_timeout: self.response_timeout,
+                user_agent,
             },
             Transport::new(http, self.is_connect_error),
         ))
@@ -243,6 +263,7 @@ impl fmt::Debug for OAuthClientBuilder {
             .field("client_id", &self.client_id)
             .field("redirect_uri", &self.redirect_uri)
             .field("scopes", &self.scopes)
+            .field("user_agent", &self.product)
             .finish_non_exhaustive()
     }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
-use http::Response;
+use http::{HeaderValue, Response};
 
 use super::{
     attempt::{self, Retry},
@@ -53,6 +53,7 @@ pub(super) struct Configuration {
     pub(super) random: Mutex<fastrand::Rng>,
     /// How long a token request waits for its response.
     pub(super) response_timeout: Duration,
+    pub(super) user_agent: HeaderValue,
 }
 
 /// How long a revocation waits for its response. It can be repeated.
@@ -361,6 +362,7 @@ impl OAuthClient {
             configuration.provider.client_authentication(),
             &configuration.client_id,
             configuration.client_secret.load().as_deref(),
+            configuration.user_agent.clone(),
         );
         let (clock, random) = (&*configuration.clock, &configuration.random);
         attempt::send(&self.transport, request, retry, timeout, clock, random).await

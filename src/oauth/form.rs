@@ -4,7 +4,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use http::{
     HeaderValue, Method, Request, Uri,
-    header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE},
+    header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, USER_AGENT},
 };
 use zeroize::Zeroizing;
 
@@ -52,6 +52,7 @@ impl Form {
         authentication: ClientAuthentication,
         client_id: &str,
         client_secret: Option<&ClientSecret>,
+        user_agent: HeaderValue,
     ) -> Request<Bytes> {
         // One method only: RFC 6749 section 2.3 forbids a second in the same request.
         let authorization = match (authentication, client_secret) {
@@ -80,6 +81,7 @@ impl Form {
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         // Without this header, RFC 9110 section 12.5.3 permits every encoding.
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        headers.insert(USER_AGENT, user_agent);
         if let Some(authorization) = authorization {
             headers.insert(AUTHORIZATION, authorization);
         }
@@ -120,6 +122,7 @@ mod tests {
             authentication,
             "id:x",
             Some(&ClientSecret::new("se cret")),
+            HeaderValue::from_static("product/1"),
         )
     }
 

@@ -165,6 +165,7 @@ mod form;
 mod gate;
 mod token_response;
 mod transport;
+mod user_agent;
 
 pub(crate) use self::gate::{BackgroundPermit, GateKey, Permit};
 pub use self::{
