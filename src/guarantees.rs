@@ -40,7 +40,9 @@
 //!   the retry, the caller gets that error. A 403 never causes a refresh. A 401 whose challenge
 //!   names a cause other than the token is not retried. Successful refreshes after a 401 are at
 //!   least 30 seconds apart, and up to 30 minutes while the API rejects the token of each soon.
-//! * **P8** The retry sends the same method, URI, headers, extensions and body bytes. A request
+//! * **P8** The retry sends the same method, URI, headers, extensions and body bytes. A recorded
+//!   body takes at most 64 KiB of memory, or as much as the program sets, in whatever frames it
+//!   comes. A request
 //!   that cannot be replayed is not retried: its caller gets the first response, and the token is
 //!   refreshed for later requests. A body is never truncated or emptied, provided that a clone of
 //!   a cloneable body yields the same frames as the original.

@@ -1,4 +1,5 @@
-//! P1, counted: the allocations of a request with a fresh token, beyond those of adding the header.
+//! P1 and P8, counted: the allocations of a request with a fresh token, beyond those of adding the
+//! header, and the memory of a recorded request body.
 
 use std::{
     convert::Infallible,
@@ -9,8 +10,9 @@ use std::{
 
 use allocation_counter::measure;
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, header::AUTHORIZATION};
-use http_body_util::Empty;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header::AUTHORIZATION};
+use http_body::Frame;
+use http_body_util::{Empty, StreamBody};
 use tower::{Layer, Service};
 use tower_oauth2_client::bearer::{BearerAuth, BearerAuthLayer, ReplayBody, ReplayLimit};
 
@@ -154,4 +156,96 @@ async fn p01_request_with_a_replay_limit_of_zero_allocates_nothing() {
     let mut request = with_four_headers();
     request.extensions_mut().insert(ReplayLimit::NEVER);
     assert_eq!(allocations(service, request), 0);
+}
+
+const LIMIT: usize = 64 * 1024;
+const LARGE: usize = 64 * 1024;
+
+/// Sends a request body to its end and drops it. The response never comes.
+#[derive(Clone)]
+struct Consuming;
+
+impl<B: http_body::Body> Service<Request<B>> for Consuming {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = std::future::Pending<Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let mut body = pin!(request.into_body());
+        let mut context = Context::from_waker(Waker::noop());
+        while let Poll::Ready(Some(_)) = body.as_mut().poll_frame(&mut context) {}
+        std::future::pending()
+    }
+}
+
+type Frames = std::vec::IntoIter<Result<Frame<Bytes>, Infallible>>;
+type Streamed = StreamBody<futures_util::stream::Iter<Frames>>;
+
+/// The bytes that a request keeps in memory after its body was sent.
+fn kept(
+    service: &mut BearerAuth<Consuming, ReplayBody<Streamed>>,
+    frames: impl FnOnce() -> Vec<Frame<Bytes>>,
+) -> usize {
+    let mut kept = None;
+    let counted = measure(|| {
+        let frames: Vec<_> = frames().into_iter().map(Ok).collect();
+        let body = StreamBody::new(futures_util::stream::iter(frames));
+        kept = Some(service.call(Request::get(API).body(body).unwrap()));
+    });
+    usize::try_from(counted.bytes_current).unwrap()
+}
+
+fn slice(length: usize) -> Frame<Bytes> {
+    Frame::data(Bytes::from(vec![b'x'; LARGE]).slice(..length))
+}
+
+fn trailers(count: usize) -> Frame<Bytes> {
+    let value = || HeaderValue::from_maybe_shared(Bytes::from(vec![b'x'; LARGE]).slice(..1));
+    let names = (0..count).map(|number| format!("x-{number}").parse::<HeaderName>().unwrap());
+    let trailers: HeaderMap = names.map(|name| (name, value().unwrap())).collect();
+    Frame::trailers(trailers)
+}
+
+#[tokio::test(start_paused = true)]
+async fn p08_recorded_body_takes_no_more_memory_than_the_limit() {
+    let tokens = Source::new(&ManualClock::new()).cache().build().unwrap();
+    tokens.token().await.unwrap();
+    let mut service = BearerAuthLayer::new(tokens).layer(Consuming);
+    for _ in 0..3 {
+        // The service has its own copy of the token from now on.
+        kept(&mut service, Vec::new);
+    }
+    let without_a_body = kept(&mut service, Vec::new);
+    let one_byte = || Frame::data(Bytes::from(vec![b'x']));
+    let in_bytes = |count: usize| (0..count).map(|_| one_byte()).collect::<Vec<_>>();
+    let mut memory = |name: &str, data: usize, frames: &dyn Fn() -> Vec<Frame<Bytes>>| {
+        let memory = kept(&mut service, frames) - without_a_body;
+        assert!(memory <= LIMIT, "{name}: {memory}");
+        assert!(memory >= data, "{name}: {memory} bytes keep {data}");
+        memory
+    };
+    memory("at the limit, in frames of a byte", LIMIT, &|| {
+        in_bytes(LIMIT)
+    });
+    memory("beyond it, in frames of a byte", 0, &|| in_bytes(LIMIT + 1));
+    memory("empty frames", 0, &|| {
+        (0..LIMIT * 2).map(|_| Frame::data(Bytes::new())).collect()
+    });
+    memory("slices of a byte", 1_000, &|| {
+        (0..1_000).map(|_| slice(1)).collect()
+    });
+    memory("larger slices", LIMIT, &|| {
+        (0..4).map(|_| slice(LIMIT / 4)).collect()
+    });
+    memory("beyond it, in large slices", 0, &|| {
+        (0..5).map(|_| slice(LIMIT / 4)).collect()
+    });
+    memory("trailers", 500, &|| vec![one_byte(), trailers(500)]);
+    memory("beyond it, in trailers", 0, &|| {
+        vec![one_byte(), trailers(1_000)]
+    });
 }

@@ -76,13 +76,21 @@ impl<B> BearerAuthLayer<B> {
         self
     }
 
-    /// Sets the maximum size, in bytes, of a request body that the layer can send again after a
-    /// 401. Defaults to 64 KiB.
+    /// Sets how much memory, in bytes, the layer takes to send a request body again after a 401.
+    /// Defaults to 64 KiB.
     ///
-    /// A request with a larger body is sent, but not retried. The size of a body that is `Clone` is
-    /// the upper bound of its [`size_hint`](Body::size_hint), or else the `Content-Length` header;
-    /// a request with neither is not retried. 0 turns the retry off, even for requests without a
-    /// body. A [`ReplayLimit`] in a request's extensions takes precedence.
+    /// A request with a larger body is sent, but not retried. The size of a body depends on its
+    /// [family](RequestBody):
+    ///
+    /// * A [`ReplayBody`](crate::bearer::ReplayBody) is recorded in one buffer. Its data count as
+    ///   they are, in whatever frames they come. Each trailer counts with its name, its value and
+    ///   about 100 bytes.
+    /// * A clone of a body that is `Clone` usually shares the memory of the original. Its size is
+    ///   the upper bound of its [`size_hint`](Body::size_hint), or else the `Content-Length`
+    ///   header. A request with neither is not retried.
+    ///
+    /// 0 turns the retry off, even for requests without a body. A [`ReplayLimit`] in a request's
+    /// extensions takes precedence.
     pub fn replay_limit(mut self, bytes: usize) -> Self {
         self.replay_limit = ReplayLimit::bytes(bytes);
         self

@@ -82,8 +82,9 @@
 //! * A body that is `Clone`, such as `Full<Bytes>`, is cloned. The layer and the inner service have
 //!   the same body type.
 //! * For any other body `B`, such as a stream, the inner service has the body type
-//!   [`ReplayBody<B>`](ReplayBody). The layer accepts requests with the body `B`, and records its
-//!   frames while the client sends them. Data of type `Bytes` are recorded without a copy.
+//!   [`ReplayBody<B>`](ReplayBody). The layer accepts requests with the body `B`, and copies its
+//!   data into one buffer while the client sends them, up to the
+//!   [`replay_limit`](BearerAuthLayer::replay_limit).
 //!
 //! The layer passes response bodies through. Before a retry, it reads the body of the 401, up to 64
 //! KiB and one second, so that the client can reuse the connection.

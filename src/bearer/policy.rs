@@ -12,7 +12,7 @@ pub enum CrossOrigin {
     SendUnauthenticated,
 }
 
-/// The maximum size, in bytes, of a request body that the layer can send again after a 401.
+/// How much memory, in bytes, the layer takes to send a request body again after a 401.
 ///
 /// A limit in a request's extensions replaces the
 /// [`replay_limit`](crate::bearer::BearerAuthLayer::replay_limit) of the layer for that request:

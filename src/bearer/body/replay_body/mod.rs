@@ -4,28 +4,38 @@
 //! the retry reads. There is nothing in between: a body that is too large, has failed or is still
 //! being sent has no recording, so it is never replayed in part.
 //!
+//! The limit is one of memory. A frame is small compared with its cost, if it has one byte, and may
+//! be a slice of an allocation of any size. So the bytes are copied into one buffer, and nothing of
+//! the frames is kept. The retry has the same bytes, in a single frame.
+//!
 //! A body has ended when it says so. The client may not poll that far: after the last byte of the
 //! announced length it may drop the body. So once that byte has been passed on, this body polls
 //! ahead of the client for the next frame, which is usually the end.
 
 use std::{
-    fmt,
+    fmt, mem,
     pin::Pin,
     sync::{Arc, OnceLock},
     task::{Context, Poll, ready},
 };
 
 use bytes::{Buf, Bytes};
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
+
+/// The memory of a trailer beside its name and value: its place in the list, and the counter of a
+/// shared value.
+const TRAILER_COST: usize = size_of::<(HeaderName, HeaderValue)>() + size_of::<[usize; 4]>();
 
 pin_project! {
     /// A request body that records its frames while it is sent, so that it can be sent again.
     ///
     /// Use it only for bodies that are not `Clone`, such as streams: build the HTTP client over
-    /// `ReplayBody<B>`, and pass requests with the body `B` to the layer. Data of type `Bytes` are
-    /// recorded without a copy; other data are copied once.
+    /// `ReplayBody<B>`, and pass requests with the body `B` to the layer. The recording copies the
+    /// data, so that it takes no more memory than the
+    /// [limit](crate::bearer::BearerAuthLayer::replay_limit), whatever the frames are. The retry
+    /// sends the same bytes and trailers, in frames of other sizes.
     ///
     /// `ReplayBody<B>` implements `From<Bytes>` if `B` does. An
     /// [`OAuthClient`](crate::oauth::OAuthClient) needs this conversion, so it can share one HTTP
@@ -53,42 +63,41 @@ pin_project! {
             recorder: Option<Recorder>,
             ahead: Option<Option<Result<Frame<Bytes>, E>>>,
         },
-        /// Sent again from a recording.
-        Replayed { frames: Frames, next: usize },
+        /// Sent again from a recording: what is left of it.
+        Replayed { rest: Recorded },
     }
 }
 
-/// The frames of a body, from when it has been sent whole.
+/// A body, from when it has been sent whole.
 pub enum Recording {
     /// The body has no frames.
     Empty,
-    Frames(Arc<OnceLock<Frames>>),
+    Recorded(Arc<OnceLock<Recorded>>),
 }
 
-/// All frames of a body.
+/// The bytes and trailers of a body.
 #[derive(Clone)]
-pub struct Frames {
-    frames: Arc<[BufferedFrame]>,
+pub struct Recorded {
+    data: Bytes,
+    /// In a list, whose memory is that of its elements.
+    trailers: Vec<(HeaderName, HeaderValue)>,
     /// Whether the body knew its length beforehand; the replayed body does then too.
     is_length_known: bool,
 }
 
-enum BufferedFrame {
-    Data(Bytes),
-    Trailers(HeaderMap),
-}
-
+/// The part of a body that was sent so far.
 struct Recorder {
-    frames: Vec<BufferedFrame>,
-    left: usize,
+    data: Vec<u8>,
+    limit: usize,
     /// The rest of the length that the body or the request's header announced.
     announced: Option<u64>,
     is_length_known: bool,
-    recording: Arc<OnceLock<Frames>>,
+    recording: Arc<OnceLock<Recorded>>,
 }
 
 impl<B: Body> ReplayBody<B> {
-    /// A body that is recorded while it is sent, up to `limit` bytes, and its recording.
+    /// A body that is recorded while it is sent, in up to `limit` bytes of memory, and its
+    /// recording.
     ///
     /// There is no recording if the body is known to be larger, or if the limit is 0. `length` is
     /// what the request's header says, for bodies that do not know their length.
@@ -112,15 +121,15 @@ impl<B: Body> ReplayBody<B> {
         let state = State::Recorded {
             body,
             recorder: Some(Recorder {
-                frames: Vec::new(),
-                left: limit,
+                data: Vec::new(),
+                limit,
                 announced: hint.exact().or(length),
                 is_length_known: hint.exact().is_some(),
                 recording: Arc::clone(&recording),
             }),
             ahead: None,
         };
-        (Self { state }, Some(Recording::Frames(recording)))
+        (Self { state }, Some(Recording::Recorded(recording)))
     }
 
     /// A body that is not recorded.
@@ -134,15 +143,16 @@ impl<B: Body> ReplayBody<B> {
 impl Recording {
     /// The recorded body, if it has been sent to its end.
     pub(super) fn replay<B: Body>(&self) -> Option<ReplayBody<B>> {
-        let frames = match self {
-            Self::Empty => Frames {
-                frames: Arc::new([]),
+        let rest = match self {
+            Self::Empty => Recorded {
+                data: Bytes::new(),
+                trailers: Vec::new(),
                 is_length_known: true,
             },
-            Self::Frames(recording) => recording.get()?.clone(),
+            Self::Recorded(recording) => recording.get()?.clone(),
         };
         Some(ReplayBody {
-            state: State::Replayed { frames, next: 0 },
+            state: State::Replayed { rest },
         })
     }
 
@@ -150,32 +160,50 @@ impl Recording {
     pub(super) fn is_complete(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Frames(recording) => recording.get().is_some(),
+            Self::Recorded(recording) => recording.get().is_some(),
         }
     }
 }
 
+impl Recorded {
+    /// The next frame of the replayed body.
+    fn next(&mut self) -> Option<Frame<Bytes>> {
+        if !self.data.is_empty() {
+            return Some(Frame::data(mem::take(&mut self.data)));
+        }
+        if self.trailers.is_empty() {
+            return None;
+        }
+        let mut trailers = HeaderMap::new();
+        for (name, value) in mem::take(&mut self.trailers) {
+            // They were in a map before, so they fit into one.
+            trailers.try_append(name, value).ok()?;
+        }
+        Some(Frame::trailers(trailers))
+    }
+}
+
 impl Recorder {
-    /// Buffers a frame; `None` beyond the limit, which ends the recording.
-    fn push(mut self, frame: &Frame<Bytes>) -> Option<Self> {
-        let (buffered, size) = if let Some(data) = frame.data_ref() {
-            if data.is_empty() {
-                return Some(self);
-            }
-            self.announced = self
-                .announced
-                .and_then(|left| left.checked_sub(data.len() as u64));
-            (BufferedFrame::Data(data.clone()), data.len())
-        } else {
-            let trailers = frame.trailers_ref()?.clone();
-            let size = trailers
-                .iter()
-                .map(|(name, value)| name.as_str().len() + value.len())
-                .sum();
-            (BufferedFrame::Trailers(trailers), size)
-        };
-        self.left = self.left.checked_sub(size)?;
-        self.frames.push(buffered);
+    /// Copies data; `None` beyond the limit, which ends the recording.
+    fn push(mut self, data: &Bytes) -> Option<Self> {
+        let length = self.data.len().checked_add(data.len())?;
+        if length > self.limit {
+            return None;
+        }
+        let capacity = self.data.capacity();
+        if length > capacity {
+            // Twice as much as before, so that a byte is moved only once on average. If the length
+            // is known, it is reserved at once.
+            let announced = self.announced.and_then(|rest| usize::try_from(rest).ok());
+            let whole = announced.map_or(0, |rest| self.data.len().saturating_add(rest));
+            let larger = whole.max(capacity.saturating_mul(2)).min(self.limit);
+            let additional = larger.max(length).saturating_sub(self.data.len());
+            self.data.reserve_exact(additional);
+        }
+        self.data.extend_from_slice(data);
+        self.announced = self
+            .announced
+            .and_then(|left| left.checked_sub(data.len() as u64));
         Some(self)
     }
 
@@ -184,15 +212,41 @@ impl Recorder {
         self.announced == Some(0)
     }
 
-    /// The body has been sent to its end.
-    fn finish(self) {
-        let frames = Frames {
-            frames: self.frames.into(),
+    /// The body has been sent to its end, which has these trailers.
+    fn finish(self, trailers: Option<&HeaderMap>) {
+        let left = self.limit.saturating_sub(self.data.len());
+        let Some(trailers) = trailers.map_or(Some(Vec::new()), |trailers| copied(trailers, left))
+        else {
+            return;
+        };
+        let recorded = Recorded {
+            // Without what was reserved for more data.
+            data: self.data.into_boxed_slice().into(),
+            trailers,
             is_length_known: self.is_length_known,
         };
         // This is the only place that sets it, and it is set once.
-        let _ = self.recording.set(frames);
+        let _ = self.recording.set(recorded);
     }
+}
+
+/// A copy of trailers in at most `limit` bytes of memory. A value may be a slice of an allocation
+/// of any size; a name is not.
+fn copied(trailers: &HeaderMap, limit: usize) -> Option<Vec<(HeaderName, HeaderValue)>> {
+    let texts = trailers
+        .iter()
+        .map(|(name, value)| name.as_str().len().saturating_add(value.len()));
+    let entries = trailers.len().checked_mul(TRAILER_COST)?;
+    if texts.fold(entries, usize::saturating_add) > limit {
+        return None;
+    }
+    let mut copies = Vec::with_capacity(trailers.len());
+    for (name, value) in trailers {
+        let mut copy = HeaderValue::from_bytes(value.as_bytes()).ok()?;
+        copy.set_sensitive(value.is_sensitive());
+        copies.push((name.clone(), copy));
+    }
+    Some(copies)
 }
 
 /// Polls the next frame of a body and records it.
@@ -209,17 +263,19 @@ fn poll_recorded<B: Body>(
         }
         None => {
             if let Some(recorder) = recorder.take() {
-                recorder.finish();
+                recorder.finish(None);
             }
             return Poll::Ready(None);
         }
     };
-    *recorder = recorder.take().and_then(|recorder| recorder.push(&frame));
+    if let Some(data) = frame.data_ref() {
+        *recorder = recorder.take().and_then(|recorder| recorder.push(data));
+    }
     // Trailers are the last frame, and a body must not be polled after its end.
     if (frame.is_trailers() || body.is_end_stream())
         && let Some(recorder) = recorder.take()
     {
-        recorder.finish();
+        recorder.finish(frame.trailers_ref());
     }
     Poll::Ready(Some(Ok(frame)))
 }
@@ -258,14 +314,7 @@ impl<B: Body> Body for ReplayBody<B> {
                 }
                 Poll::Ready(frame)
             }
-            StateProjection::Replayed { frames, next } => {
-                let frame = frames.frames.get(*next).map(|frame| match frame {
-                    BufferedFrame::Data(data) => Frame::data(data.clone()),
-                    BufferedFrame::Trailers(trailers) => Frame::trailers(trailers.clone()),
-                });
-                *next += 1;
-                Poll::Ready(frame.map(Ok))
-            }
+            StateProjection::Replayed { rest } => Poll::Ready(rest.next().map(Ok)),
         }
     }
 
@@ -276,7 +325,7 @@ impl<B: Body> Body for ReplayBody<B> {
                 Some(next) => next.is_none(),
                 None => body.is_end_stream(),
             },
-            State::Replayed { frames, next } => *next >= frames.frames.len(),
+            State::Replayed { rest } => rest.data.is_empty() && rest.trailers.is_empty(),
         }
     }
 
@@ -303,12 +352,8 @@ impl<B: Body> Body for ReplayBody<B> {
                 }
                 hint
             }
-            State::Replayed { frames, next } if frames.is_length_known => {
-                let left = frames.frames.iter().skip(*next).map(|frame| match frame {
-                    BufferedFrame::Data(data) => data.len() as u64,
-                    BufferedFrame::Trailers(_) => 0,
-                });
-                SizeHint::with_exact(left.sum())
+            State::Replayed { rest } if rest.is_length_known => {
+                SizeHint::with_exact(rest.data.len() as u64)
             }
             State::Replayed { .. } => SizeHint::default(),
         }
@@ -343,9 +388,9 @@ impl fmt::Debug for Recording {
     }
 }
 
-impl fmt::Debug for Frames {
+impl fmt::Debug for Recorded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Frames")
+        f.write_str("Recorded")
     }
 }
 
