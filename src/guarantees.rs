@@ -12,7 +12,8 @@
 //!   keeps a private copy of the token, so that threads with clones of their own write no shared
 //!   memory.
 //! * **P2** A request that waits for a token holds none of the inner service's capacity, neither
-//!   before the first call nor between a 401 and the retry. Readiness is acquired for each call.
+//!   before the first call nor between a 401 and the retry: no readiness, no connection, and no
+//!   response body for longer than a second. Readiness is acquired for each call.
 //!
 //! # Single flight
 //!
@@ -46,8 +47,10 @@
 //!   that cannot be replayed is not retried: its caller gets the first response, and the token is
 //!   refreshed for later requests. A body is never truncated or emptied, provided that a clone of
 //!   a cloneable body yields the same frames as the original.
-//! * **P9** The first response is drained up to a cap, so that its connection is reused. Beyond the
-//!   cap it is dropped.
+//! * **P9** The first response is drained up to a cap of 64 KiB and a second, so that its
+//!   connection is reused. Beyond the cap it is dropped. If its caller gets it after all, because
+//!   there is no newer token, it has the data that were read, and ends with an error where it was
+//!   dropped.
 //!
 //! # Rotation and durability
 //!

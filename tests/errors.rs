@@ -7,7 +7,11 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
 use tower::{BoxError, Layer, ServiceBuilder, ServiceExt, retry, util::BoxCloneSyncService};
-use tower_oauth2_client::{Error, ErrorKind, bearer::BearerAuthLayer, cache::TokenCache};
+use tower_oauth2_client::{
+    Error, ErrorKind,
+    bearer::{BearerAuthLayer, ResponseBody},
+    cache::TokenCache,
+};
 
 #[path = "support/mod.rs"]
 mod support;
@@ -15,7 +19,7 @@ mod support;
 use support::{API, ManualClock, Scripted, Source, unavailable};
 
 type Body = Full<Bytes>;
-type Api = BoxCloneSyncService<Request<Body>, Response<Body>, Error>;
+type Api = BoxCloneSyncService<Request<Body>, Response<ResponseBody<Body>>, Error>;
 
 fn request() -> Request<Body> {
     Request::get(API).body(Body::default()).unwrap()
@@ -52,10 +56,12 @@ fn check(error: &(dyn StdError + 'static)) {
 
 #[tokio::test(start_paused = true)]
 async fn converts_into_a_boxed_error() {
-    async fn call(api: Api) -> Result<Response<Body>, Box<dyn StdError + Send + Sync>> {
+    async fn call(
+        api: Api,
+    ) -> Result<Response<ResponseBody<Body>>, Box<dyn StdError + Send + Sync>> {
         Ok(api.oneshot(request()).await?)
     }
-    async fn local(api: Api) -> Result<Response<Body>, Box<dyn StdError>> {
+    async fn local(api: Api) -> Result<Response<ResponseBody<Body>>, Box<dyn StdError>> {
         Ok(api.oneshot(request()).await?)
     }
     check(&*call(broken(with_token())).await.unwrap_err());
@@ -64,7 +70,7 @@ async fn converts_into_a_boxed_error() {
 
 #[tokio::test(start_paused = true)]
 async fn converts_into_anyhow() {
-    async fn call(api: Api) -> anyhow::Result<Response<Body>> {
+    async fn call(api: Api) -> anyhow::Result<Response<ResponseBody<Body>>> {
         Ok(api.oneshot(request()).await?)
     }
     let error = call(broken(with_token())).await.unwrap_err();
@@ -80,7 +86,7 @@ async fn converts_into_anyhow() {
 
 #[tokio::test(start_paused = true)]
 async fn converts_into_eyre() {
-    async fn call(api: Api) -> eyre::Result<Response<Body>> {
+    async fn call(api: Api) -> eyre::Result<Response<ResponseBody<Body>>> {
         Ok(api.oneshot(request()).await?)
     }
     let error = call(broken(with_token())).await.unwrap_err();
@@ -94,7 +100,7 @@ async fn converts_into_a_thiserror_enum() {
         #[error("partner API: {0}")]
         Api(#[from] Error),
     }
-    async fn call(api: Api) -> Result<Response<Body>, Failure> {
+    async fn call(api: Api) -> Result<Response<ResponseBody<Body>>, Failure> {
         Ok(api.oneshot(request()).await?)
     }
     let Failure::Api(error) = call(broken(with_token())).await.unwrap_err();
@@ -105,13 +111,13 @@ async fn converts_into_a_thiserror_enum() {
 #[derive(Clone)]
 struct Transient(usize);
 
-impl retry::Policy<Request<Body>, Response<Body>, Error> for Transient {
+impl retry::Policy<Request<Body>, Response<ResponseBody<Body>>, Error> for Transient {
     type Future = std::future::Ready<()>;
 
     fn retry(
         &mut self,
         _: &mut Request<Body>,
-        result: &mut Result<Response<Body>, Error>,
+        result: &mut Result<Response<ResponseBody<Body>>, Error>,
     ) -> Option<Self::Future> {
         let error = result.as_ref().err()?;
         let is_reset = error.source().is_some_and(<dyn StdError>::is::<io::Error>);

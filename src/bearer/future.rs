@@ -14,10 +14,9 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::{
-    body::RequestBody,
-    challenge,
-    drain::Drain,
-    guard,
+    body::{RequestBody, ResponseBody},
+    challenge, guard,
+    read_ahead::{FirstResponse, ReadAhead},
     replay::{Attempt, Replay, Retry, record_and_call},
     shared::Shared,
     token_provider::TenantCache,
@@ -79,15 +78,16 @@ pin_project! {
             future: F,
             attempt: Option<Attempt<B>>,
         },
-        /// Has a 401 and waits for a newer token.
+        /// Has a 401 and reads it to its end. Then waits for a newer token; holds no capacity of
+        /// the inner service.
         Refreshing {
             wait: Wait<Option<RetryToken>>,
-            refreshing: Option<(Response<R>, Option<Replay<B>>, TenantCache, Generation)>,
+            refreshing: Option<Box<Refreshing<B, R>>>,
         },
         /// Has a token for the retry, and reads the first response to its end. Then waits until the
         /// API knows the token, if there is a pause; holds no capacity of the inner service.
         Pausing {
-            drain: Option<Pin<Box<Drain<R>>>>,
+            drain: Option<Box<ReadAhead<R>>>,
             pause: Option<Wait<Result<BearerToken, Error>>>,
             request: Option<(Request<B>, Retry)>,
         },
@@ -101,6 +101,15 @@ pin_project! {
         /// Completed.
         Done,
     }
+}
+
+/// A request that waits for a newer token.
+struct Refreshing<B: RequestBody, R> {
+    response: FirstResponse<R>,
+    /// How to send the request again; `None` if it is not retried.
+    replay: Option<Replay<B>>,
+    tenant: TenantCache,
+    rejected: Generation,
 }
 
 /// Which call of the inner service a request is about to make.
@@ -169,8 +178,9 @@ where
     S::Error: Into<BoxError>,
     B: RequestBody,
     R: Body,
+    R::Error: Into<BoxError>,
 {
-    type Output = Result<Response<R>, Error>;
+    type Output = Result<Response<ResponseBody<R>>, Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
@@ -184,7 +194,7 @@ where
             // The hot path: nearly all requests do no more than this.
             let response = ready!(future.poll(cx)).map_err(Error::service)?;
             if response.status() != StatusCode::UNAUTHORIZED {
-                return Poll::Ready(Ok(response));
+                return Poll::Ready(Ok(response.map(ResponseBody::unread)));
             }
             let next = match attempt.take() {
                 Some(attempt) => after_401(this.shared, response, attempt),
@@ -203,14 +213,12 @@ where
     S::Error: Into<BoxError>,
     B: RequestBody,
     R: Body,
+    R::Error: Into<BoxError>,
 {
     /// Polls the states that a request with a fresh token and without a 401 never enters. `None` if
     /// the state changed.
     #[inline(never)]
-    fn poll_slow(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Response<R>, Error>>> {
+    fn poll_slow(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Outcome<R>>> {
         let mut this = self.as_mut().project();
         let next = match this.state.as_mut().project() {
             StateProjection::Failed { error } => match error.take() {
@@ -252,11 +260,11 @@ where
                 }
             }
             StateProjection::Refreshing { wait, refreshing } => {
+                if let Some(refreshing) = refreshing {
+                    ready!(refreshing.response.poll_read(cx));
+                }
                 match (ready!(wait.as_mut().poll(cx)), refreshing.take()) {
-                    (Some(token), Some((response, Some(replay), tenant, rejected))) => {
-                        retry(this.shared, response, replay, tenant, rejected, token)
-                    }
-                    (_, Some((response, ..))) => Step::Complete(Ok(response)),
+                    (token, Some(refreshing)) => refreshed(*refreshing, token),
                     (_, None) => Step::AfterCompletion,
                 }
             }
@@ -266,7 +274,7 @@ where
                 request,
             } => {
                 if let Some(draining) = drain {
-                    ready!(draining.as_mut().poll(cx));
+                    ready!(Pin::new(&mut **draining).poll(cx));
                     *drain = None;
                 }
                 let token = match pause {
@@ -289,7 +297,7 @@ where
                 if let (Some(retry), Ok(response)) = (retry, &response) {
                     retry.responded(&this.shared.tokens, response);
                 }
-                Step::Complete(response)
+                Step::Complete(response.map(|response| response.map(ResponseBody::unread)))
             }
             StateProjection::Sent { .. } | StateProjection::Done => Step::AfterCompletion,
         };
@@ -297,10 +305,7 @@ where
     }
 
     /// Takes a step. Returns the result if it completes the future.
-    fn take(
-        self: Pin<&mut Self>,
-        step: Step<S, S::Future, B, R>,
-    ) -> Option<Result<Response<R>, Error>> {
+    fn take(self: Pin<&mut Self>, step: Step<S, S::Future, B, R>) -> Option<Outcome<R>> {
         let mut this = self.project();
         match step {
             Step::Enter(state) => {
@@ -316,6 +321,9 @@ where
     }
 }
 
+/// The result of a request.
+type Outcome<R> = Result<Response<ResponseBody<R>>, Error>;
+
 /// The result of polling a state.
 #[expect(
     clippy::large_enum_variant,
@@ -323,7 +331,7 @@ where
 )]
 enum Step<S, F, B: RequestBody, R> {
     Enter(State<S, F, B, R>),
-    Complete(Result<Response<R>, Error>),
+    Complete(Outcome<R>),
     /// The future was polled after completion.
     AfterCompletion,
 }
@@ -381,6 +389,7 @@ where
     S: Clone,
     B: RequestBody,
     R: Body,
+    R::Error: Into<BoxError>,
 {
     let Attempt {
         generation,
@@ -388,56 +397,81 @@ where
         replay,
     } = attempt;
     if !challenge::rejects_token(&response) {
-        return Step::Complete(Ok(response));
+        return unchanged(response);
     }
     // Also if this request cannot be retried: the requests after it need the newer token.
     let Some(tokens) = shared.tokens.cache(tenant.as_ref()) else {
-        return Step::Complete(Ok(response));
+        return unchanged(response);
     };
-    let rejected = tokens.rejected(generation);
     let replay = replay.filter(Replay::is_complete);
-    match (rejected, replay) {
+    match (tokens.rejected(generation), replay) {
         (Rejected::Retry(token), Some(replay)) => {
-            retry(shared, response, replay, tenant, generation, token)
+            let retry = Retry::new(tenant, generation, &token.token);
+            let pause = token.pause;
+            let Some(request) = replay.into_request(token.token) else {
+                return unchanged(response);
+            };
+            let body = response.into_body();
+            let drain = (!body.is_end_stream()).then(|| Box::new(ReadAhead::discarding(body)));
+            pausing(request, retry, drain, pause)
         }
         // A program that may be about to end waits for the refresh, even if it is of no use to this
         // request: a refresh token would be lost.
         (Rejected::Later(wait), replay) if replay.is_some() || !tokens.is_staying() => {
             Step::Enter(State::Refreshing {
                 wait,
-                refreshing: Some((response, replay, tenant, generation)),
+                refreshing: Some(Box::new(Refreshing {
+                    response: FirstResponse::new(response),
+                    replay,
+                    tenant,
+                    rejected: generation,
+                })),
             })
         }
-        _ => Step::Complete(Ok(response)),
+        _ => unchanged(response),
     }
 }
 
-fn retry<S, F, B, R>(
-    shared: &Shared<S>,
-    response: Response<R>,
-    replay: Replay<B>,
-    tenant: TenantCache,
-    rejected: Generation,
-    RetryToken { token, pause }: RetryToken,
+/// The refresh has ended, and the first response was read.
+fn refreshed<S, F, B, R>(
+    refreshing: Refreshing<B, R>,
+    token: Option<RetryToken>,
 ) -> Step<S, F, B, R>
 where
-    S: Clone,
     B: RequestBody,
     R: Body,
+    R::Error: Into<BoxError>,
 {
-    let retry = Retry::new(tenant, rejected, &token);
-    let Some(request) = replay.into_request(token) else {
-        return Step::Complete(Ok(response));
-    };
-    let drain = Drain::new(response.into_body());
-    if drain.is_none() && pause.is_none() {
-        return resend(shared, request, retry);
+    let Refreshing {
+        response,
+        replay,
+        tenant,
+        rejected,
+    } = refreshing;
+    if let (Some(RetryToken { token, pause }), Some(replay)) = (token, replay) {
+        let retry = Retry::new(tenant, rejected, &token);
+        if let Some(request) = replay.into_request(token) {
+            return pausing(request, retry, None, pause);
+        }
     }
+    Step::Complete(Ok(response.into_response()))
+}
+
+fn pausing<S, F, B: RequestBody, R>(
+    request: Request<B>,
+    retry: Retry,
+    drain: Option<Box<ReadAhead<R>>>,
+    pause: Option<Wait<Result<BearerToken, Error>>>,
+) -> Step<S, F, B, R> {
     Step::Enter(State::Pausing {
-        drain: drain.map(Box::pin),
+        drain,
         pause,
         request: Some((request, retry)),
     })
+}
+
+fn unchanged<S, F, B: RequestBody, R>(response: Response<R>) -> Step<S, F, B, R> {
+    Step::Complete(Ok(response.map(ResponseBody::unread)))
 }
 
 fn resend<S: Clone, F, B: RequestBody, R>(

@@ -86,8 +86,13 @@
 //!   data into one buffer while the client sends them, up to the
 //!   [`replay_limit`](BearerAuthLayer::replay_limit).
 //!
-//! The layer passes response bodies through. Before a retry, it reads the body of the 401, up to 64
-//! KiB and one second, so that the client can reuse the connection.
+//! # Response bodies
+//!
+//! A response has the body [`ResponseBody`], which passes the inner body on. Before the layer waits
+//! for a refresh, and before a retry, it reads the body of the 401, up to 64 KiB and one second,
+//! and drops the rest. So the connection is free for the refresh and the retry, also where the HTTP
+//! client is the same, or the server accepts few connections. A caller that gets the 401 after the
+//! wait gets the data that were read. If the rest was dropped, the body ends with an error.
 //!
 //! # Order of layers
 //!
@@ -150,11 +155,11 @@
 
 mod body;
 mod challenge;
-mod drain;
 mod future;
 mod guard;
 mod layer;
 mod policy;
+mod read_ahead;
 mod replay;
 mod request_head;
 mod service;
@@ -162,7 +167,7 @@ mod shared;
 mod token_provider;
 
 pub use self::{
-    body::{ReplayBody, RequestBody},
+    body::{ReplayBody, RequestBody, ResponseBody},
     future::ResponseFuture,
     layer::BearerAuthLayer,
     policy::{CrossOrigin, ReplayLimit},

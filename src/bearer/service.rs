@@ -12,7 +12,7 @@ use http_body::Body;
 use tower_service::Service;
 
 use super::{
-    body::RequestBody,
+    body::{RequestBody, ResponseBody},
     future::ResponseFuture,
     guard::{self, Destination},
     policy::CrossOrigin,
@@ -110,8 +110,9 @@ where
     S::Error: Into<BoxError>,
     B: RequestBody,
     R: Body,
+    R::Error: Into<BoxError>,
 {
-    type Response = Response<R>;
+    type Response = Response<ResponseBody<R>>;
     type Error = Error;
     type Future = ResponseFuture<S, B, R>;
 

@@ -12,7 +12,7 @@ use reqwest::{Body, Client, ClientBuilder, ResponseBuilderExt, redirect::Policy}
 use tower_service::Service;
 
 use crate::{
-    bearer::ReplayBody,
+    bearer::{ReplayBody, ResponseBody},
     error::Error,
     oauth::{OAuthClient, OAuthClientBuilder},
 };
@@ -143,6 +143,13 @@ pub(super) fn from_reqwest(response: reqwest::Response) -> Response<Body> {
         response.extensions_mut().extend(head.extensions);
     }
     response
+}
+
+/// Lets a response of the layer convert into a [`reqwest::Response`].
+impl From<ResponseBody<Self>> for Body {
+    fn from(body: ResponseBody<Self>) -> Self {
+        body.into_unread().unwrap_or_else(Self::wrap)
+    }
 }
 
 impl OAuthClientBuilder {

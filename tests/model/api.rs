@@ -8,7 +8,7 @@ use http_body_util::{BodyExt, Empty, Full};
 use tower::{Layer, service_fn, util::BoxCloneService};
 use tower_oauth2_client::{
     Error,
-    bearer::{BearerAuthLayer, ReplayBody},
+    bearer::{BearerAuthLayer, ReplayBody, ResponseBody},
     cache::TokenCache,
 };
 
@@ -18,7 +18,8 @@ use crate::{
     world::{State, World},
 };
 
-pub(crate) type Api = BoxCloneService<Request<Full<Bytes>>, Response<Empty<Bytes>>, Error>;
+pub(crate) type Api =
+    BoxCloneService<Request<Full<Bytes>>, Response<ResponseBody<Empty<Bytes>>>, Error>;
 
 /// Identifies a request of the test, with its process and when it was sent.
 #[derive(Clone, Copy)]

@@ -1,17 +1,35 @@
-//! A thousand requests that wait for a token take no capacity from the others.
+//! Requests that wait for a token take no capacity from the others, nor from the refresh.
 
-use std::{convert::Infallible, time::Duration};
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::Full;
-use tokio::task::JoinSet;
+use http_body::Frame;
+use http_body_util::{BodyExt, Full};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinSet,
+};
 use tower::{
     BoxError, Layer, Service, ServiceBuilder, ServiceExt, buffer::Buffer, limit::ConcurrencyLimit,
 };
-use tower_oauth2_client::bearer::{BearerAuthLayer, ReplayBody};
+use tower_oauth2_client::{
+    bearer::{BearerAuthLayer, ReplayBody},
+    cache::{TokenCache, token_fn},
+    clock::{Clock, SystemClock},
+    token::{AccessToken, TokenSet},
+};
 
-use crate::support::{API, ManualClock, Source};
+use crate::support::{API, DAY, ManualClock, Source, unavailable};
 
 type Body = Full<Bytes>;
 type Outgoing = Request<ReplayBody<Body>>;
@@ -88,10 +106,7 @@ async fn inner_service_that_is_not_clone_goes_into_a_buffer() {
         type Error = S::Error;
         type Future = S::Future;
 
-        fn poll_ready(
-            &mut self,
-            cx: &mut std::task::Context<'_>,
-        ) -> std::task::Poll<Result<(), S::Error>> {
+        fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
             self.0.poll_ready(cx)
         }
 
@@ -101,4 +116,124 @@ async fn inner_service_that_is_not_clone_goes_into_a_buffer() {
     }
 
     does_not_starve(Buffer::new(Once(api()), 2)).await;
+}
+
+/// The body of a response, which keeps its connection until it is read or dropped.
+struct Holding {
+    frames: Vec<Bytes>,
+    /// Whether the body ends after its frames.
+    ends: bool,
+    connection: Option<OwnedSemaphorePermit>,
+}
+
+impl http_body::Body for Holding {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match self.frames.pop() {
+            Some(data) => Poll::Ready(Some(Ok(Frame::data(data)))),
+            None if self.ends => {
+                self.connection = None;
+                Poll::Ready(None)
+            }
+            None => Poll::Pending,
+        }
+    }
+}
+
+/// The frames of a body in reverse, and whether it ends after them.
+type MakeBody = fn() -> (Vec<Bytes>, bool);
+
+/// Four connections for the API and the token endpoint. Each API request with the first token gets
+/// a 401 with this body.
+async fn four_connections(
+    body: fn() -> (Vec<Bytes>, bool),
+    is_refreshed: bool,
+) -> Vec<(u16, bool)> {
+    let connections = Arc::new(Semaphore::new(4));
+    let refreshes = Arc::new(AtomicUsize::new(0));
+    let (pool, count) = (Arc::clone(&connections), Arc::clone(&refreshes));
+    let source = token_fn(move || {
+        let (pool, count) = (Arc::clone(&pool), Arc::clone(&count));
+        async move {
+            let _connection = pool.acquire().await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let number = count.fetch_add(1, Ordering::SeqCst) + 1;
+            if number > 1 && !is_refreshed {
+                return Err(unavailable());
+            }
+            let token = AccessToken::new(format!("a{number}"))?;
+            Ok(TokenSet::new(token, DAY, SystemClock.wall()))
+        }
+    });
+    let tokens = TokenCache::builder(source)
+        .origin(API)
+        .background_delay(Duration::ZERO)
+        .build()
+        .unwrap();
+    tokens.token().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let http = tower::service_fn(move |request: Outgoing| {
+        let connections = Arc::clone(&connections);
+        async move {
+            let connection = connections.acquire_owned().await.ok();
+            let is_old = request.headers()["authorization"] == "Bearer a1";
+            let (frames, ends) = if is_old { body() } else { (Vec::new(), true) };
+            let status = if is_old { 401 } else { 200 };
+            let response = Response::builder().status(status).body(Holding {
+                frames,
+                ends,
+                connection,
+            });
+            Ok::<_, Infallible>(response.unwrap())
+        }
+    });
+    let api = BearerAuthLayer::new(tokens).layer(http);
+    let mut requests = JoinSet::new();
+    for _ in 0..4 {
+        let api = api.clone();
+        requests.spawn(async move {
+            let response = api.oneshot(get()).await.unwrap();
+            let status = response.status().as_u16();
+            let body = response.into_body().collect();
+            let body = tokio::time::timeout(Duration::from_secs(1), body).await;
+            (status, body.is_ok_and(|body| body.is_ok()))
+        });
+    }
+    // Callers wait for a refresh for 15 seconds.
+    let all = tokio::time::timeout(Duration::from_secs(5), requests.join_all()).await;
+    all.expect("no request waits for the connection of another")
+}
+
+#[tokio::test(start_paused = true)]
+async fn p02_rejected_requests_leave_their_connections_to_the_refresh() {
+    let bodies: [MakeBody; 5] = [
+        || (Vec::new(), true),
+        || (vec![Bytes::from("no")], true),
+        || (vec![Bytes::from(vec![0; 40_000]); 2], true),
+        || (vec![Bytes::from("never ends")], false),
+        || (Vec::new(), false),
+    ];
+    for (number, body) in bodies.into_iter().enumerate() {
+        let responses = four_connections(body, true).await;
+        assert_eq!(responses, [(200, true); 4], "{number}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p02_rejected_requests_get_their_first_response_without_its_connection() {
+    let cases: [(MakeBody, bool); 3] = [
+        (|| (vec![Bytes::from("no")], true), true),
+        // Not treated as the whole body.
+        (|| (vec![Bytes::from(vec![0; 40_000]); 2], true), false),
+        (|| (vec![Bytes::from("never ends")], false), false),
+    ];
+    for (body, is_whole) in cases {
+        let responses = four_connections(body, false).await;
+        assert_eq!(responses, [(401, is_whole); 4]);
+    }
 }

@@ -39,13 +39,13 @@ fn layer(source: &Source) -> BearerAuthLayer<ReplayBody<Body>> {
 #[derive(Clone)]
 struct ThreeTimes(usize);
 
-impl<E> Policy<Request<Body>, Response<Body>, E> for ThreeTimes {
+impl<R, E> Policy<Request<Body>, Response<R>, E> for ThreeTimes {
     type Future = Ready<()>;
 
     fn retry(
         &mut self,
         _: &mut Request<Body>,
-        result: &mut Result<Response<Body>, E>,
+        result: &mut Result<Response<R>, E>,
     ) -> Option<Ready<()>> {
         let unavailable = result
             .as_ref()
