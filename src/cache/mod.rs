@@ -237,8 +237,6 @@ mod source;
 mod state;
 mod worker;
 
-#[cfg(feature = "axum")]
-pub(crate) use self::authorization::{CompletionError, exchange_code_and_save};
 pub(crate) use self::{
     acquire::{Acquired, Rejected, RetryToken, Wait},
     caught::{PAUSE_AFTER_PANIC, caught_call},
@@ -248,6 +246,11 @@ pub(crate) use self::{
     settings::Settings,
     settings_builder::{SettingsBuilder, settings_setters},
     single_flight::{Leader, SingleFlight},
+};
+#[cfg(feature = "axum")]
+pub(crate) use self::{
+    authorization::{CompletionError, exchange_code_and_save},
+    grant_store::GrantStore,
 };
 pub use self::{
     bearer_token::BearerToken,

@@ -4,17 +4,20 @@ use std::{borrow::Cow, sync::Arc};
 
 use axum::response::Response;
 use http::request::Parts;
-use tokio::{runtime::Handle, sync::oneshot};
+use tokio::runtime::Handle;
 
 use super::{
     ConnectFailure, ConnectFailureKind, ConnectHandler,
-    callback_lease::{CallbackLease, wait_until_connected},
+    callback_lease::CallbackLease,
+    completion::{Completing, Completion},
     decide::HandlerDecides,
+    disconnect::is_revoked_in_store,
+    outcome_lease::{FlowOutcome, wait_for_outcome},
     pending_flow::PendingFlow,
     state::ConnectState,
 };
 use crate::{
-    cache::{CompletionError, Decide, exchange_code_and_save},
+    cache::{CompletionError, Decide, Settings, exchange_code_and_save},
     error::{Error, ErrorKind, OAuthErrorCode},
     oauth::{AcceptedCode, OAuthClient},
     tenants::{InProgress, Tenants},
@@ -88,29 +91,58 @@ async fn respond<H: ConnectHandler>(
             return (state.failed(&failure), FlowCookie::Remove);
         }
     };
-    match complete_in_task(state, flow, code).await {
-        Completion::Connected => (handler.connected(&flow.tenant), FlowCookie::Remove),
-        Completion::Failed(failure) => (state.failed(&failure), FlowCookie::Remove),
-        Completion::NotStarted(failure) => (state.failed(&failure), FlowCookie::Keep),
-        Completion::LeasedElsewhere => {
-            if wait_until_connected(state.tenants.settings(), flow).await {
-                return (handler.connected(&flow.tenant), FlowCookie::Remove);
-            }
-            let in_progress = ConnectFailure::new(ConnectFailureKind::InProgress);
-            let response = state.failed(&in_progress.of(&flow.tenant));
+    let (completion, is_repeated) = completion(state, flow, code).await;
+    match completion {
+        Completion::Connected if !is_repeated => {
+            (handler.connected(&flow.tenant), FlowCookie::Remove)
+        }
+        Completion::Connected | Completion::ConnectedElsewhere => {
+            let response = connected_before(state, flow).await;
             (response, FlowCookie::Remove)
         }
+        Completion::Failed(failure) if is_repeated => {
+            (state.failed_again(&failure), FlowCookie::Remove)
+        }
+        Completion::Failed(failure) => (state.failed(&failure), FlowCookie::Remove),
+        Completion::NotStarted(failure) => (state.failed(&failure), FlowCookie::Keep),
     }
 }
 
-/// The result of completing a flow with its code.
-enum Completion {
-    Connected,
-    /// Another request has acquired the lease of this callback.
-    LeasedElsewhere,
-    Failed(ConnectFailure),
-    /// The code was not sent.
-    NotStarted(ConnectFailure),
+/// The response to a repeated callback, whose flow has connected the tenant.
+async fn connected_before<H: ConnectHandler>(
+    state: &ConnectState<H>,
+    flow: &PendingFlow,
+) -> Response {
+    // The tenant may have been disconnected since.
+    if is_revoked_in_store(state.tenants.settings(), &flow.tenant).await {
+        let failure = ConnectFailure::new(ConnectFailureKind::NotPending);
+        return state.failed(&failure.of(&flow.tenant));
+    }
+    state.handler.connected(&flow.tenant)
+}
+
+/// Completes the flow, or waits for the request that does. Returns whether the outcome is that of
+/// an earlier request.
+async fn completion<H: ConnectHandler>(
+    state: &ConnectState<H>,
+    flow: &PendingFlow,
+    code: AcceptedCode,
+) -> (Completion, bool) {
+    let completing = loop {
+        match state.completions.begin(&flow.state) {
+            Ok(completing) => break completing,
+            Err(earlier) => {
+                if let Some(completion) = earlier.outcome().await {
+                    return (completion, true);
+                }
+                // The browser has disconnected before anything has started.
+            }
+        }
+    };
+    let pending = completing.pending();
+    complete_in_task(state, flow, code, completing).await;
+    let not_completed = || Completion::Failed(not_completed(&flow.tenant));
+    (pending.outcome().await.unwrap_or_else(not_completed), false)
 }
 
 /// Completes a flow in a task of its own, which outlives the request: if the browser disconnects,
@@ -119,54 +151,80 @@ async fn complete_in_task<H: ConnectHandler>(
     state: &ConnectState<H>,
     flow: &PendingFlow,
     code: AcceptedCode,
-) -> Completion {
+    completing: Completing,
+) {
+    let settings = Arc::clone(state.tenants.settings());
     let consent = match state.tenants.begin_consent(&flow.tenant, &flow.state) {
         Ok(consent) => consent,
-        Err(InProgress::SameFlow) => return Completion::LeasedElsewhere,
+        Err(InProgress::SameFlow) => {
+            // By another router of this process.
+            let completion = completed_elsewhere(&settings, &flow.tenant, &flow.state).await;
+            return completing.complete(completion);
+        }
         Err(InProgress::OtherFlow) => {
-            let failure = ConnectFailure::new(ConnectFailureKind::InProgress);
-            return Completion::NotStarted(failure.of(&flow.tenant));
+            return completing.complete(Completion::NotStarted(in_progress(&flow.tenant)));
         }
     };
-    let not_completed = || failure(ConnectFailureKind::Program, &flow.tenant, interrupted());
     let (Ok(permit), Ok(runtime)) = (
         Arc::clone(&state.permits).acquire_owned().await,
         Handle::try_current(),
     ) else {
-        return Completion::NotStarted(not_completed());
+        return completing.complete(Completion::NotStarted(not_completed(&flow.tenant)));
     };
-    let settings = Arc::clone(state.tenants.settings());
     let (oauth, tenants) = (state.oauth.clone(), state.tenants.clone());
-    let (tenant, state_parameter) = (flow.tenant.clone(), flow.state.clone());
-    let decide: Arc<dyn Decide> = Arc::new(HandlerDecides::new(&state.handler, &flow.tenant));
-    let (sender, receiver) = oneshot::channel();
+    let (tenant, flow) = (flow.tenant.clone(), flow.state.clone());
+    let decide: Arc<dyn Decide> = Arc::new(HandlerDecides::new(&state.handler, &tenant));
     runtime.spawn(async move {
-        let issuer = oauth.identity();
-        if let Err(error) = settings.store.check_consent(&tenant, &issuer).await {
-            let failure = failure(ConnectFailureKind::Program, &tenant, error);
-            let _ = sender.send(Completion::NotStarted(failure));
-            return;
-        }
-        let lease = match CallbackLease::acquire(&settings, &state_parameter).await {
+        let lease = match acquire(&settings, &oauth, &tenant, &flow).await {
             Ok(Some(lease)) => lease,
             Ok(None) => {
-                let _ = sender.send(Completion::LeasedElsewhere);
-                return;
+                drop((permit, consent, oauth, tenants));
+                return completing.complete(completed_elsewhere(&settings, &tenant, &flow).await);
             }
-            Err(error) => {
-                let failure = failure(ConnectFailureKind::Store, &tenant, error);
-                let _ = sender.send(Completion::NotStarted(failure));
-                return;
-            }
+            Err(failure) => return completing.complete(Completion::NotStarted(failure)),
         };
         let completed = complete(&oauth, &tenants, &tenant, code, decide).await;
-        drop((permit, consent, oauth, tenants));
-        let completion = completed.map_or_else(Completion::Failed, |()| Completion::Connected);
-        let _ = sender.send(completion);
-        lease.release_after_expiry().await;
+        drop((consent, oauth, tenants));
+        let (completion, outcome) = match completed {
+            Ok(()) => (Completion::Connected, FlowOutcome::Connected),
+            Err(failure) => (Completion::Failed(failure), FlowOutcome::Failed),
+        };
+        completing.complete(completion);
+        let outcome = lease.record(outcome).await;
+        drop(permit);
+        lease.release_after_expiry(outcome).await;
+        // Until now, the outcome is remembered.
+        drop(completing);
     });
-    let completion = receiver.await;
-    completion.unwrap_or_else(|_| Completion::Failed(not_completed()))
+}
+
+/// Acquires the lease of the callback. `None` if the code was sent before. After an error, it was
+/// not sent.
+async fn acquire(
+    settings: &Arc<Settings>,
+    oauth: &OAuthClient,
+    tenant: &TenantId,
+    flow: &str,
+) -> Result<Option<CallbackLease>, ConnectFailure> {
+    let issuer = oauth.identity();
+    if let Err(error) = settings.store.check_consent(tenant, &issuer).await {
+        return Err(failure(ConnectFailureKind::Program, tenant, error));
+    }
+    CallbackLease::acquire(settings, flow)
+        .await
+        .map_err(|error| failure(ConnectFailureKind::Store, tenant, error))
+}
+
+/// The outcome of a flow whose code another replica has sent.
+async fn completed_elsewhere(settings: &Settings, tenant: &TenantId, flow: &str) -> Completion {
+    match wait_for_outcome(&settings.store, flow).await {
+        Some(FlowOutcome::Connected) => Completion::ConnectedElsewhere,
+        Some(FlowOutcome::Failed) => {
+            let failed = ConnectFailure::new(ConnectFailureKind::FailedElsewhere);
+            Completion::Failed(failed.of(tenant))
+        }
+        None => Completion::Failed(in_progress(tenant)),
+    }
 }
 
 async fn complete(
@@ -194,10 +252,15 @@ fn failure(kind: ConnectFailureKind, tenant: &TenantId, error: Error) -> Connect
     ConnectFailure::new(kind).of(tenant).because(error)
 }
 
-fn interrupted() -> Error {
-    Error::new(
+fn in_progress(tenant: &TenantId) -> ConnectFailure {
+    ConnectFailure::new(ConnectFailureKind::InProgress).of(tenant)
+}
+
+fn not_completed(tenant: &TenantId) -> ConnectFailure {
+    let error = Error::new(
         ErrorKind::Interrupted,
         "connecting was interrupted: the process is shutting down, or a token store panicked; \
          start again",
-    )
+    );
+    failure(ConnectFailureKind::Program, tenant, error)
 }

@@ -5,18 +5,23 @@
 //! named after the flow, and keeps it for as long as any browser could show the cookie of the flow
 //! again. Then the lease is released, so that stores do not fill with such leases. Only a process
 //! that ends earlier leaves the leases of its last ten minutes behind.
+//!
+//! The lease keeps the outcome for the other replicas: see [`outcome_lease`](super::outcome_lease).
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::pending_flow::{CLOCK_TOLERANCE, FLOW_LIFETIME, PendingFlow};
+use super::{
+    outcome_lease::{FlowOutcome, OutcomeLease},
+    pending_flow::{CLOCK_TOLERANCE, FLOW_LIFETIME},
+};
 use crate::{
     cache::Settings,
     error::Error,
     later::Later,
     store::{LeaseOutcome, LeaseOwner},
-    token::{Grant, GrantState, TenantId, digest},
+    token::{TenantId, digest},
 };
 
 /// A replica whose clock is behind accepts the cookie for longer.
@@ -26,12 +31,9 @@ const LEASE_DURATION: Duration = FLOW_LIFETIME.saturating_add(CLOCK_TOLERANCE.sa
 const ATTEMPTS: u32 = 3;
 const ATTEMPT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long a request waits for the one that owns the lease, and how often it checks.
-const WAIT: Duration = Duration::from_secs(5);
-const CHECK_INTERVAL: Duration = Duration::from_millis(250);
-
 pub(super) struct CallbackLease {
     settings: Arc<Settings>,
+    flow: String,
     name: TenantId,
     owner: LeaseOwner,
     expires_at: Instant,
@@ -43,10 +45,12 @@ impl CallbackLease {
         settings: &Arc<Settings>,
         state: &str,
     ) -> Result<Option<Self>, Error> {
+        // Random, so that no other application has the same one.
+        let flow = digest(None, state);
         let mut lease = Self {
             settings: Arc::clone(settings),
-            // Random, so that no other application has the same one.
-            name: TenantId::reserved(&format!("callback/{}", digest(None, state))),
+            name: TenantId::reserved(&format!("callback/{flow}")),
+            flow,
             owner: LeaseOwner::random(),
             expires_at: Instant::now(),
         };
@@ -73,36 +77,21 @@ impl CallbackLease {
         }
     }
 
-    /// Releases the lease once no browser can show the cookie of the flow any more.
-    pub(super) async fn release_after_expiry(self) {
+    /// Records the outcome of the flow for the other replicas.
+    pub(super) async fn record(&self, outcome: FlowOutcome) -> Option<OutcomeLease> {
+        let store = &self.settings.store;
+        OutcomeLease::record(store, &self.flow, outcome, self.expires_at).await
+    }
+
+    /// Releases the lease, and its outcome, once no browser can show the cookie of the flow any
+    /// more.
+    pub(super) async fn release_after_expiry(self, outcome: Option<OutcomeLease>) {
         sleep_until(self.expires_at).await;
-        // If this fails, the lease has expired nevertheless, and only its row stays.
-        let _ = self.settings.store.release(&self.name, &self.owner).await;
-    }
-}
-
-/// Waits for the request that owns the lease. Returns whether the tenant has a token set that is
-/// newer than the flow.
-pub(super) async fn wait_until_connected(settings: &Settings, flow: &PendingFlow) -> bool {
-    let deadline = Instant::now().later(WAIT);
-    loop {
-        if let Ok(Some(grant)) = settings.load(&flow.tenant).await
-            && is_newer(&grant, flow)
-        {
-            return true;
+        let store = &self.settings.store;
+        // If a release fails, the lease has expired nevertheless, and only its row stays.
+        let _ = store.release(&self.name, &self.owner).await;
+        if let Some(outcome) = outcome {
+            outcome.release(store).await;
         }
-        if Instant::now() >= deadline {
-            return false;
-        }
-        sleep(CHECK_INTERVAL).await;
-    }
-}
-
-fn is_newer(grant: &Grant, flow: &PendingFlow) -> bool {
-    match &grant.state {
-        GrantState::Active(tokens) | GrantState::Refreshing { tokens, .. } => {
-            tokens.issued_at().later(CLOCK_TOLERANCE) >= flow.started_at
-        }
-        GrantState::ReauthorizationRequired { .. } | GrantState::Revoked { .. } => false,
     }
 }

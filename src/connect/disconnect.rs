@@ -38,7 +38,7 @@ pub(super) async fn disconnect<H: ConnectHandler>(
 }
 
 /// Whether every replica sees that the grant has ended.
-async fn is_revoked_in_store(settings: &Settings, tenant: &TenantId) -> bool {
+pub(super) async fn is_revoked_in_store(settings: &Settings, tenant: &TenantId) -> bool {
     let stored = settings.load(tenant).await;
     stored.is_ok_and(|grant| {
         grant.is_none_or(|grant| matches!(grant.state, GrantState::Revoked { .. }))

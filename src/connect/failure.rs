@@ -33,10 +33,13 @@ pub enum ConnectFailureKind {
     /// The provider redirected the browser with an error, without a code, or with the issuer of
     /// another provider.
     Provider,
-    /// Another request with the same callback came first, and has not connected the tenant yet. Or
-    /// the code of another flow of this tenant is being exchanged: each tenant exchanges one code
-    /// at a time. This code was then not sent, and the browser may repeat the callback.
+    /// Another replica is exchanging the code of the same callback, or ended meanwhile. Or the code
+    /// of another flow of this tenant is being exchanged: each tenant exchanges one code at a time.
+    /// This code was then not sent, and the browser may repeat the callback.
     InProgress,
+    /// Another replica got the same callback first, and failed to connect the tenant. Its failure
+    /// says why.
+    FailedElsewhere,
     /// The code exchange failed.
     CodeExchange,
     /// The store failed while connecting.
@@ -66,6 +69,7 @@ impl ConnectFailureKind {
             Self::NotPending => "not_pending",
             Self::Provider => "provider",
             Self::InProgress => "in_progress",
+            Self::FailedElsewhere => "failed_elsewhere",
             Self::CodeExchange => "code_exchange",
             Self::Store => "store",
             Self::Rejected => "rejected",
@@ -133,7 +137,9 @@ impl ConnectFailure {
             (ConnectFailureKind::NotPending | ConnectFailureKind::Provider, _) => {
                 StatusCode::BAD_REQUEST
             }
-            (ConnectFailureKind::InProgress, _) => StatusCode::CONFLICT,
+            (ConnectFailureKind::InProgress | ConnectFailureKind::FailedElsewhere, _) => {
+                StatusCode::CONFLICT
+            }
             (ConnectFailureKind::CrossSite, _) => StatusCode::FORBIDDEN,
             (_, Some(error)) => glue::status(error),
             (_, None) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -177,6 +183,9 @@ impl ConnectFailure {
             (ConnectFailureKind::InProgress, _) => {
                 "Your account is being connected right now. Please check again in a minute. If it \
                  is not connected by then, please start again."
+            }
+            (ConnectFailureKind::FailedElsewhere, _) => {
+                "This attempt to connect your account has failed. Please start again."
             }
             (ConnectFailureKind::CodeExchange, Some(OAuthErrorCode::InvalidGrant)) => {
                 "According to the other service, this request has expired or was used already. \

@@ -129,16 +129,22 @@
 //!
 //! Browsers repeat requests, and a provider that receives a code twice may revoke the grant (RFC
 //! 6749 section 4.1.2). The request that sends a code therefore acquires a lease in the store
-//! first, which is named after the flow. A repeated callback waits for up to 5 seconds until the
-//! tenant has new tokens, and then gets the same response as the first. If there are none by then,
-//! it fails with [`InProgress`](ConnectFailureKind::InProgress).
+//! first, which is named after the flow. A repeated callback gets the outcome of its own flow,
+//! whatever other flows of the tenant have done:
+//!
+//! * in the same process, it waits for the first request, and gets the same response;
+//! * at another replica, it waits for up to 5 seconds until the outcome is recorded. If the flow
+//!   has failed, it fails with [`FailedElsewhere`](ConnectFailureKind::FailedElsewhere). If no
+//!   outcome is recorded by then, it fails with [`InProgress`](ConnectFailureKind::InProgress);
+//! * if the tenant was connected and is disconnected since, it fails with
+//!   [`NotPending`](ConnectFailureKind::NotPending).
 //!
 //! A process exchanges one code at a time for each tenant. A callback of another flow fails at once
 //! with `InProgress` meanwhile, keeps its cookie, and can be repeated.
 //!
-//! The lease is released after 11 minutes, when the cookie of the flow has expired. If the process
-//! ends earlier, the lease expires, but its row stays in stores that do not remove expired leases
-//! (PostgreSQL, files).
+//! The outcome is recorded by a second lease. Both are released after 11 minutes, when the cookie
+//! of the flow has expired. If the process ends earlier, they expire, but their rows stay in stores
+//! that do not remove expired leases (PostgreSQL, files).
 //!
 //! # Cancellation and shutdown
 //!
@@ -161,16 +167,18 @@
 //! * The URL of a callback contains a code, which middleware may log. A logged code is harmless: it
 //!   is used up, or bound to a cookie that is not logged.
 //! * The router does not limit the request rate; the program does, as for its other routes. Each
-//!   callback of a pending flow costs one lease and one code exchange.
+//!   callback of a pending flow costs two leases and one code exchange.
 
 mod callback;
 mod callback_lease;
+mod completion;
 mod consent;
 mod cookie;
 mod decide;
 mod disconnect;
 mod failure;
 mod handler;
+mod outcome_lease;
 mod page;
 mod pending_flow;
 mod router;

@@ -61,6 +61,7 @@ impl<H: ConnectHandler> ConnectRouter<H> {
         let clock = Arc::clone(&tenants.settings().clock);
         Ok(Self {
             state: Arc::new(ConnectState {
+                completions: Arc::default(),
                 flows: FlowCookies::new(&oauth, keys, clock, &origin)?,
                 oauth,
                 tenants,

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use axum::response::Response;
 use tokio::sync::Semaphore;
 
-use super::{ConnectFailure, ConnectFailureKind, ConnectHandler, pending_flow::FlowCookies};
+use super::{
+    ConnectFailure, ConnectFailureKind, ConnectHandler, completion::Completions,
+    pending_flow::FlowCookies,
+};
 use crate::{oauth::OAuthClient, origin::Origin, telemetry, tenants::Tenants};
 
 pub(super) struct ConnectState<H> {
@@ -14,6 +17,7 @@ pub(super) struct ConnectState<H> {
     /// Shared with the tasks that complete flows.
     pub(super) handler: Arc<H>,
     pub(super) flows: FlowCookies,
+    pub(super) completions: Arc<Completions>,
     /// The origin of the redirect URI, and so of the program's own pages.
     pub(super) origin: Origin,
     /// Limits the code exchanges in flight. A shutdown acquires all permits.
@@ -26,9 +30,16 @@ impl<H: ConnectHandler> ConnectState<H> {
         match kind {
             ConnectFailureKind::NotPending
             | ConnectFailureKind::InProgress
+            | ConnectFailureKind::FailedElsewhere
             | ConnectFailureKind::CrossSite => telemetry::connect_rejected(kind.as_str()),
             _ => telemetry::connect_failed(kind.as_str(), failure.error()),
         }
+        self.handler.failed(failure)
+    }
+
+    /// The response to a repeated request. The event of the failure was emitted for the first one.
+    pub(super) fn failed_again(&self, failure: &ConnectFailure) -> Response {
+        telemetry::connect_rejected(failure.kind().as_str());
         self.handler.failed(failure)
     }
 }

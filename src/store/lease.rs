@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+#[cfg(feature = "axum")]
+use crate::token::digest;
+
 /// The owner of a lease: one cache in one process.
 ///
 /// Owners are random, so that no two are equal.
@@ -19,6 +22,14 @@ impl LeaseOwner {
         }
         let mut digits = [0; 32];
         digits.copy_from_slice(format!("{:032x}", u128::from_ne_bytes(bytes)).as_bytes());
+        Self(digits)
+    }
+
+    /// The owner of this name. All replicas that use the name are one owner.
+    #[cfg(feature = "axum")]
+    pub(crate) fn named(name: &str) -> Self {
+        let mut digits = [0; 32];
+        digits.copy_from_slice(&digest(None, name).as_bytes()[..32]);
         Self(digits)
     }
 

@@ -22,6 +22,8 @@ pub(crate) struct TestStore {
 struct State {
     saves_fail: bool,
     acquisitions_fail: bool,
+    outcomes_fail: bool,
+    outcome_pause: Duration,
     /// Acquisitions that succeed, but whose responses are lost.
     lost_responses: u32,
     saves: u32,
@@ -36,6 +38,15 @@ impl TestStore {
 
     pub(crate) fn fail_callback_leases(&self, fail: bool) {
         self.state.lock().unwrap().acquisitions_fail = fail;
+    }
+
+    pub(crate) fn fail_outcome_leases(&self, fail: bool) {
+        self.state.lock().unwrap().outcomes_fail = fail;
+    }
+
+    /// How long each release of the lease of an outcome takes.
+    pub(crate) fn delay_outcome_leases(&self, pause: Duration) {
+        self.state.lock().unwrap().outcome_pause = pause;
     }
 
     pub(crate) fn lose_callback_lease_responses(&self, times: u32) {
@@ -60,6 +71,10 @@ impl TestStore {
 
 fn is_callback_lease(tenant: &TenantId) -> bool {
     tenant.as_str().starts_with("tower-oauth2-client/callback/")
+}
+
+fn is_outcome_lease(tenant: &TenantId) -> bool {
+    tenant.as_str().starts_with("tower-oauth2-client/callback-")
 }
 
 impl TokenStore for TestStore {
@@ -90,6 +105,9 @@ impl TokenStore for TestStore {
         owner: &LeaseOwner,
         duration: Duration,
     ) -> Result<LeaseOutcome, Error> {
+        if is_outcome_lease(tenant) && self.state.lock().unwrap().outcomes_fail {
+            return Err(Error::store("acquisitions fail, as the test requested"));
+        }
         if !is_callback_lease(tenant) {
             return self.memory.acquire(tenant, owner, duration).await;
         }
@@ -110,6 +128,10 @@ impl TokenStore for TestStore {
     }
 
     async fn release(&self, tenant: &TenantId, owner: &LeaseOwner) -> Result<(), Error> {
+        if is_outcome_lease(tenant) {
+            let pause = self.state.lock().unwrap().outcome_pause;
+            tokio::time::sleep(pause).await;
+        }
         self.memory.release(tenant, owner).await?;
         if is_callback_lease(tenant) {
             // `release` does not say whether the owner had the lease, so another owner tries.
