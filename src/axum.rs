@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | `Configuration`, `Request`, `ForeignGrant` | 500 |
 //! | `Callback` | 400 |
+//! | `ConsentRejected` | 403 |
 //! | `RefreshTokenMissing` | 409 |
 //! | `NoGrant`, `ReauthorizationRequired`, `Revoked` | 502 |
 //! | `Refused`, `InvalidResponse` | 502 |
@@ -33,6 +34,10 @@ fn status_and_text(error: &Error) -> (StatusCode, &'static str) {
         ErrorKind::Callback => (
             StatusCode::BAD_REQUEST,
             "consent was denied, or this page does not belong to a connection in progress",
+        ),
+        ErrorKind::ConsentRejected => (
+            StatusCode::FORBIDDEN,
+            "this account was not accepted; the existing connection is unchanged",
         ),
         ErrorKind::RefreshTokenMissing => (
             StatusCode::CONFLICT,
@@ -85,6 +90,7 @@ mod tests {
         for (error, status) in [
             (Error::new(ErrorKind::Configuration, ""), 500),
             (Error::new(ErrorKind::Callback, ""), 400),
+            (Error::new(ErrorKind::ConsentRejected, ""), 403),
             (Error::new(ErrorKind::Revoked, ""), 502),
             (Error::new(ErrorKind::Refused, ""), 502),
             (Error::service(io::Error::other("reset")), 502),

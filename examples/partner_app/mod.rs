@@ -1,27 +1,37 @@
 //! The parts of the application: one layer for all customers, the router that connects them, and
 //! the shutdown.
 
-use std::{error::Error, future::Future, io, time::Duration};
+use std::{
+    collections::HashMap,
+    error::Error,
+    future::Future,
+    io,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use axum::{
     Router,
-    body::Body,
+    body::{Body, to_bytes},
     extract::Request,
     response::{IntoResponse, Redirect, Response},
     routing::get,
 };
-use http::{StatusCode, request::Parts};
-use hyper_rustls::HttpsConnectorBuilder;
-use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use http::{StatusCode, header::AUTHORIZATION, request::Parts};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
 use tokio::{net::TcpListener, sync::oneshot, time::timeout};
 use tower::{ServiceBuilder, util::BoxCloneSyncService};
 use tower_oauth2_client::{
     bearer::{BearerAuthLayer, ReplayBody},
-    connect::{ConnectFailure, ConnectHandler, ConnectRouter},
+    connect::{ConnectFailure, ConnectHandler, ConnectRouter, Consent},
     oauth::OAuthClient,
     store::{EncryptedStore, EncryptionKeys, TokenStore},
     tenants::Tenants,
-    token::TenantId,
+    token::{ConsentDecision, TenantId},
 };
 
 use crate::settings::Settings;
@@ -30,6 +40,7 @@ mod html;
 mod pages;
 mod status_text;
 
+type Http = Client<HttpsConnector<HttpConnector>, ReplayBody<Body>>;
 type Api = BoxCloneSyncService<Request, Response, tower_oauth2_client::Error>;
 
 /// The path of the redirect URI. The redirect URI is registered at the provider.
@@ -74,7 +85,12 @@ impl Partner {
             .build(http.clone())?;
         let store = EncryptedStore::new(store, keys.clone(), &settings.client_id)?;
         let tenants = Tenants::builder(oauth.clone()).store(store).build()?;
-        let connect = ConnectRouter::new(oauth, tenants.clone(), keys, Customers)?;
+        let customers = Customers {
+            company_url: format!("{}/v1/company", tenants.origins()[0]),
+            http: http.clone(),
+            companies: Mutex::default(),
+        };
+        let connect = ConnectRouter::new(oauth, tenants.clone(), keys, customers)?;
 
         // One client for all customers: the tenant is in the extensions of each request.
         let api = ServiceBuilder::new()
@@ -128,14 +144,61 @@ impl Partner {
     }
 }
 
-/// Takes the tenant from the request, and responds after each outcome of connecting.
-struct Customers;
+/// A longer response body of the API is not read.
+const MAX_COMPANY: usize = 64 * 1024;
+
+/// Takes the tenant from the request, accepts only the company that a customer has connected first,
+/// and responds after each outcome of connecting.
+struct Customers {
+    http: Http,
+    company_url: String,
+    /// The company of each customer. A real application has a column in its table of customers.
+    companies: Mutex<HashMap<TenantId, String>>,
+}
+
+impl Customers {
+    /// The id of the company that the new tokens are of.
+    async fn company(&self, consent: &Consent) -> Option<String> {
+        // The token is not stored yet, so the layer cannot add it.
+        let token = consent.tokens().access_token().header_value().clone();
+        let request = Request::get(&self.company_url)
+            .header(AUTHORIZATION, token)
+            .body(ReplayBody::default())
+            .ok()?;
+        let response = self.http.request(request).await.ok()?;
+        if response.status() != StatusCode::OK {
+            return None;
+        }
+        let body = to_bytes(Body::new(response.into_body()), MAX_COMPANY).await;
+        let company: serde_json::Value = serde_json::from_slice(&body.ok()?).ok()?;
+        company.get("id")?.as_str().map(str::to_owned)
+    }
+}
 
 impl ConnectHandler for Customers {
     /// A real application reads its session here. In this one the partner's staff uses the browser,
     /// and may choose any customer.
     async fn tenant(&self, request: &Parts) -> Result<TenantId, Response> {
         pages::customer(&request.uri).map_err(|error| pages::bad_request(&error))
+    }
+
+    /// The browser may be logged in at the provider as another company than before.
+    async fn consented(&self, consent: &Consent) -> ConsentDecision {
+        let Some(company) = self.company(consent).await else {
+            return ConsentDecision::Reject;
+        };
+        let mut companies = self
+            .companies
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        match companies.get(consent.tenant()) {
+            Some(known) if *known == company => ConsentDecision::KeepRefreshToken,
+            Some(_) => ConsentDecision::Reject,
+            None => {
+                companies.insert(consent.tenant().clone(), company);
+                ConsentDecision::Accept
+            }
+        }
     }
 
     fn connected(&self, _: &TenantId) -> Response {

@@ -10,9 +10,9 @@ use std::{
 use tokio::time::{Instant, sleep};
 
 use super::{
-    authorization::{CompletionError, exchange_code_and_save},
+    authorization::{exchange_code, save_with_retries},
     core::Core,
-    decide::{Decide, decide},
+    decide::{Decisions, RejectedBy},
     lease::LeaseUse,
     overwrite::{overwrite, save_end},
     state::{
@@ -37,17 +37,14 @@ const SHORTEST_REFRESH_WAIT: Duration = Duration::from_secs(20);
 const LEASE_MARGIN: Duration = Duration::from_secs(2);
 const REFRESH_PAUSE: Duration = Duration::from_millis(250);
 
-/// How often the program decides about one consent. Each time, the stored grant has changed.
-const DECISIONS: u32 = 4;
-
 pub(super) async fn set_tokens(
     core: &Arc<Core>,
     tokens: TokenSet,
-    decide: Arc<dyn Decide>,
+    decisions: Arc<Decisions>,
 ) -> Result<(), Error> {
     let sequence = core.change(|state, _| state.next_sequence());
     // Boxed, because the futures of all callers would contain it.
-    let work = |core| Box::pin(install(core, tokens, sequence, decide));
+    let work = |core| Box::pin(install(core, tokens, sequence, decisions));
     detached(core, work).await
 }
 
@@ -61,21 +58,21 @@ pub(super) async fn complete_authorization(
         store
             .check_consent(core.tenant(), &oauth.identity())
             .await?;
+        let tokens = exchange_code(&oauth, code).await?.into_tokens();
         // All attempts are one command.
         let sequence = OnceLock::new();
-        let save = |tokens| {
+        save_with_retries(|| {
             // The save is not counted as a command, because `complete_authorization` is: a shutdown
             // that begins meanwhile waits for the save and does not reject it. It runs in a task of
             // its own, so that a panic in the store is retried.
             let sequence = *sequence.get_or_init(|| core.change(|state, _| state.next_sequence()));
-            let decide = Arc::new(ConsentDecision::default());
-            let install = Box::pin(install(Arc::clone(&core), tokens, sequence, decide));
+            let decisions = Arc::new(Decisions::always(ConsentDecision::default()));
+            let tokens = tokens.clone();
+            let install = Box::pin(install(Arc::clone(&core), tokens, sequence, decisions));
             let core = Arc::clone(&core);
             async move { spawned(&core, install).await }
-        };
-        exchange_code_and_save(&oauth, code, save)
-            .await
-            .map_err(CompletionError::into_error)
+        })
+        .await
     })
     .await
 }
@@ -84,39 +81,42 @@ async fn install(
     core: Arc<Core>,
     tokens: TokenSet,
     sequence: Sequence,
-    program: Arc<dyn Decide>,
+    decisions: Arc<Decisions>,
 ) -> Result<(), Error> {
-    let about = None;
-    let mut decided = program.always().map(|decision| Decided { decision, about });
-    let mut decisions = 0;
     let mut waiting_since = None;
     loop {
+        let decided = decisions.last();
         let Err(reason) = try_to_install(&core, &tokens, sequence, decided).await? else {
             return Ok(());
         };
         match reason {
             NotInstalled::Replaced => return Ok(()),
             NotInstalled::Revoked => return Err(revoke_unsaved(&core, tokens).await),
-            NotInstalled::Undecided(_) if program.always().is_some() => return Err(changed()),
-            NotInstalled::Undecided(_) if decisions == DECISIONS => return Err(contended()),
-            NotInstalled::Undecided(generation) => {
-                decisions += 1;
-                // No command and no refresh waits for the program.
-                decided = Some(Decided {
-                    decision: decide(&program, &tokens).await,
-                    about: Some(generation),
-                });
+            NotInstalled::Undecided(_) if decisions.are_fixed() => return Err(changed()),
+            // No command and no refresh waits for the program.
+            NotInstalled::Undecided(stored) => {
+                if !decisions.decide(stored).await {
+                    return Err(contended());
+                }
             }
-            NotInstalled::Rejected => {
+            NotInstalled::Rejected { revoke } => {
+                let by = decisions.rejected_by();
+                core.change(|state, _| state.consent_rejected(by.as_str()));
+                let error = rejected(by);
+                if revoke && let Err(failed) = core.revoke_at_provider(&tokens).await {
+                    return Err(error.with_source(failed));
+                }
+                return Err(error);
+            }
+            NotInstalled::RefreshTokenMissing => {
                 core.change(|state, _| state.refresh_token_missing(ConsentDecision::Reject));
                 return Err(refresh_token_missing());
             }
             NotInstalled::Refreshing => {
-                if let Some(decided) = &mut decided
-                    && decided.about.is_none()
-                {
+                if decisions.are_about_any_grant() {
                     // Meanwhile, the consent of another account may be stored.
-                    decided.about = core.load().await?.map(|stored| stored.generation);
+                    let stored = core.load().await?;
+                    decisions.limit_to(stored.map(|stored| stored.generation));
                 }
                 let since = *waiting_since.get_or_insert_with(Instant::now);
                 if since.elapsed() >= refresh_wait(&core) {
@@ -210,6 +210,24 @@ fn changed() -> Error {
         "the stored grant has changed since the decision to keep its refresh token, and is \
          unchanged by it; decide again",
     )
+}
+
+fn rejected(by: RejectedBy) -> Error {
+    let message = match by {
+        RejectedBy::Program => {
+            "the program rejected the new consent; the stored grant is unchanged, and the new \
+             tokens are not stored"
+        }
+        RejectedBy::Deadline => {
+            "the program did not decide about the new consent within 30 seconds, so it was \
+             rejected; the stored grant is unchanged"
+        }
+        RejectedBy::Panic => {
+            "the program panicked while it decided about the new consent, so it was rejected; the \
+             stored grant is unchanged"
+        }
+    };
+    Error::new(ErrorKind::ConsentRejected, message)
 }
 
 fn refreshing() -> Error {

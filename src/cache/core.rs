@@ -265,6 +265,7 @@ impl Core {
         let telemetry = &self.telemetry;
         match event {
             Event::Adopted(generation) => telemetry.adopted(generation),
+            Event::ConsentRejected(by) => telemetry.consent_rejected(by),
             Event::ExpiryCorrected(by) => telemetry.expiry_corrected(by),
             Event::Installed(generation) => telemetry.installed(generation),
             Event::Invalidated(generation) => telemetry.invalidated(generation),

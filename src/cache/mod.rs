@@ -240,7 +240,7 @@ mod worker;
 pub(crate) use self::{
     acquire::{Acquired, Rejected, RetryToken, Wait},
     caught::{PAUSE_AFTER_PANIC, caught_call},
-    decide::Decide,
+    decide::Decisions,
     follow::{DISTRUST_INTERVAL, LOOK_INTERVAL, SUBSCRIBE_PAUSE},
     published::TokenCopy,
     settings::Settings,
@@ -249,7 +249,8 @@ pub(crate) use self::{
 };
 #[cfg(feature = "axum")]
 pub(crate) use self::{
-    authorization::{CompletionError, exchange_code_and_save},
+    authorization::{exchange_code, save_with_retries},
+    decide::{Decide, RejectedBy},
     grant_store::GrantStore,
 };
 pub use self::{
@@ -340,14 +341,17 @@ impl TokenCache {
             .await
     }
 
-    /// Installs the tokens of a new consent, as [`set_tokens`](Self::set_tokens) does. `decision`
-    /// says what happens if they contain no refresh token and the stored grant has one.
+    /// Installs the tokens of a new consent, as [`set_tokens`](Self::set_tokens) does, or rejects
+    /// them. `decision` also says what happens if they contain no refresh token and the stored
+    /// grant has one.
     ///
     /// # Errors
     ///
     /// As [`set_tokens`](Self::set_tokens).
     /// [`RefreshTokenMissing`](crate::ErrorKind::RefreshTokenMissing) occurs only with
-    /// [`Reject`](ConsentDecision::Reject). With
+    /// [`Accept`](ConsentDecision::Accept). With [`Reject`](ConsentDecision::Reject) and
+    /// [`RejectAndRevoke`](ConsentDecision::RejectAndRevoke), this saves nothing and fails with
+    /// [`ConsentRejected`](crate::ErrorKind::ConsentRejected). With
     /// [`KeepRefreshToken`](ConsentDecision::KeepRefreshToken), this waits for a refresh that is
     /// using the refresh token, in this process or another one: up to 20 seconds, or 2 seconds
     /// longer than the [lease](TokenCacheBuilder::lease_duration) if that is more. It fails with
@@ -359,7 +363,8 @@ impl TokenCache {
         tokens: TokenSet,
         decision: ConsentDecision,
     ) -> Result<(), Error> {
-        self.install(tokens, Arc::new(decision)).await
+        let decisions = Arc::new(Decisions::always(decision));
+        self.install(tokens, decisions).await
     }
 
     /// Completes an authorization after the browser has come back: checks the callback, exchanges
@@ -401,9 +406,35 @@ impl TokenCache {
     ///
     /// Other errors are as for `exchange_code` and `set_tokens`. After
     /// [`RefreshTokenMissing`](crate::ErrorKind::RefreshTokenMissing), the stored grant works as
-    /// before. To decide by the new tokens, call `exchange_code` and
-    /// [`set_tokens_with`](Self::set_tokens_with) instead of this method. After any other error,
-    /// the code may be used up, so send the customer to a new authorization URL.
+    /// before. The code may be used up after any error, so send the customer to a new authorization
+    /// URL.
+    ///
+    /// # Which account
+    ///
+    /// This method accepts any account that the customer consents for. To compare the account with
+    /// the one that the program knows, call
+    /// [`exchange_code_with_members`](OAuthClient::exchange_code_with_members), check the new
+    /// tokens, and then call [`set_tokens_with`](Self::set_tokens_with). Do so in a task of its
+    /// own: if it is dropped after the code exchange, the tokens are lost.
+    ///
+    /// ```no_run
+    /// # use tower_oauth2_client::{
+    /// #     Error, cache::TokenCache, oauth::{AcceptedCode, OAuthClient}, token::ConsentDecision,
+    /// # };
+    /// # async fn example(
+    /// #     oauth: OAuthClient,
+    /// #     tokens: TokenCache,
+    /// #     code: AcceptedCode,
+    /// # ) -> Result<(), Error> {
+    /// // `code` is the result of `pending.accept(callback)?`.
+    /// let response = oauth.exchange_code_with_members(code).await?;
+    /// let decision = match response.members().get("hub_id") {
+    ///     Some("42") => ConsentDecision::KeepRefreshToken,
+    ///     _ => ConsentDecision::Reject,
+    /// };
+    /// tokens.set_tokens_with(response.into_tokens(), decision).await?;
+    /// # Ok(()) }
+    /// ```
     pub async fn complete_authorization(
         &self,
         oauth: &OAuthClient,
@@ -520,13 +551,13 @@ impl TokenCache {
         command::complete_authorization(&self.core, oauth.clone(), code).await
     }
 
-    /// Installs the tokens of a new consent, about which `decide` decides.
+    /// Installs the tokens of a new consent, about which the program decides.
     pub(crate) async fn install(
         &self,
         tokens: TokenSet,
-        decide: Arc<dyn Decide>,
+        decisions: Arc<Decisions>,
     ) -> Result<(), Error> {
-        command::set_tokens(&self.core, tokens, decide).await
+        command::set_tokens(&self.core, tokens, decisions).await
     }
 
     /// Does the maintenance that is due: refreshes early, keeps an idle grant alive, compares the

@@ -7,7 +7,7 @@ use http::request::Parts;
 use tokio::runtime::Handle;
 
 use super::{
-    ConnectFailure, ConnectFailureKind, ConnectHandler,
+    ConnectFailure, ConnectFailureKind, ConnectHandler, Consent,
     callback_lease::CallbackLease,
     completion::{Completing, Completion},
     decide::HandlerDecides,
@@ -17,7 +17,7 @@ use super::{
     state::ConnectState,
 };
 use crate::{
-    cache::{CompletionError, Decide, Settings, exchange_code_and_save},
+    cache::{Decisions, RejectedBy, Settings, exchange_code, save_with_retries},
     error::{Error, ErrorKind, OAuthErrorCode},
     oauth::{AcceptedCode, OAuthClient},
     tenants::{InProgress, Tenants},
@@ -173,7 +173,7 @@ async fn complete_in_task<H: ConnectHandler>(
     };
     let (oauth, tenants) = (state.oauth.clone(), state.tenants.clone());
     let (tenant, flow) = (flow.tenant.clone(), flow.state.clone());
-    let decide: Arc<dyn Decide> = Arc::new(HandlerDecides::new(&state.handler, &tenant));
+    let handler = Arc::clone(&state.handler);
     runtime.spawn(async move {
         let lease = match acquire(&settings, &oauth, &tenant, &flow).await {
             Ok(Some(lease)) => lease,
@@ -183,7 +183,7 @@ async fn complete_in_task<H: ConnectHandler>(
             }
             Err(failure) => return completing.complete(Completion::NotStarted(failure)),
         };
-        let completed = complete(&oauth, &tenants, &tenant, code, decide).await;
+        let completed = complete(&oauth, &tenants, &tenant, code, handler).await;
         drop((consent, oauth, tenants));
         let (completion, outcome) = match completed {
             Ok(()) => (Completion::Connected, FlowOutcome::Connected),
@@ -227,25 +227,35 @@ async fn completed_elsewhere(settings: &Settings, tenant: &TenantId, flow: &str)
     }
 }
 
-async fn complete(
+async fn complete<H: ConnectHandler>(
     oauth: &OAuthClient,
     tenants: &Tenants,
     tenant: &TenantId,
     code: AcceptedCode,
-    decide: Arc<dyn Decide>,
+    handler: Arc<H>,
 ) -> Result<(), ConnectFailure> {
-    let save = |tokens| tenants.install(tenant, tokens, Arc::clone(&decide));
-    exchange_code_and_save(oauth, code, save)
+    let parameters = code.parameters().clone();
+    let response = exchange_code(oauth, code)
         .await
-        .map_err(|error| match error {
-            CompletionError::Exchange(error) => {
-                failure(ConnectFailureKind::CodeExchange, tenant, error)
-            }
-            CompletionError::Save(error) if error.kind() == ErrorKind::RefreshTokenMissing => {
-                failure(ConnectFailureKind::Rejected, tenant, error)
-            }
-            CompletionError::Save(error) => failure(ConnectFailureKind::Store, tenant, error),
-        })
+        .map_err(|error| failure(ConnectFailureKind::CodeExchange, tenant, error))?;
+    let tokens = response.tokens().clone();
+    let consent = Consent {
+        tenant: tenant.clone(),
+        tokens: tokens.clone(),
+        members: response.members().clone(),
+        parameters,
+    };
+    let decisions = Arc::new(Decisions::of(HandlerDecides { handler, consent }));
+    let install = || tenants.install(tenant, tokens.clone(), Arc::clone(&decisions));
+    save_with_retries(install).await.map_err(|error| {
+        let kind = match (error.kind(), decisions.rejected_by()) {
+            (ErrorKind::ConsentRejected, RejectedBy::Program) => ConnectFailureKind::Rejected,
+            (ErrorKind::ConsentRejected, _) => ConnectFailureKind::Program,
+            (ErrorKind::RefreshTokenMissing, _) => ConnectFailureKind::RefreshTokenMissing,
+            _ => ConnectFailureKind::Store,
+        };
+        failure(kind, tenant, error)
+    })
 }
 
 fn failure(kind: ConnectFailureKind, tenant: &TenantId, error: Error) -> ConnectFailure {

@@ -1,21 +1,22 @@
 //! A consent that the program decides about before its tokens are stored.
 
-use crate::token::{TenantId, TokenSet};
+use crate::{
+    oauth::NamedValues,
+    token::{TenantId, TokenSet},
+};
 
 /// A new consent of a customer, before its tokens are stored.
 ///
 /// [`ConnectHandler::consented`](super::ConnectHandler::consented) decides about it.
 #[derive(Clone, Debug)]
 pub struct Consent {
-    tenant: TenantId,
-    tokens: TokenSet,
+    pub(super) tenant: TenantId,
+    pub(super) tokens: TokenSet,
+    pub(super) members: NamedValues,
+    pub(super) parameters: NamedValues,
 }
 
 impl Consent {
-    pub(super) fn new(tenant: TenantId, tokens: TokenSet) -> Self {
-        Self { tenant, tokens }
-    }
-
     /// The tenant that the flow was started for.
     #[must_use]
     pub fn tenant(&self) -> &TenantId {
@@ -26,5 +27,19 @@ impl Consent {
     #[must_use]
     pub fn tokens(&self) -> &TokenSet {
         &self.tokens
+    }
+
+    /// The members of the token response that RFC 6749 does not define, such as `id_token`. The
+    /// provider has sent them directly.
+    #[must_use]
+    pub fn members(&self) -> &NamedValues {
+        &self.members
+    }
+
+    /// The parameters of the callback, but its `code` and `state`. They came through the browser,
+    /// which may have changed them.
+    #[must_use]
+    pub fn parameters(&self) -> &NamedValues {
+        &self.parameters
     }
 }

@@ -47,10 +47,14 @@ pub enum ConnectFailureKind {
     /// If it failed before the code was sent, the browser may repeat the callback. If it failed
     /// afterwards, the tokens are lost.
     Store,
-    /// The new consent was rejected, because it brought no refresh token and the stored grant has
+    /// The new consent was rejected by
+    /// [`ConnectHandler::consented`](super::ConnectHandler::consented). The stored grant is
+    /// unchanged.
+    Rejected,
+    /// The new consent was not stored, because it brought no refresh token and the stored grant has
     /// one: see [`ConnectHandler::consented`](super::ConnectHandler::consented). The stored grant
     /// is unchanged.
-    Rejected,
+    RefreshTokenMissing,
     /// A request to disconnect did not come from the program's own pages.
     CrossSite,
     /// The revocation could not be saved, so other replicas may still use the grant. The provider
@@ -58,7 +62,7 @@ pub enum ConnectFailureKind {
     NotPersisted,
     /// The grant has ended here and is not used any more, but the provider could not be notified.
     ProviderNotNotified,
-    /// The program is misconfigured, or is shutting down.
+    /// The program is misconfigured, is shutting down, or has not decided about a new consent.
     Program,
 }
 
@@ -73,6 +77,7 @@ impl ConnectFailureKind {
             Self::CodeExchange => "code_exchange",
             Self::Store => "store",
             Self::Rejected => "rejected",
+            Self::RefreshTokenMissing => "refresh_token_missing",
             Self::CrossSite => "cross_site",
             Self::NotPersisted => "not_persisted",
             Self::ProviderNotNotified => "provider_not_notified",
@@ -150,7 +155,7 @@ impl ConnectFailure {
     /// contains no scripts and no styles, and cannot be framed.
     #[must_use]
     pub fn page(&self) -> Response {
-        let (title, link) = if self.kind == ConnectFailureKind::Rejected {
+        let (title, link) = if self.kind == ConnectFailureKind::RefreshTokenMissing {
             ("Connection unchanged", "")
         } else if !self.kind.is_of_disconnect() {
             ("Not connected", page::START_AGAIN)
@@ -203,6 +208,11 @@ impl ConnectFailure {
                 "We could not save the connection. Please start again in a few minutes."
             }
             (ConnectFailureKind::Rejected, _) => {
+                "We cannot connect the account that you chose, so nothing has changed. If your \
+                 account was connected before, it still is. To use another account, please log in \
+                 with it at the other service first, and then start again."
+            }
+            (ConnectFailureKind::RefreshTokenMissing, _) => {
                 "Your account was connected before, and that connection still works as it did. We \
                  have not changed it, because the other service did not give us lasting access this \
                  time. To connect again or to connect another account, please disconnect the \

@@ -43,19 +43,24 @@ pub trait ConnectHandler: Send + Sync + 'static {
         future::ready(Ok(()))
     }
 
-    /// Decides what is stored of a new consent that brought no refresh token, if the tenant's
-    /// stored grant has one. By default the stored grant stays, and the customer sees a page that
-    /// says so.
+    /// Decides about each new consent, before anything of it is stored. By default it is
+    /// [accepted](ConsentDecision::Accept).
     ///
-    /// The new tokens may be of another account at the provider than the stored grant. Call the API
-    /// with the new access token to compare the accounts. If they are the same, return
-    /// [`KeepRefreshToken`](ConsentDecision::KeepRefreshToken). If not, keep
-    /// [`Reject`](ConsentDecision::Reject): [`Replace`](ConsentDecision::Replace) stores a grant
-    /// that ends with its access token.
+    /// Implement this method. The customer may be logged in at the provider with another account
+    /// than before, and the API calls for the tenant would then silently use that account. Call the
+    /// API with the new access token, or read the [members](Consent::members) of the token
+    /// response, and compare the account with the one that the program knows for the tenant. The
+    /// example `partner_app` does this. Return
     ///
-    /// This is called after the code exchange, and before anything is stored. It continues if the
-    /// browser disconnects. After 30 seconds without a decision, the consent is rejected. If the
-    /// stored grant changes meanwhile, it is called again.
+    /// * [`KeepRefreshToken`](ConsentDecision::KeepRefreshToken) if it is the same account. Some
+    ///   providers issue a refresh token only at the first consent;
+    /// * [`Accept`](ConsentDecision::Accept) if the tenant has no account yet;
+    /// * [`Reject`](ConsentDecision::Reject) otherwise. The stored grant stays, and the customer
+    ///   sees the page of [`ConnectFailureKind::Rejected`](super::ConnectFailureKind::Rejected).
+    ///
+    /// This continues if the browser disconnects. If it panics, or returns no decision within 30
+    /// seconds, the consent is rejected. If the new token set contains no refresh token and the
+    /// stored grant changes meanwhile, this is called again.
     fn consented(&self, consent: &Consent) -> impl Future<Output = ConsentDecision> + Send {
         let _ = consent;
         future::ready(ConsentDecision::default())

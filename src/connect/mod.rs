@@ -107,12 +107,17 @@
 //!
 //! # A second consent
 //!
-//! A customer may connect again, perhaps with another account at the provider. Some providers then
-//! issue no refresh token, and without one the connection would end with its access token.
-//! [`ConnectHandler::consented`] decides what is kept. By default the earlier grant stays, nothing
-//! of the new consent is stored, and the customer sees a page that says so
-//! ([`Rejected`](ConnectFailureKind::Rejected)). After a disconnect, the customer can connect with
-//! any account: the provider then issues a new refresh token.
+//! A customer may connect again, perhaps with another account at the provider, because the browser
+//! is logged in there. [`ConnectHandler::consented`] gets each new token set before it is stored,
+//! and can reject it. By default every account is accepted. A consent that is rejected changes
+//! nothing: the earlier grant stays, and the new tokens are neither stored nor
+//! [revoked](crate::token::ConsentDecision::RejectAndRevoke).
+//!
+//! Some providers issue no refresh token at a second consent, and without one the connection would
+//! end with its access token. By default the earlier grant then stays, and the customer sees a page
+//! that says so ([`RefreshTokenMissing`](ConnectFailureKind::RefreshTokenMissing)). After a
+//! disconnect, the customer can connect with any account: the provider then issues a new refresh
+//! token.
 //!
 //! # Several replicas
 //!

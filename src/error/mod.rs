@@ -158,6 +158,9 @@ pub enum ErrorKind {
     /// let the customer remove the application's access in the settings of the account at the
     /// provider, and consent again: most providers then issue a new refresh token.
     RefreshTokenMissing,
+    /// The program rejected a new consent, or has not decided about it. The stored grant is
+    /// unchanged, and the new tokens are not stored.
+    ConsentRejected,
     /// The work was interrupted or not started: the runtime or the cache shut down, or a token
     /// source or a store panicked.
     Interrupted,

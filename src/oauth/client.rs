@@ -16,7 +16,7 @@ use super::{
     credentials, endpoint_error, evidence,
     form::Form,
     gate::{EndpointGate, GateKey},
-    token_response,
+    token_response::{self, TokenResponse},
     transport::{SendError, Transport},
 };
 use crate::{
@@ -195,6 +195,20 @@ impl OAuthClient {
     ///   [`refresh_token`](Error::refresh_token), which you may [revoke](Self::revoke).
     /// * [`Configuration`](ErrorKind::Configuration) if no redirect URI is set.
     pub async fn exchange_code(&self, code: AcceptedCode) -> Result<TokenSet, Error> {
+        let response = self.exchange_code_with_members(code).await;
+        response.map(TokenResponse::into_tokens)
+    }
+
+    /// Exchanges a code as [`exchange_code`](Self::exchange_code) does, and returns the other
+    /// members of the token response too.
+    ///
+    /// # Errors
+    ///
+    /// As [`exchange_code`](Self::exchange_code).
+    pub async fn exchange_code_with_members(
+        &self,
+        code: AcceptedCode,
+    ) -> Result<TokenResponse, Error> {
         let redirect_uri = self.redirect_uri()?;
         let mut form = Form::new("authorization_code");
         form.field("code", code.code().expose());
@@ -244,10 +258,8 @@ impl OAuthClient {
         };
         let mut form = Form::new("refresh_token");
         form.field("refresh_token", refresh_token.expose());
-        Ok(self
-            .request_tokens(form, Retry::Deferred)
-            .await?
-            .with_omitted_from(tokens))
+        let response = self.request_tokens(form, Retry::Deferred).await?;
+        Ok(response.into_tokens().with_omitted_from(tokens))
     }
 
     /// Requests a token for the client itself (RFC 6749 section 4.4).
@@ -275,7 +287,8 @@ impl OAuthClient {
         if let Some(scope) = &self.configuration.scope {
             form.field("scope", scope);
         }
-        self.request_tokens(form, Retry::Deferred).await
+        let response = self.request_tokens(form, Retry::Deferred).await;
+        response.map(TokenResponse::into_tokens)
     }
 
     /// Revokes a token (RFC 7009).
@@ -318,7 +331,7 @@ impl OAuthClient {
         )))
     }
 
-    async fn request_tokens(&self, form: Form, retry: Retry) -> Result<TokenSet, Error> {
+    async fn request_tokens(&self, form: Form, retry: Retry) -> Result<TokenResponse, Error> {
         let configuration = &*self.configuration;
         // The time of the first attempt, so that retries do not lengthen the lifetime.
         let sent = configuration.clock.wall();

@@ -163,6 +163,7 @@ mod endpoint_error;
 mod evidence;
 mod form;
 mod gate;
+mod named_values;
 mod token_response;
 mod transport;
 mod user_agent;
@@ -173,4 +174,6 @@ pub use self::{
     builder::OAuthClientBuilder,
     client::{OAuthClient, TokenToRevoke},
     gate::EndpointGate,
+    named_values::NamedValues,
+    token_response::TokenResponse,
 };

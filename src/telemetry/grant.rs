@@ -185,6 +185,16 @@ impl GrantTelemetry {
         );
     }
 
+    pub(crate) fn consent_rejected(&self, by: &'static str) {
+        tracing::warn!(
+            name: "grant.consent_rejected",
+            target: "tower_oauth2_client",
+            tenant = self.field(),
+            by,
+            "a new consent was rejected, and its tokens were not saved"
+        );
+    }
+
     pub(crate) fn refresh_token_missing(&self, decision: ConsentDecision) {
         tracing::warn!(
             name: "grant.refresh_token_missing",
@@ -291,6 +301,7 @@ fn kind_name(kind: ErrorKind) -> &'static str {
         ErrorKind::InvalidResponse => "invalid_response",
         ErrorKind::Store => "store",
         ErrorKind::ForeignGrant => "foreign_grant",
+        ErrorKind::ConsentRejected => "consent_rejected",
         ErrorKind::RefreshTokenMissing => "refresh_token_missing",
         ErrorKind::Interrupted => "interrupted",
         ErrorKind::Service => "service",

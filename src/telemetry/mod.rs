@@ -64,6 +64,7 @@
 //! | `refresh.response_lost` | warn | `error`, `is_replayed` | a token request was sent and its response was lost; `is_replayed` says whether the same refresh token is now sent again |
 //! | `refresh_token.expiring` | warn | `days_left` | 7, 3 and 1 days before the refresh token expires, if it could not be refreshed until then |
 //! | `grant.installed` | info | `generation` | the tokens of a new consent were saved |
+//! | `grant.consent_rejected` | warn | `by` | the tokens of a new consent were not saved: the `program` rejected it, has not decided by the `deadline`, or ended in a `panic` |
 //! | `grant.refresh_token_missing` | warn | `decision` | a new consent brought no refresh token; the `decision` was to `reject` it because the stored grant has one, to `keep_refresh_token` of the stored grant, or to `replace` any grant by one without a refresh token |
 //! | `grant.reauthorization_required` | warn | `reason` | the provider has ended the grant; the customer has to consent again |
 //! | `grant.revoked` | info | | the program revoked the grant |

@@ -13,7 +13,7 @@ use super::{
     sweep_report::SweepReport,
 };
 use crate::{
-    cache::{BearerToken, Decide, Status, TokenCache},
+    cache::{BearerToken, Decisions, Status, TokenCache},
     error::{Error, ErrorKind},
     oauth::{OAuthClient, PendingAuthorization},
     origin::Origin,
@@ -169,18 +169,19 @@ impl Tenants {
         tokens: TokenSet,
         decision: ConsentDecision,
     ) -> Result<(), Error> {
-        self.install(tenant, tokens, Arc::new(decision)).await
+        let decisions = Arc::new(Decisions::always(decision));
+        self.install(tenant, tokens, decisions).await
     }
 
-    /// Saves and uses the tokens of a new consent, about which `decide` decides.
+    /// Saves and uses the tokens of a new consent, about which the program decides.
     pub(crate) async fn install(
         &self,
         tenant: &TenantId,
         tokens: TokenSet,
-        decide: Arc<dyn Decide>,
+        decisions: Arc<Decisions>,
     ) -> Result<(), Error> {
         let cache = self.state.resident_for_consent(tenant)?;
-        let saved = cache.install(tokens, decide).await;
+        let saved = cache.install(tokens, decisions).await;
         self.state.after_consent(tenant, saved)
     }
 

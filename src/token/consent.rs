@@ -1,19 +1,21 @@
 //! The decision about a new consent.
 
-/// A decision about the token set of a new consent, and about the stored refresh token.
+/// A decision about the token set of a new consent.
 ///
-/// It matters if a new consent brings no refresh token although the stored grant has one: some
-/// providers issue a refresh token only at the first consent of an account.
+/// Some providers issue a refresh token only at the first consent of an account. The decision
+/// therefore also says what happens if a new consent brings no refresh token, although the stored
+/// grant has one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ConsentDecision {
-    /// The stored grant stays as it is, and the new token set is not stored.
+    /// The new token set replaces the stored grant. The default.
     ///
-    /// The new tokens are not revoked, because providers may end the stored grant with them. The
-    /// default.
+    /// If it contains no refresh token and the stored grant has one, it is not stored: the stored
+    /// grant stays as it is, as with [`Reject`](Self::Reject).
     #[default]
-    Reject,
-    /// The new token set is stored with the refresh token of the stored grant.
+    Accept,
+    /// The new token set replaces the stored grant. If it contains no refresh token, it is stored
+    /// with the refresh token of the stored grant.
     ///
     /// Decide this only if both are of the same account at the provider. Otherwise requests would
     /// use the new account until the next refresh, and then the old one.
@@ -22,6 +24,16 @@ pub enum ConsentDecision {
     ///
     /// If the new token set contains no refresh token, the grant ends with its access token.
     Replace,
+    /// The stored grant stays as it is, and the new token set is not stored.
+    ///
+    /// The new tokens are not revoked. Many providers keep one grant of each account and client,
+    /// and end all of it with any of its tokens, so a revocation may end the stored grant of this
+    /// tenant or of another one. Tokens that are not stored end with their lifetimes.
+    Reject,
+    /// As [`Reject`](Self::Reject), and the new tokens are revoked at the provider.
+    ///
+    /// Decide this only if the new tokens are of an account that no tenant has connected.
+    RejectAndRevoke,
 }
 
 impl ConsentDecision {
@@ -29,9 +41,11 @@ impl ConsentDecision {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Reject => "reject",
+            Self::Accept => "accept",
             Self::KeepRefreshToken => "keep_refresh_token",
             Self::Replace => "replace",
+            Self::Reject => "reject",
+            Self::RejectAndRevoke => "reject_and_revoke",
         }
     }
 }

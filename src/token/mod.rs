@@ -5,7 +5,7 @@
 //! * [`Grant`]: a customer's consent as a store keeps it, with the newest token set, its
 //!   [`Generation`] and its [state](GrantState).
 //! * [`ClientIdentity`]: the client that a grant was issued to, at which token endpoint.
-//! * [`ConsentDecision`]: what happens if a new consent brings no refresh token.
+//! * [`ConsentDecision`]: whether a new consent is stored.
 //! * [`TenantId`]: the customer that a grant belongs to.
 //!
 //! Secrets ([`AccessToken`], [`RefreshToken`], …) have no `Display`, print as stars in `Debug`, and

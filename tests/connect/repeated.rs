@@ -6,11 +6,12 @@ use http::StatusCode;
 use tokio::time::{Instant, sleep};
 use tower_oauth2_client::{
     connect::ConnectFailureKind,
-    sandbox::{Endpoint, Fault, RefreshTokenField},
+    sandbox::{Endpoint, Fault},
     token::ConsentDecision,
 };
 
 use crate::{
+    consent::decide,
     shared::ManualClock,
     support::{Browser, BrowserResponse, MINUTE, Replica, SECOND, Setup, replica, tenant},
 };
@@ -128,20 +129,14 @@ impl Cause {
             }
             Self::SaveFailed => replica.store.fail_saves(true),
             Self::ConsentRejected => {
-                replica.sandbox.change_behavior(|behavior| {
-                    behavior.refresh_token_field = RefreshTokenField::Never;
-                });
-                let mut decisions = replica.partner.decisions.lock().unwrap();
-                decisions.decision = Some(ConsentDecision::Reject);
+                decide(replica, ConsentDecision::Reject);
             }
         }
     }
 
     fn end_all(replica: &Replica) {
         replica.store.fail_saves(false);
-        replica.sandbox.change_behavior(|behavior| {
-            behavior.refresh_token_field = RefreshTokenField::Sent;
-        });
+        decide(replica, ConsentDecision::Accept);
     }
 }
 

@@ -62,15 +62,24 @@ pub(crate) struct Partner {
     pub(crate) decisions: Arc<Mutex<Decisions>>,
 }
 
-/// How the program decides about consents without a refresh token.
-#[derive(Default)]
+/// How the program decides about consents.
 pub(crate) struct Decisions {
     /// `None` if it panics.
     pub(crate) decision: Option<ConsentDecision>,
     /// How long it takes.
     pub(crate) pause: Duration,
-    /// The access tokens that it has seen.
-    pub(crate) seen: Vec<String>,
+    /// The consents that it has seen.
+    pub(crate) consents: Vec<Consent>,
+}
+
+impl Default for Decisions {
+    fn default() -> Self {
+        Self {
+            decision: Some(ConsentDecision::default()),
+            pause: Duration::ZERO,
+            consents: Vec::new(),
+        }
+    }
 }
 
 impl ConnectHandler for Partner {
@@ -89,10 +98,9 @@ impl ConnectHandler for Partner {
     }
 
     async fn consented(&self, consent: &Consent) -> ConsentDecision {
-        let access_token = consent.tokens().access_token().expose().to_owned();
         let (decision, pause) = {
             let mut decisions = self.decisions.lock().unwrap();
-            decisions.seen.push(access_token);
+            decisions.consents.push(consent.clone());
             (decisions.decision, decisions.pause)
         };
         tokio::time::sleep(pause).await;

@@ -17,10 +17,13 @@ pub(crate) enum NotInstalled {
     Revoked,
     /// A refresh may be using the refresh token that is to be kept.
     Refreshing,
-    /// The program has to decide about the stored grant of this generation.
-    Undecided(Generation),
+    /// The program has to decide about the stored grant of this generation, or about the consent
+    /// alone if there is none.
+    Undecided(Option<Generation>),
     /// The program has decided that the stored grant stays.
-    Rejected,
+    Rejected { revoke: bool },
+    /// The stored grant stays, because it has a refresh token and the new token set has none.
+    RefreshTokenMissing,
 }
 
 #[derive(Clone, Debug, Default)]

@@ -1,8 +1,9 @@
 //! The effect of the token set of a new consent on the stored grant.
 //!
-//! A token set with a refresh token replaces any grant. One without would end a grant that can be
-//! refreshed, so that needs a decision of the program: the new consent may be of another account,
-//! and only the program can know that.
+//! The program decides about every consent: it may be of another account than the stored grant, and
+//! only the program can know that. A token set with a refresh token replaces any grant, unless the
+//! program rejects it. One without would end a grant that can be refreshed, so the decision has to
+//! be about that very grant.
 
 use super::{
     CacheState,
@@ -31,8 +32,15 @@ pub(crate) struct Consent<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Decided {
     pub(crate) decision: ConsentDecision,
-    /// The generation of the grant that the decision is about. `None` for any grant.
-    pub(crate) about: Option<Generation>,
+    pub(crate) about: About,
+}
+
+/// The stored grant that a decision is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum About {
+    AnyGrant,
+    /// The one of this generation. `None` if there was none.
+    Stored(Option<Generation>),
 }
 
 impl Consent<'_> {
@@ -96,22 +104,28 @@ impl CacheState {
         m: Moment<'_>,
     ) -> Result<GrantState, NotInstalled> {
         self.commands.may_install(consent.sequence)?;
-        let alone = || GrantState::Active(consent.tokens.clone());
-        let Some((grant, held)) = self.at_stake(consent, stored) else {
-            return Ok(alone());
+        let at_stake = self.at_stake(consent, stored);
+        let newest = at_stake.map(|(grant, _)| grant).or(stored);
+        let generation = newest.map(|grant| grant.generation);
+        let is_about_newest = |about| match about {
+            About::AnyGrant => true,
+            About::Stored(about) => at_stake.is_none() || about == generation,
         };
         let decided = consent
             .decided
-            .filter(|decided| decided.about.is_none_or(|about| about == grant.generation))
-            .ok_or(NotInstalled::Undecided(grant.generation))?;
-        match decided.decision {
-            ConsentDecision::Reject => Err(NotInstalled::Rejected),
-            ConsentDecision::Replace => Ok(alone()),
+            .filter(|decided| is_about_newest(decided.about))
+            .ok_or(NotInstalled::Undecided(generation))?;
+        let alone = || GrantState::Active(consent.tokens.clone());
+        match (decided.decision, at_stake) {
+            (ConsentDecision::Reject, _) => Err(NotInstalled::Rejected { revoke: false }),
+            (ConsentDecision::RejectAndRevoke, _) => Err(NotInstalled::Rejected { revoke: true }),
+            (_, None) | (ConsentDecision::Replace, _) => Ok(alone()),
+            (ConsentDecision::Accept, Some(_)) => Err(NotInstalled::RefreshTokenMissing),
             // Another process may have acquired the lease since, and be using the refresh token.
-            ConsentDecision::KeepRefreshToken if !self.holds_lease(consent.lease_use, m) => {
+            (ConsentDecision::KeepRefreshToken, _) if !self.holds_lease(consent.lease_use, m) => {
                 Err(NotInstalled::Refreshing)
             }
-            ConsentDecision::KeepRefreshToken => {
+            (ConsentDecision::KeepRefreshToken, Some((grant, held))) => {
                 Ok(with_refresh_token_of(held, consent.tokens, &grant.state))
             }
         }
@@ -146,6 +160,11 @@ impl CacheState {
     /// The token set of a consent contains no refresh token, and this was decided.
     pub(crate) fn refresh_token_missing(&mut self, decision: ConsentDecision) {
         self.events.push(Event::RefreshTokenMissing(decision));
+    }
+
+    /// The program has rejected a consent, or has not decided about it.
+    pub(crate) fn consent_rejected(&mut self, by: &'static str) {
+        self.events.push(Event::ConsentRejected(by));
     }
 }
 

@@ -12,6 +12,8 @@ use crate::{
 pub(crate) enum Event {
     /// A newer grant was adopted from the store.
     Adopted(Generation),
+    /// A consent was not stored: by the program's decision, or for lack of one.
+    ConsentRejected(&'static str),
     ExpiryCorrected(Duration),
     Installed(Generation),
     Invalidated(Generation),

@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     error::{Error, ErrorKind, OAuthErrorCode, ResponseDetails},
+    oauth::NamedValues,
     provider::Endpoint,
     token::{AuthorizationCode, CodeVerifier},
 };
@@ -34,6 +35,7 @@ pub struct PendingAuthorization {
 pub struct AcceptedCode {
     code: AuthorizationCode,
     verifier: Option<CodeVerifier>,
+    parameters: NamedValues,
 }
 
 impl PendingAuthorization {
@@ -86,6 +88,7 @@ impl PendingAuthorization {
             Some(code) if !code.is_empty() => Ok(AcceptedCode {
                 code: AuthorizationCode::new(code.into_owned()),
                 verifier: self.verifier.clone(),
+                parameters: found.others,
             }),
             _ => Err(callback_error(
                 "callback contains neither a code nor an error; \
@@ -146,6 +149,12 @@ impl AcceptedCode {
         &self.code
     }
 
+    /// The other parameters of the callback: all but `code` and `state`.
+    #[must_use]
+    pub fn parameters(&self) -> &NamedValues {
+        &self.parameters
+    }
+
     pub(super) fn verifier(&self) -> Option<&CodeVerifier> {
         self.verifier.as_ref()
     }
@@ -160,17 +169,22 @@ impl fmt::Debug for PendingAuthorization {
 }
 
 /// The parameters of a callback that matter. Each may occur once (RFC 6749 section 3.1); how often
-/// `iss` may occur is checked only for a provider with an issuer. Other parameters are ignored.
+/// `iss` may occur is checked only for a provider with an issuer.
 #[derive(Default)]
 struct Parameters<'a> {
     state: Option<Cow<'a, str>>,
     code: Option<Cow<'a, str>>,
     error: Option<Cow<'a, str>>,
     issuers: Vec<Cow<'a, str>>,
+    /// All but the state and the code.
+    others: NamedValues,
 }
 
 impl<'a> Parameters<'a> {
     fn add(&mut self, name: &str, value: Cow<'a, str>) -> Result<(), Error> {
+        if !matches!(name, "state" | "code") {
+            self.others.add(name, &value);
+        }
         let parameter = match name {
             "state" => &mut self.state,
             "code" => &mut self.code,

@@ -14,6 +14,8 @@ use std::borrow::Cow;
 use serde::de::IgnoredAny;
 use zeroize::Zeroizing;
 
+use crate::oauth::NamedValues;
+
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// The members of a token response.
@@ -26,6 +28,8 @@ pub(super) struct Members {
     pub(super) refresh_token: Member,
     pub(super) scope: Member,
     pub(super) error: Member,
+    /// All others: strings as text, and other values as JSON.
+    pub(super) others: NamedValues,
     /// Whether the object is cut off or malformed, so that members may be missing.
     pub(super) is_damaged: bool,
 }
@@ -42,8 +46,8 @@ impl Members {
         }
         let mut members = Self::default();
         let mut reader = Reader::at_object(body)?;
-        while let Some((name, value)) = reader.next_member() {
-            members.set(&name, value);
+        while let Some((name, value, json)) = reader.next_member() {
+            members.set(&name, value, json);
         }
         members.is_damaged = reader.is_damaged;
         if members.refresh_token.text().is_none()
@@ -55,7 +59,7 @@ impl Members {
         Some(members)
     }
 
-    fn set(&mut self, name: &str, value: Member) {
+    fn set(&mut self, name: &str, value: Member, json: &[u8]) {
         let member = match name {
             "access_token" => &mut self.access_token,
             "token_type" => &mut self.token_type,
@@ -64,7 +68,16 @@ impl Members {
             "refresh_token" => &mut self.refresh_token,
             "scope" => &mut self.scope,
             "error" => &mut self.error,
-            _ => return,
+            other => {
+                let text = match &value {
+                    Member::Text(text) => Some(text.as_str()),
+                    _ => std::str::from_utf8(json).ok(),
+                };
+                if let Some(text) = text.filter(|text| *text != "null") {
+                    self.others.set(other, text);
+                }
+                return;
+            }
         };
         // A second value that says less does not replace the first. An error is no value to keep.
         if name == "error" || value.content() >= member.content() {
@@ -176,8 +189,9 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The next member, or `None` at the end of the object or if the rest cannot be read.
-    fn next_member(&mut self) -> Option<(Zeroizing<String>, Member)> {
+    /// The next member with its value as JSON, or `None` at the end of the object or if the rest
+    /// cannot be read.
+    fn next_member(&mut self) -> Option<(Zeroizing<String>, Member, &'a [u8])> {
         loop {
             self.skip(|byte| byte.is_ascii_whitespace() || byte == b',');
             let Some((first, rest)) = self.rest.split_first() else {
@@ -202,9 +216,11 @@ impl<'a> Reader<'a> {
             };
             self.rest = rest;
             self.skip(|byte| byte.is_ascii_whitespace());
+            let json = self.rest;
             let value = self.value();
+            let json = &json[..json.len() - self.rest.len()];
             if let Some(name) = name {
-                return Some((name, value));
+                return Some((name, value, json));
             }
         }
     }

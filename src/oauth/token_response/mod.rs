@@ -1,8 +1,8 @@
 //! Successful token responses.
 //!
 //! Parsing is lenient where providers differ (the spelling of a lifetime, omitted members), and
-//! strict where a wrong guess would do harm (no token, another token type). Unknown members are
-//! ignored (RFC 6749 section 5.1).
+//! strict where a wrong guess would do harm (no token, another token type). Unknown members do no
+//! harm (RFC 6749 section 5.1), and are kept for the program.
 //!
 //! A response has one of three results:
 //!
@@ -24,7 +24,7 @@ use jiff::Timestamp;
 mod members;
 
 use self::members::{Member, Members};
-use super::{date, endpoint_error};
+use super::{NamedValues, date, endpoint_error};
 use crate::{
     error::{Error, ErrorKind, OAuthErrorCode, ResponseDetails},
     telemetry,
@@ -41,6 +41,34 @@ const MAX_SKEW: Duration = Duration::from_secs(30);
 /// A refresh token has no limit of its own: it must not be lost. The response limits its length.
 const LONGEST_ACCESS_TOKEN: usize = 64 * 1024;
 
+/// The token set of a token response, and what else the response contains.
+#[derive(Clone, Debug)]
+pub struct TokenResponse {
+    tokens: TokenSet,
+    members: NamedValues,
+}
+
+impl TokenResponse {
+    /// The token set.
+    #[must_use]
+    pub fn tokens(&self) -> &TokenSet {
+        &self.tokens
+    }
+
+    /// The members that RFC 6749 does not define, such as `id_token`. A string is given as text,
+    /// and any other value as JSON.
+    #[must_use]
+    pub fn members(&self) -> &NamedValues {
+        &self.members
+    }
+
+    /// Returns the token set alone.
+    #[must_use]
+    pub fn into_tokens(self) -> TokenSet {
+        self.tokens
+    }
+}
+
 /// Parses the response to a token request, which may be cut off. The request was sent at `sent` and
 /// the response arrived by `now`, both by this machine's wall clock.
 pub(super) fn parse(
@@ -48,7 +76,7 @@ pub(super) fn parse(
     sent: SystemTime,
     now: SystemTime,
     usual_lifetime: Option<Duration>,
-) -> Result<TokenSet, Error> {
+) -> Result<TokenResponse, Error> {
     if !response.status().is_success() {
         return Err(endpoint_error::to_error(ENDPOINT, response, now));
     }
@@ -77,7 +105,10 @@ pub(super) fn parse(
             if let Some(scope) = members.scope.words() {
                 tokens = tokens.with_scope(scope);
             }
-            Ok(tokens)
+            Ok(TokenResponse {
+                tokens,
+                members: members.others,
+            })
         }
         // The refresh token may have been in the part that is missing.
         Ok(_) => Err(unusable(response, "is cut off or damaged").with_response_lost()),

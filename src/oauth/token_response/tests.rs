@@ -24,7 +24,7 @@ fn response(status: u16, body: &str, date: Option<SystemTime>) -> Response<Bytes
 
 fn parse_with(members: &str, date: Option<SystemTime>) -> Result<TokenSet, Error> {
     let body = format!(r#"{{"access_token":"a1"{members}}}"#);
-    parse(&response(200, &body, date), sent(), sent(), Some(DAY))
+    parse(&response(200, &body, date), sent(), sent(), Some(DAY)).map(TokenResponse::into_tokens)
 }
 
 /// The lifetime of a token from a provider with a usual lifetime of one day.
@@ -35,7 +35,8 @@ fn lifetime_of(members: &str, date: Option<SystemTime>) -> Duration {
 /// The lifetime of a token from a provider whose usual lifetime is unknown.
 fn lifetime_without_usual(members: &str, date: Option<SystemTime>) -> Option<Duration> {
     let body = format!(r#"{{"access_token":"a1"{members}}}"#);
-    let tokens = parse(&response(200, &body, date), sent(), sent(), None);
+    let tokens =
+        parse(&response(200, &body, date), sent(), sent(), None).map(TokenResponse::into_tokens);
     tokens.unwrap().lifetime()
 }
 
@@ -256,7 +257,7 @@ fn p22_errors_of_bad_responses_name_the_problem_without_secrets() {
 
 fn parse_bytes(body: &[u8]) -> Result<TokenSet, Error> {
     let response = response(200, "", None).map(|_| Bytes::copy_from_slice(body));
-    parse(&response, sent(), sent(), Some(DAY))
+    parse(&response, sent(), sent(), Some(DAY)).map(TokenResponse::into_tokens)
 }
 
 /// The access and the refresh token of a response.

@@ -2,7 +2,7 @@
 
 use super::{
     super::{
-        CacheState, Consent, Decided, NotInstalled, Reason, conflict::Conflict,
+        About, CacheState, Consent, Decided, NotInstalled, Reason, conflict::Conflict,
         missing_refresh_token, snapshot::Snapshot,
     },
     active, at, cases, ended, generation, grant, grid, holding, refreshing, revoked, start, tokens,
@@ -18,13 +18,18 @@ fn bare() -> TokenSet {
 }
 
 fn decided(decision: &str) -> Option<Decided> {
+    let stored = |number| About::Stored(Some(generation(number)));
     let (decision, about) = match decision {
         "undecided" => return None,
-        "reject" => (ConsentDecision::Reject, None),
-        "keep" => (ConsentDecision::KeepRefreshToken, None),
-        "replace" => (ConsentDecision::Replace, None),
-        "keep 2" => (ConsentDecision::KeepRefreshToken, Some(generation(2))),
-        "keep 1" => (ConsentDecision::KeepRefreshToken, Some(generation(1))),
+        "accept" => (ConsentDecision::Accept, About::AnyGrant),
+        "reject" => (ConsentDecision::Reject, About::AnyGrant),
+        "revoke" => (ConsentDecision::RejectAndRevoke, About::AnyGrant),
+        "keep" => (ConsentDecision::KeepRefreshToken, About::AnyGrant),
+        "replace" => (ConsentDecision::Replace, About::AnyGrant),
+        "keep 2" => (ConsentDecision::KeepRefreshToken, stored(2)),
+        "keep 1" => (ConsentDecision::KeepRefreshToken, stored(1)),
+        "keep new" => (ConsentDecision::KeepRefreshToken, About::Stored(None)),
+        "reject 1" => (ConsentDecision::Reject, stored(1)),
         other => panic!("{other}: no such decision"),
     };
     Some(Decided { decision, about })
@@ -87,8 +92,11 @@ fn outcome(tokens: &TokenSet, stored: &str, decision: &str) -> String {
         lease_use,
     };
     let saved = match state.consented(&consent, stored.as_ref(), at(600)) {
-        Err(NotInstalled::Rejected) => return "rejected".to_owned(),
-        Err(NotInstalled::Undecided(about)) => return format!("ask {about}"),
+        Err(NotInstalled::Rejected { revoke: false }) => return "rejected".to_owned(),
+        Err(NotInstalled::Rejected { revoke: true }) => return "revoke".to_owned(),
+        Err(NotInstalled::RefreshTokenMissing) => return "missing".to_owned(),
+        Err(NotInstalled::Undecided(None)) => return "ask".to_owned(),
+        Err(NotInstalled::Undecided(Some(about))) => return format!("ask {about}"),
         Err(other) => return format!("{other:?}"),
         Ok(saved) => Grant::new(generation(3), saved),
     };
@@ -114,37 +122,37 @@ fn outcome(tokens: &TokenSet, stored: &str, decision: &str) -> String {
 fn p24_consent_without_a_refresh_token_drops_and_mixes_nothing_undecided() {
     grid(
         "
-        stored               | undecided | reject   | keep      | replace | keep 2    | keep 1
-        none                 | alone     | alone    | alone     | alone   | alone     | alone
-        active               | ask 2     | rejected | r2        | alone   | r2        | ask 2
-        active, not loaded   | ask 2     | rejected | r2        | alone   | r2        | ask 2
-        active, bare         | alone     | alone    | alone     | alone   | alone     | alone
-        intent               | ask 2     | rejected | r2 intent | alone   | r2 intent | ask 2
-        replay               | ask 2     | rejected | r2 replay | alone   | r2 replay | ask 2
-        ended                | alone     | alone    | alone     | alone   | alone     | alone
-        revoked              | alone     | alone    | alone     | alone   | alone     | alone
-        active, ended here   | alone     | alone    | alone     | alone   | alone     | alone
-        active, revoked here | alone     | alone    | alone     | alone   | alone     | alone
-        active, older here   | ask 2     | rejected | r2        | alone   | r2        | ask 2
-        active, newer here   | ask 3     | rejected | r3        | alone   | ask 3     | ask 3
-        none, newer here     | ask 3     | rejected | r3        | alone   | ask 3     | ask 3
-        bare, newer here     | ask 3     | rejected | r3        | alone   | ask 3     | ask 3
-        later than revoked   | ask 3     | rejected | r3        | alone   | ask 3     | ask 3
+        stored               | undecided | accept  | reject   | revoke | keep      | replace | keep 2    | keep 1 | keep new
+        none                 | ask       | alone   | rejected | revoke | alone     | alone   | alone     | alone  | alone
+        active               | ask 2     | missing | rejected | revoke | r2        | alone   | r2        | ask 2  | ask 2
+        active, not loaded   | ask 2     | missing | rejected | revoke | r2        | alone   | r2        | ask 2  | ask 2
+        active, bare         | ask 2     | alone   | rejected | revoke | alone     | alone   | alone     | alone  | alone
+        intent               | ask 2     | missing | rejected | revoke | r2 intent | alone   | r2 intent | ask 2  | ask 2
+        replay               | ask 2     | missing | rejected | revoke | r2 replay | alone   | r2 replay | ask 2  | ask 2
+        ended                | ask 3     | alone   | rejected | revoke | alone     | alone   | alone     | alone  | alone
+        revoked              | ask 3     | alone   | rejected | revoke | alone     | alone   | alone     | alone  | alone
+        active, ended here   | ask 2     | alone   | rejected | revoke | alone     | alone   | alone     | alone  | alone
+        active, revoked here | ask 2     | alone   | rejected | revoke | alone     | alone   | alone     | alone  | alone
+        active, older here   | ask 2     | missing | rejected | revoke | r2        | alone   | r2        | ask 2  | ask 2
+        active, newer here   | ask 3     | missing | rejected | revoke | r3        | alone   | ask 3     | ask 3  | ask 3
+        none, newer here     | ask 3     | missing | rejected | revoke | r3        | alone   | ask 3     | ask 3  | ask 3
+        bare, newer here     | ask 3     | missing | rejected | revoke | r3        | alone   | ask 3     | ask 3  | ask 3
+        later than revoked   | ask 3     | missing | rejected | revoke | r3        | alone   | ask 3     | ask 3  | ask 3
         ",
         |stored, decision| outcome(&bare(), stored, decision),
     );
 }
 
 #[test]
-fn p15_consent_with_a_refresh_token_replaces_every_grant_undecided() {
+fn p15_consent_with_a_refresh_token_replaces_every_grant_unless_rejected() {
     grid(
         "
-        stored               | undecided | reject | keep | replace | keep 1
-        none                 | r9        | r9     | r9   | r9      | r9
-        active               | r9        | r9     | r9   | r9      | r9
-        intent               | r9        | r9     | r9   | r9      | r9
-        ended                | r9        | r9     | r9   | r9      | r9
-        revoked              | r9        | r9     | r9   | r9      | r9
+        stored               | undecided | accept | reject   | reject 1 | keep | replace | keep 1
+        none                 | ask       | r9     | rejected | rejected | r9   | r9      | r9
+        active               | ask 2     | r9     | rejected | rejected | r9   | r9      | r9
+        intent               | ask 2     | r9     | rejected | rejected | r9   | r9      | r9
+        ended                | ask 3     | r9     | rejected | rejected | r9   | r9      | r9
+        revoked              | ask 3     | r9     | rejected | rejected | r9   | r9      | r9
         ",
         |stored, decision| outcome(&tokens(9), stored, decision),
     );

@@ -259,6 +259,7 @@ fn events(state: &mut CacheState) -> String {
 fn event_name(event: &Event) -> String {
     match event {
         Event::Adopted(generation) => format!("adopted {generation}"),
+        Event::ConsentRejected(by) => format!("consent rejected by {by}"),
         Event::ExpiryCorrected(by) => format!("corrected by {} s", by.as_secs()),
         Event::Installed(generation) => format!("installed {generation}"),
         Event::Invalidated(generation) => format!("invalidated {generation}"),

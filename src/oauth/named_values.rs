@@ -1,0 +1,94 @@
+//! Names and values that a provider sends beside those that this crate knows.
+
+use std::fmt;
+
+use zeroize::Zeroizing;
+
+/// How many values are kept, and how many bytes of names and values.
+const MAX_VALUES: usize = 64;
+const MAX_BYTES: usize = 64 * 1024;
+
+/// Names with values: the other members of a token response, or the other parameters of a callback.
+///
+/// Providers use them to say which account a consent is of, such as `realmId`, `hub_id` or
+/// `instance_url`. The parameters of a callback come through the browser, which may have changed
+/// them: compare them with what the API says.
+///
+/// Up to 64 values of 64 KiB in total are kept, and what exceeds that is left out. `Debug` shows
+/// the names only, because a value may be a secret, such as an `id_token`. Values are wiped from
+/// memory when dropped.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct NamedValues(Vec<(Box<str>, Zeroizing<String>)>);
+
+impl NamedValues {
+    /// The value of a name. `None` if there is none, or more than one.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        let mut values = self.iter().filter(|(other, _)| *other == name);
+        let (_, value) = values.next()?;
+        values.next().is_none().then_some(value)
+    }
+
+    /// All names with their values, in the order of the provider.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (&**name, value.as_str()))
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Adds a value, beside the values of the same name.
+    pub(super) fn add(&mut self, name: &str, value: &str) {
+        let bytes = self.iter().map(|(name, value)| name.len() + value.len());
+        let left = MAX_BYTES.saturating_sub(bytes.sum());
+        if self.0.len() < MAX_VALUES && name.len() + value.len() <= left {
+            self.0.push((name.into(), Zeroizing::new(value.to_owned())));
+        }
+    }
+
+    /// Replaces the value of a name.
+    pub(super) fn set(&mut self, name: &str, value: &str) {
+        self.0.retain(|(other, _)| **other != *name);
+        self.add(name, value);
+    }
+}
+
+impl fmt::Debug for NamedValues {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let stars = format_args!("***");
+        f.debug_map()
+            .entries(self.iter().map(|(name, _)| (name, stars)))
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p21_values_are_starred_and_bounded() {
+        let mut values = NamedValues::default();
+        values.add("id_token", "seeded");
+        values.add("realmId", "42");
+        assert_eq!(
+            format!("{values:?}"),
+            r#"{"id_token": ***, "realmId": ***}"#
+        );
+        assert_eq!(values.get("realmId"), Some("42"));
+        // Of two values, neither can be trusted.
+        values.add("realmId", "43");
+        assert_eq!(values.get("realmId"), None);
+        values.set("realmId", "44");
+        assert_eq!(values.get("realmId"), Some("44"));
+        values.add("long", &"x".repeat(MAX_BYTES));
+        assert_eq!(values.get("long"), None);
+        for number in 0..1_000 {
+            values.add(&number.to_string(), "");
+        }
+        assert_eq!(values.iter().count(), MAX_VALUES);
+    }
+}
