@@ -70,7 +70,10 @@
 //!
 //! // The browser of a customer is redirected to the provider.
 //! let acme = TenantId::new("acme")?;
-//! let start = Request::get("/connect/start").header("session", "acme").body(Body::empty())?;
+//! let start = Request::get("/connect/start")
+//!     .header("session", "acme")
+//!     .header("sec-fetch-site", "same-origin")
+//!     .body(Body::empty())?;
 //! let start = app.clone().oneshot(start).await?;
 //! assert_eq!(start.status(), StatusCode::SEE_OTHER);
 //! let provider = start.headers()[header::LOCATION].to_str()?;
@@ -167,6 +170,13 @@
 //! * A disconnect is a `POST` from a page of the program: `Sec-Fetch-Site` is `same-origin` or
 //!   `none`, or, in browsers that do not send it, `Origin` is the origin of the redirect URI. A
 //!   request without both headers is rejected.
+//! * A start needs a click on a page of the program, or a URL that the user has opened. A request
+//!   from another site or from a sibling host gets a page with a button, which no site can frame:
+//!   otherwise a link could replace a grant where the provider asks for no new consent. That is
+//!   decided by `Sec-Fetch-Site`, or by `Referer` in browsers that do not send it. With neither,
+//!   the page is shown. A `POST` to start has to come from a page of the program, as a disconnect.
+//! * A prefetch or preview (`Sec-Purpose`, `Purpose`, `X-Moz`, `X-Purpose`) gets a 503, and neither
+//!   starts nor ends a flow.
 //! * The router redirects to no URL from a request, and shows no part of a request.
 //! * `HEAD` is rejected, so that a link preview cannot use up a code.
 //! * The URL of a callback contains a code, which middleware may log. A logged code is harmless: it
@@ -183,6 +193,7 @@ mod decide;
 mod disconnect;
 mod failure;
 mod handler;
+mod origin;
 mod outcome_lease;
 mod page;
 mod pending_flow;

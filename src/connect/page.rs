@@ -31,6 +31,34 @@ pub(super) fn disconnected() -> Response {
     page(StatusCode::OK, "Disconnected", text, START_AGAIN)
 }
 
+/// The page for a request to start that may come from another site. Its form sends the same URL,
+/// and the page shows no part of it.
+///
+/// The policy does not limit the form, because browsers apply `form-action` to the redirect to the
+/// provider too. Without a referrer, a browser would send `Origin: null` with the form.
+pub(super) fn confirm() -> Response {
+    let mut response = page(
+        StatusCode::OK,
+        "Connect your account",
+        "You are about to connect your account at another service. If you did not want to do this, \
+         please close this page.",
+        "<meta name=\"referrer\" content=\"same-origin\">\
+         <form method=\"post\"><button>Continue</button></form>",
+    );
+    let policy =
+        HeaderValue::from_static("default-src 'none'; base-uri 'none'; frame-ancestors 'none'");
+    response
+        .headers_mut()
+        .insert(CONTENT_SECURITY_POLICY, policy);
+    response
+}
+
+/// The response to a request in advance. It is no success, so a browser requests the page again
+/// when the customer opens it.
+pub(super) fn not_prefetched() -> Response {
+    StatusCode::SERVICE_UNAVAILABLE.into_response()
+}
+
 pub(super) fn redirect(url: &str) -> Option<Response> {
     let mut location = HeaderValue::from_str(url).ok()?;
     // It contains the state.

@@ -12,8 +12,8 @@ use http::Method;
 use tokio::{sync::Semaphore, time::timeout};
 
 use super::{
-    ConnectHandler, callback::callback, disconnect::disconnect, page, pending_flow::FlowCookies,
-    start::start, state::ConnectState,
+    ConnectHandler, callback::callback, disconnect::disconnect, origin, page,
+    pending_flow::FlowCookies, start::start, state::ConnectState,
 };
 use crate::{
     error::{Error, ErrorKind},
@@ -72,7 +72,7 @@ impl<H: ConnectHandler> ConnectRouter<H> {
         })
     }
 
-    /// Returns the routes `GET /start`, `GET /callback` and `POST /disconnect`.
+    /// Returns the routes `GET` and `POST /start`, `GET /callback` and `POST /disconnect`.
     ///
     /// Nest them where the redirect URI points to. For
     /// `https://partner.example.com/connect/callback` that is `/connect`.
@@ -128,12 +128,16 @@ async fn respond<H: ConnectHandler>(
     request: Request,
 ) -> Response {
     let (request, _) = request.into_parts();
+    if origin::is_prefetch(&request.headers) {
+        return page::not_prefetched();
+    }
     // HEAD is not served as GET: a link preview must not use up a code.
     match (route, &request.method) {
-        (Route::Start, &Method::GET) => start(state, &request).await,
+        (Route::Start, &Method::GET | &Method::POST) => start(state, &request).await,
         (Route::Callback, &Method::GET) => callback(state, &request).await,
         (Route::Disconnect, &Method::POST) => disconnect(state, &request).await,
-        (Route::Start | Route::Callback, _) => page::method_not_allowed("GET"),
+        (Route::Start, _) => page::method_not_allowed("GET, POST"),
+        (Route::Callback, _) => page::method_not_allowed("GET"),
         (Route::Disconnect, _) => page::method_not_allowed("POST"),
     }
 }

@@ -1,15 +1,28 @@
-//! `GET /start`: redirects the browser to the provider.
+//! `GET` or `POST /start`: redirects the browser to the provider.
+//!
+//! Some providers redirect back at once if the customer has consented before. A page of another
+//! site could therefore replace the grant by a link. So a request that another site may have caused
+//! changes nothing: it gets a page with a button.
 
 use axum::response::Response;
-use http::{header::SET_COOKIE, request::Parts};
+use http::{Method, header::SET_COOKIE, request::Parts};
 
-use super::{ConnectFailure, ConnectFailureKind, ConnectHandler, page, state::ConnectState};
+use super::{
+    ConnectFailure, ConnectFailureKind, ConnectHandler, origin, page, state::ConnectState,
+};
 use crate::{
     error::{Error, ErrorKind},
     token::TenantId,
 };
 
 pub(super) async fn start<H: ConnectHandler>(state: &ConnectState<H>, request: &Parts) -> Response {
+    let is_own = match request.method {
+        Method::POST => origin::is_same_origin(&request.headers, &state.origin),
+        _ => origin::is_own_link(&request.headers, &state.origin),
+    };
+    if !is_own {
+        return page::confirm();
+    }
     let tenant = match state.handler.tenant(request).await {
         Ok(tenant) => tenant,
         Err(response) => return response,

@@ -116,6 +116,8 @@ async fn thousands_of_forged_cookies_are_ignored() {
     let forged = HeaderValue::from_str(&forged.join("; ")).unwrap();
     let mut request = browser.request(Method::GET, "/connect/start");
     request.headers_mut().insert(COOKIE, forged.clone());
+    let site = HeaderValue::from_static("same-origin");
+    request.headers_mut().insert("sec-fetch-site", site);
     let response = browser.clone().send(&replica, request).await;
     assert_eq!(response.status, StatusCode::SEE_OTHER);
     assert!(
@@ -142,6 +144,8 @@ async fn a_cookie_with_an_invalid_name_is_not_removed() {
     let cookie = format!("{prefix}-a,b=1; {prefix}-<b>=1; {prefix}-\"x\"=2; {prefix}-a b=3");
     let cookie = HeaderValue::from_str(&cookie).unwrap();
     request.headers_mut().insert(COOKIE, cookie);
+    let site = HeaderValue::from_static("same-origin");
+    request.headers_mut().insert("sec-fetch-site", site);
     let response = browser.send(&replica, request).await;
     assert_eq!(response.cookies().len(), 1, "{response:?}");
 }
@@ -171,6 +175,7 @@ async fn other_paths_are_not_found() {
     let request = Request::get("http://evil.example/connect/start?return_to=https://evil.example")
         .header("session", "acme")
         .header("host", "evil.example")
+        .header("sec-fetch-site", "none")
         .body(Body::empty())
         .unwrap();
     let response = replica.app.clone().oneshot(request).await.unwrap();

@@ -103,11 +103,11 @@ async fn a_request_without_a_session_gets_the_programs_response() {
 async fn start_accepts_only_get() {
     let replica = replica();
     let mut browser = Browser::of("acme");
-    for method in [Method::HEAD, Method::POST, Method::PUT, Method::OPTIONS] {
+    for method in [Method::HEAD, Method::PUT, Method::OPTIONS] {
         let request = browser.request(method, "/connect/start");
         let response = browser.send(&replica, request).await;
         assert_eq!(response.status, StatusCode::METHOD_NOT_ALLOWED);
-        assert_eq!(response.headers["allow"], "GET");
+        assert_eq!(response.headers["allow"], "GET, POST");
         assert!(browser.jar.is_empty());
     }
 }
@@ -153,5 +153,103 @@ async fn a_redirect_uri_that_misses_the_router_is_a_configuration_error() {
         "http://127.0.0.1:3000/connect/callback",
     ] {
         assert_eq!(build_router(Some(good)), Ok(()), "{good}");
+    }
+}
+
+/// Another site can open the page, but not press its button.
+#[tokio::test(start_paused = true)]
+async fn p23_start_from_another_site_needs_a_click() {
+    let own = "https://partner.example.com";
+    let evil = "https://evil.example";
+    for (method, headers, starts) in [
+        (Method::GET, &[("sec-fetch-site", "same-origin")][..], true),
+        (Method::GET, &[("sec-fetch-site", "none")], true),
+        (Method::GET, &[("sec-fetch-site", "cross-site")], false),
+        (Method::GET, &[("sec-fetch-site", "same-site")], false),
+        (
+            Method::GET,
+            &[("sec-fetch-site", "cross-site"), ("referer", own)],
+            false,
+        ),
+        // Older browsers.
+        (
+            Method::GET,
+            &[("referer", "https://partner.example.com/a?b")],
+            true,
+        ),
+        (Method::GET, &[("referer", evil)], false),
+        (Method::GET, &[], false),
+        (Method::POST, &[("sec-fetch-site", "same-origin")], true),
+        (Method::POST, &[("origin", own)], true),
+        (Method::POST, &[("origin", evil)], false),
+        (Method::POST, &[("origin", "null")], false),
+        (
+            Method::POST,
+            &[("sec-fetch-site", "cross-site"), ("origin", own)],
+            false,
+        ),
+        (Method::POST, &[], false),
+    ] {
+        let replica = replica();
+        let mut browser = Browser::of("acme");
+        let mut request = browser.request(method.clone(), "/connect/start?customer=%3Cb%3E");
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, value.parse().unwrap());
+        }
+        let response = browser.send(&replica, request).await;
+        assert_eq!(
+            browser.jar.len(),
+            usize::from(starts),
+            "{method} {headers:?}"
+        );
+        if starts {
+            assert_eq!(response.status, StatusCode::SEE_OTHER);
+            continue;
+        }
+        assert_eq!(response.status, StatusCode::OK);
+        assert!(response.text.contains("<form method=\"post\"><button>"));
+        assert!(!response.text.contains("customer"));
+        let policy = response.headers["content-security-policy"]
+            .to_str()
+            .unwrap();
+        assert!(policy.contains("frame-ancestors 'none'") && policy.contains("default-src 'none'"));
+    }
+}
+
+/// A browser may load pages that the customer never opens.
+#[tokio::test(start_paused = true)]
+async fn p11_prefetch_neither_starts_nor_ends_a_flow() {
+    for (name, value) in [
+        ("sec-purpose", "prefetch"),
+        ("sec-purpose", "prefetch;prerender"),
+        ("sec-purpose", "prefetch; anonymous-client-ip"),
+        ("purpose", "prefetch"),
+        ("x-moz", "prefetch"),
+        ("x-purpose", "preview"),
+    ] {
+        let replica = replica();
+        let mut browser = Browser::of("acme");
+        let mut pending = Vec::new();
+        for _ in 0..4 {
+            pending.push(browser.consent(&replica).await);
+        }
+        let jar = browser.jar.clone();
+        for path in ["/connect/start", &pending[0]] {
+            let mut request = browser.request(Method::GET, path);
+            let site = "same-origin".parse().unwrap();
+            request.headers_mut().insert("sec-fetch-site", site);
+            request.headers_mut().insert(name, value.parse().unwrap());
+            let response = browser.send(&replica, request).await;
+            assert_eq!(response.status, StatusCode::SERVICE_UNAVAILABLE, "{value}");
+            assert!(response.cookies().is_empty());
+        }
+        assert_eq!(browser.jar, jar);
+        assert_eq!(replica.codes_sent(), 0);
+        for callback in pending {
+            assert_eq!(
+                browser.get(&replica, &callback).await.text,
+                "connected acme"
+            );
+        }
     }
 }

@@ -334,7 +334,9 @@ impl Browser {
     }
 
     pub(crate) async fn get(&mut self, replica: &Replica, path: &str) -> BrowserResponse {
-        let request = self.request(Method::GET, path);
+        let mut request = self.request(Method::GET, path);
+        let site = "same-origin".parse().unwrap();
+        request.headers_mut().insert("sec-fetch-site", site);
         self.send(replica, request).await
     }
 
