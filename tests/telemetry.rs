@@ -23,7 +23,7 @@ use tower_oauth2_client::{
     provider::{self, ClientAuthentication, Provider},
     sandbox::{DateHeader, Endpoint, ExpiresAt, Fault, Sandbox},
     store::{LeaseOutcome, LeaseOwner, MemoryStore, SaveOutcome, TokenStore},
-    token::{AccessToken, Generation, Grant, RefreshToken, TenantId, TokenSet},
+    token::{AccessToken, ConsentDecision, Generation, Grant, RefreshToken, TenantId, TokenSet},
 };
 use tracing::{
     Event, Subscriber,
@@ -225,7 +225,10 @@ async fn use_a_grant(set: &impl Fn(TokenCacheBuilder) -> TokenCacheBuilder) {
     tokens.set_tokens(newer).await.unwrap();
     // A consent without a refresh token is rejected.
     let bare = TokenSet::new(AccessToken::new("bare").unwrap(), DAY, clock.wall());
-    tokens.set_tokens(bare).await.unwrap_err();
+    tokens.set_tokens(bare.clone()).await.unwrap_err();
+    // The program rejects one.
+    let rejected = tokens.set_tokens_with(bare, ConsentDecision::Reject);
+    rejected.await.unwrap_err();
     store.before_next_save({
         let (memory, source) = (store.memory.clone(), source.clone());
         move || async move {
