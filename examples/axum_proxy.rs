@@ -1,23 +1,26 @@
 //! A reverse proxy that adds the token to each request, so that its callers need no token.
 //!
 //! By itself it makes one request through itself to the sandbox, and exits. With the environment
-//! variables of `hyper_client` it serves `127.0.0.1:3000` in front of the real service.
+//! variables of `hyper_client` it serves `127.0.0.1:3000` in front of the real service. It forwards
+//! the requests of programs on this machine, and none of web pages.
 //!
 //! ```sh
 //! cargo run --example axum_proxy --features sandbox,axum
 //! ```
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use axum::{
     Router,
     body::Body,
     extract::{Request, State},
-    response::Response,
+    middleware::{Next, from_fn},
+    response::{IntoResponse, Response},
 };
-use http::{HeaderMap, Uri, header};
+use http::{HeaderMap, StatusCode, Uri, header};
 use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use own_host::{OTHER_HOST, OwnHosts, is_same_origin};
 use settings::Settings;
 use tokio::{net::TcpListener, signal};
 use tower::{ServiceExt, util::BoxCloneSyncService};
@@ -29,6 +32,7 @@ use tower_oauth2_client::{
     store::FileStore,
 };
 
+mod own_host;
 mod settings;
 
 type Api = BoxCloneSyncService<Request, Response, Error>;
@@ -83,6 +87,34 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
+/// The proxy for a listener on loopback.
+///
+/// Its callers need no token, so it forwards only requests that no web page can send.
+fn router(upstream: Upstream, address: SocketAddr) -> Router {
+    let hosts = OwnHosts::of_listener(address);
+    let only_own = from_fn(move |request: Request, next: Next| {
+        let refused = if !hosts.are_in(&request) {
+            Some((StatusCode::MISDIRECTED_REQUEST, OTHER_HOST))
+        } else if !is_same_origin(&request) {
+            Some((StatusCode::FORBIDDEN, OTHER_ORIGIN))
+        } else {
+            None
+        };
+        async move {
+            match refused {
+                Some(refused) => refused.into_response(),
+                None => next.run(request).await,
+            }
+        }
+    });
+    Router::new()
+        .fallback(forward)
+        .with_state(upstream)
+        .layer(only_own)
+}
+
+const OTHER_ORIGIN: &str = "A web page sent this request. The proxy serves programs only.\n";
+
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let settings = Settings::from_environment().await?;
@@ -109,8 +141,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         origin: tokens.origins()[0].clone(),
         api: BoxCloneSyncService::new(api),
     };
-    let proxy = Router::new().fallback(forward).with_state(upstream);
-
     if settings.own_sandbox().is_none() {
         let listener = TcpListener::bind("127.0.0.1:3000").await?;
         println!(
@@ -118,6 +148,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             tokens.origins()[0],
             listener.local_addr()?
         );
+        let proxy = router(upstream, listener.local_addr()?);
         let interrupted = async { signal::ctrl_c().await.unwrap_or_default() };
         let server = axum::serve(listener, proxy).with_graceful_shutdown(interrupted);
         server.await?;
@@ -126,9 +157,57 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}/v1/company", listener.local_addr()?);
+    let proxy = router(upstream, listener.local_addr()?);
     tokio::spawn(async move { axum::serve(listener, proxy).await });
     let response = reqwest::get(url).await?;
     println!("{}", response.status());
     println!("{}", response.text().await?);
     Ok(tokens.shutdown(Duration::from_secs(90)).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use tower::service_fn;
+
+    use super::*;
+
+    /// The status of a request with these headers, through a proxy to a service that returns 200.
+    async fn status(headers: &[(&'static str, &str)]) -> StatusCode {
+        let api = service_fn(async |_: Request| Ok::<_, Error>(Response::default()));
+        let upstream = Upstream {
+            origin: "https://api.example".parse().unwrap(),
+            api: BoxCloneSyncService::new(api),
+        };
+        let proxy = router(upstream, "127.0.0.1:3000".parse().unwrap());
+        let mut request = Request::get("/v1/company");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Body::empty()).unwrap();
+        proxy.oneshot(request).await.unwrap().status()
+    }
+
+    #[tokio::test]
+    async fn p20_page_cannot_use_the_token_of_the_proxy() {
+        let own = ("host", "localhost:3000");
+        assert_eq!(status(&[own]).await, StatusCode::OK);
+        let misdirected = StatusCode::MISDIRECTED_REQUEST;
+        assert_eq!(
+            status(&[("host", "rebound.example:3000")]).await,
+            misdirected
+        );
+        assert_eq!(status(&[("host", "localhost")]).await, misdirected);
+        assert_eq!(status(&[]).await, misdirected);
+        for header in [
+            ("origin", "https://evil.example"),
+            ("origin", "http://localhost:8080"),
+            ("sec-fetch-site", "cross-site"),
+        ] {
+            assert_eq!(
+                status(&[own, header]).await,
+                StatusCode::FORBIDDEN,
+                "{header:?}"
+            );
+        }
+    }
 }

@@ -35,6 +35,7 @@ use self::{
 
 #[path = "login/loopback.rs"]
 mod loopback;
+mod own_host;
 mod settings;
 
 type Outcome<T = ()> = Result<T, Box<dyn Error>>;

@@ -33,6 +33,7 @@ use self::{
     settings::{Settings, variable},
 };
 
+mod own_host;
 #[path = "partner_app/mod.rs"]
 mod partner;
 mod settings;

@@ -17,6 +17,8 @@ use tokio::{
     task::JoinSet,
 };
 
+use crate::own_host::{OTHER_HOST, OwnHosts};
+
 /// A listener at the address of a redirect URI.
 #[derive(Debug)]
 pub(crate) struct Loopback {
@@ -64,11 +66,13 @@ impl Loopback {
     /// query.
     ///
     /// Any program on this machine, and any page in the browser, can send requests here. They do
-    /// not know the state, so they do not end the wait.
+    /// not know the state, so they do not end the wait. A page that rebinds its name to this
+    /// machine gets no response that it could use.
     pub(crate) async fn callback(&self, state: &str) -> Result<String, Box<dyn Error>> {
         let expected = Arc::new(Expected {
             path: self.path.clone(),
             state: state.to_owned(),
+            hosts: OwnHosts::of_listener(self.listener.local_addr()?),
         });
         // Dropping the set closes the connections that browsers leave open.
         let mut connections = JoinSet::new();
@@ -88,8 +92,9 @@ impl Loopback {
     }
 }
 
-/// The path and the state of the callback.
+/// The host, the path and the state of the callback.
 struct Expected {
+    hosts: OwnHosts,
     path: String,
     state: String,
 }
@@ -113,11 +118,17 @@ impl Expected {
 async fn serve(stream: TcpStream, expected: Arc<Expected>) -> Option<String> {
     let callback = OnceLock::new();
     let service = service_fn(|request: Request<Incoming>| {
-        let query = expected.query_of(&request);
-        if let Some(query) = query {
-            let _ = callback.set(query.to_owned());
-        }
-        let response = page(query.is_some());
+        let response = if expected.hosts.are_in(&request) {
+            let query = expected.query_of(&request);
+            if let Some(query) = query {
+                let _ = callback.set(query.to_owned());
+            }
+            page(query.is_some())
+        } else {
+            let mut response = Response::new(OTHER_HOST.to_owned());
+            *response.status_mut() = StatusCode::MISDIRECTED_REQUEST;
+            response
+        };
         async { Ok::<_, Infallible>(response) }
     });
     let connection = http1::Builder::new()

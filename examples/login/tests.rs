@@ -41,6 +41,9 @@ async fn only_the_callback_with_the_state_ends_the_wait() -> Outcome {
             StatusCode::NOT_FOUND,
             "a redirected browser sends GET"
         );
+        let rebound = reqwest::Client::new().get(format!("{callback}?code=no&state=ours"));
+        let rebound = rebound.header("host", "rebound.example").send().await?;
+        assert_eq!(rebound.status(), StatusCode::MISDIRECTED_REQUEST);
         let response = reqwest::get(format!("{callback}?code=a%26b&state=ours")).await?;
         assert_eq!(response.status(), StatusCode::OK);
         assert_eq!(response.headers()["cache-control"], "no-store");

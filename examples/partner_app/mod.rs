@@ -14,6 +14,7 @@ use axum::{
     Router,
     body::{Body, to_bytes},
     extract::Request,
+    middleware::{Next, from_fn},
     response::{IntoResponse, Redirect, Response},
     routing::get,
 };
@@ -34,7 +35,10 @@ use tower_oauth2_client::{
     token::{ConsentDecision, TenantId},
 };
 
-use crate::settings::Settings;
+use crate::{
+    own_host::{OTHER_HOST, OwnHosts},
+    settings::Settings,
+};
 
 mod html;
 mod pages;
@@ -123,10 +127,23 @@ impl Partner {
         listener: TcpListener,
         until: impl Future<Output = ()>,
     ) -> io::Result<()> {
-        let (stop, stopped) = oneshot::channel::<()>();
-        let server = axum::serve(listener, self.router).with_graceful_shutdown(async {
-            let _ = stopped.await;
+        // The application has no login, so no other page may use it.
+        let hosts = OwnHosts::of_listener(listener.local_addr()?).and_of(&self.url);
+        let only_own = from_fn(move |request: Request, next: Next| {
+            let is_own = hosts.are_in(&request);
+            async move {
+                if is_own {
+                    next.run(request).await
+                } else {
+                    (StatusCode::MISDIRECTED_REQUEST, OTHER_HOST).into_response()
+                }
+            }
         });
+        let (stop, stopped) = oneshot::channel::<()>();
+        let server =
+            axum::serve(listener, self.router.layer(only_own)).with_graceful_shutdown(async {
+                let _ = stopped.await;
+            });
         let mut server = tokio::spawn(server.into_future());
         tokio::select! {
             ended = &mut server => return ended?,

@@ -17,6 +17,7 @@ Options:
 
 Environment variables, all optional:
   SANDBOX_LISTEN=127.0.0.1:8080    address and port; default 127.0.0.1:8080; port 0 selects a free port
+  SANDBOX_HOST=...                 a further name in the Host of requests, such as that of a container
   SANDBOX_CLIENT_ID=...            default sandbox-client
   SANDBOX_CLIENT_SECRET=...        default sandbox-client-secret
   SANDBOX_CLIENT_NAME=...          name on the consent page; default Example app
@@ -114,6 +115,9 @@ fn configure_client(
     mut builder: SandboxBuilder,
     variable: &impl Fn(&str) -> Option<OsString>,
 ) -> Result<SandboxBuilder, String> {
+    if let Some(host) = non_empty(variable, "SANDBOX_HOST")? {
+        builder = builder.host(host);
+    }
     if let Some(client_id) = non_empty(variable, "SANDBOX_CLIENT_ID")? {
         builder = builder.client_id(client_id);
     }

@@ -48,6 +48,7 @@ impl Sandbox {
             clock_starts_at: None,
             seed: None,
             status_page: false,
+            hosts: Vec::new(),
         }
     }
 }
@@ -65,6 +66,7 @@ pub struct SandboxBuilder {
     clock_starts_at: Option<SystemTime>,
     seed: Option<u64>,
     status_page: bool,
+    hosts: Vec<String>,
 }
 
 impl SandboxBuilder {
@@ -73,6 +75,16 @@ impl SandboxBuilder {
     /// The sandbox protects nothing, so keep it on loopback.
     pub fn bind(mut self, address: SocketAddr) -> Self {
         self.bind = address;
+        self
+    }
+
+    /// Allows a further name in the `Host` of requests on the socket, such as the name of the
+    /// sandbox's container. Defaults to none.
+    ///
+    /// `localhost`, loopback addresses and the address of the socket are always allowed, with the
+    /// port of the socket. This name may have any port. Name no host that others control.
+    pub fn host(mut self, name: impl Into<String>) -> Self {
+        self.hosts.push(name.into());
         self
     }
 
@@ -193,8 +205,9 @@ impl SandboxBuilder {
     /// Outside a tokio runtime with IO enabled.
     pub async fn start(self) -> io::Result<Sandbox> {
         let bind = self.bind;
+        let hosts = self.hosts.clone();
         let sandbox = self.build();
-        let server = Server::start(bind, sandbox.service()).await?;
+        let server = Server::start(bind, &hosts, sandbox.service()).await?;
         Ok(Sandbox {
             server: Some(Arc::new(server)),
             ..sandbox

@@ -58,7 +58,10 @@
 //! # With or without a socket
 //!
 //! [`Sandbox::start`] listens on a free port of `127.0.0.1`, for clients that open their own
-//! connections.
+//! connections. It accepts only requests that name it by its address, by `localhost`, or by a name
+//! that [`SandboxBuilder::host`] allows. Others get 421 (Misdirected Request), because a web page
+//! that rebinds its name to loopback sends such requests. A request of a web page of another origin
+//! gets 403, unless it is a link or a redirect.
 //!
 //! [`SandboxBuilder::build`] opens no socket. [`Sandbox::service`] is a tower service with the same
 //! responses, so a test can run in tokio's paused time (`#[tokio::test(start_paused = true)]`),
@@ -127,6 +130,7 @@ mod fault_queue;
 mod fixtures;
 mod form;
 mod handle;
+mod own_origin;
 mod records;
 mod request_body;
 mod response;

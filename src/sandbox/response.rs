@@ -41,6 +41,12 @@ pub(super) fn bad_request(description: &str) -> Box<SandboxResponse> {
     Box::new(error(status, "invalid_request", description))
 }
 
+/// A text for a developer.
+pub(super) fn text(status: StatusCode, text: &'static str) -> SandboxResponse {
+    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+    with_body(status, Some(plain), text)
+}
+
 /// An HTML page.
 pub(super) fn html(status: StatusCode, page: String) -> SandboxResponse {
     let html = HeaderValue::from_static("text/html; charset=utf-8");
@@ -52,7 +58,8 @@ pub(super) fn html(status: StatusCode, page: String) -> SandboxResponse {
             "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
         ),
     );
-    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    // The forms of the page name its origin, also in browsers without `Sec-Fetch-Site`.
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }

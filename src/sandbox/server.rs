@@ -14,7 +14,7 @@ use tokio::{
 };
 use tracing::debug;
 
-use super::{body::ConnectionLost, service::SandboxService};
+use super::{body::ConnectionLost, own_origin::OwnOrigin, service::SandboxService};
 
 /// A listening sandbox. Dropping it closes the socket and every connection.
 pub(super) struct Server {
@@ -23,10 +23,16 @@ pub(super) struct Server {
 }
 
 impl Server {
-    pub(super) async fn start(bind: SocketAddr, service: SandboxService) -> io::Result<Self> {
+    /// Listens on an address, and accepts requests that name it or one of `hosts`.
+    pub(super) async fn start(
+        bind: SocketAddr,
+        hosts: &[String],
+        service: SandboxService,
+    ) -> io::Result<Self> {
         let listener = TcpListener::bind(bind).await?;
         let address = listener.local_addr()?;
-        let accept_task = tokio::spawn(accept(listener, service)).abort_handle();
+        let origin = OwnOrigin::new(address, hosts);
+        let accept_task = tokio::spawn(accept(listener, origin, service)).abort_handle();
         Ok(Self {
             address,
             accept_task,
@@ -45,12 +51,17 @@ impl Drop for Server {
 }
 
 /// Accepts connections until aborted. The connections are aborted with it.
-async fn accept(listener: TcpListener, service: SandboxService) {
+async fn accept(listener: TcpListener, origin: OwnOrigin, service: SandboxService) {
     let mut connections = JoinSet::new();
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                connections.spawn(serve_connection(stream, service.clone()));
+                // The client may have left already.
+                let Ok(address) = stream.local_addr() else {
+                    continue;
+                };
+                let service = service.of_connection(origin.of_connection(address));
+                connections.spawn(serve_connection(stream, service));
             }
             // The client may have left, or the process is out of file descriptors. The latter can
             // last long enough to keep a core busy.

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    future::{Future, pending},
+    future::{Future, pending, ready},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -19,6 +19,7 @@ use http_body_util::BodyExt;
 use jiff::Timestamp;
 use tokio::time::sleep;
 use tower_service::Service;
+use tracing::debug;
 
 use super::{
     behavior::DateHeader,
@@ -27,6 +28,7 @@ use super::{
     endpoints,
     event::EventKind,
     fault::{Endpoint, Fault, FaultKind},
+    own_origin::OwnOrigin,
     request_body::{Interrupted, RequestBody, read_body},
     response::{self, SandboxResponse},
     state::{SandboxState, SharedState},
@@ -40,11 +42,24 @@ use super::{
 #[derive(Clone)]
 pub struct SandboxService {
     shared: Arc<SharedState>,
+    /// Set on a socket: requests must be meant for it.
+    origin: Option<OwnOrigin>,
 }
 
 impl SandboxService {
     pub(super) fn new(shared: Arc<SharedState>) -> Self {
-        Self { shared }
+        Self {
+            shared,
+            origin: None,
+        }
+    }
+
+    /// The service of one connection.
+    pub(super) fn of_connection(&self, origin: OwnOrigin) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+            origin: Some(origin),
+        }
     }
 }
 
@@ -62,6 +77,12 @@ where
 
     fn call(&mut self, request: Request<B>) -> SandboxFuture {
         let request = request.map(|body| body.map_err(|_| Interrupted).boxed_unsync());
+        if let Some(origin) = &self.origin
+            && let Err((status, text)) = origin.check(&request)
+        {
+            debug!(%status, "the sandbox refused a request of another host or origin");
+            return SandboxFuture(Box::pin(ready(Ok(response::text(status, text)))));
+        }
         SandboxFuture(Box::pin(respond(Arc::clone(&self.shared), request)))
     }
 }

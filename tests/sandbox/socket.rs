@@ -12,7 +12,12 @@ use tower_oauth2_client::sandbox::{Endpoint, Fault, Sandbox};
 use crate::support::connect;
 
 const REQUEST: &[u8] =
-    b"POST /oauth/token HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 9\r\n\r\nsomething";
+    b"POST /oauth/token HTTP/1.1\r\nhost: sandbox\r\nconnection: close\r\ncontent-length: 9\r\n\r\nsomething";
+
+/// A sandbox that is reached by the host of the requests here.
+async fn start() -> Sandbox {
+    Sandbox::builder().host("sandbox").start().await.unwrap()
+}
 
 /// Sends a request and reads until the connection ends.
 async fn read_all(sandbox: &Sandbox) -> (String, Option<ErrorKind>) {
@@ -43,7 +48,7 @@ async fn wait_until(mut condition: impl FnMut() -> bool) {
 
 #[tokio::test]
 async fn a_dropped_connection_sends_no_byte() {
-    let sandbox = Sandbox::start().await.unwrap();
+    let sandbox = start().await;
     for fault in [
         Fault::drop_connection(),
         Fault::drop_connection().after_processing(),
@@ -55,7 +60,7 @@ async fn a_dropped_connection_sends_no_byte() {
 
 #[tokio::test]
 async fn a_reset_fault_resets_the_connection() {
-    let sandbox = Sandbox::start().await.unwrap();
+    let sandbox = start().await;
     for fault in [Fault::reset(), Fault::reset().after_processing()] {
         sandbox.inject(Endpoint::Token, fault);
         let expected = (String::new(), Some(ErrorKind::ConnectionReset));
@@ -65,7 +70,7 @@ async fn a_reset_fault_resets_the_connection() {
 
 #[tokio::test]
 async fn a_truncated_response_is_half_its_content_length() {
-    let sandbox = Sandbox::start().await.unwrap();
+    let sandbox = start().await;
     sandbox.inject(Endpoint::Token, Fault::truncate());
     let (read, error) = read_all(&sandbox).await;
     let (head, body) = read.split_once("\r\n\r\n").expect("a head");
@@ -81,7 +86,7 @@ async fn a_truncated_response_is_half_its_content_length() {
 
 #[tokio::test]
 async fn a_truncated_response_is_an_error_in_reqwest() {
-    let sandbox = Sandbox::start().await.unwrap();
+    let sandbox = start().await;
     let tokens = connect(&sandbox).await;
     sandbox.inject(Endpoint::Company, Fault::truncate());
     let request = reqwest::Client::new().get(format!("{}/v1/company", sandbox.url()));
@@ -91,7 +96,7 @@ async fn a_truncated_response_is_an_error_in_reqwest() {
 
 #[tokio::test]
 async fn slow_and_huge_responses_are_complete() {
-    let sandbox = Sandbox::start().await.unwrap();
+    let sandbox = start().await;
     let tokens = connect(&sandbox).await;
     let http = reqwest::Client::new();
     for (fault, min) in [
@@ -109,7 +114,7 @@ async fn slow_and_huge_responses_are_complete() {
 
 #[tokio::test]
 async fn a_closed_connection_ends_its_request() {
-    let sandbox = Sandbox::start().await.unwrap();
+    let sandbox = start().await;
     sandbox.inject(Endpoint::Token, Fault::hang());
     let mut stream = TcpStream::connect(sandbox.address().unwrap())
         .await
@@ -122,7 +127,7 @@ async fn a_closed_connection_ends_its_request() {
 
 #[tokio::test]
 async fn dropping_the_last_handle_ends_every_connection() {
-    let sandbox = Sandbox::start().await.unwrap();
+    let sandbox = start().await;
     sandbox.inject(Endpoint::Token, Fault::hang());
     let mut stream = TcpStream::connect(sandbox.address().unwrap())
         .await
@@ -138,7 +143,7 @@ async fn dropping_the_last_handle_ends_every_connection() {
 
 #[tokio::test]
 async fn two_sandboxes_cannot_share_an_address() {
-    let first = Sandbox::start().await.unwrap();
+    let first = start().await;
     let bind = first.address().unwrap();
     let error = Sandbox::builder().bind(bind).start().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::AddrInUse);
@@ -146,7 +151,7 @@ async fn two_sandboxes_cannot_share_an_address() {
 
 #[tokio::test]
 async fn nonsense_on_the_socket_causes_no_server_error() {
-    let sandbox = Sandbox::start().await.unwrap();
+    let sandbox = start().await;
     for nonsense in [
         &b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n"[..],
         b"GET /\r\n\r\n",
@@ -165,14 +170,14 @@ async fn nonsense_on_the_socket_causes_no_server_error() {
 
 /// The response that a fault sends on a socket.
 async fn response_to(fault: Fault) -> String {
-    let sandbox = Sandbox::start().await.unwrap();
+    let sandbox = start().await;
     sandbox.inject(Endpoint::Token, fault);
     read_all(&sandbox).await.0
 }
 
 #[tokio::test]
 async fn a_truncated_empty_response_lacks_one_byte() {
-    let sandbox = Sandbox::start().await.unwrap();
+    let sandbox = start().await;
     sandbox.inject(Endpoint::Revoke, Fault::truncate());
     let request = reqwest::Client::new()
         .post(format!("{}/v1/oauth/revoke", sandbox.url()))
@@ -219,14 +224,14 @@ async fn an_informational_status_becomes_a_500_on_a_socket() {
 
 #[tokio::test]
 async fn a_dropped_connection_is_closed_after_the_request_is_read() {
-    let sandbox = Sandbox::start().await.unwrap();
+    let sandbox = start().await;
     sandbox.inject(Endpoint::Token, Fault::drop_connection());
     let mut stream = TcpStream::connect(sandbox.address().unwrap())
         .await
         .unwrap();
     let body = vec![b'a'; 4 << 20];
     let head = format!(
-        "POST /oauth/token HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n",
+        "POST /oauth/token HTTP/1.1\r\nhost: sandbox\r\ncontent-length: {}\r\n\r\n",
         body.len()
     );
     stream.write_all(head.as_bytes()).await.unwrap();

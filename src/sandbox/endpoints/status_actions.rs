@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, StatusCode};
 
 use super::html::{escaped, row, section};
 use crate::sandbox::{
     fault::{Endpoint, Fault},
     form::{Form, FormError},
+    own_origin::is_cross_site,
     request_body::RequestBody,
     state::{SandboxState, SharedState},
 };
@@ -21,8 +22,7 @@ pub(super) async fn perform(
     body: RequestBody,
 ) -> Result<(), FormError> {
     // Any page in the same browser could send this form.
-    let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
-    if !matches!(site, None | Some(b"same-origin" | b"none")) {
+    if is_cross_site(headers) {
         return Err(FormError {
             status: StatusCode::FORBIDDEN,
             description: "Actions are accepted only from the status page.",

@@ -16,6 +16,8 @@ use tower_oauth2_client::{
 
 use self::{partner::Partner, settings::Settings};
 
+#[path = "../../../examples/own_host/mod.rs"]
+mod own_host;
 #[path = "../../../examples/partner_app/mod.rs"]
 mod partner;
 #[path = "../../../examples/settings/mod.rs"]
