@@ -1,10 +1,11 @@
 //! `GET /callback`: the browser comes back from the provider.
 
-use std::{borrow::Cow, sync::Arc};
+use std::sync::Arc;
 
 use axum::response::Response;
 use http::request::Parts;
 use tokio::runtime::Handle;
+use zeroize::Zeroizing;
 
 use super::{
     ConnectFailure, ConnectFailureKind, ConnectHandler, Consent,
@@ -21,7 +22,7 @@ use crate::{
     error::{Error, ErrorKind, OAuthErrorCode},
     oauth::{AcceptedCode, OAuthClient},
     tenants::{InProgress, Tenants},
-    token::TenantId,
+    token::{TenantId, form_decoded},
 };
 
 /// Far longer than any code. A longer query is not parsed.
@@ -53,14 +54,16 @@ pub(super) async fn callback<H: ConnectHandler>(
 }
 
 /// The `state` parameter, if the query has exactly one.
-fn state_parameter(query: &str) -> Option<Cow<'_, str>> {
+fn state_parameter(query: &str) -> Option<Zeroizing<String>> {
     if query.len() > MAX_QUERY_LENGTH {
         return None;
     }
-    let mut states = form_urlencoded::parse(query.as_bytes())
-        .filter_map(|(name, value)| (name == "state").then_some(value));
+    let mut states = query.split('&').filter_map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (*form_decoded(name) == "state").then_some(value)
+    });
     let state = states.next()?;
-    states.next().is_none().then_some(state)
+    states.next().is_none().then(|| form_decoded(state))
 }
 
 /// Whether the response removes the cookie of the flow.

@@ -182,11 +182,19 @@ fn serialize(
 ) -> Zeroizing<String> {
     let started_at = started_at.duration_since(UNIX_EPOCH).unwrap_or_default();
     let verifier = pending.code_verifier().map_or("", CodeVerifier::expose);
-    Zeroizing::new(format!(
-        "{}\n{}\n{verifier}\n{tenant}",
-        started_at.as_millis(),
-        pending.state()
-    ))
+    let (state, tenant) = (pending.state(), tenant.as_str());
+    let started_at = started_at.as_millis().to_string();
+    let lines = [&*started_at, state, verifier, tenant];
+    // Large enough from the start: a string that grows does not wipe its old buffer.
+    let length = lines.iter().map(|line| line.len() + 1).sum();
+    let mut text = Zeroizing::new(String::with_capacity(length));
+    for (index, line) in lines.into_iter().enumerate() {
+        if index > 0 {
+            text.push('\n');
+        }
+        text.push_str(line);
+    }
+    text
 }
 
 fn deserialize(text: &str) -> Option<PendingFlow> {

@@ -1,20 +1,19 @@
 //! A buffer for a response body that may contain tokens.
 
 use bytes::Bytes;
-use zeroize::Zeroizing;
 
-use crate::token::wiped;
+use crate::token::SecretBuffer;
 
-/// A growing buffer with a size limit. Its memory is wiped, also when it grows.
+/// A growing buffer with a size limit.
 pub(super) struct Buffer {
-    bytes: Zeroizing<Vec<u8>>,
+    bytes: SecretBuffer,
     limit: usize,
 }
 
 impl Buffer {
     pub(super) fn new(limit: usize) -> Self {
         Self {
-            bytes: Zeroizing::default(),
+            bytes: SecretBuffer::default(),
             limit,
         }
     }
@@ -23,19 +22,12 @@ impl Buffer {
     pub(super) fn push(&mut self, bytes: &[u8]) -> bool {
         let room = self.limit - self.bytes.len();
         let fitting = bytes.get(..room).unwrap_or(bytes);
-        let length = self.bytes.len() + fitting.len();
-        if length > self.bytes.capacity() {
-            let capacity = length.max(2 * self.bytes.capacity());
-            let mut larger = Zeroizing::new(Vec::with_capacity(capacity));
-            larger.extend_from_slice(&self.bytes);
-            self.bytes = larger;
-        }
-        self.bytes.extend_from_slice(fitting);
+        self.bytes.push(fitting);
         fitting.len() == bytes.len()
     }
 
     pub(super) fn into_bytes(self) -> Bytes {
-        wiped(self.bytes)
+        self.bytes.into_bytes()
     }
 }
 

@@ -4,14 +4,12 @@
 //! compress regardless. A token response that could not be decompressed would lose a rotated
 //! refresh token.
 
-use std::io::Read;
-
 use bytes::Bytes;
-use flate2::read::{GzDecoder, ZlibDecoder};
+use flate2::{Decompress, FlushDecompress, Status, bufread::GzDecoder};
 use http::{HeaderMap, header::CONTENT_ENCODING};
 use zeroize::Zeroizing;
 
-use super::buffer::Buffer;
+use crate::token::wiped;
 
 /// A second proxy may compress again.
 const MAX_LAYERS: usize = 2;
@@ -22,10 +20,11 @@ const MAX_LAYERS: usize = 2;
 pub(super) fn decoded(mut body: Bytes, limit: usize) -> Bytes {
     for _ in 0..MAX_LAYERS {
         let decoded = match *body {
-            [0x1f, 0x8b, ..] => read(GzDecoder::new(&*body), limit),
+            // The decoder has read the header, and what follows is left.
+            [0x1f, 0x8b, ..] => inflated(GzDecoder::new(&*body).get_ref(), false, limit),
             // RFC 1950: the window, and a checksum of the two bytes.
             [0x78, flags, ..] if (0x7800 | u16::from(flags)).is_multiple_of(31) => {
-                read(ZlibDecoder::new(&*body), limit)
+                inflated(&body, true, limit)
             }
             _ => return body,
         };
@@ -37,15 +36,23 @@ pub(super) fn decoded(mut body: Bytes, limit: usize) -> Bytes {
     body
 }
 
-fn read(mut decoder: impl Read, limit: usize) -> Bytes {
-    let mut buffer = Buffer::new(limit);
-    let mut chunk = Zeroizing::new([0; 4 * 1024]);
-    while let Ok(length @ 1..) = decoder.read(&mut *chunk) {
-        if !buffer.push(chunk.get(..length).unwrap_or_default()) {
-            break;
+/// Decompresses in one step into one buffer, because a decoder of a stream keeps a window of the
+/// text, which it does not wipe.
+fn inflated(body: &[u8], is_zlib: bool, limit: usize) -> Bytes {
+    let mut capacity = body.len().saturating_mul(4).min(limit);
+    loop {
+        let mut text = Zeroizing::new(vec![0; capacity]);
+        let mut decoder = Decompress::new(is_zlib);
+        let status = decoder.decompress(body, &mut text, FlushDecompress::Finish);
+        let length = usize::try_from(decoder.total_out()).unwrap_or_default();
+        let is_full = length >= capacity && !matches!(status, Ok(Status::StreamEnd));
+        if is_full && capacity < limit {
+            capacity = capacity.saturating_mul(2).min(limit);
+            continue;
         }
+        text.truncate(length);
+        return wiped(text);
     }
-    buffer.into_bytes()
 }
 
 /// The name of the encoding, for an error message. `None` if there is none.

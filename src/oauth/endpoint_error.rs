@@ -1,23 +1,28 @@
 //! Error responses of the token and revocation endpoints.
 
-use std::{borrow::Cow, time::Duration, time::SystemTime};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode, header::RETRY_AFTER};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use super::{content_encoding, date};
-use crate::error::{Error, ErrorKind, OAuthErrorCode, ResponseDetails};
+use crate::{
+    error::{Error, ErrorKind, OAuthErrorCode, ResponseDetails},
+    token::unescaped,
+};
 
 /// The longest `Retry-After` that is respected.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(10 * 60);
 
 /// An error response (RFC 6749 section 5.2). Its descriptions are not read, because a server may
-/// repeat secrets in them.
+/// repeat secrets in them. The error is decoded here, because a JSON parser decodes escapes in a
+/// buffer that it does not wipe.
 #[derive(Deserialize)]
 struct Body<'a> {
     #[serde(borrow)]
-    error: Cow<'a, str>,
+    error: &'a RawValue,
 }
 
 /// Converts a response without success to an error. `endpoint` is the name of the endpoint.
@@ -75,7 +80,9 @@ pub(super) fn to_error(endpoint: &str, response: &Response<Bytes>, now: SystemTi
 
 /// The error code in a body, if it is a known one.
 fn code(body: &[u8]) -> Option<OAuthErrorCode> {
-    object::<Body<'_>>(body).and_then(|body| OAuthErrorCode::parse(&body.error))
+    let error = object::<Body<'_>>(body)?.error.get();
+    let error = error.strip_prefix('"')?.strip_suffix('"')?;
+    OAuthErrorCode::parse(&unescaped(error.as_bytes())?)
 }
 
 /// Parses a JSON object. By itself, serde would also accept an array with the members in their

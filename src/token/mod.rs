@@ -9,9 +9,12 @@
 //! * [`TenantId`]: the customer that a grant belongs to.
 //!
 //! Secrets ([`AccessToken`], [`RefreshToken`], …) have no `Display`, print as stars in `Debug`, and
-//! are wiped from memory when dropped. Copies outside of this crate, such as in the buffers of an
-//! HTTP client or the page cache behind a file, are not wiped.
+//! are wiped from memory when dropped. So are the buffers in which this crate reads, writes,
+//! encodes and encrypts them, also when a buffer grows. Copies in the memory of others are not
+//! wiped: the buffers of an HTTP client, the commands and rows of the PostgreSQL and Redis
+//! libraries, and the page cache behind a file.
 
+mod buffer;
 mod consent;
 mod encoding;
 mod error;
@@ -20,6 +23,13 @@ mod identity;
 mod secret;
 mod set;
 
+pub(crate) use self::{
+    buffer::{SecretBuffer, form_decoded, unescaped},
+    encoding::tenant_of,
+    identity::{UnreadableGrant, digest},
+    secret::wiped,
+    set::LONGEST_LIFETIME,
+};
 pub use self::{
     consent::ConsentDecision,
     encoding::DecodeError,
@@ -27,10 +37,4 @@ pub use self::{
     identity::ClientIdentity,
     secret::{AccessToken, AuthorizationCode, ClientSecret, CodeVerifier, RefreshToken},
     set::TokenSet,
-};
-pub(crate) use self::{
-    encoding::tenant_of,
-    identity::{UnreadableGrant, digest},
-    secret::wiped,
-    set::LONGEST_LIFETIME,
 };

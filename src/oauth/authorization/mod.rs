@@ -11,7 +11,7 @@ use crate::{
     error::{Error, ErrorKind, OAuthErrorCode, ResponseDetails},
     oauth::NamedValues,
     provider::Endpoint,
-    token::{AuthorizationCode, CodeVerifier},
+    token::{AuthorizationCode, CodeVerifier, form_decoded},
 };
 
 /// An authorization request whose callback has not arrived yet.
@@ -66,8 +66,9 @@ impl PendingAuthorization {
     pub fn accept(&self, callback: &str) -> Result<AcceptedCode, Error> {
         let query = query_of(callback);
         let mut found = Parameters::default();
-        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-            found.add(&name, value)?;
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            found.add(&form_decoded(name), value)?;
         }
         // The state comes first: without it, nothing in the callback is trusted.
         let state = found.state.unwrap_or_default();
@@ -86,7 +87,7 @@ impl PendingAuthorization {
         }
         match found.code {
             Some(code) if !code.is_empty() => Ok(AcceptedCode {
-                code: AuthorizationCode::new(code.into_owned()),
+                code: AuthorizationCode::from(code),
                 verifier: self.verifier.clone(),
                 parameters: found.others,
             }),
@@ -171,17 +172,19 @@ impl fmt::Debug for PendingAuthorization {
 /// The parameters of a callback that matter. Each may occur once (RFC 6749 section 3.1); how often
 /// `iss` may occur is checked only for a provider with an issuer.
 #[derive(Default)]
-struct Parameters<'a> {
-    state: Option<Cow<'a, str>>,
-    code: Option<Cow<'a, str>>,
-    error: Option<Cow<'a, str>>,
-    issuers: Vec<Cow<'a, str>>,
+struct Parameters {
+    state: Option<Zeroizing<String>>,
+    code: Option<Zeroizing<String>>,
+    error: Option<Zeroizing<String>>,
+    issuers: Vec<Zeroizing<String>>,
     /// All but the state and the code.
     others: NamedValues,
 }
 
-impl<'a> Parameters<'a> {
-    fn add(&mut self, name: &str, value: Cow<'a, str>) -> Result<(), Error> {
+impl Parameters {
+    /// Adds a value, which is still encoded.
+    fn add(&mut self, name: &str, value: &str) -> Result<(), Error> {
+        let value = form_decoded(value);
         if !matches!(name, "state" | "code") {
             self.others.add(name, &value);
         }
@@ -218,9 +221,9 @@ fn query_of(callback: &str) -> &str {
 }
 
 /// Compares issuers as strings (RFC 9207 section 2.4).
-fn check_issuer(expected: &str, found: &[Cow<'_, str>]) -> Result<(), Error> {
+fn check_issuer(expected: &str, found: &[Zeroizing<String>]) -> Result<(), Error> {
     match found {
-        [issuer] if issuer == expected => Ok(()),
+        [issuer] if **issuer == *expected => Ok(()),
         [] => Err(callback_error(
             "callback names no issuer (iss); start again from a new authorization URL, \
              or set no issuer for a provider that sends none",

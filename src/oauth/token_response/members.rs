@@ -14,7 +14,7 @@ use std::borrow::Cow;
 use serde::de::IgnoredAny;
 use zeroize::Zeroizing;
 
-use crate::oauth::NamedValues;
+use crate::{oauth::NamedValues, token::unescaped};
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
@@ -341,44 +341,4 @@ fn last_text(body: &[u8], name: &[u8]) -> Member {
         })
         .rfind(|text| !is_blank(text))
         .map_or(Member::Absent, Member::Text)
-}
-
-/// Decodes the escapes of a string. The buffer never grows, because growing would leave a copy of a
-/// token in memory.
-fn unescaped(raw: &[u8]) -> Option<Zeroizing<String>> {
-    let raw = std::str::from_utf8(raw).ok()?;
-    // No escape is shorter than its character.
-    let mut text = Zeroizing::new(String::with_capacity(raw.len()));
-    let mut chars = raw.chars();
-    while let Some(c) = chars.next() {
-        text.push(match c {
-            '\\' => match chars.next()? {
-                'b' => '\u{8}',
-                'f' => '\u{c}',
-                'n' => '\n',
-                'r' => '\r',
-                't' => '\t',
-                'u' => match code_unit(&mut chars)? {
-                    high @ 0xd800..=0xdbff => {
-                        let ('\\', 'u') = (chars.next()?, chars.next()?) else {
-                            return None;
-                        };
-                        let low = code_unit(&mut chars)?;
-                        let low = low.checked_sub(0xdc00).filter(|low| *low < 0x400)?;
-                        char::from_u32(0x1_0000 + ((high - 0xd800) << 10) + low)?
-                    }
-                    unit => char::from_u32(unit)?,
-                },
-                c @ ('"' | '\\' | '/') => c,
-                _ => return None,
-            },
-            c => c,
-        });
-    }
-    Some(text)
-}
-
-/// The four hexadecimal digits of an escape.
-fn code_unit(chars: &mut std::str::Chars<'_>) -> Option<u32> {
-    (0..4).try_fold(0, |unit, _| Some(unit << 4 | chars.next()?.to_digit(16)?))
 }

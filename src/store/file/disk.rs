@@ -1,13 +1,16 @@
 //! Grants in files: read and written whole.
 
-use std::io::{self, Read, Write};
+use std::{
+    fs::File,
+    io::{self, Write},
+};
 
 use zeroize::Zeroizing;
 
 use super::directory::{Access, Directory, Problem, failed};
 use crate::{
     error::Error,
-    token::{Grant, TenantId},
+    token::{Grant, SecretBuffer, TenantId},
 };
 
 /// A larger file does not contain a grant, which usually has a few KiB.
@@ -35,9 +38,7 @@ pub(super) fn read_grant(
         Ok(None) => return Ok(None),
         Err(problem) => return Err(problem.at(&path, what, CHECK_READ)),
     };
-    let mut bytes = Zeroizing::new(Vec::with_capacity(16 * 1024));
-    file.take(LARGEST_FILE + 1)
-        .read_to_end(&mut bytes)
+    let bytes = read(&file, LARGEST_FILE + 1)
         .map_err(|error| Problem::Io(error).at(&path, what, CHECK_READ))?;
     if bytes.len() as u64 > LARGEST_FILE {
         return Err(fail(
@@ -53,6 +54,13 @@ pub(super) fn read_grant(
             );
             fail(&detail)
         })
+}
+
+/// Reads a file, up to a limit.
+pub(super) fn read(file: &File, limit: u64) -> io::Result<Zeroizing<Vec<u8>>> {
+    let size = |length: u64| usize::try_from(length).unwrap_or(usize::MAX);
+    let expected = file.metadata().map_or(0, |metadata| metadata.len());
+    SecretBuffer::read(file, size(expected), size(limit))
 }
 
 /// Checks that what is saved can be read again.

@@ -40,10 +40,18 @@ pub(super) fn decoded(name: &[u8]) -> Option<TenantId> {
     (encoded(&tenant).as_bytes() == name).then_some(tenant)
 }
 
+/// The bytes of a field, in memory that is wiped. A field of another program may be a token, too.
+fn bulk_string(value: Value) -> Option<Zeroizing<Vec<u8>>> {
+    match value {
+        Value::BulkString(bytes) => Some(Zeroizing::new(bytes)),
+        _ => None,
+    }
+}
+
 /// A stored grant, and the id of the save that wrote it.
 pub(super) struct Record {
     pub(super) grant: Grant,
-    pub(super) save: Vec<u8>,
+    pub(super) save: Zeroizing<Vec<u8>>,
 }
 
 impl Record {
@@ -61,25 +69,17 @@ impl Record {
         // The crate's conversions would turn a missing field into an empty one.
         let fields = match response {
             Value::Nil => return Ok(None),
-            Value::Array(fields) => <[Value; 3]>::try_from(fields).ok(),
-            _ => None,
+            Value::Array(fields) => fields.into_iter().map(bulk_string).collect(),
+            other => vec![bulk_string(other)],
         };
-        let Some(
-            [
-                Value::BulkString(generation),
-                Value::BulkString(bytes),
-                Value::BulkString(save),
-            ],
-        ) = fields
-        else {
+        let Ok([Some(generation), Some(bytes), Some(save)]) = <[_; 3]>::try_from(fields) else {
             return fail("the hash is not a grant: another program wrote it");
         };
-        let bytes = Zeroizing::new(bytes);
         let grant = match Grant::from_bytes(tenant, &bytes) {
             Ok(grant) => grant,
             Err(error) => return fail(&format!("the grant cannot be read: {error}")),
         };
-        if grant.generation.to_string().as_bytes() != generation {
+        if grant.generation.to_string().as_bytes() != &generation[..] {
             return fail("the field `generation` differs from the grant's generation");
         }
         Ok(Some(Self { grant, save }))

@@ -6,12 +6,14 @@
 use std::{fmt, time::SystemTime};
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
 use super::{
     AccessToken, ClientIdentity, Generation, Grant, GrantState, ReauthorizationReason,
     RefreshToken, TenantId, TokenSet,
+    buffer::{SecretBuffer, unescaped},
 };
 
 mod name;
@@ -60,8 +62,9 @@ impl Grant {
             generation: self.generation.as_u64(),
             state: StoredState::encode(&self.state),
         };
-        let bytes = serde_json::to_vec_pretty(&stored).expect("a grant can be written as JSON");
-        Zeroizing::new(bytes)
+        let mut bytes = SecretBuffer::with_capacity(1024);
+        serde_json::to_writer_pretty(&mut bytes, &stored).expect("a grant can be written as JSON");
+        bytes.into_vec()
     }
 
     /// Decodes what [`to_bytes`](Self::to_bytes) returned.
@@ -226,9 +229,22 @@ struct StoredTokens {
     scope: Option<String>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 #[serde(transparent)]
 struct Secret(Zeroizing<String>);
+
+/// Reads the text as it is written: a JSON parser decodes escapes in a buffer that it does not
+/// wipe.
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = <&RawValue>::deserialize(deserializer)?.get();
+        let inner = raw.strip_prefix('"').and_then(|raw| raw.strip_suffix('"'));
+        inner
+            .and_then(|inner| unescaped(inner.as_bytes()))
+            .map(Self)
+            .ok_or_else(|| D::Error::custom("not a text"))
+    }
+}
 
 impl StoredState {
     fn encode(state: &GrantState) -> Self {

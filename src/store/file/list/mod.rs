@@ -5,14 +5,12 @@
 
 use std::{
     collections::BTreeSet,
-    io::{self, ErrorKind, Read},
+    io::{self, ErrorKind},
 };
-
-use zeroize::Zeroizing;
 
 use super::{
     directory::{Access, Directory, Problem},
-    disk::{CHECK_READ, LARGEST_FILE, grant_file},
+    disk::{CHECK_READ, LARGEST_FILE, grant_file, read},
     name::file_name,
 };
 use crate::{
@@ -98,12 +96,8 @@ fn tenant_in(directory: &Directory, name: &str) -> Result<Option<TenantId>, Erro
             return Err(problem.at(&path, "token file cannot be read", CHECK_READ));
         }
     };
-    let length = file.metadata().map_or(0, |metadata| metadata.len());
-    let capacity = usize::try_from(length.min(LARGEST_FILE)).unwrap_or_default();
-    // Large enough from the start: a vector that grows does not wipe its old buffer.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(capacity + 1));
-    // The part that could be read may contain the name.
-    let _ = file.take(LARGEST_FILE).read_to_end(&mut bytes);
+    // Of a file that cannot be read, the name is unknown.
+    let bytes = read(&file, LARGEST_FILE).unwrap_or_default();
     Ok(tenant_of(&bytes))
 }
 

@@ -1,0 +1,151 @@
+//! Tokens in caches, and in requests.
+
+use std::{convert::Infallible, future::ready, time::Duration};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::Full;
+use tower::{Layer, ServiceExt, service_fn};
+use tower_oauth2_client::{
+    bearer::{BearerAuthLayer, ReplayBody},
+    cache::TokenCache,
+    clock::{Clock, SystemClock},
+    oauth::OAuthClient,
+    store::{EncryptedStore, FileStore, MemoryStore, TokenStore},
+    tenants::Tenants,
+    token::{AccessToken, RefreshToken, TenantId, TokenSet},
+};
+
+use crate::{
+    http_client::{Fixed, client},
+    stores::keys,
+    support::{HOUR, frees_no_secret, secret, token_set},
+};
+
+const TOKENS: Fixed = Fixed {
+    status: 200,
+    frames: &[
+        br#"{"access_token":"a2"#,
+        secret!("").as_bytes(),
+        br#"","refresh_token":"r2"#,
+        secret!("").as_bytes(),
+        br#"","expires_in":3600}"#,
+    ],
+};
+
+/// Fails, and carries a refresh token.
+const UNUSABLE: Fixed = Fixed {
+    status: 200,
+    frames: &[
+        br#"{"access_token":"","refresh_token":"r3"#,
+        secret!("").as_bytes(),
+        br#""}"#,
+    ],
+};
+
+const INVALID_GRANT: Fixed = Fixed {
+    status: 400,
+    frames: &[
+        br#"{"error":"invalid_grant","error_description":"\u0061"#,
+        secret!("").as_bytes(),
+        br#""}"#,
+    ],
+};
+
+const UNAVAILABLE: Fixed = Fixed {
+    status: 502,
+    frames: &[secret!("").as_bytes()],
+};
+
+async fn use_cache(oauth: &OAuthClient, store: impl TokenStore) {
+    let tokens = TokenCache::builder(oauth.clone())
+        .store(store)
+        .background_delay(Duration::ZERO)
+        .build()
+        .unwrap();
+    let fresh = || {
+        let access_token = AccessToken::new(secret!("a1")).unwrap();
+        TokenSet::new(access_token, HOUR, SystemClock.wall())
+            .with_refresh_token(RefreshToken::new(secret!("r\"1")), SystemClock.wall())
+    };
+    let _ = tokens.set_tokens(fresh()).await;
+    let _ = tokens.token().await;
+    call(&tokens, StatusCode::OK).await;
+    call(&tokens, StatusCode::UNAUTHORIZED).await;
+    let _ = tokens.refresh_now().await;
+    tokens.invalidate();
+    let _ = tokens.token().await;
+    let _ = tokens.set_tokens(fresh()).await;
+    let _ = tokens
+        .set_tokens(token_set(secret!("a3"), secret!("r3")))
+        .await;
+    let _ = tokens.token().await;
+    let _ = tokens.revoke().await;
+    let _ = tokens.set_tokens(fresh()).await;
+    let _ = tokens.shutdown(HOUR).await;
+}
+
+/// A request through the layer, whose body echoes a secret and is recorded.
+async fn call(tokens: &TokenCache, status: StatusCode) {
+    type Body = Full<Bytes>;
+    let api = service_fn(move |_: Request<ReplayBody<Body>>| {
+        let mut response = Response::new(Body::default());
+        *response.status_mut() = status;
+        ready(Ok::<_, Infallible>(response))
+    });
+    let api = BearerAuthLayer::new(tokens.clone()).layer(api);
+    let body = Body::from(Bytes::from_static(b"a body"));
+    let request = Request::post("https://api.example.com/v1").body(body);
+    let _ = api.oneshot(request.unwrap()).await;
+}
+
+#[test]
+fn p21_cache_wipes_whatever_the_provider_responds() {
+    for response in [TOKENS, UNUSABLE, INVALID_GRANT, UNAVAILABLE] {
+        frees_no_secret(async || {
+            use_cache(&client(response), MemoryStore::new()).await;
+            let directory = tempfile::tempdir().unwrap();
+            let store = FileStore::open(directory.path()).unwrap();
+            use_cache(&client(response), store.clone()).await;
+            let encrypted = EncryptedStore::new(store, keys(), "client").unwrap();
+            use_cache(&client(response), encrypted).await;
+        });
+    }
+}
+
+#[test]
+fn p21_cache_that_is_dropped_or_aborted_wipes() {
+    frees_no_secret(async || {
+        let tokens = TokenCache::builder(client(TOKENS)).build().unwrap();
+        let set = token_set(secret!("a1"), secret!("r1"));
+        tokens.set_tokens(set).await.unwrap();
+        let refresh = tokens.refresh_now();
+        // Dropped while the refresh is in flight.
+        let _ = tokio::time::timeout(Duration::ZERO, refresh).await;
+        drop(tokens);
+    });
+}
+
+#[test]
+fn p21_evicted_tenants_are_wiped() {
+    frees_no_secret(async || {
+        let store = MemoryStore::new();
+        let tenants = Tenants::builder(client(TOKENS))
+            .store(store)
+            .capacity(2)
+            .build()
+            .unwrap();
+        for number in 0..6 {
+            let tenant = TenantId::new(format!("customer-{number}")).unwrap();
+            let set = token_set(secret!("a1"), secret!("r1"));
+            let _ = tenants.set_tokens(&tenant, set).await;
+            let _ = tenants.token(&tenant).await;
+        }
+        for number in 0..6 {
+            let tenant = TenantId::new(format!("customer-{number}")).unwrap();
+            let _ = tenants.token(&tenant).await;
+        }
+        let _ = tenants.sweep().await;
+        let _ = tenants.shutdown(HOUR).await;
+    });
+}

@@ -1,0 +1,242 @@
+//! Token requests and responses.
+
+use std::io::Write;
+
+use flate2::{Compression, write::GzEncoder, write::ZlibEncoder};
+use tower_oauth2_client::{
+    oauth::OAuthClient,
+    provider::ClientAuthentication,
+    token::{AccessToken, CodeVerifier, RefreshToken},
+};
+
+use crate::{
+    http_client::{Fixed, always, builder, client},
+    support::{freed, frees_no_secret, long, secret, token_set},
+};
+
+const RESPONSE: &[u8] = concat!(
+    r#"{"access_token":""#,
+    secret!("a2"),
+    r#"","token_type":"Bearer","refresh_token":""#,
+    secret!("r2"),
+    r#"","expires_in":3600,"scope":"company.basic:read"}"#
+)
+.as_bytes();
+
+/// Makes each request of a client once.
+async fn use_client(oauth: &OAuthClient, code: &'static str, refresh_token: &'static str) {
+    let verifier = CodeVerifier::new(secret!("v1"));
+    let pending = oauth.resume_authorization("the-state", Some(verifier));
+    if let Ok(code) = pending.accept(code) {
+        let _ = oauth.exchange_code(code).await;
+    }
+    let _ = oauth
+        .refresh(&token_set(secret!("a1"), refresh_token))
+        .await;
+    let _ = oauth.client_credentials().await;
+    let _ = oauth.revoke(&RefreshToken::new(refresh_token)).await;
+    let access_token = AccessToken::new(secret!("a1")).unwrap();
+    let _ = oauth.revoke(&access_token).await;
+    let _ = oauth.replace_secret(secret!("c2"));
+}
+
+const CALLBACK: &str = concat!("?state=the-state&code=", secret!("c1"));
+const ENCODED_CALLBACK: &str = concat!("?state=the%2Dstate&code=", secret!("%63%31"));
+
+fn check(response: Fixed) {
+    frees_no_secret(async || {
+        use_client(&client(response), CALLBACK, secret!("r1")).await;
+    });
+}
+
+#[test]
+fn p21_requests_are_wiped() {
+    let response = Fixed {
+        status: 200,
+        frames: &[RESPONSE],
+    };
+    let (long_code, long_token) = (long("?state=the-state&code="), long("r1"));
+    let long_encoded = long("?state=the-state&code=%63");
+    let long_secret = long("c \"%");
+    for authentication in [
+        ClientAuthentication::Basic,
+        ClientAuthentication::RequestBody,
+        ClientAuthentication::None,
+    ] {
+        for secret in [secret!("c "), long_secret] {
+            frees_no_secret(async || {
+                let oauth = builder(authentication, secret).build(always(response));
+                let oauth = oauth.unwrap();
+                use_client(&oauth, CALLBACK, secret!("r\"/\\\u{e9}")).await;
+                use_client(&oauth, ENCODED_CALLBACK, secret!("r1")).await;
+                use_client(&oauth, long_code, long_token).await;
+                use_client(&oauth, long_encoded, long_token).await;
+            });
+        }
+    }
+}
+
+#[test]
+fn p21_refused_callbacks_are_wiped() {
+    let response = Fixed {
+        status: 200,
+        frames: &[RESPONSE],
+    };
+    for callback in [
+        concat!("?state=%2e&code=%2e", secret!("c1")),
+        concat!("?state=the-state&code=%2e", secret!("c1"), "&code=2"),
+        concat!("?state=the-state&error=%2e", secret!("c1")),
+        concat!("?code=%2e", secret!("c1")),
+        concat!("?code=%2e", secret!("c1"), "&state=%2e", secret!("s1")),
+    ] {
+        frees_no_secret(async || {
+            use_client(&client(response), callback, secret!("r1")).await;
+        });
+    }
+}
+
+#[test]
+fn p21_responses_in_any_frames_are_wiped() {
+    let (first, second) = RESPONSE.split_at(RESPONSE.len() / 2);
+    let halves = vec![first, second].leak();
+    let bytes: Vec<&[u8]> = RESPONSE.chunks(1).collect();
+    let all: [&'static [&'static [u8]]; 5] = [
+        &[RESPONSE],
+        halves,
+        bytes.leak(),
+        vec![first].leak(),
+        &[RESPONSE; 3],
+    ];
+    for frames in all {
+        for status in [200, 400, 401, 408, 429, 500] {
+            check(Fixed { status, frames });
+        }
+    }
+}
+
+#[test]
+fn p21_members_of_any_form_are_wiped() {
+    let long = long(r#"{"access_token":"a","refresh_token":"\u0072"#);
+    let long: &[u8] = [long, r#"","expires_in":60}"#].concat().leak().as_bytes();
+    for response in [
+        long,
+        concat!(
+            r#"{"access_token":"\u0061\/"#,
+            secret!(""),
+            r#"","refresh_token":"\"\\"#,
+            secret!(""),
+            r#""}"#
+        )
+        .as_bytes(),
+        concat!(
+            r#"{"refresh_token":[""#,
+            secret!(""),
+            r#""],"access_token":null}"#
+        )
+        .as_bytes(),
+        concat!(
+            r#"{"refresh_token":[""#,
+            secret!(""),
+            r#"",""#,
+            secret!("2"),
+            r#""]}"#
+        )
+        .as_bytes(),
+        concat!(
+            r#"{"refresh_token":""#,
+            secret!(""),
+            r#"","refresh_token":""#,
+            secret!("2"),
+            r#""}"#
+        )
+        .as_bytes(),
+        concat!(
+            r#"{"refresh_token":""#,
+            secret!("\u{1}"),
+            r#"","access_token":" "#,
+            secret!(""),
+            r#" "}"#
+        )
+        .as_bytes(),
+        concat!(
+            r#"{"error":""#,
+            secret!(""),
+            r#"","error_description":"\u0061"#,
+            secret!(""),
+            r#""}"#
+        )
+        .as_bytes(),
+        concat!(
+            r#"{"scope":[""#,
+            secret!(""),
+            r#""],"token_type":"\u0061"#,
+            secret!(""),
+            r#"","access_token":"a"}"#
+        )
+        .as_bytes(),
+        concat!(
+            r#"{"expires_in":""#,
+            secret!(""),
+            r#"","access_token":"a"}"#
+        )
+        .as_bytes(),
+        concat!(
+            r#"{"\u0061":1,"other":"\u0061"#,
+            secret!(""),
+            r#"","access_token":"a"}"#
+        )
+        .as_bytes(),
+        concat!(
+            r#"{"id_token":"\u0061"#,
+            secret!(""),
+            r#"","x":{"y":"\u0061"#,
+            secret!(""),
+            r#""}}"#
+        )
+        .as_bytes(),
+        concat!(r#"<html>\u0061"#, secret!(""), r#""}"#).as_bytes(),
+        concat!(r#"{"error":"\u0061","refresh_token":"\u0061"#, secret!("")).as_bytes(),
+    ] {
+        for status in [200, 400] {
+            let frames = vec![response].leak();
+            check(Fixed { status, frames });
+        }
+    }
+}
+
+#[test]
+fn p21_compressed_responses_are_wiped() {
+    let long = long(r#"{"access_token":"a","refresh_token":"r"#);
+    let long: &[u8] = [long, r#"","expires_in":60}"#].concat().leak().as_bytes();
+    for response in [RESPONSE, long] {
+        let mut bodies = Vec::new();
+        // The encoders wipe nothing.
+        freed(async || bodies = compressed(response));
+        for body in bodies {
+            let (first, second) = body.split_at(body.len() - 9);
+            for frames in [vec![first, second], vec![first]] {
+                let frames = frames.leak();
+                check(Fixed {
+                    status: 200,
+                    frames,
+                });
+            }
+        }
+    }
+}
+
+/// The response by gzip, by zlib, and twice by gzip.
+fn compressed(response: &[u8]) -> Vec<&'static [u8]> {
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::none());
+    gzip.write_all(response).unwrap();
+    let gzip: &[u8] = gzip.finish().unwrap().leak();
+    let mut zlib = ZlibEncoder::new(Vec::new(), Compression::best());
+    zlib.write_all(response).unwrap();
+    let mut twice = GzEncoder::new(Vec::new(), Compression::best());
+    twice.write_all(gzip).unwrap();
+    vec![
+        gzip,
+        zlib.finish().unwrap().leak(),
+        twice.finish().unwrap().leak(),
+    ]
+}
