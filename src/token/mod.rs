@@ -20,6 +20,7 @@ mod encoding;
 mod error;
 mod grant;
 mod identity;
+mod of_tenant;
 mod secret;
 mod set;
 
@@ -27,6 +28,7 @@ pub(crate) use self::{
     buffer::{SecretBuffer, form_decoded, unescaped},
     encoding::tenant_of,
     identity::{UnreadableGrant, digest},
+    of_tenant::OfTenant,
     secret::wiped,
     set::LONGEST_LIFETIME,
 };

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     error::Error,
-    token::{Generation, Grant, TenantId, UnreadableGrant},
+    token::{Generation, Grant, OfTenant, TenantId, UnreadableGrant},
 };
 
 mod envelope;
@@ -159,7 +159,10 @@ impl<S> EncryptedStore<S> {
         })
         .map_err(|error| match &stored.identity {
             // Another application may have encrypted the grant.
-            Some(identity) => error.with_source(UnreadableGrant(identity.clone())),
+            Some(identity) => {
+                let identity = UnreadableGrant(identity.clone());
+                error.with_source(OfTenant::new(tenant, Some(identity)))
+            }
             None => error,
         })
     }

@@ -8,7 +8,7 @@ use std::{borrow::Cow, io};
 
 use crate::{
     error::{Error, ErrorKind},
-    token::TenantId,
+    token::{OfTenant, TenantId},
 };
 
 /// The SQLSTATE `read_only_sql_transaction`.
@@ -100,11 +100,11 @@ pub(super) fn damaged(table: &str, tenant: &TenantId, detail: &str) -> Error {
     Error::new(
         ErrorKind::Store,
         format!(
-            "PostgreSQL: table {table}, row of tenant {:?} cannot be read: {detail}; the row is \
-             unchanged: restore it, or delete it and let the customer consent again",
-            tenant.as_str()
+            "PostgreSQL: table {table}: a row cannot be read: {detail}; the row is unchanged: restore \
+             it, or delete it and let the customer consent again (tenant in the error source)"
         ),
     )
+    .with_source(OfTenant::new(tenant, None))
 }
 
 #[cfg(test)]

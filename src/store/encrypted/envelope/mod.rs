@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind},
-    token::{ClientIdentity, Generation, TenantId},
+    token::{ClientIdentity, Generation, OfTenant, TenantId},
 };
 
 /// Of the envelopes in grants without an identity.
@@ -110,12 +110,11 @@ impl Binding<'_> {
 
     pub(super) fn fails(self, detail: impl fmt::Display) -> Error {
         let message = format!(
-            "the stored {} of tenant {:?}, generation {}, {detail}",
+            "the stored {} of generation {} {detail} (tenant in the error source)",
             self.field.name(),
-            self.tenant.as_str(),
             self.generation,
         );
-        Error::new(ErrorKind::Store, message)
+        Error::new(ErrorKind::Store, message).with_source(OfTenant::new(self.tenant, None))
     }
 }
 

@@ -189,8 +189,8 @@ fn errors_say_what_is_wrong() {
 
     assert_eq!(
         message(&EncryptionKeys::new(key("k2", 1)), &sealed),
-        "the stored access token of tenant \"acme\", generation 7, cannot be decrypted: the key \
-         \"k1\" is missing; add it by `with_decryption_key`"
+        "the stored access token of generation 7 cannot be decrypted: the key \"k1\" is missing; \
+         add it by `with_decryption_key` (tenant in the error source)"
     );
     assert!(message(&EncryptionKeys::new(key("k1", 2)), &sealed).contains("cannot be decrypted"));
     assert!(message(&keys(), "seeded-secret").contains("accept_plaintext"));
