@@ -177,3 +177,29 @@ async fn a_repeated_field_is_refused_without_a_decision() {
     let response = send(&sandbox, form("/oauth/consent", &both[..2])).await;
     assert_eq!(response.status, StatusCode::SEE_OTHER);
 }
+
+#[tokio::test(start_paused = true)]
+async fn unanswered_consents_are_bounded() {
+    let sandbox = sandbox_with(|behavior| behavior.consent = Consent::Page);
+    let mut ids = Vec::new();
+    for number in 0..300 {
+        let state = number.to_string();
+        let url = authorization_url(&sandbox, &[("state", &state)]);
+        let page = get(&sandbox, &url, "").await;
+        ids.push(consent_id(&page.body));
+    }
+    // The oldest are dropped.
+    for (number, is_kept) in [(0, false), (43, false), (44, true), (299, true)] {
+        let fields = [
+            ("consent", &*ids[number]),
+            ("email", "a"),
+            ("password", "b"),
+        ];
+        let response = send(&sandbox, form("/oauth/login", &fields)).await;
+        assert_eq!(response.status == StatusCode::OK, is_kept, "{number}");
+    }
+    for (length, status) in [(7_000, StatusCode::OK), (9_000, StatusCode::URI_TOO_LONG)] {
+        let url = authorization_url(&sandbox, &[("state", &"s".repeat(length))]);
+        assert_eq!(get(&sandbox, &url, "").await.status, status);
+    }
+}

@@ -16,9 +16,18 @@ impl Authority {
     ) -> String {
         self.pending_consents
             .retain(|_, consent| now < consent.expires_at);
+        if self.pending_consents.len() >= MAX_PENDING_CONSENTS {
+            let oldest = self.pending_consents.iter();
+            let oldest = oldest.min_by_key(|(_, consent)| consent.number);
+            if let Some(id) = oldest.map(|(id, _)| id.clone()) {
+                self.pending_consents.remove(&id);
+            }
+        }
+        self.consents_started += 1;
         let id = self.random_secret("consent");
         let consent = PendingConsent {
             request,
+            number: self.consents_started,
             logged_in: false,
             expires_at: now.saturating_add(PAGE_LIFETIME),
         };
@@ -93,6 +102,9 @@ pub(super) fn limit_scopes(scopes: Scopes, behavior: &Behavior) -> Scopes {
         None => scopes,
     }
 }
+
+/// How many pages can be open. The oldest is dropped.
+const MAX_PENDING_CONSENTS: usize = 256;
 
 /// How long a user can leave the pages open.
 const PAGE_LIFETIME: Duration = Duration::from_secs(60 * 60);

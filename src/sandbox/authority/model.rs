@@ -11,6 +11,7 @@ pub(in crate::sandbox) struct Authority {
     clients: Vec<ClientRegistration>,
     random: fastrand::Rng,
     pub(super) pending_consents: HashMap<String, PendingConsent>,
+    pub(super) consents_started: u64,
     pub(super) codes: HashMap<String, AuthorizationCode>,
     pub(super) grants: BTreeMap<u64, Grant>,
     /// The number of grants ever created. A pruned grant keeps its number.
@@ -52,6 +53,8 @@ pub(in crate::sandbox) enum Decision {
 /// An authorization request that a user sees on the pages.
 pub(super) struct PendingConsent {
     pub(super) request: AuthorizationRequest,
+    /// In the order of their start.
+    pub(super) number: u64,
     pub(super) logged_in: bool,
     pub(super) expires_at: Moment,
 }
@@ -138,6 +141,7 @@ impl Authority {
             clients,
             random,
             pending_consents: HashMap::new(),
+            consents_started: 0,
             codes: HashMap::new(),
             grants: BTreeMap::new(),
             grants_created: 0,

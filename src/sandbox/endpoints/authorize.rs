@@ -20,6 +20,10 @@ use crate::sandbox::{
 
 /// Decides an authorization request at once, or shows the login page.
 pub(super) fn start(shared: &SharedState, parts: &Parts) -> SandboxResponse {
+    if parts.uri.query().unwrap_or_default().len() > MAX_QUERY {
+        let message = "The authorization request is longer than 8 KiB.";
+        return error_page(StatusCode::URI_TOO_LONG, message);
+    }
     let mut state = shared.lock();
     let query = Form::parse(parts.uri.query().unwrap_or_default().as_bytes());
     let request = match read_request(&query, &state) {
@@ -305,5 +309,8 @@ fn read_challenge(query: &Form) -> Result<Option<CodeChallenge>, OAuthError> {
         )),
     }
 }
+
+/// The longest authorization request. The pages keep it until the user has decided.
+const MAX_QUERY: usize = 8 * 1024;
 
 const EXPIRED: &str = "This page was already used, or has expired. Please start again.";

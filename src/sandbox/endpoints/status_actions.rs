@@ -13,6 +13,9 @@ use crate::sandbox::{
     state::{SandboxState, SharedState},
 };
 
+/// How many faults the page queues for an endpoint.
+const MAX_FAULTS: usize = 100;
+
 pub(super) const ACTION_PATH: &str = "/sandbox/action";
 
 /// Performs the action in a form.
@@ -49,6 +52,9 @@ fn apply(state: &mut SandboxState, form: &Form) -> Option<()> {
                 .field("times")
                 .map_or(Some(1), |times| times.parse().ok())
                 .filter(|times| *times > 0)?;
+            if state.faults.pending(endpoint).count() >= MAX_FAULTS {
+                return None;
+            }
             state.faults.push(endpoint, fault.times(times));
         }
         "clear" => state.faults.clear(),
