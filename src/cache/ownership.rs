@@ -38,10 +38,8 @@ impl Ownership {
     /// Whose grant it is comes before why it cannot be read: another application may have encrypted
     /// it with a key of its own.
     pub(super) fn explain(&self, error: Error) -> Error {
-        let sources = std::iter::successors(error.source(), |&source| source.source());
-        let unreadable = sources
-            .filter_map(|source| source.downcast_ref::<UnreadableGrant>())
-            .next();
+        let mut sources = std::iter::successors(error.source(), |&source| source.source());
+        let unreadable = sources.find_map(|source| source.downcast_ref::<UnreadableGrant>());
         match unreadable {
             Some(UnreadableGrant(identity)) if !self.owns(identity) => self.foreign(identity),
             _ => error,
