@@ -1,7 +1,7 @@
 //! Runs all benches one after another, and prints all goals in one table.
 //!
 //! ```sh
-//! cargo install gungraun-runner   # and Debian's `valgrind`
+//! cargo install gungraun-runner   # and Debian's `valgrind`, `postgresql` and `redis-server`
 //! cargo run -p benches
 //! ```
 //!
@@ -72,6 +72,9 @@ fn run(bench: &str) -> bool {
     command.args(["bench", "--quiet", "-p", "benches", "--bench", bench]);
     if bench == "overhead" {
         command.args(["--", "--save-summary=json"]);
+    }
+    if bench == "stores" {
+        command.args(["--features", "servers"]);
     }
     command.status().is_ok_and(|status| status.success())
 }

@@ -75,7 +75,8 @@
 //! | test without network or credentials | [`sandbox`] |
 //!
 //! [`guarantees`] lists what the crate promises, each promise with the number that its tests carry.
-//! [`performance`] has the measurements, and [`glossary`] defines the terms.
+//! [`deployment`] is about proxies and failovers of databases, [`performance`] has the
+//! measurements, and [`glossary`] defines the terms.
 //!
 //! # HTTP clients
 //!
@@ -135,6 +136,7 @@ pub mod cache;
 pub mod clock;
 #[cfg(feature = "axum")]
 pub mod connect;
+pub mod deployment;
 pub mod error;
 pub mod glossary;
 pub mod guarantees;

@@ -205,6 +205,7 @@ fn links_to_files_lead_somewhere() {
     for file in [
         "README.md",
         "CONTRIBUTING.md",
+        "docs/deployment.md",
         "docs/glossary.md",
         "docs/performance.md",
     ] {

@@ -36,10 +36,11 @@
 //!
 //! [`RedisStore::connect`] opens a connection that reconnects by itself. [`RedisStore::new`]
 //! accepts any other connection of the `redis` crate (version 1) that can be cloned, such as a
-//! cluster's. Two settings belong to the connection:
+//! cluster's. These belong to the connection:
 //!
 //! * TLS: enable a TLS feature of the `redis` crate in your `Cargo.toml`, such as
 //!   `tokio-rustls-comp`, and use a `rediss://` URL.
+//! * Failovers: see the page [Proxies and failovers](crate::deployment).
 //! * The response timeout: without one, calls to a server that hangs do not return.
 //!
 //! # Permissions
