@@ -28,7 +28,7 @@ const WORDS: &[(&[&str], &str, &[&str])] = &[
     (
         &["no one", "someone", "anyone", "everyone"],
         A_COMPONENT,
-        &[],
+        &["replicaof no one"],
     ),
     (&["whoever", "who", "whom"], A_COMPONENT, &[]),
     (&["person", "people"], "user, customer, tenant", &[]),

@@ -22,7 +22,7 @@ const MAX_STEPS: usize = 500;
 #[derive(Default)]
 pub(super) struct Scans(Mutex<Option<Position>>);
 
-/// What is left to scan.
+/// Keys that are left to scan.
 #[derive(Clone)]
 struct Position {
     started_at: u64,
