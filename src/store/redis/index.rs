@@ -14,9 +14,10 @@ use redis::{Value, aio::ConnectionLike};
 use super::{
     connection::Connection,
     failure,
+    names::{add, key, strings},
     record::{decoded, encoded},
     scan::{Progress, Scans},
-    script::{ADD_TENANTS, LIST_TENANTS, MARK, Replicas},
+    script::{LIST_TENANTS, MARK},
 };
 use crate::{error::Error, token::TenantId};
 
@@ -28,29 +29,6 @@ const MARKS: [&[u8]; 2] = [b"[{scanned:", b"({scanned;"];
 
 /// After this time, a listing scans the keys again.
 const SCAN_INTERVAL: u64 = 86_400;
-
-/// The key of the index. No tenant's key is equal: those contain braces.
-fn key<C>(connection: &Connection<C>) -> String {
-    format!("{}tenants", connection.prefix)
-}
-
-/// The key that receives a value of another type. It is in the slot of the index.
-fn moved_key<C>(connection: &Connection<C>) -> String {
-    format!("{}{{{}}}:moved", connection.prefix, key(connection))
-}
-
-/// Adds names. With `replicas`, they must acknowledge it.
-pub(super) async fn add<C: ConnectionLike + Clone>(
-    connection: &Connection<C>,
-    names: &[&[u8]],
-    replicas: Option<Replicas>,
-) -> Result<(), Error> {
-    let (key, moved) = (key(connection), moved_key(connection));
-    connection
-        .run_on(&ADD_TENANTS, &[&key, &moved], names, replicas)
-        .await
-        .map(drop)
-}
 
 /// Returns a page of tenants, in the order of their encoded names.
 pub(super) async fn page<C: ConnectionLike + Clone>(
@@ -184,18 +162,6 @@ fn time_of(mark: &[u8]) -> Option<u64> {
     let text = str::from_utf8(mark).ok()?;
     let digits = text.strip_prefix(MARK_PREFIX)?.strip_suffix('}')?;
     digits.parse().ok()
-}
-
-/// The strings of an array.
-pub(super) fn strings(array: Value) -> Option<Vec<Vec<u8>>> {
-    let Value::Array(values) = array else {
-        return None;
-    };
-    let string = |value| match value {
-        Value::BulkString(string) => Some(string),
-        _ => None,
-    };
-    values.into_iter().map(string).collect()
 }
 
 #[cfg(test)]

@@ -117,6 +117,7 @@ mod cluster;
 mod connection;
 mod failure;
 mod index;
+mod names;
 mod persistence;
 mod record;
 mod scan;
@@ -269,7 +270,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> TokenStore for RedisStor
         } else {
             // The name may have been lost. If it cannot be added, a later save or a scan adds it.
             let names = [keys.name.as_bytes()];
-            let add = index::add(&self.connection, &names, None);
+            let add = names::add(&self.connection, &names, None);
             let (loaded, _) = tokio::join!(load, add);
             loaded?
         };
@@ -284,7 +285,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> TokenStore for RedisStor
             if !std::mem::replace(&mut is_added, true) {
                 // The same replicas acknowledge the name and the grant.
                 let name = keys.name.as_bytes();
-                index::add(&self.connection, &[name], self.replicas).await?;
+                names::add(&self.connection, &[name], self.replicas).await?;
             }
             let stored = record.map_or_else(Default::default, |record| {
                 (record.grant.generation.to_string(), record.save)

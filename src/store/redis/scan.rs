@@ -10,7 +10,8 @@ use redis::{Value, aio::ConnectionLike};
 use super::{
     cluster,
     connection::Connection,
-    failure, index,
+    failure,
+    names::{add, strings},
     script::{SCAN, SLOTS},
 };
 use crate::error::Error;
@@ -67,7 +68,7 @@ impl Scans {
             let (cursor, names) = step(connection, node, &position.cursor).await?;
             if !names.is_empty() {
                 let names: Vec<&[u8]> = names.iter().map(Vec::as_slice).collect();
-                index::add(connection, &names, None).await?;
+                add(connection, &names, None).await?;
             }
             if cursor == b"0" {
                 position.nodes.pop();
@@ -132,6 +133,6 @@ fn scanned(response: Value, prefix: &str) -> Option<(Vec<u8>, Vec<Vec<u8>>)> {
         let rest = key.strip_prefix(prefix.as_bytes())?.strip_prefix(b"{")?;
         Some(rest.strip_suffix(b"}:grant")?.to_vec())
     };
-    let names = index::strings(keys)?.into_iter().filter_map(name);
+    let names = strings(keys)?.into_iter().filter_map(name);
     Some((cursor, names.collect()))
 }
