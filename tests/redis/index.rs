@@ -189,8 +189,8 @@ async fn add_other_keys(server: &Server, count: u32) {
         .get_multiplexed_async_connection()
         .await
         .unwrap();
-    for first in (0..count).step_by(10_000) {
-        let script = "for number = ARGV[1], ARGV[1] + 9999 do redis.call('SET', number, '') end";
+    for first in (0..count).step_by(1_000) {
+        let script = "for number = ARGV[1], ARGV[1] + 999 do redis.call('SET', number, '') end";
         let mut command = redis::cmd("EVAL");
         let command = command.arg(script).arg(0).arg(first);
         command.exec_async(&mut connection).await.unwrap();
