@@ -51,6 +51,11 @@ impl TenantId {
         Ok(Self(name.into()))
     }
 
+    /// Whether this is the name of a lease that is not the lease of a grant.
+    pub(crate) fn is_reserved(&self) -> bool {
+        self.as_str().starts_with(Self::RESERVED)
+    }
+
     /// The reserved name of a lease that is not the lease of a grant. [`new`](Self::new) rejects
     /// it, so no tenant has it.
     pub(crate) fn reserved(name: &str) -> Self {

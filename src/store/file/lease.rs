@@ -20,6 +20,7 @@ use super::{
     lease_clock::{BootTime, Moment},
     location::Location,
     lock::Lock,
+    name::LeaseFiles,
 };
 use crate::{
     clock::{Clock, SystemClock},
@@ -91,6 +92,25 @@ fn remove_stale(directory: &Directory) {
     }
 }
 
+/// Removes the leases of reserved names that have ended without a release.
+///
+/// The caller has the lock of one of them at most. A lock that is held now is skipped.
+pub(super) fn remove_expired(directory: &Directory, now: &Moment) {
+    let Ok(names) = directory.names() else {
+        return;
+    };
+    for name in names.flatten() {
+        let files = name.to_str().and_then(LeaseFiles::of_reserved_lease);
+        if let Some(files) = files
+            && let Ok(Some(_lock)) = Lock::try_acquire(directory, &files.lock)
+            && let Ok(lease) = Lease::read(directory, &files.lease)
+            && lease.is_none_or(|lease| !lease.is_valid(directory, now))
+        {
+            let _ = directory.remove(&files.lease);
+        }
+    }
+}
+
 fn is_old(directory: &Directory, name: &str) -> bool {
     let Ok(Some(file)) = directory.open_file(name, Access::Lock) else {
         return false;
@@ -154,13 +174,14 @@ impl Lease {
         Ok(serde_json::from_slice(&bytes).ok())
     }
 
-    pub(super) fn write(&self, directory: &Directory, file: &str) -> Result<(), Problem> {
-        let temporary = format!("{file}-tmp");
+    /// Writes the lease. The caller holds its lock, so the temporary file has one writer.
+    pub(super) fn write(&self, directory: &Directory, files: &LeaseFiles) -> Result<(), Problem> {
+        let temporary = format!("{}-tmp", files.lock);
         let _ = directory.remove(&temporary);
         let bytes = serde_json::to_vec(self).map_err(io::Error::from)?;
         // Not synced: a machine that fails takes the owner with it.
         directory.create_file(&temporary)?.write_all(&bytes)?;
-        Ok(directory.rename(&temporary, file)?)
+        Ok(directory.rename(&temporary, &files.lease)?)
     }
 
     pub(super) fn belongs_to(&self, owner: &LeaseOwner) -> bool {

@@ -19,11 +19,11 @@ use self::{
     blocking::blocking,
     directory::{Directory, Problem},
     disk::{CHECK_READ, CHECK_WRITE, check_size, grant_file, read_grant, replace_grant},
-    lease::{Lease, Liveness},
+    lease::{Lease, Liveness, remove_expired},
     lease_clock::LeaseClock,
     location::Location,
     locked::lock,
-    name::file_name,
+    name::{LeaseFiles, file_name},
     watch::Watch,
 };
 use super::{
@@ -114,7 +114,9 @@ pub use self::builder::FileStoreBuilder;
 /// # Files
 ///
 /// A file name consists of up to 40 characters of the tenant's name and a hash. `.json` is the
-/// grant, `.lock` its lock, `.lease` its lease. To delete a grant, stop the processes that use it,
+/// grant, `.lock` its lock, `.lease` its lease. Leases that belong to no grant, such as that of a
+/// callback, share 16 lock files; their own files end with them, or with the next start after a
+/// crash. To delete a grant, stop the processes that use it,
 /// and move its `.json` file out of the directory. [`tenants`](TokenStore::tenants) orders by file
 /// name and reads the whole directory for each page.
 ///
@@ -144,7 +146,7 @@ impl FileStore {
     fn write_lease(
         &self,
         directory: &Directory,
-        file: &str,
+        files: &LeaseFiles,
         owner: &LeaseOwner,
         duration: Duration,
     ) -> Result<(), Problem> {
@@ -153,6 +155,7 @@ impl FileStore {
         let exists = |liveness: &Liveness| liveness.exists(directory);
         if !liveness.as_ref().is_some_and(exists) {
             *liveness = Some(Liveness::create(&self.location, directory)?);
+            remove_expired(directory, &self.clock.now());
         }
         let Some(liveness) = &*liveness else {
             return Err(io::Error::other("the store has no liveness file").into());
@@ -160,7 +163,7 @@ impl FileStore {
         let too_long = || io::Error::other("the lease would end after the year 9999");
         Lease::new(owner, liveness, self.clock.now(), duration)
             .ok_or_else(too_long)?
-            .write(directory, file)
+            .write(directory, files)
     }
 }
 
@@ -203,31 +206,31 @@ impl TokenStore for FileStore {
         owner: &LeaseOwner,
         duration: Duration,
     ) -> Result<LeaseOutcome, Error> {
-        let name = file_name(tenant);
-        let locked = lock(&self.location, &format!("{name}.lock")).await?;
+        let files = LeaseFiles::new(tenant);
+        let locked = lock(&self.location, &files.lock).await?;
         let (store, owner) = (self.clone(), owner.clone());
         blocking(move || {
-            let (directory, file) = (locked.directory(), format!("{name}.lease"));
+            let directory = locked.directory();
             let now = store.clock.now();
-            let is_taken = read_lease(directory, &file)?
+            let is_taken = read_lease(directory, &files.lease)?
                 .is_some_and(|lease| !lease.belongs_to(&owner) && lease.is_valid(directory, &now));
             if is_taken {
                 return Ok(LeaseOutcome::HeldByAnother);
             }
             store
-                .write_lease(directory, &file, &owner, duration)
-                .map_err(|problem| unwritable_lease(problem, directory, &file))?;
+                .write_lease(directory, &files, &owner, duration)
+                .map_err(|problem| unwritable_lease(problem, directory, &files.lease))?;
             Ok(LeaseOutcome::Acquired)
         })
         .await
     }
 
     async fn release(&self, tenant: &TenantId, owner: &LeaseOwner) -> Result<(), Error> {
-        let name = file_name(tenant);
-        let locked = lock(&self.location, &format!("{name}.lock")).await?;
+        let files = LeaseFiles::new(tenant);
+        let locked = lock(&self.location, &files.lock).await?;
         let owner = owner.clone();
         blocking(move || {
-            let (directory, file) = (locked.directory(), format!("{name}.lease"));
+            let (directory, file) = (locked.directory(), files.lease);
             if read_lease(directory, &file)?.is_none_or(|lease| !lease.belongs_to(&owner)) {
                 return Ok(());
             }

@@ -355,6 +355,68 @@ async fn p10_lease_contains_the_time_since_the_start_of_the_machine() {
     assert!(!boot.since.is_zero());
 }
 
+fn file_count(directory: &Path) -> usize {
+    fs::read_dir(directory).unwrap().count()
+}
+
+#[tokio::test]
+async fn p10_leases_of_callbacks_leave_a_bounded_number_of_files() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = FileStore::open(directory.path()).unwrap();
+    let (owner, other) = (LeaseOwner::random(), LeaseOwner::random());
+    let minute = Duration::from_secs(60);
+    let before = file_count(directory.path());
+    for number in 0..200 {
+        let name = TenantId::reserved(&format!("callback/{number}"));
+        let acquire = async |owner| store.acquire(&name, owner, minute).await.unwrap();
+        assert_eq!(acquire(&owner).await, LeaseOutcome::Acquired);
+        assert_eq!(acquire(&other).await, LeaseOutcome::HeldByAnother);
+        store.release(&name, &owner).await.unwrap();
+    }
+    let after = file_count(directory.path());
+    // The locks, and the file that shows that the store is in use.
+    assert!(after <= before + 16 + 1, "{after}");
+    assert_eq!(store.tenants(None, 10).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn p10_expired_leases_of_callbacks_are_removed() {
+    let directory = tempfile::tempdir().unwrap();
+    let clock = SetClock::new(Some("boot"));
+    let open = || FileStore {
+        clock: Arc::<SetClock>::clone(&clock),
+        ..FileStore::open(directory.path()).unwrap()
+    };
+    let acquire = async |store: &FileStore, name: &str, seconds| {
+        let (name, owner) = (TenantId::reserved(name), LeaseOwner::random());
+        let lease = Duration::from_secs(seconds);
+        store.acquire(&name, &owner, lease).await.unwrap()
+    };
+    let leases = || {
+        let names = fs::read_dir(directory.path()).unwrap();
+        let names = names.map(|entry| entry.unwrap().file_name());
+        let of_lease = |name: &std::ffi::OsString| name.to_string_lossy().ends_with("lease");
+        names.filter(of_lease).count()
+    };
+    let live = open();
+    acquire(&live, "sweep/1", 600).await;
+    acquire(&live, "callback/short", 15).await;
+    // A process that ended without a release.
+    let crashed = open();
+    for number in 0..100 {
+        acquire(&crashed, &format!("callback/{number}"), 600).await;
+    }
+    assert_eq!(leases(), 102);
+    drop(crashed);
+    clock.pass(20);
+    acquire(&open(), "callback/new", 600).await;
+    // All but those whose lock the call has itself.
+    let left = leases();
+    assert!(left <= 2 + 100 / 8, "{left}");
+    let held = acquire(&open(), "sweep/1", 15).await;
+    assert_eq!(held, LeaseOutcome::HeldByAnother, "it is still valid");
+}
+
 /// Every call fails with an error that names the directory.
 async fn fails_at(store: &FileStore, directory: &Path) {
     let (acme, owner) = (tenant("acme"), LeaseOwner::random());
