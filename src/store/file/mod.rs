@@ -129,9 +129,9 @@ pub use self::builder::FileStoreBuilder;
 ///
 /// # Errors
 ///
-/// Errors are of kind [`Store`](ErrorKind::Store). The path is in the error's source, not in its
-/// message, since file names contain parts of tenant names. A call waits up to 5 seconds for a lock
-/// that another process holds. Blocking work runs on tokio's threads for blocking tasks.
+/// Errors are of kind [`Store`](crate::ErrorKind::Store). The path is in the error's source, not in
+/// its message, since file names contain parts of tenant names. A call waits up to 5 seconds for a
+/// lock that another process holds. Blocking work runs on tokio's threads for blocking tasks.
 #[derive(Clone, Debug)]
 pub struct FileStore {
     location: Arc<Location>,
