@@ -38,9 +38,10 @@
 //!   is older, without any of the inner service's capacity, and is retried with the same token.
 //! * **P7** A request is retried at most once. The caller gets the second response as it is, or the
 //!   first if there is no newer token or the body cannot be replayed. If the inner service fails
-//!   the retry, the caller gets that error. A 403 never causes a refresh. A 401 whose challenge
-//!   names a cause other than the token is not retried. Successful refreshes after a 401 are at
-//!   least 30 seconds apart, and up to 30 minutes while the API rejects the token of each soon.
+//!   the retry, the caller gets that error. A 403 never causes a refresh, unless the provider's
+//!   data or the program's classifier say so. A 401 whose challenge names a cause other than the
+//!   token is not retried. Successful refreshes after a 401 are at least 30 seconds apart, and up
+//!   to 30 minutes while the API rejects the token of each soon.
 //! * **P8** The retry sends the same method, URI, headers, extensions and body bytes. A recorded
 //!   body takes at most 64 KiB of memory, or as much as the program sets, in whatever frames it
 //!   comes. A request

@@ -145,6 +145,7 @@ pub mod oauth;
 mod origin;
 pub mod performance;
 pub mod provider;
+mod rejection;
 #[cfg(feature = "reqwest")]
 pub mod reqwest;
 #[cfg(feature = "sandbox")]

@@ -22,8 +22,10 @@ use tower::{
 use tower_oauth2_client::{
     ErrorKind,
     bearer::{BearerAuth, BearerAuthLayer, ReplayBody, ReplayLimit},
-    cache::TokenCache,
+    cache::{ClientCredentials, TokenCache},
     clock::Clock,
+    oauth::OAuthClient,
+    provider::{ClientAuthentication, Provider, TokenRejection},
     token::Generation,
 };
 use tower_test::mock;
@@ -648,6 +650,62 @@ async fn p07_403_never_refreshes() {
     assert_eq!(assert_ready_ok!(response.poll()).status(), 403);
     settle().await;
     assert_eq!(stack.source.refreshes(), 1);
+}
+
+/// A provider whose API responds to an expired token with another status.
+#[tokio::test(start_paused = true)]
+async fn p07_response_that_the_provider_names_is_retried_like_a_401() {
+    let invalid = "Bearer error=\"invalid_token\"";
+    for (status, challenge, is_retried) in [
+        (403, "", true),
+        (403, "Bearer error=\"insufficient_scope\"", false),
+        (400, invalid, true),
+        (400, "", false),
+        (404, invalid, false),
+    ] {
+        let provider = Provider::builder("https://id.example.com/token")
+            .api_origin(API)
+            .client_authentication(ClientAuthentication::RequestBody)
+            .token_rejection(TokenRejection::new(StatusCode::FORBIDDEN))
+            .token_rejection(
+                TokenRejection::new(StatusCode::BAD_REQUEST).with_error("invalid_token"),
+            )
+            .build()
+            .unwrap();
+        let issued = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&issued);
+        let endpoint = tower::service_fn(move |_: Request<Body>| {
+            let number = count.fetch_add(1, Ordering::SeqCst) + 1;
+            let tokens = format!(r#"{{"access_token":"a{number}","expires_in":86400}}"#);
+            async move { Ok::<_, Infallible>(Response::new(Body::from(tokens))) }
+        });
+        let oauth = OAuthClient::builder(provider, "id")
+            .client_secret("secret")
+            .build(endpoint)
+            .unwrap();
+        let tokens = TokenCache::builder(ClientCredentials::new(oauth))
+            .build()
+            .unwrap();
+        tokens.token().await.unwrap();
+        propagate().await;
+        let service = tower::service_fn(move |request: Request<ReplayBody<Body>>| async move {
+            if token_of(&request) != "Bearer a1" {
+                return Ok::<_, Infallible>(respond(200));
+            }
+            let response = Response::builder().status(status);
+            let response = response.header("www-authenticate", challenge);
+            Ok(response.body(Body::default()).unwrap())
+        });
+        let api = BearerAuthLayer::new(tokens).layer(service);
+        let expected = if is_retried { 200 } else { status };
+        assert_eq!(api.oneshot(get()).await.unwrap().status(), expected);
+        let refreshes = if is_retried { 2 } else { 1 };
+        assert_eq!(
+            issued.load(Ordering::SeqCst),
+            refreshes,
+            "{status} {challenge}"
+        );
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,11 +1,6 @@
-//! Reads the challenge of a 401: whether the token may be its cause.
+//! Reads the challenge of a response: whether the token may be its cause.
 
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header::WWW_AUTHENTICATE};
-
-/// Whether a response rejects the token of its request.
-pub(super) fn rejects_token<R>(response: &Response<R>) -> bool {
-    response.status() == StatusCode::UNAUTHORIZED && concerns_token(response.headers())
-}
+use http::{HeaderMap, HeaderValue, header::WWW_AUTHENTICATE};
 
 /// Whether the token may be the cause of a 401, so that a newer one may help.
 ///
@@ -13,14 +8,17 @@ pub(super) fn rejects_token<R>(response: &Response<R>) -> bool {
 /// many ways or leave it out. So this is true unless a `Bearer` challenge names another cause (RFC
 /// 6750 section 3.1) and none names the token.
 pub(super) fn concerns_token(headers: &HeaderMap) -> bool {
-    let causes = || {
-        headers
-            .get_all(WWW_AUTHENTICATE)
-            .iter()
-            .flat_map(bearer_causes)
-    };
-    causes().any(|cause| cause == "invalid_token")
-        || !causes().any(|cause| cause == "insufficient_scope" || cause == "invalid_request")
+    names(headers, "invalid_token")
+        || !names(headers, "insufficient_scope") && !names(headers, "invalid_request")
+}
+
+/// Whether a `Bearer` challenge names this cause.
+pub(super) fn names(headers: &HeaderMap, cause: &str) -> bool {
+    let values = headers.get_all(WWW_AUTHENTICATE);
+    values
+        .iter()
+        .flat_map(bearer_causes)
+        .any(|named| named == cause)
 }
 
 /// The `error` of each `Bearer` challenge in one header, which may hold several.

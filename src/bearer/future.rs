@@ -8,18 +8,21 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{Request, Response, StatusCode};
+use bytes::Bytes;
+use http::{Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::{
-    body::{RequestBody, ResponseBody},
-    challenge, guard,
+    body::{End, Observer, RequestBody, ResponseBody, Rest},
+    classify::Classified,
+    guard,
     read_ahead::{FirstResponse, ReadAhead},
     replay::{Attempt, Replay, Retry, record_and_call},
     shared::Shared,
     token_provider::TenantCache,
+    trailers::{Peek, observer},
 };
 use crate::{
     cache::{Acquired, BearerToken, Rejected, RetryToken, TokenCache, Wait},
@@ -77,6 +80,10 @@ pin_project! {
             #[pin]
             future: F,
             attempt: Option<Attempt<B>>,
+        },
+        /// Has a response that may reject the token in its trailers, and waits for its first frame.
+        Peeking {
+            peeking: Option<(Box<Peek<R>>, Attempt<B>)>,
         },
         /// Has a 401 and reads it to its end. Then waits for a newer token; holds no capacity of
         /// the inner service.
@@ -193,11 +200,11 @@ where
             };
             // The hot path: nearly all requests do no more than this.
             let response = ready!(future.poll(cx)).map_err(Error::service)?;
-            if response.status() != StatusCode::UNAUTHORIZED {
+            if this.shared.classifier.is_plain(response.status()) {
                 return Poll::Ready(Ok(response.map(ResponseBody::unread)));
             }
             let next = match attempt.take() {
-                Some(attempt) => after_401(this.shared, response, attempt),
+                Some(attempt) => classify(this.shared, response, attempt),
                 None => Step::AfterCompletion,
             };
             if let Some(result) = self.as_mut().take(next) {
@@ -259,6 +266,18 @@ where
                     Err(error) => Step::Complete(Err(Error::service(error))),
                 }
             }
+            StateProjection::Peeking { peeking } => {
+                let rest = match peeking {
+                    Some((peek, _)) => Some(ready!(peek.poll_first_frame(cx))),
+                    None => None,
+                };
+                match (rest, peeking.take()) {
+                    (Some(rest), Some((peek, attempt))) => {
+                        peeked(this.shared, *peek, rest, attempt)
+                    }
+                    _ => Step::AfterCompletion,
+                }
+            }
             StateProjection::Refreshing { wait, refreshing } => {
                 if let Some(refreshing) = refreshing {
                     ready!(refreshing.response.poll_read(cx));
@@ -294,10 +313,13 @@ where
             }
             StateProjection::Last { future, retry } => {
                 let response = ready!(future.poll(cx)).map_err(Error::service);
-                if let (Some(retry), Ok(response)) = (retry, &response) {
-                    retry.responded(&this.shared.tokens, response);
-                }
-                Step::Complete(response.map(|response| response.map(ResponseBody::unread)))
+                let observer = match (retry, &response) {
+                    (Some(retry), Ok(response)) => {
+                        retry.responded(&this.shared.tokens, &this.shared.classifier, response)
+                    }
+                    _ => None,
+                };
+                Step::Complete(response.map(|response| observed(response, observer)))
             }
             StateProjection::Sent { .. } | StateProjection::Done => Step::AfterCompletion,
         };
@@ -377,12 +399,73 @@ fn ready_with<S, F, B: RequestBody, R>(
     })
 }
 
-/// Decides what follows a 401: a refresh and a retry, if the token may be the cause and the request
-/// can be sent again.
+/// Decides what follows the first response.
 #[cold]
-fn after_401<S, F, B, R>(
+fn classify<S, F, B, R>(
     shared: &Shared<S>,
     response: Response<R>,
+    attempt: Attempt<B>,
+) -> Step<S, F, B, R>
+where
+    S: Clone,
+    B: RequestBody,
+    R: Body,
+    R::Error: Into<BoxError>,
+{
+    match shared.classifier.classify(&response) {
+        Classified::NotRejected => Step::Complete(Ok(response.map(ResponseBody::unread))),
+        Classified::Rejected => rejected(shared, FirstResponse::new(response), attempt),
+        // The server has the whole request, so it does not wait for more of it. Otherwise the
+        // caller may need the response before it sends more.
+        Classified::InTrailers if attempt.replay.as_ref().is_some_and(Replay::is_complete) => {
+            Step::Enter(State::Peeking {
+                peeking: Some((Box::new(Peek::new(response)), attempt)),
+            })
+        }
+        Classified::InTrailers => {
+            let observer = observer_of(shared, &attempt);
+            Step::Complete(Ok(observed(response, observer)))
+        }
+    }
+}
+
+/// The first frame of a response has come, or the time for it has passed.
+fn peeked<S, F, B, R>(
+    shared: &Shared<S>,
+    peek: Peek<R>,
+    mut rest: Rest<R>,
+    attempt: Attempt<B>,
+) -> Step<S, F, B, R>
+where
+    S: Clone,
+    B: RequestBody,
+    R: Body,
+    R::Error: Into<BoxError>,
+{
+    let head = peek.into_head();
+    match &rest.end {
+        End::Trailers(trailers) if shared.classifier.classify_trailers(trailers) => {
+            return rejected(shared, FirstResponse::read(head, rest), attempt);
+        }
+        End::Body(_) => rest.observer = observer_of(shared, &attempt),
+        End::Trailers(_) | End::Failed(_) | End::Nothing => {}
+    }
+    let body = ResponseBody::started(rest);
+    Step::Complete(Ok(Response::from_parts(head, body)))
+}
+
+fn observer_of<S, B: RequestBody>(shared: &Shared<S>, attempt: &Attempt<B>) -> Option<Observer> {
+    let tokens = shared.tokens.cache(attempt.tenant.as_ref())?.clone();
+    let classifier = shared.classifier.clone();
+    Some(observer(tokens, classifier, attempt.generation, None))
+}
+
+/// Decides what follows a rejection of the token: a refresh, and a retry if the request can be sent
+/// again.
+#[cold]
+fn rejected<S, F, B, R>(
+    shared: &Shared<S>,
+    response: FirstResponse<R>,
     attempt: Attempt<B>,
 ) -> Step<S, F, B, R>
 where
@@ -396,12 +479,9 @@ where
         tenant,
         replay,
     } = attempt;
-    if !challenge::rejects_token(&response) {
-        return unchanged(response);
-    }
     // Also if this request cannot be retried: the requests after it need the newer token.
     let Some(tokens) = shared.tokens.cache(tenant.as_ref()) else {
-        return unchanged(response);
+        return Step::Complete(Ok(response.into_response()));
     };
     let replay = replay.filter(Replay::is_complete);
     match (tokens.rejected(generation), replay) {
@@ -409,11 +489,9 @@ where
             let retry = Retry::new(tenant, generation, &token.token);
             let pause = token.pause;
             let Some(request) = replay.into_request(token.token) else {
-                return unchanged(response);
+                return Step::Complete(Ok(response.into_response()));
             };
-            let body = response.into_body();
-            let drain = (!body.is_end_stream()).then(|| Box::new(ReadAhead::discarding(body)));
-            pausing(request, retry, drain, pause)
+            pausing(request, retry, response.into_drain(), pause)
         }
         // A program that may be about to end waits for the refresh, even if it is of no use to this
         // request: a refresh token would be lost.
@@ -421,14 +499,14 @@ where
             Step::Enter(State::Refreshing {
                 wait,
                 refreshing: Some(Box::new(Refreshing {
-                    response: FirstResponse::new(response),
+                    response,
                     replay,
                     tenant,
                     rejected: generation,
                 })),
             })
         }
-        _ => unchanged(response),
+        _ => Step::Complete(Ok(response.into_response())),
     }
 }
 
@@ -470,8 +548,16 @@ fn pausing<S, F, B: RequestBody, R>(
     })
 }
 
-fn unchanged<S, F, B: RequestBody, R>(response: Response<R>) -> Step<S, F, B, R> {
-    Step::Complete(Ok(response.map(ResponseBody::unread)))
+/// A response of the inner service, whose trailers `observer` is called with.
+fn observed<R>(response: Response<R>, observer: Option<Observer>) -> Response<ResponseBody<R>> {
+    if observer.is_none() {
+        return response.map(ResponseBody::unread);
+    }
+    response.map(|body| {
+        let mut rest = Rest::new(Bytes::new(), End::Body(Box::pin(body)));
+        rest.observer = observer;
+        ResponseBody::started(rest)
+    })
 }
 
 fn resend<S: Clone, F, B: RequestBody, R>(

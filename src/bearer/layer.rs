@@ -13,6 +13,7 @@ use tower_service::Service;
 
 use super::{
     body::RequestBody,
+    classify::{Classifier, ClassifyResponse},
     policy::{CrossOrigin, ReplayLimit},
     service::BearerAuth,
     shared::Shared,
@@ -31,6 +32,7 @@ pub struct BearerAuthLayer<B> {
     tokens: TokenProvider,
     replay_limit: ReplayLimit,
     cross_origin: CrossOrigin,
+    classifier: Option<Arc<dyn ClassifyResponse>>,
     body: PhantomData<fn(B)>,
 }
 
@@ -46,6 +48,7 @@ impl<B> BearerAuthLayer<B> {
             tokens: tokens.into(),
             replay_limit: ReplayLimit::DEFAULT,
             cross_origin: CrossOrigin::Reject,
+            classifier: None,
             body: PhantomData,
         }
     }
@@ -103,12 +106,22 @@ impl<B> BearerAuthLayer<B> {
         self
     }
 
+    /// Sets which responses reject the token, beside a 401 and the [rejections that the provider's
+    /// data name](crate::provider::ProviderBuilder::token_rejection). Defaults to none.
+    ///
+    /// For gRPC, set [`GrpcStatus`](crate::bearer::GrpcStatus); see [gRPC](crate::bearer#grpc).
+    pub fn classifier(mut self, classifier: impl ClassifyResponse) -> Self {
+        self.classifier = Some(Arc::new(classifier));
+        self
+    }
+
     /// A layer with the same settings, for an inner service with the body type `C`.
     pub(crate) fn for_body<C>(&self) -> BearerAuthLayer<C> {
         BearerAuthLayer {
             tokens: self.tokens.clone(),
             replay_limit: self.replay_limit,
             cross_origin: self.cross_origin,
+            classifier: self.classifier.clone(),
             body: PhantomData,
         }
     }
@@ -129,6 +142,10 @@ where
                 tokens: self.tokens.clone(),
                 replay_limit: self.replay_limit,
                 cross_origin: self.cross_origin,
+                classifier: Classifier::new(
+                    self.tokens.token_rejections(),
+                    self.classifier.clone(),
+                ),
                 pristine: Arc::new(Mutex::new(inner.clone())),
             },
             inner,

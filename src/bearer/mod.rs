@@ -16,9 +16,10 @@
 //!   of a grant in each process. The interval doubles, up to 30 minutes, while the API rejects the
 //!   token of each such refresh soon. The layer then sends the request again with the new token and
 //!   the same body, and returns the second response, even if that is a 401. Without a newer token,
-//!   it returns the first 401. It does not retry a 403. It does not retry a 401 whose `Bearer`
-//!   challenge has the error `insufficient_scope` or `invalid_request` (RFC 6750 section 3.1),
-//!   unless another challenge has `invalid_token`. It retries a 401 without an error code.
+//!   it returns the first 401. It does not retry a 403, unless the provider's data [name
+//!   it](#other-rejections-than-a-401). It does not retry a 401 whose `Bearer` challenge has the
+//!   error `insufficient_scope` or `invalid_request` (RFC 6750 section 3.1), unless another
+//!   challenge has `invalid_token`. It retries a 401 without an error code.
 //! * **A 401 to a token that is only seconds old.** The API may not know it yet, so the layer does
 //!   not refresh. It waits until the token is 5 seconds old, or a tenth of its lifetime if that is
 //!   shorter, and retries with the same token. It waits in the same way before it retries with a
@@ -94,6 +95,71 @@
 //! client is the same, or the server accepts few connections. A caller that gets the 401 after the
 //! wait gets the data that were read. If the rest was dropped, the body ends with an error.
 //!
+//! # Other rejections than a 401
+//!
+//! Some APIs respond to an expired token with another status. The provider's data name it, by
+//! [`token_rejection`](crate::provider::ProviderBuilder::token_rejection). For anything else that a
+//! response says, set a [`classifier`](BearerAuthLayer::classifier). The layer treats such a
+//! response as it treats a 401.
+//!
+//! # gRPC
+//!
+//! A gRPC server rejects a token by the status `UNAUTHENTICATED` in a response with the HTTP status
+//! 200. With the classifier [`GrpcStatus`], a call recovers from it as from a 401:
+//!
+//! ```
+//! # use std::{convert::Infallible, time::{Duration, SystemTime}};
+//! # use bytes::Bytes;
+//! # use http::{Request, Response};
+//! # use http_body_util::Full;
+//! # use tower::{Layer, ServiceExt};
+//! # use tower_oauth2_client::{cache::{TokenCache, token_fn}, token::{AccessToken, TokenSet}};
+//! use tower_oauth2_client::bearer::{BearerAuthLayer, GrpcStatus};
+//!
+//! # tokio_test::block_on(async {
+//! # static PASSED: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+//! # #[derive(Debug)] struct Later;
+//! # impl tower_oauth2_client::clock::Clock for Later {
+//! #     fn wall(&self) -> SystemTime { SystemTime::now() }
+//! #     fn monotonic(&self) -> std::time::Instant {
+//! #         let passed = PASSED.load(std::sync::atomic::Ordering::SeqCst);
+//! #         std::time::Instant::now() + Duration::from_secs(passed)
+//! #     }
+//! # }
+//! # let number = std::sync::atomic::AtomicUsize::new(1);
+//! # let tokens = TokenCache::builder(token_fn(move || {
+//! #     let number = number.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+//! #     async move {
+//! #         let token = AccessToken::new(format!("a{number}"))?;
+//! #         Ok(TokenSet::new(token, Duration::from_secs(3_600), SystemTime::now()))
+//! #     }
+//! # })).clock(Later).origin("https://grpc.example.com").build()?;
+//! # tokens.token().await?;
+//! # PASSED.store(10, std::sync::atomic::Ordering::SeqCst);
+//! // In a program this is a `tonic::transport::Channel`.
+//! let channel = tower::service_fn(|request: Request<Full<Bytes>>| async move {
+//!     let is_expired = request.headers()["authorization"] == "Bearer a1";
+//!     let status = if is_expired { "16" } else { "0" };
+//!     let response = Response::builder().header("grpc-status", status);
+//!     Ok::<_, Infallible>(response.body(Full::<Bytes>::default()).unwrap())
+//! });
+//! let api = BearerAuthLayer::new(tokens).classifier(GrpcStatus::new()).layer(channel);
+//!
+//! let call = Request::post("https://grpc.example.com/echo.Echo/Say").body(Full::default())?;
+//! assert_eq!(api.oneshot(call).await?.headers()["grpc-status"], "0");
+//! # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+//! ```
+//!
+//! * The status is in the head, or in trailers without a message before them: the call is retried,
+//!   if its whole request was sent. For that, the layer waits for the first message or the trailers
+//!   for up to 100 milliseconds after the head.
+//! * The status comes later, as at the end of a stream: the caller gets it, because the messages
+//!   before it may have been used. The token is refreshed for the next calls.
+//! * A tonic channel has a body type of its own: put `.map_request` between the layer and the
+//!   channel, which turns a [`ReplayBody`] into a `tonic::body::Body` by `tonic::body::Body::new`.
+//!   Create the client `with_origin`, because the layer rejects a request whose URI names no
+//!   origin.
+//!
 //! # Order of layers
 //!
 //! Put layers that concern the whole call outside this layer. Put layers that concern a single
@@ -155,6 +221,7 @@
 
 mod body;
 mod challenge;
+mod classify;
 mod future;
 mod guard;
 mod layer;
@@ -165,9 +232,11 @@ mod request_head;
 mod service;
 mod shared;
 mod token_provider;
+mod trailers;
 
 pub use self::{
     body::{ReplayBody, RequestBody, ResponseBody},
+    classify::{Classified, ClassifyResponse, GrpcStatus},
     future::ResponseFuture,
     layer::BearerAuthLayer,
     policy::{CrossOrigin, ReplayLimit},

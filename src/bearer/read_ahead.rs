@@ -115,10 +115,7 @@ where
             }
         };
         let data = mem::take(&mut self.data).unwrap_or_default();
-        Poll::Ready(Rest {
-            data: Bytes::from(data.into_boxed_slice()),
-            end,
-        })
+        Poll::Ready(Rest::new(Bytes::from(data.into_boxed_slice()), end))
     }
 }
 
@@ -138,6 +135,8 @@ pub(super) struct FirstResponse<R> {
 }
 
 enum FirstBody<R> {
+    /// `None` while it is replaced.
+    Unread(Option<R>),
     Reading(ReadAhead<R>),
     Read(Rest<R>),
 }
@@ -149,12 +148,23 @@ where
 {
     pub(super) fn new(response: Response<R>) -> Self {
         let (head, body) = response.into_parts();
-        let body = FirstBody::Reading(ReadAhead::keeping(body));
+        let body = FirstBody::Unread(Some(body));
+        Self { head, body }
+    }
+
+    /// A response that was read already.
+    pub(super) fn read(head: response::Parts, rest: Rest<R>) -> Self {
+        let body = FirstBody::Read(rest);
         Self { head, body }
     }
 
     /// Reads the body and drops it.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let FirstBody::Unread(body) = &mut self.body
+            && let Some(body) = body.take()
+        {
+            self.body = FirstBody::Reading(ReadAhead::keeping(body));
+        }
         if let FirstBody::Reading(reading) = &mut self.body {
             let rest = std::task::ready!(Pin::new(reading).poll(cx));
             self.body = FirstBody::Read(rest);
@@ -164,14 +174,26 @@ where
 
     /// The response for the caller.
     pub(super) fn into_response(self) -> Response<ResponseBody<R>> {
-        let rest = match self.body {
-            FirstBody::Read(rest) => rest,
-            FirstBody::Reading(reading) => Rest {
-                data: Bytes::from(reading.data.unwrap_or_default()),
-                end: End::Body(reading.body),
-            },
+        let body = match self.body {
+            FirstBody::Unread(Some(body)) => ResponseBody::unread(body),
+            FirstBody::Unread(None) => ResponseBody::started(Rest::new(Bytes::new(), End::Nothing)),
+            FirstBody::Reading(reading) => {
+                let data = Bytes::from(reading.data.unwrap_or_default());
+                ResponseBody::started(Rest::new(data, End::Body(reading.body)))
+            }
+            FirstBody::Read(rest) => ResponseBody::started(rest),
         };
-        Response::from_parts(self.head, ResponseBody::started(rest))
+        Response::from_parts(self.head, body)
+    }
+
+    /// The rest of the body, if there is something to read before a retry.
+    pub(super) fn into_drain(self) -> Option<Box<ReadAhead<R>>> {
+        match self.body {
+            FirstBody::Unread(Some(body)) if !body.is_end_stream() => {
+                Some(Box::new(ReadAhead::discarding(body)))
+            }
+            _ => None,
+        }
     }
 }
 

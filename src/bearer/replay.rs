@@ -7,10 +7,11 @@ use http::{
 use http_body::Body;
 
 use super::{
-    body::RequestBody,
-    challenge,
+    body::{Observer, RequestBody},
+    classify::{Classified, Classifier},
     request_head::RequestHead,
     token_provider::{TenantCache, TokenProvider},
+    trailers::observer,
 };
 use crate::{cache::BearerToken, token::Generation};
 
@@ -51,15 +52,25 @@ impl Retry {
             .insert(AUTHORIZATION, token.into_header_value());
     }
 
-    /// Reports to the cache how the API responded to the retry.
-    pub(super) fn responded<R>(&self, tokens: &TokenProvider, response: &Response<R>) {
-        if let Some(tokens) = tokens.cache(self.tenant.as_ref()) {
-            if challenge::rejects_token(response) {
-                tokens.retry_rejected(self.generation);
-            } else {
-                tokens.retry_accepted(self.rejected, self.generation);
+    /// Reports to the cache how the API responded to the retry. Returns a function that does so for
+    /// the trailers, if only they say it.
+    pub(super) fn responded<R>(
+        &self,
+        tokens: &TokenProvider,
+        classifier: &Classifier,
+        response: &Response<R>,
+    ) -> Option<Observer> {
+        let tokens = tokens.cache(self.tenant.as_ref())?;
+        match classifier.classify(response) {
+            Classified::Rejected => tokens.retry_rejected(self.generation),
+            Classified::NotRejected => tokens.retry_accepted(self.rejected, self.generation),
+            Classified::InTrailers => {
+                let (tokens, classifier) = (tokens.clone(), classifier.clone());
+                let rejected = Some(self.rejected);
+                return Some(observer(tokens, classifier, self.generation, rejected));
             }
         }
+        None
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use http::Request;
 
 use super::{
+    classify::Classifier,
     guard,
     policy::{CrossOrigin, ReplayLimit},
     request_head::RequestHead,
@@ -17,6 +18,7 @@ pub(super) struct Shared<S> {
     pub(super) tokens: TokenProvider,
     pub(super) replay_limit: ReplayLimit,
     pub(super) cross_origin: CrossOrigin,
+    pub(super) classifier: Classifier,
     /// A clone of the inner service on which `poll_ready` was never called. It is cloned only when
     /// a second call is needed: one clone of the inner service per request would cost more than
     /// everything else that the layer does.
@@ -40,6 +42,7 @@ impl<S> Shared<S> {
             tokens: self.tokens.clone(),
             replay_limit: self.replay_limit,
             cross_origin: self.cross_origin,
+            classifier: self.classifier.clone(),
             pristine: Arc::clone(&self.pristine),
         }
     }

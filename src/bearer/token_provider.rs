@@ -9,6 +9,7 @@ use crate::{
     cache::{BearerToken, TokenCache, TokenCopy, Wait},
     error::Error,
     origin::Origin,
+    rejection::TokenRejection,
     tenants::Tenants,
     token::TenantId,
 };
@@ -65,6 +66,13 @@ impl TokenProvider {
         match &self.0 {
             Inner::One(tokens) => tokens.origins(),
             Inner::Many(tenants, _) => tenants.origins(),
+        }
+    }
+
+    pub(super) fn token_rejections(&self) -> &[TokenRejection] {
+        match &self.0 {
+            Inner::One(tokens) => tokens.token_rejections(),
+            Inner::Many(tenants, _) => tenants.token_rejections(),
         }
     }
 

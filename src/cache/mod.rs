@@ -207,6 +207,7 @@ use crate::{
     error::Error,
     oauth::{AcceptedCode, OAuthClient, PendingAuthorization},
     origin::Origin,
+    rejection::TokenRejection,
     token::{ConsentDecision, Generation, Grant, TenantId, TokenSet},
 };
 
@@ -520,6 +521,11 @@ impl TokenCache {
     #[must_use]
     pub fn origins(&self) -> &[Origin] {
         &self.core.settings.origins
+    }
+
+    /// The responses of the API that reject an access token, beside a 401.
+    pub(crate) fn token_rejections(&self) -> &[TokenRejection] {
+        &self.core.settings.token_rejections
     }
 
     /// The tenant whose grant this is.

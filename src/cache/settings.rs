@@ -19,6 +19,7 @@ use crate::{
     clock::Clock,
     error::{Error, ErrorKind},
     origin::Origin,
+    rejection::TokenRejection,
     store::{LeaseOutcome, LeaseOwner, SaveOutcome},
     telemetry::{GrantTelemetry, TelemetrySettings},
     token::{Generation, Grant, TenantId, TokenSet},
@@ -33,6 +34,7 @@ pub(crate) struct Settings {
     pub(crate) store: GrantStore,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) origins: Vec<Origin>,
+    pub(crate) token_rejections: Vec<TokenRejection>,
     pub(crate) policy: Policy,
     /// How long a caller waits for a token.
     pub(crate) acquire_timeout: Duration,

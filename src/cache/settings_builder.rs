@@ -22,6 +22,7 @@ use crate::{
     clock::{Clock, SystemClock},
     error::Error,
     origin::Origin,
+    rejection::TokenRejection,
     store::{ErasedStore, MemoryStore},
     telemetry::{GrantListener, TelemetrySettings},
     token::ClientIdentity,
@@ -60,6 +61,7 @@ const MAX_LOOKS: usize = 16;
 pub(crate) struct SettingsBuilder {
     source: Box<dyn ErasedSource>,
     source_origins: Vec<Origin>,
+    token_rejections: Vec<TokenRejection>,
     pub(crate) accepted_identities: Vec<ClientIdentity>,
     pub(crate) store: Box<dyn ErasedStore>,
     pub(crate) added_origins: Vec<String>,
@@ -81,6 +83,7 @@ impl SettingsBuilder {
     pub(crate) fn new(source: impl TokenSource) -> Self {
         Self {
             source_origins: source.origins(),
+            token_rejections: source.token_rejections(),
             refresh_token_lifetime: source.refresh_token_lifetime(),
             fetch_timeout: source.fetch_timeout().min(LONGEST_FETCH_TIMEOUT),
             acquire_timeout: ACQUIRE_TIMEOUT,
@@ -151,6 +154,7 @@ impl SettingsBuilder {
             source: self.source,
             clock: self.clock,
             origins,
+            token_rejections: self.token_rejections,
             policy: Policy {
                 lost_response: self.lost_response,
                 min_refresh_interval: self.min_refresh_interval,

@@ -11,6 +11,7 @@ use crate::{
     error::{Error, ErrorKind, OAuthErrorCode},
     oauth::{EndpointGate, OAuthClient},
     origin::Origin,
+    rejection::TokenRejection,
     token::{ClientIdentity, TokenSet},
 };
 
@@ -128,6 +129,11 @@ pub trait TokenSource: Send + Sync + 'static {
     fn origins(&self) -> Vec<Origin> {
         Vec::new()
     }
+
+    /// The responses of the API that reject an access token, beside a 401. Empty by default.
+    fn token_rejections(&self) -> Vec<TokenRejection> {
+        Vec::new()
+    }
 }
 
 /// Gets token sets by refresh token (RFC 6749 section 6).
@@ -180,6 +186,10 @@ impl TokenSource for OAuthClient {
     fn origins(&self) -> Vec<Origin> {
         self.provider().api_origins().to_vec()
     }
+
+    fn token_rejections(&self) -> Vec<TokenRejection> {
+        self.provider().token_rejections().to_vec()
+    }
 }
 
 /// A source of tokens for the application itself (RFC 6749 section 4.4). It needs no consent and no
@@ -226,6 +236,10 @@ impl TokenSource for ClientCredentials {
 
     fn origins(&self) -> Vec<Origin> {
         self.0.provider().api_origins().to_vec()
+    }
+
+    fn token_rejections(&self) -> Vec<TokenRejection> {
+        self.0.provider().token_rejections().to_vec()
     }
 }
 

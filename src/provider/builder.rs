@@ -6,7 +6,7 @@ use super::{
     definition::{ClientAuthentication, Provider},
     endpoint::Endpoint,
 };
-use crate::{error::Error, origin::Origin};
+use crate::{error::Error, origin::Origin, rejection::TokenRejection};
 
 /// Builds a [`Provider`]. Its setters never fail; [`build`](Self::build) checks all settings.
 #[derive(Clone)]
@@ -21,6 +21,7 @@ pub struct ProviderBuilder {
     pkce: bool,
     access_token_lifetime: Option<Duration>,
     refresh_token_lifetime: Option<Duration>,
+    token_rejections: Vec<TokenRejection>,
 }
 
 impl Provider {
@@ -41,6 +42,7 @@ impl Provider {
             pkce: true,
             access_token_lifetime: None,
             refresh_token_lifetime: None,
+            token_rejections: Vec::new(),
         }
     }
 
@@ -59,6 +61,7 @@ impl Provider {
             pkce: self.pkce,
             access_token_lifetime: self.access_token_lifetime,
             refresh_token_lifetime: self.refresh_token_lifetime,
+            token_rejections: self.token_rejections.clone(),
         }
     }
 }
@@ -127,13 +130,22 @@ impl ProviderBuilder {
         self
     }
 
+    /// Adds a response of the API that rejects an access token, beside a 401. Defaults to none.
+    ///
+    /// The layer treats such a response like a 401: it refreshes, and retries the request once.
+    pub fn token_rejection(mut self, rejection: TokenRejection) -> Self {
+        self.token_rejections.push(rejection);
+        self
+    }
+
     /// Builds the provider.
     ///
     /// # Errors
     ///
     /// [`Configuration`](crate::ErrorKind::Configuration), by the name of the setting, if a URL is
     /// not absolute, is not `https` (or `http` to loopback), or contains user information or a
-    /// fragment; or if the issuer contains a query.
+    /// fragment; if the issuer contains a query; or if a token rejection has a status other than
+    /// 400 to 499.
     pub fn build(self) -> Result<Provider, Error> {
         let optional =
             |name, url: Option<String>| url.map(|url| Endpoint::parse(name, &url)).transpose();
@@ -143,6 +155,9 @@ impl ProviderBuilder {
             return Err(Error::configuration(
                 "issuer: the URL contains a query; remove it",
             ));
+        }
+        for rejection in &self.token_rejections {
+            rejection.check()?;
         }
         Ok(Provider {
             authorization_endpoint: optional(
@@ -162,6 +177,7 @@ impl ProviderBuilder {
             pkce: self.pkce,
             access_token_lifetime: self.access_token_lifetime,
             refresh_token_lifetime: self.refresh_token_lifetime,
+            token_rejections: self.token_rejections,
         })
     }
 }
@@ -231,6 +247,14 @@ mod tests {
                 );
             }
         }
+        for wrong in [200, 302, 500] {
+            let status = http::StatusCode::from_u16(wrong).unwrap();
+            let built = builder()
+                .token_rejection(TokenRejection::new(status))
+                .build();
+            let error = built.unwrap_err().to_string();
+            assert!(error.starts_with("token rejection: "), "{error}");
+        }
         let query = builder().issuer("https://id.example.com?x=y").build();
         assert!(query.unwrap_err().to_string().starts_with("issuer: "));
         for wrong in ["", "relative", "http://id.example.com"] {
@@ -252,6 +276,7 @@ mod tests {
             .client_authentication(ClientAuthentication::None)
             .access_token_lifetime(Duration::from_secs(1))
             .refresh_token_lifetime(Duration::from_secs(2))
+            .token_rejection(TokenRejection::new(http::StatusCode::FORBIDDEN).with_error("expired"))
             .build()
             .unwrap();
         let copy = provider.to_builder().build().unwrap();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::endpoint::Endpoint;
-use crate::{error::Error, origin::Origin};
+use crate::{error::Error, origin::Origin, rejection::TokenRejection};
 
 /// How a client authenticates to the token and revocation endpoints (RFC 6749 section 2.3). One
 /// method per request.
@@ -36,6 +36,7 @@ pub struct Provider {
     pub(super) pkce: bool,
     pub(super) access_token_lifetime: Option<Duration>,
     pub(super) refresh_token_lifetime: Option<Duration>,
+    pub(super) token_rejections: Vec<TokenRejection>,
 }
 
 impl Provider {
@@ -126,6 +127,12 @@ impl Provider {
     #[must_use]
     pub fn refresh_token_lifetime(&self) -> Option<Duration> {
         self.refresh_token_lifetime
+    }
+
+    /// The responses of the API that reject an access token, beside a 401.
+    #[must_use]
+    pub fn token_rejections(&self) -> &[TokenRejection] {
+        &self.token_rejections
     }
 }
 

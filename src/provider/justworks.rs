@@ -58,6 +58,7 @@ pub fn justworks() -> Provider {
         pkce: false,
         access_token_lifetime: Some(ACCESS_TOKEN_LIFETIME),
         refresh_token_lifetime: Some(REFRESH_TOKEN_LIFETIME),
+        token_rejections: Vec::new(),
     }
 }
 

@@ -32,3 +32,4 @@ pub use self::{
     endpoint::Endpoint,
     justworks::justworks,
 };
+pub use crate::rejection::TokenRejection;

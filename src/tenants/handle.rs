@@ -17,6 +17,7 @@ use crate::{
     error::{Error, ErrorKind},
     oauth::{OAuthClient, PendingAuthorization},
     origin::Origin,
+    rejection::TokenRejection,
     token::{ConsentDecision, TenantId, TokenSet},
 };
 
@@ -268,6 +269,11 @@ impl Tenants {
     #[must_use]
     pub fn origins(&self) -> &[Origin] {
         &self.state.settings.origins
+    }
+
+    /// The responses of the API that reject an access token, beside a 401.
+    pub(crate) fn token_rejections(&self) -> &[TokenRejection] {
+        &self.state.settings.token_rejections
     }
 
     /// Shuts down: starts no more refreshes, ends the background tasks, lets another process sweep,

@@ -4,5 +4,5 @@ mod replay_body;
 mod request_body;
 mod response_body;
 
-pub(super) use self::response_body::{End, Rest};
+pub(super) use self::response_body::{End, Observer, Rest};
 pub use self::{replay_body::ReplayBody, request_body::RequestBody, response_body::ResponseBody};

@@ -46,7 +46,12 @@ pub(in crate::bearer) struct Rest<R> {
     pub(in crate::bearer) data: Bytes,
     /// The end after them.
     pub(in crate::bearer) end: End<R>,
+    /// Is called with trailers that the caller reads.
+    pub(in crate::bearer) observer: Option<Observer>,
 }
+
+/// A function that is called with the trailers of a body.
+pub(in crate::bearer) type Observer = Box<dyn FnOnce(&HeaderMap) + Send + Sync>;
 
 /// The end of a body after the data that were read.
 pub(in crate::bearer) enum End<R> {
@@ -83,6 +88,16 @@ impl<R> ResponseBody<R> {
     }
 }
 
+impl<R> Rest<R> {
+    pub(in crate::bearer) fn new(data: Bytes, end: End<R>) -> Self {
+        Self {
+            data,
+            end,
+            observer: None,
+        }
+    }
+}
+
 impl<R> Rest<R>
 where
     R: Body,
@@ -93,8 +108,14 @@ where
             return Poll::Ready(Some(Ok(Frame::data(mem::take(&mut self.data)))));
         }
         if let End::Body(body) = &mut self.end {
-            let frame = ready!(body.as_mut().poll_frame(cx));
-            return Poll::Ready(frame.map(into_frame));
+            let frame = ready!(body.as_mut().poll_frame(cx)).map(into_frame);
+            if let Some(Ok(frame)) = &frame
+                && let Some(trailers) = frame.trailers_ref()
+                && let Some(observer) = self.observer.take()
+            {
+                observer(trailers);
+            }
+            return Poll::Ready(frame);
         }
         Poll::Ready(match mem::replace(&mut self.end, End::Nothing) {
             End::Trailers(trailers) => Some(Ok(Frame::trailers(trailers))),

@@ -100,7 +100,7 @@ fn p08_frames_have_no_cost_of_their_own() {
     let bytes = |count| script(&vec!["x"; count]);
     assert!(is_replayable(bytes(4_096), 4_096));
     assert!(!is_replayable(bytes(4_097), 4_096));
-    assert!(is_replayable(script(&[""; 10_000]), 1));
+    assert!(is_replayable(script(&vec![""; 10_000]), 1));
 }
 
 #[test]
