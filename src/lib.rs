@@ -81,10 +81,11 @@
 //! # HTTP clients
 //!
 //! The HTTP client must not follow redirects. Otherwise it could send the token, or the client
-//! secret, to any server that a response names. The client of hyper-util follows none, and
-//! [`ReqwestClient`](reqwest::ReqwestClient) builds a reqwest client that follows none. To follow
-//! redirects of the API, put `tower_http::follow_redirect` outside the layer, which then checks
-//! each hop. Token requests need [a connection each](oauth#the-http-client).
+//! secret, to any server that a response names, and a 401 of that server would cause refreshes.
+//! This crate cannot detect that in a service of another crate. The client of hyper-util follows
+//! none, and [`ReqwestClient`](reqwest::ReqwestClient) builds a reqwest client that follows none.
+//! To follow redirects of the API, put `tower_http::follow_redirect` outside the layer, which then
+//! checks each hop. Token requests need [a connection each](oauth#the-http-client).
 //!
 //! # Features
 //!

@@ -357,3 +357,34 @@ async fn p23_middleware_takes_the_tenant_from_the_extensions() {
     let unnamed = api.get("https://api.example.com/v1/company").send().await;
     assert!(unnamed.is_err());
 }
+
+/// A client that follows redirects drops the token on the way to another server.
+#[tokio::test]
+async fn p20_401_of_another_server_after_a_redirect_causes_no_refresh() {
+    let (sandbox, _, tokens) = connected().await;
+    let other = Sandbox::start().await.unwrap();
+    let api = ClientBuilder::new(Client::new())
+        .with(BearerAuthLayer::new(tokens))
+        .build();
+    let company = format!("{}/v1/company", sandbox.url());
+    for status in [
+        StatusCode::FOUND,
+        StatusCode::TEMPORARY_REDIRECT,
+        StatusCode::PERMANENT_REDIRECT,
+    ] {
+        let to = format!("{}/v1/company", other.url()).parse().unwrap();
+        let redirect = Fault::status(status).header(header::LOCATION, to);
+        sandbox.inject(Endpoint::Company, redirect);
+        let response = api.get(&company).send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+        assert_eq!(sandbox.counters().refreshes, 0);
+    }
+    // A 401 of the API itself, also after a redirect within it, is one for the token.
+    sandbox.expire_access_tokens();
+    let to = "/v1/company".parse().unwrap();
+    let redirect = Fault::status(StatusCode::FOUND).header(header::LOCATION, to);
+    sandbox.inject(Endpoint::Company, redirect);
+    let response = api.get(&company).send().await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(sandbox.counters().refreshes, 1);
+}

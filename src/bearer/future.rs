@@ -20,6 +20,7 @@ use super::{
     guard,
     read_ahead::{FirstResponse, ReadAhead},
     replay::{Attempt, Replay, Retry, record_and_call},
+    response_uri,
     shared::Shared,
     token_provider::TenantCache,
     trailers::{Peek, observer},
@@ -412,6 +413,9 @@ where
     R: Body,
     R::Error: Into<BoxError>,
 {
+    if response_uri::is_foreign(&response, shared.tokens.origins()) {
+        return Step::Complete(Ok(response.map(ResponseBody::unread)));
+    }
     match shared.classifier.classify(&response) {
         Classified::NotRejected => Step::Complete(Ok(response.map(ResponseBody::unread))),
         Classified::Rejected => rejected(shared, FirstResponse::new(response), attempt),

@@ -176,7 +176,7 @@
 //! | **[`BearerAuthLayer`]** | | |
 //! | `tower::buffer`, `tower::limit`, `tower::load_shed` | inside | a request that waits for a token uses none of their capacity |
 //! | `tower::timeout` of one attempt | inside | the wait for a token does not count, and the retry has the full time |
-//! | the HTTP client | innermost | it must not follow redirects itself: they would not be checked |
+//! | the HTTP client | innermost | it must not follow redirects itself: they would not be checked, and a 401 from another server would cause refreshes, unless a [`ResponseUri`] names that server |
 //!
 //! # Requirements on the inner service
 //!
@@ -229,6 +229,7 @@ mod policy;
 mod read_ahead;
 mod replay;
 mod request_head;
+mod response_uri;
 mod service;
 mod shared;
 mod token_provider;
@@ -240,6 +241,7 @@ pub use self::{
     future::ResponseFuture,
     layer::BearerAuthLayer,
     policy::{CrossOrigin, ReplayLimit},
+    response_uri::ResponseUri,
     service::BearerAuth,
     token_provider::TokenProvider,
 };

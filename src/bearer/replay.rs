@@ -10,6 +10,7 @@ use super::{
     body::{Observer, RequestBody},
     classify::{Classified, Classifier},
     request_head::RequestHead,
+    response_uri,
     token_provider::{TenantCache, TokenProvider},
     trailers::observer,
 };
@@ -60,6 +61,9 @@ impl Retry {
         classifier: &Classifier,
         response: &Response<R>,
     ) -> Option<Observer> {
+        if response_uri::is_foreign(response, tokens.origins()) {
+            return None;
+        }
         let tokens = tokens.cache(self.tenant.as_ref())?;
         match classifier.classify(response) {
             Classified::Rejected => tokens.retry_rejected(self.generation),

@@ -10,7 +10,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{Extensions, Request, Response};
+use http::{Extensions, Request, Response, Uri};
 use http_body::Body as HttpBody;
 use http_body_util::Full;
 use reqwest::Body;
@@ -20,7 +20,7 @@ use tower_service::Service;
 
 use super::client::{from_reqwest, into_reqwest};
 use crate::{
-    bearer::{BearerAuthLayer, ReplayBody, RequestBody},
+    bearer::{BearerAuthLayer, ReplayBody, RequestBody, ResponseUri},
     error::Error,
 };
 
@@ -102,9 +102,17 @@ impl<'a> Chain<'a> {
         Box::pin(async move {
             let request = request?;
             let mut lent = mem::take(&mut *lock(&extensions));
+            let sent_to = request.url().clone();
             let result = next.run(request, &mut lent).await;
             *lock(&extensions) = lent;
-            result.map(from_reqwest)
+            result.map(|response| {
+                let uri = redirected_to(&response, &sent_to);
+                let mut response = from_reqwest(response);
+                if let Some(uri) = uri {
+                    response.extensions_mut().insert(ResponseUri::new(uri));
+                }
+                response
+            })
         })
     }
 }
@@ -142,6 +150,19 @@ impl<'a> Service<Request<Full<Bytes>>> for Chain<'a> {
         }
         self.send(request)
     }
+}
+
+/// The host in the URL of a response that no server sent, such as one of a cache.
+const NO_HOST: &str = "no.url.provided.local";
+
+/// The URI of a response from another origin than its request was sent to. A client that follows
+/// redirects returns such responses.
+fn redirected_to(response: &reqwest::Response, sent_to: &reqwest::Url) -> Option<Uri> {
+    let url = response.url();
+    let is_known = url.host_str() != Some(NO_HOST);
+    (is_known && url.origin() != sent_to.origin())
+        .then(|| url.as_str().parse().ok())
+        .flatten()
 }
 
 /// The bytes of a body that is in memory.

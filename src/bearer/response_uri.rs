@@ -1,0 +1,43 @@
+//! The origin of a response, if the inner service has followed a redirect.
+
+use http::{Response, Uri};
+
+use crate::origin::Origin;
+
+/// The URI that a response came from, in its extensions.
+///
+/// A service that follows redirects inside the layer can say by it where its last request went. A
+/// response from an origin that may not receive the token says nothing about the token: the layer
+/// neither refreshes nor retries. The reqwest middleware sets it. Without it, the layer cannot
+/// detect a redirect that was followed inside.
+///
+/// ```
+/// use http::Response;
+/// use tower_http::follow_redirect::RequestUri;
+/// use tower_oauth2_client::bearer::ResponseUri;
+///
+/// // For `map_response`, between the layer and `tower_http::follow_redirect`.
+/// fn with_uri<B>(mut response: Response<B>) -> Response<B> {
+///     if let Some(RequestUri(uri)) = response.extensions().get().cloned() {
+///         response.extensions_mut().insert(ResponseUri::new(uri));
+///     }
+///     response
+/// }
+/// # with_uri(Response::new(()));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResponseUri(Uri);
+
+impl ResponseUri {
+    /// A response from this URI.
+    #[must_use]
+    pub fn new(uri: Uri) -> Self {
+        Self(uri)
+    }
+}
+
+/// Whether a response came from an origin that may not receive the token.
+pub(super) fn is_foreign<R>(response: &Response<R>, origins: &[Origin]) -> bool {
+    let uri = response.extensions().get::<ResponseUri>();
+    uri.is_some_and(|ResponseUri(uri)| !origins.iter().any(|origin| origin.matches(uri)))
+}
