@@ -98,9 +98,10 @@ fn get(address: SocketAddr) -> Request<Body> {
 }
 
 /// Sends a request and reads the whole response.
-async fn round_trip<S>(service: &mut S, address: SocketAddr) -> StatusCode
+async fn round_trip<S, R>(service: &mut S, address: SocketAddr) -> StatusCode
 where
-    S: Service<Request<Body>, Response = Response<Incoming>, Error: std::fmt::Debug>,
+    S: Service<Request<Body>, Response = Response<R>, Error: std::fmt::Debug>,
+    R: http_body::Body<Error: std::fmt::Debug>,
 {
     let response = service
         .ready()
@@ -115,12 +116,13 @@ where
 }
 
 /// Requests per second of all tasks together.
-async fn throughput<S>(service: &S, tasks: usize, address: SocketAddr) -> f64
+async fn throughput<S, R>(service: &S, tasks: usize, address: SocketAddr) -> f64
 where
-    S: Service<Request<Body>, Response = Response<Incoming>, Error: std::fmt::Debug, Future: Send>
+    S: Service<Request<Body>, Response = Response<R>, Error: std::fmt::Debug, Future: Send>
         + Clone
         + Send
         + 'static,
+    R: http_body::Body<Data: Send, Error: std::fmt::Debug> + Send,
 {
     let started = Instant::now();
     let mut all = JoinSet::new();
