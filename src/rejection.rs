@@ -1,6 +1,7 @@
 //! Responses that reject the access token of their request, as a provider's data name them.
 
 use http::StatusCode;
+use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 
@@ -22,9 +23,12 @@ use crate::error::Error;
 ///     .build()?;
 /// # Ok::<(), tower_oauth2_client::Error>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct TokenRejection {
+    #[serde(with = "status")]
     status: StatusCode,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     error: Option<String>,
 }
 
@@ -61,13 +65,35 @@ impl TokenRejection {
         self.error.as_deref()
     }
 
-    pub(crate) fn check(&self) -> Result<(), Error> {
+    /// Checks the rejection, which is named `path` in the error.
+    pub(crate) fn check(&self, path: &str) -> Result<(), Error> {
         if self.status.is_client_error() {
             Ok(())
         } else {
-            Err(Error::configuration(
-                "token rejection: the status must be one from 400 to 499",
-            ))
+            Err(Error::configuration(format!(
+                "{path}.status: must be one from 400 to 499"
+            )))
         }
+    }
+}
+
+/// A status as a number.
+mod status {
+    use http::StatusCode;
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+    pub(super) fn serialize<S: Serializer>(
+        status: &StatusCode,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u16(status.as_u16())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<StatusCode, D::Error> {
+        let status = u16::deserialize(deserializer)?;
+        StatusCode::from_u16(status).map_err(de::Error::custom)
     }
 }

@@ -17,7 +17,7 @@ use tower_oauth2_client::{
     cache::TokenCache,
     clock::Clock,
     oauth::{EndpointGate, OAuthClient},
-    provider::{self, ClientAuthentication, Provider},
+    provider::{self, ClientAuthentication, Provider, RequestKind},
     token::{AccessToken, RefreshToken, TokenSet},
 };
 
@@ -107,6 +107,87 @@ async fn code_exchange_is_the_documented_request() {
         ("code", "c1"),
     ];
     assert_eq!(form, fields(&expected));
+}
+
+#[tokio::test]
+async fn request_parameters_are_in_every_request_of_their_kind_and_in_no_other() {
+    let kinds = [
+        RequestKind::Authorization,
+        RequestKind::CodeExchange,
+        RequestKind::Refresh,
+        RequestKind::ClientCredentials,
+        RequestKind::Revocation,
+    ];
+    let mut builder = Provider::builder("https://id.example.com/token")
+        .authorization_endpoint("https://id.example.com/authorize")
+        .refresh_endpoint("https://id.example.com/refresh")
+        .revocation_endpoint("https://id.example.com/revoke")
+        .scope_separator(",")
+        .request_parameter(RequestKind::ClientCredentials, "grant_type", "account");
+    for kind in kinds {
+        builder = builder.request_parameter(kind, "about", format!("{kind:?} &"));
+    }
+    let (oauth, seen) = client(builder.build().unwrap(), 200, TOKENS);
+
+    let (url, _) = oauth.authorization_url().unwrap();
+    assert!(url.contains("&about=Authorization+%26"), "{url}");
+    assert!(
+        url.contains("&scope=company.basic%3Aread%2Cdeductions%3Awrite"),
+        "{url}"
+    );
+    code(&oauth).await.unwrap();
+    let old = token_set(1, HOUR, std::time::SystemTime::UNIX_EPOCH);
+    oauth.refresh(&old).await.unwrap();
+    oauth.client_credentials().await.unwrap();
+    oauth.revoke(&RefreshToken::new("r1")).await.unwrap();
+
+    let seen = seen.lock().unwrap();
+    let sent: Vec<_> = seen
+        .iter()
+        .map(|(_, uri, _, form)| {
+            let grant_type = form.get("grant_type").map_or("", String::as_str);
+            (uri.as_str(), grant_type, form["about"].as_str())
+        })
+        .collect();
+    assert_eq!(
+        sent,
+        [
+            (
+                "https://id.example.com/token",
+                "authorization_code",
+                "CodeExchange &"
+            ),
+            (
+                "https://id.example.com/refresh",
+                "refresh_token",
+                "Refresh &"
+            ),
+            (
+                "https://id.example.com/token",
+                "account",
+                "ClientCredentials &"
+            ),
+            ("https://id.example.com/revoke", "", "Revocation &"),
+        ]
+    );
+}
+
+#[test]
+fn request_parameter_of_a_client_is_checked() {
+    let http = tower::service_fn(|_: Request<Full<Bytes>>| async {
+        Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+    });
+    for (name, value) in [("client_secret", "seeded"), ("a b", "x"), ("a", "\u{7f}")] {
+        let error = OAuthClient::builder(provider::justworks(), "id")
+            .client_secret("secret")
+            .request_parameter(RequestKind::Refresh, name, value)
+            .build(http)
+            .unwrap_err();
+        assert!(error.is_misuse());
+        let path = format!("request_parameters.refresh.{name}: ");
+        assert!(error.to_string().starts_with(&path), "{error}");
+        assert!(!error.to_string().contains("seeded"));
+    }
 }
 
 #[tokio::test]
@@ -292,18 +373,18 @@ async fn wrong_settings_are_named_when_built() {
             Provider::builder("https://id.example.com/t")
                 .authorization_endpoint("http://id.example.com/a")
                 .build(),
-            "authorization endpoint",
+            "authorization_endpoint",
         ),
         (
             Provider::builder("http://id.example.com/t").build(),
-            "token endpoint",
+            "token_endpoint",
         ),
         (
             provider::justworks()
                 .to_builder()
                 .revocation_endpoint("relative")
                 .build(),
-            "revocation endpoint",
+            "revocation_endpoint",
         ),
         (provider::justworks().on_origin("ftp://localhost"), "origin"),
     ] {

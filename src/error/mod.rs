@@ -117,6 +117,8 @@ pub(crate) struct ResponseDetails {
     pub(crate) is_lost: bool,
     /// Whether it is certain that the provider did not use the code or refresh token.
     pub(crate) is_unused: bool,
+    /// Whether the provider has said that it will never accept the code or refresh token.
+    pub(crate) is_dead: bool,
 }
 
 /// The cause of an [`Error`], and with it what fixes it.
@@ -221,6 +223,7 @@ impl Error {
         )
         .with_response(ResponseDetails {
             code: Some(OAuthErrorCode::InvalidGrant),
+            is_dead: true,
             ..ResponseDetails::default()
         })
     }
@@ -294,10 +297,11 @@ impl Error {
         self.inner.response.is_lost
     }
 
-    /// Whether the provider rejected the code or refresh token (`invalid_grant`).
+    /// Whether the provider rejected the code or refresh token for good: by `invalid_grant`, or in
+    /// the way that the provider's [refusals](crate::provider::Refusal) define.
     #[must_use]
     pub fn is_invalid_grant(&self) -> bool {
-        self.oauth_code() == Some(OAuthErrorCode::InvalidGrant)
+        self.inner.response.is_dead
     }
 
     /// Returns the inner service's error by value.

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     clock::{Clock, SystemClock},
     error::{BoxError, Error},
-    provider::{ClientAuthentication, Endpoint, Provider},
+    provider::{ClientAuthentication, Endpoint, Provider, RequestKind, RequestParameters},
     token::ClientSecret,
 };
 
@@ -35,6 +35,7 @@ pub struct OAuthClientBuilder {
     client_secret: Option<ClientSecret>,
     redirect_uri: Option<String>,
     scopes: Vec<String>,
+    request_parameters: RequestParameters,
     clock: Arc<dyn Clock>,
     seed: Option<u64>,
     gate: EndpointGate,
@@ -56,6 +57,7 @@ impl OAuthClient {
             client_secret: None,
             redirect_uri: None,
             scopes: Vec::new(),
+            request_parameters: RequestParameters::default(),
             clock: Arc::new(SystemClock),
             seed: None,
             gate: EndpointGate::new(),
@@ -91,6 +93,19 @@ impl OAuthClientBuilder {
             .into_iter()
             .map(|scope| scope.as_ref().to_owned())
             .collect();
+        self
+    }
+
+    /// Adds a parameter to every request of a kind, such as the `resource` or `audience` that this
+    /// client uses. Replaces the provider's
+    /// [parameter](crate::provider::ProviderBuilder::request_parameter) of the same name.
+    pub fn request_parameter(
+        mut self,
+        kind: RequestKind,
+        name: impl Into<String>,
+        value: impl Into<String>,
+    ) -> Self {
+        self.request_parameters.set(kind, name.into(), value.into());
         self
     }
 
@@ -181,6 +196,7 @@ impl OAuthClientBuilder {
     /// * A redirect URI that is not absolute, is not `https` (or `http` to loopback), or contains a
     ///   fragment or user information; or one for a provider without an authorization endpoint.
     /// * A scope with characters that no scope can contain (RFC 6749 section 3.3).
+    /// * A request parameter that the client sets itself, or that no form should contain.
     /// * A response timeout that is not between 1 second and 10 minutes.
     /// * A user agent that is empty, does not begin with a product such as `partner-app/2.1`,
     ///   contains characters other than printable ASCII, or is longer than 256 bytes.
@@ -203,6 +219,7 @@ impl OAuthClientBuilder {
                  backslashes; pass several scopes as several items",
             ));
         }
+        self.request_parameters.check()?;
         if !(SHORTEST_RESPONSE_TIMEOUT..=LONGEST_RESPONSE_TIMEOUT).contains(&self.response_timeout)
         {
             return Err(Error::configuration(
@@ -212,11 +229,16 @@ impl OAuthClientBuilder {
         let user_agent = user_agent::header(self.product.as_deref())?;
         Ok(OAuthClient::new(
             Configuration {
-                provider: self.provider,
                 client_id: self.client_id,
                 client_secret: ArcSwapOption::from_pointee(self.client_secret),
                 redirect_uri: self.redirect_uri,
-                scope: (!self.scopes.is_empty()).then(|| self.scopes.join(" ")),
+                scope: (!self.scopes.is_empty())
+                    .then(|| self.scopes.join(self.provider.scope_separator())),
+                request_parameters: self
+                    .provider
+                    .all_request_parameters()
+                    .clone()
+                    .with(&self.request_parameters),
                 clock: self.clock,
                 gate: self.gate,
                 random: Mutex::new(
@@ -225,6 +247,7 @@ impl OAuthClientBuilder {
                 ),
                 response_timeout: self.response_timeout,
                 user_agent,
+                provider: self.provider,
             },
             Transport::new(http, self.is_connect_error),
         ))

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     clock::Clock,
     error::{Error, ErrorKind},
-    provider::{ClientAuthentication, Endpoint, Provider},
+    provider::{ClientAuthentication, Endpoint, Provider, RequestKind, RequestParameters},
     token::{AccessToken, ClientIdentity, ClientSecret, CodeVerifier, RefreshToken, TokenSet},
 };
 
@@ -48,6 +48,8 @@ pub(super) struct Configuration {
     pub(super) client_secret: ArcSwapOption<ClientSecret>,
     pub(super) redirect_uri: Option<String>,
     pub(super) scope: Option<String>,
+    /// The provider's parameters and this client's.
+    pub(super) request_parameters: RequestParameters,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) gate: EndpointGate,
     pub(super) random: Mutex<fastrand::Rng>,
@@ -159,6 +161,9 @@ impl OAuthClient {
             &configuration.client_id,
             redirect_uri,
             configuration.scope.as_deref(),
+            configuration
+                .request_parameters
+                .of(RequestKind::Authorization),
         );
         Ok((url, pending))
     }
@@ -210,14 +215,16 @@ impl OAuthClient {
         code: AcceptedCode,
     ) -> Result<TokenResponse, Error> {
         let redirect_uri = self.redirect_uri()?;
-        let mut form = Form::new("authorization_code");
+        let mut form = self.form(RequestKind::CodeExchange, "authorization_code");
         form.field("code", code.code().expose());
         form.field("redirect_uri", redirect_uri);
         if let Some(verifier) = code.verifier() {
             form.field("code_verifier", verifier.expose());
         }
         let permit = self.gate().acquire_for_code_exchange().await?;
-        let outcome = self.request_tokens(form, Retry::NotSent).await;
+        let outcome = self
+            .request_tokens(self.provider().token_endpoint(), form, Retry::NotSent)
+            .await;
         permit.record(&outcome);
         outcome
     }
@@ -256,9 +263,10 @@ impl OAuthClient {
             )
             .with_token_unused());
         };
-        let mut form = Form::new("refresh_token");
+        let mut form = self.form(RequestKind::Refresh, "refresh_token");
         form.field("refresh_token", refresh_token.expose());
-        let response = self.request_tokens(form, Retry::Deferred).await?;
+        let endpoint = self.provider().refresh_endpoint();
+        let response = self.request_tokens(endpoint, form, Retry::Deferred).await?;
         Ok(response.into_tokens().with_omitted_from(tokens))
     }
 
@@ -283,11 +291,12 @@ impl OAuthClient {
                  set Basic or RequestBody authentication and a secret",
             ));
         }
-        let mut form = Form::new("client_credentials");
+        let mut form = self.form(RequestKind::ClientCredentials, "client_credentials");
         if let Some(scope) = &self.configuration.scope {
             form.field("scope", scope);
         }
-        let response = self.request_tokens(form, Retry::Deferred).await;
+        let endpoint = self.provider().token_endpoint();
+        let response = self.request_tokens(endpoint, form, Retry::Deferred).await;
         response.map(TokenResponse::into_tokens)
     }
 
@@ -318,6 +327,7 @@ impl OAuthClient {
         let mut form = Form::empty();
         form.field("token", token);
         form.field("token_type_hint", hint);
+        self.add_parameters(&mut form, RequestKind::Revocation);
         let timeout = REVOCATION_TIMEOUT;
         let response = self.send(endpoint, form, Retry::Transient, timeout).await;
         let response = response.map_err(SendError::into_error)?;
@@ -328,14 +338,35 @@ impl OAuthClient {
             "revocation endpoint",
             &response,
             self.configuration.clock.wall(),
+            &[],
         )))
     }
 
-    async fn request_tokens(&self, form: Form, retry: Retry) -> Result<TokenResponse, Error> {
+    /// A form with the grant type and the additional parameters of a token request.
+    fn form(&self, kind: RequestKind, grant_type: &str) -> Form {
+        let parameters = &self.configuration.request_parameters;
+        let mut form = Form::new(parameters.grant_type(kind).unwrap_or(grant_type));
+        self.add_parameters(&mut form, kind);
+        form
+    }
+
+    fn add_parameters(&self, form: &mut Form, kind: RequestKind) {
+        for (name, value) in self.configuration.request_parameters.of(kind) {
+            if name != "grant_type" {
+                form.field(name, value);
+            }
+        }
+    }
+
+    async fn request_tokens(
+        &self,
+        endpoint: &Endpoint,
+        form: Form,
+        retry: Retry,
+    ) -> Result<TokenResponse, Error> {
         let configuration = &*self.configuration;
         // The time of the first attempt, so that retries do not lengthen the lifetime.
         let sent = configuration.clock.wall();
-        let endpoint = configuration.provider.token_endpoint();
         let timeout = configuration.response_timeout;
         let response = self.send(endpoint, form, retry, timeout).await;
         let parse = |response: &Response<Bytes>| {
@@ -343,7 +374,7 @@ impl OAuthClient {
                 response,
                 sent,
                 configuration.clock.wall(),
-                configuration.provider.access_token_lifetime(),
+                &configuration.provider,
             )
             .map_err(evidence::added_to)
         };

@@ -7,9 +7,10 @@ use http::{HeaderMap, Response, StatusCode, header::RETRY_AFTER};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{content_encoding, date};
+use super::{content_encoding, date, token_response::has_member};
 use crate::{
     error::{Error, ErrorKind, OAuthErrorCode, ResponseDetails},
+    provider::{Refusal, RefusalMeaning},
     token::unescaped,
 };
 
@@ -29,7 +30,16 @@ struct Body<'a> {
 ///
 /// The error is [`Refused`](ErrorKind::Refused), and so permanent, only for a 4xx status with a
 /// known code. Any other response may be transient.
-pub(super) fn to_error(endpoint: &str, response: &Response<Bytes>, now: SystemTime) -> Error {
+/// A response that matches one of the `refusals` has the meaning that the provider's data give it.
+pub(super) fn to_error(
+    endpoint: &str,
+    response: &Response<Bytes>,
+    now: SystemTime,
+    refusals: &[Refusal],
+) -> Error {
+    if let Some(error) = refused(endpoint, response, now, refusals) {
+        return error;
+    }
     let status = response.status();
     let details = ResponseDetails {
         status: Some(status),
@@ -63,6 +73,7 @@ pub(super) fn to_error(endpoint: &str, response: &Response<Bytes>, now: SystemTi
     match code(response.body()) {
         Some(code) => rejection(endpoint, code).with_response(ResponseDetails {
             code: Some(code),
+            is_dead: code == OAuthErrorCode::InvalidGrant,
             ..details
         }),
         None => Error::new(
@@ -76,6 +87,48 @@ pub(super) fn to_error(endpoint: &str, response: &Response<Bytes>, now: SystemTi
         )
         .with_response(details),
     }
+}
+
+/// The error that the provider's data define for a response, if they do.
+pub(super) fn refused(
+    endpoint: &str,
+    response: &Response<Bytes>,
+    now: SystemTime,
+    refusals: &[Refusal],
+) -> Option<Error> {
+    let status = response.status();
+    let body = response.body();
+    let refusal = refusals.iter().find(|refusal| {
+        refusal.matches(status.as_u16(), |path, value| {
+            has_member(body, path, |text| value.matches(text))
+        })
+    })?;
+    let (kind, meaning) = match refusal.meaning() {
+        RefusalMeaning::Dead => (
+            ErrorKind::Refused,
+            "the code or refresh token was used, has expired or was revoked",
+        ),
+        RefusalMeaning::NotDead => (
+            ErrorKind::Refused,
+            "not because of the grant; check the configuration of the client",
+        ),
+        RefusalMeaning::Transient => (ErrorKind::Unavailable, "try again later"),
+    };
+    let code = code(body);
+    let name = code.map_or_else(|| status.as_u16().to_string(), |code| code.to_string());
+    let error = Error::new(
+        kind,
+        format!("{endpoint} rejected the request: {name} ({meaning})"),
+    );
+    let error = error.with_response(ResponseDetails {
+        status: Some(status),
+        code,
+        retry_after: retry_after(response.headers(), now),
+        is_dead: refusal.meaning() == RefusalMeaning::Dead,
+        ..ResponseDetails::default()
+    });
+    // The authorization server has written this response.
+    Some(error.with_token_unused())
 }
 
 /// The error code in a body, if it is a known one.
@@ -172,6 +225,7 @@ mod tests {
             "token endpoint",
             &response(status, body),
             SystemTime::UNIX_EPOCH,
+            &[],
         )
         .kind()
     }
@@ -226,7 +280,7 @@ mod tests {
             response
                 .headers_mut()
                 .insert(http::header::CONTENT_TYPE, "text/seeded".parse().unwrap());
-            let error = to_error("token endpoint", &response, SystemTime::UNIX_EPOCH);
+            let error = to_error("token endpoint", &response, SystemTime::UNIX_EPOCH, &[]);
             assert!(!format!("{error} {error:?}").contains("seeded"));
         }
     }

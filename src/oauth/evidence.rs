@@ -9,8 +9,8 @@ use crate::error::{Error, OAuthErrorCode};
 /// Adds to the error of a response whether the code or refresh token is certainly unused. If not,
 /// the response counts as lost.
 pub(super) fn added_to(error: Error) -> Error {
-    if error.refresh_token().is_some() {
-        // The response contains the token that replaces the one sent.
+    if error.refresh_token().is_some() || error.is_token_unused() {
+        // The response contains the token that replaces the one sent, or is defined as a refusal.
         error
     } else if proves_unused(error.status(), error.oauth_code()) {
         error.with_token_unused()

@@ -50,7 +50,11 @@ impl Form {
     ) -> Request<Bytes> {
         // One method only: RFC 6749 section 2.3 forbids a second in the same request.
         let authorization = match (authentication, client_secret) {
-            (ClientAuthentication::Basic, Some(secret)) => Some(basic(client_id, secret)),
+            (ClientAuthentication::Basic, Some(secret)) => Some(basic(client_id, secret, encode)),
+            (ClientAuthentication::BasicRaw, Some(secret)) => {
+                let raw = |text: &str, pair: &mut SecretBuffer| pair.push(text.as_bytes());
+                Some(basic(client_id, secret, raw))
+            }
             (ClientAuthentication::RequestBody, Some(secret)) => {
                 self.field("client_id", client_id);
                 self.field("client_secret", secret.expose());
@@ -82,8 +86,13 @@ impl Form {
     }
 }
 
-/// Id and secret are form-encoded before they are joined by a colon (RFC 6749 section 2.3.1).
-fn basic(client_id: &str, client_secret: &ClientSecret) -> HeaderValue {
+/// The header of both, which are form-encoded for [`ClientAuthentication::Basic`] (RFC 6749 section
+/// 2.3.1).
+fn basic(
+    client_id: &str,
+    client_secret: &ClientSecret,
+    encode: fn(&str, &mut SecretBuffer),
+) -> HeaderValue {
     // An encoded byte has at most three characters.
     let capacity = 3 * (client_id.len() + client_secret.expose().len()) + 1;
     let mut pair = SecretBuffer::with_capacity(capacity);
@@ -145,5 +154,12 @@ mod tests {
         assert!(header.is_sensitive());
         // Base64 of "id%3Ax:se+cret"
         assert_eq!(header, "Basic aWQlM0F4OnNlK2NyZXQ=");
+
+        let raw = request(ClientAuthentication::BasicRaw);
+        assert_eq!(raw.body(), basic.body());
+        // Base64 of "id:x:se cret"
+        let header = raw.headers().get(AUTHORIZATION).unwrap();
+        assert!(header.is_sensitive());
+        assert_eq!(header, "Basic aWQ6eDpzZSBjcmV0");
     }
 }

@@ -2,19 +2,31 @@
 
 use std::time::Duration;
 
-use super::endpoint::Endpoint;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    endpoint::Endpoint,
+    refusal::Refusal,
+    request_parameters::{RequestKind, RequestParameters},
+};
 use crate::{error::Error, origin::Origin, rejection::TokenRejection};
 
 /// How a client authenticates to the token and revocation endpoints (RFC 6749 section 2.3). One
 /// method per request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ClientAuthentication {
     /// Sends `client_id` and `client_secret` in the request body (`client_secret_post` in RFC
     /// 7591).
     RequestBody,
     /// Sends both in an `Authorization: Basic` header (`client_secret_basic` in RFC 7591).
+    #[default]
     Basic,
+    /// Sends both in an `Authorization: Basic` header without form-encoding them first, as many
+    /// servers expect against RFC 6749 section 2.3.1. It matters for ids and secrets with other
+    /// characters than letters, digits and `* - . _`.
+    BasicRaw,
     /// Sends `client_id` in the request body and no secret (`none` in RFC 7591): for a public
     /// client, which cannot keep a secret (RFC 6749 sections 2.1 and 3.2.1).
     ///
@@ -29,11 +41,16 @@ pub enum ClientAuthentication {
 pub struct Provider {
     pub(super) authorization_endpoint: Option<Endpoint>,
     pub(super) token_endpoint: Endpoint,
+    pub(super) refresh_endpoint: Option<Endpoint>,
     pub(super) revocation_endpoint: Option<Endpoint>,
     pub(super) issuer: Option<String>,
     pub(super) api_origins: Vec<Origin>,
     pub(super) client_authentication: ClientAuthentication,
     pub(super) pkce: bool,
+    pub(super) scope_separator: String,
+    pub(super) request_parameters: RequestParameters,
+    pub(super) accepted_token_types: Vec<String>,
+    pub(super) refusals: Vec<Refusal>,
     pub(super) access_token_lifetime: Option<Duration>,
     pub(super) refresh_token_lifetime: Option<Duration>,
     pub(super) token_rejections: Vec<TokenRejection>,
@@ -69,6 +86,7 @@ impl Provider {
         };
         self.authorization_endpoint = moved(self.authorization_endpoint)?;
         self.revocation_endpoint = moved(self.revocation_endpoint)?;
+        self.refresh_endpoint = moved(self.refresh_endpoint)?;
         self.token_endpoint = self.token_endpoint.on_origin(&origin)?;
         self.issuer = self.issuer.map(|issuer| issuer_on_origin(&issuer, &origin));
         self.api_origins = vec![origin];
@@ -85,6 +103,15 @@ impl Provider {
     #[must_use]
     pub fn token_endpoint(&self) -> &Endpoint {
         &self.token_endpoint
+    }
+
+    /// The endpoint of refreshes: the [token endpoint](Self::token_endpoint), unless the provider
+    /// has another one.
+    #[must_use]
+    pub fn refresh_endpoint(&self) -> &Endpoint {
+        self.refresh_endpoint
+            .as_ref()
+            .unwrap_or(&self.token_endpoint)
     }
 
     /// The revocation endpoint (RFC 7009), if the provider has one.
@@ -115,6 +142,33 @@ impl Provider {
     #[must_use]
     pub fn pkce(&self) -> bool {
         self.pkce
+    }
+
+    /// The separator of the scopes in a request: a space (RFC 6749 section 3.3) or a comma.
+    #[must_use]
+    pub fn scope_separator(&self) -> &str {
+        &self.scope_separator
+    }
+
+    /// The additional parameters of a kind of request, by name and value.
+    pub fn request_parameters(&self, kind: RequestKind) -> impl Iterator<Item = (&str, &str)> {
+        self.request_parameters.of(kind)
+    }
+
+    pub(crate) fn all_request_parameters(&self) -> &RequestParameters {
+        &self.request_parameters
+    }
+
+    /// The token types that are accepted beside `Bearer`.
+    #[must_use]
+    pub fn accepted_token_types(&self) -> &[String] {
+        &self.accepted_token_types
+    }
+
+    /// The error responses that have another meaning than in RFC 6749.
+    #[must_use]
+    pub fn refusals(&self) -> &[Refusal] {
+        &self.refusals
     }
 
     /// The lifetime of an access token for which the token response names none, if it is known.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::{
     definition::{ClientAuthentication, Provider},
     endpoint::Endpoint,
+    request_parameters::RequestParameters,
 };
 use crate::origin::Origin;
 
@@ -56,6 +57,11 @@ pub fn justworks() -> Provider {
         api_origins: vec![Origin::from_static(API_HOST)],
         client_authentication: ClientAuthentication::RequestBody,
         pkce: false,
+        refresh_endpoint: None,
+        scope_separator: " ".to_owned(),
+        request_parameters: RequestParameters::default(),
+        accepted_token_types: Vec::new(),
+        refusals: Vec::new(),
         access_token_lifetime: Some(ACCESS_TOKEN_LIFETIME),
         refresh_token_lifetime: Some(REFRESH_TOKEN_LIFETIME),
         token_rejections: Vec::new(),

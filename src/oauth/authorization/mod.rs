@@ -118,12 +118,13 @@ impl PendingAuthorization {
         })
     }
 
-    pub(super) fn url(
+    pub(super) fn url<'a>(
         &self,
         endpoint: &Endpoint,
         client_id: &str,
         redirect_uri: &str,
         scope: Option<&str>,
+        parameters: impl Iterator<Item = (&'a str, &'a str)>,
     ) -> String {
         let mut query = form_urlencoded::Serializer::new(String::new());
         query
@@ -139,6 +140,7 @@ impl PendingAuthorization {
                 .append_pair("code_challenge", &challenge(verifier))
                 .append_pair("code_challenge_method", "S256");
         }
+        query.extend_pairs(parameters);
         endpoint.with_query(&query.finish())
     }
 }

@@ -140,10 +140,12 @@ fn authorization_url_keeps_the_query_of_the_endpoint() {
             &endpoint,
             "id&1",
             "https://p.example.com/cb?a=b",
-            Some("one two:read")
+            Some("one two:read"),
+            [("prompt", "a&b")].into_iter()
         ),
         "https://id.example.com/a?tenant=x&response_type=code&client_id=id%261\
-         &redirect_uri=https%3A%2F%2Fp.example.com%2Fcb%3Fa%3Db&scope=one+two%3Aread&state=s1"
+         &redirect_uri=https%3A%2F%2Fp.example.com%2Fcb%3Fa%3Db&scope=one+two%3Aread&state=s1\
+         &prompt=a%26b"
     );
 }
 

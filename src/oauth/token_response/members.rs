@@ -86,6 +86,33 @@ impl Members {
     }
 }
 
+/// Whether the first object in `body` has a value at `path` that `is_match` accepts: the names of
+/// nested members, separated by dots. Any element of an array may be the value.
+pub(in crate::oauth) fn has_member(
+    body: &[u8],
+    path: &str,
+    is_match: impl Fn(&str) -> bool,
+) -> bool {
+    let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
+    let Some(mut object) = Reader::at_object(body.trim_ascii()) else {
+        return false;
+    };
+    let mut names = path.split('.').peekable();
+    while let Some(name) = names.next() {
+        let Some(mut value) = object.find(name) else {
+            return false;
+        };
+        if names.peek().is_none() {
+            return value.any_scalar(is_match);
+        }
+        let Some(nested) = value.rest.strip_prefix(b"{") else {
+            return false;
+        };
+        object = Reader::at(nested);
+    }
+    false
+}
+
 /// A value of any JSON type.
 #[derive(Default)]
 pub(super) enum Member {
@@ -192,6 +219,15 @@ impl<'a> Reader<'a> {
     /// The next member with its value as JSON, or `None` at the end of the object or if the rest
     /// cannot be read.
     fn next_member(&mut self) -> Option<(Zeroizing<String>, Member, &'a [u8])> {
+        let name = self.next_name()?;
+        let json = self.rest;
+        let value = self.value();
+        Some((name, value, &json[..json.len() - self.rest.len()]))
+    }
+
+    /// The name of the next member, whose value comes next. It is empty if it cannot be decoded.
+    /// `None` at the end of the object, or if the rest cannot be read.
+    fn next_name(&mut self) -> Option<Zeroizing<String>> {
         loop {
             self.skip(|byte| byte.is_ascii_whitespace() || byte == b',');
             let Some((first, rest)) = self.rest.split_first() else {
@@ -208,7 +244,7 @@ impl<'a> Reader<'a> {
                     continue;
                 }
             }
-            let name = self.string();
+            let name = self.string().unwrap_or_default();
             self.skip(|byte| byte.is_ascii_whitespace());
             let Some(rest) = self.rest.strip_prefix(b":") else {
                 self.is_damaged = true;
@@ -216,13 +252,60 @@ impl<'a> Reader<'a> {
             };
             self.rest = rest;
             self.skip(|byte| byte.is_ascii_whitespace());
-            let json = self.rest;
-            let value = self.value();
-            let json = &json[..json.len() - self.rest.len()];
-            if let Some(name) = name {
-                return Some((name, value, json));
+            return Some(name);
+        }
+    }
+
+    /// A reader at the value of the last member with this name.
+    fn find(&mut self, name: &str) -> Option<Self> {
+        let mut found = None;
+        while let Some(member) = self.next_name() {
+            let value = Self::at(self.rest);
+            self.value();
+            if *member == name {
+                found = Some(value);
             }
         }
+        found
+    }
+
+    /// Whether the value, or one of the elements of an array, is accepted as a text.
+    fn any_scalar(&mut self, is_match: impl Fn(&str) -> bool) -> bool {
+        let Some(elements) = self.rest.strip_prefix(b"[") else {
+            return self.scalar().is_some_and(|text| is_match(&text));
+        };
+        self.rest = elements;
+        loop {
+            self.skip(|byte| byte.is_ascii_whitespace() || byte == b',');
+            match self.rest.first() {
+                None | Some(b']' | b'}') => return false,
+                Some(b'{' | b'[') => {
+                    self.nested();
+                }
+                Some(_) if self.scalar().is_some_and(|text| is_match(&text)) => return true,
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// A text, or a number, truth value or `null` as it is written.
+    fn scalar(&mut self) -> Option<Zeroizing<String>> {
+        if self.rest.first() == Some(&b'"') {
+            return self.string();
+        }
+        let is_end =
+            |byte: &u8| matches!(byte, b',' | b'}' | b']' | b'"') || byte.is_ascii_whitespace();
+        let length = self.rest.iter().position(is_end);
+        let (word, rest) = self.rest.split_at(length.unwrap_or(self.rest.len()));
+        // At least one byte, so that a loop over elements ends.
+        self.rest = if word.is_empty() {
+            rest.get(1..)?
+        } else {
+            rest
+        };
+        std::str::from_utf8(word)
+            .ok()
+            .map(|word| Zeroizing::new(word.to_owned()))
     }
 
     fn value(&mut self) -> Member {

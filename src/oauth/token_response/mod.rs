@@ -23,10 +23,12 @@ use jiff::Timestamp;
 
 mod members;
 
+pub(super) use self::members::has_member;
 use self::members::{Member, Members};
 use super::{NamedValues, date, endpoint_error};
 use crate::{
     error::{Error, ErrorKind, OAuthErrorCode, ResponseDetails},
+    provider::Provider,
     telemetry,
     token::{AccessToken, LONGEST_LIFETIME, RefreshToken, TokenSet},
 };
@@ -75,21 +77,29 @@ pub(super) fn parse(
     response: &Response<Bytes>,
     sent: SystemTime,
     now: SystemTime,
-    usual_lifetime: Option<Duration>,
+    provider: &Provider,
 ) -> Result<TokenResponse, Error> {
+    let usual_lifetime = provider.access_token_lifetime();
+    let refusals = provider.refusals();
     if !response.status().is_success() {
-        return Err(endpoint_error::to_error(ENDPOINT, response, now));
+        return Err(endpoint_error::to_error(ENDPOINT, response, now, refusals));
     }
     let Some(members) = Members::read(response.body()) else {
         let problem = "is not a JSON object with the members of RFC 6749";
         return Err(unusable(response, problem).with_response_lost());
     };
+    if members.access_token.is_blank()
+        && members.refresh_token.is_blank()
+        && let Some(error) = endpoint_error::refused(ENDPOINT, response, now, refusals)
+    {
+        return Err(error);
+    }
     let refresh_token = members
         .refresh_token
         .text()
         // RFC 6749 appendix A.17 has no such characters. They come from the server's template.
         .map(|token| RefreshToken::new(token.trim_matches(char::is_control)));
-    match access_token(&members) {
+    match access_token(&members, provider.accepted_token_types()) {
         Ok(access_token) if refresh_token.is_some() || !members.is_damaged => {
             let stated = lifetime(&members, response.headers(), sent, now, usual_lifetime);
             let lifetime = stated.or(usual_lifetime);
@@ -103,7 +113,7 @@ pub(super) fn parse(
                 tokens = tokens.with_refresh_token(refresh_token, sent);
             }
             if let Some(scope) = members.scope.words() {
-                tokens = tokens.with_scope(scope);
+                tokens = tokens.with_scope(separated(&scope, provider.scope_separator()));
             }
             Ok(TokenResponse {
                 tokens,
@@ -133,7 +143,10 @@ fn is_rejection(members: &Members) -> bool {
 }
 
 /// The access token, or why there is none to use.
-fn access_token(members: &Members) -> Result<AccessToken, Cow<'static, str>> {
+fn access_token(
+    members: &Members,
+    accepted_types: &[String],
+) -> Result<AccessToken, Cow<'static, str>> {
     match &members.error {
         error if error.is_blank() => {}
         // No error, as a number.
@@ -149,10 +162,12 @@ fn access_token(members: &Members) -> Result<AccessToken, Cow<'static, str>> {
         return Err("contains no access token".into());
     };
     let token_type = &members.token_type;
-    let is_bearer = token_type
-        .text()
-        .is_some_and(|token_type| token_type.trim().eq_ignore_ascii_case("bearer"));
-    if !is_bearer && !token_type.is_blank() {
+    let is_accepted = token_type.text().is_some_and(|token_type| {
+        let accepted = accepted_types.iter().map(|accepted| accepted.trim());
+        let mut accepted = accepted.chain(["bearer"]);
+        accepted.any(|accepted| accepted.eq_ignore_ascii_case(token_type.trim()))
+    });
+    if !is_accepted && !token_type.is_blank() {
         // RFC 6749 section 7.1: a token of a type that is not understood must not be used.
         return Err("contains a token that is not a bearer token".into());
     }
@@ -163,6 +178,17 @@ fn access_token(members: &Members) -> Result<AccessToken, Cow<'static, str>> {
     }
     AccessToken::new(access_token)
         .map_err(|_| "contains an access token that no header can carry".into())
+}
+
+/// The scopes of a response, separated by spaces (RFC 6749 section 3.3).
+fn separated<'a>(scope: &'a str, separator: &str) -> Cow<'a, str> {
+    if separator == "," && scope.contains(',') {
+        let scopes = scope.split(|c: char| c == ',' || c.is_whitespace());
+        let scopes: Vec<&str> = scopes.filter(|scope| !scope.is_empty()).collect();
+        Cow::Owned(scopes.join(" "))
+    } else {
+        Cow::Borrowed(scope)
+    }
 }
 
 fn unusable(response: &Response<Bytes>, problem: &str) -> Error {

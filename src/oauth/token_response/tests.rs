@@ -22,9 +22,15 @@ fn response(status: u16, body: &str, date: Option<SystemTime>) -> Response<Bytes
         .unwrap()
 }
 
+/// A provider whose usual lifetime is one day.
+fn daily() -> Provider {
+    let builder = Provider::builder("https://id.example.com/token");
+    builder.access_token_lifetime(DAY).build().unwrap()
+}
+
 fn parse_with(members: &str, date: Option<SystemTime>) -> Result<TokenSet, Error> {
     let body = format!(r#"{{"access_token":"a1"{members}}}"#);
-    parse(&response(200, &body, date), sent(), sent(), Some(DAY)).map(TokenResponse::into_tokens)
+    parse(&response(200, &body, date), sent(), sent(), &daily()).map(TokenResponse::into_tokens)
 }
 
 /// The lifetime of a token from a provider with a usual lifetime of one day.
@@ -35,8 +41,14 @@ fn lifetime_of(members: &str, date: Option<SystemTime>) -> Duration {
 /// The lifetime of a token from a provider whose usual lifetime is unknown.
 fn lifetime_without_usual(members: &str, date: Option<SystemTime>) -> Option<Duration> {
     let body = format!(r#"{{"access_token":"a1"{members}}}"#);
-    let tokens =
-        parse(&response(200, &body, date), sent(), sent(), None).map(TokenResponse::into_tokens);
+    let provider = Provider::builder("https://id.example.com/token").build();
+    let tokens = parse(
+        &response(200, &body, date),
+        sent(),
+        sent(),
+        &provider.unwrap(),
+    )
+    .map(TokenResponse::into_tokens);
     tokens.unwrap().lifetime()
 }
 
@@ -245,19 +257,19 @@ fn p22_errors_of_bad_responses_name_the_problem_without_secrets() {
             "no header can carry",
         ),
     ] {
-        let error = parse(&response(200, body, None), sent(), sent(), Some(DAY)).unwrap_err();
+        let error = parse(&response(200, body, None), sent(), sent(), &daily()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidResponse, "{body}");
         assert!(error.to_string().contains(problem), "{body}: {error}");
         assert!(!format!("{error} {error:?}").contains("seeded"), "{error}");
         assert_eq!(error.oauth_code(), None, "{body}");
     }
-    let error = parse(&response(302, "", None), sent(), sent(), Some(DAY)).unwrap_err();
+    let error = parse(&response(302, "", None), sent(), sent(), &daily()).unwrap_err();
     assert!(error.to_string().contains("redirect"), "{error}");
 }
 
 fn parse_bytes(body: &[u8]) -> Result<TokenSet, Error> {
     let response = response(200, "", None).map(|_| Bytes::copy_from_slice(body));
-    parse(&response, sent(), sent(), Some(DAY)).map(TokenResponse::into_tokens)
+    parse(&response, sent(), sent(), &daily()).map(TokenResponse::into_tokens)
 }
 
 /// The access and the refresh token of a response.
@@ -617,6 +629,197 @@ mod properties {
             let body = serde_json::json!({"x": text, "access_token": "a2", "refresh_token": format!("r{text}.")});
             let (_, refresh_token) = tokens_in(body.to_string().as_bytes());
             prop_assert_eq!(refresh_token, Some(format!("r{text}.")));
+        }
+    }
+}
+
+mod data {
+    //! The settings of a provider that change how a response is read.
+
+    use crate::provider::{ProviderBuilder, Refusal, RefusalMeaning};
+
+    use super::*;
+
+    fn by(
+        set: impl Fn(ProviderBuilder) -> ProviderBuilder,
+        status: u16,
+        body: &str,
+    ) -> Result<TokenSet, Error> {
+        let provider = set(Provider::builder("https://id.example.com/token"));
+        let response = response(status, body, None);
+        parse(&response, sent(), sent(), &provider.build().unwrap()).map(TokenResponse::into_tokens)
+    }
+
+    fn outcome(status: u16, body: &str) -> &'static str {
+        use RefusalMeaning::{Dead, NotDead, Transient};
+        let refusals = [
+            // GitHub App, Slack, HubSpot
+            Refusal::new(Dead)
+                .status(200)
+                .member("error", "bad_refresh_token"),
+            Refusal::new(Dead)
+                .member("ok", "false")
+                .member("error", "invalid_refresh_token"),
+            Refusal::new(Dead).member("status", "BAD_REFRESH_TOKEN"),
+            // Microsoft, Salesforce, Atlassian
+            Refusal::new(NotDead)
+                .member("error", "invalid_grant")
+                .member("error_codes", "9002313"),
+            Refusal::new(Transient)
+                .member("error", "invalid_grant")
+                .member("error_description", "*already being processed*"),
+            Refusal::new(Dead)
+                .member("error", "unauthorized_client")
+                .member("error_description", "refresh_token is invalid"),
+            Refusal::new(Dead).member("fault.detail.code", "revoked"),
+        ];
+        let set = |builder: ProviderBuilder| {
+            refusals
+                .iter()
+                .cloned()
+                .fold(builder, ProviderBuilder::refusal)
+        };
+        match by(set, status, body) {
+            Ok(_) => "tokens",
+            Err(error) if error.is_response_lost() => "lost",
+            Err(error) if error.is_invalid_grant() => "dead",
+            Err(error) if error.is_transient() => "transient",
+            Err(_) => "not dead",
+        }
+    }
+
+    #[test]
+    fn p15_refusal_has_the_meaning_of_the_providers_data() {
+        for (status, body, expected) in [
+            (200, r#"{"error":"bad_refresh_token"}"#, "dead"),
+            (400, r#"{"error":"bad_refresh_token"}"#, "transient"),
+            (
+                200,
+                r#"{"ok":false,"error":"invalid_refresh_token"}"#,
+                "dead",
+            ),
+            (
+                200,
+                r#"{"ok":true,"error":"invalid_refresh_token"}"#,
+                "transient",
+            ),
+            (
+                400,
+                r#"{"status":"BAD_REFRESH_TOKEN","message":"x"}"#,
+                "dead",
+            ),
+            (
+                400,
+                r#"{"error":"invalid_grant","error_codes":[9002313]}"#,
+                "not dead",
+            ),
+            (
+                400,
+                r#"{"error":"invalid_grant","error_codes":[1, 9002313 ,2]}"#,
+                "not dead",
+            ),
+            (
+                400,
+                r#"{"error":"invalid_grant","error_codes":["9002313"]}"#,
+                "not dead",
+            ),
+            (
+                400,
+                r#"{"error":"invalid_grant","error_codes":[700082]}"#,
+                "dead",
+            ),
+            (400, r#"{"error":"invalid_grant"}"#, "dead"),
+            (
+                400,
+                r#"{"error":"invalid_grant","error_description":"token is already being processed"}"#,
+                "transient",
+            ),
+            (
+                403,
+                r#"{"error":"unauthorized_client","error_description":"refresh_token is invalid"}"#,
+                "dead",
+            ),
+            (400, r#"{"error":"unauthorized_client"}"#, "not dead"),
+            (
+                401,
+                r#"{"fault":{"x":1,"detail":{"code":"revoked"}}}"#,
+                "dead",
+            ),
+            (401, r#"{"fault":{"detail":"revoked"}}"#, "transient"),
+            (
+                401,
+                r#"{"fault":{"detail":{"code":{"code":"revoked"}}}}"#,
+                "transient",
+            ),
+            // The last value of a repeated name counts.
+            (
+                400,
+                r#"{"status":"ok","status":"BAD_REFRESH_TOKEN"}"#,
+                "dead",
+            ),
+            (
+                400,
+                r#"{"status":"BAD_REFRESH_TOKEN","status":"ok"}"#,
+                "transient",
+            ),
+            // Nothing that comes with tokens is a refusal.
+            (
+                200,
+                r#"{"error":"","status":"BAD_REFRESH_TOKEN","access_token":"a2"}"#,
+                "tokens",
+            ),
+        ] {
+            assert_eq!(outcome(status, body), expected, "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn p15_malformed_response_is_no_refusal() {
+        for body in [
+            "",
+            "{",
+            r#"{"status"#,
+            r#"{"status":"#,
+            r#"{"status":["#,
+            r#"{"status":[}"#,
+            r#"{"status":[,,{}"#,
+            r#"{"status":"BAD_REFRESH_TOKEN"#,
+            r#"{"fault":{"detail":{"code":"#,
+            "<html>BAD_REFRESH_TOKEN</html>",
+        ] {
+            assert_ne!(outcome(400, body), "dead", "{body}");
+        }
+    }
+
+    #[test]
+    fn accepted_token_types_are_used_as_bearer_tokens() {
+        let set = |builder: ProviderBuilder| builder.accepted_token_type("User Access Token");
+        for (token_type, is_accepted) in [
+            ("User Access Token", true),
+            (" user access token", true),
+            ("Bearer", true),
+            ("", true),
+            ("Mac", false),
+            ("User", false),
+        ] {
+            let body = format!(r#"{{"access_token":"a1","token_type":"{token_type}"}}"#);
+            assert_eq!(by(set, 200, &body).is_ok(), is_accepted, "{token_type}");
+        }
+    }
+
+    #[test]
+    fn scopes_of_a_response_are_separated_by_what_the_provider_uses() {
+        for (separator, scope, expected) in [
+            (" ", "a b", "a b"),
+            (" ", "a,b", "a,b"),
+            (",", "a,b", "a b"),
+            (",", "a, b,,c", "a b c"),
+            (",", "a b", "a b"),
+        ] {
+            let set = |builder: ProviderBuilder| builder.scope_separator(separator);
+            let body = format!(r#"{{"access_token":"a1","scope":"{scope}"}}"#);
+            let tokens = by(set, 200, &body).unwrap();
+            assert_eq!(tokens.scope(), Some(expected), "{scope}");
         }
     }
 }
