@@ -321,6 +321,42 @@ fn p23_new_directory_of_a_group_is_shared_by_its_members() {
     let parent = tempfile::tempdir().unwrap();
     let path = parent.path().join("a/b");
     let builder = FileStore::builder(&path).allow_group_access(true);
-    builder.open().unwrap();
+    builder.clone().open().unwrap();
     assert_eq!(mode(&path), 0o2770);
+    if rustix::process::geteuid().is_root() {
+        // Another member has created the directories.
+        for path in [path.parent().unwrap(), &path] {
+            chown(path, Some(1_234), None).unwrap();
+        }
+        builder.open().unwrap();
+    }
+}
+
+/// A directory that does not pass its group on, and files of before groups were allowed, or of a
+/// crash between the creation of a file and its change of mode.
+#[tokio::test]
+async fn p23_files_of_the_user_are_given_to_the_group() {
+    let Some(&group) = rustix::process::getgroups().unwrap().first() else {
+        return;
+    };
+    let parent = tempfile::tempdir().unwrap();
+    let path = parent.path().join("grants");
+    let (acme, owner) = (tenant("acme"), LeaseOwner::random());
+    let store = FileStore::open(&path).unwrap();
+    store.save(&acme, None, &grant(1, "a")).await.unwrap();
+    chown(&path, None, Some(group.as_raw())).unwrap();
+    set_mode(&path, 0o770);
+    let builder = FileStore::builder(&path).allow_group_access(true);
+    let store = builder.open().unwrap();
+    store.save(&acme, FIRST, &grant(2, "b")).await.unwrap();
+    store.acquire(&acme, &owner, MINUTE).await.unwrap();
+    for entry in fs::read_dir(&path).unwrap() {
+        let path = entry.unwrap().path();
+        assert_eq!(mode(&path), 0o660, "{}", path.display());
+        let metadata = fs::metadata(&path).unwrap();
+        assert_eq!(
+            std::os::unix::fs::MetadataExt::gid(&metadata),
+            group.as_raw()
+        );
+    }
 }

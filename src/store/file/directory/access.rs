@@ -10,6 +10,9 @@ const STICKY: u32 = 0o1000;
 const GROUP_WRITE: u32 = 0o020;
 const OTHERS_WRITE: u32 = 0o002;
 
+/// The mode of the files of a group.
+pub(super) const FILE_OF_GROUP: u32 = 0o660;
+
 /// The owner, mode, type and links of a file.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Attributes {
@@ -41,7 +44,11 @@ impl User {
     /// Checks a directory or link on the path to the store's directory, as sshd's `StrictModes`
     /// does. With write access to a directory, a user can replace what is in it.
     pub(super) fn check_parent(&self, parent: &Attributes) -> Result<(), Problem> {
-        if ![ROOT, self.id].contains(&parent.user) {
+        let is_of_trusted_group = self.trusted_groups.contains(&parent.group);
+        // Its members can replace what is in it, and only a member can give it to the group.
+        let is_shared =
+            parent.kind == Kind::Directory && is_of_trusted_group && parent.mode & GROUP_WRITE != 0;
+        if ![ROOT, self.id].contains(&parent.user) && !is_shared {
             return Err(Problem::Rejected(
                 "another user owns a directory or link on the path; use a path that only root and \
                  the user of this process own",
@@ -57,13 +64,20 @@ impl User {
         let is_sticky = parent.mode & STICKY != 0;
         // By convention, a group with the number of its user has no other members.
         let is_private = parent.group == self.group && parent.group == self.id;
-        let is_trusted_group = is_private || self.trusted_groups.contains(&parent.group);
-        let is_writable_by_others =
-            parent.mode & OTHERS_WRITE != 0 || parent.mode & GROUP_WRITE != 0 && !is_trusted_group;
-        if is_writable_by_others && !is_sticky {
+        if is_sticky {
+            return Ok(());
+        }
+        if parent.mode & OTHERS_WRITE != 0 {
             return Err(Problem::Rejected(
-                "other users can write to a directory on the path, and replace what is in it; run \
+                "all users can write to a directory on the path, and replace what is in it; run \
                  chmod go-w for it, or use another path",
+            ));
+        }
+        if parent.mode & GROUP_WRITE != 0 && !is_private && !is_of_trusted_group {
+            return Err(Problem::Rejected(
+                "a group can write to a directory on the path, and replace what is in it; run \
+                 chmod g-w for it, use another path, or set FileStoreBuilder::allow_group_access \
+                 if this process is in the group",
             ));
         }
         Ok(())
@@ -103,7 +117,7 @@ impl User {
 pub(super) struct Trust {
     user: u32,
     /// The group whose members are trusted like the user.
-    pub(super) group: Option<u32>,
+    group: Option<u32>,
 }
 
 impl Trust {
@@ -135,6 +149,13 @@ impl Trust {
             ));
         }
         Ok(())
+    }
+
+    /// The group that a file of this user lacks, so that other members could not open it.
+    pub(super) fn missing_group(self, file: &Attributes) -> Option<u32> {
+        let lacks = |group| file.group != group || file.mode & FILE_OF_GROUP != FILE_OF_GROUP;
+        self.group
+            .filter(|group| file.user == self.user && lacks(*group))
     }
 }
 
@@ -289,5 +310,50 @@ mod tests {
             members.check_directory(&directory).unwrap_err();
         }
         members.check_parent(&volume).unwrap();
+    }
+
+    #[test]
+    fn p23_directory_of_another_member_on_the_path_is_trusted_if_all_members_can_write_to_it() {
+        let members = User {
+            trusted_groups: vec![SELF, GROUP],
+            ..user()
+        };
+        let shared = of(Kind::Directory, OTHER, GROUP, 0o2770);
+        members.check_parent(&shared).unwrap();
+        user().check_parent(&shared).unwrap_err();
+        for (kind, group, mode) in [
+            (Kind::Directory, OTHER, 0o2770),
+            (Kind::Directory, GROUP, 0o2750),
+            (Kind::Directory, GROUP, 0o2772),
+            (Kind::Link, GROUP, 0o777),
+            (Kind::File, GROUP, 0o660),
+        ] {
+            let parent = of(kind, OTHER, group, mode);
+            members.check_parent(&parent).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn p23_file_of_the_user_is_given_to_the_group() {
+        let file = |user, group, mode| of(Kind::File, user, group, mode);
+        let (mut trust, of_group) = (
+            Trust {
+                user: SELF,
+                group: Some(GROUP),
+            },
+            Some(GROUP),
+        );
+        for (group, mode, missing) in [
+            (GROUP, 0o660, None),
+            (GROUP, 0o770, None),
+            (GROUP, 0o600, of_group),
+            (GROUP, 0o640, of_group),
+            (SELF, 0o600, of_group),
+        ] {
+            assert_eq!(trust.missing_group(&file(SELF, group, mode)), missing);
+        }
+        assert_eq!(trust.missing_group(&file(OTHER, GROUP, 0o600)), None);
+        trust.group = None;
+        assert_eq!(trust.missing_group(&file(SELF, SELF, 0o600)), None);
     }
 }

@@ -12,14 +12,14 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, Dir, Gid, Mode, OFlags, open, openat, renameat, unlinkat},
+    fs::{AtFlags, Dir, Gid, Mode, OFlags, fchown, open, openat, renameat, unlinkat},
     io::{Errno, retry_on_intr},
     process::{getegid, geteuid, getgroups},
 };
 
 use super::{
     Access, Problem,
-    access::{Attributes, Kind, Trust, User, check_kind},
+    access::{Attributes, FILE_OF_GROUP, Kind, Trust, User, check_kind},
 };
 
 /// An open directory that was checked.
@@ -79,13 +79,24 @@ impl Directory {
         let attributes = Attributes::of(&file.metadata()?);
         match access {
             Access::ReadName => check_kind(&attributes)?,
-            Access::Read | Access::Append | Access::Lock => self.trust.check_file(&attributes)?,
-        }
-        if !creation.is_empty() && self.trust.group == Some(attributes.group) {
-            // Whatever the umask.
-            file.set_permissions(Permissions::from_mode(0o660))?;
+            Access::Read | Access::Append | Access::Lock => {
+                self.trust.check_file(&attributes)?;
+                self.give_to_group(&file, &attributes)?;
+            }
         }
         Ok(Some(file))
+    }
+
+    /// Gives the members of the trusted group access to a file of this user, whatever the umask. An
+    /// existing file lacks it after a crash in between, or if groups were not allowed before.
+    fn give_to_group(&self, file: &File, attributes: &Attributes) -> io::Result<()> {
+        let Some(group) = self.trust.missing_group(attributes) else {
+            return Ok(());
+        };
+        if attributes.group != group {
+            fchown(file, None, Some(Gid::from_raw(group)))?;
+        }
+        file.set_permissions(Permissions::from_mode(FILE_OF_GROUP))
     }
 
     /// Opens a file. `None` if there is none.
