@@ -23,6 +23,9 @@ const FORMAT: &str = "tower-oauth2-client/file-store/1 ";
 /// The length of an id in hexadecimal digits.
 const DIGITS: usize = 32;
 
+/// More than a marker has.
+const LARGEST_FILE: usize = 256;
+
 /// How often a lock is tried that another process holds while it creates the marker.
 const ATTEMPTS: u32 = 250;
 const PAUSE: Duration = Duration::from_millis(20);
@@ -81,10 +84,13 @@ impl StoreId {
         let Some(file) = directory.open_file(NAME, Access::Read)? else {
             return Ok(None);
         };
-        let mut text = String::new();
-        file.take(256).read_to_string(&mut text)?;
-        let id = text.strip_prefix(FORMAT).map(str::trim_end);
-        match id.filter(|id| id.len() == DIGITS) {
+        // Each call of the store reads it, so it is read in one step.
+        let mut bytes = Vec::with_capacity(LARGEST_FILE);
+        file.take(LARGEST_FILE as u64).read_to_end(&mut bytes)?;
+        let text = str::from_utf8(&bytes).ok();
+        let id = text.and_then(|text| text.strip_prefix(FORMAT));
+        let is_id = |id: &&str| id.len() == DIGITS && id.bytes().all(|b| b.is_ascii_hexdigit());
+        match id.map(str::trim_end).filter(is_id) {
             Some(id) => Ok(Some(Self(id.to_owned()))),
             None => Err(Problem::Rejected(
                 "the marker of the directory, the file .store, is damaged; restore it, or stop all \

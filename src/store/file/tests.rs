@@ -483,10 +483,13 @@ async fn p14_lost_or_damaged_marker_is_an_error() {
         b"other",
         &whole[..whole.len() - 10],
         &[0xff; 80],
+        &[&whole[..whole.len() - 2], b"\xff\n"].concat(),
+        &[&whole[..whole.len() - 2], b"?\n"].concat(),
     ] {
         fs::write(&marker, damaged).unwrap();
         fails_at(&store, &path).await;
-        FileStore::open(&path).unwrap_err();
+        let error = FileStore::open(&path).unwrap_err();
+        assert!(error.to_string().contains("is damaged"), "{error}");
     }
     fs::write(&marker, &whole).unwrap();
     assert_eq!(store.load(&acme).await.unwrap(), Some(grant(1, "a")));
