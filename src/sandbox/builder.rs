@@ -78,11 +78,12 @@ impl SandboxBuilder {
         self
     }
 
-    /// Allows a further name in the `Host` of requests on the socket, such as the name of the
-    /// sandbox's container. Defaults to none.
+    /// Allows a further name or address in the `Host` of requests on the socket, such as the name of
+    /// the sandbox's container. Defaults to none.
     ///
     /// `localhost`, loopback addresses and the address of the socket are always allowed, with the
-    /// port of the socket. This name may have any port. Name no host that others control.
+    /// port of the socket. This name may have any port: allow `localhost` if a container publishes
+    /// the socket under another port. Name no host that others control.
     pub fn host(mut self, name: impl Into<String>) -> Self {
         self.hosts.push(name.into());
         self

@@ -25,8 +25,8 @@ pub(super) struct OwnOrigin {
     /// The address that the client connected to. It differs if the listener's address is
     /// unspecified, such as `0.0.0.0`.
     connection: IpAddr,
-    /// Further host names, in lower case, which any port may follow.
-    hosts: Arc<[String]>,
+    /// Further host names and addresses, which any port may follow.
+    hosts: Arc<[Name]>,
 }
 
 /// The status and the text of the response to a request that is refused.
@@ -34,11 +34,10 @@ pub(super) type Refused = (StatusCode, &'static str);
 
 impl OwnOrigin {
     pub(super) fn new(listener: SocketAddr, hosts: &[String]) -> Self {
-        let hosts = hosts.iter().map(|host| without_dot(host.to_lowercase()));
         Self {
             listener,
             connection: listener.ip(),
-            hosts: hosts.collect(),
+            hosts: hosts.iter().map(|host| Name::of_setting(host)).collect(),
         }
     }
 
@@ -79,15 +78,14 @@ impl OwnOrigin {
     }
 
     fn is_own(&self, host: &Host) -> bool {
-        let own_port = host.port == self.listener.port();
-        match &host.name {
+        let is_name_of_listener = match &host.name {
             Name::Address(address) => {
-                own_port
-                    && (address.to_canonical().is_loopback()
-                        || [self.listener.ip(), self.connection].contains(address))
+                address.to_canonical().is_loopback()
+                    || [self.listener.ip(), self.connection].contains(address)
             }
-            Name::Dns(name) => own_port && name == "localhost" || self.hosts.contains(name),
-        }
+            Name::Dns(name) => name == "localhost",
+        };
+        is_name_of_listener && host.port == self.listener.port() || self.hosts.contains(&host.name)
     }
 }
 
@@ -120,7 +118,7 @@ struct Host {
     port: u16,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Name {
     Address(IpAddr),
     /// In lower case, without the dot of the root.
@@ -136,29 +134,39 @@ impl Host {
             "" | ":" => 80,
             port => port.strip_prefix(':')?.parse().ok()?,
         };
-        let name = without_dot(host.to_ascii_lowercase());
-        let literal = name.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
-        let name = match (literal, name.parse()) {
-            (Some(literal), _) => Name::Address(IpAddr::V6(literal.parse().ok()?)),
-            (None, Ok(address)) => Name::Address(IpAddr::V4(address)),
-            (None, Err(_)) => Name::Dns(name),
-        };
+        let name = Name::parse(host)?;
         Some(Self { name, port })
     }
 }
 
-fn without_dot(mut name: String) -> String {
-    if name.ends_with('.') {
-        name.pop();
+impl Name {
+    fn parse(host: &str) -> Option<Self> {
+        let mut name = host.to_ascii_lowercase();
+        if name.ends_with('.') {
+            name.pop();
+        }
+        let literal = name.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
+        Some(match (literal, name.parse()) {
+            (Some(literal), _) => Self::Address(IpAddr::V6(literal.parse().ok()?)),
+            (None, Ok(address)) => Self::Address(IpAddr::V4(address)),
+            (None, Err(_)) => Self::Dns(name),
+        })
     }
-    name
+
+    /// A setting may also be an IPv6 address without brackets.
+    fn of_setting(host: &str) -> Self {
+        let address = host.parse().ok().map(Self::Address);
+        address
+            .or_else(|| Self::parse(host))
+            .unwrap_or_else(|| Self::Dns(host.to_owned()))
+    }
 }
 
 const INVALID_HOST: &str = "The request names no host, an invalid one, or several.\n";
 const OTHER_HOST: &str = "\
     The request names another host than this sandbox, as one of a web page after DNS rebinding does.\n\
     Use the URL that the sandbox printed, or localhost with the same port. If the sandbox has another\n\
-    name, such as that of a container, allow it by SandboxBuilder::host (SANDBOX_HOST).\n";
+    name or port, as a container has, allow the name by SandboxBuilder::host (SANDBOX_HOST).\n";
 const OTHER_ORIGIN: &str = "\
     A web page of another origin sent this request. The sandbox serves programs, its own pages, and\n\
     links and redirects to its pages.\n";
@@ -233,6 +241,32 @@ mod tests {
         let origin = origin.of_connection("192.0.2.1:8080".parse().unwrap());
         assert_eq!(check(&origin, "/", &host), 200);
         assert_eq!(check(&origin, "/", &[("host", "192.0.2.2:8080")]), 421);
+    }
+
+    /// As a container with a published port is reached.
+    #[test]
+    fn names_of_the_settings_may_be_addresses_and_have_any_port() {
+        let hosts = [
+            "127.0.0.1",
+            "::1",
+            "[2001:db8::1]",
+            "192.0.2.7",
+            "LocalHost",
+        ];
+        let hosts = hosts.map(str::to_owned);
+        let origin = OwnOrigin::new("0.0.0.0:8080".parse().unwrap(), &hosts);
+        for host in [
+            "127.0.0.1:9000",
+            "[::1]:9000",
+            "[2001:db8::1]",
+            "192.0.2.7:9000",
+            "localhost:9000",
+        ] {
+            assert_eq!(check(&origin, "/", &[("host", host)]), 200, "{host}");
+        }
+        for host in ["127.0.0.2:9000", "192.0.2.8", "rebound.example:9000"] {
+            assert_eq!(check(&origin, "/", &[("host", host)]), 421, "{host}");
+        }
     }
 
     #[test]
