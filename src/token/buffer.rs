@@ -97,10 +97,23 @@ pub(crate) fn form_decoded(text: &str) -> Zeroizing<String> {
         }
         bytes.extend(percent_decode_str(part));
     }
-    Zeroizing::new(
-        String::from_utf8(std::mem::take(&mut *bytes))
-            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()),
-    )
+    match String::from_utf8(std::mem::take(&mut *bytes)) {
+        Ok(text) => Zeroizing::new(text),
+        Err(error) => replaced(&Zeroizing::new(error.into_bytes())),
+    }
+}
+
+/// Replaces invalid UTF-8 as [`String::from_utf8_lossy`] does, in one buffer.
+fn replaced(bytes: &[u8]) -> Zeroizing<String> {
+    // The replacement has three bytes, and what it replaces at least one.
+    let mut text = Zeroizing::new(String::with_capacity(bytes.len().saturating_mul(3)));
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        if !chunk.invalid().is_empty() {
+            text.push(char::REPLACEMENT_CHARACTER);
+        }
+    }
+    text
 }
 
 /// Decodes the escapes of a JSON string, which is given without its quotes. `None` if it is
@@ -180,6 +193,8 @@ mod tests {
             "%zz",
             "%C3%A9",
             "\u{e9}+%2b+",
+            "a%ffb%C3",
+            "%ff%ff%e2%82",
         ] {
             let (expected, _) = form_urlencoded::parse(text.as_bytes())
                 .next()

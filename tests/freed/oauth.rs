@@ -86,6 +86,9 @@ fn p21_refused_callbacks_are_wiped() {
         concat!("?state=%2e&code=%2e", secret!("c1")),
         concat!("?state=the-state&code=%2e", secret!("c1"), "&code=2"),
         concat!("?state=the-state&error=%2e", secret!("c1")),
+        concat!("?state=the-state&code=%ff", secret!("c1")),
+        concat!("?state=", secret!("s1"), "%e2%82&code=", secret!("c1")),
+        concat!("?state=the-state&other=", secret!("c1"), "%ff&code=c"),
         concat!("?code=%2e", secret!("c1")),
         concat!("?code=%2e", secret!("c1"), "&state=%2e", secret!("s1")),
     ] {
