@@ -1,11 +1,7 @@
 //! Commands: changes of a grant that the program requests. Each runs in a task of its own, which
 //! continues if its caller is dropped.
 
-use std::{
-    future::Future,
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep};
 
@@ -59,20 +55,43 @@ pub(super) async fn complete_authorization(
             .check_consent(core.tenant(), &oauth.identity())
             .await?;
         let tokens = exchange_code(&oauth, code).await?.into_tokens();
-        // All attempts are one command.
-        let sequence = OnceLock::new();
-        save_with_retries(|| {
-            // The save is not counted as a command, because `complete_authorization` is: a shutdown
-            // that begins meanwhile waits for the save and does not reject it. It runs in a task of
-            // its own, so that a panic in the store is retried.
-            let sequence = *sequence.get_or_init(|| core.change(|state, _| state.next_sequence()));
-            let decisions = Arc::new(Decisions::always(ConsentDecision::default()));
-            let tokens = tokens.clone();
-            let install = Box::pin(install(Arc::clone(&core), tokens, sequence, decisions));
-            let core = Arc::clone(&core);
-            async move { spawned(&core, install).await }
-        })
-        .await
+        let sequence = core.change(|state, _| state.next_sequence());
+        let decisions = Arc::new(Decisions::always(ConsentDecision::default()));
+        install_with_retries(&core, &tokens, sequence, &decisions).await
+    })
+    .await
+}
+
+/// Installs the tokens of a used code, about which the program decides.
+#[cfg(feature = "axum")]
+pub(super) async fn set_tokens_of_code(
+    core: &Arc<Core>,
+    tokens: TokenSet,
+    decisions: Arc<Decisions>,
+) -> Result<(), Error> {
+    let sequence = core.change(|state, _| state.next_sequence());
+    detached(core, |core| async move {
+        install_with_retries(&core, &tokens, sequence, &decisions).await
+    })
+    .await
+}
+
+/// Retries a save that fails. All attempts are one command, which a later one outruns.
+async fn install_with_retries(
+    core: &Arc<Core>,
+    tokens: &TokenSet,
+    sequence: Sequence,
+    decisions: &Arc<Decisions>,
+) -> Result<(), Error> {
+    save_with_retries(|| {
+        // The save is not counted as a command, because its caller is: a shutdown that begins
+        // meanwhile waits for the save and does not reject it. It runs in a task of its own, so
+        // that a panic in the store is retried.
+        let (tokens, decisions) = (tokens.clone(), Arc::clone(decisions));
+        spawned(
+            core,
+            Box::pin(install(Arc::clone(core), tokens, sequence, decisions)),
+        )
     })
     .await
 }

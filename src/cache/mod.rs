@@ -250,7 +250,7 @@ pub(crate) use self::{
 };
 #[cfg(feature = "axum")]
 pub(crate) use self::{
-    authorization::{exchange_code, save_with_retries},
+    authorization::exchange_code,
     decide::{Decide, RejectedBy},
     grant_store::GrantStore,
 };
@@ -365,7 +365,7 @@ impl TokenCache {
         decision: ConsentDecision,
     ) -> Result<(), Error> {
         let decisions = Arc::new(Decisions::always(decision));
-        self.install(tokens, decisions).await
+        command::set_tokens(&self.core, tokens, decisions).await
     }
 
     /// Completes an authorization after the browser has come back: checks the callback, exchanges
@@ -557,13 +557,15 @@ impl TokenCache {
         command::complete_authorization(&self.core, oauth.clone(), code).await
     }
 
-    /// Installs the tokens of a new consent, about which the program decides.
-    pub(crate) async fn install(
+    /// Installs the tokens of a used code, about which the program decides. A save that fails is
+    /// retried.
+    #[cfg(feature = "axum")]
+    pub(crate) async fn set_tokens_of_code(
         &self,
         tokens: TokenSet,
         decisions: Arc<Decisions>,
     ) -> Result<(), Error> {
-        command::set_tokens(&self.core, tokens, decisions).await
+        command::set_tokens_of_code(&self.core, tokens, decisions).await
     }
 
     /// Does the maintenance that is due: refreshes early, keeps an idle grant alive, compares the

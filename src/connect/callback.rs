@@ -18,7 +18,7 @@ use super::{
     state::ConnectState,
 };
 use crate::{
-    cache::{Decisions, RejectedBy, Settings, exchange_code, save_with_retries},
+    cache::{Decisions, RejectedBy, Settings, exchange_code},
     error::{Error, ErrorKind, OAuthErrorCode},
     oauth::{AcceptedCode, OAuthClient},
     tenants::{InProgress, Tenants},
@@ -249,8 +249,8 @@ async fn complete<H: ConnectHandler>(
         parameters,
     };
     let decisions = Arc::new(Decisions::of(HandlerDecides { handler, consent }));
-    let install = || tenants.install(tenant, tokens.clone(), Arc::clone(&decisions));
-    save_with_retries(install).await.map_err(|error| {
+    let saved = tenants.set_tokens_of_code(tenant, tokens, Arc::clone(&decisions));
+    saved.await.map_err(|error| {
         let kind = match (error.kind(), decisions.rejected_by()) {
             (ErrorKind::ConsentRejected, RejectedBy::Program) => ConnectFailureKind::Rejected,
             (ErrorKind::ConsentRejected, _) => ConnectFailureKind::Program,

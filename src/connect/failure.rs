@@ -42,7 +42,7 @@ pub enum ConnectFailureKind {
     FailedElsewhere,
     /// The code exchange failed.
     CodeExchange,
-    /// The store failed while connecting.
+    /// The store failed while connecting, or the tenant was disconnected meanwhile.
     ///
     /// If it failed before the code was sent, the browser may repeat the callback. If it failed
     /// afterwards, the tokens are lost.

@@ -13,7 +13,7 @@ use super::{
     sweep_report::SweepReport,
 };
 use crate::{
-    cache::{BearerToken, Decisions, Status, TokenCache},
+    cache::{BearerToken, Status, TokenCache},
     error::{Error, ErrorKind},
     oauth::{OAuthClient, PendingAuthorization},
     origin::Origin,
@@ -170,19 +170,21 @@ impl Tenants {
         tokens: TokenSet,
         decision: ConsentDecision,
     ) -> Result<(), Error> {
-        let decisions = Arc::new(Decisions::always(decision));
-        self.install(tenant, tokens, decisions).await
+        let cache = self.state.resident_for_consent(tenant)?;
+        let saved = cache.set_tokens_with(tokens, decision).await;
+        self.state.after_consent(tenant, saved)
     }
 
-    /// Saves and uses the tokens of a new consent, about which the program decides.
-    pub(crate) async fn install(
+    /// Saves and uses the tokens of a used code, about which the program decides.
+    #[cfg(feature = "axum")]
+    pub(crate) async fn set_tokens_of_code(
         &self,
         tenant: &TenantId,
         tokens: TokenSet,
-        decisions: Arc<Decisions>,
+        decisions: Arc<crate::cache::Decisions>,
     ) -> Result<(), Error> {
         let cache = self.state.resident_for_consent(tenant)?;
-        let saved = cache.install(tokens, decisions).await;
+        let saved = cache.set_tokens_of_code(tokens, decisions).await;
         self.state.after_consent(tenant, saved)
     }
 

@@ -3,8 +3,8 @@
 use http::StatusCode;
 use tokio::time::sleep;
 use tower_oauth2_client::{
-    ErrorKind,
-    connect::ConnectFailureKind,
+    Error, ErrorKind,
+    connect::{ConnectFailure, ConnectFailureKind},
     sandbox::{Endpoint, Fault},
 };
 
@@ -47,6 +47,45 @@ async fn a_failing_save_is_retried_for_a_limited_time() {
     replica.store.fail_saves(false);
     browser.connect(&replica).await;
     assert_eq!(replica.code_exchanges(), 2);
+}
+
+/// The customer disconnects while a save is retried: the grant does not come back.
+#[tokio::test(start_paused = true)]
+async fn p15_a_save_that_is_retried_does_not_undo_a_revocation() {
+    for was_connected in [false, true] {
+        for fails_meanwhile in [false, true] {
+            let replica = replica();
+            let mut browser = Browser::of("acme");
+            if was_connected {
+                browser.connect(&replica).await;
+            }
+            let callback = browser.consent(&replica).await;
+            replica.store.fail_saves(true);
+            let task = tokio::spawn({
+                let (mut browser, replica) = (browser.clone(), replica.clone());
+                async move { browser.get(&replica, &callback).await }
+            });
+            sleep(20 * SECOND).await;
+            replica.store.fail_saves(fails_meanwhile);
+            browser.disconnect(&replica).await;
+            replica.store.fail_saves(false);
+            let response = task.await.unwrap();
+            assert_ne!(response.text, "connected acme", "{was_connected}");
+            let failures = replica.partner.failures.lock().unwrap().clone();
+            let is_revoked = |failure: &ConnectFailure| {
+                let kind = failure.error().map(Error::kind);
+                failure.kind() == ConnectFailureKind::Store && kind == Some(ErrorKind::Revoked)
+            };
+            assert!(failures.iter().any(is_revoked), "{failures:?}");
+            // The refresh and the access token of the stored grant and of the new one.
+            let revocations = 2 + 2 * u64::from(was_connected);
+            assert_eq!(replica.sandbox.counters().revocations, revocations);
+            assert!(replica.call("acme").await.is_err());
+            // The customer can connect again.
+            browser.connect(&replica).await;
+            assert_eq!(replica.call("acme").await, Ok(StatusCode::OK));
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
