@@ -6,7 +6,7 @@ use std::{
     error::Error,
     future::Future,
     io,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -169,11 +169,25 @@ const MAX_COMPANY: usize = 64 * 1024;
 struct Customers {
     http: Http,
     company_url: String,
-    /// The company of each customer. A real application has a column in its table of customers.
-    companies: Mutex<HashMap<TenantId, String>>,
+    /// A real application has columns in its table of customers.
+    companies: Mutex<Companies>,
+}
+
+/// The companies of the customers.
+#[derive(Default)]
+struct Companies {
+    connected: HashMap<TenantId, String>,
+    /// Accepted, but maybe not stored: a wrong choice must not stay if the save fails.
+    accepted: HashMap<TenantId, String>,
 }
 
 impl Customers {
+    fn companies(&self) -> MutexGuard<'_, Companies> {
+        self.companies
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The id of the company that the new tokens are of.
     async fn company(&self, consent: &Consent) -> Option<String> {
         // The token is not stored yet, so the layer cannot add it.
@@ -204,21 +218,23 @@ impl ConnectHandler for Customers {
         let Some(company) = self.company(consent).await else {
             return ConsentDecision::Reject;
         };
-        let mut companies = self
-            .companies
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        match companies.get(consent.tenant()) {
+        let mut companies = self.companies();
+        match companies.connected.get(consent.tenant()) {
             Some(known) if *known == company => ConsentDecision::KeepRefreshToken,
             Some(_) => ConsentDecision::Reject,
             None => {
-                companies.insert(consent.tenant().clone(), company);
+                let tenant = consent.tenant().clone();
+                companies.accepted.insert(tenant, company);
                 ConsentDecision::Accept
             }
         }
     }
 
-    fn connected(&self, _: &TenantId) -> Response {
+    fn connected(&self, tenant: &TenantId) -> Response {
+        let mut companies = self.companies();
+        if let Some(company) = companies.accepted.remove(tenant) {
+            companies.connected.entry(tenant.clone()).or_insert(company);
+        }
         Redirect::to("/").into_response()
     }
 
