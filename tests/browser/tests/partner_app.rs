@@ -40,7 +40,8 @@ async fn a_connected_customer_sees_data_from_the_api() -> Outcome {
     .await?;
     let counters = scene.sandbox.counters();
     assert_eq!((counters.consents, counters.code_exchanges), (1, 1));
-    assert_eq!((counters.authorized, counters.unauthorized), (1, 0));
+    // The application asks for the company before it accepts the consent.
+    assert_eq!((counters.authorized, counters.unauthorized), (2, 0));
     app.stop().await
 }
 
@@ -218,7 +219,7 @@ async fn another_replica_completes_the_callback() -> Outcome {
     })
     .await?;
     let counters = scene.sandbox.counters();
-    assert_eq!((counters.code_exchanges, counters.authorized), (1, 2));
+    assert_eq!((counters.code_exchanges, counters.authorized), (1, 3));
     first.stop().await?;
     second.stop().await
 }
