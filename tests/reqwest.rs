@@ -358,7 +358,7 @@ async fn p23_middleware_takes_the_tenant_from_the_extensions() {
     assert!(unnamed.is_err());
 }
 
-/// A client that follows redirects drops the token on the way to another server.
+/// A client that follows redirects drops the token at the redirect to another server.
 #[tokio::test]
 async fn p20_401_of_another_server_after_a_redirect_causes_no_refresh() {
     let (sandbox, _, tokens) = connected().await;

@@ -51,6 +51,11 @@
 //! Middlewares inside the layer see each attempt, with a body in memory as it was. A timeout of the
 //! request, set by `.timeout(..)`, holds for one attempt; the wait for a token does not count.
 //!
+//! Build the client by [`ReqwestClient`], as above: it follows no redirects. A client that follows
+//! them can send the token to another server. It removes the header at the first redirect to that
+//! server, but reqwest up to 0.13 adds it again at the next redirect there. The layer ignores a 401
+//! of another server, but not one of the same server after redirects over another one.
+//!
 //! A request of one of many tenants names it with `.with_extension(TenantId)`. Errors of this crate
 //! arrive as [`reqwest_middleware::Error::Middleware`] and downcast to [`Error`](crate::Error);
 //! errors of reqwest and of inner middlewares arrive unchanged.
