@@ -68,8 +68,8 @@ pub struct Behavior {
     pub consent: Consent,
     /// How PKCE parameters are handled. Defaults to [`Pkce::Verified`].
     pub pkce: Pkce,
-    /// The `iss` parameter of every redirect to the client, with a code or an error (RFC 9207);
-    /// absent if `None`. Defaults to `None`.
+    /// The `iss` parameter of every callback, with a code or an error (RFC 9207); absent if `None`.
+    /// Defaults to `None`.
     pub issuer: Option<String>,
     /// How clients may authenticate. Defaults to [`ClientAuthentication::Body`].
     pub client_authentication: ClientAuthentication,

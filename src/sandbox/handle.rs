@@ -76,9 +76,10 @@ impl Sandbox {
     /// Simulates a user opening an authorization URL and allowing everything.
     ///
     /// Returns the callback URL, and does not open it. It contains an `error` if the client made a
-    /// mistake that the provider reports to the client. No socket is used: only the path and query
-    /// of the URL matter. With [`Consent::Page`](super::Consent::Page) the simulated user fills in
-    /// the pages.
+    /// mistake that the provider reports to the client. If the request asks for
+    /// `response_mode=form_post`, a browser would send the query of this URL as a form. No socket
+    /// is used: only the path and query of the URL matter. With
+    /// [`Consent::Page`](super::Consent::Page) the simulated user fills in the pages.
     ///
     /// # Errors
     ///

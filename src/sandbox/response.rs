@@ -17,6 +17,11 @@ pub(super) type SandboxResponse = Response<SandboxBody>;
 /// A value, or the error response that ends the processing of a request early.
 pub(super) type ResponseResult<T = SandboxResponse> = Result<T, Box<SandboxResponse>>;
 
+/// The URL of a callback whose parameters a page sends as a form. It is in the extensions of the
+/// response.
+#[derive(Clone)]
+pub(super) struct CallbackUrl(pub(super) String);
+
 /// A response with an empty body.
 pub(super) fn empty(status: StatusCode) -> SandboxResponse {
     with_body(status, None, Bytes::new())

@@ -12,7 +12,10 @@ use http_body_util::Full;
 use tower_service::Service;
 
 use super::{
-    authority::Decision, body::ConnectionLost, response::SandboxResponse, service::SandboxService,
+    authority::Decision,
+    body::ConnectionLost,
+    response::{CallbackUrl, SandboxResponse},
+    service::SandboxService,
 };
 
 /// An authorization URL did not lead to a redirect.
@@ -98,6 +101,9 @@ pub(super) async fn authorize(
             ("sensitive", "yes"),
         ];
         response = send(&service, post_form("/oauth/consent", &consent)).await?;
+    }
+    if let Some(CallbackUrl(url)) = response.extensions_mut().remove() {
+        return Ok(url);
     }
     match response.headers().get(LOCATION).map(HeaderValue::to_str) {
         Some(Ok(location)) => Ok(location.to_owned()),

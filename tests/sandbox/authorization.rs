@@ -263,3 +263,67 @@ async fn a_redirect_uri_with_a_fragment_is_never_used() {
         assert_eq!(response.header("location"), None);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn form_post_sends_codes_and_errors_by_a_page() {
+    let sandbox = Sandbox::builder()
+        .redirect_uri("https://p.example/cb?a=b&c=d")
+        .build();
+    sandbox.change_behavior(|behavior| behavior.issuer = Some("https://id.example".to_owned()));
+    let state = "\"><script>x</script>";
+    let mode = ("response_mode", "form_post");
+    for (more, outcome) in [
+        (&[("state", state), mode][..], "name=\"code\" value=\""),
+        (
+            &[("state", state), mode, ("scope", "nonsense")],
+            "name=\"error\" value=\"invalid_scope\"",
+        ),
+    ] {
+        let url = authorization_url(&sandbox, more);
+        let response = send(&sandbox, Request::get(&url).body(Full::default()).unwrap()).await;
+        assert_eq!(response.status, StatusCode::OK);
+        assert_eq!(response.header("location"), None);
+        assert_eq!(response.header("cache-control"), Some("no-store"));
+        let page = std::str::from_utf8(&response.body).unwrap();
+        for part in [
+            "<form method=\"post\" action=\"https://p.example/cb?a=b&amp;c=d\">",
+            "name=\"state\" value=\"&quot;&gt;&lt;script&gt;x&lt;/script&gt;\"",
+            "name=\"iss\" value=\"https://id.example\"",
+            outcome,
+        ] {
+            assert!(page.contains(part), "{part} in {page}");
+        }
+    }
+    // The simulated user, with and without pages.
+    for consent in [Consent::Allow, Consent::Page] {
+        sandbox.change_behavior(|behavior| behavior.consent = consent);
+        let url = authorization_url(&sandbox, &[("state", state), mode]);
+        let callback = sandbox.consent(&url).await.unwrap();
+        assert!(callback.starts_with("https://p.example/cb?a=b&c=d&code="));
+        assert_eq!(parameter(&callback, "state").as_deref(), Some(state));
+        let denied = sandbox.deny(&url).await.unwrap();
+        assert_eq!(
+            parameter(&denied, "error").as_deref(),
+            Some("access_denied")
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unknown_response_mode_is_reported_by_the_query() {
+    let sandbox = Sandbox::builder().build();
+    for modes in [
+        &[("response_mode", "fragment")][..],
+        &[("response_mode", "FORM_POST")],
+        &[("response_mode", "form_post"), ("response_mode", "query")],
+    ] {
+        let url = authorization_url(&sandbox, modes);
+        let response = send(&sandbox, Request::get(&url).body(Full::default()).unwrap()).await;
+        assert_eq!(response.status, StatusCode::FOUND, "{modes:?}");
+        let error = parameter(response.header("location").unwrap(), "error");
+        assert_eq!(error.as_deref(), Some("invalid_request"));
+    }
+    let url = authorization_url(&sandbox, &[("response_mode", "query")]);
+    let response = send(&sandbox, Request::get(&url).body(Full::default()).unwrap()).await;
+    assert!(response.header("location").unwrap().contains("code="));
+}

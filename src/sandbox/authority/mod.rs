@@ -17,6 +17,9 @@ mod tests;
 pub(super) use self::{
     access::Revocation,
     code::CodeExchange,
-    model::{Authority, AuthorizationRequest, CodeChallenge, Decision, IssuedTokens, Refusal},
+    model::{
+        Authority, AuthorizationRequest, CodeChallenge, Decision, IssuedTokens, Refusal,
+        ResponseMode,
+    },
     overview::{GrantOverview, TokenOverview},
 };

@@ -29,9 +29,19 @@ pub(in crate::sandbox) struct AuthorizationRequest {
     pub(in crate::sandbox) redirect_uri: String,
     /// Whether the request named the redirect URI. The code exchange must then name it too.
     pub(in crate::sandbox) redirect_uri_sent: bool,
+    pub(in crate::sandbox) response_mode: ResponseMode,
     pub(in crate::sandbox) scopes: Scopes,
     pub(in crate::sandbox) state: Option<String>,
     pub(in crate::sandbox) challenge: Option<CodeChallenge>,
+}
+
+/// How the parameters of a callback are sent.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(in crate::sandbox) enum ResponseMode {
+    #[default]
+    Query,
+    /// OAuth 2.0 Form Post Response Mode.
+    FormPost,
 }
 
 /// A PKCE challenge (RFC 7636, section 4.2).

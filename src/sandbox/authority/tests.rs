@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::{
     access::Revocation,
     code::CodeExchange,
-    model::{Authority, AuthorizationRequest, IssuedTokens, RefreshTokenState},
+    model::{Authority, AuthorizationRequest, IssuedTokens, RefreshTokenState, ResponseMode},
     prune::MIN_PRUNE_COUNT,
 };
 use crate::sandbox::{
@@ -61,6 +61,7 @@ fn request() -> AuthorizationRequest {
         client_id: "client".to_owned(),
         redirect_uri: "http://127.0.0.1/".to_owned(),
         redirect_uri_sent: false,
+        response_mode: ResponseMode::Query,
         scopes: Scopes::parse("payroll:read"),
         state: None,
         challenge: None,

@@ -4,10 +4,11 @@ use http::{HeaderMap, StatusCode, request::Parts};
 
 use super::{
     consent_page::{consent_page, login_page},
+    form_post::form_post_page,
     html::error_page,
 };
 use crate::sandbox::{
-    authority::{AuthorizationRequest, CodeChallenge, Decision},
+    authority::{AuthorizationRequest, CodeChallenge, Decision, ResponseMode},
     behavior::{Consent, Pkce},
     client::ClientRegistration,
     event::EventKind,
@@ -29,7 +30,7 @@ pub(super) fn start(shared: &SharedState, parts: &Parts) -> SandboxResponse {
     let request = match read_request(&query, &state) {
         Ok(request) => request,
         Err(RequestError::Page(message)) => return error_page(StatusCode::BAD_REQUEST, message),
-        Err(RequestError::Redirect(callback, error)) => {
+        Err(RequestError::Callback(callback, error)) => {
             return callback.error(StatusCode::FOUND, error);
         }
     };
@@ -122,7 +123,7 @@ fn client_name(state: &SandboxState, request: &AuthorizationRequest) -> String {
     client.map(|client| client.name.clone()).unwrap_or_default()
 }
 
-/// Redirects to the client with a code or an error.
+/// Sends the browser to the client with a code or an error.
 fn finish(
     state: &mut SandboxState,
     request: AuthorizationRequest,
@@ -136,6 +137,7 @@ fn finish(
     };
     let callback = Callback {
         redirect_uri: request.redirect_uri,
+        mode: request.response_mode,
         state: request.state,
         issuer: state.behavior.issuer.clone(),
     };
@@ -148,23 +150,24 @@ fn finish(
         client_id,
         scope: scopes.to_string(),
     });
-    callback.redirect(status, &[("code", &code)])
+    callback.respond(status, &[("code", &code)])
 }
 
 /// Why an authorization request is refused.
 enum RequestError {
     /// The redirect URI cannot be trusted, so a page shows the error (RFC 6749, section 4.1.2.1).
     Page(&'static str),
-    /// The redirect reports the error to the client.
-    Redirect(Callback, OAuthError),
+    /// The callback reports the error to the client.
+    Callback(Callback, OAuthError),
 }
 
 /// An OAuth error code and its description.
 type OAuthError = (&'static str, &'static str);
 
-/// The redirect to the client.
+/// How the browser gets to the client.
 struct Callback {
     redirect_uri: String,
+    mode: ResponseMode,
     state: Option<String>,
     issuer: Option<String>,
 }
@@ -172,31 +175,37 @@ struct Callback {
 impl Callback {
     fn error(&self, status: StatusCode, (error, description): OAuthError) -> SandboxResponse {
         let fields = [("error", error), ("error_description", description)];
-        self.redirect(status, &fields)
+        self.respond(status, &fields)
     }
 
-    fn redirect(&self, status: StatusCode, fields: &[(&str, &str)]) -> SandboxResponse {
+    /// Responds with a redirect of this status, or with the page of a form.
+    fn respond(&self, status: StatusCode, fields: &[(&str, &str)]) -> SandboxResponse {
+        let mut fields = fields.to_vec();
+        fields.extend(self.state.as_deref().map(|state| ("state", state)));
+        fields.extend(self.issuer.as_deref().map(|issuer| ("iss", issuer)));
+        let url = self.url(&fields);
+        match self.mode {
+            ResponseMode::FormPost => form_post_page(&self.redirect_uri, &fields, url),
+            ResponseMode::Query => response::redirect(status, &url).unwrap_or_else(|| {
+                error_page(
+                    StatusCode::BAD_REQUEST,
+                    "The registered redirect URI is not a valid header value.",
+                )
+            }),
+        }
+    }
+
+    /// The redirect URI with the fields in its query.
+    fn url(&self, fields: &[(&str, &str)]) -> String {
         let mut query = form_urlencoded::Serializer::new(String::new());
         query.extend_pairs(fields);
-        if let Some(state) = &self.state {
-            query.append_pair("state", state);
-        }
-        if let Some(issuer) = &self.issuer {
-            query.append_pair("iss", issuer);
-        }
         // RFC 6749, section 3.1.2: the query of the redirect URI is retained.
         let separator = if self.redirect_uri.contains('?') {
             '&'
         } else {
             '?'
         };
-        let location = format!("{}{separator}{}", self.redirect_uri, query.finish());
-        response::redirect(status, &location).unwrap_or_else(|| {
-            error_page(
-                StatusCode::BAD_REQUEST,
-                "The registered redirect URI is not a valid header value.",
-            )
-        })
+        format!("{}{separator}{}", self.redirect_uri, query.finish())
     }
 }
 
@@ -213,6 +222,7 @@ fn read_request(query: &Form, state: &SandboxState) -> Result<AuthorizationReque
     let redirect_uri = redirect_uri(query, client).map_err(RequestError::Page)?;
     let callback = Callback {
         redirect_uri: redirect_uri.to_owned(),
+        mode: response_mode(query).unwrap_or_default(),
         // Of two values, neither can be trusted.
         state: query
             .field("state")
@@ -225,11 +235,12 @@ fn read_request(query: &Form, state: &SandboxState) -> Result<AuthorizationReque
             client_id: client.client_id.clone(),
             redirect_uri: callback.redirect_uri,
             redirect_uri_sent: query.field("redirect_uri").is_some(),
+            response_mode: callback.mode,
             scopes,
             state: callback.state,
             challenge,
         }),
-        Err(error) => Err(RequestError::Redirect(callback, error)),
+        Err(error) => Err(RequestError::Callback(callback, error)),
     }
 }
 
@@ -249,7 +260,17 @@ fn redirect_uri<'a>(query: &Form, client: &'a ClientRegistration) -> Result<&'a 
     Ok(registered)
 }
 
-/// Reads the parameters whose errors a redirect reports to the client.
+/// The response mode, or `None` if it is unknown. Of two values, neither counts.
+fn response_mode(query: &Form) -> Option<ResponseMode> {
+    match query.field("response_mode") {
+        _ if query.repeats("response_mode") => None,
+        None | Some("query") => Some(ResponseMode::Query),
+        Some("form_post") => Some(ResponseMode::FormPost),
+        Some(_) => None,
+    }
+}
+
+/// Reads the parameters whose errors a callback reports to the client.
 fn read_parameters(
     query: &Form,
     client: &ClientRegistration,
@@ -262,6 +283,12 @@ fn read_parameters(
         Some("code") => {}
         Some(_) => return Err(("unsupported_response_type", "response_type is not code")),
         None => return Err(("invalid_request", "response_type is missing")),
+    }
+    if response_mode(query).is_none() {
+        return Err((
+            "invalid_request",
+            "response_mode is neither query nor form_post",
+        ));
     }
     let scopes = match query.field("scope") {
         Some(requested) => Scopes::parse(requested),

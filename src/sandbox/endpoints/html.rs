@@ -1,4 +1,4 @@
-//! The HTML that all pages share. It has no scripts and loads nothing.
+//! The HTML that all pages share. It loads nothing.
 
 use std::fmt::Display;
 

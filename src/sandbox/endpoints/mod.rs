@@ -6,6 +6,7 @@ mod client_authentication;
 mod company;
 mod consent_page;
 mod deductions;
+mod form_post;
 mod html;
 mod members;
 mod pagination;
