@@ -193,7 +193,7 @@ impl Tenants {
     /// Call this again until it succeeds. Until the provider has confirmed the revocation, the
     /// tokens are kept in memory only, and the tenant is not evicted for 24 hours. If the process
     /// ends, or the tenant is evicted later, these tokens are lost: later calls succeed without a
-    /// request to the
+    /// request to the provider, where they may stay valid.
     ///
     /// # Errors
     ///
