@@ -372,7 +372,8 @@ impl TokenCache {
     /// the code, and saves and uses the tokens.
     ///
     /// `oauth` is the client that made `pending`. `callback` is the URL that the browser was
-    /// redirected to, or its query. This method combines [`PendingAuthorization::accept`],
+    /// redirected to, or its query, or the [form](crate::provider::ResponseMode::FormPost) that it
+    /// has sent. This method combines [`PendingAuthorization::accept`],
     /// [`OAuthClient::exchange_code`] and [`set_tokens`](Self::set_tokens), in this order.
     ///
     /// ```no_run

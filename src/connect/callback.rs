@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// Far longer than any code. A longer query is not parsed.
-const MAX_QUERY_LENGTH: usize = 16 * 1024;
+pub(super) const MAX_QUERY_LENGTH: usize = 16 * 1024;
 
 pub(super) async fn callback<H: ConnectHandler>(
     state: &ConnectState<H>,
@@ -54,7 +54,7 @@ pub(super) async fn callback<H: ConnectHandler>(
 }
 
 /// The `state` parameter, if the query has exactly one.
-fn state_parameter(query: &str) -> Option<Zeroizing<String>> {
+pub(super) fn state_parameter(query: &str) -> Option<Zeroizing<String>> {
     if query.len() > MAX_QUERY_LENGTH {
         return None;
     }

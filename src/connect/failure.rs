@@ -28,7 +28,9 @@ pub struct ConnectFailure {
 #[non_exhaustive]
 pub enum ConnectFailureKind {
     /// The callback matches no pending flow of this browser. The flow was started in another
-    /// browser or not at all, has expired after ten minutes, or is finished.
+    /// browser or not at all, has expired after ten minutes, or is finished. Or the
+    /// [form](crate::connect#callbacks-by-form_post) of a callback cannot be used; the
+    /// [error](ConnectFailure::error) then says why.
     NotPending,
     /// The provider redirected the browser with an error, without a code, or with the issuer of
     /// another provider.

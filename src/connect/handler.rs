@@ -14,8 +14,9 @@ use crate::token::{ConsentDecision, TenantId};
 /// HTML. Every response is sent with `Cache-Control: no-store`, `Referrer-Policy: no-referrer` and
 /// `X-Content-Type-Options: nosniff`, because the URL of the page may contain a code.
 ///
-/// The requests have no bodies. Their extensions contain what the program's middleware has
-/// inserted, such as a session. Their path is relative to where the router is nested.
+/// The requests have no bodies: the form of a callback by `POST` has become a query. Their
+/// extensions contain what the program's middleware has inserted, such as a session. Their path is
+/// relative to where the router is nested.
 pub trait ConnectHandler: Send + Sync + 'static {
     /// Returns the tenant that a request connects or disconnects, from the program's own session.
     ///

@@ -154,6 +154,22 @@
 //! of the flow has expired. If the process ends earlier, they expire, but their rows stay in stores
 //! that do not remove expired leases (PostgreSQL, files).
 //!
+//! # Callbacks by `form_post`
+//!
+//! Some providers send the parameters of a callback as a form
+//! ([`ResponseMode::FormPost`](crate::provider::ResponseMode::FormPost)). The router then accepts
+//! `POST /callback` too. That request comes from the provider's site, so browsers send no
+//! `SameSite=Lax` cookie with it: not that of the flow, and rarely that of the program's session.
+//! The router therefore responds with a redirect (303) to `GET /callback`, with the form as the
+//! query. The browser adds the cookies to that request, and everything else is as in query mode:
+//! the code stands in the URL too.
+//!
+//! A form of more than 16 KiB, one that takes more than 10 seconds to arrive, and one that is not
+//! encoded as browsers do (`application/x-www-form-urlencoded`) or does not have exactly one
+//! `state` fails with [`NotPending`](ConnectFailureKind::NotPending), and no redirect. Proxies in
+//! front of the program may accept shorter URLs only, often 8 KiB. If the program uses middleware
+//! against cross-site requests, it has to exempt `POST /callback`.
+//!
 //! # Cancellation and shutdown
 //!
 //! The code exchange and the save run in a task of their own, so they continue if the browser
@@ -178,6 +194,9 @@
 //! * A prefetch or preview (`Sec-Purpose`, `Purpose`, `X-Moz`, `X-Purpose`) gets a 503, and neither
 //!   starts nor ends a flow.
 //! * The router redirects to no URL from a request, and shows no part of a request.
+//! * A `POST` to the callback has no effect but the redirect, which leads to the URL that the form
+//!   was sent to, with another query. So another site can cause nothing by a form that it cannot
+//!   cause by a link.
 //! * `HEAD` is rejected, so that a link preview cannot use up a code.
 //! * The URL of a callback contains a code, which middleware may log. A logged code is harmless: it
 //!   is used up, or bound to a cookie that is not logged.
@@ -192,6 +211,7 @@ mod cookie;
 mod decide;
 mod disconnect;
 mod failure;
+mod form_post;
 mod handler;
 mod origin;
 mod outcome_lease;

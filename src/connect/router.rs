@@ -12,14 +12,14 @@ use http::Method;
 use tokio::{sync::Semaphore, time::timeout};
 
 use super::{
-    ConnectHandler, callback::callback, disconnect::disconnect, origin, page,
+    ConnectHandler, callback::callback, disconnect::disconnect, form_post::form_post, origin, page,
     pending_flow::FlowCookies, start::start, state::ConnectState,
 };
 use crate::{
     error::{Error, ErrorKind},
     oauth::OAuthClient,
     origin::Origin,
-    provider::Endpoint,
+    provider::{Endpoint, ResponseMode},
     store::EncryptionKeys,
     tenants::Tenants,
 };
@@ -72,7 +72,8 @@ impl<H: ConnectHandler> ConnectRouter<H> {
         })
     }
 
-    /// Returns the routes `GET` and `POST /start`, `GET /callback` and `POST /disconnect`.
+    /// Returns the routes `GET` and `POST /start`, `GET /callback` and `POST /disconnect`. For a
+    /// provider in [`FormPost`](ResponseMode::FormPost) mode, there is `POST /callback` too.
     ///
     /// Nest them where the redirect URI points to. For
     /// `https://partner.example.com/connect/callback` that is `/connect`.
@@ -127,16 +128,23 @@ async fn respond<H: ConnectHandler>(
     route: Route,
     request: Request,
 ) -> Response {
-    let (request, _) = request.into_parts();
+    let (request, body) = request.into_parts();
     if origin::is_prefetch(&request.headers) {
         return page::not_prefetched();
     }
+    let mode = state.oauth.provider().response_mode();
     // HEAD is not served as GET: a link preview must not use up a code.
     match (route, &request.method) {
         (Route::Start, &Method::GET | &Method::POST) => start(state, &request).await,
         (Route::Callback, &Method::GET) => callback(state, &request).await,
+        (Route::Callback, &Method::POST) if mode == ResponseMode::FormPost => {
+            form_post(state, &request.headers, body).await
+        }
         (Route::Disconnect, &Method::POST) => disconnect(state, &request).await,
         (Route::Start, _) => page::method_not_allowed("GET, POST"),
+        (Route::Callback, _) if mode == ResponseMode::FormPost => {
+            page::method_not_allowed("GET, POST")
+        }
         (Route::Callback, _) => page::method_not_allowed("GET"),
         (Route::Disconnect, _) => page::method_not_allowed("POST"),
     }

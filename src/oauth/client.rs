@@ -161,6 +161,7 @@ impl OAuthClient {
             &configuration.client_id,
             redirect_uri,
             configuration.scope.as_deref(),
+            configuration.provider.response_mode(),
             configuration
                 .request_parameters
                 .of(RequestKind::Authorization),

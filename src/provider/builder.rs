@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use super::{
     data::ProviderData,
-    definition::{ClientAuthentication, Provider},
+    definition::{ClientAuthentication, Provider, ResponseMode},
     endpoint::Endpoint,
     refusal::Refusal,
     request_parameters::RequestKind,
@@ -21,8 +21,9 @@ impl Provider {
     ///
     /// Everything else has a default: no authorization endpoint, which is enough for the
     /// `client_credentials` grant; no revocation endpoint, no issuer and no API origin;
-    /// [`Basic`](ClientAuthentication::Basic) authentication; PKCE; and an unknown lifetime where a
-    /// token response names none.
+    /// [`Basic`](ClientAuthentication::Basic) authentication; PKCE; callbacks in
+    /// [`Query`](ResponseMode::Query) mode; and an unknown lifetime where a token response names
+    /// none.
     pub fn builder(token_endpoint: impl Into<String>) -> ProviderBuilder {
         ProviderBuilder(ProviderData::new(token_endpoint.into()))
     }
@@ -39,6 +40,7 @@ impl Provider {
             api_origins: self.api_origins.iter().map(ToString::to_string).collect(),
             client_authentication: self.client_authentication,
             pkce: self.pkce,
+            response_mode: self.response_mode,
             scope_separator: self.scope_separator.clone(),
             request_parameters: self.request_parameters.clone(),
             accepted_token_types: self.accepted_token_types.clone(),
@@ -155,6 +157,13 @@ impl ProviderBuilder {
         self
     }
 
+    /// Sets how the provider sends the parameters of a callback. Defaults to
+    /// [`Query`](ResponseMode::Query).
+    pub fn response_mode(mut self, mode: ResponseMode) -> Self {
+        self.0.response_mode = mode;
+        self
+    }
+
     /// Sets the lifetime of an access token for which the token response names none, or one that
     /// cannot be true. Defaults to unknown.
     ///
@@ -246,6 +255,7 @@ impl ProviderBuilder {
                 .collect::<Result<_, _>>()?,
             client_authentication: data.client_authentication,
             pkce: data.pkce,
+            response_mode: data.response_mode,
             scope_separator: data.scope_separator,
             request_parameters: data.request_parameters,
             accepted_token_types: data.accepted_token_types,
@@ -348,6 +358,7 @@ mod tests {
             .api_origin("https://api.example.com")
             .api_origin("http://127.0.0.1:80")
             .pkce(false)
+            .response_mode(ResponseMode::FormPost)
             .client_authentication(ClientAuthentication::None)
             .access_token_lifetime(Duration::from_secs(1))
             .refresh_token_lifetime(Duration::from_secs(2))

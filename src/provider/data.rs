@@ -4,7 +4,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    definition::ClientAuthentication, refusal::Refusal, request_parameters::RequestParameters,
+    definition::{ClientAuthentication, ResponseMode},
+    refusal::Refusal,
+    request_parameters::RequestParameters,
 };
 use crate::rejection::TokenRejection;
 
@@ -30,6 +32,8 @@ pub(super) struct ProviderData {
     pub(super) client_authentication: ClientAuthentication,
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub(super) pkce: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(super) response_mode: ResponseMode,
     #[serde(default = "space", skip_serializing_if = "is_space")]
     pub(super) scope_separator: String,
     #[serde(default, skip_serializing_if = "is_default")]
@@ -59,6 +63,7 @@ impl ProviderData {
             api_origins: Vec::new(),
             client_authentication: ClientAuthentication::default(),
             pkce: yes(),
+            response_mode: ResponseMode::default(),
             scope_separator: space(),
             request_parameters: RequestParameters::default(),
             accepted_token_types: Vec::new(),

@@ -35,6 +35,25 @@ pub enum ClientAuthentication {
     None,
 }
 
+/// How the provider sends the parameters of a callback, such as the code.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ResponseMode {
+    /// The browser is redirected, and the parameters are the query of the URL (RFC 6749 section
+    /// 4.1.2). Authorization requests name no mode.
+    #[default]
+    Query,
+    /// The browser sends the parameters as a form, by a `POST` to the redirect URI (OAuth 2.0 Form
+    /// Post Response Mode). Authorization requests carry `response_mode=form_post`.
+    ///
+    /// The `POST` comes from another site, so browsers send no cookie with it that is
+    /// `SameSite=Lax` or `Strict`. The [router](crate::connect#callbacks-by-form_post) handles
+    /// that. A program without the router passes the body of the request to
+    /// [`accept`](crate::oauth::PendingAuthorization::accept).
+    FormPost,
+}
+
 /// An authorization server and the API behind it. The [module page](crate::provider) has an
 /// example.
 #[derive(Clone, Debug)]
@@ -47,6 +66,7 @@ pub struct Provider {
     pub(super) api_origins: Vec<Origin>,
     pub(super) client_authentication: ClientAuthentication,
     pub(super) pkce: bool,
+    pub(super) response_mode: ResponseMode,
     pub(super) scope_separator: String,
     pub(super) request_parameters: RequestParameters,
     pub(super) accepted_token_types: Vec<String>,
@@ -169,6 +189,12 @@ impl Provider {
     #[must_use]
     pub fn refusals(&self) -> &[Refusal] {
         &self.refusals
+    }
+
+    /// How the provider sends the parameters of a callback.
+    #[must_use]
+    pub fn response_mode(&self) -> ResponseMode {
+        self.response_mode
     }
 
     /// The lifetime of an access token for which the token response names none, if it is known.

@@ -42,7 +42,8 @@ mod tests {
 
     use super::*;
     use crate::provider::{
-        ClientAuthentication, Refusal, RefusalMeaning, RequestKind, TokenRejection, justworks,
+        ClientAuthentication, Refusal, RefusalMeaning, RequestKind, ResponseMode, TokenRejection,
+        justworks,
     };
 
     const FULL: &str = r#"{
@@ -54,6 +55,7 @@ mod tests {
         "api_origins": ["https://api.example.com", "https://eu.example.com:8443"],
         "client_authentication": "basic_raw",
         "pkce": false,
+        "response_mode": "form_post",
         "scope_separator": ",",
         "request_parameters": {
             "authorization": {"access_type": "offline", "prompt": "consent"},
@@ -84,6 +86,7 @@ mod tests {
             .api_origin("https://eu.example.com:8443")
             .client_authentication(ClientAuthentication::BasicRaw)
             .pkce(false)
+            .response_mode(ResponseMode::FormPost)
             .scope_separator(",")
             .request_parameter(RequestKind::Authorization, "access_type", "offline")
             .request_parameter(RequestKind::Authorization, "prompt", "consent")

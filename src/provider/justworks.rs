@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use super::{
-    definition::{ClientAuthentication, Provider},
+    definition::{ClientAuthentication, Provider, ResponseMode},
     endpoint::Endpoint,
     request_parameters::RequestParameters,
 };
@@ -57,6 +57,7 @@ pub fn justworks() -> Provider {
         api_origins: vec![Origin::from_static(API_HOST)],
         client_authentication: ClientAuthentication::RequestBody,
         pkce: false,
+        response_mode: ResponseMode::Query,
         refresh_endpoint: None,
         scope_separator: " ".to_owned(),
         request_parameters: RequestParameters::default(),

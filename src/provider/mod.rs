@@ -59,6 +59,7 @@
 //! | `api_origins` | list of URLs, of which only scheme, host and port count | empty |
 //! | `client_authentication` | `basic`, `basic_raw`, `request_body` or `none` | `basic` |
 //! | `pkce` | true or false | true |
+//! | `response_mode` | `query` or `form_post` | `query` |
 //! | `scope_separator` | `" "` or `","` | `" "` |
 //! | `request_parameters` | `authorization`, `code_exchange`, `refresh`, `client_credentials` and `revocation`, each an object of names and values | empty |
 //! | `accepted_token_types` | list of texts | empty: only `Bearer` |
@@ -90,7 +91,7 @@ mod request_parameters;
 pub(crate) use self::request_parameters::RequestParameters;
 pub use self::{
     builder::ProviderBuilder,
-    definition::{ClientAuthentication, Provider},
+    definition::{ClientAuthentication, Provider, ResponseMode},
     endpoint::Endpoint,
     justworks::justworks,
     refusal::{Refusal, RefusalMeaning},

@@ -77,7 +77,8 @@ impl Tenants {
     /// exchanges the code, and saves and uses the tokens.
     ///
     /// The tenant may be new, or have a grant that is replaced. `oauth` is the client that made
-    /// `pending`, and `callback` is the URL that the browser was redirected to, or its query.
+    /// `pending`, and `callback` is the URL that the browser was redirected to, or its query, or
+    /// the [form](crate::provider::ResponseMode::FormPost) that it has sent.
     /// [`TokenCache::complete_authorization`] has an example.
     ///
     /// # Cancellation

@@ -10,6 +10,7 @@ mod callback;
 mod consent;
 mod cookies;
 mod disconnect;
+mod form_post;
 mod hostile;
 mod repeated;
 mod replicas;

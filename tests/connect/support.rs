@@ -25,7 +25,7 @@ use tower_oauth2_client::{
     clock::Clock,
     connect::{ConnectFailure, ConnectFailureKind, ConnectHandler, ConnectRouter, Consent},
     oauth::OAuthClient,
-    provider,
+    provider::{self, ResponseMode},
     sandbox::{Sandbox, SandboxBuilder, SandboxService},
     store::{EncryptionKey, EncryptionKeys, TokenStore},
     tenants::Tenants,
@@ -145,6 +145,7 @@ pub(crate) struct Setup {
     pub(crate) keys: EncryptionKeys,
     pub(crate) allows_all: bool,
     pub(crate) issuer: Option<&'static str>,
+    pub(crate) response_mode: ResponseMode,
 }
 
 impl Default for Setup {
@@ -154,6 +155,7 @@ impl Default for Setup {
             keys: keys(),
             allows_all: false,
             issuer: None,
+            response_mode: ResponseMode::Query,
         }
     }
 }
@@ -178,10 +180,15 @@ impl Replica {
         store: TestStore,
         setup: Setup,
     ) -> Self {
-        let mut provider = provider::justworks().on_origin(&sandbox.url()).unwrap();
+        let mut provider = provider::justworks()
+            .on_origin(&sandbox.url())
+            .unwrap()
+            .to_builder()
+            .response_mode(setup.response_mode);
         if let Some(issuer) = setup.issuer {
-            provider = provider.to_builder().issuer(issuer).build().unwrap();
+            provider = provider.issuer(issuer);
         }
+        let provider = provider.build().unwrap();
         let service = sandbox.service();
         let http =
             tower::service_fn(move |request: Request<Body>| service.clone().oneshot(request));

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use crate::{
     error::{Error, ErrorKind, OAuthErrorCode, ResponseDetails},
     oauth::NamedValues,
-    provider::Endpoint,
+    provider::{Endpoint, ResponseMode},
     token::{AuthorizationCode, CodeVerifier, form_decoded},
 };
 
@@ -51,7 +51,8 @@ impl PendingAuthorization {
         self.verifier.as_ref()
     }
 
-    /// Checks a callback, and returns its code. `callback` is the whole URL or its query.
+    /// Checks a callback, and returns its code. `callback` is the whole URL, or its query, or the
+    /// body of the request in [`FormPost`](crate::provider::ResponseMode::FormPost) mode.
     ///
     /// # Errors
     ///
@@ -124,6 +125,7 @@ impl PendingAuthorization {
         client_id: &str,
         redirect_uri: &str,
         scope: Option<&str>,
+        mode: ResponseMode,
         parameters: impl Iterator<Item = (&'a str, &'a str)>,
     ) -> String {
         let mut query = form_urlencoded::Serializer::new(String::new());
@@ -133,6 +135,12 @@ impl PendingAuthorization {
             .append_pair("redirect_uri", redirect_uri);
         if let Some(scope) = scope {
             query.append_pair("scope", scope);
+        }
+        match mode {
+            ResponseMode::Query => {}
+            ResponseMode::FormPost => {
+                query.append_pair("response_mode", "form_post");
+            }
         }
         query.append_pair("state", &self.state);
         if let Some(verifier) = &self.verifier {

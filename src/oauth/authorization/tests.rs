@@ -141,12 +141,36 @@ fn authorization_url_keeps_the_query_of_the_endpoint() {
             "id&1",
             "https://p.example.com/cb?a=b",
             Some("one two:read"),
+            ResponseMode::Query,
             [("prompt", "a&b")].into_iter()
         ),
         "https://id.example.com/a?tenant=x&response_type=code&client_id=id%261\
          &redirect_uri=https%3A%2F%2Fp.example.com%2Fcb%3Fa%3Db&scope=one+two%3Aread&state=s1\
          &prompt=a%26b"
     );
+}
+
+#[test]
+fn authorization_url_names_a_response_mode_that_is_not_the_default() {
+    let endpoint = Endpoint::parse("endpoint", "https://id.example.com/a").unwrap();
+    let pending = resumed("s1", None);
+    assert_eq!(
+        pending.url(
+            &endpoint,
+            "id",
+            "https://p.example.com/cb",
+            None,
+            ResponseMode::FormPost,
+            std::iter::empty(),
+        ),
+        "https://id.example.com/a?response_type=code&client_id=id\
+         &redirect_uri=https%3A%2F%2Fp.example.com%2Fcb&response_mode=form_post&state=s1"
+    );
+    // The body of the request that follows.
+    let accepted = pending
+        .accept("code=c%2F1&state=s1&session_state=a+b")
+        .unwrap();
+    assert_eq!(accepted.code().expose(), "c/1");
 }
 
 #[test]

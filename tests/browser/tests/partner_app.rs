@@ -10,6 +10,7 @@ use browser_tests::{Browser, Outcome, browse};
 use tempfile::TempDir;
 use tokio::{sync::oneshot, task::JoinHandle};
 use tower_oauth2_client::{
+    provider::ResponseMode,
     sandbox::{Consent, Sandbox},
     store::{EncryptionKey, EncryptionKeys, FileStore},
 };
@@ -222,6 +223,35 @@ async fn another_replica_completes_the_callback() -> Outcome {
     assert_eq!((counters.code_exchanges, counters.authorized), (1, 3));
     first.stop().await?;
     second.stop().await
+}
+
+/// The provider is `localhost` and the application `127.0.0.1`, which are two sites: the form comes
+/// without cookies. The flow is found after the redirect.
+#[tokio::test]
+async fn p23_callback_by_form_post_connects_the_customer() -> Outcome {
+    let mut scene = Scene::start().await?;
+    scene.settings.provider = scene
+        .settings
+        .provider
+        .on_origin(&scene.sandbox.url().replace("127.0.0.1", "localhost"))?
+        .to_builder()
+        .response_mode(ResponseMode::FormPost)
+        .build()?;
+    let app = scene.run()?;
+    browse(async |browser: &Browser| {
+        connect(browser, &app, "Acme").await?;
+        assert_eq!(browser.client().current_url().await?.as_str(), app.url);
+        expect_company(browser, &app, "Acme").await?;
+        open_consent(browser, &app, "Initech").await?;
+        browser.log_in().await?;
+        browser.press("Deny").await?;
+        let text = "The customer or the provider denied access. Nothing has changed.";
+        browser.expect_text("p", text).await
+    })
+    .await?;
+    let counters = scene.sandbox.counters();
+    assert_eq!((counters.code_exchanges, counters.denials), (1, 1));
+    app.stop().await
 }
 
 /// The sandbox and the durable state, which outlive each run of the application.
