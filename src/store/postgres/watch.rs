@@ -265,6 +265,12 @@ impl Listener {
                 }
             };
             tokio::select! {
+                // After a pause of the runtime, the probe may have arrived and be overdue.
+                biased;
+                sent = &mut sending, if deadline.is_none() => match sent {
+                    Ok(_) => deadline = Some(Instant::now().later(PROBE_TIMEOUT)),
+                    Err(_) => return None,
+                },
                 received = connection.try_recv() => match received {
                     Ok(Some(notification)) if notification.payload() == probe => {
                         self.is_deaf.store(false, Ordering::Relaxed);
@@ -272,10 +278,6 @@ impl Listener {
                     }
                     Ok(Some(notification)) => self.notify(notification.payload()),
                     Ok(None) | Err(_) => return Some(End::Lost),
-                },
-                sent = &mut sending, if deadline.is_none() => match sent {
-                    Ok(_) => deadline = Some(Instant::now().later(PROBE_TIMEOUT)),
-                    Err(_) => return None,
                 },
                 () = overdue => return Some(End::Deaf),
             }
