@@ -21,6 +21,8 @@ use crate::error::{BoxError, Error, ErrorKind};
 
 /// The body of a 401 is a few hundred bytes. Beyond this limit a new connection is cheaper.
 const MAX_BYTES: usize = 64 * 1024;
+/// Frames without data, which a server may send without end. HTTP/2 may end a body with one.
+const MAX_EMPTY_FRAMES: usize = 1_000;
 const MAX_DURATION: Duration = Duration::from_secs(1);
 
 /// Reads a body to its end or to a limit, and then drops it.
@@ -29,6 +31,7 @@ pub(super) struct ReadAhead<R> {
     /// The data that were read, if they are needed later.
     data: Option<Vec<u8>>,
     left: usize,
+    empty_frames_left: usize,
     /// From when the body is not ready for the first time.
     deadline: Option<Pin<Box<Sleep>>>,
 }
@@ -49,14 +52,19 @@ impl<R: Body> ReadAhead<R> {
             body: Box::pin(body),
             data,
             left: MAX_BYTES,
+            empty_frames_left: MAX_EMPTY_FRAMES,
             deadline: None,
         }
     }
 
     /// Takes data from a frame. `None` beyond the limit.
     fn take(&mut self, data: &mut R::Data) -> Option<()> {
-        // A frame without data counts as a byte: a server may send them without end.
-        self.left = self.left.checked_sub(data.remaining().max(1))?;
+        let left = if data.has_remaining() {
+            &mut self.left
+        } else {
+            &mut self.empty_frames_left
+        };
+        *left = left.checked_sub(data.remaining().max(1))?;
         if let Some(read) = &mut self.data {
             while data.has_remaining() {
                 let chunk = data.chunk();
@@ -313,6 +321,19 @@ mod tests {
         );
 
         assert!(frames(Full::<Bytes>::default()).is_empty());
+    }
+
+    #[tokio::test]
+    async fn p09_body_of_the_limit_is_kept_whole_in_whatever_frames() {
+        for empty_frames in [0, 1, 2, MAX_EMPTY_FRAMES] {
+            let empty = (0..empty_frames).map(|_| Bytes::new());
+            let body = [data(MAX_BYTES - 1), data(1)].into_iter().chain(empty);
+            let body = body.map(|data| Ok::<_, Infallible>(Frame::data(data)));
+            let read = frames(StreamBody::new(futures_util::stream::iter(body)));
+            assert_eq!(read.len(), 1, "{empty_frames}");
+            let read = read[0].as_ref().unwrap().data_ref();
+            assert_eq!(read.unwrap().len(), MAX_BYTES);
+        }
     }
 
     #[tokio::test]
