@@ -186,7 +186,8 @@ async fn complete_in_task<H: ConnectHandler>(
             }
             Err(failure) => return completing.complete(Completion::NotStarted(failure)),
         };
-        let completed = complete(&oauth, &tenants, &tenant, code, handler).await;
+        // Boxed, because the task is kept for minutes after it.
+        let completed = Box::pin(complete(&oauth, &tenants, &tenant, code, handler)).await;
         drop((consent, oauth, tenants));
         let (completion, outcome) = match completed {
             Ok(()) => (Completion::Connected, FlowOutcome::Connected),
