@@ -10,7 +10,8 @@
 //!   one snapshot load, one clock read, and one reference-counted copy of a header value that was
 //!   marked sensitive when the token arrived. From its second request on, a clone of a service
 //!   keeps a private copy of the token, so that threads with clones of their own write no shared
-//!   memory.
+//!   memory. Where only trailers say whether a token was rejected, as with gRPC, the response costs
+//!   a few allocations.
 //! * **P2** A request that waits for a token holds none of the inner service's capacity, neither
 //!   before the first call nor between a 401 and the retry: no readiness, no connection, and no
 //!   response body for longer than a second. Readiness is acquired for each call.

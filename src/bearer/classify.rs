@@ -11,7 +11,8 @@ use crate::rejection::TokenRejection;
 /// data name. [`BearerAuthLayer::classifier`](crate::bearer::BearerAuthLayer::classifier) sets it.
 ///
 /// A rejected token is refreshed, and the request is retried once, as after a 401. [`GrpcStatus`]
-/// is the classifier for gRPC. The methods run once for each response, so they must not block.
+/// is the classifier for gRPC. The methods run once for each response, so they must not block. A
+/// panic in them is a panic of the request, or of the response body for trailers.
 ///
 /// ```
 /// use http::{HeaderMap, StatusCode};
@@ -55,6 +56,8 @@ pub enum Classified {
     /// as after a rejection in the head. Otherwise the caller gets the response, because a part of
     /// it may have been used. If the trailers then reject the token, it is refreshed for the next
     /// requests.
+    ///
+    /// Such a response costs a few allocations, also while the token is fresh.
     InTrailers,
 }
 
