@@ -3,6 +3,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[path = "../support/authority.rs"]
+mod authority;
+
 #[path = "../support/postgres.rs"]
 mod server;
 
@@ -20,6 +23,7 @@ mod list;
 mod outages;
 mod proxies;
 mod tables;
+mod tls;
 mod watch;
 mod writers;
 

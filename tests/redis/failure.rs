@@ -368,7 +368,9 @@ async fn fails<T: Debug>(call: impl Future<Output = Result<T, Error>>) -> Error 
 }
 
 /// Repeats a call until it succeeds.
-async fn retry<T, F: Future<Output = Result<T, Error>>>(mut call: impl FnMut() -> F) -> T {
+pub(crate) async fn retry<T, F: Future<Output = Result<T, Error>>>(
+    mut call: impl FnMut() -> F,
+) -> T {
     let result = async {
         loop {
             match call().await {

@@ -1,5 +1,7 @@
 //! The Redis store, with servers of its own.
 
+#[path = "../support/authority.rs"]
+mod authority;
 #[path = "../support/redis.rs"]
 mod server;
 #[path = "../support/mod.rs"]
@@ -15,6 +17,7 @@ mod index;
 mod interference;
 mod keys;
 mod persistence;
+mod tls;
 mod watch;
 
 use std::time::{Duration, SystemTime};

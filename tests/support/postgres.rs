@@ -8,10 +8,10 @@
 
 use std::{
     env,
-    fs::{self, File},
-    io::{Read, Seek},
+    fs::{self, File, Permissions},
+    io::{Read, Seek, Write},
     net::TcpListener,
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{MetadataExt, PermissionsExt, chown},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
@@ -86,6 +86,23 @@ impl Server {
         run(self
             .command("pg_ctl")
             .args(["promote", "--wait", "--silent"]));
+    }
+
+    /// Restarts the server with TLS. Connections without TLS stay possible.
+    pub(crate) fn accept_tls(&self, certificate: &Path, key: &Path) {
+        let data = self.directory.join("data");
+        let owner = fs::metadata(&data).unwrap().uid();
+        for (from, name) in [(certificate, "server.crt"), (key, "server.key")] {
+            let file = data.join(name);
+            fs::copy(from, &file).unwrap();
+            fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+            chown(&file, Some(owner), None).unwrap();
+        }
+        let mut settings = fs::OpenOptions::new();
+        let settings = settings.append(true).open(data.join("postgresql.conf"));
+        settings.unwrap().write_all(b"ssl = on\n").unwrap();
+        self.stop();
+        self.start();
     }
 
     pub(crate) fn port(&self) -> u16 {

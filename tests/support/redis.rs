@@ -187,7 +187,7 @@ fn spawn(port: u16, directory: &TempDir, arguments: &[String]) -> Child {
         .unwrap()
 }
 
-fn program() -> PathBuf {
+pub(crate) fn program() -> PathBuf {
     find("redis-server")
         .or_else(|| find("valkey-server"))
         .expect("no Redis server found; install the Debian package `redis-server`")
@@ -202,7 +202,7 @@ fn find(name: &str) -> Option<PathBuf> {
 }
 
 /// A free port. The cluster bus needs the port 10,000 above it.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     loop {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let port = listener.local_addr().unwrap().port();

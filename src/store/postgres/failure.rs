@@ -14,11 +14,14 @@ use crate::{
 /// The SQLSTATE `read_only_sql_transaction`.
 const READ_ONLY: &str = "25006";
 
+/// How rustls reports a certificate that it does not accept.
+const INVALID_CERTIFICATE: io::ErrorKind = io::ErrorKind::InvalidData;
+
 pub(super) fn failed(error: &sqlx::Error) -> Error {
     let what: Cow<'static, str> = match error {
         sqlx::Error::Database(error) => refused(error.code().as_deref().unwrap_or_default()).into(),
-        sqlx::Error::Io(error) => return lost(error.kind()),
-        sqlx::Error::Tls(_) => {
+        sqlx::Error::Io(error) if error.kind() != INVALID_CERTIFICATE => return lost(error.kind()),
+        sqlx::Error::Tls(_) | sqlx::Error::Io(_) => {
             "TLS handshake failed; check the certificates, sslmode, and that sqlx has a TLS \
              feature"
                 .into()
@@ -128,6 +131,22 @@ mod tests {
             assert!(!format!("{error:?} {error}").contains("secret"));
             let cause = error.source().map(ToString::to_string).unwrap_or_default();
             assert!(!cause.contains("secret"));
+        }
+    }
+
+    #[test]
+    fn certificate_that_is_not_accepted_is_a_failure_of_tls() {
+        for (error, is_of_tls) in [
+            (sqlx::Error::Tls("no".into()), true),
+            (sqlx::Error::Io(io::ErrorKind::InvalidData.into()), true),
+            (
+                sqlx::Error::Io(io::ErrorKind::ConnectionRefused.into()),
+                false,
+            ),
+            (sqlx::Error::Io(io::ErrorKind::UnexpectedEof.into()), false),
+        ] {
+            let message = failed(&error).to_string();
+            assert_eq!(message.contains("TLS"), is_of_tls, "{message}");
         }
     }
 
