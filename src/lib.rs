@@ -75,7 +75,7 @@
 //! | test without network or credentials | [`sandbox`] |
 //!
 //! [`guarantees`] lists what the crate promises, each promise with the number that its tests carry.
-//! [`deployment`] is about proxies and failovers of databases, [`performance`] has the
+//! [`deployment`] is about TLS, proxies and failovers of databases, [`performance`] has the
 //! measurements, and [`glossary`] defines the terms.
 //!
 //! # HTTP clients

@@ -7,7 +7,7 @@ use redis::RedisError;
 use crate::error::Error;
 
 /// Hints for error codes, and for words in the server's messages.
-const HINTS: [(&str, &str); 11] = [
+const HINTS: [(&str, &str); 12] = [
     (
         "WRONGTYPE",
         "another program has written a value of another type, which is unchanged; rename the key",
@@ -34,6 +34,11 @@ const HINTS: [(&str, &str); 11] = [
     (
         "READONLY",
         "the server is a replica; connect to the primary",
+    ),
+    (
+        "NOREPLICAS",
+        "the server has too few replicas (min-replicas-to-write); check replication, and that it is \
+         the primary",
     ),
     (
         "MISCONF",
@@ -129,6 +134,8 @@ mod tests {
         assert!(describe(&error).contains("another type"));
         let error = RedisError::from(io::Error::from(io::ErrorKind::TimedOut));
         assert!(describe(&error).contains("in time"));
+        let error = make_extension_error("NOREPLICAS".into(), Some("Not enough".into()));
+        assert!(describe(&error).contains("min-replicas-to-write"));
         let error = RedisError::from(io::Error::other("broken"));
         assert!(describe(&error).contains("broken"));
     }

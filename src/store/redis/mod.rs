@@ -38,9 +38,7 @@
 //! accepts any other connection of the `redis` crate (version 1) that can be cloned, such as a
 //! cluster's. These belong to the connection:
 //!
-//! * TLS: enable a TLS feature of the `redis` crate in your `Cargo.toml`, such as
-//!   `tokio-rustls-comp`, and use a `rediss://` URL.
-//! * Failovers: see the page [Proxies and failovers](crate::deployment).
+//! * TLS and failovers: see the page [TLS, proxies and failovers](crate::deployment).
 //! * The response timeout: without one, calls to a server that hangs do not return.
 //!
 //! # Permissions

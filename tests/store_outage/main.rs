@@ -1,17 +1,21 @@
 //! The database is unavailable before, during or after a refresh. Callers keep their token, and no
 //! token set is lost.
 
-#[path = "support/mod.rs"]
+#[path = "../support/mod.rs"]
 mod support;
-#[path = "support/worker.rs"]
+#[path = "../support/worker.rs"]
 mod worker;
 
-#[path = "support/postgres.rs"]
+#[path = "../support/postgres.rs"]
 mod postgres;
-#[path = "support/redis.rs"]
+#[path = "../support/redis.rs"]
 mod redis_server;
-#[path = "support/shared_store.rs"]
+#[path = "../support/sentinel.rs"]
+mod sentinel;
+#[path = "../support/shared_store.rs"]
 mod shared_store;
+
+mod failover;
 
 use std::time::Duration;
 
