@@ -7,11 +7,12 @@ use std::{
 };
 
 use browser_tests::{Browser, Outcome, browse};
+use http::StatusCode;
 use tempfile::TempDir;
 use tokio::{sync::oneshot, task::JoinHandle};
 use tower_oauth2_client::{
     provider::ResponseMode,
-    sandbox::{Consent, Sandbox},
+    sandbox::{Consent, Endpoint, Fault, Sandbox},
     store::{EncryptionKey, EncryptionKeys, FileStore},
 };
 
@@ -223,6 +224,29 @@ async fn another_replica_completes_the_callback() -> Outcome {
     assert_eq!((counters.code_exchanges, counters.authorized), (1, 3));
     first.stop().await?;
     second.stop().await
+}
+
+/// The browser is logged in at the provider as another company than before.
+#[tokio::test]
+async fn p23_another_company_does_not_replace_the_first_one() -> Outcome {
+    let scene = Scene::start().await?;
+    let app = scene.run()?;
+    browse(async |browser: &Browser| {
+        connect(browser, &app, "Acme").await?;
+        let other = Fault::status(StatusCode::OK).body(r#"{"id": "another company"}"#);
+        scene.sandbox.inject(Endpoint::Company, other);
+        open_consent(browser, &app, "Acme").await?;
+        allow(browser).await?;
+        let text = "//p[contains(., 'We cannot connect the account that you chose')]";
+        browser.element(text).await?;
+        expect_company(browser, &app, "Acme").await?;
+        // The same company can connect again.
+        connect(browser, &app, "Acme").await?;
+        expect_company(browser, &app, "Acme").await
+    })
+    .await?;
+    assert_eq!(scene.sandbox.counters().code_exchanges, 3);
+    app.stop().await
 }
 
 /// The provider is `localhost` and the application `127.0.0.1`, which are two sites: the form comes
