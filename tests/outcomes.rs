@@ -123,7 +123,14 @@ fn lost_after_rotation() -> Vec<Fault> {
     let lost = lost().into_iter().map(Fault::after_processing);
     // Cut off before the refresh token.
     let cut = Fault::edit(|body| body[..40].to_vec());
-    lost.chain([cut, Fault::huge(2 << 20)]).collect()
+    // Compressed by a proxy, and cut off in or after the header.
+    let headers = [2, 10].map(|length| {
+        let header = b"\x1f\x8b\x08\0\0\0\0\0\0\xff";
+        Fault::edit(move |_| header[..length].to_vec())
+    });
+    lost.chain([cut, Fault::huge(2 << 20)])
+        .chain(headers)
+        .collect()
 }
 
 /// Runs the test for each fault at the same time, because each replay takes a second.
