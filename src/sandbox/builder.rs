@@ -78,8 +78,8 @@ impl SandboxBuilder {
         self
     }
 
-    /// Allows a further name or address in the `Host` of requests on the socket, such as the name of
-    /// the sandbox's container. Defaults to none.
+    /// Allows a further name or address in the `Host` of requests on the socket, such as the name
+    /// of the sandbox's container. Defaults to none.
     ///
     /// `localhost`, loopback addresses and the address of the socket are always allowed, with the
     /// port of the socket. This name may have any port: allow `localhost` if a container publishes

@@ -20,15 +20,17 @@ mod encoding;
 mod error;
 mod grant;
 mod identity;
+#[cfg(any(feature = "encryption", feature = "postgres"))]
 mod of_tenant;
 mod secret;
 mod set;
 
+#[cfg(any(feature = "encryption", feature = "postgres"))]
+pub(crate) use self::of_tenant::OfTenant;
 pub(crate) use self::{
     buffer::{SecretBuffer, form_decoded, unescaped},
     encoding::tenant_of,
     identity::{UnreadableGrant, digest},
-    of_tenant::OfTenant,
     secret::wiped,
     set::LONGEST_LIFETIME,
 };

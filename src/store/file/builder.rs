@@ -62,7 +62,8 @@ impl FileStoreBuilder {
     ///
     /// * The group of the directory is trusted like the user, if the process is a member. Members
     ///   can own the directory and its files, and can read and write them.
-    /// * Directories on the path can be writable by a group of the process, and owned by its members.
+    /// * Directories on the path can be writable by a group of the process, and owned by its
+    ///   members.
     /// * A missing directory is created with mode 2770. Files get the group of the directory and
     ///   mode 0660, so that all members can share the store.
     ///
