@@ -55,7 +55,7 @@
 //!
 //! # Configuration
 //!
-//! Configuration fails when it is built, and the message names the setting:
+//! Configuration fails when it is built, and the message begins with the name of the setting:
 //!
 //! ```
 //! use tower_oauth2_client::{ErrorKind, provider::Provider};
@@ -67,7 +67,7 @@
 //! assert_eq!(error.kind(), ErrorKind::Configuration);
 //! assert_eq!(
 //!     error.to_string(),
-//!     "authorization endpoint: use https (http is for loopback addresses only)"
+//!     "authorization_endpoint: use https (http is for loopback addresses only)"
 //! );
 //! ```
 
