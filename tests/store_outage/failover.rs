@@ -109,12 +109,19 @@ where
     }
     is_over.store(true, Ordering::SeqCst);
     let mut subscription = store.subscribe().unwrap();
-    for tokens in load.join_all().await {
-        until_ok(async || tokens.refresh_now().await).await;
-    }
+    let caches = load.join_all().await;
+    let refresh_all = async || {
+        for tokens in &caches {
+            until_ok(async || tokens.refresh_now().await).await;
+        }
+    };
+    refresh_all().await;
     let announced = async {
         let is_save = |next| matches!(next, Some(Announcement::Saved { .. }));
-        while !is_save(subscription.next().await) {}
+        while !is_save(subscription.next().await) {
+            // The subscription begins in the background, and misses what was saved before.
+            refresh_all().await;
+        }
     };
     timeout(LIMIT, announced).await.unwrap();
     let counters = sandbox.counters();
