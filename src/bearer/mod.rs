@@ -232,6 +232,7 @@ mod request_head;
 mod response_uri;
 mod service;
 mod shared;
+mod time_limit;
 mod token_provider;
 mod trailers;
 

@@ -11,12 +11,11 @@ use std::{
 use bytes::{Buf, Bytes};
 use http::{Response, response};
 use http_body::Body;
-use tokio::{
-    runtime::Handle,
-    time::{Sleep, sleep},
-};
 
-use super::body::{End, ResponseBody, Rest};
+use super::{
+    body::{End, ResponseBody, Rest},
+    time_limit::TimeLimit,
+};
 use crate::error::{BoxError, Error, ErrorKind};
 
 /// The body of a 401 is a few hundred bytes. Beyond this limit a new connection is cheaper.
@@ -33,7 +32,7 @@ pub(super) struct ReadAhead<R> {
     left: usize,
     empty_frames_left: usize,
     /// From when the body is not ready for the first time.
-    deadline: Option<Pin<Box<Sleep>>>,
+    limit: TimeLimit,
 }
 
 impl<R: Body> ReadAhead<R> {
@@ -53,7 +52,7 @@ impl<R: Body> ReadAhead<R> {
             data,
             left: MAX_BYTES,
             empty_frames_left: MAX_EMPTY_FRAMES,
-            deadline: None,
+            limit: TimeLimit::new(MAX_DURATION),
         }
     }
 
@@ -75,16 +74,6 @@ impl<R: Body> ReadAhead<R> {
         }
         Some(())
     }
-
-    /// Whether the time for the rest of the body has passed.
-    fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
-        // Without a runtime there is no timer, and so no time.
-        if self.deadline.is_none() && Handle::try_current().is_ok() {
-            self.deadline = Some(Box::pin(sleep(MAX_DURATION)));
-        }
-        let deadline = self.deadline.as_mut();
-        deadline.is_none_or(|deadline| deadline.as_mut().poll(cx).is_ready())
-    }
 }
 
 impl<R> Future for ReadAhead<R>
@@ -104,7 +93,7 @@ where
                 break End::Failed(cut());
             }
             match self.body.as_mut().poll_frame(cx) {
-                Poll::Pending if self.is_late(cx) => break End::Failed(cut()),
+                Poll::Pending if self.limit.poll_reached(cx).is_ready() => break End::Failed(cut()),
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(None) => break End::Nothing,
                 Poll::Ready(Some(Err(error))) => break End::Failed(Error::service(error)),

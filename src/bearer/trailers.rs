@@ -1,7 +1,6 @@
 //! Responses of which only the trailers say whether the token was rejected.
 
 use std::{
-    future::Future,
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
@@ -10,14 +9,11 @@ use std::{
 use bytes::{Buf, Bytes};
 use http::{HeaderMap, Response, response};
 use http_body::{Body, Frame};
-use tokio::{
-    runtime::Handle,
-    time::{Sleep, sleep},
-};
 
 use super::{
     body::{End, Observer, Rest},
     classify::Classifier,
+    time_limit::TimeLimit,
 };
 use crate::{
     cache::TokenCache,
@@ -37,7 +33,7 @@ pub(super) struct Peek<R> {
     body: Option<Pin<Box<R>>>,
     empty_frames: u32,
     /// From when the body is not ready for the first time.
-    deadline: Option<Pin<Box<Sleep>>>,
+    limit: TimeLimit,
 }
 
 impl<R> Peek<R>
@@ -51,7 +47,7 @@ where
             head,
             body: Some(Box::pin(body)),
             empty_frames: 0,
-            deadline: None,
+            limit: TimeLimit::new(MAX_DURATION),
         }
     }
 
@@ -64,7 +60,7 @@ where
             match body.as_mut().poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) if self.skips(&frame) => {}
                 Poll::Ready(frame) => break frame,
-                Poll::Pending if self.is_late(cx) => {
+                Poll::Pending if self.limit.poll_reached(cx).is_ready() => {
                     return Poll::Ready(Rest::new(Bytes::new(), End::Body(body)));
                 }
                 Poll::Pending => {
@@ -99,15 +95,6 @@ where
 
     pub(super) fn into_head(self) -> response::Parts {
         self.head
-    }
-
-    fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
-        // Without a runtime there is no timer, and so no time.
-        if self.deadline.is_none() && Handle::try_current().is_ok() {
-            self.deadline = Some(Box::pin(sleep(MAX_DURATION)));
-        }
-        let deadline = self.deadline.as_mut();
-        deadline.is_none_or(|deadline| deadline.as_mut().poll(cx).is_ready())
     }
 }
 

@@ -7,7 +7,7 @@ use http::{HeaderMap, Response, StatusCode, header::RETRY_AFTER};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{content_encoding, date, token_response::has_member};
+use super::{content_encoding, date, members::has_member};
 use crate::{
     error::{Error, ErrorKind, OAuthErrorCode, ResponseDetails},
     provider::{Refusal, RefusalMeaning},

@@ -163,6 +163,7 @@ mod endpoint_error;
 mod evidence;
 mod form;
 mod gate;
+mod members;
 mod named_values;
 mod token_response;
 mod transport;

@@ -21,11 +21,10 @@ use bytes::Bytes;
 use http::{HeaderMap, Response};
 use jiff::Timestamp;
 
-mod members;
-
-pub(super) use self::members::has_member;
-use self::members::{Member, Members};
-use super::{NamedValues, date, endpoint_error};
+use super::{
+    NamedValues, date, endpoint_error,
+    members::{Member, Members},
+};
 use crate::{
     error::{Error, ErrorKind, OAuthErrorCode, ResponseDetails},
     provider::Provider,

@@ -88,11 +88,7 @@ impl Members {
 
 /// Whether the first object in `body` has a value at `path` that `is_match` accepts: the names of
 /// nested members, separated by dots. Any element of an array may be the value.
-pub(in crate::oauth) fn has_member(
-    body: &[u8],
-    path: &str,
-    is_match: impl Fn(&str) -> bool,
-) -> bool {
+pub(super) fn has_member(body: &[u8], path: &str, is_match: impl Fn(&str) -> bool) -> bool {
     let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
     let Some(mut object) = Reader::at_object(body.trim_ascii()) else {
         return false;
