@@ -128,7 +128,7 @@ async fn row(table: &mut String, name: &str, store: impl TokenStore) {
     let per_refresh = |of: usize| (after[of] - before[of]) as f64 / REFRESHES as f64;
     let _ = write!(table, "| {name} ");
     for of in 0..after.len() {
-        let _ = write!(table, "| {} ", per_refresh(of));
+        let _ = write!(table, "| {:.2} ", per_refresh(of));
     }
     let (middle, high) = (median(times.clone()), quantile(times, 0.9));
     let _ = writeln!(table, "| {middle:.3} | {high:.3} |");
