@@ -27,7 +27,10 @@ pub(crate) fn status(error: &Error) -> StatusCode {
 
 fn status_and_text(error: &Error) -> (StatusCode, &'static str) {
     match error.kind() {
-        ErrorKind::Configuration | ErrorKind::Request | ErrorKind::ForeignGrant => (
+        ErrorKind::Configuration
+        | ErrorKind::Request
+        | ErrorKind::ForeignGrant
+        | ErrorKind::KeptValue => (
             StatusCode::INTERNAL_SERVER_ERROR,
             "internal configuration error",
         ),

@@ -66,11 +66,6 @@ impl Origin {
             && port_of(authority, self.secure) == Some(self.port)
     }
 
-    /// An `https` origin on the default port, for constants.
-    pub(crate) fn from_static(host: &'static str) -> Self {
-        Self::new(true, host.to_owned(), default_port(true))
-    }
-
     fn new(secure: bool, host: String, port: u16) -> Self {
         let authority = if port == default_port(secure) {
             host.clone()

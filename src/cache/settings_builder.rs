@@ -21,8 +21,7 @@ use super::{
 use crate::{
     clock::{Clock, SystemClock},
     error::Error,
-    origin::Origin,
-    rejection::TokenRejection,
+    provider::Provider,
     store::{ErasedStore, MemoryStore},
     telemetry::{GrantListener, TelemetrySettings},
     token::ClientIdentity,
@@ -60,8 +59,8 @@ const MAX_LOOKS: usize = 16;
 /// The unchecked settings. [`settings_setters!`] writes the public methods that change them.
 pub(crate) struct SettingsBuilder {
     source: Box<dyn ErasedSource>,
-    source_origins: Vec<Origin>,
-    token_rejections: Vec<TokenRejection>,
+    /// The data of the source's provider.
+    provider: Option<Provider>,
     pub(crate) accepted_identities: Vec<ClientIdentity>,
     pub(crate) store: Box<dyn ErasedStore>,
     pub(crate) added_origins: Vec<String>,
@@ -82,9 +81,8 @@ pub(crate) struct SettingsBuilder {
 impl SettingsBuilder {
     pub(crate) fn new(source: impl TokenSource) -> Self {
         Self {
-            source_origins: source.origins(),
-            token_rejections: source.token_rejections(),
-            refresh_token_lifetime: source.refresh_token_lifetime(),
+            provider: source.provider().cloned(),
+            refresh_token_lifetime: None,
             fetch_timeout: source.fetch_timeout().min(LONGEST_FETCH_TIMEOUT),
             acquire_timeout: ACQUIRE_TIMEOUT,
             source: Box::new(source),
@@ -114,18 +112,21 @@ impl SettingsBuilder {
     }
 
     fn checked(self, maintenance: Maintenance) -> Result<Settings, Error> {
-        let mut origins = self.source_origins;
+        let provider = self.provider;
+        let of_provider = provider.as_ref().map(Provider::api_origins);
+        let mut origins = of_provider.unwrap_or_default().to_vec();
         for url in &self.added_origins {
             origins.push(url.parse()?);
         }
-        if origins.is_empty() {
+        let has_tenant_origins = provider.as_ref().is_some_and(Provider::has_tenant_origins);
+        if origins.is_empty() && !has_tenant_origins {
             return Err(Error::configuration(
                 "origins: add at least one origin that may receive the token",
             ));
         }
-        if self
-            .refresh_token_lifetime
-            .is_some_and(|lifetime| lifetime < SHORTEST_REFRESH_TOKEN_LIFETIME)
+        let of_provider = provider.as_ref().and_then(Provider::refresh_token_lifetime);
+        let refresh_token_lifetime = self.refresh_token_lifetime.or(of_provider);
+        if refresh_token_lifetime.is_some_and(|lifetime| lifetime < SHORTEST_REFRESH_TOKEN_LIFETIME)
         {
             return Err(Error::configuration(
                 "refresh token lifetime: must be at least 1 hour",
@@ -154,14 +155,17 @@ impl SettingsBuilder {
             source: self.source,
             clock: self.clock,
             origins,
-            token_rejections: self.token_rejections,
+            token_rejections: provider
+                .as_ref()
+                .map(Provider::token_rejections)
+                .unwrap_or_default()
+                .to_vec(),
             policy: Policy {
                 lost_response: self.lost_response,
                 min_refresh_interval: self.min_refresh_interval,
                 lease: self.lease_duration,
                 fetch_timeout: self.fetch_timeout,
-                refresh_token_lifetime: self
-                    .refresh_token_lifetime
+                refresh_token_lifetime: refresh_token_lifetime
                     .map(|lifetime| lifetime.min(LONGEST_REFRESH_TOKEN_LIFETIME)),
             },
             acquire_timeout: self.acquire_timeout,
@@ -185,7 +189,7 @@ impl SettingsBuilder {
 impl fmt::Debug for SettingsBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SettingsBuilder")
-            .field("source_origins", &self.source_origins)
+            .field("provider", &self.provider)
             .field("added_origins", &self.added_origins)
             .finish_non_exhaustive()
     }
@@ -280,7 +284,7 @@ macro_rules! settings_setters {
         /// has passed, and telemetry reports a refresh token that is about to expire.
         ///
         /// Defaults to the lifetime that the source
-        /// [states](crate::cache::TokenSource::refresh_token_lifetime). For an
+        /// [states](crate::cache::TokenSource::provider). For an
         /// [`OAuthClient`](crate::oauth::OAuthClient), this is the lifetime of its provider, such
         /// as 30 days for [`justworks`](crate::provider::justworks).
         pub fn refresh_token_lifetime(mut self, lifetime: std::time::Duration) -> Self {

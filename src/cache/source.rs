@@ -10,8 +10,7 @@ use std::{
 use crate::{
     error::{Error, ErrorKind, OAuthErrorCode},
     oauth::{EndpointGate, OAuthClient},
-    origin::Origin,
-    rejection::TokenRejection,
+    provider::Provider,
     token::{ClientIdentity, TokenSet},
 };
 
@@ -115,24 +114,18 @@ pub trait TokenSource: Send + Sync + 'static {
         None
     }
 
-    /// How long an unused refresh token lives. `None` by default: the lifetime is unknown, and idle
-    /// grants are not kept alive.
+    /// The data of the provider that issues the tokens. `None` by default.
     ///
-    /// [`refresh_token_lifetime`](crate::cache::TokenCacheBuilder::refresh_token_lifetime) of the
-    /// builder overrides it.
-    fn refresh_token_lifetime(&self) -> Option<Duration> {
+    /// The cache takes from them which origins may receive the tokens, which responses of the API
+    /// reject one, and how long tokens live. Without them, the cache's builder has to
+    /// [add](crate::cache::TokenCacheBuilder::origin) at least one origin, and the lifetime of a
+    /// refresh token is unknown unless the builder
+    /// [sets](crate::cache::TokenCacheBuilder::refresh_token_lifetime) it. A source that wraps
+    /// another one should return the data of that source.
+    ///
+    /// The cache's builder calls this once.
+    fn provider(&self) -> Option<&Provider> {
         None
-    }
-
-    /// The origins that may receive the tokens. Empty by default: the cache's builder then has to
-    /// [add](crate::cache::TokenCacheBuilder::origin) at least one.
-    fn origins(&self) -> Vec<Origin> {
-        Vec::new()
-    }
-
-    /// The responses of the API that reject an access token, beside a 401. Empty by default.
-    fn token_rejections(&self) -> Vec<TokenRejection> {
-        Vec::new()
     }
 }
 
@@ -179,16 +172,8 @@ impl TokenSource for OAuthClient {
         Some(OAuthClient::identity(self))
     }
 
-    fn refresh_token_lifetime(&self) -> Option<Duration> {
-        self.provider().refresh_token_lifetime()
-    }
-
-    fn origins(&self) -> Vec<Origin> {
-        self.provider().api_origins().to_vec()
-    }
-
-    fn token_rejections(&self) -> Vec<TokenRejection> {
-        self.provider().token_rejections().to_vec()
+    fn provider(&self) -> Option<&Provider> {
+        Some(OAuthClient::provider(self))
     }
 }
 
@@ -234,12 +219,8 @@ impl TokenSource for ClientCredentials {
         Some(self.0.identity().with_client_credentials())
     }
 
-    fn origins(&self) -> Vec<Origin> {
-        self.0.provider().api_origins().to_vec()
-    }
-
-    fn token_rejections(&self) -> Vec<TokenRejection> {
-        self.0.provider().token_rejections().to_vec()
+    fn provider(&self) -> Option<&Provider> {
+        Some(self.0.provider())
     }
 }
 

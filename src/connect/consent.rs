@@ -1,9 +1,6 @@
 //! A consent that the program decides about before its tokens are stored.
 
-use crate::{
-    oauth::NamedValues,
-    token::{TenantId, TokenSet},
-};
+use crate::token::{NamedValues, TenantId, TokenSet};
 
 /// A new consent of a customer, before its tokens are stored.
 ///

@@ -8,7 +8,7 @@ use axum::{
     response::Response,
     routing::{MethodRouter, any},
 };
-use http::Method;
+use http::{Method, Uri};
 use tokio::{sync::Semaphore, time::timeout};
 
 use super::{
@@ -19,7 +19,7 @@ use crate::{
     error::{Error, ErrorKind},
     oauth::OAuthClient,
     origin::Origin,
-    provider::{Endpoint, ResponseMode},
+    provider::ResponseMode,
     store::EncryptionKeys,
     tenants::Tenants,
 };
@@ -51,13 +51,16 @@ impl<H: ConnectHandler> ConnectRouter<H> {
         keys: EncryptionKeys,
         handler: H,
     ) -> Result<Self, Error> {
-        let redirect_uri = Endpoint::parse("redirect URI", oauth.redirect_uri()?)?;
-        if !redirect_uri.uri().path().ends_with("/callback") {
+        let redirect_uri: Uri = oauth
+            .redirect_uri()?
+            .parse()
+            .map_err(|error| Error::configuration("redirect URI: not a URL").with_source(error))?;
+        if !redirect_uri.path().ends_with("/callback") {
             return Err(Error::configuration(
                 "redirect URI: its path must end in /callback, where the router serves it",
             ));
         }
-        let origin = Origin::from_uri("redirect URI", redirect_uri.uri())?;
+        let origin = Origin::from_uri("redirect URI", &redirect_uri)?;
         let clock = Arc::clone(&tenants.settings().clock);
         Ok(Self {
             state: Arc::new(ConnectState {

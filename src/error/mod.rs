@@ -153,6 +153,10 @@ pub enum ErrorKind {
     /// client a store of its own, or accept a former
     /// [identity](crate::cache::TokenSource::identity).
     ForeignGrant,
+    /// A value that is kept with the grant is missing, or does not match its pattern, so that an
+    /// address of the tenant cannot be made. Only this tenant is affected. Correct the
+    /// [provider's data](crate::provider#addresses-per-tenant), or let the customer connect again.
+    KeptValue,
     /// A new consent brought no refresh token, and the stored grant has one. The stored grant is
     /// unchanged, and the new tokens are not stored.
     ///
@@ -498,6 +502,7 @@ mod tests {
             ErrorKind::InvalidResponse,
             ErrorKind::Store,
             ErrorKind::ForeignGrant,
+            ErrorKind::KeptValue,
             ErrorKind::Interrupted,
             ErrorKind::Service,
         ] {

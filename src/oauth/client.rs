@@ -8,7 +8,7 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
-use http::{HeaderValue, Response};
+use http::{HeaderValue, Response, Uri};
 
 use super::{
     attempt::{self, Retry},
@@ -22,8 +22,11 @@ use super::{
 use crate::{
     clock::Clock,
     error::{Error, ErrorKind},
-    provider::{ClientAuthentication, Endpoint, Provider, RequestKind, RequestParameters},
-    token::{AccessToken, ClientIdentity, ClientSecret, CodeVerifier, RefreshToken, TokenSet},
+    provider::{ClientAuthentication, Provider, RequestKind, RequestParameters},
+    token::{
+        AccessToken, ClientIdentity, ClientSecret, CodeVerifier, NamedValues, RefreshToken,
+        TokenSet,
+    },
 };
 
 /// An OAuth 2.0 client of one provider. The [module page](crate::oauth) has an example.
@@ -145,6 +148,7 @@ impl OAuthClient {
     /// * [`Interrupted`](ErrorKind::Interrupted) if the operating system returns no random bytes.
     pub fn authorization_url(&self) -> Result<(String, PendingAuthorization), Error> {
         let configuration = &*self.configuration;
+        let values = &NamedValues::NONE;
         let Some(endpoint) = configuration.provider.authorization_endpoint() else {
             return Err(Error::configuration(
                 "authorization endpoint: the provider has none; set one by \
@@ -157,7 +161,7 @@ impl OAuthClient {
             configuration.provider.issuer(),
         )?;
         let url = pending.url(
-            endpoint,
+            &configuration.provider.resolve(endpoint, values)?,
             &configuration.client_id,
             redirect_uri,
             configuration.scope.as_deref(),
@@ -216,6 +220,8 @@ impl OAuthClient {
         code: AcceptedCode,
     ) -> Result<TokenResponse, Error> {
         let redirect_uri = self.redirect_uri()?;
+        let endpoint = self.provider().token_endpoint();
+        let endpoint = self.provider().resolve(endpoint, &NamedValues::NONE)?;
         let mut form = self.form(RequestKind::CodeExchange, "authorization_code");
         form.field("code", code.code().expose());
         form.field("redirect_uri", redirect_uri);
@@ -223,9 +229,7 @@ impl OAuthClient {
             form.field("code_verifier", verifier.expose());
         }
         let permit = self.gate().acquire_for_code_exchange().await?;
-        let outcome = self
-            .request_tokens(self.provider().token_endpoint(), form, Retry::NotSent)
-            .await;
+        let outcome = self.request_tokens(endpoint, form, Retry::NotSent).await;
         permit.record(&outcome);
         outcome
     }
@@ -267,6 +271,8 @@ impl OAuthClient {
         let mut form = self.form(RequestKind::Refresh, "refresh_token");
         form.field("refresh_token", refresh_token.expose());
         let endpoint = self.provider().refresh_endpoint();
+        let endpoint = self.provider().resolve(endpoint, tokens.values());
+        let endpoint = endpoint.map_err(Error::with_token_unused)?;
         let response = self.request_tokens(endpoint, form, Retry::Deferred).await?;
         Ok(response.into_tokens().with_omitted_from(tokens))
     }
@@ -297,6 +303,7 @@ impl OAuthClient {
             form.field("scope", scope);
         }
         let endpoint = self.provider().token_endpoint();
+        let endpoint = self.provider().resolve(endpoint, &NamedValues::NONE)?;
         let response = self.request_tokens(endpoint, form, Retry::Deferred).await;
         response.map(TokenResponse::into_tokens)
     }
@@ -321,6 +328,7 @@ impl OAuthClient {
                  ProviderBuilder::revocation_endpoint",
             ));
         };
+        let endpoint = self.provider().resolve(endpoint, &NamedValues::NONE)?;
         let (token, hint) = match token.into() {
             TokenToRevoke::Access(token) => (token.expose(), "access_token"),
             TokenToRevoke::Refresh(token) => (token.expose(), "refresh_token"),
@@ -361,7 +369,7 @@ impl OAuthClient {
 
     async fn request_tokens(
         &self,
-        endpoint: &Endpoint,
+        endpoint: Uri,
         form: Form,
         retry: Retry,
     ) -> Result<TokenResponse, Error> {
@@ -396,14 +404,14 @@ impl OAuthClient {
 
     async fn send(
         &self,
-        endpoint: &Endpoint,
+        endpoint: Uri,
         form: Form,
         retry: Retry,
         timeout: Duration,
     ) -> Result<Response<Bytes>, SendError> {
         let configuration = &*self.configuration;
         let request = form.into_request(
-            endpoint.uri().clone(),
+            endpoint,
             configuration.provider.client_authentication(),
             &configuration.client_id,
             configuration.client_secret.load().as_deref(),

@@ -14,7 +14,7 @@ use std::borrow::Cow;
 use serde::de::IgnoredAny;
 use zeroize::Zeroizing;
 
-use crate::{oauth::NamedValues, token::unescaped};
+use crate::token::{NamedValues, unescaped};
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 

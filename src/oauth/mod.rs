@@ -164,7 +164,6 @@ mod evidence;
 mod form;
 mod gate;
 mod members;
-mod named_values;
 mod token_response;
 mod transport;
 mod user_agent;
@@ -175,6 +174,5 @@ pub use self::{
     builder::OAuthClientBuilder,
     client::{OAuthClient, TokenToRevoke},
     gate::EndpointGate,
-    named_values::NamedValues,
     token_response::TokenResponse,
 };

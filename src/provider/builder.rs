@@ -3,11 +3,19 @@
 use std::{fmt, time::Duration};
 
 use super::{
+    address::{ApiOrigin, Needed, Patterns},
     data::ProviderData,
-    definition::{ClientAuthentication, Provider, ResponseMode},
+    definition::Provider,
     endpoint::Endpoint,
+    kept_value::KeptValue,
+    lifetime::UsualLifetime,
     refusal::Refusal,
     request_parameters::RequestKind,
+    revocation::RevocationRequest,
+    template::Template,
+    wire::{
+        BodyFormat, ClientAuthentication, LifetimeUnit, ResponseMode, TokenHeader, TokenMember,
+    },
 };
 use crate::{error::Error, origin::Origin, rejection::TokenRejection};
 
@@ -30,39 +38,46 @@ impl Provider {
 
     /// Returns a builder with all settings of this provider, to change some of them.
     pub fn to_builder(&self) -> ProviderBuilder {
-        let url = |endpoint: &Option<Endpoint>| endpoint.as_ref().map(ToString::to_string);
-        ProviderBuilder(ProviderData {
-            token_endpoint: self.token_endpoint.to_string(),
-            refresh_endpoint: url(&self.refresh_endpoint),
-            authorization_endpoint: url(&self.authorization_endpoint),
-            revocation_endpoint: url(&self.revocation_endpoint),
-            issuer: self.issuer.clone(),
-            api_origins: self.api_origins.iter().map(ToString::to_string).collect(),
-            client_authentication: self.client_authentication,
-            pkce: self.pkce,
-            response_mode: self.response_mode,
-            scope_separator: self.scope_separator.clone(),
-            request_parameters: self.request_parameters.clone(),
-            accepted_token_types: self.accepted_token_types.clone(),
-            refusals: self.refusals.clone(),
-            access_token_lifetime: self
-                .access_token_lifetime
-                .map(|lifetime| lifetime.as_secs()),
-            refresh_token_lifetime: self
-                .refresh_token_lifetime
-                .map(|lifetime| lifetime.as_secs()),
-            token_rejections: self.token_rejections.clone(),
-        })
+        ProviderBuilder(self.data.clone())
+    }
+
+    /// Returns the same provider on another server, such as a sandbox, a staging system or a
+    /// recording proxy.
+    ///
+    /// Every endpoint keeps its path and moves to the origin of `url`, which also becomes the only
+    /// origin that tokens are sent to. An [issuer](crate::provider::ProviderBuilder::issuer) moves
+    /// too, because another server is another issuer. Where callbacks still name the old one, as
+    /// through a proxy, set it again afterwards.
+    ///
+    /// ```
+    /// use tower_oauth2_client::provider::justworks;
+    ///
+    /// let provider = justworks().on_origin("http://127.0.0.1:8080")?;
+    /// assert_eq!(provider.token_endpoint().to_string(), "http://127.0.0.1:8080/oauth/token");
+    /// # Ok::<(), tower_oauth2_client::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Configuration`](crate::ErrorKind::Configuration) if `url` is not an absolute `https` URL
+    /// (or `http` to loopback), or contains user information.
+    pub fn on_origin(self, url: &str) -> Result<Self, Error> {
+        let origin: Origin = url.parse()?;
+        let moved = |endpoint: Option<Endpoint>| Some(endpoint?.on_origin(&origin));
+        let mut data = self.data;
+        data.authorization_endpoint = moved(self.authorization_endpoint);
+        data.revocation_endpoint = moved(self.revocation_endpoint);
+        data.refresh_endpoint = moved(self.refresh_endpoint);
+        data.token_endpoint = self.token_endpoint.on_origin(&origin);
+        data.issuer = data.issuer.map(|issuer| issuer_on_origin(&issuer, &origin));
+        data.api_origins = vec![origin.to_string()];
+        ProviderBuilder(data).build()
     }
 }
 
 impl ProviderBuilder {
     pub(super) fn from_data(data: ProviderData) -> Self {
         Self(data)
-    }
-
-    pub(super) fn data(&self) -> &ProviderData {
-        &self.0
     }
 
     /// Sets the endpoint to which browsers are sent. Defaults to none.
@@ -80,6 +95,12 @@ impl ProviderBuilder {
     /// Sets the endpoint at which tokens are revoked (RFC 7009). Defaults to none.
     pub fn revocation_endpoint(mut self, url: impl Into<String>) -> Self {
         self.0.revocation_endpoint = Some(url.into());
+        self
+    }
+
+    /// Sets what revocation requests look like. Defaults to [RFC 7009](RevocationRequest::new).
+    pub fn revocation_request(mut self, request: RevocationRequest) -> Self {
+        self.0.revocation_request = request;
         self
     }
 
@@ -103,6 +124,24 @@ impl ProviderBuilder {
         self
     }
 
+    /// Adds a value to keep with each grant, under this name. Replaces an earlier one of this name.
+    ///
+    /// It is stored and encrypted with the tokens. [`TokenSet::values`] has it, which stays the same
+    /// until another consent or a token response replaces it.
+    ///
+    /// [`TokenSet::values`]: crate::token::TokenSet::values
+    pub fn kept_value(mut self, name: impl Into<String>, value: KeptValue) -> Self {
+        self.0.kept_values.insert(name.into(), value);
+        self
+    }
+
+    /// Sets the header that carries the access token. Defaults to `Authorization`, with the scheme
+    /// `Bearer` (RFC 6750 section 2.1).
+    pub fn token_header(mut self, header: TokenHeader) -> Self {
+        self.0.token_header = header;
+        self
+    }
+
     /// Sets how a client authenticates. Defaults to [`Basic`](ClientAuthentication::Basic).
     pub fn client_authentication(mut self, authentication: ClientAuthentication) -> Self {
         self.0.client_authentication = authentication;
@@ -121,6 +160,45 @@ impl ProviderBuilder {
     /// In responses, either separates scopes if a comma is set.
     pub fn scope_separator(mut self, separator: impl Into<String>) -> Self {
         self.0.scope_separator = separator.into();
+        self
+    }
+
+    /// Sets whether refreshes name the scopes of the client (RFC 6749 section 6). Defaults to false:
+    /// the scopes then stay as they are.
+    pub fn scope_on_refresh(mut self, scope_on_refresh: bool) -> Self {
+        self.0.scope_on_refresh = scope_on_refresh;
+        self
+    }
+
+    /// Sets the encoding of token requests. Defaults to a form (RFC 6749 section 4.1.3).
+    pub fn request_format(mut self, format: BodyFormat) -> Self {
+        self.0.request_format = format;
+        self
+    }
+
+    /// Sets another name for a parameter of RFC 6749 in authorization, token and revocation
+    /// requests, such as `client_key` for `client_id`.
+    pub fn parameter_name(mut self, name: impl Into<String>, other: impl Into<String>) -> Self {
+        self.0.parameter_names.insert(name.into(), other.into());
+        self
+    }
+
+    /// Sets the name of the code in callbacks. Defaults to `code` (RFC 6749 section 4.1.2).
+    pub fn code_parameter(mut self, name: impl Into<String>) -> Self {
+        self.0.code_parameter = Some(name.into());
+        self
+    }
+
+    /// Sets where a token response contains a member: its name, or the names of nested members
+    /// separated by dots. Defaults to the names of RFC 6749 section 5.1.
+    pub fn response_member(mut self, member: TokenMember, path: impl Into<String>) -> Self {
+        self.0.response_members.insert(member, path.into());
+        self
+    }
+
+    /// Sets the unit of lifetimes in token responses. Defaults to seconds.
+    pub fn lifetime_unit(mut self, unit: LifetimeUnit) -> Self {
+        self.0.lifetime_unit = unit;
         self
     }
 
@@ -173,7 +251,17 @@ impl ProviderBuilder {
     ///
     /// Fractions of a second are dropped.
     pub fn access_token_lifetime(mut self, lifetime: Duration) -> Self {
-        self.0.access_token_lifetime = Some(lifetime.as_secs());
+        self.0.access_token_lifetime = Some(UsualLifetime::Seconds(lifetime.as_secs()));
+        self
+    }
+
+    /// Sets that an access token for which the token response names no lifetime never expires.
+    /// Replaces an [`access_token_lifetime`](Self::access_token_lifetime).
+    ///
+    /// The token is used until the API rejects it, as one of an unknown lifetime is, and no warning
+    /// says that its lifetime is missing.
+    pub fn access_token_never_expires(mut self) -> Self {
+        self.0.access_token_lifetime = Some(UsualLifetime::Never);
         self
     }
 
@@ -183,6 +271,36 @@ impl ProviderBuilder {
     /// are dropped.
     pub fn refresh_token_lifetime(mut self, lifetime: Duration) -> Self {
         self.0.refresh_token_lifetime = Some(lifetime.as_secs());
+        self
+    }
+
+    /// Sets how long before the end of an access token its first refresh is accepted. Defaults to any
+    /// time. Fractions of a second are dropped.
+    pub fn earliest_refresh(mut self, before_expiry: Duration) -> Self {
+        self.0.refresh_window.earliest = Some(before_expiry.as_secs());
+        self
+    }
+
+    /// Sets how long before the end of an access token its last refresh is accepted: zero if it has
+    /// to be valid. Defaults to any time, also after the end. Fractions of a second are dropped.
+    pub fn latest_refresh(mut self, before_expiry: Duration) -> Self {
+        self.0.refresh_window.latest = Some(before_expiry.as_secs());
+        self
+    }
+
+    /// Sets for how long a refresh token is accepted again after it was used. Defaults to not at all.
+    ///
+    /// A refresh whose response was lost is then repeated until the end of this time. Fractions of a
+    /// second are dropped.
+    pub fn reuse_grace(mut self, grace: Duration) -> Self {
+        self.0.reuse_grace = Some(grace.as_secs());
+        self
+    }
+
+    /// Sets how long a new access token may be unknown to the API. Defaults to 5 seconds. Fractions
+    /// of a second are dropped.
+    pub fn propagation_delay(mut self, delay: Duration) -> Self {
+        self.0.propagation_delay = Some(delay.as_secs());
         self
     }
 
@@ -210,14 +328,13 @@ impl ProviderBuilder {
     /// * A token rejection with a status other than 400 to 499.
     pub fn build(self) -> Result<Provider, Error> {
         let data = self.0;
-        let optional =
-            |name, url: Option<String>| url.map(|url| Endpoint::parse(name, &url)).transpose();
-        if let Some(issuer) = &data.issuer
-            && Endpoint::parse("issuer", issuer)?.uri().query().is_some()
-        {
-            return Err(Error::configuration(
-                "issuer: the URL contains a query; remove it",
-            ));
+        if let Some(issuer) = &data.issuer {
+            Origin::parse("issuer", issuer)?;
+            if issuer.contains(['?', '#']) {
+                return Err(Error::configuration(
+                    "issuer: the URL contains a query or a fragment; remove it",
+                ));
+            }
         }
         if ![" ", ","].contains(&data.scope_separator.as_str()) {
             return Err(Error::configuration(
@@ -239,30 +356,55 @@ impl ProviderBuilder {
         for (index, rejection) in data.token_rejections.iter().enumerate() {
             rejection.check(&format!("token_rejections[{index}]"))?;
         }
-        let api_origins = data.api_origins.iter().enumerate();
+        let patterns = Patterns::compile(&data.kept_values)?;
+        let check = |setting: &str, template: &Template, needed| {
+            patterns.check(setting, template, &data.kept_values, needed)
+        };
+        let endpoint = |setting, url: &Option<String>, needed| {
+            let Some(url) = url else { return Ok(None) };
+            let endpoint = Endpoint::parse(setting, url)?;
+            check(setting, endpoint.template(), needed)?;
+            Ok::<_, Error>(Some(endpoint))
+        };
+        let token_endpoint = Endpoint::parse("token_endpoint", &data.token_endpoint)?;
+        check(
+            "token_endpoint",
+            token_endpoint.template(),
+            Needed::AfterCallback,
+        )?;
+        let mut api_origins = Vec::new();
+        let mut tenant_origins = Vec::new();
+        for (index, url) in data.api_origins.iter().enumerate() {
+            let setting = format!("api_origins[{index}]");
+            match ApiOrigin::parse(&setting, url)? {
+                ApiOrigin::Fixed(origin) => api_origins.push(origin),
+                ApiOrigin::OfTenant(template) => {
+                    check(&setting, &template, Needed::AfterResponse)?;
+                    tenant_origins.push(template);
+                }
+            }
+        }
         Ok(Provider {
-            authorization_endpoint: optional(
+            authorization_endpoint: endpoint(
                 "authorization_endpoint",
-                data.authorization_endpoint,
+                &data.authorization_endpoint,
+                Needed::AtStart,
             )?,
-            token_endpoint: Endpoint::parse("token_endpoint", &data.token_endpoint)?,
-            refresh_endpoint: optional("refresh_endpoint", data.refresh_endpoint)?,
-            revocation_endpoint: optional("revocation_endpoint", data.revocation_endpoint)?,
-            // As it is written: callbacks are compared with it character by character.
-            issuer: data.issuer,
-            api_origins: api_origins
-                .map(|(index, url)| Origin::parse(&format!("api_origins[{index}]"), url))
-                .collect::<Result<_, _>>()?,
-            client_authentication: data.client_authentication,
-            pkce: data.pkce,
-            response_mode: data.response_mode,
-            scope_separator: data.scope_separator,
-            request_parameters: data.request_parameters,
-            accepted_token_types: data.accepted_token_types,
-            refusals: data.refusals,
-            access_token_lifetime: data.access_token_lifetime.map(Duration::from_secs),
-            refresh_token_lifetime: data.refresh_token_lifetime.map(Duration::from_secs),
-            token_rejections: data.token_rejections,
+            token_endpoint,
+            refresh_endpoint: endpoint(
+                "refresh_endpoint",
+                &data.refresh_endpoint,
+                Needed::AfterResponse,
+            )?,
+            revocation_endpoint: endpoint(
+                "revocation_endpoint",
+                &data.revocation_endpoint,
+                Needed::ForRevocation,
+            )?,
+            api_origins,
+            tenant_origins,
+            patterns,
+            data,
         })
     }
 }
@@ -275,6 +417,13 @@ impl fmt::Debug for ProviderBuilder {
             .field("pkce", &self.0.pkce)
             .finish_non_exhaustive()
     }
+}
+
+/// Keeps what follows the origin as it is written: a slash more or less is another issuer.
+fn issuer_on_origin(issuer: &str, origin: &Origin) -> String {
+    let (_, rest) = issuer.split_once("://").unwrap_or_default();
+    let path = rest.find('/').map_or("", |path| &rest[path..]);
+    format!("{origin}{path}")
 }
 
 #[cfg(test)]

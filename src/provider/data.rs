@@ -1,12 +1,19 @@
 //! The settings of a provider as they are written, before they are checked: by a builder, or in a
 //! file.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
-    definition::{ClientAuthentication, ResponseMode},
+    kept_value::KeptValue,
+    lifetime::{RefreshWindow, UsualLifetime},
     refusal::Refusal,
     request_parameters::RequestParameters,
+    revocation::RevocationRequest,
+    wire::{
+        BodyFormat, ClientAuthentication, LifetimeUnit, ResponseMode, TokenHeader, TokenMember,
+    },
 };
 use crate::rejection::TokenRejection;
 
@@ -14,7 +21,7 @@ use crate::rejection::TokenRejection;
 /// documents it.
 ///
 /// A setting with its default is not written, so that a new setting changes no existing file.
-#[derive(Clone, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ProviderData {
     pub(super) token_endpoint: String,
@@ -24,31 +31,58 @@ pub(super) struct ProviderData {
     pub(super) authorization_endpoint: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) revocation_endpoint: Option<String>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(super) revocation_request: RevocationRequest,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) issuer: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) api_origins: Vec<String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) kept_values: BTreeMap<String, KeptValue>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(super) token_header: TokenHeader,
     #[serde(default, skip_serializing_if = "is_default")]
     pub(super) client_authentication: ClientAuthentication,
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub(super) pkce: bool,
     #[serde(default, skip_serializing_if = "is_default")]
     pub(super) response_mode: ResponseMode,
+    /// `None` for `code`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) code_parameter: Option<String>,
     #[serde(default = "space", skip_serializing_if = "is_space")]
     pub(super) scope_separator: String,
     #[serde(default, skip_serializing_if = "is_default")]
+    pub(super) scope_on_refresh: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(super) request_format: BodyFormat,
+    /// By the names of RFC 6749.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) parameter_names: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(super) request_parameters: RequestParameters,
+    /// The paths of members that have other names than in RFC 6749.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) response_members: BTreeMap<TokenMember, String>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(super) lifetime_unit: LifetimeUnit,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) accepted_token_types: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) token_rejections: Vec<TokenRejection>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) refusals: Vec<Refusal>,
-    /// In seconds, as `expires_in` is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) access_token_lifetime: Option<u64>,
+    pub(super) access_token_lifetime: Option<UsualLifetime>,
+    /// In seconds, as `expires_in` and the following are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) refresh_token_lifetime: Option<u64>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(super) refresh_window: RefreshWindow,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) reuse_grace: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) propagation_delay: Option<u64>,
 }
 
 impl ProviderData {
@@ -59,18 +93,30 @@ impl ProviderData {
             refresh_endpoint: None,
             authorization_endpoint: None,
             revocation_endpoint: None,
+            revocation_request: RevocationRequest::default(),
             issuer: None,
             api_origins: Vec::new(),
+            kept_values: BTreeMap::new(),
+            token_header: TokenHeader::default(),
             client_authentication: ClientAuthentication::default(),
             pkce: yes(),
             response_mode: ResponseMode::default(),
+            code_parameter: None,
             scope_separator: space(),
+            scope_on_refresh: false,
+            request_format: BodyFormat::default(),
+            parameter_names: BTreeMap::new(),
             request_parameters: RequestParameters::default(),
+            response_members: BTreeMap::new(),
+            lifetime_unit: LifetimeUnit::default(),
             accepted_token_types: Vec::new(),
             refusals: Vec::new(),
             token_rejections: Vec::new(),
             access_token_lifetime: None,
             refresh_token_lifetime: None,
+            refresh_window: RefreshWindow::default(),
+            reuse_grace: None,
+            propagation_delay: None,
         }
     }
 }

@@ -2,71 +2,53 @@
 
 use std::fmt;
 
-use http::{Uri, uri::PathAndQuery};
+use http::Uri;
 
+use super::template::Template;
 use crate::{error::Error, origin::Origin};
 
 /// The URL of an endpoint (RFC 6749 sections 3.1 and 3.2).
 ///
 /// It is absolute, uses `https` (or `http` to loopback), and contains no user information or
-/// fragment. It may contain a query.
+/// fragment. It may contain a query, and [variables](crate::provider#addresses-per-tenant) in
+/// braces.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Endpoint(Uri);
+pub struct Endpoint(Template);
 
 impl Endpoint {
-    pub(crate) fn parse(name: &str, url: &str) -> Result<Self, Error> {
+    /// Parses a URL. `setting` is its name.
+    pub(crate) fn parse(setting: &str, url: &str) -> Result<Self, Error> {
         if url.contains('#') {
             return Err(Error::configuration(format!(
-                "{name}: the URL contains a fragment; remove it"
+                "{setting}: the URL contains a fragment; remove it"
             )));
         }
-        let uri = url.parse::<Uri>().map_err(|error| {
-            Error::configuration(format!(
-                "{name}: not a URL; use one such as https://id.example.com/token"
-            ))
-            .with_source(error)
-        })?;
-        Origin::from_uri(name, &uri)?;
-        Ok(Self(uri))
+        Template::parse(setting, url).map(Self)
     }
 
-    /// An endpoint from a constant, which is not checked.
-    pub(super) fn from_static(url: &'static str) -> Self {
-        Self(Uri::from_static(url))
+    /// The same path and query on another origin.
+    pub(super) fn on_origin(&self, origin: &Origin) -> String {
+        let url = self.to_string();
+        let (_, behind_scheme) = url.split_once("://").unwrap_or_default();
+        match behind_scheme.find(['/', '?']) {
+            Some(path) => format!("{origin}{}", &behind_scheme[path..]),
+            None => format!("{origin}/"),
+        }
     }
 
-    pub(crate) fn on_origin(self, origin: &Origin) -> Result<Self, Error> {
-        Uri::builder()
-            .scheme(origin.scheme())
-            .authority(origin.authority())
-            .path_and_query(
-                self.0
-                    .path_and_query()
-                    .cloned()
-                    .unwrap_or_else(|| PathAndQuery::from_static("/")),
-            )
-            .build()
-            .map(Self)
-            .map_err(|error| {
-                Error::configuration("origin: it cannot be combined with the path of an endpoint")
-                    .with_source(error)
-            })
-    }
-
-    /// The URL with `query` appended to its own query (RFC 6749 section 3.1).
-    pub(crate) fn with_query(&self, query: &str) -> String {
-        let url = self.0.to_string();
-        let separator = match self.0.query() {
-            None => "?",
-            Some("") => "",
-            Some(_) => "&",
-        };
-        format!("{url}{separator}{query}")
-    }
-
-    pub(crate) fn uri(&self) -> &Uri {
+    pub(super) fn template(&self) -> &Template {
         &self.0
     }
+}
+
+/// A URL with `query` appended to its own query (RFC 6749 section 3.1).
+pub(crate) fn with_query(url: &Uri, query: &str) -> String {
+    let separator = match url.query() {
+        None => "?",
+        Some("") => "",
+        Some(_) => "&",
+    };
+    format!("{url}{separator}{query}")
 }
 
 impl fmt::Display for Endpoint {
@@ -110,17 +92,23 @@ mod tests {
             ("https://example.com/a?b=c", "https://example.com/a?b=c&x=1"),
             ("https://example.com", "https://example.com/?x=1"),
         ] {
-            let endpoint = Endpoint::parse("endpoint", url).unwrap();
-            assert_eq!(endpoint.with_query("x=1"), whole);
+            assert_eq!(with_query(&url.parse().unwrap(), "x=1"), whole);
         }
     }
 
     #[test]
     fn on_origin_keeps_path_and_query() {
-        let endpoint = Endpoint::parse("endpoint", "https://example.com/a/b?c=d").unwrap();
-        let moved = endpoint
-            .on_origin(&"http://[::1]:81".parse().unwrap())
-            .unwrap();
-        assert_eq!(moved.to_string(), "http://[::1]:81/a/b?c=d");
+        let origin = "http://[::1]:81".parse().unwrap();
+        for (url, moved) in [
+            ("https://example.com/a/b?c=d", "http://[::1]:81/a/b?c=d"),
+            ("https://example.com", "http://[::1]:81/"),
+            (
+                "https://{shop}.example.com/{v}/token",
+                "http://[::1]:81/{v}/token",
+            ),
+        ] {
+            let endpoint = Endpoint::parse("endpoint", url).unwrap();
+            assert_eq!(endpoint.on_origin(&origin), moved);
+        }
     }
 }

@@ -7,7 +7,7 @@ use super::{builder::ProviderBuilder, data::ProviderData, definition::Provider};
 /// In the [file format](crate::provider#provider-files).
 impl Serialize for Provider {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.to_builder().data().serialize(serializer)
+        self.data.serialize(serializer)
     }
 }
 
@@ -42,21 +42,39 @@ mod tests {
 
     use super::*;
     use crate::provider::{
-        ClientAuthentication, Refusal, RefusalMeaning, RequestKind, ResponseMode, TokenRejection,
-        justworks,
+        BodyFormat, ClientAuthentication, KeptValue, LifetimeUnit, Refusal, RefusalMeaning,
+        RequestKind, ResponseMode, RevocationAuthentication, RevocationMethod, RevocationRequest,
+        RevokedToken, TokenHeader, TokenMember, TokenRejection, ValueSource, justworks,
     };
 
     const FULL: &str = r#"{
         "token_endpoint": "https://id.example.com/token",
         "refresh_endpoint": "https://id.example.com/refresh?x=y",
         "authorization_endpoint": "https://id.example.com/authorize",
-        "revocation_endpoint": "https://id.example.com/revoke",
+        "revocation_endpoint": "https://id.example.com/revoke/{token}",
+        "revocation_request": {
+            "method": "DELETE",
+            "format": "json",
+            "parameter": "",
+            "token": "refresh",
+            "authentication": "basic"
+        },
         "issuer": "https://ID.example.com/",
         "api_origins": ["https://api.example.com", "https://eu.example.com:8443"],
+        "kept_values": {
+            "hub": {"from": "response", "name": "hub.id"},
+            "realm": {"from": "callback", "name": "realmId", "pattern": "[0-9]{1,20}"},
+            "shop": {"from": "connect", "pattern": "([a-z0-9-]+)\\.shops\\.example\\.com"}
+        },
+        "token_header": {"name": "X-Access-Token", "scheme": ""},
         "client_authentication": "basic_raw",
         "pkce": false,
         "response_mode": "form_post",
+        "code_parameter": "auth_code",
         "scope_separator": ",",
+        "scope_on_refresh": true,
+        "request_format": "json",
+        "parameter_names": {"client_id": "client_key"},
         "request_parameters": {
             "authorization": {"access_type": "offline", "prompt": "consent"},
             "code_exchange": {"audience": "a"},
@@ -64,6 +82,11 @@ mod tests {
             "client_credentials": {"account_id": "1", "grant_type": "account_credentials"},
             "revocation": {"x": ""}
         },
+        "response_members": {
+            "access_token": "authed_user.access_token",
+            "refresh_token_expires_in": "x_refresh_token_expires_in"
+        },
+        "lifetime_unit": "milliseconds",
         "accepted_token_types": ["bot", "User Access Token"],
         "token_rejections": [{"status": 403}, {"status": 400, "error": "invalid_token"}],
         "refusals": [
@@ -72,7 +95,10 @@ mod tests {
             {"meaning": "transient", "members": {"error_description": "*processed*"}}
         ],
         "access_token_lifetime": 3600,
-        "refresh_token_lifetime": 7776000
+        "refresh_token_lifetime": 7776000,
+        "refresh_window": {"earliest": 30, "latest": 0},
+        "reuse_grace": 1800,
+        "propagation_delay": 3
     }"#;
 
     fn full() -> Provider {
@@ -80,14 +106,38 @@ mod tests {
         Provider::builder("https://id.example.com/token")
             .refresh_endpoint("https://id.example.com/refresh?x=y")
             .authorization_endpoint("https://id.example.com/authorize")
-            .revocation_endpoint("https://id.example.com/revoke")
+            .revocation_endpoint("https://id.example.com/revoke/{token}")
+            .revocation_request(
+                RevocationRequest::new()
+                    .method(RevocationMethod::Delete)
+                    .format(BodyFormat::Json)
+                    .parameter("")
+                    .token(RevokedToken::Refresh)
+                    .authentication(RevocationAuthentication::Basic),
+            )
             .issuer("https://ID.example.com/")
             .api_origin("https://api.example.com")
             .api_origin("https://eu.example.com:8443")
+            .kept_value("hub", KeptValue::new(ValueSource::Response).name("hub.id"))
+            .kept_value(
+                "realm",
+                KeptValue::new(ValueSource::Callback)
+                    .name("realmId")
+                    .pattern("[0-9]{1,20}"),
+            )
+            .kept_value(
+                "shop",
+                KeptValue::new(ValueSource::Connect).pattern(r"([a-z0-9-]+)\.shops\.example\.com"),
+            )
+            .token_header(TokenHeader::new("X-Access-Token"))
             .client_authentication(ClientAuthentication::BasicRaw)
             .pkce(false)
             .response_mode(ResponseMode::FormPost)
+            .code_parameter("auth_code")
             .scope_separator(",")
+            .scope_on_refresh(true)
+            .request_format(BodyFormat::Json)
+            .parameter_name("client_id", "client_key")
             .request_parameter(RequestKind::Authorization, "access_type", "offline")
             .request_parameter(RequestKind::Authorization, "prompt", "consent")
             .request_parameter(RequestKind::CodeExchange, "audience", "a")
@@ -99,6 +149,12 @@ mod tests {
                 "account_credentials",
             )
             .request_parameter(RequestKind::Revocation, "x", "")
+            .response_member(TokenMember::AccessToken, "authed_user.access_token")
+            .response_member(
+                TokenMember::RefreshTokenExpiresIn,
+                "x_refresh_token_expires_in",
+            )
+            .lifetime_unit(LifetimeUnit::Milliseconds)
             .accepted_token_type("bot")
             .accepted_token_type("User Access Token")
             .token_rejection(TokenRejection::new(StatusCode::FORBIDDEN))
@@ -118,6 +174,10 @@ mod tests {
             .refusal(refusal(RefusalMeaning::Transient).member("error_description", "*processed*"))
             .access_token_lifetime(Duration::from_secs(3_600))
             .refresh_token_lifetime(Duration::from_secs(90 * 86_400))
+            .earliest_refresh(Duration::from_secs(30))
+            .latest_refresh(Duration::ZERO)
+            .reuse_grace(Duration::from_secs(1_800))
+            .propagation_delay(Duration::from_secs(3))
             .build()
             .unwrap()
     }
@@ -144,6 +204,132 @@ mod tests {
         let read: Provider = serde_json::from_value(minimal).unwrap();
         assert_eq!(read.client_authentication(), ClientAuthentication::Basic);
         assert!(read.pkce());
+    }
+
+    #[test]
+    fn unsafe_address_is_refused_by_its_path() {
+        let value = |from: &str, pattern: &str| json!({"from": from, "pattern": pattern});
+        let connect = |pattern: &str| value("connect", pattern);
+        let any_host = |from: &str| json!({"from": from, "pattern": "[a-z.]+", "any_host": true});
+        for (file, expected) in [
+            // A variable without a value, without a pattern, or of a wrong kind.
+            (
+                json!({"token_endpoint": "https://{shop}.example.com/token"}),
+                "token_endpoint: no kept value",
+            ),
+            (
+                json!({"api_origins": ["https://a.example", "https://{shop}.example.com"]}),
+                "api_origins[1]: no kept value",
+            ),
+            (
+                json!({
+                    "kept_values": {"shop": {"from": "connect"}},
+                    "api_origins": ["https://{shop}.example.com"],
+                }),
+                "kept_values.shop.pattern: missing",
+            ),
+            (
+                json!({
+                    "kept_values": {"shop": value("response", "[a-z]+")},
+                    "token_endpoint": "https://{shop}.example.com/token",
+                }),
+                "kept_values.shop.from: ",
+            ),
+            (
+                json!({
+                    "kept_values": {"shop": value("callback", "[a-z]+")},
+                    "authorization_endpoint": "https://{shop}.example.com/authorize",
+                }),
+                "kept_values.shop.from: ",
+            ),
+            // A pattern that permits too much.
+            (
+                json!({"kept_values": {"shop": connect("(?s).*")}}),
+                "kept_values.shop.pattern: matches everything",
+            ),
+            (
+                json!({"kept_values": {"shop": connect("(")}}),
+                "kept_values.shop.pattern: not a regular expression",
+            ),
+            (
+                json!({
+                    "kept_values": {"shop": connect("[^.]+")},
+                    "api_origins": ["https://{shop}.example.com"],
+                }),
+                "kept_values.shop.pattern: permits other characters",
+            ),
+            (
+                json!({
+                    "kept_values": {"version": connect("v[0-9]+/[a-z]+")},
+                    "refresh_endpoint": "https://example.com/{version}/token",
+                }),
+                "kept_values.version.pattern: permits other characters",
+            ),
+            (
+                json!({
+                    "kept_values": {"host": value("response", "[a-z0-9.-]+")},
+                    "api_origins": ["https://{host}"],
+                }),
+                "kept_values.host.pattern: permits any host",
+            ),
+            (
+                json!({
+                    "kept_values": {"name": value("callback", "[a-z]+")},
+                    "revocation_endpoint": "https://{name}.com/revoke",
+                }),
+                "kept_values.name.pattern: permits any host",
+            ),
+            (
+                json!({"kept_values": {"host": any_host("callback")}}),
+                "kept_values.host.any_host: ",
+            ),
+            (
+                json!({"kept_values": {"host": {"from": "connect", "any_host": true}}}),
+                "kept_values.host.any_host: ",
+            ),
+            // Plain HTTP, and names.
+            (
+                json!({
+                    "kept_values": {"host": any_host("connect")},
+                    "token_endpoint": "http://{host}/token",
+                }),
+                "token_endpoint: use https",
+            ),
+            (
+                json!({"kept_values": {"Shop": connect("[a-z]+")}}),
+                "kept_values.Shop: ",
+            ),
+            (
+                json!({"kept_values": {"client_id": connect("[a-z]+")}}),
+                "kept_values.client_id: ",
+            ),
+        ] {
+            let mut file = file;
+            if let Value::Object(object) = &mut file {
+                object
+                    .entry("token_endpoint")
+                    .or_insert(json!("https://id.example.com/token"));
+            }
+            let error = serde_json::from_value::<Provider>(file.clone()).unwrap_err();
+            assert!(error.to_string().starts_with(expected), "{file}: {error}");
+        }
+        let chosen = json!({
+            "kept_values": {"host": any_host("connect")},
+            "token_endpoint": "https://{host}/token",
+        });
+        serde_json::from_value::<Provider>(chosen).unwrap();
+    }
+
+    #[test]
+    fn access_token_may_live_for_ever() {
+        let file = json!({
+            "token_endpoint": "https://id.example.com/token",
+            "access_token_lifetime": "never",
+        });
+        let read: Provider = serde_json::from_value(file.clone()).unwrap();
+        assert!(read.access_token_never_expires());
+        assert_eq!(read.access_token_lifetime(), None);
+        assert_eq!(serde_json::to_value(&read).unwrap(), file);
     }
 
     #[test]
@@ -185,7 +371,42 @@ mod tests {
             (
                 "/access_token_lifetime",
                 json!("1h"),
+                "access_token_lifetime: invalid value",
+            ),
+            (
+                "/access_token_lifetime",
+                json!([1]),
                 "access_token_lifetime: invalid type",
+            ),
+            (
+                "/kept_values/hub/from",
+                json!("cookie"),
+                "kept_values.hub.from: unknown variant",
+            ),
+            (
+                "/kept_values/hub/why",
+                json!("x"),
+                "kept_values.hub.why: unknown field",
+            ),
+            (
+                "/token_header/value",
+                json!("x"),
+                "token_header.value: unknown field",
+            ),
+            (
+                "/revocation_request/method",
+                json!("delete"),
+                "revocation_request.method: unknown variant",
+            ),
+            (
+                "/response_members/surprise",
+                json!("x"),
+                "response_members.?: unknown variant",
+            ),
+            (
+                "/refresh_window/soonest",
+                json!(1),
+                "refresh_window.soonest: unknown field",
             ),
             (
                 "/accepted_token_types/0",

@@ -7,12 +7,7 @@
 
 use std::time::Duration;
 
-use super::{
-    definition::{ClientAuthentication, Provider, ResponseMode},
-    endpoint::Endpoint,
-    request_parameters::RequestParameters,
-};
-use crate::origin::Origin;
+use super::{definition::Provider, wire::ClientAuthentication};
 
 /// Neither *OpenAPI* nor *docs* names it. *Directory* and one public client have this URL; another
 /// directory has `https://secure.justworks.com/oauth/authorize`.
@@ -22,7 +17,7 @@ const TOKEN_ENDPOINT: &str = "https://public-api.justworks.com/oauth/token";
 /// *OpenAPI*, `revokeOAuthToken`: below `/v1`.
 const REVOCATION_ENDPOINT: &str = "https://public-api.justworks.com/v1/oauth/revoke";
 /// *OpenAPI*, `servers`; *docs*.
-const API_HOST: &str = "public-api.justworks.com";
+const API_ORIGIN: &str = "https://public-api.justworks.com";
 /// *OpenAPI*, description: access tokens are valid for 24 hours.
 const ACCESS_TOKEN_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 /// *OpenAPI*, description: refresh tokens are valid for 30 days.
@@ -48,25 +43,22 @@ const REFRESH_TOKEN_LIFETIME: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// # Ok::<(), tower_oauth2_client::Error>(())
 /// ```
 #[must_use]
+#[expect(
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    reason = "it is built from constants"
+)]
 pub fn justworks() -> Provider {
-    Provider {
-        authorization_endpoint: Some(Endpoint::from_static(AUTHORIZATION_ENDPOINT)),
-        token_endpoint: Endpoint::from_static(TOKEN_ENDPOINT),
-        revocation_endpoint: Some(Endpoint::from_static(REVOCATION_ENDPOINT)),
-        issuer: None,
-        api_origins: vec![Origin::from_static(API_HOST)],
-        client_authentication: ClientAuthentication::RequestBody,
-        pkce: false,
-        response_mode: ResponseMode::Query,
-        refresh_endpoint: None,
-        scope_separator: " ".to_owned(),
-        request_parameters: RequestParameters::default(),
-        accepted_token_types: Vec::new(),
-        refusals: Vec::new(),
-        access_token_lifetime: Some(ACCESS_TOKEN_LIFETIME),
-        refresh_token_lifetime: Some(REFRESH_TOKEN_LIFETIME),
-        token_rejections: Vec::new(),
-    }
+    Provider::builder(TOKEN_ENDPOINT)
+        .authorization_endpoint(AUTHORIZATION_ENDPOINT)
+        .revocation_endpoint(REVOCATION_ENDPOINT)
+        .api_origin(API_ORIGIN)
+        .client_authentication(ClientAuthentication::RequestBody)
+        .pkce(false)
+        .access_token_lifetime(ACCESS_TOKEN_LIFETIME)
+        .refresh_token_lifetime(REFRESH_TOKEN_LIFETIME)
+        .build()
+        .expect("the constants above are valid")
 }
 
 #[cfg(test)]

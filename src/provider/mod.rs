@@ -56,16 +56,29 @@
 //! | `token_endpoint` | URL | required |
 //! | `refresh_endpoint` | URL | the token endpoint |
 //! | `authorization_endpoint`, `revocation_endpoint`, `issuer` | URL | none |
+//! | `revocation_request` | object with `method` (`POST`, `DELETE` or `GET`), `format` (`form` or `json`), `parameter` (name of the token in the body, empty for none), `token` (`either`, `access` or `refresh`) and `authentication` (`client`, `basic`, `access_token` or `none`) | RFC 7009 |
 //! | `api_origins` | list of URLs, of which only scheme, host and port count | empty |
+//! | `kept_values` | object of names and objects with `from` (`connect`, `callback` or `response`), and optionally `name`, `pattern` and `any_host` | empty |
+//! | `token_header` | object with `name` and `scheme` | `Authorization` and `Bearer` |
 //! | `client_authentication` | `basic`, `basic_raw`, `request_body` or `none` | `basic` |
 //! | `pkce` | true or false | true |
 //! | `response_mode` | `query` or `form_post` | `query` |
+//! | `code_parameter` | name of the code in callbacks | `code` |
 //! | `scope_separator` | `" "` or `","` | `" "` |
+//! | `scope_on_refresh` | true or false | false |
+//! | `request_format` | `form` or `json` | `form` |
+//! | `parameter_names` | object of names of RFC 6749 and other names | empty |
 //! | `request_parameters` | `authorization`, `code_exchange`, `refresh`, `client_credentials` and `revocation`, each an object of names and values | empty |
+//! | `response_members` | object of `access_token`, `token_type`, `expires_in`, `expires_at`, `refresh_token`, `refresh_token_expires_in`, `refresh_token_expires_at` and `scope`, and the paths of these members | the same names |
+//! | `lifetime_unit` | `seconds` or `milliseconds` | `seconds` |
 //! | `accepted_token_types` | list of texts | empty: only `Bearer` |
 //! | `token_rejections` | list of objects with `status` (400 to 499) and optionally `error` | empty: only a 401 |
 //! | `refusals` | list of objects with `meaning` (`dead`, `not_dead` or `transient`), `members` (object of paths and values) and optionally `status` | empty |
-//! | `access_token_lifetime`, `refresh_token_lifetime` | whole seconds | unknown |
+//! | `access_token_lifetime` | whole seconds or `never` | unknown |
+//! | `refresh_token_lifetime` | whole seconds | unknown |
+//! | `refresh_window` | object with `earliest` and `latest`, both in whole seconds before the end of the access token | any time |
+//! | `reuse_grace` | whole seconds | none |
+//! | `propagation_delay` | whole seconds | 5 |
 //!
 //! An unknown field or a wrong value is an error that begins with its path:
 //!
@@ -79,22 +92,77 @@
 //! assert!(error.to_string().starts_with("refusals[0].members.error: "));
 //! ```
 
+//!
+//! # Addresses per tenant
+//!
+//! The addresses of some providers differ from customer to customer. A URL may contain variables in
+//! braces: names of [kept values](ProviderBuilder::kept_value), which the program passes when a
+//! customer connects, or which come from the callback or from a token response.
+//!
+//! ```
+//! use tower_oauth2_client::{
+//!     provider::{KeptValue, Provider, ValueSource},
+//!     token::{AccessToken, TokenSet},
+//! };
+//!
+//! let provider = Provider::builder("https://{shop}.myshopify.com/admin/oauth/access_token")
+//!     .authorization_endpoint("https://{shop}.myshopify.com/admin/oauth/authorize")
+//!     .api_origin("https://{shop}.myshopify.com")
+//!     .kept_value("shop", KeptValue::new(ValueSource::Connect).pattern("[a-z0-9][a-z0-9-]*"))
+//!     .build()?;
+//!
+//! # let now = std::time::SystemTime::UNIX_EPOCH;
+//! let tokens = TokenSet::new(AccessToken::new("a1")?, None, now).with_value("shop", "acme");
+//! let origins = provider.tenant_origins(tokens.values())?;
+//! assert_eq!(origins, ["https://acme.myshopify.com".parse()?]);
+//!
+//! let forged = tokens.with_value("shop", "evil.example/");
+//! assert!(provider.tenant_origins(forged.values()).is_err());
+//! # Ok::<(), tower_oauth2_client::Error>(())
+//! ```
+//!
+//! A forged callback must not choose where a token goes (RFC 9700 section 4.4). So each value in a
+//! URL needs a pattern, a regular expression that the whole value has to match. If the pattern has a
+//! group, the URL gets the text of the group. A pattern is rejected
+//!
+//! * if it matches everything, or permits other characters in a URL than letters, digits and
+//!   `- . _ ~`;
+//! * if the value ends the host of a URL, and neither the URL nor the pattern ends with a domain of
+//!   two labels, such as `.example.com`, nor spells the whole host out. For software that customers
+//!   host themselves, [`any_host`](KeptValue::any_host) permits a host that the program has checked.
+//!
+//! A value is compared with its pattern when it arrives, and again whenever an address is made of
+//! it. If a stored value does not match any more, the requests of that tenant fail with the kind
+//! [`KeptValue`](crate::ErrorKind::KeptValue), and those of the others continue.
+
+mod address;
 mod builder;
 mod data;
 mod definition;
 mod endpoint;
 mod format;
 mod justworks;
+mod kept_value;
+mod lifetime;
+mod pattern;
 mod refusal;
 mod request_parameters;
+mod revocation;
+mod template;
+mod wire;
 
-pub(crate) use self::request_parameters::RequestParameters;
 pub use self::{
     builder::ProviderBuilder,
-    definition::{ClientAuthentication, Provider, ResponseMode},
+    definition::Provider,
     endpoint::Endpoint,
     justworks::justworks,
+    kept_value::{KeptValue, ValueSource},
     refusal::{Refusal, RefusalMeaning},
     request_parameters::RequestKind,
+    revocation::{RevocationAuthentication, RevocationMethod, RevocationRequest, RevokedToken},
+    wire::{
+        BodyFormat, ClientAuthentication, LifetimeUnit, ResponseMode, TokenHeader, TokenMember,
+    },
 };
+pub(crate) use self::{endpoint::with_query, request_parameters::RequestParameters};
 pub use crate::rejection::TokenRejection;

@@ -301,6 +301,7 @@ fn kind_name(kind: ErrorKind) -> &'static str {
         ErrorKind::InvalidResponse => "invalid_response",
         ErrorKind::Store => "store",
         ErrorKind::ForeignGrant => "foreign_grant",
+        ErrorKind::KeptValue => "kept_value",
         ErrorKind::ConsentRejected => "consent_rejected",
         ErrorKind::RefreshTokenMissing => "refresh_token_missing",
         ErrorKind::Interrupted => "interrupted",

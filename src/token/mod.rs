@@ -6,6 +6,7 @@
 //!   [`Generation`] and its [state](GrantState).
 //! * [`ClientIdentity`]: the client that a grant was issued to, at which token endpoint.
 //! * [`ConsentDecision`]: whether a new consent is stored.
+//! * [`NamedValues`]: what else a provider sends, and which of it is kept with a grant.
 //! * [`TenantId`]: the customer that a grant belongs to.
 //!
 //! Secrets ([`AccessToken`], [`RefreshToken`], …) have no `Display`, print as stars in `Debug`, and
@@ -20,6 +21,7 @@ mod encoding;
 mod error;
 mod grant;
 mod identity;
+mod named_values;
 #[cfg(any(feature = "encryption", feature = "postgres"))]
 mod of_tenant;
 mod secret;
@@ -39,6 +41,7 @@ pub use self::{
     encoding::DecodeError,
     grant::{Generation, Grant, GrantState, ReauthorizationReason, TenantId},
     identity::ClientIdentity,
+    named_values::NamedValues,
     secret::{AccessToken, AuthorizationCode, ClientSecret, CodeVerifier, RefreshToken},
     set::TokenSet,
 };

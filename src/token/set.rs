@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::{AccessToken, RefreshToken};
+use super::{AccessToken, NamedValues, RefreshToken};
 
 /// The longest lifetime that is believed: a century. Longer ones stand for "never", as an expiry in
 /// the year 9999 does, and would overflow clocks.
@@ -34,7 +34,17 @@ pub struct TokenSet {
     issued_at: SystemTime,
     refresh_token: Option<(RefreshToken, SystemTime)>,
     scope: Option<Box<str>>,
+    /// What few providers send. Boxed, because idle grants of the others need no room for it.
+    details: Option<Box<Details>>,
 }
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Details {
+    refresh_token_lifetime: Option<Duration>,
+    values: NamedValues,
+}
+
+static NO_VALUES: NamedValues = NamedValues::NONE;
 
 impl TokenSet {
     /// Creates a token set without a refresh token.
@@ -48,18 +58,13 @@ impl TokenSet {
         lifetime: impl Into<Option<Duration>>,
         issued_at: SystemTime,
     ) -> Self {
-        let lifetime = lifetime
-            .into()
-            .filter(|lifetime: &Duration| *lifetime <= LONGEST_LIFETIME);
         Self {
             access_token,
-            // Whole milliseconds, so that a store returns an equal token set.
-            lifetime: lifetime.map(|lifetime| {
-                Duration::from_millis(u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX))
-            }),
+            lifetime: lifetime.into().and_then(believed),
             issued_at,
             refresh_token: None,
             scope: None,
+            details: None,
         }
     }
 
@@ -81,6 +86,36 @@ impl TokenSet {
     pub fn with_scope(mut self, scope: impl Into<String>) -> Self {
         self.scope = Some(scope.into().into());
         self
+    }
+
+    /// Sets the lifetime of the refresh token, from when it was
+    /// [issued](Self::refresh_token_issued_at), if the provider names it for this token. A lifetime
+    /// of more than 100 years counts as unknown. It is cut to whole milliseconds.
+    #[must_use]
+    pub fn with_refresh_token_lifetime(mut self, lifetime: Duration) -> Self {
+        self.details_mut().refresh_token_lifetime = believed(lifetime);
+        self
+    }
+
+    /// Adds a value to keep with the grant, such as the address of a customer's API. Replaces the
+    /// value of the same name.
+    ///
+    /// Up to 16 values of 8 KiB in total are kept, and what exceeds that is left out.
+    #[must_use]
+    pub fn with_value(mut self, name: &str, value: &str) -> Self {
+        self.details_mut().values.set_kept(name, value);
+        self
+    }
+
+    /// Adds a value as a store keeps it.
+    #[must_use]
+    pub(crate) fn with_stored_value(mut self, name: &str, value: &str) -> Self {
+        self.details_mut().values.set_stored(name, value);
+        self
+    }
+
+    fn details_mut(&mut self) -> &mut Details {
+        self.details.get_or_insert_default()
     }
 
     /// The access token.
@@ -121,6 +156,23 @@ impl TokenSet {
         self.refresh_token.as_ref().map(|(_, issued_at)| *issued_at)
     }
 
+    /// The lifetime of the refresh token, if the provider named it for this token. Otherwise it is
+    /// that of the [provider's data](crate::provider::ProviderBuilder::refresh_token_lifetime).
+    #[must_use]
+    pub fn refresh_token_lifetime(&self) -> Option<Duration> {
+        self.refresh_token.as_ref()?;
+        self.details.as_ref()?.refresh_token_lifetime
+    }
+
+    /// The values that are kept with the grant: those that the
+    /// [provider's data](crate::provider::ProviderBuilder::kept_value) name.
+    #[must_use]
+    pub fn values(&self) -> &NamedValues {
+        self.details
+            .as_ref()
+            .map_or(&NO_VALUES, |details| &details.values)
+    }
+
     /// The granted scopes, separated by spaces, if the provider named them.
     #[must_use]
     pub fn scope(&self) -> Option<&str> {
@@ -142,6 +194,9 @@ impl TokenSet {
         // A repeated token is not newer, because that does not restart its lifetime.
         if self.refresh_token().map(RefreshToken::expose) != Some(refresh_token) {
             tokens.refresh_token = Some((RefreshToken::new(refresh_token), issued_at));
+            if let Some(details) = &mut tokens.details {
+                details.refresh_token_lifetime = None;
+            }
         }
         tokens
     }
@@ -150,7 +205,14 @@ impl TokenSet {
     #[must_use]
     pub(crate) fn with_refresh_token_of(mut self, other: &Self) -> Self {
         self.refresh_token.clone_from(&other.refresh_token);
+        self.set_refresh_token_lifetime(other.refresh_token_lifetime());
         self
+    }
+
+    fn set_refresh_token_lifetime(&mut self, lifetime: Option<Duration>) {
+        if self.details.is_some() || lifetime.is_some() {
+            self.details_mut().refresh_token_lifetime = lifetime;
+        }
     }
 
     /// Ends the lifetime of the access token, because the API has rejected it.
@@ -170,7 +232,8 @@ impl TokenSet {
     }
 
     /// Takes from `previous` what the response to a refresh omits: the refresh token, which then
-    /// stays valid (RFC 6749 section 6), and the scopes, which are then unchanged (section 5.1).
+    /// stays valid (RFC 6749 section 6), the scopes, which are then unchanged (section 5.1), and the
+    /// kept values.
     #[must_use]
     pub(crate) fn with_omitted_from(mut self, previous: &Self) -> Self {
         let unchanged = match (&self.refresh_token, &previous.refresh_token) {
@@ -178,15 +241,30 @@ impl TokenSet {
             (Some((new, _)), Some((old, _))) => new == old,
             (Some(_), None) => false,
         };
-        if unchanged {
-            // Also if the response repeats the token, because that does not restart its lifetime.
+        // Also if the response repeats the token, because that does not restart its lifetime;
+        // unless the response says how long it lives from now on.
+        if unchanged && self.refresh_token_lifetime().is_none() {
+            let lifetime = previous.refresh_token_lifetime();
             self.refresh_token.clone_from(&previous.refresh_token);
+            self.set_refresh_token_lifetime(lifetime);
+        }
+        for (name, value) in previous.values().iter() {
+            if self.values().get(name).is_none() {
+                self = self.with_value(name, value);
+            }
         }
         if self.scope.is_none() {
             self.scope.clone_from(&previous.scope);
         }
         self
     }
+}
+
+/// A lifetime in whole milliseconds, so that a store returns an equal token set. `None` if it is too
+/// long to be true.
+fn believed(lifetime: Duration) -> Option<Duration> {
+    (lifetime <= LONGEST_LIFETIME)
+        .then(|| Duration::from_millis(u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX)))
 }
 
 #[cfg(test)]
@@ -222,6 +300,42 @@ mod tests {
         assert_eq!(rotated.refresh_token().unwrap().expose(), "r2");
         assert_eq!(rotated.refresh_token_issued_at(), Some(now));
         assert_eq!(rotated.has_scope("two"), Some(false));
+    }
+
+    #[test]
+    fn kept_values_and_the_stated_lifetime_survive_a_refresh() {
+        let then = SystemTime::UNIX_EPOCH;
+        let now = then + Duration::from_secs(1_000);
+        let day = Duration::from_secs(86_400);
+        let with_token =
+            |token: &str, at| tokens(at).with_refresh_token(RefreshToken::new(token), at);
+        let old = with_token("r1", then)
+            .with_refresh_token_lifetime(100 * day)
+            .with_value("realm_id", "42")
+            .with_value("instance_url", "https://a.example");
+
+        let omitted = tokens(now).with_omitted_from(&old);
+        assert_eq!(omitted.refresh_token_issued_at(), Some(then));
+        assert_eq!(omitted.refresh_token_lifetime(), Some(100 * day));
+        assert_eq!(omitted.values(), old.values());
+
+        let restated = with_token("r1", now).with_refresh_token_lifetime(99 * day);
+        let restated = restated.with_omitted_from(&old);
+        assert_eq!(restated.refresh_token_issued_at(), Some(now));
+        assert_eq!(restated.refresh_token_lifetime(), Some(99 * day));
+
+        let rotated = with_token("r2", now).with_value("instance_url", "https://b.example");
+        let rotated = rotated.with_omitted_from(&old);
+        assert_eq!(rotated.refresh_token_lifetime(), None);
+        assert_eq!(rotated.values().get("realm_id"), Some("42"));
+        assert_eq!(
+            rotated.values().get("instance_url"),
+            Some("https://b.example")
+        );
+
+        assert_eq!(old.with_rotated("r3", now).refresh_token_lifetime(), None);
+        let lent = tokens(now).with_refresh_token_of(&old);
+        assert_eq!(lent.refresh_token_lifetime(), Some(100 * day));
     }
 
     #[test]

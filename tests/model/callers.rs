@@ -12,7 +12,7 @@ use tower_oauth2_client::{
 
 use crate::{
     api::{Api, api, request},
-    provider::Provider,
+    provider::{Provider, REFRESH_TOKEN_LIFETIME},
     rules,
     store::Store,
     support::{API, MINUTE},
@@ -38,6 +38,7 @@ pub(crate) fn process(world: &World, seed: u64) -> (TokenCache, Api) {
         LostResponse::RetryOnce
     };
     let tokens = TokenCache::builder(provider)
+        .refresh_token_lifetime(REFRESH_TOKEN_LIFETIME)
         .origin(API)
         .store(Store(world.clone()))
         .clock(world.times.clock.clone())

@@ -125,10 +125,6 @@ impl TokenSource for Provider {
         }
         Ok(())
     }
-
-    fn refresh_token_lifetime(&self) -> Option<Duration> {
-        Some(REFRESH_TOKEN_LIFETIME)
-    }
 }
 
 impl State {

@@ -4,14 +4,14 @@ use std::{borrow::Cow, fmt};
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use hmac_sha256::Hash as Sha256;
+use http::Uri;
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 use crate::{
     error::{Error, ErrorKind, OAuthErrorCode, ResponseDetails},
-    oauth::NamedValues,
-    provider::{Endpoint, ResponseMode},
-    token::{AuthorizationCode, CodeVerifier, form_decoded},
+    provider::{ResponseMode, with_query},
+    token::{AuthorizationCode, CodeVerifier, NamedValues, form_decoded},
 };
 
 /// An authorization request whose callback has not arrived yet.
@@ -121,7 +121,7 @@ impl PendingAuthorization {
 
     pub(super) fn url<'a>(
         &self,
-        endpoint: &Endpoint,
+        endpoint: &Uri,
         client_id: &str,
         redirect_uri: &str,
         scope: Option<&str>,
@@ -149,7 +149,7 @@ impl PendingAuthorization {
                 .append_pair("code_challenge_method", "S256");
         }
         query.extend_pairs(parameters);
-        endpoint.with_query(&query.finish())
+        with_query(endpoint, &query.finish())
     }
 }
 

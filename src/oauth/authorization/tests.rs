@@ -133,7 +133,7 @@ fn pkce_challenge_is_s256_of_a_random_verifier() {
 
 #[test]
 fn authorization_url_keeps_the_query_of_the_endpoint() {
-    let endpoint = Endpoint::parse("endpoint", "https://id.example.com/a?tenant=x").unwrap();
+    let endpoint = Uri::from_static("https://id.example.com/a?tenant=x");
     let pending = resumed("s1", None);
     assert_eq!(
         pending.url(
@@ -152,7 +152,7 @@ fn authorization_url_keeps_the_query_of_the_endpoint() {
 
 #[test]
 fn authorization_url_names_a_response_mode_that_is_not_the_default() {
-    let endpoint = Endpoint::parse("endpoint", "https://id.example.com/a").unwrap();
+    let endpoint = Uri::from_static("https://id.example.com/a");
     let pending = resumed("s1", None);
     assert_eq!(
         pending.url(

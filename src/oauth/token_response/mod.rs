@@ -22,14 +22,14 @@ use http::{HeaderMap, Response};
 use jiff::Timestamp;
 
 use super::{
-    NamedValues, date, endpoint_error,
+    date, endpoint_error,
     members::{Member, Members},
 };
 use crate::{
     error::{Error, ErrorKind, OAuthErrorCode, ResponseDetails},
     provider::Provider,
     telemetry,
-    token::{AccessToken, LONGEST_LIFETIME, RefreshToken, TokenSet},
+    token::{AccessToken, LONGEST_LIFETIME, NamedValues, RefreshToken, TokenSet},
 };
 
 const ENDPOINT: &str = "token endpoint";

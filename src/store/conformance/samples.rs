@@ -94,7 +94,11 @@ pub(super) fn identities() -> Vec<Option<ClientIdentity>> {
 }
 
 fn full() -> TokenSet {
-    unscoped().with_scope("company.basic:read deductions:write")
+    unscoped()
+        .with_scope("company.basic:read deductions:write")
+        .with_refresh_token_lifetime(Duration::from_millis(8_640_000_001))
+        .with_value("instance_url", "https://acme.example.com/\u{fc}\"\\")
+        .with_value("realm_id", "")
 }
 
 /// The refresh token is older than the access token, as without rotation.

@@ -167,7 +167,12 @@ impl<S> EncryptedStore<S> {
         })
     }
 
-    fn binding<'a>(&'a self, tenant: &'a TenantId, grant: &'a Grant, field: Field) -> Binding<'a> {
+    fn binding<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        grant: &'a Grant,
+        field: Field<'a>,
+    ) -> Binding<'a> {
         Binding {
             client: &self.client,
             tenant,

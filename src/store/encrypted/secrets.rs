@@ -13,13 +13,15 @@ pub(super) fn secrets(grant: &Grant) -> impl Iterator<Item = &str> {
     let tokens = grant.tokens();
     let access_token = tokens.map(|tokens| tokens.access_token().expose());
     let refresh_token = tokens.and_then(|tokens| Some(tokens.refresh_token()?.expose()));
-    access_token.into_iter().chain(refresh_token)
+    let values = tokens.into_iter().flat_map(|tokens| tokens.values().iter());
+    let values = values.map(|(_, value)| value);
+    access_token.into_iter().chain(refresh_token).chain(values)
 }
 
 /// Replaces the secrets of a grant and keeps all other fields.
 pub(super) fn with_secrets(
     grant: &Grant,
-    change: impl Fn(Field, &str) -> Result<Zeroizing<String>, Error>,
+    change: impl Fn(Field<'_>, &str) -> Result<Zeroizing<String>, Error>,
 ) -> Result<Grant, Error> {
     let change = |tokens: &TokenSet| -> Result<TokenSet, Error> {
         let access_token = change(Field::AccessToken, tokens.access_token().expose())?;
@@ -35,8 +37,14 @@ pub(super) fn with_secrets(
             let refresh_token = RefreshToken::new(refresh_token.as_str());
             changed = changed.with_refresh_token(refresh_token, issued_at);
         }
+        if let Some(lifetime) = tokens.refresh_token_lifetime() {
+            changed = changed.with_refresh_token_lifetime(lifetime);
+        }
         if let Some(scope) = tokens.scope() {
             changed = changed.with_scope(scope);
+        }
+        for (name, value) in tokens.values().iter() {
+            changed = changed.with_stored_value(name, &change(Field::Value(name), value)?);
         }
         Ok(changed)
     };

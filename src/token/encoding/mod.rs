@@ -3,7 +3,11 @@
 //! The format is JSON, so that operators can read it and later versions can extend it. It names the
 //! format, its version and the tenant. Decoding fails if any of them is not the expected one.
 
-use std::{fmt, time::SystemTime};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    time::{Duration, SystemTime},
+};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
@@ -22,6 +26,10 @@ use self::name::FORMAT;
 pub(crate) use self::name::tenant_of;
 
 const VERSION: u32 = 2;
+
+/// Of grants with values. Versions of this crate that do not know them would lose them with the next
+/// save, so they must not read such a grant.
+const VERSION_WITH_VALUES: u32 = 3;
 
 /// The version before grants had an identity. It is read, and never written.
 const VERSION_WITHOUT_IDENTITY: u32 = 1;
@@ -56,7 +64,14 @@ impl Grant {
     pub fn to_bytes(&self, tenant: &TenantId) -> Zeroizing<Vec<u8>> {
         let stored = Stored {
             format: FORMAT.into(),
-            version: VERSION,
+            version: if self
+                .tokens()
+                .is_some_and(|tokens| !tokens.values().is_empty())
+            {
+                VERSION_WITH_VALUES
+            } else {
+                VERSION
+            },
             tenant: tenant.as_str().into(),
             identity: self.identity.as_ref().map(StoredIdentity::encode),
             generation: self.generation.as_u64(),
@@ -84,10 +99,13 @@ impl Grant {
         if head.format.as_deref() != Some(FORMAT) {
             return fail("not a grant; another program wrote it".into());
         }
-        if !matches!(head.version, Some(VERSION | VERSION_WITHOUT_IDENTITY)) {
+        if !matches!(
+            head.version,
+            Some(VERSION_WITHOUT_IDENTITY..=VERSION_WITH_VALUES)
+        ) {
             return fail(format!(
-                "format version is not {VERSION_WITHOUT_IDENTITY} or {VERSION}; \
-                 another version of this crate wrote it"
+                "format version is not between {VERSION_WITHOUT_IDENTITY} and \
+                 {VERSION_WITH_VALUES}; another version of this crate wrote it"
             ));
         }
         let stored: Stored = match serde_json::from_slice(bytes) {
@@ -102,7 +120,7 @@ impl Grant {
         };
         let identity = stored
             .identity
-            .filter(|_| stored.version == VERSION)
+            .filter(|_| stored.version != VERSION_WITHOUT_IDENTITY)
             .map(StoredIdentity::decode);
         Ok(Self {
             generation: Generation::from_u64(stored.generation),
@@ -225,8 +243,12 @@ struct StoredTokens {
     refresh_token: Option<Secret>,
     #[serde(skip_serializing_if = "Option::is_none")]
     refresh_token_issued_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    refresh_token_lifetime_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     scope: Option<String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    values: BTreeMap<String, Secret>,
 }
 
 #[derive(Serialize)]
@@ -308,21 +330,25 @@ impl StoredTokens {
     fn encode(tokens: &TokenSet) -> Self {
         Self {
             access_token: Secret::new(tokens.access_token().expose()),
-            lifetime_ms: tokens
-                .lifetime()
-                .map(|lifetime| u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX)),
+            lifetime_ms: tokens.lifetime().map(as_millis),
             issued_at: to_timestamp(tokens.issued_at()),
             refresh_token: tokens
                 .refresh_token()
                 .map(|token| Secret::new(token.expose())),
             refresh_token_issued_at: tokens.refresh_token_issued_at().map(to_timestamp),
+            refresh_token_lifetime_ms: tokens.refresh_token_lifetime().map(as_millis),
             scope: tokens.scope().map(str::to_owned),
+            values: tokens
+                .values()
+                .iter()
+                .map(|(name, value)| (name.to_owned(), Secret::new(value)))
+                .collect(),
         }
     }
 
     fn decode(self) -> Option<TokenSet> {
         let access_token = AccessToken::new(self.access_token.0.as_str()).ok()?;
-        let lifetime = self.lifetime_ms.map(std::time::Duration::from_millis);
+        let lifetime = self.lifetime_ms.map(Duration::from_millis);
         let issued_at = self.issued_at.try_into().ok()?;
         let mut tokens = TokenSet::new(access_token, lifetime, issued_at);
         if let Some(refresh_token) = &self.refresh_token {
@@ -334,8 +360,14 @@ impl StoredTokens {
                     .ok()?,
             );
         }
+        if let Some(lifetime) = self.refresh_token_lifetime_ms {
+            tokens = tokens.with_refresh_token_lifetime(Duration::from_millis(lifetime));
+        }
         if let Some(scope) = self.scope {
             tokens = tokens.with_scope(scope);
+        }
+        for (name, value) in &self.values {
+            tokens = tokens.with_stored_value(name, &value.0);
         }
         Some(tokens)
     }
@@ -345,6 +377,10 @@ impl Secret {
     fn new(secret: &str) -> Self {
         Self(Zeroizing::new(secret.to_owned()))
     }
+}
+
+fn as_millis(lifetime: Duration) -> u64 {
+    u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Converts a time. Years outside of -9999 to 9999 become the nearest time within.

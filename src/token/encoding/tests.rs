@@ -34,6 +34,12 @@ fn grants() -> Vec<Grant> {
             None,
             since,
         )),
+        GrantState::Active(
+            tokens()
+                .with_refresh_token_lifetime(Duration::from_millis(8_640_000_001))
+                .with_value("realm_id", "42")
+                .with_value("instance_url", "https://\u{fc}.example.com/\"\\\n"),
+        ),
         GrantState::ReauthorizationRequired {
             tokens: tokens(),
             reason: ReauthorizationReason::InvalidGrant,
@@ -117,6 +123,17 @@ fn p23_grants_of_other_tenants_are_rejected() {
 }
 
 #[test]
+fn grant_with_values_is_read_by_no_version_that_would_lose_them() {
+    let text = |tokens| {
+        let grant = Grant::new(Generation::FIRST, GrantState::Active(tokens));
+        String::from_utf8(grant.to_bytes(&tenant("acme")).to_vec()).unwrap()
+    };
+    assert!(text(tokens().with_value("realm_id", "42")).contains("\"version\": 3"));
+    let lifetime = Duration::from_secs(8_640_000);
+    assert!(text(tokens().with_refresh_token_lifetime(lifetime)).contains("\"version\": 2"));
+}
+
+#[test]
 fn p21_damaged_bytes_are_rejected_without_quoting_them() {
     let whole = grants()[0].to_bytes(&tenant("acme"));
     let mut damaged: Vec<Vec<u8>> = (0..whole.len()).map(|cut| whole[..cut].to_vec()).collect();
@@ -126,7 +143,7 @@ fn p21_damaged_bytes_are_rejected_without_quoting_them() {
             text.replace("\"seeded-access\"", "[\"seeded-access\"]"),
             text.replace("seeded-access", "seeded access"),
             text.replace("86400000", "\"seeded\""),
-            text.replace("\"version\": 2", "\"version\": 3"),
+            text.replace("\"version\": 2", "\"version\": 4"),
             text.replace("tower-oauth2-client/grant", "seeded"),
             text.replace("\"active\"", "\"seeded\""),
             text.replace("2025-11-24T16:00:00.123Z", "seeded"),

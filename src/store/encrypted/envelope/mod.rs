@@ -25,14 +25,15 @@ pub(super) struct Binding<'a> {
     pub(super) tenant: &'a TenantId,
     pub(super) identity: Option<&'a ClientIdentity>,
     pub(super) generation: Generation,
-    pub(super) field: Field,
+    pub(super) field: Field<'a>,
 }
 
-/// The kind of token.
+/// The kind of token, or the name of a kept value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Field {
+pub(super) enum Field<'a> {
     AccessToken,
     RefreshToken,
+    Value(&'a str),
 }
 
 /// Encrypts a token with a new nonce.
@@ -105,6 +106,9 @@ impl Binding<'_> {
             }
         }
         parts.extend(common);
+        if let Field::Value(name) = self.field {
+            parts.push(name.as_bytes());
+        }
         sealed::associated_data(&parts)
     }
 
@@ -118,11 +122,12 @@ impl Binding<'_> {
     }
 }
 
-impl Field {
+impl Field<'_> {
     fn name(self) -> &'static str {
         match self {
             Self::AccessToken => "access token",
             Self::RefreshToken => "refresh token",
+            Self::Value(_) => "kept value",
         }
     }
 }

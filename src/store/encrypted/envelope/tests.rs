@@ -25,7 +25,7 @@ fn binding<'a>(
     client: &'a str,
     tenant: &'a TenantId,
     generation: u64,
-    field: Field,
+    field: Field<'a>,
 ) -> Binding<'a> {
     Binding {
         client,

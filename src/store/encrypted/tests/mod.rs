@@ -102,7 +102,12 @@ async fn p23_every_state_round_trips_and_the_inner_store_sees_no_token() {
         tokens("seeded-a", Some("seeded-r")),
     );
     let since = at(1_764_000_001);
+    let with_values = tokens
+        .clone()
+        .with_value("realm_id", "seeded-v")
+        .with_value("instance_url", "seeded-u");
     let states = [
+        GrantState::Active(with_values),
         GrantState::Active(tokens.clone()),
         GrantState::Active(bare),
         GrantState::Refreshing {

@@ -161,3 +161,30 @@ proptest! {
         })?;
     }
 }
+
+#[tokio::test]
+async fn p23_kept_value_under_another_name_is_refused() {
+    let (inner, store) = encrypted();
+    let acme = tenant("acme");
+    let tokens = tokens("seeded-a", Some("seeded-r")).with_value("account", "seeded-v");
+    let grant = Grant::new(Generation::FIRST, GrantState::Active(tokens));
+    store.save(&acme, None, &grant).await.unwrap();
+    let stored = inner.load(&acme).await.unwrap().unwrap();
+    let stored = stored.tokens().unwrap();
+    let envelope = stored.values().get("account").unwrap();
+    for (name, value) in [
+        ("host", envelope),
+        ("account", stored.access_token().expose()),
+    ] {
+        let mut moved = TokenSet::new(stored.access_token().clone(), None, stored.issued_at());
+        moved = moved.with_stored_value(name, value);
+        let moved = Grant::new(Generation::from_u64(1), GrantState::Active(moved));
+        let inner = MemoryStore::new();
+        inner.save(&acme, None, &moved).await.unwrap();
+        let store = encrypt(inner, EncryptionKeys::new(key("k1", 1)));
+        assert_eq!(
+            store.load(&acme).await.unwrap_err().kind(),
+            ErrorKind::Store
+        );
+    }
+}

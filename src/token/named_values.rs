@@ -4,11 +4,16 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-/// How many values are kept, and how many bytes of names and values.
+/// How many values of a response or callback are read, and how many bytes of names and values.
 const MAX_VALUES: usize = 64;
 const MAX_BYTES: usize = 64 * 1024;
 
-/// Names with values: the other members of a token response, or the other parameters of a callback.
+/// The same for the values that are kept with a grant.
+pub(crate) const MAX_KEPT_VALUES: usize = 16;
+pub(crate) const MAX_KEPT_BYTES: usize = 8 * 1024;
+
+/// Names with values: the other members of a token response, the other parameters of a callback, or
+/// what is kept of them with a grant.
 ///
 /// Providers use them to say which account a consent is of, such as `realmId`, `hub_id` or
 /// `instance_url`. The parameters of a callback come through the browser, which may have changed
@@ -21,6 +26,8 @@ const MAX_BYTES: usize = 64 * 1024;
 pub struct NamedValues(Vec<(Box<str>, Zeroizing<String>)>);
 
 impl NamedValues {
+    pub(crate) const NONE: Self = Self(Vec::new());
+
     /// The value of a name. `None` if there is none, or more than one.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
@@ -41,7 +48,7 @@ impl NamedValues {
     }
 
     /// Adds a value, beside the values of the same name.
-    pub(super) fn add(&mut self, name: &str, value: &str) {
+    pub(crate) fn add(&mut self, name: &str, value: &str) {
         let bytes = self.iter().map(|(name, value)| name.len() + value.len());
         let left = MAX_BYTES.saturating_sub(bytes.sum());
         if self.0.len() < MAX_VALUES && name.len() + value.len() <= left {
@@ -49,8 +56,31 @@ impl NamedValues {
         }
     }
 
+    /// Replaces the value of a name among those that are kept with a grant. Returns false, and
+    /// changes nothing, if there is no room for it.
+    pub(crate) fn set_kept(&mut self, name: &str, value: &str) -> bool {
+        let others = self.iter().filter(|(other, _)| *other != name);
+        let (count, bytes) = others.fold((0, 0), |(count, bytes), (name, value)| {
+            (count + 1, bytes + name.len() + value.len())
+        });
+        let fits = count < MAX_KEPT_VALUES && bytes + name.len() + value.len() <= MAX_KEPT_BYTES;
+        if fits {
+            self.set_stored(name, value);
+        }
+        fits
+    }
+
+    /// Replaces the value of a name, in the order of names, so that a store returns an equal list.
+    /// Without a limit, as a store may encrypt values.
+    pub(crate) fn set_stored(&mut self, name: &str, value: &str) {
+        self.0.retain(|(other, _)| **other != *name);
+        let at = self.0.partition_point(|(other, _)| **other < *name);
+        let value = Zeroizing::new(value.to_owned());
+        self.0.insert(at, (name.into(), value));
+    }
+
     /// Replaces the value of a name.
-    pub(super) fn set(&mut self, name: &str, value: &str) {
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
         self.0.retain(|(other, _)| **other != *name);
         self.add(name, value);
     }

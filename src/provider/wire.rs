@@ -1,0 +1,147 @@
+//! How a provider and its clients write requests, callbacks and responses.
+
+use serde::{Deserialize, Serialize};
+
+/// How a client authenticates to the token and revocation endpoints (RFC 6749 section 2.3). One
+/// method per request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ClientAuthentication {
+    /// Sends `client_id` and `client_secret` in the request body (`client_secret_post` in RFC
+    /// 7591).
+    RequestBody,
+    /// Sends both in an `Authorization: Basic` header (`client_secret_basic` in RFC 7591).
+    #[default]
+    Basic,
+    /// Sends both in an `Authorization: Basic` header without form-encoding them first, as many
+    /// servers expect against RFC 6749 section 2.3.1. It matters for ids and secrets with other
+    /// characters than letters, digits and `* - . _`.
+    BasicRaw,
+    /// Sends `client_id` in the request body and no secret (`none` in RFC 7591): for a public
+    /// client, which cannot keep a secret (RFC 6749 sections 2.1 and 3.2.1).
+    ///
+    /// A public client has to use PKCE (RFC 9700 section 2.1.1), and cannot use the
+    /// `client_credentials` grant (RFC 6749 section 4.4).
+    None,
+}
+
+/// How the provider sends the parameters of a callback, such as the code.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ResponseMode {
+    /// The browser is redirected, and the parameters are the query of the URL (RFC 6749 section
+    /// 4.1.2). Authorization requests name no mode.
+    #[default]
+    Query,
+    /// The browser sends the parameters as a form, by a `POST` to the redirect URI (OAuth 2.0 Form
+    /// Post Response Mode). Authorization requests carry `response_mode=form_post`.
+    ///
+    /// The `POST` comes from another site, so browsers send no cookie with it that is
+    /// `SameSite=Lax` or `Strict`. The [router](crate::connect#callbacks-by-form_post) handles
+    /// that. A program without the router passes the body of the request to
+    /// [`accept`](crate::oauth::PendingAuthorization::accept).
+    FormPost,
+}
+
+/// The encoding of the body of a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum BodyFormat {
+    /// `application/x-www-form-urlencoded` (RFC 6749 section 4.1.3).
+    #[default]
+    Form,
+    /// A JSON object of texts.
+    Json,
+}
+
+/// A member of a token response (RFC 6749 section 5.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum TokenMember {
+    /// The access token.
+    AccessToken,
+    /// The type of the access token.
+    TokenType,
+    /// The lifetime of the access token.
+    ExpiresIn,
+    /// When the access token expires.
+    ExpiresAt,
+    /// The refresh token.
+    RefreshToken,
+    /// The lifetime of the refresh token. RFC 6749 has none.
+    RefreshTokenExpiresIn,
+    /// When the refresh token expires. RFC 6749 has none.
+    RefreshTokenExpiresAt,
+    /// The granted scopes.
+    Scope,
+}
+
+/// The unit of a lifetime in token responses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum LifetimeUnit {
+    /// As RFC 6749 section 5.1 defines it.
+    #[default]
+    Seconds,
+    /// A thousandth of it.
+    Milliseconds,
+}
+
+/// The header of requests to the API that carries the access token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenHeader {
+    #[serde(default = "authorization")]
+    name: String,
+    #[serde(default = "bearer")]
+    scheme: String,
+}
+
+impl TokenHeader {
+    /// A header with this name that contains the access token alone.
+    #[must_use]
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            scheme: String::new(),
+        }
+    }
+
+    /// Sets the word before the token, without the space that follows it. Empty for none.
+    #[must_use]
+    pub fn scheme(mut self, scheme: impl Into<String>) -> Self {
+        self.scheme = scheme.into();
+        self
+    }
+
+    pub(crate) fn header_name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn header_scheme(&self) -> &str {
+        &self.scheme
+    }
+}
+
+/// `Authorization: Bearer <token>` (RFC 6750 section 2.1).
+impl Default for TokenHeader {
+    fn default() -> Self {
+        Self {
+            name: authorization(),
+            scheme: bearer(),
+        }
+    }
+}
+
+fn authorization() -> String {
+    "Authorization".to_owned()
+}
+
+fn bearer() -> String {
+    "Bearer".to_owned()
+}
