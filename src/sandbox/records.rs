@@ -40,13 +40,17 @@ impl Records {
         self.members.iter().any(|member| member.id == id)
     }
 
-    /// Returns the deduction of an operation, and whether this call created it.
+    /// Returns the deduction of an operation, and whether this call created it. `None` if there is
+    /// no room for another one.
     pub(super) fn create_deduction(
         &mut self,
         operation_id: &str,
         row: &Map<String, Value>,
-    ) -> (&Deduction, bool) {
+    ) -> Option<(&Deduction, bool)> {
         let next = self.deductions.len();
+        if next >= MAX_DEDUCTIONS && !self.operations.contains_key(operation_id) {
+            return None;
+        }
         let index = *self
             .operations
             .entry(operation_id.to_owned())
@@ -57,6 +61,28 @@ impl Records {
                 row: row.clone(),
             });
         }
-        (&self.deductions[index], index == next)
+        Some((&self.deductions[index], index == next))
+    }
+}
+
+/// How many deductions the company can have.
+const MAX_DEDUCTIONS: usize = 100_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deductions_are_bounded_and_known_ones_stay() {
+        let mut records = Records::with_members(1);
+        let row = Map::new();
+        for operation in 0..MAX_DEDUCTIONS {
+            let created = records.create_deduction(&operation.to_string(), &row);
+            assert!(created.is_some_and(|(_, created)| created));
+        }
+        assert!(records.create_deduction("one more", &row).is_none());
+        let known = records.create_deduction("7", &row);
+        assert!(known.is_some_and(|(_, created)| !created));
+        assert_eq!(records.deductions().len(), MAX_DEDUCTIONS);
     }
 }

@@ -71,6 +71,9 @@ async fn accept(listener: TcpListener, origin: OwnOrigin, service: SandboxServic
             }
         }
         while connections.try_join_next().is_some() {}
+        if connections.len() >= MAX_CONNECTIONS {
+            connections.join_next().await;
+        }
     }
 }
 
@@ -99,6 +102,9 @@ fn is_reset(error: &hyper::Error) -> bool {
         .and_then(|source| source.downcast_ref::<ConnectionLost>())
         .is_some_and(ConnectionLost::is_reset)
 }
+
+/// How many connections are served at the same time. Further ones wait until one ends.
+const MAX_CONNECTIONS: usize = 4_096;
 
 /// The pause after a connection could not be accepted.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);

@@ -152,3 +152,24 @@ async fn the_page_can_reload_itself() {
     let reloading = get(&sandbox, "/sandbox?follow", "").await;
     assert!(String::from_utf8_lossy(&reloading.body).contains(refresh));
 }
+
+#[tokio::test(start_paused = true)]
+async fn queued_faults_are_bounded() {
+    let sandbox = Sandbox::builder().status_page(true).build();
+    let inject = |endpoint| [("action", "inject"), ("endpoint", endpoint), ("fault", "0")];
+    for number in 0..100 {
+        let status = perform(&sandbox, &inject("Token")).await;
+        assert_eq!(status, StatusCode::SEE_OTHER, "{number}");
+    }
+    let surplus = perform(&sandbox, &inject("Token")).await;
+    assert_eq!(surplus, StatusCode::BAD_REQUEST);
+    // The limit is of one endpoint, and is lifted with the faults.
+    let other = perform(&sandbox, &inject("Company")).await;
+    assert_eq!(other, StatusCode::SEE_OTHER);
+    assert_eq!(
+        perform(&sandbox, &[("action", "clear")]).await,
+        StatusCode::SEE_OTHER
+    );
+    let again = perform(&sandbox, &inject("Token")).await;
+    assert_eq!(again, StatusCode::SEE_OTHER);
+}

@@ -91,6 +91,16 @@ impl Authority {
             grant: None,
         };
         self.codes.insert(secret.clone(), code);
+        self.recent_codes.push_back(secret.clone());
+        if self.recent_codes.len() > MAX_UNUSED_CODES
+            && let Some(oldest) = self.recent_codes.pop_front()
+            && self
+                .codes
+                .get(&oldest)
+                .is_some_and(|code| code.grant.is_none())
+        {
+            self.codes.remove(&oldest);
+        }
         Some((secret, scopes))
     }
 }
@@ -102,6 +112,10 @@ pub(super) fn limit_scopes(scopes: Scopes, behavior: &Behavior) -> Scopes {
         None => scopes,
     }
 }
+
+/// How many codes can be issued and not yet exchanged: any web page can make a browser request one.
+/// The oldest is dropped.
+pub(super) const MAX_UNUSED_CODES: usize = 10_000;
 
 /// How many pages can be open. The oldest is dropped.
 const MAX_PENDING_CONSENTS: usize = 256;

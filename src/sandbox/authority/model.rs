@@ -1,6 +1,6 @@
 //! Clients, codes, grants and tokens.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use crate::sandbox::{
     behavior::Behavior, client::ClientRegistration, clock::Moment, scope::Scopes,
@@ -13,6 +13,8 @@ pub(in crate::sandbox) struct Authority {
     pub(super) pending_consents: HashMap<String, PendingConsent>,
     pub(super) consents_started: u64,
     pub(super) codes: HashMap<String, AuthorizationCode>,
+    /// The last codes that were issued, from the oldest on, also if they were exchanged.
+    pub(super) recent_codes: VecDeque<String>,
     pub(super) grants: BTreeMap<u64, Grant>,
     /// The number of grants ever created. A pruned grant keeps its number.
     pub(super) grants_created: u64,
@@ -153,6 +155,7 @@ impl Authority {
             pending_consents: HashMap::new(),
             consents_started: 0,
             codes: HashMap::new(),
+            recent_codes: VecDeque::new(),
             grants: BTreeMap::new(),
             grants_created: 0,
             access_tokens: HashMap::new(),

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::{
     access::Revocation,
     code::CodeExchange,
+    consent::MAX_UNUSED_CODES,
     model::{Authority, AuthorizationRequest, IssuedTokens, RefreshTokenState, ResponseMode},
     prune::MIN_PRUNE_COUNT,
 };
@@ -285,4 +286,18 @@ fn abandoned_consents_are_removed() {
     run.authority.start_consent(request(), run.now);
     assert_eq!(run.authority.pending_consents.len(), 2);
     assert!(!run.authority.pending_consents.contains_key(&abandoned));
+}
+
+#[test]
+fn unused_codes_are_bounded_and_the_newest_stay() {
+    let mut run = Run::new(Rotation::None);
+    let behavior = run.behavior.clone();
+    let mut newest = String::new();
+    for _ in 0..3 * MAX_UNUSED_CODES {
+        run.now += Duration::from_millis(1);
+        let code = run.authority.allow(&request(), &behavior, run.now);
+        newest = code.expect("a code").0;
+        assert!(run.authority.codes.len() <= MAX_UNUSED_CODES);
+    }
+    assert!(run.authority.codes.contains_key(&newest));
 }

@@ -93,14 +93,13 @@ fn create_row(state: &mut SandboxState, row: &Value) -> Value {
         {
             Err("member_id is unknown".to_owned())
         }
-        None => {
-            let (deduction, created) = state.records.create_deduction(operation_id, row);
-            if created || deduction.row == *row {
+        None => match state.records.create_deduction(operation_id, row) {
+            Some((deduction, created)) if created || deduction.row == *row => {
                 Ok((deduction.id.clone(), created))
-            } else {
-                Err("operation_id was already used for another deduction".to_owned())
             }
-        }
+            Some(_) => Err("operation_id was already used for another deduction".to_owned()),
+            None => Err("the sandbox has no room for another deduction".to_owned()),
+        },
     };
     let created = matches!(outcome, Ok((_, true)));
     state.record(EventKind::DeductionSubmitted {
