@@ -137,6 +137,21 @@ impl ProviderBuilder {
 
     /// Sets the header that carries the access token. Defaults to `Authorization`, with the scheme
     /// `Bearer` (RFC 6750 section 2.1).
+    ///
+    /// ```
+    /// use tower_oauth2_client::provider::{Provider, TokenHeader};
+    ///
+    /// let provider = Provider::builder("https://accounts.example.com/token")
+    ///     // `Authorization: Zoho-oauthtoken <token>`
+    ///     .token_header(TokenHeader::new("Authorization").scheme("Zoho-oauthtoken"))
+    ///     .build()?;
+    /// assert_eq!(provider.token_header_name(), "authorization");
+    /// # Ok::<(), tower_oauth2_client::Error>(())
+    /// ```
+    ///
+    /// HTTP clients that follow redirects remove an `Authorization` header where a redirect leads to
+    /// another server, but usually no other header. The layer's own rules are the same for each
+    /// header.
     pub fn token_header(mut self, header: TokenHeader) -> Self {
         self.0.token_header = header;
         self
@@ -326,6 +341,8 @@ impl ProviderBuilder {
     ///   should contain. An empty token type.
     /// * A refusal without members, or with a value that matches everything.
     /// * A token rejection with a status other than 400 to 499.
+    /// * A token header with a name that is none, or that the message or its connection needs, such
+    ///   as `Host`. A scheme of more than one word.
     pub fn build(self) -> Result<Provider, Error> {
         let data = self.0;
         if let Some(issuer) = &data.issuer {
@@ -356,6 +373,7 @@ impl ProviderBuilder {
         for (index, rejection) in data.token_rejections.iter().enumerate() {
             rejection.check(&format!("token_rejections[{index}]"))?;
         }
+        let token_header_name = data.token_header.check()?;
         let patterns = Patterns::compile(&data.kept_values)?;
         let check = |setting: &str, template: &Template, needed| {
             patterns.check(setting, template, &data.kept_values, needed)
@@ -404,6 +422,7 @@ impl ProviderBuilder {
             api_origins,
             tenant_origins,
             patterns,
+            token_header_name,
             data,
         })
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::Uri;
+use http::{HeaderName, Uri};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use zeroize::Zeroizing;
 
@@ -33,6 +33,7 @@ pub struct Provider {
     /// The origins of the API that differ from tenant to tenant.
     pub(super) tenant_origins: Vec<Template>,
     pub(super) patterns: Patterns,
+    pub(super) token_header_name: HeaderName,
 }
 
 impl Provider {
@@ -120,6 +121,24 @@ impl Provider {
     pub fn kept_values(&self) -> impl Iterator<Item = (&str, &KeptValue)> {
         let values = self.data.kept_values.iter();
         values.map(|(name, value)| (name.as_str(), value))
+    }
+
+    /// The name of the header that carries access tokens.
+    #[must_use]
+    pub fn token_header_name(&self) -> &HeaderName {
+        &self.token_header_name
+    }
+
+    /// The word before the token in its header, such as `Bearer`. Empty if there is none.
+    #[must_use]
+    pub fn token_header_scheme(&self) -> &str {
+        self.data.token_header.header_scheme()
+    }
+
+    /// Checks the kept values of a grant against their patterns.
+    pub(crate) fn check_kept_values(&self, values: &NamedValues) -> Result<(), Error> {
+        let mut values = values.iter();
+        values.try_for_each(|(name, value)| self.patterns.check_value(name, value))
     }
 
     /// Checks a kept value against its pattern.

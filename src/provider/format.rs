@@ -393,6 +393,57 @@ mod tests {
                 json!("x"),
                 "token_header.value: unknown field",
             ),
+            ("/token_header/name", json!(""), "token_header.name: not"),
+            (
+                "/token_header/name",
+                json!("X-Access Token"),
+                "token_header.name: not",
+            ),
+            (
+                "/token_header/name",
+                json!("X-Token:"),
+                "token_header.name: not",
+            ),
+            (
+                "/token_header/name",
+                json!("Host"),
+                "token_header.name: this",
+            ),
+            (
+                "/token_header/name",
+                json!("content-LENGTH"),
+                "token_header.name: this",
+            ),
+            (
+                "/token_header/name",
+                json!("Cookie"),
+                "token_header.name: this",
+            ),
+            (
+                "/token_header/name",
+                json!("Transfer-Encoding"),
+                "token_header.name: this",
+            ),
+            (
+                "/token_header/name",
+                json!("Connection"),
+                "token_header.name: this",
+            ),
+            (
+                "/token_header/scheme",
+                json!("Bearer "),
+                "token_header.scheme: not one word",
+            ),
+            (
+                "/token_header/scheme",
+                json!("Token\r\nX: y"),
+                "token_header.scheme: not one word",
+            ),
+            (
+                "/token_header/scheme",
+                json!("token="),
+                "token_header.scheme: not one word",
+            ),
             (
                 "/revocation_request/method",
                 json!("delete"),

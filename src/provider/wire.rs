@@ -1,6 +1,9 @@
 //! How a provider and its clients write requests, callbacks and responses.
 
+use http::HeaderName;
 use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
 
 /// How a client authenticates to the token and revocation endpoints (RFC 6749 section 2.3). One
 /// method per request.
@@ -119,13 +122,55 @@ impl TokenHeader {
         self
     }
 
-    pub(crate) fn header_name(&self) -> &str {
-        &self.name
+    /// Checks the settings, and returns the name of the header.
+    pub(super) fn check(&self) -> Result<HeaderName, Error> {
+        let fail = |what: &str| Err(Error::configuration(format!("token_header.{what}")));
+        let Ok(name) = HeaderName::from_bytes(self.name.as_bytes()) else {
+            return fail("name: not a header name (RFC 9110 section 5.1); correct it");
+        };
+        if OF_THE_MESSAGE.contains(&name.as_str()) {
+            return fail("name: this header describes the message or its connection; use another");
+        }
+        if !self.scheme.bytes().all(is_token_byte) {
+            return fail(
+                "scheme: not one word without spaces (RFC 9110 section 11.1); correct it, or leave \
+                 it empty",
+            );
+        }
+        Ok(name)
     }
 
-    pub(crate) fn header_scheme(&self) -> &str {
+    pub(super) fn header_scheme(&self) -> &str {
         &self.scheme
     }
+}
+
+/// Headers that clients, servers and proxies interpret or remove themselves.
+const OF_THE_MESSAGE: [&str; 19] = [
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-range",
+    "content-type",
+    "cookie",
+    "expect",
+    "host",
+    "http2-settings",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "set-cookie",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "via",
+];
+
+/// Whether a byte may occur in a token (RFC 9110 section 5.6.2).
+fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 /// `Authorization: Bearer <token>` (RFC 6750 section 2.1).
