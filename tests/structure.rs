@@ -40,6 +40,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "later",
             "oauth",
             "origin",
+            "provider",
             "rejection",
             "store",
             "telemetry",
@@ -64,7 +65,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "bearer",
         &["cache", "error", "origin", "rejection", "tenants", "token"],
     ),
-    ("reqwest", &["bearer", "error", "oauth"]),
+    ("reqwest", &["bearer", "error", "oauth", "token"]),
     ("axum", &["error"]),
     (
         "connect",

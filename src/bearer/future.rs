@@ -17,7 +17,7 @@ use tower_service::Service;
 use super::{
     body::{End, Observer, RequestBody, ResponseBody, Rest},
     classify::Classified,
-    guard,
+    guard::{self, Refusal},
     read_ahead::{FirstResponse, ReadAhead},
     replay::{Attempt, Replay, Retry, record_and_call},
     response_uri,
@@ -92,12 +92,17 @@ pin_project! {
             wait: Wait<Option<RetryToken>>,
             refreshing: Option<Box<Refreshing<B, R>>>,
         },
-        /// Has a token for the retry, and reads the first response to its end. Then waits until the
-        /// API knows the token, if there is a pause; holds no capacity of the inner service.
-        Pausing {
-            drain: Option<Box<ReadAhead<R>>>,
-            pause: Option<Wait<Result<BearerToken, Error>>>,
+        /// Has a token for the retry, and reads the first response to its end; holds no capacity of
+        /// the inner service.
+        Draining {
+            drain: Box<ReadAhead<R>>,
             request: Option<(Request<B>, Retry)>,
+        },
+        /// Has a token for the retry, and reads the first response to its end. Then waits until the
+        /// API knows the token; holds no capacity of the inner service.
+        Pausing {
+            pause: Wait<Result<BearerToken, Error>>,
+            pausing: Option<Box<Pausing<B, R>>>,
         },
         /// Sent for the last time: the retry, or a request without a token. Its response is
         /// returned unchanged.
@@ -120,10 +125,19 @@ struct Refreshing<B: RequestBody, R> {
     rejected: Generation,
 }
 
+/// A request that is sent again after a pause.
+struct Pausing<B, R> {
+    /// The caller gets it if the token that is held after the pause must not be sent there.
+    response: FirstResponse<R>,
+    request: Request<B>,
+    retry: Retry,
+}
+
 /// Which call of the inner service a request is about to make.
 enum Call<B: RequestBody> {
     First(Attempt<B>),
     Retry(Retry),
+    Unauthenticated,
 }
 
 impl<S, B, R> ResponseFuture<S, B, R>
@@ -262,6 +276,10 @@ where
                             future: service.call(request),
                             retry: Some(retry),
                         }),
+                        Some((request, Call::Unauthenticated)) => Step::Enter(State::Last {
+                            future: service.call(request),
+                            retry: None,
+                        }),
                         None => Step::AfterCompletion,
                     },
                     Err(error) => Step::Complete(Err(Error::service(error))),
@@ -284,31 +302,24 @@ where
                     ready!(refreshing.response.poll_read(cx));
                 }
                 match (ready!(wait.as_mut().poll(cx)), refreshing.take()) {
-                    (token, Some(refreshing)) => refreshed(*refreshing, token),
+                    (token, Some(refreshing)) => refreshed(this.shared, *refreshing, token),
                     (_, None) => Step::AfterCompletion,
                 }
             }
-            StateProjection::Pausing {
-                drain,
-                pause,
-                request,
-            } => {
-                if let Some(draining) = drain {
-                    ready!(Pin::new(&mut **draining).poll(cx));
-                    *drain = None;
+            StateProjection::Draining { drain, request } => {
+                ready!(Pin::new(&mut **drain).poll(cx));
+                match request.take() {
+                    Some((request, retry)) => resend(this.shared, request, retry),
+                    None => Step::AfterCompletion,
                 }
-                let token = match pause {
-                    Some(pause) => Some(ready!(pause.as_mut().poll(cx))),
-                    None => None,
-                };
-                match (token.transpose(), request.take()) {
+            }
+            StateProjection::Pausing { pause, pausing } => {
+                if let Some(pausing) = pausing {
+                    ready!(pausing.response.poll_read(cx));
+                }
+                match (ready!(pause.as_mut().poll(cx)), pausing.take()) {
+                    (Ok(token), Some(pausing)) => paused(this.shared, *pausing, token),
                     (Err(error), _) => Step::Complete(Err(error)),
-                    (Ok(token), Some((mut request, mut retry))) => {
-                        if let Some(token) = token {
-                            retry.replace_token(&mut request, token);
-                        }
-                        resend(this.shared, request, retry)
-                    }
                     (Ok(_), None) => Step::AfterCompletion,
                 }
             }
@@ -366,6 +377,9 @@ fn acquire<S, F, B: RequestBody, R>(
     service: S,
     request: Request<B::Inbound>,
 ) -> Step<S, F, B, R> {
+    if let Err(refusal) = shared.check_before_wait(&request, Some(&tokens)) {
+        return refuse(shared, refusal, service, request);
+    }
     match tokens.acquire() {
         Acquired::Now(Ok(token)) => ready_with(shared, token, service, request, Some(tokens)),
         Acquired::Now(Err(error)) => Step::Complete(Err(error)),
@@ -385,8 +399,8 @@ fn ready_with<S, F, B: RequestBody, R>(
 ) -> Step<S, F, B, R> {
     let generation = token.generation();
     let head = shared.record_head(&request);
-    if let Err(error) = guard::authorize(&mut request, token) {
-        return Step::Complete(Err(error));
+    if let Err(refusal) = guard::authorize(&mut request, token, shared.tokens.origins()) {
+        return refuse(shared, refusal, service, request);
     }
     let (request, replay) = record_and_call(request, head, |request| request);
     let attempt = Attempt {
@@ -398,6 +412,23 @@ fn ready_with<S, F, B: RequestBody, R>(
         service,
         readying: Some((request, Call::First(attempt))),
     })
+}
+
+/// The request gets no token.
+#[cold]
+fn refuse<S, F, B: RequestBody, R>(
+    shared: &Shared<S>,
+    refusal: Refusal,
+    service: S,
+    request: Request<B::Inbound>,
+) -> Step<S, F, B, R> {
+    if shared.sends_unauthenticated(&refusal) {
+        return Step::Enter(State::Readying {
+            service,
+            readying: Some((request.map(B::once), Call::Unauthenticated)),
+        });
+    }
+    Step::Complete(Err(refusal.into_error()))
 }
 
 /// Decides what follows the first response.
@@ -413,7 +444,8 @@ where
     R: Body,
     R::Error: Into<BoxError>,
 {
-    if response_uri::is_foreign(&response, shared.tokens.origins()) {
+    let tenant = attempt.tenant.as_ref();
+    if response_uri::is_foreign(&response, |uri| shared.tokens.is_permitted(uri, tenant)) {
         return Step::Complete(Ok(response.map(ResponseBody::unread)));
     }
     match shared.classifier.classify(&response) {
@@ -492,10 +524,10 @@ where
         (Rejected::Retry(token), Some(replay)) => {
             let retry = Retry::new(tenant, generation, &token.token);
             let pause = token.pause;
-            let Some(request) = replay.into_request(token.token) else {
-                return Step::Complete(Ok(response.into_response()));
-            };
-            pausing(request, retry, response.into_drain(), pause)
+            match replay.into_request(token.token, &shared.tokens) {
+                Some(request) => send_again(shared, response, request, retry, pause),
+                None => Step::Complete(Ok(response.into_response())),
+            }
         }
         // A program that may be about to end waits for the refresh, even if it is of no use to this
         // request: a refresh token would be lost.
@@ -515,7 +547,8 @@ where
 }
 
 /// The refresh has ended, and the first response was read.
-fn refreshed<S, F, B, R>(
+fn refreshed<S: Clone, F, B, R>(
+    shared: &Shared<S>,
     refreshing: Refreshing<B, R>,
     token: Option<RetryToken>,
 ) -> Step<S, F, B, R>
@@ -532,24 +565,64 @@ where
     } = refreshing;
     if let (Some(RetryToken { token, pause }), Some(replay)) = (token, replay) {
         let retry = Retry::new(tenant, rejected, &token);
-        if let Some(request) = replay.into_request(token) {
-            return pausing(request, retry, None, pause);
+        if let Some(request) = replay.into_request(token, &shared.tokens) {
+            return send_again(shared, response, request, retry, pause);
         }
     }
     Step::Complete(Ok(response.into_response()))
 }
 
-fn pausing<S, F, B: RequestBody, R>(
+/// Reads the first response and waits for the pause, if there are such. Then sends the request.
+fn send_again<S: Clone, F, B, R>(
+    shared: &Shared<S>,
+    response: FirstResponse<R>,
     request: Request<B>,
     retry: Retry,
-    drain: Option<Box<ReadAhead<R>>>,
     pause: Option<Wait<Result<BearerToken, Error>>>,
-) -> Step<S, F, B, R> {
-    Step::Enter(State::Pausing {
-        drain,
-        pause,
-        request: Some((request, retry)),
-    })
+) -> Step<S, F, B, R>
+where
+    B: RequestBody,
+    R: Body,
+    R::Error: Into<BoxError>,
+{
+    if let Some(pause) = pause {
+        let pausing = Some(Box::new(Pausing {
+            response,
+            request,
+            retry,
+        }));
+        return Step::Enter(State::Pausing { pause, pausing });
+    }
+    match response.into_drain() {
+        Some(drain) => Step::Enter(State::Draining {
+            drain,
+            request: Some((request, retry)),
+        }),
+        None => resend(shared, request, retry),
+    }
+}
+
+/// The pause before the retry has ended, with the token that is held then.
+fn paused<S: Clone, F, B, R>(
+    shared: &Shared<S>,
+    pausing: Pausing<B, R>,
+    token: BearerToken,
+) -> Step<S, F, B, R>
+where
+    B: RequestBody,
+    R: Body,
+    R::Error: Into<BoxError>,
+{
+    let Pausing {
+        response,
+        mut request,
+        mut retry,
+    } = pausing;
+    if retry.replace_token(&mut request, token, &shared.tokens) {
+        resend(shared, request, retry)
+    } else {
+        Step::Complete(Ok(response.into_response()))
+    }
 }
 
 /// A response of the inner service, whose trailers `observer` is called with.

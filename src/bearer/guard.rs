@@ -1,15 +1,16 @@
 //! Which requests may carry a token.
 
 use http::{
-    Request,
+    HeaderName, HeaderValue, Request,
     header::{AUTHORIZATION, HOST},
     uri::Authority,
 };
 
 use crate::{
-    cache::BearerToken,
+    cache::{BearerToken, Delivery},
     error::{Error, ErrorKind},
     origin::Origin,
+    token::KeptValues,
 };
 
 /// Whether a token may go where a request goes.
@@ -48,35 +49,123 @@ fn is_same_host<B>(request: &Request<B>, origin: &Origin) -> bool {
     })
 }
 
-/// Adds a token to a request that has no `Authorization` header.
-#[inline]
-pub(super) fn authorize<B>(request: &mut Request<B>, token: BearerToken) -> Result<(), Error> {
-    // One lookup inserts the token and finds an existing header; such a request is not sent.
-    match request
-        .headers_mut()
-        .try_insert(AUTHORIZATION, token.into_header_value())
-    {
-        Ok(None) => Ok(()),
-        Ok(Some(_)) => Err(has_authorization()),
-        Err(_) => Err(reject(
-            "request has too many headers to add the token; remove some",
-        )),
+/// Why a request does not get a token.
+pub(super) enum Refusal {
+    /// It goes to another origin, for this reason.
+    CrossOrigin(&'static str),
+    Failed(Error),
+}
+
+impl Refusal {
+    #[cold]
+    pub(super) fn into_error(self) -> Error {
+        match self {
+            Self::CrossOrigin(reason) => reject(reason),
+            Self::Failed(error) => error,
+        }
     }
 }
 
-/// Rejects a request that already has an `Authorization` header.
-pub(super) fn check_authorization<B>(request: &Request<B>) -> Result<(), Error> {
-    if request.headers().contains_key(AUTHORIZATION) {
-        return Err(has_authorization());
+/// Adds a token to a request that has no such header. `origins` are those of all grants.
+///
+/// The caller has compared the request with them, unless grants have origins of their own: then a
+/// token has a [`Delivery`], and the comparison with the origins of exactly this token is made here,
+/// for each attempt.
+#[inline]
+pub(super) fn authorize<B>(
+    request: &mut Request<B>,
+    token: BearerToken,
+    origins: &[Origin],
+) -> Result<(), Refusal> {
+    let (value, delivery) = token.into_parts();
+    match delivery {
+        None => insert(request, AUTHORIZATION, value),
+        Some(delivery) => deliver(request, value, &delivery, origins),
+    }
+}
+
+/// Adds a token whose grant has origins, kept values, or a header of its own.
+#[cold]
+fn deliver<B>(
+    request: &mut Request<B>,
+    value: HeaderValue,
+    delivery: &Delivery,
+    origins: &[Origin],
+) -> Result<(), Refusal> {
+    let values = delivery.values().map_err(Refusal::Failed)?;
+    if let Destination::CrossOrigin(reason) = destination_of(request, delivery, origins) {
+        return Err(Refusal::CrossOrigin(reason));
+    }
+    check_authorization(request, delivery.header_name())?;
+    insert(request, delivery.header_name().clone(), value)?;
+    if !values.is_empty() {
+        request.extensions_mut().insert(values.clone());
+    }
+    Ok(())
+}
+
+#[inline]
+fn insert<B>(
+    request: &mut Request<B>,
+    name: HeaderName,
+    value: HeaderValue,
+) -> Result<(), Refusal> {
+    // One lookup inserts the token and finds an existing header; such a request is not sent.
+    match request.headers_mut().try_insert(name, value) {
+        Ok(None) => Ok(()),
+        Ok(Some(_)) => Err(already_has(&AUTHORIZATION)),
+        Err(_) => Err(too_many_headers()),
+    }
+}
+
+/// Compares a request's target with the origins of one grant: those of all grants, and its own.
+pub(super) fn destination_of<B>(
+    request: &Request<B>,
+    delivery: &Delivery,
+    origins: &[Origin],
+) -> Destination {
+    let Destination::CrossOrigin(reason) = destination(request, origins) else {
+        return Destination::Permitted;
+    };
+    match delivery.origins() {
+        Ok([]) | Err(_) => Destination::CrossOrigin(reason),
+        Ok(of_grant) => destination(request, of_grant),
+    }
+}
+
+/// Removes what [`authorize`] has added, to add another token.
+pub(super) fn remove_token<B>(request: &mut Request<B>, header_name: &HeaderName) {
+    request.headers_mut().remove(header_name);
+    request.extensions_mut().remove::<KeptValues>();
+}
+
+/// Rejects a request that already has the header of the token.
+pub(super) fn check_authorization<B>(
+    request: &Request<B>,
+    header_name: &HeaderName,
+) -> Result<(), Refusal> {
+    if request.headers().contains_key(header_name) {
+        return Err(already_has(header_name));
     }
     Ok(())
 }
 
 #[cold]
-fn has_authorization() -> Error {
-    reject(
-        "request already has an Authorization header; remove it, or call the service without this layer",
-    )
+fn already_has(header_name: &HeaderName) -> Refusal {
+    Refusal::Failed(Error::new(
+        ErrorKind::Request,
+        format!(
+            "request already has the header {header_name}, which carries the token; remove it, or \
+             call the service without this layer"
+        ),
+    ))
+}
+
+#[cold]
+fn too_many_headers() -> Refusal {
+    Refusal::Failed(reject(
+        "request has too many headers to add the token; remove some",
+    ))
 }
 
 /// The error of a request without a tenant, where there are many.

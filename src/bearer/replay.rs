@@ -1,14 +1,12 @@
 //! Sending a request in such a way that it can be sent again.
 
-use http::{
-    Request, Response,
-    header::{AUTHORIZATION, CONTENT_LENGTH},
-};
+use http::{Request, Response, header::CONTENT_LENGTH};
 use http_body::Body;
 
 use super::{
     body::{Observer, RequestBody},
     classify::{Classified, Classifier},
+    guard,
     request_head::RequestHead,
     response_uri,
     token_provider::{TenantCache, TokenProvider},
@@ -45,12 +43,18 @@ impl Retry {
         }
     }
 
-    /// Puts another token into the request, after a pause.
-    pub(super) fn replace_token<B>(&mut self, request: &mut Request<B>, token: BearerToken) {
+    /// Puts another token into the request, after a pause. Returns false if this token must not be
+    /// sent to where the request goes.
+    #[must_use]
+    pub(super) fn replace_token<B>(
+        &mut self,
+        request: &mut Request<B>,
+        token: BearerToken,
+        tokens: &TokenProvider,
+    ) -> bool {
         self.generation = token.generation();
-        request
-            .headers_mut()
-            .insert(AUTHORIZATION, token.into_header_value());
+        guard::remove_token(request, tokens.header_name());
+        guard::authorize(request, token, tokens.origins()).is_ok()
     }
 
     /// Reports to the cache how the API responded to the retry. Returns a function that does so for
@@ -61,7 +65,8 @@ impl Retry {
         classifier: &Classifier,
         response: &Response<R>,
     ) -> Option<Observer> {
-        if response_uri::is_foreign(response, tokens.origins()) {
+        let tenant = self.tenant.as_ref();
+        if response_uri::is_foreign(response, |uri| tokens.is_permitted(uri, tenant)) {
             return None;
         }
         let tokens = tokens.cache(self.tenant.as_ref())?;
@@ -90,11 +95,17 @@ impl<B: RequestBody> Replay<B> {
         B::is_complete(&self.body)
     }
 
-    /// The request again, with another token, if the whole body is recorded.
-    pub(super) fn into_request(self, token: BearerToken) -> Option<Request<B>> {
+    /// The request again, with another token, if the whole body is recorded, and this token may be
+    /// sent to where the request goes.
+    pub(super) fn into_request(
+        self,
+        token: BearerToken,
+        tokens: &TokenProvider,
+    ) -> Option<Request<B>> {
         let body = B::replay(self.body)?;
-        let head = self.head.into_parts(token.into_header_value())?;
-        Some(Request::from_parts(head, body))
+        let mut request = Request::from_parts(self.head.into_parts()?, body);
+        guard::authorize(&mut request, token, tokens.origins()).ok()?;
+        Some(request)
     }
 }
 

@@ -1,9 +1,6 @@
 //! A request's head, kept for the retry.
 
-use http::{
-    Extensions, HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header::AUTHORIZATION,
-    request,
-};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, request};
 
 /// Everything of a request but its body.
 ///
@@ -34,15 +31,14 @@ impl RequestHead {
         }
     }
 
-    /// The head with another token. `None` if a header map has no room for all headers.
-    pub(super) fn into_parts(self, token: HeaderValue) -> Option<request::Parts> {
+    /// The head, still without a token. `None` if a header map has no room for all headers.
+    pub(super) fn into_parts(self) -> Option<request::Parts> {
         let (mut head, ()) = http::Request::new(()).into_parts();
         // A map may not have the capacity for this many names; several values may share one name.
         let mut headers = HeaderMap::try_with_capacity(self.headers.len() + 1).unwrap_or_default();
         for (name, value) in self.headers {
             headers.try_append(name, value).ok()?;
         }
-        headers.try_insert(AUTHORIZATION, token).ok()?;
         head.method = self.method;
         head.uri = self.uri;
         head.version = self.version;

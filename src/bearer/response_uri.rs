@@ -2,8 +2,6 @@
 
 use http::{Response, Uri};
 
-use crate::origin::Origin;
-
 /// The URI that a response came from, in its extensions.
 ///
 /// A service that follows redirects inside the layer can say by it where its last request went. A
@@ -40,8 +38,12 @@ impl ResponseUri {
     }
 }
 
-/// Whether a response came from an origin that may not receive the token.
-pub(super) fn is_foreign<R>(response: &Response<R>, origins: &[Origin]) -> bool {
+/// Whether a response came from an origin that may not receive the token. `is_permitted` says which
+/// URIs have such an origin.
+pub(super) fn is_foreign<R>(
+    response: &Response<R>,
+    is_permitted: impl FnOnce(&Uri) -> bool,
+) -> bool {
     let uri = response.extensions().get::<ResponseUri>();
-    uri.is_some_and(|ResponseUri(uri)| !origins.iter().any(|origin| origin.matches(uri)))
+    uri.is_some_and(|ResponseUri(uri)| !is_permitted(uri))
 }

@@ -14,8 +14,7 @@ use tower_service::Service;
 use super::{
     body::{RequestBody, ResponseBody},
     future::ResponseFuture,
-    guard::{self, Destination},
-    policy::CrossOrigin,
+    guard::{self, Destination, Refusal},
     replay::{Attempt, record_and_call},
     shared::Shared,
     token_provider::{Lookup, TenantCache},
@@ -127,7 +126,7 @@ where
     fn call(&mut self, request: Request<B::Inbound>) -> Self::Future {
         match guard::destination(&request, self.shared.tokens.origins()) {
             Destination::Permitted => {}
-            Destination::CrossOrigin(reason) => return self.call_cross_origin(request, reason),
+            Destination::CrossOrigin(reason) => return self.call_elsewhere(request, reason),
         }
         match self.fresh(request.extensions()) {
             Some((token, tenant)) => self.send(request, token, tenant),
@@ -150,8 +149,8 @@ impl<S: Clone, B: RequestBody> BearerAuth<S, B> {
         let Self { inner, shared, .. } = self;
         let generation = token.generation();
         let head = shared.record_head(&request);
-        if let Err(error) = guard::authorize(&mut request, token) {
-            return self.fail(error);
+        if let Err(refusal) = guard::authorize(&mut request, token, shared.tokens.origins()) {
+            return self.refuse(request, refusal);
         }
         let (future, replay) = record_and_call(request, head, |request| inner.call(request));
         let attempt = Attempt {
@@ -168,8 +167,8 @@ impl<S: Clone, B: RequestBody> BearerAuth<S, B> {
     where
         S: Service<Request<B>>,
     {
-        if let Err(error) = guard::check_authorization(&request) {
-            return self.fail(error);
+        if let Err(refusal) = self.shared.check_before_lookup(&request) {
+            return self.refuse(request, refusal);
         }
         let (request, lookup) = self.shared.tokens.resolve_tenant(request);
         let tenant = match lookup {
@@ -178,8 +177,14 @@ impl<S: Clone, B: RequestBody> BearerAuth<S, B> {
                 let service = self.replace_with_clone();
                 return ResponseFuture::loading(Arc::clone(&self.shared), wait, service, request);
             }
-            Err(error) => return self.fail(error),
+            Err(error) => {
+                let refusal = self.shared.without_tenant(&request, error);
+                return self.refuse(request, refusal);
+            }
         };
+        if let Err(refusal) = self.shared.check_before_wait(&request, tenant.as_ref()) {
+            return self.refuse(request, refusal);
+        }
         match self.shared.acquire(tenant.as_ref()) {
             Acquired::Now(Ok(token)) => self.send(request, token, tenant),
             Acquired::Now(Err(error)) => self.fail(error),
@@ -190,8 +195,9 @@ impl<S: Clone, B: RequestBody> BearerAuth<S, B> {
         }
     }
 
+    /// The request goes to none of the origins that all grants have. Its own grant may have others.
     #[cold]
-    fn call_cross_origin<R>(
+    fn call_elsewhere<R>(
         &mut self,
         request: Request<B::Inbound>,
         reason: &'static str,
@@ -199,11 +205,29 @@ impl<S: Clone, B: RequestBody> BearerAuth<S, B> {
     where
         S: Service<Request<B>>,
     {
-        if self.shared.cross_origin == CrossOrigin::Reject {
-            return self.fail(guard::reject(reason));
+        if !self.shared.tokens.has_tenant_origins() {
+            return self.refuse(request, Refusal::CrossOrigin(reason));
         }
-        let future = self.inner.call(request.map(B::once));
-        ResponseFuture::unauthenticated(Arc::clone(&self.shared), future)
+        match self.fresh(request.extensions()) {
+            Some((token, tenant)) => self.send(request, token, tenant),
+            None => self.call_slow(request),
+        }
+    }
+
+    #[cold]
+    fn refuse<R>(
+        &mut self,
+        request: Request<B::Inbound>,
+        refusal: Refusal,
+    ) -> ResponseFuture<S, B, R>
+    where
+        S: Service<Request<B>>,
+    {
+        if self.shared.sends_unauthenticated(&refusal) {
+            let future = self.inner.call(request.map(B::once));
+            return ResponseFuture::unauthenticated(Arc::clone(&self.shared), future);
+        }
+        self.fail(refusal.into_error())
     }
 
     /// Fails a request. Nothing is sent, so the capacity that `poll_ready` reserved is released.

@@ -6,12 +6,15 @@ use http::Request;
 
 use super::{
     classify::Classifier,
-    guard,
+    guard::{self, Destination, Refusal},
     policy::{CrossOrigin, ReplayLimit},
     request_head::RequestHead,
     token_provider::TokenProvider,
 };
-use crate::cache::{Acquired, TokenCache};
+use crate::{
+    cache::{Acquired, TokenCache},
+    error::Error,
+};
 
 /// In one allocation, so that a request costs one reference count.
 pub(super) struct Shared<S> {
@@ -34,6 +37,61 @@ impl<S> Shared<S> {
                 .map_or_else(|| tokens.acquire(), |token| Acquired::Now(Ok(token))),
             None => Acquired::Now(Err(guard::names_no_tenant())),
         }
+    }
+
+    /// Checks a request without a fresh token, before its tenant is looked up.
+    pub(super) fn check_before_lookup<B>(&self, request: &Request<B>) -> Result<(), Refusal> {
+        if self.tokens.has_tenant_origins() {
+            // It may be cross-origin, and keeps its headers then.
+            return Ok(());
+        }
+        guard::check_authorization(request, self.tokens.header_name())
+    }
+
+    /// Checks a request of a known tenant, before it waits for a token, if grants have origins of
+    /// their own.
+    ///
+    /// These are the origins of the held snapshot. The comparison that counts is the one with the
+    /// token that the request gets.
+    pub(super) fn check_before_wait<B>(
+        &self,
+        request: &Request<B>,
+        tenant: Option<&TokenCache>,
+    ) -> Result<(), Refusal> {
+        let tokens = &self.tokens;
+        if !tokens.has_tenant_origins() {
+            return Ok(());
+        }
+        let destination = tokens.cache(tenant).and_then(|cache| {
+            cache.with_delivery(|delivery| {
+                // A refresh may bring new values.
+                let is_known = delivery.origins().is_ok();
+                is_known.then(|| guard::destination_of(request, delivery, tokens.origins()))
+            })
+        });
+        if let Some(Some(Destination::CrossOrigin(reason))) = destination {
+            return Err(Refusal::CrossOrigin(reason));
+        }
+        guard::check_authorization(request, tokens.header_name())
+    }
+
+    /// Why a request that names no tenant gets no token.
+    #[cold]
+    pub(super) fn without_tenant<B>(&self, request: &Request<B>, error: Error) -> Refusal {
+        match guard::destination(request, self.tokens.origins()) {
+            Destination::CrossOrigin(reason)
+                if self.cross_origin == CrossOrigin::SendUnauthenticated =>
+            {
+                Refusal::CrossOrigin(reason)
+            }
+            _ => Refusal::Failed(error),
+        }
+    }
+
+    /// Whether a request that gets no token is sent without one.
+    pub(super) fn sends_unauthenticated(&self, refusal: &Refusal) -> bool {
+        matches!(refusal, Refusal::CrossOrigin(_))
+            && self.cross_origin == CrossOrigin::SendUnauthenticated
     }
 
     /// A copy with its own reference count.

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use http::{Extensions, Request, request};
+use http::{Extensions, HeaderName, Request, Uri, request};
 
 use super::guard;
 use crate::{
@@ -66,6 +66,31 @@ impl TokenProvider {
         match &self.0 {
             Inner::One(tokens) => tokens.origins(),
             Inner::Many(tenants, _) => tenants.origins(),
+        }
+    }
+
+    /// Whether a grant may have origins beside [`origins`](Self::origins).
+    #[cold]
+    pub(super) fn has_tenant_origins(&self) -> bool {
+        match &self.0 {
+            Inner::One(tokens) => tokens.has_tenant_origins(),
+            Inner::Many(tenants, _) => tenants.has_tenant_origins(),
+        }
+    }
+
+    /// Whether a URI has an origin that may receive the token of a request.
+    pub(super) fn is_permitted(&self, uri: &Uri, tenant: Option<&TokenCache>) -> bool {
+        let is_of_all = self.origins().iter().any(|origin| origin.matches(uri));
+        let cache = self.cache(tenant);
+        let is_to_tenant = || cache?.with_delivery(|delivery| delivery.is_to_tenant(uri));
+        is_of_all || is_to_tenant().unwrap_or(false)
+    }
+
+    /// The name of the header that carries the tokens.
+    pub(super) fn header_name(&self) -> &HeaderName {
+        match &self.0 {
+            Inner::One(tokens) => tokens.header_name(),
+            Inner::Many(tenants, _) => tenants.header_name(),
         }
     }
 

@@ -1,14 +1,19 @@
 //! The access token of one request.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue, header::AUTHORIZATION};
 use zeroize::Zeroizing;
 
-use crate::token::{AccessToken, Generation, wiped};
+use super::delivery::{Delivery, DeliveryRules};
+use crate::{
+    error::Error,
+    origin::Origin,
+    token::{Generation, TokenSet, wiped},
+};
 
-/// An access token as an `Authorization` header value, with the generation of its grant.
+/// An access token as a header value, with the generation of its grant.
 ///
 /// The generation is a counter that the cache raises for each new token set.
 ///
@@ -17,13 +22,20 @@ use crate::token::{AccessToken, Generation, wiped};
 pub struct BearerToken {
     header: HeaderValue,
     generation: Generation,
+    /// `None` if the token is sent as usual, and its grant has no kept values.
+    delivery: Option<Arc<Delivery>>,
 }
 
 impl BearerToken {
-    pub(crate) fn new(token: &AccessToken, generation: Generation) -> Self {
+    pub(crate) fn new(tokens: &TokenSet, generation: Generation, rules: &DeliveryRules) -> Self {
+        let token = tokens.access_token();
         Self {
-            header: token.header_value().clone(),
+            header: match rules.scheme() {
+                None => token.header_value().clone(),
+                Some(scheme) => token.header_value_with(scheme),
+            },
             generation,
+            delivery: rules.delivery(tokens),
         }
     }
 
@@ -39,13 +51,43 @@ impl BearerToken {
             header.set_sensitive(self.header.is_sensitive());
             copy.header = header;
         }
+        if let Some(delivery) = &mut copy.delivery {
+            *delivery = Arc::new(delivery.detached_copy());
+        }
         copy
     }
 
-    /// The value of the `Authorization` header: `Bearer <token>`, marked sensitive.
+    /// The name of the header that carries the token: `Authorization`, unless the provider's data
+    /// [name another one](crate::provider::ProviderBuilder::token_header).
+    #[must_use]
+    pub fn header_name(&self) -> HeaderName {
+        let delivery = self.delivery.as_deref();
+        delivery.map_or(AUTHORIZATION, |delivery| delivery.header_name().clone())
+    }
+
+    /// The value of the header: `Bearer <token>`, or what the provider's data say, marked
+    /// sensitive.
     #[must_use]
     pub fn header_value(&self) -> &HeaderValue {
         &self.header
+    }
+
+    /// The origins that may receive this token, beside those that
+    /// [`TokenCache::origins`](crate::cache::TokenCache::origins) names for every grant: those of
+    /// the [customer's own addresses](crate::provider#addresses-per-tenant).
+    ///
+    /// The [layer](crate::bearer) checks them. A program that sends the token itself has to check
+    /// both.
+    ///
+    /// # Errors
+    ///
+    /// [`KeptValue`](crate::ErrorKind::KeptValue) if a kept value of the grant does not match its
+    /// pattern. The token must not be sent then.
+    pub fn tenant_origins(&self) -> Result<&[Origin], Error> {
+        match &self.delivery {
+            Some(delivery) => delivery.origins(),
+            None => Ok(&[]),
+        }
     }
 
     /// The generation of the grant that the token belongs to.
@@ -54,8 +96,14 @@ impl BearerToken {
         self.generation
     }
 
-    pub(crate) fn into_header_value(self) -> HeaderValue {
-        self.header
+    pub(crate) fn delivery(&self) -> Option<&Delivery> {
+        self.delivery.as_deref()
+    }
+
+    /// The value of the header, and where and how it is sent if that is not usual.
+    #[inline]
+    pub(crate) fn into_parts(self) -> (HeaderValue, Option<Arc<Delivery>>) {
+        (self.header, self.delivery)
     }
 }
 
@@ -75,10 +123,69 @@ impl fmt::Debug for BearerToken {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
+    use crate::{
+        cache::delivery::USUAL,
+        provider::{KeptValue, Provider, TokenHeader, ValueSource},
+        token::AccessToken,
+    };
 
     fn token() -> BearerToken {
-        BearerToken::new(&AccessToken::new("a1").unwrap(), Generation::FIRST)
+        token_by(&USUAL, "a1")
+    }
+
+    fn token_by(rules: &DeliveryRules, token: &str) -> BearerToken {
+        let token = AccessToken::new(token).unwrap();
+        let tokens = TokenSet::new(token, None, SystemTime::UNIX_EPOCH);
+        BearerToken::new(&tokens, Generation::FIRST, rules)
+    }
+
+    #[test]
+    fn provider_chooses_the_header_and_its_scheme() {
+        for (header, name, value) in [
+            (TokenHeader::default(), "authorization", "Bearer a1"),
+            (TokenHeader::new("Authorization"), "authorization", "a1"),
+            (
+                TokenHeader::new("AUTHORIZATION").scheme("Zoho-oauthtoken"),
+                "authorization",
+                "Zoho-oauthtoken a1",
+            ),
+            (
+                TokenHeader::new("X-Shopify-Access-Token"),
+                "x-shopify-access-token",
+                "a1",
+            ),
+            (TokenHeader::new("X-Api").scheme("T"), "x-api", "T a1"),
+        ] {
+            let provider = Provider::builder("https://id.example.com/token");
+            let provider = provider.token_header(header).build().unwrap();
+            let token = token_by(&DeliveryRules::of(Some(&provider)), "a1");
+            for token in [&token, &token.detached_copy()] {
+                assert_eq!(token.header_name(), name);
+                assert_eq!(token.header_value(), value);
+                assert!(token.header_value().is_sensitive());
+            }
+        }
+    }
+
+    #[test]
+    fn p01_usual_token_has_no_delivery() {
+        let builder = Provider::builder("https://id.example.com/token");
+        let usual = builder
+            .clone()
+            .api_origin("https://api.example.com")
+            .build();
+        let with_scheme = builder
+            .clone()
+            .token_header(TokenHeader::new("Authorization"));
+        let value = KeptValue::new(ValueSource::Callback).pattern("[0-9]+");
+        let unused = builder.kept_value("realm_id", value);
+        for provider in [usual, with_scheme.build(), unused.build()] {
+            let rules = DeliveryRules::of(Some(&provider.unwrap()));
+            assert!(token_by(&rules, "a1").delivery().is_none());
+        }
     }
 
     #[test]

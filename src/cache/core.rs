@@ -317,6 +317,7 @@ impl Core {
                 .gate()
                 .map_or(0, EndpointGate::recoveries),
             policy: &self.settings.policy,
+            delivery: &self.settings.delivery,
         }
     }
 

@@ -203,12 +203,14 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use http::HeaderName;
+
 use crate::{
     error::Error,
     oauth::{AcceptedCode, OAuthClient, PendingAuthorization},
     origin::Origin,
     rejection::TokenRejection,
-    token::{ConsentDecision, Generation, Grant, TenantId, TokenSet},
+    token::{ConsentDecision, Generation, Grant, KeptValues, TenantId, TokenSet},
 };
 
 mod acquire;
@@ -220,6 +222,7 @@ mod command;
 mod core;
 mod deadline;
 mod decide;
+mod delivery;
 mod follow;
 mod grant_store;
 mod lease;
@@ -242,6 +245,7 @@ pub(crate) use self::{
     acquire::{Acquired, Rejected, RetryToken, Wait},
     caught::{PAUSE_AFTER_PANIC, caught_call},
     decide::Decisions,
+    delivery::Delivery,
     follow::{DISTRUST_INTERVAL, LOOK_INTERVAL, SUBSCRIBE_PAUSE},
     published::TokenCopy,
     settings::Settings,
@@ -490,6 +494,27 @@ impl TokenCache {
         Ok(self.status())
     }
 
+    /// Returns the values that are kept with the grant, such as an account id or the address of the
+    /// customer's API. Loads the grant from the store if none is held. Sends no request to the
+    /// provider, and does not need a valid token.
+    ///
+    /// They are empty if the [provider's data](crate::provider::ProviderBuilder::kept_value) name
+    /// none. A later token response or consent may replace them. Requests through the layer have
+    /// the values of their token [in their extensions](crate::bearer#kept-values).
+    ///
+    /// # Errors
+    ///
+    /// [`KeptValue`](crate::ErrorKind::KeptValue) if a stored value does not match its pattern.
+    /// [`NoGrant`](crate::ErrorKind::NoGrant) if there is no grant, and
+    /// [`Revoked`](crate::ErrorKind::Revoked) if it was revoked.
+    /// [`Store`](crate::ErrorKind::Store) if the store cannot be read.
+    pub async fn values(&self) -> Result<KeptValues, Error> {
+        if self.is_empty() {
+            self.load_status().await?;
+        }
+        self.core.published.snapshot().values()
+    }
+
     /// Stops using the held token in this process, so that the next request waits for a newer one.
     ///
     /// Call this after a 401 that did not pass through the layer. This discards the token that is
@@ -518,10 +543,22 @@ impl TokenCache {
         command::shutdown(&self.core, deadline).await
     }
 
-    /// The origins that may receive the token.
+    /// The origins that may receive the token of any customer. The
+    /// [addresses](crate::provider#addresses-per-tenant) of a single customer are not among them;
+    /// see [`BearerToken::tenant_origins`].
     #[must_use]
     pub fn origins(&self) -> &[Origin] {
         &self.core.settings.origins
+    }
+
+    /// Whether a token of some customer may be sent to further origins.
+    pub(crate) fn has_tenant_origins(&self) -> bool {
+        self.core.settings.delivery.has_tenant_origins()
+    }
+
+    /// The name of the header that carries the token.
+    pub(crate) fn header_name(&self) -> &HeaderName {
+        self.core.settings.delivery.header_name()
     }
 
     /// The responses of the API that reject an access token, beside a 401.
@@ -646,6 +683,13 @@ impl TokenCache {
     /// Whether a refresh may start for which no caller waits.
     pub(crate) fn is_staying(&self) -> bool {
         self.core.settings.presence.is_staying()
+    }
+
+    /// How the held token is sent. `None` if there is none, or if that is usual.
+    pub(crate) fn with_delivery<T>(&self, read: impl FnOnce(&Delivery) -> T) -> Option<T> {
+        let snapshot = self.core.published.snapshot();
+        let (token, _) = snapshot.token()?;
+        token.delivery().map(read)
     }
 
     /// The API accepted the retry, with the token of the generation `accepted`.

@@ -9,6 +9,7 @@ use tokio::{runtime::Handle, sync::Semaphore};
 
 use super::{
     deadline::within,
+    delivery::DeliveryRules,
     grant_store::GrantStore,
     presence::Presence,
     propagation::SharedPropagation,
@@ -36,6 +37,7 @@ pub(crate) struct Settings {
     pub(crate) origins: Vec<Origin>,
     pub(crate) token_rejections: Vec<TokenRejection>,
     pub(crate) policy: Policy,
+    pub(crate) delivery: DeliveryRules,
     /// How long a caller waits for a token.
     pub(crate) acquire_timeout: Duration,
     pub(super) random: Mutex<fastrand::Rng>,

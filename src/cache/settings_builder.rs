@@ -10,6 +10,7 @@ use std::{
 use tokio::{runtime::Handle, sync::Semaphore};
 
 use super::{
+    delivery::DeliveryRules,
     grant_store::GrantStore,
     ownership::Ownership,
     presence::Presence,
@@ -118,8 +119,8 @@ impl SettingsBuilder {
         for url in &self.added_origins {
             origins.push(url.parse()?);
         }
-        let has_tenant_origins = provider.as_ref().is_some_and(Provider::has_tenant_origins);
-        if origins.is_empty() && !has_tenant_origins {
+        let delivery = DeliveryRules::of(provider.as_ref());
+        if origins.is_empty() && !delivery.has_tenant_origins() {
             return Err(Error::configuration(
                 "origins: add at least one origin that may receive the token",
             ));
@@ -168,6 +169,7 @@ impl SettingsBuilder {
                 refresh_token_lifetime: refresh_token_lifetime
                     .map(|lifetime| lifetime.min(LONGEST_REFRESH_TOKEN_LIFETIME)),
             },
+            delivery,
             acquire_timeout: self.acquire_timeout,
             random: Mutex::new(
                 self.jitter_seed

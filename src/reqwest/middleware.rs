@@ -22,6 +22,7 @@ use super::client::{from_reqwest, into_reqwest};
 use crate::{
     bearer::{BearerAuthLayer, ReplayBody, RequestBody, ResponseUri},
     error::Error,
+    token::KeptValues,
 };
 
 /// Runs the layer around the rest of the chain. See [`reqwest`](crate::reqwest).
@@ -94,14 +95,22 @@ impl<'a> Chain<'a> {
         result.map(reqwest::Response::from).map_err(into_error)
     }
 
-    /// Calls the chain once.
-    fn send(&self, request: Result<reqwest::Request, reqwest::Error>) -> ChainFuture<'a> {
+    /// Calls the chain once. `values` are the kept values of the request's grant.
+    fn send(
+        &self,
+        request: Result<reqwest::Request, reqwest::Error>,
+        values: Option<KeptValues>,
+    ) -> ChainFuture<'a> {
         let Self {
             next, extensions, ..
         } = self.clone();
         Box::pin(async move {
             let request = request?;
             let mut lent = mem::take(&mut *lock(&extensions));
+            match values {
+                Some(values) => lent.insert(values),
+                None => lent.remove(),
+            };
             let sent_to = request.url().clone();
             let result = next.run(request, &mut lent).await;
             *lock(&extensions) = lent;
@@ -127,7 +136,8 @@ impl<'a> Service<Request<ReplayBody<Body>>> for Chain<'a> {
     }
 
     fn call(&mut self, request: Request<ReplayBody<Body>>) -> Self::Future {
-        self.send(into_reqwest(request))
+        let values = request.extensions().get().cloned();
+        self.send(into_reqwest(request), values)
     }
 }
 
@@ -141,6 +151,7 @@ impl<'a> Service<Request<Full<Bytes>>> for Chain<'a> {
     }
 
     fn call(&mut self, request: Request<Full<Bytes>>) -> Self::Future {
+        let values = request.extensions().get().cloned();
         let request = request.map(|mut body| first_frame(&mut body).unwrap_or_default());
         let mut request = reqwest::Request::try_from(request);
         if !self.has_body
@@ -148,7 +159,7 @@ impl<'a> Service<Request<Full<Bytes>>> for Chain<'a> {
         {
             *request.body_mut() = None;
         }
-        self.send(request)
+        self.send(request, values)
     }
 }
 

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use http::HeaderName;
 use tokio::{runtime::Handle, task::JoinSet, time::timeout};
 
 use super::{
@@ -18,7 +19,7 @@ use crate::{
     oauth::{OAuthClient, PendingAuthorization},
     origin::Origin,
     rejection::TokenRejection,
-    token::{ConsentDecision, TenantId, TokenSet},
+    token::{ConsentDecision, KeptValues, TenantId, TokenSet},
 };
 
 /// Manages the grants of many tenants. The [module page](crate::tenants) explains how.
@@ -71,6 +72,16 @@ impl Tenants {
             None => load(&self.state, tenant).await?,
         };
         cache.token().await
+    }
+
+    /// Returns the values that are kept with a tenant's grant, such as an account id or the address
+    /// of the customer's API. Loads the tenant if it is not resident; see [`TokenCache::values`].
+    ///
+    /// # Errors
+    ///
+    /// As [`cache`](Self::cache) and [`TokenCache::values`].
+    pub async fn values(&self, tenant: &TenantId) -> Result<KeptValues, Error> {
+        self.cache(tenant).await?.values().await
     }
 
     /// Completes a tenant's authorization after the browser has come back: checks the callback,
@@ -268,10 +279,21 @@ impl Tenants {
         last.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Returns the origins that may receive the tokens.
+    /// Returns the origins that may receive the tokens of every tenant; see
+    /// [`TokenCache::origins`].
     #[must_use]
     pub fn origins(&self) -> &[Origin] {
         &self.state.settings.origins
+    }
+
+    /// Whether the tokens of some tenants may be sent to further origins.
+    pub(crate) fn has_tenant_origins(&self) -> bool {
+        self.state.settings.delivery.has_tenant_origins()
+    }
+
+    /// The name of the header that carries the tokens.
+    pub(crate) fn header_name(&self) -> &HeaderName {
+        self.state.settings.delivery.header_name()
     }
 
     /// The responses of the API that reject an access token, beside a 401.

@@ -21,6 +21,7 @@ mod encoding;
 mod error;
 mod grant;
 mod identity;
+mod kept_values;
 mod named_values;
 #[cfg(any(feature = "encryption", feature = "postgres"))]
 mod of_tenant;
@@ -41,6 +42,7 @@ pub use self::{
     encoding::DecodeError,
     grant::{Generation, Grant, GrantState, ReauthorizationReason, TenantId},
     identity::ClientIdentity,
+    kept_values::KeptValues,
     named_values::NamedValues,
     secret::{AccessToken, AuthorizationCode, ClientSecret, CodeVerifier, RefreshToken},
     set::TokenSet,

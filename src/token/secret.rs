@@ -3,7 +3,7 @@
 use std::fmt;
 
 use bytes::Bytes;
-use http::HeaderValue;
+use http::{HeaderValue, header::InvalidHeaderValue};
 use zeroize::Zeroizing;
 
 use crate::error::{Error, ErrorKind};
@@ -107,17 +107,13 @@ impl AccessToken {
                  ask the provider for a valid token",
             ));
         }
-        let mut value = Zeroizing::new(Vec::with_capacity(PREFIX.len() + token.len()));
-        value.extend_from_slice(PREFIX.as_bytes());
-        value.extend_from_slice(token.as_bytes());
-        let mut header = HeaderValue::from_maybe_shared(wiped(value)).map_err(|error| {
+        let header = sensitive(PREFIX, &token).map_err(|error| {
             Error::new(
                 ErrorKind::InvalidResponse,
                 "access token cannot be a header value: see the source",
             )
             .with_source(error)
         })?;
-        header.set_sensitive(true);
         Ok(Self { header })
     }
 
@@ -136,6 +132,25 @@ impl AccessToken {
     pub fn header_value(&self) -> &HeaderValue {
         &self.header
     }
+
+    /// The value of a header with another scheme before the token, or none. It is marked sensitive,
+    /// and wiped as the token is.
+    pub(crate) fn header_value_with(&self, scheme: &str) -> HeaderValue {
+        let space = if scheme.is_empty() { "" } else { " " };
+        let value = sensitive(&format!("{scheme}{space}"), self.expose());
+        // Both consist of visible ASCII characters, so this cannot fail.
+        value.unwrap_or_else(|_| self.header.clone())
+    }
+}
+
+/// A header value in memory that is wiped.
+fn sensitive(prefix: &str, token: &str) -> Result<HeaderValue, InvalidHeaderValue> {
+    let mut value = Zeroizing::new(Vec::with_capacity(prefix.len() + token.len()));
+    value.extend_from_slice(prefix.as_bytes());
+    value.extend_from_slice(token.as_bytes());
+    let mut header = HeaderValue::from_maybe_shared(wiped(value))?;
+    header.set_sensitive(true);
+    Ok(header)
 }
 
 impl fmt::Debug for AccessToken {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::{AccessToken, NamedValues, RefreshToken};
+use super::{AccessToken, KeptValues, RefreshToken};
 
 /// The longest lifetime that is believed: a century. Longer ones stand for "never", as an expiry in
 /// the year 9999 does, and would overflow clocks.
@@ -41,10 +41,10 @@ pub struct TokenSet {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Details {
     refresh_token_lifetime: Option<Duration>,
-    values: NamedValues,
+    values: KeptValues,
 }
 
-static NO_VALUES: NamedValues = NamedValues::NONE;
+static NO_VALUES: KeptValues = KeptValues::NONE;
 
 impl TokenSet {
     /// Creates a token set without a refresh token.
@@ -103,14 +103,14 @@ impl TokenSet {
     /// Up to 16 values of 8 KiB in total are kept, and what exceeds that is left out.
     #[must_use]
     pub fn with_value(mut self, name: &str, value: &str) -> Self {
-        self.details_mut().values.set_kept(name, value);
+        self.details_mut().values.to_mut().set_kept(name, value);
         self
     }
 
     /// Adds a value as a store keeps it.
     #[must_use]
     pub(crate) fn with_stored_value(mut self, name: &str, value: &str) -> Self {
-        self.details_mut().values.set_stored(name, value);
+        self.details_mut().values.to_mut().set_stored(name, value);
         self
     }
 
@@ -167,7 +167,7 @@ impl TokenSet {
     /// The values that are kept with the grant: those that the
     /// [provider's data](crate::provider::ProviderBuilder::kept_value) name.
     #[must_use]
-    pub fn values(&self) -> &NamedValues {
+    pub fn values(&self) -> &KeptValues {
         self.details
             .as_ref()
             .map_or(&NO_VALUES, |details| &details.values)

@@ -716,7 +716,7 @@ impl Refresh {
         m: Moment<'_>,
     ) -> Next {
         let generation = self.next_generation();
-        let token = BearerToken::new(tokens.access_token(), generation);
+        let token = BearerToken::new(&tokens, generation, m.delivery);
         let grant = Grant::new(generation, GrantState::Active(tokens));
         Next::Persist(Persist {
             refresh: self,

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use super::lost_response::LostResponse;
-use crate::later::Later;
+use crate::{cache::delivery::DeliveryRules, later::Later};
 
 /// The current time by both clocks, with all that decisions depend on beside the state.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +19,7 @@ pub(crate) struct Moment<'a> {
     /// How often the token endpoint has worked again after an outage. Constant without a gate.
     pub(crate) recoveries: u64,
     pub(crate) policy: &'a Policy,
+    pub(crate) delivery: &'a DeliveryRules,
 }
 
 /// The settings of one cache that decisions depend on.

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     cache::bearer_token::BearerToken,
     error::{Error, ErrorKind},
-    token::{Generation, Grant, GrantState, TokenSet},
+    token::{Generation, Grant, GrantState, KeptValues, TokenSet},
 };
 
 /// The token that a caller gets.
@@ -94,7 +94,7 @@ impl Snapshot {
         let is_intent = matches!(grant.state, GrantState::Refreshing { .. });
         let intent_known_since = is_intent.then(|| Box::new(m.now));
         let token = grant.tokens().map(|tokens| {
-            let token = BearerToken::new(tokens.access_token(), grant.generation);
+            let token = BearerToken::new(tokens, grant.generation, m.delivery);
             let schedule = schedule(tokens);
             if is_refreshable {
                 (token, schedule)
@@ -134,8 +134,8 @@ impl Snapshot {
     pub(crate) fn with_generation(&self, generation: Generation) -> Self {
         self.change(|held| {
             held.grant.generation = generation;
-            if let (Some(tokens), Some((token, _))) = (held.grant.tokens(), &mut held.token) {
-                *token = BearerToken::new(tokens.access_token(), generation);
+            if let Some((token, _)) = &mut held.token {
+                *token = token.clone().with_generation(generation);
             }
         })
     }
@@ -220,6 +220,17 @@ impl Snapshot {
     pub(crate) fn token(&self) -> Option<(&BearerToken, &Schedule)> {
         let (token, schedule) = self.held.as_ref()?.token.as_ref()?;
         Some((token, schedule))
+    }
+
+    /// The values that are kept with the grant. An error without a grant, if it was revoked, or if a
+    /// value does not match its pattern.
+    pub(crate) fn values(&self) -> Result<KeptValues, Error> {
+        match self.token() {
+            Some((token, _)) => token
+                .delivery()
+                .map_or(Ok(KeptValues::NONE), |delivery| delivery.values().cloned()),
+            None => Err(self.ended().unwrap_or_else(no_grant)),
+        }
     }
 
     /// Whether a request with a token of this generation carried the held access token.
@@ -369,4 +380,11 @@ impl Snapshot {
             )),
         }
     }
+}
+
+fn no_grant() -> Error {
+    Error::new(
+        ErrorKind::NoGrant,
+        "there is no grant, and so no values are kept with it; let the customer consent",
+    )
 }

@@ -16,6 +16,7 @@ use super::{
     Admission, CacheState, Event, Job, LostResponse, Moment, Policy, Reason, forced::Forced,
 };
 use crate::{
+    cache::delivery::USUAL,
     clock::{Clock, SystemClock},
     error::{Error, ErrorKind, OAuthErrorCode, ResponseDetails},
     token::{
@@ -78,6 +79,7 @@ fn after(passed: Duration) -> Moment<'static> {
         is_staying: true,
         recoveries: 0,
         policy: &POLICY,
+        delivery: &USUAL,
     }
 }
 

@@ -12,9 +12,9 @@ use super::{
     },
     DEFER, POLICY, SECOND, active, age, at, cases, down, down_for, duration, earlier, ended,
     forced, generation, grid, holding, invalid_client, is, name, refreshing, revoked, start,
-    with_policy, yes_no,
+    tokens, with_policy, yes_no,
 };
-use crate::{cache::bearer_token::BearerToken, token::AccessToken};
+use crate::cache::{bearer_token::BearerToken, delivery::USUAL};
 
 /// The requested reason. The held grant has generation 2.
 fn reason(text: &str, m: Moment<'_>) -> Reason {
@@ -376,7 +376,7 @@ fn p14_deferred_token_set_serves_waiters_without_a_token() {
 /// The new token set is used unsaved, and no refresh starts before it is saved.
 #[test]
 fn p14_no_refresh_starts_before_the_newest_token_set_is_saved() {
-    let token = BearerToken::new(&AccessToken::new("a2").unwrap(), generation(2));
+    let token = BearerToken::new(&tokens(2), generation(2), &USUAL);
     in_flight(
         Some(&Report::Done(Ok(token))),
         "

@@ -4,7 +4,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::provider::Rotation;
 use crate::{
-    cache::state::{LostResponse, Moment, Policy},
+    cache::{
+        delivery::USUAL,
+        state::{LostResponse, Moment, Policy},
+    },
     clock::{Clock, SystemClock},
     token::{AccessToken, RefreshToken, TokenSet},
 };
@@ -102,6 +105,7 @@ impl Setting {
             is_staying: self.is_staying,
             recoveries: 0,
             policy: &self.policy,
+            delivery: &USUAL,
         }
     }
 
