@@ -6,6 +6,7 @@ mod shared;
 #[path = "../support/code_exchange.rs"]
 mod code_exchange;
 
+mod addresses;
 mod authorization;
 mod consents;
 mod eviction;
