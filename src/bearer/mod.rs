@@ -20,12 +20,14 @@
 //!   it](#other-rejections-than-a-401). It does not retry a 401 whose `Bearer` challenge has the
 //!   error `insufficient_scope` or `invalid_request` (RFC 6750 section 3.1), unless another
 //!   challenge has `invalid_token`. It retries a 401 without an error code.
-//! * **A 401 to a token that is only seconds old.** The API may not know it yet, so the layer does
-//!   not refresh. It waits until the token is 5 seconds old, or a tenth of its lifetime if that is
-//!   shorter, and retries with the same token. It waits in the same way before it retries with a
-//!   newer token that replaced the rejected one by an early refresh. It does not, once the API has
-//!   accepted a token that was less than a second old. A retry waits for two such tokens at most,
-//!   so for 10 seconds. If the retry is rejected too, the token is refreshed for later requests.
+//! * **A 401 to a token that is only seconds old.** The API may not know it yet, so the layer
+//!   does not refresh. It waits until the token is 5 seconds old, or a tenth of its lifetime if
+//!   that is shorter, and retries with the same token. The provider's data can set [another
+//!   delay](crate::provider::ProviderBuilder::propagation_delay). The layer waits in the same way
+//!   before it retries with a newer token that replaced the rejected one by an early refresh. It
+//!   does not, once the API has accepted a token that was less than a second old. A retry waits for
+//!   two such tokens at most, so for 10 seconds. If the retry is rejected too, the token is
+//!   refreshed for later requests.
 //! * **A 401 to a request whose body cannot be sent again.** The body is larger than the
 //!   [`replay_limit`](BearerAuthLayer::replay_limit), is a [`ReplayBody`] that was not yet sent to
 //!   its end, or is a cloneable body of unknown length. The layer returns the 401, and refreshes

@@ -22,7 +22,9 @@
 //! seconds, or the last 10 % of the lifetime if that is shorter.
 //!
 //! If neither the token response nor the provider's data state a lifetime, it is unknown: the token
-//! is fresh until the API rejects it with a 401. Its refresh token is kept alive nevertheless.
+//! is fresh until the API rejects it with a 401. Its refresh token is kept alive nevertheless. The
+//! same holds for a token that [never
+//! expires](crate::provider::ProviderBuilder::access_token_never_expires).
 //!
 //! The cache refreshes a token by itself only if a request has used it. Otherwise the next request
 //! starts the refresh.
@@ -50,8 +52,33 @@
 //!
 //! A grant is idle if no request uses its access token. The cache refreshes an idle grant, and one
 //! whose access token has an unknown lifetime, when about two thirds of the refresh token's
-//! lifetime have passed since the last refresh. This needs a known
-//! [lifetime](TokenCacheBuilder::refresh_token_lifetime).
+//! lifetime have passed since the last refresh. This needs a known lifetime: what the token response
+//! states, or else the [setting](TokenCacheBuilder::refresh_token_lifetime) of the builder, or else
+//! the provider's data.
+//!
+//! A response may state how much is left of a lifetime that no refresh prolongs. An idle grant is
+//! then refreshed after two thirds of what is left, and so on, until less than a twentieth is left.
+//! [`Status::refresh_token_expires_at`] has the end, and
+//! [`refresh_token_expiring`](crate::telemetry::GrantListener::refresh_token_expiring) tells it in
+//! time, unless the whole lifetime is shorter than 3 days.
+//!
+//! # Refresh windows
+//!
+//! Some providers do not accept a refresh at any time. Their
+//! [data](crate::provider::ProviderBuilder::earliest_refresh) say when, relative to the end of the
+//! access token.
+//!
+//! * *Not before*: both windows of a token begin after that time, plus up to 5 seconds for
+//!   differences of the clocks. The start of the background refresh still varies. No refresh is sent
+//!   earlier, because the provider would refuse it, and may block an application with many such
+//!   errors. So a 401 to a valid token causes no refresh until then, and
+//!   [`refresh_now`](TokenCache::refresh_now) and a refresh of an idle grant fail with
+//!   [`Unavailable`](crate::ErrorKind::Unavailable) and a [`retry_after`](Error::retry_after). After
+//!   [`invalidate`](TokenCache::invalidate), the token counts as expired, and its refresh is sent.
+//! * *Not after*: both windows end at that time. It limits the grant like the lifetime of a refresh
+//!   token: an idle grant is refreshed before, and the end is told in time. A grant that was not
+//!   refreshed by then is refreshed as any other: the provider's response decides whether it has
+//!   ended.
 //!
 //! # Failures
 //!
@@ -82,7 +109,8 @@
 //! lifetime left, so no other process uses the access token either.
 //!
 //! A 401 to a token that is less than 5 seconds old, or a tenth of its lifetime, causes no refresh,
-//! because the API may not know the token yet. Other refreshes after a 401 are at least 30 seconds
+//! because the API may not know the token yet. The data of a provider can [set another
+//! delay](crate::provider::ProviderBuilder::propagation_delay). Other refreshes after a 401 are at least 30 seconds
 //! apart. This interval doubles, to at most 30 minutes, each time that the token of such a refresh
 //! is rejected before twice the interval has passed. A retry that the API accepts resets it.
 //! [`Status::no_refresh_after_401_until`] and the event `token.rejected_again` report it.
@@ -313,6 +341,7 @@ impl TokenCache {
     ///
     /// Joins a refresh in flight. Ignores the backoff after failures. Fails while a `Retry-After`
     /// of the provider or the open [circuit breaker](crate::oauth::EndpointGate) forbids requests.
+    /// Also fails while the provider would not yet [accept](crate::cache#refresh-windows) a refresh.
     ///
     /// # Errors
     ///

@@ -60,6 +60,15 @@ pub(super) enum Maintenance {
     Shared,
 }
 
+/// Until when a grant that is not resident can be refreshed.
+pub(crate) struct Keepalive {
+    pub(crate) expires_at: SystemTime,
+    /// Whether the grant must be refreshed now.
+    pub(crate) is_due: bool,
+    /// Whether little of that time is left.
+    pub(crate) is_expiring: bool,
+}
+
 impl Settings {
     pub(super) fn telemetry(&self, tenant: TenantId) -> GrantTelemetry {
         GrantTelemetry::new(tenant, Arc::clone(&self.telemetry))
@@ -85,13 +94,16 @@ impl Settings {
             .f64()
     }
 
-    /// When the refresh token of a grant that is not resident expires, and whether the grant must
-    /// be kept alive now. `None` if that is unknown, or if the grant has ended.
-    pub(crate) fn keepalive(&self, tenant: &TenantId, grant: &Grant) -> Option<(SystemTime, bool)> {
-        let lifetime = self.policy.refresh_token_lifetime?;
+    /// When a grant that is not resident must be kept alive. `None` if that is unknown, or if the
+    /// grant has ended.
+    pub(crate) fn keepalive(&self, tenant: &TenantId, grant: &Grant) -> Option<Keepalive> {
         let (now, wall) = (self.clock.monotonic(), self.clock.wall());
-        let expiry = RefreshTokenExpiry::of_stored(tenant, grant, lifetime, (now, wall))?;
-        Some((expiry.expires_at, expiry.is_due(now, wall)))
+        let expiry = RefreshTokenExpiry::of_stored(tenant, grant, &self.policy, (now, wall))?;
+        Some(Keepalive {
+            expires_at: expiry.expires_at,
+            is_due: expiry.is_due(now, wall),
+            is_expiring: expiry.is_expiring(wall),
+        })
     }
 }
 

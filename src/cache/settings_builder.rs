@@ -17,7 +17,7 @@ use super::{
     propagation::SharedPropagation,
     settings::{Maintenance, Settings},
     source::{ErasedSource, TokenSource},
-    state::{LostResponse, Policy},
+    state::{LostResponse, Policy, RefreshWindow},
 };
 use crate::{
     clock::{Clock, SystemClock},
@@ -53,6 +53,9 @@ const SHORTEST_LEASE: Duration = Duration::from_millis(100);
 /// does not need to be.
 const SHORTEST_REFRESH_TOKEN_LIFETIME: Duration = Duration::from_secs(3_600);
 const LONGEST_REFRESH_TOKEN_LIFETIME: Duration = Duration::from_secs(100 * 366 * 86_400);
+
+/// How old a token is before a 401 concerns it, unless the data of the provider say otherwise.
+const PROPAGATION: Duration = Duration::from_secs(5);
 
 /// How many caches load at once what the store has announced.
 const MAX_LOOKS: usize = 16;
@@ -127,7 +130,9 @@ impl SettingsBuilder {
         }
         let of_provider = provider.as_ref().and_then(Provider::refresh_token_lifetime);
         let refresh_token_lifetime = self.refresh_token_lifetime.or(of_provider);
-        if refresh_token_lifetime.is_some_and(|lifetime| lifetime < SHORTEST_REFRESH_TOKEN_LIFETIME)
+        if self
+            .refresh_token_lifetime
+            .is_some_and(|lifetime| lifetime < SHORTEST_REFRESH_TOKEN_LIFETIME)
         {
             return Err(Error::configuration(
                 "refresh token lifetime: must be at least 1 hour",
@@ -168,6 +173,15 @@ impl SettingsBuilder {
                 fetch_timeout: self.fetch_timeout,
                 refresh_token_lifetime: refresh_token_lifetime
                     .map(|lifetime| lifetime.min(LONGEST_REFRESH_TOKEN_LIFETIME)),
+                refresh_window: RefreshWindow {
+                    earliest: provider.as_ref().and_then(Provider::earliest_refresh),
+                    latest: provider.as_ref().and_then(Provider::latest_refresh),
+                },
+                reuse_grace: provider.as_ref().and_then(Provider::reuse_grace),
+                propagation: provider
+                    .as_ref()
+                    .and_then(Provider::propagation_delay)
+                    .unwrap_or(PROPAGATION),
             },
             delivery,
             acquire_timeout: self.acquire_timeout,
@@ -285,7 +299,8 @@ macro_rules! settings_setters {
         /// Sets how long an unused refresh token lives. An idle grant is refreshed before that time
         /// has passed, and telemetry reports a refresh token that is about to expire.
         ///
-        /// Defaults to the lifetime that the source
+        /// At least 1 hour. A lifetime that a token response states takes precedence for its refresh
+        /// token. Defaults to the lifetime that the source
         /// [states](crate::cache::TokenSource::provider). For an
         /// [`OAuthClient`](crate::oauth::OAuthClient), this is the lifetime of its provider, such
         /// as 30 days for [`justworks`](crate::provider::justworks).

@@ -282,15 +282,17 @@ impl ProviderBuilder {
 
     /// Sets how long an unused refresh token lives. Defaults to unknown.
     ///
-    /// With it, idle grants are refreshed before their refresh token expires. Fractions of a second
-    /// are dropped.
+    /// With it, idle grants are refreshed before their refresh token expires. A lifetime that a token
+    /// response states takes precedence for its refresh token. Fractions of a second are dropped.
     pub fn refresh_token_lifetime(mut self, lifetime: Duration) -> Self {
         self.0.refresh_token_lifetime = Some(lifetime.as_secs());
         self
     }
 
     /// Sets how long before the end of an access token its first refresh is accepted. Defaults to any
-    /// time. Fractions of a second are dropped.
+    /// time. At least 1 second; fractions of a second are dropped.
+    ///
+    /// No refresh is sent earlier, [whatever the reason](crate::cache#refresh-windows).
     pub fn earliest_refresh(mut self, before_expiry: Duration) -> Self {
         self.0.refresh_window.earliest = Some(before_expiry.as_secs());
         self
@@ -298,6 +300,8 @@ impl ProviderBuilder {
 
     /// Sets how long before the end of an access token its last refresh is accepted: zero if it has
     /// to be valid. Defaults to any time, also after the end. Fractions of a second are dropped.
+    ///
+    /// The grant ends if it is not refreshed by then, so an idle grant is refreshed before.
     pub fn latest_refresh(mut self, before_expiry: Duration) -> Self {
         self.0.refresh_window.latest = Some(before_expiry.as_secs());
         self
@@ -305,15 +309,19 @@ impl ProviderBuilder {
 
     /// Sets for how long a refresh token is accepted again after it was used. Defaults to not at all.
     ///
-    /// A refresh whose response was lost is then repeated until the end of this time. Fractions of a
-    /// second are dropped.
+    /// A refresh whose response was lost is then [repeated](crate::cache#lost-responses) until the end
+    /// of this time. Fractions of a second are dropped.
     pub fn reuse_grace(mut self, grace: Duration) -> Self {
         self.0.reuse_grace = Some(grace.as_secs());
         self
     }
 
-    /// Sets how long a new access token may be unknown to the API. Defaults to 5 seconds. Fractions
-    /// of a second are dropped.
+    /// Sets how long a new access token may be unknown to the API. Defaults to 5 seconds. At most 60
+    /// seconds; fractions of a second are dropped.
+    ///
+    /// A 401 to a younger token causes no refresh: the request is retried with the same token once it
+    /// is old enough. The delay is never longer than a tenth of the token's lifetime. Zero turns the
+    /// wait off.
     pub fn propagation_delay(mut self, delay: Duration) -> Self {
         self.0.propagation_delay = Some(delay.as_secs());
         self
@@ -343,6 +351,8 @@ impl ProviderBuilder {
     /// * A token rejection with a status other than 400 to 499.
     /// * A token header with a name that is none, or that the message or its connection needs, such
     ///   as `Host`. A scheme of more than one word.
+    /// * A refresh token that does not live at all, a refresh window that is empty, or a propagation
+    ///   delay of more than 60 seconds.
     pub fn build(self) -> Result<Provider, Error> {
         let data = self.0;
         if let Some(issuer) = &data.issuer {
@@ -374,6 +384,7 @@ impl ProviderBuilder {
             rejection.check(&format!("token_rejections[{index}]"))?;
         }
         let token_header_name = data.token_header.check()?;
+        check_lifetimes(&data)?;
         let patterns = Patterns::compile(&data.kept_values)?;
         let check = |setting: &str, template: &Template, needed| {
             patterns.check(setting, template, &data.kept_values, needed)
@@ -428,6 +439,30 @@ impl ProviderBuilder {
     }
 }
 
+/// A new token that is unknown for longer would hold up the retry of every request.
+const LONGEST_PROPAGATION_DELAY: u64 = 60;
+
+fn check_lifetimes(data: &ProviderData) -> Result<(), Error> {
+    let window = data.refresh_window;
+    let wrong = if data.refresh_token_lifetime == Some(0) {
+        "refresh_token_lifetime: zero; leave it out if it is unknown"
+    } else if window.earliest == Some(0) {
+        "refresh_window.earliest: less than 1 second, in which no refresh could be made; leave it \
+         out if a refresh is accepted at any time"
+    } else if window
+        .earliest
+        .is_some_and(|earliest| window.latest.unwrap_or(0) >= earliest)
+    {
+        "refresh_window.latest: not after the earliest refresh; both count backwards from the end \
+         of the access token, so use less than refresh_window.earliest"
+    } else if data.propagation_delay > Some(LONGEST_PROPAGATION_DELAY) {
+        "propagation_delay: more than 60 seconds; use less"
+    } else {
+        return Ok(());
+    };
+    Err(Error::configuration(wrong))
+}
+
 /// Without the URLs: they are not checked yet, and may contain user information.
 impl fmt::Debug for ProviderBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -470,6 +505,65 @@ mod tests {
             );
             let sandbox = provider.on_origin("http://127.0.0.1:81/x").unwrap();
             assert_eq!(sandbox.issuer(), Some(moved));
+        }
+    }
+
+    #[test]
+    fn impossible_lifetimes_are_named() {
+        type Setter = fn(ProviderBuilder) -> ProviderBuilder;
+        const fn seconds(seconds: u64) -> Duration {
+            Duration::from_secs(seconds)
+        }
+        let wrong: [(&str, Setter); 7] = [
+            ("refresh_token_lifetime: ", |builder| {
+                builder.refresh_token_lifetime(Duration::from_millis(999))
+            }),
+            ("refresh_window.earliest: ", |builder| {
+                builder.earliest_refresh(seconds(0))
+            }),
+            ("refresh_window.earliest: ", |builder| {
+                builder
+                    .earliest_refresh(seconds(0))
+                    .latest_refresh(seconds(0))
+            }),
+            ("refresh_window.latest: ", |builder| {
+                builder
+                    .earliest_refresh(seconds(30))
+                    .latest_refresh(seconds(30))
+            }),
+            ("refresh_window.latest: ", |builder| {
+                builder
+                    .earliest_refresh(seconds(30))
+                    .latest_refresh(Duration::MAX)
+            }),
+            ("propagation_delay: ", |builder| {
+                builder.propagation_delay(seconds(61))
+            }),
+            ("propagation_delay: ", |builder| {
+                builder.propagation_delay(Duration::MAX)
+            }),
+        ];
+        for (path, set) in wrong {
+            let error = set(builder()).build().unwrap_err().to_string();
+            assert!(error.starts_with(path), "{error}");
+        }
+        let right: [Setter; 5] = [
+            |builder| {
+                builder
+                    .earliest_refresh(seconds(1))
+                    .latest_refresh(seconds(0))
+            },
+            |builder| builder.latest_refresh(Duration::MAX),
+            |builder| builder.propagation_delay(seconds(0)),
+            |builder| builder.propagation_delay(seconds(60)),
+            |builder| {
+                builder
+                    .reuse_grace(Duration::MAX)
+                    .refresh_token_lifetime(Duration::MAX)
+            },
+        ];
+        for set in right {
+            set(builder()).build().unwrap();
         }
     }
 

@@ -218,6 +218,32 @@ impl Provider {
         self.data.refresh_token_lifetime.map(Duration::from_secs)
     }
 
+    /// How long before the end of an access token its first refresh is accepted. `None` at any time.
+    #[must_use]
+    pub fn earliest_refresh(&self) -> Option<Duration> {
+        self.data.refresh_window.earliest()
+    }
+
+    /// How long before the end of an access token its last refresh is accepted. `None` at any time,
+    /// also after the end.
+    #[must_use]
+    pub fn latest_refresh(&self) -> Option<Duration> {
+        self.data.refresh_window.latest()
+    }
+
+    /// For how long a refresh token is accepted again after it was used. `None` for not at all.
+    #[must_use]
+    pub fn reuse_grace(&self) -> Option<Duration> {
+        let grace = self.data.reuse_grace.map(Duration::from_secs);
+        grace.filter(|grace| !grace.is_zero())
+    }
+
+    /// How long a new access token may be unknown to the API. `None` for the default of 5 seconds.
+    #[must_use]
+    pub fn propagation_delay(&self) -> Option<Duration> {
+        self.data.propagation_delay.map(Duration::from_secs)
+    }
+
     /// The responses of the API that reject an access token, beside a 401.
     #[must_use]
     pub fn token_rejections(&self) -> &[TokenRejection] {

@@ -76,9 +76,9 @@
 //! | `refusals` | list of objects with `meaning` (`dead`, `not_dead` or `transient`), `members` (object of paths and values) and optionally `status` | empty |
 //! | `access_token_lifetime` | whole seconds or `never` | unknown |
 //! | `refresh_token_lifetime` | whole seconds | unknown |
-//! | `refresh_window` | object with `earliest` and `latest`, both in whole seconds before the end of the access token | any time |
+//! | `refresh_window` | object with `earliest` (at least 1) and `latest` (less than `earliest`), both in whole seconds before the end of the access token | any time |
 //! | `reuse_grace` | whole seconds | none |
-//! | `propagation_delay` | whole seconds | 5 |
+//! | `propagation_delay` | whole seconds, at most 60 | 5 |
 //!
 //! An unknown field or a wrong value is an error that begins with its path:
 //!

@@ -63,8 +63,6 @@ const PAGE_ATTEMPTS: u32 = 6;
 /// The pause after a sweep that failed.
 const RETRY_AFTER: Duration = Duration::from_secs(300);
 
-const WEEK: Duration = Duration::from_secs(7 * 86_400);
-
 /// The background task: sweeps at each interval, unless another process does.
 pub(super) async fn sweep_periodically(tenants: Weak<TenantsState>) {
     let mut next = Instant::now();
@@ -272,17 +270,14 @@ impl<'a> Sweep<'a> {
                 self.report.ended += 1;
             }
         }
-        let Some((expires_at, is_due)) = state.settings.keepalive(&tenant, grant) else {
+        let Some(keepalive) = state.settings.keepalive(&tenant, grant) else {
             return;
         };
-        let remaining = expires_at.duration_since(state.settings.clock.wall());
-        // A refresh token with a short lifetime does not expire soon from the beginning.
-        let lifetime = state.settings.policy.refresh_token_lifetime;
-        let soon = lifetime.map_or(WEEK, |lifetime| WEEK.min(lifetime / 3));
-        if remaining.is_ok_and(|remaining| remaining <= soon) {
+        let expires_at = keepalive.expires_at;
+        if keepalive.is_expiring {
             self.expiring.insert((expires_at, tenant.clone()));
         }
-        if is_due {
+        if keepalive.is_due {
             self.due.insert((expires_at, tenant));
         }
     }
@@ -311,7 +306,8 @@ impl<'a> Sweep<'a> {
             let keepalive = stored
                 .as_ref()
                 .and_then(|grant| state.settings.keepalive(&tenant, grant));
-            let (Some(grant), Some((_, true))) = (stored, keepalive) else {
+            let (Some(grant), true) = (stored, keepalive.is_some_and(|keepalive| keepalive.is_due))
+            else {
                 self.expiring.remove(&(expires_at, tenant));
                 continue;
             };
@@ -327,7 +323,10 @@ impl<'a> Sweep<'a> {
             match timeout(REFRESH_DEADLINE, cache.keep_alive()).await {
                 Ok(Ok(())) => {
                     self.report.kept_alive += 1;
-                    self.expiring.remove(&(expires_at, tenant));
+                    // A refresh does not prolong the lifetime of every refresh token.
+                    if cache.status().refresh_token_expires_at != Some(expires_at) {
+                        self.expiring.remove(&(expires_at, tenant));
+                    }
                 }
                 Ok(Err(error)) if error.is_invalid_client() => {
                     // It rejects the refreshes of all other grants too.

@@ -8,6 +8,11 @@ use super::{AccessToken, KeptValues, RefreshToken};
 /// the year 9999 does, and would overflow clocks.
 pub(crate) const LONGEST_LIFETIME: Duration = Duration::from_secs(100 * 366 * 24 * 60 * 60);
 
+/// How far two statements of the same time are apart: responses take different times, and clocks
+/// differ.
+const SAME_END: Duration = Duration::from_secs(60);
+const LONGEST_SAME_END: Duration = Duration::from_secs(3_600);
+
 /// An access token with its lifetime, and usually a refresh token.
 ///
 /// Times are by this machine's clock. The lifetime is a duration from when the token request was
@@ -150,7 +155,8 @@ impl TokenSet {
         self.refresh_token.as_ref().map(|(token, _)| token)
     }
 
-    /// When the refresh token was issued, by this machine's wall clock. Its lifetime starts here.
+    /// When the refresh token was issued, by this machine's wall clock. Its lifetime starts here: if a
+    /// refresh did not prolong that, the first one of these refresh tokens was issued then.
     #[must_use]
     pub fn refresh_token_issued_at(&self) -> Option<SystemTime> {
         self.refresh_token.as_ref().map(|(_, issued_at)| *issued_at)
@@ -209,6 +215,38 @@ impl TokenSet {
         self
     }
 
+    /// Keeps the age and lifetime of the previous refresh token if both end at the same time: the
+    /// response then states how much of the same lifetime is left.
+    ///
+    /// A lifetime that starts again with each refresh ends later, by the time between the two
+    /// refreshes.
+    fn with_unchanged_end(mut self, previous: &Self) -> Self {
+        let (Some(end), Some(previous_end)) =
+            (self.refresh_token_end(), previous.refresh_token_end())
+        else {
+            return self;
+        };
+        let between = self.issued_at.duration_since(previous.issued_at);
+        let tolerance = (between.unwrap_or_default() / 2).clamp(SAME_END, LONGEST_SAME_END);
+        let moved = end
+            .duration_since(previous_end)
+            .unwrap_or_else(|earlier| earlier.duration());
+        if moved <= tolerance
+            && let (Some((_, issued_at)), Some((_, previous_issued_at))) =
+                (&mut self.refresh_token, &previous.refresh_token)
+        {
+            *issued_at = *previous_issued_at;
+            self.set_refresh_token_lifetime(previous.refresh_token_lifetime());
+        }
+        self
+    }
+
+    /// When the refresh token expires by its own lifetime, if that is known.
+    fn refresh_token_end(&self) -> Option<SystemTime> {
+        let lifetime = self.refresh_token_lifetime()?;
+        self.refresh_token_issued_at()?.checked_add(lifetime)
+    }
+
     fn set_refresh_token_lifetime(&mut self, lifetime: Option<Duration>) {
         if self.details.is_some() || lifetime.is_some() {
             self.details_mut().refresh_token_lifetime = lifetime;
@@ -248,6 +286,7 @@ impl TokenSet {
             self.refresh_token.clone_from(&previous.refresh_token);
             self.set_refresh_token_lifetime(lifetime);
         }
+        self = self.with_unchanged_end(previous);
         for (name, value) in previous.values().iter() {
             if self.values().get(name).is_none() {
                 self = self.with_value(name, value);

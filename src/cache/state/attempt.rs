@@ -473,6 +473,11 @@ impl Refresh {
             done.is_deferred = true;
             return Next::Done(done);
         }
+        if let Err(error) = state.may_be_accepted(job.reason, m) {
+            let mut done = Done::new(job, Err(error));
+            done.is_deferred = true;
+            return Next::Done(done);
+        }
         let intent = Intent::to_refresh(&held, m.wall);
         let refresh = Self {
             job,

@@ -131,6 +131,12 @@ pub(super) fn is_awaiting_expiry(held: &Snapshot, reason: Reason, m: Moment<'_>)
         (LostResponse::RetryOnce, Reason::Advisory | Reason::KeepAlive(_)) => {
             schedule.last_resort_at
         }
+        // After the access token has expired, the provider would accept no refresh.
+        (LostResponse::Defer, Reason::Advisory | Reason::KeepAlive(_) | Reason::Mandatory)
+            if m.policy.refresh_window.latest.is_some() =>
+        {
+            schedule.last_resort_at
+        }
         (LostResponse::Defer, Reason::Advisory | Reason::KeepAlive(_) | Reason::Mandatory) => {
             schedule.expires
         }

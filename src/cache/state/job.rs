@@ -70,7 +70,8 @@ pub(crate) struct Done {
     pub(super) outcome: Outcome,
     /// Whether the token source was called.
     pub(super) has_sent: bool,
-    /// Whether the refresh was put off until the access token expires, after a lost response.
+    /// Whether the refresh was put off: until the access token expires, after a lost response, or
+    /// until the provider accepts it.
     pub(super) is_deferred: bool,
     /// Whether the runtime of the job ended.
     pub(super) is_interrupted: bool,

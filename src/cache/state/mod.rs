@@ -43,6 +43,7 @@ mod plan;
 mod propagation;
 mod reason;
 mod refresh_token_expiry;
+mod refresh_window;
 mod rejection;
 mod request;
 mod schedule;
@@ -61,6 +62,7 @@ pub(crate) use self::{
     propagation::ApiPropagation,
     reason::Reason,
     refresh_token_expiry::RefreshTokenExpiry,
+    refresh_window::RefreshWindow,
     request::Admission,
     snapshot::{ADVISORY_REQUEST_INTERVAL, Outcome, Snapshot},
 };

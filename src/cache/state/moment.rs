@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use super::lost_response::LostResponse;
+use super::{lost_response::LostResponse, refresh_window::RefreshWindow};
 use crate::{cache::delivery::DeliveryRules, later::Later};
 
 /// The current time by both clocks, with all that decisions depend on beside the state.
@@ -32,8 +32,14 @@ pub(crate) struct Policy {
     pub(crate) lease: Duration,
     /// For one call of the source.
     pub(crate) fetch_timeout: Duration,
-    /// `None` if it is unknown.
+    /// `None` if it is unknown. The lifetime that a token response states takes precedence.
     pub(crate) refresh_token_lifetime: Option<Duration>,
+    /// When the provider accepts a refresh.
+    pub(crate) refresh_window: RefreshWindow,
+    /// How long the provider accepts a refresh token again after its first use. `None` if not.
+    pub(crate) reuse_grace: Option<Duration>,
+    /// How old a token is before a 401 concerns it, unless its lifetime is short.
+    pub(crate) propagation: Duration,
 }
 
 /// Whether less than `interval` has passed since `last`.

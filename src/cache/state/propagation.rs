@@ -1,4 +1,5 @@
-//! The propagation of a new token: an API may know it only a few seconds after it was issued.
+//! The propagation of a new token: an API may know it only a few seconds after it was issued. The
+//! data of the provider say after how many.
 //!
 //! A 401 to a token that is only seconds old proves nothing, so it causes no refresh. The request
 //! is retried with the same token, once the token is old enough. There is one retry only, and this
@@ -9,7 +10,10 @@
 
 use std::time::Duration;
 
-use super::{CacheState, moment::Moment, schedule::PROPAGATION};
+use super::{
+    CacheState,
+    moment::{Moment, Policy},
+};
 use crate::{
     cache::bearer_token::BearerToken,
     error::{Error, ErrorKind},
@@ -102,15 +106,18 @@ impl CacheState {
         if held.is_token_of(rejected) {
             return Some(ApiPropagation::Delayed);
         }
-        let is_prompt = held.propagates_for(m.now) > PROPAGATION.saturating_sub(PROMPT);
+        let is_prompt = held.propagates_for(m.now) > m.policy.propagation.saturating_sub(PROMPT);
         is_prompt.then_some(ApiPropagation::Prompt)
     }
 }
 
 /// The error of a refresh that a 401 to a new token does not cause.
-pub(super) fn propagating() -> Error {
+pub(super) fn propagating(policy: &Policy) -> Error {
+    let seconds = policy.propagation.as_secs();
     Error::new(
         ErrorKind::Unavailable,
-        "the API rejected a token that is only seconds old, and may not know it yet; no refresh for up to 5 seconds",
+        format!(
+            "the API rejected a token that is only seconds old, and may not know it yet; no refresh for up to {seconds} seconds"
+        ),
     )
 }

@@ -17,7 +17,7 @@ use super::{
     shut_down,
     snapshot::{Outcome, Snapshot},
 };
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, ResponseDetails};
 
 /// The shortest time between two store checks while requests fail.
 const STORE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -82,7 +82,7 @@ impl CacheState {
                 && held.is_propagating(rejected, m.now)
             {
                 // The refreshed token would be even newer.
-                return Admission::Done(Err(propagating()));
+                return Admission::Done(Err(propagating(m.policy)));
             }
             return join(&held, refresh.report.as_ref(), reason, m.now);
         }
@@ -167,7 +167,11 @@ impl CacheState {
             && held.is_propagating(rejected, m.now)
         {
             // Another replica may have saved a newer token, or the end.
-            return Err((propagating(), Some(STORE_CHECK_INTERVAL)));
+            return Err((propagating(m.policy), Some(STORE_CHECK_INTERVAL)));
+        }
+        if let Err(error) = self.may_be_accepted(reason, m) {
+            // Another replica may have saved a newer token.
+            return Err((error, Some(STORE_CHECK_INTERVAL)));
         }
         if matches!(reason, Reason::KeepAlive(_)) && held.grant().is_none() {
             return Err((grant_unknown(), Some(BACKGROUND_STORE_CHECK_INTERVAL)));
@@ -187,6 +191,24 @@ impl CacheState {
         self.backoff
             .check(m.now, m.secret_epoch, urgency)
             .map_err(|error| (error, interval))
+    }
+
+    /// Fails before the time at which the provider accepts a refresh.
+    ///
+    /// Also after a 401, and if the program requests the refresh: the provider would refuse it, and
+    /// may count that against the application. A replay continues a refresh that was sent in time.
+    pub(super) fn may_be_accepted(&self, reason: Reason, m: Moment<'_>) -> Result<(), Error> {
+        let held = &self.held;
+        if matches!(reason, Reason::LostResponse(_)) || !held.has_known_lifetime() {
+            return Ok(());
+        }
+        let accepted_at = held
+            .token()
+            .and_then(|(_, schedule)| schedule.accepted_at(m.policy.refresh_window));
+        match accepted_at.and_then(|at| at.checked_duration_since(m.now)) {
+            None | Some(Duration::ZERO) => Ok(()),
+            Some(pause) => Err(too_early(pause)),
+        }
     }
 
     /// How much depends on a refresh now.
@@ -240,6 +262,20 @@ fn join(held: &Snapshot, report: Option<&Report>, reason: Reason, now: Instant) 
         },
         ignores_deferral: report.is_some(),
     }
+}
+
+fn too_early(pause: Duration) -> Error {
+    let seconds = pause.as_secs().saturating_add(1);
+    Error::new(
+        ErrorKind::Unavailable,
+        format!(
+            "the provider refuses a refresh long before the access token expires; retry in {seconds} seconds"
+        ),
+    )
+    .with_response(ResponseDetails {
+        retry_after: Some(pause),
+        ..ResponseDetails::default()
+    })
 }
 
 fn grant_unknown() -> Error {

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
+use super::{moment::Policy, refresh_window::RefreshWindow};
 use crate::{
     later::Later,
     token::{LONGEST_LIFETIME, TokenSet},
@@ -9,9 +10,6 @@ use crate::{
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
-
-/// How old a token is before a 401 concerns it, unless its lifetime is short.
-pub(super) const PROPAGATION: Duration = Duration::from_secs(5);
 
 /// The schedule of an access token on the monotonic clock.
 ///
@@ -25,8 +23,8 @@ pub(crate) struct Schedule {
     /// The start of the mandatory window: requests wait for the refresh.
     pub(crate) mandatory_at: Instant,
     /// From here on an early refresh is made even after a lost response. This is 5 minutes before
-    /// the expiry, or half of the advisory window if that is shorter. If the refresh token has been
-    /// used, only this time is lost.
+    /// the last refresh that the provider accepts, or half of the advisory window if that is
+    /// shorter. If the refresh token has been used, only this time is lost.
     pub(crate) last_resort_at: Instant,
     /// When the token expires.
     pub(crate) expires: Instant,
@@ -37,14 +35,21 @@ pub(crate) struct Schedule {
 impl Schedule {
     /// For a token whose request was sent at `sent`, and whose response arrived at `now`. `jitter`
     /// is a random number from 0 to 1.
-    pub(crate) fn of_new(tokens: &TokenSet, sent: Instant, now: Instant, jitter: f64) -> Self {
+    pub(crate) fn of_new(
+        tokens: &TokenSet,
+        sent: Instant,
+        now: Instant,
+        jitter: f64,
+        policy: &Policy,
+    ) -> Self {
+        let window = policy.refresh_window;
         let schedule = match tokens.lifetime() {
-            Some(lifetime) => Self::ending(later(sent, lifetime), lifetime, jitter),
+            Some(lifetime) => Self::ending(later(sent, lifetime), lifetime, jitter, window),
             None => Self::unknown(sent),
         };
         Self {
             // A slow provider may have issued the token at any time until then.
-            propagated_at: later(now, propagation(tokens)),
+            propagated_at: later(now, propagation(tokens, policy)),
             ..schedule
         }
     }
@@ -56,11 +61,12 @@ impl Schedule {
         now: Instant,
         wall: SystemTime,
         jitter: f64,
+        policy: &Policy,
     ) -> Self {
         let age = wall
             .duration_since(tokens.issued_at())
             .unwrap_or(Duration::ZERO);
-        let propagated_at = later(now, propagation(tokens).saturating_sub(age));
+        let propagated_at = later(now, propagation(tokens, policy).saturating_sub(age));
         let (Some(lifetime), Some(expires_at)) = (tokens.lifetime(), tokens.expires_at()) else {
             return Self {
                 propagated_at,
@@ -70,12 +76,18 @@ impl Schedule {
         let left = expires_at.duration_since(wall).unwrap_or(Duration::ZERO);
         let schedule = Self {
             propagated_at,
-            ..Self::ending(later(now, left.min(lifetime)), lifetime, jitter)
+            ..Self::ending(
+                later(now, left.min(lifetime)),
+                lifetime,
+                jitter,
+                policy.refresh_window,
+            )
         };
         if tokens.issued_at() > wall.later(MINUTE) {
             // A wall clock was or is wrong, so the age is unknown.
+            let accepted_at = schedule.accepted_at(policy.refresh_window).unwrap_or(now);
             return Self {
-                refresh_at: now.min(schedule.refresh_at),
+                refresh_at: now.max(accepted_at).min(schedule.refresh_at),
                 ..schedule
             };
         }
@@ -133,6 +145,11 @@ impl Schedule {
         }
     }
 
+    /// From when on the provider accepts a refresh. `None` for at any time.
+    pub(super) fn accepted_at(&self, window: RefreshWindow) -> Option<Instant> {
+        self.expires.checked_sub(window.opens()?)
+    }
+
     fn unknown(now: Instant) -> Self {
         let never = later(now, LONGEST_LIFETIME);
         Self {
@@ -144,27 +161,27 @@ impl Schedule {
         }
     }
 
-    fn ending(expires: Instant, lifetime: Duration, jitter: f64) -> Self {
-        let advisory = advisory(lifetime);
-        let mandatory_at = earlier(expires, mandatory(lifetime));
-        let refresh_at = earlier(
-            expires,
-            advisory.mul_f64(1.0 - jitter.clamp(0.0, 1.0) / 2.0),
-        );
+    fn ending(expires: Instant, lifetime: Duration, jitter: f64, window: RefreshWindow) -> Self {
+        // The windows end with the last refresh that is accepted, and start with the first one.
+        let closes = window.closes().min(lifetime);
+        let (last, lifetime) = (earlier(expires, closes), lifetime.saturating_sub(closes));
+        let advisory = advisory(lifetime).min(window.width());
+        let mandatory_at = earlier(last, mandatory(lifetime).min(advisory / 2));
+        let refresh_at = earlier(last, advisory.mul_f64(1.0 - jitter.clamp(0.0, 1.0) / 2.0));
         Self {
             refresh_at: refresh_at.min(mandatory_at),
             mandatory_at,
-            last_resort_at: earlier(expires, (5 * MINUTE).min(advisory / 2)),
+            last_resort_at: earlier(last, (5 * MINUTE).min(advisory / 2)),
             expires,
             propagated_at: expires,
         }
     }
 }
 
-/// How old a token is before a 401 concerns it: 5 seconds, never over a tenth of the lifetime.
-fn propagation(tokens: &TokenSet) -> Duration {
+/// How old a token is before a 401 concerns it, never over a tenth of the lifetime.
+fn propagation(tokens: &TokenSet, policy: &Policy) -> Duration {
     let longest = tokens.lifetime().unwrap_or(Duration::MAX) / 10;
-    PROPAGATION.min(longest)
+    policy.propagation.min(longest)
 }
 
 /// 15 % of the lifetime, 5 minutes to 4 hours, never over half of the lifetime.
@@ -191,7 +208,7 @@ fn earlier(instant: Instant, by: Duration) -> Instant {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::tests::POLICY, *};
     use crate::{
         clock::{Clock, SystemClock},
         token::AccessToken,
@@ -215,8 +232,8 @@ mod tests {
     fn day_long_token_is_refreshed_3_6_to_1_8_hours_before_expiry() {
         let now = SystemClock.monotonic();
         let tokens = tokens(86_400, wall());
-        let (first, mandatory) = before_expiry(Schedule::of_new(&tokens, now, now, 0.0));
-        let (last, _) = before_expiry(Schedule::of_new(&tokens, now, now, 1.0));
+        let (first, mandatory) = before_expiry(Schedule::of_new(&tokens, now, now, 0.0, &POLICY));
+        let (last, _) = before_expiry(Schedule::of_new(&tokens, now, now, 1.0, &POLICY));
         assert_eq!((first, last), (18 * HOUR / 5, 9 * HOUR / 5));
         assert_eq!(mandatory, MINUTE);
     }
@@ -245,7 +262,8 @@ mod tests {
     fn p18_clock_set_back_before_loading_does_not_prolong_the_lifetime() {
         let now = SystemClock.monotonic();
         let tokens = tokens(3_600, wall());
-        let left = |at: SystemTime| Schedule::of_stored(&tokens, now, at, 0.0).expires - now;
+        let left =
+            |at: SystemTime| Schedule::of_stored(&tokens, now, at, 0.0, &POLICY).expires - now;
         assert_eq!(left(wall() + Duration::from_secs(600)).as_secs(), 3_000);
         assert_eq!(left(wall() - Duration::from_secs(7_200)).as_secs(), 3_600);
         assert_eq!(left(wall() + Duration::from_secs(7_200)).as_secs(), 0);
@@ -255,7 +273,7 @@ mod tests {
     fn p18_the_earlier_clock_decides() {
         let now = SystemClock.monotonic();
         let tokens = tokens(3_600, wall());
-        let schedule = Schedule::of_new(&tokens, now, now, 0.5);
+        let schedule = Schedule::of_new(&tokens, now, now, 0.5, &POLICY);
         assert_eq!(schedule.corrected(&tokens, now, wall()), None);
         assert_eq!(schedule.corrected(&tokens, now, wall() - 2 * HOUR), None);
         // Suspended for half an hour, during which the wall clock continued.
@@ -273,9 +291,9 @@ mod tests {
         let year = 366 * 24 * HOUR;
         for at in [wall() - year, wall(), wall() + year, wall() + 99 * year] {
             for schedule in [
-                Schedule::of_new(&tokens, now, now, 0.5),
-                Schedule::of_stored(&tokens, now, at, 0.5),
-                Schedule::of_stored(&tokens, now, at, 0.5).without_refresh(),
+                Schedule::of_new(&tokens, now, now, 0.5, &POLICY),
+                Schedule::of_stored(&tokens, now, at, 0.5, &POLICY),
+                Schedule::of_stored(&tokens, now, at, 0.5, &POLICY).without_refresh(),
             ] {
                 assert!(schedule.refresh_at > now + 99 * year);
                 assert!(schedule.mandatory_at > now + 99 * year);

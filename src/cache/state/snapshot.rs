@@ -34,7 +34,7 @@ struct Held {
     intent_known_since: Option<Box<Instant>>,
     /// `None` once the grant is revoked.
     token: Option<(BearerToken, Schedule)>,
-    /// `None` if there is no refresh token, or if its lifetime is unknown.
+    /// Until when the grant can be refreshed. `None` if that is unknown.
     refresh_token: Option<RefreshTokenExpiry>,
     used: Used,
     last_request: LastRequest,
@@ -78,14 +78,14 @@ impl Snapshot {
     /// A grant with the full lifetime of its token. `sent` is when the token request was sent.
     pub(crate) fn of_new(grant: Grant, sent: Instant, m: Moment<'_>) -> Self {
         Self::with(grant, m, |tokens| {
-            Schedule::of_new(tokens, sent, m.now, m.jitter)
+            Schedule::of_new(tokens, sent, m.now, m.jitter, m.policy)
         })
     }
 
     /// A grant with the remaining lifetime of its token.
     pub(crate) fn of_stored(grant: Grant, m: Moment<'_>) -> Self {
         Self::with(grant, m, |tokens| {
-            Schedule::of_stored(tokens, m.now, m.wall, m.jitter)
+            Schedule::of_stored(tokens, m.now, m.wall, m.jitter, m.policy)
         })
     }
 
@@ -105,10 +105,7 @@ impl Snapshot {
         let refresh_token = grant
             .tokens()
             .filter(|_| is_refreshable)
-            .zip(m.policy.refresh_token_lifetime)
-            .and_then(|(tokens, lifetime)| {
-                RefreshTokenExpiry::of(tokens, lifetime, (m.now, m.wall), m.jitter)
-            });
+            .and_then(|tokens| RefreshTokenExpiry::of(tokens, m.policy, (m.now, m.wall), m.jitter));
         Self {
             held: Some(Held {
                 token_since: grant.generation,

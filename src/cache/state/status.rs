@@ -25,8 +25,10 @@ pub struct Status {
     /// token. A source that needs no refresh token, such as
     /// [`ClientCredentials`](crate::cache::ClientCredentials), has none and refreshes nevertheless.
     pub has_refresh_token: bool,
-    /// When the refresh token expires, by this machine's wall clock. `None` if there is no refresh
-    /// token, or if its lifetime is unknown.
+    /// Until when the grant can be refreshed, by this machine's wall clock: when the refresh token
+    /// expires, or when the provider accepts the [last
+    /// refresh](crate::provider::ProviderBuilder::latest_refresh) of the access token, if that is
+    /// earlier. `None` if neither is known.
     pub refresh_token_expires_at: Option<SystemTime>,
     /// Until when 401 responses cause no refresh, by this machine's wall clock. `None` if a 401
     /// causes one. The time is 30 seconds after such a refresh, and up to 30 minutes if the API

@@ -13,7 +13,8 @@ use std::{
 use http::StatusCode;
 
 use super::{
-    Admission, CacheState, Event, Job, LostResponse, Moment, Policy, Reason, forced::Forced,
+    Admission, CacheState, Event, Job, LostResponse, Moment, Policy, Reason, RefreshWindow,
+    forced::Forced,
 };
 use crate::{
     cache::delivery::USUAL,
@@ -30,6 +31,7 @@ mod eviction;
 mod explore;
 mod finish;
 mod grant_command;
+mod lifetimes;
 mod offer;
 mod plan;
 mod rejection;
@@ -43,12 +45,18 @@ const DAY: Duration = Duration::from_secs(86_400);
 /// seconds, their last resort after 3330, and their mandatory window after 3540.
 const LIFETIME: Duration = Duration::from_secs(3_600);
 
-const POLICY: Policy = Policy {
+pub(super) const POLICY: Policy = Policy {
     lost_response: LostResponse::RetryOnce,
     min_refresh_interval: SECOND,
     lease: Duration::from_secs(15),
     fetch_timeout: Duration::from_secs(75),
     refresh_token_lifetime: Some(Duration::from_secs(30 * 86_400)),
+    refresh_window: RefreshWindow {
+        earliest: None,
+        latest: None,
+    },
+    reuse_grace: None,
+    propagation: Duration::from_secs(5),
 };
 
 const DEFER: Policy = Policy {
@@ -238,6 +246,7 @@ fn name(error: &Error) -> &'static str {
         ErrorKind::Interrupted => "shut down",
         ErrorKind::Unavailable if message == "down" => "down",
         ErrorKind::Unavailable if message.contains("only seconds old") => "propagating",
+        ErrorKind::Unavailable if message.starts_with("the provider refuses") => "too early",
         ErrorKind::Unavailable if message.starts_with("the API rejected") => "rejected again",
         ErrorKind::Unavailable if message.starts_with("the lease expired") => "lease expired",
         ErrorKind::Unavailable if message.starts_with("another process") => "leased elsewhere",

@@ -6,7 +6,7 @@ use super::provider::Rotation;
 use crate::{
     cache::{
         delivery::USUAL,
-        state::{LostResponse, Moment, Policy},
+        state::{LostResponse, Moment, Policy, RefreshWindow},
     },
     clock::{Clock, SystemClock},
     token::{AccessToken, RefreshToken, TokenSet},
@@ -85,6 +85,9 @@ impl Setting {
                 lease: Duration::from_secs(15),
                 fetch_timeout: Duration::from_secs(15),
                 refresh_token_lifetime: None,
+                refresh_window: RefreshWindow::default(),
+                reuse_grace: None,
+                propagation: Duration::from_secs(5),
             },
             budget: Budget::default(),
             announces: false,

@@ -1135,7 +1135,7 @@ impl World {
     fn is_last_resort(&self, reason: Reason, tokens: &TokenSet, setting: &Setting) -> bool {
         use crate::cache::state::LostResponse;
         let m = setting.moment(self.now);
-        let schedule = Schedule::of_stored(tokens, m.now, m.wall, m.jitter);
+        let schedule = Schedule::of_stored(tokens, m.now, m.wall, m.jitter, m.policy);
         match (reason, setting.policy.lost_response) {
             (Reason::Rejected(_) | Reason::Manual(_), _) => true,
             (_, LostResponse::RetryOnce) => m.now >= schedule.last_resort_at,

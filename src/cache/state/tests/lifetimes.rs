@@ -1,0 +1,391 @@
+//! What the data of a provider say about lifetimes: when a refresh is accepted, until when a grant
+//! can be refreshed, and how soon the API knows a new token.
+
+use std::time::{Duration, SystemTime};
+
+use super::{
+    super::{
+        ApiPropagation, CacheState, Moment, Next, Policy, Reason, RefreshTokenExpiry,
+        RefreshWindow, request::Admission, schedule::Schedule,
+    },
+    DAY, DEFER, LIFETIME, POLICY, SECOND, START, after, at, cases, duration, generation, grant,
+    grid, issued, name, with_policy,
+};
+use crate::token::{AccessToken, Grant, GrantState, RefreshToken, TokenSet};
+
+fn window(earliest: &str, latest: &str) -> RefreshWindow {
+    RefreshWindow {
+        earliest: duration(earliest),
+        latest: duration(latest),
+    }
+}
+
+fn policy_with(refresh_window: RefreshWindow) -> Policy {
+    Policy {
+        refresh_window,
+        ..POLICY
+    }
+}
+
+/// An access token with this lifetime, and a refresh token that may have one of its own.
+fn tokens(lifetime: Option<Duration>, own: Option<Duration>, at: SystemTime) -> TokenSet {
+    let tokens = TokenSet::new(AccessToken::new("a2").unwrap(), lifetime, at)
+        .with_refresh_token(RefreshToken::new("r2"), at);
+    match own {
+        Some(own) => tokens.with_refresh_token_lifetime(own),
+        None => tokens,
+    }
+}
+
+fn holding(tokens: &TokenSet, policy: &Policy) -> CacheState {
+    let mut state = CacheState::default();
+    let grant = grant(2, GrantState::Active(tokens.clone()));
+    state.adopt(Some(&grant), with_policy(policy, at(0)));
+    state.take_events();
+    state
+}
+
+fn seconds(duration: Duration) -> String {
+    let millis = duration.as_millis();
+    if millis.is_multiple_of(1_000) {
+        format!("{} s", millis / 1_000)
+    } else {
+        format!("{millis} ms")
+    }
+}
+
+fn admission(state: &mut CacheState, reason: Reason, m: Moment<'_>) -> String {
+    match state.request(reason, m) {
+        Admission::Done(Ok(_)) => "token".to_owned(),
+        Admission::Done(Err(error)) => name(&error).to_owned(),
+        Admission::Start(job, _) if job.is_store_check() => "check".to_owned(),
+        Admission::Start(..) => "start".to_owned(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Each time is before the end of the access token. The first two are the start of the background
+/// refresh, which varies from replica to replica.
+#[test]
+fn p18_refresh_windows_keep_within_what_the_provider_accepts() {
+    cases(
+        "
+        lifetime  | earliest | latest   | first     | last     | mandatory | last resort | accepted
+        600 s     | never    | never    | 300 s     | 150 s    | 60 s      | 150 s       | never
+        600 s     | 30 s     | never    | 25 s      | 12500 ms | 12500 ms  | 12500 ms    | 25 s
+        600 s     | 1 s      | never    | 833 ms    | 417 ms   | 417 ms    | 417 ms      | 833 ms
+        600 s     | 60 s     | 30 s     | 55 s      | 42500 ms | 42500 ms  | 42500 ms    | 55 s
+        3600 s    | 7200 s   | never    | 540 s     | 270 s    | 60 s      | 270 s       | 7195 s
+        3600 s    | never    | 0 s      | 540 s     | 270 s    | 60 s      | 270 s       | never
+        3600 s    | never    | 600 s    | 1050 s    | 825 s    | 660 s     | 825 s       | never
+        60 s      | 30 s     | never    | 25 s      | 12500 ms | 6 s       | 12500 ms    | 25 s
+        60 s      | never    | 60 s     | 60 s      | 60 s     | 60 s      | 60 s        | never
+        60 s      | never    | 600 s    | 60 s      | 60 s     | 60 s      | 60 s        | never
+        5184000 s | never    | 0 s      | 14400 s   | 7200 s   | 60 s      | 300 s       | never
+        ",
+        |[lifetime, earliest, latest]| {
+            let policy = policy_with(window(earliest, latest));
+            let m = with_policy(&policy, at(0));
+            let tokens = tokens(duration(lifetime), None, m.wall);
+            let schedule = |jitter| {
+                let new = Schedule::of_new(&tokens, m.now, m.now, jitter, m.policy);
+                let stored = Schedule::of_stored(&tokens, m.now, m.wall, jitter, m.policy);
+                assert_eq!(new, stored);
+                new
+            };
+            let (first, last) = (schedule(0.0), schedule(1.0));
+            let before = |at| seconds(round(first.expires - at));
+            [
+                before(first.refresh_at),
+                before(last.refresh_at),
+                before(first.mandatory_at),
+                before(first.last_resort_at),
+                first
+                    .accepted_at(policy.refresh_window)
+                    .map_or("never".to_owned(), before),
+            ]
+        },
+    );
+}
+
+/// To milliseconds.
+fn round(duration: Duration) -> Duration {
+    let micros = u64::try_from(duration.as_micros()).unwrap();
+    Duration::from_millis((micros + 500) / 1_000)
+}
+
+/// The token lives for 600 seconds, and the provider accepts a refresh from 30 seconds before on.
+#[test]
+fn p16_no_refresh_is_sent_before_the_provider_accepts_it() {
+    let policy = policy_with(window("30 s", "never"));
+    grid(
+        "
+        reason     | 10 s  | 574 s | 575 s | 590 s | 600 s
+        advisory   | token | token | start | start | start
+        mandatory  | token | token | token | start | start
+        rejected   | check | check | start | start | start
+        manual     | check | check | start | start | start
+        keep alive | check | check | start | start | start
+        lost       | start | start | start | start | start
+        ",
+        |reason, column| {
+            let m = with_policy(&policy, after(duration(column).unwrap()));
+            let mut state = holding(&tokens(duration("600 s"), None, at(0).wall), &policy);
+            let reason = match reason {
+                "advisory" => Reason::Advisory,
+                "mandatory" => Reason::Mandatory,
+                "rejected" => Reason::Rejected(generation(2)),
+                "manual" => Reason::Manual(Some(generation(2))),
+                "keep alive" => Reason::KeepAlive(Some(generation(2))),
+                _ => {
+                    let since = m.wall - SECOND;
+                    let tokens = tokens(duration("600 s"), None, at(0).wall);
+                    let grant = grant(
+                        2,
+                        GrantState::Refreshing {
+                            tokens,
+                            since,
+                            is_replayed: false,
+                        },
+                    );
+                    state.adopt(Some(&grant), m);
+                    Reason::LostResponse(since)
+                }
+            };
+            admission(&mut state, reason, m)
+        },
+    );
+    // No end is known before which the provider would refuse a refresh.
+    let mut state = holding(&tokens(None, None, at(0).wall), &policy);
+    let m = with_policy(&policy, at(10));
+    assert_eq!(
+        admission(&mut state, Reason::Rejected(generation(2)), m),
+        "start"
+    );
+    // The program knows better.
+    let mut state = holding(&tokens(duration("600 s"), None, at(0).wall), &policy);
+    state.held = state.held.invalidated(m.now).into();
+    assert_eq!(admission(&mut state, Reason::Mandatory, m), "start");
+}
+
+/// The grant is loaded only once the refresh has begun.
+#[test]
+fn p16_refresh_of_a_loaded_grant_waits_until_the_provider_accepts_it() {
+    let policy = policy_with(window("30 s", "never"));
+    let stored = grant(
+        2,
+        GrantState::Active(tokens(duration("600 s"), None, at(0).wall)),
+    );
+    for (passed, is_sent) in [(10, false), (574, false), (575, true), (650, true)] {
+        let m = with_policy(&policy, at(passed));
+        let mut state = CacheState::default();
+        let job = super::start(&mut state, Reason::Manual(None), m);
+        state.lease_acquired(crate::store::LeaseOutcome::Acquired, m);
+        let mut next = Next::first(job, &state, m);
+        let outcome = loop {
+            next = match next {
+                Next::Load(load) => load.loaded(Ok(Some(stored.clone())), &mut state, m),
+                Next::AcquireLease(acquire) => {
+                    acquire.acquired(Ok(crate::store::LeaseOutcome::Acquired))
+                }
+                Next::Enter(enter) => enter.entered(Ok(()), &mut state, m),
+                other => break other,
+            }
+        };
+        match outcome {
+            Next::Save(_) => assert!(is_sent, "{passed}"),
+            Next::Done(done) => {
+                assert!(!is_sent, "{passed}");
+                assert_eq!(name(done.outcome().as_ref().unwrap_err()), "too early");
+                state.finish(&done, m);
+                assert!(state.backoff.last().is_none());
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// When an idle grant is refreshed, and until when it can be, after a last refresh that did not
+/// change the end.
+#[test]
+fn p19_idle_grant_is_refreshed_while_that_is_accepted() {
+    cases(
+        "
+        access     | own    | earliest | latest  | used | due       | expires
+        3600 s     | never  | never    | never   | 0 d  | 1728000 s | 2592000 s
+        3600 s     | 100 d  | never    | never   | 0 d  | 5760000 s | 8640000 s
+        3600 s     | 100 d  | never    | never   | 50 d | 7200000 s | 8640000 s
+        3600 s     | 100 d  | never    | never   | 94 d | 8467200 s | 8640000 s
+        3600 s     | 100 d  | never    | never   | 96 d | 8640000 s | 8640000 s
+        3600 s     | 7 d    | never    | never   | 0 d  | 403200 s  | 604800 s
+        3600 s     | 7 d    | never    | never   | 6 d  | 576000 s  | 604800 s
+        300 s      | 1800 s | never    | never   | 0 d  | 1200 s    | 1800 s
+        300 s      | 45 s   | never    | never   | 0 d  | 60 s      | 45 s
+        300 s      | 0 s    | never    | never   | 0 d  | 1728000 s | 2592000 s
+        3600 s     | never  | never    | 0 s     | 0 d  | 2400 s    | 3600 s
+        3600 s     | 1800 s | never    | 0 s     | 0 d  | 1200 s    | 1800 s
+        3600 s     | 7 d    | never    | 600 s   | 0 d  | 2000 s    | 3000 s
+        5184000 s  | never  | never    | 86400 s | 0 d  | 1728000 s | 2592000 s
+        5184000 s  | 100 d  | never    | 86400 s | 0 d  | 3398400 s | 5097600 s
+        3600 s     | 900 s  | 305 s    | never   | 0 d  | 3300 s    | 900 s
+        never      | 30 d   | 300 s    | 60 s    | 0 d  | 1728000 s | 2592000 s
+        ",
+        |[access, own, earliest, latest, used]| {
+            let policy = policy_with(window(earliest, latest));
+            let used = duration(used).unwrap();
+            let m = with_policy(&policy, after(used));
+            let first = tokens(duration(access), duration(own), START.1);
+            let left = duration(own).map(|own| own.saturating_sub(used));
+            let restated = tokens(duration(access), left, m.wall).with_omitted_from(&first);
+            let held = if used.is_zero() { first } else { restated };
+            let expiry = RefreshTokenExpiry::of(&held, &policy, (m.now, m.wall), 0.0).unwrap();
+            let due = used + expiry.until_due(m.now, m.wall);
+            let by_monotonic = used + expiry.until_due(m.now, START.1);
+            assert_eq!(due, by_monotonic);
+            let expires = expiry.expires_at.duration_since(START.1).unwrap();
+            [seconds(due), seconds(expires)]
+        },
+    );
+}
+
+/// The provider states at each refresh how much is left, with a delay of some seconds.
+#[test]
+fn p19_end_that_does_not_move_is_reported_in_time() {
+    for (days, between, expected) in [
+        (100, 3_600, vec![7, 3, 1]),
+        (100, 86_400, vec![7, 3, 1]),
+        (100, 20, vec![]),
+        (7, 3_600, vec![1]),
+        (2, 3_600, vec![]),
+    ] {
+        let lifetime = days * DAY;
+        let mut held = tokens(Some(LIFETIME), Some(lifetime), START.1);
+        let mut state = holding(&held, &POLICY);
+        let mut reported = Vec::new();
+        // With the shortest interval, only the first hour.
+        let end = if between < 60 { DAY / 24 } else { lifetime };
+        let mut passed = Duration::ZERO;
+        for number in 3.. {
+            passed += between * SECOND;
+            if passed >= end {
+                break;
+            }
+            let m = after(passed);
+            let delay = Duration::from_millis(number * 7_919 % 4_000);
+            let new = TokenSet::new(AccessToken::new("a").unwrap(), LIFETIME, m.wall)
+                .with_refresh_token(RefreshToken::new(format!("r{number}")), m.wall)
+                .with_refresh_token_lifetime((lifetime - passed).saturating_sub(delay));
+            held = new.with_omitted_from(&held);
+            let stored = Grant::new(generation(number), GrantState::Active(held.clone()));
+            state.adopt(Some(&stored), m);
+            state.plan(m);
+            for event in state.take_events() {
+                if let super::Event::RefreshTokenExpiring { days_left } = event {
+                    reported.push(days_left);
+                }
+            }
+        }
+        assert_eq!(reported, expected, "{days} days, each {between} s");
+        let of_first = held.refresh_token_lifetime();
+        assert_eq!(of_first, Some(lifetime), "{days} days, each {between} s");
+    }
+}
+
+/// A lifetime that starts again with each refresh does not end.
+#[test]
+fn p19_lifetime_that_starts_again_moves_the_end() {
+    for between in [20, 50, 100, 300, 3_600, 86_400] {
+        let own = 30 * DAY;
+        let mut held = tokens(Some(LIFETIME), Some(own), START.1);
+        for number in 1..=200_u32 {
+            let at = START.1 + between * number * SECOND;
+            held = tokens(Some(LIFETIME), Some(own), at).with_omitted_from(&held);
+            let end = held.refresh_token_issued_at().unwrap() + own;
+            let late = (at + own).duration_since(end).unwrap();
+            assert!(late <= 60 * SECOND, "each {between} s: {late:?}");
+            assert_eq!(held.refresh_token_lifetime(), Some(own));
+        }
+    }
+}
+
+/// A lost response is not left until the provider accepts no refresh any more.
+#[test]
+fn p11_deferred_refresh_is_sent_before_the_last_one_that_is_accepted() {
+    for (latest, sent_after) in [("never", 3_600), ("0 s", 3_330), ("600 s", 2_775)] {
+        let policy = Policy {
+            refresh_window: window("never", latest),
+            ..DEFER
+        };
+        for (passed, expected) in [(sent_after - 1, "check"), (sent_after, "start")] {
+            let m = with_policy(&policy, at(passed));
+            let since = m.wall - 200 * SECOND;
+            let tokens = issued(2, at(0));
+            let lost = grant(
+                2,
+                GrantState::Refreshing {
+                    tokens,
+                    since,
+                    is_replayed: false,
+                },
+            );
+            let mut state = CacheState::default();
+            state.adopt(Some(&lost), m);
+            let found = admission(&mut state, Reason::Advisory, m);
+            assert_eq!(found, expected, "{latest}, {passed} s");
+        }
+    }
+}
+
+/// The result for a 401 to a token of this age, and what its acceptance shows.
+#[test]
+fn p06_token_propagates_for_as_long_as_the_provider_says() {
+    cases(
+        "
+        delay | lifetime | age      | pause    | 401   | accepted shows
+        5 s   | 3600 s   | 0 ms     | 5000 ms  | check | prompt
+        5 s   | 3600 s   | 1000 ms  | 4000 ms  | check | nothing
+        5 s   | 3600 s   | 5000 ms  | none     | start | nothing
+        5 s   | never    | 4999 ms  | 1 ms     | check | nothing
+        5 s   | 20 s     | 1999 ms  | 1 ms     | check | nothing
+        60 s  | 3600 s   | 0 ms     | 60000 ms | check | prompt
+        60 s  | 3600 s   | 59999 ms | 1 ms     | check | nothing
+        60 s  | 300 s    | 29999 ms | 1 ms     | check | nothing
+        60 s  | 300 s    | 30000 ms | none     | start | nothing
+        1 s   | 3600 s   | 999 ms   | 1 ms     | check | prompt
+        1 s   | 3600 s   | 1000 ms  | none     | start | nothing
+        0 s   | 3600 s   | 0 ms     | none     | start | nothing
+        0 s   | never    | 0 ms     | none     | start | nothing
+        ",
+        |[delay, lifetime, age]| {
+            let policy = Policy {
+                propagation: duration(delay).unwrap(),
+                ..POLICY
+            };
+            let m = with_policy(&policy, after(duration(age).unwrap()));
+            let held = tokens(duration(lifetime), None, at(0).wall);
+            let mut state = holding(&held, &policy);
+            let retry = state.retry(generation(2), ApiPropagation::Unknown, m);
+            let pause = retry.map_or("none".to_owned(), |retry| {
+                format!("{} ms", retry.pause.as_millis())
+            });
+            let shown = state
+                .clone()
+                .retry_accepted(generation(1), generation(2), m);
+            let rejected = admission(&mut state, Reason::Rejected(generation(2)), m);
+            let shown = match shown {
+                Some(ApiPropagation::Prompt) => "prompt",
+                None => "nothing",
+                other => panic!("{other:?}"),
+            };
+            [pause, rejected, shown.to_owned()]
+        },
+    );
+    for (seconds, expected) in [(5, "up to 5 seconds"), (60, "up to 60 seconds")] {
+        let policy = Policy {
+            propagation: seconds * SECOND,
+            ..POLICY
+        };
+        let error = super::super::propagation::propagating(&policy);
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+}
