@@ -7,6 +7,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use http::{Request, StatusCode, header};
 use http_body_util::Full;
@@ -107,6 +108,15 @@ async fn p21_no_secret_is_written_anywhere() {
         text.contains("hyper_util"),
         "so are the events of the HTTP client"
     );
+    assert!(text.contains("harmless_code"), "codes are kept");
+    assert!(text.contains("harmless text, [removed]"), "{text}");
+    let id = scene.sandbox.client_id();
+    scene
+        .secrets
+        .push(BASE64_STANDARD.encode(format!("{id}:{SECRET}")));
+    let halves = scene.secrets.iter().map(|it| it[..it.len() / 2].to_owned());
+    let halves: Vec<_> = halves.collect();
+    scene.secrets.extend(halves);
     scene.secrets.sort();
     scene.secrets.dedup();
     assert!(scene.secrets.len() > 6, "{}", scene.secrets.len());
@@ -205,8 +215,14 @@ impl Scene {
         let echo = self.secrets.join(" ");
         let json =
             format!(r#"{{"error":"{echo}","error_description":"{echo}","access_token":"{echo}"}}"#);
+        let described = format!(
+            r#"{{"error":"harmless_code","error_description":"harmless text, {echo} {}"}}"#,
+            self.encoded_secrets()
+        );
         let evil = format!("https://evil.example/?{SECRET}").parse().unwrap();
         for fault in [
+            Fault::status(StatusCode::BAD_REQUEST).body(described.clone()),
+            Fault::status(StatusCode::OK).body(described),
             Fault::status(StatusCode::BAD_REQUEST).body(json.clone()),
             Fault::status(StatusCode::OK).body(json),
             Fault::status(StatusCode::BAD_GATEWAY).body(echo),
@@ -229,6 +245,18 @@ impl Scene {
             let response = self.api.clone().oneshot(self.company()).await.unwrap();
             self.paper.record(&response);
         }
+    }
+
+    /// The credentials and tokens as a request carries them.
+    fn encoded_secrets(&self) -> String {
+        let id = self.sandbox.client_id();
+        let basic = BASE64_STANDARD.encode(format!("{id}:{SECRET}"));
+        let encoded = self.secrets.iter().map(|secret| {
+            let form: String = form_urlencoded::byte_serialize(secret.as_bytes()).collect();
+            let half = &secret[..secret.len() / 2];
+            format!("{form} {} {half}...", BASE64_STANDARD.encode(secret))
+        });
+        encoded.chain([basic]).collect::<Vec<_>>().join(" ")
     }
 
     async fn refuse_and_revoke(&mut self) {

@@ -6,8 +6,11 @@
 //! Its message says what failed and what to do. It is one pointer wide and cheap to clone: all
 //! requests that waited for one refresh get the same error.
 //!
-//! The message contains no secret, no tenant name, and no free text from a server. A source that
-//! this crate adds contains no secret either. The source of a store's error may name the file or
+//! The message contains no secret, no tenant name, and no free text from a server, so that a page
+//! for a customer may show it. What the provider says is kept apart from it, for logs and support:
+//! [`provider_code`](Error::provider_code) and [`provider_message`](Error::provider_message). Both
+//! are short, and secrets are removed from them. A source that this crate adds contains no secret
+//! either. The source of a store's error may name the file or
 //! the key of a stored grant, which contains the tenant's name.
 //!
 //! # Composition
@@ -83,8 +86,10 @@ use http::StatusCode;
 use zeroize::Zeroizing;
 
 mod code;
+mod provider_text;
 
 pub use self::code::OAuthErrorCode;
+pub(crate) use self::provider_text::ProviderText;
 
 /// A boxed error, as tower's middleware uses it.
 pub(crate) type BoxError = Box<dyn StdError + Send + Sync>;
@@ -102,6 +107,8 @@ struct Inner {
     source: Option<BoxError>,
     /// Boxed, because most errors have none.
     refresh_token: Option<Box<IssuedRefreshToken>>,
+    /// Boxed, because most errors have none.
+    provider_text: Option<Box<ProviderText>>,
 }
 
 /// A refresh token that came without a usable access token, and when it was issued.
@@ -246,6 +253,32 @@ impl Error {
         self.inner.response.code
     }
 
+    /// The error code of the provider's response, as the provider writes it: also one that no
+    /// specification defines, such as `BAD_REFRESH_TOKEN`.
+    ///
+    /// It is the text of the member `error`. Without one, it is the value that a
+    /// [refusal](crate::provider::Refusal) of the provider matched, or the member `code`,
+    /// `error_code`, `errorCode` or `status`. It has at most 64 characters, and is as safe as
+    /// [`provider_message`](Self::provider_message).
+    #[must_use]
+    pub fn provider_code(&self) -> Option<&str> {
+        let text = self.inner.provider_text.as_deref();
+        let code = text.and_then(|text| text.code.as_deref());
+        code.or_else(|| self.oauth_code().map(OAuthErrorCode::as_str))
+    }
+
+    /// The provider's description of the error, for logs and support: the member
+    /// `error_description`, `error_message`, `errorSummary` or `message` of its response.
+    ///
+    /// It has at most 200 characters, and no control characters. The secrets of the request are
+    /// replaced by `[removed]`, also where they are encoded or cut off, and so is each other text
+    /// that looks like a token, such as a request id. The rest is free text from a server: do not
+    /// show it to a customer, and do not decide by it. `Debug` shows it, and `Display` does not.
+    #[must_use]
+    pub fn provider_message(&self) -> Option<&str> {
+        self.inner.provider_text.as_ref()?.message.as_deref()
+    }
+
     /// The HTTP status of the provider's response, if there was one.
     #[must_use]
     pub fn status(&self) -> Option<StatusCode> {
@@ -342,6 +375,7 @@ impl Error {
             response: ResponseDetails::default(),
             source: None,
             refresh_token: None,
+            provider_text: None,
         })
     }
 
@@ -386,6 +420,23 @@ impl Error {
         self.change(|inner| inner.response = response)
     }
 
+    /// Adds what the provider says about the error.
+    pub(crate) fn with_provider_text(self, text: ProviderText) -> Self {
+        self.change(|inner| inner.provider_text = Some(Box::new(text)))
+    }
+
+    /// Adds what the provider says in another error, which caused this one.
+    pub(crate) fn with_provider_text_of(self, other: &Self) -> Self {
+        let text = ProviderText {
+            code: other.provider_code().map(Box::from),
+            message: other.provider_message().map(Box::from),
+        };
+        if text.code.is_none() && text.message.is_none() {
+            return self;
+        }
+        self.with_provider_text(text)
+    }
+
     /// Adds the refresh token of a response whose access token cannot be used. Then the response is
     /// not lost. Neither `Debug` nor `Display` shows it.
     pub(crate) fn with_issued_refresh_token(
@@ -410,7 +461,9 @@ impl Error {
         if self.inner.refresh_token.is_none() {
             return self.clone();
         }
-        Self::new(self.kind(), self.inner.message.clone()).with_response(self.inner.response)
+        Self::new(self.kind(), self.inner.message.clone())
+            .with_response(self.inner.response)
+            .with_provider_text_of(self)
     }
 
     fn change(mut self, change: impl FnOnce(&mut Inner)) -> Self {
@@ -424,6 +477,7 @@ impl Error {
             message: self.inner.message.clone(),
             response: self.inner.response,
             refresh_token: None,
+            provider_text: self.inner.provider_text.clone(),
             source: Some(Box::new(self)),
         };
         change(&mut inner);
@@ -445,6 +499,12 @@ impl fmt::Debug for Error {
             .field("message", &self.inner.message);
         if let Some(status) = self.status() {
             debug.field("status", &status);
+        }
+        if let Some(code) = self.provider_code() {
+            debug.field("provider_code", &code);
+        }
+        if let Some(message) = self.provider_message() {
+            debug.field("provider_message", &message);
         }
         if let Some(source) = &self.inner.source {
             debug.field("source", source);

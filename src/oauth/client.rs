@@ -16,6 +16,8 @@ use super::{
     credentials, endpoint_error, evidence,
     form::Form,
     gate::{EndpointGate, GateKey},
+    provider_text,
+    scrub::Secrets,
     token_response::{self, TokenResponse},
     transport::{SendError, Transport},
 };
@@ -229,7 +231,10 @@ impl OAuthClient {
             form.field("code_verifier", verifier.expose());
         }
         let permit = self.gate().acquire_for_code_exchange().await?;
-        let outcome = self.request_tokens(endpoint, form, Retry::NotSent).await;
+        let verifier = code.verifier().map_or("", CodeVerifier::expose);
+        let secrets = [code.code().expose(), verifier];
+        let outcome = self.request_tokens(endpoint, form, Retry::NotSent, &secrets);
+        let outcome = outcome.await;
         permit.record(&outcome);
         outcome
     }
@@ -273,7 +278,9 @@ impl OAuthClient {
         let endpoint = self.provider().refresh_endpoint();
         let endpoint = self.provider().resolve(endpoint, tokens.values());
         let endpoint = endpoint.map_err(Error::with_token_unused)?;
-        let response = self.request_tokens(endpoint, form, Retry::Deferred).await?;
+        let secrets = [refresh_token.expose(), tokens.access_token().expose()];
+        let response = self.request_tokens(endpoint, form, Retry::Deferred, &secrets);
+        let response = response.await?;
         Ok(response.into_tokens().with_omitted_from(tokens))
     }
 
@@ -304,7 +311,8 @@ impl OAuthClient {
         }
         let endpoint = self.provider().token_endpoint();
         let endpoint = self.provider().resolve(endpoint, &NamedValues::NONE)?;
-        let response = self.request_tokens(endpoint, form, Retry::Deferred).await;
+        let response = self.request_tokens(endpoint, form, Retry::Deferred, &[]);
+        let response = response.await;
         response.map(TokenResponse::into_tokens)
     }
 
@@ -338,17 +346,20 @@ impl OAuthClient {
         form.field("token_type_hint", hint);
         self.add_parameters(&mut form, RequestKind::Revocation);
         let timeout = REVOCATION_TIMEOUT;
+        let client_secret = self.configuration.client_secret.load_full();
         let response = self.send(endpoint, form, Retry::Transient, timeout).await;
         let response = response.map_err(SendError::into_error)?;
         if response.status().is_success() {
             return Ok(());
         }
-        Err(evidence::added_to(endpoint_error::to_error(
+        let error = evidence::added_to(endpoint_error::to_error(
             "revocation endpoint",
             &response,
             self.configuration.clock.wall(),
             &[],
-        )))
+        ));
+        let secrets = || self.secrets(&[token], client_secret.as_deref());
+        Err(provider_text::added_to(error, &response, &[], secrets))
     }
 
     /// A form with the grant type and the additional parameters of a token request.
@@ -372,8 +383,10 @@ impl OAuthClient {
         endpoint: Uri,
         form: Form,
         retry: Retry,
+        secrets: &[&str],
     ) -> Result<TokenResponse, Error> {
         let configuration = &*self.configuration;
+        let client_secret = configuration.client_secret.load_full();
         // The time of the first attempt, so that retries do not lengthen the lifetime.
         let sent = configuration.clock.wall();
         let timeout = configuration.response_timeout;
@@ -385,7 +398,11 @@ impl OAuthClient {
                 configuration.clock.wall(),
                 &configuration.provider,
             )
-            .map_err(evidence::added_to)
+            .map_err(|error| {
+                let refusals = configuration.provider.refusals();
+                let secrets = || self.secrets(secrets, client_secret.as_deref());
+                provider_text::added_to(evidence::added_to(error), response, refusals, secrets)
+            })
         };
         match response {
             Ok(response) => parse(&response),
@@ -400,6 +417,21 @@ impl OAuthClient {
             }
             Err(error) => Err(error.into_error()),
         }
+    }
+
+    /// The secrets of a request, which the provider may repeat. The client secret may have been
+    /// replaced since.
+    fn secrets(&self, of_request: &[&str], client_secret: Option<&ClientSecret>) -> Secrets {
+        let configuration = &*self.configuration;
+        let mut secrets = Secrets::default();
+        for secret in of_request {
+            secrets.add(secret);
+        }
+        let newest = configuration.client_secret.load();
+        for secret in [client_secret, newest.as_deref()].into_iter().flatten() {
+            secrets.add_credentials(&configuration.client_id, secret.expose());
+        }
+        secrets
     }
 
     async fn send(

@@ -17,8 +17,8 @@ use crate::{
 /// The longest `Retry-After` that is respected.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(10 * 60);
 
-/// An error response (RFC 6749 section 5.2). Its descriptions are not read, because a server may
-/// repeat secrets in them. The error is decoded here, because a JSON parser decodes escapes in a
+/// An error response (RFC 6749 section 5.2). [`provider_text`](super::provider_text) reads its
+/// descriptions, in which a server may repeat secrets. The error is decoded here, because a JSON parser decodes escapes in a
 /// buffer that it does not wipe.
 #[derive(Deserialize)]
 struct Body<'a> {

@@ -164,6 +164,8 @@ mod evidence;
 mod form;
 mod gate;
 mod members;
+mod provider_text;
+mod scrub;
 mod token_response;
 mod transport;
 mod user_agent;

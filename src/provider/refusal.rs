@@ -103,6 +103,11 @@ impl Refusal {
                 .all(|(path, value)| has(path, &ValuePattern(value)))
     }
 
+    /// The paths of the members that a response has to contain.
+    pub(crate) fn member_names(&self) -> impl Iterator<Item = &str> {
+        self.members.keys().map(String::as_str)
+    }
+
     /// Checks the refusal, which is named `path` in the error.
     pub(super) fn check(&self, path: &str) -> Result<(), Error> {
         let fail = |what: String| Err(Error::configuration(format!("{path}{what}")));

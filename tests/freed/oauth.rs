@@ -208,6 +208,23 @@ fn p21_members_of_any_form_are_wiped() {
 }
 
 #[test]
+fn p21_error_responses_that_repeat_secrets_are_wiped() {
+    let response = concat!(
+        r#"{"error":"x "#,
+        secret!("r1"),
+        r#"","error_description":"token "#,
+        secret!("r1"),
+        r#" and \u0073ecret "#,
+        secret!("c "),
+        r#" are unknown","message":"m"}"#
+    );
+    for status in [200, 400, 401, 403, 503] {
+        let frames: &[&[u8]] = vec![response.as_bytes()].leak();
+        check(Fixed { status, frames });
+    }
+}
+
+#[test]
 fn p21_compressed_responses_are_wiped() {
     let long = long(r#"{"access_token":"a","refresh_token":"r"#);
     let long: &[u8] = [long, r#"","expires_in":60}"#].concat().leak().as_bytes();
