@@ -278,6 +278,15 @@ async fn use_an_endpoint(set: &impl Fn(TokenCacheBuilder) -> TokenCacheBuilder) 
     tokens.refresh_now().await.unwrap_err();
     pass(2 * MINUTE).await;
     tokens.refresh_now().await.unwrap();
+    // The grant becomes stuck, and recovers.
+    for _ in 0..5 {
+        let body = r#"{"error":"invalid_scope","error_description":"unknown scope"}"#;
+        let fault = Fault::status(StatusCode::BAD_REQUEST).body(body);
+        sandbox.inject(Endpoint::Token, fault);
+        tokens.refresh_now().await.unwrap_err();
+        pass(4 * MINUTE).await;
+    }
+    tokens.refresh_now().await.unwrap();
 }
 
 /// At a provider whose responses and data state no lifetime.

@@ -270,6 +270,7 @@ impl Core {
             Event::Installed(generation) => telemetry.installed(generation),
             Event::Invalidated(generation) => telemetry.invalidated(generation),
             Event::ReauthorizationRequired(reason) => telemetry.reauthorization_required(reason),
+            Event::Recovered { lasted } => telemetry.recovered(lasted),
             Event::RefreshCompleted {
                 label,
                 result,
@@ -294,6 +295,11 @@ impl Core {
             }
             Event::Revoked => telemetry.revoked(),
             Event::SaveFailed { error, unsaved } => telemetry.save_failed(&error, unsaved),
+            Event::Stuck {
+                error,
+                attempts,
+                lasts,
+            } => telemetry.stuck(&error, attempts, lasts),
         }
     }
 }

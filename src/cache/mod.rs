@@ -91,6 +91,10 @@
 //! | is in the mandatory window | 30 seconds |
 //! | has expired or is absent | random, from 1 second to a limit that doubles with each failure: 1, 2, 4, 8, 16, then 30 seconds |
 //!
+//! After a refusal that the provider's data define as [not
+//! dead](crate::provider::RefusalMeaning::NotDead), it is at least 5 minutes in each case. It is
+//! longer for a [stuck grant](#stuck-grants).
+//!
 //! A `Retry-After` header of the provider extends the backoff, to at most 10 minutes. If the
 //! [limiter or circuit breaker](crate::oauth#limiter-and-circuit-breaker) rejects a refresh in the
 //! advisory window, the retry follows up to 30 seconds after the error's
@@ -101,8 +105,9 @@
 //!
 //! Refreshes of one grant by a process start at least 1 second apart, even without a failure.
 //!
-//! If the provider responds with `invalid_grant` (RFC 6749 section 5.2) and the store holds nothing
-//! newer, the grant has ended. The cache saves this state, and does not refresh until it receives a
+//! If the provider responds with `invalid_grant` (RFC 6749 section 5.2), or with a refusal that its
+//! data define as [dead](crate::provider::RefusalMeaning::Dead), and the store holds nothing newer,
+//! the grant has ended. The cache saves this state, and does not refresh until it receives a
 //! new grant: by [`set_tokens`](TokenCache::set_tokens), by
 //! [`complete_authorization`](TokenCache::complete_authorization), or from another process.
 //! Requests use the access token until it expires or the API rejects it. The stored end then has no
@@ -126,6 +131,39 @@
 //!
 //! If the store holds a grant of [another client](crate::store#several-clients), the refresh fails
 //! with [`ForeignGrant`](crate::ErrorKind::ForeignGrant), and the stored grant stays as it is.
+//!
+//! # Stuck grants
+//!
+//! Some failures are neither the end of a grant nor an outage, for example an error code that is
+//! not defined anywhere, the page of a firewall, or a response that contains no token. Trying again
+//! at the usual rate would not help, and the provider has not ended the grant. So after five such
+//! failures in a row, over at least 15 minutes, the grant is *stuck*:
+//!
+//! * The event `grant.stuck` and [`GrantListener::stuck`](crate::telemetry::GrantListener::stuck)
+//!   report it once, with the error of the last refresh and the
+//!   [code of the provider](Error::provider_code). [`Status::stuck_since`] says how long it has
+//!   failed.
+//! * An idle grant, and one whose token is in the advisory window, is refreshed at intervals of 5¼ to
+//!   6 hours, at random.
+//! * If a request needs a token and the held one has expired or is about to, the interval is about
+//!   9 to 10 minutes. Requests in between get the held token while it is valid, and otherwise the
+//!   error of the last refresh at once.
+//! * `refresh_now` refreshes at once.
+//!
+//! Fewer failures may come from a deployment of the provider. In less time, a proxy that fails for a
+//! moment would be reported for each grant in use.
+//!
+//! With the next refresh that succeeds, or with a new grant, the grant has *recovered*. This is
+//! reported once too. If the provider ends a stuck grant, only that is reported.
+//!
+//! A failure counts if its kind is [`Refused`](crate::ErrorKind::Refused) or
+//! [`InvalidResponse`](crate::ErrorKind::InvalidResponse), except the end of the grant and
+//! `invalid_client`. Failures of the kind [`Unavailable`](crate::ErrorKind::Unavailable) do not count
+//! and do not interrupt the row: no response, a 5xx, 408 or 429, a
+//! [transient](crate::provider::RefusalMeaning::Transient) refusal, and a rejection by the circuit
+//! breaker. Neither do failures of the store. The count is not stored: each process counts for
+//! itself, and a process that starts, or that has evicted the tenant to make room for another one,
+//! counts from zero. It may therefore report a stuck grant again.
 //!
 //! # Lost responses
 //!

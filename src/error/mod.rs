@@ -126,6 +126,8 @@ pub(crate) struct ResponseDetails {
     pub(crate) is_unused: bool,
     /// Whether the provider has said that it will never accept the code or refresh token.
     pub(crate) is_dead: bool,
+    /// Whether the provider's data define the refusal as none of the code or refresh token.
+    pub(crate) is_not_dead: bool,
 }
 
 /// The cause of an [`Error`], and with it what fixes it.
@@ -414,6 +416,11 @@ impl Error {
     /// Whether it is certain that the provider did not use the code or refresh token.
     pub(crate) fn is_token_unused(&self) -> bool {
         self.inner.response.is_unused
+    }
+
+    /// Whether the provider's data define the refusal as none of the code or refresh token.
+    pub(crate) fn is_not_dead(&self) -> bool {
+        self.inner.response.is_not_dead
     }
 
     pub(crate) fn with_response(self, response: ResponseDetails) -> Self {

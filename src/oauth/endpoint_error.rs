@@ -125,6 +125,7 @@ pub(super) fn refused(
         code,
         retry_after: retry_after(response.headers(), now),
         is_dead: refusal.meaning() == RefusalMeaning::Dead,
+        is_not_dead: refusal.meaning() == RefusalMeaning::NotDead,
         ..ResponseDetails::default()
     });
     // The authorization server has written this response.

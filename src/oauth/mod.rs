@@ -110,6 +110,7 @@
 //! | --- | --- |
 //! | the request was not sent: the connection failed, no permit was free, or the breaker is open | is unused |
 //! | 429 or 503 | is unused |
+//! | a [refusal](crate::provider::Refusal) that the provider's data define, with any status | is unused; *dead* means that it is invalid |
 //! | another 4xx but 408, and a JSON body with an OAuth error code but `server_error` | is unused; `invalid_grant` means that it is invalid |
 //! | no complete response: a timeout, a broken connection, a truncated body, or over 1 MiB | response lost |
 //! | 408, and every 5xx but 503 | response lost |
@@ -120,7 +121,9 @@
 //! An access token of more than 64 KiB is not used, because servers do not accept such headers. Its
 //! response is one without a usable access token. A refresh token may be as long as the response.
 //!
-//! The OAuth error codes are those of [`OAuthErrorCode`](crate::OAuthErrorCode). A gateway, proxy
+//! The OAuth error codes are those of [`OAuthErrorCode`](crate::OAuthErrorCode). Any other code is
+//! kept in the error, as [`provider_code`](crate::Error::provider_code), and a grant that is refused
+//! with it for a while becomes [stuck](crate::cache#stuck-grants). A gateway, proxy
 //! or firewall before the provider may have created any other response after the provider rotated
 //! the refresh token. [What follows](crate::cache#lost-responses) a lost response is up to the
 //! cache.

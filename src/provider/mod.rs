@@ -92,6 +92,21 @@
 //! assert!(error.to_string().starts_with("refusals[0].members.error: "));
 //! ```
 
+//! # Refusals
+//!
+//! RFC 6749 has one code for the end of a grant, `invalid_grant`. Some providers have another one,
+//! with or without an error status, and some use `invalid_grant` for something else. The
+//! [refusals](Refusal) of a provider say what its responses mean:
+//!
+//! | meaning | the grant | the next refresh |
+//! | --- | --- | --- |
+//! | [`Dead`](RefusalMeaning::Dead) | ends, and [`reauthorization_required`](crate::telemetry::GrantListener::reauthorization_required) is called | none, until a new consent |
+//! | [`NotDead`](RefusalMeaning::NotDead) | stays | after 5 to 10 minutes |
+//! | [`Transient`](RefusalMeaning::Transient) | stays | after the [backoff](crate::cache#failures) of an outage |
+//! | none matches, and the code is unknown | stays; the response counts as [lost](crate::oauth#outcomes-of-a-token-request) | as after a lost response |
+//!
+//! A grant that is refused for a while, but not with the meaning `Dead` or `Transient`, becomes
+//! [stuck](crate::cache#stuck-grants).
 //!
 //! # Addresses per tenant
 //!

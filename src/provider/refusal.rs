@@ -11,13 +11,16 @@ use crate::error::Error;
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum RefusalMeaning {
-    /// The refresh token will never be accepted again: the customer has to consent again.
+    /// The refresh token will never be accepted again: the grant ends, and the customer has to
+    /// consent again.
     Dead,
     /// The request was refused for another reason than the refresh token, such as the
-    /// configuration of the client. The grant stays, and the refresh is retried at long intervals.
+    /// configuration of the client. The grant stays, and requests use the access token until it
+    /// expires. The refresh is retried after 5 to 10 minutes, and at longer intervals once the grant
+    /// is [stuck](crate::cache#stuck-grants).
     NotDead,
     /// The provider did not process the request and asks to try again, such as for a concurrent
-    /// refresh.
+    /// refresh. The grant stays, and the refresh is retried as after an outage.
     Transient,
 }
 
@@ -26,7 +29,9 @@ pub enum RefusalMeaning {
 ///
 /// It is recognized by its status and by members of its JSON object. A provider's refusals are
 /// compared in their order, and the first match counts. A response that matches none has the
-/// meaning of RFC 6749 section 5.2.
+/// meaning of RFC 6749 section 5.2. A success with a token is no refusal.
+///
+/// To find the refusals of a provider, look for the event `grant.stuck` and its `provider_code`.
 ///
 /// ```
 /// use tower_oauth2_client::provider::{Provider, Refusal, RefusalMeaning};

@@ -11,8 +11,8 @@ use tracing::Span;
 use super::{
     GrantListener,
     metric::{
-        self, ACCESS_TOKEN_REMAINING, REAUTHORIZATIONS, REFRESH_DURATION, REFRESH_TOKEN_REMAINING,
-        REFRESHES, SAVE_FAILURES, UNAUTHORIZED,
+        self, ACCESS_TOKEN_REMAINING, REAUTHORIZATIONS, RECOVERIES, REFRESH_DURATION,
+        REFRESH_TOKEN_REMAINING, REFRESHES, SAVE_FAILURES, STUCK, UNAUTHORIZED,
     },
 };
 use crate::{
@@ -139,6 +139,7 @@ impl GrantTelemetry {
             reason,
             kind = kind_name(error.kind()),
             error = %error,
+            provider_code = error.provider_code(),
             "the refresh brought no new token"
         );
     }
@@ -173,6 +174,37 @@ impl GrantTelemetry {
             }
         });
         self.call_listener(|listener| listener.reauthorization_required(&self.tenant, reason));
+    }
+
+    pub(crate) fn stuck(&self, error: &Error, attempts: u32, lasts: Duration) {
+        let kind = kind_name(error.kind());
+        tracing::warn!(
+            name: "grant.stuck",
+            target: "tower_oauth2_client",
+            tenant = self.field(),
+            kind,
+            error = %error,
+            provider_code = error.provider_code(),
+            provider_message = error.provider_message(),
+            attempts,
+            failing_seconds = lasts.as_secs(),
+            "the refreshes of the grant fail again and again, and the provider has not ended it; \
+             they are retried at long intervals"
+        );
+        metric::count(STUCK, &[("kind", kind)], self.label());
+        self.call_listener(|listener| listener.stuck(&self.tenant, error));
+    }
+
+    pub(crate) fn recovered(&self, lasted: Duration) {
+        tracing::info!(
+            name: "grant.recovered",
+            target: "tower_oauth2_client",
+            tenant = self.field(),
+            failing_seconds = lasted.as_secs(),
+            "a grant that was stuck has been refreshed or replaced"
+        );
+        metric::count(RECOVERIES, &[], self.label());
+        self.call_listener(|listener| listener.recovered(&self.tenant));
     }
 
     pub(crate) fn installed(&self, generation: Generation) {

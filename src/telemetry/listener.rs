@@ -1,6 +1,9 @@
 //! The callbacks of a program.
 
-use crate::token::{ConsentDecision, Generation, ReauthorizationReason, TenantId};
+use crate::{
+    error::Error,
+    token::{ConsentDecision, Generation, ReauthorizationReason, TenantId},
+};
 
 /// Called when the state of a grant changes. The [module page](crate::telemetry) has an example.
 ///
@@ -16,6 +19,23 @@ pub trait GrantListener: Send + Sync + 'static {
     /// Called when the provider has ended the grant. The customer has to consent again.
     fn reauthorization_required(&self, tenant: &TenantId, reason: ReauthorizationReason) {
         let _ = (tenant, reason);
+    }
+
+    /// Called when the grant has become [stuck](crate::cache#stuck-grants): its refreshes fail again
+    /// and again, and the provider has neither ended it nor is it down. `error` is that of the last
+    /// refresh. Its [`provider_code`](Error::provider_code) says what to look up, and perhaps to
+    /// define as a [refusal](crate::provider::Refusal).
+    ///
+    /// Called once, until [`recovered`](Self::recovered) or
+    /// [`reauthorization_required`](Self::reauthorization_required). A process that starts, or that
+    /// has evicted the tenant, counts from zero.
+    fn stuck(&self, tenant: &TenantId, error: &Error) {
+        let _ = (tenant, error);
+    }
+
+    /// Called when a grant that was stuck has been refreshed, or replaced by a new consent.
+    fn recovered(&self, tenant: &TenantId) {
+        let _ = tenant;
     }
 
     /// Called when the provider has refused a refresh token after a lost response. Most likely the

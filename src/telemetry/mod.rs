@@ -60,13 +60,15 @@
 //! | `token.invalidated` | debug | `generation` | the program called `invalidate` |
 //! | `token.rejected_again` | warn | `times`, `pause_seconds` | the API rejected the token of the last refresh that a 401 caused, and another one was made; for this long, no 401 causes a refresh |
 //! | `token.expiry_corrected` | debug | `correction_seconds` | the wall clock has advanced further than the monotonic clock, as after a suspend, so the token expires earlier |
-//! | `refresh.failed` | warn | `reason`, `kind`, `error` | a refresh brought no new token |
+//! | `refresh.failed` | warn | `reason`, `kind`, `error`, `provider_code` if known | a refresh brought no new token |
 //! | `refresh.response_lost` | warn | `error`, `is_replayed` | a token request was sent and its response was lost; `is_replayed` says whether the same refresh token is now sent again |
 //! | `refresh_token.expiring` | warn | `days_left` | 7, 3 and 1 days before the refresh token expires, if it could not be refreshed until then |
 //! | `grant.installed` | info | `generation` | the tokens of a new consent were saved |
 //! | `grant.consent_rejected` | warn | `by` | the tokens of a new consent were not saved: the `program` rejected it, has not decided by the `deadline`, or ended in a `panic` |
 //! | `grant.refresh_token_missing` | warn | `decision` | a new consent brought no refresh token; the `decision` was to `reject` it because the stored grant has one, to `keep_refresh_token` of the stored grant, or to `replace` any grant by one without a refresh token |
 //! | `grant.reauthorization_required` | warn | `reason` | the provider has ended the grant; the customer has to consent again |
+//! | `grant.stuck` | warn | `kind`, `error`, `attempts`, `failing_seconds`, `provider_code` and `provider_message` if known | the refreshes of the grant fail again and again, and the provider has not ended it: it is [stuck](crate::cache#stuck-grants) |
+//! | `grant.recovered` | info | `failing_seconds` | a grant that was stuck has been refreshed, or replaced by a new consent |
 //! | `grant.revoked` | info | | the program revoked the grant |
 //! | `store.save_failed` | error | `error`, `unsaved_seconds` | a new token set, or the end of a grant, is known to this process only; the save is retried |
 //! | `endpoint.clock_skewed` | warn | `skew_seconds` | the `Date` of the token endpoint is more than 30 seconds off |
@@ -98,6 +100,8 @@
 //! | `tower_oauth2_client_unauthorized_responses_total` | counter | `outcome` | 401 responses that reject the token, by what the retry could use: a `newer_token` of the cache, a `refreshed` one, the `same_token` after a pause, or `no_token` |
 //! | `tower_oauth2_client_save_failures_total` | counter | | saves that failed and are retried |
 //! | `tower_oauth2_client_reauthorizations_required_total` | counter | `reason` | grants that the provider has ended |
+//! | `tower_oauth2_client_stuck_total` | counter | `kind` | grants that became stuck; the `kind` is `refused` or `invalid_response` |
+//! | `tower_oauth2_client_recoveries_total` | counter | | grants that were stuck and have recovered |
 //! | `tower_oauth2_client_access_token_remaining_seconds` | gauge | `tenant` | remaining lifetime of the access token, if known, updated at least every 30 seconds until it expires |
 //! | `tower_oauth2_client_refresh_token_remaining_seconds` | gauge | `tenant` | remaining lifetime of the refresh token, if known |
 //! | `tower_oauth2_client_circuit_open` | gauge | | 1 while the circuit breaker of the token endpoint is open or half-open, else 0 |
@@ -130,7 +134,8 @@
 //!
 //! The `reason` for a reauthorization is `invalid_grant`, `refresh_token_expired` or
 //! `rotation_lost`, as [`ReauthorizationReason`](crate::token::ReauthorizationReason) describes
-//! them. The `kind` of an event is the name of an [`ErrorKind`](crate::ErrorKind) or of a
+//! them. The `provider_code` and the `provider_message` are what the provider says, short and
+//! without secrets: see [`provider_message`](crate::Error::provider_message). The `kind` of an event is the name of an [`ErrorKind`](crate::ErrorKind) or of a
 //! [`ConnectFailureKind`](crate::connect::ConnectFailureKind), such as `no_grant`.
 
 #[cfg(feature = "axum")]

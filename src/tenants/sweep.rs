@@ -336,6 +336,8 @@ impl<'a> Sweep<'a> {
                 }
                 // The grant has ended for every process.
                 Ok(Err(error)) if error.is_consent_required() => self.report.failed += 1,
+                // The provider would refuse it in every process.
+                Ok(Err(error)) if error.kind() == ErrorKind::Refused => self.report.failed += 1,
                 // Another process may reach the token endpoint, or the store.
                 Ok(Err(_)) | Err(_) => {
                     self.report.failed += 1;

@@ -393,7 +393,9 @@ impl Save {
                     }),
                 }
                 state.publish(Snapshot::of_stored(grant, m), m);
-                refresh.done(Err(state.held.ended().unwrap_or(refusal)))
+                let ended = state.held.ended();
+                let ended = ended.map(|ended| ended.with_provider_text_of(&refusal));
+                refresh.done(Err(ended.unwrap_or(refusal)))
             }
             AfterSave::CheckStore(job, error) => {
                 if let Ok(SaveOutcome::Superseded(stored)) = outcome {

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use http::StatusCode;
 
+use super::stuck::{self, Trouble};
 use crate::{
     error::{Error, ErrorKind},
     later::Later,
@@ -26,6 +27,10 @@ const ADVISORY: Duration = Duration::from_secs(300);
 const MANDATORY: Duration = Duration::from_secs(30);
 const BLOCKING_FIRST: Duration = Duration::from_secs(1);
 const BLOCKING_LAST: Duration = Duration::from_secs(30);
+
+/// After a refusal that the provider's data define as none of the grant. It remains until the
+/// client is configured in another way.
+const NOT_DEAD: Duration = Duration::from_secs(300);
 
 /// The failures since the last success.
 #[derive(Clone, Debug, Default)]
@@ -50,17 +55,26 @@ struct LastFailure {
     recoveries: Option<u64>,
     /// Whether the endpoint, which caused the failure, works again.
     is_recovered: bool,
+    /// What these failures and earlier ones say about the grant.
+    trouble: Option<Trouble>,
 }
 
 impl Backoff {
-    /// Ends the backoff after a success.
-    pub(crate) fn clear(&mut self) {
-        self.failed = None;
+    /// Ends the backoff after a success. Returns the trouble of a grant that was stuck.
+    pub(super) fn clear(&mut self) -> Option<Trouble> {
+        let trouble = self.failed.take().and_then(|failed| failed.trouble);
+        trouble.filter(Trouble::is_stuck)
     }
 
     /// Adds the failure of a refresh that started in this epoch of the client secret. `jitter` is a
-    /// random number from 0 to 1.
-    pub(crate) fn add(&mut self, now: Instant, epoch: u64, error: Error, jitter: f64) {
+    /// random number from 0 to 1. Returns the trouble of a grant that has just become stuck.
+    pub(super) fn add(
+        &mut self,
+        now: Instant,
+        epoch: u64,
+        error: Error,
+        jitter: f64,
+    ) -> Option<&Trouble> {
         let times = self.failed.as_ref().map_or(0, |failed| failed.times);
         // If the gate rejected the refresh, no request was sent that could have failed.
         let times = if is_rejected_by_gate(&error) {
@@ -73,7 +87,11 @@ impl Backoff {
         // succeeds.
         let asked = error.retry_after().filter(|_| error.status().is_some());
         let not_before = asked.map(|asked| now.later(asked)).max(earlier);
-        self.failed = Some(Box::new(LastFailure {
+        let trouble = self.failed.take().and_then(|failed| failed.trouble);
+        // A grant that has ended is not stuck.
+        let mut trouble = trouble.filter(|_| !error.is_consent_required());
+        let is_news = Trouble::count(&mut trouble, &error, now);
+        let failed = self.failed.insert(Box::new(LastFailure {
             at: now,
             times,
             jitter: jitter.clamp(0.0, 1.0),
@@ -83,13 +101,21 @@ impl Backoff {
             is_soft: false,
             recoveries: None,
             is_recovered: false,
+            trouble,
         }));
+        failed.trouble.as_ref().filter(|_| is_news)
+    }
+
+    /// The trouble of a stuck grant.
+    pub(super) fn stuck(&self) -> Option<&Trouble> {
+        let trouble = self.failed.as_ref()?.trouble.as_ref();
+        trouble.filter(|trouble| trouble.is_stuck())
     }
 
     /// Adds a success whose token is already due for a refresh, for example because a source
     /// returns the same token again. It delays the next refresh only while that token is valid.
-    pub(crate) fn add_soft(&mut self, now: Instant, epoch: u64, error: Error, jitter: f64) {
-        self.clear();
+    pub(super) fn add_soft(&mut self, now: Instant, epoch: u64, error: Error, jitter: f64) {
+        self.failed = None;
         self.add(now, epoch, error, jitter);
         if let Some(failed) = &mut self.failed {
             failed.is_soft = true;
@@ -153,7 +179,11 @@ impl LastFailure {
     }
 
     fn own_pause(&self, urgency: Urgency) -> Duration {
+        let is_idle = urgency == Urgency::Advisory;
         match urgency {
+            Urgency::Manual => Duration::ZERO,
+            _ if self.is_stuck() => stuck::pause(is_idle, self.jitter),
+            _ if self.error.is_not_dead() && !is_idle => NOT_DEAD,
             // No request was sent, so retry as soon as the gate permits.
             Urgency::Advisory if is_rejected_by_gate(&self.error) => {
                 let retry_after = self.error.retry_after().unwrap_or_default();
@@ -161,7 +191,6 @@ impl LastFailure {
             }
             Urgency::Advisory => ADVISORY.mul_f64(1.0 + self.jitter),
             Urgency::Mandatory => MANDATORY,
-            Urgency::Manual => Duration::ZERO,
             Urgency::Blocking if self.is_soft => Duration::ZERO,
             Urgency::Blocking => {
                 let doublings = (self.times - 1).min(5);
@@ -171,6 +200,17 @@ impl LastFailure {
                 most.mul_f64(self.jitter).max(BLOCKING_FIRST)
             }
         }
+    }
+
+    /// Whether the grant is stuck, and a request was sent. Otherwise the next attempt is the one
+    /// that was due.
+    fn is_stuck(&self) -> bool {
+        let may_have_sent = matches!(
+            self.error.kind(),
+            ErrorKind::Refused | ErrorKind::InvalidResponse | ErrorKind::Unavailable
+        );
+        let is_stuck = self.trouble.as_ref().is_some_and(Trouble::is_stuck);
+        is_stuck && may_have_sent && !is_rejected_by_gate(&self.error)
     }
 }
 

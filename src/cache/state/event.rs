@@ -18,6 +18,10 @@ pub(crate) enum Event {
     Installed(Generation),
     Invalidated(Generation),
     ReauthorizationRequired(ReauthorizationReason),
+    /// A grant that was stuck has been refreshed or replaced. Its refreshes failed for this long.
+    Recovered {
+        lasted: Duration,
+    },
     RefreshCompleted {
         label: &'static str,
         result: &'static str,
@@ -52,5 +56,11 @@ pub(crate) enum Event {
     SaveFailed {
         error: Error,
         unsaved: Duration,
+    },
+    /// So many refreshes have failed in a row for this long, the last one with this error.
+    Stuck {
+        error: Error,
+        attempts: u32,
+        lasts: Duration,
     },
 }

@@ -25,12 +25,24 @@ impl CacheState {
             let epoch = job.conditions.secret_epoch;
             match outcome {
                 Ok(_) if self.is_due_again(m) => {
+                    self.end_backoff(m);
                     self.backoff.add_soft(m.now, epoch, due_again(), m.jitter);
                 }
-                Ok(_) => self.backoff.clear(),
+                Ok(_) => self.end_backoff(m),
                 // Nothing was sent, so this is no evidence about the token endpoint.
                 Err(_) if *is_deferred || *is_interrupted => {}
-                Err(error) => self.backoff.add(m.now, epoch, error.clone(), m.jitter),
+                Err(error) => {
+                    let error = error.clone();
+                    self.events.extend(
+                        self.backoff
+                            .add(m.now, epoch, error.clone(), m.jitter)
+                            .map(|trouble| Event::Stuck {
+                                error,
+                                attempts: trouble.times(),
+                                lasts: trouble.lasts(m.now),
+                            }),
+                    );
+                }
             }
             self.backoff.observe(m.recoveries);
         }
@@ -51,6 +63,14 @@ impl CacheState {
             },
             duration: m.now.saturating_duration_since(job.since),
         });
+    }
+
+    /// Ends the backoff after a success, or for a new grant. A grant that was stuck has recovered.
+    pub(super) fn end_backoff(&mut self, m: Moment<'_>) {
+        if let Some(trouble) = self.backoff.clear() {
+            let lasted = trouble.lasts(m.now);
+            self.events.push(Event::Recovered { lasted });
+        }
     }
 
     /// Whether the new token set is already due for a refresh.

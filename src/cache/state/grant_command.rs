@@ -60,7 +60,7 @@ impl CacheState {
     pub(crate) fn install(&mut self, stored: &Grant, sequence: Sequence, m: Moment<'_>) {
         // The failures, and any refresh in flight, belong to the replaced grant.
         self.refresh = None;
-        self.backoff.clear();
+        self.end_backoff(m);
         self.forced = None;
         if self.commands.install(sequence) {
             self.adopt(Some(stored), m);

@@ -49,6 +49,7 @@ mod request;
 mod schedule;
 mod snapshot;
 mod status;
+mod stuck;
 #[cfg(test)]
 mod tests;
 

@@ -73,7 +73,7 @@ impl CacheState {
         if is_later && is_good && from == Provenance::Store && self.refresh.is_none() {
             // The failures belong to the replaced token set. A refresh in flight ends the backoff
             // itself.
-            self.backoff.clear();
+            self.end_backoff(m);
         }
     }
 

@@ -34,6 +34,9 @@ pub struct Status {
     /// causes one. The time is 30 seconds after such a refresh, and up to 30 minutes if the API
     /// rejected the tokens of several such refreshes soon.
     pub no_refresh_after_401_until: Option<SystemTime>,
+    /// Since when refreshes have been failing, by this machine's wall clock, if the grant is
+    /// [stuck](crate::cache#stuck-grants). `None` if it is not, or has ended.
+    pub stuck_since: Option<SystemTime>,
     /// The error of the last refresh, if it failed.
     pub last_error: Option<Error>,
     /// Whether a refresh is in flight.
@@ -110,6 +113,11 @@ impl CacheState {
             }),
             refresh_token_expires_at: held.refresh_token().map(|expiry| expiry.expires_at),
             no_refresh_after_401_until: self.no_forced_refresh_until(m),
+            stuck_since: self
+                .backoff
+                .stuck()
+                .filter(|_| held.ended().is_none())
+                .and_then(|trouble| m.wall.checked_sub(trouble.lasts(m.now))),
             last_error: self.backoff.last().cloned(),
             is_refreshing: self.is_refreshing(),
         }

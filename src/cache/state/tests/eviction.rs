@@ -89,8 +89,8 @@ fn state_of(row: &str) -> (CacheState, Moment<'static>) {
         "refresh started 1 s ago" => state.refresh_started_at = Some(ago(1_000)),
         "forced refresh 29 s ago" => state.forced = Some(Box::new(forced(ago(29_000)))),
         "forced refresh 30 s ago" => state.forced = Some(Box::new(forced(ago(30_000)))),
-        "failed 299 s ago" => state.backoff.add(ago(299_000), 0, down(), 0.0),
-        "failed 300 s ago" => state.backoff.add(ago(300_000), 0, down(), 0.0),
+        "failed 299 s ago" => drop(state.backoff.add(ago(299_000), 0, down(), 0.0)),
+        "failed 300 s ago" => drop(state.backoff.add(ago(300_000), 0, down(), 0.0)),
         "rejected by the API" => state.rejected = state.held.generation(),
         "invalidated" | "invalidated, expired since" => state.invalidate(at(300)),
         _ => {}

@@ -37,6 +37,7 @@ mod plan;
 mod rejection;
 mod request;
 mod status;
+mod stuck;
 
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);
@@ -253,6 +254,8 @@ fn name(error: &Error) -> &'static str {
         ErrorKind::Unavailable if message.ends_with("already expired") => "adopted expired",
         ErrorKind::Unavailable if message.starts_with("the new access token") => "saved late",
         ErrorKind::Unavailable if message.starts_with("the newest token set") => "due again",
+        ErrorKind::Refused => "refused",
+        ErrorKind::InvalidResponse => "invalid response",
         kind => panic!("{kind:?}: {message}"),
     }
 }
@@ -275,6 +278,7 @@ fn event_name(event: &Event) -> String {
         Event::Installed(generation) => format!("installed {generation}"),
         Event::Invalidated(generation) => format!("invalidated {generation}"),
         Event::ReauthorizationRequired(reason) => reason.as_str().to_owned(),
+        Event::Recovered { lasted } => format!("recovered after {} s", lasted.as_secs()),
         Event::RefreshCompleted { result, .. } => format!("completed: {result}"),
         Event::RefreshFailed { error, .. } => format!("failed: {}", name(error)),
         Event::RefreshTokenMissing(decision) => {
@@ -293,6 +297,15 @@ fn event_name(event: &Event) -> String {
         Event::ResponseLost { .. } => "lost".to_owned(),
         Event::Revoked => "revoked".to_owned(),
         Event::SaveFailed { unsaved, .. } => format!("unsaved for {} s", unsaved.as_secs()),
+        Event::Stuck {
+            error,
+            attempts,
+            lasts,
+        } => format!(
+            "stuck by {} after {attempts} in {} s",
+            name(error),
+            lasts.as_secs()
+        ),
     }
 }
 
