@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use http::Uri;
+use zeroize::Zeroizing;
 
 use super::{
     kept_value::{KeptValue, ValueSource},
@@ -13,7 +14,7 @@ use super::{
 use crate::{
     error::{Error, ErrorKind},
     origin::Origin,
-    token::NamedValues,
+    token::{NamedValues, wiped},
 };
 
 /// When an address is needed, and so which values are known then.
@@ -155,7 +156,9 @@ impl Patterns {
     ) -> Result<Uri, Error> {
         let url = template.with(|name| {
             if let Some(text) = encoded(name) {
-                return Ok(text);
+                return Some(text)
+                    .filter(|text| !matches!(*text, "" | "." | ".."))
+                    .ok_or_else(|| wrong_value(name, "cannot be a part of a URL"));
             }
             let value = values
                 .get(name)
@@ -174,7 +177,8 @@ impl Patterns {
                  again",
             )
         };
-        let uri: Uri = url.parse().map_err(|error| unusable().with_source(error))?;
+        let url = wiped(Zeroizing::new(url.into_bytes()));
+        let uri = Uri::from_maybe_shared(url).map_err(|error| unusable().with_source(error))?;
         let host = uri.host().unwrap_or_default();
         if !template.has_fixed_host() && !is_host_name(host) {
             return Err(unusable());

@@ -16,6 +16,7 @@ use super::{
     wire::{
         BodyFormat, ClientAuthentication, LifetimeUnit, ResponseMode, TokenHeader, TokenMember,
     },
+    wire_checks,
 };
 use crate::{error::Error, origin::Origin, rejection::TokenRejection};
 
@@ -186,6 +187,10 @@ impl ProviderBuilder {
     }
 
     /// Sets the encoding of token requests. Defaults to a form (RFC 6749 section 4.1.3).
+    ///
+    /// With [`RequestBody`](ClientAuthentication::RequestBody), the credentials are members of the
+    /// JSON object too. Revocation requests have an encoding of their own: see
+    /// [`RevocationRequest::format`].
     pub fn request_format(mut self, format: BodyFormat) -> Self {
         self.0.request_format = format;
         self
@@ -193,8 +198,14 @@ impl ProviderBuilder {
 
     /// Sets another name for a parameter of RFC 6749 in authorization, token and revocation
     /// requests, such as `client_key` for `client_id`.
+    ///
+    /// These parameters can have another name: `client_id`, `client_secret`, `code`, `grant_type`,
+    /// `redirect_uri`, `refresh_token`, `response_type` and `scope`. The `state` and the parameters
+    /// of PKCE cannot, because a server that does not know their names would leave callbacks
+    /// unprotected. The token of a revocation request has its name in the
+    /// [`RevocationRequest`].
     pub fn parameter_name(mut self, name: impl Into<String>, other: impl Into<String>) -> Self {
-        self.0.parameter_names.insert(name.into(), other.into());
+        self.0.parameter_names.set(name.into(), other.into());
         self
     }
 
@@ -206,12 +217,16 @@ impl ProviderBuilder {
 
     /// Sets where a token response contains a member: its name, or the names of nested members
     /// separated by dots. Defaults to the names of RFC 6749 section 5.1.
+    ///
+    /// The member is read from there only. If a response has an `access_token` of a bot, and the one
+    /// of the customer in `authed_user.access_token`, the first one is never used for the second.
     pub fn response_member(mut self, member: TokenMember, path: impl Into<String>) -> Self {
         self.0.response_members.insert(member, path.into());
         self
     }
 
-    /// Sets the unit of lifetimes in token responses. Defaults to seconds.
+    /// Sets the unit of lifetimes in token responses, and of times that are written as numbers.
+    /// Defaults to seconds.
     pub fn lifetime_unit(mut self, unit: LifetimeUnit) -> Self {
         self.0.lifetime_unit = unit;
         self
@@ -347,6 +362,11 @@ impl ProviderBuilder {
     /// * A scope separator other than a space or a comma.
     /// * A request parameter that the client sets itself, such as `client_secret`, or that no form
     ///   should contain. An empty token type.
+    /// * A parameter that cannot have another name, or another name that is taken or that no request
+    ///   can contain.
+    /// * A path of a token response that is empty, or that two members share.
+    /// * A revocation request without a token, or whose parts exclude each other, such as a `GET`
+    ///   with a body.
     /// * A refusal without members, or with a value that matches everything.
     /// * A token rejection with a status other than 400 to 499.
     /// * A token header with a name that is none, or that the message or its connection needs, such
@@ -369,6 +389,7 @@ impl ProviderBuilder {
             ));
         }
         data.request_parameters.check()?;
+        wire_checks::check(&data)?;
         for (index, token_type) in data.accepted_token_types.iter().enumerate() {
             if token_type.trim().is_empty() {
                 return Err(Error::configuration(format!(

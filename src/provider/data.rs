@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     kept_value::KeptValue,
     lifetime::{RefreshWindow, UsualLifetime},
+    parameter_names::ParameterNames,
     refusal::Refusal,
     request_parameters::RequestParameters,
     revocation::RevocationRequest,
@@ -56,9 +57,8 @@ pub(super) struct ProviderData {
     pub(super) scope_on_refresh: bool,
     #[serde(default, skip_serializing_if = "is_default")]
     pub(super) request_format: BodyFormat,
-    /// By the names of RFC 6749.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub(super) parameter_names: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(super) parameter_names: ParameterNames,
     #[serde(default, skip_serializing_if = "is_default")]
     pub(super) request_parameters: RequestParameters,
     /// The paths of members that have other names than in RFC 6749.
@@ -105,7 +105,7 @@ impl ProviderData {
             scope_separator: space(),
             scope_on_refresh: false,
             request_format: BodyFormat::default(),
-            parameter_names: BTreeMap::new(),
+            parameter_names: ParameterNames::default(),
             request_parameters: RequestParameters::default(),
             response_members: BTreeMap::new(),
             lifetime_unit: LifetimeUnit::default(),

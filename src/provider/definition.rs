@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::{HeaderName, Uri};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use zeroize::Zeroizing;
 
 use super::{
@@ -107,8 +107,7 @@ impl Provider {
         token: &str,
         client_id: &str,
     ) -> Result<Uri, Error> {
-        let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
-        let (token, client_id) = (Zeroizing::new(encode(token)), encode(client_id));
+        let (token, client_id) = (encoded(token), encoded(client_id));
         self.patterns
             .resolve_with(endpoint.template(), values, |name| match name {
                 "token" => Some(token.as_str()),
@@ -249,4 +248,19 @@ impl Provider {
     pub fn token_rejections(&self) -> &[TokenRejection] {
         &self.data.token_rejections
     }
+}
+
+/// All but the unreserved characters of RFC 3986 section 2.3.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// A text as a part of a URL.
+fn encoded(text: &str) -> Zeroizing<String> {
+    // An encoded byte has at most three characters.
+    let mut encoded = Zeroizing::new(String::with_capacity(text.len().saturating_mul(3)));
+    encoded.extend(utf8_percent_encode(text, RESERVED));
+    encoded
 }

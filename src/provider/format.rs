@@ -321,6 +321,55 @@ mod tests {
     }
 
     #[test]
+    fn revocation_request_without_what_it_needs_is_refused_by_its_path() {
+        let endpoint = "https://id.example.com/revoke";
+        for (file, expected) in [
+            (
+                json!({"revocation_request": {"method": "DELETE"}}),
+                "revocation_request: there is no revocation_endpoint",
+            ),
+            (
+                json!({
+                    "revocation_endpoint": endpoint,
+                    "revocation_request": {"parameter": "", "authentication": "access_token"},
+                }),
+                "revocation_request.token: ",
+            ),
+            (
+                json!({
+                    "revocation_endpoint": "https://id.example.com/revoke/{token}",
+                    "revocation_request": {"method": "GET", "parameter": ""},
+                    "client_authentication": "request_body",
+                }),
+                "revocation_request.authentication: a GET has no body",
+            ),
+            (
+                json!({
+                    "revocation_endpoint": endpoint,
+                    "revocation_request": {"parameter": "token_type_hint"},
+                }),
+                "revocation_request.parameter: the name of another",
+            ),
+        ] {
+            let mut file = file;
+            file["token_endpoint"] = json!("https://id.example.com/token");
+            let error = serde_json::from_value::<Provider>(file.clone()).unwrap_err();
+            assert!(error.to_string().starts_with(expected), "{file}: {error}");
+        }
+        let good = json!({
+            "token_endpoint": "https://id.example.com/token",
+            "revocation_endpoint": endpoint,
+            "revocation_request": {
+                "method": "GET",
+                "parameter": "",
+                "token": "access",
+                "authentication": "access_token",
+            },
+        });
+        serde_json::from_value::<Provider>(good).unwrap();
+    }
+
+    #[test]
     fn access_token_may_live_for_ever() {
         let file = json!({
             "token_endpoint": "https://id.example.com/token",
@@ -488,6 +537,151 @@ mod tests {
                 "/token_rejections/1/status",
                 json!(503),
                 "token_rejections[1].status: must be",
+            ),
+            // Names in requests and callbacks.
+            (
+                "/request_format",
+                json!("xml"),
+                "request_format: unknown variant",
+            ),
+            (
+                "/parameter_names/state",
+                json!("x"),
+                "parameter_names.state: no parameter",
+            ),
+            (
+                "/parameter_names/code_verifier",
+                json!("x"),
+                "parameter_names.code_verifier: no parameter",
+            ),
+            (
+                "/parameter_names/surprise",
+                json!("x"),
+                "parameter_names.surprise: no parameter",
+            ),
+            (
+                "/parameter_names/token",
+                json!("x"),
+                "parameter_names.token: set revocation_request.parameter",
+            ),
+            (
+                "/parameter_names/scope",
+                json!("two words"),
+                "parameter_names.scope: a name",
+            ),
+            (
+                "/parameter_names/scope",
+                json!(""),
+                "parameter_names.scope: a name",
+            ),
+            (
+                "/parameter_names/scope",
+                json!("state"),
+                "parameter_names.scope: the client uses this name",
+            ),
+            (
+                "/parameter_names/scope",
+                json!("grant_type"),
+                "parameter_names.scope: the client uses this name",
+            ),
+            (
+                "/parameter_names/scope",
+                json!("client_key"),
+                "parameter_names.client_id: two parameters",
+            ),
+            (
+                "/parameter_names/scope",
+                json!("access_type"),
+                "request_parameters.authorization.access_type: parameter_names",
+            ),
+            ("/code_parameter", json!(""), "code_parameter: a name"),
+            ("/code_parameter", json!("a code"), "code_parameter: a name"),
+            (
+                "/code_parameter",
+                json!("state"),
+                "code_parameter: the name of another",
+            ),
+            (
+                "/code_parameter",
+                json!("iss"),
+                "code_parameter: the name of another",
+            ),
+            // Paths in responses.
+            (
+                "/response_members/refresh_token",
+                json!(""),
+                "response_members.refresh_token: not the names",
+            ),
+            (
+                "/response_members/refresh_token",
+                json!("a..b"),
+                "response_members.refresh_token: not the names",
+            ),
+            (
+                "/response_members/refresh_token",
+                json!("a".repeat(129)),
+                "response_members.refresh_token: not the names",
+            ),
+            (
+                "/response_members/refresh_token",
+                json!("scope"),
+                "response_members.refresh_token: another member",
+            ),
+            (
+                "/response_members/refresh_token",
+                json!("error"),
+                "response_members.refresh_token: another member",
+            ),
+            (
+                "/response_members/refresh_token",
+                json!("authed_user.access_token"),
+                "response_members.access_token: another member",
+            ),
+            (
+                "/lifetime_unit",
+                json!("days"),
+                "lifetime_unit: unknown variant",
+            ),
+            // Revocation requests.
+            (
+                "/revocation_request/parameter",
+                json!("a token"),
+                "revocation_request.parameter: a name",
+            ),
+            (
+                "/revocation_request/parameter",
+                json!("client_key"),
+                "revocation_request.parameter: the name of another",
+            ),
+            (
+                "/revocation_request/parameter",
+                json!("x"),
+                "request_parameters.revocation.x: revocation_request.parameter",
+            ),
+            (
+                "/revocation_request/method",
+                json!("GET"),
+                "request_parameters.revocation.x: a GET has no body",
+            ),
+            (
+                "/revocation_request",
+                json!({"method": "GET"}),
+                "revocation_request.parameter: a GET has no body",
+            ),
+            (
+                "/revocation_endpoint",
+                json!("https://id.example.com/revoke"),
+                "revocation_request.parameter: the request would not contain the token",
+            ),
+            (
+                "/revocation_endpoint",
+                json!("https://{token}.example.com/revoke"),
+                "revocation_endpoint: {token} is in the host",
+            ),
+            (
+                "/client_authentication",
+                json!("none"),
+                "revocation_request.authentication: a public client",
             ),
             (
                 "/refusals/1/status",

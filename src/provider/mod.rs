@@ -67,10 +67,10 @@
 //! | `scope_separator` | `" "` or `","` | `" "` |
 //! | `scope_on_refresh` | true or false | false |
 //! | `request_format` | `form` or `json` | `form` |
-//! | `parameter_names` | object of names of RFC 6749 and other names | empty |
+//! | `parameter_names` | object of names of RFC 6749 (`client_id`, `client_secret`, `code`, `grant_type`, `redirect_uri`, `refresh_token`, `response_type` or `scope`) and other names | empty |
 //! | `request_parameters` | `authorization`, `code_exchange`, `refresh`, `client_credentials` and `revocation`, each an object of names and values | empty |
 //! | `response_members` | object of `access_token`, `token_type`, `expires_in`, `expires_at`, `refresh_token`, `refresh_token_expires_in`, `refresh_token_expires_at` and `scope`, and the paths of these members | the same names |
-//! | `lifetime_unit` | `seconds` or `milliseconds` | `seconds` |
+//! | `lifetime_unit` | `seconds` or `milliseconds`, also of times that are numbers | `seconds` |
 //! | `accepted_token_types` | list of texts | empty: only `Bearer` |
 //! | `token_rejections` | list of objects with `status` (400 to 499) and optionally `error` | empty: only a 401 |
 //! | `refusals` | list of objects with `meaning` (`dead`, `not_dead` or `transient`), `members` (object of paths and values) and optionally `status` | empty |
@@ -107,6 +107,50 @@
 //!
 //! A grant that is refused for a while, but not with the meaning `Dead` or `Transient`, becomes
 //! [stuck](crate::cache#stuck-grants).
+//!
+//! # Requests and responses
+//!
+//! Many providers differ from RFC 6749 in a name, a place or an encoding. This one takes JSON with a
+//! name of its own for the client, sends the code as `auth_code`, nests the tokens, and revokes a
+//! grant by a `DELETE`:
+//!
+//! ```
+//! use tower_oauth2_client::provider::{Provider, TokenMember};
+//!
+//! let file = r#"{
+//!     "token_endpoint": "https://id.example.com/token",
+//!     "authorization_endpoint": "https://id.example.com/authorize",
+//!     "client_authentication": "request_body",
+//!     "request_format": "json",
+//!     "parameter_names": { "client_id": "client_key" },
+//!     "code_parameter": "auth_code",
+//!     "response_members": {
+//!         "access_token": "data.access_token",
+//!         "refresh_token": "data.refresh_token",
+//!         "refresh_token_expires_in": "data.refresh_expires_in"
+//!     },
+//!     "lifetime_unit": "milliseconds",
+//!     "revocation_endpoint": "https://id.example.com/refresh-tokens/{token}",
+//!     "revocation_request": {
+//!         "method": "DELETE",
+//!         "parameter": "",
+//!         "token": "refresh",
+//!         "authentication": "none"
+//!     }
+//! }"#;
+//! let provider: Provider = serde_json::from_str(file)?;
+//! assert_eq!(provider.response_member(TokenMember::AccessToken), "data.access_token");
+//! # Ok::<(), serde_json::Error>(())
+//! ```
+//!
+//! * The values of a token or revocation request in JSON are all texts.
+//! * A member with a path is read there only. A token of the same name at another place is not used,
+//!   because it may belong to somebody else, such as a bot.
+//! * The lifetime of a refresh token is read like that of an access token: a number or a text, from
+//!   when the request was sent. Zero, a negative one, and one of more than 100 years are none. It
+//!   wins over `refresh_token_lifetime`.
+//! * A revocation request without anything in its body has no body. With `{token}` in the URL, the
+//!   token may end in the logs of servers and proxies.
 //!
 //! # Addresses per tenant
 //!
@@ -159,12 +203,15 @@ mod format;
 mod justworks;
 mod kept_value;
 mod lifetime;
+mod parameter_names;
 mod pattern;
 mod refusal;
 mod request_parameters;
 mod revocation;
 mod template;
 mod wire;
+mod wire_checks;
+mod wire_settings;
 
 pub use self::{
     builder::ProviderBuilder,
@@ -179,5 +226,7 @@ pub use self::{
         BodyFormat, ClientAuthentication, LifetimeUnit, ResponseMode, TokenHeader, TokenMember,
     },
 };
-pub(crate) use self::{endpoint::with_query, request_parameters::RequestParameters};
+pub(crate) use self::{
+    endpoint::with_query, parameter_names::ParameterNames, request_parameters::RequestParameters,
+};
 pub use crate::rejection::TokenRejection;

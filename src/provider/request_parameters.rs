@@ -23,7 +23,7 @@ pub enum RequestKind {
 }
 
 impl RequestKind {
-    const ALL: [Self; 5] = [
+    pub(super) const ALL: [Self; 5] = [
         Self::Authorization,
         Self::CodeExchange,
         Self::Refresh,
@@ -98,6 +98,11 @@ impl RequestParameters {
         parameters.map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
+    /// Whether a kind of request has a parameter of this name.
+    pub(super) fn has(&self, kind: RequestKind, name: &str) -> bool {
+        self.parameters(kind).contains_key(name)
+    }
+
     /// The value of `grant_type`, if it is not that of the specification.
     pub(crate) fn grant_type(&self, kind: RequestKind) -> Option<&str> {
         self.parameters(kind).get("grant_type").map(String::as_str)
@@ -148,12 +153,26 @@ impl RequestParameters {
     }
 }
 
-fn problem(kind: RequestKind, name: &str, value: &str) -> Option<&'static str> {
+/// What [`is_name`] requires.
+pub(super) const NAME_RULE: &str =
+    "a name has 1 to 64 letters, digits and the characters _ - . [ ]";
+
+/// Whether a parameter may have this name.
+pub(super) fn is_name(name: &str) -> bool {
     let is_token = |byte| matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'-' | b'.' | b'[' | b']');
-    if name.is_empty() || name.len() > 64 || !name.bytes().all(is_token) {
-        return Some("a name has 1 to 64 letters, digits and the characters _ - . [ ]");
+    (1..=64).contains(&name.len()) && name.bytes().all(is_token)
+}
+
+/// Whether the client sets the parameter of this name itself.
+pub(super) fn is_reserved(name: &str) -> bool {
+    RESERVED.contains(&name)
+}
+
+fn problem(kind: RequestKind, name: &str, value: &str) -> Option<&'static str> {
+    if !is_name(name) {
+        return Some(NAME_RULE);
     }
-    if RESERVED.contains(&name) {
+    if is_reserved(name) {
         return Some("the client sets this parameter itself; remove it");
     }
     // Some providers have a name of their own for a grant of RFC 6749 section 4.5.

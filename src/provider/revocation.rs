@@ -1,8 +1,12 @@
 //! Revocation requests that differ from RFC 7009.
 
+use http::Method;
 use serde::{Deserialize, Serialize};
 
 use super::wire::BodyFormat;
+
+/// The name of the token in RFC 7009 section 2.1.
+const TOKEN: &str = "token";
 
 /// The method of a revocation request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -23,7 +27,8 @@ pub enum RevocationMethod {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum RevokedToken {
-    /// The refresh token if there is one, and otherwise the access token.
+    /// A token of either kind (RFC 7009 section 2.1). The refresh token of a grant is revoked first,
+    /// and then its access token.
     #[default]
     Either,
     /// The access token: the endpoint takes no refresh token.
@@ -51,7 +56,31 @@ pub enum RevocationAuthentication {
 /// A revocation request that differs from RFC 7009 section 2.1.
 ///
 /// The [endpoint](super::ProviderBuilder::revocation_endpoint) may contain `{token}`, for the token,
-/// and `{client_id}`.
+/// and `{client_id}`. Servers and proxies write URLs to their logs, so use `{token}` only where the
+/// provider requires it.
+///
+/// ```
+/// use tower_oauth2_client::provider::{
+///     BodyFormat, Provider, RevocationAuthentication, RevocationMethod, RevocationRequest,
+///     RevokedToken,
+/// };
+///
+/// // DELETE https://api.example.com/applications/{client_id}/grant
+/// // Authorization: Basic ...
+/// //
+/// // {"access_token":"..."}
+/// let request = RevocationRequest::new()
+///     .method(RevocationMethod::Delete)
+///     .format(BodyFormat::Json)
+///     .parameter("access_token")
+///     .token(RevokedToken::Access)
+///     .authentication(RevocationAuthentication::Basic);
+/// let provider = Provider::builder("https://id.example.com/token")
+///     .revocation_endpoint("https://api.example.com/applications/{client_id}/grant")
+///     .revocation_request(request)
+///     .build()?;
+/// # Ok::<(), tower_oauth2_client::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RevocationRequest {
@@ -90,14 +119,17 @@ impl RevocationRequest {
     }
 
     /// Sets the name of the token in the body. Defaults to `token`. An empty name leaves the token
-    /// out of the body.
+    /// out of the body. A request without anything in its body has none.
+    ///
+    /// A form with the default name also has a `token_type_hint` (RFC 7009 section 2.1).
     #[must_use]
     pub fn parameter(mut self, name: impl Into<String>) -> Self {
         self.parameter = Some(name.into());
         self
     }
 
-    /// Sets which token the endpoint takes. Defaults to [either](RevokedToken::Either).
+    /// Sets which token the endpoint takes. Defaults to [either](RevokedToken::Either). A token of
+    /// the other kind is not sent.
     #[must_use]
     pub fn token(mut self, token: RevokedToken) -> Self {
         self.token = token;
@@ -109,6 +141,49 @@ impl RevocationRequest {
     pub fn authentication(mut self, authentication: RevocationAuthentication) -> Self {
         self.authentication = authentication;
         self
+    }
+}
+
+impl RevocationRequest {
+    pub(crate) fn http_method(&self) -> Method {
+        match self.method {
+            RevocationMethod::Post => Method::POST,
+            RevocationMethod::Delete => Method::DELETE,
+            RevocationMethod::Get => Method::GET,
+        }
+    }
+
+    pub(crate) fn body_format(&self) -> BodyFormat {
+        self.format
+    }
+
+    /// The name of the token in the body, if the body contains it.
+    pub(crate) fn token_parameter(&self) -> Option<&str> {
+        let name = self.parameter.as_deref().unwrap_or(TOKEN);
+        (!name.is_empty()).then_some(name)
+    }
+
+    /// Whether the body says which kind of token it contains (RFC 7009 section 2.1).
+    pub(crate) fn has_hint(&self) -> bool {
+        self.method == RevocationMethod::Post
+            && self.format == BodyFormat::Form
+            && self.token_parameter() == Some(TOKEN)
+    }
+
+    pub(crate) fn takes_access_tokens(&self) -> bool {
+        self.token != RevokedToken::Refresh
+    }
+
+    pub(crate) fn takes_refresh_tokens(&self) -> bool {
+        self.token != RevokedToken::Access
+    }
+
+    pub(super) fn token_kind(&self) -> RevokedToken {
+        self.token
+    }
+
+    pub(crate) fn authenticated_by(&self) -> RevocationAuthentication {
+        self.authentication
     }
 }
 

@@ -101,14 +101,13 @@ impl Template {
         &'a self,
         value: impl Fn(&'a str) -> Result<&'a str, E>,
     ) -> Result<String, E> {
-        let mut url = String::new();
-        for part in &self.parts {
-            url.push_str(match part {
-                Part::Text(text) => text,
-                Part::Variable(name) => value(name)?,
-            });
-        }
-        Ok(url)
+        let texts = self.parts.iter().map(|part| match part {
+            Part::Text(text) => Ok(text.as_str()),
+            Part::Variable(name) => value(name),
+        });
+        let texts: Vec<&str> = texts.collect::<Result<_, E>>()?;
+        // In one allocation, because a text may be a secret.
+        Ok(texts.concat())
     }
 
     /// Whether no variable is a part of the host.

@@ -83,6 +83,33 @@ pub enum TokenMember {
     Scope,
 }
 
+impl TokenMember {
+    pub(crate) const ALL: [Self; 8] = [
+        Self::AccessToken,
+        Self::TokenType,
+        Self::ExpiresIn,
+        Self::ExpiresAt,
+        Self::RefreshToken,
+        Self::RefreshTokenExpiresIn,
+        Self::RefreshTokenExpiresAt,
+        Self::Scope,
+    ];
+
+    /// The member's name where the provider has no other path for it.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::AccessToken => "access_token",
+            Self::TokenType => "token_type",
+            Self::ExpiresIn => "expires_in",
+            Self::ExpiresAt => "expires_at",
+            Self::RefreshToken => "refresh_token",
+            Self::RefreshTokenExpiresIn => "refresh_token_expires_in",
+            Self::RefreshTokenExpiresAt => "refresh_token_expires_at",
+            Self::Scope => "scope",
+        }
+    }
+}
+
 /// The unit of a lifetime in token responses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -93,6 +120,16 @@ pub enum LifetimeUnit {
     Seconds,
     /// A thousandth of it.
     Milliseconds,
+}
+
+impl LifetimeUnit {
+    /// A number of this unit in seconds.
+    pub(crate) fn in_seconds(self, number: f64) -> f64 {
+        match self {
+            Self::Seconds => number,
+            Self::Milliseconds => number / 1_000.0,
+        }
+    }
 }
 
 /// The header of requests to the API that carries the access token.

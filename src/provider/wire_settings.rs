@@ -1,0 +1,101 @@
+//! What requests and responses look like, for the client that writes and reads them.
+
+use http::{HeaderName, HeaderValue};
+use zeroize::Zeroizing;
+
+use super::{
+    data::ProviderData,
+    definition::Provider,
+    parameter_names::ParameterNames,
+    request_parameters::RequestParameters,
+    revocation::RevocationRequest,
+    wire::{BodyFormat, LifetimeUnit, TokenHeader, TokenMember},
+    wire_checks,
+};
+use crate::{
+    error::Error,
+    token::{AccessToken, wiped},
+};
+
+impl Provider {
+    /// The encoding of token requests.
+    #[must_use]
+    pub fn request_format(&self) -> BodyFormat {
+        self.data.request_format
+    }
+
+    pub(crate) fn parameter_names(&self) -> &ParameterNames {
+        &self.data.parameter_names
+    }
+
+    /// Checks the request parameters of a client against the settings of the provider.
+    pub(crate) fn check_request_parameters(
+        &self,
+        parameters: &RequestParameters,
+    ) -> Result<(), Error> {
+        wire_checks::check_request_parameters(&self.data, parameters)
+    }
+
+    /// The name of the code in callbacks.
+    #[must_use]
+    pub fn code_parameter(&self) -> &str {
+        self.data.code_parameter.as_deref().unwrap_or("code")
+    }
+
+    /// Whether refreshes name the scopes of the client.
+    #[must_use]
+    pub fn scope_on_refresh(&self) -> bool {
+        self.data.scope_on_refresh
+    }
+
+    /// Where a token response contains a member: the names of nested members, separated by dots.
+    #[must_use]
+    pub fn response_member(&self, member: TokenMember) -> &str {
+        self.data.path_of(member)
+    }
+
+    /// The unit of lifetimes in token responses.
+    #[must_use]
+    pub fn lifetime_unit(&self) -> LifetimeUnit {
+        self.data.lifetime_unit
+    }
+
+    /// What revocation requests look like.
+    #[must_use]
+    pub fn revocation_request(&self) -> &RevocationRequest {
+        &self.data.revocation_request
+    }
+
+    /// The header of a request that the access token authenticates.
+    pub(crate) fn access_token_header(
+        &self,
+        token: &AccessToken,
+    ) -> Result<(HeaderName, HeaderValue), Error> {
+        let header = &self.data.token_header;
+        let wrong =
+            || Error::configuration("token_header: not the name and scheme of an HTTP header");
+        let name = HeaderName::try_from(header.header_name()).map_err(|_| wrong())?;
+        let scheme = header.header_scheme();
+        if scheme == TokenHeader::default().header_scheme() {
+            return Ok((name, token.header_value().clone()));
+        }
+        let token = token.expose();
+        let mut value = Zeroizing::new(Vec::with_capacity(scheme.len() + 1 + token.len()));
+        if !scheme.is_empty() {
+            value.extend_from_slice(scheme.as_bytes());
+            value.push(b' ');
+        }
+        value.extend_from_slice(token.as_bytes());
+        let mut value = HeaderValue::from_maybe_shared(wiped(value)).map_err(|_| wrong())?;
+        value.set_sensitive(true);
+        Ok((name, value))
+    }
+}
+
+impl ProviderData {
+    /// The path of a member in token responses.
+    pub(super) fn path_of(&self, member: TokenMember) -> &str {
+        let path = self.response_members.get(&member);
+        path.map_or(member.as_str(), String::as_str)
+    }
+}
