@@ -14,7 +14,10 @@ use std::borrow::Cow;
 use serde::de::IgnoredAny;
 use zeroize::Zeroizing;
 
-use crate::token::{NamedValues, unescaped};
+use crate::{
+    provider::{Provider, TokenMember},
+    token::{NamedValues, unescaped},
+};
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
@@ -26,6 +29,8 @@ pub(super) struct Members {
     pub(super) expires_at: Member,
     pub(super) expires_in: Member,
     pub(super) refresh_token: Member,
+    pub(super) refresh_token_expires_at: Member,
+    pub(super) refresh_token_expires_in: Member,
     pub(super) scope: Member,
     pub(super) error: Member,
     /// All others: strings as text, and other values as JSON.
@@ -35,10 +40,11 @@ pub(super) struct Members {
 }
 
 impl Members {
-    /// Reads the members of the first object in `body`. `None` if there is none.
+    /// Reads the members of the first object in `body`, each at its path in the provider's data.
+    /// `None` if there is none.
     ///
     /// A web page is never read, because documentation contains examples of token responses.
-    pub(super) fn read(body: &[u8]) -> Option<Self> {
+    pub(super) fn read(body: &[u8], provider: &Provider) -> Option<Self> {
         let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
         let body = body.trim_ascii();
         if body.starts_with(b"<") {
@@ -46,44 +52,97 @@ impl Members {
         }
         let mut members = Self::default();
         let mut reader = Reader::at_object(body)?;
+        let paths = TokenMember::ALL.map(|member| (member, provider.response_member(member)));
         while let Some((name, value, json)) = reader.next_member() {
-            members.set(&name, value, json);
+            reader.is_damaged |= members.add(&name, value, json, &paths);
         }
         members.is_damaged = reader.is_damaged;
         if members.refresh_token.text().is_none()
             && serde_json::from_slice::<IgnoredAny>(body).is_err()
         {
             // A quote or a brace too many or too few hides the members after it.
-            members.refresh_token = last_text(body, b"\"refresh_token\"");
+            let path = provider.response_member(TokenMember::RefreshToken);
+            members.refresh_token = last_text(body, path);
         }
         Some(members)
     }
 
-    fn set(&mut self, name: &str, value: Member, json: &[u8]) {
-        let member = match name {
-            "access_token" => &mut self.access_token,
-            "token_type" => &mut self.token_type,
-            "expires_at" => &mut self.expires_at,
-            "expires_in" => &mut self.expires_in,
-            "refresh_token" => &mut self.refresh_token,
-            "scope" => &mut self.scope,
-            "error" => &mut self.error,
-            other => {
-                let text = match &value {
-                    Member::Text(text) => Some(text.as_str()),
-                    _ => std::str::from_utf8(json).ok(),
-                };
-                if let Some(text) = text.filter(|text| *text != "null") {
-                    self.others.set(other, text);
-                }
-                return;
-            }
+    /// Adds a member of the response. Returns whether an object with a member of it is damaged.
+    fn add(&mut self, name: &str, value: Member, json: &[u8], paths: &[Path<'_>]) -> bool {
+        let is_damaged = self.add_nested(name, json, paths);
+        let found = at_end(paths, name);
+        let is_other = match found {
+            // RFC 6749 does not define these, so they are for the program too.
+            Some(TokenMember::RefreshTokenExpiresIn | TokenMember::RefreshTokenExpiresAt) => true,
+            Some(_) => false,
+            None => name != "error",
         };
-        // A second value that says less does not replace the first. An error is no value to keep.
-        if name == "error" || value.content() >= member.content() {
+        if is_other {
+            let text = match &value {
+                Member::Text(text) => Some(text.as_str()),
+                _ => std::str::from_utf8(json).ok(),
+            };
+            if let Some(text) = text.filter(|text| *text != "null") {
+                self.others.set(name, text);
+            }
+        }
+        match found {
+            Some(member) => self.set(member, value),
+            // The last one counts, whatever it says.
+            None if name == "error" => self.error = value,
+            None => {}
+        }
+        is_damaged
+    }
+
+    /// Adds the members of a nested object, of which only those of the paths count. Returns whether
+    /// the object is damaged.
+    fn add_nested(&mut self, name: &str, json: &[u8], paths: &[Path<'_>]) -> bool {
+        let inner = paths.iter().filter_map(|(member, path)| {
+            let (first, rest) = path.split_once('.')?;
+            (first == name).then_some((*member, rest))
+        });
+        let inner: Vec<Path<'_>> = inner.collect();
+        let Some(object) = json.strip_prefix(b"{").filter(|_| !inner.is_empty()) else {
+            return false;
+        };
+        let mut reader = Reader::at(object);
+        while let Some((name, value, json)) = reader.next_member() {
+            reader.is_damaged |= self.add_nested(&name, json, &inner);
+            if let Some(member) = at_end(&inner, &name) {
+                self.set(member, value);
+            }
+        }
+        reader.is_damaged
+    }
+
+    /// Sets a member. A second value that says less does not replace the first.
+    fn set(&mut self, member: TokenMember, value: Member) {
+        let member = match member {
+            TokenMember::AccessToken => &mut self.access_token,
+            TokenMember::TokenType => &mut self.token_type,
+            TokenMember::ExpiresIn => &mut self.expires_in,
+            TokenMember::ExpiresAt => &mut self.expires_at,
+            TokenMember::RefreshToken => &mut self.refresh_token,
+            TokenMember::RefreshTokenExpiresIn => &mut self.refresh_token_expires_in,
+            TokenMember::RefreshTokenExpiresAt => &mut self.refresh_token_expires_at,
+            TokenMember::Scope => &mut self.scope,
+        };
+        if value.content() >= member.content() {
             *member = value;
         }
     }
+}
+
+/// A member of a token response, with its path from an object on.
+type Path<'a> = (TokenMember, &'a str);
+
+/// The member whose path ends with this name. A dot in a name of the response separates nothing.
+fn at_end(paths: &[Path<'_>], name: &str) -> Option<TokenMember> {
+    let mut found = paths
+        .iter()
+        .filter(|(_, path)| *path == name && !name.contains('.'));
+    found.next().map(|(member, _)| *member)
 }
 
 /// Whether the first object in `body` has a value at `path` that `is_match` accepts: the names of
@@ -407,17 +466,80 @@ fn end_of_string(inner: &[u8]) -> Option<usize> {
     })
 }
 
-/// The last text value of this quoted name, in a JSON text that cannot be read member by member.
-fn last_text(body: &[u8], name: &[u8]) -> Member {
-    let texts = body.windows(name.len()).enumerate();
-    let texts = texts.filter(|(_, window)| *window == name);
-    texts
-        .filter_map(|(at, _)| {
-            let rest = body.get(at + name.len()..)?.trim_ascii_start();
-            let rest = rest.strip_prefix(b":")?.trim_ascii_start();
-            let inner = rest.strip_prefix(b"\"")?;
-            unescaped(inner.get(..end_of_string(inner)?)?)
-        })
-        .rfind(|text| !is_blank(text))
-        .map_or(Member::Absent, Member::Text)
+/// The last text value at this path, in a JSON text that cannot be read member by member.
+fn last_text(json: &[u8], path: &str) -> Member {
+    let Some((parent, rest)) = path.split_once('.') else {
+        let mut texts = values(json, path).map(text);
+        return texts.rfind(|text| !text.is_blank()).unwrap_or_default();
+    };
+    // Only from this object: another one may have a token of the same name.
+    let Some(object) = values(json, parent).rfind(|value| value.starts_with(b"{")) else {
+        return Member::Absent;
+    };
+    let object = whole_object(object);
+    match serde_json::from_slice::<IgnoredAny>(object) {
+        Ok(_) => value_at(object, rest).map_or(Member::Absent, text),
+        Err(_) => first_text(object, rest),
+    }
+}
+
+/// The first text value at this path. What comes later may be behind the end of the object.
+fn first_text(json: &[u8], path: &str) -> Member {
+    let Some((parent, rest)) = path.split_once('.') else {
+        return values(json, path).next().map_or(Member::Absent, text);
+    };
+    match values(json, parent).find(|value| value.starts_with(b"{")) {
+        Some(object) => first_text(whole_object(object), rest),
+        None => Member::Absent,
+    }
+}
+
+/// The value at this path of an object.
+fn value_at<'a>(object: &'a [u8], path: &str) -> Option<&'a [u8]> {
+    path.split('.').try_fold(object, |object, name| {
+        let value = Reader::at(object.strip_prefix(b"{")?).find(name)?;
+        Some(value.rest)
+    })
+}
+
+/// The text at the start of a part of a JSON text.
+fn text(json: &[u8]) -> Member {
+    let text = json.strip_prefix(b"\"").and_then(|inner| {
+        let length = end_of_string(inner)?;
+        unescaped(inner.get(..length)?)
+    });
+    text.map_or(Member::Absent, Member::Text)
+}
+
+/// What follows each occurrence of this quoted name and a colon.
+fn values<'a>(json: &'a [u8], name: &str) -> impl DoubleEndedIterator<Item = &'a [u8]> {
+    let name = format!("\"{name}\"").into_bytes();
+    let length = name.len();
+    let windows = json.windows(length).enumerate();
+    let found = windows.filter(move |(_, window)| *window == name);
+    found.filter_map(move |(at, _)| {
+        let rest = json.get(at + length..)?.trim_ascii_start();
+        Some(rest.strip_prefix(b":")?.trim_ascii_start())
+    })
+}
+
+/// The object at the start of a part of a JSON text.
+fn whole_object(json: &[u8]) -> &[u8] {
+    let mut reader = Reader::at(json);
+    reader.nested();
+    let object = json.split_at(json.len() - reader.rest.len()).0;
+    if serde_json::from_slice::<IgnoredAny>(object).is_ok() {
+        return object;
+    }
+    // A quote is missing or left over, and only the braces can show the end.
+    let mut depth = 0_usize;
+    let end = object.iter().position(|byte| {
+        match byte {
+            b'{' => depth += 1,
+            b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth == 0
+    });
+    end.map_or(object, |end| object.split_at(end).0)
 }

@@ -18,7 +18,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Response};
+use http::Response;
 use jiff::Timestamp;
 
 use super::{
@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind, OAuthErrorCode, ResponseDetails},
-    provider::Provider,
+    provider::{LifetimeUnit, Provider},
     telemetry,
     token::{AccessToken, LONGEST_LIFETIME, NamedValues, RefreshToken, TokenSet},
 };
@@ -83,7 +83,7 @@ pub(super) fn parse(
     if !response.status().is_success() {
         return Err(endpoint_error::to_error(ENDPOINT, response, now, refusals));
     }
-    let Some(members) = Members::read(response.body()) else {
+    let Some(members) = Members::read(response.body(), provider) else {
         let problem = "is not a JSON object with the members of RFC 6749";
         return Err(unusable(response, problem).with_response_lost());
     };
@@ -100,16 +100,33 @@ pub(super) fn parse(
         .map(|token| RefreshToken::new(token.trim_matches(char::is_control)));
     match access_token(&members, provider.accepted_token_types()) {
         Ok(access_token) if refresh_token.is_some() || !members.is_damaged => {
-            let stated = lifetime(&members, response.headers(), sent, now, usual_lifetime);
-            let lifetime = stated.or(usual_lifetime);
-            match (stated, usual_lifetime) {
-                (Some(_), _) => {}
-                (None, Some(usual)) => telemetry::lifetime_assumed(usual),
-                (None, None) => telemetry::lifetime_unknown(),
+            let server_now = date::of_response(response.headers());
+            if let Some(server_now) = server_now {
+                warn_of_skew(server_now, sent, now);
             }
-            let mut tokens = TokenSet::new(access_token, lifetime, sent);
+            let unit = provider.lifetime_unit();
+            let stated = |expires_in: &Member, expires_at: &Member, usual| {
+                let (relative, absolute) = (seconds(expires_in, unit), time(expires_at, unit));
+                lifetime(relative, absolute, server_now, sent, usual)
+            };
+            let of_access_token = stated(&members.expires_in, &members.expires_at, usual_lifetime);
+            match (of_access_token, usual_lifetime) {
+                (None, Some(usual)) => telemetry::lifetime_assumed(usual),
+                (None, None) if !provider.access_token_never_expires() => {
+                    telemetry::lifetime_unknown();
+                }
+                _ => {}
+            }
+            let mut tokens = TokenSet::new(access_token, of_access_token.or(usual_lifetime), sent);
             if let Some(refresh_token) = refresh_token {
                 tokens = tokens.with_refresh_token(refresh_token, sent);
+                if let Some(lifetime) = stated(
+                    &members.refresh_token_expires_in,
+                    &members.refresh_token_expires_at,
+                    provider.refresh_token_lifetime(),
+                ) {
+                    tokens = tokens.with_refresh_token_lifetime(lifetime);
+                }
             }
             if let Some(scope) = members.scope.words() {
                 tokens = tokens.with_scope(separated(&scope, provider.scope_separator()));
@@ -209,18 +226,14 @@ fn unusable(response: &Response<Bytes>, problem: &str) -> Error {
 /// `expires_in`. `None` if neither can be true: a token that has just been issued has not expired,
 /// and none lives for a century.
 fn lifetime(
-    members: &Members,
-    headers: &HeaderMap,
+    expires_in: Option<Duration>,
+    expires_at: Option<SystemTime>,
+    server_now: Option<SystemTime>,
     sent: SystemTime,
-    now: SystemTime,
     usual: Option<Duration>,
 ) -> Option<Duration> {
-    let server_now = date::of_response(headers);
-    if let Some(server_now) = server_now {
-        warn_of_skew(server_now, sent, now);
-    }
-    let relative = seconds(&members.expires_in).filter(is_credible);
-    let absolute = time(&members.expires_at).and_then(|expires_at| {
+    let relative = expires_in.filter(is_credible);
+    let absolute = expires_at.and_then(|expires_at| {
         let from = |now: SystemTime| expires_at.duration_since(now).unwrap_or(Duration::ZERO);
         let lifetime = match server_now {
             Some(server_now) if agree(server_now, sent) => from(server_now).min(from(sent)),
@@ -284,23 +297,23 @@ fn warn_of_skew(server_now: SystemTime, sent: SystemTime, now: SystemTime) {
     }
 }
 
-/// A time in RFC 3339 with any offset, or UTC without one; or seconds since 1970, as a number or as
-/// text.
-fn time(member: &Member) -> Option<SystemTime> {
-    let from_seconds = |seconds: f64| {
-        let since = Duration::try_from_secs_f64(seconds).ok()?;
+/// A time in RFC 3339 with any offset, or UTC without one; or the time since 1970 in the provider's
+/// unit, as a number or as text.
+fn time(member: &Member, unit: LifetimeUnit) -> Option<SystemTime> {
+    let since_1970 = |number: f64| {
+        let since = Duration::try_from_secs_f64(unit.in_seconds(number)).ok()?;
         SystemTime::UNIX_EPOCH.checked_add(since)
     };
     match member {
-        Member::Number(_, seconds) => from_seconds(*seconds),
+        Member::Number(_, number) => since_1970(*number),
         Member::Text(text) => {
             let text = text.trim();
-            if let Ok(seconds) = text.parse::<u64>() {
+            if let Ok(number) = text.parse::<u64>() {
                 #[expect(
                     clippy::cast_precision_loss,
                     reason = "exact up to the year 285 million"
                 )]
-                return from_seconds(seconds as f64);
+                return since_1970(number as f64);
             }
             let timestamp = text
                 .parse::<Timestamp>()
@@ -312,8 +325,8 @@ fn time(member: &Member) -> Option<SystemTime> {
     }
 }
 
-/// Seconds, as a number or as text. A negative number is zero.
-fn seconds(member: &Member) -> Option<Duration> {
+/// A time in the provider's unit, as a number or as text. A negative number is zero.
+fn seconds(member: &Member, unit: LifetimeUnit) -> Option<Duration> {
     let number = match member {
         Member::Number(_, number) => *number,
         Member::Text(text) => text.trim().parse().ok()?,
@@ -322,7 +335,8 @@ fn seconds(member: &Member) -> Option<Duration> {
     if number.is_nan() {
         return None;
     }
-    Some(Duration::try_from_secs_f64(number.max(0.0)).unwrap_or(Duration::MAX))
+    let seconds = unit.in_seconds(number.max(0.0));
+    Some(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
 }
 
 #[cfg(test)]

@@ -546,6 +546,8 @@ fn p11_only_a_rejection_without_tokens_is_not_lost() {
     }
 }
 
+mod paths;
+
 mod properties {
     use proptest::prelude::*;
 
