@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    error::{Error, ErrorKind, OAuthErrorCode},
+    error::{Error, ErrorKind},
     oauth::{EndpointGate, OAuthClient},
     provider::Provider,
     token::{ClientIdentity, TokenSet},
@@ -141,21 +141,9 @@ impl TokenSource for OAuthClient {
         }
     }
 
-    /// Revokes the refresh token first, because new access tokens can be issued for it.
+    /// [Revokes](OAuthClient::revoke_tokens) all tokens that the provider takes.
     async fn revoke(&self, held: &TokenSet) -> Result<(), Error> {
-        let refresh_token = match held.refresh_token() {
-            Some(token) => OAuthClient::revoke(self, token).await,
-            None => Ok(()),
-        };
-        // Some providers keep access tokens valid after their refresh token has been revoked.
-        let access_token = OAuthClient::revoke(self, held.access_token()).await;
-        refresh_token.and(match access_token {
-            // RFC 7009 section 2.2.1: the provider cannot revoke access tokens.
-            Err(error) if error.oauth_code() == Some(OAuthErrorCode::UnsupportedTokenType) => {
-                Ok(())
-            }
-            other => other,
-        })
+        self.revoke_tokens(held).await
     }
 
     fn gate(&self) -> Option<&EndpointGate> {
@@ -204,7 +192,7 @@ impl TokenSource for ClientCredentials {
     }
 
     async fn revoke(&self, held: &TokenSet) -> Result<(), Error> {
-        self.0.revoke(held.access_token()).await
+        self.0.revoke_access_token_of(held).await
     }
 
     fn fetch_timeout(&self) -> Duration {

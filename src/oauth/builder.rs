@@ -198,6 +198,7 @@ impl OAuthClientBuilder {
     ///   fragment or user information; or one for a provider without an authorization endpoint.
     /// * A scope with characters that no scope can contain (RFC 6749 section 3.3).
     /// * A request parameter that the client sets itself, or that no form should contain.
+    ///   One whose name the provider's data give to another parameter.
     /// * A response timeout that is not between 1 second and 10 minutes.
     /// * A user agent that is empty, does not begin with a product such as `partner-app/2.1`,
     ///   contains characters other than printable ASCII, or is longer than 256 bytes.
@@ -221,6 +222,8 @@ impl OAuthClientBuilder {
             ));
         }
         self.request_parameters.check()?;
+        self.provider
+            .check_request_parameters(&self.request_parameters)?;
         if !(SHORTEST_RESPONSE_TIMEOUT..=LONGEST_RESPONSE_TIMEOUT).contains(&self.response_timeout)
         {
             return Err(Error::configuration(

@@ -8,13 +8,13 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
-use http::{HeaderValue, Response, Uri};
+use http::{HeaderValue, Method, Request, Response, Uri};
 
 use super::{
     attempt::{self, Retry},
     authorization::{AcceptedCode, PendingAuthorization},
-    credentials, endpoint_error, evidence,
-    form::Form,
+    credentials, evidence,
+    form::{Credentials, Form},
     gate::{EndpointGate, GateKey},
     provider_text,
     scrub::Secrets,
@@ -25,10 +25,7 @@ use crate::{
     clock::Clock,
     error::{Error, ErrorKind},
     provider::{ClientAuthentication, Provider, RequestKind, RequestParameters},
-    token::{
-        AccessToken, ClientIdentity, ClientSecret, CodeVerifier, NamedValues, RefreshToken,
-        TokenSet,
-    },
+    token::{ClientIdentity, ClientSecret, CodeVerifier, NamedValues, TokenSet},
 };
 
 /// An OAuth 2.0 client of one provider. The [module page](crate::oauth) has an example.
@@ -43,7 +40,7 @@ use crate::{
 /// Let a [`TokenCache`](crate::cache::TokenCache) refresh, which does so in a task of its own.
 #[derive(Clone)]
 pub struct OAuthClient {
-    configuration: Arc<Configuration>,
+    pub(super) configuration: Arc<Configuration>,
     transport: Transport,
 }
 
@@ -61,20 +58,6 @@ pub(super) struct Configuration {
     /// How long a token request waits for its response.
     pub(super) response_timeout: Duration,
     pub(super) user_agent: HeaderValue,
-}
-
-/// How long a revocation waits for its response. It can be repeated.
-const REVOCATION_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// A token to revoke.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub enum TokenToRevoke<'a> {
-    /// An access token. The grant may stay valid.
-    Access(&'a AccessToken),
-    /// A refresh token. Revoking it ends the grant, and at most providers also its access tokens
-    /// (RFC 7009 section 2.1).
-    Refresh(&'a RefreshToken),
 }
 
 impl OAuthClient {
@@ -161,13 +144,14 @@ impl OAuthClient {
         let pending = PendingAuthorization::random(
             configuration.provider.pkce(),
             configuration.provider.issuer(),
-        )?;
+        )?
+        .with_code_parameter(configuration.provider.code_parameter());
         let url = pending.url(
             &configuration.provider.resolve(endpoint, values)?,
             &configuration.client_id,
             redirect_uri,
             configuration.scope.as_deref(),
-            configuration.provider.response_mode(),
+            &configuration.provider,
             configuration
                 .request_parameters
                 .of(RequestKind::Authorization),
@@ -188,6 +172,7 @@ impl OAuthClient {
         code_verifier: Option<CodeVerifier>,
     ) -> PendingAuthorization {
         PendingAuthorization::new(state.into(), code_verifier, self.provider().issuer())
+            .with_code_parameter(self.provider().code_parameter())
     }
 
     /// Exchanges a code for the first token set of a grant (RFC 6749 section 4.1.3).
@@ -225,8 +210,8 @@ impl OAuthClient {
         let endpoint = self.provider().token_endpoint();
         let endpoint = self.provider().resolve(endpoint, &NamedValues::NONE)?;
         let mut form = self.form(RequestKind::CodeExchange, "authorization_code");
-        form.field("code", code.code().expose());
-        form.field("redirect_uri", redirect_uri);
+        form.standard("code", code.code().expose());
+        form.standard("redirect_uri", redirect_uri);
         if let Some(verifier) = code.verifier() {
             form.field("code_verifier", verifier.expose());
         }
@@ -274,7 +259,12 @@ impl OAuthClient {
             .with_token_unused());
         };
         let mut form = self.form(RequestKind::Refresh, "refresh_token");
-        form.field("refresh_token", refresh_token.expose());
+        form.standard("refresh_token", refresh_token.expose());
+        if self.provider().scope_on_refresh()
+            && let Some(scope) = &self.configuration.scope
+        {
+            form.standard("scope", scope);
+        }
         let endpoint = self.provider().refresh_endpoint();
         let endpoint = self.provider().resolve(endpoint, tokens.values());
         let endpoint = endpoint.map_err(Error::with_token_unused)?;
@@ -307,7 +297,7 @@ impl OAuthClient {
         }
         let mut form = self.form(RequestKind::ClientCredentials, "client_credentials");
         if let Some(scope) = &self.configuration.scope {
-            form.field("scope", scope);
+            form.standard("scope", scope);
         }
         let endpoint = self.provider().token_endpoint();
         let endpoint = self.provider().resolve(endpoint, &NamedValues::NONE)?;
@@ -316,61 +306,20 @@ impl OAuthClient {
         response.map(TokenResponse::into_tokens)
     }
 
-    /// Revokes a token (RFC 7009).
-    ///
-    /// Providers also report success for a token that is already invalid (section 2.2). The request
-    /// is retried after any transient failure, such as a 503 (section 2.2.1): at most three
-    /// requests are sent within 15 seconds. Each has 10 seconds.
-    ///
-    /// # Errors
-    ///
-    /// After any error the token may still be valid. The call can be repeated.
-    ///
-    /// * [`Configuration`](ErrorKind::Configuration) if the provider has no revocation endpoint.
-    /// * [`Refused`](ErrorKind::Refused), [`Unavailable`](ErrorKind::Unavailable) or
-    ///   [`InvalidResponse`](ErrorKind::InvalidResponse), as for [`refresh`](Self::refresh).
-    pub async fn revoke(&self, token: impl Into<TokenToRevoke<'_>> + Send) -> Result<(), Error> {
-        let Some(endpoint) = self.configuration.provider.revocation_endpoint() else {
-            return Err(Error::configuration(
-                "revocation endpoint: the provider has none; set one by \
-                 ProviderBuilder::revocation_endpoint",
-            ));
-        };
-        let endpoint = self.provider().resolve(endpoint, &NamedValues::NONE)?;
-        let (token, hint) = match token.into() {
-            TokenToRevoke::Access(token) => (token.expose(), "access_token"),
-            TokenToRevoke::Refresh(token) => (token.expose(), "refresh_token"),
-        };
-        let mut form = Form::empty();
-        form.field("token", token);
-        form.field("token_type_hint", hint);
-        self.add_parameters(&mut form, RequestKind::Revocation);
-        let timeout = REVOCATION_TIMEOUT;
-        let client_secret = self.configuration.client_secret.load_full();
-        let response = self.send(endpoint, form, Retry::Transient, timeout).await;
-        let response = response.map_err(SendError::into_error)?;
-        if response.status().is_success() {
-            return Ok(());
-        }
-        let error = evidence::added_to(endpoint_error::to_error(
-            "revocation endpoint",
-            &response,
-            self.configuration.clock.wall(),
-            &[],
-        ));
-        let secrets = || self.secrets(&[token], client_secret.as_deref());
-        Err(provider_text::added_to(error, &response, &[], secrets))
-    }
-
     /// A form with the grant type and the additional parameters of a token request.
-    fn form(&self, kind: RequestKind, grant_type: &str) -> Form {
+    fn form(&self, kind: RequestKind, grant_type: &str) -> Form<'_> {
         let parameters = &self.configuration.request_parameters;
-        let mut form = Form::new(parameters.grant_type(kind).unwrap_or(grant_type));
+        let provider = self.provider();
+        let mut form = Form::empty(provider.request_format(), provider.parameter_names());
+        form.standard(
+            "grant_type",
+            parameters.grant_type(kind).unwrap_or(grant_type),
+        );
         self.add_parameters(&mut form, kind);
         form
     }
 
-    fn add_parameters(&self, form: &mut Form, kind: RequestKind) {
+    pub(super) fn add_parameters(&self, form: &mut Form<'_>, kind: RequestKind) {
         for (name, value) in self.configuration.request_parameters.of(kind) {
             if name != "grant_type" {
                 form.field(name, value);
@@ -381,7 +330,7 @@ impl OAuthClient {
     async fn request_tokens(
         &self,
         endpoint: Uri,
-        form: Form,
+        form: Form<'_>,
         retry: Retry,
         secrets: &[&str],
     ) -> Result<TokenResponse, Error> {
@@ -390,7 +339,9 @@ impl OAuthClient {
         // The time of the first attempt, so that retries do not lengthen the lifetime.
         let sent = configuration.clock.wall();
         let timeout = configuration.response_timeout;
-        let response = self.send(endpoint, form, retry, timeout).await;
+        let credentials = configuration.provider.client_authentication();
+        let request = self.request(Method::POST, endpoint, form, Some(credentials));
+        let response = self.send(request, retry, timeout).await;
         let parse = |response: &Response<Bytes>| {
             token_response::parse(
                 response,
@@ -421,7 +372,11 @@ impl OAuthClient {
 
     /// The secrets of a request, which the provider may repeat. The client secret may have been
     /// replaced since.
-    fn secrets(&self, of_request: &[&str], client_secret: Option<&ClientSecret>) -> Secrets {
+    pub(super) fn secrets(
+        &self,
+        of_request: &[&str],
+        client_secret: Option<&ClientSecret>,
+    ) -> Secrets {
         let configuration = &*self.configuration;
         let mut secrets = Secrets::default();
         for secret in of_request {
@@ -434,21 +389,32 @@ impl OAuthClient {
         secrets
     }
 
-    async fn send(
+    /// A request with the client's credentials, if `authentication` says how they are sent.
+    pub(super) fn request(
         &self,
+        method: Method,
         endpoint: Uri,
-        form: Form,
+        form: Form<'_>,
+        authentication: Option<ClientAuthentication>,
+    ) -> Request<Bytes> {
+        let configuration = &*self.configuration;
+        let secret = configuration.client_secret.load();
+        let credentials = authentication.map(|authentication| Credentials {
+            authentication,
+            id: &configuration.client_id,
+            secret: secret.as_deref(),
+        });
+        let user_agent = configuration.user_agent.clone();
+        form.into_request(method, endpoint, credentials.as_ref(), user_agent)
+    }
+
+    pub(super) async fn send(
+        &self,
+        request: Request<Bytes>,
         retry: Retry,
         timeout: Duration,
     ) -> Result<Response<Bytes>, SendError> {
         let configuration = &*self.configuration;
-        let request = form.into_request(
-            endpoint,
-            configuration.provider.client_authentication(),
-            &configuration.client_id,
-            configuration.client_secret.load().as_deref(),
-            configuration.user_agent.clone(),
-        );
         let (clock, random) = (&*configuration.clock, &configuration.random);
         attempt::send(&self.transport, request, retry, timeout, clock, random).await
     }
@@ -474,17 +440,5 @@ impl fmt::Debug for OAuthClient {
             .field("redirect_uri", &self.configuration.redirect_uri)
             .field("scope", &self.configuration.scope)
             .finish_non_exhaustive()
-    }
-}
-
-impl<'a> From<&'a AccessToken> for TokenToRevoke<'a> {
-    fn from(token: &'a AccessToken) -> Self {
-        Self::Access(token)
-    }
-}
-
-impl<'a> From<&'a RefreshToken> for TokenToRevoke<'a> {
-    fn from(token: &'a RefreshToken) -> Self {
-        Self::Refresh(token)
     }
 }

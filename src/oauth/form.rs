@@ -9,7 +9,7 @@ use http::{
 use zeroize::Zeroizing;
 
 use crate::{
-    provider::ClientAuthentication,
+    provider::{BodyFormat, ClientAuthentication, ParameterNames},
     token::{ClientSecret, SecretBuffer, wiped},
 };
 
@@ -18,63 +18,79 @@ const CAPACITY: usize = 8 * 1024;
 
 const BASIC: &str = "Basic ";
 
-pub(super) struct Form(SecretBuffer);
+/// The names and values of a request, as a form or as a JSON object of texts.
+pub(super) struct Form<'a> {
+    body: SecretBuffer,
+    format: BodyFormat,
+    names: &'a ParameterNames,
+}
 
-impl Form {
-    pub(super) fn new(grant_type: &str) -> Self {
-        let mut form = Self::empty();
-        form.field("grant_type", grant_type);
-        form
-    }
+/// What authenticates a client.
+pub(super) struct Credentials<'a> {
+    pub(super) authentication: ClientAuthentication,
+    pub(super) id: &'a str,
+    pub(super) secret: Option<&'a ClientSecret>,
+}
 
-    pub(super) fn empty() -> Self {
-        Self(SecretBuffer::with_capacity(CAPACITY))
-    }
-
-    pub(super) fn field(&mut self, name: &str, value: &str) {
-        if self.0.len() > 0 {
-            self.0.push(b"&");
+impl<'a> Form<'a> {
+    pub(super) fn empty(format: BodyFormat, names: &'a ParameterNames) -> Self {
+        Self {
+            body: SecretBuffer::with_capacity(CAPACITY),
+            format,
+            names,
         }
-        encode(name, &mut self.0);
-        self.0.push(b"=");
-        encode(value, &mut self.0);
     }
 
+    /// Adds a parameter of RFC 6749, which may have another name at the provider.
+    pub(super) fn standard(&mut self, name: &str, value: &str) {
+        self.field(self.names.of(name), value);
+    }
+
+    /// Adds a parameter with exactly this name.
+    pub(super) fn field(&mut self, name: &str, value: &str) {
+        let is_first = self.body.len() == 0;
+        match self.format {
+            BodyFormat::Form => {
+                if !is_first {
+                    self.body.push(b"&");
+                }
+                encode(name, &mut self.body);
+                self.body.push(b"=");
+                encode(value, &mut self.body);
+            }
+            BodyFormat::Json => {
+                self.body.push(if is_first { b"{" } else { b"," });
+                escape(name, &mut self.body);
+                self.body.push(b":");
+                escape(value, &mut self.body);
+            }
+        }
+    }
+
+    /// The request with these credentials, if any. Without a name and a value, it has no body.
     pub(super) fn into_request(
         mut self,
+        method: Method,
         endpoint: Uri,
-        authentication: ClientAuthentication,
-        client_id: &str,
-        client_secret: Option<&ClientSecret>,
+        credentials: Option<&Credentials<'_>>,
         user_agent: HeaderValue,
     ) -> Request<Bytes> {
-        // One method only: RFC 6749 section 2.3 forbids a second in the same request.
-        let authorization = match (authentication, client_secret) {
-            (ClientAuthentication::Basic, Some(secret)) => Some(basic(client_id, secret, encode)),
-            (ClientAuthentication::BasicRaw, Some(secret)) => {
-                let raw = |text: &str, pair: &mut SecretBuffer| pair.push(text.as_bytes());
-                Some(basic(client_id, secret, raw))
-            }
-            (ClientAuthentication::RequestBody, Some(secret)) => {
-                self.field("client_id", client_id);
-                self.field("client_secret", secret.expose());
-                None
-            }
-            // A public client (RFC 6749 section 3.2.1). The builder ensures that every other client
-            // has a secret.
-            (ClientAuthentication::None, _) | (_, None) => {
-                self.field("client_id", client_id);
-                None
-            }
-        };
-        let mut request = Request::new(self.0.into_bytes());
-        *request.method_mut() = Method::POST;
+        let authorization = credentials.and_then(|credentials| self.authorize(credentials));
+        let has_body = self.body.len() > 0;
+        if has_body && self.format == BodyFormat::Json {
+            self.body.push(b"}");
+        }
+        let mut request = Request::new(self.body.into_bytes());
+        *request.method_mut() = method;
         *request.uri_mut() = endpoint;
         let headers = request.headers_mut();
-        headers.insert(
-            CONTENT_TYPE,
-            HeaderValue::from_static("application/x-www-form-urlencoded"),
-        );
+        if has_body {
+            let content_type = match self.format {
+                BodyFormat::Form => "application/x-www-form-urlencoded",
+                BodyFormat::Json => "application/json",
+            };
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        }
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         // Without this header, RFC 9110 section 12.5.3 permits every encoding.
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
@@ -83,6 +99,30 @@ impl Form {
             headers.insert(AUTHORIZATION, authorization);
         }
         request
+    }
+
+    /// Adds credentials to the body, or returns the header that contains them. One method only: RFC
+    /// 6749 section 2.3 forbids a second in the same request.
+    fn authorize(&mut self, credentials: &Credentials<'_>) -> Option<HeaderValue> {
+        let id = credentials.id;
+        match (credentials.authentication, credentials.secret) {
+            (ClientAuthentication::Basic, Some(secret)) => Some(basic(id, secret, encode)),
+            (ClientAuthentication::BasicRaw, Some(secret)) => {
+                let raw = |text: &str, pair: &mut SecretBuffer| pair.push(text.as_bytes());
+                Some(basic(id, secret, raw))
+            }
+            (ClientAuthentication::RequestBody, Some(secret)) => {
+                self.standard("client_id", id);
+                self.standard("client_secret", secret.expose());
+                None
+            }
+            // A public client (RFC 6749 section 3.2.1). The builder ensures that every other client
+            // has a secret.
+            (ClientAuthentication::None, _) | (_, None) => {
+                self.standard("client_id", id);
+                None
+            }
+        }
     }
 }
 
@@ -120,20 +160,65 @@ fn encode(text: &str, buffer: &mut SecretBuffer) {
     }
 }
 
+/// Writes a text as a JSON string (RFC 8259 section 7).
+fn escape(text: &str, buffer: &mut SecretBuffer) {
+    buffer.push(b"\"");
+    let mut rest = text.as_bytes();
+    while let Some(at) = rest.iter().position(|byte| is_escaped(*byte)) {
+        let (plain, behind) = rest.split_at(at);
+        buffer.push(plain);
+        let Some((byte, behind)) = behind.split_first() else {
+            break;
+        };
+        if let b'"' | b'\\' = byte {
+            buffer.push(&[b'\\', *byte]);
+        } else {
+            // Control characters are below 0x20.
+            let digit = b"0123456789abcdef".get(usize::from(byte & 0xf));
+            let digits = [b'0' + (byte >> 4), digit.copied().unwrap_or(b'0')];
+            buffer.push(b"\\u00");
+            buffer.push(&digits);
+        }
+        rest = behind;
+    }
+    buffer.push(rest);
+    buffer.push(b"\"");
+}
+
+fn is_escaped(byte: u8) -> bool {
+    byte < 0x20 || matches!(byte, b'"' | b'\\')
+}
+
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
-    fn request(authentication: ClientAuthentication) -> Request<Bytes> {
-        let mut form = Form::new("refresh_token");
-        form.field("refresh_token", "r 1&=");
-        form.into_request(
-            Uri::from_static("https://id.example.com/token"),
+    fn written(
+        format: BodyFormat,
+        names: &ParameterNames,
+        authentication: ClientAuthentication,
+    ) -> Request<Bytes> {
+        let mut form = Form::empty(format, names);
+        form.standard("grant_type", "refresh_token");
+        form.standard("refresh_token", "r 1&=\"");
+        let secret = ClientSecret::new("se cret");
+        let credentials = Credentials {
             authentication,
-            "id:x",
-            Some(&ClientSecret::new("se cret")),
+            id: "id:x",
+            secret: Some(&secret),
+        };
+        form.into_request(
+            Method::POST,
+            Uri::from_static("https://id.example.com/token"),
+            Some(&credentials),
             HeaderValue::from_static("product/1"),
         )
+    }
+
+    fn request(authentication: ClientAuthentication) -> Request<Bytes> {
+        written(BodyFormat::Form, &ParameterNames::default(), authentication)
     }
 
     #[test]
@@ -142,13 +227,13 @@ mod tests {
         assert!(in_body.headers().get(AUTHORIZATION).is_none());
         assert_eq!(
             in_body.body(),
-            "grant_type=refresh_token&refresh_token=r+1%26%3D&client_id=id%3Ax&client_secret=se+cret"
+            "grant_type=refresh_token&refresh_token=r+1%26%3D%22&client_id=id%3Ax&client_secret=se+cret"
         );
 
         let basic = request(ClientAuthentication::Basic);
         assert_eq!(
             basic.body(),
-            "grant_type=refresh_token&refresh_token=r+1%26%3D"
+            "grant_type=refresh_token&refresh_token=r+1%26%3D%22"
         );
         let header = basic.headers().get(AUTHORIZATION).unwrap();
         assert!(header.is_sensitive());
@@ -161,5 +246,64 @@ mod tests {
         let header = raw.headers().get(AUTHORIZATION).unwrap();
         assert!(header.is_sensitive());
         assert_eq!(header, "Basic aWQ6eDpzZSBjcmV0");
+    }
+    #[test]
+    fn json_contains_the_same_texts_as_a_form() {
+        let mut names = ParameterNames::default();
+        names.set("client_id".to_owned(), "client_key".to_owned());
+        for authentication in [
+            ClientAuthentication::RequestBody,
+            ClientAuthentication::Basic,
+            ClientAuthentication::BasicRaw,
+            ClientAuthentication::None,
+        ] {
+            let form = written(BodyFormat::Form, &names, authentication);
+            let json = written(BodyFormat::Json, &names, authentication);
+            let expected: BTreeMap<String, String> =
+                form_urlencoded::parse(form.body()).into_owned().collect();
+            let texts: BTreeMap<String, String> = serde_json::from_slice(json.body()).unwrap();
+            assert_eq!(texts, expected);
+            let is_in_header = json.headers().contains_key(AUTHORIZATION);
+            assert_ne!(texts.contains_key("client_key"), is_in_header);
+            assert_eq!(json.headers()[CONTENT_TYPE], "application/json");
+            assert_eq!(
+                json.headers().get(AUTHORIZATION),
+                form.headers().get(AUTHORIZATION)
+            );
+        }
+    }
+
+    #[test]
+    fn request_without_a_parameter_has_no_body() {
+        for format in [BodyFormat::Form, BodyFormat::Json] {
+            let names = ParameterNames::default();
+            let request = Form::empty(format, &names).into_request(
+                Method::DELETE,
+                Uri::from_static("https://id.example.com/token"),
+                None,
+                HeaderValue::from_static("product/1"),
+            );
+            assert!(request.body().is_empty());
+            assert!(!request.headers().contains_key(CONTENT_TYPE));
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_escaped_as_a_json_library_reads_it(text in proptest::prelude::any::<String>()) {
+            let mut buffer = SecretBuffer::default();
+            escape(&text, &mut buffer);
+            let read: String = serde_json::from_slice(&buffer.into_vec()).unwrap();
+            proptest::prop_assert_eq!(read, text);
+        }
+    }
+
+    #[test]
+    fn each_control_character_is_escaped() {
+        let text: String = (0..=0x7f_u8).map(char::from).collect();
+        let mut buffer = SecretBuffer::default();
+        escape(&text, &mut buffer);
+        let read: String = serde_json::from_slice(&buffer.into_vec()).unwrap();
+        assert_eq!(read, text);
     }
 }

@@ -168,6 +168,7 @@ mod form;
 mod gate;
 mod members;
 mod provider_text;
+mod revocation;
 mod scrub;
 mod token_response;
 mod transport;
@@ -177,7 +178,8 @@ pub(crate) use self::gate::{BackgroundPermit, GateKey, Permit};
 pub use self::{
     authorization::{AcceptedCode, PendingAuthorization},
     builder::OAuthClientBuilder,
-    client::{OAuthClient, TokenToRevoke},
+    client::OAuthClient,
     gate::EndpointGate,
+    revocation::TokenToRevoke,
     token_response::TokenResponse,
 };

@@ -10,9 +10,12 @@ use zeroize::Zeroizing;
 
 use crate::{
     error::{Error, ErrorKind, OAuthErrorCode, ResponseDetails},
-    provider::{ResponseMode, with_query},
+    provider::{Provider, ResponseMode, with_query},
     token::{AuthorizationCode, CodeVerifier, NamedValues, form_decoded},
 };
+
+/// The name of the code in callbacks (RFC 6749 section 4.1.2), unless the provider has another one.
+const CODE: &str = "code";
 
 /// An authorization request whose callback has not arrived yet.
 ///
@@ -26,6 +29,8 @@ pub struct PendingAuthorization {
     verifier: Option<CodeVerifier>,
     /// The issuer that the callback has to name, if any.
     issuer: Option<String>,
+    /// The name of the code in the callback.
+    code_parameter: Box<str>,
 }
 
 /// An authorization code from a callback that passed all checks.
@@ -69,7 +74,7 @@ impl PendingAuthorization {
         let mut found = Parameters::default();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            found.add(&form_decoded(name), value)?;
+            found.add(&form_decoded(name), value, &self.code_parameter)?;
         }
         // The state comes first: without it, nothing in the callback is trusted.
         let state = found.state.unwrap_or_default();
@@ -104,13 +109,21 @@ impl PendingAuthorization {
             state: Zeroizing::new(state),
             verifier,
             issuer: issuer.map(str::to_owned),
+            code_parameter: CODE.into(),
         }
+    }
+
+    /// Sets the name of the code in the callback.
+    pub(super) fn with_code_parameter(mut self, name: &str) -> Self {
+        self.code_parameter = name.into();
+        self
     }
 
     pub(super) fn random(pkce: bool, issuer: Option<&str>) -> Result<Self, Error> {
         Ok(Self {
             state: random_text()?,
             issuer: issuer.map(str::to_owned),
+            code_parameter: CODE.into(),
             verifier: if pkce {
                 Some(CodeVerifier::new(random_text()?.as_str()))
             } else {
@@ -125,18 +138,19 @@ impl PendingAuthorization {
         client_id: &str,
         redirect_uri: &str,
         scope: Option<&str>,
-        mode: ResponseMode,
+        provider: &Provider,
         parameters: impl Iterator<Item = (&'a str, &'a str)>,
     ) -> String {
+        let names = provider.parameter_names();
         let mut query = form_urlencoded::Serializer::new(String::new());
         query
-            .append_pair("response_type", "code")
-            .append_pair("client_id", client_id)
-            .append_pair("redirect_uri", redirect_uri);
+            .append_pair(names.of("response_type"), "code")
+            .append_pair(names.of("client_id"), client_id)
+            .append_pair(names.of("redirect_uri"), redirect_uri);
         if let Some(scope) = scope {
-            query.append_pair("scope", scope);
+            query.append_pair(names.of("scope"), scope);
         }
-        match mode {
+        match provider.response_mode() {
             ResponseMode::Query => {}
             ResponseMode::FormPost => {
                 query.append_pair("response_mode", "form_post");
@@ -160,7 +174,7 @@ impl AcceptedCode {
         &self.code
     }
 
-    /// The other parameters of the callback: all but `code` and `state`.
+    /// The other parameters of the callback: all but the code and the `state`.
     #[must_use]
     pub fn parameters(&self) -> &NamedValues {
         &self.parameters
@@ -193,14 +207,15 @@ struct Parameters {
 
 impl Parameters {
     /// Adds a value, which is still encoded.
-    fn add(&mut self, name: &str, value: &str) -> Result<(), Error> {
+    fn add(&mut self, name: &str, value: &str, code_parameter: &str) -> Result<(), Error> {
         let value = form_decoded(value);
-        if !matches!(name, "state" | "code") {
+        // Some providers send the code by the name of RFC 6749 as well.
+        if !matches!(name, "state" | CODE) && name != code_parameter {
             self.others.add(name, &value);
         }
         let parameter = match name {
             "state" => &mut self.state,
-            "code" => &mut self.code,
+            name if name == code_parameter => &mut self.code,
             "error" => &mut self.error,
             "iss" => {
                 self.issuers.push(value);

@@ -4,6 +4,11 @@ fn resumed(state: &str, verifier: Option<&str>) -> PendingAuthorization {
     PendingAuthorization::new(state.into(), verifier.map(CodeVerifier::new), None)
 }
 
+fn provider(mode: ResponseMode) -> Provider {
+    let builder = Provider::builder("https://id.example.com/token").response_mode(mode);
+    builder.build().unwrap()
+}
+
 fn pending() -> PendingAuthorization {
     resumed("s1", Some("v1"))
 }
@@ -141,7 +146,7 @@ fn authorization_url_keeps_the_query_of_the_endpoint() {
             "id&1",
             "https://p.example.com/cb?a=b",
             Some("one two:read"),
-            ResponseMode::Query,
+            &provider(ResponseMode::Query),
             [("prompt", "a&b")].into_iter()
         ),
         "https://id.example.com/a?tenant=x&response_type=code&client_id=id%261\
@@ -160,7 +165,7 @@ fn authorization_url_names_a_response_mode_that_is_not_the_default() {
             "id",
             "https://p.example.com/cb",
             None,
-            ResponseMode::FormPost,
+            &provider(ResponseMode::FormPost),
             std::iter::empty(),
         ),
         "https://id.example.com/a?response_type=code&client_id=id\
@@ -171,6 +176,65 @@ fn authorization_url_names_a_response_mode_that_is_not_the_default() {
         .accept("code=c%2F1&state=s1&session_state=a+b")
         .unwrap();
     assert_eq!(accepted.code().expose(), "c/1");
+}
+
+#[test]
+fn authorization_url_has_the_parameter_names_of_the_provider() {
+    let endpoint = Uri::from_static("https://id.example.com/a");
+    let provider = Provider::builder("https://id.example.com/token")
+        .parameter_name("client_id", "client_key")
+        .parameter_name("redirect_uri", "return_to")
+        .parameter_name("response_type", "kind")
+        .parameter_name("scope", "scopes")
+        .parameter_name("code", "auth_code")
+        .build()
+        .unwrap();
+    let url = resumed("s1", Some("v1")).url(
+        &endpoint,
+        "id",
+        "https://p.example.com/cb",
+        Some("one"),
+        &provider,
+        [("x", "y")].into_iter(),
+    );
+    let challenge = challenge(&CodeVerifier::new("v1"));
+    assert_eq!(
+        url,
+        format!(
+            "https://id.example.com/a?kind=code&client_key=id\
+             &return_to=https%3A%2F%2Fp.example.com%2Fcb&scopes=one&state=s1\
+             &code_challenge={challenge}&code_challenge_method=S256&x=y"
+        )
+    );
+}
+
+#[test]
+fn code_is_accepted_by_the_name_of_the_provider_only() {
+    let pending = pending().with_code_parameter("auth_code");
+    for good in [
+        "?auth_code=c1&state=s1",
+        "auth%5Fcode=c%31&state=s1&x=y",
+        "https://p.example.com/cb?code=c2&auth_code=c1&state=s1",
+        "?code=c2&code=c3&auth_code=c1&state=s1",
+    ] {
+        let accepted = pending.accept(good).unwrap();
+        assert_eq!(accepted.code().expose(), "c1", "{good}");
+        assert_eq!(accepted.verifier().unwrap().expose(), "v1");
+        for name in ["code", "auth_code", "state"] {
+            assert_eq!(accepted.parameters().get(name), None, "{good}");
+        }
+    }
+    for bad in [
+        "?code=c1&state=s1",
+        "?auth_code=&code=c1&state=s1",
+        "?auth_code=c1&auth_code=c1&state=s1",
+        "?auth_code=c1&state=s2",
+        "?auth_code=c1",
+        "?AUTH_CODE=c1&state=s1",
+    ] {
+        let error = pending.accept(bad).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Callback, "{bad}");
+    }
 }
 
 #[test]
