@@ -20,7 +20,7 @@ use tower_oauth2_client::{
     cache::{TokenCache, TokenCacheBuilder},
     clock::Clock,
     oauth::OAuthClient,
-    provider::{self, ClientAuthentication, Provider},
+    provider::{self, ClientAuthentication, KeptValue, Provider, ValueSource},
     sandbox::{DateHeader, Endpoint, ExpiresAt, Fault, Sandbox},
     store::{LeaseOutcome, LeaseOwner, MemoryStore, SaveOutcome, TokenStore},
     token::{AccessToken, ConsentDecision, Generation, Grant, RefreshToken, TenantId, TokenSet},
@@ -289,11 +289,18 @@ async fn use_an_endpoint(set: &impl Fn(TokenCacheBuilder) -> TokenCacheBuilder) 
     tokens.refresh_now().await.unwrap();
 }
 
-/// At a provider whose responses and data state no lifetime.
+/// At a provider whose responses and data state no lifetime, and name an account that does not match
+/// its pattern.
 async fn exchange_a_code_without_a_lifetime(sandbox: &Sandbox) {
     let provider = Provider::builder(format!("{}/oauth/token", sandbox.url()))
         .authorization_endpoint(format!("{}/oauth/authorize", sandbox.url()))
         .client_authentication(ClientAuthentication::RequestBody)
+        .kept_value(
+            "account",
+            KeptValue::new(ValueSource::Response)
+                .name("access_token")
+                .pattern("[a-z]{3}"),
+        )
         .build()
         .unwrap();
     let oauth = OAuthClient::builder(provider, sandbox.client_id())
@@ -306,6 +313,7 @@ async fn exchange_a_code_without_a_lifetime(sandbox: &Sandbox) {
     let code = pending.accept(&callback).unwrap();
     let tokens = oauth.exchange_code(code).await.unwrap();
     assert_eq!(tokens.lifetime(), None);
+    assert!(tokens.values().is_empty());
 }
 
 #[test]

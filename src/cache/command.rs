@@ -165,6 +165,7 @@ async fn try_to_install(
         tokens,
         decided,
         lease_use: None,
+        provider: core.settings.source.provider(),
     };
     let lease = LeaseUse::new(core);
     // Before commands are excluded, because the store may be slow.

@@ -271,6 +271,7 @@ pub(super) trait ErasedSource: Send + Sync + 'static {
     fn revoke<'a>(&'a self, held: &'a TokenSet) -> Boxed<'a, ()>;
     fn gate(&self) -> Option<&EndpointGate>;
     fn identity(&self) -> Option<ClientIdentity>;
+    fn provider(&self) -> Option<&Provider>;
 }
 
 impl<T: TokenSource> ErasedSource for T {
@@ -288,5 +289,9 @@ impl<T: TokenSource> ErasedSource for T {
 
     fn identity(&self) -> Option<ClientIdentity> {
         TokenSource::identity(self)
+    }
+
+    fn provider(&self) -> Option<&Provider> {
+        TokenSource::provider(self)
     }
 }

@@ -251,7 +251,7 @@ impl OAuthClientBuilder {
                 ),
                 response_timeout: self.response_timeout,
                 user_agent,
-                provider: self.provider,
+                provider: Arc::new(self.provider),
             },
             Transport::new(http, self.is_connect_error),
         ))

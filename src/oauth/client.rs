@@ -16,7 +16,7 @@ use super::{
     credentials, evidence,
     form::{Credentials, Form},
     gate::{EndpointGate, GateKey},
-    provider_text,
+    kept_values, provider_text,
     scrub::Secrets,
     token_response::{self, TokenResponse},
     transport::{SendError, Transport},
@@ -45,7 +45,8 @@ pub struct OAuthClient {
 }
 
 pub(super) struct Configuration {
-    pub(super) provider: Provider,
+    /// Shared with pending authorizations.
+    pub(super) provider: Arc<Provider>,
     pub(super) client_id: String,
     pub(super) client_secret: ArcSwapOption<ClientSecret>,
     pub(super) redirect_uri: Option<String>,
@@ -58,6 +59,14 @@ pub(super) struct Configuration {
     /// How long a token request waits for its response.
     pub(super) response_timeout: Duration,
     pub(super) user_agent: HeaderValue,
+}
+
+/// What a token request is about, for its response.
+struct Sent<'a> {
+    /// The secrets of the request, which the provider may repeat.
+    secrets: &'a [&'a str],
+    /// The kept values before the request.
+    values: &'a NamedValues,
 }
 
 impl OAuthClient {
@@ -130,10 +139,62 @@ impl OAuthClient {
     ///
     /// * [`Configuration`](ErrorKind::Configuration) if the provider has no authorization endpoint,
     ///   or no redirect URI is set.
+    /// * [`KeptValue`](ErrorKind::KeptValue) if the authorization endpoint contains variables: use
+    ///   [`authorization_url_with`](Self::authorization_url_with).
     /// * [`Interrupted`](ErrorKind::Interrupted) if the operating system returns no random bytes.
     pub fn authorization_url(&self) -> Result<(String, PendingAuthorization), Error> {
+        self.authorization_url_with(&NamedValues::NONE)
+    }
+
+    /// Creates an authorization request as [`authorization_url`](Self::authorization_url) does, with
+    /// values to keep with the grant: those that the provider's data name with the source
+    /// [`Connect`](crate::provider::ValueSource::Connect).
+    ///
+    /// ```
+    /// # use bytes::Bytes;
+    /// # use http::{Request, Response};
+    /// # use http_body_util::Full;
+    /// use tower_oauth2_client::{
+    ///     oauth::OAuthClient,
+    ///     provider::{KeptValue, Provider, ValueSource},
+    ///     token::NamedValues,
+    /// };
+    ///
+    /// let shop = KeptValue::new(ValueSource::Connect).pattern("[a-z0-9][a-z0-9-]*");
+    /// let provider = Provider::builder("https://{shop}.example.com/token")
+    ///     .authorization_endpoint("https://{shop}.example.com/authorize")
+    ///     .kept_value("shop", shop)
+    ///     .build()?;
+    /// # let http = tower::service_fn(|_: Request<Full<Bytes>>| async {
+    /// #     Ok::<_, std::convert::Infallible>(Response::new(Full::new(Bytes::new())))
+    /// # });
+    /// let oauth = OAuthClient::builder(provider, "client-id")
+    ///     .client_secret("client-secret")
+    ///     .redirect_uri("https://partner.example.com/callback")
+    ///     .build(http)?;
+    ///
+    /// let (url, pending) = oauth.authorization_url_with(&NamedValues::from([("shop", "acme")]))?;
+    /// assert!(url.starts_with("https://acme.example.com/authorize?"));
+    /// assert_eq!(pending.values().get("shop"), Some("acme"));
+    ///
+    /// let forged = NamedValues::from([("shop", "evil.example/")]);
+    /// assert!(oauth.authorization_url_with(&forged).is_err());
+    /// # Ok::<(), tower_oauth2_client::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`authorization_url`](Self::authorization_url), and
+    ///
+    /// * [`Configuration`](ErrorKind::Configuration) if the provider's data do not name a value with
+    ///   this source, or it is passed more than once.
+    /// * [`KeptValue`](ErrorKind::KeptValue) if a value does not match its pattern, or one that the
+    ///   authorization endpoint needs is missing, or the names and values have more than 1 KiB.
+    pub fn authorization_url_with(
+        &self,
+        values: &NamedValues,
+    ) -> Result<(String, PendingAuthorization), Error> {
         let configuration = &*self.configuration;
-        let values = &NamedValues::NONE;
         let Some(endpoint) = configuration.provider.authorization_endpoint() else {
             return Err(Error::configuration(
                 "authorization endpoint: the provider has none; set one by \
@@ -141,13 +202,12 @@ impl OAuthClient {
             ));
         };
         let redirect_uri = self.redirect_uri()?;
-        let pending = PendingAuthorization::random(
-            configuration.provider.pkce(),
-            configuration.provider.issuer(),
-        )?
-        .with_code_parameter(configuration.provider.code_parameter());
+        let values = kept_values::of_program(&configuration.provider, values)?;
+        let endpoint = configuration.provider.resolve(endpoint, &values)?;
+        let pending = PendingAuthorization::random(Arc::clone(&configuration.provider))?;
+        let pending = pending.with_values(values);
         let url = pending.url(
-            &configuration.provider.resolve(endpoint, values)?,
+            &endpoint,
             &configuration.client_id,
             redirect_uri,
             configuration.scope.as_deref(),
@@ -161,6 +221,7 @@ impl OAuthClient {
 
     /// Restores a pending authorization from its [`state`](PendingAuthorization::state) and
     /// [`code_verifier`](PendingAuthorization::code_verifier).
+    /// [`PendingAuthorization::with_values`] restores the values that the program has passed.
     ///
     /// It has to come from this client or from one with the same provider, because the callback has
     /// to name this provider's issuer. An empty state, as from a session without one, accepts no
@@ -171,8 +232,8 @@ impl OAuthClient {
         state: impl Into<String>,
         code_verifier: Option<CodeVerifier>,
     ) -> PendingAuthorization {
-        PendingAuthorization::new(state.into(), code_verifier, self.provider().issuer())
-            .with_code_parameter(self.provider().code_parameter())
+        let provider = Arc::clone(&self.configuration.provider);
+        PendingAuthorization::new(state.into(), code_verifier, provider)
     }
 
     /// Exchanges a code for the first token set of a grant (RFC 6749 section 4.1.3).
@@ -190,6 +251,8 @@ impl OAuthClient {
     ///   message says how. If the response contains a refresh token, but no access token that can
     ///   be used, there is no token set to save. The error then has the
     ///   [`refresh_token`](Error::refresh_token), which you may [revoke](Self::revoke).
+    /// * [`KeptValue`](ErrorKind::KeptValue) if the token endpoint needs another value than the code
+    ///   has, because another client has accepted it. The code was not sent.
     /// * [`Configuration`](ErrorKind::Configuration) if no redirect URI is set.
     pub async fn exchange_code(&self, code: AcceptedCode) -> Result<TokenSet, Error> {
         let response = self.exchange_code_with_members(code).await;
@@ -208,7 +271,7 @@ impl OAuthClient {
     ) -> Result<TokenResponse, Error> {
         let redirect_uri = self.redirect_uri()?;
         let endpoint = self.provider().token_endpoint();
-        let endpoint = self.provider().resolve(endpoint, &NamedValues::NONE)?;
+        let endpoint = self.provider().resolve(endpoint, code.values())?;
         let mut form = self.form(RequestKind::CodeExchange, "authorization_code");
         form.standard("code", code.code().expose());
         form.standard("redirect_uri", redirect_uri);
@@ -217,8 +280,11 @@ impl OAuthClient {
         }
         let permit = self.gate().acquire_for_code_exchange().await?;
         let verifier = code.verifier().map_or("", CodeVerifier::expose);
-        let secrets = [code.code().expose(), verifier];
-        let outcome = self.request_tokens(endpoint, form, Retry::NotSent, &secrets);
+        let sent = Sent {
+            secrets: &[code.code().expose(), verifier],
+            values: code.values(),
+        };
+        let outcome = self.request_tokens(endpoint, form, Retry::NotSent, &sent);
         let outcome = outcome.await;
         permit.record(&outcome);
         outcome
@@ -226,7 +292,7 @@ impl OAuthClient {
 
     /// Refreshes a token set (RFC 6749 section 6).
     ///
-    /// A refresh token or scope that the response omits is taken from `tokens`. Once the future is
+    /// A refresh token, scope or kept value that the response omits is taken from `tokens`. Once the future is
     /// polled, the provider may have rotated the refresh token: do not refresh the same token set
     /// twice. A [`TokenCache`](crate::cache::TokenCache) ensures that.
     ///
@@ -239,6 +305,8 @@ impl OAuthClient {
     ///   respond in time, the circuit breaker is open, or no permit is free.
     /// * [`InvalidResponse`](ErrorKind::InvalidResponse) if the response violates RFC 6749. If the
     ///   error has a [`refresh_token`](Error::refresh_token), it replaces the one in `tokens`.
+    /// * [`KeptValue`](ErrorKind::KeptValue) if the endpoint contains a variable whose value in
+    ///   `tokens` is missing or does not match its pattern. Nothing was sent.
     ///
     /// If [`is_response_lost`](Error::is_response_lost) is true, it is unknown whether the provider
     /// has rotated the refresh token. See the [table](crate::oauth#outcomes-of-a-token-request).
@@ -268,8 +336,11 @@ impl OAuthClient {
         let endpoint = self.provider().refresh_endpoint();
         let endpoint = self.provider().resolve(endpoint, tokens.values());
         let endpoint = endpoint.map_err(Error::with_token_unused)?;
-        let secrets = [refresh_token.expose(), tokens.access_token().expose()];
-        let response = self.request_tokens(endpoint, form, Retry::Deferred, &secrets);
+        let sent = Sent {
+            secrets: &[refresh_token.expose(), tokens.access_token().expose()],
+            values: tokens.values(),
+        };
+        let response = self.request_tokens(endpoint, form, Retry::Deferred, &sent);
         let response = response.await?;
         Ok(response.into_tokens().with_omitted_from(tokens))
     }
@@ -300,10 +371,13 @@ impl OAuthClient {
             form.standard("scope", scope);
         }
         let endpoint = self.provider().token_endpoint();
-        let endpoint = self.provider().resolve(endpoint, &NamedValues::NONE)?;
-        let response = self.request_tokens(endpoint, form, Retry::Deferred, &[]);
-        let response = response.await;
-        response.map(TokenResponse::into_tokens)
+        let sent = Sent {
+            secrets: &[],
+            values: &NamedValues::NONE,
+        };
+        let endpoint = self.provider().resolve(endpoint, sent.values)?;
+        let response = self.request_tokens(endpoint, form, Retry::Deferred, &sent);
+        response.await.map(TokenResponse::into_tokens)
     }
 
     /// A form with the grant type and the additional parameters of a token request.
@@ -327,32 +401,35 @@ impl OAuthClient {
         }
     }
 
+    /// `values` are the kept values of the grant so far.
     async fn request_tokens(
         &self,
         endpoint: Uri,
         form: Form<'_>,
         retry: Retry,
-        secrets: &[&str],
+        sent: &Sent<'_>,
     ) -> Result<TokenResponse, Error> {
         let configuration = &*self.configuration;
         let client_secret = configuration.client_secret.load_full();
         // The time of the first attempt, so that retries do not lengthen the lifetime.
-        let sent = configuration.clock.wall();
+        let sent_at = configuration.clock.wall();
         let timeout = configuration.response_timeout;
         let credentials = configuration.provider.client_authentication();
         let request = self.request(Method::POST, endpoint, form, Some(credentials));
         let response = self.send(request, retry, timeout).await;
         let parse = |response: &Response<Bytes>| {
-            token_response::parse(
-                response,
-                sent,
-                configuration.clock.wall(),
-                &configuration.provider,
-            )
-            .map_err(|error| {
-                let refusals = configuration.provider.refusals();
-                let secrets = || self.secrets(secrets, client_secret.as_deref());
-                provider_text::added_to(evidence::added_to(error), response, refusals, secrets)
+            let provider = &*configuration.provider;
+            let now = configuration.clock.wall();
+            let parsed = token_response::parse(response, sent_at, now, provider);
+            let parsed = parsed.map_err(|error| {
+                let secrets = || self.secrets(sent.secrets, client_secret.as_deref());
+                let error = evidence::added_to(error);
+                provider_text::added_to(error, response, provider.refusals(), secrets)
+            });
+            parsed.map(|parsed| {
+                parsed.map_tokens(|tokens| {
+                    kept_values::add_to_tokens(provider, response.body(), sent.values, tokens)
+                })
             })
         };
         match response {

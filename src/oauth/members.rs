@@ -148,24 +148,37 @@ fn at_end(paths: &[Path<'_>], name: &str) -> Option<TokenMember> {
 /// Whether the first object in `body` has a value at `path` that `is_match` accepts: the names of
 /// nested members, separated by dots. Any element of an array may be the value.
 pub(super) fn has_member(body: &[u8], path: &str, is_match: impl Fn(&str) -> bool) -> bool {
-    let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
-    let Some(mut object) = Reader::at_object(body.trim_ascii()) else {
-        return false;
+    value_at(body, path).is_some_and(|mut value| value.any_scalar(is_match))
+}
+
+/// The value at `path` in the first object in `body`: a string as text, and any other value as JSON.
+/// `None` if it is missing, blank, `null` or cut off.
+pub(super) fn text_at(body: &[u8], path: &str) -> Option<Zeroizing<String>> {
+    let mut reader = value_at(body, path)?;
+    let json = reader.rest;
+    let value = reader.value();
+    let length = json.len() - reader.rest.len();
+    let text = match value {
+        Member::Text(text) => text,
+        // A string that cannot be decoded is no JSON to keep.
+        _ if reader.is_damaged || json.starts_with(b"\"") => return None,
+        _ => Zeroizing::new(str::from_utf8(json.get(..length)?).ok()?.to_owned()),
     };
+    (!is_blank(&text) && *text != "null").then_some(text)
+}
+
+/// A reader at the value at `path` in the first object in `body`.
+fn value_at<'a>(body: &'a [u8], path: &str) -> Option<Reader<'a>> {
+    let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
+    let mut object = Reader::at_object(body.trim_ascii())?;
     let mut names = path.split('.').peekable();
-    while let Some(name) = names.next() {
-        let Some(mut value) = object.find(name) else {
-            return false;
-        };
+    loop {
+        let value = object.find(names.next()?)?;
         if names.peek().is_none() {
-            return value.any_scalar(is_match);
+            return Some(value);
         }
-        let Some(nested) = value.rest.strip_prefix(b"{") else {
-            return false;
-        };
-        object = Reader::at(nested);
+        object = Reader::at(value.rest.strip_prefix(b"{")?);
     }
-    false
 }
 
 /// A value of any JSON type.
@@ -478,7 +491,7 @@ fn last_text(json: &[u8], path: &str) -> Member {
     };
     let object = whole_object(object);
     match serde_json::from_slice::<IgnoredAny>(object) {
-        Ok(_) => value_at(object, rest).map_or(Member::Absent, text),
+        Ok(_) => json_at(object, rest).map_or(Member::Absent, text),
         Err(_) => first_text(object, rest),
     }
 }
@@ -495,7 +508,7 @@ fn first_text(json: &[u8], path: &str) -> Member {
 }
 
 /// The value at this path of an object.
-fn value_at<'a>(object: &'a [u8], path: &str) -> Option<&'a [u8]> {
+fn json_at<'a>(object: &'a [u8], path: &str) -> Option<&'a [u8]> {
     path.split('.').try_fold(object, |object, name| {
         let value = Reader::at(object.strip_prefix(b"{")?).find(name)?;
         Some(value.rest)

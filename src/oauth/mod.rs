@@ -166,6 +166,7 @@ mod endpoint_error;
 mod evidence;
 mod form;
 mod gate;
+mod kept_values;
 mod members;
 mod provider_text;
 mod revocation;

@@ -193,7 +193,7 @@ impl OAuthClient {
                      revoke_tokens with the whole token set",
                 ));
             };
-            let (name, value) = provider.access_token_header(access_token)?;
+            let (name, value) = provider.access_token_header(access_token);
             request.headers_mut().insert(name, value);
         }
         Ok(request)

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     error::{Error, ErrorKind},
     origin::Origin,
-    token::{NamedValues, wiped},
+    token::{MAX_KEPT_VALUES, NamedValues, wiped},
 };
 
 /// When an address is needed, and so which values are known then.
@@ -50,6 +50,12 @@ pub(super) struct Patterns(BTreeMap<String, Pattern>);
 impl Patterns {
     /// Checks and compiles the patterns of these values.
     pub(super) fn compile(values: &BTreeMap<String, KeptValue>) -> Result<Self, Error> {
+        if values.len() > MAX_KEPT_VALUES {
+            return Err(Error::configuration(format!(
+                "kept_values: {}; a grant keeps at most {MAX_KEPT_VALUES}",
+                values.len()
+            )));
+        }
         let mut patterns = BTreeMap::new();
         for (name, value) in values {
             let fail = |what: &str| Error::configuration(format!("kept_values.{name}{what}"));
@@ -63,6 +69,13 @@ impl Patterns {
                 && (source_name.is_empty() || source_name.len() > 128)
             {
                 return Err(fail(".name: empty or longer than 128 bytes"));
+            }
+            if value.source() == ValueSource::Callback
+                && matches!(value.source_name().unwrap_or(name), "code" | "state")
+            {
+                return Err(fail(
+                    ".name: the code and the state of a callback are not kept",
+                ));
             }
             match value.source_pattern() {
                 Some(text) => {

@@ -10,7 +10,7 @@ use super::{
     address::Patterns,
     data::ProviderData,
     endpoint::Endpoint,
-    kept_value::KeptValue,
+    kept_value::{KeptValue, ValueSource},
     lifetime::UsualLifetime,
     refusal::Refusal,
     request_parameters::{RequestKind, RequestParameters},
@@ -138,6 +138,30 @@ impl Provider {
     pub(crate) fn check_kept_values(&self, values: &NamedValues) -> Result<(), Error> {
         let mut values = values.iter();
         values.try_for_each(|(name, value)| self.patterns.check_value(name, value))
+    }
+
+    /// The names of the values from this source, each with its name there.
+    pub(crate) fn kept_values_from(
+        &self,
+        source: ValueSource,
+    ) -> impl Iterator<Item = (&str, &str)> {
+        let values = self.kept_values();
+        let values = values.filter(move |(_, value)| value.source() == source);
+        values.map(|(name, value)| (name, value.source_name().unwrap_or(name)))
+    }
+
+    /// Whether a grant with the `old` values keeps its addresses with the `new` ones. A value that
+    /// the new ones lack stays.
+    pub(crate) fn has_same_addresses(&self, old: &NamedValues, new: &NamedValues) -> bool {
+        let endpoints = [Some(self.refresh_endpoint()), self.revocation_endpoint()];
+        let endpoints = endpoints.into_iter().flatten().map(Endpoint::template);
+        let mut variables = endpoints
+            .chain(&self.tenant_origins)
+            .flat_map(Template::variables);
+        variables.all(|variable| {
+            let value = new.get(variable.name);
+            value.is_none() || value == old.get(variable.name)
+        })
     }
 
     /// Checks a kept value against its pattern.

@@ -1,7 +1,6 @@
 //! What requests and responses look like, for the client that writes and reads them.
 
 use http::{HeaderName, HeaderValue};
-use zeroize::Zeroizing;
 
 use super::{
     data::ProviderData,
@@ -9,13 +8,10 @@ use super::{
     parameter_names::ParameterNames,
     request_parameters::RequestParameters,
     revocation::RevocationRequest,
-    wire::{BodyFormat, LifetimeUnit, TokenHeader, TokenMember},
+    wire::{BodyFormat, LifetimeUnit, TokenMember},
     wire_checks,
 };
-use crate::{
-    error::Error,
-    token::{AccessToken, wiped},
-};
+use crate::{error::Error, token::AccessToken};
 
 impl Provider {
     /// The encoding of token requests.
@@ -67,28 +63,9 @@ impl Provider {
     }
 
     /// The header of a request that the access token authenticates.
-    pub(crate) fn access_token_header(
-        &self,
-        token: &AccessToken,
-    ) -> Result<(HeaderName, HeaderValue), Error> {
-        let header = &self.data.token_header;
-        let wrong =
-            || Error::configuration("token_header: not the name and scheme of an HTTP header");
-        let name = HeaderName::try_from(header.header_name()).map_err(|_| wrong())?;
-        let scheme = header.header_scheme();
-        if scheme == TokenHeader::default().header_scheme() {
-            return Ok((name, token.header_value().clone()));
-        }
-        let token = token.expose();
-        let mut value = Zeroizing::new(Vec::with_capacity(scheme.len() + 1 + token.len()));
-        if !scheme.is_empty() {
-            value.extend_from_slice(scheme.as_bytes());
-            value.push(b' ');
-        }
-        value.extend_from_slice(token.as_bytes());
-        let mut value = HeaderValue::from_maybe_shared(wiped(value)).map_err(|_| wrong())?;
-        value.set_sensitive(true);
-        Ok((name, value))
+    pub(crate) fn access_token_header(&self, token: &AccessToken) -> (HeaderName, HeaderValue) {
+        let value = token.header_value_with(self.token_header_scheme());
+        (self.token_header_name().clone(), value)
     }
 }
 

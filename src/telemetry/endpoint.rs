@@ -36,6 +36,17 @@ pub(crate) fn lifetime_unknown() {
     );
 }
 
+/// A value that the provider's data name is not kept. `name` comes from these data.
+pub(crate) fn value_dropped(name: &str, reason: &'static str) {
+    tracing::warn!(
+        name: "endpoint.value_dropped",
+        target: "tower_oauth2_client",
+        value = name,
+        reason,
+        "a value of the token response is not kept with the grant; an earlier one stays"
+    );
+}
+
 pub(crate) fn circuit_opened(duration: Duration, last_error: &Error) {
     metric::set(CIRCUIT_OPEN, &[], None, 1.0);
     tracing::warn!(

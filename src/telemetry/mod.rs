@@ -74,6 +74,7 @@
 //! | `endpoint.clock_skewed` | warn | `skew_seconds` | the `Date` of the token endpoint is more than 30 seconds off |
 //! | `endpoint.lifetime_assumed` | warn | `lifetime_seconds` | a token response contains no usable lifetime; the [usual one](crate::provider::ProviderBuilder::access_token_lifetime) of the provider is assumed |
 //! | `endpoint.lifetime_unknown` | debug | | a token response contains no usable lifetime, and the provider has no usual one; the token is used until a 401 |
+//! | `endpoint.value_dropped` | warn | `value`, `reason` | a token response contains a value that the [provider's data](crate::provider::KeptValue) name, but it is not kept: it is `too_large`, or does not match its `pattern` |
 //! | `endpoint.circuit_opened` | warn | `duration_seconds`, `error` | the circuit breaker has opened; no token requests are sent for this long |
 //! | `endpoint.circuit_closed` | info | | the circuit breaker has closed |
 //! | `sweep.finished` | info | `active`, `ended`, `unreadable`, `foreign`, `kept_alive`, `failed`, `expiring`, `duration_seconds` | a sweep has checked all [`Tenants`](crate::tenants::Tenants) in the store, and refreshed the idle grants that were due |
@@ -152,7 +153,7 @@ pub use self::listener::GrantListener;
 pub(crate) use self::{
     endpoint::{
         circuit_closed, circuit_opened, clock_skew_measured, clock_skewed, lifetime_assumed,
-        lifetime_unknown,
+        lifetime_unknown, value_dropped,
     },
     grant::{GrantTelemetry, TelemetrySettings, Unauthorized},
     sweep::{SweepCounts, sweep_failed, sweep_finished},

@@ -8,7 +8,7 @@
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ConsentDecision {
-    /// The new token set replaces the stored grant. The default.
+    /// The new token set replaces the stored grant, with its kept values. The default.
     ///
     /// If it contains no refresh token and the stored grant has one, it is not stored: the stored
     /// grant stays as it is, as with [`Reject`](Self::Reject).
@@ -19,6 +19,11 @@ pub enum ConsentDecision {
     ///
     /// Decide this only if both are of the same account at the provider. Otherwise requests would
     /// use the new account until the next refresh, and then the old one.
+    ///
+    /// [Kept values](crate::token::TokenSet::values) that the new token set lacks are taken from the
+    /// stored grant too. If a value differs that is a part of an
+    /// [address](crate::provider#addresses-per-tenant), nothing is stored, as with
+    /// [`Accept`](Self::Accept): the refresh token would be sent to a server that has not issued it.
     KeepRefreshToken,
     /// The new token set replaces the stored grant, with its refresh token.
     ///

@@ -39,6 +39,12 @@ impl KeptValues {
     }
 }
 
+impl From<NamedValues> for KeptValues {
+    fn from(values: NamedValues) -> Self {
+        Self((!values.is_empty()).then(|| Arc::new(values)))
+    }
+}
+
 impl PartialEq for KeptValues {
     fn eq(&self, other: &Self) -> bool {
         **self == **other

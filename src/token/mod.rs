@@ -34,6 +34,7 @@ pub(crate) use self::{
     buffer::{SecretBuffer, form_decoded, unescaped},
     encoding::tenant_of,
     identity::{UnreadableGrant, digest},
+    named_values::{MAX_KEPT_BYTES, MAX_KEPT_VALUES},
     secret::wiped,
     set::LONGEST_LIFETIME,
 };

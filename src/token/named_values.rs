@@ -15,13 +15,23 @@ pub(crate) const MAX_KEPT_BYTES: usize = 8 * 1024;
 /// Names with values: the other members of a token response, the other parameters of a callback, or
 /// what is kept of them with a grant.
 ///
+/// A program makes them of pairs, for a customer who starts to
+/// [connect](crate::provider::ValueSource::Connect):
+///
+/// ```
+/// use tower_oauth2_client::token::NamedValues;
+///
+/// let values = NamedValues::from([("shop", "acme")]);
+/// assert_eq!(values.get("shop"), Some("acme"));
+/// ```
+///
 /// Providers use them to say which account a consent is of, such as `realmId`, `hub_id` or
 /// `instance_url`. The parameters of a callback come through the browser, which may have changed
 /// them: compare them with what the API says.
 ///
-/// Up to 64 values of 64 KiB in total are kept, and what exceeds that is left out. `Debug` shows
-/// the names only, because a value may be a secret, such as an `id_token`. Values are wiped from
-/// memory when dropped.
+/// Up to 64 values of 64 KiB in total are read from a provider, and what exceeds that is left out.
+/// `Debug` shows the names only, because a value may be a secret, such as an `id_token`. Values are
+/// wiped from memory when dropped.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct NamedValues(Vec<(Box<str>, Zeroizing<String>)>);
 
@@ -83,6 +93,23 @@ impl NamedValues {
     pub(crate) fn set(&mut self, name: &str, value: &str) {
         self.0.retain(|(other, _)| **other != *name);
         self.add(name, value);
+    }
+}
+
+/// Without a limit: a function that takes the values has its own.
+impl<N: AsRef<str>, V: AsRef<str>> FromIterator<(N, V)> for NamedValues {
+    fn from_iter<I: IntoIterator<Item = (N, V)>>(pairs: I) -> Self {
+        let pairs = pairs.into_iter().map(|(name, value)| {
+            let value = Zeroizing::new(value.as_ref().to_owned());
+            (name.as_ref().into(), value)
+        });
+        Self(pairs.collect())
+    }
+}
+
+impl<N: AsRef<str>, V: AsRef<str>, const LENGTH: usize> From<[(N, V); LENGTH]> for NamedValues {
+    fn from(pairs: [(N, V); LENGTH]) -> Self {
+        pairs.into_iter().collect()
     }
 }
 

@@ -108,7 +108,23 @@ impl TokenSet {
     /// Up to 16 values of 8 KiB in total are kept, and what exceeds that is left out.
     #[must_use]
     pub fn with_value(mut self, name: &str, value: &str) -> Self {
-        self.details_mut().values.to_mut().set_kept(name, value);
+        self.keep_value(name, value);
+        self
+    }
+
+    /// Adds a value to keep with the grant. Returns false, and changes nothing, if there is no room
+    /// for it.
+    pub(crate) fn keep_value(&mut self, name: &str, value: &str) -> bool {
+        self.details_mut().values.to_mut().set_kept(name, value)
+    }
+
+    /// Sets the values that are kept with the grant.
+    #[must_use]
+    pub(crate) fn with_values(mut self, values: impl Into<KeptValues>) -> Self {
+        let values = values.into();
+        if self.details.is_some() || !values.is_empty() {
+            self.details_mut().values = values;
+        }
         self
     }
 
@@ -207,11 +223,20 @@ impl TokenSet {
         tokens
     }
 
-    /// Takes the refresh token of `other`, with its age.
+    /// Takes the refresh token of `other`, with its age, and the kept values that this set lacks.
     #[must_use]
     pub(crate) fn with_refresh_token_of(mut self, other: &Self) -> Self {
         self.refresh_token.clone_from(&other.refresh_token);
         self.set_refresh_token_lifetime(other.refresh_token_lifetime());
+        self.with_values_omitted_from(other)
+    }
+
+    fn with_values_omitted_from(mut self, previous: &Self) -> Self {
+        for (name, value) in previous.values().iter() {
+            if self.values().get(name).is_none() {
+                self = self.with_value(name, value);
+            }
+        }
         self
     }
 
@@ -287,15 +312,10 @@ impl TokenSet {
             self.set_refresh_token_lifetime(lifetime);
         }
         self = self.with_unchanged_end(previous);
-        for (name, value) in previous.values().iter() {
-            if self.values().get(name).is_none() {
-                self = self.with_value(name, value);
-            }
-        }
         if self.scope.is_none() {
             self.scope.clone_from(&previous.scope);
         }
-        self
+        self.with_values_omitted_from(previous)
     }
 }
 
@@ -373,8 +393,11 @@ mod tests {
         );
 
         assert_eq!(old.with_rotated("r3", now).refresh_token_lifetime(), None);
-        let lent = tokens(now).with_refresh_token_of(&old);
+        let lent = tokens(now).with_value("realm_id", "43");
+        let lent = lent.with_refresh_token_of(&old);
         assert_eq!(lent.refresh_token_lifetime(), Some(100 * day));
+        assert_eq!(lent.values().get("realm_id"), Some("43"));
+        assert_eq!(lent.values().get("instance_url"), Some("https://a.example"));
     }
 
     #[test]

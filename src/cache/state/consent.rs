@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind},
+    provider::Provider,
     token::{ConsentDecision, Generation, Grant, GrantState, TokenSet},
 };
 
@@ -26,6 +27,8 @@ pub(crate) struct Consent<'a> {
     pub(crate) decided: Option<Decided>,
     /// The use of the lease that the save has begun, if it needs one.
     pub(crate) lease_use: Option<u32>,
+    /// The data of the provider, if there is one.
+    pub(crate) provider: Option<&'a Provider>,
 }
 
 /// A decision of the program.
@@ -52,6 +55,12 @@ impl Consent<'_> {
     fn keeps_refresh_token(&self) -> bool {
         let keeps = |decided: Decided| decided.decision == ConsentDecision::KeepRefreshToken;
         self.lacks_refresh_token() && self.decided.is_some_and(keeps)
+    }
+
+    /// Whether the stored refresh token would still be sent to the addresses that it belongs to.
+    fn has_addresses_of(&self, held: &TokenSet) -> bool {
+        self.provider
+            .is_none_or(|provider| provider.has_same_addresses(held.values(), self.tokens.values()))
     }
 }
 
@@ -121,6 +130,11 @@ impl CacheState {
             (ConsentDecision::RejectAndRevoke, _) => Err(NotInstalled::Rejected { revoke: true }),
             (_, None) | (ConsentDecision::Replace, _) => Ok(alone()),
             (ConsentDecision::Accept, Some(_)) => Err(NotInstalled::RefreshTokenMissing),
+            (ConsentDecision::KeepRefreshToken, Some((_, held)))
+                if !consent.has_addresses_of(held) =>
+            {
+                Err(NotInstalled::RefreshTokenMissing)
+            }
             // Another process may have acquired the lease since, and be using the refresh token.
             (ConsentDecision::KeepRefreshToken, _) if !self.holds_lease(consent.lease_use, m) => {
                 Err(NotInstalled::Refreshing)

@@ -1,6 +1,6 @@
 //! Authorization requests, and the callbacks that respond to them.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use hmac_sha256::Hash as Sha256;
@@ -8,6 +8,7 @@ use http::Uri;
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
+use super::kept_values::CallbackValues;
 use crate::{
     error::{Error, ErrorKind, OAuthErrorCode, ResponseDetails},
     provider::{Provider, ResponseMode, with_query},
@@ -22,15 +23,16 @@ const CODE: &str = "code";
 /// Keep it in the session of the browser that was sent to the provider, on the server or in a
 /// protected cookie: it protects against forged callbacks (RFC 6749 section 10.12). To store it as
 /// text, store [`state`](Self::state) and [`code_verifier`](Self::code_verifier), and call
-/// [`resume_authorization`](crate::oauth::OAuthClient::resume_authorization) with them.
+/// [`resume_authorization`](crate::oauth::OAuthClient::resume_authorization) with them. If it has
+/// [`values`](Self::values), store them too, and restore them by [`with_values`](Self::with_values).
 #[derive(Clone)]
 pub struct PendingAuthorization {
     state: Zeroizing<String>,
     verifier: Option<CodeVerifier>,
-    /// The issuer that the callback has to name, if any.
-    issuer: Option<String>,
-    /// The name of the code in the callback.
-    code_parameter: Box<str>,
+    /// Names the issuer that the callback has to name, and the parameters that are kept.
+    provider: Arc<Provider>,
+    /// What the program has passed.
+    values: NamedValues,
 }
 
 /// An authorization code from a callback that passed all checks.
@@ -41,6 +43,7 @@ pub struct AcceptedCode {
     code: AuthorizationCode,
     verifier: Option<CodeVerifier>,
     parameters: NamedValues,
+    values: NamedValues,
 }
 
 impl PendingAuthorization {
@@ -56,6 +59,23 @@ impl PendingAuthorization {
         self.verifier.as_ref()
     }
 
+    /// The values that the program has passed to
+    /// [`authorization_url_with`](crate::oauth::OAuthClient::authorization_url_with).
+    #[must_use]
+    pub fn values(&self) -> &NamedValues {
+        &self.values
+    }
+
+    /// Sets the [`values`](Self::values), after
+    /// [`resume_authorization`](crate::oauth::OAuthClient::resume_authorization).
+    ///
+    /// [`accept`](Self::accept) checks them again.
+    #[must_use]
+    pub fn with_values(mut self, values: NamedValues) -> Self {
+        self.values = values;
+        self
+    }
+
     /// Checks a callback, and returns its code. `callback` is the whole URL, or its query, or the
     /// body of the request in [`FormPost`](crate::provider::ResponseMode::FormPost) mode.
     ///
@@ -67,14 +87,24 @@ impl PendingAuthorization {
     /// * the provider has an [issuer](crate::provider::ProviderBuilder::issuer) that `iss` does not
     ///   name exactly once (RFC 9207 section 2.4),
     /// * a parameter is repeated, or there is no code,
+    /// * a [kept value](crate::provider::KeptValue) is repeated or too large,
     /// * the callback carries an error. Its code is [`Error::oauth_code`]:
     ///   [`AccessDenied`](OAuthErrorCode::AccessDenied) if the customer denied consent.
+    ///
+    /// [`KeptValue`](ErrorKind::KeptValue) if a kept value does not match its pattern, or one that
+    /// the token endpoint needs is missing.
+    ///
+    /// [`Configuration`](ErrorKind::Configuration) if the provider's data do not name one of the
+    /// [`values`](Self::values).
     pub fn accept(&self, callback: &str) -> Result<AcceptedCode, Error> {
         let query = query_of(callback);
         let mut found = Parameters::default();
+        let mut kept = CallbackValues::of(&self.provider);
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            found.add(&form_decoded(name), value, &self.code_parameter)?;
+            let name = form_decoded(name);
+            found.add(&name, value, self.provider.code_parameter())?;
+            kept.add(&name, value);
         }
         // The state comes first: without it, nothing in the callback is trusted.
         let state = found.state.unwrap_or_default();
@@ -85,17 +115,19 @@ impl PendingAuthorization {
             ));
         }
         // Then the issuer: an error from another server says nothing about this authorization.
-        if let Some(issuer) = &self.issuer {
+        if let Some(issuer) = self.provider.issuer() {
             check_issuer(issuer, &found.issuers)?;
         }
         if let Some(error) = found.error {
             return Err(provider_error(&error));
         }
         match found.code {
+            // The values come last, because the denial of a consent brings none.
             Some(code) if !code.is_empty() => Ok(AcceptedCode {
                 code: AuthorizationCode::from(code),
                 verifier: self.verifier.clone(),
                 parameters: found.others,
+                values: kept.added_to(&self.values)?,
             }),
             _ => Err(callback_error(
                 "callback contains neither a code nor an error; \
@@ -104,31 +136,30 @@ impl PendingAuthorization {
         }
     }
 
-    pub(super) fn new(state: String, verifier: Option<CodeVerifier>, issuer: Option<&str>) -> Self {
+    pub(super) fn new(
+        state: String,
+        verifier: Option<CodeVerifier>,
+        provider: Arc<Provider>,
+    ) -> Self {
         Self {
             state: Zeroizing::new(state),
             verifier,
-            issuer: issuer.map(str::to_owned),
-            code_parameter: CODE.into(),
+            provider,
+            values: NamedValues::NONE,
         }
     }
 
-    /// Sets the name of the code in the callback.
-    pub(super) fn with_code_parameter(mut self, name: &str) -> Self {
-        self.code_parameter = name.into();
-        self
-    }
-
-    pub(super) fn random(pkce: bool, issuer: Option<&str>) -> Result<Self, Error> {
+    pub(super) fn random(provider: Arc<Provider>) -> Result<Self, Error> {
+        let verifier = if provider.pkce() {
+            Some(CodeVerifier::new(random_text()?.as_str()))
+        } else {
+            None
+        };
         Ok(Self {
             state: random_text()?,
-            issuer: issuer.map(str::to_owned),
-            code_parameter: CODE.into(),
-            verifier: if pkce {
-                Some(CodeVerifier::new(random_text()?.as_str()))
-            } else {
-                None
-            },
+            verifier,
+            provider,
+            values: NamedValues::NONE,
         })
     }
 
@@ -178,6 +209,13 @@ impl AcceptedCode {
     #[must_use]
     pub fn parameters(&self) -> &NamedValues {
         &self.parameters
+    }
+
+    /// The values to keep with the grant so far: those that the program has passed, and those of the
+    /// callback. The latter came through the browser, which may have changed them.
+    #[must_use]
+    pub fn values(&self) -> &NamedValues {
+        &self.values
     }
 
     pub(super) fn verifier(&self) -> Option<&CodeVerifier> {

@@ -1,7 +1,16 @@
 use super::*;
 
 fn resumed(state: &str, verifier: Option<&str>) -> PendingAuthorization {
-    PendingAuthorization::new(state.into(), verifier.map(CodeVerifier::new), None)
+    let provider = provider(true, None);
+    PendingAuthorization::new(state.into(), verifier.map(CodeVerifier::new), provider)
+}
+
+fn provider(pkce: bool, issuer: Option<&str>) -> Arc<Provider> {
+    let mut builder = Provider::builder("https://id.example.com/token").pkce(pkce);
+    if let Some(issuer) = issuer {
+        builder = builder.issuer(issuer);
+    }
+    Arc::new(builder.build().unwrap())
 }
 
 fn provider(mode: ResponseMode) -> Provider {
@@ -70,7 +79,7 @@ fn denial_is_reported_by_its_error_code() {
 #[test]
 fn callback_names_the_issuer_once_and_exactly() {
     const ISSUER: &str = "https://id.example.com/a";
-    let pending = PendingAuthorization::new("s1".into(), None, Some(ISSUER));
+    let pending = PendingAuthorization::new("s1".into(), None, provider(true, Some(ISSUER)));
     for good in [
         "?code=c1&state=s1&iss=https://id.example.com/a",
         "/cb?iss=https%3A%2F%2Fid.example.com%2Fa&state=s1&code=c1",
@@ -121,15 +130,15 @@ fn pkce_challenge_is_s256_of_a_random_verifier() {
     );
 
     let (one, two) = (
-        PendingAuthorization::random(true, None).unwrap(),
-        PendingAuthorization::random(true, None).unwrap(),
+        PendingAuthorization::random(provider(true, None)).unwrap(),
+        PendingAuthorization::random(provider(true, None)).unwrap(),
     );
     assert_ne!(one.state(), two.state());
     let length = one.code_verifier().unwrap().expose().len();
     assert!((43..=128).contains(&length));
     assert_ne!(one.code_verifier(), two.code_verifier());
     assert!(
-        PendingAuthorization::random(false, None)
+        PendingAuthorization::random(provider(false, None))
             .unwrap()
             .code_verifier()
             .is_none()

@@ -68,6 +68,13 @@ impl TokenResponse {
     pub fn into_tokens(self) -> TokenSet {
         self.tokens
     }
+
+    pub(super) fn map_tokens(self, map: impl FnOnce(TokenSet) -> TokenSet) -> Self {
+        Self {
+            tokens: map(self.tokens),
+            ..self
+        }
+    }
 }
 
 /// Parses the response to a token request, which may be cut off. The request was sent at `sent` and

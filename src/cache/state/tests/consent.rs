@@ -90,6 +90,7 @@ fn outcome(tokens: &TokenSet, stored: &str, decision: &str) -> String {
         tokens,
         decided: decided(decision),
         lease_use,
+        provider: None,
     };
     let saved = match state.consented(&consent, stored.as_ref(), at(600)) {
         Err(NotInstalled::Rejected { revoke: false }) => return "rejected".to_owned(),
@@ -185,6 +186,7 @@ fn p11_kept_refresh_token_is_not_in_use() {
                     tokens: &set,
                     decided: decided(decision),
                     lease_use: None,
+                    provider: None,
                 };
                 match state.begin_consent(&consent) {
                     Ok(true) => "lease".to_owned(),
@@ -208,6 +210,7 @@ fn p11_refresh_token_is_not_kept_without_the_lease() {
             tokens: &bare(),
             decided: decided("keep"),
             lease_use,
+            provider: None,
         };
         state.consented(&consent, Some(&active(2)), m).map(|_| ())
     };
@@ -259,6 +262,7 @@ fn p12_consent_that_a_later_command_has_outrun_saves_nothing() {
                 tokens: &set,
                 decided: decided(decision),
                 lease_use: None,
+                provider: None,
             };
             let begun = state.begin_consent(&consent);
             assert_eq!(begun, Err(expected), "{decision}");
