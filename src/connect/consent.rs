@@ -21,6 +21,9 @@ impl Consent {
     }
 
     /// The new token set. Its access token can be used to ask the API which account it is of.
+    ///
+    /// It contains the [values](TokenSet::values) that are kept with the grant, such as an account
+    /// id. Those of the callback came through the browser, which may have changed them.
     #[must_use]
     pub fn tokens(&self) -> &TokenSet {
         &self.tokens

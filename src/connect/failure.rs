@@ -32,9 +32,12 @@ pub enum ConnectFailureKind {
     /// [form](crate::connect#callbacks-by-form_post) of a callback cannot be used; the
     /// [error](ConnectFailure::error) then says why.
     NotPending,
-    /// The provider redirected the browser with an error, without a code, or with the issuer of
-    /// another provider.
+    /// The provider redirected the browser with an error, without a code, with the issuer of another
+    /// provider, or with a value to keep that does not match its pattern.
     Provider,
+    /// A value of [`ConnectHandler::connect_values`](super::ConnectHandler::connect_values) does not
+    /// match its pattern, is missing or is too large. The browser was not redirected.
+    InvalidValue,
     /// Another replica is exchanging the code of the same callback, or ended meanwhile. Or the code
     /// of another flow of this tenant is being exchanged: each tenant exchanges one code at a time.
     /// This code was then not sent, and the browser may repeat the callback.
@@ -74,6 +77,7 @@ impl ConnectFailureKind {
         match self {
             Self::NotPending => "not_pending",
             Self::Provider => "provider",
+            Self::InvalidValue => "invalid_value",
             Self::InProgress => "in_progress",
             Self::FailedElsewhere => "failed_elsewhere",
             Self::CodeExchange => "code_exchange",
@@ -141,9 +145,12 @@ impl ConnectFailure {
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match (self.kind, &self.error) {
-            (ConnectFailureKind::NotPending | ConnectFailureKind::Provider, _) => {
-                StatusCode::BAD_REQUEST
-            }
+            (
+                ConnectFailureKind::NotPending
+                | ConnectFailureKind::Provider
+                | ConnectFailureKind::InvalidValue,
+                _,
+            ) => StatusCode::BAD_REQUEST,
             (ConnectFailureKind::InProgress | ConnectFailureKind::FailedElsewhere, _) => {
                 StatusCode::CONFLICT
             }
@@ -159,6 +166,9 @@ impl ConnectFailure {
     pub fn page(&self) -> Response {
         let (title, link) = if self.kind == ConnectFailureKind::RefreshTokenMissing {
             ("Connection unchanged", "")
+        } else if self.kind == ConnectFailureKind::InvalidValue {
+            // Starting again needs what the customer has to correct.
+            ("Not connected", "")
         } else if !self.kind.is_of_disconnect() {
             ("Not connected", page::START_AGAIN)
         } else if self.kind == ConnectFailureKind::ProviderNotNotified {
@@ -186,6 +196,11 @@ impl ConnectFailure {
             (ConnectFailureKind::Provider, _) => {
                 "The other service sent an unexpected response. Please start again. If the problem \
                  persists, please contact our support."
+            }
+            (ConnectFailureKind::InvalidValue, _) => {
+                "We cannot connect your account, because something that we need to find it, such as \
+                 its name or web address, is missing or not valid. Please go back, check what you \
+                 have entered, and try again."
             }
             (ConnectFailureKind::InProgress, _) => {
                 "Your account is being connected right now. Please check again in a minute. If it \

@@ -6,7 +6,7 @@ use axum::response::Response;
 use http::request::Parts;
 
 use super::{ConnectFailure, Consent, page};
-use crate::token::{ConsentDecision, TenantId};
+use crate::token::{ConsentDecision, NamedValues, TenantId};
 
 /// Decides which tenant a request is for, and which pages the customer sees.
 ///
@@ -26,6 +26,47 @@ pub trait ConnectHandler: Send + Sync + 'static {
     /// the permission: otherwise a request for `/start?tenant=acme` could connect another company's
     /// account to `acme`.
     fn tenant(&self, request: &Parts) -> impl Future<Output = Result<TenantId, Response>> + Send;
+
+    /// Returns the values to keep with the grant that the program knows when a customer starts to
+    /// connect: those that the provider's data name with the source
+    /// [`Connect`](crate::provider::ValueSource::Connect), such as the name of a shop. By default
+    /// there are none.
+    ///
+    /// An `Err` is sent to the browser instead, such as a page that asks for the name.
+    ///
+    /// A part of the request may choose a value, because each value has to match its pattern: the
+    /// customer then sees the page of
+    /// [`InvalidValue`](super::ConnectFailureKind::InvalidValue), and nothing is started. If the
+    /// provider's data permit [any host](crate::provider::KeptValue::any_host), check the host here.
+    ///
+    /// ```
+    /// # use axum::response::{IntoResponse, Response};
+    /// # use http::{StatusCode, request::Parts};
+    /// # use tower_oauth2_client::{
+    /// #     connect::ConnectHandler,
+    /// #     token::{NamedValues, TenantId},
+    /// # };
+    /// # struct Partner;
+    /// # impl ConnectHandler for Partner {
+    /// # async fn tenant(&self, _: &Parts) -> Result<TenantId, Response> { unimplemented!() }
+    /// // The page of the program links to `/connect/start?shop=acme`.
+    /// async fn connect_values(&self, request: &Parts, _: &TenantId) -> Result<NamedValues, Response> {
+    ///     let query = request.uri.query().unwrap_or_default();
+    ///     match query.strip_prefix("shop=") {
+    ///         Some(shop) => Ok(NamedValues::from([("shop", shop)])),
+    ///         None => Err((StatusCode::BAD_REQUEST, "which shop is yours?").into_response()),
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    fn connect_values(
+        &self,
+        request: &Parts,
+        tenant: &TenantId,
+    ) -> impl Future<Output = Result<NamedValues, Response>> + Send {
+        let _ = (request, tenant);
+        future::ready(Ok(NamedValues::NONE))
+    }
 
     /// Decides, when the browser comes back from the provider, whether it may still connect this
     /// tenant. By default it may.
@@ -50,7 +91,7 @@ pub trait ConnectHandler: Send + Sync + 'static {
     /// Implement this method. The customer may be logged in at the provider with another account
     /// than before, and the API calls for the tenant would then silently use that account. Call the
     /// API with the new access token, or read the [members](Consent::members) of the token
-    /// response, and compare the account with the one that the program knows for the tenant. The
+    /// response or the [kept values](crate::token::TokenSet::values), and compare the account with the one that the program knows for the tenant. The
     /// example `partner_app` does this. Return
     ///
     /// * [`KeepRefreshToken`](ConsentDecision::KeepRefreshToken) if it is the same account. Some

@@ -122,12 +122,25 @@
 //! disconnect, the customer can connect with any account: the provider then issues a new refresh
 //! token.
 //!
+//! # Kept values
+//!
+//! Some providers need to know more about an account than its tokens: the host of its API, or an id
+//! in each request. The provider's data name such [values](crate::provider#kept-values), and they
+//! are stored with the grant. [`ConnectHandler::connect_values`] returns those that the program
+//! knows, and those of the callback and of the token response are added.
+//! [`ConnectHandler::consented`] sees all of them in [`Consent::tokens`] before they are stored.
+//!
+//! A customer who starts with a value that does not match its pattern sees a page that says so
+//! ([`InvalidValue`](ConnectFailureKind::InvalidValue)). A callback with a value that was forged,
+//! repeated or left out fails with [`Provider`](ConnectFailureKind::Provider), and its code is sent
+//! to no server.
+//!
 //! # Several replicas
 //!
 //! A browser may come back to another replica than the one that redirected it. Until the customer
 //! has consented, no replica and no store keeps anything: the pending flow is stored in a cookie.
-//! The cookie contains the tenant, the `state`, the PKCE verifier and the start time, encrypted
-//! with the program's keys. All replicas need the same keys, redirect URI and store. Their clocks
+//! The cookie contains the tenant, the `state`, the PKCE verifier, the start time and the values of
+//! [`ConnectHandler::connect_values`], encrypted with the program's keys. All replicas need the same keys, redirect URI and store. Their clocks
 //! may differ by 30 seconds.
 //!
 //! A flow expires after 10 minutes. A browser can have four pending flows, in several tabs and for

@@ -17,7 +17,7 @@ use crate::{
     oauth::{OAuthClient, PendingAuthorization},
     origin::Origin,
     store::{EncryptionKeys, sealed},
-    token::{CodeVerifier, TenantId},
+    token::{CodeVerifier, NamedValues, TenantId},
 };
 
 const FORMAT: &str = "tower-oauth2-client/flow/1";
@@ -37,6 +37,9 @@ pub(super) struct PendingFlow {
     pub(super) tenant: TenantId,
     pub(super) state: Zeroizing<String>,
     verifier: Option<CodeVerifier>,
+    /// What the program has passed. At most 1 KiB, so that the cookie is far smaller than the 4 KiB
+    /// that browsers accept.
+    values: NamedValues,
     /// By the wall clock of the replica that started the flow.
     pub(super) started_at: SystemTime,
 }
@@ -163,7 +166,9 @@ impl FlowCookies {
 
 impl PendingFlow {
     pub(super) fn authorization(&self, oauth: &OAuthClient) -> PendingAuthorization {
-        oauth.resume_authorization(self.state.as_str(), self.verifier.clone())
+        oauth
+            .resume_authorization(self.state.as_str(), self.verifier.clone())
+            .with_values(self.values.clone())
     }
 
     fn is_expired(&self, now: SystemTime) -> bool {
@@ -174,7 +179,8 @@ impl PendingFlow {
     }
 }
 
-/// Four lines. The name of a tenant contains no line breaks.
+/// Four lines, and then the name, the length and the text of each value. Only the text of a value
+/// may contain line breaks.
 fn serialize(
     tenant: &TenantId,
     pending: &PendingAuthorization,
@@ -184,9 +190,17 @@ fn serialize(
     let verifier = pending.code_verifier().map_or("", CodeVerifier::expose);
     let (state, tenant) = (pending.state(), tenant.as_str());
     let started_at = started_at.as_millis().to_string();
-    let lines = [&*started_at, state, verifier, tenant];
+    let lengths: Vec<_> = pending
+        .values()
+        .iter()
+        .map(|(_, value)| value.len().to_string())
+        .collect();
+    let mut lines = vec![&*started_at, state, verifier, tenant];
+    for ((name, value), length) in pending.values().iter().zip(&lengths) {
+        lines.extend([name, length, value]);
+    }
     // Large enough from the start: a string that grows does not wipe its old buffer.
-    let length = lines.iter().map(|line| line.len() + 1).sum();
+    let length = lines.iter().map(|line: &&str| line.len() + 1).sum();
     let mut text = Zeroizing::new(String::with_capacity(length));
     for (index, line) in lines.into_iter().enumerate() {
         if index > 0 {
@@ -198,7 +212,7 @@ fn serialize(
 }
 
 fn deserialize(text: &str) -> Option<PendingFlow> {
-    let mut lines = text.splitn(4, '\n');
+    let mut lines = text.splitn(5, '\n');
     let started_at = Duration::from_millis(lines.next()?.parse().ok()?);
     let state = Zeroizing::new(lines.next()?.to_owned());
     let verifier = Some(lines.next()?).filter(|verifier| !verifier.is_empty());
@@ -207,5 +221,49 @@ fn deserialize(text: &str) -> Option<PendingFlow> {
         state,
         verifier: verifier.map(CodeVerifier::new),
         tenant: TenantId::new(lines.next()?).ok()?,
+        values: values(lines.next())?,
     })
+}
+
+/// `None` if the text cannot be read.
+fn values(text: Option<&str>) -> Option<NamedValues> {
+    let mut values = Vec::new();
+    let mut rest = text;
+    while let Some(text) = rest {
+        let (name, text) = text.split_once('\n')?;
+        let (length, text) = text.split_once('\n')?;
+        let (value, text) = text.split_at_checked(length.parse().ok()?)?;
+        values.push((name, value));
+        rest = text.strip_prefix('\n');
+        if rest.is_none() && !text.is_empty() {
+            return None;
+        }
+    }
+    Some(values.into_iter().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_of_a_flow_are_read_as_they_were_written() {
+        let none = |text| values(text).is_some_and(|values| values.is_empty());
+        assert!(none(None));
+        let read = values(Some("a\n3\nx\ny\nb\n0\n\nc\n2\n\u{e9}")).unwrap();
+        let read: Vec<_> = read.iter().collect();
+        assert_eq!(read, [("a", "x\ny"), ("b", ""), ("c", "\u{e9}")]);
+        for wrong in [
+            "",
+            "a",
+            "a\n",
+            "a\nx\n",
+            "a\n2\nx",
+            "a\n1\nxy",
+            "a\n1\nx\n",
+            "a\n1\n\u{e9}",
+        ] {
+            assert!(values(Some(wrong)).is_none(), "{wrong:?}");
+        }
+    }
 }

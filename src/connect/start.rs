@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind},
-    token::TenantId,
+    token::{NamedValues, TenantId},
 };
 
 pub(super) async fn start<H: ConnectHandler>(state: &ConnectState<H>, request: &Parts) -> Response {
@@ -27,9 +27,16 @@ pub(super) async fn start<H: ConnectHandler>(state: &ConnectState<H>, request: &
         Ok(tenant) => tenant,
         Err(response) => return response,
     };
-    redirect_to_provider(state, request, &tenant).unwrap_or_else(|error| {
-        let failure = ConnectFailure::new(ConnectFailureKind::Program);
-        state.failed(&failure.of(&tenant).because(error))
+    let values = match state.handler.connect_values(request, &tenant).await {
+        Ok(values) => values,
+        Err(response) => return response,
+    };
+    redirect_to_provider(state, request, &tenant, &values).unwrap_or_else(|error| {
+        let kind = match error.kind() {
+            ErrorKind::KeptValue => ConnectFailureKind::InvalidValue,
+            _ => ConnectFailureKind::Program,
+        };
+        state.failed(&ConnectFailure::new(kind).of(&tenant).because(error))
     })
 }
 
@@ -38,8 +45,9 @@ fn redirect_to_provider<H>(
     state: &ConnectState<H>,
     request: &Parts,
     tenant: &TenantId,
+    values: &NamedValues,
 ) -> Result<Response, Error> {
-    let (url, pending) = state.oauth.authorization_url()?;
+    let (url, pending) = state.oauth.authorization_url_with(values)?;
     let cookies = state.flows.start(tenant, &pending, &request.headers)?;
     let mut response = page::redirect(&url).ok_or_else(|| {
         Error::new(

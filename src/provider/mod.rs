@@ -91,7 +91,7 @@
 //! let error = serde_json::from_str::<Provider>(file).unwrap_err();
 //! assert!(error.to_string().starts_with("refusals[0].members.error: "));
 //! ```
-
+//!
 //! # Refusals
 //!
 //! RFC 6749 has one code for the end of a grant, `invalid_grant`. Some providers have another one,
@@ -151,6 +151,28 @@
 //!   wins over `refresh_token_lifetime`.
 //! * A revocation request without anything in its body has no body. With `{token}` in the URL, the
 //!   token may end in the logs of servers and proxies.
+//!
+//! # Kept values
+//!
+//! Providers say more about a grant than its tokens: which account it is of, or where its API is. The
+//! [kept values](ProviderBuilder::kept_value) that the data name are stored and encrypted with the
+//! grant, and [`TokenSet::values`](crate::token::TokenSet::values) has them. Each name has one
+//! source, so that no source replaces the value of another one.
+//!
+//! | source | the value | if it does not match its pattern, or is too large |
+//! | --- | --- | --- |
+//! | [`Connect`](ValueSource::Connect) | passed to [`authorization_url_with`](crate::oauth::OAuthClient::authorization_url_with), or returned by `ConnectHandler::connect_values`: at most 1 KiB in total | an error at the start |
+//! | [`Callback`](ValueSource::Callback) | a parameter of the callback, which may occur once. It comes through the browser, which may have changed it | an error before the code is sent |
+//! | [`Response`](ValueSource::Response) | a member of a token response: a string as text, and any other value as JSON | is left out, and the event [`endpoint.value_dropped`](crate::telemetry) names it. An earlier value stays |
+//!
+//! A value that is missing, or a member that is `null` or blank, is an error only where an address
+//! needs it. A refresh replaces the values of the response, and keeps all others. A new consent
+//! replaces all values, unless it [keeps the refresh
+//! token](crate::token::ConsentDecision::KeepRefreshToken) of the stored grant.
+//!
+//! A grant keeps up to 16 values, with 8 KiB of names and values in total. If there is no room for
+//! all, those of the program and the callback come first, and then those of the response in the
+//! order of their names.
 //!
 //! # Addresses per tenant
 //!

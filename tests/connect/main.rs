@@ -12,6 +12,7 @@ mod cookies;
 mod disconnect;
 mod form_post;
 mod hostile;
+mod kept_values;
 mod repeated;
 mod replicas;
 mod saving;

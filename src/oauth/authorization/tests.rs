@@ -13,7 +13,7 @@ fn provider(pkce: bool, issuer: Option<&str>) -> Arc<Provider> {
     Arc::new(builder.build().unwrap())
 }
 
-fn provider(mode: ResponseMode) -> Provider {
+fn provider_with(mode: ResponseMode) -> Provider {
     let builder = Provider::builder("https://id.example.com/token").response_mode(mode);
     builder.build().unwrap()
 }
@@ -155,7 +155,7 @@ fn authorization_url_keeps_the_query_of_the_endpoint() {
             "id&1",
             "https://p.example.com/cb?a=b",
             Some("one two:read"),
-            &provider(ResponseMode::Query),
+            &provider_with(ResponseMode::Query),
             [("prompt", "a&b")].into_iter()
         ),
         "https://id.example.com/a?tenant=x&response_type=code&client_id=id%261\
@@ -174,7 +174,7 @@ fn authorization_url_names_a_response_mode_that_is_not_the_default() {
             "id",
             "https://p.example.com/cb",
             None,
-            &provider(ResponseMode::FormPost),
+            &provider_with(ResponseMode::FormPost),
             std::iter::empty(),
         ),
         "https://id.example.com/a?response_type=code&client_id=id\
@@ -219,7 +219,10 @@ fn authorization_url_has_the_parameter_names_of_the_provider() {
 
 #[test]
 fn code_is_accepted_by_the_name_of_the_provider_only() {
-    let pending = pending().with_code_parameter("auth_code");
+    let provider = Provider::builder("https://id.example.com/token").code_parameter("auth_code");
+    let provider = Arc::new(provider.build().unwrap());
+    let verifier = Some(CodeVerifier::new("v1"));
+    let pending = PendingAuthorization::new("s1".into(), verifier, provider);
     for good in [
         "?auth_code=c1&state=s1",
         "auth%5Fcode=c%31&state=s1&x=y",
