@@ -22,8 +22,10 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(10 * 60);
 /// buffer that it does not wipe.
 #[derive(Deserialize)]
 struct Body<'a> {
+    /// Optional, because an error of the parser reads the text again for its line and column, and
+    /// may leave a part of it on the stack.
     #[serde(borrow)]
-    error: &'a RawValue,
+    error: Option<&'a RawValue>,
 }
 
 /// Converts a response without success to an error. `endpoint` is the name of the endpoint.
@@ -134,7 +136,7 @@ pub(super) fn refused(
 
 /// The error code in a body, if it is a known one.
 fn code(body: &[u8]) -> Option<OAuthErrorCode> {
-    let error = object::<Body<'_>>(body)?.error.get();
+    let error = object::<Body<'_>>(body)?.error?.get();
     let error = error.strip_prefix('"')?.strip_suffix('"')?;
     OAuthErrorCode::parse(&unescaped(error.as_bytes())?)
 }

@@ -491,7 +491,7 @@ fn last_text(json: &[u8], path: &str) -> Member {
     };
     let object = whole_object(object);
     match serde_json::from_slice::<IgnoredAny>(object) {
-        Ok(_) => json_at(object, rest).map_or(Member::Absent, text),
+        Ok(_) => value_in(object, rest).map_or(Member::Absent, text),
         Err(_) => first_text(object, rest),
     }
 }
@@ -508,7 +508,7 @@ fn first_text(json: &[u8], path: &str) -> Member {
 }
 
 /// The value at this path of an object.
-fn json_at<'a>(object: &'a [u8], path: &str) -> Option<&'a [u8]> {
+fn value_in<'a>(object: &'a [u8], path: &str) -> Option<&'a [u8]> {
     path.split('.').try_fold(object, |object, name| {
         let value = Reader::at(object.strip_prefix(b"{")?).find(name)?;
         Some(value.rest)

@@ -87,6 +87,45 @@ async fn p23_form_post_reaches_the_flow_by_a_redirect() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn p23_code_by_another_name_reaches_the_flow_by_either_mode() {
+    for by_form in [false, true] {
+        let setup = Setup {
+            code_parameter: "auth_code",
+            ..Setup::default()
+        };
+        let replica = if by_form {
+            replica_with(setup)
+        } else {
+            let clock = ManualClock::new();
+            Replica::new(
+                &sandbox(&clock).build(),
+                &clock,
+                TestStore::default(),
+                setup,
+            )
+        };
+        let mut browser = Browser::of("acme");
+        let url = browser.start(&replica).await;
+        let query = form(&replica.sandbox.consent(&url).await.unwrap());
+        let renamed = query.replacen("code=", "auth_code=", 1);
+        for (query, text) in [(&query, None), (&renamed, Some("connected acme"))] {
+            let query = if by_form {
+                send_form(&replica, query).await.location().to_owned()
+            } else {
+                format!("?{query}")
+            };
+            let callback = format!("/connect/callback{query}");
+            let response = browser.clone().get(&replica, &callback).await;
+            assert_eq!(response.status.is_success(), text.is_some(), "{query}");
+            if let Some(text) = text {
+                assert_eq!(response.text, text);
+            }
+        }
+        assert_eq!(replica.codes_sent(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn p23_form_of_a_denial_or_an_error_is_a_callback_too() {
     let replica = replica();
     let mut browser = Browser::of("acme");

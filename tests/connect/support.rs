@@ -146,6 +146,7 @@ pub(crate) struct Setup {
     pub(crate) allows_all: bool,
     pub(crate) issuer: Option<&'static str>,
     pub(crate) response_mode: ResponseMode,
+    pub(crate) code_parameter: &'static str,
 }
 
 impl Default for Setup {
@@ -156,6 +157,7 @@ impl Default for Setup {
             allows_all: false,
             issuer: None,
             response_mode: ResponseMode::Query,
+            code_parameter: "code",
         }
     }
 }
@@ -184,7 +186,8 @@ impl Replica {
             .on_origin(&sandbox.url())
             .unwrap()
             .to_builder()
-            .response_mode(setup.response_mode);
+            .response_mode(setup.response_mode)
+            .code_parameter(setup.code_parameter);
         if let Some(issuer) = setup.issuer {
             provider = provider.issuer(issuer);
         }

@@ -10,7 +10,7 @@ use http_body_util::{Full, StreamBody};
 use tower::{Service, service_fn};
 use tower_oauth2_client::{
     oauth::{OAuthClient, OAuthClientBuilder},
-    provider::{ClientAuthentication, Provider},
+    provider::{ClientAuthentication, Provider, ProviderBuilder},
 };
 
 use crate::support::secret;
@@ -55,13 +55,21 @@ pub(crate) fn builder(
     authentication: ClientAuthentication,
     client_secret: &'static str,
 ) -> OAuthClientBuilder {
+    builder_of(authentication, client_secret, |provider| provider)
+}
+
+/// Like [`builder`], with further settings of the provider.
+pub(crate) fn builder_of(
+    authentication: ClientAuthentication,
+    client_secret: &'static str,
+    set: impl Fn(ProviderBuilder) -> ProviderBuilder,
+) -> OAuthClientBuilder {
     let provider = Provider::builder("https://id.example.com/token")
         .authorization_endpoint("https://id.example.com/authorize")
         .revocation_endpoint("https://id.example.com/revoke")
         .api_origin("https://api.example.com")
-        .client_authentication(authentication)
-        .build()
-        .unwrap();
+        .client_authentication(authentication);
+    let provider = set(provider).build().unwrap();
     let builder = OAuthClient::builder(provider, "the-client");
     let builder = builder.redirect_uri("https://partner.example.com/callback");
     match authentication {

@@ -5,12 +5,15 @@ use std::io::Write;
 use flate2::{Compression, write::GzEncoder, write::ZlibEncoder};
 use tower_oauth2_client::{
     oauth::OAuthClient,
-    provider::ClientAuthentication,
+    provider::{
+        BodyFormat, ClientAuthentication, RevocationAuthentication, RevocationMethod,
+        RevocationRequest, TokenHeader, TokenMember,
+    },
     token::{AccessToken, CodeVerifier, RefreshToken},
 };
 
 use crate::{
-    http_client::{Fixed, always, builder, client},
+    http_client::{Fixed, always, builder, builder_of, client},
     support::{freed, frees_no_secret, long, secret, token_set},
 };
 
@@ -73,6 +76,89 @@ fn p21_requests_are_wiped() {
                 use_client(&oauth, long_encoded, long_token).await;
             });
         }
+    }
+}
+
+#[test]
+fn p21_requests_of_other_shapes_are_wiped() {
+    let response = Fixed {
+        status: 200,
+        frames: &[RESPONSE],
+    };
+    let callback = concat!("?state=the-state&auth_code=", secret!("%63\"\\"));
+    let long_token = long("r\"\u{1}\\/");
+    for authentication in [
+        ClientAuthentication::Basic,
+        ClientAuthentication::RequestBody,
+    ] {
+        for revocation in [
+            RevocationRequest::new().format(BodyFormat::Json),
+            RevocationRequest::new()
+                .method(RevocationMethod::Delete)
+                .parameter("")
+                .authentication(RevocationAuthentication::AccessToken),
+        ] {
+            frees_no_secret(async || {
+                let builder = builder_of(authentication, secret!("c\""), |provider| {
+                    provider
+                        .request_format(BodyFormat::Json)
+                        .parameter_name("client_secret", "secret")
+                        .code_parameter("auth_code")
+                        .token_header(TokenHeader::new("X-Token").scheme("Token"))
+                        .revocation_endpoint("https://id.example.com/revoke/{token}")
+                        .revocation_request(revocation.clone())
+                });
+                let oauth = builder.build(always(response)).unwrap();
+                for refresh_token in [secret!("r\"/\\\u{e9}"), long_token] {
+                    use_client(&oauth, callback, refresh_token).await;
+                    let tokens = token_set(secret!("a1"), refresh_token);
+                    let _ = oauth.revoke_tokens(&tokens).await;
+                }
+            });
+        }
+    }
+}
+
+#[test]
+fn p21_members_at_other_paths_are_wiped() {
+    for response in [
+        concat!(
+            r#"{"access_token":""#,
+            secret!("bot"),
+            r#"","user":{"access_token":"\u0061"#,
+            secret!(""),
+            r#"","refresh_token":""#,
+            secret!("r2"),
+            r#"","lifetime":"60"}}"#
+        ),
+        concat!(
+            r#"{"x":"a"b","user":{"access_token":""#,
+            secret!("a"),
+            r#"","refresh_token":"\u0072"#,
+            secret!("r2"),
+            r#""}}"#
+        ),
+        concat!(
+            r#"{"user":{"x":"a"b","refresh_token":"\u0072"#,
+            secret!("r2"),
+            r#"","refresh_token":"#
+        ),
+    ] {
+        let frames = vec![response.as_bytes()].leak();
+        let response = Fixed {
+            status: 200,
+            frames,
+        };
+        frees_no_secret(async || {
+            let builder = builder_of(ClientAuthentication::Basic, secret!("c"), |provider| {
+                provider
+                    .response_member(TokenMember::AccessToken, "user.access_token")
+                    .response_member(TokenMember::RefreshToken, "user.refresh_token")
+                    .response_member(TokenMember::RefreshTokenExpiresIn, "user.lifetime")
+            });
+            let oauth = builder.build(always(response)).unwrap();
+            use_client(&oauth, CALLBACK, secret!("r1")).await;
+        });
     }
 }
 
