@@ -1,5 +1,5 @@
-//! The exact requests for providers that differ from RFC 6749 and RFC 7009, over an HTTP client that
-//! is a function.
+//! The exact requests for providers that differ from RFC 6749 and RFC 7009, over an HTTP client
+//! that is a function.
 
 use std::{
     convert::Infallible,
@@ -126,6 +126,7 @@ fn form(text: &str) -> Body {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 async fn token_requests_are_those_of_the_providers_data() {
     const CODE: &str = "grant_type=authorization_code&code=c%2F1\
         &redirect_uri=https%3A%2F%2Fp.example.com%2Fcb&code_verifier=v1";
@@ -220,7 +221,7 @@ async fn token_requests_are_those_of_the_providers_data() {
                     "code": "auth_code",
                     "grant_type": "kind",
                     "redirect_uri": "return_to",
-                    "refresh_token": "renewal",
+                    "refresh_token": "next_token",
                     "scope": "scopes",
                 },
             }),
@@ -233,7 +234,7 @@ async fn token_requests_are_those_of_the_providers_data() {
                      &client_key=the-client&secret=the-secret",
                 ),
                 form(
-                    "kind=refresh_token&renewal=r1&scopes=one%2Ctwo\
+                    "kind=refresh_token&next_token=r1&scopes=one%2Ctwo\
                      &client_key=the-client&secret=the-secret",
                 ),
                 form(
@@ -301,6 +302,7 @@ fn sent(line: &str, authorization: Option<&str>, body: Body) -> Sent {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 async fn revocations_are_those_of_the_providers_data() {
     const REFRESH_TOKEN: &str = "r-1%3Fx%3D%C3%A9%2F..";
     let credentials = "&client_id=the-client&client_secret=the-secret";

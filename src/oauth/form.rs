@@ -25,7 +25,7 @@ pub(super) struct Form<'a> {
     names: &'a ParameterNames,
 }
 
-/// What authenticates a client.
+/// The credentials of a client, and how they are sent.
 pub(super) struct Credentials<'a> {
     pub(super) authentication: ClientAuthentication,
     pub(super) id: &'a str,

@@ -524,7 +524,7 @@ fn text(json: &[u8]) -> Member {
     text.map_or(Member::Absent, Member::Text)
 }
 
-/// What follows each occurrence of this quoted name and a colon.
+/// The text behind each occurrence of this quoted name and a colon.
 fn values<'a>(json: &'a [u8], name: &str) -> impl DoubleEndedIterator<Item = &'a [u8]> {
     let name = format!("\"{name}\"").into_bytes();
     let length = name.len();

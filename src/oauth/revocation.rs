@@ -46,8 +46,8 @@ impl OAuthClient {
     /// * [`Configuration`](crate::ErrorKind::Configuration) if the provider has no revocation
     ///   endpoint, if its endpoint does not take tokens of this kind, or if the request needs the
     ///   access token beside the refresh token. Nothing is sent then.
-    /// * [`KeptValue`](crate::ErrorKind::KeptValue) if the URL of the endpoint differs from tenant to
-    ///   tenant.
+    /// * [`KeptValue`](crate::ErrorKind::KeptValue) if the URL of the endpoint differs from tenant
+    ///   to tenant.
     /// * [`Refused`](crate::ErrorKind::Refused), [`Unavailable`](crate::ErrorKind::Unavailable) or
     ///   [`InvalidResponse`](crate::ErrorKind::InvalidResponse), as for [`refresh`](Self::refresh).
     pub async fn revoke(&self, token: impl Into<TokenToRevoke<'_>> + Send) -> Result<(), Error> {
@@ -67,8 +67,9 @@ impl OAuthClient {
             .await
     }
 
-    /// Revokes all tokens of a grant that the endpoint [takes](crate::provider::RevokedToken): first
-    /// the refresh token, because new access tokens can be issued for it, and then the access token.
+    /// Revokes all tokens of a grant that the endpoint [takes](crate::provider::RevokedToken):
+    /// first the refresh token, because new access tokens can be issued for it, and then the access
+    /// token.
     ///
     /// Nothing is sent if the grant has no token that the endpoint takes. It is no error if the
     /// provider says that it cannot revoke access tokens (RFC 7009 section 2.2.1).
@@ -76,8 +77,8 @@ impl OAuthClient {
     /// # Errors
     ///
     /// As for [`revoke`](Self::revoke). The access token is revoked even if the refresh token could
-    /// not be. [`KeptValue`](crate::ErrorKind::KeptValue) if a [kept value](TokenSet::values) in the
-    /// URL of the endpoint is missing or does not match its pattern.
+    /// not be. [`KeptValue`](crate::ErrorKind::KeptValue) if a [kept value](TokenSet::values) in
+    /// the URL of the endpoint is missing or does not match its pattern.
     pub async fn revoke_tokens(&self, tokens: &TokenSet) -> Result<(), Error> {
         let refresh_token = match tokens.refresh_token() {
             Some(token) => self.revoke_of(tokens, token.into()).await,

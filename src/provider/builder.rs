@@ -218,8 +218,9 @@ impl ProviderBuilder {
     /// Sets where a token response contains a member: its name, or the names of nested members
     /// separated by dots. Defaults to the names of RFC 6749 section 5.1.
     ///
-    /// The member is read from there only. If a response has an `access_token` of a bot, and the one
-    /// of the customer in `authed_user.access_token`, the first one is never used for the second.
+    /// The member is read from there only. If a response has an `access_token` of a bot, and the
+    /// one of the customer in `authed_user.access_token`, the first one is never used for the
+    /// second.
     pub fn response_member(mut self, member: TokenMember, path: impl Into<String>) -> Self {
         self.0.response_members.insert(member, path.into());
         self
@@ -362,8 +363,8 @@ impl ProviderBuilder {
     /// * A scope separator other than a space or a comma.
     /// * A request parameter that the client sets itself, such as `client_secret`, or that no form
     ///   should contain. An empty token type.
-    /// * A parameter that cannot have another name, or another name that is taken or that no request
-    ///   can contain.
+    /// * A parameter that cannot have another name, or another name that is taken or that no
+    ///   request can contain.
     /// * A path of a token response that is empty, or that two members share.
     /// * A revocation request without a token, or whose parts exclude each other, such as a `GET`
     ///   with a body.

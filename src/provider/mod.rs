@@ -110,8 +110,8 @@
 //!
 //! # Requests and responses
 //!
-//! Many providers differ from RFC 6749 in a name, a place or an encoding. This one takes JSON with a
-//! name of its own for the client, sends the code as `auth_code`, nests the tokens, and revokes a
+//! Many providers differ from RFC 6749 in a name, a place or an encoding. This one takes JSON with
+//! a name of its own for the client, sends the code as `auth_code`, nests the tokens, and revokes a
 //! grant by a `DELETE`:
 //!
 //! ```
@@ -144,8 +144,8 @@
 //! ```
 //!
 //! * The values of a token or revocation request in JSON are all texts.
-//! * A member with a path is read there only. A token of the same name at another place is not used,
-//!   because it may belong to somebody else, such as a bot.
+//! * A member with a path is read there only. A token of the same name at another place is not
+//!   used, because it may be that of a bot.
 //! * The lifetime of a refresh token is read like that of an access token: a number or a text, from
 //!   when the request was sent. Zero, a negative one, and one of more than 100 years are none. It
 //!   wins over `refresh_token_lifetime`.

@@ -34,7 +34,7 @@ impl ParameterNames {
         self.0.get(name).map_or(name, String::as_str)
     }
 
-    /// What is wrong, with the name of RFC 6749 that has the wrong other one.
+    /// The first problem, with the name of RFC 6749 that has the wrong other one.
     pub(super) fn problem(&self) -> Option<(&str, &'static str)> {
         self.0.iter().find_map(|(name, other)| {
             let others = self.0.iter().filter(|(_, value)| *value == other);

@@ -153,7 +153,7 @@ impl RequestParameters {
     }
 }
 
-/// What [`is_name`] requires.
+/// The rule that [`is_name`] checks.
 pub(super) const NAME_RULE: &str =
     "a name has 1 to 64 letters, digits and the characters _ - . [ ]";
 

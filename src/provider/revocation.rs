@@ -27,8 +27,8 @@ pub enum RevocationMethod {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum RevokedToken {
-    /// A token of either kind (RFC 7009 section 2.1). The refresh token of a grant is revoked first,
-    /// and then its access token.
+    /// A token of either kind (RFC 7009 section 2.1). The refresh token of a grant is revoked
+    /// first, and then its access token.
     #[default]
     Either,
     /// The access token: the endpoint takes no refresh token.

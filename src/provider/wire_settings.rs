@@ -1,4 +1,4 @@
-//! What requests and responses look like, for the client that writes and reads them.
+//! The form of requests and responses, for the client that writes and reads them.
 
 use http::{HeaderName, HeaderValue};
 
@@ -56,7 +56,7 @@ impl Provider {
         self.data.lifetime_unit
     }
 
-    /// What revocation requests look like.
+    /// The form of revocation requests.
     #[must_use]
     pub fn revocation_request(&self) -> &RevocationRequest {
         &self.data.revocation_request

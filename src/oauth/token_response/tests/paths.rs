@@ -187,10 +187,10 @@ fn p24_refresh_token_of_a_damaged_response_is_found_at_its_path_only() {
         assert_eq!(both(&nested(), &body).1, *expected, "{body}");
     }
     // The same for a name at the top.
-    let renamed = with(|builder| builder.response_member(TokenMember::RefreshToken, "renewal"));
+    let renamed = with(|builder| builder.response_member(TokenMember::RefreshToken, "next_token"));
     for body in [
-        r#"{"x":"a"b","access_token":"a2","renewal":"r2","refresh_token":"r3"}"#,
-        r#"{"access_token":"a"2","refresh_token":"r3","renewal" : "r2","#,
+        r#"{"x":"a"b","access_token":"a2","next_token":"r2","refresh_token":"r3"}"#,
+        r#"{"access_token":"a"2","refresh_token":"r3","next_token" : "r2","#,
     ] {
         assert_eq!(both(&renamed, body).1.as_deref(), Some("r2"), "{body}");
     }
