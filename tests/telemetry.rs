@@ -289,8 +289,8 @@ async fn use_an_endpoint(set: &impl Fn(TokenCacheBuilder) -> TokenCacheBuilder) 
     tokens.refresh_now().await.unwrap();
 }
 
-/// At a provider whose responses and data state no lifetime, and name an account that does not match
-/// its pattern.
+/// At a provider whose responses and data state no lifetime, and name an account that does not
+/// match its pattern.
 async fn exchange_a_code_without_a_lifetime(sandbox: &Sandbox) {
     let provider = Provider::builder(format!("{}/oauth/token", sandbox.url()))
         .authorization_endpoint(format!("{}/oauth/authorize", sandbox.url()))

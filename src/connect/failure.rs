@@ -32,11 +32,11 @@ pub enum ConnectFailureKind {
     /// [form](crate::connect#callbacks-by-form_post) of a callback cannot be used; the
     /// [error](ConnectFailure::error) then says why.
     NotPending,
-    /// The provider redirected the browser with an error, without a code, with the issuer of another
-    /// provider, or with a value to keep that does not match its pattern.
+    /// The provider redirected the browser with an error, without a code, with the issuer of
+    /// another provider, or with a [kept value](crate::provider#kept-values) that is wrong.
     Provider,
-    /// A value of [`ConnectHandler::connect_values`](super::ConnectHandler::connect_values) does not
-    /// match its pattern, is missing or is too large. The browser was not redirected.
+    /// A value of [`ConnectHandler::connect_values`](super::ConnectHandler::connect_values) does
+    /// not match its pattern, is missing or is too large. The browser was not redirected.
     InvalidValue,
     /// Another replica is exchanging the code of the same callback, or ended meanwhile. Or the code
     /// of another flow of this tenant is being exchanged: each tenant exchanges one code at a time.

@@ -37,7 +37,8 @@ pub trait ConnectHandler: Send + Sync + 'static {
     /// A part of the request may choose a value, because each value has to match its pattern: the
     /// customer then sees the page of
     /// [`InvalidValue`](super::ConnectFailureKind::InvalidValue), and nothing is started. If the
-    /// provider's data permit [any host](crate::provider::KeptValue::any_host), check the host here.
+    /// provider's data permit [any host](crate::provider::KeptValue::any_host), check the host
+    /// here.
     ///
     /// ```
     /// # use axum::response::{IntoResponse, Response};
@@ -50,7 +51,11 @@ pub trait ConnectHandler: Send + Sync + 'static {
     /// # impl ConnectHandler for Partner {
     /// # async fn tenant(&self, _: &Parts) -> Result<TenantId, Response> { unimplemented!() }
     /// // The page of the program links to `/connect/start?shop=acme`.
-    /// async fn connect_values(&self, request: &Parts, _: &TenantId) -> Result<NamedValues, Response> {
+    /// async fn connect_values(
+    ///     &self,
+    ///     request: &Parts,
+    ///     _: &TenantId,
+    /// ) -> Result<NamedValues, Response> {
     ///     let query = request.uri.query().unwrap_or_default();
     ///     match query.strip_prefix("shop=") {
     ///         Some(shop) => Ok(NamedValues::from([("shop", shop)])),
@@ -91,8 +96,8 @@ pub trait ConnectHandler: Send + Sync + 'static {
     /// Implement this method. The customer may be logged in at the provider with another account
     /// than before, and the API calls for the tenant would then silently use that account. Call the
     /// API with the new access token, or read the [members](Consent::members) of the token
-    /// response or the [kept values](crate::token::TokenSet::values), and compare the account with the one that the program knows for the tenant. The
-    /// example `partner_app` does this. Return
+    /// response or the [kept values](crate::token::TokenSet::values), and compare the account with
+    /// the one that the program knows for the tenant. The example `partner_app` does this. Return
     ///
     /// * [`KeepRefreshToken`](ConsentDecision::KeepRefreshToken) if it is the same account. Some
     ///   providers issue a refresh token only at the first consent;

@@ -130,7 +130,7 @@
 //! knows, and those of the callback and of the token response are added.
 //! [`ConnectHandler::consented`] sees all of them in [`Consent::tokens`] before they are stored.
 //!
-//! A customer who starts with a value that does not match its pattern sees a page that says so
+//! If such a value does not match its pattern, the customer sees a page that says so
 //! ([`InvalidValue`](ConnectFailureKind::InvalidValue)). A callback with a value that was forged,
 //! repeated or left out fails with [`Provider`](ConnectFailureKind::Provider), and its code is sent
 //! to no server.
@@ -140,8 +140,8 @@
 //! A browser may come back to another replica than the one that redirected it. Until the customer
 //! has consented, no replica and no store keeps anything: the pending flow is stored in a cookie.
 //! The cookie contains the tenant, the `state`, the PKCE verifier, the start time and the values of
-//! [`ConnectHandler::connect_values`], encrypted with the program's keys. All replicas need the same keys, redirect URI and store. Their clocks
-//! may differ by 30 seconds.
+//! [`ConnectHandler::connect_values`], encrypted with the program's keys. All replicas need the
+//! same keys, redirect URI and store. Their clocks may differ by 30 seconds.
 //!
 //! A flow expires after 10 minutes. A browser can have four pending flows, in several tabs and for
 //! several tenants. A fifth one replaces the oldest.

@@ -37,7 +37,7 @@ pub(super) struct PendingFlow {
     pub(super) tenant: TenantId,
     pub(super) state: Zeroizing<String>,
     verifier: Option<CodeVerifier>,
-    /// What the program has passed. At most 1 KiB, so that the cookie is far smaller than the 4 KiB
+    /// The values of the program: at most 1 KiB, so that the cookie is far smaller than the 4 KiB
     /// that browsers accept.
     values: NamedValues,
     /// By the wall clock of the replica that started the flow.

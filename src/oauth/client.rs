@@ -146,8 +146,8 @@ impl OAuthClient {
         self.authorization_url_with(&NamedValues::NONE)
     }
 
-    /// Creates an authorization request as [`authorization_url`](Self::authorization_url) does, with
-    /// values to keep with the grant: those that the provider's data name with the source
+    /// Creates an authorization request as [`authorization_url`](Self::authorization_url) does,
+    /// with values to keep with the grant: those that the provider's data name with the source
     /// [`Connect`](crate::provider::ValueSource::Connect).
     ///
     /// ```
@@ -186,8 +186,8 @@ impl OAuthClient {
     ///
     /// As [`authorization_url`](Self::authorization_url), and
     ///
-    /// * [`Configuration`](ErrorKind::Configuration) if the provider's data do not name a value with
-    ///   this source, or it is passed more than once.
+    /// * [`Configuration`](ErrorKind::Configuration) if the provider's data do not name a value
+    ///   with this source, or it is passed more than once.
     /// * [`KeptValue`](ErrorKind::KeptValue) if a value does not match its pattern, or one that the
     ///   authorization endpoint needs is missing, or the names and values have more than 1 KiB.
     pub fn authorization_url_with(
@@ -251,8 +251,8 @@ impl OAuthClient {
     ///   message says how. If the response contains a refresh token, but no access token that can
     ///   be used, there is no token set to save. The error then has the
     ///   [`refresh_token`](Error::refresh_token), which you may [revoke](Self::revoke).
-    /// * [`KeptValue`](ErrorKind::KeptValue) if the token endpoint needs another value than the code
-    ///   has, because another client has accepted it. The code was not sent.
+    /// * [`KeptValue`](ErrorKind::KeptValue) if the token endpoint needs another value than the
+    ///   code has, because another client has accepted it. The code was not sent.
     /// * [`Configuration`](ErrorKind::Configuration) if no redirect URI is set.
     pub async fn exchange_code(&self, code: AcceptedCode) -> Result<TokenSet, Error> {
         let response = self.exchange_code_with_members(code).await;
@@ -292,9 +292,9 @@ impl OAuthClient {
 
     /// Refreshes a token set (RFC 6749 section 6).
     ///
-    /// A refresh token, scope or kept value that the response omits is taken from `tokens`. Once the future is
-    /// polled, the provider may have rotated the refresh token: do not refresh the same token set
-    /// twice. A [`TokenCache`](crate::cache::TokenCache) ensures that.
+    /// A refresh token, scope or kept value that the response omits is taken from `tokens`. Once
+    /// the future is polled, the provider may have rotated the refresh token: do not refresh the
+    /// same token set twice. A [`TokenCache`](crate::cache::TokenCache) ensures that.
     ///
     /// # Errors
     ///

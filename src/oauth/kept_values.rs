@@ -1,9 +1,9 @@
-//! What is kept with a grant: values that the program passes, parameters of the callback, and
+//! The values that are kept with a grant: values of the program, parameters of the callback, and
 //! members of token responses, as the provider's data name them.
 //!
 //! Until a code is sent, a wrong value is an error, because a forged one must not choose where the
 //! code and the client secret go (RFC 9700 section 4.4). Afterwards the tokens must not be lost, so
-//! a wrong value is left out and told.
+//! a wrong value is left out, and an event names it.
 
 use zeroize::Zeroizing;
 

@@ -151,8 +151,8 @@ pub(super) fn has_member(body: &[u8], path: &str, is_match: impl Fn(&str) -> boo
     value_at(body, path).is_some_and(|mut value| value.any_scalar(is_match))
 }
 
-/// The value at `path` in the first object in `body`: a string as text, and any other value as JSON.
-/// `None` if it is missing, blank, `null` or cut off.
+/// The value at `path` in the first object in `body`: a string as text, and any other value as
+/// JSON. `None` if it is missing, blank, `null` or cut off.
 pub(super) fn text_at(body: &[u8], path: &str) -> Option<Zeroizing<String>> {
     let mut reader = value_at(body, path)?;
     let json = reader.rest;

@@ -154,9 +154,9 @@
 //!
 //! # Kept values
 //!
-//! Providers say more about a grant than its tokens: which account it is of, or where its API is. The
-//! [kept values](ProviderBuilder::kept_value) that the data name are stored and encrypted with the
-//! grant, and [`TokenSet::values`](crate::token::TokenSet::values) has them. Each name has one
+//! Providers say more about a grant than its tokens: which account it is of, or where its API is.
+//! The [kept values](ProviderBuilder::kept_value) that the data name are stored and encrypted with
+//! the grant, and [`TokenSet::values`](crate::token::TokenSet::values) has them. Each name has one
 //! source, so that no source replaces the value of another one.
 //!
 //! | source | the value | if it does not match its pattern, or is too large |

@@ -20,10 +20,11 @@ pub enum ConsentDecision {
     /// Decide this only if both are of the same account at the provider. Otherwise requests would
     /// use the new account until the next refresh, and then the old one.
     ///
-    /// [Kept values](crate::token::TokenSet::values) that the new token set lacks are taken from the
-    /// stored grant too. If a value differs that is a part of an
+    /// [Kept values](crate::token::TokenSet::values) that the new token set lacks are taken from
+    /// the stored grant too. If a value differs that is a part of an
     /// [address](crate::provider#addresses-per-tenant), nothing is stored, as with
-    /// [`Accept`](Self::Accept): the refresh token would be sent to a server that has not issued it.
+    /// [`Accept`](Self::Accept): the refresh token would be sent to a server that has not issued
+    /// it.
     KeepRefreshToken,
     /// The new token set replaces the stored grant, with its refresh token.
     ///

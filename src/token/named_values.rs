@@ -15,7 +15,7 @@ pub(crate) const MAX_KEPT_BYTES: usize = 8 * 1024;
 /// Names with values: the other members of a token response, the other parameters of a callback, or
 /// what is kept of them with a grant.
 ///
-/// A program makes them of pairs, for a customer who starts to
+/// A program makes them of pairs, when a customer starts to
 /// [connect](crate::provider::ValueSource::Connect):
 ///
 /// ```

@@ -1,5 +1,5 @@
-//! Values that are kept with a grant: from the handler, from the callback and from the response. The
-//! HTTP client is a function.
+//! Values that are kept with a grant: from the handler, from the callback and from the response.
+//! The HTTP client is a function.
 
 use std::{
     convert::Infallible,

@@ -6,10 +6,10 @@ use flate2::{Compression, write::GzEncoder, write::ZlibEncoder};
 use tower_oauth2_client::{
     oauth::OAuthClient,
     provider::{
-        BodyFormat, ClientAuthentication, RevocationAuthentication, RevocationMethod,
-        RevocationRequest, TokenHeader, TokenMember,
+        BodyFormat, ClientAuthentication, KeptValue, Provider, RevocationAuthentication,
+        RevocationMethod, RevocationRequest, TokenHeader, TokenMember, ValueSource,
     },
-    token::{AccessToken, CodeVerifier, RefreshToken},
+    token::{AccessToken, CodeVerifier, NamedValues, RefreshToken},
 };
 
 use crate::{
@@ -74,6 +74,61 @@ fn p21_requests_are_wiped() {
                 use_client(&oauth, ENCODED_CALLBACK, secret!("r1")).await;
                 use_client(&oauth, long_code, long_token).await;
                 use_client(&oauth, long_encoded, long_token).await;
+            });
+        }
+    }
+}
+
+/// A value may be a token, as that of a second user of the same response.
+#[test]
+fn p21_kept_values_are_wiped() {
+    const MEMBERS: &[u8] = concat!(
+        r#"{"access_token":""#,
+        secret!("a2"),
+        r#"","expires_in":3600,"user":{"token":""#,
+        secret!("u2"),
+        r#"","all":[""#,
+        secret!("u3"),
+        r#""]}}"#
+    )
+    .as_bytes();
+    let frames = &[MEMBERS];
+    for (source, name) in [
+        (ValueSource::Connect, "value"),
+        (ValueSource::Callback, "value"),
+        (ValueSource::Response, "user.token"),
+        (ValueSource::Response, "user.all"),
+        (ValueSource::Response, "user"),
+    ] {
+        for pattern in ["[a-zA-Z0-9]+", "[a-z]"] {
+            frees_no_secret(async || {
+                let value = KeptValue::new(source).name(name).pattern(pattern);
+                let provider = Provider::builder("https://id.example.com/token")
+                    .authorization_endpoint("https://id.example.com/authorize")
+                    .kept_value("value", value)
+                    .build()
+                    .unwrap();
+                let oauth = OAuthClient::builder(provider, "the-client")
+                    .client_secret(secret!("c "))
+                    .redirect_uri("https://partner.example.com/callback")
+                    .build(always(Fixed {
+                        status: 200,
+                        frames,
+                    }))
+                    .unwrap();
+                let passed = NamedValues::from([("value", secret!("v1"))]);
+                let _ = oauth.authorization_url_with(&passed);
+                let verifier = CodeVerifier::new(secret!("v1"));
+                let pending = oauth.resume_authorization("the-state", Some(verifier));
+                let pending = match source {
+                    ValueSource::Connect => pending.with_values(passed),
+                    _ => pending,
+                };
+                let callback = concat!("?state=the-state&code=c1&value=", secret!("%63"));
+                if let Ok(code) = pending.accept(callback) {
+                    let tokens = oauth.exchange_code(code).await.unwrap();
+                    let _ = oauth.refresh(&tokens).await;
+                }
             });
         }
     }

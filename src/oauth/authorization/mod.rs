@@ -24,14 +24,15 @@ const CODE: &str = "code";
 /// protected cookie: it protects against forged callbacks (RFC 6749 section 10.12). To store it as
 /// text, store [`state`](Self::state) and [`code_verifier`](Self::code_verifier), and call
 /// [`resume_authorization`](crate::oauth::OAuthClient::resume_authorization) with them. If it has
-/// [`values`](Self::values), store them too, and restore them by [`with_values`](Self::with_values).
+/// [`values`](Self::values), store them too, and restore them by
+/// [`with_values`](Self::with_values).
 #[derive(Clone)]
 pub struct PendingAuthorization {
     state: Zeroizing<String>,
     verifier: Option<CodeVerifier>,
     /// Names the issuer that the callback has to name, and the parameters that are kept.
     provider: Arc<Provider>,
-    /// What the program has passed.
+    /// The values that the program has passed.
     values: NamedValues,
 }
 
@@ -211,8 +212,8 @@ impl AcceptedCode {
         &self.parameters
     }
 
-    /// The values to keep with the grant so far: those that the program has passed, and those of the
-    /// callback. The latter came through the browser, which may have changed them.
+    /// The values to keep with the grant so far: those that the program has passed, and those of
+    /// the callback. The latter came through the browser, which may have changed them.
     #[must_use]
     pub fn values(&self) -> &NamedValues {
         &self.values
