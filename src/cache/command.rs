@@ -13,7 +13,7 @@ use super::{
     overwrite::{overwrite, save_end},
     state::{
         CacheState, Consent, Decided, NotInstalled, Sequence, contended, missing_refresh_token,
-        refresh_token_missing,
+        other_addresses, refresh_token_missing,
     },
 };
 use crate::{
@@ -130,6 +130,10 @@ async fn install(
             NotInstalled::RefreshTokenMissing => {
                 core.change(|state, _| state.refresh_token_missing(ConsentDecision::Reject));
                 return Err(refresh_token_missing());
+            }
+            NotInstalled::OtherAddresses => {
+                core.change(|state, _| state.refresh_token_missing(ConsentDecision::Reject));
+                return Err(other_addresses());
             }
             NotInstalled::Refreshing => {
                 if decisions.are_about_any_grant() {

@@ -142,13 +142,11 @@ impl Site {
     }
 }
 
-fn owned(pairs: &[(&str, &str)]) -> Option<Vec<(String, String)>> {
+fn owned(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
     let pairs = pairs.iter();
-    Some(
-        pairs
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect(),
-    )
+    pairs
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect()
 }
 
 const TOKENS: &str = r#"{"access_token":"a1","refresh_token":"r1","expires_in":3600,
@@ -188,16 +186,16 @@ async fn values_of_all_sources_are_stored_and_seen_by_the_handler() {
             ("realm_id", "42"),
             ("shop", "acme"),
         ];
-        assert_eq!(site.stored().await, owned(&all));
+        assert_eq!(site.stored().await, Some(owned(&all)));
         let consents = site.handler.consents.lock().unwrap().clone();
         let seen: Vec<_> = consents[0].tokens().values().iter().collect();
         assert_eq!(seen, all);
-        let url = "https://acme.myshopify.com/admin/oauth/access_token".to_owned();
-        assert_eq!(site.sent(), [url.clone()]);
+        let url = "https://acme.myshopify.com/admin/oauth/access_token";
+        assert_eq!(site.sent(), [url]);
         let cache = site.replica.tenants.cache(&tenant("acme")).await.unwrap();
         cache.refresh_now().await.unwrap();
-        assert_eq!(site.stored().await, owned(&all));
-        assert_eq!(site.sent(), [url.clone(), url]);
+        assert_eq!(site.stored().await, Some(owned(&all)));
+        assert_eq!(site.sent(), [url, url]);
     }
 }
 
@@ -300,7 +298,10 @@ async fn p20_forged_callback_is_sent_to_no_server() {
         let mut site = Site::new(&zoho(), TOKENS);
         site.connect("", good).await;
         let before = site.stored().await;
-        assert_eq!(before, owned(&[("accounts", "https://accounts.zoho.eu")]));
+        assert_eq!(
+            before,
+            Some(owned(&[("accounts", "https://accounts.zoho.eu")]))
+        );
         let response = site.connect("", forged).await;
         assert_eq!(response.status, StatusCode::BAD_REQUEST, "{forged}");
         assert!(response.text.contains("Please start again"));
@@ -323,7 +324,7 @@ async fn p23_new_consent_replaces_all_values() {
     let bare = r#"{"access_token":"a2","refresh_token":"r2","expires_in":3600}"#;
     let mut second = Site::over(replica, &shopify(), bare);
     second.connect("shop=beta", "").await;
-    assert_eq!(second.stored().await, owned(&[("shop", "beta")]));
+    assert_eq!(second.stored().await, Some(owned(&[("shop", "beta")])));
     // Each replica sends what belongs to the grant to the server of its shop.
     tokio::time::sleep(Duration::from_secs(120)).await;
     let cache = second.replica.tenants.cache(&tenant("acme")).await.unwrap();

@@ -24,6 +24,8 @@ pub(crate) enum NotInstalled {
     Rejected { revoke: bool },
     /// The stored grant stays, because it has a refresh token and the new token set has none.
     RefreshTokenMissing,
+    /// The stored grant stays, because its refresh token belongs to other addresses.
+    OtherAddresses,
 }
 
 #[derive(Clone, Debug, Default)]

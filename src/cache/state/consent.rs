@@ -133,7 +133,7 @@ impl CacheState {
             (ConsentDecision::KeepRefreshToken, Some((_, held)))
                 if !consent.has_addresses_of(held) =>
             {
-                Err(NotInstalled::RefreshTokenMissing)
+                Err(NotInstalled::OtherAddresses)
             }
             // Another process may have acquired the lease since, and be using the refresh token.
             (ConsentDecision::KeepRefreshToken, _) if !self.holds_lease(consent.lease_use, m) => {
@@ -180,6 +180,16 @@ impl CacheState {
     pub(crate) fn consent_rejected(&mut self, by: &'static str) {
         self.events.push(Event::ConsentRejected(by));
     }
+}
+
+/// The error of a consent that is not saved, so that the stored refresh token is not sent to the
+/// addresses of another grant.
+pub(crate) fn other_addresses() -> Error {
+    Error::new(
+        ErrorKind::RefreshTokenMissing,
+        "the new consent brought no refresh token, and that of the stored grant belongs to other \
+         addresses: the stored grant is unchanged; let the customer disconnect and connect again",
+    )
 }
 
 /// The error of a consent that is not saved, so that the stored refresh token is not lost.

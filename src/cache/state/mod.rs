@@ -56,7 +56,9 @@ mod tests;
 pub(crate) use self::{
     attempt::{GRACE, Next, Persist, contended},
     commands::{NotInstalled, Sequence},
-    consent::{About, Consent, Decided, missing_refresh_token, refresh_token_missing},
+    consent::{
+        About, Consent, Decided, missing_refresh_token, other_addresses, refresh_token_missing,
+    },
     event::Event,
     job::{Conditions, Done, Job, Report, interrupted},
     moment::{Moment, Policy},
