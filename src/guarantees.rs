@@ -38,12 +38,14 @@
 //!   seconds old, or a tenth of its lifetime, causes no refresh: the request waits until the token
 //!   is older, without any of the inner service's capacity, and is retried with the same token.
 //! * **P7** A request is retried at most once. The caller gets the second response as it is, or the
-//!   first if there is no newer token or the body cannot be replayed. If the inner service fails
+//!   first if there is no newer token, the newer one is not meant for the request's origin, or the
+//!   body cannot be replayed. If the inner service fails
 //!   the retry, the caller gets that error. A 403 never causes a refresh, unless the provider's
 //!   data or the program's classifier say so. A 401 whose challenge names a cause other than the
 //!   token is not retried. Successful refreshes after a 401 are at least 30 seconds apart, and up
 //!   to 30 minutes while the API rejects the token of each soon.
-//! * **P8** The retry sends the same method, URI, headers, extensions and body bytes. A recorded
+//! * **P8** The retry sends the same method, URI, headers, extensions and body bytes, with the token
+//!   and the kept values of one snapshot. A recorded
 //!   body takes at most 64 KiB of memory, or as much as the program sets, in whatever frames it
 //!   comes. A request
 //!   that cannot be replayed is not retried: its caller gets the first response, and the token is
@@ -124,7 +126,10 @@
 //! # Security
 //!
 //! * **P20** A token is sent only to the origins that it is meant for, and only over https (http to
-//!   loopback). An `Authorization` header that the caller has set is not silently replaced.
+//!   loopback). Where they differ from customer to customer, they are those of the token's own
+//!   snapshot, for each attempt: no forged callback or stored value, no other tenant and no new
+//!   consent in between makes a token leave for a host that is not its own. A header of the token
+//!   that the caller has set, such as `Authorization`, is not silently replaced.
 //! * **P21** Secrets have no `Display` and a redacted `Debug`. They are wiped on drop from the
 //!   memory of this crate, also from buffers that grow. That does not include the buffers of an
 //!   HTTP client, nor of the PostgreSQL and Redis libraries. They occur in no log, span, error or

@@ -2,6 +2,7 @@
 
 use std::{
     error::Error as _,
+    future::ready,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -26,13 +27,13 @@ use tower_oauth2_client::{
     sandbox::{Endpoint, Fault, Sandbox},
     store::MemoryStore,
     tenants::Tenants,
-    token::{AccessToken, RefreshToken, TenantId, TokenSet},
+    token::{AccessToken, KeptValues, RefreshToken, TenantId, TokenSet},
 };
 
 #[path = "support/mod.rs"]
 mod support;
 
-use support::{AheadClock, connect};
+use support::{AheadClock, DAY, connect};
 
 /// A connected customer, with one reqwest client for everything.
 async fn connected() -> (Sandbox, ReqwestClient, TokenCache) {
@@ -345,7 +346,7 @@ async fn p23_middleware_takes_the_tenant_from_the_extensions() {
     for name in ["acme", "initech"] {
         let tenant = TenantId::new(name).unwrap();
         let token = AccessToken::new(format!("{name}-token")).unwrap();
-        let set = TokenSet::new(token, support::DAY, SystemClock.wall());
+        let set = TokenSet::new(token, DAY, SystemClock.wall());
         tenants.set_tokens(&tenant, set).await.unwrap();
         let request = api
             .get("https://api.example.com/v1/company")
@@ -356,6 +357,57 @@ async fn p23_middleware_takes_the_tenant_from_the_extensions() {
     }
     let unnamed = api.get("https://api.example.com/v1/company").send().await;
     assert!(unnamed.is_err());
+}
+
+/// The values of the attempt's token, also in a retry.
+#[tokio::test]
+async fn inner_middleware_gets_the_kept_values() {
+    struct Echo(AtomicUsize);
+
+    /// Rejects the first request, and then responds with a value.
+    #[async_trait]
+    impl Middleware for Echo {
+        async fn handle(
+            &self,
+            _: reqwest::Request,
+            extensions: &mut Extensions,
+            _: Next<'_>,
+        ) -> Result<reqwest::Response, MiddlewareError> {
+            let values = extensions.get::<KeptValues>();
+            let realm = values.map(|values| values.get("realm_id").unwrap().to_owned());
+            let mut response = Response::new(Body::from(realm.unwrap_or_default()));
+            if self.0.fetch_add(1, Ordering::SeqCst) == 0 {
+                *response.status_mut() = StatusCode::UNAUTHORIZED;
+            }
+            Ok(response.into())
+        }
+    }
+
+    let tokens = |token: &str| {
+        let token = AccessToken::new(token).unwrap();
+        TokenSet::new(token, DAY, SystemClock.wall())
+    };
+    let (with_value, without) = (tokens("a2").with_value("realm_id", "42"), tokens("a3"));
+    let source = token_fn(move || ready(Ok(with_value.clone())));
+    let tokens = TokenCache::builder(source)
+        .clock(AheadClock)
+        .origin("https://api.example.com")
+        .build()
+        .unwrap();
+    tokens.set_tokens(without.clone()).await.unwrap();
+    let api = ClientBuilder::new(Client::new())
+        .with(BearerAuthLayer::new(tokens.clone()))
+        .with(Echo(AtomicUsize::new(0)))
+        .build();
+    let get = async || {
+        let request = api.get("https://api.example.com/v1/company");
+        request.send().await.unwrap().text().await.unwrap()
+    };
+    // The first attempt has no values. The refreshed token has.
+    assert_eq!(get().await, "42");
+    assert_eq!(get().await, "42");
+    tokens.set_tokens(without).await.unwrap();
+    assert_eq!(get().await, "");
 }
 
 /// A client that follows redirects drops the token at the redirect to another server.

@@ -37,9 +37,11 @@
 //!   [`Request`](crate::ErrorKind::Request) and is not sent.
 //!   [`TokenCacheBuilder::origin`](crate::cache::TokenCacheBuilder::origin) adds an origin that may
 //!   receive the token. [`cross_origin`](BearerAuthLayer::cross_origin) can permit such requests
-//!   without a token.
-//! * **A request that already has an `Authorization` header.** It fails with the kind `Request` and
-//!   is not sent. A cross-origin request that `cross_origin` permits keeps the header.
+//!   without a token. With an [address per tenant](#addresses-per-tenant), the origin depends on
+//!   the grant.
+//! * **A request that already has the [header of the token](#the-header-of-the-token)**, which is
+//!   usually `Authorization`. It fails with the kind `Request` and is not sent. A cross-origin
+//!   request that `cross_origin` permits keeps the header.
 //!
 //! The tokens come from a [`TokenCache`](crate::cache::TokenCache), which has one
 //! [grant](crate::glossary), or from [`Tenants`](crate::tenants::Tenants), which has many. With
@@ -103,6 +105,84 @@
 //! [`token_rejection`](crate::provider::ProviderBuilder::token_rejection). For anything else that a
 //! response says, set a [`classifier`](BearerAuthLayer::classifier). The layer treats such a
 //! response as it treats a 401.
+//!
+//! # Addresses per tenant
+//!
+//! The API of some providers has another host for each customer, such as
+//! `https://{shop}.myshopify.com`. The [provider's data](crate::provider#addresses-per-tenant) have
+//! such an origin, and the values that are kept with a grant replace its variables. A token may then
+//! be sent to the origins that it shares with all tenants, and to those of its own grant. A request
+//! to the host of another tenant is cross-origin.
+//!
+//! Each token carries the origins of the snapshot that it is from. The layer compares them with each
+//! attempt, so a new consent that moves a tenant to another host takes effect at once, and never
+//! mixes the two hosts up:
+//!
+//! * A request to the old host that waits for a token fails with the kind `Request`, and is not sent.
+//! * If a request to the old host gets a 401, and the newer token is meant for the new host, the
+//!   layer does not retry. It returns the 401.
+//!
+//! If a stored value is missing or does not match its pattern, requests of that tenant fail with the
+//! kind [`KeptValue`](crate::ErrorKind::KeptValue), whatever their URI is, and are not sent. The
+//! error names the value, and not its content. Other tenants continue.
+//!
+//! The layer can only compare the URI of a request with these origins once it knows the tenant. With
+//! [`CrossOrigin::SendUnauthenticated`], a request that names no tenant is sent without a token,
+//! unless it goes to an origin of all tenants. One whose tenant has no grant fails.
+//!
+//! # Kept values
+//!
+//! The URIs of some APIs contain an account id that is known only from the consent, such as
+//! `realmId`. If such values are [kept](crate::provider::ProviderBuilder::kept_value) with a grant,
+//! the layer puts them into the extensions of each attempt, as a
+//! [`KeptValues`](crate::token::KeptValues). They belong to the same snapshot as the token. A service
+//! inside the layer can build the path from them:
+//!
+//! ```
+//! # use std::{convert::Infallible, time::{Duration, SystemTime}};
+//! # use bytes::Bytes;
+//! # use http::{Request, Response};
+//! # use http_body_util::Full;
+//! # use tower::{Layer, ServiceExt};
+//! # use tower_oauth2_client::{cache::{TokenCache, token_fn}, token::{AccessToken, TokenSet}};
+//! use tower_oauth2_client::{bearer::BearerAuthLayer, token::KeptValues};
+//!
+//! # tokio_test::block_on(async {
+//! # let hour = Duration::from_secs(3_600);
+//! # let tokens = TokenCache::builder(token_fn(move || async move {
+//! #     let tokens = TokenSet::new(AccessToken::new("a1")?, hour, SystemTime::now());
+//! #     Ok(tokens.with_value("realm_id", "42"))
+//! # })).origin("https://api.example.com").build()?;
+//! let http = tower::service_fn(|mut request: Request<Full<Bytes>>| async move {
+//!     let values = request.extensions().get::<KeptValues>();
+//!     let realm = values.and_then(|values| values.get("realm_id")).unwrap_or_default();
+//!     let uri = format!("https://api.example.com/v3/company/{realm}{}", request.uri().path());
+//!     *request.uri_mut() = uri.parse().unwrap();
+//! #   assert_eq!(request.uri().path(), "/v3/company/42/invoices");
+//! #   Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+//!     // … call the HTTP client …
+//! });
+//! let api = BearerAuthLayer::new(tokens).layer(http);
+//! let request = Request::get("https://api.example.com/invoices").body(Full::default())?;
+//! api.oneshot(request).await?;
+//! # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+//! ```
+//!
+//! Such a service must not change the origin of the URI, because the layer has checked it. A grant
+//! without values costs nothing: nothing is put into the extensions.
+//! [`TokenCache::values`](crate::cache::TokenCache::values) and
+//! [`Tenants::values`](crate::tenants::Tenants::values) return the values without a request.
+//!
+//! # The header of the token
+//!
+//! The token is sent as `Authorization: Bearer <token>` (RFC 6750 section 2.1), unless the provider's
+//! data [name another header](crate::provider::ProviderBuilder::token_header) or scheme, such as
+//! `X-Shopify-Access-Token: <token>` or `Authorization: Zoho-oauthtoken <token>`. The layer treats
+//! each such header in the same way. Its value is marked sensitive.
+//!
+//! HTTP clients are different. A client that follows redirects removes `Authorization` where it
+//! follows one to another server, but not a header that it does not know. With such a header, the
+//! HTTP client inside the layer must not follow redirects.
 //!
 //! # gRPC
 //!

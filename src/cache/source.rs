@@ -26,7 +26,8 @@ pub trait TokenSource: Send + Sync + 'static {
     /// Requests a token set from the provider.
     ///
     /// `held` is the newest token set of the grant, whose refresh token this call may use. It is
-    /// `None` if there is no grant yet.
+    /// `None` if there is no grant yet. The result contains its [values](TokenSet::values), unless
+    /// the provider has sent new ones.
     ///
     /// The cache makes at most one call at a time for each grant. The lease of the grant excludes
     /// other processes. Each call runs in a task of its own.

@@ -136,8 +136,8 @@ pub(crate) struct ResponseDetails {
 pub enum ErrorKind {
     /// A setting is wrong, or the provider does not offer the operation. Fix the program.
     Configuration,
-    /// A request must not carry the token: it goes to another origin, or already has an
-    /// `Authorization` header. Fix the program.
+    /// A request must not carry the token: it goes to another origin, or already has the token's
+    /// header, which is usually `Authorization`. Fix the program.
     Request,
     /// The callback carries an error, or does not belong to the authorization. Start a new
     /// authorization.

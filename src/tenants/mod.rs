@@ -58,6 +58,10 @@
 //! # Ok(()) }
 //! ```
 //!
+//! The customers of some providers have hosts of their own. The layer sends a token only to those of
+//! its own grant; see [addresses per tenant](crate::bearer#addresses-per-tenant). [`Tenants::values`]
+//! returns what is kept with a grant, to build the URIs of requests.
+//!
 //! # Adding and removing tenants
 //!
 //! A tenant exists as soon as its tokens are saved: by [`Tenants::complete_authorization`], which

@@ -5,19 +5,20 @@ use std::{convert::Infallible, future::ready, time::Duration};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
-use tower::{Layer, ServiceExt, service_fn};
+use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_oauth2_client::{
     bearer::{BearerAuthLayer, ReplayBody},
     cache::TokenCache,
     clock::{Clock, SystemClock},
     oauth::OAuthClient,
+    provider::{KeptValue, Provider, TokenHeader, ValueSource},
     store::{EncryptedStore, FileStore, MemoryStore, TokenStore},
     tenants::Tenants,
-    token::{AccessToken, RefreshToken, TenantId, TokenSet},
+    token::{AccessToken, KeptValues, RefreshToken, TenantId, TokenSet},
 };
 
 use crate::{
-    http_client::{Fixed, client},
+    http_client::{Fixed, always, client},
     stores::keys,
     support::{HOUR, frees_no_secret, secret, token_set},
 };
@@ -109,6 +110,46 @@ fn p21_cache_wipes_whatever_the_provider_responds() {
             use_cache(&client(response), store.clone()).await;
             let encrypted = EncryptedStore::new(store, keys(), "client").unwrap();
             use_cache(&client(response), encrypted).await;
+        });
+    }
+}
+
+/// The header of the token is made anew for each snapshot, and kept values are copied with it.
+#[test]
+fn p21_other_headers_and_kept_values_are_wiped() {
+    for header in [
+        TokenHeader::new("X-Access-Token"),
+        TokenHeader::new("Authorization").scheme("Other"),
+    ] {
+        let value = KeptValue::new(ValueSource::Response).pattern("[A-Za-z0-9]+");
+        let provider = Provider::builder("https://id.example.com/token")
+            .api_origin("https://api.example.com")
+            .kept_value("id", value)
+            .token_header(header)
+            .build()
+            .unwrap();
+        frees_no_secret(async || {
+            let oauth = OAuthClient::builder(provider, "app")
+                .client_secret(secret!("s"))
+                .build(always(TOKENS))
+                .unwrap();
+            use_cache(&oauth, MemoryStore::new()).await;
+            let tokens = TokenCache::builder(oauth).build().unwrap();
+            let set = token_set(secret!("a1"), secret!("r1")).with_value("id", secret!("v1"));
+            tokens.set_tokens(set).await.unwrap();
+            let api = service_fn(|request: Request<Full<Bytes>>| {
+                let values = request.extensions().get::<KeptValues>().cloned();
+                assert!(values.unwrap().get("id").is_some());
+                ready(Ok::<_, Infallible>(Response::new(Full::<Bytes>::default())))
+            });
+            let mut api = BearerAuthLayer::new(tokens.clone()).layer(api);
+            for _ in 0..3 {
+                let request = Request::get("https://api.example.com/v1").body(Full::default());
+                let api = api.ready().await.unwrap();
+                api.call(request.unwrap()).await.unwrap();
+            }
+            drop(tokens.values().await.unwrap());
+            drop(tokens.refresh_now().await);
         });
     }
 }

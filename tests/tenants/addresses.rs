@@ -2,10 +2,11 @@
 //! that of its own grant.
 
 use std::{
+    collections::BTreeSet,
     convert::Infallible,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -407,6 +408,70 @@ async fn p20_consent_that_moves_a_tenant_strands_no_token() {
         let expected: Vec<_> = first.into_iter().chain(["new.shops.example"]).collect();
         assert_eq!(hosts, expected, "{during:?}");
         assert!(apis.sent().iter().all(Sent::is_to_its_own_host));
+    }
+}
+
+/// Threads send requests to both hosts of a customer who moves to and fro.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn p20_token_and_address_change_at_once() {
+    const HOSTS: [&str; 2] = ["even", "odd"];
+    let clock = ManualClock::new();
+    let issuer = Issuer::new(shops(), &clock);
+    let tenants = issuer.tenants(MemoryStore::new());
+    let (tenant, apis) = (named("acme"), Apis::new());
+    let tokens = |number: usize| token_set(HOSTS[number % 2], number as u64, DAY, &clock);
+    tenants.set_tokens(&tenant, tokens(0)).await.unwrap();
+    let one = tenants.cache(&tenant).await.unwrap();
+    let sent: Arc<Mutex<BTreeSet<(String, String)>>> = Arc::default();
+    let has_ended = Arc::new(AtomicBool::new(false));
+    let ended = Arc::clone(&has_ended);
+    let mut callers = JoinSet::new();
+    for caller in 0..8 {
+        let layer = if caller % 2 == 0 {
+            BearerAuthLayer::new(tenants.clone())
+        } else {
+            BearerAuthLayer::new(one.clone())
+        };
+        let sent = Arc::clone(&sent);
+        let (tenant, header) = (tenant.clone(), apis.header.clone());
+        let mut service = layer.layer(tower::service_fn(
+            move |request: Request<ReplayBody<Body>>| {
+                let arrived = Sent::of(&request, &header);
+                assert!(arrived.is_to_its_own_host(), "{arrived:?}");
+                let token = arrived.token.unwrap_or_default();
+                sent.lock().unwrap().insert((arrived.host, token));
+                async { Ok::<_, Infallible>(Response::new(Body::new())) }
+            },
+        ));
+        callers.spawn(async move {
+            for number in 0..2_000 {
+                let request = to(HOSTS[number % 2], &tenant);
+                let service = service.ready().await.unwrap();
+                match tower::Service::call(service, request).await {
+                    Ok(_) => {}
+                    Err(error) => assert_eq!(error.kind(), ErrorKind::Request),
+                }
+                tokio::task::yield_now().await;
+            }
+        });
+    }
+    let callers = tokio::spawn(async move {
+        callers.join_all().await;
+        ended.store(true, Ordering::SeqCst);
+    });
+    for number in 1.. {
+        tenants.set_tokens(&tenant, tokens(number)).await.unwrap();
+        if has_ended.load(Ordering::SeqCst) {
+            break;
+        }
+    }
+    callers.await.unwrap();
+    // Each of several tokens has reached its host.
+    let sent = sent.lock().unwrap();
+    for host in HOSTS {
+        let host = format!("{host}.shops.example");
+        let count = sent.iter().filter(|(other, _)| *other == host).count();
+        assert!(count > 1, "{host}: {count}");
     }
 }
 
