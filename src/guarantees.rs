@@ -44,13 +44,12 @@
 //!   data or the program's classifier say so. A 401 whose challenge names a cause other than the
 //!   token is not retried. Successful refreshes after a 401 are at least 30 seconds apart, and up
 //!   to 30 minutes while the API rejects the token of each soon.
-//! * **P8** The retry sends the same method, URI, headers, extensions and body bytes, with the token
-//!   and the kept values of one snapshot. A recorded
-//!   body takes at most 64 KiB of memory, or as much as the program sets, in whatever frames it
-//!   comes. A request
-//!   that cannot be replayed is not retried: its caller gets the first response, and the token is
-//!   refreshed for later requests. A body is never truncated or emptied, provided that a clone of
-//!   a cloneable body yields the same frames as the original.
+//! * **P8** The retry sends the same method, URI, headers, extensions and body bytes, with the
+//!   token and the kept values of one snapshot. A recorded body takes at most 64 KiB of memory, or
+//!   as much as the program sets, in whatever frames it comes. A request that cannot be replayed is
+//!   not retried: its caller gets the first response, and the token is refreshed for later
+//!   requests. A body is never truncated or emptied, provided that a clone of a cloneable body
+//!   yields the same frames as the original.
 //! * **P9** The first response is drained up to a cap of 64 KiB and a second, so that its
 //!   connection is reused. Beyond the cap it is dropped. If its caller gets it after all, because
 //!   there is no newer token, it has the data that were read, and ends with an error where it was

@@ -69,8 +69,8 @@ impl Refusal {
 /// Adds a token to a request that has no such header. `origins` are those of all grants.
 ///
 /// The caller has compared the request with them, unless grants have origins of their own: then a
-/// token has a [`Delivery`], and the comparison with the origins of exactly this token is made here,
-/// for each attempt.
+/// token has a [`Delivery`], and the comparison with the origins of exactly this token is made
+/// here, for each attempt.
 #[inline]
 pub(super) fn authorize<B>(
     request: &mut Request<B>,

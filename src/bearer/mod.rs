@@ -110,33 +110,34 @@
 //!
 //! The API of some providers has another host for each customer, such as
 //! `https://{shop}.myshopify.com`. The [provider's data](crate::provider#addresses-per-tenant) have
-//! such an origin, and the values that are kept with a grant replace its variables. A token may then
-//! be sent to the origins that it shares with all tenants, and to those of its own grant. A request
-//! to the host of another tenant is cross-origin.
+//! such an origin, and the values that are kept with a grant replace its variables. A token may
+//! then be sent to the origins that it shares with all tenants, and to those of its own grant. A
+//! request to the host of another tenant is cross-origin.
 //!
-//! Each token carries the origins of the snapshot that it is from. The layer compares them with each
-//! attempt, so a new consent that moves a tenant to another host takes effect at once, and never
-//! mixes the two hosts up:
+//! Each token carries the origins of the snapshot that it is from. The layer compares them with
+//! each attempt, so a new consent that moves a tenant to another host takes effect at once, and
+//! never mixes the two hosts up:
 //!
-//! * A request to the old host that waits for a token fails with the kind `Request`, and is not sent.
+//! * A request to the old host that waits for a token fails with the kind `Request`, and is not
+//!   sent.
 //! * If a request to the old host gets a 401, and the newer token is meant for the new host, the
 //!   layer does not retry. It returns the 401.
 //!
-//! If a stored value is missing or does not match its pattern, requests of that tenant fail with the
-//! kind [`KeptValue`](crate::ErrorKind::KeptValue), whatever their URI is, and are not sent. The
-//! error names the value, and not its content. Other tenants continue.
+//! If a stored value is missing or does not match its pattern, requests of that tenant fail with
+//! the kind [`KeptValue`](crate::ErrorKind::KeptValue), whatever their URI is, and are not sent.
+//! The error names the value, and not its content. Other tenants continue.
 //!
-//! The layer can only compare the URI of a request with these origins once it knows the tenant. With
-//! [`CrossOrigin::SendUnauthenticated`], a request that names no tenant is sent without a token,
-//! unless it goes to an origin of all tenants. One whose tenant has no grant fails.
+//! The layer can only compare the URI of a request with these origins once it knows the tenant.
+//! With [`CrossOrigin::SendUnauthenticated`], a request that names no tenant is sent without a
+//! token, unless it goes to an origin of all tenants. One whose tenant has no grant fails.
 //!
 //! # Kept values
 //!
 //! The URIs of some APIs contain an account id that is known only from the consent, such as
 //! `realmId`. If such values are [kept](crate::provider::ProviderBuilder::kept_value) with a grant,
 //! the layer puts them into the extensions of each attempt, as a
-//! [`KeptValues`](crate::token::KeptValues). They belong to the same snapshot as the token. A service
-//! inside the layer can build the path from them:
+//! [`KeptValues`](crate::token::KeptValues). They belong to the same snapshot as the token. A
+//! service inside the layer can build the path from them:
 //!
 //! ```
 //! # use std::{convert::Infallible, time::{Duration, SystemTime}};
@@ -175,10 +176,10 @@
 //!
 //! # The header of the token
 //!
-//! The token is sent as `Authorization: Bearer <token>` (RFC 6750 section 2.1), unless the provider's
-//! data [name another header](crate::provider::ProviderBuilder::token_header) or scheme, such as
-//! `X-Shopify-Access-Token: <token>` or `Authorization: Zoho-oauthtoken <token>`. The layer treats
-//! each such header in the same way. Its value is marked sensitive.
+//! The token is sent as `Authorization: Bearer <token>` (RFC 6750 section 2.1), unless the
+//! provider's data [name another header](crate::provider::ProviderBuilder::token_header) or scheme,
+//! such as `X-Shopify-Access-Token: <token>` or `Authorization: Zoho-oauthtoken <token>`. The layer
+//! treats each such header in the same way. Its value is marked sensitive.
 //!
 //! HTTP clients are different. A client that follows redirects removes `Authorization` where it
 //! follows one to another server, but not a header that it does not know. With such a header, the

@@ -10,9 +10,10 @@ use http::{Response, Uri};
 /// detect a redirect that was followed inside.
 ///
 /// This does not keep the token from other servers. A client that follows redirects knows no other
-/// [header](crate::bearer#the-header-of-the-token) than `Authorization`, and `tower_http::follow_redirect` before version
-/// 0.7 removes that header at a redirect to another server, and adds it again at the next one there.
-/// Put such a service outside the layer, where each hop is checked.
+/// [header](crate::bearer#the-header-of-the-token) than `Authorization`, and
+/// `tower_http::follow_redirect` before version 0.7 removes that header at a redirect to another
+/// server, and adds it again at the next one there. Put such a service outside the layer, where
+/// each hop is checked.
 ///
 /// ```
 /// use http::Response;

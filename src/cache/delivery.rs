@@ -1,4 +1,5 @@
-//! Where and how the token of a grant is sent, if that is not the same for all grants, or not usual.
+//! Where and how the token of a grant is sent, if that is not the same for all grants, or not
+//! usual.
 
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use crate::{
     token::{KeptValues, TokenSet},
 };
 
-/// What the provider's data say about the requests that carry its tokens.
+/// Rules of the provider's data for the requests that carry its tokens.
 #[derive(Debug)]
 pub(crate) struct DeliveryRules {
     /// `None` for `Authorization`.
@@ -22,8 +23,8 @@ pub(crate) struct DeliveryRules {
     provider: Option<Provider>,
 }
 
-/// Where and how the token of one grant is sent. It is made with each snapshot, and each copy of the
-/// token has it: a request can never carry the token of one snapshot to the origins of another.
+/// Where and how the token of one grant is sent. It is made with each snapshot, and each copy of
+/// the token has it: a request can never carry the token of one snapshot to the origins of another.
 #[derive(Clone, Debug)]
 pub(crate) struct Delivery {
     /// `None` for `Authorization`.

@@ -150,8 +150,8 @@ impl ProviderBuilder {
     /// # Ok::<(), tower_oauth2_client::Error>(())
     /// ```
     ///
-    /// HTTP clients that follow redirects remove an `Authorization` header where a redirect leads to
-    /// another server, but usually no other header. The layer's own rules are the same for each
+    /// HTTP clients that follow redirects remove an `Authorization` header where a redirect leads
+    /// to another server, but usually no other header. The layer's own rules are the same for each
     /// header.
     pub fn token_header(mut self, header: TokenHeader) -> Self {
         self.0.token_header = header;

@@ -54,11 +54,11 @@
 //! Build the client by [`ReqwestClient`], as above: it follows no redirects. A client that follows
 //! them can send the token to another server. It removes the header at the first redirect to that
 //! server, but reqwest up to 0.13 adds it again at the next redirect there, and it does not remove
-//! another [header](crate::bearer#the-header-of-the-token) than `Authorization`. The layer ignores a
-//! 401 of another server, but not one of the same server after redirects over another one.
+//! another [header](crate::bearer#the-header-of-the-token) than `Authorization`. The layer ignores
+//! a 401 of another server, but not one of the same server after redirects over another one.
 //!
-//! A request of one of many tenants names it with `.with_extension(TenantId)`. Inner middlewares find
-//! its [kept values](crate::bearer#kept-values) in their extensions. Errors of this crate
+//! A request of one of many tenants names it with `.with_extension(TenantId)`. Inner middlewares
+//! find its [kept values](crate::bearer#kept-values) in their extensions. Errors of this crate
 //! arrive as [`reqwest_middleware::Error::Middleware`] and downcast to [`Error`](crate::Error);
 //! errors of reqwest and of inner middlewares arrive unchanged.
 

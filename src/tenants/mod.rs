@@ -58,9 +58,9 @@
 //! # Ok(()) }
 //! ```
 //!
-//! The customers of some providers have hosts of their own. The layer sends a token only to those of
-//! its own grant; see [addresses per tenant](crate::bearer#addresses-per-tenant). [`Tenants::values`]
-//! returns what is kept with a grant, to build the URIs of requests.
+//! The customers of some providers have hosts of their own. The layer sends a token only to those
+//! of its own grant; see [addresses per tenant](crate::bearer#addresses-per-tenant).
+//! [`Tenants::values`] returns what is kept with a grant, to build the URIs of requests.
 //!
 //! # Adding and removing tenants
 //!

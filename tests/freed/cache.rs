@@ -114,7 +114,7 @@ fn p21_cache_wipes_whatever_the_provider_responds() {
     }
 }
 
-/// The header of the token is made anew for each snapshot, and kept values are copied with it.
+/// The header of the token is made for each snapshot, and kept values are copied with it.
 #[test]
 fn p21_other_headers_and_kept_values_are_wiped() {
     for header in [

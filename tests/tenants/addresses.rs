@@ -1,5 +1,5 @@
-//! P20: customers of one provider have their API at different addresses, and a token leaves only for
-//! that of its own grant.
+//! P20: customers of one provider have their API at different addresses, and a token leaves only
+//! for that of its own grant.
 
 use std::{
     collections::BTreeSet,
@@ -411,7 +411,7 @@ async fn p20_consent_that_moves_a_tenant_strands_no_token() {
     }
 }
 
-/// Threads send requests to both hosts of a customer who moves to and fro.
+/// Threads send requests to both hosts of a customer that moves to and fro.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn p20_token_and_address_change_at_once() {
     const HOSTS: [&str; 2] = ["even", "odd"];

@@ -219,8 +219,8 @@ impl Snapshot {
         Some((token, schedule))
     }
 
-    /// The values that are kept with the grant. An error without a grant, if it was revoked, or if a
-    /// value does not match its pattern.
+    /// The values that are kept with the grant. An error without a grant, if it was revoked, or if
+    /// a value does not match its pattern.
     pub(crate) fn values(&self) -> Result<KeptValues, Error> {
         match self.token() {
             Some((token, _)) => token
