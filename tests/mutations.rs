@@ -149,6 +149,14 @@ const MUTATIONS: &[Mutation] = &[
         )],
     },
     Mutation {
+        name: "an intent that another process replays counts as removed",
+        file: "offer.rs",
+        edits: &[(
+            "current.intent_since().is_none() && !new.is_replayed();",
+            "current.intent_since().is_none();",
+        )],
+    },
+    Mutation {
         name: "the minimum interval is ignored",
         file: "attempt.rs",
         edits: &[(

@@ -480,7 +480,7 @@ impl Refresh {
             done.is_deferred = true;
             return Next::Done(done);
         }
-        let intent = Intent::to_refresh(&held, m.wall);
+        let intent = Intent::to_refresh(&held, m);
         let refresh = Self {
             job,
             held,

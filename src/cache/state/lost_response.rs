@@ -12,7 +12,9 @@ pub enum LostResponse {
     /// longer one, the refresh token is not replayed.
     ///
     /// A provider with a reuse grace accepts a rotated refresh token again for a short time, and
-    /// responds with the new tokens. If that response is lost too, the [module
+    /// responds with the new tokens. If its data name the
+    /// [grace](crate::provider::ProviderBuilder::reuse_grace), the refresh token is sent again until
+    /// the end of the grace. If all responses are lost, the [module
     /// page](crate::cache#lost-responses) lists when the refresh token is sent again.
     ///
     /// The risk: a provider without a reuse grace may revoke the access token because of the replay
@@ -21,7 +23,10 @@ pub enum LostResponse {
     #[default]
     RetryOnce,
     /// Do not send the refresh token again while the access token is valid, except after a 401 or
-    /// by [`refresh_now`](crate::cache::TokenCache::refresh_now).
+    /// by [`refresh_now`](crate::cache::TokenCache::refresh_now). A reuse grace of the provider
+    /// changes nothing. If the provider accepts a refresh [only
+    /// before](crate::provider::ProviderBuilder::latest_refresh) the access token expires, the
+    /// refresh token is sent again shortly before that time.
     ///
     /// Choose this if the provider revokes the access token when a refresh token is reused, and API
     /// calls must continue until the access token expires.

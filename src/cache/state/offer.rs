@@ -93,8 +93,9 @@ impl CacheState {
                     snapshot.intent_since().is_some() && snapshot.intent_since() == self.own_intent
                 };
                 // This process knows more about its own intent than a load that was started
-                // earlier.
-                let is_outdated = (is_own(new) && current.intent_since().is_none())
+                // earlier. Another process that replays it within a reuse grace keeps its time.
+                let is_removed = current.intent_since().is_none() && !new.is_replayed();
+                let is_outdated = (is_own(new) && is_removed)
                     || (is_own(current) && new.intent_since().is_none());
                 from == Provenance::ThisProcess || !is_outdated
             }

@@ -4,8 +4,13 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    CacheState, backoff::Urgency, event::Event, intent::replay_reason, moment::Moment,
-    reason::Reason, snapshot::Snapshot,
+    CacheState,
+    backoff::Urgency,
+    event::Event,
+    intent::{has_grace, replay_reason},
+    moment::Moment,
+    reason::Reason,
+    snapshot::Snapshot,
 };
 use crate::error::Error;
 
@@ -59,7 +64,12 @@ impl CacheState {
         }
         // Also in a process that may be about to end: the refresh token counts as used, and the
         // replay is possible for a short time only.
-        plan.requests.extend(replay_reason(&held, m));
+        if let Some(reason) = replay_reason(&held, m) {
+            plan.requests.push(reason);
+            if has_grace(m) {
+                plan.wake_within(self.until_next_replay(m));
+            }
+        }
         if !m.is_staying {
             return plan;
         }
@@ -116,6 +126,19 @@ impl CacheState {
             .and_then(|again| again.checked_duration_since(m.now))
             .filter(|pause| !pause.is_zero())
             .map_or(HEARTBEAT, |pause| pause.max(SHORTEST_PAUSE))
+    }
+
+    /// How long until the next replay within a reuse grace.
+    fn until_next_replay(&self, m: Moment<'_>) -> Duration {
+        if self.is_refreshing() {
+            // Its end wakes the task.
+            return HEARTBEAT;
+        }
+        let backoff = self.backoff.until(m.secret_epoch, Urgency::Blocking);
+        let backoff = backoff.and_then(|again| again.checked_duration_since(m.now));
+        self.until_replay(m)
+            .max(backoff.unwrap_or(Duration::ZERO))
+            .max(SHORTEST_PAUSE)
     }
 
     /// Shortens the token's lifetime by what the wall clock says.

@@ -8,7 +8,7 @@ use std::{
 use super::{
     CacheState,
     backoff::Urgency,
-    intent::{awaiting_expiry, is_awaiting_expiry},
+    intent::{awaiting_expiry, has_grace, is_awaiting_expiry, replayed_recently},
     job::{Conditions, InFlight, Job, Report, unsaved},
     moment::{Moment, is_within},
     propagation::propagating,
@@ -183,8 +183,13 @@ impl CacheState {
         if is_lost && is_awaiting_expiry(held, reason, m) {
             return Err((awaiting_expiry(), Some(BACKGROUND_STORE_CHECK_INTERVAL)));
         }
-        let urgency = self.urgency(reason, m.now);
-        let interval = (urgency == Urgency::Blocking).then_some(STORE_CHECK_INTERVAL);
+        let urgency = self.urgency(reason, m);
+        let is_awaited = urgency == Urgency::Blocking && !reason.is_background();
+        let interval = is_awaited.then_some(STORE_CHECK_INTERVAL);
+        let is_replay = matches!(reason, Reason::LostResponse(_)) && held.is_replayed();
+        if is_replay && !self.until_replay(m).is_zero() {
+            return Err((replayed_recently(), None));
+        }
         if matches!(reason, Reason::Rejected(_)) && self.is_forced_recently(m) {
             return Err((rejected_again(), interval));
         }
@@ -212,10 +217,12 @@ impl CacheState {
     }
 
     /// How much depends on a refresh now.
-    fn urgency(&self, reason: Reason, now: Instant) -> Urgency {
+    fn urgency(&self, reason: Reason, m: Moment<'_>) -> Urgency {
         match reason {
+            // The grace may be short, and the replays have pauses of their own.
+            Reason::LostResponse(_) if has_grace(m) => Urgency::Blocking,
             Reason::Advisory | Reason::KeepAlive(_) | Reason::LostResponse(_) => Urgency::Advisory,
-            Reason::Mandatory if self.held.alive(now).is_some() => Urgency::Mandatory,
+            Reason::Mandatory if self.held.alive(m.now).is_some() => Urgency::Mandatory,
             Reason::Mandatory | Reason::Rejected(_) => Urgency::Blocking,
             Reason::Manual(_) => Urgency::Manual,
         }

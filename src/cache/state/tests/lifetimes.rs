@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use super::{
     super::{
         ApiPropagation, CacheState, Moment, Next, Policy, Reason, RefreshTokenExpiry,
-        RefreshWindow, request::Admission, schedule::Schedule,
+        RefreshWindow, intent::Intent, request::Admission, schedule::Schedule,
     },
     DAY, DEFER, LIFETIME, POLICY, SECOND, START, after, at, cases, duration, generation, grant,
     grid, issued, name, with_policy,
@@ -332,6 +332,119 @@ fn p11_deferred_refresh_is_sent_before_the_last_one_that_is_accepted() {
             state.adopt(Some(&lost), m);
             let found = admission(&mut state, Reason::Advisory, m);
             assert_eq!(found, expected, "{latest}, {passed} s");
+        }
+    }
+}
+
+/// Whether the background task requests a replay so long after the first request, without and with
+/// an earlier replay.
+#[test]
+fn p11_lost_response_is_replayed_until_the_reuse_grace_ends() {
+    grid(
+        "
+        grace, policy    | 0 s      | 9 s      | 10 s     | 27 s     | 28 s     | 30 s     | 31 s     | 540 s    | 541 s | 2591940 s | 2591941 s
+        never, retry     | yes, no  | yes, no  | yes, no  | yes, no  | yes, no  | yes, no  | no, no   | no, no   | no, no | no, no   | no, no
+        10 s, retry      | yes, yes | yes, yes | no, no   | no, no   | no, no   | no, no   | no, no   | no, no   | no, no | no, no   | no, no
+        30 s, retry      | yes, yes | yes, yes | yes, yes | yes, yes | no, no   | no, no   | no, no   | no, no   | no, no | no, no   | no, no
+        600 s, retry     | yes, yes | yes, yes | yes, yes | yes, yes | yes, yes | yes, yes | yes, yes | yes, yes | no, no | no, no   | no, no
+        2592000 s, retry | yes, yes | yes, yes | yes, yes | yes, yes | yes, yes | yes, yes | yes, yes | yes, yes | yes, yes | yes, yes | no, no
+        600 s, defer     | no, no   | no, no   | no, no   | no, no   | no, no   | no, no   | no, no   | no, no   | no, no | no, no   | no, no
+        ",
+        |row, passed| {
+            let (grace, of_program) = row.split_once(", ").unwrap();
+            let policy = Policy {
+                reuse_grace: duration(grace),
+                ..if of_program == "defer" { DEFER } else { POLICY }
+            };
+            let results = [false, true].map(|is_replayed| {
+                let mut state = lost(is_replayed, &policy);
+                let m = with_policy(&policy, after(100 * SECOND + duration(passed).unwrap()));
+                let requests = state.plan(m).requests;
+                let is_planned = requests
+                    .iter()
+                    .any(|reason| matches!(reason, Reason::LostResponse(_)));
+                super::yes_no(is_planned)
+            });
+            results.join(", ")
+        },
+    );
+}
+
+/// The refresh of a token whose response was lost after 100 seconds.
+fn lost(is_replayed: bool, policy: &Policy) -> CacheState {
+    let m = with_policy(policy, at(100));
+    let tokens = tokens(Some(DAY), None, START.1);
+    let since = m.wall;
+    let intent = GrantState::Refreshing {
+        tokens,
+        since,
+        is_replayed,
+    };
+    let mut state = CacheState::default();
+    state.adopt(Some(&grant(2, intent)), m);
+    state.own_intent = Some(since);
+    state
+}
+
+/// The pauses grow with the time since the first request.
+#[test]
+fn p16_replays_within_a_long_grace_have_growing_pauses() {
+    let policy = Policy {
+        reuse_grace: Some(30 * DAY),
+        ..POLICY
+    };
+    cases(
+        "
+        last request after | now     | admission | runs again after
+        never              | 1 s     | start     | 1 s
+        1 s                | 1500 ms | paused    | 1 s
+        1 s                | 2 s     | start     | 1 s
+        10 s               | 10 s    | paused    | 5 s
+        10 s               | 14 s    | paused    | 1 s
+        10 s               | 15 s    | start     | 1 s
+        600 s              | 700 s   | paused    | 30 s
+        600 s              | 890 s   | paused    | 10 s
+        600 s              | 900 s   | start     | 1 s
+        10000 s            | 10590 s | paused    | 10 s
+        10000 s            | 10600 s | start     | 1 s
+        ",
+        |[last, now]| {
+            let m = with_policy(&policy, after(100 * SECOND + duration(now).unwrap()));
+            let mut state = lost(true, &policy);
+            let start = at(100).now;
+            state.refresh_started_at = duration(last).map(|last| start + last);
+            let plan = state.plan(m);
+            let reason = Reason::LostResponse(at(100).wall);
+            let admission = match state.request(reason, m) {
+                Admission::Done(Err(error)) => name(&error).to_owned(),
+                Admission::Start(job, _) if !job.is_store_check() => "start".to_owned(),
+                other => panic!("{other:?}"),
+            };
+            [admission, seconds(plan.wake_after)]
+        },
+    );
+}
+
+/// The reuse grace begins when the refresh token was first sent, and not again.
+#[test]
+fn p11_replay_keeps_the_time_of_the_first_request() {
+    for (grace, of_program, is_kept) in [
+        (None, POLICY, false),
+        (Some(30 * SECOND), POLICY, true),
+        (Some(30 * DAY), POLICY, true),
+        (Some(30 * SECOND), DEFER, false),
+    ] {
+        let policy = Policy {
+            reuse_grace: grace,
+            ..of_program
+        };
+        let state = lost(true, &policy);
+        for passed in [101, 110, 1_000, 80_000] {
+            let m = with_policy(&policy, at(passed));
+            let intent = Intent::to_refresh(&state.held, m).unwrap();
+            assert!(intent.is_replay());
+            let expected = if is_kept { at(100).wall } else { m.wall };
+            assert_eq!(intent.since(), expected, "{grace:?}, {passed} s");
         }
     }
 }

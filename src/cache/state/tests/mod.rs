@@ -233,6 +233,7 @@ fn store_down() -> Error {
 fn name(error: &Error) -> &'static str {
     let message = error.to_string();
     match error.kind() {
+        _ if message.contains("sent again after a pause") => "paused",
         _ if error.is_response_lost() => "lost",
         _ if error.is_invalid_grant() => "invalid grant",
         _ if error.is_invalid_client() => "invalid client",

@@ -268,6 +268,42 @@ fn p13_processes_that_may_be_about_to_end_send_what_callers_wait_for() {
 }
 
 #[test]
+fn p11_lost_response_is_replayed_until_the_reuse_grace_ends() {
+    let mut total = Counts::default();
+    for (rotation, start) in [
+        (Rotation::Grace, Start::Expired),
+        (Rotation::Overlap, Start::Advisory),
+        (Rotation::Grace, STARTS[5]),
+    ] {
+        let budget = Budget {
+            lost: 3,
+            ..Budget::default()
+        };
+        let mut setting = setting(rotation, start, 31, budget);
+        setting.policy.reuse_grace = Some(Duration::from_secs(30));
+        run(&setting, &mut total);
+    }
+    let budget = Budget {
+        crashes: 1,
+        lost: 1,
+        store: 1,
+        ..Budget::default()
+    };
+    let mut setting = setting(Rotation::Grace, Start::Expired, 1, budget);
+    setting.policy.reuse_grace = Some(Duration::from_secs(30));
+    run(&setting, &mut total);
+    finish(
+        &total,
+        &[
+            Event::LastResort,
+            Event::Replayed,
+            Event::ReplayedAgain,
+            Event::ReuseGraceUsed,
+        ],
+    );
+}
+
+#[test]
 fn p12_replicas_adopt_announced_saves_at_any_time() {
     let mut total = Counts::default();
     for (rotation, start) in [
@@ -315,6 +351,13 @@ fn p16_refused_grant_is_retried_with_a_bounded_rate() {
         // Two replicas, each with a backoff of 15 seconds after five failures.
         assert!((100..=520).contains(&requests), "{how:?}: {requests}");
     }
+    // A long reuse grace permits replays, but no more requests.
+    let mut setting = setting(Rotation::Grace, Start::Expired, 0, Budget::default());
+    setting.policy.reuse_grace = Some(Duration::from_secs(30 * 86_400));
+    let requests =
+        endure(&setting, How::LostBefore).unwrap_or_else(|violation| panic!("{violation}"));
+    println!("{requests} token requests in an hour of a long reuse grace");
+    assert!((100..=520).contains(&requests), "{requests}");
 }
 
 #[test]

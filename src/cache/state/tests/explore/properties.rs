@@ -68,6 +68,8 @@ pub(super) enum Event {
     LeaseWaitTimedOut,
     Refreshed,
     Replayed,
+    /// A refresh token was presented a third time, within the reuse grace.
+    ReplayedAgain,
     Restored,
     ReuseGraceUsed,
     StalledReplicaStopped,

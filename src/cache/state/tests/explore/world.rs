@@ -15,7 +15,11 @@ use super::{
     setting::{Budget, Setting, Start, access_number, refresh_number},
 };
 use crate::{
-    cache::state::{Admission, Next, Reason, schedule::Schedule},
+    cache::state::{
+        Admission, Next, Reason,
+        intent::{has_grace, replay_limit},
+        schedule::Schedule,
+    },
     error::{Error, ErrorKind, ResponseDetails},
     store::{LeaseOutcome, SaveOutcome},
     token::{Generation, Grant, GrantState, ReauthorizationReason, TokenSet},
@@ -504,7 +508,13 @@ impl World {
                 moments.extend(windows.into_iter().filter_map(|at| setting.until(at)));
             }
             let since = held.intent_since().and_then(|at| setting.until_wall(at));
-            moments.extend(since.map(|since| since + 30_000));
+            let m = setting.moment(self.now);
+            let limit = u64::try_from(replay_limit(m).as_millis()).unwrap();
+            moments.extend(since.map(|since| since + limit));
+            if has_grace(m) {
+                let paused = replica.state.until_replay(m).as_millis();
+                moments.push(self.now + u64::try_from(paused).unwrap());
+            }
             if replica.job.is_none() {
                 moments.extend(self.retries(replica, setting));
             }
@@ -1004,8 +1014,17 @@ impl World {
         if presentations.outcome == Presented::Unused {
             presentations.first_at = now;
         } else {
+            let is_again = presentations.replays > 0;
             presentations.replays = presentations.replays.saturating_add(1);
-            presentations.first_at = 0;
+            if has_grace(setting.moment(now)) {
+                // The number depends on the time only.
+                presentations.replays = 1;
+                if is_again {
+                    counts.reach(Event::ReplayedAgain);
+                }
+            } else {
+                presentations.first_at = 0;
+            }
             counts.reach(Event::Replayed);
         }
         presentations.outcome = Presented::Open;
@@ -1112,9 +1131,15 @@ impl World {
         let is_recorded = intent == Some(true);
         let job = replica.job.as_ref().unwrap();
         let is_last_resort = self.is_last_resort(job.reason, tokens, setting);
-        let is_replay = before.replays == 0
-            && now <= before.first_at + 30_000
-            && setting.policy.lost_response == crate::cache::state::LostResponse::RetryOnce;
+        let is_replay = if has_grace(setting.moment(now)) {
+            // As the provider counts, from when it got the refresh token first.
+            let grace = setting.policy.reuse_grace.unwrap_or_default();
+            Duration::from_millis(now.saturating_sub(before.first_at)) <= grace
+        } else {
+            before.replays == 0
+                && now <= before.first_at + 30_000
+                && setting.policy.lost_response == crate::cache::state::LostResponse::RetryOnce
+        };
         let is_permitted = match before.outcome {
             Presented::Unused => true,
             Presented::Open | Presented::Lost => is_recorded && (is_replay || is_last_resort),
@@ -1237,9 +1262,10 @@ impl World {
         let replica = self.replica(index);
         let state = &mut replica.state;
         let passed = |at: Instant| m.now.saturating_duration_since(at);
-        state.refresh_started_at = state
-            .refresh_started_at
-            .filter(|at| passed(*at) <= m.policy.min_refresh_interval);
+        state.refresh_started_at = state.refresh_started_at.filter(|at| {
+            let is_grace = has_grace(m) && state.held.intent_since().is_some();
+            is_grace || passed(*at) <= m.policy.min_refresh_interval
+        });
         state.store_checked_at = state
             .store_checked_at
             .filter(|at| passed(*at) <= Duration::from_secs(30));
