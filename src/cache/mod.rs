@@ -143,11 +143,10 @@
 //!   report it once, with the error of the last refresh and the
 //!   [code of the provider](Error::provider_code). [`Status::stuck_since`] says how long it has
 //!   failed.
-//! * An idle grant, and one whose token is in the advisory window, is refreshed at intervals of 5¼ to
-//!   6 hours, at random.
-//! * If a request needs a token and the held one has expired or is about to, the interval is about
-//!   9 to 10 minutes. Requests in between get the held token while it is valid, and otherwise the
-//!   error of the last refresh at once.
+//! * In the background, it is refreshed at intervals of 6 to 7 hours, at random.
+//! * If a request needs a token and the held one has expired or is about to, the interval is 10 to 12
+//!   minutes. Requests in between get the held token while it is valid, and otherwise the error of
+//!   the last refresh at once.
 //! * `refresh_now` refreshes at once.
 //!
 //! Fewer failures may come from a deployment of the provider. In less time, a proxy that fails for a

@@ -370,6 +370,15 @@ impl Error {
         self.oauth_code() == Some(OAuthErrorCode::InvalidClient)
     }
 
+    /// Whether the failure of a refresh says something about the grant: the endpoint has responded,
+    /// and neither with the end of the grant, nor with a rejection of the client, nor with an
+    /// outage.
+    pub(crate) fn is_of_grant(&self) -> bool {
+        matches!(self.kind(), ErrorKind::Refused | ErrorKind::InvalidResponse)
+            && !self.is_invalid_grant()
+            && !self.is_invalid_client()
+    }
+
     pub(crate) fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
         Self::from_inner(Inner {
             kind,

@@ -107,6 +107,7 @@ impl TenantsBuilder {
                 sweep_interval: self.sweep_interval,
                 sweep_owner: LeaseOwner::random(),
                 sweep_lock: Arc::default(),
+                sweep_failures: Mutex::default(),
                 last_sweep: Mutex::default(),
                 maintenance: Mutex::new(Maintenance::new(start)),
             }

@@ -128,6 +128,7 @@ mod maintenance;
 mod resident_caches;
 mod state;
 mod sweep;
+mod sweep_failures;
 mod sweep_report;
 
 #[cfg(feature = "axum")]

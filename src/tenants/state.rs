@@ -10,6 +10,7 @@ use super::{
     loads::Loads,
     maintenance::Maintenance,
     resident_caches::{ResidentCaches, Room},
+    sweep_failures::SweepFailures,
     sweep_report::SweepReport,
 };
 use crate::{
@@ -29,6 +30,7 @@ pub(super) struct TenantsState {
     pub(super) sweep_owner: LeaseOwner,
     /// Held during a sweep: this process makes one at a time.
     pub(super) sweep_lock: Arc<tokio::sync::Mutex<()>>,
+    pub(super) sweep_failures: Mutex<SweepFailures>,
     pub(super) last_sweep: Mutex<Option<Arc<SweepReport>>>,
     pub(super) maintenance: Mutex<Maintenance>,
 }
@@ -37,6 +39,13 @@ impl TenantsState {
     pub(super) fn maintenance(&self) -> MutexGuard<'_, Maintenance> {
         // Each change is one assignment.
         self.maintenance
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn sweep_failures(&self) -> MutexGuard<'_, SweepFailures> {
+        // A panic while this is locked leaves a valid value.
+        self.sweep_failures
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }

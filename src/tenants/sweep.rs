@@ -262,7 +262,9 @@ impl<'a> Sweep<'a> {
             GrantState::Refreshing { .. } => {
                 self.report.active += 1;
                 // A process may have died during a refresh. The replay is possible for 30 seconds.
-                if let Ok(cache) = state.resident_or_new(&tenant, Some(grant)) {
+                if !state.sweep_failures().contains(&tenant)
+                    && let Ok(cache) = state.resident_or_new(&tenant, Some(grant))
+                {
                     cache.maintain();
                 }
             }
@@ -311,16 +313,24 @@ impl<'a> Sweep<'a> {
                 self.expiring.remove(&(expires_at, tenant));
                 continue;
             };
-            let cache = state
-                .resident_or_new(&tenant, Some(&grant))
-                .unwrap_or_else(|_| {
-                    let settings = Arc::clone(&state.settings);
-                    TokenCache::begin(settings, tenant.clone(), Some(&grant))
-                });
+            if state.sweep_failures().is_paused(&tenant, refresh_started) {
+                self.report.failed += 1;
+                continue;
+            }
+            let cache = cache_of(&state, &tenant, &grant);
             drop(state);
             // Also reports a refresh token that expires soon.
             cache.maintain();
-            match timeout(REFRESH_DEADLINE, cache.keep_alive()).await {
+            let kept_alive = timeout(REFRESH_DEADLINE, cache.keep_alive()).await;
+            if let (Ok(state), Ok(kept_alive)) = (upgrade(self.tenants), &kept_alive) {
+                let mut failures = state.sweep_failures();
+                match kept_alive {
+                    Ok(()) => failures.clear(&tenant),
+                    Err(error) if error.is_of_grant() => failures.add(&tenant, refresh_started),
+                    Err(_) => {}
+                }
+            }
+            match kept_alive {
                 Ok(Ok(())) => {
                     self.report.kept_alive += 1;
                     // A refresh does not prolong the lifetime of every refresh token.
@@ -390,6 +400,21 @@ impl<'a> Sweep<'a> {
         }
         Ok(state)
     }
+}
+
+/// The cache that refreshes a grant that is due: the resident one, or a new one.
+fn cache_of(state: &TenantsState, tenant: &TenantId, grant: &Grant) -> TokenCache {
+    // A resident cache would try again by itself, counting its failures from zero.
+    let has_failed = state.sweep_failures().contains(tenant);
+    let cache = if has_failed {
+        state.residents.peek(tenant)
+    } else {
+        state.resident_or_new(tenant, Some(grant)).ok()
+    };
+    cache.unwrap_or_else(|| {
+        let settings = Arc::clone(&state.settings);
+        TokenCache::begin(settings, tenant.clone(), Some(grant))
+    })
 }
 
 /// Acquires the lease, or extends it.

@@ -106,6 +106,13 @@ impl Backoff {
         failed.trouble.as_ref().filter(|_| is_news)
     }
 
+    /// When the last refresh failed, if the failures since the last success say something about the
+    /// grant.
+    pub(super) fn in_trouble_at(&self) -> Option<Instant> {
+        let failed = self.failed.as_ref()?;
+        failed.trouble.as_ref().map(|_| failed.at)
+    }
+
     /// The trouble of a stuck grant.
     pub(super) fn stuck(&self) -> Option<&Trouble> {
         let trouble = self.failed.as_ref()?.trouble.as_ref();

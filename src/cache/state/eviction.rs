@@ -15,6 +15,10 @@ use crate::token::TokenSet;
 /// memory.
 const UNCONFIRMED_KEPT: Duration = Duration::from_secs(86_400);
 
+/// How long a failure that counts towards a stuck grant keeps a cache in memory. A new cache would
+/// count from zero.
+const TROUBLE_KEPT: Duration = Duration::from_secs(86_400);
+
 impl CacheState {
     /// Whether the cache can be evicted without losing anything but a backoff: no work is running,
     /// the store knows everything, no minimum interval between refreshes is running that a new
@@ -38,12 +42,13 @@ impl CacheState {
     }
 
     /// Whether [`is_saved`](Self::is_saved) holds, and also no refresh is due and no backoff is
-    /// running.
+    /// running, and no refresh has failed in the last day for a reason of the grant.
     pub(crate) fn is_at_rest(&self, m: Moment<'_>) -> bool {
         let refresh_token = self.held.refresh_token();
         let backoff = self.backoff.check(m.now, m.secret_epoch, Urgency::Advisory);
         !refresh_token.is_some_and(|expiry| expiry.is_due(m.now, m.wall))
             && backoff.is_ok()
+            && !is_within(TROUBLE_KEPT, self.backoff.in_trouble_at(), m.now)
             && !self.is_forced_recently(m)
             && self.is_saved(m)
     }

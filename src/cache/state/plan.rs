@@ -93,6 +93,10 @@ impl CacheState {
         if self.backoff.last().is_some_and(Error::is_consent_required) {
             return;
         }
+        if self.is_refreshed_rarely(held) && !self.is_backoff_over(Urgency::Advisory, m) {
+            plan.wake_within(self.until_retry(Urgency::Advisory, m));
+            return;
+        }
         // Once the token has expired, requests that wait request a refresh themselves, and sooner.
         let (reason, urgency) = if m.now < schedule.mandatory_at {
             (Reason::Advisory, Urgency::Advisory)
@@ -102,6 +106,19 @@ impl CacheState {
         plan.requests.push(reason);
         plan.wake_within(self.until_retry(urgency, m));
         plan.wake_within(HEARTBEAT);
+    }
+
+    /// Whether the backoff of an idle grant holds also for the early refresh: the grant is stuck, or
+    /// it fails by itself and no request uses its token. A request that needs a token requests a
+    /// refresh itself.
+    fn is_refreshed_rarely(&self, held: &Snapshot) -> bool {
+        let is_stuck = self.backoff.stuck().is_some();
+        is_stuck || (self.backoff.in_trouble_at().is_some() && !held.is_used())
+    }
+
+    fn is_backoff_over(&self, urgency: Urgency, m: Moment<'_>) -> bool {
+        let backoff = self.backoff.check(m.now, m.secret_epoch, urgency);
+        backoff.is_ok()
     }
 
     /// Refreshes an idle grant before its refresh token expires.

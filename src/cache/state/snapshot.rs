@@ -281,8 +281,12 @@ impl Snapshot {
 
     /// Whether the token is refreshed early: a request has used it, or its last response was lost.
     pub(crate) fn is_in_use(&self) -> bool {
-        let is_used = self.held.as_ref().is_some_and(|held| held.used.get());
-        is_used || self.intent_since().is_some()
+        self.is_used() || self.intent_since().is_some()
+    }
+
+    /// Whether a request has used the token.
+    pub(crate) fn is_used(&self) -> bool {
+        self.held.as_ref().is_some_and(|held| held.used.get())
     }
 
     /// When the refresh started whose response is missing.

@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 
 /// How many refreshes have to fail in a row, and over how long at least. Without the time, a proxy
 /// that fails for half a minute would be reported for each grant in use.
@@ -15,7 +15,7 @@ const ATTEMPTS: u32 = 5;
 const LEAST_TIME: Duration = Duration::from_secs(15 * 60);
 
 /// The pauses of a stuck grant: while nothing depends on the refresh, and while requests fail or
-/// are about to. They are shortened by up to an eighth, at random.
+/// are about to. They are prolonged by up to a sixth, at random.
 const IDLE_PAUSE: Duration = Duration::from_secs(6 * 3_600);
 const BUSY_PAUSE: Duration = Duration::from_secs(10 * 60);
 
@@ -31,7 +31,7 @@ pub(super) struct Trouble {
 impl Trouble {
     /// Counts a failed refresh. Returns whether the grant has just become stuck.
     pub(super) fn count(trouble: &mut Option<Self>, error: &Error, now: Instant) -> bool {
-        if !is_counted(error) {
+        if !error.is_of_grant() {
             return false;
         }
         let trouble = trouble.get_or_insert(Self {
@@ -63,14 +63,5 @@ impl Trouble {
 /// The pause of a stuck grant.
 pub(super) fn pause(is_idle: bool, jitter: f64) -> Duration {
     let pause = if is_idle { IDLE_PAUSE } else { BUSY_PAUSE };
-    pause.mul_f64(1.0 - jitter / 8.0)
-}
-
-/// Whether the failure says something about the grant: the endpoint has responded, and neither with
-/// the end of the grant, nor with a rejection of the client, nor with an outage.
-fn is_counted(error: &Error) -> bool {
-    let is_refused = error.kind() == ErrorKind::Refused;
-    (is_refused || error.kind() == ErrorKind::InvalidResponse)
-        && !error.is_invalid_grant()
-        && !error.is_invalid_client()
+    pause.mul_f64(1.0 + jitter / 6.0)
 }

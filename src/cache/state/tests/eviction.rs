@@ -7,6 +7,7 @@ use super::{
     DAY, active, after, at, cases, down, earlier, ended, forced, holding, refreshing, revoked,
     tokens, yes_no,
 };
+use crate::error::{Error, ErrorKind};
 
 /// Most lines have one thing that an eviction would lose. `saved` permits the eviction in favor of
 /// a tenant in use, and `at rest` permits it at any time.
@@ -35,6 +36,8 @@ fn p13_cache_is_evicted_only_if_the_store_knows_everything() {
         forced refresh 30 s ago    | yes   | yes
         failed 299 s ago           | yes   | no
         failed 300 s ago           | yes   | yes
+        refused 23 h ago           | yes   | no
+        refused 24 h ago           | yes   | yes
         keepalive due              | yes   | no
         rejected by the API        | yes   | yes
         invalidated                | no    | no
@@ -51,8 +54,8 @@ fn state_of(row: &str) -> (CacheState, Moment<'static>) {
     let m = match row {
         "active, expired" | "invalidated, expired since" => at(3_700),
         "keepalive due" => after(20 * DAY),
-        "unconfirmed for 23 h" => at(23 * 3_600),
-        "unconfirmed for 24 h" => at(24 * 3_600),
+        "unconfirmed for 23 h" | "refused 23 h ago" => at(23 * 3_600),
+        "unconfirmed for 24 h" | "refused 24 h ago" => at(24 * 3_600),
         _ => at(600),
     };
     let mut state = match row {
@@ -91,6 +94,10 @@ fn state_of(row: &str) -> (CacheState, Moment<'static>) {
         "forced refresh 30 s ago" => state.forced = Some(Box::new(forced(ago(30_000)))),
         "failed 299 s ago" => drop(state.backoff.add(ago(299_000), 0, down(), 0.0)),
         "failed 300 s ago" => drop(state.backoff.add(ago(300_000), 0, down(), 0.0)),
+        "refused 23 h ago" | "refused 24 h ago" => {
+            let refused = Error::new(ErrorKind::Refused, "refused");
+            drop(state.backoff.add(at(0).now, 0, refused, 0.0));
+        }
         "rejected by the API" => state.rejected = state.held.generation(),
         "invalidated" | "invalidated, expired since" => state.invalidate(at(300)),
         _ => {}

@@ -7,7 +7,7 @@ use http::StatusCode;
 use super::{
     super::{CacheState, Done, Moment, Reason, backoff::Urgency},
     active, after, at, cases, down, down_for, ended, event_name, events, grid, holding,
-    invalid_client, lost, start, store_down, yes_no,
+    invalid_client, is, lost, refreshing, start, store_down, yes_no,
 };
 use crate::error::{Error, ErrorKind, OAuthErrorCode, ResponseDetails};
 
@@ -168,12 +168,12 @@ fn p16_stuck_grant_is_tried_at_long_intervals() {
         no    | invalid_scope     | 300 to 600   | 30        | 1        | 0
         no    | 403 page          | 300 to 600   | 30        | 1        | 0
         no    | not dead          | 300 to 600   | 300       | 300      | 0
-        yes   | invalid_scope     | 21600 to 18900 | 600 to 525 | 600 to 525 | 0
-        yes   | not dead          | 21600 to 18900 | 600 to 525 | 600 to 525 | 0
-        yes   | 403 page          | 21600 to 18900 | 600 to 525 | 600 to 525 | 0
-        yes   | outage            | 21600 to 18900 | 600 to 525 | 600 to 525 | 0
-        yes   | timeout           | 21600 to 18900 | 600 to 525 | 600 to 525 | 0
-        yes   | retry after       | 21600 to 18900 | 600 to 525 | 600 to 525 | 120
+        yes   | invalid_scope     | 21600 to 25200 | 600 to 700 | 600 to 700 | 0
+        yes   | not dead          | 21600 to 25200 | 600 to 700 | 600 to 700 | 0
+        yes   | 403 page          | 21600 to 25200 | 600 to 700 | 600 to 700 | 0
+        yes   | outage            | 21600 to 25200 | 600 to 700 | 600 to 700 | 0
+        yes   | timeout           | 21600 to 25200 | 600 to 700 | 600 to 700 | 0
+        yes   | retry after       | 21600 to 25200 | 600 to 700 | 600 to 700 | 120
         yes   | store down        | 300 to 600   | 30        | 1 to 30  | 0
         yes   | breaker           | 20 to 50     | 20        | 1 to 16  | 0
         ",
@@ -285,8 +285,8 @@ fn p16_token_requests_of_a_stuck_grant_are_few() {
     grid(
         "
         reason     | first day | second day
-        keep alive | 9         | 5
-        expired    | 197       | 165
+        keep alive | 8         | 3
+        expired    | 157       | 123
         ",
         |reason, day| {
             let mut state = holding(&active(2));
@@ -319,6 +319,42 @@ fn p16_token_requests_of_a_stuck_grant_are_few() {
                 state.take_events();
             }
             requests.to_string()
+        },
+    );
+}
+
+/// What the background task does with an expired token, so long after the last of the failures.
+#[test]
+fn p16_background_task_leaves_a_stuck_grant_alone() {
+    cases(
+        "
+        failures             | used | after 60 s | after 20 min | after 7 h
+        5 of invalid_scope   | yes  | -          | -            | Mandatory
+        5 of invalid_scope   | no   | -          | -            | Mandatory
+        1 of invalid_scope   | yes  | Mandatory  | Mandatory    | Mandatory
+        1 of invalid_scope   | no   | -          | Mandatory    | Mandatory
+        5 of outage          | yes  | Mandatory  | Mandatory    | Mandatory
+        5 of outage          | no   | Mandatory  | Mandatory    | Mandatory
+        ",
+        |[failures, used]| {
+            let (count, failure) = failures.split_once(" of ").unwrap();
+            let count: u64 = count.parse().unwrap();
+            // A lost response of an idle grant is resolved early.
+            let intent = at(1_000).wall;
+            let mut state = holding(&refreshing(2, intent, true));
+            state.own_intent = Some(intent);
+            if is(used) {
+                state.held.mark_used();
+            }
+            for attempt in 0..count {
+                fail(&mut state, failure, at(10_000 + 300 * attempt));
+            }
+            let last = 10_000 + 300 * (count - 1);
+            [60, 1_200, 25_200].map(|passed| {
+                let plan = state.plan(at(last + passed));
+                let reason = plan.requests.first();
+                reason.map_or("-".to_owned(), |reason| format!("{reason:?}"))
+            })
         },
     );
 }
