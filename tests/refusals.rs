@@ -102,7 +102,7 @@ impl Endpoint {
     }
 }
 
-/// What was reported.
+/// The reports of a cache.
 #[derive(Clone, Default)]
 struct Reports(Arc<Mutex<Vec<String>>>);
 

@@ -144,21 +144,21 @@
 //!   [code of the provider](Error::provider_code). [`Status::stuck_since`] says how long it has
 //!   failed.
 //! * In the background, it is refreshed at intervals of 6 to 7 hours, at random.
-//! * If a request needs a token and the held one has expired or is about to, the interval is 10 to 12
-//!   minutes. Requests in between get the held token while it is valid, and otherwise the error of
-//!   the last refresh at once.
+//! * If a request needs a token and the held one has expired or is about to, the interval is 10 to
+//!   12 minutes. Requests in between get the held token while it is valid, and otherwise the error
+//!   of the last refresh at once.
 //! * `refresh_now` refreshes at once.
 //!
-//! Fewer failures may come from a deployment of the provider. In less time, a proxy that fails for a
-//! moment would be reported for each grant in use.
+//! Fewer failures may come from a deployment of the provider. In less time, a proxy that fails for
+//! a moment would be reported for each grant in use.
 //!
 //! With the next refresh that succeeds, or with a new grant, the grant has *recovered*. This is
 //! reported once too. If the provider ends a stuck grant, only that is reported.
 //!
 //! A failure counts if its kind is [`Refused`](crate::ErrorKind::Refused) or
 //! [`InvalidResponse`](crate::ErrorKind::InvalidResponse), except the end of the grant and
-//! `invalid_client`. Failures of the kind [`Unavailable`](crate::ErrorKind::Unavailable) do not count
-//! and do not interrupt the row: no response, a 5xx, 408 or 429, a
+//! `invalid_client`. Failures of the kind [`Unavailable`](crate::ErrorKind::Unavailable) do not
+//! count and do not interrupt the row: no response, a 5xx, 408 or 429, a
 //! [transient](crate::provider::RefusalMeaning::Transient) refusal, and a rejection by the circuit
 //! breaker. Neither do failures of the store. The count is not stored: each process counts for
 //! itself, and a process that starts, or that has evicted the tenant to make room for another one,

@@ -116,6 +116,10 @@ struct IssuedRefreshToken(Zeroizing<String>, SystemTime);
 
 /// The parts of a token endpoint's response that are safe to repeat.
 #[derive(Clone, Copy, Debug, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "they do not depend on each other"
+)]
 pub(crate) struct ResponseDetails {
     pub(crate) status: Option<StatusCode>,
     pub(crate) code: Option<OAuthErrorCode>,

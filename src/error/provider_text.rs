@@ -1,4 +1,4 @@
-//! What a provider says about an error.
+//! The text of a provider about an error.
 
 /// A code and a description from an error response: short, and without secrets.
 #[derive(Clone, Debug, PartialEq, Eq)]

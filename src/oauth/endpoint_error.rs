@@ -18,8 +18,8 @@ use crate::{
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(10 * 60);
 
 /// An error response (RFC 6749 section 5.2). [`provider_text`](super::provider_text) reads its
-/// descriptions, in which a server may repeat secrets. The error is decoded here, because a JSON parser decodes escapes in a
-/// buffer that it does not wipe.
+/// descriptions, in which a server may repeat secrets. The error is decoded here, because a JSON
+/// parser decodes escapes in a buffer that it does not wipe.
 #[derive(Deserialize)]
 struct Body<'a> {
     /// Optional, because an error of the parser reads the text again for its line and column, and

@@ -122,11 +122,10 @@
 //! response is one without a usable access token. A refresh token may be as long as the response.
 //!
 //! The OAuth error codes are those of [`OAuthErrorCode`](crate::OAuthErrorCode). Any other code is
-//! kept in the error, as [`provider_code`](crate::Error::provider_code), and a grant that is refused
-//! with it for a while becomes [stuck](crate::cache#stuck-grants). A gateway, proxy
-//! or firewall before the provider may have created any other response after the provider rotated
-//! the refresh token. [What follows](crate::cache#lost-responses) a lost response is up to the
-//! cache.
+//! kept in the error, as [`provider_code`](crate::Error::provider_code), and a grant that is
+//! refused with it for a while becomes [stuck](crate::cache#stuck-grants). A gateway, proxy or
+//! firewall before the provider may have created any other response after the provider rotated the
+//! refresh token. [What follows](crate::cache#lost-responses) a lost response is up to the cache.
 //!
 //! # Limiter and circuit breaker
 //!

@@ -1,4 +1,4 @@
-//! What a provider says about an error, for logs and support.
+//! The text of a provider about an error, for logs and support.
 
 use std::cell::RefCell;
 

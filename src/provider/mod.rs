@@ -203,14 +203,15 @@
 //! ```
 //!
 //! A forged callback must not choose where a token goes (RFC 9700 section 4.4). So each value in a
-//! URL needs a pattern, a regular expression that the whole value has to match. If the pattern has a
-//! group, the URL gets the text of the group. A pattern is rejected
+//! URL needs a pattern, a regular expression that the whole value has to match. If the pattern has
+//! a group, the URL gets the text of the group. A pattern is rejected
 //!
 //! * if it matches everything, or permits other characters in a URL than letters, digits and
 //!   `- . _ ~`;
 //! * if the value ends the host of a URL, and neither the URL nor the pattern ends with a domain of
 //!   two labels, such as `.example.com`, nor spells the whole host out. For software that customers
-//!   host themselves, [`any_host`](KeptValue::any_host) permits a host that the program has checked.
+//!   host themselves, [`any_host`](KeptValue::any_host) permits a host that the program has
+//!   checked.
 //!
 //! A value is compared with its pattern when it arrives, and again whenever an address is made of
 //! it. If a stored value does not match any more, the requests of that tenant fail with the kind

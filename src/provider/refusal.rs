@@ -14,10 +14,10 @@ pub enum RefusalMeaning {
     /// The refresh token will never be accepted again: the grant ends, and the customer has to
     /// consent again.
     Dead,
-    /// The request was refused for another reason than the refresh token, such as the
-    /// configuration of the client. The grant stays, and requests use the access token until it
-    /// expires. The refresh is retried after 5 to 10 minutes, and at longer intervals once the grant
-    /// is [stuck](crate::cache#stuck-grants).
+    /// The request was refused for another reason than the refresh token, such as the configuration
+    /// of the client. The grant stays, and requests use the access token until it expires. The
+    /// refresh is retried after 5 to 10 minutes, and at longer intervals once the grant is
+    /// [stuck](crate::cache#stuck-grants).
     NotDead,
     /// The provider did not process the request and asks to try again, such as for a concurrent
     /// refresh. The grant stays, and the refresh is retried as after an outage.

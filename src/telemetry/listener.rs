@@ -21,10 +21,10 @@ pub trait GrantListener: Send + Sync + 'static {
         let _ = (tenant, reason);
     }
 
-    /// Called when the grant has become [stuck](crate::cache#stuck-grants): its refreshes fail again
-    /// and again, and the provider has neither ended it nor is it down. `error` is that of the last
-    /// refresh. Its [`provider_code`](Error::provider_code) says what to look up, and perhaps to
-    /// define as a [refusal](crate::provider::Refusal).
+    /// Called when the grant has become [stuck](crate::cache#stuck-grants): its refreshes fail
+    /// again and again, and the provider has neither ended it nor is it down. `error` is that of
+    /// the last refresh. Its [`provider_code`](Error::provider_code) says what to look up, and
+    /// perhaps to define as a [refusal](crate::provider::Refusal).
     ///
     /// Called once, until [`recovered`](Self::recovered) or
     /// [`reauthorization_required`](Self::reauthorization_required). A process that starts, or that

@@ -136,7 +136,8 @@
 //! The `reason` for a reauthorization is `invalid_grant`, `refresh_token_expired` or
 //! `rotation_lost`, as [`ReauthorizationReason`](crate::token::ReauthorizationReason) describes
 //! them. The `provider_code` and the `provider_message` are what the provider says, short and
-//! without secrets: see [`provider_message`](crate::Error::provider_message). The `kind` of an event is the name of an [`ErrorKind`](crate::ErrorKind) or of a
+//! without secrets: see [`provider_message`](crate::Error::provider_message). The `kind` of an
+//! event is the name of an [`ErrorKind`](crate::ErrorKind) or of a
 //! [`ConnectFailureKind`](crate::connect::ConnectFailureKind), such as `no_grant`.
 
 #[cfg(feature = "axum")]

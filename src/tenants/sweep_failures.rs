@@ -29,7 +29,7 @@ pub(super) struct SweepFailures {
 }
 
 impl SweepFailures {
-    /// Whether the grant of this tenant is not to be tried yet.
+    /// Whether it is too early to try the grant of this tenant again.
     pub(super) fn is_paused(&self, tenant: &TenantId, now: Instant) -> bool {
         let failures = self.by_tenant.get(&self.hasher.hash_one(tenant));
         failures.is_some_and(|(last, times)| *times >= ATTEMPTS && now < last.later(PAUSE))

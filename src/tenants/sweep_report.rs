@@ -25,8 +25,8 @@ pub struct SweepReport {
     pub kept_alive: u64,
     /// The number of idle grants that were due and could not be refreshed, because the refresh or
     /// the store failed. The background task retries a grant after a backoff if its tenant is
-    /// resident. The next sweep retries the others; after five failures that are no outage, one sweep
-    /// in 6 hours does.
+    /// resident. The next sweep retries the others; after five failures that are no outage, one
+    /// sweep in 6 hours does.
     pub failed: u64,
     /// The grants whose refresh token expires within 7 days, or within a third of its lifetime if
     /// that is shorter, ordered by expiry. Grants that were refreshed during the sweep are not

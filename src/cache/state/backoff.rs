@@ -55,7 +55,7 @@ struct LastFailure {
     recoveries: Option<u64>,
     /// Whether the endpoint, which caused the failure, works again.
     is_recovered: bool,
-    /// What these failures and earlier ones say about the grant.
+    /// The failures that say something about the grant.
     trouble: Option<Trouble>,
 }
 

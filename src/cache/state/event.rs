@@ -57,7 +57,7 @@ pub(crate) enum Event {
         error: Error,
         unsaved: Duration,
     },
-    /// So many refreshes have failed in a row for this long, the last one with this error.
+    /// The grant became stuck: refreshes failed for this long, the last one with this error.
     Stuck {
         error: Error,
         attempts: u32,

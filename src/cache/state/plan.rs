@@ -108,8 +108,8 @@ impl CacheState {
         plan.wake_within(HEARTBEAT);
     }
 
-    /// Whether the backoff of an idle grant holds also for the early refresh: the grant is stuck, or
-    /// it fails by itself and no request uses its token. A request that needs a token requests a
+    /// Whether the backoff of an idle grant holds also for the early refresh: the grant is stuck,
+    /// or it fails by itself and no request uses its token. A request that needs a token requests a
     /// refresh itself.
     fn is_refreshed_rarely(&self, held: &Snapshot) -> bool {
         let is_stuck = self.backoff.stuck().is_some();

@@ -16,7 +16,7 @@ fn scrubbed(text: &str) -> String {
 
 #[test]
 fn p21_secret_is_removed_in_each_form() {
-    let json = r#"Kd3-refresh\/token+of the~customer"#;
+    let json = r"Kd3-refresh\/token+of the~customer";
     for form in [
         "Kd3-refresh/token+of the~customer",
         "KD3-REFRESH/TOKEN+OF THE~CUSTOMER",

@@ -206,7 +206,7 @@ fn p16_stuck_grant_is_tried_at_long_intervals() {
     );
 }
 
-/// What happens to a stuck grant, and what is reported then and later.
+/// A stuck grant, an event that ends it or not, and the reports then and later.
 #[test]
 fn p16_stuck_grant_recovers_once_by_a_refresh_or_a_new_grant() {
     cases(
@@ -323,7 +323,7 @@ fn p16_token_requests_of_a_stuck_grant_are_few() {
     );
 }
 
-/// What the background task does with an expired token, so long after the last of the failures.
+/// The refresh that the background task requests for an expired token, after the last failure.
 #[test]
 fn p16_background_task_leaves_a_stuck_grant_alone() {
     cases(

@@ -234,7 +234,7 @@ fn is_of_language(part: &[u8]) -> bool {
         let tail = rest.split_first().map_or(&[][..], |(_, tail)| tail);
         let small = tail.iter().take_while(|byte| byte.is_ascii_lowercase());
         let length = 1 + small.count();
-        if !rest[0].is_ascii_alphabetic() || length < 3 || length > LONGEST_WORD {
+        if !rest[0].is_ascii_alphabetic() || !(3..=LONGEST_WORD).contains(&length) {
             return false;
         }
         rest = &rest[length..];
@@ -249,7 +249,8 @@ fn shortened(text: &str, is_secret: &[bool], limit: usize) -> Option<String> {
     for (at, c) in text.char_indices() {
         let is_secret = is_secret.get(at).copied().unwrap_or(true);
         let is_removed = is_secret && !was_secret;
-        let is_kept = !is_secret && !(output.is_empty() && c.is_whitespace());
+        let is_leading = output.is_empty() && c.is_whitespace();
+        let is_kept = !is_secret && !is_leading;
         was_secret = is_secret;
         let added = match (is_removed, is_kept) {
             (true, _) => REMOVED.len(),
