@@ -70,7 +70,7 @@
 //! | obtain a customer's first token set | [`oauth`], or [`connect`] for an axum application |
 //! | serve many customers through one layer | [`tenants`] |
 //! | choose a store, encrypt it, or implement a [`TokenStore`](store::TokenStore) | [`store`] |
-//! | describe another provider | [`provider`] |
+//! | use a provider of the catalogue, or describe another one | [`provider`], [`providers`] |
 //! | react to a grant that ends, or collect metrics | [`telemetry`] |
 //! | test without network or credentials | [`sandbox`] |
 //!
@@ -146,6 +146,7 @@ pub mod oauth;
 mod origin;
 pub mod performance;
 pub mod provider;
+pub mod providers;
 mod rejection;
 #[cfg(feature = "reqwest")]
 pub mod reqwest;

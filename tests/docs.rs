@@ -208,6 +208,7 @@ fn links_to_files_lead_somewhere() {
         "docs/deployment.md",
         "docs/glossary.md",
         "docs/performance.md",
+        "docs/providers.md",
     ] {
         let directory = root().join(file).parent().unwrap().to_owned();
         for link in read(file).split("](").skip(1) {

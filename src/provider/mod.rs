@@ -21,6 +21,9 @@
 //! # Ok::<(), tower_oauth2_client::Error>(())
 //! ```
 //!
+//! The [`catalog`] has providers that are known from their public documentation, and the page
+//! [Providers](crate::providers) says how to add one.
+//!
 //! # Provider files
 //!
 //! A [`Provider`] implements `Serialize` and `Deserialize`, so that a program can load its
@@ -219,6 +222,7 @@
 
 mod address;
 mod builder;
+pub mod catalog;
 mod data;
 mod definition;
 mod endpoint;
