@@ -136,6 +136,9 @@ pub enum Rotation {
     /// The refresh token is replaced, and stays valid until the new access token or the new refresh
     /// token is used. After that, reuse is refused and changes nothing.
     Deferred,
+    /// The refresh token is replaced by the first refresh after it has this age. Until then,
+    /// responses repeat it. Reuse of a replaced one is refused and changes nothing.
+    AfterAge(Duration),
 }
 
 /// The response to a refresh token that is replayed within its reuse grace.
@@ -230,6 +233,13 @@ pub enum ClientAuthentication {
     Body,
     /// By the form or by HTTP Basic, but not by both.
     BodyOrBasic,
+    /// By HTTP Basic. Credentials in the form are refused.
+    Basic,
+    /// By HTTP Basic with credentials that are not form-encoded. Credentials in the form are
+    /// refused.
+    BasicRaw,
+    /// By `client_id` in the form, without a secret: a public client.
+    None,
 }
 
 const HOUR: u64 = 60 * 60;

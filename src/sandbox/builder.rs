@@ -16,6 +16,7 @@ use super::{
     fault::{Endpoint, Fault},
     fault_queue::FaultQueue,
     handle::Sandbox,
+    persona::Persona,
     records::Records,
     server::Server,
     state::{SandboxState, SharedState},
@@ -35,6 +36,13 @@ impl Sandbox {
         Self::builder().start().await
     }
 
+    /// Returns a builder of a sandbox that behaves like another provider.
+    ///
+    /// Further settings of [`behavior`](SandboxBuilder::behavior) change the persona's.
+    pub fn persona(persona: Persona) -> SandboxBuilder {
+        Self::builder().persona(persona)
+    }
+
     /// Returns a builder with all defaults.
     pub fn builder() -> SandboxBuilder {
         SandboxBuilder {
@@ -49,6 +57,7 @@ impl Sandbox {
             seed: None,
             status_page: false,
             hosts: Vec::new(),
+            persona: None,
         }
     }
 }
@@ -67,6 +76,7 @@ pub struct SandboxBuilder {
     seed: Option<u64>,
     status_page: bool,
     hosts: Vec<String>,
+    persona: Option<Persona>,
 }
 
 impl SandboxBuilder {
@@ -167,6 +177,16 @@ impl SandboxBuilder {
         self
     }
 
+    /// Behaves like another provider than Justworks. Sets the whole [`Behavior`], and the scopes of
+    /// the client. Defaults to none.
+    pub fn persona(mut self, persona: Persona) -> Self {
+        self.behavior = Behavior::default();
+        persona.apply(&mut self.behavior);
+        self.client = self.client.scopes(persona.scopes());
+        self.persona = Some(persona);
+        self
+    }
+
     /// Builds a sandbox without a socket, for use through [`Sandbox::service`].
     #[must_use]
     pub fn build(self) -> Sandbox {
@@ -187,9 +207,13 @@ impl SandboxBuilder {
             faults: self.faults,
             log: EventLog::default(),
             records: Records::with_members(self.members),
+            tenant: self
+                .persona
+                .as_ref()
+                .map_or_else(String::new, |persona| persona.tenant().to_owned()),
         };
         Sandbox {
-            shared: Arc::new(SharedState::new(state, self.status_page)),
+            shared: Arc::new(SharedState::new(state, self.status_page, self.persona)),
             client: Arc::new(self.client),
             server: None,
         }

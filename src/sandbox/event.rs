@@ -64,6 +64,11 @@ pub enum EventKind {
         /// The number of the grant.
         grant: u64,
     },
+    /// A request with a code or a token reached a host that is not its own, and was refused.
+    Misdirected {
+        /// The code or token, if the request had one that is known.
+        presented: Option<TokenHash>,
+    },
     /// The revocation endpoint accepted a request.
     RevocationRequested {
         /// The token in the request.
@@ -147,6 +152,12 @@ impl fmt::Display for EventKind {
             Self::RefreshTokenReused { presented, grant } => {
                 write!(f, "refresh token {presented} of grant {grant} reused")
             }
+            Self::Misdirected {
+                presented: Some(token),
+            } => {
+                write!(f, "{token} sent to a wrong host")
+            }
+            Self::Misdirected { .. } => f.write_str("request to an unknown host"),
             Self::GrantRevoked { grant } => write!(f, "grant {grant} revoked because of reuse"),
             Self::RevocationRequested { token, known: true } => write!(f, "token {token} revoked"),
             Self::RevocationRequested { token, .. } => {

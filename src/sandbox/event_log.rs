@@ -27,6 +27,9 @@ pub struct Counters {
     pub refresh_tokens_reused: u64,
     /// Grants revoked because a refresh token or code was reused.
     pub grants_revoked: u64,
+    /// Requests to a host that does not serve them, or that have a code or a token of another
+    /// tenant's host.
+    pub misdirected: u64,
     /// Requests to the revocation endpoint that got 200.
     pub revocations: u64,
     /// Consents granted.
@@ -122,6 +125,7 @@ impl EventLog {
             EventKind::TokenRequestRefused { .. } => &mut counters.token_requests_refused,
             EventKind::RefreshTokenReused { .. } => &mut counters.refresh_tokens_reused,
             EventKind::GrantRevoked { .. } => &mut counters.grants_revoked,
+            EventKind::Misdirected { .. } => &mut counters.misdirected,
             EventKind::RevocationRequested { .. } => &mut counters.revocations,
             EventKind::Authorized { .. } => &mut counters.authorized,
             EventKind::Unauthorized { .. } => &mut counters.unauthorized,

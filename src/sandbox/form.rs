@@ -1,6 +1,6 @@
 //! Forms and queries, with the rules of OAuth.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use http::{HeaderMap, StatusCode};
 
@@ -44,6 +44,50 @@ impl Form {
             ),
             Err(ReadError::Interrupted) => error(StatusCode::BAD_REQUEST, "the form is incomplete"),
         }
+    }
+
+    /// Reads the members of the JSON object in a request body, as fields.
+    pub(super) async fn read_json(
+        headers: &HeaderMap,
+        body: RequestBody,
+    ) -> Result<Self, FormError> {
+        let error = |description| FormError {
+            status: StatusCode::BAD_REQUEST,
+            description,
+        };
+        if !is_content_type(headers, "application/json") {
+            return Err(error("the content type is not application/json"));
+        }
+        let bytes = read_body(body, MAX_LENGTH)
+            .await
+            .map_err(|_| error("the body is too large or incomplete"))?;
+        let members: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_slice(&bytes).map_err(|_| error("the body is not a JSON object"))?;
+        let mut fields = HashMap::new();
+        for (name, value) in members {
+            let serde_json::Value::String(text) = value else {
+                return Err(error("a member is not a text"));
+            };
+            fields.insert(name, text);
+        }
+        Ok(Self {
+            fields,
+            repeated: BTreeSet::new(),
+        })
+    }
+
+    /// The form with its fields under the names of RFC 6749. A field that a provider has under
+    /// another name does not count under the name of RFC 6749.
+    pub(super) fn with_standard_names(mut self, names: &BTreeMap<String, String>) -> Self {
+        for standard in names.keys() {
+            self.fields.remove(standard);
+        }
+        for (standard, other) in names {
+            if let Some(value) = self.fields.remove(other) {
+                self.fields.insert(standard.clone(), value);
+            }
+        }
+        self
     }
 
     /// Parses `application/x-www-form-urlencoded` bytes. Any input is valid: invalid UTF-8 is

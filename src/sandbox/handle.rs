@@ -15,6 +15,7 @@ use super::{
     event::Event,
     event_log::Counters,
     fault::{Endpoint, Fault},
+    routed::RoutedService,
     server::Server,
     service::SandboxService,
     state::SharedState,
@@ -71,6 +72,24 @@ impl Sandbox {
     #[must_use]
     pub fn service(&self) -> SandboxService {
         SandboxService::new(Arc::clone(&self.shared))
+    }
+
+    /// The sandbox behind an HTTP client: requests to any host reach its socket.
+    ///
+    /// The service replaces scheme and authority of each request by those of the sandbox, and names
+    /// the host that the request was for in a header. So a client can use a provider's own
+    /// addresses, and a sandbox with a [`Persona`](super::Persona) refuses what reaches a wrong
+    /// host.
+    #[must_use]
+    pub fn routed<S>(&self, http_client: S) -> RoutedService<S> {
+        RoutedService::new(http_client, &self.url())
+    }
+
+    /// Changes the tenant of later consents for which the address of the authorization request names
+    /// none. Only a [persona](super::Persona) has tenants.
+    pub fn set_tenant(&self, tenant: impl Into<String>) {
+        let tenant = tenant.into();
+        self.shared.lock().tenant = tenant;
     }
 
     /// Simulates a user opening an authorization URL and allowing everything.

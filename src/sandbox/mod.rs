@@ -89,6 +89,13 @@
 //! handles it also handles lenient servers. Set the behavior with [`SandboxBuilder::behavior`], and
 //! change it while the sandbox runs with [`Sandbox::change_behavior`].
 //!
+//! # Other providers
+//!
+//! A [`Persona`] makes the sandbox behave like another provider of the
+//! [catalogue](crate::provider::catalog): its addresses, client authentication, formats, names,
+//! rotation, refusals and hosts per tenant. [`Sandbox::routed`] lets a client use the provider's own
+//! addresses.
+//!
 //! # Faults
 //!
 //! A [`Fault`] describes a failure, and [`Sandbox::inject`] queues it for an endpoint: a late,
@@ -131,9 +138,11 @@ mod fixtures;
 mod form;
 mod handle;
 mod own_origin;
+mod persona;
 mod records;
 mod request_body;
 mod response;
+mod routed;
 mod scope;
 mod server;
 mod service;
@@ -154,6 +163,8 @@ pub use self::{
     expiry::{ExpiresAt, ExpiresIn},
     fault::{Endpoint, Fault},
     handle::Sandbox,
+    persona::{Persona, PersonaError},
+    routed::RoutedService,
     scope::{SCOPES, SENSITIVE_SCOPES},
     service::{SandboxFuture, SandboxService},
     user::ConsentError,

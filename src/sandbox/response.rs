@@ -32,6 +32,12 @@ pub(super) fn json(status: StatusCode, value: &Value) -> SandboxResponse {
     with_body(status, Some(json), value.to_string())
 }
 
+/// A form, which some token endpoints respond with.
+pub(super) fn form(status: StatusCode, form: String) -> SandboxResponse {
+    let encoded = HeaderValue::from_static("application/x-www-form-urlencoded; charset=utf-8");
+    with_body(status, Some(encoded), form)
+}
+
 /// An error in the format of RFC 6749, section 5.2, which the API uses too.
 pub(super) fn error(status: StatusCode, error: &str, description: &str) -> SandboxResponse {
     json(

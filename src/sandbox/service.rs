@@ -118,7 +118,11 @@ async fn respond(
 ) -> Result<SandboxResponse, ConnectionLost> {
     let path = request.uri().path();
     let _in_flight = shared.start_request(request.method().as_str(), path);
-    let fault = Endpoint::from_path(path).and_then(|endpoint| next_fault(&shared, endpoint));
+    let endpoint = match &shared.persona {
+        Some(persona) => endpoints::persona_endpoint(persona, &request),
+        None => Endpoint::from_path(path),
+    };
+    let fault = endpoint.and_then(|endpoint| next_fault(&shared, endpoint));
     let mut response = match fault {
         None => endpoints::process(&shared, request).await,
         Some(fault) => perform(fault, &shared, request).await?,

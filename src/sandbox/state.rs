@@ -11,11 +11,13 @@ use super::{
     event::{EventKind, truncated},
     event_log::{ActiveRequest, EventLog},
     fault_queue::FaultQueue,
+    persona::Persona,
     records::Records,
 };
 
 pub(super) struct SharedState {
     pub(super) status_page: bool,
+    pub(super) persona: Option<Persona>,
     state: Mutex<SandboxState>,
 }
 
@@ -27,12 +29,15 @@ pub(super) struct SandboxState {
     pub(super) faults: FaultQueue,
     pub(super) log: EventLog,
     pub(super) records: Records,
+    /// The tenant of a consent for which the address of the authorization request names none.
+    pub(super) tenant: String,
 }
 
 impl SharedState {
-    pub(super) fn new(state: SandboxState, status_page: bool) -> Self {
+    pub(super) fn new(state: SandboxState, status_page: bool, persona: Option<Persona>) -> Self {
         Self {
             status_page,
+            persona,
             state: Mutex::new(state),
         }
     }

@@ -62,6 +62,53 @@ impl Authority {
         Revocation::Revoked
     }
 
+    /// The tenant of a code, and that of an access or refresh token. `None` if the text is unknown.
+    pub(in crate::sandbox) fn tenant_of(&self, credential: &str) -> Option<&str> {
+        if let Some(code) = self.codes.get(credential) {
+            return code.tenant.as_deref();
+        }
+        let grant = self.grants.get(&self.grant_of(credential)?)?;
+        grant.tenant.as_deref()
+    }
+
+    /// The client of an access or refresh token.
+    pub(in crate::sandbox) fn client_of(&self, token: &str) -> Option<String> {
+        let grant = self.grants.get(&self.grant_of(token)?)?;
+        Some(grant.client_id.clone())
+    }
+
+    /// Whether this is a known access token, and not a refresh token.
+    pub(in crate::sandbox) fn is_access_token(&self, token: &str) -> bool {
+        self.access_tokens.contains_key(token)
+    }
+
+    /// Whether this is a known refresh token.
+    pub(in crate::sandbox) fn is_refresh_token(&self, token: &str) -> bool {
+        self.refresh_tokens.contains_key(token)
+    }
+
+    /// When the access token that was issued together with a live refresh token expires.
+    pub(in crate::sandbox) fn access_token_expiry(&self, refresh_token: &str) -> Option<Moment> {
+        let refresh_token = self.refresh_tokens.get(refresh_token)?;
+        if !matches!(refresh_token.state, RefreshTokenState::Live) {
+            return None;
+        }
+        let access_token = self.access_tokens.get(&refresh_token.access_token)?;
+        Some(access_token.expires_at)
+    }
+
+    /// Ends the grant of a token, as its user or its client asked.
+    pub(in crate::sandbox) fn end_grant_of(&mut self, token: &str) {
+        if let Some(grant) = self.grant_of(token) {
+            self.revoke_grant(grant);
+        }
+    }
+
+    fn grant_of(&self, token: &str) -> Option<u64> {
+        let access_token = self.access_tokens.get(token).map(|token| token.grant);
+        access_token.or_else(|| self.refresh_tokens.get(token).map(|token| token.grant))
+    }
+
     /// Expires every access token.
     pub(in crate::sandbox) fn expire_access_tokens(&mut self, now: Moment) {
         for token in self.access_tokens.values_mut() {

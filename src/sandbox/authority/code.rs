@@ -66,6 +66,7 @@ impl Authority {
         let scopes = code.scopes.clone();
         let grant = Grant {
             client_id: code.client_id.clone(),
+            tenant: code.tenant.clone(),
             scopes: scopes.clone(),
             window_ends_at: now.saturating_add(behavior.refresh_token_lifetime),
             revoked: false,
@@ -105,6 +106,7 @@ impl Authority {
         let refresh_token = is_sent.then(|| {
             self.issue_refresh_token(RefreshToken {
                 grant,
+                issued_at: now,
                 expires_at: now.saturating_add(behavior.refresh_token_lifetime),
                 state: RefreshTokenState::Live,
                 replaced: false,

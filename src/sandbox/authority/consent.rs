@@ -87,6 +87,7 @@ impl Authority {
             redirect_uri_sent: request.redirect_uri_sent,
             scopes: scopes.clone(),
             challenge: request.challenge.clone(),
+            tenant: request.tenant.clone(),
             expires_at: now.saturating_add(behavior.code_lifetime),
             grant: None,
         };

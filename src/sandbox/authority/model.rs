@@ -35,6 +35,8 @@ pub(in crate::sandbox) struct AuthorizationRequest {
     pub(in crate::sandbox) scopes: Scopes,
     pub(in crate::sandbox) state: Option<String>,
     pub(in crate::sandbox) challenge: Option<CodeChallenge>,
+    /// Whose consent it is, at a provider with addresses per tenant.
+    pub(in crate::sandbox) tenant: Option<String>,
 }
 
 /// How the parameters of a callback are sent.
@@ -77,6 +79,7 @@ pub(super) struct AuthorizationCode {
     pub(super) redirect_uri_sent: bool,
     pub(super) scopes: Scopes,
     pub(super) challenge: Option<CodeChallenge>,
+    pub(super) tenant: Option<String>,
     pub(super) expires_at: Moment,
     /// The grant that the code was exchanged for.
     pub(super) grant: Option<u64>,
@@ -85,6 +88,7 @@ pub(super) struct AuthorizationCode {
 /// A consent. It is the family of all tokens that descend from it.
 pub(super) struct Grant {
     pub(super) client_id: String,
+    pub(super) tenant: Option<String>,
     pub(super) scopes: Scopes,
     /// The end of a fixed refresh window.
     pub(super) window_ends_at: Moment,
@@ -104,6 +108,7 @@ pub(super) struct AccessToken {
 
 pub(super) struct RefreshToken {
     pub(super) grant: u64,
+    pub(super) issued_at: Moment,
     pub(super) expires_at: Moment,
     pub(super) state: RefreshTokenState,
     /// Whether a rotation replaced it, even if it stays valid until the replacement is used.

@@ -91,7 +91,7 @@ impl Authority {
             self.retire(&predecessor, now);
         }
         let sent = behavior.refresh_token_field == RefreshTokenField::Sent;
-        if sent && behavior.rotation != Rotation::None {
+        if sent && self.rotates(token, behavior, now) {
             return self.rotate(token, grant, scopes, behavior, now);
         }
         let expires_at = self.refresh_token_expiry(grant, behavior, now);
@@ -101,6 +101,15 @@ impl Authority {
         IssuedTokens {
             refresh_token: sent.then(|| token.to_owned()),
             ..self.issue_access_token_only(grant, scopes, behavior, now)
+        }
+    }
+
+    /// Whether the use of a live refresh token replaces it.
+    fn rotates(&self, token: &str, behavior: &Behavior, now: Moment) -> bool {
+        match (behavior.rotation, self.refresh_tokens.get(token)) {
+            (Rotation::None, _) => false,
+            (Rotation::AfterAge(age), Some(token)) => now >= token.issued_at.saturating_add(age),
+            _ => true,
         }
     }
 
@@ -137,6 +146,7 @@ impl Authority {
             self.issue_access_token(grant, scopes.clone(), retires.clone(), behavior, now);
         let replacement = RefreshToken {
             grant,
+            issued_at: now,
             expires_at: self.refresh_token_expiry(grant, behavior, now),
             state: RefreshTokenState::Live,
             replaced: false,

@@ -66,6 +66,7 @@ fn request() -> AuthorizationRequest {
         scopes: Scopes::parse("payroll:read"),
         state: None,
         challenge: None,
+        tenant: None,
     }
 }
 

@@ -13,22 +13,41 @@ use crate::sandbox::{
     client::ClientRegistration,
     event::EventKind,
     form::{Form, FormError},
+    persona::Persona,
     request_body::RequestBody,
     response::{self, ResponseResult, SandboxResponse},
     scope::Scopes,
     state::{SandboxState, SharedState},
 };
 
-/// Decides an authorization request at once, or shows the login page.
-pub(super) fn start(shared: &SharedState, parts: &Parts) -> SandboxResponse {
+/// Decides an authorization request at once, or shows the login page. `tenant` is the one that the
+/// address names.
+pub(super) fn start(
+    shared: &SharedState,
+    parts: &Parts,
+    tenant: Option<String>,
+) -> SandboxResponse {
     if parts.uri.query().unwrap_or_default().len() > MAX_QUERY {
         let message = "The authorization request is longer than 8 KiB.";
         return error_page(StatusCode::URI_TOO_LONG, message);
     }
     let mut state = shared.lock();
-    let query = Form::parse(parts.uri.query().unwrap_or_default().as_bytes());
-    let request = match read_request(&query, &state) {
-        Ok(request) => request,
+    let mut query = Form::parse(parts.uri.query().unwrap_or_default().as_bytes());
+    let persona = shared.persona.as_ref();
+    if let Some(persona) = persona {
+        query = query.with_standard_names(persona.parameter_names());
+        let mut required = persona.required_parameters("authorization");
+        if required.any(|(name, value)| query.raw_field(name) != Some(value)) {
+            let message = "A parameter that this provider requires is missing.";
+            return error_page(StatusCode::BAD_REQUEST, message);
+        }
+    }
+    let separator = persona.map_or(" ", Persona::scope_separator);
+    let request = match read_request(&query, &state, separator) {
+        Ok(request) => AuthorizationRequest {
+            tenant: persona.map(|_| tenant.unwrap_or_else(|| state.tenant.clone())),
+            ..request
+        },
         Err(RequestError::Page(message)) => return error_page(StatusCode::BAD_REQUEST, message),
         Err(RequestError::Callback(callback, error)) => {
             return callback.error(StatusCode::FOUND, error);
@@ -47,6 +66,7 @@ pub(super) fn start(shared: &SharedState, parts: &Parts) -> SandboxResponse {
     let attached = parts.extensions.get::<Decision>().copied();
     finish(
         &mut state,
+        persona,
         request,
         attached.unwrap_or(decision),
         StatusCode::FOUND,
@@ -102,7 +122,8 @@ pub(super) async fn decide(
     }
     // RFC 9700, section 4.12: only a 303 reliably turns the POST of the form into a GET.
     let status = StatusCode::SEE_OTHER;
-    Ok(finish(&mut state, request, decision, status))
+    let persona = shared.persona.as_ref();
+    Ok(finish(&mut state, persona, request, decision, status))
 }
 
 /// Reads the form of a page, or returns the error page to show instead.
@@ -126,6 +147,7 @@ fn client_name(state: &SandboxState, request: &AuthorizationRequest) -> String {
 /// Sends the browser to the client with a code or an error.
 fn finish(
     state: &mut SandboxState,
+    persona: Option<&Persona>,
     request: AuthorizationRequest,
     decision: Decision,
     status: StatusCode,
@@ -150,7 +172,13 @@ fn finish(
         client_id,
         scope: scopes.to_string(),
     });
-    callback.respond(status, &[("code", &code)])
+    let Some(persona) = persona else {
+        return callback.respond(status, &[("code", &code)]);
+    };
+    let further = persona.callback_parameters(request.tenant.as_deref().unwrap_or_default());
+    let mut fields = vec![(persona.code_parameter(), code.as_str())];
+    fields.extend(further.iter().map(|(name, value)| (*name, value.as_str())));
+    callback.respond(status, &fields)
 }
 
 /// Why an authorization request is refused.
@@ -209,7 +237,11 @@ impl Callback {
     }
 }
 
-fn read_request(query: &Form, state: &SandboxState) -> Result<AuthorizationRequest, RequestError> {
+fn read_request(
+    query: &Form,
+    state: &SandboxState,
+    separator: &str,
+) -> Result<AuthorizationRequest, RequestError> {
     if query.repeats("client_id") || query.repeats("redirect_uri") {
         return Err(RequestError::Page(
             "The client_id or redirect_uri was sent more than once.",
@@ -230,7 +262,7 @@ fn read_request(query: &Form, state: &SandboxState) -> Result<AuthorizationReque
             .map(str::to_owned),
         issuer: state.behavior.issuer.clone(),
     };
-    match read_parameters(query, client, state.behavior.pkce) {
+    match read_parameters(query, client, state.behavior.pkce, separator) {
         Ok((scopes, challenge)) => Ok(AuthorizationRequest {
             client_id: client.client_id.clone(),
             redirect_uri: callback.redirect_uri,
@@ -239,6 +271,7 @@ fn read_request(query: &Form, state: &SandboxState) -> Result<AuthorizationReque
             scopes,
             state: callback.state,
             challenge,
+            tenant: None,
         }),
         Err(error) => Err(RequestError::Callback(callback, error)),
     }
@@ -275,6 +308,7 @@ fn read_parameters(
     query: &Form,
     client: &ClientRegistration,
     pkce: Pkce,
+    separator: &str,
 ) -> Result<(Scopes, Option<CodeChallenge>), OAuthError> {
     if query.has_repeated() {
         return Err(("invalid_request", "a parameter was sent more than once"));
@@ -291,7 +325,8 @@ fn read_parameters(
         ));
     }
     let scopes = match query.field("scope") {
-        Some(requested) => Scopes::parse(requested),
+        Some(requested) if separator == " " => Scopes::parse(requested),
+        Some(requested) => requested.split(separator).collect(),
         None => client.scopes.clone(),
     };
     if scopes.is_empty() || !client.scopes.allows_all(&scopes) {

@@ -17,6 +17,8 @@ pub(super) struct ClientError {
     description: &'static str,
     /// Whether the response offers HTTP Basic. Only a server that accepts it may.
     offers_basic: bool,
+    /// Whether an event already has the error.
+    pub(super) is_recorded: bool,
 }
 
 impl ClientError {
@@ -27,6 +29,15 @@ impl ClientError {
             status: StatusCode::BAD_REQUEST,
             description,
             offers_basic: false,
+            is_recorded: false,
+        }
+    }
+
+    /// An error with status 400 that an event already has.
+    pub(super) fn recorded(error: &'static str, description: &'static str) -> Self {
+        Self {
+            is_recorded: true,
+            ..Self::new(error, description)
         }
     }
 
@@ -40,6 +51,7 @@ impl ClientError {
             status: StatusCode::UNAUTHORIZED,
             description,
             offers_basic,
+            is_recorded: false,
         }
     }
 
@@ -93,6 +105,19 @@ fn authenticate_by_form(form: &Form, state: &SandboxState) -> Result<String, Cli
     let Some(client_id) = form.field("client_id") else {
         return invalid("client_id is missing");
     };
+    match state.behavior.client_authentication {
+        ClientAuthentication::Body | ClientAuthentication::BodyOrBasic => {}
+        ClientAuthentication::Basic | ClientAuthentication::BasicRaw => {
+            return invalid("credentials belong in a Basic header");
+        }
+        ClientAuthentication::None if form.field("client_secret").is_some() => {
+            return invalid("a public client has no client_secret");
+        }
+        ClientAuthentication::None if state.authority.client(client_id).is_some() => {
+            return Ok(client_id.to_owned());
+        }
+        ClientAuthentication::None => return invalid("client_id is wrong"),
+    }
     let Some(client_secret) = form.field("client_secret") else {
         return invalid("client_secret is missing");
     };
@@ -104,7 +129,12 @@ fn authenticate_by_form(form: &Form, state: &SandboxState) -> Result<String, Cli
 }
 
 fn accepts_basic(state: &SandboxState) -> bool {
-    state.behavior.client_authentication == ClientAuthentication::BodyOrBasic
+    matches!(
+        state.behavior.client_authentication,
+        ClientAuthentication::BodyOrBasic
+            | ClientAuthentication::Basic
+            | ClientAuthentication::BasicRaw
+    )
 }
 
 fn authenticate_by_header(
@@ -122,7 +152,8 @@ fn authenticate_by_header(
         ));
     }
     let wrong = ClientError::invalid_client("client_id or client_secret is wrong", true);
-    let Some((client_id, client_secret)) = basic_credentials(authorization) else {
+    let is_raw = state.behavior.client_authentication == ClientAuthentication::BasicRaw;
+    let Some((client_id, client_secret)) = basic_credentials(authorization, is_raw) else {
         return Err(wrong);
     };
     let agrees = form
@@ -135,14 +166,17 @@ fn authenticate_by_header(
     }
 }
 
-/// Decodes HTTP Basic. Both parts are form-encoded (RFC 6749, section 2.3.1).
-fn basic_credentials(authorization: &HeaderValue) -> Option<(String, String)> {
+/// Decodes HTTP Basic. Both parts are form-encoded (RFC 6749, section 2.3.1), unless they are raw.
+fn basic_credentials(authorization: &HeaderValue, is_raw: bool) -> Option<(String, String)> {
     let (scheme, encoded) = authorization.to_str().ok()?.split_once(' ')?;
     if !scheme.eq_ignore_ascii_case("basic") {
         return None;
     }
     let decoded = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
     let (client_id, client_secret) = decoded.split_once(':')?;
+    if is_raw {
+        return Some((client_id.to_owned(), client_secret.to_owned()));
+    }
     Some((form_decoded(client_id), form_decoded(client_secret)))
 }
 

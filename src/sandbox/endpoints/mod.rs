@@ -10,10 +10,13 @@ mod form_post;
 mod html;
 mod members;
 mod pagination;
+mod persona;
 mod revoke;
 mod status;
 mod status_actions;
 mod token;
+
+pub(super) use self::persona::endpoint as persona_endpoint;
 
 use std::sync::Arc;
 
@@ -30,16 +33,21 @@ pub(super) async fn process(
     shared: &Arc<SharedState>,
     request: Request<RequestBody>,
 ) -> SandboxResponse {
+    if let Some(persona) = &shared.persona
+        && !(shared.status_page && status::serves(request.uri().path()))
+    {
+        return persona::process(shared, persona, request).await;
+    }
     let (parts, body) = request.into_parts();
     let path = parts.uri.path();
     if shared.status_page && status::serves(path) {
         return status::process(shared, &parts, body).await;
     }
     let result = match (parts.method.as_str(), path) {
-        ("GET", "/oauth/authorize") => Ok(authorize::start(shared, &parts)),
+        ("GET", "/oauth/authorize") => Ok(authorize::start(shared, &parts, None)),
         ("POST", "/oauth/login") => authorize::log_in(shared, &parts.headers, body).await,
         ("POST", "/oauth/consent") => authorize::decide(shared, &parts.headers, body).await,
-        ("POST", "/oauth/token") => Ok(token::process(shared, &parts.headers, body).await),
+        ("POST", "/oauth/token") => Ok(token::process(shared, &parts.headers, body, None).await),
         ("POST", "/v1/oauth/revoke") => Ok(revoke::process(shared, &parts.headers, body).await),
         ("GET", "/v1/company") => company::show(shared, &parts),
         ("GET", "/v1/members") => members::list(shared, &parts),

@@ -1,4 +1,4 @@
-//! `POST /oauth/token`
+//! `POST /oauth/token`, and the token endpoints of personas
 
 use http::{HeaderMap, StatusCode};
 use serde_json::{Map, Value};
@@ -8,31 +8,47 @@ use crate::sandbox::{
     authority::{CodeExchange, IssuedTokens, Refusal},
     behavior::RefreshTokenField,
     event::{EventKind, GrantType, TokenHash},
-    form::Form,
+    form::{Form, FormError},
+    persona::{Format, Persona},
     request_body::RequestBody,
     response::{self, SandboxResponse},
     scope::Scopes,
     state::{SandboxState, SharedState},
 };
 
+/// What the address of a token request says.
+pub(super) struct AtPersona<'a> {
+    pub(super) persona: &'a Persona,
+    pub(super) tenant: Option<String>,
+    pub(super) accepts_codes: bool,
+    pub(super) accepts_refresh_tokens: bool,
+}
+
 /// Processes a token request.
 pub(super) async fn process(
     shared: &SharedState,
     headers: &HeaderMap,
     body: RequestBody,
+    address: Option<AtPersona<'_>>,
 ) -> SandboxResponse {
-    let form = Form::read(headers, body).await;
+    let address = address.as_ref();
+    let form = match address {
+        Some(address) => read_form(address.persona, headers, body).await,
+        None => Form::read(headers, body).await,
+    };
     let mut state = shared.lock();
     let outcome = form
         .map_err(ClientError::from)
-        .and_then(|form| issue_tokens(&mut state, headers, &form));
+        .and_then(|form| issue_tokens(&mut state, headers, &form, address));
     let response = match outcome {
         Ok(response) => response,
         Err(error) => {
-            state.record(EventKind::TokenRequestRefused {
-                presented: None,
-                error: error.error,
-            });
+            if !error.is_recorded {
+                state.record(EventKind::TokenRequestRefused {
+                    presented: None,
+                    error: error.error,
+                });
+            }
             error.response()
         }
     };
@@ -43,11 +59,19 @@ fn issue_tokens(
     state: &mut SandboxState,
     headers: &HeaderMap,
     form: &Form,
+    address: Option<&AtPersona<'_>>,
 ) -> Result<SandboxResponse, ClientError> {
     let client_id = authenticate(headers, form, state)?;
+    let [accepts_codes, accepts_refresh_tokens] = address.map_or([true; 2], |address| {
+        [address.accepts_codes, address.accepts_refresh_tokens]
+    });
     match form.field("grant_type") {
-        Some("authorization_code") => exchange_code(state, &client_id, form),
-        Some("refresh_token") => refresh(state, &client_id, form),
+        Some("authorization_code") if accepts_codes => {
+            exchange_code(state, headers, &client_id, form, address)
+        }
+        Some("refresh_token") if accepts_refresh_tokens => {
+            refresh(state, headers, &client_id, form, address)
+        }
         Some(_) => Err(ClientError::new(
             "unsupported_grant_type",
             "grant_type is neither authorization_code nor refresh_token",
@@ -58,12 +82,15 @@ fn issue_tokens(
 
 fn exchange_code(
     state: &mut SandboxState,
+    headers: &HeaderMap,
     client_id: &str,
     form: &Form,
+    address: Option<&AtPersona<'_>>,
 ) -> Result<SandboxResponse, ClientError> {
     let Some(code) = form.field("code") else {
         return Err(ClientError::invalid_request("code is missing"));
     };
+    check_address(state, form, address, "code_exchange", code)?;
     let exchange = CodeExchange {
         code,
         client_id,
@@ -74,32 +101,54 @@ fn exchange_code(
     let outcome = state
         .authority
         .exchange_code(&exchange, &state.behavior, now);
-    Ok(finish(state, GrantType::AuthorizationCode, code, outcome))
+    let grant_type = GrantType::AuthorizationCode;
+    let issued = finish(state, grant_type, code, outcome)?;
+    Ok(respond(state, headers, &issued, grant_type, address))
 }
 
 fn refresh(
     state: &mut SandboxState,
+    headers: &HeaderMap,
     client_id: &str,
     form: &Form,
+    address: Option<&AtPersona<'_>>,
 ) -> Result<SandboxResponse, ClientError> {
     let Some(token) = form.field("refresh_token") else {
         return Err(ClientError::invalid_request("refresh_token is missing"));
     };
+    check_address(state, form, address, "refresh", token)?;
+    if let Some(address) = address
+        && let Some(early) = early(state, headers, address.persona, token)
+    {
+        state.record(EventKind::TokenRequestRefused {
+            presented: Some(TokenHash::of(token)),
+            error: "too_early",
+        });
+        return Ok(early);
+    }
     let scopes = form.field("scope").map(Scopes::parse);
     let now = state.now();
     let outcome = state
         .authority
         .refresh(token, client_id, scopes, &state.behavior, now);
-    Ok(finish(state, GrantType::RefreshToken, token, outcome))
+    let grant_type = GrantType::RefreshToken;
+    match finish(state, grant_type, token, outcome) {
+        Ok(issued) => Ok(respond(state, headers, &issued, grant_type, address)),
+        Err(error) if error.error == "invalid_grant" => {
+            let dead = address.and_then(|address| address.persona.dead(headers));
+            dead.ok_or(error)
+        }
+        Err(error) => Err(error),
+    }
 }
 
-/// Records the outcome of a token request, and returns the response.
+/// Records the outcome of a token request.
 fn finish(
     state: &mut SandboxState,
     grant_type: GrantType,
     credential: &str,
     outcome: Result<IssuedTokens, Refusal>,
-) -> SandboxResponse {
+) -> Result<IssuedTokens, ClientError> {
     let presented = TokenHash::of(credential);
     let reused = match &outcome {
         Ok(issued) => issued.reused.then_some(issued.grant),
@@ -117,7 +166,7 @@ fn finish(
                 access_token: TokenHash::of(&issued.access_token),
                 refresh_token: issued.refresh_token.as_deref().map(TokenHash::of),
             });
-            response::json(StatusCode::OK, &token_response(&issued, grant_type, state))
+            Ok(issued)
         }
         Err(refusal) => {
             if let Some(grant) = refusal.revoked_grant {
@@ -127,13 +176,91 @@ fn finish(
                 presented: Some(presented),
                 error: refusal.error,
             });
-            ClientError::new(refusal.error, refusal.description).response()
+            Err(ClientError::recorded(refusal.error, refusal.description))
         }
     }
 }
 
-/// The JSON of a token response, in the format that the behavior specifies.
-fn token_response(issued: &IssuedTokens, grant_type: GrantType, state: &SandboxState) -> Value {
+/// Responds with the tokens, in the format of the provider.
+fn respond(
+    state: &SandboxState,
+    headers: &HeaderMap,
+    issued: &IssuedTokens,
+    grant_type: GrantType,
+    address: Option<&AtPersona<'_>>,
+) -> SandboxResponse {
+    let members = members(issued, grant_type, state);
+    match address {
+        Some(address) => {
+            let tenant = state.authority.tenant_of(&issued.access_token);
+            let tenant = tenant.unwrap_or_default();
+            address.persona.token_response(headers, members, tenant)
+        }
+        None => response::json(StatusCode::OK, &Value::Object(members)),
+    }
+}
+
+async fn read_form(
+    persona: &Persona,
+    headers: &HeaderMap,
+    body: RequestBody,
+) -> Result<Form, FormError> {
+    let form = match persona.request_format() {
+        Format::Form => Form::read(headers, body).await,
+        Format::Json => Form::read_json(headers, body).await,
+    };
+    Ok(form?.with_standard_names(persona.parameter_names()))
+}
+
+/// Refuses a request that lacks a parameter, or that is for another tenant than its credential.
+fn check_address(
+    state: &mut SandboxState,
+    form: &Form,
+    address: Option<&AtPersona<'_>>,
+    kind: &str,
+    credential: &str,
+) -> Result<(), ClientError> {
+    let Some(address) = address else {
+        return Ok(());
+    };
+    let mut required = address.persona.required_parameters(kind);
+    if required.any(|(name, value)| form.raw_field(name) != Some(value)) {
+        return Err(ClientError::invalid_request(
+            "a parameter that this provider requires is missing",
+        ));
+    }
+    let tenant = state.authority.tenant_of(credential);
+    if let (Some(named), Some(own)) = (&address.tenant, tenant)
+        && named != own
+    {
+        state.record(EventKind::Misdirected {
+            presented: Some(TokenHash::of(credential)),
+        });
+        return Err(ClientError::invalid_request(
+            "the credential belongs to another tenant",
+        ));
+    }
+    Ok(())
+}
+
+/// The response to a refresh before the refresh window of its access token.
+fn early(
+    state: &SandboxState,
+    headers: &HeaderMap,
+    persona: &Persona,
+    refresh_token: &str,
+) -> Option<SandboxResponse> {
+    let expires_at = state.authority.access_token_expiry(refresh_token)?;
+    let earliest = expires_at.saturating_sub(persona.earliest_refresh()?);
+    (state.now() < earliest).then(|| persona.early(headers))?
+}
+
+/// The members of a token response, in the format that the behavior specifies.
+fn members(
+    issued: &IssuedTokens,
+    grant_type: GrantType,
+    state: &SandboxState,
+) -> Map<String, Value> {
     let behavior = &state.behavior;
     let field = behavior.refresh_token_field;
     let refresh_token = match (&issued.refresh_token, grant_type, field) {
@@ -163,5 +290,5 @@ fn token_response(issued: &IssuedTokens, grant_type: GrantType, state: &SandboxS
     let present = fields
         .into_iter()
         .filter_map(|(name, value)| Some((name.to_owned(), value?)));
-    Value::Object(present.collect::<Map<_, _>>())
+    present.collect()
 }
