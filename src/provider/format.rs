@@ -389,6 +389,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn wrong_field_is_named_by_its_path() {
         for (path, value, expected) in [
             ("/surprise", json!(1), "surprise: unknown field"),
