@@ -422,7 +422,8 @@ impl TokenCache {
     /// [`RefreshTokenMissing`](crate::ErrorKind::RefreshTokenMissing) occurs only with
     /// [`Accept`](ConsentDecision::Accept), and with
     /// [`KeepRefreshToken`](ConsentDecision::KeepRefreshToken) if the tokens have other
-    /// [addresses](crate::provider#addresses-per-tenant) than the stored grant. With [`Reject`](ConsentDecision::Reject) and
+    /// [addresses](crate::provider#addresses-per-tenant) than the stored grant. With
+    /// [`Reject`](ConsentDecision::Reject) and
     /// [`RejectAndRevoke`](ConsentDecision::RejectAndRevoke), this saves nothing and fails with
     /// [`ConsentRejected`](crate::ErrorKind::ConsentRejected). With
     /// [`KeepRefreshToken`](ConsentDecision::KeepRefreshToken), this waits for a refresh that is
