@@ -85,8 +85,8 @@ impl Sandbox {
         RoutedService::new(http_client, &self.url())
     }
 
-    /// Changes the tenant of later consents for which the address of the authorization request names
-    /// none. Only a [persona](super::Persona) has tenants.
+    /// Changes the tenant of later consents for which the address of the authorization request
+    /// names none. Only a [persona](super::Persona) has tenants.
     pub fn set_tenant(&self, tenant: impl Into<String>) {
         let tenant = tenant.into();
         self.shared.lock().tenant = tenant;

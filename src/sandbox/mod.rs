@@ -93,8 +93,8 @@
 //!
 //! A [`Persona`] makes the sandbox behave like another provider of the
 //! [catalogue](crate::provider::catalog): its addresses, client authentication, formats, names,
-//! rotation, refusals and hosts per tenant. [`Sandbox::routed`] lets a client use the provider's own
-//! addresses.
+//! rotation, refusals and hosts per tenant. [`Sandbox::routed`] lets a client use the provider's
+//! own addresses.
 //!
 //! # Faults
 //!

@@ -1,8 +1,8 @@
 //! Random lives of customers at each provider, in virtual time: calls, idle hours, rejected tokens,
 //! failures of the token endpoint, false deaths, restarts and replicas.
 //!
-//! No life ends but by the provider's will: the listener is called for no end, no family is revoked,
-//! and the customer's calls succeed again once the failures are over. Then the customer withdraws
+//! No life ends but by the provider's will: the listener is called for no end, no family is
+//! revoked, and the customer's calls succeed again once the failures are over. Then the customer withdraws
 //! the consent, and the listener is called once.
 //!
 //! Each provider has 4 lives in a normal run. This runs 10,000:
@@ -151,9 +151,9 @@ async fn act(
     partner.sandbox.clear_faults();
 }
 
-/// A failure of the token endpoint. A response is lost after the provider processed the request only
-/// where the provider accepts the refresh token again, and once: elsewhere the new refresh token is
-/// lost with it.
+/// A failure of the token endpoint. A response is lost after the provider processed the request
+/// only where the provider accepts the refresh token again, and once: elsewhere the new refresh
+/// token is lost with it.
 fn fault(partner: &Partner<SandboxService>, random: &mut fastrand::Rng) -> Fault {
     let fault = match random.u8(0..6) {
         0 => Fault::drop_connection(),
@@ -192,8 +192,8 @@ async fn recover(partner: &Partner<SandboxService>) -> Result<(), String> {
     Err(format!("did not recover: {last:?}"))
 }
 
-/// Seconds pass: most at once, as in a suspended machine, because a sleep of hours wakes each task of
-/// the cache thousands of times.
+/// Seconds pass: most at once, as in a suspended machine, because a sleep of hours wakes each task
+/// of the cache thousands of times.
 async fn idle(partner: &Partner<SandboxService>, seconds: u64) {
     partner.advance(seconds);
     pass(SECOND * 20).await;

@@ -207,6 +207,7 @@ fn cache(
 }
 
 /// An error and its causes.
+#[expect(clippy::needless_pass_by_value, reason = "`map_err` passes it so")]
 pub(crate) fn text(error: Error) -> String {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(&error);

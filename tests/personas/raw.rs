@@ -181,7 +181,7 @@ impl Raw {
         self.sandbox.consent(&url).await.unwrap()
     }
 
-    async fn exchange(&self, code: &str) -> Response {
+    async fn exchange_code(&self, code: &str) -> Response {
         let mut fields = vec![
             ("grant_type", "authorization_code"),
             ("code", code),
@@ -195,7 +195,7 @@ impl Raw {
     async fn connect(&self) -> Value {
         let callback = self.callback().await;
         let code = parameter(&callback, "code").unwrap_or_else(|| panic!("{callback}"));
-        let response = self.exchange(&code).await;
+        let response = self.exchange_code(&code).await;
         assert_eq!(response.status, 200, "{:?}", response.body);
         response.json()
     }
@@ -232,6 +232,11 @@ fn text<'a>(value: &'a Value, name: &str) -> &'a str {
     value[name]
         .as_str()
         .unwrap_or_else(|| panic!("{name}: {value}"))
+}
+
+#[test]
+fn every_entry_has_a_persona() {
+    assert!(names().eq(Persona::names()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -278,7 +283,7 @@ async fn credentials_in_the_wrong_place_are_refused() {
         assert_eq!(wrong.json()["error"], "invalid_client", "{name}");
         let wrong = raw.send(raw.request(&url, &fields, basic, !json)).await;
         assert_eq!(wrong.json()["error"], "invalid_request", "{name}");
-        assert_eq!(raw.exchange(&code).await.status, 200, "{name}");
+        assert_eq!(raw.exchange_code(&code).await.status, 200, "{name}");
     }
 }
 
@@ -478,7 +483,7 @@ async fn p20_token_of_another_tenant_is_refused_and_counted() {
     "com".clone_into(&mut zoho.tenant);
     let refused = zoho.refresh(text(&tokens, "refresh_token")).await;
     assert_eq!(refused.status, 400);
-    assert_eq!(zoho.exchange(&code).await.status, 400);
+    assert_eq!(zoho.exchange_code(&code).await.status, 400);
     assert_eq!(zoho.sandbox.counters().misdirected, 2);
 }
 

@@ -103,8 +103,8 @@ impl Entry {
 
     /// The fields of the provider file and the source of each one's value.
     ///
-    /// A source is the URL of a page, or says what is known about the value. A field is named by its
-    /// path, such as `kept_values.shop` or `refusals[0]`.
+    /// A source is the URL of a page, or says what is known about the value. A field is named by
+    /// its path, such as `kept_values.shop` or `refusals[0]`.
     pub fn sources(&self) -> impl Iterator<Item = (String, String)> {
         read(self.file).sources.into_iter()
     }

@@ -1,6 +1,6 @@
 //! Each value has a source, and the page lists each entry.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt::Write};
 
 use serde_json::{Map, Value};
 
@@ -89,8 +89,9 @@ fn table() -> String {
         };
         let authentication = provider["client_authentication"].as_str();
         let authentication = authentication.unwrap_or("basic").replace('_', " ");
-        table += &format!(
-            "| `{}` | {} | {authentication} | {} | {} | {} |\n",
+        let _ = writeln!(
+            table,
+            "| `{}` | {} | {authentication} | {} | {} | {} |",
             entry.name(),
             entry.title(),
             lifetime("access_token_lifetime"),

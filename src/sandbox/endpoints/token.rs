@@ -16,7 +16,7 @@ use crate::sandbox::{
     state::{SandboxState, SharedState},
 };
 
-/// What the address of a token request says.
+/// The persona of a token request, and the facts that its address states.
 pub(super) struct AtPersona<'a> {
     pub(super) persona: &'a Persona,
     pub(super) tenant: Option<String>,

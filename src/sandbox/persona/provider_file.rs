@@ -1,4 +1,4 @@
-//! What a persona reads in a provider file. The sandbox uses no other module of this crate, so it
+//! The fields of a provider file that a persona reads. The sandbox uses no other module of this crate, so it
 //! reads the file for itself.
 
 use std::collections::BTreeMap;

@@ -8,6 +8,10 @@ use serde_json::{Map, Value};
 use crate::sandbox::behavior::{Replay, Rotation};
 
 /// The record of a persona, in the format of its file. Lifetimes are in seconds.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent settings, named where they are set"
+)]
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Record {

@@ -147,7 +147,7 @@ impl Address {
         }
     }
 
-    /// What stands in the holes. Without a host, only path and query count.
+    /// The texts in the holes. Without a host, only path and query count.
     fn captures(&self, host: Option<&str>, path: &str, query: Option<&str>) -> Option<Captures> {
         let mut captures = match host {
             Some(host) => self.host.captures(host)?,

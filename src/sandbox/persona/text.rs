@@ -14,7 +14,8 @@ pub(super) struct Text {
 }
 
 impl Text {
-    /// Parses a text in which `{name}` is a hole. `replace` returns the text of a hole that is none.
+    /// Parses a text in which `{name}` is a hole. `replace` returns the text of a hole that is
+    /// none.
     pub(super) fn parse(text: &str, replace: impl Fn(&str) -> Option<String>) -> Self {
         let mut replaced = String::new();
         let mut rest = text;
@@ -38,7 +39,7 @@ impl Text {
         parsed
     }
 
-    /// What stands in the holes, if the text matches. A hole has at least one character and no
+    /// The texts in the holes, if the text matches. A hole has at least one character and no
     /// slash.
     pub(super) fn captures(&self, text: &str) -> Option<Captures> {
         let mut captures = Captures::new();
