@@ -124,7 +124,7 @@ async fn p11_failed_tls_handshake_at_the_token_endpoint_is_no_lost_response() {
     .build(ReqwestClient::new(Client::builder()).unwrap())
     .unwrap();
     let now = SystemClock.wall();
-    let tokens = TokenSet::new(AccessToken::new("a1").unwrap(), support::DAY, now)
+    let tokens = TokenSet::new(AccessToken::new("a1").unwrap(), DAY, now)
         .with_refresh_token(RefreshToken::new("r1"), now);
     let error = oauth.refresh(&tokens).await.unwrap_err();
     assert!(

@@ -52,15 +52,15 @@
 //!
 //! A grant is idle if no request uses its access token. The cache refreshes an idle grant, and one
 //! whose access token has an unknown lifetime, when about two thirds of the refresh token's
-//! lifetime have passed since the last refresh. This needs a known lifetime: what the token response
-//! states, or else the [setting](TokenCacheBuilder::refresh_token_lifetime) of the builder, or else
-//! the provider's data.
+//! lifetime have passed since the last refresh. This needs a known lifetime: what the token
+//! response states, or else the [setting](TokenCacheBuilder::refresh_token_lifetime) of the
+//! builder, or else the provider's data.
 //!
 //! A response may state how much is left of a lifetime that no refresh prolongs. An idle grant is
 //! then refreshed after two thirds of what is left, and so on, until less than a twentieth is left.
 //! [`Status::refresh_token_expires_at`] has the end, and
-//! [`refresh_token_expiring`](crate::telemetry::GrantListener::refresh_token_expiring) tells it in
-//! time, unless the whole lifetime is shorter than 3 days.
+//! [`refresh_token_expiring`](crate::telemetry::GrantListener::refresh_token_expiring) reports it
+//! in time, unless the whole lifetime is shorter than 3 days.
 //!
 //! # Refresh windows
 //!
@@ -69,16 +69,17 @@
 //! access token.
 //!
 //! * *Not before*: both windows of a token begin after that time, plus up to 5 seconds for
-//!   differences of the clocks. The start of the background refresh still varies. No refresh is sent
-//!   earlier, because the provider would refuse it, and may block an application with many such
-//!   errors. So a 401 to a valid token causes no refresh until then, and
+//!   differences of the clocks. The start of the background refresh still varies. No refresh is
+//!   sent earlier, because the provider would refuse it, and may block an application with many
+//!   such errors. So a 401 to a valid token causes no refresh until then, and
 //!   [`refresh_now`](TokenCache::refresh_now) and a refresh of an idle grant fail with
-//!   [`Unavailable`](crate::ErrorKind::Unavailable) and a [`retry_after`](Error::retry_after). After
-//!   [`invalidate`](TokenCache::invalidate), the token counts as expired, and its refresh is sent.
+//!   [`Unavailable`](crate::ErrorKind::Unavailable) and a [`retry_after`](Error::retry_after).
+//!   After [`invalidate`](TokenCache::invalidate), the token counts as expired, and its refresh is
+//!   sent.
 //! * *Not after*: both windows end at that time. It limits the grant like the lifetime of a refresh
-//!   token: an idle grant is refreshed before, and the end is told in time. A grant that was not
-//!   refreshed by then is refreshed as any other: the provider's response decides whether it has
-//!   ended.
+//!   token: an idle grant is refreshed before, and the end is reported in time. A grant that was
+//!   not refreshed by then is refreshed as any other: the provider's response decides whether it
+//!   has ended.
 //!
 //! # Failures
 //!
@@ -115,10 +116,11 @@
 //!
 //! A 401 to a token that is less than 5 seconds old, or a tenth of its lifetime, causes no refresh,
 //! because the API may not know the token yet. The data of a provider can [set another
-//! delay](crate::provider::ProviderBuilder::propagation_delay). Other refreshes after a 401 are at least 30 seconds
-//! apart. This interval doubles, to at most 30 minutes, each time that the token of such a refresh
-//! is rejected before twice the interval has passed. A retry that the API accepts resets it.
-//! [`Status::no_refresh_after_401_until`] and the event `token.rejected_again` report it.
+//! delay](crate::provider::ProviderBuilder::propagation_delay). Other refreshes after a 401 are at
+//! least 30 seconds apart. This interval doubles, to at most 30 minutes, each time that the token
+//! of such a refresh is rejected before twice the interval has passed. A retry that the API accepts
+//! resets it. [`Status::no_refresh_after_401_until`] and the event `token.rejected_again` report
+//! it.
 //!
 //! A successful response may contain a refresh token, but no access token that can be used: it is
 //! missing, of an unknown type, or malformed. The refresh has then failed, but the cache saves the
@@ -378,7 +380,8 @@ impl TokenCache {
     ///
     /// Joins a refresh in flight. Ignores the backoff after failures. Fails while a `Retry-After`
     /// of the provider or the open [circuit breaker](crate::oauth::EndpointGate) forbids requests.
-    /// Also fails while the provider would not yet [accept](crate::cache#refresh-windows) a refresh.
+    /// Also fails while the provider would not yet [accept](crate::cache#refresh-windows) a
+    /// refresh.
     ///
     /// # Errors
     ///

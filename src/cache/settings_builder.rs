@@ -299,8 +299,8 @@ macro_rules! settings_setters {
         /// Sets how long an unused refresh token lives. An idle grant is refreshed before that time
         /// has passed, and telemetry reports a refresh token that is about to expire.
         ///
-        /// At least 1 hour. A lifetime that a token response states takes precedence for its refresh
-        /// token. Defaults to the lifetime that the source
+        /// At least 1 hour. A lifetime that a token response states takes precedence for its
+        /// refresh token. Defaults to the lifetime that the source
         /// [states](crate::cache::TokenSource::provider). For an
         /// [`OAuthClient`](crate::oauth::OAuthClient), this is the lifetime of its provider, such
         /// as 30 days for [`justworks`](crate::provider::justworks).

@@ -61,7 +61,7 @@ pub(super) struct Configuration {
     pub(super) user_agent: HeaderValue,
 }
 
-/// What a token request is about, for its response.
+/// Parts of a token request that the handling of its response needs.
 struct Sent<'a> {
     /// The secrets of the request, which the provider may repeat.
     secrets: &'a [&'a str],

@@ -1,5 +1,5 @@
-//! Addresses that differ from tenant to tenant: URLs with variables, and the kept values that replace
-//! them.
+//! Addresses that differ from tenant to tenant: URLs with variables, and the kept values that
+//! replace them.
 
 use std::collections::BTreeMap;
 
@@ -98,8 +98,8 @@ impl Patterns {
         Ok(Self(patterns))
     }
 
-    /// Checks that each variable of a URL has a value that is known when it is needed, and a pattern
-    /// that is safe in its place. `setting` names the URL.
+    /// Checks that each variable of a URL has a value that is known when it is needed, and a
+    /// pattern that is safe in its place. `setting` names the URL.
     pub(super) fn check(
         &self,
         setting: &str,

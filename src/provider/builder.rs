@@ -127,8 +127,8 @@ impl ProviderBuilder {
 
     /// Adds a value to keep with each grant, under this name. Replaces an earlier one of this name.
     ///
-    /// It is stored and encrypted with the tokens. [`TokenSet::values`] has it, which stays the same
-    /// until another consent or a token response replaces it.
+    /// It is stored and encrypted with the tokens. [`TokenSet::values`] has it, which stays the
+    /// same until another consent or a token response replaces it.
     ///
     /// [`TokenSet::values`]: crate::token::TokenSet::values
     pub fn kept_value(mut self, name: impl Into<String>, value: KeptValue) -> Self {
@@ -179,8 +179,8 @@ impl ProviderBuilder {
         self
     }
 
-    /// Sets whether refreshes name the scopes of the client (RFC 6749 section 6). Defaults to false:
-    /// the scopes then stay as they are.
+    /// Sets whether refreshes name the scopes of the client (RFC 6749 section 6). Defaults to
+    /// false: the scopes then stay as they are.
     pub fn scope_on_refresh(mut self, scope_on_refresh: bool) -> Self {
         self.0.scope_on_refresh = scope_on_refresh;
         self
@@ -298,15 +298,16 @@ impl ProviderBuilder {
 
     /// Sets how long an unused refresh token lives. Defaults to unknown.
     ///
-    /// With it, idle grants are refreshed before their refresh token expires. A lifetime that a token
-    /// response states takes precedence for its refresh token. Fractions of a second are dropped.
+    /// With it, idle grants are refreshed before their refresh token expires. A lifetime that a
+    /// token response states takes precedence for its refresh token. Fractions of a second are
+    /// dropped.
     pub fn refresh_token_lifetime(mut self, lifetime: Duration) -> Self {
         self.0.refresh_token_lifetime = Some(lifetime.as_secs());
         self
     }
 
-    /// Sets how long before the end of an access token its first refresh is accepted. Defaults to any
-    /// time. At least 1 second; fractions of a second are dropped.
+    /// Sets how long before the end of an access token its first refresh is accepted. Defaults to
+    /// any time. At least 1 second; fractions of a second are dropped.
     ///
     /// No refresh is sent earlier, [whatever the reason](crate::cache#refresh-windows).
     pub fn earliest_refresh(mut self, before_expiry: Duration) -> Self {
@@ -323,21 +324,22 @@ impl ProviderBuilder {
         self
     }
 
-    /// Sets for how long a refresh token is accepted again after it was used. Defaults to not at all.
+    /// Sets for how long a refresh token is accepted again after it was used. Defaults to not at
+    /// all.
     ///
-    /// A refresh whose response was lost is then [repeated](crate::cache#lost-responses) until the end
-    /// of this time. Fractions of a second are dropped.
+    /// A refresh whose response was lost is then [repeated](crate::cache#lost-responses) until the
+    /// end of this time. Fractions of a second are dropped.
     pub fn reuse_grace(mut self, grace: Duration) -> Self {
         self.0.reuse_grace = Some(grace.as_secs());
         self
     }
 
-    /// Sets how long a new access token may be unknown to the API. Defaults to 5 seconds. At most 60
-    /// seconds; fractions of a second are dropped.
+    /// Sets how long a new access token may be unknown to the API. Defaults to 5 seconds. At most
+    /// 60 seconds; fractions of a second are dropped.
     ///
-    /// A 401 to a younger token causes no refresh: the request is retried with the same token once it
-    /// is old enough. The delay is never longer than a tenth of the token's lifetime. Zero turns the
-    /// wait off.
+    /// A 401 to a younger token causes no refresh: the request is retried with the same token once
+    /// it is old enough. The delay is never longer than a tenth of the token's lifetime. Zero turns
+    /// the wait off.
     pub fn propagation_delay(mut self, delay: Duration) -> Self {
         self.0.propagation_delay = Some(delay.as_secs());
         self
@@ -372,8 +374,8 @@ impl ProviderBuilder {
     /// * A token rejection with a status other than 400 to 499.
     /// * A token header with a name that is none, or that the message or its connection needs, such
     ///   as `Host`. A scheme of more than one word.
-    /// * A refresh token that does not live at all, a refresh window that is empty, or a propagation
-    ///   delay of more than 60 seconds.
+    /// * A refresh token that does not live at all, a refresh window that is empty, or a
+    ///   propagation delay of more than 60 seconds.
     pub fn build(self) -> Result<Provider, Error> {
         let data = self.0;
         if let Some(issuer) = &data.issuer {

@@ -241,7 +241,8 @@ impl Provider {
         self.data.refresh_token_lifetime.map(Duration::from_secs)
     }
 
-    /// How long before the end of an access token its first refresh is accepted. `None` at any time.
+    /// How long before the end of an access token its first refresh is accepted. `None` at any
+    /// time.
     #[must_use]
     pub fn earliest_refresh(&self) -> Option<Duration> {
         self.data.refresh_window.earliest()

@@ -26,7 +26,7 @@ impl Endpoint {
         Template::parse(setting, url).map(Self)
     }
 
-    /// The same path and query on another origin.
+    /// Moves path and query to another origin.
     pub(super) fn on_origin(&self, origin: &Origin) -> String {
         let url = self.to_string();
         let (_, behind_scheme) = url.split_once("://").unwrap_or_default();

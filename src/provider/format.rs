@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn access_token_may_live_for_ever() {
+    fn access_token_may_never_expire() {
         let file = json!({
             "token_endpoint": "https://id.example.com/token",
             "access_token_lifetime": "never",

@@ -1,4 +1,4 @@
-//! What is kept with a grant beside its tokens.
+//! Values that are kept with a grant beside its tokens.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,7 +1,7 @@
 //! Patterns that kept values have to match.
 //!
 //! A pattern is a regular expression over the whole value. A value in a URL comes from outside of
-//! the program: from a callback, which anyone can forge, or from a response. So a pattern is checked
+//! the program: from a callback, which can be forged, or from a response. So a pattern is checked
 //! when the provider is built: the text that a URL gets may contain only characters that have no
 //! meaning in URLs, and where it ends a host, the pattern has to end with a domain of the provider.
 //! A value is compared with its pattern whenever an address is made of it.
@@ -33,7 +33,7 @@ const ODD_VALUE: &str = "a Z0\u{e9}/\\?#@:%&=.\n";
 #[derive(Clone, Debug)]
 pub(super) struct Pattern {
     regex: Regex,
-    /// What a URL gets: the group if there is one, and otherwise the whole value.
+    /// The text that a URL gets: the group if there is one, and otherwise the whole value.
     substituted: Hir,
     has_group: bool,
 }
@@ -101,7 +101,7 @@ impl Pattern {
     }
 
     /// Whether each host that ends with a text of this pattern ends with a domain of at least two
-    /// labels that is spelled out: a forged value cannot name a host of somebody else.
+    /// labels that is spelled out: a forged value cannot name a host of another domain.
     pub(super) fn ends_with_domain(&self, HostEnd { before, behind }: HostEnd<'_>) -> bool {
         if is_domain_behind_dot(behind) {
             return true;
@@ -125,7 +125,7 @@ impl Pattern {
     }
 }
 
-/// What a template has around the last variable of a host.
+/// The text that a template has around the last variable of a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct HostEnd<'a> {
     /// The text between the variable before and this one. `None` if there is no other.

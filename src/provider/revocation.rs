@@ -55,9 +55,9 @@ pub enum RevocationAuthentication {
 
 /// A revocation request that differs from RFC 7009 section 2.1.
 ///
-/// The [endpoint](super::ProviderBuilder::revocation_endpoint) may contain `{token}`, for the token,
-/// and `{client_id}`. Servers and proxies write URLs to their logs, so use `{token}` only where the
-/// provider requires it.
+/// The [endpoint](super::ProviderBuilder::revocation_endpoint) may contain `{token}`, for the
+/// token, and `{client_id}`. Servers and proxies write URLs to their logs, so use `{token}` only
+/// where the provider requires it.
 ///
 /// ```
 /// use tower_oauth2_client::provider::{
@@ -98,7 +98,8 @@ pub struct RevocationRequest {
 }
 
 impl RevocationRequest {
-    /// The request of RFC 7009: a `POST` of a form with the token, with the client's authentication.
+    /// The request of RFC 7009: a `POST` of a form with the token, with the client's
+    /// authentication.
     #[must_use]
     pub fn new() -> Self {
         Self::default()

@@ -59,7 +59,8 @@ impl Template {
         if has_host_variables && !url.starts_with("https://") {
             return Err(fail("use https: the host contains a variable"));
         }
-        // Everything else is checked as a URL. A digit or a letter may stand wherever a variable may.
+        // Everything else is checked as a URL. A digit or a letter may stand wherever a variable
+        // may.
         let sample = template.with(|_| Ok::<_, Error>("x"))?;
         let uri: Uri = sample.parse().map_err(|error| {
             fail("not a URL; use one such as https://id.example.com/token").with_source(error)

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 const MAX_VALUES: usize = 64;
 const MAX_BYTES: usize = 64 * 1024;
 
-/// The same for the values that are kept with a grant.
+/// The limits for the values that are kept with a grant.
 pub(crate) const MAX_KEPT_VALUES: usize = 16;
 pub(crate) const MAX_KEPT_BYTES: usize = 8 * 1024;
 

@@ -39,7 +39,8 @@ pub struct TokenSet {
     issued_at: SystemTime,
     refresh_token: Option<(RefreshToken, SystemTime)>,
     scope: Option<Box<str>>,
-    /// What few providers send. Boxed, because idle grants of the others need no room for it.
+    /// Details that few providers send. Boxed, because idle grants of the others need no room for
+    /// it.
     details: Option<Box<Details>>,
 }
 
@@ -171,8 +172,8 @@ impl TokenSet {
         self.refresh_token.as_ref().map(|(token, _)| token)
     }
 
-    /// When the refresh token was issued, by this machine's wall clock. Its lifetime starts here: if a
-    /// refresh did not prolong that, the first one of these refresh tokens was issued then.
+    /// When the refresh token was issued, by this machine's wall clock. Its lifetime starts here:
+    /// if a refresh did not prolong that, the first one of these refresh tokens was issued then.
     #[must_use]
     pub fn refresh_token_issued_at(&self) -> Option<SystemTime> {
         self.refresh_token.as_ref().map(|(_, issued_at)| *issued_at)
@@ -295,8 +296,8 @@ impl TokenSet {
     }
 
     /// Takes from `previous` what the response to a refresh omits: the refresh token, which then
-    /// stays valid (RFC 6749 section 6), the scopes, which are then unchanged (section 5.1), and the
-    /// kept values.
+    /// stays valid (RFC 6749 section 6), the scopes, which are then unchanged (section 5.1), and
+    /// the kept values.
     #[must_use]
     pub(crate) fn with_omitted_from(mut self, previous: &Self) -> Self {
         let unchanged = match (&self.refresh_token, &previous.refresh_token) {
@@ -319,8 +320,8 @@ impl TokenSet {
     }
 }
 
-/// A lifetime in whole milliseconds, so that a store returns an equal token set. `None` if it is too
-/// long to be true.
+/// A lifetime in whole milliseconds, so that a store returns an equal token set. `None` if it is
+/// too long to be true.
 fn believed(lifetime: Duration) -> Option<Duration> {
     (lifetime <= LONGEST_LIFETIME)
         .then(|| Duration::from_millis(u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX)))

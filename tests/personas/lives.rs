@@ -2,8 +2,8 @@
 //! failures of the token endpoint, false deaths, restarts and replicas.
 //!
 //! No life ends but by the provider's will: the listener is called for no end, no family is
-//! revoked, and the customer's calls succeed again once the failures are over. Then the customer withdraws
-//! the consent, and the listener is called once.
+//! revoked, and the customer's calls succeed again once the failures are over. Then the customer
+//! withdraws the consent, and the listener is called once.
 //!
 //! Each provider has 4 lives in a normal run. This runs 10,000:
 //!

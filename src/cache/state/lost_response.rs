@@ -13,8 +13,8 @@ pub enum LostResponse {
     ///
     /// A provider with a reuse grace accepts a rotated refresh token again for a short time, and
     /// responds with the new tokens. If its data name the
-    /// [grace](crate::provider::ProviderBuilder::reuse_grace), the refresh token is sent again until
-    /// the end of the grace. If all responses are lost, the [module
+    /// [grace](crate::provider::ProviderBuilder::reuse_grace), the refresh token is sent again
+    /// until the end of the grace. If all responses are lost, the [module
     /// page](crate::cache#lost-responses) lists when the refresh token is sent again.
     ///
     /// The risk: a provider without a reuse grace may revoke the access token because of the replay

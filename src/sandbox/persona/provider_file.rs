@@ -1,5 +1,5 @@
-//! The fields of a provider file that a persona reads. The sandbox uses no other module of this crate, so it
-//! reads the file for itself.
+//! The fields of a provider file that a persona reads. The sandbox uses no other module of this
+//! crate, so it reads the file for itself.
 
 use std::collections::BTreeMap;
 

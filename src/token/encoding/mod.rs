@@ -27,8 +27,8 @@ pub(crate) use self::name::tenant_of;
 
 const VERSION: u32 = 2;
 
-/// Of grants with values. Versions of this crate that do not know them would lose them with the next
-/// save, so they must not read such a grant.
+/// Of grants with values. Versions of this crate that do not know them would lose them with the
+/// next save, so they must not read such a grant.
 const VERSION_WITH_VALUES: u32 = 3;
 
 /// The version before grants had an identity. It is read, and never written.

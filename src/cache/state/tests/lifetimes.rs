@@ -1,4 +1,4 @@
-//! What the data of a provider say about lifetimes: when a refresh is accepted, until when a grant
+//! Lifetimes of a provider's data: when a refresh is accepted, until when a grant
 //! can be refreshed, and how soon the API knows a new token.
 
 use std::time::{Duration, SystemTime};
