@@ -25,11 +25,19 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("origin", &["error"]),
     ("rejection", &["error"]),
     ("token", &["error"]),
-    ("provider", &["error", "origin", "rejection"]),
+    ("provider", &["error", "origin", "rejection", "token"]),
     ("telemetry", &["error", "token"]),
     (
         "oauth",
-        &["clock", "error", "later", "provider", "telemetry", "token"],
+        &[
+            "clock",
+            "error",
+            "later",
+            "origin",
+            "provider",
+            "telemetry",
+            "token",
+        ],
     ),
     ("store", &["clock", "error", "later", "token"]),
     (

@@ -296,8 +296,8 @@ impl TokenSet {
     }
 
     /// Takes from `previous` what the response to a refresh omits: the refresh token, which then
-    /// stays valid (RFC 6749 section 6), the scopes, which are then unchanged (section 5.1), and
-    /// the kept values.
+    /// stays valid (RFC 6749 section 6), and the scopes, which are then unchanged (section
+    /// 5.1).
     #[must_use]
     pub(crate) fn with_omitted_from(mut self, previous: &Self) -> Self {
         let unchanged = match (&self.refresh_token, &previous.refresh_token) {

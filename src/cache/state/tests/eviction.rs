@@ -96,7 +96,7 @@ fn state_of(row: &str) -> (CacheState, Moment<'static>) {
         "failed 300 s ago" => drop(state.backoff.add(ago(300_000), 0, down(), 0.0)),
         "refused 23 h ago" | "refused 24 h ago" => {
             let refused = Error::new(ErrorKind::Refused, "refused");
-            drop(state.backoff.add(at(0).now, 0, refused, 0.0));
+            let _ = state.backoff.add(at(0).now, 0, refused, 0.0);
         }
         "rejected by the API" => state.rejected = state.held.generation(),
         "invalidated" | "invalidated, expired since" => state.invalidate(at(300)),
