@@ -66,8 +66,9 @@
 //!   outcome](crate::oauth#outcomes-of-a-token-request). The replay after a lost response is
 //!   recorded, and sent within 30 seconds of the first request by the wall clock. It uses another
 //!   connection if the HTTP client opens one for each request, [as it
-//!   should](crate::oauth#the-http-client). If the response of the replay is lost too, the refresh
-//!   token is sent again only in the last 5 minutes of the access token's lifetime, after its
+//!   should](crate::oauth#the-http-client). If the provider's data name a reuse grace, replays
+//!   follow until it ends, at growing pauses. If their responses are lost too, the refresh token is
+//!   sent again only in the last 5 minutes of the access token's lifetime, after its
 //!   expiry, after a 401, or by a manual refresh. Among replicas that share a store, only the owner
 //!   of the grant's lease sends it, and checks the lease before. A replica that is stopped or cut
 //!   off from the store for longer than its lease (15 seconds) during a token request is treated by
@@ -95,11 +96,12 @@
 //! # Failure
 //!
 //! * **P15** A refresh ends a grant only by a parsed `invalid_grant` with a 4xx status, and only if
-//!   the store holds nothing newer. The end is saved with its reason (revoked, expired, or a lost
-//!   rotation), is reported once, and prevents any refresh until a new grant arrives. An
-//!   access token that the API has rejected is not used after the end, also not after a restart.
-//!   `invalid_client` ends no grant. It opens the endpoint's circuit breaker for 30 seconds to 30
-//!   minutes, or until the program replaces the client secret.
+//!   the store holds nothing newer. A grant without a refresh token ends with its access token:
+//!   when that expires, or was rejected for a minute. The end is saved with its reason (revoked,
+//!   expired, a lost rotation, or no refresh token), is reported once, and prevents any refresh
+//!   until a new grant arrives. An access token that the API has rejected is not used after the
+//!   end, also not after a restart. `invalid_client` ends no grant. It opens the endpoint's circuit
+//!   breaker for 30 seconds to 30 minutes, or until the program replaces the client secret.
 //! * **P16** Backoff saturates, has jitter, and obeys `Retry-After`. There is at most one refresh a
 //!   second for a grant, whatever the server responds. All grants of a client share one limiter and
 //!   one circuit breaker for each token endpoint. Refreshes that requests wait for, background
@@ -117,8 +119,10 @@
 //!   when the token arrives, or is longer than 100 years, is the usual one of the provider's data,
 //!   and otherwise unknown: that token serves until a 401. A token expires when the first of the
 //!   monotonic and the wall clock says so. A suspend is detected within 30 seconds.
-//! * **P19** If the lifetime of refresh tokens is known (30 days for Justworks), an idle grant is
-//!   refreshed after two thirds of it, and an event is emitted when 7, 3 and 1 days are left. With
+//! * **P19** If the lifetime of refresh tokens is known (30 days for Justworks, or what a token
+//!   response states), an idle grant is refreshed after two thirds of it, and an event is emitted
+//!   when 7, 3 and 1 days are left. The time of the last refresh that a provider accepts before the
+//!   access token expires counts like the end of such a lifetime. With
 //!   many tenants this holds for residents, and for the others by a sweep, which one of all
 //!   processes that share a store performs.
 //!

@@ -81,6 +81,10 @@ fn how_to_reconnect(reason: ReauthorizationReason) -> &'static str {
             "A response of the provider was lost, and the connection cannot be refreshed without \
              it. Please ask the customer to press Reconnect and to allow access again."
         }
+        ReauthorizationReason::NoRefreshToken => {
+            "The connection has expired, and the provider issued nothing to renew it with. Please \
+             ask the customer to press Reconnect and to allow access again."
+        }
         // The provider responds with the same error in every other case.
         _ => {
             "The provider has ended the connection, most likely because the customer removed it \

@@ -16,10 +16,12 @@
 //!   of a grant in each process. The interval doubles, up to 30 minutes, while the API rejects the
 //!   token of each such refresh soon. The layer then sends the request again with the new token and
 //!   the same body, and returns the second response, even if that is a 401. Without a newer token,
-//!   it returns the first 401. It does not retry a 403, unless the provider's data [name
-//!   it](#other-rejections-than-a-401). It does not retry a 401 whose `Bearer` challenge has the
-//!   error `insufficient_scope` or `invalid_request` (RFC 6750 section 3.1), unless another
-//!   challenge has `invalid_token`. It retries a 401 without an error code.
+//!   it returns the first 401. A token that [cannot be
+//!   replaced](crate::cache#grants-without-a-refresh-token) is sent once more. It does not retry a
+//!   403, unless the provider's data [name it](#other-rejections-than-a-401). It does not retry a
+//!   401 whose `Bearer` challenge has the error `insufficient_scope` or `invalid_request` (RFC 6750
+//!   section 3.1), unless another challenge has `invalid_token`. It retries a 401 without an error
+//!   code.
 //! * **A 401 to a token that is only seconds old.** The API may not know it yet, so the layer
 //!   does not refresh. It waits until the token is 5 seconds old, or a tenth of its lifetime if
 //!   that is shorter, and retries with the same token. The provider's data can set [another

@@ -180,6 +180,13 @@
 //! * after a 401,
 //! * when the program calls `refresh_now`.
 //!
+//! If the data of the provider name a [reuse grace](crate::provider::ProviderBuilder::reuse_grace),
+//! the refresh token is replayed until that ends, by any process: as often as after another
+//! failure, and without a request at pauses of half of the time since the first request (1 second
+//! to 10 minutes). The grace counts from when the refresh token was first sent, and the last replay
+//! is sent before its last tenth, which is at most 60 seconds. Then the cases above apply.
+//! [`LostResponse::Defer`] does not use the grace.
+//!
 //! Other replicas detect a lost response by the saved intent, and so does a process that restarts
 //! after a crash. If the provider then rejects the refresh token, the grant ends. The reason is
 //! [`RotationLost`](crate::token::ReauthorizationReason::RotationLost) instead of
@@ -209,6 +216,22 @@
 //! these cases the event `grant.refresh_token_missing` is emitted, and
 //! [`GrantListener::refresh_token_missing`](crate::telemetry::GrantListener::refresh_token_missing)
 //! is called.
+//!
+//! # Grants without a refresh token
+//!
+//! Some providers issue no refresh token, and usually an access token that never expires. A source
+//! that needs a refresh token, such as an [`OAuthClient`], cannot replace that access token, so the
+//! grant ends with it:
+//!
+//! * when it expires, with the next refresh that a request needs,
+//! * when the API has rejected it for at least 60 seconds: with the first 401 after that time. A
+//!   request that gets a 401 is retried once with the same token, and a retry that the API accepts
+//!   starts the time again.
+//!
+//! The reason is [`NoRefreshToken`](crate::token::ReauthorizationReason::NoRefreshToken). A 401 by
+//! itself ends nothing, because an API may respond with it for other reasons. If it does so for
+//! every request to some of its endpoints, tell these responses apart by a
+//! [`ClassifyResponse`](crate::bearer::ClassifyResponse).
 //!
 //! # Programs that end
 //!

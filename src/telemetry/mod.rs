@@ -133,10 +133,10 @@
 //! | `deferred` | an earlier response was lost, and nothing is sent while the access token lives |
 //! | `ended` | the grant has ended, or there is none |
 //!
-//! The `reason` for a reauthorization is `invalid_grant`, `refresh_token_expired` or
-//! `rotation_lost`, as [`ReauthorizationReason`](crate::token::ReauthorizationReason) describes
-//! them. The `provider_code` and the `provider_message` are what the provider says, short and
-//! without secrets: see [`provider_message`](crate::Error::provider_message). The `kind` of an
+//! The `reason` for a reauthorization is `invalid_grant`, `refresh_token_expired`, `rotation_lost`
+//! or `no_refresh_token`, as [`ReauthorizationReason`](crate::token::ReauthorizationReason)
+//! describes them. The `provider_code` and the `provider_message` are what the provider says, short
+//! and without secrets: see [`provider_message`](crate::Error::provider_message). The `kind` of an
 //! event is the name of an [`ErrorKind`](crate::ErrorKind) or of a
 //! [`ConnectFailureKind`](crate::connect::ConnectFailureKind), such as `no_grant`.
 

@@ -153,7 +153,7 @@ pub enum GrantState {
         /// Whether the refresh token was sent before, by a refresh whose response was lost.
         is_replayed: bool,
     },
-    /// The provider no longer refreshes the grant. The access token is used until it expires. If
+    /// The grant cannot be refreshed any more. The access token is used until it expires. If
     /// the API has rejected it, its lifetime is zero.
     ReauthorizationRequired {
         /// The last token set, which is kept in case the provider was wrong.
@@ -190,6 +190,10 @@ pub enum ReauthorizationReason {
     /// this refresh token was lost. The provider had most likely rotated it, and the new one never
     /// arrived.
     RotationLost,
+    /// There is no refresh token, and the access token has expired, or the API has rejected it for
+    /// at least a minute. See [grants without a refresh
+    /// token](crate::cache#grants-without-a-refresh-token).
+    NoRefreshToken,
 }
 
 impl ReauthorizationReason {
@@ -200,6 +204,7 @@ impl ReauthorizationReason {
             Self::InvalidGrant => "invalid_grant",
             Self::RefreshTokenExpired => "refresh_token_expired",
             Self::RotationLost => "rotation_lost",
+            Self::NoRefreshToken => "no_refresh_token",
         }
     }
 }

@@ -21,6 +21,7 @@ mod lost_response;
 mod panics;
 mod patience;
 mod presence;
+mod provider_lifetimes;
 mod rejected;
 mod replicas;
 mod rotation;

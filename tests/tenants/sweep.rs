@@ -294,6 +294,90 @@ async fn p19_the_report_lists_expiring_grants() {
     assert!(provider.names().len() > 20);
 }
 
+/// The lifetime that a response states for its refresh token takes precedence over a month.
+#[tokio::test(start_paused = true)]
+async fn p19_a_sweep_uses_the_lifetimes_that_responses_state() {
+    let clock = ManualClock::new();
+    let provider = Provider::new(&clock);
+    let store = MemoryStore::new();
+    for (number, hours, lifetime) in [
+        (1, 24, 2 * DAY),
+        (2, 36, 2 * DAY),
+        (3, 23 * 24, 100 * DAY),
+        (4, 80 * 24, 100 * DAY),
+        (5, 25, HOUR / 2),
+    ] {
+        let then = clock.wall() - hours * HOUR;
+        let tenant = numbered(number);
+        let tokens = TokenSet::new(AccessToken::new("a").unwrap(), DAY, then)
+            .with_refresh_token(RefreshToken::new(tenant.as_str()), then)
+            .with_refresh_token_lifetime(lifetime);
+        let grant = Grant::new(Generation::FIRST, GrantState::Active(tokens));
+        store.save(&tenant, None, &grant).await.unwrap();
+    }
+    let tenants = over(&provider, store).build().unwrap();
+    let report = tenants.sweep().await.unwrap();
+    assert_eq!((report.kept_alive, report.failed), (3, 0));
+    let mut names = provider.names();
+    names.sort();
+    assert_eq!(names, [2, 4, 5].map(|number| numbered(number).to_string()));
+    assert!(report.expiring.is_empty());
+    assert_eq!(tenants.sweep().await.unwrap().kept_alive, 0);
+}
+
+/// Each refresh states how much is left until the same end.
+struct Fixed {
+    clock: ManualClock,
+    end: SystemTime,
+    refreshes: Arc<Mutex<u32>>,
+}
+
+impl TokenSource for Fixed {
+    async fn fetch(&self, _: Option<&TokenSet>) -> Result<TokenSet, Error> {
+        *self.refreshes.lock().unwrap() += 1;
+        let now = self.clock.wall();
+        let left = self
+            .end
+            .duration_since(now)
+            .map_err(|_| Error::invalid_grant())?;
+        Ok(TokenSet::new(AccessToken::new("a").unwrap(), DAY, now)
+            .with_refresh_token(RefreshToken::new("r"), now)
+            .with_refresh_token_lifetime(left))
+    }
+}
+
+/// A refresh does not help, so the report still lists the grant.
+#[tokio::test(start_paused = true)]
+async fn p19_the_report_lists_a_grant_whose_end_does_not_move() {
+    let clock = ManualClock::new();
+    let end = clock.wall() + 6 * DAY;
+    let (store, refreshes) = (MemoryStore::new(), Arc::default());
+    let then = clock.wall() - 24 * DAY;
+    let tokens = TokenSet::new(AccessToken::new("a").unwrap(), DAY, then)
+        .with_refresh_token(RefreshToken::new("r"), then)
+        .with_refresh_token_lifetime(30 * DAY);
+    let grant = Grant::new(Generation::FIRST, GrantState::Active(tokens));
+    store.save(&numbered(1), None, &grant).await.unwrap();
+    let fixed = Fixed {
+        clock: clock.clone(),
+        end,
+        refreshes: Arc::clone(&refreshes),
+    };
+    let tenants = Tenants::builder(fixed)
+        .background_delay(Duration::ZERO)
+        .store(store)
+        .origin(API)
+        .clock(clock.clone())
+        .build()
+        .unwrap();
+    let report = tenants.sweep().await.unwrap();
+    assert_eq!((report.kept_alive, report.failed), (1, 0));
+    let [expiring] = &*report.expiring else {
+        panic!("{:?}", report.expiring);
+    };
+    assert_eq!((&expiring.tenant, expiring.expires_at), (&numbered(1), end));
+}
+
 #[tokio::test(start_paused = true)]
 async fn ended_grants_are_not_refreshed() {
     let clock = ManualClock::new();

@@ -438,7 +438,9 @@ impl Fetch {
                 refresh.response_lost(error, state, m)
             }
             Err(error) if error.is_response_lost() => refresh.done(Err(error)),
-            Err(error) if error.is_invalid_grant() => Load::then(AfterLoad::End(refresh, error)),
+            Err(error) if error.is_invalid_grant() || state.ends_with_access_token(&error, m) => {
+                Load::then(AfterLoad::End(refresh, error))
+            }
             Err(error) => refresh.restore(error, state, m),
         }
     }
@@ -641,8 +643,8 @@ impl Refresh {
         }
     }
 
-    /// The provider rejected the refresh token: ends the grant, unless another process has
-    /// refreshed it.
+    /// The provider rejected the refresh token, or there is none: ends the grant, unless another
+    /// process has refreshed it.
     fn end(
         self,
         stored: Option<&Grant>,
@@ -661,14 +663,17 @@ impl Refresh {
             self.next_generation(),
             GrantState::ReauthorizationRequired {
                 tokens: state.tokens_at_end(tokens),
-                reason: self.reason_of_end(m.wall),
+                reason: self.reason_of_end(&refusal, m.wall),
                 since: m.wall,
             },
         );
         Save::then(self.expected, grant, AfterSave::End(self, refusal))
     }
 
-    fn reason_of_end(&self, wall: SystemTime) -> ReauthorizationReason {
+    fn reason_of_end(&self, refusal: &Error, wall: SystemTime) -> ReauthorizationReason {
+        if refusal.kind() == ErrorKind::NoGrant {
+            return ReauthorizationReason::NoRefreshToken;
+        }
         if self.intent.as_ref().is_some_and(Intent::is_replay) {
             ReauthorizationReason::RotationLost
         } else if self

@@ -52,6 +52,7 @@ mod status;
 mod stuck;
 #[cfg(test)]
 mod tests;
+mod unrefreshable;
 
 pub(crate) use self::{
     attempt::{GRACE, Next, Persist, contended},
@@ -69,7 +70,10 @@ pub(crate) use self::{
     request::Admission,
     snapshot::{ADVISORY_REQUEST_INTERVAL, Outcome, Snapshot},
 };
-use self::{backoff::Backoff, commands::Commands, forced::Forced, job::InFlight, lease::Lease};
+use self::{
+    backoff::Backoff, commands::Commands, forced::Forced, job::InFlight, lease::Lease,
+    unrefreshable::Suspicion,
+};
 pub use self::{
     lost_response::LostResponse,
     status::{Status, TokenState},
@@ -101,6 +105,8 @@ pub(crate) struct CacheState {
     own_intent: Option<SystemTime>,
     /// The generation that the API rejected last.
     rejected: Option<Generation>,
+    /// The first rejection of a token that cannot be replaced. Boxed, because few caches have one.
+    suspicion: Option<Box<Suspicion>>,
     /// The last expiry event: when the refresh token expires, and how many days were left.
     reported_expiry: Option<Box<(SystemTime, u64)>>,
     commands: Commands,
@@ -127,6 +133,7 @@ impl Default for CacheState {
             forced: None,
             own_intent: None,
             rejected: None,
+            suspicion: None,
             reported_expiry: None,
             commands: Commands::default(),
             lease: Lease::default(),

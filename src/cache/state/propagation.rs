@@ -55,7 +55,8 @@ impl CacheState {
         let retry = self.retry_after_pause(rejected, m)?;
         let left = self.held.propagates_for(m.now);
         if retry.is_same {
-            return (!left.is_zero()).then_some(Retry {
+            // A token that cannot be replaced is tried again at once.
+            return (!left.is_zero() || self.is_unreplaceable()).then_some(Retry {
                 pause: left,
                 ..retry
             });
@@ -88,6 +89,12 @@ impl CacheState {
         })
     }
 
+    /// Whether the API has rejected the held token, and the source has no other one.
+    fn is_unreplaceable(&self) -> bool {
+        let last = self.backoff.last();
+        self.is_suspected() && last.is_some_and(|error| error.kind() == ErrorKind::NoGrant)
+    }
+
     /// The API accepted the token of this generation, after it had rejected another one, or the
     /// same one. Returns what this shows.
     pub(crate) fn retry_accepted(
@@ -103,8 +110,10 @@ impl CacheState {
         if let Some(forced) = &mut self.forced {
             forced.times = 0;
         }
-        if held.is_token_of(rejected) {
-            return Some(ApiPropagation::Delayed);
+        let is_same = held.is_token_of(rejected);
+        if is_same {
+            // An old token shows nothing about new ones.
+            return (!self.acquit()).then_some(ApiPropagation::Delayed);
         }
         let is_prompt = held.propagates_for(m.now) > m.policy.propagation.saturating_sub(PROMPT);
         is_prompt.then_some(ApiPropagation::Prompt)

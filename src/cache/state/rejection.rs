@@ -31,6 +31,7 @@ impl CacheState {
     /// Records a 401 to the held token.
     pub(super) fn record_rejection(&mut self, rejected: Generation, m: Moment<'_>) {
         self.rejected = Some(rejected);
+        self.suspect(rejected, m);
         self.end_rejected_token(m);
     }
 

@@ -74,7 +74,8 @@ pub enum TokenState {
         /// When that refresh started, by the wall clock of the machine that made it.
         since: SystemTime,
     },
-    /// The provider ended the grant: the customer has to consent again. Requests use the access
+    /// The grant has ended at the provider, or for want of a refresh token: the customer has to
+    /// consent again. Requests use the access
     /// token until it expires or the API rejects it.
     ReauthorizationRequired {
         /// Why the grant ended.

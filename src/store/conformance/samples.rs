@@ -67,6 +67,10 @@ pub(super) fn states() -> Vec<(&'static str, Grant)> {
             "ended by a lost rotation",
             ended(ReauthorizationReason::RotationLost),
         ),
+        (
+            "ended without a refresh token",
+            ended(ReauthorizationReason::NoRefreshToken),
+        ),
     ];
     states.map(|(word, state)| (word, grant(1, state))).into()
 }

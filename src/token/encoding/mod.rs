@@ -27,8 +27,9 @@ pub(crate) use self::name::tenant_of;
 
 const VERSION: u32 = 2;
 
-/// Of grants with values. Versions of this crate that do not know them would lose them with the
-/// next save, so they must not read such a grant.
+/// Of grants with values, and of those that ended for want of a refresh token. Versions of this
+/// crate that do not know them would lose the values with the next save, and do not know the
+/// reason, so they must not read such a grant.
 const VERSION_WITH_VALUES: u32 = 3;
 
 /// The version before grants had an identity. It is read, and never written.
@@ -64,14 +65,7 @@ impl Grant {
     pub fn to_bytes(&self, tenant: &TenantId) -> Zeroizing<Vec<u8>> {
         let stored = Stored {
             format: FORMAT.into(),
-            version: if self
-                .tokens()
-                .is_some_and(|tokens| !tokens.values().is_empty())
-            {
-                VERSION_WITH_VALUES
-            } else {
-                VERSION
-            },
+            version: self.format_version(),
             tenant: tenant.as_str().into(),
             identity: self.identity.as_ref().map(StoredIdentity::encode),
             generation: self.generation.as_u64(),
@@ -80,6 +74,24 @@ impl Grant {
         let mut bytes = SecretBuffer::with_capacity(1024);
         serde_json::to_writer_pretty(&mut bytes, &stored).expect("a grant can be written as JSON");
         bytes.into_vec()
+    }
+
+    fn format_version(&self) -> u32 {
+        let has_values = self
+            .tokens()
+            .is_some_and(|tokens| !tokens.values().is_empty());
+        let has_new_reason = matches!(
+            self.state,
+            GrantState::ReauthorizationRequired {
+                reason: ReauthorizationReason::NoRefreshToken,
+                ..
+            }
+        );
+        if has_values || has_new_reason {
+            VERSION_WITH_VALUES
+        } else {
+            VERSION
+        }
     }
 
     /// Decodes what [`to_bytes`](Self::to_bytes) returned.
@@ -212,6 +224,7 @@ enum StoredReason {
     InvalidGrant,
     RefreshTokenExpired,
     RotationLost,
+    NoRefreshToken,
 }
 
 impl StoredReason {
@@ -220,6 +233,7 @@ impl StoredReason {
             ReauthorizationReason::InvalidGrant => Self::InvalidGrant,
             ReauthorizationReason::RefreshTokenExpired => Self::RefreshTokenExpired,
             ReauthorizationReason::RotationLost => Self::RotationLost,
+            ReauthorizationReason::NoRefreshToken => Self::NoRefreshToken,
         }
     }
 
@@ -228,6 +242,7 @@ impl StoredReason {
             Self::InvalidGrant => ReauthorizationReason::InvalidGrant,
             Self::RefreshTokenExpired => ReauthorizationReason::RefreshTokenExpired,
             Self::RotationLost => ReauthorizationReason::RotationLost,
+            Self::NoRefreshToken => ReauthorizationReason::NoRefreshToken,
         }
     }
 }

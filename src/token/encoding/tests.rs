@@ -134,6 +134,30 @@ fn grant_with_values_is_read_by_no_version_that_would_lose_them() {
 }
 
 #[test]
+fn end_is_read_by_no_version_that_does_not_know_its_reason() {
+    for (reason, version) in [
+        (ReauthorizationReason::InvalidGrant, 2),
+        (ReauthorizationReason::RefreshTokenExpired, 2),
+        (ReauthorizationReason::RotationLost, 2),
+        (ReauthorizationReason::NoRefreshToken, 3),
+    ] {
+        let state = GrantState::ReauthorizationRequired {
+            tokens: tokens(),
+            reason,
+            since: SystemTime::UNIX_EPOCH,
+        };
+        let grant = Grant::new(Generation::FIRST, state);
+        let bytes = grant.to_bytes(&tenant("acme"));
+        let head = format!("\"version\": {version}");
+        assert!(
+            String::from_utf8_lossy(&bytes).contains(&head),
+            "{reason:?}"
+        );
+        assert_eq!(Grant::from_bytes(&tenant("acme"), &bytes).unwrap(), grant);
+    }
+}
+
+#[test]
 fn p21_damaged_bytes_are_rejected_without_quoting_them() {
     let whole = grants()[0].to_bytes(&tenant("acme"));
     let mut damaged: Vec<Vec<u8>> = (0..whole.len()).map(|cut| whole[..cut].to_vec()).collect();

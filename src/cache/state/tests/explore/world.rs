@@ -973,7 +973,9 @@ impl World {
                 let has_stalled = self.budget.stalls < setting.budget.stalls;
                 !is_rotation_lost || (LATE_SAVE_HIDES_LOSS && has_stalled)
             }
-            ReauthorizationReason::RefreshTokenExpired => false,
+            ReauthorizationReason::RefreshTokenExpired | ReauthorizationReason::NoRefreshToken => {
+                false
+            }
         };
         counts.reach(match reason {
             ReauthorizationReason::RotationLost => Event::EndedRotationLost,

@@ -1,0 +1,78 @@
+//! The end of a grant that cannot be refreshed, because its token source needs a refresh token and
+//! there is none.
+//!
+//! Such a grant ends with its access token: when that expires, or when the API rejects it for good.
+//! An API may also respond with 401 for other reasons, and a grant that was ended by mistake costs
+//! the customer another consent. So one rejection ends nothing. The layer retries the request with
+//! the same token, and only a token that is rejected again a minute later has ended, if the API has
+//! accepted no retry in between.
+
+use std::time::{Duration, Instant};
+
+use super::{CacheState, moment::Moment, snapshot::Snapshot};
+use crate::{
+    error::{Error, ErrorKind},
+    token::{Generation, TokenSet},
+};
+
+/// How long the API has to reject the same token until the grant ends.
+const CONFIRMED_AFTER: Duration = Duration::from_secs(60);
+
+/// The first rejection of a token that cannot be replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Suspicion {
+    generation: Generation,
+    since: Instant,
+}
+
+impl CacheState {
+    /// Records a 401 to the held token, if that is the only token of the grant.
+    pub(super) fn suspect(&mut self, rejected: Generation, m: Moment<'_>) {
+        if !is_single(&self.held) || self.is_suspected() {
+            return;
+        }
+        self.suspicion = Some(Box::new(Suspicion {
+            generation: rejected,
+            since: m.now,
+        }));
+    }
+
+    /// The API has accepted the held token after all. Returns whether it was suspected.
+    pub(super) fn acquit(&mut self) -> bool {
+        let is_suspected = self.is_suspected();
+        self.suspicion = None;
+        if is_suspected {
+            self.rejected = None;
+        }
+        is_suspected
+    }
+
+    /// Whether the API has rejected the held token, which cannot be replaced. A retry with the same
+    /// token shows whether it rejects every request.
+    pub(super) fn is_suspected(&self) -> bool {
+        let suspicion = self.suspicion.as_deref();
+        suspicion.is_some_and(|suspicion| self.held.is_token_of(suspicion.generation))
+    }
+
+    /// Whether the grant ends with this failure of its refresh: nothing can refresh it, and its
+    /// access token has expired, or was rejected for long enough.
+    pub(super) fn ends_with_access_token(&self, error: &Error, m: Moment<'_>) -> bool {
+        if error.kind() != ErrorKind::NoGrant || !is_single(&self.held) {
+            return false;
+        }
+        // A token that the program has invalidated may still be valid.
+        let expires_at = self.held.tokens().and_then(TokenSet::expires_at);
+        let is_expired = expires_at.is_some_and(|expires_at| expires_at <= m.wall)
+            && self.held.alive(m.now).is_none();
+        let since = self.suspicion.as_deref().map(|suspicion| suspicion.since);
+        let is_confirmed = self.is_suspected()
+            && since.is_some_and(|since| m.now.saturating_duration_since(since) >= CONFIRMED_AFTER);
+        is_expired || is_confirmed
+    }
+}
+
+/// Whether there is an access token, and no refresh token.
+fn is_single(held: &Snapshot) -> bool {
+    held.tokens()
+        .is_some_and(|tokens| tokens.refresh_token().is_none())
+}
