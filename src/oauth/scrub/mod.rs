@@ -10,7 +10,7 @@ use std::{
     hash::{BuildHasher, RandomState},
 };
 
-use base64::{Engine as _, prelude::BASE64_STANDARD};
+use base64::{Engine as _, prelude::BASE64_STANDARD_NO_PAD};
 use zeroize::Zeroizing;
 
 use crate::token::SecretBuffer;
@@ -127,18 +127,19 @@ impl Secrets {
     }
 
     fn add_base64(&mut self, secret: &[u8]) {
-        let mut text = Zeroizing::new(String::with_capacity(4 * secret.len().div_ceil(3)));
-        BASE64_STANDARD.encode_string(secret, &mut text);
-        self.add_form(text.trim_end_matches('=').as_bytes());
-        let mut url_safe = SecretBuffer::with_capacity(text.len());
-        for byte in text.bytes().filter(|byte| *byte != b'=') {
-            url_safe.push(match byte {
-                b'+' => b"-",
-                b'/' => b"_",
-                _ => std::slice::from_ref(&byte),
-            });
+        // Encoded in place: to append to a text, the encoder uses a buffer that it does not wipe.
+        let mut text = Zeroizing::new(vec![0; 4 * secret.len().div_ceil(3)]);
+        let length = BASE64_STANDARD_NO_PAD.encode_slice(secret, &mut text);
+        text.truncate(length.unwrap_or_default());
+        self.add_form(&text);
+        for byte in text.iter_mut() {
+            *byte = match *byte {
+                b'+' => b'-',
+                b'/' => b'_',
+                other => other,
+            };
         }
-        self.add_form(&url_safe.into_vec());
+        self.add_form(&text);
     }
 
     fn add_form(&mut self, form: &[u8]) {
