@@ -80,6 +80,27 @@ personas! {
 /// let xero = Persona::named("xero").expect("it is in the catalogue");
 /// let sandbox = Sandbox::persona(xero).build();
 /// ```
+///
+/// # Records
+///
+/// A record is a JSON object:
+///
+/// | member | meaning |
+/// | --- | --- |
+/// | `source` | where the behavior is described; required |
+/// | `scopes` | the scopes of the client; required |
+/// | `rotation` | `none`, `omitted`, `first_consent`, `no_refresh_token`, `single_use`, `family_revocation`, `deferred`, `{"grace": seconds}` or `{"after_age": seconds}`; required |
+/// | `tenant` | the tenant of a consent whose address names none; `acme` |
+/// | `variables` | the texts of the provider's variables in its addresses; `{tenant}` each |
+/// | `callback`, `response` | further parameters of callbacks and members of token responses; `{tenant}` stands for the tenant |
+/// | `access_token_lifetime`, `refresh_token_lifetime` | in seconds; those of the provider file |
+/// | `expires_in` | `absent`, `number` or `text`; a number if the lifetime is known |
+/// | `token_type` | `Bearer`; `null` for none |
+/// | `no_scope`, `scope_separator`, `refresh_token_expires_in` | which members a token response has, and how its scopes are separated |
+/// | `propagation_delay` | how long the API does not know a new token, in milliseconds; 0 |
+/// | `form_response` | whether a token response is a form unless the request accepts JSON |
+/// | `dead`, `early`, `false_death` | objects with the `status` and the `body` of a response: to a dead refresh token, to a refresh before its window, and one that only looks like that of a dead grant |
+/// | `revocation_keeps_access_tokens`, `revocation_status` | what a revocation does |
 #[derive(Clone)]
 pub struct Persona(Arc<PersonaData>);
 
