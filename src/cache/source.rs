@@ -47,8 +47,8 @@ pub trait TokenSource: Send + Sync + 'static {
     /// * [`Error::response_lost`] if the refresh token may have been used. See
     ///   [`LostResponse`](crate::cache::LostResponse) for what follows.
     ///
-    /// If `held` has no refresh token and the error has the kind [`NoGrant`](ErrorKind::NoGrant), as
-    /// that of an [`OAuthClient`] has, the [grant
+    /// If `held` has no refresh token and the error has the kind [`NoGrant`](ErrorKind::NoGrant),
+    /// as that of an [`OAuthClient`] has, the [grant
     /// ends](crate::cache#grants-without-a-refresh-token) with its access token.
     ///
     /// An error of an [`OAuthClient`] says which of these it is; return it as it is. Every other

@@ -206,12 +206,25 @@ mod tests {
         assert!(read.pkce());
     }
 
+    /// Each file is refused with an error that starts with the text.
+    fn assert_refused<const N: usize>(files: [(Value, &str); N]) {
+        for (mut file, expected) in files {
+            if let Value::Object(object) = &mut file {
+                object
+                    .entry("token_endpoint")
+                    .or_insert(json!("https://id.example.com/token"));
+            }
+            let error = serde_json::from_value::<Provider>(file.clone()).unwrap_err();
+            assert!(error.to_string().starts_with(expected), "{file}: {error}");
+        }
+    }
+
     #[test]
     fn unsafe_address_is_refused_by_its_path() {
         let value = |from: &str, pattern: &str| json!({"from": from, "pattern": pattern});
         let connect = |pattern: &str| value("connect", pattern);
         let any_host = |from: &str| json!({"from": from, "pattern": "[a-z.]+", "any_host": true});
-        for (file, expected) in [
+        assert_refused([
             // A variable without a value, without a pattern, or of a wrong kind.
             (
                 json!({"token_endpoint": "https://{shop}.example.com/token"}),
@@ -287,7 +300,14 @@ mod tests {
                 json!({"kept_values": {"host": {"from": "connect", "any_host": true}}}),
                 "kept_values.host.any_host: ",
             ),
-            // Plain HTTP, and names.
+        ]);
+    }
+
+    #[test]
+    fn plain_http_and_reserved_names_are_refused_by_their_path() {
+        let connect = |pattern: &str| json!({"from": "connect", "pattern": pattern});
+        let any_host = |from: &str| json!({"from": from, "pattern": "[a-z.]+", "any_host": true});
+        assert_refused([
             (
                 json!({
                     "kept_values": {"host": any_host("connect")},
@@ -303,16 +323,7 @@ mod tests {
                 json!({"kept_values": {"client_id": connect("[a-z]+")}}),
                 "kept_values.client_id: ",
             ),
-        ] {
-            let mut file = file;
-            if let Value::Object(object) = &mut file {
-                object
-                    .entry("token_endpoint")
-                    .or_insert(json!("https://id.example.com/token"));
-            }
-            let error = serde_json::from_value::<Provider>(file.clone()).unwrap_err();
-            assert!(error.to_string().starts_with(expected), "{file}: {error}");
-        }
+        ]);
         let chosen = json!({
             "kept_values": {"host": any_host("connect")},
             "token_endpoint": "https://{host}/token",

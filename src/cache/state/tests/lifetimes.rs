@@ -274,7 +274,7 @@ fn p19_end_that_does_not_move_is_reported_in_time() {
             let delay = Duration::from_millis(number * 7_919 % 4_000);
             let new = TokenSet::new(AccessToken::new("a").unwrap(), LIFETIME, m.wall)
                 .with_refresh_token(RefreshToken::new(format!("r{number}")), m.wall)
-                .with_refresh_token_lifetime((lifetime - passed).saturating_sub(delay));
+                .with_refresh_token_lifetime(lifetime.saturating_sub(passed + delay));
             held = new.with_omitted_from(&held);
             let stored = Grant::new(generation(number), GrantState::Active(held.clone()));
             state.adopt(Some(&stored), m);
