@@ -82,7 +82,7 @@ fn how_to_reconnect(reason: ReauthorizationReason) -> &'static str {
              it. Please ask the customer to press Reconnect and to allow access again."
         }
         ReauthorizationReason::NoRefreshToken => {
-            "The connection has expired, and the provider issued nothing to renew it with. Please \
+            "The connection has expired, and the provider issued nothing to extend it. Please \
              ask the customer to press Reconnect and to allow access again."
         }
         // The provider responds with the same error in every other case.

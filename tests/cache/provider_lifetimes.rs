@@ -1,4 +1,4 @@
-//! What the data of a provider say about lifetimes, and grants without a refresh token.
+//! Lifetimes by the data of a provider, and grants without a refresh token.
 
 use std::{
     convert::Infallible,
@@ -43,9 +43,9 @@ impl TokenSource for WithProvider {
 }
 
 #[derive(Clone, Default)]
-struct Told(Arc<Mutex<Vec<String>>>);
+struct Reports(Arc<Mutex<Vec<String>>>);
 
-impl GrantListener for Told {
+impl GrantListener for Reports {
     fn reauthorization_required(&self, _: &TenantId, reason: ReauthorizationReason) {
         self.0.lock().unwrap().push(reason.as_str().to_owned());
     }
@@ -55,7 +55,7 @@ impl GrantListener for Told {
     }
 }
 
-impl Told {
+impl Reports {
     fn all(&self) -> Vec<String> {
         self.0.lock().unwrap().clone()
     }
@@ -65,7 +65,7 @@ struct Scene {
     clock: ManualClock,
     source: Source,
     store: Store,
-    told: Told,
+    reports: Reports,
     provider: Provider,
 }
 
@@ -77,7 +77,7 @@ impl Scene {
             source: Source::new(&clock),
             clock,
             store: Store::default(),
-            told: Told::default(),
+            reports: Reports::default(),
             provider: set(builder).build().unwrap(),
         }
     }
@@ -105,7 +105,7 @@ impl Scene {
             .background_delay(Duration::ZERO)
             .store(self.store.clone())
             .clock(self.clock.clone())
-            .listener(self.told.clone())
+            .listener(self.reports.clone())
             .jitter_seed(7)
     }
 
@@ -176,7 +176,7 @@ async fn p19_idle_grant_is_refreshed_while_its_access_token_is_valid() {
             assert!(scene.clock.wall() < expires_at);
             assert_eq!(header(&tokens).await, format!("Bearer a{number}"));
         }
-        assert_eq!(scene.told.all(), [""; 0]);
+        assert_eq!(scene.reports.all(), [""; 0]);
     }
 }
 
@@ -250,19 +250,19 @@ async fn p15_grant_without_a_refresh_token_ends_when_its_token_is_rejected() {
         // Each call is retried once with the same token.
         for _ in 0..5 {
             assert_eq!(call(&tokens, &[401, 401]).await, (Ok(401), 2));
-            assert_eq!(scene.told.all(), [""; 0]);
+            assert_eq!(scene.reports.all(), [""; 0]);
             pass(10 * SECOND).await;
         }
         assert!(matches!(tokens.status().state, TokenState::Rejected { .. }));
         pass(30 * SECOND).await;
         assert_eq!(call(&tokens, &[401, 200]).await, (Ok(401), 1));
-        assert_eq!(scene.told.all(), ["no_refresh_token"]);
+        assert_eq!(scene.reports.all(), ["no_refresh_token"]);
         for tokens in [tokens.clone(), scene.cache_of_client()] {
             let ended = Err(ErrorKind::ReauthorizationRequired);
             assert_eq!(call(&tokens, &[200]).await, (ended, 0));
             assert!(tokens.token().await.unwrap_err().is_consent_required());
         }
-        assert_eq!(scene.told.all(), ["no_refresh_token"]);
+        assert_eq!(scene.reports.all(), ["no_refresh_token"]);
         // A new consent starts again.
         tokens
             .set_tokens(scene.single("a2", lifetime))
@@ -291,10 +291,10 @@ async fn p15_spurious_401_does_not_end_a_grant_without_a_refresh_token() {
         assert_eq!(call(&tokens, &[401, 200]).await, (Ok(200), 2));
         pass(50 * SECOND).await;
     }
-    // What the program says is no evidence.
+    // The word of the program is no evidence.
     tokens.invalidate();
     assert!(tokens.token().await.is_err());
-    assert_eq!(scene.told.all(), [""; 0]);
+    assert_eq!(scene.reports.all(), [""; 0]);
     let stored = scene.store.stored().await.unwrap().state;
     assert!(matches!(stored, GrantState::Active(_)));
 }
@@ -311,12 +311,12 @@ async fn p15_grant_without_a_refresh_token_ends_when_its_token_expires() {
         for _ in 0..11 {
             pass(lifetime / 12).await;
             assert_eq!(call(&tokens, &[200]).await, (Ok(200), 1));
-            assert_eq!(scene.told.all(), [""; 0]);
+            assert_eq!(scene.reports.all(), [""; 0]);
         }
         pass(lifetime / 12 + MINUTE).await;
         let ended = Err(ErrorKind::ReauthorizationRequired);
         assert_eq!(call(&tokens, &[200]).await, (ended, 0));
-        assert_eq!(scene.told.all(), ["no_refresh_token"]);
+        assert_eq!(scene.reports.all(), ["no_refresh_token"]);
     }
 }
 
@@ -332,5 +332,5 @@ async fn p15_source_without_refresh_tokens_gets_another_token() {
     pass(MINUTE).await;
     assert_eq!(call(&tokens, &[401, 200]).await, (Ok(200), 2));
     assert_eq!(header(&tokens).await, "Bearer a1");
-    assert_eq!(scene.told.all(), [""; 0]);
+    assert_eq!(scene.reports.all(), [""; 0]);
 }

@@ -50,6 +50,7 @@ mod schedule;
 mod snapshot;
 mod status;
 mod stuck;
+mod suspicion;
 #[cfg(test)]
 mod tests;
 mod unrefreshable;
@@ -72,7 +73,7 @@ pub(crate) use self::{
 };
 use self::{
     backoff::Backoff, commands::Commands, forced::Forced, job::InFlight, lease::Lease,
-    unrefreshable::Suspicion,
+    suspicion::Suspicion,
 };
 pub use self::{
     lost_response::LostResponse,

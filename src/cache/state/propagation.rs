@@ -113,7 +113,7 @@ impl CacheState {
         let is_same = held.is_token_of(rejected);
         if is_same {
             // An old token shows nothing about new ones.
-            return (!self.acquit()).then_some(ApiPropagation::Delayed);
+            return (!self.clear_suspicion()).then_some(ApiPropagation::Delayed);
         }
         let is_prompt = held.propagates_for(m.now) > m.policy.propagation.saturating_sub(PROMPT);
         is_prompt.then_some(ApiPropagation::Prompt)

@@ -7,9 +7,9 @@
 //! the same token, and only a token that is rejected again a minute later has ended, if the API has
 //! accepted no retry in between.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::{CacheState, moment::Moment, snapshot::Snapshot};
+use super::{CacheState, moment::Moment, snapshot::Snapshot, suspicion::Suspicion};
 use crate::{
     error::{Error, ErrorKind},
     token::{Generation, TokenSet},
@@ -17,13 +17,6 @@ use crate::{
 
 /// How long the API has to reject the same token until the grant ends.
 const CONFIRMED_AFTER: Duration = Duration::from_secs(60);
-
-/// The first rejection of a token that cannot be replaced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Suspicion {
-    generation: Generation,
-    since: Instant,
-}
 
 impl CacheState {
     /// Records a 401 to the held token, if that is the only token of the grant.
@@ -38,7 +31,7 @@ impl CacheState {
     }
 
     /// The API has accepted the held token after all. Returns whether it was suspected.
-    pub(super) fn acquit(&mut self) -> bool {
+    pub(super) fn clear_suspicion(&mut self) -> bool {
         let is_suspected = self.is_suspected();
         self.suspicion = None;
         if is_suspected {

@@ -1,5 +1,5 @@
-//! Lifetimes of a provider's data: when a refresh is accepted, until when a grant
-//! can be refreshed, and how soon the API knows a new token.
+//! Lifetimes by the data of a provider: when a refresh is accepted, until when a grant can be
+//! refreshed, and how soon the API knows a new token.
 
 use std::time::{Duration, SystemTime};
 
