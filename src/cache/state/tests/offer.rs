@@ -103,7 +103,7 @@ fn p11_outdated_load_does_not_undo_the_own_intent() {
         held             | offered          | by the store | by this process
         2                | 2 other tokens   | replaced, -  | kept, -
         2                | 2 own intent     | kept, -      | replaced, -
-        2                | 2 own replay     | kept, -      | replaced, -
+        2                | 2 own replay     | replaced, -  | replaced, -
         2                | 2 other's intent | replaced, -  | replaced, -
         2 own intent     | 2                | kept, -      | replaced, -
         2 own replay     | 2                | kept, -      | replaced, -
