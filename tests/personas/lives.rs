@@ -43,7 +43,7 @@ async fn p15_no_random_life_ends_without_the_provider() {
             total.add(&lived);
         }
         println!(
-            "{:18} {lives} lives, {} refreshes, {} responses lost, {} 401, {} false deaths",
+            "{:18} {lives} lives, {} refreshes, {} failures, {} 401, {} false deaths",
             entry.name(),
             total.refreshes,
             total.faults,
