@@ -43,6 +43,8 @@ flaws! {
     CutsLongTokens: every_state_round_trips;
     RefusesLongTokens: every_state_round_trips;
     LosesScope: every_state_round_trips;
+    LosesValues: every_state_round_trips;
+    LosesRefreshTokenLifetime: every_state_round_trips;
     LosesReplayFlag: every_state_round_trips;
     ConfusesReasons: every_state_round_trips;
     LosesRefreshTokenAge: every_state_round_trips;
@@ -192,6 +194,16 @@ fn other_tokens(flaw: Flaw, tokens: &TokenSet) -> TokenSet {
             _ => time(flaw, tokens.refresh_token_issued_at().unwrap()),
         };
         altered = altered.with_refresh_token(RefreshToken::new(refresh.expose()), age);
+    }
+    if let Some(lifetime) = tokens.refresh_token_lifetime()
+        && flaw != Flaw::LosesRefreshTokenLifetime
+    {
+        altered = altered.with_refresh_token_lifetime(lifetime);
+    }
+    if flaw != Flaw::LosesValues {
+        for (name, value) in tokens.values().iter() {
+            altered = altered.with_value(name, value);
+        }
     }
     match tokens.scope().filter(|_| flaw != Flaw::LosesScope) {
         Some(scope) => altered.with_scope(scope),

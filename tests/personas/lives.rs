@@ -115,6 +115,8 @@ async fn act(
             let _ = partner.call().await;
         }
         25..45 => idle(partner, random.u64(1..43_200)).await,
+        // Without a refresh token, this would end the grant.
+        45..60 if !partner.persona.has_refresh_tokens() => {}
         45..55 => partner.sandbox.revoke_access_tokens(),
         55..60 => partner.sandbox.expire_access_tokens(),
         60..75 => {
@@ -125,7 +127,6 @@ async fn act(
             // The endpoint is back within every grace.
             partner.sandbox.clear_faults();
             pass(MINUTE).await;
-            let _ = partner.tokens.refresh_now().await;
         }
         75..80 => {
             if let Some(false_death) = partner.persona.false_death() {
