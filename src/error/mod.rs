@@ -416,6 +416,20 @@ impl Error {
         self.change(|inner| inner.source = Some(source.into()))
     }
 
+    /// The error without its sources, if one of them shows one of these texts.
+    pub(crate) fn without_sources_that_show(self, texts: &[&str]) -> Self {
+        let mut sources = std::iter::successors(self.source(), |&error| error.source());
+        let shows = sources.any(|source| {
+            let shown = Zeroizing::new(format!("{source} {source:?}"));
+            texts.iter().any(|text| shown.contains(text))
+        });
+        if shows {
+            self.change(|inner| inner.source = None)
+        } else {
+            self
+        }
+    }
+
     /// Marks the response to a request that was sent as lost.
     pub(crate) fn with_response_lost(self) -> Self {
         self.change(|inner| inner.response.is_lost = true)

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     error::{Error, OAuthErrorCode},
-    provider::{ClientAuthentication, Endpoint, RequestKind, RevocationAuthentication},
+    provider::{ClientAuthentication, Endpoint, RequestKind, RevocationAuthentication, encoded},
     token::{AccessToken, NamedValues, RefreshToken, TokenSet},
 };
 
@@ -137,7 +137,12 @@ impl OAuthClient {
         let client_secret = self.configuration.client_secret.load_full();
         let request = self.revocation(endpoint, token, access_token, values)?;
         let response = self.send(request, Retry::Transient, REVOCATION_TIMEOUT);
-        let response = response.await.map_err(SendError::into_error)?;
+        // The URL may contain the token, and an HTTP client may show the URL in its error.
+        let in_url = encoded(token.expose());
+        let response = response.await.map_err(|error| {
+            let error = error.into_error();
+            error.without_sources_that_show(&[token.expose(), &in_url])
+        })?;
         if response.status().is_success() {
             return Ok(());
         }
@@ -219,5 +224,80 @@ impl<'a> From<&'a AccessToken> for TokenToRevoke<'a> {
 impl<'a> From<&'a RefreshToken> for TokenToRevoke<'a> {
     fn from(token: &'a RefreshToken) -> Self {
         Self::Refresh(token)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use http::Response;
+    use http_body_util::Full;
+    use tower::service_fn;
+
+    use super::*;
+    use crate::{
+        oauth::OAuthClientBuilder,
+        provider::{Provider, RevocationRequest},
+    };
+
+    const TOKEN: &str = "seeded/refresh";
+
+    fn builder(url: &str) -> OAuthClientBuilder {
+        let provider = Provider::builder("https://id.example.com/token")
+            .revocation_endpoint(url)
+            .revocation_request(RevocationRequest::new().parameter(""))
+            .build()
+            .unwrap();
+        OAuthClient::builder(provider, "client").client_secret("secret")
+    }
+
+    /// The error of a revocation, with its sources.
+    async fn shown(oauth: &OAuthClient) -> (String, bool) {
+        let error = oauth.revoke(&RefreshToken::new(TOKEN)).await.unwrap_err();
+        let sources = std::iter::successors(error.source(), |&error| error.source());
+        let sources: Vec<_> = sources
+            .map(|source| format!("{source} {source:?}"))
+            .collect();
+        (
+            format!("{error:?} {error} {sources:?}"),
+            !sources.is_empty(),
+        )
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn p21_error_of_a_client_does_not_show_the_token_in_the_url() {
+        for (shows_url, has_source) in [(true, false), (false, true)] {
+            let http = service_fn(move |request: Request<Full<Bytes>>| async move {
+                let url = if shows_url {
+                    request.uri().to_string()
+                } else {
+                    String::new()
+                };
+                Err::<Response<Full<Bytes>>, _>(std::io::Error::other(format!("no route {url}")))
+            });
+            let oauth = builder("https://id.example.com/tokens/{token}?a=b");
+            let (text, found) = shown(&oauth.build(http).unwrap()).await;
+            assert!(!text.contains("seeded"), "{text}");
+            assert_eq!(found, has_source);
+        }
+    }
+
+    #[cfg(feature = "reqwest")]
+    #[tokio::test]
+    async fn p21_error_of_reqwest_does_not_show_the_url() {
+        let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = closed.local_addr().unwrap();
+        drop(closed);
+        let oauth = builder(&format!("http://{address}/tokens/{{token}}"));
+        let oauth = oauth
+            .build_with_reqwest(reqwest::Client::builder())
+            .unwrap();
+        let (text, has_source) = shown(&oauth).await;
+        assert!(
+            !text.contains("seeded") && !text.contains("/tokens/"),
+            "{text}"
+        );
+        assert!(has_source, "{text}");
     }
 }

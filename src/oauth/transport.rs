@@ -172,7 +172,22 @@ fn failed(error: impl Into<BoxError>) -> Error {
         ErrorKind::Unavailable,
         "request to the provider failed: see the source",
     )
-    .with_source(error)
+    .with_source(without_url(error.into()))
+}
+
+/// An error of reqwest shows the URL, which may name a tenant, or contain the token that a
+/// revocation request revokes.
+#[cfg(feature = "reqwest")]
+fn without_url(error: BoxError) -> BoxError {
+    match error.downcast::<reqwest::Error>() {
+        Ok(error) => error.without_url().into(),
+        Err(error) => error,
+    }
+}
+
+#[cfg(not(feature = "reqwest"))]
+fn without_url(error: BoxError) -> BoxError {
+    error
 }
 
 fn too_long() -> Error {

@@ -283,7 +283,7 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'~');
 
 /// A text as a part of a URL.
-fn encoded(text: &str) -> Zeroizing<String> {
+pub(crate) fn encoded(text: &str) -> Zeroizing<String> {
     // An encoded byte has at most three characters.
     let mut encoded = Zeroizing::new(String::with_capacity(text.len().saturating_mul(3)));
     encoded.extend(utf8_percent_encode(text, RESERVED));

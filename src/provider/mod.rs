@@ -254,6 +254,7 @@ pub use self::{
     },
 };
 pub(crate) use self::{
-    endpoint::with_query, parameter_names::ParameterNames, request_parameters::RequestParameters,
+    definition::encoded, endpoint::with_query, parameter_names::ParameterNames,
+    request_parameters::RequestParameters,
 };
 pub use crate::rejection::TokenRejection;
