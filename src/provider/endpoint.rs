@@ -86,6 +86,20 @@ mod tests {
     }
 
     #[test]
+    fn p25_url_without_variables_is_shown_as_it_is_sent() {
+        for (url, shown) in [
+            ("https://id.example.com", "https://id.example.com/"),
+            ("HTTPS://id.example.com/t", "https://id.example.com/t"),
+            ("https://id.example.com?a=b", "https://id.example.com/?a=b"),
+            ("https://ID.example.com/t?", "https://ID.example.com/t?"),
+            ("https://{a}.example.com", "https://{a}.example.com"),
+        ] {
+            let endpoint = Endpoint::parse("endpoint", url).unwrap();
+            assert_eq!(endpoint.to_string(), shown);
+        }
+    }
+
+    #[test]
     fn with_query_keeps_the_query_of_the_endpoint() {
         for (url, whole) in [
             ("https://example.com/a", "https://example.com/a?x=1"),

@@ -59,6 +59,10 @@ impl Template {
         if has_host_variables && !url.starts_with("https://") {
             return Err(fail("use https: the host contains a variable"));
         }
+        if has_host_variables && url.contains('#') {
+            // What follows a value in the host would not be a part of the host.
+            return Err(fail("the URL contains a fragment; remove it"));
+        }
         // Everything else is checked as a URL. A digit or a letter may stand wherever a variable
         // may.
         let sample = template.with(|_| Ok::<_, Error>("x"))?;
@@ -69,7 +73,12 @@ impl Template {
         if has_host_variables && uri.port().is_some() {
             return Err(fail("a host with a variable has no port; remove it"));
         }
-        Ok(template)
+        if template.has_variables() {
+            return Ok(template);
+        }
+        // In the spelling of requests, which the identity of stored grants contains.
+        let parts = vec![Part::Text(uri.to_string())];
+        Ok(Self { parts })
     }
 
     /// Whether there are any variables.
@@ -241,6 +250,7 @@ mod tests {
             "https://user:{a}@example.com",
             "https://{a b}.example.com",
             "https://{a}.exa mple.com",
+            "https://{a}#.example.com",
         ] {
             let error = Template::parse("token_endpoint", wrong).unwrap_err();
             assert!(
