@@ -99,7 +99,7 @@ impl TokenSet {
     /// of more than 100 years counts as unknown. It is cut to whole milliseconds.
     #[must_use]
     pub fn with_refresh_token_lifetime(mut self, lifetime: Duration) -> Self {
-        self.details_mut().refresh_token_lifetime = believed(lifetime);
+        self.set_refresh_token_lifetime(believed(lifetime));
         self
     }
 
@@ -116,7 +116,7 @@ impl TokenSet {
     /// Adds a value to keep with the grant. Returns false, and changes nothing, if there is no room
     /// for it.
     pub(crate) fn keep_value(&mut self, name: &str, value: &str) -> bool {
-        self.details_mut().values.to_mut().set_kept(name, value)
+        self.change_details(|details| details.values.to_mut().set_kept(name, value))
     }
 
     /// Sets the values that are kept with the grant.
@@ -124,7 +124,7 @@ impl TokenSet {
     pub(crate) fn with_values(mut self, values: impl Into<KeptValues>) -> Self {
         let values = values.into();
         if self.details.is_some() || !values.is_empty() {
-            self.details_mut().values = values;
+            self.change_details(|details| details.values = values);
         }
         self
     }
@@ -132,12 +132,18 @@ impl TokenSet {
     /// Adds a value as a store keeps it.
     #[must_use]
     pub(crate) fn with_stored_value(mut self, name: &str, value: &str) -> Self {
-        self.details_mut().values.to_mut().set_stored(name, value);
+        self.change_details(|details| details.values.to_mut().set_stored(name, value));
         self
     }
 
-    fn details_mut(&mut self) -> &mut Details {
-        self.details.get_or_insert_default()
+    /// Without any details, the set is equal to one that never had some, as a store returns it.
+    fn change_details<T>(&mut self, change: impl FnOnce(&mut Details) -> T) -> T {
+        let mut details = self.details.take().unwrap_or_default();
+        let result = change(&mut details);
+        if *details != Details::default() {
+            self.details = Some(details);
+        }
+        result
     }
 
     /// The access token.
@@ -217,9 +223,7 @@ impl TokenSet {
         // A repeated token is not newer, because that does not restart its lifetime.
         if self.refresh_token().map(RefreshToken::expose) != Some(refresh_token) {
             tokens.refresh_token = Some((RefreshToken::new(refresh_token), issued_at));
-            if let Some(details) = &mut tokens.details {
-                details.refresh_token_lifetime = None;
-            }
+            tokens.set_refresh_token_lifetime(None);
         }
         tokens
     }
@@ -275,7 +279,7 @@ impl TokenSet {
 
     fn set_refresh_token_lifetime(&mut self, lifetime: Option<Duration>) {
         if self.details.is_some() || lifetime.is_some() {
-            self.details_mut().refresh_token_lifetime = lifetime;
+            self.change_details(|details| details.refresh_token_lifetime = lifetime);
         }
     }
 
@@ -399,6 +403,21 @@ mod tests {
         assert_eq!(lent.refresh_token_lifetime(), Some(100 * day));
         assert_eq!(lent.values().get("realm_id"), Some("43"));
         assert_eq!(lent.values().get("instance_url"), Some("https://a.example"));
+    }
+
+    #[test]
+    fn set_without_details_is_equal_to_one_that_never_had_some() {
+        let at = SystemTime::UNIX_EPOCH;
+        let with_token = |token: &str| tokens(at).with_refresh_token(RefreshToken::new(token), at);
+        let stated = with_token("r1").with_refresh_token_lifetime(Duration::from_secs(60));
+        assert_ne!(stated, with_token("r1"));
+        assert_eq!(stated.with_rotated("r2", at), with_token("r2"));
+        let lent = stated.with_refresh_token_of(&with_token("r3"));
+        assert_eq!(lent, with_token("r3"));
+        let absurd = with_token("r1").with_refresh_token_lifetime(Duration::MAX);
+        assert_eq!(absurd, with_token("r1"));
+        let too_large = "x".repeat(9_000);
+        assert_eq!(tokens(at).with_value("realm_id", &too_large), tokens(at));
     }
 
     #[test]
