@@ -2,6 +2,7 @@
 
 use super::{
     data::ProviderData,
+    kept_value::ValueSource,
     request_parameters::{self, RequestKind, RequestParameters},
     revocation::{RevocationAuthentication, RevocationRequest, RevokedToken},
     wire::{ClientAuthentication, TokenMember},
@@ -60,7 +61,23 @@ fn check_code_parameter(data: &ProviderData) -> Result<(), Error> {
             "code_parameter",
             "the name of another parameter of callbacks; use that of the code",
         ),
-        _ => Ok(()),
+        Some(code) => check_code_is_not_kept(data, code),
+        None => Ok(()),
+    }
+}
+
+/// Requests to the API get the kept values, and the code is a secret.
+fn check_code_is_not_kept(data: &ProviderData, code: &str) -> Result<(), Error> {
+    let mut values = data.kept_values.iter();
+    let kept = values.find(|(name, value)| {
+        value.source() == ValueSource::Callback && value.source_name().unwrap_or(name) == code
+    });
+    match kept {
+        Some((name, _)) => fail(
+            &format!("kept_values.{name}.name"),
+            "code_parameter gives the code this name, and the code of a callback is not kept",
+        ),
+        None => Ok(()),
     }
 }
 
@@ -172,4 +189,24 @@ fn check_revocation(data: &ProviderData) -> Result<(), Error> {
 
 fn fail(path: &str, problem: &str) -> Result<(), Error> {
     Err(Error::configuration(format!("{path}: {problem}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::provider::{KeptValue, Provider, ValueSource};
+
+    #[test]
+    fn p21_code_is_not_kept_by_its_other_name() {
+        let build = |code: &str, source| {
+            let value = KeptValue::new(source).name("auth_code");
+            Provider::builder("https://id.example.com/token")
+                .code_parameter(code)
+                .kept_value("account", value)
+                .build()
+        };
+        let error = build("auth_code", ValueSource::Callback).unwrap_err();
+        assert!(error.to_string().starts_with("kept_values.account.name: "));
+        assert!(build("auth_code", ValueSource::Response).is_ok());
+        assert!(build("other_code", ValueSource::Callback).is_ok());
+    }
 }
