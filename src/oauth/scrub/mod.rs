@@ -123,7 +123,18 @@ impl Secrets {
                 std::slice::from_ref(byte)
             });
         }
-        self.add_form(&percent.into_vec());
+        let percent = percent.into_vec();
+        self.add_form(&percent);
+        // Encoded twice, as by a proxy. Only the percent signs are encoded again.
+        let signs = percent.iter().filter(|byte| **byte == b'%').count();
+        let mut twice = SecretBuffer::with_capacity(percent.len() + 2 * signs);
+        for byte in percent.iter() {
+            twice.push(std::slice::from_ref(byte));
+            if *byte == b'%' {
+                twice.push(b"25");
+            }
+        }
+        self.add_form(&twice.into_vec());
     }
 
     fn add_base64(&mut self, secret: &[u8]) {

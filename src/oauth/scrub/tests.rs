@@ -149,3 +149,13 @@ fn p21_no_part_of_a_secret_survives() {
         }
     }
 }
+
+#[test]
+fn p21_short_secret_that_is_encoded_twice_is_removed() {
+    let mut secrets = Secrets::default();
+    secrets.add("abc$defg");
+    for form in ["abc$defg", "abc%24defg", "abc%2524defg"] {
+        let scrubbed = secrets.removed_from(&format!("bad {form} here"), LIMIT);
+        assert_eq!(scrubbed.as_deref(), Some("bad [removed] here"), "{form}");
+    }
+}
