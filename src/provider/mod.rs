@@ -28,8 +28,9 @@
 //!
 //! A [`Provider`] implements `Serialize` and `Deserialize`, so that a program can load its
 //! providers from a file in any format that serde supports. The fields have the names of the
-//! builder's methods; a setting that can be added several times has its name in the plural. A
-//! missing field has the default of the builder. New fields may be added, and the meaning of an
+//! builder's methods; a setting that can be added several times has its name in the plural. A path
+//! has the names of nested members, separated by dots. A missing field has the default of the
+//! builder. New fields may be added, and the meaning of an
 //! existing one does not change.
 //!
 //! ```
@@ -59,9 +60,9 @@
 //! | `token_endpoint` | URL | required |
 //! | `refresh_endpoint` | URL | the token endpoint |
 //! | `authorization_endpoint`, `revocation_endpoint`, `issuer` | URL | none |
-//! | `revocation_request` | object with `method` (`POST`, `DELETE` or `GET`), `format` (`form` or `json`), `parameter` (name of the token in the body, empty for none), `token` (`either`, `access` or `refresh`) and `authentication` (`client`, `basic`, `access_token` or `none`) | RFC 7009 |
+//! | `revocation_request` | object with `method` (`POST`, `DELETE` or `GET`), `format` (`form` or `json`), `parameter` (name of the token in the body, empty for none), `token` (`either`, `access` or `refresh`: which one the endpoint takes) and `authentication` (`client`, `basic`, `access_token` or `none`) | RFC 7009: the first of each, and the name `token` |
 //! | `api_origins` | list of URLs, of which only scheme, host and port count | empty |
-//! | `kept_values` | object of names and objects with `from` (`connect`, `callback` or `response`), and optionally `name`, `pattern` and `any_host` | empty |
+//! | `kept_values` | object of names and objects with `from` (`connect`, `callback` or `response`), and optionally `name` (of the parameter, or the path of the member; the same by default), `pattern` and `any_host` | empty |
 //! | `token_header` | object with `name` and `scheme` | `Authorization` and `Bearer` |
 //! | `client_authentication` | `basic`, `basic_raw`, `request_body` or `none` | `basic` |
 //! | `pkce` | true or false | true |
@@ -76,7 +77,7 @@
 //! | `lifetime_unit` | `seconds` or `milliseconds`, also of times that are numbers | `seconds` |
 //! | `accepted_token_types` | list of texts | empty: only `Bearer` |
 //! | `token_rejections` | list of objects with `status` (400 to 499) and optionally `error` | empty: only a 401 |
-//! | `refusals` | list of objects with `meaning` (`dead`, `not_dead` or `transient`), `members` (object of paths and values) and optionally `status` | empty |
+//! | `refusals` | list of objects with `meaning` (`dead`, `not_dead` or `transient`), `members` (object of paths and texts; `*` at the start or end of a text stands for anything) and optionally `status` | empty |
 //! | `access_token_lifetime` | whole seconds or `never` | unknown |
 //! | `refresh_token_lifetime` | whole seconds | unknown |
 //! | `refresh_window` | object with `earliest` (at least 1) and `latest` (less than `earliest`), both in whole seconds before the end of the access token | any time |
