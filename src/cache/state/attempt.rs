@@ -553,6 +553,15 @@ impl Refresh {
         if let Err(error) = state.may_send(&self.job, m) {
             return self.done(Err(error));
         }
+        // Saving the intent takes time, in which the reuse grace may have ended.
+        let is_late = matches!(self.job.reason, Reason::LostResponse(_))
+            && self
+                .intent
+                .as_ref()
+                .is_some_and(|intent| !intent.is_recent(m));
+        if is_late {
+            return self.done(Err(awaiting_expiry()));
+        }
         self.fetch(false, state, m)
     }
 

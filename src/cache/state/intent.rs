@@ -81,9 +81,11 @@ impl Intent {
         }
     }
 
-    /// Whether the same refresh token may be sent again after a lost response and this pause.
+    /// Whether the same attempt may send the refresh token again after a lost response and this
+    /// pause. A longer pause is left to the backoff, also within a reuse grace: the attempt would
+    /// keep its lease and its permit meanwhile.
     pub(super) fn may_be_replayed(&self, pause: Duration, m: Moment<'_>) -> bool {
-        !self.is_replay && may_replay(self.since, pause, m)
+        !self.is_replay && pause <= REPLAY && may_replay(self.since, pause, m)
     }
 
     /// Whether the replay is still possible once it has been saved.

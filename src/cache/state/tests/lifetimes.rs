@@ -9,9 +9,12 @@ use super::{
         RefreshWindow, intent::Intent, request::Admission, schedule::Schedule,
     },
     DAY, DEFER, LIFETIME, POLICY, SECOND, START, after, at, cases, duration, generation, grant,
-    grid, issued, name, with_policy,
+    grid, issued, name, start, with_policy, yes_no,
 };
-use crate::token::{AccessToken, Grant, GrantState, RefreshToken, TokenSet};
+use crate::{
+    store::{LeaseOutcome, SaveOutcome},
+    token::{AccessToken, Grant, GrantState, RefreshToken, TokenSet},
+};
 
 fn window(earliest: &str, latest: &str) -> RefreshWindow {
     RefreshWindow {
@@ -179,15 +182,13 @@ fn p16_refresh_of_a_loaded_grant_waits_until_the_provider_accepts_it() {
     for (passed, is_sent) in [(10, false), (574, false), (575, true), (650, true)] {
         let m = with_policy(&policy, at(passed));
         let mut state = CacheState::default();
-        let job = super::start(&mut state, Reason::Manual(None), m);
-        state.lease_acquired(crate::store::LeaseOutcome::Acquired, m);
+        let job = start(&mut state, Reason::Manual(None), m);
+        state.lease_acquired(LeaseOutcome::Acquired, m);
         let mut next = Next::first(job, &state, m);
         let outcome = loop {
             next = match next {
                 Next::Load(load) => load.loaded(Ok(Some(stored.clone())), &mut state, m),
-                Next::AcquireLease(acquire) => {
-                    acquire.acquired(Ok(crate::store::LeaseOutcome::Acquired))
-                }
+                Next::AcquireLease(acquire) => acquire.acquired(Ok(LeaseOutcome::Acquired)),
                 Next::Enter(enter) => enter.entered(Ok(()), &mut state, m),
                 other => break other,
             }
@@ -363,7 +364,7 @@ fn p11_lost_response_is_replayed_until_the_reuse_grace_ends() {
                 let is_planned = requests
                     .iter()
                     .any(|reason| matches!(reason, Reason::LostResponse(_)));
-                super::yes_no(is_planned)
+                yes_no(is_planned)
             });
             results.join(", ")
         },
@@ -423,6 +424,69 @@ fn p16_replays_within_a_long_grace_have_growing_pauses() {
             [admission, seconds(plan.wake_after)]
         },
     );
+}
+
+/// A long `Retry-After` is left to the backoff, also within a reuse grace: the attempt would keep
+/// its lease and its permit meanwhile.
+#[test]
+fn p16_attempt_waits_for_its_replay_for_30_seconds_at_most() {
+    grid(
+        "
+        grace     | 1 s | 30 s | 31 s | 600 s
+        never     | yes | yes  | no   | no
+        600 s     | yes | yes  | no   | no
+        2592000 s | yes | yes  | no   | no
+        ",
+        |grace, pause| {
+            let policy = Policy {
+                reuse_grace: duration(grace),
+                ..POLICY
+            };
+            let m = with_policy(&policy, at(100));
+            let state = holding(&tokens(Some(DAY), None, START.1), &policy);
+            let intent = Intent::to_refresh(&state.held, m).unwrap();
+            yes_no(intent.may_be_replayed(duration(pause).unwrap(), m))
+        },
+    );
+}
+
+/// Saving the intent of a replay takes time, in which the reuse grace may end.
+#[test]
+fn p11_nothing_is_sent_after_the_end_of_the_reuse_grace() {
+    for (saved_after, is_sent) in [(0, true), (2, true), (3, false), (10, false)] {
+        let policy = Policy {
+            reuse_grace: Some(30 * SECOND),
+            ..POLICY
+        };
+        let mut state = lost(true, &policy);
+        let stored = state.held.grant().unwrap().clone();
+        let m = with_policy(&policy, at(125));
+        let job = start(&mut state, Reason::LostResponse(at(100).wall), m);
+        let mut next = Next::first(job, &state, m);
+        loop {
+            let passed = if matches!(next, Next::Save(_)) {
+                saved_after
+            } else {
+                0
+            };
+            let m = with_policy(&policy, at(125 + passed));
+            next = match next {
+                Next::Load(load) => load.loaded(Ok(Some(stored.clone())), &mut state, m),
+                Next::AcquireLease(acquire) => {
+                    state.lease_acquired(LeaseOutcome::Acquired, m);
+                    acquire.acquired(Ok(LeaseOutcome::Acquired))
+                }
+                Next::Enter(enter) => enter.entered(Ok(()), &mut state, m),
+                Next::Save(save) => save.saved(Ok(SaveOutcome::Committed), &mut state, m),
+                Next::Fetch(_) => break assert!(is_sent, "{saved_after}"),
+                Next::Done(done) => {
+                    assert!(done.outcome().is_err());
+                    break assert!(!is_sent, "{saved_after}");
+                }
+                other => panic!("{other:?}"),
+            };
+        }
+    }
 }
 
 /// The reuse grace begins when the refresh token was first sent, and not again.
