@@ -369,9 +369,10 @@ impl Error {
 }
 
 impl Error {
-    /// Whether the provider rejected the client id or secret (`invalid_client`).
+    /// Whether the provider rejected the client id or secret (`invalid_client`), unless its data
+    /// define that response as the end of the grant.
     pub(crate) fn is_invalid_client(&self) -> bool {
-        self.oauth_code() == Some(OAuthErrorCode::InvalidClient)
+        self.oauth_code() == Some(OAuthErrorCode::InvalidClient) && !self.is_invalid_grant()
     }
 
     /// Whether the failure of a refresh says something about the grant: the endpoint has responded,

@@ -271,6 +271,27 @@ mod tests {
         }
     }
 
+    /// The circuit breaker would stop the refreshes of all grants for the death of one.
+    #[test]
+    fn p15_dead_grant_is_no_rejection_of_the_client() {
+        let body = r#"{"error":"invalid_client","error_description":"Refresh token revoked"}"#;
+        let revoked = |meaning| {
+            Refusal::new(meaning)
+                .member("error", "invalid_client")
+                .member("error_description", "*revoked*")
+        };
+        for (refusals, is_dead, is_of_client) in [
+            (vec![], false, true),
+            (vec![revoked(RefusalMeaning::Dead)], true, false),
+            (vec![revoked(RefusalMeaning::NotDead)], false, true),
+        ] {
+            let now = SystemTime::UNIX_EPOCH;
+            let error = to_error("token endpoint", &response(401, body), now, &refusals);
+            assert_eq!(error.is_invalid_grant(), is_dead, "{refusals:?}");
+            assert_eq!(error.is_invalid_client(), is_of_client, "{refusals:?}");
+        }
+    }
+
     #[test]
     fn p21_errors_do_not_quote_the_response() {
         for body in [
