@@ -257,6 +257,11 @@ impl<'a> Sweep<'a> {
     }
 
     fn classify(&mut self, state: &TenantsState, tenant: TenantId, grant: &Grant) {
+        let keepalive = state.settings.keepalive(&tenant, grant);
+        if keepalive.as_ref().is_none_or(|keepalive| !keepalive.is_due) {
+            // It was refreshed, replaced or ended since, perhaps by another process.
+            state.sweep_failures().clear(&tenant);
+        }
         match grant.state {
             GrantState::Active(_) => self.report.active += 1,
             GrantState::Refreshing { .. } => {
@@ -272,7 +277,7 @@ impl<'a> Sweep<'a> {
                 self.report.ended += 1;
             }
         }
-        let Some(keepalive) = state.settings.keepalive(&tenant, grant) else {
+        let Some(keepalive) = keepalive else {
             return;
         };
         let expires_at = keepalive.expires_at;
