@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tower_service::Service;
@@ -216,6 +216,9 @@ where
             // The hot path: nearly all requests do no more than this.
             let response = ready!(future.poll(cx)).map_err(Error::service)?;
             if this.shared.classifier.is_plain(response.status()) {
+                if let Some(attempt) = attempt {
+                    report_success(this.shared, response.status(), attempt);
+                }
                 return Poll::Ready(Ok(response.map(ResponseBody::unread)));
             }
             let next = match attempt.take() {
@@ -431,6 +434,17 @@ fn refuse<S, F, B: RequestBody, R>(
     Step::Complete(Err(refusal.into_error()))
 }
 
+/// Tells the cache that the API accepts the token, if it has rejected the same one before.
+#[inline]
+fn report_success<S, B: RequestBody>(shared: &Shared<S>, status: StatusCode, attempt: &Attempt<B>) {
+    if let Some(tokens) = shared.tokens.cache(attempt.tenant.as_ref())
+        && tokens.is_suspected()
+        && status.is_success()
+    {
+        tokens.accepted(attempt.generation);
+    }
+}
+
 /// Decides what follows the first response.
 #[cold]
 fn classify<S, F, B, R>(
@@ -449,7 +463,10 @@ where
         return Step::Complete(Ok(response.map(ResponseBody::unread)));
     }
     match shared.classifier.classify(&response) {
-        Classified::NotRejected => Step::Complete(Ok(response.map(ResponseBody::unread))),
+        Classified::NotRejected => {
+            report_success(shared, response.status(), &attempt);
+            Step::Complete(Ok(response.map(ResponseBody::unread)))
+        }
         Classified::Rejected => rejected(shared, FirstResponse::new(response), attempt),
         // The server has the whole request, so it does not wait for more of it. Otherwise the
         // caller may need the response before it sends more.

@@ -225,12 +225,12 @@
 //!
 //! * when it expires, with the next refresh that a request needs,
 //! * when the API has rejected it for at least 60 seconds: with the first 401 after that time. A
-//!   request that gets a 401 is retried once with the same token, and a retry that the API accepts
-//!   starts the time again.
+//!   request that gets a 401 is retried once with the same token. A request or retry that the API
+//!   accepts with this token starts the time again.
 //!
 //! The reason is [`NoRefreshToken`](crate::token::ReauthorizationReason::NoRefreshToken). A 401 by
-//! itself ends nothing, because an API may respond with it for other reasons. If it does so for
-//! every request to some of its endpoints, tell these responses apart by a
+//! itself ends nothing, because an API may respond with it for other reasons. If it does so at some
+//! of its endpoints, and a program calls no others for a minute, tell these responses apart by a
 //! [`ClassifyResponse`](crate::bearer::ClassifyResponse).
 //!
 //! # Programs that end
@@ -785,6 +785,19 @@ impl TokenCache {
         let snapshot = self.core.published.snapshot();
         let (token, _) = snapshot.token()?;
         token.delivery().map(read)
+    }
+
+    /// Whether to report that the API [accepts](Self::accepted) a request: it has rejected the
+    /// token, which cannot be replaced.
+    #[inline]
+    pub(crate) fn is_suspected(&self) -> bool {
+        self.core.published.is_suspected()
+    }
+
+    /// The API accepted a request with the token of this `generation`.
+    #[cold]
+    pub(crate) fn accepted(&self, generation: Generation) {
+        self.core.change(|state, _| state.accepted(generation));
     }
 
     /// The API accepted the retry, with the token of the generation `accepted`.

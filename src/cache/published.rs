@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Instant,
 };
@@ -20,6 +20,8 @@ pub(super) struct Published {
     current: ArcSwap<Snapshot>,
     /// Counts the replacements of `current`. A [`TokenCopy`] of another version is outdated.
     version: AtomicU64,
+    /// Whether the API has rejected the token, which cannot be replaced.
+    is_suspected: AtomicBool,
 }
 
 /// A private copy of the token, which one service clone keeps.
@@ -35,6 +37,7 @@ impl Published {
         Self {
             current: ArcSwap::new(Arc::clone(state.held())),
             version: AtomicU64::new(0),
+            is_suspected: AtomicBool::new(false),
         }
     }
 
@@ -43,12 +46,22 @@ impl Published {
     /// The caller has the exclusive reference to the state, and so its lock: two calls cannot
     /// publish in the wrong order.
     pub(super) fn update(&self, state: &mut CacheState) -> bool {
+        let is_suspected = state.is_suspected();
+        if self.is_suspected() != is_suspected {
+            self.is_suspected.store(is_suspected, Ordering::Relaxed);
+        }
         if Arc::ptr_eq(&self.current.load(), state.held()) {
             return false;
         }
         self.current.store(Arc::clone(state.held()));
         self.version.fetch_add(1, Ordering::Release);
         true
+    }
+
+    /// Whether the cache needs to know that the API accepts the token.
+    #[inline]
+    pub(super) fn is_suspected(&self) -> bool {
+        self.is_suspected.load(Ordering::Relaxed)
     }
 
     pub(super) fn snapshot(&self) -> Guard<Arc<Snapshot>> {

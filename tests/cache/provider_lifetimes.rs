@@ -299,6 +299,34 @@ async fn p15_spurious_401_does_not_end_a_grant_without_a_refresh_token() {
     assert!(matches!(stored, GrantState::Active(_)));
 }
 
+/// An API that responds with 401 at one of its endpoints, and accepts the token at the others.
+#[tokio::test(start_paused = true)]
+async fn p15_accepted_request_shows_that_a_grant_without_a_refresh_token_lives() {
+    for between in [&[200][..], &[204], &[404, 200]] {
+        let scene = Scene::new(ProviderBuilder::access_token_never_expires);
+        let tokens = scene.cache_of_client();
+        tokens.set_tokens(scene.single("a1", None)).await.unwrap();
+        pass(MINUTE).await;
+        for _ in 0..20 {
+            assert_eq!(call(&tokens, &[401, 401]).await, (Ok(401), 2));
+            for status in between {
+                pass(30 * SECOND).await;
+                assert_eq!(call(&tokens, &[*status]).await, (Ok(*status), 1));
+            }
+            pass(50 * SECOND).await;
+        }
+        assert_eq!(scene.reports.all(), [""; 0], "{between:?}");
+        // These say nothing about the token.
+        assert_eq!(call(&tokens, &[401, 401]).await, (Ok(401), 2));
+        for status in [404, 500, 301] {
+            pass(30 * SECOND).await;
+            assert_eq!(call(&tokens, &[status]).await, (Ok(status), 1));
+        }
+        assert_eq!(call(&tokens, &[401, 200]).await, (Ok(401), 1));
+        assert_eq!(scene.reports.all(), ["no_refresh_token"]);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn p15_grant_without_a_refresh_token_ends_when_its_token_expires() {
     for lifetime in [HOUR, DAY] {

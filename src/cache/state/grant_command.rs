@@ -62,6 +62,7 @@ impl CacheState {
         self.refresh = None;
         self.end_backoff(m);
         self.forced = None;
+        self.suspicion = None;
         if self.commands.install(sequence) {
             self.adopt(Some(stored), m);
         }

@@ -5,9 +5,9 @@
 //! An API may also respond with 401 for other reasons, and a grant that was ended by mistake costs
 //! the customer another consent. So one rejection ends nothing. The layer retries the request with
 //! the same token, and only a token that is rejected again a minute later has ended, if the API has
-//! accepted no retry in between.
+//! accepted no request with it in between.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{CacheState, moment::Moment, snapshot::Snapshot, suspicion::Suspicion};
 use crate::{
@@ -30,6 +30,13 @@ impl CacheState {
         }));
     }
 
+    /// The API has accepted a request with the token of this generation.
+    pub(crate) fn accepted(&mut self, generation: Generation) {
+        if self.held.is_token_of(generation) {
+            self.clear_suspicion();
+        }
+    }
+
     /// The API has accepted the held token after all. Returns whether it was suspected.
     pub(super) fn clear_suspicion(&mut self) -> bool {
         let is_suspected = self.is_suspected();
@@ -42,9 +49,15 @@ impl CacheState {
 
     /// Whether the API has rejected the held token, which cannot be replaced. A retry with the same
     /// token shows whether it rejects every request.
-    pub(super) fn is_suspected(&self) -> bool {
-        let suspicion = self.suspicion.as_deref();
-        suspicion.is_some_and(|suspicion| self.held.is_token_of(suspicion.generation))
+    pub(crate) fn is_suspected(&self) -> bool {
+        self.suspected_since().is_some()
+    }
+
+    /// When the API rejected the held token for the first time, if it cannot be replaced.
+    pub(super) fn suspected_since(&self) -> Option<Instant> {
+        let suspicion = self.suspicion.as_deref()?;
+        let is_of_held = self.held.is_token_of(suspicion.generation);
+        is_of_held.then_some(suspicion.since)
     }
 
     /// Whether the grant ends with this failure of its refresh: nothing can refresh it, and its
@@ -57,9 +70,9 @@ impl CacheState {
         let expires_at = self.held.tokens().and_then(TokenSet::expires_at);
         let is_expired = expires_at.is_some_and(|expires_at| expires_at <= m.wall)
             && self.held.alive(m.now).is_none();
-        let since = self.suspicion.as_deref().map(|suspicion| suspicion.since);
-        let is_confirmed = self.is_suspected()
-            && since.is_some_and(|since| m.now.saturating_duration_since(since) >= CONFIRMED_AFTER);
+        let is_confirmed = self
+            .suspected_since()
+            .is_some_and(|since| m.now.saturating_duration_since(since) >= CONFIRMED_AFTER);
         is_expired || is_confirmed
     }
 }
