@@ -19,6 +19,10 @@ const UNCONFIRMED_KEPT: Duration = Duration::from_secs(86_400);
 /// count from zero.
 const TROUBLE_KEPT: Duration = Duration::from_secs(86_400);
 
+/// How long the first rejection of a token that cannot be replaced keeps a cache in memory: a
+/// program that runs once a day meets the second one. A new cache would wait for another first one.
+const SUSPICION_KEPT: Duration = Duration::from_secs(2 * 86_400);
+
 impl CacheState {
     /// Whether the cache can be evicted without losing anything but a backoff: no work is running,
     /// the store knows everything, no minimum interval between refreshes is running that a new
@@ -42,13 +46,15 @@ impl CacheState {
     }
 
     /// Whether [`is_saved`](Self::is_saved) holds, and also no refresh is due and no backoff is
-    /// running, and no refresh has failed in the last day for a reason of the grant.
+    /// running, no refresh has failed in the last day for a reason of the grant, and no token that
+    /// cannot be replaced was rejected for the first time in the last two days.
     pub(crate) fn is_at_rest(&self, m: Moment<'_>) -> bool {
         let refresh_token = self.held.refresh_token();
         let backoff = self.backoff.check(m.now, m.secret_epoch, Urgency::Advisory);
         !refresh_token.is_some_and(|expiry| expiry.is_due(m.now, m.wall))
             && backoff.is_ok()
             && !is_within(TROUBLE_KEPT, self.backoff.in_trouble_at(), m.now)
+            && !is_within(SUSPICION_KEPT, self.suspected_since(), m.now)
             && !self.is_forced_recently(m)
             && self.is_saved(m)
     }

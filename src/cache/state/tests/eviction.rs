@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::{
-    super::{CacheState, Moment},
-    DAY, active, after, at, cases, down, earlier, ended, forced, holding, refreshing, revoked,
-    tokens, yes_no,
+    super::{CacheState, Moment, suspicion::Suspicion},
+    DAY, active, after, at, cases, down, earlier, ended, forced, generation, holding, refreshing,
+    revoked, tokens, yes_no,
 };
 use crate::error::{Error, ErrorKind};
 
@@ -39,6 +39,8 @@ fn p13_cache_is_evicted_only_if_the_store_knows_everything() {
         refused 23 h ago           | yes   | no
         refused 24 h ago           | yes   | yes
         keepalive due              | yes   | no
+        suspected for 47 h         | yes   | no
+        suspected for 48 h         | yes   | yes
         rejected by the API        | yes   | yes
         invalidated                | no    | no
         invalidated, expired since | yes   | yes
@@ -56,6 +58,8 @@ fn state_of(row: &str) -> (CacheState, Moment<'static>) {
         "keepalive due" => after(20 * DAY),
         "unconfirmed for 23 h" | "refused 23 h ago" => at(23 * 3_600),
         "unconfirmed for 24 h" | "refused 24 h ago" => at(24 * 3_600),
+        "suspected for 47 h" => at(47 * 3_600),
+        "suspected for 48 h" => at(48 * 3_600),
         _ => at(600),
     };
     let mut state = match row {
@@ -97,6 +101,12 @@ fn state_of(row: &str) -> (CacheState, Moment<'static>) {
         "refused 23 h ago" | "refused 24 h ago" => {
             let refused = Error::new(ErrorKind::Refused, "refused");
             let _ = state.backoff.add(at(0).now, 0, refused, 0.0);
+        }
+        "suspected for 47 h" | "suspected for 48 h" => {
+            state.suspicion = Some(Box::new(Suspicion {
+                generation: generation(2),
+                since: at(0).now,
+            }));
         }
         "rejected by the API" => state.rejected = state.held.generation(),
         "invalidated" | "invalidated, expired since" => state.invalidate(at(300)),
