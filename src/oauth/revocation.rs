@@ -7,7 +7,6 @@ use http::Request;
 
 use super::{
     attempt::Retry, client::OAuthClient, endpoint_error, evidence, form::Form, provider_text,
-    transport::SendError,
 };
 use crate::{
     error::{Error, OAuthErrorCode},

@@ -126,8 +126,7 @@ impl Secrets {
         let percent = percent.into_vec();
         self.add_form(&percent);
         // Encoded twice, as by a proxy. Only the percent signs are encoded again.
-        let signs = percent.iter().filter(|byte| **byte == b'%').count();
-        let mut twice = SecretBuffer::with_capacity(percent.len() + 2 * signs);
+        let mut twice = SecretBuffer::with_capacity(3 * percent.len());
         for byte in percent.iter() {
             twice.push(std::slice::from_ref(byte));
             if *byte == b'%' {
