@@ -563,3 +563,29 @@ async fn cache_ends_a_grant_by_the_providers_request() {
     let url = "DELETE https://acme.example.com/refresh-tokens/r-1%3Fx%3D%C3%A9%2F..";
     assert_eq!(recorder.take(), [sent(url, None, Body::None)]);
 }
+
+#[tokio::test]
+async fn revocation_that_is_refused_in_a_success_is_an_error() {
+    let rfc = provider(&json!({"revocation_endpoint": "https://id.example.com/revoke"}));
+    let refresh_token = RefreshToken::new("r1");
+    for body in [
+        r#"{"ok":false,"error":"invalid_auth"}"#,
+        r#"{"error":{"code":7}}"#,
+        r#"{"error":"r1-is-unknown"}"#,
+    ] {
+        let (oauth, _) = client(&rfc, 200, body);
+        let error = oauth.revoke(&refresh_token).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Refused, "{body}");
+    }
+    for body in [
+        "",
+        "{}",
+        r#"{"ok":true}"#,
+        r#"{"error":null}"#,
+        r#"{"error":""}"#,
+        "error",
+    ] {
+        let (oauth, _) = client(&rfc, 200, body);
+        oauth.revoke(&refresh_token).await.unwrap();
+    }
+}

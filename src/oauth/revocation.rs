@@ -6,13 +6,20 @@ use bytes::Bytes;
 use http::Request;
 
 use super::{
-    attempt::Retry, client::OAuthClient, endpoint_error, evidence, form::Form, provider_text,
+    attempt::Retry, client::OAuthClient, endpoint_error, evidence, form::Form, members::has_member,
+    provider_text,
 };
 use crate::{
-    error::{Error, OAuthErrorCode},
+    error::{Error, ErrorKind, OAuthErrorCode},
     provider::{ClientAuthentication, Endpoint, RequestKind, RevocationAuthentication, encoded},
     token::{AccessToken, NamedValues, RefreshToken, TokenSet},
 };
+
+/// Whether the member `error` of a success is one. RFC 7009 section 2.2 defines no body, and some
+/// providers report a failure in it.
+fn is_error(text: &str) -> bool {
+    !matches!(text.trim(), "" | "null" | "false" | "0")
+}
 
 /// How long a revocation waits for its response. It can be repeated.
 const REVOCATION_TIMEOUT: Duration = Duration::from_secs(10);
@@ -142,15 +149,21 @@ impl OAuthClient {
             let error = error.into_error();
             error.without_sources_that_show(&[token.expose(), &in_url])
         })?;
-        if response.status().is_success() {
+        let is_success = response.status().is_success();
+        if is_success && !has_member(response.body(), "error", is_error) {
             return Ok(());
         }
-        let error = evidence::added_to(endpoint_error::to_error(
-            "revocation endpoint",
-            &response,
-            self.configuration.clock.wall(),
-            &[],
-        ));
+        let error = if is_success {
+            Error::new(
+                ErrorKind::Refused,
+                "revocation endpoint responded with an error in a success; the token may still be \
+                 valid",
+            )
+        } else {
+            let now = self.configuration.clock.wall();
+            let error = endpoint_error::to_error("revocation endpoint", &response, now, &[]);
+            evidence::added_to(error)
+        };
         let tokens = [Some(token.expose()), access_token.map(AccessToken::expose)];
         let tokens: Vec<&str> = tokens.into_iter().flatten().collect();
         let secrets = || self.secrets(&tokens, client_secret.as_deref());
