@@ -33,8 +33,8 @@ const MUTATIONS: &[Mutation] = &[
             "        if let Err(error) = state.may_send(&self.job, m) {
             return self.done(Err(error));
         }
-        self.fetch(false, state, m)",
-            "        self.fetch(false, state, m)",
+        // Saving the intent",
+            "        // Saving the intent",
         )],
     },
     Mutation {
@@ -92,8 +92,8 @@ const MUTATIONS: &[Mutation] = &[
         name: "a lost replay is replayed again",
         file: "intent.rs",
         edits: &[(
-            "!self.is_replay && may_replay(self.since, pause, m)",
-            "may_replay(self.since, pause, m)",
+            "!self.is_replay && pause <= REPLAY && may_replay(self.since, pause, m)",
+            "pause <= REPLAY && may_replay(self.since, pause, m)",
         )],
     },
     Mutation {

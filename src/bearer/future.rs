@@ -434,7 +434,7 @@ fn refuse<S, F, B: RequestBody, R>(
     Step::Complete(Err(refusal.into_error()))
 }
 
-/// Tells the cache that the API accepts the token, if it has rejected the same one before.
+/// Reports to the cache that the API accepts the token, if it has rejected the same one before.
 #[inline]
 fn report_success<S, B: RequestBody>(shared: &Shared<S>, status: StatusCode, attempt: &Attempt<B>) {
     if let Some(tokens) = shared.tokens.cache(attempt.tenant.as_ref())
