@@ -97,7 +97,7 @@
 //!
 //! * **P15** A refresh ends a grant only by a parsed `invalid_grant` with a 4xx status, and only if
 //!   the store holds nothing newer. A grant without a refresh token ends with its access token:
-//!   when that expires, or was rejected for a minute. The end is saved with its reason (revoked,
+//!   when that expires, or was rejected for an hour. The end is saved with its reason (revoked,
 //!   expired, a lost rotation, or no refresh token), is reported once, and prevents any refresh
 //!   until a new grant arrives. An access token that the API has rejected is not used after the
 //!   end, also not after a restart. `invalid_client` ends no grant. It opens the endpoint's circuit

@@ -224,13 +224,13 @@
 //! grant ends with it:
 //!
 //! * when it expires, with the next refresh that a request needs,
-//! * when the API has rejected it for at least 60 seconds: with the first 401 after that time. A
+//! * when the API has rejected it for at least an hour: with the first 401 after that time. A
 //!   request that gets a 401 is retried once with the same token. A request or retry that the API
 //!   accepts with this token starts the time again.
 //!
 //! The reason is [`NoRefreshToken`](crate::token::ReauthorizationReason::NoRefreshToken). A 401 by
 //! itself ends nothing, because an API may respond with it for other reasons. If it does so at some
-//! of its endpoints, and a program calls no others for a minute, tell these responses apart by a
+//! of its endpoints, and a program calls no others for an hour, tell these responses apart by a
 //! [`ClassifyResponse`](crate::bearer::ClassifyResponse).
 //!
 //! # Programs that end

@@ -191,7 +191,7 @@ pub enum ReauthorizationReason {
     /// arrived.
     RotationLost,
     /// There is no refresh token, and the access token has expired, or the API has rejected it for
-    /// at least a minute. See [grants without a refresh
+    /// at least an hour. See [grants without a refresh
     /// token](crate::cache#grants-without-a-refresh-token).
     NoRefreshToken,
 }

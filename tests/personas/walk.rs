@@ -166,11 +166,11 @@ async fn die(partner: &Partner<OnSocket>) -> Result<(), String> {
 }
 
 /// Without a refresh token, only the API can say that the grant has ended. It has to say so twice,
-/// a minute apart.
+/// an hour apart.
 async fn die_by_rejections(partner: &Partner<OnSocket>) -> Result<(), String> {
     let _ = partner.call().await;
     let early = partner.ends.take();
-    partner.advance(61);
+    partner.advance(3_601);
     let _ = partner.call().await;
     let ends = partner.ends.take();
     if !early.is_empty() || ends != [ReauthorizationReason::NoRefreshToken] {

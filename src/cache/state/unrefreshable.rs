@@ -4,8 +4,9 @@
 //! Such a grant ends with its access token: when that expires, or when the API rejects it for good.
 //! An API may also respond with 401 for other reasons, and a grant that was ended by mistake costs
 //! the customer another consent. So one rejection ends nothing. The layer retries the request with
-//! the same token, and only a token that is rejected again a minute later has ended, if the API has
-//! accepted no request with it in between.
+//! the same token, and only a token that is rejected again an hour later has ended, if the API has
+//! accepted no request with it in between. An outage in which an API rejects every token is usually
+//! shorter, and would otherwise end the grants of all customers.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use crate::{
 };
 
 /// How long the API has to reject the same token until the grant ends.
-const CONFIRMED_AFTER: Duration = Duration::from_secs(60);
+const CONFIRMED_AFTER: Duration = Duration::from_secs(3_600);
 
 impl CacheState {
     /// Records a 401 to the held token, if that is the only token of the grant.
