@@ -6,8 +6,8 @@
 //! ([`cache`]). A refresh is a token request ([`oauth`]), and each new token set is saved to a
 //! durable **store** before any request uses it ([`store`]). The grants of **many tenants** share
 //! one layer ([`tenants`]). Customers **connect** in a browser ([`connect`]). **Providers** are
-//! data; Justworks is the first ([`provider`]). A **sandbox** provider runs on loopback for
-//! examples and tests ([`sandbox`]).
+//! data: Justworks, a catalogue of others, and your own files ([`provider`]). A **sandbox**
+//! provider runs on loopback for examples and tests ([`sandbox`]).
 //!
 //! # Example
 //!
