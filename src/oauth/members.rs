@@ -170,15 +170,7 @@ pub(super) fn text_at(body: &[u8], path: &str) -> Option<Zeroizing<String>> {
 /// A reader at the value at `path` in the first object in `body`.
 fn value_at<'a>(body: &'a [u8], path: &str) -> Option<Reader<'a>> {
     let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
-    let mut object = Reader::at_object(body.trim_ascii())?;
-    let mut names = path.split('.').peekable();
-    loop {
-        let value = object.find(names.next()?)?;
-        if names.peek().is_none() {
-            return Some(value);
-        }
-        object = Reader::at(value.rest.strip_prefix(b"{")?);
-    }
+    Reader::at_object(body.trim_ascii())?.follow(path)
 }
 
 /// A value of any JSON type.
@@ -337,6 +329,16 @@ impl<'a> Reader<'a> {
         found
     }
 
+    /// A reader at the value at `path`, from the members of an object on.
+    fn follow(mut self, path: &str) -> Option<Self> {
+        let mut names = path.split('.');
+        let mut value = self.find(names.next()?)?;
+        for name in names {
+            value = Self::at(value.rest.strip_prefix(b"{")?).find(name)?;
+        }
+        Some(value)
+    }
+
     /// Whether the value, or one of the elements of an array, is accepted as a text.
     fn any_scalar(&mut self, is_match: impl Fn(&str) -> bool) -> bool {
         let Some(elements) = self.rest.strip_prefix(b"[") else {
@@ -491,7 +493,11 @@ fn last_text(json: &[u8], path: &str) -> Member {
     };
     let object = whole_object(object);
     match serde_json::from_slice::<IgnoredAny>(object) {
-        Ok(_) => value_in(object, rest).map_or(Member::Absent, text),
+        Ok(_) => {
+            let members = object.strip_prefix(b"{").map(Reader::at);
+            let value = members.and_then(|members| members.follow(rest));
+            value.map_or(Member::Absent, |value| text(value.rest))
+        }
         Err(_) => first_text(object, rest),
     }
 }
@@ -505,14 +511,6 @@ fn first_text(json: &[u8], path: &str) -> Member {
         Some(object) => first_text(whole_object(object), rest),
         None => Member::Absent,
     }
-}
-
-/// The value at this path of an object.
-fn value_in<'a>(object: &'a [u8], path: &str) -> Option<&'a [u8]> {
-    path.split('.').try_fold(object, |object, name| {
-        let value = Reader::at(object.strip_prefix(b"{")?).find(name)?;
-        Some(value.rest)
-    })
 }
 
 /// The text at the start of a part of a JSON text.

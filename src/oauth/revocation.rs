@@ -15,12 +15,6 @@ use crate::{
     token::{AccessToken, NamedValues, RefreshToken, TokenSet},
 };
 
-/// Whether the member `error` of a success is one. RFC 7009 section 2.2 defines no body, and some
-/// providers report a failure in it.
-fn is_error(text: &str) -> bool {
-    !matches!(text.trim(), "" | "null" | "false" | "0")
-}
-
 /// How long a revocation waits for its response. It can be repeated.
 const REVOCATION_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -237,6 +231,12 @@ impl<'a> From<&'a RefreshToken> for TokenToRevoke<'a> {
     fn from(token: &'a RefreshToken) -> Self {
         Self::Refresh(token)
     }
+}
+
+/// Whether the member `error` of a success is one. RFC 7009 section 2.2 defines no body, and some
+/// providers report a failure in it.
+fn is_error(text: &str) -> bool {
+    !matches!(text.trim(), "" | "null" | "false" | "0")
 }
 
 #[cfg(test)]

@@ -264,19 +264,10 @@ impl ApiOrigin {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        provider::{KeptValue, Provider, ValueSource},
-        token::{AccessToken, TokenSet},
-    };
+    use crate::provider::{KeptValue, Provider, ValueSource};
 
     fn origin_of(provider: &Provider, value: &str) -> Result<String, ErrorKind> {
-        let tokens = TokenSet::new(
-            AccessToken::new("a").unwrap(),
-            None,
-            std::time::SystemTime::UNIX_EPOCH,
-        );
-        let tokens = tokens.with_value("host", value);
-        let origins = provider.tenant_origins(tokens.values());
+        let origins = provider.tenant_origins(&NamedValues::from([("host", value)]));
         origins
             .map(|origins| origins[0].to_string())
             .map_err(|error| {
@@ -355,13 +346,8 @@ mod tests {
         let builder = Provider::builder("https://id.example.com/{realm}/token");
         let provider = builder.kept_value("realm", value).build().unwrap();
         let url = |value: &str| {
-            let tokens = TokenSet::new(
-                AccessToken::new("a").unwrap(),
-                None,
-                std::time::SystemTime::UNIX_EPOCH,
-            );
-            let tokens = tokens.with_value("realm", value);
-            provider.resolve(provider.token_endpoint(), tokens.values())
+            let values = NamedValues::from([("realm", value)]);
+            provider.resolve(provider.token_endpoint(), &values)
         };
         assert_eq!(url("a.b").unwrap(), "https://id.example.com/a.b/token");
         for wrong in ["", ".", ".."] {

@@ -46,7 +46,8 @@ pub(super) fn authorize(
     Ok(scopes)
 }
 
-fn unauthorized(
+/// Records a request without a valid token, and returns its response.
+pub(super) fn unauthorized(
     state: &mut SandboxState,
     endpoint: Endpoint,
     token: Option<TokenHash>,

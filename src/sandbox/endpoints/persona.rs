@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::{
     authorize,
+    bearer::unauthorized,
     client_authentication::{ClientError, authenticate},
     token::{self, AtPersona},
 };
@@ -121,17 +122,7 @@ fn call(
     let now = state.now();
     let scopes = token.and_then(|token| state.authority.use_access_token(token, now));
     let (Some(hash), Some(_)) = (hash, scopes) else {
-        state.record(EventKind::Unauthorized {
-            endpoint,
-            token: hash,
-        });
-        let response = response::error(
-            StatusCode::UNAUTHORIZED,
-            "invalid_token",
-            "the token is missing, unknown, expired or revoked",
-        );
-        let challenges = state.behavior.challenge.values(hash.is_some());
-        return Err(Box::new(response::with_challenges(response, &challenges)));
+        return Err(unauthorized(&mut state, endpoint, hash));
     };
     state.record(EventKind::Authorized {
         endpoint,
