@@ -102,6 +102,7 @@
 //! | `reqwest` | [`ReqwestClient`](reqwest::ReqwestClient): a reqwest client as the HTTP client |
 //! | `reqwest-middleware` | the layer as a middleware of `reqwest-middleware` |
 //! | `sandbox` | [`sandbox`]: a provider on loopback, for examples and tests |
+//! | `signing` | [`SigningKey`](jose::SigningKey): RSA, ECDSA and Ed25519 keys as signers |
 //!
 //! The crate runs on tokio.
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -113,7 +114,8 @@
         feature = "postgres",
         feature = "redis",
         feature = "reqwest-middleware",
-        feature = "sandbox"
+        feature = "sandbox",
+        feature = "signing"
     )),
     allow(
         rustdoc::broken_intra_doc_links,
@@ -141,6 +143,7 @@ pub mod deployment;
 pub mod error;
 pub mod glossary;
 pub mod guarantees;
+pub mod jose;
 mod later;
 pub mod oauth;
 mod origin;

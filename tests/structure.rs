@@ -25,6 +25,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("origin", &["error"]),
     ("rejection", &["error"]),
     ("token", &["error"]),
+    ("jose", &["error", "token"]),
     ("provider", &["error", "origin", "rejection", "token"]),
     ("telemetry", &["error", "token"]),
     (

@@ -11,11 +11,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{Response, StatusCode};
 use tokio::time::{Instant, sleep};
 
 use super::{
     endpoint_error,
+    form::Outgoing,
     transport::{SendError, Transport},
 };
 use crate::clock::Clock;
@@ -45,7 +46,7 @@ pub(super) enum Retry {
 /// `response_timeout`.
 pub(super) async fn send(
     transport: &Transport,
-    request: Request<Bytes>,
+    request: &Outgoing<'_>,
     retry: Retry,
     response_timeout: Duration,
     clock: &dyn Clock,
@@ -59,7 +60,8 @@ pub(super) async fn send(
     let mut attempt = 0;
     loop {
         attempt += 1;
-        let outcome = transport.send(request.clone(), response_timeout).await;
+        let request = request.to_request().await.map_err(SendError::NotSent)?;
+        let outcome = transport.send(request, response_timeout).await;
         let backoff = match &outcome {
             Err(SendError::NotSent(_)) => {
                 Some(CONNECT_BACKOFF.mul_f64(f64::from(1 << (attempt - 1)) * jitter()))

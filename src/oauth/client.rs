@@ -8,13 +8,13 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, Uri};
+use http::{HeaderValue, Method, Response, Uri};
 
 use super::{
     attempt::{self, Retry},
     authorization::{AcceptedCode, PendingAuthorization},
     credentials, evidence,
-    form::{Credentials, Form},
+    form::{Credentials, Form, Outgoing},
     gate::{EndpointGate, GateKey},
     kept_values, provider_text,
     scrub::Secrets,
@@ -415,8 +415,8 @@ impl OAuthClient {
         let sent_at = configuration.clock.wall();
         let timeout = configuration.response_timeout;
         let credentials = configuration.provider.client_authentication();
-        let request = self.request(Method::POST, endpoint, form, Some(credentials));
-        let response = self.send(request, retry, timeout).await;
+        let request = self.outgoing(Method::POST, endpoint, form, Some(credentials));
+        let response = self.send(&request, retry, timeout).await;
         let parse = |response: &Response<Bytes>| {
             let provider = &*configuration.provider;
             let now = configuration.clock.wall();
@@ -467,27 +467,31 @@ impl OAuthClient {
     }
 
     /// A request with the client's credentials, if `authentication` says how they are sent.
-    pub(super) fn request(
-        &self,
+    pub(super) fn outgoing<'a>(
+        &'a self,
         method: Method,
         endpoint: Uri,
-        form: Form<'_>,
+        form: Form<'a>,
         authentication: Option<ClientAuthentication>,
-    ) -> Request<Bytes> {
+    ) -> Outgoing<'a> {
         let configuration = &*self.configuration;
-        let secret = configuration.client_secret.load();
-        let credentials = authentication.map(|authentication| Credentials {
-            authentication,
-            id: &configuration.client_id,
-            secret: secret.as_deref(),
-        });
-        let user_agent = configuration.user_agent.clone();
-        form.into_request(method, endpoint, credentials.as_ref(), user_agent)
+        Outgoing {
+            method,
+            endpoint,
+            form,
+            credentials: authentication.map(|authentication| Credentials {
+                authentication,
+                id: &configuration.client_id,
+                secret: &configuration.client_secret,
+            }),
+            user_agent: &configuration.user_agent,
+            access_token: None,
+        }
     }
 
     pub(super) async fn send(
         &self,
-        request: Request<Bytes>,
+        request: &Outgoing<'_>,
         retry: Retry,
         timeout: Duration,
     ) -> Result<Response<Bytes>, SendError> {

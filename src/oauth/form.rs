@@ -1,14 +1,16 @@
 //! The body of a request to the token or revocation endpoint.
 
+use arc_swap::ArcSwapOption;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use http::{
-    HeaderValue, Method, Request, Uri,
+    HeaderName, HeaderValue, Method, Request, Uri,
     header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, USER_AGENT},
 };
 use zeroize::Zeroizing;
 
 use crate::{
+    error::Error,
     provider::{BodyFormat, ClientAuthentication, ParameterNames},
     token::{ClientSecret, SecretBuffer, wiped},
 };
@@ -25,11 +27,51 @@ pub(super) struct Form<'a> {
     names: &'a ParameterNames,
 }
 
+/// A request without its credentials. It is written anew for each attempt, because some credentials are
+/// valid for one request only.
+pub(super) struct Outgoing<'a> {
+    pub(super) method: Method,
+    pub(super) endpoint: Uri,
+    pub(super) form: Form<'a>,
+    /// `None` for a request that the client does not authenticate.
+    pub(super) credentials: Option<Credentials<'a>>,
+    pub(super) user_agent: &'a HeaderValue,
+    /// The header of an access token, for a request that one authenticates.
+    pub(super) access_token: Option<(HeaderName, HeaderValue)>,
+}
+
 /// The credentials of a client, and how they are sent.
 pub(super) struct Credentials<'a> {
     pub(super) authentication: ClientAuthentication,
     pub(super) id: &'a str,
-    pub(super) secret: Option<&'a ClientSecret>,
+    /// The newest one is sent.
+    pub(super) secret: &'a ArcSwapOption<ClientSecret>,
+}
+
+impl Outgoing<'_> {
+    /// The request of one attempt.
+    pub(super) async fn to_request(&self) -> Result<Request<Bytes>, Error> {
+        let mut form = self.form.copied();
+        let authorization = self
+            .credentials
+            .as_ref()
+            .and_then(|credentials| form.authorize(credentials));
+        let mut request = form.into_request();
+        *request.method_mut() = self.method.clone();
+        request.uri_mut().clone_from(&self.endpoint);
+        let headers = request.headers_mut();
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        // Without this header, RFC 9110 section 12.5.3 permits every encoding.
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        headers.insert(USER_AGENT, self.user_agent.clone());
+        if let Some(authorization) = authorization {
+            headers.insert(AUTHORIZATION, authorization);
+        }
+        if let Some((name, value)) = &self.access_token {
+            headers.insert(name, value.clone());
+        }
+        Ok(request)
+    }
 }
 
 impl<'a> Form<'a> {
@@ -67,37 +109,28 @@ impl<'a> Form<'a> {
         }
     }
 
-    /// The request with these credentials, if any. Without a name and a value, it has no body.
-    pub(super) fn into_request(
-        mut self,
-        method: Method,
-        endpoint: Uri,
-        credentials: Option<&Credentials<'_>>,
-        user_agent: HeaderValue,
-    ) -> Request<Bytes> {
-        let authorization = credentials.and_then(|credentials| self.authorize(credentials));
-        let has_body = self.body.len() > 0;
-        if has_body && self.format == BodyFormat::Json {
-            self.body.push(b"}");
+    /// A copy in memory of its own, which is wiped too.
+    fn copied(&self) -> Self {
+        let mut body = SecretBuffer::with_capacity(CAPACITY.max(self.body.len()));
+        body.push(self.body.as_slice());
+        Self { body, ..*self }
+    }
+
+    /// A request with the form as its body. Without a name and a value, it has no body.
+    fn into_request(mut self) -> Request<Bytes> {
+        if self.body.len() == 0 {
+            return Request::new(Bytes::new());
         }
+        let content_type = match self.format {
+            BodyFormat::Form => "application/x-www-form-urlencoded",
+            BodyFormat::Json => {
+                self.body.push(b"}");
+                "application/json"
+            }
+        };
         let mut request = Request::new(self.body.into_bytes());
-        *request.method_mut() = method;
-        *request.uri_mut() = endpoint;
-        let headers = request.headers_mut();
-        if has_body {
-            let content_type = match self.format {
-                BodyFormat::Form => "application/x-www-form-urlencoded",
-                BodyFormat::Json => "application/json",
-            };
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-        }
-        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        // Without this header, RFC 9110 section 12.5.3 permits every encoding.
-        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        headers.insert(USER_AGENT, user_agent);
-        if let Some(authorization) = authorization {
-            headers.insert(AUTHORIZATION, authorization);
-        }
+        let content_type = HeaderValue::from_static(content_type);
+        request.headers_mut().insert(CONTENT_TYPE, content_type);
         request
     }
 
@@ -105,7 +138,8 @@ impl<'a> Form<'a> {
     /// 6749 section 2.3 forbids a second in the same request.
     fn authorize(&mut self, credentials: &Credentials<'_>) -> Option<HeaderValue> {
         let id = credentials.id;
-        match (credentials.authentication, credentials.secret) {
+        let secret = credentials.secret.load();
+        match (credentials.authentication, secret.as_deref()) {
             (ClientAuthentication::Basic, Some(secret)) => Some(basic(id, secret, encode)),
             (ClientAuthentication::BasicRaw, Some(secret)) => {
                 let raw = |text: &str, pair: &mut SecretBuffer| pair.push(text.as_bytes());
@@ -203,18 +237,28 @@ mod tests {
         let mut form = Form::empty(format, names);
         form.standard("grant_type", "refresh_token");
         form.standard("refresh_token", "r 1&=\"");
-        let secret = ClientSecret::new("se cret");
+        let secret = ArcSwapOption::from_pointee(ClientSecret::new("se cret"));
         let credentials = Credentials {
             authentication,
             id: "id:x",
-            secret: Some(&secret),
+            secret: &secret,
         };
-        form.into_request(
-            Method::POST,
-            Uri::from_static("https://id.example.com/token"),
-            Some(&credentials),
-            HeaderValue::from_static("product/1"),
-        )
+        sent(form, Some(credentials))
+    }
+
+    fn sent(form: Form<'_>, credentials: Option<Credentials<'_>>) -> Request<Bytes> {
+        let outgoing = Outgoing {
+            method: Method::POST,
+            endpoint: Uri::from_static("https://id.example.com/token"),
+            form,
+            credentials,
+            user_agent: &HeaderValue::from_static("product/1"),
+            access_token: None,
+        };
+        let first = tokio_test::block_on(outgoing.to_request()).unwrap();
+        let second = tokio_test::block_on(outgoing.to_request()).unwrap();
+        assert_eq!(first.body(), second.body());
+        first
     }
 
     fn request(authentication: ClientAuthentication) -> Request<Bytes> {
@@ -277,12 +321,7 @@ mod tests {
     fn request_without_a_parameter_has_no_body() {
         for format in [BodyFormat::Form, BodyFormat::Json] {
             let names = ParameterNames::default();
-            let request = Form::empty(format, &names).into_request(
-                Method::DELETE,
-                Uri::from_static("https://id.example.com/token"),
-                None,
-                HeaderValue::from_static("product/1"),
-            );
+            let request = sent(Form::empty(format, &names), None);
             assert!(request.body().is_empty());
             assert!(!request.headers().contains_key(CONTENT_TYPE));
         }

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::Request;
-
 use super::{
-    attempt::Retry, client::OAuthClient, endpoint_error, evidence, form::Form, members::has_member,
+    attempt::Retry,
+    client::OAuthClient,
+    endpoint_error, evidence,
+    form::{Form, Outgoing},
+    members::has_member,
     provider_text,
 };
 use crate::{
@@ -136,7 +137,7 @@ impl OAuthClient {
     ) -> Result<(), Error> {
         let client_secret = self.configuration.client_secret.load_full();
         let request = self.revocation(endpoint, token, access_token, values)?;
-        let response = self.send(request, Retry::Transient, REVOCATION_TIMEOUT);
+        let response = self.send(&request, Retry::Transient, REVOCATION_TIMEOUT);
         // The URL may contain the token, and an HTTP client may show the URL in its error.
         let in_url = encoded(token.expose());
         let response = response.await.map_err(|error| {
@@ -165,13 +166,13 @@ impl OAuthClient {
     }
 
     /// The request of the provider's data.
-    fn revocation(
-        &self,
+    fn revocation<'a>(
+        &'a self,
         endpoint: &Endpoint,
         token: TokenToRevoke<'_>,
         access_token: Option<&AccessToken>,
         values: &NamedValues,
-    ) -> Result<Request<Bytes>, Error> {
+    ) -> Result<Outgoing<'a>, Error> {
         let provider = self.provider();
         let shape = provider.revocation_request();
         let hint = match token {
@@ -197,7 +198,7 @@ impl OAuthClient {
             (RevocationAuthentication::Basic, _) => Some(ClientAuthentication::Basic),
             (RevocationAuthentication::AccessToken | RevocationAuthentication::None, _) => None,
         };
-        let mut request = self.request(shape.http_method(), endpoint, form, authentication);
+        let mut request = self.outgoing(shape.http_method(), endpoint, form, authentication);
         if shape.authenticated_by() == RevocationAuthentication::AccessToken {
             let Some(access_token) = access_token else {
                 return Err(Error::configuration(
@@ -205,8 +206,7 @@ impl OAuthClient {
                      revoke_tokens with the whole token set",
                 ));
             };
-            let (name, value) = provider.access_token_header(access_token);
-            request.headers_mut().insert(name, value);
+            request.access_token = Some(provider.access_token_header(access_token));
         }
         Ok(request)
     }
@@ -243,7 +243,8 @@ fn is_error(text: &str) -> bool {
 mod tests {
     use std::error::Error as _;
 
-    use http::Response;
+    use bytes::Bytes;
+    use http::{Request, Response};
     use http_body_util::Full;
     use tower::service_fn;
 

@@ -50,6 +50,10 @@ impl SecretBuffer {
         self.0.len()
     }
 
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        &self.0
+    }
+
     pub(crate) fn push(&mut self, bytes: &[u8]) {
         self.reserve(bytes.len());
         self.0.extend_from_slice(bytes);
