@@ -14,7 +14,8 @@ use super::{
     revocation::RevocationRequest,
     template::Template,
     wire::{
-        BodyFormat, ClientAuthentication, LifetimeUnit, ResponseMode, TokenHeader, TokenMember,
+        BodyFormat, ClientAuthentication, IssuerCheck, LifetimeUnit, ResponseMode, TokenHeader,
+        TokenMember,
     },
     wire_checks,
 };
@@ -110,11 +111,30 @@ impl ProviderBuilder {
     ///
     /// With an issuer, a callback that does not name exactly this one is rejected, so that a
     /// program with several providers cannot be made to send the code of one to another (RFC 9700
-    /// section 4.4). Set it only for a provider that always sends `iss`, in the same spelling: its
-    /// metadata says so by `issuer` and `authorization_response_iss_parameter_supported` (RFC 8414
-    /// section 2).
+    /// section 4.4). For a provider that does not always send `iss`, also set an
+    /// [`issuer_check`](Self::issuer_check).
     pub fn issuer(mut self, url: impl Into<String>) -> Self {
         self.0.issuer = Some(url.into());
+        self
+    }
+
+    /// Sets whether callbacks have to name the [`issuer`](Self::issuer). Defaults to
+    /// [`Required`](IssuerCheck::Required).
+    ///
+    /// | the callback has | no issuer is set | `Required` | `IfPresent` |
+    /// | --- | --- | --- | --- |
+    /// | no `iss` | accepted | rejected | accepted |
+    /// | the issuer once, in the same spelling | accepted | accepted | accepted |
+    /// | another issuer, or an empty one | accepted | rejected | rejected |
+    /// | `iss` more than once | accepted | rejected | rejected |
+    ///
+    /// This holds for callbacks with a code and with an error, in each
+    /// [`ResponseMode`]. The comparison is that of strings, after decoding (RFC 9207 section
+    /// 2.4). That section leaves it to the client whether `iss` is accepted from a provider that
+    /// does not announce it: it is, because it can only be rejected where it is wrong. Without an
+    /// issuer there is nothing to compare with; set one if the program has several providers.
+    pub fn issuer_check(mut self, check: IssuerCheck) -> Self {
+        self.0.issuer_check = check;
         self
     }
 
@@ -361,7 +381,7 @@ impl ProviderBuilder {
     /// in a [file](crate::provider#provider-files):
     ///
     /// * A URL that is not absolute, is not `https` (or `http` to loopback), or contains user
-    ///   information or a fragment. An issuer with a query.
+    ///   information or a fragment. An issuer with a query. An issuer check without an issuer.
     /// * A scope separator other than a space or a comma.
     /// * A request parameter that the client sets itself, such as `client_secret`, or that no form
     ///   should contain. An empty token type.
@@ -385,6 +405,10 @@ impl ProviderBuilder {
                     "issuer: the URL contains a query or a fragment; remove it",
                 ));
             }
+        } else if data.issuer_check != IssuerCheck::default() {
+            return Err(Error::configuration(
+                "issuer_check: there is no issuer to compare with; set the issuer, or leave this out",
+            ));
         }
         if ![" ", ","].contains(&data.scope_separator.as_str()) {
             return Err(Error::configuration(
@@ -529,6 +553,7 @@ mod tests {
             );
             let sandbox = provider.on_origin("http://127.0.0.1:81/x").unwrap();
             assert_eq!(sandbox.issuer(), Some(moved));
+            assert_eq!(sandbox.issuer_check(), IssuerCheck::Required);
         }
     }
 
@@ -626,6 +651,9 @@ mod tests {
             let error = built.unwrap_err().to_string();
             assert!(error.starts_with("token_rejections[0].status: "), "{error}");
         }
+        let unused = builder().issuer_check(IssuerCheck::IfPresent).build();
+        let unused = unused.unwrap_err().to_string();
+        assert!(unused.starts_with("issuer_check: "), "{unused}");
         let query = builder().issuer("https://id.example.com?x=y").build();
         assert!(query.unwrap_err().to_string().starts_with("issuer: "));
         for wrong in ["", "relative", "http://id.example.com"] {

@@ -13,7 +13,8 @@ use super::{
     request_parameters::RequestParameters,
     revocation::RevocationRequest,
     wire::{
-        BodyFormat, ClientAuthentication, LifetimeUnit, ResponseMode, TokenHeader, TokenMember,
+        BodyFormat, ClientAuthentication, IssuerCheck, LifetimeUnit, ResponseMode, TokenHeader,
+        TokenMember,
     },
 };
 use crate::rejection::TokenRejection;
@@ -36,6 +37,8 @@ pub(super) struct ProviderData {
     pub(super) revocation_request: RevocationRequest,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) issuer: Option<String>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(super) issuer_check: IssuerCheck,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) api_origins: Vec<String>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -95,6 +98,7 @@ impl ProviderData {
             revocation_endpoint: None,
             revocation_request: RevocationRequest::default(),
             issuer: None,
+            issuer_check: IssuerCheck::default(),
             api_origins: Vec::new(),
             kept_values: BTreeMap::new(),
             token_header: TokenHeader::default(),

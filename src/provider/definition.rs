@@ -15,7 +15,7 @@ use super::{
     refusal::Refusal,
     request_parameters::{RequestKind, RequestParameters},
     template::Template,
-    wire::{ClientAuthentication, ResponseMode},
+    wire::{ClientAuthentication, IssuerCheck, ResponseMode},
 };
 use crate::{error::Error, origin::Origin, rejection::TokenRejection, token::NamedValues};
 
@@ -173,6 +173,13 @@ impl Provider {
     #[must_use]
     pub fn issuer(&self) -> Option<&str> {
         self.data.issuer.as_deref()
+    }
+
+    /// Whether authorization responses have to name the [`issuer`](Self::issuer). Without effect
+    /// if there is none.
+    #[must_use]
+    pub fn issuer_check(&self) -> IssuerCheck {
+        self.data.issuer_check
     }
 
     /// How a client authenticates to the token and revocation endpoints.

@@ -42,9 +42,10 @@ mod tests {
 
     use super::*;
     use crate::provider::{
-        BodyFormat, ClientAuthentication, KeptValue, LifetimeUnit, Refusal, RefusalMeaning,
-        RequestKind, ResponseMode, RevocationAuthentication, RevocationMethod, RevocationRequest,
-        RevokedToken, TokenHeader, TokenMember, TokenRejection, ValueSource, justworks,
+        BodyFormat, ClientAuthentication, IssuerCheck, KeptValue, LifetimeUnit, Refusal,
+        RefusalMeaning, RequestKind, ResponseMode, RevocationAuthentication, RevocationMethod,
+        RevocationRequest, RevokedToken, TokenHeader, TokenMember, TokenRejection, ValueSource,
+        justworks,
     };
 
     const FULL: &str = r#"{
@@ -60,6 +61,7 @@ mod tests {
             "authentication": "basic"
         },
         "issuer": "https://ID.example.com/",
+        "issuer_check": "if_present",
         "api_origins": ["https://api.example.com", "https://eu.example.com:8443"],
         "kept_values": {
             "hub": {"from": "response", "name": "hub.id"},
@@ -116,6 +118,7 @@ mod tests {
                     .authentication(RevocationAuthentication::Basic),
             )
             .issuer("https://ID.example.com/")
+            .issuer_check(IssuerCheck::IfPresent)
             .api_origin("https://api.example.com")
             .api_origin("https://eu.example.com:8443")
             .kept_value("hub", KeptValue::new(ValueSource::Response).name("hub.id"))
@@ -648,6 +651,11 @@ mod tests {
                 "/response_members/refresh_token",
                 json!("authed_user.access_token"),
                 "response_members.access_token: another member",
+            ),
+            (
+                "/issuer_check",
+                json!("never"),
+                "issuer_check: unknown variant",
             ),
             (
                 "/lifetime_unit",

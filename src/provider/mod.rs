@@ -60,6 +60,7 @@
 //! | `token_endpoint` | URL | required |
 //! | `refresh_endpoint` | URL | the token endpoint |
 //! | `authorization_endpoint`, `revocation_endpoint`, `issuer` | URL | none |
+//! | `issuer_check` | `required` or `if_present` | `required` if there is an issuer |
 //! | `revocation_request` | object with `method` (`POST`, `DELETE` or `GET`), `format` (`form` or `json`), `parameter` (name of the token in the body, empty for none), `token` (`either`, `access` or `refresh`: which one the endpoint takes) and `authentication` (`client`, `basic`, `access_token` or `none`) | RFC 7009: the first of each, and the name `token` |
 //! | `api_origins` | list of URLs, of which only scheme, host and port count | empty |
 //! | `kept_values` | object of names and objects with `from` (`connect`, `callback` or `response`), and optionally `name` (of the parameter, or the path of the member; the same by default), `pattern` and `any_host` | empty |
@@ -251,7 +252,8 @@ pub use self::{
     request_parameters::RequestKind,
     revocation::{RevocationAuthentication, RevocationMethod, RevocationRequest, RevokedToken},
     wire::{
-        BodyFormat, ClientAuthentication, LifetimeUnit, ResponseMode, TokenHeader, TokenMember,
+        BodyFormat, ClientAuthentication, IssuerCheck, LifetimeUnit, ResponseMode, TokenHeader,
+        TokenMember,
     },
 };
 pub(crate) use self::{

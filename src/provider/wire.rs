@@ -48,6 +48,18 @@ pub enum ResponseMode {
     FormPost,
 }
 
+/// Whether a callback has to name the provider's issuer by `iss` (RFC 9207).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum IssuerCheck {
+    /// A callback without `iss` is rejected: the provider always sends it.
+    #[default]
+    Required,
+    /// A callback without `iss` is accepted: the provider may not send it.
+    IfPresent,
+}
+
 /// The encoding of the body of a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

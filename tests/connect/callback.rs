@@ -7,12 +7,14 @@ use tower_oauth2_client::{
     ErrorKind, OAuthErrorCode,
     cache::TokenState,
     connect::ConnectFailureKind,
+    provider::{IssuerCheck, ResponseMode},
     sandbox::{Endpoint, Fault},
     store::TokenStore,
     token::{ClientIdentity, Generation, Grant, GrantState},
 };
 
 use crate::{
+    form_post::send_form,
     shared::ManualClock,
     support::{Browser, Replica, SECOND, Setup, TestStore, parameter, replica, sandbox, tenant},
 };
@@ -146,30 +148,61 @@ async fn other_errors_of_the_provider_are_reported() {
     assert_eq!(replica.codes_sent(), 0);
 }
 
+/// The table of RFC 9207 section 2.4, for the two response modes of a provider.
 #[tokio::test(start_paused = true)]
 async fn a_callback_of_another_issuer_is_rejected() {
     const ISSUER: &str = "https://id.example.com";
-    let clock = ManualClock::new();
-    let sandbox = sandbox(&clock).build();
-    let setup = || Setup {
-        issuer: Some(ISSUER),
-        ..Setup::default()
-    };
-    let replica = Replica::new(&sandbox, &clock, TestStore::default(), setup());
-    for (issuer, connects) in [
-        (None, false),
-        (Some("https://evil.example"), false),
-        (Some(ISSUER), true),
-    ] {
-        sandbox.change_behavior(|behavior| behavior.issuer = issuer.map(str::to_owned));
-        let mut browser = Browser::of("acme");
-        let callback = browser.consent(&replica).await;
-        let response = browser.get(&replica, &callback).await;
-        assert_eq!(response.text == "connected acme", connects);
-        assert_eq!(replica.codes_sent(), u64::from(connects));
-        assert!(browser.jar.is_empty());
-        if !connects {
-            assert_eq!(replica.failure(), Some(ConnectFailureKind::Provider));
+    let own = || Some(ISSUER.to_owned());
+    let other = || Some("https://evil.example".to_owned());
+    // What the provider sends, what is added on the way, and whether it connects without an issuer,
+    // with one that is required, and with one that is compared if it is present.
+    let rows = [
+        (None, "", [true, false, true]),
+        (own(), "", [true; 3]),
+        (other(), "", [true, false, false]),
+        (
+            own(),
+            "&iss=https%3A%2F%2Fid.example.com",
+            [true, false, false],
+        ),
+        (None, "&iss=", [true, false, false]),
+    ];
+    let columns = [
+        (None, IssuerCheck::Required),
+        (Some(ISSUER), IssuerCheck::Required),
+        (Some(ISSUER), IssuerCheck::IfPresent),
+    ];
+    for response_mode in [ResponseMode::Query, ResponseMode::FormPost] {
+        for (column, (issuer, issuer_check)) in columns.into_iter().enumerate() {
+            let clock = ManualClock::new();
+            let sandbox = sandbox(&clock).build();
+            let setup = Setup {
+                issuer,
+                issuer_check,
+                response_mode,
+                ..Setup::default()
+            };
+            let replica = Replica::new(&sandbox, &clock, TestStore::default(), setup);
+            let mut sent = 0;
+            for (iss, added, connects) in &rows {
+                sandbox.change_behavior(|behavior| behavior.issuer.clone_from(iss));
+                let mut browser = Browser::of("acme");
+                let mut callback = browser.consent(&replica).await + added;
+                if response_mode == ResponseMode::FormPost {
+                    let (path, form) = callback.split_once('?').unwrap();
+                    let form = send_form(&replica, form).await;
+                    callback = format!("{path}{}", form.location());
+                }
+                let response = browser.get(&replica, &callback).await;
+                let connects = connects[column];
+                assert_eq!(response.text == "connected acme", connects, "{callback}");
+                sent += u64::from(connects);
+                assert_eq!(replica.codes_sent(), sent, "{callback}");
+                assert!(browser.jar.is_empty());
+                if !connects {
+                    assert_eq!(replica.failure(), Some(ConnectFailureKind::Provider));
+                }
+            }
         }
     }
 }

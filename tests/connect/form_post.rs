@@ -50,7 +50,7 @@ fn post(path: &str, content_type: &str, body: impl Into<Body>) -> Request<Body> 
         .unwrap()
 }
 
-async fn send_form(replica: &Replica, form: &str) -> BrowserResponse {
+pub(crate) async fn send_form(replica: &Replica, form: &str) -> BrowserResponse {
     let request = post("/connect/callback", FORM, form.to_owned());
     send_to_app(&replica.app, request).await
 }

@@ -25,7 +25,7 @@ use tower_oauth2_client::{
     clock::Clock,
     connect::{ConnectFailure, ConnectFailureKind, ConnectHandler, ConnectRouter, Consent},
     oauth::OAuthClient,
-    provider::{self, ResponseMode},
+    provider::{self, IssuerCheck, ResponseMode},
     sandbox::{Sandbox, SandboxBuilder, SandboxService},
     store::{EncryptionKey, EncryptionKeys, TokenStore},
     tenants::Tenants,
@@ -145,6 +145,7 @@ pub(crate) struct Setup {
     pub(crate) keys: EncryptionKeys,
     pub(crate) allows_all: bool,
     pub(crate) issuer: Option<&'static str>,
+    pub(crate) issuer_check: IssuerCheck,
     pub(crate) response_mode: ResponseMode,
     pub(crate) code_parameter: &'static str,
 }
@@ -156,6 +157,7 @@ impl Default for Setup {
             keys: keys(),
             allows_all: false,
             issuer: None,
+            issuer_check: IssuerCheck::default(),
             response_mode: ResponseMode::Query,
             code_parameter: "code",
         }
@@ -189,7 +191,7 @@ impl Replica {
             .response_mode(setup.response_mode)
             .code_parameter(setup.code_parameter);
         if let Some(issuer) = setup.issuer {
-            provider = provider.issuer(issuer);
+            provider = provider.issuer(issuer).issuer_check(setup.issuer_check);
         }
         let provider = provider.build().unwrap();
         let service = sandbox.service();

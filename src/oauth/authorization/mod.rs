@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use super::kept_values::CallbackValues;
 use crate::{
     error::{Error, ErrorKind, OAuthErrorCode, ResponseDetails},
-    provider::{Provider, ResponseMode, with_query},
+    provider::{IssuerCheck, Provider, ResponseMode, with_query},
     token::{AuthorizationCode, CodeVerifier, NamedValues, form_decoded},
 };
 
@@ -85,8 +85,9 @@ impl PendingAuthorization {
     /// [`Callback`](ErrorKind::Callback) if:
     ///
     /// * the `state` is missing or is not this one,
-    /// * the provider has an [issuer](crate::provider::ProviderBuilder::issuer) that `iss` does not
-    ///   name exactly once (RFC 9207 section 2.4),
+    /// * the provider has an [issuer](crate::provider::ProviderBuilder::issuer), and `iss` is
+    ///   another one, is repeated, or is missing although [the provider always sends
+    ///   it](crate::provider::ProviderBuilder::issuer_check) (RFC 9207 section 2.4),
     /// * a parameter is repeated, or there is no code,
     /// * a [kept value](crate::provider::KeptValue) is repeated or too large,
     /// * the callback carries an error. Its code is [`Error::oauth_code`]:
@@ -117,7 +118,7 @@ impl PendingAuthorization {
         }
         // Then the issuer: an error from another server says nothing about this authorization.
         if let Some(issuer) = self.provider.issuer() {
-            check_issuer(issuer, &found.issuers)?;
+            check_issuer(issuer, self.provider.issuer_check(), &found.issuers)?;
         }
         if let Some(error) = found.error {
             return Err(provider_error(&error));
@@ -285,18 +286,23 @@ fn query_of(callback: &str) -> &str {
 }
 
 /// Compares issuers as strings (RFC 9207 section 2.4).
-fn check_issuer(expected: &str, found: &[Zeroizing<String>]) -> Result<(), Error> {
-    match found {
-        [issuer] if **issuer == *expected => Ok(()),
-        [] => Err(callback_error(
+fn check_issuer(
+    expected: &str,
+    check: IssuerCheck,
+    found: &[Zeroizing<String>],
+) -> Result<(), Error> {
+    match (found, check) {
+        ([issuer], _) if **issuer == *expected => Ok(()),
+        ([], IssuerCheck::IfPresent) => Ok(()),
+        ([], IssuerCheck::Required) => Err(callback_error(
             "callback names no issuer (iss); start again from a new authorization URL, \
-             or set no issuer for a provider that sends none",
+             or set ProviderBuilder::issuer_check for a provider that may send none",
         )),
-        [_] => Err(callback_error(
+        ([_], _) => Err(callback_error(
             "callback names another issuer (iss) than the provider's; it comes from \
              another server, or ProviderBuilder::issuer is wrong",
         )),
-        _ => Err(callback_error(
+        (_, _) => Err(callback_error(
             "callback repeats its issuer (iss); start again from a new authorization URL",
         )),
     }

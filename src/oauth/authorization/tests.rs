@@ -1,15 +1,12 @@
 use super::*;
 
 fn resumed(state: &str, verifier: Option<&str>) -> PendingAuthorization {
-    let provider = provider(true, None);
+    let provider = provider(true);
     PendingAuthorization::new(state.into(), verifier.map(CodeVerifier::new), provider)
 }
 
-fn provider(pkce: bool, issuer: Option<&str>) -> Arc<Provider> {
-    let mut builder = Provider::builder("https://id.example.com/token").pkce(pkce);
-    if let Some(issuer) = issuer {
-        builder = builder.issuer(issuer);
-    }
+fn provider(pkce: bool) -> Arc<Provider> {
+    let builder = Provider::builder("https://id.example.com/token").pkce(pkce);
     Arc::new(builder.build().unwrap())
 }
 
@@ -76,48 +73,78 @@ fn denial_is_reported_by_its_error_code() {
     assert!(!format!("{unknown:?}{unknown}").contains("seeded"));
 }
 
+/// RFC 9207 section 2.4. A callback is accepted in the columns `no issuer`, `Required` and
+/// `IfPresent`.
 #[test]
-fn callback_names_the_issuer_once_and_exactly() {
+fn callback_names_the_issuer_by_the_table_of_rfc_9207() {
     const ISSUER: &str = "https://id.example.com/a";
-    let pending = PendingAuthorization::new("s1".into(), None, provider(true, Some(ISSUER)));
-    for good in [
-        "?code=c1&state=s1&iss=https://id.example.com/a",
-        "/cb?iss=https%3A%2F%2Fid.example.com%2Fa&state=s1&code=c1",
-    ] {
-        assert_eq!(pending.accept(good).unwrap().code().expose(), "c1");
-    }
-    for bad in [
-        "",
-        "&iss=",
-        "&iss=https://id.example.com/a/",
-        "&iss=https://id.example.com",
-        "&iss=https://ID.example.com/a",
-        "&iss=https://id.example.com:443/a",
-        "&iss=https://evil.example/a",
-        "&iss=https://id.example.com/a&iss=https://id.example.com/a",
-        "&iss=https://id.example.com/a&iss=https://evil.example/a",
-        "&ISS=https://id.example.com/a",
-    ] {
-        // Neither a code nor an error from another server counts.
-        for response in ["code=c1", "error=access_denied"] {
-            let error = pending
-                .accept(&format!("?{response}&state=s1{bad}"))
-                .unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Callback, "{bad}");
-            assert_eq!(error.oauth_code(), None, "{bad}");
-            assert!(error.to_string().contains("(iss)"), "{bad}: {error}");
-            assert!(!error.to_string().contains("evil"), "{error}");
+    let pending = |issuer: Option<&str>, check| {
+        let mut builder = Provider::builder("https://id.example.com/token").issuer_check(check);
+        if let Some(issuer) = issuer {
+            builder = builder.issuer(issuer);
         }
-        // The state is checked first.
-        let error = pending
-            .accept(&format!("?code=c1&state=s2{bad}"))
-            .unwrap_err();
-        assert!(error.to_string().contains("state"), "{bad}: {error}");
+        let provider = Arc::new(builder.build().unwrap());
+        PendingAuthorization::new("s1".into(), None, provider)
+    };
+    let columns = [
+        pending(None, IssuerCheck::Required),
+        pending(Some(ISSUER), IssuerCheck::Required),
+        pending(Some(ISSUER), IssuerCheck::IfPresent),
+    ];
+    for (parameters, accepted) in [
+        ("", [true, false, true]),
+        // The issuer, in different encodings.
+        ("&iss=https://id.example.com/a", [true; 3]),
+        ("&iss=https%3A%2F%2Fid.example.com%2Fa", [true; 3]),
+        ("&%69ss=https%3a%2f%2fid.example.com/%61", [true; 3]),
+        // Another issuer: strings are compared, not URLs.
+        ("&iss=", [true, false, false]),
+        ("&iss", [true, false, false]),
+        ("&iss=https://id.example.com/a/", [true, false, false]),
+        ("&iss=https://id.example.com", [true, false, false]),
+        ("&iss=https://ID.example.com/a", [true, false, false]),
+        ("&iss=https://id.example.com:443/a", [true, false, false]),
+        ("&iss=https%253A//id.example.com/a", [true, false, false]),
+        ("&iss=+https://id.example.com/a", [true, false, false]),
+        ("&iss=https://id.example.com/a%00", [true, false, false]),
+        ("&iss=https://evil.example/a", [true, false, false]),
+        // Repeated, also with the same value.
+        (
+            "&iss=https://id.example.com/a&iss=https://id.example.com/a",
+            [true, false, false],
+        ),
+        (
+            "&iss=https://id.example.com/a&iss=https://evil.example/a",
+            [true, false, false],
+        ),
+        ("&iss=&iss=", [true, false, false]),
+        // Another parameter.
+        ("&ISS=https://id.example.com/a", [true, false, true]),
+        ("&issuer=https://evil.example", [true, false, true]),
+    ] {
+        // A URL with a query, and the body of a `form_post`.
+        for prefix in ["https://p.example.com/cb?", ""] {
+            for (pending, accepted) in columns.iter().zip(accepted) {
+                let callback = |response| format!("{prefix}{response}{parameters}");
+                let with_code = pending.accept(&callback("code=c1&state=s1"));
+                assert_eq!(with_code.is_ok(), accepted, "{parameters}");
+                // An error of another server says nothing about this authorization.
+                let with_error = pending.accept(&callback("error=access_denied&state=s1"));
+                let with_error = with_error.unwrap_err();
+                let denied = Some(OAuthErrorCode::AccessDenied);
+                let code = if accepted { denied } else { None };
+                assert_eq!(with_error.oauth_code(), code, "{parameters}");
+                for error in with_code.err().into_iter().chain([with_error]) {
+                    assert_eq!(error.kind(), ErrorKind::Callback);
+                    assert_eq!(error.to_string().contains("(iss)"), !accepted, "{error}");
+                    assert!(!error.to_string().contains("evil"), "{error}");
+                }
+                // The state is checked first.
+                let error = pending.accept(&callback("code=c1&state=s2")).unwrap_err();
+                assert!(error.to_string().contains("state"), "{error}");
+            }
+        }
     }
-    let denied = pending
-        .accept("?error=access_denied&state=s1&iss=https://id.example.com/a")
-        .unwrap_err();
-    assert_eq!(denied.oauth_code(), Some(OAuthErrorCode::AccessDenied));
 }
 
 #[test]
@@ -130,15 +157,15 @@ fn pkce_challenge_is_s256_of_a_random_verifier() {
     );
 
     let (one, two) = (
-        PendingAuthorization::random(provider(true, None)).unwrap(),
-        PendingAuthorization::random(provider(true, None)).unwrap(),
+        PendingAuthorization::random(provider(true)).unwrap(),
+        PendingAuthorization::random(provider(true)).unwrap(),
     );
     assert_ne!(one.state(), two.state());
     let length = one.code_verifier().unwrap().expose().len();
     assert!((43..=128).contains(&length));
     assert_ne!(one.code_verifier(), two.code_verifier());
     assert!(
-        PendingAuthorization::random(provider(false, None))
+        PendingAuthorization::random(provider(false))
             .unwrap()
             .code_verifier()
             .is_none()
