@@ -6,8 +6,9 @@
 //! ([`cache`]). A refresh is a token request ([`oauth`]), and each new token set is saved to a
 //! durable **store** before any request uses it ([`store`]). The grants of **many tenants** share
 //! one layer ([`tenants`]). Customers **connect** in a browser ([`connect`]). **Providers** are
-//! data: Justworks, a catalogue of others, and your own files ([`provider`]). A **sandbox**
-//! provider runs on loopback for examples and tests ([`sandbox`]).
+//! data: Justworks, a catalogue of others, and your own files ([`provider`]). **Discovery** finds
+//! one by its issuer ([`discovery`]). A **sandbox** provider runs on loopback for examples and
+//! tests ([`sandbox`]).
 //!
 //! # Example
 //!
@@ -71,6 +72,7 @@
 //! | serve many customers through one layer | [`tenants`] |
 //! | choose a store, encrypt it, or implement a [`TokenStore`](store::TokenStore) | [`store`] |
 //! | use a provider of the catalogue, or describe another one | [`provider`], [`providers`] |
+//! | name an issuer instead of endpoints | [`discovery`] |
 //! | react to a grant that ends, or collect metrics | [`telemetry`] |
 //! | test without network or credentials | [`sandbox`] |
 //!
@@ -140,6 +142,7 @@ pub mod clock;
 #[cfg(feature = "axum")]
 pub mod connect;
 pub mod deployment;
+pub mod discovery;
 pub mod error;
 pub mod glossary;
 pub mod guarantees;

@@ -120,6 +120,11 @@ impl Origin {
         ))
     }
 
+    /// Whether it uses `https`. Otherwise it is a loopback address.
+    pub(crate) fn is_secure(&self) -> bool {
+        self.secure
+    }
+
     pub(crate) fn scheme(&self) -> Scheme {
         if self.secure {
             Scheme::HTTPS

@@ -40,6 +40,18 @@ const LAYERS: &[(&str, &[&str])] = &[
             "token",
         ],
     ),
+    (
+        "discovery",
+        &[
+            "clock",
+            "error",
+            "later",
+            "oauth",
+            "origin",
+            "provider",
+            "telemetry",
+        ],
+    ),
     ("store", &["clock", "error", "later", "token"]),
     (
         "cache",

@@ -3,8 +3,8 @@
 use std::{ffi::OsString, net::SocketAddr, time::Duration};
 
 use tower_oauth2_client::sandbox::{
-    Challenge, ClientAuthentication, Consent, ExpiresAt, ExpiresIn, Pkce, RefreshTokenField,
-    RefreshWindow, Replay, Rotation, SandboxBuilder,
+    Challenge, ClientAuthentication, Consent, ExpiresAt, ExpiresIn, MetadataDocuments, Pkce,
+    RefreshTokenField, RefreshWindow, Replay, Rotation, SandboxBuilder,
 };
 
 use crate::parse::{choice, date, duration, non_empty, text};
@@ -41,6 +41,7 @@ Environment variables, all optional:
                                    insufficient-scope, invalid-request or absent: WWW-Authenticate of a 401
   SANDBOX_PKCE=verified            verified (default), ignored or required
   SANDBOX_ISSUER=...               iss in redirects to the client (RFC 9207); default none
+  SANDBOX_METADATA=none            none (default), oauth, openid or both: which metadata documents are served (RFC 8414)
   SANDBOX_CLIENT_AUTH=body         body (default) or body-or-basic: how clients may authenticate
   SANDBOX_MEMBERS=25               how many members the company has, at most 100000
 ";
@@ -94,6 +95,13 @@ pub(crate) fn configure(
         ("body", ClientAuthentication::Body),
         ("body-or-basic", ClientAuthentication::BodyOrBasic),
     ];
+    let metadata = [
+        ("none", MetadataDocuments::None),
+        ("oauth", MetadataDocuments::OAuth),
+        ("openid", MetadataDocuments::OpenId),
+        ("both", MetadataDocuments::Both),
+    ];
+    let metadata = choice(variable, "SANDBOX_METADATA", &metadata)?;
     let consent = choice(variable, "SANDBOX_CONSENT", &consent)?;
     let rotation = choice(variable, "SANDBOX_ROTATION", &rotation)?;
     let refresh_window = choice(variable, "SANDBOX_WINDOW", &refresh_window)?;
@@ -106,6 +114,7 @@ pub(crate) fn configure(
         behavior.refresh_window = refresh_window;
         behavior.rotation_revokes_access_token = revokes;
         behavior.pkce = pkce;
+        behavior.metadata = metadata;
         behavior.client_authentication = client_authentication;
     }))
 }

@@ -80,6 +80,7 @@ fn the_error_names_the_wrong_variable() {
         ("SANDBOX_DATE", ""),
         ("SANDBOX_CHALLENGE", "digest"),
         ("SANDBOX_PKCE", "0"),
+        ("SANDBOX_METADATA", "1"),
         ("SANDBOX_CLIENT_AUTH", "basic"),
     ] {
         let error = with(name, value).unwrap_err();
@@ -157,6 +158,8 @@ async fn variables_set_scopes_pkce_and_authentication() {
     assert_eq!(behavior("SANDBOX_PKCE", "required").pkce, Pkce::Required);
     let issuer = behavior("SANDBOX_ISSUER", "http://127.0.0.1:8080").issuer;
     assert_eq!(issuer.as_deref(), Some("http://127.0.0.1:8080"));
+    let metadata = behavior("SANDBOX_METADATA", "both").metadata;
+    assert_eq!(metadata, MetadataDocuments::Both);
     let accepted = behavior("SANDBOX_CLIENT_AUTH", "body-or-basic").client_authentication;
     assert_eq!(accepted, ClientAuthentication::BodyOrBasic);
 }

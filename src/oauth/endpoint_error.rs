@@ -198,7 +198,7 @@ pub(super) fn describe(response: &Response<Bytes>) -> String {
 }
 
 /// `Retry-After` in seconds or as a date (RFC 9110 section 10.2.3), at most [`MAX_RETRY_AFTER`].
-pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let time = if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
         // A number that does not fit is a very long time.

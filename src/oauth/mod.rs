@@ -174,7 +174,6 @@ mod token_response;
 mod transport;
 mod user_agent;
 
-pub(crate) use self::gate::{BackgroundPermit, GateKey, Permit};
 pub use self::{
     authorization::{AcceptedCode, PendingAuthorization},
     builder::OAuthClientBuilder,
@@ -182,4 +181,10 @@ pub use self::{
     gate::EndpointGate,
     revocation::TokenToRevoke,
     token_response::TokenResponse,
+};
+pub(crate) use self::{
+    endpoint_error::retry_after,
+    gate::{BackgroundPermit, GateKey, Permit},
+    transport::{SendError, Transport},
+    user_agent::header as user_agent,
 };

@@ -1,4 +1,5 @@
-//! The HTTP client under an OAuth client: any tower service, with a deadline and a size limit.
+//! The HTTP client under an OAuth client, and under discovery: any tower service, with a deadline
+//! and a size limit.
 
 use std::{
     error::Error as StdError,
@@ -30,15 +31,15 @@ use crate::{
 const MAX_RESPONSE_SIZE: usize = 1024 * 1024;
 
 /// Whether an error of the HTTP client, or one of its sources, means that nothing was sent.
-pub(super) type IsConnectError = Arc<dyn Fn(&(dyn StdError + 'static)) -> bool + Send + Sync>;
+pub(crate) type IsConnectError = Arc<dyn Fn(&(dyn StdError + 'static)) -> bool + Send + Sync>;
 
 #[derive(Clone)]
-pub(super) struct Transport(Arc<dyn Fn(Request<Bytes>, Duration) -> Sending + Send + Sync>);
+pub(crate) struct Transport(Arc<dyn Fn(Request<Bytes>, Duration) -> Sending + Send + Sync>);
 
 type Sending = Pin<Box<dyn Future<Output = Result<Response<Bytes>, SendError>> + Send>>;
 
 /// Why a request has no response.
-pub(super) enum SendError {
+pub(crate) enum SendError {
     /// It failed before any byte was sent, so it can be sent again.
     NotSent(Error),
     /// It failed later, so the provider may have received it.
@@ -57,7 +58,7 @@ impl SendError {
 }
 
 impl Transport {
-    pub(super) fn new<S, B, R>(http: S, is_connect_error: IsConnectError) -> Self
+    pub(crate) fn new<S, B, R>(http: S, is_connect_error: IsConnectError) -> Self
     where
         S: Service<Request<B>, Response = Response<R>> + Clone + Send + Sync + 'static,
         S::Future: Send + 'static,
@@ -105,7 +106,7 @@ impl Transport {
     }
 
     /// Sends one request, and reads its response within this time.
-    pub(super) async fn send(
+    pub(crate) async fn send(
         &self,
         request: Request<Bytes>,
         timeout: Duration,
@@ -193,7 +194,7 @@ fn without_url(error: BoxError) -> BoxError {
 fn too_long() -> Error {
     Error::new(
         ErrorKind::InvalidResponse,
-        "provider's response is larger than 1 MiB; check the URL of the token endpoint",
+        "provider's response is larger than 1 MiB; check the URL of the endpoint",
     )
 }
 

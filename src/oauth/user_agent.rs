@@ -9,7 +9,7 @@ const OF_THIS_CRATE: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG
 const MAX_LENGTH: usize = 256;
 
 /// The header with the program's `product`, if it names one, and this crate's.
-pub(super) fn header(product: Option<&str>) -> Result<HeaderValue, Error> {
+pub(crate) fn header(product: Option<&str>) -> Result<HeaderValue, Error> {
     let Some(product) = product else {
         return Ok(HeaderValue::from_static(OF_THIS_CRATE));
     };

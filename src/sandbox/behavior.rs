@@ -71,6 +71,8 @@ pub struct Behavior {
     /// The `iss` parameter of every callback, with a code or an error (RFC 9207); absent if `None`.
     /// Defaults to `None`.
     pub issuer: Option<String>,
+    /// Which metadata documents are served. Defaults to [`MetadataDocuments::None`].
+    pub metadata: MetadataDocuments,
     /// How clients may authenticate. Defaults to [`ClientAuthentication::Body`].
     pub client_authentication: ClientAuthentication,
     /// Whether reuse of a code revokes the tokens that were issued for it. Defaults to `true`.
@@ -105,6 +107,7 @@ impl Default for Behavior {
             consent: Consent::Allow,
             pkce: Pkce::Verified,
             issuer: None,
+            metadata: MetadataDocuments::None,
             client_authentication: ClientAuthentication::Body,
             code_reuse_revokes: true,
             revocation_cascades: true,
@@ -223,6 +226,25 @@ pub enum Pkce {
     Ignored,
     /// An authorization request without an S256 challenge is refused.
     Required,
+}
+
+/// Which metadata documents are served (RFC 8414).
+///
+/// A document names the endpoints, methods and scopes that the sandbox really has. Its issuer is
+/// [`Behavior::issuer`], or the [URL](super::Sandbox::url) of the sandbox if there is none, and it
+/// is served where a client of that issuer looks for it, also if the issuer has a path. A request
+/// with a query or with credentials is refused. A [persona](super::Persona) serves none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MetadataDocuments {
+    /// None: the well-known paths get 404.
+    None,
+    /// The one at `/.well-known/oauth-authorization-server`.
+    OAuth,
+    /// The one at `/.well-known/openid-configuration`, before and behind the path of the issuer.
+    OpenId,
+    /// Both.
+    Both,
 }
 
 /// How clients may authenticate at the token and revocation endpoints.

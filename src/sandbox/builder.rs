@@ -233,6 +233,8 @@ impl SandboxBuilder {
         let hosts = self.hosts.clone();
         let sandbox = self.build();
         let server = Server::start(bind, &hosts, sandbox.service()).await?;
+        let url = format!("http://{}", server.address());
+        sandbox.shared.socket_url.get_or_init(|| url);
         Ok(Sandbox {
             server: Some(Arc::new(server)),
             ..sandbox

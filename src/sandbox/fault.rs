@@ -5,8 +5,9 @@ use std::{fmt, sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{
     HeaderName, HeaderValue, StatusCode,
-    header::{CONTENT_TYPE, RETRY_AFTER},
+    header::{CONTENT_TYPE, LOCATION, RETRY_AFTER},
 };
+use serde_json::Value;
 
 /// An endpoint that faults can be injected into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -18,6 +19,8 @@ pub enum Endpoint {
     Token,
     /// `/v1/oauth/revoke`
     Revoke,
+    /// The well-known paths of metadata, for an issuer with or without a path.
+    Metadata,
     /// `/v1/company`
     Company,
     /// `/v1/members` and the paths below it.
@@ -28,10 +31,11 @@ pub enum Endpoint {
 
 impl Endpoint {
     /// All endpoints.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Authorize,
         Self::Token,
         Self::Revoke,
+        Self::Metadata,
         Self::Company,
         Self::Members,
         Self::Deductions,
@@ -45,12 +49,24 @@ impl Endpoint {
             "/v1/oauth/revoke" => Some(Self::Revoke),
             "/v1/company" => Some(Self::Company),
             "/v1/deductions" => Some(Self::Deductions),
+            _ if is_metadata(path) => Some(Self::Metadata),
             _ => match path.strip_prefix("/v1/members") {
                 Some(rest) if rest.is_empty() || rest.starts_with('/') => Some(Self::Members),
                 _ => None,
             },
         }
     }
+}
+
+pub(super) const OAUTH_METADATA: &str = "/.well-known/oauth-authorization-server";
+pub(super) const OPENID_METADATA: &str = "/.well-known/openid-configuration";
+
+fn is_metadata(path: &str) -> bool {
+    let is_inserted = |well_known| {
+        let issuer = path.strip_prefix(well_known);
+        issuer.is_some_and(|issuer| issuer.is_empty() || issuer.starts_with('/'))
+    };
+    is_inserted(OAUTH_METADATA) || is_inserted(OPENID_METADATA) || path.ends_with(OPENID_METADATA)
 }
 
 /// A failure of the sandbox, for one request unless [`times`](Self::times) sets more.
@@ -140,6 +156,39 @@ impl Fault {
     /// ```
     pub fn edit(edit: impl Fn(&[u8]) -> Vec<u8> + Send + Sync + 'static) -> Self {
         Self::new(FaultKind::Edit(Arc::new(edit)))
+    }
+
+    /// Sets a member of the JSON object in the response body to a text, such as an endpoint in
+    /// metadata. Has no effect if the body is not an object.
+    ///
+    /// ```
+    /// use tower_oauth2_client::sandbox::{Endpoint, Fault, Sandbox};
+    ///
+    /// let sandbox = Sandbox::builder().build();
+    /// // Metadata of another issuer, and then metadata with an endpoint that does not use https.
+    /// let other_issuer = Fault::member("issuer", "https://evil.example");
+    /// sandbox.inject(Endpoint::Metadata, other_issuer);
+    /// let http = Fault::member("token_endpoint", "http://id.example.com/token");
+    /// sandbox.inject(Endpoint::Metadata, http);
+    /// ```
+    pub fn member(name: impl Into<String>, value: impl Into<String>) -> Self {
+        let (name, value) = (name.into(), value.into());
+        Self::edit(move |body| {
+            let Ok(Value::Object(mut members)) = serde_json::from_slice(body) else {
+                return body.to_vec();
+            };
+            members.insert(name.clone(), Value::String(value.clone()));
+            Value::Object(members).to_string().into_bytes()
+        })
+    }
+
+    /// Responds with 302 and this `Location`. Without the header if it is not a valid header value.
+    pub fn redirect(location: &str) -> Self {
+        let fault = Self::status(StatusCode::FOUND);
+        match HeaderValue::from_str(location) {
+            Ok(location) => fault.header(LOCATION, location),
+            Err(_) => fault,
+        }
     }
 
     /// Responds with 200 and a body that is declared as JSON, but is neither JSON nor UTF-8.

@@ -44,10 +44,7 @@ impl Sandbox {
     /// It is `http://` and the address, or `http://localhost` without a socket.
     #[must_use]
     pub fn url(&self) -> String {
-        match self.address() {
-            Some(address) => format!("http://{address}"),
-            None => "http://localhost".to_owned(),
-        }
+        self.shared.url().to_owned()
     }
 
     /// The client id of the client that the builder described.

@@ -76,6 +76,7 @@
 //! | `GET /oauth/authorize` | decides authorization requests at once, or shows pages ([`Consent`]) |
 //! | `POST /oauth/token` | issues tokens for a code or a refresh token |
 //! | `POST /v1/oauth/revoke` | revokes an access or refresh token |
+//! | `GET /.well-known/oauth-authorization-server`, `GET /.well-known/openid-configuration` | the metadata of the authorization server; only if [enabled](MetadataDocuments) |
 //! | `GET /v1/company` | the company; needs `company.basic:read` |
 //! | `GET /v1/members`, `GET /v1/members/{id}` | its members, in pages; need `member.basic:read`, and further scopes show more fields |
 //! | `GET /v1/deductions`, `POST /v1/deductions` | deductions, created once per `operation_id`; need `deductions:read` and `deductions:write` |
@@ -151,8 +152,8 @@ mod user;
 
 pub use self::{
     behavior::{
-        Behavior, ClientAuthentication, Consent, DateHeader, Pkce, RefreshTokenField,
-        RefreshWindow, Replay, Rotation,
+        Behavior, ClientAuthentication, Consent, DateHeader, MetadataDocuments, Pkce,
+        RefreshTokenField, RefreshWindow, Replay, Rotation,
     },
     body::{ConnectionLost, SandboxBody},
     builder::SandboxBuilder,

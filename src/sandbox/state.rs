@@ -1,6 +1,6 @@
 //! The state that all handles, services and connections of a sandbox share.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use jiff::Timestamp;
 
@@ -18,6 +18,8 @@ use super::{
 pub(super) struct SharedState {
     pub(super) status_page: bool,
     pub(super) persona: Option<Persona>,
+    /// The origin of the socket, once there is one.
+    pub(super) socket_url: OnceLock<String>,
     state: Mutex<SandboxState>,
 }
 
@@ -38,8 +40,16 @@ impl SharedState {
         Self {
             status_page,
             persona,
+            socket_url: OnceLock::new(),
             state: Mutex::new(state),
         }
+    }
+
+    /// The origin of every endpoint, without a trailing slash.
+    pub(super) fn url(&self) -> &str {
+        self.socket_url
+            .get()
+            .map_or("http://localhost", String::as_str)
     }
 
     /// Locks the state. Poisoning is ignored, because no invariant spans two statements here.

@@ -77,6 +77,7 @@
 //! | `endpoint.value_dropped` | warn | `value`, `reason` | a token response contains a value that the [provider's data](crate::provider::KeptValue) name, but it is not kept: it is `too_large`, or does not match its `pattern` |
 //! | `endpoint.circuit_opened` | warn | `duration_seconds`, `error` | the circuit breaker has opened; no token requests are sent for this long |
 //! | `endpoint.circuit_closed` | info | | the circuit breaker has closed |
+//! | `discovery.load_failed` | warn | `error` | the metadata of an issuer could not be [loaded](crate::discovery) again; the older copy stays in use |
 //! | `sweep.finished` | info | `active`, `ended`, `unreadable`, `foreign`, `kept_alive`, `failed`, `expiring`, `duration_seconds` | a sweep has checked all [`Tenants`](crate::tenants::Tenants) in the store, and refreshed the idle grants that were due |
 //! | `sweep.failed` | warn | `error` | a sweep did not finish; it is retried after 5 minutes |
 //! | `connect.failed` | warn | `kind`, `error` | a customer could not be [connected](crate::connect), or the provider could not be notified of a disconnect |
@@ -142,6 +143,7 @@
 
 #[cfg(feature = "axum")]
 mod connect;
+mod discovery;
 mod endpoint;
 mod grant;
 mod listener;
@@ -152,6 +154,7 @@ mod sweep;
 pub(crate) use self::connect::{connect_failed, connect_rejected};
 pub use self::listener::GrantListener;
 pub(crate) use self::{
+    discovery::discovery_failed,
     endpoint::{
         circuit_closed, circuit_opened, clock_skew_measured, clock_skewed, lifetime_assumed,
         lifetime_unknown, value_dropped,

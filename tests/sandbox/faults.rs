@@ -278,6 +278,21 @@ async fn faults_affect_only_their_own_endpoint() {
         (Endpoint::Authorize, "POST", "/oauth/consent"),
         (Endpoint::Token, "POST", "/oauth/token"),
         (Endpoint::Revoke, "POST", "/v1/oauth/revoke"),
+        (
+            Endpoint::Metadata,
+            "GET",
+            "/.well-known/oauth-authorization-server",
+        ),
+        (
+            Endpoint::Metadata,
+            "GET",
+            "/.well-known/openid-configuration/a",
+        ),
+        (
+            Endpoint::Metadata,
+            "GET",
+            "/a/.well-known/openid-configuration",
+        ),
         (Endpoint::Company, "GET", "/v1/company"),
         (Endpoint::Members, "GET", "/v1/members"),
         (Endpoint::Members, "GET", "/v1/members/x"),

@@ -4,17 +4,18 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Request, Uri};
 use http_body_util::Full;
 use proptest::prelude::*;
-use tower_oauth2_client::sandbox::{Consent, Sandbox};
+use tower_oauth2_client::sandbox::{Consent, MetadataDocuments, Sandbox};
 
 use crate::support::{connect, encoded, send};
 
 const METHODS: [&str; 7] = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "NONSENSE"];
 
-const PATHS: [&str; 11] = [
+const PATHS: [&str; 12] = [
     "/oauth/authorize",
     "/oauth/login",
     "/oauth/consent",
     "/oauth/token",
+    "/.well-known/oauth-authorization-server",
     "/v1/oauth/revoke",
     "/v1/company",
     "/v1/members",
@@ -138,7 +139,10 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async {
             let consent = if page { Consent::Page } else { Consent::Allow };
-            let sandbox = Sandbox::builder().status_page(true).behavior(|behavior| behavior.consent = consent).seed(seed).build();
+            let sandbox = Sandbox::builder().status_page(true).behavior(|behavior| {
+                behavior.consent = consent;
+                behavior.metadata = MetadataDocuments::Both;
+            }).seed(seed).build();
             let token = connect(&sandbox).await.access;
             let uri: Uri = format!("{path}?{}", urlencoded(&query)).parse().unwrap();
             let mut request = Request::builder()

@@ -8,6 +8,7 @@ mod faults;
 mod flow;
 mod formats;
 mod fuzz;
+mod metadata;
 mod own_origin;
 mod pages;
 mod refusals;

@@ -9,6 +9,7 @@ mod deductions;
 mod form_post;
 mod html;
 mod members;
+mod metadata;
 mod pagination;
 mod persona;
 mod revoke;
@@ -20,7 +21,7 @@ pub(super) use self::persona::endpoint as persona_endpoint;
 
 use std::sync::Arc;
 
-use http::Request;
+use http::{Method, Request};
 
 use super::{
     request_body::RequestBody,
@@ -42,6 +43,12 @@ pub(super) async fn process(
     let path = parts.uri.path();
     if shared.status_page && status::serves(path) {
         return status::process(shared, &parts, body).await;
+    }
+    if metadata::serves(shared, path) {
+        if parts.method != Method::GET {
+            return response::method_not_allowed("GET");
+        }
+        return metadata::show(shared, &parts).unwrap_or_else(|response| *response);
     }
     let result = match (parts.method.as_str(), path) {
         ("GET", "/oauth/authorize") => Ok(authorize::start(shared, &parts, None)),

@@ -1,0 +1,84 @@
+//! The two well-known documents of the authorization server (RFC 8414).
+
+use http::{header::AUTHORIZATION, request::Parts};
+use serde_json::{Value, json};
+
+use crate::sandbox::{
+    behavior::{Behavior, ClientAuthentication, MetadataDocuments, Pkce},
+    fault::{OAUTH_METADATA, OPENID_METADATA},
+    response::{self, ResponseResult, SandboxResponse},
+    scope::SCOPES,
+    state::SharedState,
+};
+
+/// Whether a document is served at this path.
+pub(super) fn serves(shared: &SharedState, path: &str) -> bool {
+    let behavior = &shared.lock().behavior;
+    let (oauth, openid) = match behavior.metadata {
+        MetadataDocuments::None => (false, false),
+        MetadataDocuments::OAuth => (true, false),
+        MetadataDocuments::OpenId => (false, true),
+        MetadataDocuments::Both => (true, true),
+    };
+    let of_issuer = path_of(issuer(behavior, shared.url()));
+    let is_inserted = |well_known| path.strip_prefix(well_known) == Some(of_issuer);
+    oauth && is_inserted(OAUTH_METADATA)
+        || openid && is_inserted(OPENID_METADATA)
+        || openid && path.strip_suffix(OPENID_METADATA) == Some(of_issuer)
+}
+
+/// Serves a document, of which both are the same.
+pub(super) fn show(shared: &SharedState, request: &Parts) -> ResponseResult {
+    if request.uri.query().is_some() {
+        return Err(response::bad_request("a well-known URL has no query"));
+    }
+    if request.headers.contains_key(AUTHORIZATION) {
+        return Err(response::bad_request(
+            "a request for metadata carries no credentials",
+        ));
+    }
+    let behavior = &shared.lock().behavior;
+    Ok(document(behavior, shared.url()))
+}
+
+fn document(behavior: &Behavior, url: &str) -> SandboxResponse {
+    let methods = match behavior.client_authentication {
+        ClientAuthentication::Body => &["client_secret_post"][..],
+        ClientAuthentication::BodyOrBasic => &["client_secret_post", "client_secret_basic"],
+        ClientAuthentication::Basic | ClientAuthentication::BasicRaw => &["client_secret_basic"],
+        ClientAuthentication::None => &["none"],
+    };
+    let mut document = json!({
+        "issuer": issuer(behavior, url),
+        "authorization_endpoint": format!("{url}/oauth/authorize"),
+        "token_endpoint": format!("{url}/oauth/token"),
+        "revocation_endpoint": format!("{url}/v1/oauth/revoke"),
+        "response_types_supported": ["code"],
+        "response_modes_supported": ["query", "form_post"],
+        "grant_types_supported": ["authorization_code", "refresh_token"],
+        "token_endpoint_auth_methods_supported": methods,
+        "revocation_endpoint_auth_methods_supported": methods,
+        "scopes_supported": SCOPES,
+        "authorization_response_iss_parameter_supported": behavior.issuer.is_some(),
+    });
+    let challenges = match behavior.pkce {
+        Pkce::Verified => Some(json!(["S256", "plain"])),
+        Pkce::Required => Some(json!(["S256"])),
+        Pkce::Ignored => None,
+    };
+    if let (Some(challenges), Value::Object(members)) = (challenges, &mut document) {
+        members.insert("code_challenge_methods_supported".to_owned(), challenges);
+    }
+    response::json(http::StatusCode::OK, &document)
+}
+
+fn issuer<'a>(behavior: &'a Behavior, url: &'a str) -> &'a str {
+    behavior.issuer.as_deref().unwrap_or(url)
+}
+
+/// The path of a URL without a slash at its end.
+fn path_of(url: &str) -> &str {
+    let (_, rest) = url.split_once("://").unwrap_or_default();
+    let path = rest.find('/').map_or("", |at| &rest[at..]);
+    path.trim_end_matches('/')
+}
