@@ -12,7 +12,8 @@ use tower_oauth2_client::{
     bearer::BearerAuthLayer,
     cache::TokenCache,
     oauth::OAuthClient,
-    provider::{ClientAuthentication, Provider},
+    discovery::Discovery,
+    provider::{ClientAuthentication, IssuerCheck, ProviderBuilder},
 };
 
 use self::{browser::Browser, server::Server};
@@ -30,6 +31,14 @@ fn client(id: &str, authentication: &str) -> Value {
         "redirect_uris": [CALLBACK],
         "grant_types": ["authorization_code", "refresh_token"],
     })
+}
+
+/// The provider that the server's metadata describe. Its API is the server, too.
+async fn discovered(server: &Server) -> ProviderBuilder {
+    let discovery = Discovery::builder(&server.issuer).build(http()).unwrap();
+    let metadata = discovery.metadata().await.unwrap();
+    let provider = metadata.to_provider_builder().unwrap();
+    provider.api_origin(&server.issuer)
 }
 
 /// Signs the user in, consents, and exchanges the code.
@@ -65,15 +74,13 @@ async fn each_secret_authentication_connects_refreshes_and_revokes() {
         ("basic", ClientAuthentication::Basic),
         ("body", ClientAuthentication::RequestBody),
     ] {
-        let provider = Provider::builder(server.url("/token"))
-            .authorization_endpoint(server.url("/auth"))
-            .revocation_endpoint(server.url("/token/revocation"))
-            .api_origin(&server.issuer)
-            .issuer(&server.issuer)
+        let provider = discovered(&server)
+            .await
             .client_authentication(authentication)
-            .pkce(true)
             .build()
             .unwrap();
+        assert_eq!(provider.issuer_check(), IssuerCheck::Required);
+        assert!(provider.pkce());
         let oauth = OAuthClient::builder(provider, id)
             .client_secret(SECRET)
             .redirect_uri(CALLBACK)
