@@ -97,6 +97,7 @@
 //! | --- | --- |
 //! | `axum` | [`connect`]: a router with which customers connect in a browser; errors as axum responses |
 //! | `conformance` | [`store_conformance_tests!`](store_conformance_tests): tests that hold your own store to its contract |
+//! | `dpop` | [`dpop`]: tokens that are bound to a key (RFC 9449) |
 //! | `encryption` | [`EncryptedStore`](store::EncryptedStore): encrypts the tokens in any store |
 //! | `metrics` | counters, gauges and histograms through the `metrics` facade |
 //! | `postgres` | [`PostgresStore`](store::PostgresStore): grants in PostgreSQL, on your own `sqlx::PgPool` |
@@ -112,6 +113,7 @@
     not(all(
         feature = "axum",
         feature = "conformance",
+        feature = "dpop",
         feature = "encryption",
         feature = "postgres",
         feature = "redis",
@@ -143,6 +145,10 @@ pub mod clock;
 pub mod connect;
 pub mod deployment;
 pub mod discovery;
+#[cfg(feature = "dpop")]
+pub mod dpop;
+#[cfg(not(feature = "dpop"))]
+mod dpop;
 pub mod error;
 pub mod glossary;
 pub mod guarantees;

@@ -26,12 +26,14 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("rejection", &["error"]),
     ("token", &["error"]),
     ("jose", &["error", "token"]),
+    ("dpop", &["clock", "error", "jose", "origin", "token"]),
     ("provider", &["error", "origin", "rejection", "token"]),
     ("telemetry", &["error", "token"]),
     (
         "oauth",
         &[
             "clock",
+            "dpop",
             "error",
             "later",
             "origin",
@@ -57,6 +59,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "cache",
         &[
             "clock",
+            "dpop",
             "error",
             "later",
             "oauth",
@@ -84,7 +87,15 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     (
         "bearer",
-        &["cache", "error", "origin", "rejection", "tenants", "token"],
+        &[
+            "cache",
+            "dpop",
+            "error",
+            "origin",
+            "rejection",
+            "tenants",
+            "token",
+        ],
     ),
     ("reqwest", &["bearer", "error", "oauth", "token"]),
     ("axum", &["error"]),

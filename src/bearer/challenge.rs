@@ -1,28 +1,52 @@
 //! Reads the challenge of a response: whether the token may be its cause.
 
-use http::{HeaderMap, HeaderValue, header::WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header::WWW_AUTHENTICATE};
+
+/// The challenges that count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Schemes {
+    /// `Bearer` (RFC 6750).
+    Bearer,
+    /// `Bearer` and `DPoP` (RFC 9449 section 7.1).
+    BearerAndDpop,
+}
 
 /// Whether the token may be the cause of a 401, so that a newer one may help.
 ///
 /// A challenge (RFC 9110 section 11.6.1) does not have to name a cause, and servers spell it in
-/// many ways or leave it out. So this is true unless a `Bearer` challenge names another cause (RFC
-/// 6750 section 3.1) and none names the token.
-pub(super) fn concerns_token(headers: &HeaderMap) -> bool {
-    names(headers, "invalid_token")
-        || !names(headers, "insufficient_scope") && !names(headers, "invalid_request")
+/// many ways or leave it out. So this is true unless a challenge names another cause (RFC 6750
+/// section 3.1, RFC 9449 section 7.1) and none names the token.
+pub(super) fn concerns_token(headers: &HeaderMap, schemes: Schemes) -> bool {
+    let names = |cause| names(headers, cause, schemes);
+    let names_proof = || names("invalid_dpop_proof") || names("use_dpop_nonce");
+    names("invalid_token")
+        || !names("insufficient_scope")
+            && !names("invalid_request")
+            && !(schemes == Schemes::BearerAndDpop && names_proof())
 }
 
-/// Whether a `Bearer` challenge names this cause.
-pub(super) fn names(headers: &HeaderMap, cause: &str) -> bool {
+/// Whether a challenge names this cause.
+pub(super) fn names(headers: &HeaderMap, cause: &str, schemes: Schemes) -> bool {
     let values = headers.get_all(WWW_AUTHENTICATE);
     values
         .iter()
-        .flat_map(bearer_causes)
+        .flat_map(|value| causes(value, schemes))
         .any(|named| named == cause)
 }
 
-/// The `error` of each `Bearer` challenge in one header, which may hold several.
-fn bearer_causes(value: &HeaderValue) -> Vec<String> {
+/// Whether a response to a request with a DPoP proof asks for a proof with another nonce (RFC 9449
+/// section 9). It says nothing about the token.
+pub(super) fn asks_for_nonce<R>(response: &Response<R>) -> bool {
+    response.status() == StatusCode::UNAUTHORIZED
+        && names(response.headers(), "use_dpop_nonce", Schemes::BearerAndDpop)
+}
+
+/// The `error` of each such challenge in one header, which may hold several.
+fn causes(value: &HeaderValue, schemes: Schemes) -> Vec<String> {
+    let counts = |scheme: &str| {
+        scheme.eq_ignore_ascii_case("bearer")
+            || schemes == Schemes::BearerAndDpop && scheme.eq_ignore_ascii_case("dpop")
+    };
     let challenges = value
         .to_str()
         .ok()
@@ -31,7 +55,7 @@ fn bearer_causes(value: &HeaderValue) -> Vec<String> {
         .unwrap_or_default();
     challenges
         .iter()
-        .filter(|challenge| challenge.scheme.eq_ignore_ascii_case("bearer"))
+        .filter(|challenge| counts(challenge.scheme))
         .flat_map(|challenge| &challenge.params)
         .filter(|(name, _)| name.eq_ignore_ascii_case("error"))
         .map(|(_, value)| value.to_unescaped())
@@ -42,11 +66,59 @@ fn bearer_causes(value: &HeaderValue) -> Vec<String> {
 mod tests {
     use super::*;
 
-    fn concerns(values: &[&'static str]) -> bool {
+    fn headers(values: &[&'static str]) -> HeaderMap {
         let headers = values
             .iter()
             .map(|value| (WWW_AUTHENTICATE, HeaderValue::from_static(value)));
-        concerns_token(&headers.collect())
+        headers.collect()
+    }
+
+    fn concerns(values: &[&'static str]) -> bool {
+        concerns_token(&headers(values), Schemes::Bearer)
+    }
+
+    #[test]
+    fn p07_challenge_about_the_proof_is_not_about_the_token() {
+        for (values, concerns_token_of_a_key, asks) in [
+            (&["DPoP"] as &[_], true, false),
+            (&["DPoP algs=\"ES256 PS256\""], true, false),
+            (
+                &["DPoP error=\"invalid_token\", algs=\"ES256\""],
+                true,
+                false,
+            ),
+            (&["DPoP error=\"insufficient_scope\""], false, false),
+            (&["Bearer error=\"insufficient_scope\""], false, false),
+            (&["DPoP error=\"invalid_dpop_proof\""], false, false),
+            (&["dpop ERROR=invalid_dpop_proof"], false, false),
+            (&["Bearer, DPoP error=\"invalid_dpop_proof\""], false, false),
+            (
+                &[
+                    "Bearer error=\"invalid_token\"",
+                    "DPoP error=\"invalid_dpop_proof\"",
+                ],
+                true,
+                false,
+            ),
+            (
+                &["DPoP error=\"use_dpop_nonce\", error_description=\"x\""],
+                false,
+                true,
+            ),
+            (&["Basic error=\"use_dpop_nonce\""], true, false),
+        ] {
+            let headers = headers(values);
+            let of_key = concerns_token(&headers, Schemes::BearerAndDpop);
+            assert_eq!(of_key, concerns_token_of_a_key, "{values:?}");
+            let mut response = Response::new(());
+            *response.headers_mut() = headers;
+            assert!(!asks_for_nonce(&response), "a success");
+            *response.status_mut() = StatusCode::UNAUTHORIZED;
+            assert_eq!(asks_for_nonce(&response), asks, "{values:?}");
+        }
+        // Without keys, another scheme says nothing.
+        assert!(concerns(&["DPoP error=\"invalid_dpop_proof\""]));
+        assert!(concerns(&["DPoP error=\"insufficient_scope\""]));
     }
 
     #[test]
@@ -88,9 +160,7 @@ mod tests {
     #[test]
     fn p07_unreadable_challenge_names_no_other_cause() {
         let value = HeaderValue::from_bytes(b"Bearer error=\"insufficient_scope\xff\"").unwrap();
-        assert!(concerns_token(&HeaderMap::from_iter([(
-            WWW_AUTHENTICATE,
-            value
-        )])));
+        let headers = HeaderMap::from_iter([(WWW_AUTHENTICATE, value)]);
+        assert!(concerns_token(&headers, Schemes::Bearer));
     }
 }

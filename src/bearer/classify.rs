@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, Response, StatusCode};
 
-use super::challenge;
+use super::challenge::{self, Schemes};
 use crate::rejection::TokenRejection;
 
 /// Decides which responses reject the token of their request, beside a 401 and what the provider's
@@ -84,7 +84,10 @@ const UNAUTHENTICATED: &str = "16";
 impl ClassifyResponse for GrpcStatus {
     fn classify_head(&self, status: StatusCode, headers: &HeaderMap) -> Classified {
         match headers.get(GRPC_STATUS) {
-            Some(status) if status == UNAUTHENTICATED && challenge::concerns_token(headers) => {
+            Some(status)
+                if status == UNAUTHENTICATED
+                    && challenge::concerns_token(headers, Schemes::Bearer) =>
+            {
                 Classified::Rejected
             }
             None if status == StatusCode::OK => Classified::InTrailers,
@@ -96,7 +99,7 @@ impl ClassifyResponse for GrpcStatus {
         trailers
             .get(GRPC_STATUS)
             .is_some_and(|status| status == UNAUTHENTICATED)
-            && challenge::concerns_token(trailers)
+            && challenge::concerns_token(trailers, Schemes::Bearer)
     }
 }
 
@@ -106,6 +109,7 @@ pub(super) struct Classifier {
     /// Rules of the provider's data.
     rules: Arc<[TokenRejection]>,
     by_program: Option<Arc<dyn ClassifyResponse>>,
+    schemes: Schemes,
     /// Whether only a 401 rejects a token.
     is_default: bool,
 }
@@ -114,9 +118,15 @@ impl Classifier {
     pub(super) fn new(
         rules: &[TokenRejection],
         by_program: Option<Arc<dyn ClassifyResponse>>,
+        is_dpop: bool,
     ) -> Self {
         Self {
             rules: rules.into(),
+            schemes: if is_dpop {
+                Schemes::BearerAndDpop
+            } else {
+                Schemes::Bearer
+            },
             is_default: rules.is_empty() && by_program.is_none(),
             by_program,
         }
@@ -134,9 +144,10 @@ impl Classifier {
         let is_named = || {
             self.rules
                 .iter()
-                .any(|rule| is_rejected(rule, status, headers))
+                .any(|rule| is_rejected(rule, status, headers, self.schemes))
         };
-        if status == StatusCode::UNAUTHORIZED && challenge::concerns_token(headers) || is_named() {
+        let concerns_token = || challenge::concerns_token(headers, self.schemes);
+        if status == StatusCode::UNAUTHORIZED && concerns_token() || is_named() {
             return Classified::Rejected;
         }
         self.by_program
@@ -153,11 +164,16 @@ impl Classifier {
     }
 }
 
-fn is_rejected(rule: &TokenRejection, status: StatusCode, headers: &HeaderMap) -> bool {
+fn is_rejected(
+    rule: &TokenRejection,
+    status: StatusCode,
+    headers: &HeaderMap,
+    schemes: Schemes,
+) -> bool {
     status == rule.status()
         && match rule.error() {
-            Some(error) => challenge::names(headers, error),
-            None => challenge::concerns_token(headers),
+            Some(error) => challenge::names(headers, error, schemes),
+            None => challenge::concerns_token(headers, schemes),
         }
 }
 
@@ -180,8 +196,8 @@ mod tests {
     fn p07_only_what_the_provider_names_rejects_a_token_beside_a_401() {
         let with_error = TokenRejection::new(StatusCode::BAD_REQUEST).with_error("invalid_token");
         let any = TokenRejection::new(StatusCode::FORBIDDEN);
-        let default = Classifier::new(&[], None);
-        let named = Classifier::new(&[with_error, any], None);
+        let default = Classifier::new(&[], None, false);
+        let named = Classifier::new(&[with_error, any], None, false);
         for (status, headers, by_default, by_name) in [
             (401, &[] as &[_], true, true),
             (401, &[SCOPE], false, false),
@@ -207,7 +223,7 @@ mod tests {
 
     #[test]
     fn p07_grpc_status_16_rejects_a_token_in_the_head_or_the_trailers() {
-        let grpc = Classifier::new(&[], Some(Arc::new(GrpcStatus)));
+        let grpc = Classifier::new(&[], Some(Arc::new(GrpcStatus)), false);
         for (status, headers, expected) in [
             (200, &[("grpc-status", "16")] as &[_], Classified::Rejected),
             (

@@ -19,7 +19,7 @@ use super::{
     classify::Classified,
     guard::{self, Refusal},
     read_ahead::{FirstResponse, ReadAhead},
-    replay::{Attempt, Replay, Retry, record_and_call},
+    replay::{Attempt, Proved, Replay, Retry, record_and_call},
     response_uri,
     shared::Shared,
     token_provider::TenantCache,
@@ -82,9 +82,15 @@ pin_project! {
             future: F,
             attempt: Option<Attempt<B>>,
         },
+        /// Sent with a DPoP proof: for the first time, or again with another nonce.
+        SentProved {
+            #[pin]
+            future: F,
+            proved: Option<Box<Proved<B>>>,
+        },
         /// Has a response that may reject the token in its trailers, and waits for its first frame.
         Peeking {
-            peeking: Option<(Box<Peek<R>>, Attempt<B>)>,
+            peeking: Option<Box<Peeking<B, R>>>,
         },
         /// Has a 401 and reads it to its end. Then waits for a newer token; holds no capacity of
         /// the inner service.
@@ -92,11 +98,10 @@ pin_project! {
             wait: Wait<Option<RetryToken>>,
             refreshing: Option<Box<Refreshing<B, R>>>,
         },
-        /// Has a token for the retry, and reads the first response to its end; holds no capacity of
-        /// the inner service.
+        /// Has a token for the retry, and reads the response before it to its end; holds no capacity
+        /// of the inner service.
         Draining {
-            drain: Box<ReadAhead<R>>,
-            request: Option<(Request<B>, Retry)>,
+            draining: Option<Box<Draining<B, R>>>,
         },
         /// Has a token for the retry, and reads the first response to its end. Then waits until the
         /// API knows the token; holds no capacity of the inner service.
@@ -105,15 +110,29 @@ pin_project! {
             pausing: Option<Box<Pausing<B, R>>>,
         },
         /// Sent for the last time: the retry, or a request without a token. Its response is
-        /// returned unchanged.
+        /// returned unchanged, unless it asks for another nonce.
         Last {
             #[pin]
             future: F,
-            retry: Option<Retry>,
+            retry: Option<Retry<B>>,
         },
         /// Completed.
         Done,
     }
+}
+
+/// A response whose first frame is waited for.
+struct Peeking<B: RequestBody, R> {
+    peek: Peek<R>,
+    attempt: Attempt<B>,
+    may_renew_nonce: bool,
+}
+
+/// A response that is read to its end, and how the request is sent again.
+struct Draining<B: RequestBody, R> {
+    drain: Box<ReadAhead<R>>,
+    request: Request<B>,
+    call: Call<B>,
 }
 
 /// A request that waits for a newer token.
@@ -123,20 +142,22 @@ struct Refreshing<B: RequestBody, R> {
     replay: Option<Replay<B>>,
     tenant: TenantCache,
     rejected: Generation,
+    may_renew_nonce: bool,
 }
 
 /// A request that is sent again after a pause.
-struct Pausing<B, R> {
+struct Pausing<B: RequestBody, R> {
     /// The caller gets it if the token that is held after the pause must not be sent there.
     response: FirstResponse<R>,
     request: Request<B>,
-    retry: Retry,
+    retry: Retry<B>,
 }
 
 /// Which call of the inner service a request is about to make.
 enum Call<B: RequestBody> {
     First(Attempt<B>),
-    Retry(Retry),
+    Proved(Box<Proved<B>>),
+    Retry(Retry<B>),
     Unauthenticated,
 }
 
@@ -192,6 +213,18 @@ where
         };
         Self { state, shared }
     }
+
+    pub(super) fn sent_proved(
+        shared: Arc<Shared<S>>,
+        future: S::Future,
+        proved: Box<Proved<B>>,
+    ) -> Self {
+        let state = State::SentProved {
+            future,
+            proved: Some(proved),
+        };
+        Self { state, shared }
+    }
 }
 
 impl<S, B, R> Future for ResponseFuture<S, B, R>
@@ -222,7 +255,7 @@ where
                 return Poll::Ready(Ok(response.map(ResponseBody::unread)));
             }
             let next = match attempt.take() {
-                Some(attempt) => classify(this.shared, response, attempt),
+                Some(attempt) => classify(this.shared, response, attempt, false),
                 None => Step::AfterCompletion,
             };
             if let Some(result) = self.as_mut().take(next) {
@@ -275,6 +308,10 @@ where
                             future: service.call(request),
                             attempt: Some(attempt),
                         }),
+                        Some((request, Call::Proved(proved))) => Step::Enter(State::SentProved {
+                            future: service.call(request),
+                            proved: Some(proved),
+                        }),
                         Some((request, Call::Retry(retry))) => Step::Enter(State::Last {
                             future: service.call(request),
                             retry: Some(retry),
@@ -288,15 +325,23 @@ where
                     Err(error) => Step::Complete(Err(Error::service(error))),
                 }
             }
+            StateProjection::SentProved { future, proved } => {
+                let response = ready!(future.poll(cx)).map_err(Error::service);
+                match (response, proved.take()) {
+                    (Ok(response), Some(proved)) => {
+                        proved_responded(this.shared, response, *proved)
+                    }
+                    (Err(error), _) => Step::Complete(Err(error)),
+                    (Ok(_), None) => Step::AfterCompletion,
+                }
+            }
             StateProjection::Peeking { peeking } => {
                 let rest = match peeking {
-                    Some((peek, _)) => Some(ready!(peek.poll_first_frame(cx))),
+                    Some(peeking) => Some(ready!(peeking.peek.poll_first_frame(cx))),
                     None => None,
                 };
                 match (rest, peeking.take()) {
-                    (Some(rest), Some((peek, attempt))) => {
-                        peeked(this.shared, *peek, rest, attempt)
-                    }
+                    (Some(rest), Some(peeking)) => peeked(this.shared, *peeking, rest),
                     _ => Step::AfterCompletion,
                 }
             }
@@ -309,10 +354,12 @@ where
                     (_, None) => Step::AfterCompletion,
                 }
             }
-            StateProjection::Draining { drain, request } => {
-                ready!(Pin::new(&mut **drain).poll(cx));
-                match request.take() {
-                    Some((request, retry)) => resend(this.shared, request, retry),
+            StateProjection::Draining { draining } => {
+                if let Some(draining) = draining {
+                    ready!(Pin::new(&mut *draining.drain).poll(cx));
+                }
+                match draining.take() {
+                    Some(draining) => resend(this.shared, draining.request, draining.call),
                     None => Step::AfterCompletion,
                 }
             }
@@ -327,14 +374,10 @@ where
                 }
             }
             StateProjection::Last { future, retry } => {
-                let response = ready!(future.poll(cx)).map_err(Error::service);
-                let observer = match (retry, &response) {
-                    (Some(retry), Ok(response)) => {
-                        retry.responded(&this.shared.tokens, &this.shared.classifier, response)
-                    }
-                    _ => None,
-                };
-                Step::Complete(response.map(|response| observed(response, observer)))
+                match ready!(future.poll(cx)).map_err(Error::service) {
+                    Ok(response) => last_responded(this.shared, response, retry.take()),
+                    Err(error) => Step::Complete(Err(error)),
+                }
             }
             StateProjection::Sent { .. } | StateProjection::Done => Step::AfterCompletion,
         };
@@ -401,6 +444,7 @@ fn ready_with<S, F, B: RequestBody, R>(
     tenant: TenantCache,
 ) -> Step<S, F, B, R> {
     let generation = token.generation();
+    let bound = token.is_bound().then(|| token.clone());
     let head = shared.record_head(&request);
     if let Err(refusal) = guard::authorize(&mut request, token, shared.tokens.origins()) {
         return refuse(shared, refusal, service, request);
@@ -411,9 +455,18 @@ fn ready_with<S, F, B: RequestBody, R>(
         tenant,
         replay,
     };
+    let call = match bound {
+        None => Call::First(attempt),
+        Some(token) => Call::Proved(Box::new(Proved {
+            attempt,
+            token,
+            uri: request.uri().clone(),
+            is_nonce_retry: false,
+        })),
+    };
     Step::Enter(State::Readying {
         service,
-        readying: Some((request, Call::First(attempt))),
+        readying: Some((request, call)),
     })
 }
 
@@ -445,12 +498,63 @@ fn report_success<S, B: RequestBody>(shared: &Shared<S>, status: StatusCode, att
     }
 }
 
-/// Decides what follows the first response.
+/// Decides what follows the response to a request with a DPoP proof.
+fn proved_responded<S, F, B, R>(
+    shared: &Shared<S>,
+    response: Response<R>,
+    mut proved: Proved<B>,
+) -> Step<S, F, B, R>
+where
+    S: Clone,
+    B: RequestBody,
+    R: Body,
+    R::Error: Into<BoxError>,
+{
+    let tenant = proved.attempt.tenant.as_ref();
+    if response_uri::is_foreign(&response, |uri| shared.tokens.is_permitted(uri, tenant)) {
+        return Step::Complete(Ok(response.map(ResponseBody::unread)));
+    }
+    match proved.after_nonce(&response, &shared.tokens) {
+        Some(request) => {
+            proved.is_nonce_retry = true;
+            let call = Call::Proved(Box::new(proved));
+            drain_and_resend(shared, FirstResponse::new(response), request, call)
+        }
+        None => classify(shared, response, proved.attempt, !proved.is_nonce_retry),
+    }
+}
+
+/// Decides what follows the response to the retry, or to a request without a token.
+fn last_responded<S, F, B, R>(
+    shared: &Shared<S>,
+    response: Response<R>,
+    retry: Option<Retry<B>>,
+) -> Step<S, F, B, R>
+where
+    S: Clone,
+    B: RequestBody,
+    R: Body,
+    R::Error: Into<BoxError>,
+{
+    let Some(mut retry) = retry else {
+        return Step::Complete(Ok(response.map(ResponseBody::unread)));
+    };
+    if let Some(request) = retry.after_nonce(&response, &shared.tokens) {
+        let response = FirstResponse::new(response);
+        return drain_and_resend(shared, response, request, Call::Retry(retry));
+    }
+    let observer = retry.responded(&shared.tokens, &shared.classifier, &response);
+    Step::Complete(Ok(observed(response, observer)))
+}
+
+/// Decides what follows the first response. `may_renew_nonce` says whether the request may be sent
+/// again with another nonce, beside the retry.
 #[cold]
 fn classify<S, F, B, R>(
     shared: &Shared<S>,
     response: Response<R>,
     attempt: Attempt<B>,
+    may_renew_nonce: bool,
 ) -> Step<S, F, B, R>
 where
     S: Clone,
@@ -467,12 +571,19 @@ where
             report_success(shared, response.status(), &attempt);
             Step::Complete(Ok(response.map(ResponseBody::unread)))
         }
-        Classified::Rejected => rejected(shared, FirstResponse::new(response), attempt),
+        Classified::Rejected => {
+            let response = FirstResponse::new(response);
+            rejected(shared, response, attempt, may_renew_nonce)
+        }
         // The server has the whole request, so it does not wait for more of it. Otherwise the
         // caller may need the response before it sends more.
         Classified::InTrailers if attempt.replay.as_ref().is_some_and(Replay::is_complete) => {
             Step::Enter(State::Peeking {
-                peeking: Some((Box::new(Peek::new(response)), attempt)),
+                peeking: Some(Box::new(Peeking {
+                    peek: Peek::new(response),
+                    attempt,
+                    may_renew_nonce,
+                })),
             })
         }
         Classified::InTrailers => {
@@ -485,9 +596,8 @@ where
 /// The first frame of a response has come, or the time for it has passed.
 fn peeked<S, F, B, R>(
     shared: &Shared<S>,
-    peek: Peek<R>,
+    peeking: Peeking<B, R>,
     mut rest: Rest<R>,
-    attempt: Attempt<B>,
 ) -> Step<S, F, B, R>
 where
     S: Clone,
@@ -495,10 +605,16 @@ where
     R: Body,
     R::Error: Into<BoxError>,
 {
+    let Peeking {
+        peek,
+        attempt,
+        may_renew_nonce,
+    } = peeking;
     let head = peek.into_head();
     match &rest.end {
         End::Trailers(trailers) if shared.classifier.classify_trailers(trailers) => {
-            return rejected(shared, FirstResponse::read(head, rest), attempt);
+            let response = FirstResponse::read(head, rest);
+            return rejected(shared, response, attempt, may_renew_nonce);
         }
         End::Body(_) => rest.observer = observer_of(shared, &attempt),
         End::Trailers(_) | End::Failed(_) | End::Nothing => {}
@@ -520,6 +636,7 @@ fn rejected<S, F, B, R>(
     shared: &Shared<S>,
     response: FirstResponse<R>,
     attempt: Attempt<B>,
+    may_renew_nonce: bool,
 ) -> Step<S, F, B, R>
 where
     S: Clone,
@@ -539,10 +656,10 @@ where
     let replay = replay.filter(Replay::is_complete);
     match (tokens.rejected(generation), replay) {
         (Rejected::Retry(token), Some(replay)) => {
-            let retry = Retry::new(tenant, generation, &token.token);
-            let pause = token.pause;
-            match replay.into_request(token.token, &shared.tokens) {
-                Some(request) => send_again(shared, response, request, retry, pause),
+            let RetryToken { token, pause } = token;
+            let rejected = (tenant, generation);
+            match Retry::of(replay, rejected, token, &shared.tokens, may_renew_nonce) {
+                Some((request, retry)) => send_again(shared, response, request, retry, pause),
                 None => Step::Complete(Ok(response.into_response())),
             }
         }
@@ -556,6 +673,7 @@ where
                     replay,
                     tenant,
                     rejected: generation,
+                    may_renew_nonce,
                 })),
             })
         }
@@ -579,10 +697,12 @@ where
         replay,
         tenant,
         rejected,
+        may_renew_nonce,
     } = refreshing;
     if let (Some(RetryToken { token, pause }), Some(replay)) = (token, replay) {
-        let retry = Retry::new(tenant, rejected, &token);
-        if let Some(request) = replay.into_request(token, &shared.tokens) {
+        let rejected = (tenant, rejected);
+        let retry = Retry::of(replay, rejected, token, &shared.tokens, may_renew_nonce);
+        if let Some((request, retry)) = retry {
             return send_again(shared, response, request, retry, pause);
         }
     }
@@ -594,7 +714,7 @@ fn send_again<S: Clone, F, B, R>(
     shared: &Shared<S>,
     response: FirstResponse<R>,
     request: Request<B>,
-    retry: Retry,
+    retry: Retry<B>,
     pause: Option<Wait<Result<BearerToken, Error>>>,
 ) -> Step<S, F, B, R>
 where
@@ -610,12 +730,30 @@ where
         }));
         return Step::Enter(State::Pausing { pause, pausing });
     }
+    drain_and_resend(shared, response, request, Call::Retry(retry))
+}
+
+/// Reads a response to its end, and sends the request again.
+fn drain_and_resend<S: Clone, F, B, R>(
+    shared: &Shared<S>,
+    response: FirstResponse<R>,
+    request: Request<B>,
+    call: Call<B>,
+) -> Step<S, F, B, R>
+where
+    B: RequestBody,
+    R: Body,
+    R::Error: Into<BoxError>,
+{
     match response.into_drain() {
         Some(drain) => Step::Enter(State::Draining {
-            drain,
-            request: Some((request, retry)),
+            draining: Some(Box::new(Draining {
+                drain,
+                request,
+                call,
+            })),
         }),
-        None => resend(shared, request, retry),
+        None => resend(shared, request, call),
     }
 }
 
@@ -636,7 +774,7 @@ where
         mut retry,
     } = pausing;
     if retry.replace_token(&mut request, token, &shared.tokens) {
-        resend(shared, request, retry)
+        resend(shared, request, Call::Retry(retry))
     } else {
         Step::Complete(Ok(response.into_response()))
     }
@@ -657,11 +795,11 @@ fn observed<R>(response: Response<R>, observer: Option<Observer>) -> Response<Re
 fn resend<S: Clone, F, B: RequestBody, R>(
     shared: &Shared<S>,
     request: Request<B>,
-    retry: Retry,
+    call: Call<B>,
 ) -> Step<S, F, B, R> {
     Step::Enter(State::Readying {
         service: shared.pristine(),
-        readying: Some((request, Call::Retry(retry))),
+        readying: Some((request, call)),
     })
 }
 

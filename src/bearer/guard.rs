@@ -8,6 +8,7 @@ use http::{
 
 use crate::{
     cache::{BearerToken, Delivery},
+    dpop::{DPOP, SCHEME},
     error::{Error, ErrorKind},
     origin::Origin,
     token::KeptValues,
@@ -84,7 +85,7 @@ pub(super) fn authorize<B>(
     }
 }
 
-/// Adds a token whose grant has origins, kept values, or a header of its own.
+/// Adds a token whose grant has origins, kept values, proofs, or a header of its own.
 #[cold]
 fn deliver<B>(
     request: &mut Request<B>,
@@ -97,6 +98,11 @@ fn deliver<B>(
         return Err(Refusal::CrossOrigin(reason));
     }
     check_authorization(request, delivery.header_name())?;
+    if let Some(proofs) = delivery.proofs() {
+        check_authorization(request, &DPOP)?;
+        let proof = proofs.header(request.method(), request.uri());
+        insert(request, DPOP, proof.map_err(Refusal::Failed)?)?;
+    }
     insert(request, delivery.header_name().clone(), value)?;
     if !values.is_empty() {
         request.extensions_mut().insert(values.clone());
@@ -135,11 +141,20 @@ pub(super) fn destination_of<B>(
 
 /// Removes what [`authorize`] has added, to add another token.
 pub(super) fn remove_token<B>(request: &mut Request<B>, header_name: &HeaderName) {
-    request.headers_mut().remove(header_name);
+    let token = request.headers_mut().remove(header_name);
+    if token.is_some_and(|token| is_bound(&token)) {
+        request.headers_mut().remove(DPOP);
+    }
     request.extensions_mut().remove::<KeptValues>();
 }
 
-/// Rejects a request that already has the header of the token.
+/// Whether a header contains an access token that is bound to a key.
+fn is_bound(token: &HeaderValue) -> bool {
+    let rest = token.as_bytes().strip_prefix(SCHEME.as_bytes());
+    rest.is_some_and(|rest| rest.starts_with(b" "))
+}
+
+/// Rejects a request that already has the header of the token, or of a proof.
 pub(super) fn check_authorization<B>(
     request: &Request<B>,
     header_name: &HeaderName,
@@ -155,8 +170,8 @@ fn already_has(header_name: &HeaderName) -> Refusal {
     Refusal::Failed(Error::new(
         ErrorKind::Request,
         format!(
-            "request already has the header {header_name}, which carries the token; remove it, or \
-             call the service without this layer"
+            "request already has the header {header_name}, which carries the token or its proof; \
+             remove it, or call the service without this layer"
         ),
     ))
 }

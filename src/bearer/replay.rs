@@ -1,10 +1,11 @@
 //! Sending a request in such a way that it can be sent again.
 
-use http::{Request, Response, header::CONTENT_LENGTH};
+use http::{Request, Response, Uri, header::CONTENT_LENGTH};
 use http_body::Body;
 
 use super::{
     body::{Observer, RequestBody},
+    challenge,
     classify::{Classified, Classifier},
     guard,
     request_head::RequestHead,
@@ -24,35 +25,135 @@ pub(super) struct Attempt<B: RequestBody> {
     pub(super) replay: Option<Replay<B>>,
 }
 
+/// The first attempt of a request with a DPoP proof, or its repetition with another nonce.
+pub(super) struct Proved<B: RequestBody> {
+    pub(super) attempt: Attempt<B>,
+    /// The token of the request.
+    pub(super) token: BearerToken,
+    /// Where the request goes.
+    pub(super) uri: Uri,
+    /// Whether the request was sent before, with another nonce.
+    pub(super) is_nonce_retry: bool,
+}
+
 /// A request that is sent again after a 401.
-pub(super) struct Retry {
+pub(super) struct Retry<B: RequestBody> {
     /// The cache that both tokens came from.
     tenant: TenantCache,
     /// The generation that the API rejected.
     rejected: Generation,
     /// The generation that the retry carries. It is the same one if the API may not have known it.
     generation: Generation,
+    /// For a request with a DPoP proof.
+    proved: Option<Box<ProvedRetry<B>>>,
 }
 
-impl Retry {
-    pub(super) fn new(tenant: TenantCache, rejected: Generation, token: &BearerToken) -> Self {
-        Self {
+/// A retry with a DPoP proof.
+struct ProvedRetry<B: RequestBody> {
+    token: BearerToken,
+    uri: Uri,
+    /// To send the retry again, with another nonce. `None` if that has been done before.
+    replay: Option<Replay<B>>,
+}
+
+impl<B: RequestBody> Proved<B> {
+    /// Learns the nonce of a response, and returns the request with a new proof if the response
+    /// asks for that: once, and if the whole body is recorded.
+    pub(super) fn after_nonce<R>(
+        &self,
+        response: &Response<R>,
+        tokens: &TokenProvider,
+    ) -> Option<Request<B>> {
+        let replay = self.attempt.replay.as_ref();
+        let replay = replay.filter(|_| !self.is_nonce_retry);
+        after_nonce(&self.token, &self.uri, replay, response, tokens)
+    }
+}
+
+/// See [`Proved::after_nonce`].
+fn after_nonce<B: RequestBody, R>(
+    token: &BearerToken,
+    uri: &Uri,
+    replay: Option<&Replay<B>>,
+    response: &Response<R>,
+    tokens: &TokenProvider,
+) -> Option<Request<B>> {
+    let is_learnt = token.learn_dpop_nonce(
+        response_uri::of(response).unwrap_or(uri),
+        response.headers(),
+    );
+    if is_learnt && challenge::asks_for_nonce(response) {
+        replay?.to_request(token.clone(), tokens)
+    } else {
+        None
+    }
+}
+
+impl<B: RequestBody> Retry<B> {
+    /// A request again with another token, if the whole body is recorded, and this token may be
+    /// sent to where the request goes. `may_renew_nonce` says whether the request may still be sent
+    /// again with another nonce.
+    pub(super) fn of(
+        replay: Replay<B>,
+        (tenant, rejected): (TenantCache, Generation),
+        token: BearerToken,
+        tokens: &TokenProvider,
+        may_renew_nonce: bool,
+    ) -> Option<(Request<B>, Self)> {
+        let generation = token.generation();
+        let bound = token.is_bound().then(|| token.clone());
+        let request = replay.to_request(token, tokens)?;
+        let proved = bound.map(|token| {
+            Box::new(ProvedRetry {
+                token,
+                uri: request.uri().clone(),
+                replay: may_renew_nonce.then_some(replay),
+            })
+        });
+        let retry = Self {
             tenant,
             rejected,
-            generation: token.generation(),
+            generation,
+            proved,
+        };
+        Some((request, retry))
+    }
+
+    /// Learns the nonce of a response, and returns the request with a new proof if the response
+    /// asks for that: once.
+    pub(super) fn after_nonce<R>(
+        &mut self,
+        response: &Response<R>,
+        tokens: &TokenProvider,
+    ) -> Option<Request<B>> {
+        let proved = self.proved.as_mut()?;
+        let tenant = self.tenant.as_ref();
+        if response_uri::is_foreign(response, |uri| tokens.is_permitted(uri, tenant)) {
+            return None;
         }
+        let replay = proved.replay.take();
+        after_nonce(
+            &proved.token,
+            &proved.uri,
+            replay.as_ref(),
+            response,
+            tokens,
+        )
     }
 
     /// Puts another token into the request, after a pause. Returns false if this token must not be
     /// sent to where the request goes.
     #[must_use]
-    pub(super) fn replace_token<B>(
+    pub(super) fn replace_token(
         &mut self,
         request: &mut Request<B>,
         token: BearerToken,
         tokens: &TokenProvider,
     ) -> bool {
         self.generation = token.generation();
+        if let Some(proved) = &mut self.proved {
+            proved.token = token.clone();
+        }
         guard::remove_token(request, tokens.header_name());
         guard::authorize(request, token, tokens.origins()).is_ok()
     }
@@ -97,13 +198,13 @@ impl<B: RequestBody> Replay<B> {
 
     /// The request again, with another token, if the whole body is recorded, and this token may be
     /// sent to where the request goes.
-    pub(super) fn into_request(
-        self,
+    pub(super) fn to_request(
+        &self,
         token: BearerToken,
         tokens: &TokenProvider,
     ) -> Option<Request<B>> {
-        let body = B::replay(self.body)?;
-        let mut request = Request::from_parts(self.head.into_parts()?, body);
+        let body = B::replay(&self.body)?;
+        let mut request = Request::from_parts(self.head.to_parts()?, body);
         guard::authorize(&mut request, token, tokens.origins()).ok()?;
         Some(request)
     }

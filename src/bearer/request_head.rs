@@ -32,18 +32,18 @@ impl RequestHead {
     }
 
     /// The head, still without a token. `None` if a header map has no room for all headers.
-    pub(super) fn into_parts(self) -> Option<request::Parts> {
+    pub(super) fn to_parts(&self) -> Option<request::Parts> {
         let (mut head, ()) = http::Request::new(()).into_parts();
         // A map may not have the capacity for this many names; several values may share one name.
         let mut headers = HeaderMap::try_with_capacity(self.headers.len() + 1).unwrap_or_default();
-        for (name, value) in self.headers {
-            headers.try_append(name, value).ok()?;
+        for (name, value) in &self.headers {
+            headers.try_append(name.clone(), value.clone()).ok()?;
         }
-        head.method = self.method;
-        head.uri = self.uri;
+        head.method = self.method.clone();
+        head.uri = self.uri.clone();
         head.version = self.version;
         head.headers = headers;
-        head.extensions = self.extensions;
+        head.extensions = self.extensions.clone();
         Some(head)
     }
 }

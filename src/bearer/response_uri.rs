@@ -40,12 +40,17 @@ impl ResponseUri {
     }
 }
 
+/// The URI that a response says it came from.
+pub(super) fn of<R>(response: &Response<R>) -> Option<&Uri> {
+    let uri = response.extensions().get::<ResponseUri>();
+    uri.map(|ResponseUri(uri)| uri)
+}
+
 /// Whether a response came from an origin that may not receive the token. `is_permitted` says which
 /// URIs have such an origin.
 pub(super) fn is_foreign<R>(
     response: &Response<R>,
     is_permitted: impl FnOnce(&Uri) -> bool,
 ) -> bool {
-    let uri = response.extensions().get::<ResponseUri>();
-    uri.is_some_and(|ResponseUri(uri)| !is_permitted(uri))
+    of(response).is_some_and(|uri| !is_permitted(uri))
 }

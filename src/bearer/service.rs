@@ -15,7 +15,7 @@ use super::{
     body::{RequestBody, ResponseBody},
     future::ResponseFuture,
     guard::{self, Destination, Refusal},
-    replay::{Attempt, record_and_call},
+    replay::{Attempt, Proved, record_and_call},
     shared::Shared,
     token_provider::{Lookup, TenantCache},
 };
@@ -146,6 +146,9 @@ impl<S: Clone, B: RequestBody> BearerAuth<S, B> {
     where
         S: Service<Request<B>>,
     {
+        if token.delivery().is_some() {
+            return self.send_delivered(request, token, tenant);
+        }
         let Self { inner, shared, .. } = self;
         let generation = token.generation();
         let head = shared.record_head(&request);
@@ -159,6 +162,46 @@ impl<S: Clone, B: RequestBody> BearerAuth<S, B> {
             replay,
         };
         ResponseFuture::sent(Arc::clone(shared), future, attempt)
+    }
+
+    /// Sends a request whose token is not sent as usual.
+    #[inline(never)]
+    fn send_delivered<R>(
+        &mut self,
+        mut request: Request<B::Inbound>,
+        token: BearerToken,
+        tenant: TenantCache,
+    ) -> ResponseFuture<S, B, R>
+    where
+        S: Service<Request<B>>,
+    {
+        let Self { inner, shared, .. } = self;
+        let generation = token.generation();
+        let bound = token.is_bound().then(|| token.clone());
+        let head = shared.record_head(&request);
+        if let Err(refusal) = guard::authorize(&mut request, token, shared.tokens.origins()) {
+            return self.refuse(request, refusal);
+        }
+        let bound = bound.map(|token| (token, request.uri().clone()));
+        let (future, replay) = record_and_call(request, head, |request| inner.call(request));
+        let attempt = Attempt {
+            generation,
+            tenant,
+            replay,
+        };
+        let shared = Arc::clone(shared);
+        match bound {
+            None => ResponseFuture::sent(shared, future, attempt),
+            Some((token, uri)) => {
+                let proved = Proved {
+                    attempt,
+                    token,
+                    uri,
+                    is_nonce_retry: false,
+                };
+                ResponseFuture::sent_proved(shared, future, Box::new(proved))
+            }
+        }
     }
 
     /// Looks the tenant up, and waits for its token if there is none.

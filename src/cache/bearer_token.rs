@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, header::AUTHORIZATION};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header::AUTHORIZATION};
 use zeroize::Zeroizing;
 
 use super::delivery::{Delivery, DeliveryRules};
@@ -30,7 +30,7 @@ impl BearerToken {
     pub(crate) fn new(tokens: &TokenSet, generation: Generation, rules: &DeliveryRules) -> Self {
         let token = tokens.access_token();
         Self {
-            header: match rules.scheme() {
+            header: match rules.scheme(tokens) {
                 None => token.header_value().clone(),
                 Some(scheme) => token.header_value_with(scheme),
             },
@@ -96,6 +96,49 @@ impl BearerToken {
         self.generation
     }
 
+    /// A DPoP proof (RFC 9449) for one request with this token: the value of the header `DPoP`,
+    /// marked sensitive. `None` if the token is not [bound to a key](crate::dpop).
+    ///
+    /// The [layer](crate::bearer) adds the proofs of its requests. A program that sends the token
+    /// itself needs a new proof for each attempt.
+    ///
+    /// ```
+    /// # use tower_oauth2_client::{Error, cache::TokenCache};
+    /// # async fn send(tokens: TokenCache) -> Result<http::Request<()>, Box<dyn std::error::Error>> {
+    /// let mut request = http::Request::get("https://api.example.com/v1/company").body(())?;
+    /// let token = tokens.token().await?;
+    /// let proof = token.dpop_proof(request.method(), request.uri())?;
+    /// request.headers_mut().insert(token.header_name(), token.header_value().clone());
+    /// request.headers_mut().extend(proof.map(|proof| ("dpop".parse().unwrap(), proof)));
+    /// # Ok(request) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// * [`Request`](crate::ErrorKind::Request) if the URI has no authority.
+    /// * [`Store`](crate::ErrorKind::Store) if the key of the stored grant is damaged.
+    /// * [`Interrupted`](crate::ErrorKind::Interrupted) if the proof cannot be signed.
+    pub fn dpop_proof(&self, method: &Method, uri: &Uri) -> Result<Option<HeaderValue>, Error> {
+        let proofs = self.delivery().and_then(Delivery::proofs);
+        proofs.map(|proofs| proofs.header(method, uri)).transpose()
+    }
+
+    /// Learns the nonce for the next [proofs](Self::dpop_proof) to an origin, from the headers of
+    /// its response to a request with this token. Returns whether the response has one.
+    ///
+    /// If it does, and the response is a 401 whose challenge has the error `use_dpop_nonce`, the
+    /// request can be sent again with another proof.
+    pub fn learn_dpop_nonce(&self, uri: &Uri, headers: &HeaderMap) -> bool {
+        let proofs = self.delivery().and_then(Delivery::proofs);
+        proofs.is_some_and(|proofs| proofs.learn(uri, headers))
+    }
+
+    /// Whether the token is bound to a key.
+    pub(crate) fn is_bound(&self) -> bool {
+        self.delivery()
+            .is_some_and(|delivery| delivery.proofs().is_some())
+    }
+
     pub(crate) fn delivery(&self) -> Option<&Delivery> {
         self.delivery.as_deref()
     }
@@ -128,9 +171,15 @@ mod tests {
     use super::*;
     use crate::{
         cache::delivery::USUAL,
+        clock::{Clock, SystemClock},
         provider::{KeptValue, Provider, TokenHeader, ValueSource},
         token::AccessToken,
     };
+
+    fn rules(provider: Provider) -> DeliveryRules {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        DeliveryRules::of(Some(&provider), &clock)
+    }
 
     fn token() -> BearerToken {
         token_by(&USUAL, "a1")
@@ -161,7 +210,7 @@ mod tests {
         ] {
             let provider = Provider::builder("https://id.example.com/token");
             let provider = provider.token_header(header).build().unwrap();
-            let token = token_by(&DeliveryRules::of(Some(&provider)), "a1");
+            let token = token_by(&rules(provider), "a1");
             for token in [&token, &token.detached_copy()] {
                 assert_eq!(token.header_name(), name);
                 assert_eq!(token.header_value(), value);
@@ -183,7 +232,7 @@ mod tests {
         let value = KeptValue::new(ValueSource::Callback).pattern("[0-9]+");
         let unused = builder.kept_value("realm_id", value);
         for provider in [usual, with_scheme.build(), unused.build()] {
-            let rules = DeliveryRules::of(Some(&provider.unwrap()));
+            let rules = rules(provider.unwrap());
             assert!(token_by(&rules, "a1").delivery().is_none());
         }
     }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use http::{HeaderName, Uri, header::AUTHORIZATION};
 
 use crate::{
+    clock::Clock,
+    dpop::{self, ProofContext, Proofs},
     error::Error,
     origin::Origin,
     provider::Provider,
@@ -21,6 +23,8 @@ pub(crate) struct DeliveryRules {
     scheme: Option<Box<str>>,
     /// `None` unless it has kept values.
     provider: Option<Provider>,
+    /// `None` where no clock is known.
+    proofs: Option<Arc<ProofContext>>,
 }
 
 /// Where and how the token of one grant is sent. It is made with each snapshot, and each copy of
@@ -33,6 +37,8 @@ pub(crate) struct Delivery {
     /// match its pattern.
     origins: Result<Box<[Origin]>, Error>,
     values: KeptValues,
+    /// `None` unless the tokens are bound to a key.
+    proofs: Option<Arc<Proofs>>,
 }
 
 /// The rules of a source that names no provider.
@@ -47,12 +53,17 @@ impl DeliveryRules {
             header_name: None,
             scheme: None,
             provider: None,
+            proofs: None,
         }
     }
 
-    pub(crate) fn of(provider: Option<&Provider>) -> Self {
+    pub(crate) fn of(provider: Option<&Provider>, clock: &Arc<dyn Clock>) -> Self {
+        let proofs = Some(Arc::new(ProofContext::new(Arc::clone(clock))));
         let Some(provider) = provider else {
-            return Self::usual();
+            return Self {
+                proofs,
+                ..Self::usual()
+            };
         };
         let name = provider.token_header_name();
         let scheme = provider.token_header_scheme();
@@ -64,6 +75,7 @@ impl DeliveryRules {
                 .next()
                 .is_some()
                 .then(|| provider.clone()),
+            proofs,
         }
     }
 
@@ -79,21 +91,29 @@ impl DeliveryRules {
         self.header_name.as_ref().unwrap_or(&USUAL_HEADER)
     }
 
-    /// The word before the token, if it is not `Bearer`. Empty for none.
-    pub(crate) fn scheme(&self) -> Option<&str> {
+    /// The word before the token of a set, if it is not `Bearer`. Empty for none.
+    pub(crate) fn scheme(&self, tokens: &TokenSet) -> Option<&str> {
+        if tokens.dpop_key().is_some() {
+            return Some(dpop::SCHEME);
+        }
         self.scheme.as_deref()
     }
 
     /// `None` for a grant without kept values whose token is sent as usual.
     pub(crate) fn delivery(&self, tokens: &TokenSet) -> Option<Arc<Delivery>> {
         let values = tokens.values();
-        let is_usual =
-            self.header_name.is_none() && values.is_empty() && !self.has_tenant_origins();
+        let context = self.proofs.as_ref();
+        let proofs = context.and_then(|context| Proofs::of(tokens, context));
+        let is_usual = self.header_name.is_none()
+            && values.is_empty()
+            && proofs.is_none()
+            && !self.has_tenant_origins();
         (!is_usual).then(|| {
             Arc::new(Delivery {
                 header_name: self.header_name.clone(),
                 origins: self.origins(values),
                 values: values.clone(),
+                proofs,
             })
         })
     }
@@ -129,6 +149,11 @@ impl Delivery {
     /// The values that are kept with the grant. An error if one of them does not match its pattern.
     pub(crate) fn values(&self) -> Result<&KeptValues, Error> {
         self.origins().map(|_| &self.values)
+    }
+
+    /// The proofs that accompany the token, if it is bound to a key.
+    pub(crate) fn proofs(&self) -> Option<&Arc<Proofs>> {
+        self.proofs.as_ref()
     }
 
     /// A copy in memory of its own, so with reference counts that no other thread changes.

@@ -122,7 +122,7 @@ impl SettingsBuilder {
         for url in &self.added_origins {
             origins.push(url.parse()?);
         }
-        let delivery = DeliveryRules::of(provider.as_ref());
+        let delivery = DeliveryRules::of(provider.as_ref(), &self.clock);
         if origins.is_empty() && !delivery.has_tenant_origins() {
             return Err(Error::configuration(
                 "origins: add at least one origin that may receive the token",
@@ -161,6 +161,7 @@ impl SettingsBuilder {
             source: self.source,
             clock: self.clock,
             origins,
+            is_dpop: provider.as_ref().is_some_and(Provider::dpop),
             token_rejections: provider
                 .as_ref()
                 .map(Provider::token_rejections)

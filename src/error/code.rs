@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-/// The error codes of RFC 6749 sections 4.1.2.1 and 5.2 and of RFC 7009 section 2.2.1.
+/// The error codes of RFC 6749 sections 4.1.2.1 and 5.2, of RFC 7009 section 2.2.1, and of RFC 9449
+/// sections 5 and 8.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum OAuthErrorCode {
@@ -10,6 +11,8 @@ pub enum OAuthErrorCode {
     AccessDenied,
     /// `invalid_client`: the client id or secret is wrong.
     InvalidClient,
+    /// `invalid_dpop_proof`: the DPoP proof is missing or invalid.
+    InvalidDpopProof,
     /// `invalid_grant`: the code or refresh token is used, expired, revoked, or issued to another
     /// client.
     InvalidGrant,
@@ -29,11 +32,14 @@ pub enum OAuthErrorCode {
     UnsupportedResponseType,
     /// `unsupported_token_type`: the provider does not revoke this type of token.
     UnsupportedTokenType,
+    /// `use_dpop_nonce`: the DPoP proof has to contain another nonce.
+    UseDpopNonce,
 }
 
-const CODES: [(&str, OAuthErrorCode); 11] = [
+const CODES: [(&str, OAuthErrorCode); 13] = [
     ("access_denied", OAuthErrorCode::AccessDenied),
     ("invalid_client", OAuthErrorCode::InvalidClient),
+    ("invalid_dpop_proof", OAuthErrorCode::InvalidDpopProof),
     ("invalid_grant", OAuthErrorCode::InvalidGrant),
     ("invalid_request", OAuthErrorCode::InvalidRequest),
     ("invalid_scope", OAuthErrorCode::InvalidScope),
@@ -55,6 +61,7 @@ const CODES: [(&str, OAuthErrorCode); 11] = [
         "unsupported_token_type",
         OAuthErrorCode::UnsupportedTokenType,
     ),
+    ("use_dpop_nonce", OAuthErrorCode::UseDpopNonce),
 ];
 
 impl OAuthErrorCode {

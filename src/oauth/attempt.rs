@@ -4,6 +4,9 @@
 //! itself deferred it (429 or 503). After a lost response the caller decides, and a code is never
 //! sent twice. The [module page](super#outcomes-of-a-token-request) says which outcomes are lost
 //! responses.
+//!
+//! Apart from these retries, a request with a DPoP proof is sent once more if the endpoint asks for
+//! another nonce.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -19,7 +22,7 @@ use super::{
     form::Outgoing,
     transport::{SendError, Transport},
 };
-use crate::clock::Clock;
+use crate::{clock::Clock, error::OAuthErrorCode};
 
 /// How long after the first attempt another one may be sent.
 pub(super) const RETRY_WINDOW: Duration = Duration::from_secs(15);
@@ -58,10 +61,21 @@ pub(super) async fn send(
     };
     let started = Instant::now();
     let mut attempt = 0;
+    let mut had_nonce_retry = false;
     loop {
         attempt += 1;
-        let request = request.to_request().await.map_err(SendError::NotSent)?;
-        let outcome = transport.send(request, response_timeout).await;
+        let sent = request.to_request().await.map_err(SendError::NotSent)?;
+        let outcome = transport.send(sent, response_timeout).await;
+        if let Ok(response) = &outcome
+            && request.learn_nonce(response)
+            && is_nonce_missing(response)
+            && !had_nonce_retry
+            && started.elapsed() < RETRY_WINDOW
+        {
+            had_nonce_retry = true;
+            attempt -= 1;
+            continue;
+        }
         let backoff = match &outcome {
             Err(SendError::NotSent(_)) => {
                 Some(CONNECT_BACKOFF.mul_f64(f64::from(1 << (attempt - 1)) * jitter()))
@@ -90,6 +104,13 @@ pub(super) async fn send(
             _ => return outcome,
         }
     }
+}
+
+/// Whether the endpoint asks for a proof with the nonce of this response, and has not used the code
+/// or refresh token (RFC 9449 section 8).
+fn is_nonce_missing(response: &Response<Bytes>) -> bool {
+    response.status().is_client_error()
+        && endpoint_error::code(response.body()) == Some(OAuthErrorCode::UseDpopNonce)
 }
 
 fn is_retried(status: StatusCode, retry: Retry) -> bool {

@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     clock::{Clock, SystemClock},
+    dpop::ProofContext,
     error::{BoxError, Error},
     origin::Origin,
     provider::{ClientAuthentication, Provider, RequestKind, RequestParameters},
@@ -243,6 +244,7 @@ impl OAuthClientBuilder {
                     .all_request_parameters()
                     .clone()
                     .with(&self.request_parameters),
+                proofs: ProofContext::new(Arc::clone(&self.clock)),
                 clock: self.clock,
                 gate: self.gate,
                 random: Mutex::new(

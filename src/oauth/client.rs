@@ -14,7 +14,7 @@ use super::{
     attempt::{self, Retry},
     authorization::{AcceptedCode, PendingAuthorization},
     credentials, evidence,
-    form::{Credentials, Form, Outgoing},
+    form::{Credentials, Form, Outgoing, Proof},
     gate::{EndpointGate, GateKey},
     kept_values, provider_text,
     scrub::Secrets,
@@ -23,9 +23,10 @@ use super::{
 };
 use crate::{
     clock::Clock,
+    dpop::{GrantKey, ProofContext},
     error::{Error, ErrorKind},
     provider::{ClientAuthentication, Provider, RequestKind, RequestParameters},
-    token::{ClientIdentity, ClientSecret, CodeVerifier, NamedValues, TokenSet},
+    token::{ClientIdentity, ClientSecret, CodeVerifier, DpopKey, NamedValues, TokenSet},
 };
 
 /// An OAuth 2.0 client of one provider. The [module page](crate::oauth) has an example.
@@ -59,6 +60,8 @@ pub(super) struct Configuration {
     /// How long a token request waits for its response.
     pub(super) response_timeout: Duration,
     pub(super) user_agent: HeaderValue,
+    /// For the proofs of token requests.
+    pub(super) proofs: ProofContext,
 }
 
 /// Parts of a token request that the handling of its response needs.
@@ -67,6 +70,8 @@ struct Sent<'a> {
     secrets: &'a [&'a str],
     /// The kept values before the request.
     values: &'a NamedValues,
+    /// The key of the grant, if its tokens are bound to one.
+    key: Option<&'a GrantKey>,
 }
 
 impl OAuthClient {
@@ -278,11 +283,13 @@ impl OAuthClient {
         if let Some(verifier) = code.verifier() {
             form.field("code_verifier", verifier.expose());
         }
+        let key = self.grant_key(None)?;
         let permit = self.gate().acquire_for_code_exchange().await?;
         let verifier = code.verifier().map_or("", CodeVerifier::expose);
         let sent = Sent {
             secrets: &[code.code().expose(), verifier],
             values: code.values(),
+            key: key.as_ref(),
         };
         let outcome = self.request_tokens(endpoint, form, Retry::NotSent, &sent);
         let outcome = outcome.await;
@@ -336,9 +343,11 @@ impl OAuthClient {
         let endpoint = self.provider().refresh_endpoint();
         let endpoint = self.provider().resolve(endpoint, tokens.values());
         let endpoint = endpoint.map_err(Error::with_token_unused)?;
+        let key = self.grant_key(tokens.dpop_key())?;
         let sent = Sent {
             secrets: &[refresh_token.expose(), tokens.access_token().expose()],
             values: tokens.values(),
+            key: key.as_ref(),
         };
         let response = self.request_tokens(endpoint, form, Retry::Deferred, &sent);
         let response = response.await?;
@@ -371,13 +380,26 @@ impl OAuthClient {
             form.standard("scope", scope);
         }
         let endpoint = self.provider().token_endpoint();
+        let key = self.grant_key(None)?;
         let sent = Sent {
             secrets: &[],
             values: &NamedValues::NONE,
+            key: key.as_ref(),
         };
         let endpoint = self.provider().resolve(endpoint, sent.values)?;
         let response = self.request_tokens(endpoint, form, Retry::Deferred, &sent);
         response.await.map(TokenResponse::into_tokens)
+    }
+
+    /// The key for the proofs of a token request: that of the grant, or a new one if this provider
+    /// binds tokens.
+    fn grant_key(&self, held: Option<&DpopKey>) -> Result<Option<GrantKey>, Error> {
+        let key = match held {
+            Some(key) => GrantKey::of(key),
+            None if self.provider().dpop() => GrantKey::generate(),
+            None => return Ok(None),
+        };
+        key.map(Some).map_err(Error::with_token_unused)
     }
 
     /// A form with the grant type and the additional parameters of a token request.
@@ -415,12 +437,17 @@ impl OAuthClient {
         let sent_at = configuration.clock.wall();
         let timeout = configuration.response_timeout;
         let credentials = configuration.provider.client_authentication();
-        let request = self.outgoing(Method::POST, endpoint, form, Some(credentials));
+        let mut request = self.outgoing(Method::POST, endpoint, form, Some(credentials));
+        request.proof = sent.key.map(|key| Proof {
+            key,
+            context: &configuration.proofs,
+        });
         let response = self.send(&request, retry, timeout).await;
         let parse = |response: &Response<Bytes>| {
             let provider = &*configuration.provider;
             let now = configuration.clock.wall();
-            let parsed = token_response::parse(response, sent_at, now, provider);
+            let is_bound = sent.key.is_some();
+            let parsed = token_response::parse(response, sent_at, now, provider, is_bound);
             let parsed = parsed.map_err(|error| {
                 let secrets = || self.secrets(sent.secrets, client_secret.as_deref());
                 let error = evidence::added_to(error);
@@ -428,7 +455,12 @@ impl OAuthClient {
             });
             parsed.map(|parsed| {
                 parsed.map_tokens(|tokens| {
-                    kept_values::add_to_tokens(provider, response.body(), sent.values, tokens)
+                    let tokens =
+                        kept_values::add_to_tokens(provider, response.body(), sent.values, tokens);
+                    match sent.key {
+                        Some(key) => tokens.with_dpop_key(key.key().clone()),
+                        None => tokens,
+                    }
                 })
             })
         };
@@ -486,6 +518,7 @@ impl OAuthClient {
             }),
             user_agent: &configuration.user_agent,
             access_token: None,
+            proof: None,
         }
     }
 

@@ -135,7 +135,7 @@ pub(super) fn refused(
 }
 
 /// The error code in a body, if it is a known one.
-fn code(body: &[u8]) -> Option<OAuthErrorCode> {
+pub(super) fn code(body: &[u8]) -> Option<OAuthErrorCode> {
     let error = object::<Body<'_>>(body)?.error?.get();
     let error = error.strip_prefix('"')?.strip_suffix('"')?;
     OAuthErrorCode::parse(&unescaped(error.as_bytes())?)
@@ -160,6 +160,15 @@ fn rejection(endpoint: &str, code: OAuthErrorCode) -> Error {
         OAuthErrorCode::InvalidScope => "request only scopes that the client is registered for",
         OAuthErrorCode::UnauthorizedClient | OAuthErrorCode::UnsupportedGrantType => {
             "this client may not use this grant type"
+        }
+        OAuthErrorCode::InvalidDpopProof => {
+            "set ProviderBuilder::dpop if the client sends no proofs; otherwise compare the \
+             machine's clock with the provider's, and the URL that the provider sees with the \
+             endpoint's"
+        }
+        OAuthErrorCode::UseDpopNonce => {
+            "set ProviderBuilder::dpop if the client sends no proofs; otherwise the provider \
+             rejected a proof with the nonce that it had just issued, or issued none"
         }
         OAuthErrorCode::UnsupportedTokenType => "the provider does not revoke tokens of this type",
         _ => "see the provider's documentation",

@@ -4,12 +4,13 @@ use arc_swap::ArcSwapOption;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use http::{
-    HeaderName, HeaderValue, Method, Request, Uri,
+    HeaderName, HeaderValue, Method, Request, Response, Uri,
     header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, USER_AGENT},
 };
 use zeroize::Zeroizing;
 
 use crate::{
+    dpop::{DPOP, GrantKey, ProofContext},
     error::Error,
     provider::{BodyFormat, ClientAuthentication, ParameterNames},
     token::{ClientSecret, SecretBuffer, wiped},
@@ -38,6 +39,15 @@ pub(super) struct Outgoing<'a> {
     pub(super) user_agent: &'a HeaderValue,
     /// The header of an access token, for a request that one authenticates.
     pub(super) access_token: Option<(HeaderName, HeaderValue)>,
+    /// For a request that carries DPoP proofs.
+    pub(super) proof: Option<Proof<'a>>,
+}
+
+/// How the DPoP proofs of a request are made: one for each attempt.
+#[derive(Clone, Copy)]
+pub(super) struct Proof<'a> {
+    pub(super) key: &'a GrantKey,
+    pub(super) context: &'a ProofContext,
 }
 
 /// The credentials of a client, and how they are sent.
@@ -70,7 +80,18 @@ impl Outgoing<'_> {
         if let Some((name, value)) = &self.access_token {
             headers.insert(name, value.clone());
         }
+        if let Some(Proof { key, context }) = self.proof {
+            let proof = context.proof(key, &self.method, &self.endpoint, None)?;
+            headers.insert(DPOP, proof);
+        }
         Ok(request)
+    }
+
+    /// Learns the nonce of a response. Returns whether the next attempt has one to use.
+    pub(super) fn learn_nonce(&self, response: &Response<Bytes>) -> bool {
+        let headers = response.headers();
+        self.proof
+            .is_some_and(|proof| proof.context.learn(&self.endpoint, headers))
     }
 }
 
@@ -254,6 +275,7 @@ mod tests {
             credentials,
             user_agent: &HeaderValue::from_static("product/1"),
             access_token: None,
+            proof: None,
         };
         let first = tokio_test::block_on(outgoing.to_request()).unwrap();
         let second = tokio_test::block_on(outgoing.to_request()).unwrap();

@@ -190,6 +190,14 @@ impl ProviderBuilder {
         self
     }
 
+    /// Sets whether tokens are bound to a key by [DPoP](crate::dpop) (RFC 9449). Defaults to false.
+    ///
+    /// It needs the feature `dpop`. Grants from before get their key with the next refresh.
+    pub fn dpop(mut self, dpop: bool) -> Self {
+        self.0.dpop = dpop;
+        self
+    }
+
     /// Sets the separator of the scopes in a request: `" "` or `","`. Defaults to a space (RFC 6749
     /// section 3.3).
     ///
@@ -394,6 +402,7 @@ impl ProviderBuilder {
     /// * A token rejection with a status other than 400 to 499.
     /// * A token header with a name that is none, or that the message or its connection needs, such
     ///   as `Host`. A scheme of more than one word.
+    /// * DPoP without the feature `dpop`, or with a token header of the provider's own.
     /// * A refresh token that does not live at all, a refresh window that is empty, or a
     ///   propagation delay of more than 60 seconds.
     pub fn build(self) -> Result<Provider, Error> {
@@ -432,6 +441,7 @@ impl ProviderBuilder {
             rejection.check(&format!("token_rejections[{index}]"))?;
         }
         let token_header_name = data.token_header.check()?;
+        check_dpop(&data)?;
         check_lifetimes(&data)?;
         let patterns = Patterns::compile(&data.kept_values)?;
         let check = |setting: &str, template: &Template, needed| {
@@ -485,6 +495,21 @@ impl ProviderBuilder {
             data,
         })
     }
+}
+
+fn check_dpop(data: &ProviderData) -> Result<(), Error> {
+    if data.dpop && cfg!(not(feature = "dpop")) {
+        return Err(Error::configuration(
+            "dpop: the feature `dpop` of this crate is off; turn it on",
+        ));
+    }
+    if data.dpop && data.token_header != TokenHeader::default() {
+        return Err(Error::configuration(
+            "dpop: token_header names another header or scheme than RFC 9449 section 7.1; remove \
+             one of them",
+        ));
+    }
+    Ok(())
 }
 
 /// A new token that is unknown for longer would hold up the retry of every request.

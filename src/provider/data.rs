@@ -50,6 +50,8 @@ pub(super) struct ProviderData {
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub(super) pkce: bool,
     #[serde(default, skip_serializing_if = "is_default")]
+    pub(super) dpop: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(super) response_mode: ResponseMode,
     /// `None` for `code`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -104,6 +106,7 @@ impl ProviderData {
             token_header: TokenHeader::default(),
             client_authentication: ClientAuthentication::default(),
             pkce: yes(),
+            dpop: false,
             response_mode: ResponseMode::default(),
             code_parameter: None,
             scope_separator: space(),

@@ -194,6 +194,12 @@ impl Provider {
         self.data.pkce
     }
 
+    /// Whether tokens are bound to a key by DPoP (RFC 9449).
+    #[must_use]
+    pub fn dpop(&self) -> bool {
+        self.data.dpop
+    }
+
     /// The separator of the scopes in a request: a space (RFC 6749 section 3.3) or a comma.
     #[must_use]
     pub fn scope_separator(&self) -> &str {

@@ -209,6 +209,25 @@ mod tests {
         assert!(read.pkce());
     }
 
+    #[test]
+    fn dpop_is_read_and_written() {
+        let file = json!({"token_endpoint": "https://id.example.com/token", "dpop": true});
+        let read = serde_json::from_value::<Provider>(file.clone());
+        if cfg!(feature = "dpop") {
+            let provider = read.unwrap();
+            assert!(provider.dpop());
+            assert_eq!(serde_json::to_value(provider).unwrap(), file);
+        } else {
+            let error = read.unwrap_err().to_string();
+            assert!(error.starts_with("dpop: the feature `dpop`"), "{error}");
+        }
+        let usual = Provider::builder("https://id.example.com/token");
+        assert!(!usual.clone().build().unwrap().dpop());
+        let own_header = usual.dpop(true).token_header(TokenHeader::new("X-Token"));
+        let error = own_header.build().unwrap_err().to_string();
+        assert!(error.starts_with("dpop: "), "{error}");
+    }
+
     /// Each file is refused with an error that starts with the text.
     fn assert_refused<const N: usize>(files: [(Value, &str); N]) {
         for (mut file, expected) in files {

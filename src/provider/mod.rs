@@ -67,6 +67,7 @@
 //! | `token_header` | object with `name` and `scheme` | `Authorization` and `Bearer` |
 //! | `client_authentication` | `basic`, `basic_raw`, `request_body` or `none` | `basic` |
 //! | `pkce` | true or false | true |
+//! | `dpop` | true or false: whether [DPoP](crate::dpop) binds tokens to a key; needs the feature `dpop` | false |
 //! | `response_mode` | `query` or `form_post` | `query` |
 //! | `code_parameter` | name of the code in callbacks | `code` |
 //! | `scope_separator` | `" "` or `","` | `" "` |

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+#[cfg(feature = "dpop")]
+use super::dpop::Dpop;
 use super::{
     challenge::Challenge,
     expiry::{ExpiresAt, ExpiresIn},
@@ -75,6 +77,9 @@ pub struct Behavior {
     pub metadata: MetadataDocuments,
     /// How clients may authenticate. Defaults to [`ClientAuthentication::Body`].
     pub client_authentication: ClientAuthentication,
+    /// Whether tokens are bound to keys by DPoP. Defaults to [`Dpop::Off`].
+    #[cfg(feature = "dpop")]
+    pub dpop: Dpop,
     /// Whether reuse of a code revokes the tokens that were issued for it. Defaults to `true`.
     pub code_reuse_revokes: bool,
     /// Whether revoking a refresh token revokes its grant with every access token. Defaults to
@@ -109,6 +114,8 @@ impl Default for Behavior {
             issuer: None,
             metadata: MetadataDocuments::None,
             client_authentication: ClientAuthentication::Body,
+            #[cfg(feature = "dpop")]
+            dpop: Dpop::Off,
             code_reuse_revokes: true,
             revocation_cascades: true,
             unknown_revocation_succeeds: true,

@@ -211,6 +211,8 @@ impl SandboxBuilder {
                 .persona
                 .as_ref()
                 .map_or_else(String::new, |persona| persona.tenant().to_owned()),
+            #[cfg(feature = "dpop")]
+            proofs: super::dpop::ProofLog::default(),
         };
         Sandbox {
             shared: Arc::new(SharedState::new(state, self.status_page, self.persona)),

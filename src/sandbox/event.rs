@@ -90,6 +90,13 @@ pub enum EventKind {
         /// The access token, if the request had one.
         token: Option<TokenHash>,
     },
+    /// A token or API request was refused because of its DPoP proof.
+    ProofRefused {
+        /// The endpoint.
+        endpoint: Endpoint,
+        /// Why it was refused.
+        reason: &'static str,
+    },
     /// The API responded with 403.
     Forbidden {
         /// The endpoint.
@@ -172,6 +179,9 @@ impl fmt::Display for EventKind {
             } => write!(f, "{endpoint:?} responded 401 to access token {token}"),
             Self::Unauthorized { endpoint, .. } => {
                 write!(f, "{endpoint:?} responded 401 to a request without a token")
+            }
+            Self::ProofRefused { endpoint, reason } => {
+                write!(f, "{endpoint:?} refused a DPoP proof: {reason}")
             }
             Self::Forbidden { endpoint, token } => {
                 write!(f, "{endpoint:?} responded 403 to access token {token}")

@@ -40,6 +40,9 @@ pub struct Counters {
     pub authorized: u64,
     /// API requests that got 401. Responses of a fault are not counted.
     pub unauthorized: u64,
+    /// Token and API requests that were refused because of their DPoP proof. Those without the
+    /// nonce that a proof needs are counted too, and not as refused token requests.
+    pub proofs_refused: u64,
     /// API requests that got 403. Responses of a fault are not counted.
     pub forbidden: u64,
     /// Deductions created.
@@ -129,6 +132,7 @@ impl EventLog {
             EventKind::RevocationRequested { .. } => &mut counters.revocations,
             EventKind::Authorized { .. } => &mut counters.authorized,
             EventKind::Unauthorized { .. } => &mut counters.unauthorized,
+            EventKind::ProofRefused { .. } => &mut counters.proofs_refused,
             EventKind::Forbidden { .. } => &mut counters.forbidden,
             EventKind::DeductionSubmitted { created: true, .. } => &mut counters.deductions_created,
             EventKind::DeductionSubmitted { created: false, .. } => return,

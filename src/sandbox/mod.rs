@@ -90,6 +90,11 @@
 //! handles it also handles lenient servers. Set the behavior with [`SandboxBuilder::behavior`], and
 //! change it while the sandbox runs with [`Sandbox::change_behavior`].
 //!
+//! # DPoP
+//!
+//! With the feature `dpop`, the sandbox binds tokens to keys if `Behavior::dpop` says so. It then
+//! checks each proof of a token or API request strictly, and demands nonces in several ways.
+//!
 //! # Other providers
 //!
 //! A [`Persona`] makes the sandbox behave like another provider of the
@@ -129,6 +134,8 @@ mod builder;
 mod challenge;
 mod client;
 mod clock;
+#[cfg(feature = "dpop")]
+mod dpop;
 mod endpoints;
 mod event;
 mod event_log;
@@ -150,6 +157,8 @@ mod service;
 mod state;
 mod user;
 
+#[cfg(feature = "dpop")]
+pub use self::dpop::{Dpop, DpopNonce};
 pub use self::{
     behavior::{
         Behavior, ClientAuthentication, Consent, DateHeader, MetadataDocuments, Pkce,

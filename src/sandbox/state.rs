@@ -33,6 +33,8 @@ pub(super) struct SandboxState {
     pub(super) records: Records,
     /// The tenant of a consent for which the address of the authorization request names none.
     pub(super) tenant: String,
+    #[cfg(feature = "dpop")]
+    pub(super) proofs: super::dpop::ProofLog,
 }
 
 impl SharedState {

@@ -45,6 +45,6 @@ pub use self::{
     identity::ClientIdentity,
     kept_values::KeptValues,
     named_values::NamedValues,
-    secret::{AccessToken, AuthorizationCode, ClientSecret, CodeVerifier, RefreshToken},
+    secret::{AccessToken, AuthorizationCode, ClientSecret, CodeVerifier, DpopKey, RefreshToken},
     set::TokenSet,
 };

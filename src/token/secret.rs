@@ -79,6 +79,13 @@ secret! {
     /// A PKCE code verifier (RFC 7636 section 4.1).
     CodeVerifier
 }
+secret! {
+    /// The private key that a grant's tokens are bound to by DPoP (RFC 9449), as text: a key for
+    /// ES256 in PKCS #8, in base64url.
+    ///
+    /// It is created with the grant, and stays with it. A store keeps it like a token.
+    DpopKey
+}
 
 const PREFIX: &str = "Bearer ";
 
@@ -191,15 +198,16 @@ mod tests {
     #[test]
     fn p21_debug_output_contains_no_secret() {
         let shown = format!(
-            "{:?} {:?} {:?} {:?} {:?}",
+            "{:?} {:?} {:?} {:?} {:?} {:?}",
             AccessToken::new("seeded").unwrap(),
             RefreshToken::new("seeded"),
             ClientSecret::new("seeded"),
             AuthorizationCode::new("seeded"),
             CodeVerifier::new("seeded"),
+            DpopKey::new("seeded"),
         );
         assert!(!shown.contains("seeded"));
-        assert_eq!(shown.matches("***").count(), 5);
+        assert_eq!(shown.matches("***").count(), 6);
     }
 
     #[test]

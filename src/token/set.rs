@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::{AccessToken, KeptValues, RefreshToken};
+use super::{AccessToken, DpopKey, KeptValues, RefreshToken};
 
 /// The longest lifetime that is believed: a century. Longer ones stand for "never", as an expiry in
 /// the year 9999 does, and would overflow clocks.
@@ -48,6 +48,7 @@ pub struct TokenSet {
 struct Details {
     refresh_token_lifetime: Option<Duration>,
     values: KeptValues,
+    dpop_key: Option<DpopKey>,
 }
 
 static NO_VALUES: KeptValues = KeptValues::NONE;
@@ -136,6 +137,22 @@ impl TokenSet {
         self
     }
 
+    /// Binds the token set to a key by DPoP (RFC 9449): requests with its access token, and
+    /// refreshes, carry a proof of the key.
+    ///
+    /// Only stores need this. An [`OAuthClient`](crate::oauth::OAuthClient) creates the key.
+    #[must_use]
+    pub fn with_dpop_key(mut self, key: DpopKey) -> Self {
+        self.set_dpop_key(Some(key));
+        self
+    }
+
+    fn set_dpop_key(&mut self, key: Option<DpopKey>) {
+        if self.details.is_some() || key.is_some() {
+            self.change_details(|details| details.dpop_key = key);
+        }
+    }
+
     /// Without any details, the set is equal to one that never had some, as a store returns it.
     fn change_details<T>(&mut self, change: impl FnOnce(&mut Details) -> T) -> T {
         let mut details = self.details.take().unwrap_or_default();
@@ -202,6 +219,12 @@ impl TokenSet {
             .map_or(&NO_VALUES, |details| &details.values)
     }
 
+    /// The key that the tokens are bound to by DPoP (RFC 9449), if they are.
+    #[must_use]
+    pub fn dpop_key(&self) -> Option<&DpopKey> {
+        self.details.as_ref()?.dpop_key.as_ref()
+    }
+
     /// The granted scopes, separated by spaces, if the provider named them.
     #[must_use]
     pub fn scope(&self) -> Option<&str> {
@@ -228,11 +251,19 @@ impl TokenSet {
         tokens
     }
 
-    /// Takes the refresh token of `other`, with its age, and the kept values that this set lacks.
+    /// Takes the refresh token of `other`, with its age and key, and the kept values that this set
+    /// lacks.
+    ///
+    /// A set has one key. If this set's access token is bound to another one, it has expired, and
+    /// the refresh token brings one that is bound to the same key as itself.
     #[must_use]
     pub(crate) fn with_refresh_token_of(mut self, other: &Self) -> Self {
         self.refresh_token.clone_from(&other.refresh_token);
         self.set_refresh_token_lifetime(other.refresh_token_lifetime());
+        if other.dpop_key().is_some() && other.dpop_key() != self.dpop_key() {
+            self.set_dpop_key(other.dpop_key().cloned());
+            self.lifetime = Some(Duration::ZERO);
+        }
         self.with_values_omitted_from(other)
     }
 
@@ -300,8 +331,8 @@ impl TokenSet {
     }
 
     /// Takes from `previous` what the response to a refresh omits: the refresh token, which then
-    /// stays valid (RFC 6749 section 6), and the scopes, which are then unchanged (section
-    /// 5.1).
+    /// stays valid (RFC 6749 section 6), the scopes, which are then unchanged (section 5.1), and
+    /// the key of the grant.
     #[must_use]
     pub(crate) fn with_omitted_from(mut self, previous: &Self) -> Self {
         let unchanged = match (&self.refresh_token, &previous.refresh_token) {
@@ -319,6 +350,9 @@ impl TokenSet {
         self = self.with_unchanged_end(previous);
         if self.scope.is_none() {
             self.scope.clone_from(&previous.scope);
+        }
+        if self.dpop_key().is_none() {
+            self.set_dpop_key(previous.dpop_key().cloned());
         }
         self.with_values_omitted_from(previous)
     }
@@ -403,6 +437,44 @@ mod tests {
         assert_eq!(lent.refresh_token_lifetime(), Some(100 * day));
         assert_eq!(lent.values().get("realm_id"), Some("43"));
         assert_eq!(lent.values().get("instance_url"), Some("https://a.example"));
+    }
+
+    #[test]
+    fn key_stays_with_its_refresh_token() {
+        let at = SystemTime::UNIX_EPOCH;
+        let bound = |key: &str, token: &str| {
+            tokens(at)
+                .with_refresh_token(RefreshToken::new(token), at)
+                .with_dpop_key(DpopKey::new(key))
+        };
+        let key = |tokens: &TokenSet| tokens.dpop_key().map(|key| key.expose().to_owned());
+        let old = bound("k1", "r1");
+        for set in [
+            tokens(at).with_omitted_from(&old),
+            old.with_rotated("r2", at),
+            old.with_rejected_access_token(),
+        ] {
+            assert_eq!(key(&set).as_deref(), Some("k1"));
+        }
+
+        // A new consent without a refresh token keeps the stored one, which is bound to its key.
+        for consent in [tokens(at), tokens(at).with_dpop_key(DpopKey::new("k2"))] {
+            let lent = consent.with_refresh_token_of(&old);
+            assert_eq!(key(&lent).as_deref(), Some("k1"));
+            assert_eq!(
+                lent.lifetime(),
+                Some(Duration::ZERO),
+                "bound to another key"
+            );
+        }
+        let unbound = tokens(at).with_refresh_token(RefreshToken::new("r1"), at);
+        for other in [&unbound, &bound("k2", "r1")] {
+            let consent = tokens(at).with_dpop_key(DpopKey::new("k2"));
+            let lent = consent.with_refresh_token_of(other);
+            assert_eq!(key(&lent).as_deref(), Some("k2"));
+            assert_eq!(lent.lifetime(), Some(Duration::from_secs(60)));
+        }
+        assert_eq!(key(&tokens(at).with_refresh_token_of(&unbound)), None);
     }
 
     #[test]

@@ -60,7 +60,7 @@ pub trait RequestBody: Body + Sized + sealed::Sealed {
 
     /// The recorded body, if all of it was recorded.
     #[doc(hidden)]
-    fn replay(recording: Self::Recording) -> Option<Self>;
+    fn replay(recording: &Self::Recording) -> Option<Self>;
 
     /// Whether [`replay`](Self::replay) would return a body.
     #[doc(hidden)]
@@ -87,8 +87,8 @@ impl<B: Body + Clone> RequestBody for B {
         (body, recording)
     }
 
-    fn replay(recording: Self) -> Option<Self> {
-        Some(recording)
+    fn replay(recording: &Self) -> Option<Self> {
+        Some(recording.clone())
     }
 
     fn is_complete(_recording: &Self) -> bool {
@@ -110,7 +110,7 @@ impl<B: Body> RequestBody for ReplayBody<B> {
         Self::record(body, limit, content_length)
     }
 
-    fn replay(recording: Recording) -> Option<Self> {
+    fn replay(recording: &Recording) -> Option<Self> {
         recording.replay()
     }
 

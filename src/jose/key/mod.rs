@@ -275,6 +275,22 @@ impl SigningKey {
         }
     }
 
+    /// Signs at once with ES256, without an allocation of its own.
+    #[cfg(feature = "dpop")]
+    pub(crate) fn sign_es256(
+        &self,
+        message: &[u8],
+    ) -> Result<[u8; 64], aws_lc_rs::error::Unspecified> {
+        match &self.pair {
+            Pair::Ecdsa(pair) if self.algorithm == Algorithm::Es256 => {
+                let signature = pair.sign(&SystemRandom::new(), message)?;
+                let signature = signature.as_ref().try_into();
+                signature.map_err(|_| aws_lc_rs::error::Unspecified)
+            }
+            _ => Err(aws_lc_rs::error::Unspecified),
+        }
+    }
+
     fn of_supported(pair: Option<(Pair, Algorithm)>) -> Result<Self, Error> {
         let Some((pair, algorithm)) = pair else {
             return Err(Error::configuration(

@@ -78,12 +78,14 @@ impl TokenResponse {
 }
 
 /// Parses the response to a token request, which may be cut off. The request was sent at `sent` and
-/// the response arrived by `now`, both by this machine's wall clock.
+/// the response arrived by `now`, both by this machine's wall clock. `is_bound` says whether the
+/// request carried a DPoP proof.
 pub(super) fn parse(
     response: &Response<Bytes>,
     sent: SystemTime,
     now: SystemTime,
     provider: &Provider,
+    is_bound: bool,
 ) -> Result<TokenResponse, Error> {
     let usual_lifetime = provider.access_token_lifetime();
     let refusals = provider.refusals();
@@ -105,7 +107,12 @@ pub(super) fn parse(
         .text()
         // RFC 6749 appendix A.17 has no such characters. They come from the server's template.
         .map(|token| RefreshToken::new(token.trim_matches(char::is_control)));
-    match access_token(&members, provider.accepted_token_types()) {
+    let access_token = if is_bound {
+        bound_access_token(&members)
+    } else {
+        access_token(&members, provider.accepted_token_types())
+    };
+    match access_token {
         Ok(access_token) if refresh_token.is_some() || !members.is_damaged => {
             let server_now = date::of_response(response.headers());
             if let Some(server_now) = server_now {
@@ -170,6 +177,37 @@ fn access_token(
     members: &Members,
     accepted_types: &[String],
 ) -> Result<AccessToken, Cow<'static, str>> {
+    token_with(members, |token_type| {
+        let accepted = accepted_types.iter().map(|accepted| accepted.trim());
+        let mut accepted = accepted.chain(["bearer"]);
+        let is_accepted = token_type.is_some_and(|token_type| {
+            accepted.any(|accepted| accepted.eq_ignore_ascii_case(token_type.trim()))
+        });
+        if is_accepted || members.token_type.is_blank() {
+            return Ok(());
+        }
+        // RFC 6749 section 7.1: a token of a type that is not understood must not be used.
+        Err("contains a token that is not a bearer token")
+    })
+}
+
+/// The access token of a response to a DPoP proof, or why there is none to use (RFC 9449 section
+/// 5).
+fn bound_access_token(members: &Members) -> Result<AccessToken, Cow<'static, str>> {
+    token_with(members, |token_type| match token_type.map(str::trim) {
+        Some(token_type) if token_type.eq_ignore_ascii_case("dpop") => Ok(()),
+        Some(token_type) if token_type.eq_ignore_ascii_case("bearer") => Err(
+            "contains a token that is not bound to the DPoP key: its token_type is Bearer, so the \
+             provider has ignored the proof",
+        ),
+        _ => Err("contains a token that is not bound to the DPoP key: its token_type is not DPoP"),
+    })
+}
+
+fn token_with(
+    members: &Members,
+    check_type: impl FnOnce(Option<&str>) -> Result<(), &'static str>,
+) -> Result<AccessToken, Cow<'static, str>> {
     match &members.error {
         error if error.is_blank() => {}
         // No error, as a number.
@@ -184,16 +222,7 @@ fn access_token(
     let Some(access_token) = members.access_token.text() else {
         return Err("contains no access token".into());
     };
-    let token_type = &members.token_type;
-    let is_accepted = token_type.text().is_some_and(|token_type| {
-        let accepted = accepted_types.iter().map(|accepted| accepted.trim());
-        let mut accepted = accepted.chain(["bearer"]);
-        accepted.any(|accepted| accepted.eq_ignore_ascii_case(token_type.trim()))
-    });
-    if !is_accepted && !token_type.is_blank() {
-        // RFC 6749 section 7.1: a token of a type that is not understood must not be used.
-        return Err("contains a token that is not a bearer token".into());
-    }
+    check_type(members.token_type.text())?;
     // White space around a token comes from the server's template. No header could carry it.
     let access_token = access_token.trim_matches(|c: char| c.is_whitespace() || c.is_control());
     if access_token.len() > LONGEST_ACCESS_TOKEN {

@@ -32,6 +32,24 @@ impl Authority {
         Some(scopes)
     }
 
+    /// The thumbprint of the key that an access token is bound to.
+    pub(in crate::sandbox) fn key_of_access_token(&self, token: &str) -> Option<&str> {
+        self.access_tokens.get(token)?.key.as_deref()
+    }
+
+    /// Binds the next tokens of a refresh token's grant to a key, unless they are bound. Returns
+    /// whether they are bound to this key, or to none if there is none.
+    pub(in crate::sandbox) fn bind(&mut self, refresh_token: &str, key: Option<&str>) -> bool {
+        let grant = self.refresh_tokens.get(refresh_token);
+        let Some(grant) = grant.and_then(|token| self.grants.get_mut(&token.grant)) else {
+            return true;
+        };
+        if grant.key.is_none() {
+            grant.key = key.map(str::to_owned);
+        }
+        grant.key.as_deref() == key
+    }
+
     /// Revokes an access or refresh token at the request of its client.
     pub(in crate::sandbox) fn revoke(
         &mut self,

@@ -18,6 +18,8 @@ pub(in crate::sandbox) struct CodeExchange<'a> {
     pub(in crate::sandbox) client_id: &'a str,
     pub(in crate::sandbox) redirect_uri: Option<&'a str>,
     pub(in crate::sandbox) verifier: Option<&'a str>,
+    /// The thumbprint of the key in the DPoP proof.
+    pub(in crate::sandbox) key: Option<String>,
 }
 
 impl Authority {
@@ -70,6 +72,7 @@ impl Authority {
             scopes: scopes.clone(),
             window_ends_at: now.saturating_add(behavior.refresh_token_lifetime),
             revoked: false,
+            key: exchange.key.clone(),
         };
         self.grants.insert(number, grant);
         Ok(self.issue_first_tokens(number, scopes, behavior, now))

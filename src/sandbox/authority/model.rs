@@ -93,6 +93,8 @@ pub(super) struct Grant {
     /// The end of a fixed refresh window.
     pub(super) window_ends_at: Moment,
     pub(super) revoked: bool,
+    /// The thumbprint of the key that new tokens are bound to.
+    pub(super) key: Option<String>,
 }
 
 pub(super) struct AccessToken {
@@ -104,6 +106,8 @@ pub(super) struct AccessToken {
     pub(super) revoked: bool,
     /// The refresh token that the first use of this token retires.
     pub(super) retires: Option<String>,
+    /// The thumbprint of the key that the token is bound to.
+    pub(super) key: Option<String>,
 }
 
 pub(super) struct RefreshToken {
@@ -197,6 +201,7 @@ impl Authority {
             expires_at: now.saturating_add(behavior.access_token_lifetime),
             revoked: false,
             retires,
+            key: self.grants.get(&grant).and_then(|grant| grant.key.clone()),
         };
         self.access_tokens.insert(token.clone(), access_token);
         token
@@ -235,7 +240,7 @@ impl Refusal {
         }
     }
 
-    pub(super) fn invalid_grant(description: &'static str) -> Self {
+    pub(in crate::sandbox) fn invalid_grant(description: &'static str) -> Self {
         Self::new("invalid_grant", description)
     }
 }

@@ -108,6 +108,7 @@ impl Run {
             client_id: "client",
             redirect_uri: None,
             verifier: None,
+            key: None,
         };
         let issued = self
             .authority

@@ -1,7 +1,8 @@
 //! Bearer tokens at the API (RFC 6750).
 
-use http::{HeaderMap, StatusCode, header::AUTHORIZATION};
+use http::{HeaderMap, StatusCode, header::AUTHORIZATION, request::Parts};
 
+use super::proof;
 use crate::sandbox::{
     event::{EventKind, TokenHash},
     fault::Endpoint,
@@ -13,15 +14,24 @@ use crate::sandbox::{
 /// Returns the scopes of a request's access token, or the 401 or 403 if they lack `scope`.
 pub(super) fn authorize(
     state: &mut SandboxState,
-    headers: &HeaderMap,
+    request: &Parts,
     endpoint: Endpoint,
     scope: &str,
 ) -> ResponseResult<Scopes> {
-    let Some(token) = bearer_token(headers) else {
+    let scheme = if proof::is_needed(state) {
+        "dpop"
+    } else {
+        "bearer"
+    };
+    let Some(token) = token(&request.headers, scheme) else {
         return Err(unauthorized(state, endpoint, None));
     };
     let now = state.now();
     let hash = TokenHash::of(token);
+    let key = proof::of_api_request(state, request, endpoint, token)?;
+    if state.authority.key_of_access_token(token) != key.as_deref() {
+        return Err(unauthorized(state, endpoint, Some(hash)));
+    }
     let Some(scopes) = state.authority.use_access_token(token, now) else {
         return Err(unauthorized(state, endpoint, Some(hash)));
     };
@@ -63,13 +73,13 @@ pub(super) fn unauthorized(
 }
 
 /// The token of a request with exactly one `Authorization` header.
-fn bearer_token(headers: &HeaderMap) -> Option<&str> {
+fn token<'a>(headers: &'a HeaderMap, expected_scheme: &str) -> Option<&'a str> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else {
         return None;
     };
     let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
     scheme
-        .eq_ignore_ascii_case("bearer")
+        .eq_ignore_ascii_case(expected_scheme)
         .then_some(token.trim_start_matches(' '))
 }

@@ -13,6 +13,6 @@ use crate::sandbox::{
 pub(super) fn show(shared: &SharedState, request: &Parts) -> ResponseResult {
     let mut state = shared.lock();
     let scope = "company.basic:read";
-    authorize(&mut state, &request.headers, Endpoint::Company, scope)?;
+    authorize(&mut state, request, Endpoint::Company, scope)?;
     Ok(response::json(StatusCode::OK, &company()))
 }

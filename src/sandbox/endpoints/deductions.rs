@@ -17,7 +17,7 @@ use crate::sandbox::{
 pub(super) fn list(shared: &SharedState, request: &Parts) -> ResponseResult {
     let mut state = shared.lock();
     let scope = "deductions:read";
-    authorize(&mut state, &request.headers, Endpoint::Deductions, scope)?;
+    authorize(&mut state, request, Endpoint::Deductions, scope)?;
     let query = Form::parse(request.uri.query().unwrap_or_default().as_bytes());
     if query
         .raw_field("frequency")
@@ -55,7 +55,7 @@ pub(super) async fn create(
     // The token is checked before the body is read, so a 401 can arrive during the upload.
     let scope = "deductions:write";
     let endpoint = Endpoint::Deductions;
-    authorize(&mut shared.lock(), &request.headers, endpoint, scope)?;
+    authorize(&mut shared.lock(), request, endpoint, scope)?;
     let error = |status, description| response::error(status, "invalid_request", description);
     if !is_content_type(&request.headers, "application/json") {
         let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;

@@ -18,7 +18,7 @@ use crate::sandbox::{
 
 pub(super) fn list(shared: &SharedState, request: &Parts) -> ResponseResult {
     let mut state = shared.lock();
-    let scopes = authorize(&mut state, &request.headers, Endpoint::Members, SCOPE)?;
+    let scopes = authorize(&mut state, request, Endpoint::Members, SCOPE)?;
     let query = Form::parse(request.uri.query().unwrap_or_default().as_bytes());
     let filter = Filter::from_query(&query).map_err(bad_request)?;
     let page = Page::from_query(&query).map_err(bad_request)?;
@@ -31,7 +31,7 @@ pub(super) fn list(shared: &SharedState, request: &Parts) -> ResponseResult {
 
 pub(super) fn show(shared: &SharedState, request: &Parts) -> ResponseResult {
     let mut state = shared.lock();
-    let scopes = authorize(&mut state, &request.headers, Endpoint::Members, SCOPE)?;
+    let scopes = authorize(&mut state, request, Endpoint::Members, SCOPE)?;
     let id = id_in_path(request.uri.path()).unwrap_or_default();
     let mut members = state.records.members().iter();
     Ok(match members.find(|member| member.id == id) {

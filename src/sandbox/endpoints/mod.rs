@@ -12,6 +12,7 @@ mod members;
 mod metadata;
 mod pagination;
 mod persona;
+mod proof;
 mod revoke;
 mod status;
 mod status_actions;
@@ -54,7 +55,7 @@ pub(super) async fn process(
         ("GET", "/oauth/authorize") => Ok(authorize::start(shared, &parts, None)),
         ("POST", "/oauth/login") => authorize::log_in(shared, &parts.headers, body).await,
         ("POST", "/oauth/consent") => authorize::decide(shared, &parts.headers, body).await,
-        ("POST", "/oauth/token") => Ok(token::process(shared, &parts.headers, body, None).await),
+        ("POST", "/oauth/token") => Ok(token::process(shared, &parts, body, None).await),
         ("POST", "/v1/oauth/revoke") => Ok(revoke::process(shared, &parts.headers, body).await),
         ("GET", "/v1/company") => company::show(shared, &parts),
         ("GET", "/v1/members") => members::list(shared, &parts),
@@ -66,7 +67,8 @@ pub(super) async fn process(
             None => response::not_found(),
         }),
     };
-    result.unwrap_or_else(|response| *response)
+    let response = result.unwrap_or_else(|response| *response);
+    proof::with_nonce(response, shared, &parts)
 }
 
 /// The methods of a path, or `None` if the path does not exist.

@@ -70,7 +70,7 @@ pub(super) async fn process(
                 accepts_codes,
                 accepts_refresh_tokens,
             };
-            Ok(token::process(shared, &parts.headers, body, Some(address)).await)
+            Ok(token::process(shared, &parts, body, Some(address)).await)
         }
         Route::Token { .. } => Ok(response::method_not_allowed("POST")),
         Route::Revoke {

@@ -1,9 +1,12 @@
 //! `POST /oauth/token`, and the token endpoints of personas
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, request::Parts};
 use serde_json::{Map, Value};
 
-use super::client_authentication::{ClientError, authenticate};
+use super::{
+    client_authentication::{ClientError, authenticate},
+    proof,
+};
 use crate::sandbox::{
     authority::{CodeExchange, IssuedTokens, Refusal},
     behavior::RefreshTokenField,
@@ -27,10 +30,11 @@ pub(super) struct AtPersona<'a> {
 /// Processes a token request.
 pub(super) async fn process(
     shared: &SharedState,
-    headers: &HeaderMap,
+    parts: &Parts,
     body: RequestBody,
     address: Option<AtPersona<'_>>,
 ) -> SandboxResponse {
+    let headers = &parts.headers;
     let address = address.as_ref();
     let form = match address {
         Some(address) => read_form(address.persona, headers, body).await,
@@ -39,7 +43,7 @@ pub(super) async fn process(
     let mut state = shared.lock();
     let outcome = form
         .map_err(ClientError::from)
-        .and_then(|form| issue_tokens(&mut state, headers, &form, address));
+        .and_then(|form| issue_tokens(&mut state, parts, &form, address));
     let response = match outcome {
         Ok(response) => response,
         Err(error) => {
@@ -57,20 +61,25 @@ pub(super) async fn process(
 
 fn issue_tokens(
     state: &mut SandboxState,
-    headers: &HeaderMap,
+    parts: &Parts,
     form: &Form,
     address: Option<&AtPersona<'_>>,
 ) -> Result<SandboxResponse, ClientError> {
+    let headers = &parts.headers;
     let client_id = authenticate(headers, form, state)?;
+    let key = match address {
+        Some(_) => None,
+        None => proof::of_token_request(state, parts)?,
+    };
     let [accepts_codes, accepts_refresh_tokens] = address.map_or([true; 2], |address| {
         [address.accepts_codes, address.accepts_refresh_tokens]
     });
     match form.field("grant_type") {
         Some("authorization_code") if accepts_codes => {
-            exchange_code(state, headers, &client_id, form, address)
+            exchange_code(state, headers, (&client_id, key), form, address)
         }
         Some("refresh_token") if accepts_refresh_tokens => {
-            refresh(state, headers, &client_id, form, address)
+            refresh(state, headers, (&client_id, key), form, address)
         }
         Some(_) => Err(ClientError::new(
             "unsupported_grant_type",
@@ -83,7 +92,7 @@ fn issue_tokens(
 fn exchange_code(
     state: &mut SandboxState,
     headers: &HeaderMap,
-    client_id: &str,
+    (client_id, key): (&str, Option<String>),
     form: &Form,
     address: Option<&AtPersona<'_>>,
 ) -> Result<SandboxResponse, ClientError> {
@@ -96,6 +105,7 @@ fn exchange_code(
         client_id,
         redirect_uri: form.field("redirect_uri"),
         verifier: form.field("code_verifier"),
+        key,
     };
     let now = state.now();
     let outcome = state
@@ -109,7 +119,7 @@ fn exchange_code(
 fn refresh(
     state: &mut SandboxState,
     headers: &HeaderMap,
-    client_id: &str,
+    (client_id, key): (&str, Option<String>),
     form: &Form,
     address: Option<&AtPersona<'_>>,
 ) -> Result<SandboxResponse, ClientError> {
@@ -125,6 +135,11 @@ fn refresh(
             error: "too_early",
         });
         return Ok(early);
+    }
+    if !state.authority.bind(token, key.as_deref()) {
+        let description = "the refresh token is bound to another key";
+        let outcome = Err(Refusal::invalid_grant(description));
+        finish(state, GrantType::RefreshToken, token, outcome)?;
     }
     let scopes = form.field("scope").map(Scopes::parse);
     let now = state.now();
@@ -269,13 +284,18 @@ fn members(
         (None, GrantType::RefreshToken, RefreshTokenField::NullOnRefresh) => Some(Value::Null),
         (None, ..) => None,
     };
+    let is_bound = state
+        .authority
+        .key_of_access_token(&issued.access_token)
+        .is_some();
+    let token_type = match behavior.token_type.as_deref() {
+        Some(_) if is_bound => Some("DPoP"),
+        token_type => token_type,
+    };
     let expires_at = state.clock.wall(issued.expires_at);
     let remaining = issued.expires_at.saturating_sub(state.now());
     let fields = [
-        (
-            "token_type",
-            behavior.token_type.as_deref().map(Value::from),
-        ),
+        ("token_type", token_type.map(Value::from)),
         ("access_token", Some(issued.access_token.as_str().into())),
         ("expires_at", behavior.expires_at.format(expires_at)),
         ("expires_in", behavior.expires_in.format(remaining)),

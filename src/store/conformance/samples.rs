@@ -5,6 +5,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+#[cfg(feature = "dpop")]
+use crate::token::DpopKey;
 use crate::{
     later::Later,
     token::{
@@ -49,6 +51,8 @@ pub(super) fn states() -> Vec<(&'static str, Grant)> {
         ("without a scope", GrantState::Active(unscoped())),
         ("long tokens", GrantState::Active(long())),
         ("the longest tokens", GrantState::Active(longest())),
+        #[cfg(feature = "dpop")]
+        ("bound to a key", GrantState::Active(bound())),
         ("unknown lifetime", GrantState::Active(unknown_lifetime())),
         ("every character", GrantState::Active(all_characters())),
         ("issued in 1970", GrantState::Active(first_moment())),
@@ -72,7 +76,10 @@ pub(super) fn states() -> Vec<(&'static str, Grant)> {
             ended(ReauthorizationReason::NoRefreshToken),
         ),
     ];
-    states.map(|(word, state)| (word, grant(1, state))).into()
+    states
+        .into_iter()
+        .map(|(word, state)| (word, grant(1, state)))
+        .collect()
 }
 
 /// Identities to save one after another.
@@ -116,6 +123,11 @@ fn unscoped() -> TokenSet {
 fn bare() -> TokenSet {
     let access = access_token("access-of-a-bare-state".into());
     TokenSet::new(access, Duration::ZERO, moment(999_999_999))
+}
+
+#[cfg(feature = "dpop")]
+fn bound() -> TokenSet {
+    unscoped().with_dpop_key(DpopKey::new("key-of-a-state"))
 }
 
 fn unknown_lifetime() -> TokenSet {
@@ -230,6 +242,14 @@ fn fields(grant: &Grant) -> Vec<(&'static str, String)> {
         (
             "length of the refresh token",
             shown(refresh.map(|token| token.expose().len())),
+        ),
+        (
+            "length of the DPoP key",
+            shown(
+                tokens
+                    .and_then(TokenSet::dpop_key)
+                    .map(|key| key.expose().len()),
+            ),
         ),
         (
             "length of the scope",

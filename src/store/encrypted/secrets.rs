@@ -5,7 +5,7 @@ use zeroize::Zeroizing;
 use super::envelope::Field;
 use crate::{
     error::Error,
-    token::{AccessToken, Grant, GrantState, RefreshToken, TokenSet},
+    token::{AccessToken, DpopKey, Grant, GrantState, RefreshToken, TokenSet},
 };
 
 /// The secrets of a grant. A revoked grant has none.
@@ -15,7 +15,9 @@ pub(super) fn secrets(grant: &Grant) -> impl Iterator<Item = &str> {
     let refresh_token = tokens.and_then(|tokens| Some(tokens.refresh_token()?.expose()));
     let values = tokens.into_iter().flat_map(|tokens| tokens.values().iter());
     let values = values.map(|(_, value)| value);
-    access_token.into_iter().chain(refresh_token).chain(values)
+    let key = tokens.and_then(|tokens| Some(tokens.dpop_key()?.expose()));
+    let tokens = access_token.into_iter().chain(refresh_token);
+    tokens.chain(values).chain(key)
 }
 
 /// Replaces the secrets of a grant and keeps all other fields.
@@ -45,6 +47,10 @@ pub(super) fn with_secrets(
         }
         for (name, value) in tokens.values().iter() {
             changed = changed.with_stored_value(name, &change(Field::Value(name), value)?);
+        }
+        if let Some(key) = tokens.dpop_key() {
+            let key = change(Field::DpopKey, key.expose())?;
+            changed = changed.with_dpop_key(DpopKey::from(key));
         }
         Ok(changed)
     };

@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
 use super::{
-    AccessToken, ClientIdentity, Generation, Grant, GrantState, ReauthorizationReason,
+    AccessToken, ClientIdentity, DpopKey, Generation, Grant, GrantState, ReauthorizationReason,
     RefreshToken, TenantId, TokenSet,
     buffer::{SecretBuffer, unescaped},
 };
@@ -31,6 +31,17 @@ const VERSION: u32 = 2;
 /// crate that do not know them would lose the values with the next save, and do not know the
 /// reason, so they must not read such a grant.
 const VERSION_WITH_VALUES: u32 = 3;
+
+/// Of grants with a key. Versions of this crate that do not know it would send the tokens without a
+/// proof, and lose the key with the next save. Without the feature `dpop` this crate makes no
+/// proofs either.
+const VERSION_WITH_KEY: u32 = 4;
+
+const NEWEST_VERSION: u32 = if cfg!(feature = "dpop") {
+    VERSION_WITH_KEY
+} else {
+    VERSION_WITH_VALUES
+};
 
 /// The version before grants had an identity. It is read, and never written.
 const VERSION_WITHOUT_IDENTITY: u32 = 1;
@@ -77,6 +88,9 @@ impl Grant {
     }
 
     fn format_version(&self) -> u32 {
+        let has_key = self
+            .tokens()
+            .is_some_and(|tokens| tokens.dpop_key().is_some());
         let has_values = self
             .tokens()
             .is_some_and(|tokens| !tokens.values().is_empty());
@@ -87,7 +101,9 @@ impl Grant {
                 ..
             }
         );
-        if has_values || has_new_reason {
+        if has_key {
+            VERSION_WITH_KEY
+        } else if has_values || has_new_reason {
             VERSION_WITH_VALUES
         } else {
             VERSION
@@ -113,11 +129,14 @@ impl Grant {
         }
         if !matches!(
             head.version,
-            Some(VERSION_WITHOUT_IDENTITY..=VERSION_WITH_VALUES)
+            Some(VERSION_WITHOUT_IDENTITY..=NEWEST_VERSION)
         ) {
+            if head.version == Some(VERSION_WITH_KEY) {
+                return fail("its tokens are bound to a key; add the feature `dpop`".into());
+            }
             return fail(format!(
-                "format version is not between {VERSION_WITHOUT_IDENTITY} and \
-                 {VERSION_WITH_VALUES}; another version of this crate wrote it"
+                "format version is not between {VERSION_WITHOUT_IDENTITY} and {NEWEST_VERSION}; \
+                 another version of this crate wrote it"
             ));
         }
         let stored: Stored = match serde_json::from_slice(bytes) {
@@ -264,6 +283,8 @@ struct StoredTokens {
     scope: Option<String>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     values: BTreeMap<String, Secret>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    dpop_key: Option<Secret>,
 }
 
 #[derive(Serialize)]
@@ -358,6 +379,7 @@ impl StoredTokens {
                 .iter()
                 .map(|(name, value)| (name.to_owned(), Secret::new(value)))
                 .collect(),
+            dpop_key: tokens.dpop_key().map(|key| Secret::new(key.expose())),
         }
     }
 
@@ -383,6 +405,9 @@ impl StoredTokens {
         }
         for (name, value) in &self.values {
             tokens = tokens.with_stored_value(name, &value.0);
+        }
+        if let Some(key) = &self.dpop_key {
+            tokens = tokens.with_dpop_key(DpopKey::new(key.0.as_str()));
         }
         Some(tokens)
     }

@@ -40,6 +40,8 @@ fn grants() -> Vec<Grant> {
                 .with_value("realm_id", "42")
                 .with_value("instance_url", "https://\u{fc}.example.com/\"\\\n"),
         ),
+        #[cfg(feature = "dpop")]
+        GrantState::Active(tokens().with_dpop_key(DpopKey::new("seeded-key"))),
         GrantState::ReauthorizationRequired {
             tokens: tokens(),
             reason: ReauthorizationReason::InvalidGrant,
@@ -134,6 +136,24 @@ fn grant_with_values_is_read_by_no_version_that_would_lose_them() {
 }
 
 #[test]
+fn grant_with_a_key_is_read_by_no_version_that_would_lose_it() {
+    let tokens = tokens()
+        .with_value("realm_id", "42")
+        .with_dpop_key(DpopKey::new("seeded-key"));
+    let grant = Grant::new(Generation::FIRST, GrantState::Active(tokens));
+    let bytes = grant.to_bytes(&tenant("acme"));
+    let text = String::from_utf8(bytes.to_vec()).unwrap();
+    assert!(text.contains("\"version\": 4"));
+    let read = Grant::from_bytes(&tenant("acme"), &bytes);
+    if cfg!(feature = "dpop") {
+        assert_eq!(read.unwrap(), grant);
+    } else {
+        let error = read.unwrap_err().to_string();
+        assert!(error.contains("feature `dpop`"), "{error}");
+    }
+}
+
+#[test]
 fn end_is_read_by_no_version_that_does_not_know_its_reason() {
     for (reason, version) in [
         (ReauthorizationReason::InvalidGrant, 2),
@@ -167,7 +187,7 @@ fn p21_damaged_bytes_are_rejected_without_quoting_them() {
             text.replace("\"seeded-access\"", "[\"seeded-access\"]"),
             text.replace("seeded-access", "seeded access"),
             text.replace("86400000", "\"seeded\""),
-            text.replace("\"version\": 2", "\"version\": 4"),
+            text.replace("\"version\": 2", "\"version\": 5"),
             text.replace("tower-oauth2-client/grant", "seeded"),
             text.replace("\"active\"", "\"seeded\""),
             text.replace("2025-11-24T16:00:00.123Z", "seeded"),

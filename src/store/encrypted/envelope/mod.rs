@@ -28,12 +28,13 @@ pub(super) struct Binding<'a> {
     pub(super) field: Field<'a>,
 }
 
-/// The kind of token, or the name of a kept value.
+/// The kind of token, the name of a kept value, or the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Field<'a> {
     AccessToken,
     RefreshToken,
     Value(&'a str),
+    DpopKey,
 }
 
 /// Encrypts a token with a new nonce.
@@ -128,6 +129,7 @@ impl Field<'_> {
             Self::AccessToken => "access token",
             Self::RefreshToken => "refresh token",
             Self::Value(_) => "kept value",
+            Self::DpopKey => "DPoP key",
         }
     }
 }
