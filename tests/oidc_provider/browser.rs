@@ -63,7 +63,11 @@ impl Browser {
     }
 
     async fn send(&mut self, url: &Url, form: Option<Vec<(String, String)>>) -> Response {
-        let method = if form.is_some() { Method::POST } else { Method::GET };
+        let method = if form.is_some() {
+            Method::POST
+        } else {
+            Method::GET
+        };
         let cookies: Vec<_> = self
             .cookies
             .iter()
@@ -104,7 +108,10 @@ fn fields(page: &str) -> Option<(String, Vec<(String, String)>)> {
         let name = attribute(input, "name")?;
         Some((name, attribute(input, "value").unwrap_or_default()))
     });
-    Some((attribute(tag, "action").unwrap_or_default(), fields.collect()))
+    Some((
+        attribute(tag, "action").unwrap_or_default(),
+        fields.collect(),
+    ))
 }
 
 fn attribute(tag: &str, name: &str) -> Option<String> {

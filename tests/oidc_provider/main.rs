@@ -4,16 +4,17 @@
 mod browser;
 mod server;
 
-use http::{Request, StatusCode};
+use http::{Request, StatusCode, header::AUTHORIZATION};
 use http_body_util::{BodyExt as _, Empty};
 use serde_json::{Value, json};
 use tower::{Layer as _, Service as _, ServiceExt as _};
 use tower_oauth2_client::{
     bearer::BearerAuthLayer,
     cache::TokenCache,
-    oauth::OAuthClient,
     discovery::Discovery,
+    oauth::OAuthClient,
     provider::{ClientAuthentication, IssuerCheck, ProviderBuilder},
+    token::TokenSet,
 };
 
 use self::{browser::Browser, server::Server};
@@ -23,14 +24,17 @@ const SECRET: &str = "a secret of at least thirty-two characters";
 
 /// The registration of a client.
 fn client(id: &str, authentication: &str) -> Value {
-    json!({
+    let mut client = json!({
         "client_id": id,
-        "client_secret": SECRET,
         "token_endpoint_auth_method": authentication,
         "application_type": "native",
         "redirect_uris": [CALLBACK],
         "grant_types": ["authorization_code", "refresh_token"],
-    })
+    });
+    if authentication.starts_with("client_secret") {
+        client["client_secret"] = SECRET.into();
+    }
+    client
 }
 
 /// The provider that the server's metadata describe. Its API is the server, too.
@@ -42,7 +46,7 @@ async fn discovered(server: &Server) -> ProviderBuilder {
 }
 
 /// Signs the user in, consents, and exchanges the code.
-async fn connect(oauth: &OAuthClient) -> tower_oauth2_client::token::TokenSet {
+async fn connect(oauth: &OAuthClient) -> TokenSet {
     let (url, pending) = oauth.authorization_url().unwrap();
     let callback = Browser::new().walk(&url, CALLBACK).await;
     let code = pending.accept(&callback).unwrap();
@@ -87,17 +91,55 @@ async fn each_secret_authentication_connects_refreshes_and_revokes() {
             .scopes(["openid", "api:read"])
             .build(http())
             .unwrap();
-        let tokens = TokenCache::builder(oauth.clone()).build().unwrap();
-        tokens.set_tokens(connect(&oauth).await).await.unwrap();
-        assert_eq!(call(&tokens, &server.url("/me")).await, StatusCode::OK);
-        let before = tokens.token().await.unwrap();
-        tokens.refresh_now().await.unwrap();
-        let after = tokens.token().await.unwrap();
-        assert_ne!(before.header_value(), after.header_value());
-        assert_eq!(call(&tokens, &server.url("/me")).await, StatusCode::OK);
-        tokens.revoke().await.unwrap();
-        assert!(tokens.token().await.unwrap_err().is_consent_required());
+        live(&server, &oauth).await;
     }
+}
+
+/// The refresh tokens of public clients are bound to the key, too.
+#[tokio::test]
+async fn dpop_binds_tokens_with_and_without_nonces() {
+    for nonce in [false, true] {
+        let mut client = client("public", "none");
+        client["dpop_bound_access_tokens"] = true.into();
+        let settings = json!({ "clients": [client], "dpopNonce": nonce });
+        let Some(server) = Server::start(&settings).await else {
+            return;
+        };
+        let provider = discovered(&server)
+            .await
+            .client_authentication(ClientAuthentication::None)
+            .dpop(true)
+            .build()
+            .unwrap();
+        let oauth = OAuthClient::builder(provider, "public")
+            .redirect_uri(CALLBACK)
+            .scopes(["openid", "api:read"])
+            .build(http())
+            .unwrap();
+        let tokens = live(&server, &oauth).await;
+        // Without its key, the token is worth nothing.
+        let http = reqwest::Client::new();
+        let token = tokens.access_token().header_value().clone();
+        let response = http.get(server.url("/me")).header(AUTHORIZATION, token);
+        let status = response.send().await.unwrap().status();
+        assert_eq!(status, StatusCode::UNAUTHORIZED);
+    }
+}
+
+/// The life of a grant: connect, call, refresh, call, revoke. Returns its first tokens.
+async fn live(server: &Server, oauth: &OAuthClient) -> TokenSet {
+    let tokens = TokenCache::builder(oauth.clone()).build().unwrap();
+    let first = connect(oauth).await;
+    tokens.set_tokens(first.clone()).await.unwrap();
+    assert_eq!(call(&tokens, &server.url("/me")).await, StatusCode::OK);
+    let before = tokens.token().await.unwrap();
+    tokens.refresh_now().await.unwrap();
+    let after = tokens.token().await.unwrap();
+    assert_ne!(before.header_value(), after.header_value());
+    assert_eq!(call(&tokens, &server.url("/me")).await, StatusCode::OK);
+    tokens.revoke().await.unwrap();
+    assert!(tokens.token().await.unwrap_err().is_consent_required());
+    first
 }
 
 fn http() -> hyper_util::client::legacy::Client<
