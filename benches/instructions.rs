@@ -71,6 +71,13 @@ pub(crate) fn check() -> Vec<String> {
             &format!("{of_many:.0} / {single:.0}"),
         );
     }
+    let (dpop, signature) = (baseline.net("dpop"), counted("signature.bare"));
+    report.goal(
+        "DPoP proof: instructions relative to the bare ECDSA signature of the same length",
+        Goal::AtMost(1.05),
+        dpop / signature,
+        &format!("{dpop:.0} / {signature:.0}"),
+    );
     report.finish();
 
     let mut table = String::from(

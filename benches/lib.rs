@@ -25,10 +25,11 @@ use tower::Service;
 use tower_oauth2_client::{
     Error,
     bearer::BearerAuthLayer,
-    cache::{TokenCache, TokenCacheBuilder, TokenSource},
+    cache::{BearerToken, TokenCache, TokenCacheBuilder, TokenSource},
     clock::{Clock, SystemClock},
+    jose::SigningKey,
     tenants::Tenants,
-    token::{AccessToken, TenantId, TokenSet},
+    token::{AccessToken, DpopKey, TenantId, TokenSet},
 };
 
 pub const API: &str = "https://api.example.com";
@@ -63,6 +64,35 @@ impl TokenSource for Issuer {
         let day = Duration::from_secs(86_400);
         Ok(TokenSet::new(token, day, SystemClock.wall()))
     }
+}
+
+/// Issues tokens that are bound to a key.
+pub struct BoundIssuer(pub DpopKey);
+
+impl TokenSource for BoundIssuer {
+    async fn fetch(&self, held: Option<&TokenSet>) -> Result<TokenSet, Error> {
+        let tokens = Issuer.fetch(held).await?;
+        Ok(tokens.with_dpop_key(self.0.clone()))
+    }
+}
+
+/// A key for tokens that are bound to one.
+pub fn dpop_key() -> DpopKey {
+    let pem = SigningKey::generate_es256().unwrap().to_pem().unwrap();
+    let base64 = pem.lines().filter(|line| !line.starts_with('-'));
+    let base64url = base64
+        .collect::<String>()
+        .replace('+', "-")
+        .replace('/', "_");
+    DpopKey::new(base64url.trim_end_matches('='))
+}
+
+/// A layer whose requests carry a DPoP proof, and a token of the same cache.
+pub fn dpop_layer() -> (BearerAuthLayer<Body>, BearerToken) {
+    let tokens = TokenCache::builder(BoundIssuer(dpop_key())).origin(API);
+    let tokens = tokens.build().unwrap();
+    let token = runtime().block_on(tokens.token()).unwrap();
+    (BearerAuthLayer::new(tokens), token)
 }
 
 pub fn cache() -> TokenCacheBuilder {

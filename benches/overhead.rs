@@ -10,13 +10,17 @@
 
 use std::{hint::black_box, mem};
 
+use aws_lc_rs::{
+    rand::SystemRandom,
+    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair},
+};
 use gungraun::{library_benchmark, library_benchmark_group, main};
 use http::Request;
 use mimalloc::MiMalloc;
 use tower::{Layer, Service};
 use tower_http::auth::{AddAuthorization, AddAuthorizationLayer};
 
-use benches::{Body, Noop, layer, request, send, warm_tenants};
+use benches::{Body, Noop, dpop_layer, layer, request, send, warm_tenants};
 use tower_oauth2_client::bearer::{BearerAuth, BearerAuthLayer};
 
 /// Unlike the allocator of glibc, its cost does not depend on earlier allocations.
@@ -75,12 +79,35 @@ fn static_header() -> AddAuthorization<Noop> {
 #[bench::named_with_retries((layer().layer(Noop), of_a_tenant().1))]
 #[bench::tenant_without_retries(tenant(false))]
 #[bench::tenant_with_retries(tenant(true))]
+#[bench::dpop(with(dpop_layer().0.layer(Noop)))]
 fn warm<S: Service<Request<Body>>>((mut service, requests): (S, Vec<Request<Body>>)) {
     for request in requests {
         send(&mut service, black_box(request));
     }
     // Dropping the service is not part of the measurement.
     mem::forget(service);
+}
+
+/// A key, and a message of the length that the proof of a request signs.
+fn signing() -> (EcdsaKeyPair, Vec<u8>) {
+    let (_, token) = dpop_layer();
+    let request = request();
+    let proof = token.dpop_proof(request.method(), request.uri()).unwrap();
+    let proof = proof.unwrap();
+    let signed = proof.as_bytes().rsplitn(2, |byte| *byte == b'.').nth(1);
+    let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
+    (key, signed.unwrap().to_vec())
+}
+
+// The signature of a DPoP proof alone.
+#[library_benchmark]
+#[bench::bare(signing())]
+fn signature((key, message): (EcdsaKeyPair, Vec<u8>)) {
+    let random = SystemRandom::new();
+    for _ in 0..REQUESTS {
+        let _ = black_box(key.sign(&random, black_box(&message)));
+    }
+    mem::forget(key);
 }
 
 // The cost of a clone of the request, which any layer with retries pays.
@@ -102,6 +129,6 @@ fn request_drop(requests: Vec<Request<Body>>) {
 
 library_benchmark_group!(
     name = per_request,
-    benchmarks = [warm, request_clone, request_drop]
+    benchmarks = [warm, signature, request_clone, request_drop]
 );
 main!(library_benchmark_groups = per_request);

@@ -42,7 +42,8 @@
 //!   body cannot be replayed. If the inner service fails
 //!   the retry, the caller gets that error. A 403 never causes a refresh, unless the provider's
 //!   data or the program's classifier say so. A 401 whose challenge names a cause other than the
-//!   token is not retried. Successful refreshes after a 401 are at least 30 seconds apart, and up
+//!   token is not retried. Only a server that asks for another DPoP nonce gets the request once
+//!   more, with the same token, apart from that retry. Successful refreshes after a 401 are at least 30 seconds apart, and up
 //!   to 30 minutes while the API rejects the token of each soon.
 //! * **P8** The retry sends the same method, URI, headers, extensions and body bytes, with the
 //!   token and the kept values of one snapshot. A recorded body takes at most 64 KiB of memory, or

@@ -83,14 +83,18 @@ async fn connect(sandbox: &Sandbox, store: &str) {
 }
 
 async fn eight_processes(backend: Backend) {
-    let sandbox = sandbox().await;
+    eight_processes_of(sandbox().await, backend, &[]).await;
+}
+
+async fn eight_processes_of(sandbox: Sandbox, backend: Backend, more: &[(&'static str, String)]) {
     let location = backend.new_store().await;
     connect(&sandbox, &location.url).await;
     let lasting = soak(Duration::from_secs(4));
-    let settings = [
+    let mut settings = vec![
         ("STORE", location.url.clone()),
         ("MILLISECONDS", lasting.as_millis().to_string()),
     ];
+    settings.extend_from_slice(more);
     let replicas: Vec<_> = (0..PROCESSES)
         .map(|_| Replica::spawn("replica", &sandbox, &settings))
         .collect();
@@ -127,6 +131,21 @@ async fn eight_processes(backend: Backend) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn p11_eight_processes_send_no_refresh_token_twice() {
     eight_processes(Backend::File).await;
+}
+
+/// All of them share the key of the grant, to which its tokens are bound.
+#[cfg(feature = "dpop")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p11_eight_processes_prove_the_key_of_each_refresh_token() {
+    let sandbox = sandbox().await;
+    sandbox.change_behavior(|behavior| {
+        behavior.dpop = tower_oauth2_client::sandbox::Dpop::REQUIRED;
+    });
+    let settings = [("DPOP", "1".to_owned())];
+    eight_processes_of(sandbox.clone(), Backend::File, &settings).await;
+    let counters = sandbox.counters();
+    assert_eq!(counters.token_requests_refused, 0);
+    assert_eq!(counters.proofs_refused, 0);
 }
 
 #[cfg(feature = "__server-tests")]

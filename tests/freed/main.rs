@@ -6,6 +6,8 @@
 //! library that the crate gives a secret to.
 
 mod cache;
+#[cfg(feature = "dpop")]
+mod dpop;
 mod http_client;
 mod oauth;
 #[cfg(feature = "redis")]

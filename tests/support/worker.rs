@@ -125,6 +125,7 @@ impl Partner {
             &setting("ID").unwrap(),
             &setting("SECRET").unwrap(),
             None,
+            setting("DPOP").is_some(),
         );
         let tokens = set(TokenCache::builder(oauth)).build().unwrap();
         let api = BearerAuthLayer::new(tokens.clone()).layer(http());
@@ -145,11 +146,23 @@ impl Partner {
 /// A client for consents. The replicas only refresh.
 pub(crate) fn client_of(sandbox: &Sandbox) -> OAuthClient {
     let (id, secret) = (sandbox.client_id(), sandbox.client_secret());
-    oauth(&sandbox.url(), id, secret, Some(sandbox.redirect_uri()))
+    #[cfg(feature = "dpop")]
+    let is_dpop = sandbox.behavior().dpop != tower_oauth2_client::sandbox::Dpop::Off;
+    #[cfg(not(feature = "dpop"))]
+    let is_dpop = false;
+    let redirect_uri = Some(sandbox.redirect_uri());
+    oauth(&sandbox.url(), id, secret, redirect_uri, is_dpop)
 }
 
-fn oauth(url: &str, id: &str, secret: &str, redirect_uri: Option<&str>) -> OAuthClient {
+fn oauth(
+    url: &str,
+    id: &str,
+    secret: &str,
+    redirect_uri: Option<&str>,
+    is_dpop: bool,
+) -> OAuthClient {
     let provider = provider::justworks().on_origin(url).unwrap();
+    let provider = provider.to_builder().dpop(is_dpop).build().unwrap();
     let mut builder = OAuthClient::builder(provider, id).client_secret(secret);
     if let Some(redirect_uri) = redirect_uri {
         builder = builder.redirect_uri(redirect_uri);
