@@ -70,7 +70,7 @@
 //! * Each endpoint is an `https` URL of at most 2 KiB. It is `http` to loopback only if the issuer
 //!   is too, so that a server elsewhere cannot name a service of this machine by it.
 //! * No member is repeated, and each member that is read has the right type. Other members are
-//!   ignored.
+//!   ignored, `signed_metadata` included. A member that is `null` counts as missing.
 //!
 //! An error names the cause; [`Discovery::metadata`] lists the kinds. Its message contains no text
 //! of the server. The other issuer or the wrong URL is the text of its
@@ -108,7 +108,9 @@
 //! # let http = tower::service_fn(|_: Request<Full<Bytes>>| async {
 //! #     Ok::<_, std::convert::Infallible>(Response::new(Full::new(Bytes::new())))
 //! # });
-//! let provider = Provider::builder("https://id.example.com/v2/token").build()?;
+//! let provider = Provider::builder("https://id.example.com/v2/token")
+//!     .api_origin("https://api.example.com")
+//!     .build()?;
 //! let oauth = OAuthClient::builder(provider, "client-id")
 //!     .client_secret("client-secret")
 //!     .build(http)?;

@@ -113,6 +113,7 @@ impl ProviderBuilder {
     /// program with several providers cannot be made to send the code of one to another (RFC 9700
     /// section 4.4). For a provider that does not always send `iss`, also set an
     /// [`issuer_check`](Self::issuer_check).
+    /// [`discovery`](crate::discovery) sets both by the metadata of the issuer.
     pub fn issuer(mut self, url: impl Into<String>) -> Self {
         self.0.issuer = Some(url.into());
         self
@@ -128,11 +129,11 @@ impl ProviderBuilder {
     /// | another issuer, or an empty one | accepted | rejected | rejected |
     /// | `iss` more than once | accepted | rejected | rejected |
     ///
-    /// This holds for callbacks with a code and with an error, in each
-    /// [`ResponseMode`]. The comparison is that of strings, after decoding (RFC 9207 section
-    /// 2.4). That section leaves it to the client whether `iss` is accepted from a provider that
-    /// does not announce it: it is, because it can only be rejected where it is wrong. Without an
-    /// issuer there is nothing to compare with; set one if the program has several providers.
+    /// This holds for callbacks with a code and with an error, in each [`ResponseMode`]. Issuers are
+    /// compared as strings, after decoding (RFC 9207 section 2.4). That section leaves it to the
+    /// client whether `iss` is accepted from a provider that does not announce it. With
+    /// `IfPresent` it is accepted if it is the issuer. Without an issuer there is nothing to
+    /// compare with: set one if the program has several providers.
     pub fn issuer_check(mut self, check: IssuerCheck) -> Self {
         self.0.issuer_check = check;
         self
