@@ -80,6 +80,14 @@ pub struct Behavior {
     /// Whether tokens are bound to keys by DPoP. Defaults to [`Dpop::Off`].
     #[cfg(feature = "dpop")]
     pub dpop: Dpop,
+    /// The audience (`aud`) of client assertions. Defaults to `None`: the
+    /// [`issuer`](Self::issuer), and without one the URL of the token endpoint.
+    pub assertion_audience: Option<String>,
+    /// Whether authorization requests can be pushed (RFC 9126). Defaults to
+    /// [`PushedAuthorization::Off`].
+    pub pushed_authorization: PushedAuthorization,
+    /// How long the browser can use a `request_uri`, once. Defaults to 90 seconds.
+    pub request_uri_lifetime: Duration,
     /// Whether reuse of a code revokes the tokens that were issued for it. Defaults to `true`.
     pub code_reuse_revokes: bool,
     /// Whether revoking a refresh token revokes its grant with every access token. Defaults to
@@ -116,6 +124,9 @@ impl Default for Behavior {
             client_authentication: ClientAuthentication::Body,
             #[cfg(feature = "dpop")]
             dpop: Dpop::Off,
+            assertion_audience: None,
+            pushed_authorization: PushedAuthorization::Off,
+            request_uri_lifetime: Duration::from_secs(90),
             code_reuse_revokes: true,
             revocation_cascades: true,
             unknown_revocation_succeeds: true,
@@ -254,7 +265,20 @@ pub enum MetadataDocuments {
     Both,
 }
 
-/// How clients may authenticate at the token and revocation endpoints.
+/// Whether authorization requests can be pushed (RFC 9126).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PushedAuthorization {
+    /// There is no endpoint for it.
+    Off,
+    /// They can be pushed.
+    Accepted,
+    /// Authorization requests that were not pushed are refused.
+    Required,
+}
+
+/// How clients may authenticate at the token, revocation and pushed authorization request
+/// endpoints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ClientAuthentication {
@@ -269,6 +293,14 @@ pub enum ClientAuthentication {
     BasicRaw,
     /// By `client_id` in the form, without a secret: a public client.
     None,
+    /// By an assertion that is signed with the client secret (`client_secret_jwt`).
+    ClientSecretJwt,
+    /// By an assertion that is signed with a registered key (`private_key_jwt`).
+    #[cfg(feature = "signing")]
+    PrivateKeyJwt,
+    /// By the certificate of the connection, which the sandbox cannot see: `client_id` in the form,
+    /// and no secret (`tls_client_auth`).
+    TlsClientAuth,
 }
 
 const HOUR: u64 = 60 * 60;

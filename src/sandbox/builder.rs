@@ -131,6 +131,14 @@ impl SandboxBuilder {
         self
     }
 
+    /// Adds a public key of the registered client, as in
+    /// [`ClientRegistration::public_key`]. Defaults to none.
+    #[cfg(feature = "signing")]
+    pub fn public_key(mut self, jwk: impl Into<String>) -> Self {
+        self.client = self.client.public_key(jwk);
+        self
+    }
+
     /// Registers a further client. Defaults to none. Of two clients with one client id, the first
     /// is used.
     pub fn client(mut self, client: ClientRegistration) -> Self {
@@ -207,6 +215,7 @@ impl SandboxBuilder {
             faults: self.faults,
             log: EventLog::default(),
             records: Records::with_members(self.members),
+            url: "http://localhost".to_owned(),
             tenant: self
                 .persona
                 .as_ref()
@@ -235,8 +244,7 @@ impl SandboxBuilder {
         let hosts = self.hosts.clone();
         let sandbox = self.build();
         let server = Server::start(bind, &hosts, sandbox.service()).await?;
-        let url = format!("http://{}", server.address());
-        sandbox.shared.socket_url.get_or_init(|| url);
+        sandbox.shared.lock().url = format!("http://{}", server.address());
         Ok(Sandbox {
             server: Some(Arc::new(server)),
             ..sandbox

@@ -15,6 +15,8 @@ pub struct ClientRegistration {
     pub(super) name: String,
     pub(super) redirect_uris: Vec<String>,
     pub(super) scopes: Scopes,
+    /// Public keys as JSON Web Keys.
+    pub(super) public_keys: Vec<String>,
 }
 
 impl ClientRegistration {
@@ -30,7 +32,17 @@ impl ClientRegistration {
             client_secret: client_secret.into(),
             redirect_uris: vec![DEFAULT_REDIRECT_URI.to_owned()],
             scopes: SCOPES.into_iter().collect(),
+            public_keys: Vec::new(),
         }
+    }
+
+    /// Adds a public key that verifies the client's assertions, as a JSON Web Key (RFC 7517).
+    /// Defaults to none. A text that is none verifies nothing.
+    #[cfg(feature = "signing")]
+    #[must_use]
+    pub fn public_key(mut self, jwk: impl Into<String>) -> Self {
+        self.public_keys.push(jwk.into());
+        self
     }
 
     /// The name on the consent page. Defaults to the client id.
@@ -79,6 +91,7 @@ impl fmt::Debug for ClientRegistration {
             .field("name", &self.name)
             .field("redirect_uris", &self.redirect_uris)
             .field("scopes", &self.scopes)
+            .field("public_keys", &self.public_keys)
             .finish()
     }
 }

@@ -32,6 +32,11 @@ pub enum EventKind {
         /// The client that asked for consent.
         client_id: String,
     },
+    /// A client pushed an authorization request.
+    AuthorizationRequestPushed {
+        /// The client.
+        client_id: String,
+    },
     /// The token endpoint issued tokens.
     TokensIssued {
         /// The type of the credential in the token request.
@@ -134,6 +139,9 @@ impl fmt::Display for EventKind {
         match self {
             Self::ConsentGranted { client_id, scope } => {
                 write!(f, "consent granted to {client_id}: {scope}")
+            }
+            Self::AuthorizationRequestPushed { client_id } => {
+                write!(f, "authorization request pushed by {client_id}")
             }
             Self::ConsentDenied { client_id } => write!(f, "consent denied to {client_id}"),
             Self::TokensIssued {

@@ -32,6 +32,8 @@ pub struct Counters {
     pub misdirected: u64,
     /// Requests to the revocation endpoint that got 200.
     pub revocations: u64,
+    /// Authorization requests that were pushed.
+    pub authorization_requests_pushed: u64,
     /// Consents granted.
     pub consents: u64,
     /// Consents denied.
@@ -116,6 +118,9 @@ impl EventLog {
     fn count(&mut self, kind: &EventKind) {
         let counters = &mut self.counters;
         let counter = match kind {
+            EventKind::AuthorizationRequestPushed { .. } => {
+                &mut counters.authorization_requests_pushed
+            }
             EventKind::ConsentGranted { .. } => &mut counters.consents,
             EventKind::ConsentDenied { .. } => &mut counters.denials,
             EventKind::TokensIssued { grant_type, .. } => {

@@ -17,6 +17,8 @@ pub enum Endpoint {
     Authorize,
     /// `/oauth/token`
     Token,
+    /// `/oauth/par`
+    PushedAuthorization,
     /// `/v1/oauth/revoke`
     Revoke,
     /// The well-known paths of metadata, for an issuer with or without a path.
@@ -34,6 +36,7 @@ impl Endpoint {
     pub const ALL: [Self; 7] = [
         Self::Authorize,
         Self::Token,
+        Self::PushedAuthorization,
         Self::Revoke,
         Self::Metadata,
         Self::Company,
@@ -46,6 +49,7 @@ impl Endpoint {
         match path {
             "/oauth/authorize" | "/oauth/login" | "/oauth/consent" => Some(Self::Authorize),
             "/oauth/token" => Some(Self::Token),
+            "/oauth/par" => Some(Self::PushedAuthorization),
             "/v1/oauth/revoke" => Some(Self::Revoke),
             "/v1/company" => Some(Self::Company),
             "/v1/deductions" => Some(Self::Deductions),

@@ -116,6 +116,13 @@ impl Form {
         self.fields.get(name).map(String::as_str)
     }
 
+    /// Whether each field has one of these names.
+    pub(super) fn has_only(&self, names: &[&str]) -> bool {
+        self.fields
+            .keys()
+            .all(|name| names.contains(&name.as_str()))
+    }
+
     /// Whether any field occurs more than once.
     pub(super) fn has_repeated(&self) -> bool {
         !self.repeated.is_empty()

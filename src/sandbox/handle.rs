@@ -44,7 +44,7 @@ impl Sandbox {
     /// It is `http://` and the address, or `http://localhost` without a socket.
     #[must_use]
     pub fn url(&self) -> String {
-        self.shared.url().to_owned()
+        self.shared.lock().url.clone()
     }
 
     /// The client id of the client that the builder described.

@@ -75,6 +75,7 @@
 //! | --- | --- |
 //! | `GET /oauth/authorize` | decides authorization requests at once, or shows pages ([`Consent`]) |
 //! | `POST /oauth/token` | issues tokens for a code or a refresh token |
+//! | `POST /oauth/par` | keeps an authorization request until the browser comes with its `request_uri`; only if [enabled](Behavior::pushed_authorization) |
 //! | `POST /v1/oauth/revoke` | revokes an access or refresh token |
 //! | `GET /.well-known/oauth-authorization-server`, `GET /.well-known/openid-configuration` | the metadata of the authorization server; only if [enabled](MetadataDocuments) |
 //! | `GET /v1/company` | the company; needs `company.basic:read` |
@@ -94,6 +95,15 @@
 //!
 //! With the feature `dpop`, the sandbox binds tokens to keys if `Behavior::dpop` says so. It then
 //! checks each proof of a token or API request strictly, and demands nonces in several ways.
+//!
+//! # Client authentication
+//!
+//! [`Behavior::client_authentication`] sets the only accepted method. Assertions (`client_secret_jwt`
+//! and `private_key_jwt`, RFC 7523) are verified strictly: signature, `alg`, `iss`, `sub`, `aud`,
+//! `exp` and `iat` by the sandbox's clock, and a `jti` that was not used before. The keys of a
+//! client are [registered](ClientRegistration) as JSON Web Keys, which needs the feature `signing`.
+//! The sandbox has no TLS, so with [`ClientAuthentication::TlsClientAuth`] it can only check that no
+//! secret came. A second method in one request is refused.
 //!
 //! # Other providers
 //!
@@ -127,6 +137,7 @@
 //! documents no behavior, the sandbox has a setting, and its default is a choice, not a fact about
 //! Justworks.
 
+mod assertion;
 mod authority;
 mod behavior;
 mod body;
@@ -147,6 +158,8 @@ mod form;
 mod handle;
 mod own_origin;
 mod persona;
+#[cfg(feature = "signing")]
+mod public_key;
 mod records;
 mod request_body;
 mod response;
@@ -162,6 +175,7 @@ pub use self::dpop::{Dpop, DpopNonce};
 pub use self::{
     behavior::{
         Behavior, ClientAuthentication, Consent, DateHeader, MetadataDocuments, Pkce,
+        PushedAuthorization,
         RefreshTokenField, RefreshWindow, Replay, Rotation,
     },
     body::{ConnectionLost, SandboxBody},

@@ -1,6 +1,6 @@
 //! The state that all handles, services and connections of a sandbox share.
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 
@@ -18,8 +18,6 @@ use super::{
 pub(super) struct SharedState {
     pub(super) status_page: bool,
     pub(super) persona: Option<Persona>,
-    /// The origin of the socket, once there is one.
-    pub(super) socket_url: OnceLock<String>,
     state: Mutex<SandboxState>,
 }
 
@@ -31,6 +29,8 @@ pub(super) struct SandboxState {
     pub(super) faults: FaultQueue,
     pub(super) log: EventLog,
     pub(super) records: Records,
+    /// The origin of every endpoint, without a trailing slash.
+    pub(super) url: String,
     /// The tenant of a consent for which the address of the authorization request names none.
     pub(super) tenant: String,
     #[cfg(feature = "dpop")]
@@ -42,16 +42,8 @@ impl SharedState {
         Self {
             status_page,
             persona,
-            socket_url: OnceLock::new(),
             state: Mutex::new(state),
         }
-    }
-
-    /// The origin of every endpoint, without a trailing slash.
-    pub(super) fn url(&self) -> &str {
-        self.socket_url
-            .get()
-            .map_or("http://localhost", String::as_str)
     }
 
     /// Locks the state. Poisoning is ignored, because no invariant spans two statements here.

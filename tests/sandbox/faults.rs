@@ -277,6 +277,7 @@ async fn faults_affect_only_their_own_endpoint() {
         (Endpoint::Authorize, "GET", "/oauth/authorize"),
         (Endpoint::Authorize, "POST", "/oauth/consent"),
         (Endpoint::Token, "POST", "/oauth/token"),
+        (Endpoint::PushedAuthorization, "POST", "/oauth/par"),
         (Endpoint::Revoke, "POST", "/v1/oauth/revoke"),
         (
             Endpoint::Metadata,

@@ -1,5 +1,6 @@
 //! Tests of the sandbox through HTTP. Those that need no socket run in virtual time.
 
+mod assertions;
 mod authorization;
 mod codes;
 mod deductions;
@@ -11,6 +12,7 @@ mod fuzz;
 mod metadata;
 mod own_origin;
 mod pages;
+mod pushed;
 mod refusals;
 mod replay;
 mod resources;

@@ -2,14 +2,16 @@
 //!
 //! `model` is its state. Each other file adds one operation: `consent` decides authorization
 //! requests, `code` and `refresh` issue tokens, `access` checks and revokes them, `prune` removes
-//! what has long expired, and `overview` describes the state for the status page.
+//! what has long expired, `assertions` and `pushed` keep what works once, and `overview` describes the state for the status page.
 
 mod access;
+mod assertions;
 mod code;
 mod consent;
 mod model;
 mod overview;
 mod prune;
+mod pushed;
 mod refresh;
 #[cfg(test)]
 mod tests;

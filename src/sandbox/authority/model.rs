@@ -12,6 +12,9 @@ pub(in crate::sandbox) struct Authority {
     random: fastrand::Rng,
     pub(super) pending_consents: HashMap<String, PendingConsent>,
     pub(super) consents_started: u64,
+    pub(super) pushed_requests: HashMap<String, PushedRequest>,
+    /// Clients and the ids of their assertions, until these expire.
+    pub(super) used_assertions: HashMap<(String, String), Moment>,
     pub(super) codes: HashMap<String, AuthorizationCode>,
     /// The last codes that were issued, from the oldest on, also if they were exchanged.
     pub(super) recent_codes: VecDeque<String>,
@@ -70,6 +73,12 @@ pub(super) struct PendingConsent {
     /// In the order of their start.
     pub(super) number: u64,
     pub(super) logged_in: bool,
+    pub(super) expires_at: Moment,
+}
+
+/// An authorization request that a client has pushed.
+pub(super) struct PushedRequest {
+    pub(super) request: AuthorizationRequest,
     pub(super) expires_at: Moment,
 }
 
@@ -163,6 +172,8 @@ impl Authority {
             random,
             pending_consents: HashMap::new(),
             consents_started: 0,
+            pushed_requests: HashMap::new(),
+            used_assertions: HashMap::new(),
             codes: HashMap::new(),
             recent_codes: VecDeque::new(),
             grants: BTreeMap::new(),

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::sandbox::{
     authority::{AuthorizationRequest, CodeChallenge, Decision, ResponseMode},
-    behavior::{Consent, Pkce},
+    behavior::{Consent, Pkce, PushedAuthorization},
     client::ClientRegistration,
     event::EventKind,
     form::{Form, FormError},
@@ -43,7 +43,7 @@ pub(super) fn start(
         }
     }
     let separator = persona.map_or(" ", Persona::scope_separator);
-    let request = match read_request(&query, &state, separator) {
+    let request = match requested(&query, &mut state, separator) {
         Ok(request) => AuthorizationRequest {
             tenant: persona.map(|_| tenant.unwrap_or_else(|| state.tenant.clone())),
             ..request
@@ -71,6 +71,44 @@ pub(super) fn start(
         attached.unwrap_or(decision),
         StatusCode::FOUND,
     )
+}
+
+/// The request that a client has pushed, or that the query contains.
+fn requested(
+    query: &Form,
+    state: &mut SandboxState,
+    separator: &str,
+) -> Result<AuthorizationRequest, RequestError> {
+    let may_be_pushed = state.behavior.pushed_authorization != PushedAuthorization::Off;
+    if may_be_pushed && let Some(request_uri) = query.field("request_uri") {
+        // RFC 9126, section 4: everything else was pushed.
+        if query.has_repeated() || !query.has_only(&["client_id", "request_uri"]) {
+            return Err(RequestError::Page(
+                "Beside the request_uri, only the client_id is sent, and each once.",
+            ));
+        }
+        let now = state.now();
+        let client_id = query.field("client_id").unwrap_or_default();
+        let pushed = state.authority.take_pushed(request_uri, client_id, now);
+        return pushed.ok_or(RequestError::Page(
+            "The request_uri is unknown, was used, has expired, or is another client's.",
+        ));
+    }
+    let request = read_request(query, state, separator)?;
+    if state.behavior.pushed_authorization == PushedAuthorization::Required {
+        let callback = Callback {
+            redirect_uri: request.redirect_uri,
+            mode: request.response_mode,
+            state: request.state,
+            issuer: state.behavior.issuer.clone(),
+        };
+        let error = (
+            "invalid_request",
+            "the authorization request was not pushed",
+        );
+        return Err(RequestError::Callback(callback, error));
+    }
+    Ok(request)
 }
 
 /// Processes the form of the login page.
@@ -182,7 +220,7 @@ fn finish(
 }
 
 /// Why an authorization request is refused.
-enum RequestError {
+pub(super) enum RequestError {
     /// The redirect URI cannot be trusted, so a page shows the error (RFC 6749, section 4.1.2.1).
     Page(&'static str),
     /// The callback reports the error to the client.
@@ -190,10 +228,10 @@ enum RequestError {
 }
 
 /// An OAuth error code and its description.
-type OAuthError = (&'static str, &'static str);
+pub(super) type OAuthError = (&'static str, &'static str);
 
 /// How the browser gets to the client.
-struct Callback {
+pub(super) struct Callback {
     redirect_uri: String,
     mode: ResponseMode,
     state: Option<String>,
@@ -237,7 +275,7 @@ impl Callback {
     }
 }
 
-fn read_request(
+pub(super) fn read_request(
     query: &Form,
     state: &SandboxState,
     separator: &str,

@@ -4,6 +4,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{HeaderMap, HeaderValue, StatusCode, header::AUTHORIZATION};
 
 use crate::sandbox::{
+    assertion::{ASSERTION_TYPE, Assertion},
     behavior::ClientAuthentication,
     form::{Form, FormError},
     response::{self, SandboxResponse},
@@ -78,7 +79,7 @@ impl From<FormError> for ClientError {
 pub(super) fn authenticate(
     headers: &HeaderMap,
     form: &Form,
-    state: &SandboxState,
+    state: &mut SandboxState,
 ) -> Result<String, ClientError> {
     if form.has_repeated() {
         return Err(ClientError::invalid_request(
@@ -86,7 +87,21 @@ pub(super) fn authenticate(
         ));
     }
     let mut authorizations = headers.get_all(AUTHORIZATION).iter();
+    let has_assertion = ["client_assertion", "client_assertion_type"]
+        .iter()
+        .any(|name| form.raw_field(name).is_some());
     match (authorizations.next(), authorizations.next()) {
+        (authorization, _) if has_assertion => {
+            if authorization.is_some() || form.raw_field("client_secret").is_some() {
+                return Err(ClientError::invalid_request(
+                    "credentials were sent in two ways",
+                ));
+            }
+            let outcome = authenticate_by_assertion(form, state);
+            outcome.map_err(|description| {
+                ClientError::invalid_client(description, accepts_basic(state))
+            })
+        }
         (None, _) => authenticate_by_form(form, state),
         (Some(authorization), None) => authenticate_by_header(authorization, form, state),
         (Some(_), Some(_)) => Err(ClientError::invalid_request(
@@ -110,13 +125,16 @@ fn authenticate_by_form(form: &Form, state: &SandboxState) -> Result<String, Cli
         ClientAuthentication::Basic | ClientAuthentication::BasicRaw => {
             return invalid("credentials belong in a Basic header");
         }
-        ClientAuthentication::None if form.field("client_secret").is_some() => {
-            return invalid("a public client has no client_secret");
+        ClientAuthentication::None | ClientAuthentication::TlsClientAuth => {
+            return if form.raw_field("client_secret").is_some() {
+                invalid("a client without a secret sent one")
+            } else if state.authority.client(client_id).is_some() {
+                Ok(client_id.to_owned())
+            } else {
+                invalid("client_id is wrong")
+            };
         }
-        ClientAuthentication::None if state.authority.client(client_id).is_some() => {
-            return Ok(client_id.to_owned());
-        }
-        ClientAuthentication::None => return invalid("client_id is wrong"),
+        _ => return invalid("client_assertion_type and client_assertion are missing"),
     }
     let Some(client_secret) = form.field("client_secret") else {
         return invalid("client_secret is missing");
@@ -125,6 +143,55 @@ fn authenticate_by_form(form: &Form, state: &SandboxState) -> Result<String, Cli
         Ok(client_id.to_owned())
     } else {
         invalid("client_id or client_secret is wrong")
+    }
+}
+
+fn accepts_assertions(state: &SandboxState) -> bool {
+    match state.behavior.client_authentication {
+        ClientAuthentication::ClientSecretJwt => true,
+        #[cfg(feature = "signing")]
+        ClientAuthentication::PrivateKeyJwt => true,
+        _ => false,
+    }
+}
+
+/// Verifies a client assertion (RFC 7521, section 4.2, and RFC 7523, section 3).
+fn authenticate_by_assertion(
+    form: &Form,
+    state: &mut SandboxState,
+) -> Result<String, &'static str> {
+    if !accepts_assertions(state) {
+        return Err("client assertions are not accepted");
+    }
+    if form.field("client_assertion_type") != Some(ASSERTION_TYPE) {
+        return Err("client_assertion_type is missing, or not that of a JSON Web Token");
+    }
+    let text = form.field("client_assertion");
+    let assertion = Assertion::parse(text.ok_or("client_assertion is missing")?)?;
+    let client_id = assertion.client_id();
+    if form
+        .field("client_id")
+        .is_some_and(|named| named != client_id)
+    {
+        return Err("client_id is not the sub of the assertion");
+    }
+    let client = state.authority.client(client_id);
+    let client = client.ok_or("the sub of the assertion is no client")?;
+    assertion.verify(client, state.behavior.client_authentication)?;
+    let audience = state.behavior.assertion_audience.as_ref();
+    let audience = audience.or(state.behavior.issuer.as_ref());
+    let audience = audience.map_or_else(|| format!("{}/oauth/token", state.url), Clone::clone);
+    let second = u64::try_from(state.wall_time().as_second()).unwrap_or_default();
+    assertion.check(&audience, second)?;
+    let now = state.now();
+    let expires_at = now.saturating_add(assertion.remaining(second));
+    if state
+        .authority
+        .use_assertion(client_id, assertion.id(), expires_at, now)
+    {
+        Ok(client_id.to_owned())
+    } else {
+        Err("the jti of the assertion was used before")
     }
 }
 

@@ -13,14 +13,15 @@ use crate::sandbox::{
 
 /// Whether a document is served at this path.
 pub(super) fn serves(shared: &SharedState, path: &str) -> bool {
-    let behavior = &shared.lock().behavior;
+    let state = shared.lock();
+    let behavior = &state.behavior;
     let (oauth, openid) = match behavior.metadata {
         MetadataDocuments::None => (false, false),
         MetadataDocuments::OAuth => (true, false),
         MetadataDocuments::OpenId => (false, true),
         MetadataDocuments::Both => (true, true),
     };
-    let of_issuer = path_of(issuer(behavior, shared.url()));
+    let of_issuer = path_of(issuer(behavior, &state.url));
     let is_inserted = |well_known| path.strip_prefix(well_known) == Some(of_issuer);
     oauth && is_inserted(OAUTH_METADATA)
         || openid && is_inserted(OPENID_METADATA)
@@ -37,8 +38,8 @@ pub(super) fn show(shared: &SharedState, request: &Parts) -> ResponseResult {
             "a request for metadata carries no credentials",
         ));
     }
-    let behavior = &shared.lock().behavior;
-    Ok(document(behavior, shared.url()))
+    let state = shared.lock();
+    Ok(document(&state.behavior, &state.url))
 }
 
 fn document(behavior: &Behavior, url: &str) -> SandboxResponse {
@@ -47,6 +48,9 @@ fn document(behavior: &Behavior, url: &str) -> SandboxResponse {
         ClientAuthentication::BodyOrBasic => &["client_secret_post", "client_secret_basic"],
         ClientAuthentication::Basic | ClientAuthentication::BasicRaw => &["client_secret_basic"],
         ClientAuthentication::None => &["none"],
+        ClientAuthentication::ClientSecretJwt => &["client_secret_jwt"],
+        ClientAuthentication::PrivateKeyJwt => &["private_key_jwt"],
+        ClientAuthentication::TlsClientAuth => &["tls_client_auth"],
     };
     let mut document = json!({
         "issuer": issuer(behavior, url),

@@ -13,6 +13,7 @@ mod metadata;
 mod pagination;
 mod persona;
 mod proof;
+mod push;
 mod revoke;
 mod status;
 mod status_actions;
@@ -25,6 +26,7 @@ use std::sync::Arc;
 use http::{Method, Request};
 
 use super::{
+    behavior::PushedAuthorization,
     request_body::RequestBody,
     response::{self, SandboxResponse},
     state::SharedState,
@@ -56,6 +58,13 @@ pub(super) async fn process(
         ("POST", "/oauth/login") => authorize::log_in(shared, &parts.headers, body).await,
         ("POST", "/oauth/consent") => authorize::decide(shared, &parts.headers, body).await,
         ("POST", "/oauth/token") => Ok(token::process(shared, &parts, body, None).await),
+        (method, "/oauth/par") => Ok(match method {
+            _ if shared.lock().behavior.pushed_authorization == PushedAuthorization::Off => {
+                response::not_found()
+            }
+            "POST" => push::process(shared, &parts.headers, body).await,
+            _ => response::method_not_allowed("POST"),
+        }),
         ("POST", "/v1/oauth/revoke") => Ok(revoke::process(shared, &parts.headers, body).await),
         ("GET", "/v1/company") => company::show(shared, &parts),
         ("GET", "/v1/members") => members::list(shared, &parts),

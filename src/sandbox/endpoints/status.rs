@@ -76,6 +76,10 @@ fn status(state: &SandboxState, auto_refresh: bool) -> String {
 fn counters(state: &SandboxState) -> String {
     let counters = state.log.counters();
     let rows = [
+        (
+            "Authorization requests pushed",
+            counters.authorization_requests_pushed,
+        ),
         ("Code exchanges", counters.code_exchanges),
         ("Refreshes", counters.refreshes),
         ("Token requests refused", counters.token_requests_refused),

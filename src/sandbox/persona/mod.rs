@@ -235,6 +235,10 @@ impl Persona {
             Authentication::BasicRaw => ClientAuthentication::BasicRaw,
             Authentication::RequestBody => ClientAuthentication::Body,
             Authentication::None => ClientAuthentication::None,
+            Authentication::ClientSecretJwt => ClientAuthentication::ClientSecretJwt,
+            #[cfg(feature = "signing")]
+            Authentication::PrivateKeyJwt => ClientAuthentication::PrivateKeyJwt,
+            Authentication::TlsClientAuth => ClientAuthentication::TlsClientAuth,
         };
         if provider.token_header.scheme != "Bearer" {
             behavior.challenge = Challenge::Absent;

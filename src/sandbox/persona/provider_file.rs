@@ -51,6 +51,11 @@ pub(super) enum Authentication {
     BasicRaw,
     RequestBody,
     None,
+    ClientSecretJwt,
+    #[cfg(feature = "signing")]
+    PrivateKeyJwt,
+    #[serde(alias = "self_signed_tls_client_auth")]
+    TlsClientAuth,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]

@@ -1,0 +1,171 @@
+//! Client assertions (RFC 7523), which are verified strictly.
+
+use std::time::Duration;
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use hmac_sha256::HMAC;
+use serde::Deserialize;
+use subtle::ConstantTimeEq;
+
+#[cfg(feature = "signing")]
+use super::public_key::PublicKey;
+use super::{behavior::ClientAuthentication, client::ClientRegistration};
+
+/// The value of `client_assertion_type` (RFC 7523, section 2.2).
+pub(super) const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
+/// An assertion that is not verified yet.
+pub(super) struct Assertion<'a> {
+    header: Header,
+    claims: Claims,
+    /// Header and payload as they were signed.
+    input: &'a str,
+    signature: Vec<u8>,
+}
+
+#[derive(Deserialize)]
+struct Header {
+    alg: String,
+    typ: Option<String>,
+    kid: Option<String>,
+    crit: Option<serde_json::Value>,
+}
+
+#[derive(Deserialize)]
+struct Claims {
+    iss: String,
+    sub: String,
+    /// One audience: a list would let another server use the assertion.
+    aud: String,
+    exp: u64,
+    iat: u64,
+    nbf: Option<u64>,
+    jti: String,
+}
+
+impl<'a> Assertion<'a> {
+    /// Parses the compact serialization (RFC 7515, section 7.1).
+    pub(super) fn parse(text: &'a str) -> Result<Self, &'static str> {
+        let (input, signature) = text.rsplit_once('.').ok_or(MALFORMED)?;
+        let (header, payload) = input.split_once('.').ok_or(MALFORMED)?;
+        let decoded = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| MALFORMED);
+        let header: Header = serde_json::from_slice(&decoded(header)?)
+            .map_err(|_| "the header of the assertion has no alg, or members of a wrong type")?;
+        let claims: Claims = serde_json::from_slice(&decoded(payload)?).map_err(
+            |_| "the assertion needs iss, sub, exp, iat, jti and one aud, each once, as texts and numbers",
+        )?;
+        if header.crit.is_some() {
+            return Err("the assertion has a critical header, and none is known");
+        }
+        let is_jwt = |typ: &String| typ.eq_ignore_ascii_case("JWT");
+        if !header.typ.as_ref().is_none_or(is_jwt) {
+            return Err("the assertion is of another type than JWT");
+        }
+        Ok(Self {
+            header,
+            claims,
+            input,
+            signature: decoded(signature)?,
+        })
+    }
+
+    /// The client that the assertion names.
+    pub(super) fn client_id(&self) -> &str {
+        &self.claims.sub
+    }
+
+    /// The id, which is accepted once.
+    pub(super) fn id(&self) -> &str {
+        &self.claims.jti
+    }
+
+    /// How long the assertion is valid, at the most, from this second on.
+    pub(super) fn remaining(&self, now: u64) -> Duration {
+        Duration::from_secs(self.claims.exp.saturating_sub(now))
+    }
+
+    /// Checks the signature by the secret or a key of its client.
+    pub(super) fn verify(
+        &self,
+        client: &ClientRegistration,
+        method: ClientAuthentication,
+    ) -> Result<(), &'static str> {
+        if method == ClientAuthentication::ClientSecretJwt {
+            if self.header.alg != "HS256" {
+                return Err("the assertion is not signed with HS256");
+            }
+            let mac = HMAC::mac(self.input.as_bytes(), client.client_secret.as_bytes());
+            return if bool::from(mac.ct_eq(&self.signature)) {
+                Ok(())
+            } else {
+                Err("the signature of the assertion is wrong")
+            };
+        }
+        self.verify_by_key(client)
+    }
+
+    #[cfg(feature = "signing")]
+    fn verify_by_key(&self, client: &ClientRegistration) -> Result<(), &'static str> {
+        let (alg, kid) = (self.header.alg.as_str(), self.header.kid.as_deref());
+        let keys = client.public_keys.iter();
+        let mut keys = keys
+            .filter_map(|jwk| PublicKey::parse(jwk))
+            .filter(|key| key.fits(kid, alg))
+            .peekable();
+        if keys.peek().is_none() {
+            return Err("the client has no public key with this kid and alg");
+        }
+        if keys.any(|key| key.verifies(alg, self.input.as_bytes(), &self.signature)) {
+            Ok(())
+        } else {
+            Err("the signature of the assertion is wrong")
+        }
+    }
+
+    #[cfg(not(feature = "signing"))]
+    fn verify_by_key(&self, _: &ClientRegistration) -> Result<(), &'static str> {
+        let _ = &self.header.kid;
+        Err("the client has no public key with this kid and alg")
+    }
+
+    /// Checks the claims at this second.
+    pub(super) fn check(&self, audience: &str, now: u64) -> Result<(), &'static str> {
+        let Claims {
+            iss,
+            sub,
+            aud,
+            exp,
+            iat,
+            nbf,
+            jti,
+        } = &self.claims;
+        let latest_start = now.saturating_add(CLOCK_TOLERANCE);
+        if iss != sub {
+            Err("iss and sub of the assertion differ")
+        } else if aud != audience {
+            Err("the assertion has another aud")
+        } else if now >= *exp {
+            Err("the assertion has expired")
+        } else if *exp > now.saturating_add(LONGEST) {
+            Err("the assertion is valid for more than five minutes")
+        } else if *iat > latest_start || nbf.is_some_and(|nbf| nbf > latest_start) {
+            Err("the assertion is not valid yet")
+        } else if iat.saturating_add(LONGEST) < now {
+            Err("the assertion was issued more than five minutes ago")
+        } else if jti.is_empty() || jti.len() > LONGEST_ID {
+            Err("the jti of the assertion is empty or longer than 255 bytes")
+        } else {
+            Ok(())
+        }
+    }
+}
+
+const MALFORMED: &str = "client_assertion is not three parts in base64url";
+
+/// How many seconds the clock of a client may be ahead.
+const CLOCK_TOLERANCE: u64 = 5;
+
+/// How many seconds an assertion may be valid.
+const LONGEST: u64 = 5 * 60;
+
+const LONGEST_ID: usize = 255;
