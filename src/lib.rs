@@ -140,6 +140,7 @@
 mod axum;
 pub mod bearer;
 pub mod cache;
+mod caught;
 pub mod clock;
 #[cfg(feature = "axum")]
 pub mod connect;

@@ -2,15 +2,17 @@
 //! echoes.
 
 use std::{
+    collections::HashMap,
     fmt::Debug,
     io,
     sync::{Arc, Mutex},
+    time::SystemTime,
 };
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
-use http::{Request, StatusCode, header};
-use http_body_util::Full;
+use http::{Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
@@ -21,10 +23,10 @@ use tower_oauth2_client::{
     bearer::{BearerAuth, BearerAuthLayer, ReplayBody},
     cache::TokenCache,
     oauth::{OAuthClient, TokenToRevoke},
-    provider,
+    provider::{self, ClientAuthentication, Provider},
     sandbox::{Endpoint, Fault, Sandbox},
     store::{FileStore, TokenStore},
-    token::TenantId,
+    token::{AccessToken, RefreshToken, TenantId, TokenSet},
 };
 
 #[path = "support/mod.rs"]
@@ -101,6 +103,7 @@ async fn p21_no_secret_is_written_anywhere() {
     scene.connect().await;
     scene.fail_in_many_ways().await;
     scene.refuse_and_revoke().await;
+    scene.echo_assertions().await;
 
     let text = scene.paper.text();
     assert!(text.contains("tower_oauth2_client"), "events are recorded");
@@ -257,6 +260,60 @@ impl Scene {
             format!("{form} {} {half}...", BASE64_STANDARD.encode(secret))
         });
         encoded.chain([basic]).collect::<Vec<_>>().join(" ")
+    }
+
+    /// The server repeats the assertion of each attempt, and nothing else of it is written either.
+    async fn echo_assertions(&mut self) {
+        let sent = Arc::new(Mutex::new(Vec::new()));
+        let log = sent.clone();
+        let http = tower::service_fn(move |request: Request<Full<Bytes>>| {
+            let log = log.clone();
+            async move {
+                let form = request.into_body().collect().await?.to_bytes();
+                let form: HashMap<_, _> = form_urlencoded::parse(&form).into_owned().collect();
+                let assertion = form["client_assertion"].clone();
+                log.lock().unwrap().push(assertion.clone());
+                let body = format!(
+                    r#"{{"error":"invalid_client","error_description":"harmless, {assertion}"}}"#
+                );
+                let response = Response::builder().status(401);
+                Ok::<_, BoxError>(response.body(Full::<Bytes>::from(body)).unwrap())
+            }
+        });
+        let provider = Provider::builder("https://id.example.com/token")
+            .authorization_endpoint("https://id.example.com/authorize")
+            .pushed_authorization_request_endpoint("https://id.example.com/par")
+            .revocation_endpoint("https://id.example.com/revoke")
+            .client_authentication(ClientAuthentication::ClientSecretJwt)
+            .build()
+            .unwrap();
+        let oauth = OAuthClient::builder(provider, "client")
+            .client_secret(SECRET)
+            .redirect_uri("https://partner.example.com/callback")
+            .build(http)
+            .unwrap();
+        self.paper.record(&oauth);
+        let token = RefreshToken::new("seeded-refresh-token");
+        self.secrets.push(token.expose().to_owned());
+        let held = TokenSet::new(
+            AccessToken::new("seeded-access-token").unwrap(),
+            None,
+            SystemTime::UNIX_EPOCH,
+        );
+        let held = held.with_refresh_token(token.clone(), SystemTime::UNIX_EPOCH);
+        let refresh = oauth.refresh(&held).await.unwrap_err();
+        let push = oauth.start_authorization().await.unwrap_err();
+        let revoke = oauth.revoke(&token).await.unwrap_err();
+        for error in [refresh, push, revoke] {
+            assert!(error.provider_message().unwrap().contains("harmless"));
+            self.paper.record_error(&error);
+        }
+        let sent = sent.lock().unwrap();
+        assert_eq!(sent.len(), 3);
+        let parts = sent.iter().flat_map(|assertion| assertion.split('.'));
+        // The header is the same for each client.
+        self.secrets
+            .extend(parts.filter(|part| part.len() > 40).map(str::to_owned));
     }
 
     async fn refuse_and_revoke(&mut self) {

@@ -20,6 +20,7 @@ use syn::{Attribute, ImplItem, Item, Meta, UseTree, Visibility};
 /// The list is exact: an import that no file has any more must be deleted here.
 const LAYERS: &[(&str, &[&str])] = &[
     ("error", &[]),
+    ("caught", &[]),
     ("clock", &[]),
     ("later", &[]),
     ("origin", &["error"]),
@@ -32,9 +33,11 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "oauth",
         &[
+            "caught",
             "clock",
             "dpop",
             "error",
+            "jose",
             "later",
             "origin",
             "provider",
@@ -58,6 +61,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "cache",
         &[
+            "caught",
             "clock",
             "dpop",
             "error",
@@ -75,6 +79,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "tenants",
         &[
             "cache",
+            "caught",
             "error",
             "later",
             "oauth",

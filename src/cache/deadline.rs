@@ -2,8 +2,10 @@
 
 use std::{future::Future, time::Duration};
 
-use super::caught::{Panicked, caught};
-use crate::error::{Error, ErrorKind};
+use crate::{
+    caught::{Panicked, caught},
+    error::{Error, ErrorKind},
+};
 
 /// Limits a call to `deadline`, after which it fails with the error that `late` returns. Also turns
 /// a panic into an error, so that the work goes on: it still has to release a lease, for example.

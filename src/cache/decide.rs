@@ -9,11 +9,11 @@ use std::{
 
 use tokio::time::timeout;
 
-use super::{
+use super::state::{About, Decided};
+use crate::{
     caught::{Panicked, caught},
-    state::{About, Decided},
+    token::{ConsentDecision, Generation},
 };
-use crate::token::{ConsentDecision, Generation};
 
 /// For the program, which may call the API. Without a decision by then, the consent is rejected.
 const DEADLINE: Duration = Duration::from_secs(30);

@@ -17,11 +17,10 @@ use std::{
 use tokio::{runtime::Handle, sync::Notify, time::timeout};
 
 use super::{
-    caught::caught_call,
     core::{Core, Locks},
     state::{CacheState, Moment},
 };
-use crate::{error::Error, store::LeaseOutcome};
+use crate::{caught::caught_call, error::Error, store::LeaseOutcome};
 
 /// Records the result of a request for the lease that was made at a moment.
 type Record = fn(&mut CacheState, LeaseOutcome, Moment<'_>);

@@ -307,7 +307,6 @@ mod acquire;
 mod authorization;
 mod bearer_token;
 mod builder;
-mod caught;
 mod command;
 mod core;
 mod deadline;
@@ -333,7 +332,6 @@ mod worker;
 
 pub(crate) use self::{
     acquire::{Acquired, Rejected, RetryToken, Wait},
-    caught::{PAUSE_AFTER_PANIC, caught_call},
     decide::Decisions,
     delivery::Delivery,
     follow::{DISTRUST_INTERVAL, LOOK_INTERVAL, SUBSCRIBE_PAUSE},

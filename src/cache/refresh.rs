@@ -17,7 +17,6 @@ use tokio::{
 use tracing::Instrument;
 
 use super::{
-    caught::caught_call,
     core::{Core, Progress},
     lease::LeaseUse,
     overwrite::save_end,
@@ -25,6 +24,7 @@ use super::{
     state::{Done, GRACE, Job, Next, Persist, Report},
 };
 use crate::{
+    caught::caught_call,
     error::Error,
     oauth::{BackgroundPermit, Permit},
 };

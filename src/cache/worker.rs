@@ -11,13 +11,8 @@ use std::{
 
 use tokio::{runtime::Handle, sync::Notify, task::JoinHandle};
 
-use super::{
-    caught::{PAUSE_AFTER_PANIC, caught_call},
-    core::Core,
-    follow::follow,
-    request::request_refresh,
-    state::CacheState,
-};
+use super::{core::Core, follow::follow, request::request_refresh, state::CacheState};
+use crate::caught::{PAUSE_AFTER_PANIC, caught_call};
 
 pub(super) fn spawn(core: &Arc<Core>, changed: &Arc<Notify>, runtime: &Handle) -> JoinHandle<()> {
     let (core, changed) = (Arc::downgrade(core), Arc::clone(changed));

@@ -35,6 +35,9 @@ pub enum ConnectFailureKind {
     /// The provider redirected the browser with an error, without a code, with the issuer of
     /// another provider, or with a [kept value](crate::provider#kept-values) that is wrong.
     Provider,
+    /// The authorization request could not be
+    /// [pushed](crate::oauth::OAuthClient::start_authorization). The browser was not redirected.
+    AuthorizationRequest,
     /// A value of [`ConnectHandler::connect_values`](super::ConnectHandler::connect_values) does
     /// not match its pattern, is missing or is too large. The browser was not redirected.
     InvalidValue,
@@ -77,6 +80,7 @@ impl ConnectFailureKind {
         match self {
             Self::NotPending => "not_pending",
             Self::Provider => "provider",
+            Self::AuthorizationRequest => "authorization_request",
             Self::InvalidValue => "invalid_value",
             Self::InProgress => "in_progress",
             Self::FailedElsewhere => "failed_elsewhere",
@@ -213,11 +217,14 @@ impl ConnectFailure {
                 "According to the other service, this request has expired or was used already. \
                  Please start again."
             }
-            (ConnectFailureKind::CodeExchange, Some(_)) => {
+            (
+                ConnectFailureKind::CodeExchange | ConnectFailureKind::AuthorizationRequest,
+                Some(_),
+            ) => {
                 "The other service rejected the connection because of a configuration problem on \
                  our side. Please contact our support."
             }
-            (ConnectFailureKind::CodeExchange, None) => {
+            (ConnectFailureKind::CodeExchange | ConnectFailureKind::AuthorizationRequest, None) => {
                 "The other service cannot be reached at the moment. Please start again in a few \
                  minutes."
             }

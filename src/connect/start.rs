@@ -31,23 +31,28 @@ pub(super) async fn start<H: ConnectHandler>(state: &ConnectState<H>, request: &
         Ok(values) => values,
         Err(response) => return response,
     };
-    redirect_to_provider(state, request, &tenant, &values).unwrap_or_else(|error| {
+    let response = redirect_to_provider(state, request, &tenant, &values).await;
+    response.unwrap_or_else(|error| {
         let kind = match error.kind() {
             ErrorKind::KeptValue => ConnectFailureKind::InvalidValue,
+            ErrorKind::Refused | ErrorKind::Unavailable | ErrorKind::InvalidResponse => {
+                ConnectFailureKind::AuthorizationRequest
+            }
             _ => ConnectFailureKind::Program,
         };
         state.failed(&ConnectFailure::new(kind).of(&tenant).because(error))
     })
 }
 
-/// Stores nothing on the server: a flow that the customer abandons leaves nothing behind.
-fn redirect_to_provider<H>(
+/// Stores nothing on the server: a flow that the customer abandons leaves nothing behind. At a
+/// provider with an endpoint for it, the authorization request is pushed.
+async fn redirect_to_provider<H>(
     state: &ConnectState<H>,
     request: &Parts,
     tenant: &TenantId,
     values: &NamedValues,
 ) -> Result<Response, Error> {
-    let (url, pending) = state.oauth.authorization_url_with(values)?;
+    let (url, pending) = state.oauth.start_authorization_with(values).await?;
     let cookies = state.flows.start(tenant, &pending, &request.headers)?;
     let mut response = page::redirect(&url).ok_or_else(|| {
         Error::new(

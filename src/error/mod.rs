@@ -132,6 +132,8 @@ pub(crate) struct ResponseDetails {
     pub(crate) is_dead: bool,
     /// Whether the provider's data define the refusal as none of the code or refresh token.
     pub(crate) is_not_dead: bool,
+    /// Whether the program's own code failed before anything was sent, such as a signer.
+    pub(crate) is_local: bool,
 }
 
 /// The cause of an [`Error`], and with it what fixes it.
@@ -441,6 +443,24 @@ impl Error {
         self.change(|inner| inner.response.is_unused = true)
     }
 
+    /// Marks a failure of the program's own code before anything was sent: it says nothing about
+    /// the endpoint.
+    pub(crate) fn with_local_failure(self) -> Self {
+        self.with_token_unused()
+            .change(|inner| inner.response.is_local = true)
+    }
+
+    /// Whether the program's own code failed before anything was sent.
+    pub(crate) fn is_local(&self) -> bool {
+        self.inner.response.is_local
+    }
+
+    /// Whether another client secret or key may help: the provider rejected the client, or the code
+    /// that signs failed.
+    pub(crate) fn is_of_credentials(&self) -> bool {
+        self.is_invalid_client() || self.is_local()
+    }
+
     /// Whether it is certain that the provider did not use the code or refresh token.
     pub(crate) fn is_token_unused(&self) -> bool {
         self.inner.response.is_unused
@@ -453,6 +473,11 @@ impl Error {
 
     pub(crate) fn with_response(self, response: ResponseDetails) -> Self {
         self.change(|inner| inner.response = response)
+    }
+
+    /// Adds to the message why this happened.
+    pub(crate) fn with_explanation(self, explanation: &str) -> Self {
+        self.change(|inner| inner.message = format!("{}; {explanation}", inner.message).into())
     }
 
     /// Adds what the provider says about the error.

@@ -44,6 +44,6 @@ mod signer;
 pub use self::key::SigningKey;
 pub use self::{algorithm::Algorithm, signer::Signer};
 pub(crate) use self::{
-    compact::{Header, signed, signing_input},
+    compact::{Header, signed, signing_input, with_signature},
     signer::AnySigner,
 };

@@ -22,7 +22,7 @@ use super::{
     form::Outgoing,
     transport::{SendError, Transport},
 };
-use crate::{clock::Clock, error::OAuthErrorCode};
+use crate::{clock::Clock, error::OAuthErrorCode, later::Later};
 
 /// How long after the first attempt another one may be sent.
 pub(super) const RETRY_WINDOW: Duration = Duration::from_secs(15);
@@ -64,8 +64,10 @@ pub(super) async fn send(
     let mut had_nonce_retry = false;
     loop {
         attempt += 1;
-        let sent = request.to_request().await.map_err(SendError::NotSent)?;
-        let outcome = transport.send(sent, response_timeout).await;
+        let outcome = match request.to_request(started.later(RETRY_WINDOW)).await {
+            Ok(request) => transport.send(request, response_timeout).await,
+            Err(error) => Err(SendError::NotSent(error)),
+        };
         if let Ok(response) = &outcome
             && request.learn_nonce(response)
             && is_nonce_missing(response)
@@ -77,6 +79,8 @@ pub(super) async fn send(
             continue;
         }
         let backoff = match &outcome {
+            // The program has to be fixed.
+            Err(SendError::NotSent(error)) if !error.is_transient() => None,
             Err(SendError::NotSent(_)) => {
                 Some(CONNECT_BACKOFF.mul_f64(f64::from(1 << (attempt - 1)) * jitter()))
             }

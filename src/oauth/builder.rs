@@ -7,15 +7,14 @@ use std::{
     time::Duration,
 };
 
-use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
 use super::{
+    authentication::{self, AnyAuthenticator, Authentication, ClientAuthenticator, Means},
     client::{Configuration, OAuthClient},
-    credentials,
     gate::EndpointGate,
     transport::{IsConnectError, Transport},
     user_agent,
@@ -24,6 +23,7 @@ use crate::{
     clock::{Clock, SystemClock},
     dpop::ProofContext,
     error::{BoxError, Error},
+    jose::{AnySigner, Signer},
     origin::Origin,
     provider::{ClientAuthentication, Provider, RequestKind, RequestParameters},
     token::ClientSecret,
@@ -34,7 +34,7 @@ use crate::{
 pub struct OAuthClientBuilder {
     provider: Provider,
     client_id: String,
-    client_secret: Option<ClientSecret>,
+    means: Means,
     redirect_uri: Option<String>,
     scopes: Vec<String>,
     request_parameters: RequestParameters,
@@ -56,7 +56,7 @@ impl OAuthClient {
         OAuthClientBuilder {
             provider,
             client_id: client_id.into(),
-            client_secret: None,
+            means: Means::default(),
             redirect_uri: None,
             scopes: Vec::new(),
             request_parameters: RequestParameters::default(),
@@ -71,13 +71,35 @@ impl OAuthClient {
 }
 
 impl OAuthClientBuilder {
-    /// Sets the client secret. It is required unless the provider's client authentication is
-    /// [`None`](ClientAuthentication::None).
+    /// Sets the client secret. It is required if the provider's client authentication sends one, or
+    /// signs with it.
     ///
     /// Trim a secret that is read from a file: [`build`](Self::build) refuses a trailing line end.
     /// It accepts plain spaces, at the ends as well, because they are legal (RFC 6749 appendix A).
     pub fn client_secret(mut self, secret: impl Into<ClientSecret>) -> Self {
-        self.client_secret = Some(secret.into());
+        self.means.client_secret = Some(secret.into());
+        self
+    }
+
+    /// Sets the private key that signs the assertions of the client. It is required if the
+    /// provider's client authentication is
+    /// [`PrivateKeyJwt`](ClientAuthentication::PrivateKeyJwt), and refused otherwise.
+    ///
+    /// It has 15 seconds for the signatures of one call. With the feature `signing`,
+    /// [`SigningKey`](crate::jose::SigningKey) is a ready signer.
+    /// [`OAuthClient::replace_signer`] replaces it while the program runs.
+    pub fn signer(mut self, signer: impl Signer) -> Self {
+        self.means.signer = Some(AnySigner::new(signer));
+        self
+    }
+
+    /// Sets the program's own client authentication. Defaults to the
+    /// [method](crate::provider::ProviderBuilder::client_authentication) of the provider's data,
+    /// which it replaces.
+    ///
+    /// Such a client has neither a secret nor a signer.
+    pub fn authenticator(mut self, authenticator: impl ClientAuthenticator) -> Self {
+        self.means.authenticator = Some(AnyAuthenticator::new(authenticator));
         self
     }
 
@@ -193,7 +215,8 @@ impl OAuthClientBuilder {
     ///
     /// * A client id or secret that is empty or contains characters other than printable ASCII (RFC
     ///   6749 appendix A), such as the line end of the file that it was read from.
-    /// * A missing secret, or a secret for a public client. A public client without PKCE (RFC 9700
+    /// * A secret or a signer that is missing, or that the provider's client authentication does
+    ///   not use. Either of them beside an authenticator. A public client without PKCE (RFC 9700
     ///   section 2.1.1).
     /// * A redirect URI that is not absolute, is not `https` (or `http` to loopback), or contains a
     ///   fragment or user information; or one for a provider without an authorization endpoint.
@@ -213,8 +236,8 @@ impl OAuthClientBuilder {
         R::Data: Send,
         R::Error: Into<BoxError>,
     {
-        credentials::check_client_id(&self.client_id)?;
-        credentials::check_secret(&self.provider, self.client_secret.as_ref())?;
+        authentication::check_client_id(&self.client_id)?;
+        self.means.check(&self.provider)?;
         self.check_authorization()?;
         if !self.scopes.iter().all(|scope| is_scope(scope)) {
             return Err(Error::configuration(
@@ -235,7 +258,10 @@ impl OAuthClientBuilder {
         Ok(OAuthClient::new(
             Configuration {
                 client_id: self.client_id,
-                client_secret: ArcSwapOption::from_pointee(self.client_secret),
+                authentication: Authentication::new(
+                    self.provider.client_authentication(),
+                    self.means,
+                ),
                 redirect_uri: self.redirect_uri,
                 scope: (!self.scopes.is_empty())
                     .then(|| self.scopes.join(self.provider.scope_separator())),
@@ -274,6 +300,7 @@ impl OAuthClientBuilder {
             };
         }
         if self.provider.client_authentication() == ClientAuthentication::None
+            && self.means.authenticator.is_none()
             && !self.provider.pkce()
         {
             return Err(Error::configuration(

@@ -3,29 +3,29 @@
 use std::{
     fmt,
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
-use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Response, Uri};
 
 use super::{
     attempt::{self, Retry},
-    authorization::{AcceptedCode, PendingAuthorization},
-    credentials, evidence,
+    authentication::{self, AnyAuthenticator, Authentication, ClientAuthenticator, Presented},
+    authorization::{AcceptedCode, PendingAuthorization, authorization_url},
+    clock_difference, evidence,
     form::{Credentials, Form, Outgoing, Proof},
     gate::{EndpointGate, GateKey},
     kept_values, provider_text,
-    scrub::Secrets,
     token_response::{self, TokenResponse},
     transport::{SendError, Transport},
 };
 use crate::{
     clock::Clock,
     dpop::{GrantKey, ProofContext},
-    error::{Error, ErrorKind},
-    provider::{ClientAuthentication, Provider, RequestKind, RequestParameters},
+    error::{Error, ErrorKind, OAuthErrorCode},
+    jose::{AnySigner, Signer},
+    provider::{ClientAuthentication, Endpoint, Provider, RequestKind, RequestParameters},
     token::{ClientIdentity, ClientSecret, CodeVerifier, DpopKey, NamedValues, TokenSet},
 };
 
@@ -49,7 +49,7 @@ pub(super) struct Configuration {
     /// Shared with pending authorizations.
     pub(super) provider: Arc<Provider>,
     pub(super) client_id: String,
-    pub(super) client_secret: ArcSwapOption<ClientSecret>,
+    pub(super) authentication: Authentication,
     pub(super) redirect_uri: Option<String>,
     pub(super) scope: Option<String>,
     /// The provider's parameters and this client's.
@@ -125,11 +125,67 @@ impl OAuthClient {
     /// client. The old secret then stays in use.
     pub fn replace_secret(&self, secret: impl Into<ClientSecret>) -> Result<(), Error> {
         let secret = secret.into();
-        credentials::check_secret(self.provider(), Some(&secret))?;
+        let authentication = &self.configuration.authentication;
+        if authentication.authenticator.load().is_some() {
+            return Err(Error::configuration(
+                "client secret: the client has an authenticator; call replace_authenticator",
+            ));
+        }
+        authentication::check_secret(self.provider(), &secret)?;
         // The secret comes first, so that requests of the new epoch carry it.
-        self.configuration
-            .client_secret
-            .store(Some(Arc::new(secret)));
+        authentication.client_secret.store(Some(Arc::new(secret)));
+        self.gate().secret_replaced();
+        Ok(())
+    }
+
+    /// Replaces the signer for all clones. Assertions from now on are signed with the new key.
+    ///
+    /// To rotate a key, register the new one at the provider, call this, and remove the old key at
+    /// the provider a few minutes later. Everything else is as for
+    /// [`replace_secret`](Self::replace_secret): it closes a circuit breaker that the old key has
+    /// opened, and an `invalid_client` response to an assertion of the old key causes no pause.
+    ///
+    /// # Errors
+    ///
+    /// [`Configuration`](ErrorKind::Configuration) if the provider's client authentication is not
+    /// [`PrivateKeyJwt`](ClientAuthentication::PrivateKeyJwt), or the client has an authenticator.
+    /// The old signer then stays in use.
+    pub fn replace_signer(&self, signer: impl Signer) -> Result<(), Error> {
+        let authentication = &self.configuration.authentication;
+        if authentication.authenticator.load().is_some() {
+            return Err(Error::configuration(
+                "signer: the client has an authenticator; call replace_authenticator",
+            ));
+        }
+        authentication::check_signer(self.provider())?;
+        let signer = AnySigner::new(signer);
+        authentication.signer.store(Some(Arc::new(signer)));
+        self.gate().secret_replaced();
+        Ok(())
+    }
+
+    /// Replaces the authenticator for all clones, with the effects of
+    /// [`replace_secret`](Self::replace_secret).
+    ///
+    /// # Errors
+    ///
+    /// [`Configuration`](ErrorKind::Configuration) if the client was built without an
+    /// [authenticator](crate::oauth::OAuthClientBuilder::authenticator).
+    pub fn replace_authenticator(
+        &self,
+        authenticator: impl ClientAuthenticator,
+    ) -> Result<(), Error> {
+        let authentication = &self.configuration.authentication;
+        if authentication.authenticator.load().is_none() {
+            return Err(Error::configuration(
+                "authenticator: the client was built without one; call \
+                 OAuthClientBuilder::authenticator",
+            ));
+        }
+        let authenticator = AnyAuthenticator::new(authenticator);
+        authentication
+            .authenticator
+            .store(Some(Arc::new(authenticator)));
         self.gate().secret_replaced();
         Ok(())
     }
@@ -138,12 +194,13 @@ impl OAuthClient {
     ///
     /// Returns the URL to redirect the customer's browser to, and the data to keep in the browser's
     /// session until the callback. Each call creates a new `state`, and a new PKCE challenge if the
-    /// provider uses PKCE. Nothing is sent.
+    /// provider uses PKCE. Nothing is sent: [`start_authorization`](Self::start_authorization)
+    /// pushes the request to providers that support it.
     ///
     /// # Errors
     ///
-    /// * [`Configuration`](ErrorKind::Configuration) if the provider has no authorization endpoint,
-    ///   or no redirect URI is set.
+    /// * [`Configuration`](ErrorKind::Configuration) if the provider has no authorization endpoint
+    ///   or requires pushed authorization requests, or no redirect URI is set.
     /// * [`KeptValue`](ErrorKind::KeptValue) if the authorization endpoint contains variables: use
     ///   [`authorization_url_with`](Self::authorization_url_with).
     /// * [`Interrupted`](ErrorKind::Interrupted) if the operating system returns no random bytes.
@@ -200,28 +257,33 @@ impl OAuthClient {
         values: &NamedValues,
     ) -> Result<(String, PendingAuthorization), Error> {
         let configuration = &*self.configuration;
-        let Some(endpoint) = configuration.provider.authorization_endpoint() else {
+        let endpoint = self.authorization_endpoint()?;
+        if configuration
+            .provider
+            .requires_pushed_authorization_requests()
+        {
             return Err(Error::configuration(
-                "authorization endpoint: the provider has none; set one by \
-                 ProviderBuilder::authorization_endpoint",
+                "authorization URL: the provider requires pushed authorization requests; call \
+                 OAuthClient::start_authorization",
             ));
-        };
+        }
         let redirect_uri = self.redirect_uri()?;
         let values = kept_values::of_program(&configuration.provider, values)?;
         let endpoint = configuration.provider.resolve(endpoint, &values)?;
         let pending = PendingAuthorization::random(Arc::clone(&configuration.provider))?;
         let pending = pending.with_values(values);
-        let url = pending.url(
-            &endpoint,
-            &configuration.client_id,
-            redirect_uri,
-            configuration.scope.as_deref(),
-            &configuration.provider,
-            configuration
-                .request_parameters
-                .of(RequestKind::Authorization),
-        );
+        let parameters = self.authorization_parameters(&pending, redirect_uri);
+        let url = authorization_url(&endpoint, parameters);
         Ok((url, pending))
+    }
+
+    pub(super) fn authorization_endpoint(&self) -> Result<&Endpoint, Error> {
+        self.provider().authorization_endpoint().ok_or_else(|| {
+            Error::configuration(
+                "authorization endpoint: the provider has none; set one by \
+                 ProviderBuilder::authorization_endpoint",
+            )
+        })
     }
 
     /// Restores a pending authorization from its [`state`](PendingAuthorization::state) and
@@ -275,7 +337,7 @@ impl OAuthClient {
         code: AcceptedCode,
     ) -> Result<TokenResponse, Error> {
         let redirect_uri = self.redirect_uri()?;
-        let endpoint = self.provider().token_endpoint();
+        let endpoint = self.provider().token_address();
         let endpoint = self.provider().resolve(endpoint, code.values())?;
         let mut form = self.form(RequestKind::CodeExchange, "authorization_code");
         form.standard("code", code.code().expose());
@@ -340,7 +402,7 @@ impl OAuthClient {
         {
             form.standard("scope", scope);
         }
-        let endpoint = self.provider().refresh_endpoint();
+        let endpoint = self.provider().refresh_address();
         let endpoint = self.provider().resolve(endpoint, tokens.values());
         let endpoint = endpoint.map_err(Error::with_token_unused)?;
         let key = self.grant_key(tokens.dpop_key())?;
@@ -369,17 +431,17 @@ impl OAuthClient {
 
     /// Requests a token with client credentials. The caller has a permit.
     pub(crate) async fn send_client_credentials(&self) -> Result<TokenSet, Error> {
-        if self.provider().client_authentication() == ClientAuthentication::None {
+        if self.configuration.authentication.is_public() {
             return Err(Error::configuration(
                 "client credentials: a public client cannot use this grant (RFC 6749 section 4.4); \
-                 set Basic or RequestBody authentication and a secret",
+                 set another client authentication, and a secret or a key",
             ));
         }
         let mut form = self.form(RequestKind::ClientCredentials, "client_credentials");
         if let Some(scope) = &self.configuration.scope {
             form.standard("scope", scope);
         }
-        let endpoint = self.provider().token_endpoint();
+        let endpoint = self.provider().token_address();
         let key = self.grant_key(None)?;
         let sent = Sent {
             secrets: &[],
@@ -432,11 +494,11 @@ impl OAuthClient {
         sent: &Sent<'_>,
     ) -> Result<TokenResponse, Error> {
         let configuration = &*self.configuration;
-        let client_secret = configuration.client_secret.load_full();
         // The time of the first attempt, so that retries do not lengthen the lifetime.
         let sent_at = configuration.clock.wall();
         let timeout = configuration.response_timeout;
-        let credentials = configuration.provider.client_authentication();
+        let credentials = self.credentials(None, sent.values);
+        let credentials = credentials.map_err(Error::with_token_unused)?;
         let mut request = self.outgoing(Method::POST, endpoint, form, Some(credentials));
         request.proof = sent.key.map(|key| Proof {
             key,
@@ -449,7 +511,8 @@ impl OAuthClient {
             let is_bound = sent.key.is_some();
             let parsed = token_response::parse(response, sent_at, now, provider, is_bound);
             let parsed = parsed.map_err(|error| {
-                let secrets = || self.secrets(sent.secrets, client_secret.as_deref());
+                let secrets = || request.secrets(sent.secrets);
+                let error = self.explained(error, response, now);
                 let error = evidence::added_to(error);
                 provider_text::added_to(error, response, provider.refusals(), secrets)
             });
@@ -479,44 +542,53 @@ impl OAuthClient {
         }
     }
 
-    /// The secrets of a request, which the provider may repeat. The client secret may have been
-    /// replaced since.
-    pub(super) fn secrets(
+    /// Adds to a refusal of the client that its clock is off, if that may be the cause.
+    pub(super) fn explained(
         &self,
-        of_request: &[&str],
-        client_secret: Option<&ClientSecret>,
-    ) -> Secrets {
-        let configuration = &*self.configuration;
-        let mut secrets = Secrets::default();
-        for secret in of_request {
-            secrets.add(secret);
+        error: Error,
+        response: &Response<Bytes>,
+        now: SystemTime,
+    ) -> Error {
+        let is_of_client = error.oauth_code() == Some(OAuthErrorCode::InvalidClient);
+        if is_of_client && self.configuration.authentication.depends_on_clock() {
+            clock_difference::added_to(error, response.headers(), now)
+        } else {
+            error
         }
-        let newest = configuration.client_secret.load();
-        for secret in [client_secret, newest.as_deref()].into_iter().flatten() {
-            secrets.add_credentials(&configuration.client_id, secret.expose());
-        }
-        secrets
     }
 
-    /// A request with the client's credentials, if `authentication` says how they are sent.
+    /// The credentials of a request for a tenant with these values, by the method of the provider's
+    /// data, or by another one.
+    pub(super) fn credentials(
+        &self,
+        other_method: Option<ClientAuthentication>,
+        values: &NamedValues,
+    ) -> Result<Credentials<'_>, Error> {
+        let configuration = &*self.configuration;
+        Ok(Credentials {
+            authentication: &configuration.authentication,
+            other_method,
+            client_id: &configuration.client_id,
+            audience: configuration.provider.audience(values)?,
+            clock: &*configuration.clock,
+            presented: Presented::default(),
+        })
+    }
+
+    /// A request with the client's credentials, if it has some.
     pub(super) fn outgoing<'a>(
         &'a self,
         method: Method,
         endpoint: Uri,
         form: Form<'a>,
-        authentication: Option<ClientAuthentication>,
+        credentials: Option<Credentials<'a>>,
     ) -> Outgoing<'a> {
-        let configuration = &*self.configuration;
         Outgoing {
             method,
             endpoint,
             form,
-            credentials: authentication.map(|authentication| Credentials {
-                authentication,
-                id: &configuration.client_id,
-                secret: &configuration.client_secret,
-            }),
-            user_agent: &configuration.user_agent,
+            credentials,
+            user_agent: &self.configuration.user_agent,
             access_token: None,
             proof: None,
         }

@@ -155,7 +155,7 @@ fn rejection(endpoint: &str, code: OAuthErrorCode) -> Error {
             "the code or refresh token was used, has expired or was revoked"
         }
         OAuthErrorCode::InvalidClient => {
-            "check the client id, the secret and Provider::client_authentication"
+            "check the client id, the secret or key, and Provider::client_authentication"
         }
         OAuthErrorCode::InvalidScope => "request only scopes that the client is registered for",
         OAuthErrorCode::UnauthorizedClient | OAuthErrorCode::UnsupportedGrantType => {

@@ -1,31 +1,36 @@
 //! The body of a request to the token or revocation endpoint.
 
-use arc_swap::ArcSwapOption;
-use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use http::{
-    HeaderName, HeaderValue, Method, Request, Response, Uri,
-    header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, USER_AGENT},
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri,
+    header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, USER_AGENT},
 };
+use tokio::time::Instant;
 use zeroize::Zeroizing;
 
+use super::{
+    authentication::{Authentication, ClientCredentials, Presented, Target},
+    form_encoding::encode,
+    scrub::Secrets,
+};
 use crate::{
+    clock::Clock,
     dpop::{DPOP, GrantKey, ProofContext},
     error::Error,
     provider::{BodyFormat, ClientAuthentication, ParameterNames},
-    token::{ClientSecret, SecretBuffer, wiped},
+    token::{SecretBuffer, wiped},
 };
 
 /// Enough for a form with long tokens.
 const CAPACITY: usize = 8 * 1024;
-
-const BASIC: &str = "Basic ";
 
 /// The names and values of a request, as a form or as a JSON object of texts.
 pub(super) struct Form<'a> {
     body: SecretBuffer,
     format: BodyFormat,
     names: &'a ParameterNames,
+    /// The names of its parameters.
+    used: Vec<String>,
 }
 
 /// A request without its credentials. It is written anew for each attempt, because some credentials are
@@ -50,22 +55,44 @@ pub(super) struct Proof<'a> {
     pub(super) context: &'a ProofContext,
 }
 
-/// The credentials of a client, and how they are sent.
+/// How the client authenticates a request, and what it has sent for that.
 pub(super) struct Credentials<'a> {
-    pub(super) authentication: ClientAuthentication,
-    pub(super) id: &'a str,
-    /// The newest one is sent.
-    pub(super) secret: &'a ArcSwapOption<ClientSecret>,
+    pub(super) authentication: &'a Authentication,
+    /// The method of the provider's data for this request, if it is another one.
+    pub(super) other_method: Option<ClientAuthentication>,
+    pub(super) client_id: &'a str,
+    pub(super) audience: String,
+    pub(super) clock: &'a dyn Clock,
+    pub(super) presented: Presented,
 }
 
 impl Outgoing<'_> {
-    /// The request of one attempt.
-    pub(super) async fn to_request(&self) -> Result<Request<Bytes>, Error> {
+    /// The secrets of the request, which the provider may repeat: these, and the credentials that
+    /// its attempts have sent.
+    pub(super) fn secrets(&self, others: &[&str]) -> Secrets {
+        let mut secrets = Secrets::default();
+        for secret in others {
+            secrets.add(secret);
+        }
+        if let Some(credentials) = &self.credentials {
+            credentials
+                .presented
+                .add_to(&mut secrets, credentials.client_id);
+        }
+        secrets
+    }
+
+    /// The request of one attempt. The client's credentials have until the deadline.
+    pub(super) async fn to_request(&self, deadline: Instant) -> Result<Request<Bytes>, Error> {
         let mut form = self.form.copied();
-        let authorization = self
-            .credentials
-            .as_ref()
-            .and_then(|credentials| form.authorize(credentials));
+        let credentials = match &self.credentials {
+            Some(credentials) => Some(self.credentials(credentials, deadline).await?),
+            None => None,
+        };
+        if let Some(credentials) = &credentials {
+            form.add_credentials(credentials, &self.method)
+                .map_err(Error::with_local_failure)?;
+        }
         let mut request = form.into_request();
         *request.method_mut() = self.method.clone();
         request.uri_mut().clone_from(&self.endpoint);
@@ -74,15 +101,16 @@ impl Outgoing<'_> {
         // Without this header, RFC 9110 section 12.5.3 permits every encoding.
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         headers.insert(USER_AGENT, self.user_agent.clone());
-        if let Some(authorization) = authorization {
-            headers.insert(AUTHORIZATION, authorization);
-        }
         if let Some((name, value)) = &self.access_token {
             headers.insert(name, value.clone());
         }
         if let Some(Proof { key, context }) = self.proof {
-            let proof = context.proof(key, &self.method, &self.endpoint, None)?;
-            headers.insert(DPOP, proof);
+            let proof = context.proof(key, &self.method, &self.endpoint, None);
+            headers.insert(DPOP, proof.map_err(Error::with_local_failure)?);
+        }
+        if let (Some(sent), Some(credentials)) = (&self.credentials, credentials) {
+            add_headers(headers, &credentials).map_err(Error::with_local_failure)?;
+            sent.presented.add(credentials);
         }
         Ok(request)
     }
@@ -93,6 +121,24 @@ impl Outgoing<'_> {
         self.proof
             .is_some_and(|proof| proof.context.learn(&self.endpoint, headers))
     }
+
+    async fn credentials(
+        &self,
+        credentials: &Credentials<'_>,
+        deadline: Instant,
+    ) -> Result<ClientCredentials, Error> {
+        let target = Target {
+            client_id: credentials.client_id,
+            method: &self.method,
+            endpoint: &self.endpoint,
+            audience: &credentials.audience,
+            names: self.form.names,
+            now: credentials.clock.wall(),
+            other_method: credentials.other_method,
+        };
+        let authentication = credentials.authentication;
+        authentication.credentials(&target, deadline).await
+    }
 }
 
 impl<'a> Form<'a> {
@@ -101,6 +147,7 @@ impl<'a> Form<'a> {
             body: SecretBuffer::with_capacity(CAPACITY),
             format,
             names,
+            used: Vec::new(),
         }
     }
 
@@ -112,6 +159,7 @@ impl<'a> Form<'a> {
     /// Adds a parameter with exactly this name.
     pub(super) fn field(&mut self, name: &str, value: &str) {
         let is_first = self.body.len() == 0;
+        self.used.push(name.to_owned());
         match self.format {
             BodyFormat::Form => {
                 if !is_first {
@@ -134,7 +182,11 @@ impl<'a> Form<'a> {
     fn copied(&self) -> Self {
         let mut body = SecretBuffer::with_capacity(CAPACITY.max(self.body.len()));
         body.push(self.body.as_slice());
-        Self { body, ..*self }
+        Self {
+            body,
+            used: self.used.clone(),
+            ..*self
+        }
     }
 
     /// A request with the form as its body. Without a name and a value, it has no body.
@@ -155,64 +207,69 @@ impl<'a> Form<'a> {
         request
     }
 
-    /// Adds credentials to the body, or returns the header that contains them. One method only: RFC
-    /// 6749 section 2.3 forbids a second in the same request.
-    fn authorize(&mut self, credentials: &Credentials<'_>) -> Option<HeaderValue> {
-        let id = credentials.id;
-        let secret = credentials.secret.load();
-        match (credentials.authentication, secret.as_deref()) {
-            (ClientAuthentication::Basic, Some(secret)) => Some(basic(id, secret, encode)),
-            (ClientAuthentication::BasicRaw, Some(secret)) => {
-                let raw = |text: &str, pair: &mut SecretBuffer| pair.push(text.as_bytes());
-                Some(basic(id, secret, raw))
+    /// Adds the parameters of credentials. One method only, and each parameter once: RFC 6749
+    /// sections 2.3 and 3.2 forbid a second one.
+    fn add_credentials(
+        &mut self,
+        credentials: &ClientCredentials,
+        method: &Method,
+    ) -> Result<(), Error> {
+        for (name, value) in &credentials.parameters {
+            if self.used.iter().any(|used| used == name) {
+                // A pushed authorization request contains the client id in any case.
+                if name == self.names.of("client_id") {
+                    continue;
+                }
+                return Err(Error::configuration(
+                    "client authenticator: it returned a parameter that the request already has; \
+                     remove it",
+                ));
             }
-            (ClientAuthentication::RequestBody, Some(secret)) => {
-                self.standard("client_id", id);
-                self.standard("client_secret", secret.expose());
-                None
+            if method == Method::GET {
+                return Err(Error::configuration(
+                    "client authenticator: it returned a parameter for a GET, which has no body; \
+                     use a header",
+                ));
             }
-            // A public client (RFC 6749 section 3.2.1). The builder ensures that every other client
-            // has a secret.
-            (ClientAuthentication::None, _) | (_, None) => {
-                self.standard("client_id", id);
-                None
-            }
+            self.field(name, value);
         }
+        Ok(())
     }
 }
 
-/// The header of both, which are form-encoded for [`ClientAuthentication::Basic`] (RFC 6749 section
-/// 2.3.1).
-fn basic(
-    client_id: &str,
-    client_secret: &ClientSecret,
-    encode: fn(&str, &mut SecretBuffer),
-) -> HeaderValue {
-    // An encoded byte has at most three characters.
-    let capacity = 3 * (client_id.len() + client_secret.expose().len()) + 1;
-    let mut pair = SecretBuffer::with_capacity(capacity);
-    encode(client_id, &mut pair);
-    pair.push(b":");
-    encode(client_secret.expose(), &mut pair);
-    let pair = pair.into_vec();
-    let mut value = Zeroizing::new(String::with_capacity(
-        BASIC.len() + 4 * pair.len().div_ceil(3),
-    ));
-    value.push_str(BASIC);
-    BASE64_STANDARD.encode_string(&*pair, &mut value);
-    let value = Zeroizing::new(std::mem::take(&mut *value).into_bytes());
-    // Base64 is always a valid header value.
-    let mut value = HeaderValue::from_maybe_shared(wiped(value))
-        .unwrap_or_else(|_| HeaderValue::from_static("Basic"));
-    value.set_sensitive(true);
-    value
-}
+/// Headers that clients, servers and proxies interpret or remove themselves.
+const OF_THE_MESSAGE: [&str; 9] = [
+    "connection",
+    "content-encoding",
+    "content-length",
+    "expect",
+    "host",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
 
-/// Form-encodes a text.
-fn encode(text: &str, buffer: &mut SecretBuffer) {
-    for part in form_urlencoded::byte_serialize(text.as_bytes()) {
-        buffer.push(part.as_bytes());
+/// Adds the headers of credentials.
+fn add_headers(headers: &mut HeaderMap, credentials: &ClientCredentials) -> Result<(), Error> {
+    for (name, value) in &credentials.headers {
+        if headers.contains_key(name) || OF_THE_MESSAGE.contains(&name.as_str()) {
+            return Err(Error::configuration(
+                "client authenticator: it returned a header that the request already has, or that \
+                 describes the message; remove it",
+            ));
+        }
+        let bytes = wiped(Zeroizing::new(value.as_bytes().to_vec()));
+        let mut value = HeaderValue::from_maybe_shared(bytes).map_err(|_| {
+            Error::configuration(
+                "client authenticator: it returned a header with characters that no header can \
+                 contain; encode them",
+            )
+        })?;
+        value.set_sensitive(true);
+        headers.insert(name, value);
     }
+    Ok(())
 }
 
 /// Writes a text as a JSON string (RFC 8259 section 7).
@@ -248,7 +305,10 @@ fn is_escaped(byte: u8) -> bool {
 mod tests {
     use std::collections::BTreeMap;
 
+    use http::header::AUTHORIZATION;
+
     use super::*;
+    use crate::{clock::SystemClock, oauth::authentication::Means, token::ClientSecret};
 
     fn written(
         format: BodyFormat,
@@ -258,11 +318,18 @@ mod tests {
         let mut form = Form::empty(format, names);
         form.standard("grant_type", "refresh_token");
         form.standard("refresh_token", "r 1&=\"");
-        let secret = ArcSwapOption::from_pointee(ClientSecret::new("se cret"));
+        let means = Means {
+            client_secret: Some(ClientSecret::new("se cret")),
+            ..Means::default()
+        };
+        let authentication = Authentication::new(authentication, means);
         let credentials = Credentials {
-            authentication,
-            id: "id:x",
-            secret: &secret,
+            authentication: &authentication,
+            other_method: None,
+            client_id: "id:x",
+            audience: String::new(),
+            clock: &SystemClock,
+            presented: Presented::default(),
         };
         sent(form, Some(credentials))
     }
@@ -277,8 +344,8 @@ mod tests {
             access_token: None,
             proof: None,
         };
-        let first = tokio_test::block_on(outgoing.to_request()).unwrap();
-        let second = tokio_test::block_on(outgoing.to_request()).unwrap();
+        let request = || tokio_test::block_on(outgoing.to_request(Instant::now()));
+        let (first, second) = (request().unwrap(), request().unwrap());
         assert_eq!(first.body(), second.body());
         first
     }

@@ -145,29 +145,176 @@
 //! * A grant in trouble does not block the others: failures of one grant open the breaker for that
 //!   grant only.
 //!
-//! Revocations do not pass the gate. Several clients of one endpoint can share a gate through
+//! Revocations do not pass the gate, and pushed authorization requests have two permits of their
+//! own. Several clients of one endpoint can share a gate through
 //! [`OAuthClientBuilder::gate`].
 //!
-//! # Secret rotation
+//! # Client authentication
 //!
-//! [`OAuthClient::replace_secret`] changes the client secret while the program runs. It also closes
-//! a circuit breaker that the old secret has opened.
+//! The [provider's data](crate::provider::ProviderBuilder::client_authentication) name the method.
+//! It is that of every token request, revocation and pushed authorization request:
+//!
+//! | `client_authentication` | the request contains | the builder needs |
+//! | --- | --- | --- |
+//! | `request_body` (`client_secret_post`) | `client_id` and `client_secret` in the body (RFC 6749 section 2.3.1) | [`client_secret`](OAuthClientBuilder::client_secret) |
+//! | `basic`, `basic_raw` (`client_secret_basic`) | both in the `Authorization` header (RFC 6749 section 2.3.1) | [`client_secret`](OAuthClientBuilder::client_secret) |
+//! | `none` | `client_id` in the body: a public client, with PKCE | nothing |
+//! | `client_secret_jwt` | an assertion, signed with the secret by HMAC with SHA-256 (RFC 7523 section 2.2) | [`client_secret`](OAuthClientBuilder::client_secret) of at least 32 bytes, which RFC 7518 section 3.2 demands |
+//! | `private_key_jwt` | an assertion, signed with a private key (RFC 7523 section 2.2) | [`signer`](OAuthClientBuilder::signer) |
+//! | `tls_client_auth`, `self_signed_tls_client_auth` | `client_id` in the body; the certificate of the connection authenticates the client (RFC 8705 section 2) | an HTTP client with the certificate |
+//! | any | what a [`ClientAuthenticator`] returns | [`authenticator`](OAuthClientBuilder::authenticator) |
+//!
+//! An assertion is a JSON Web Token that says for 60 seconds that this client is speaking to this
+//! provider (RFC 7523 section 3). Each attempt of a request has a new one, because servers accept an
+//! assertion once. Its audience (`aud`) is the issuer, or what the provider's data [name
+//! instead](crate::provider::ProviderBuilder::assertion_audience). The request also contains
+//! `client_id`, which RFC 7521 section 4.2 makes optional and many servers need.
+//!
+//! With the feature `signing`, this is a complete client with a private key:
+//!
+//! ```
+//! # #[cfg(all(feature = "signing", feature = "sandbox"))]
+//! # tokio_test::block_on(async {
+//! use tower_oauth2_client::{
+//!     jose::SigningKey,
+//!     oauth::OAuthClient,
+//!     provider::{ClientAuthentication, justworks},
+//!     sandbox::{self, Sandbox},
+//! };
+//!
+//! // Register the public key at the provider. Here that is a sandbox.
+//! let key = SigningKey::generate_es256()?.with_key_id("2026-11");
+//! let sandbox = Sandbox::builder()
+//!     .public_key(key.public_jwk())
+//!     .behavior(|behavior| {
+//!         behavior.client_authentication = sandbox::ClientAuthentication::PrivateKeyJwt;
+//!     })
+//!     .build();
+//! let provider = justworks()
+//!     .on_origin(&sandbox.url())?
+//!     .to_builder()
+//!     .client_authentication(ClientAuthentication::PrivateKeyJwt)
+//!     .build()?;
+//! let oauth = OAuthClient::builder(provider, sandbox.client_id())
+//!     .signer(key)
+//!     .redirect_uri(sandbox.redirect_uri())
+//!     .build::<_, http_body_util::Full<bytes::Bytes>, _>(sandbox.service())?;
+//!
+//! let (url, pending) = oauth.authorization_url()?;
+//! let callback = sandbox.consent(&url).await.unwrap();
+//! let tokens = oauth.exchange_code(pending.accept(&callback)?).await?;
+//! oauth.refresh(&tokens).await?;
+//!
+//! // A new key, while the program runs. This one is not registered.
+//! oauth.replace_signer(SigningKey::generate_es256()?)?;
+//! let error = oauth.refresh(&tokens).await.unwrap_err();
+//! assert_eq!(error.oauth_code(), Some(tower_oauth2_client::OAuthErrorCode::InvalidClient));
+//! # Ok::<(), tower_oauth2_client::Error>(()) }).unwrap();
+//! ```
+//!
+//! A [signer](crate::jose::Signer) whose key is in a key management service has 15 seconds for all
+//! attempts of a request, counted from the first. If it fails, hangs or panics, nothing was sent:
+//! the refresh token is unused, the response does not count as lost, and the circuit breaker does
+//! not change. A failure is retried like a failed connection.
+//!
+//! If the provider refuses an assertion and its `Date` header differs from this computer's clock by
+//! more than 30 seconds, the error says so.
+//!
+//! ## Another method
+//!
+//! A [`ClientAuthenticator`] adds parameters and headers of its own to each attempt:
+//!
+//! ```
+//! use std::error::Error;
+//!
+//! use http::HeaderName;
+//! use tower_oauth2_client::{
+//!     oauth::{AuthenticationRequest, ClientAuthenticator, ClientCredentials, OAuthClient},
+//!     provider,
+//! };
+//!
+//! /// Sends a short-lived credential that the platform issues to the workload.
+//! struct Workload;
+//!
+//! impl ClientAuthenticator for Workload {
+//!     async fn authenticate(
+//!         &self,
+//!         request: &AuthenticationRequest<'_>,
+//!     ) -> Result<ClientCredentials, Box<dyn Error + Send + Sync>> {
+//!         let credential = format!("credential for {}", request.audience());
+//!         Ok(ClientCredentials::new()
+//!             .parameter("client_id", request.client_id().to_owned())
+//!             .header(HeaderName::from_static("x-workload-credential"), credential))
+//!     }
+//! }
+//!
+//! # let http = tower::service_fn(|request: http::Request<http_body_util::Full<bytes::Bytes>>| async move {
+//! #     assert_eq!(
+//! #         request.headers()["x-workload-credential"],
+//! #         "credential for https://public-api.justworks.com/oauth/token"
+//! #     );
+//! #     let tokens = r#"{"access_token":"a1","expires_in":86400}"#;
+//! #     let tokens = http_body_util::Full::new(bytes::Bytes::from(tokens));
+//! #     Ok::<_, std::convert::Infallible>(http::Response::new(tokens))
+//! # });
+//! # tokio_test::block_on(async {
+//! let oauth = OAuthClient::builder(provider::justworks(), "client-id")
+//!     .authenticator(Workload)
+//!     .build(http)?;
+//! oauth.client_credentials().await?;
+//! # Ok::<(), tower_oauth2_client::Error>(()) }).unwrap();
+//! ```
+//!
+//! ## Certificates
+//!
+//! With `tls_client_auth`, the HTTP client presents the certificate. It must be a client of its own
+//! for the authorization server: another server must not see the certificate.
+//!
+//! * reqwest: `reqwest::Identity::from_pem` with the certificate chain and the key, and
+//!   `reqwest::ClientBuilder::identity`. Pass the builder to
+//!   `OAuthClientBuilder::build_with_reqwest`.
+//! * hyper-util with hyper-rustls: `rustls::ClientConfig::builder()`, then
+//!   `with_root_certificates` and `with_client_auth_cert` with the chain and the key. Pass the
+//!   configuration to `HttpsConnectorBuilder::with_tls_config`.
+//!
+//! Many servers have other URLs for such clients (RFC 8705 section 5): see
+//! [`mtls_endpoint_alias`](crate::provider::ProviderBuilder::mtls_endpoint_alias).
+//!
+//! ## Rotation of secrets and keys
+//!
+//! [`OAuthClient::replace_secret`], [`OAuthClient::replace_signer`] and
+//! [`OAuthClient::replace_authenticator`] change the credentials while the program runs. They also
+//! close a circuit breaker that the old ones have opened.
+//!
+//! # Pushed authorization requests
+//!
+//! [`OAuthClient::start_authorization`] sends the authorization request to the provider before the
+//! browser is redirected (RFC 9126), if the provider's data name a
+//! [`pushed_authorization_request_endpoint`](crate::provider::ProviderBuilder::pushed_authorization_request_endpoint).
+//! The `connect` router does so by itself. Everything else is as with
+//! [`authorization_url`](OAuthClient::authorization_url): the callback, its `state`, PKCE and the
+//! issuer.
 
+mod assertion;
 mod attempt;
+mod authentication;
 mod authorization;
 mod buffer;
 mod builder;
 mod client;
+mod clock_difference;
 mod content_encoding;
-mod credentials;
 mod date;
 mod endpoint_error;
 mod evidence;
 mod form;
+mod form_encoding;
 mod gate;
 mod kept_values;
 mod members;
 mod provider_text;
+mod pushed_authorization;
+mod random;
 mod revocation;
 mod scrub;
 mod token_response;
@@ -175,6 +322,7 @@ mod transport;
 mod user_agent;
 
 pub use self::{
+    authentication::{AuthenticationRequest, ClientAuthenticator, ClientCredentials},
     authorization::{AcceptedCode, PendingAuthorization},
     builder::OAuthClientBuilder,
     client::OAuthClient,

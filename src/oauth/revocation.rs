@@ -12,7 +12,10 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind, OAuthErrorCode},
-    provider::{ClientAuthentication, Endpoint, RequestKind, RevocationAuthentication, encoded},
+    provider::{
+        ClientAuthentication, Endpoint, EndpointKind, RequestKind, RevocationAuthentication,
+        encoded,
+    },
     token::{AccessToken, NamedValues, RefreshToken, TokenSet},
 };
 
@@ -111,7 +114,8 @@ impl OAuthClient {
     }
 
     fn revocation_endpoint(&self) -> Result<&Endpoint, Error> {
-        self.provider().revocation_endpoint().ok_or_else(|| {
+        let endpoint = self.provider().address(EndpointKind::Revocation);
+        endpoint.ok_or_else(|| {
             Error::configuration(
                 "revocation endpoint: the provider has none; set one by \
                  ProviderBuilder::revocation_endpoint",
@@ -135,7 +139,6 @@ impl OAuthClient {
         access_token: Option<&AccessToken>,
         values: &NamedValues,
     ) -> Result<(), Error> {
-        let client_secret = self.configuration.client_secret.load_full();
         let request = self.revocation(endpoint, token, access_token, values)?;
         let response = self.send(&request, Retry::Transient, REVOCATION_TIMEOUT);
         // The URL may contain the token, and an HTTP client may show the URL in its error.
@@ -148,6 +151,7 @@ impl OAuthClient {
         if is_success && !has_member(response.body(), "error", is_error) {
             return Ok(());
         }
+        let now = self.configuration.clock.wall();
         let error = if is_success {
             Error::new(
                 ErrorKind::Refused,
@@ -155,13 +159,12 @@ impl OAuthClient {
                  valid",
             )
         } else {
-            let now = self.configuration.clock.wall();
             let error = endpoint_error::to_error("revocation endpoint", &response, now, &[]);
-            evidence::added_to(error)
+            evidence::added_to(self.explained(error, &response, now))
         };
         let tokens = [Some(token.expose()), access_token.map(AccessToken::expose)];
         let tokens: Vec<&str> = tokens.into_iter().flatten().collect();
-        let secrets = || self.secrets(&tokens, client_secret.as_deref());
+        let secrets = || request.secrets(&tokens);
         Err(provider_text::added_to(error, &response, &[], secrets))
     }
 
@@ -191,14 +194,16 @@ impl OAuthClient {
         }
         self.add_parameters(&mut form, RequestKind::Revocation);
         let authentication = match (shape.authenticated_by(), provider.client_authentication()) {
-            (RevocationAuthentication::Client, authentication) => Some(authentication),
+            (RevocationAuthentication::Client, _) => Some(None),
             (RevocationAuthentication::Basic, ClientAuthentication::BasicRaw) => {
-                Some(ClientAuthentication::BasicRaw)
+                Some(Some(ClientAuthentication::BasicRaw))
             }
-            (RevocationAuthentication::Basic, _) => Some(ClientAuthentication::Basic),
+            (RevocationAuthentication::Basic, _) => Some(Some(ClientAuthentication::Basic)),
             (RevocationAuthentication::AccessToken | RevocationAuthentication::None, _) => None,
         };
-        let mut request = self.outgoing(shape.http_method(), endpoint, form, authentication);
+        let credentials = authentication.map(|other| self.credentials(other, values));
+        let credentials = credentials.transpose()?;
+        let mut request = self.outgoing(shape.http_method(), endpoint, form, credentials);
         if shape.authenticated_by() == RevocationAuthentication::AccessToken {
             let Some(access_token) = access_token else {
                 return Err(Error::configuration(

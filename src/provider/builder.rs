@@ -1,6 +1,6 @@
 //! Settings of a [`Provider`], checked when it is built.
 
-use std::{fmt, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use super::{
     address::{ApiOrigin, Needed, Patterns},
@@ -14,8 +14,8 @@ use super::{
     revocation::RevocationRequest,
     template::Template,
     wire::{
-        BodyFormat, ClientAuthentication, IssuerCheck, LifetimeUnit, ResponseMode, TokenHeader,
-        TokenMember,
+        BodyFormat, ClientAuthentication, EndpointKind, IssuerCheck, LifetimeUnit, ResponseMode,
+        TokenHeader, TokenMember,
     },
     wire_checks,
 };
@@ -47,8 +47,9 @@ impl Provider {
     /// recording proxy.
     ///
     /// Every endpoint keeps its path and moves to the origin of `url`, which also becomes the only
-    /// origin that tokens are sent to. An [issuer](crate::provider::ProviderBuilder::issuer) moves
-    /// too, because another server is another issuer. Where callbacks still name the old one, as
+    /// origin that tokens are sent to. An [issuer](crate::provider::ProviderBuilder::issuer) and an
+    /// [audience](crate::provider::ProviderBuilder::assertion_audience) that is a URL move too,
+    /// because another server is another issuer. Where callbacks still name the old one, as
     /// through a proxy, set it again afterwards.
     ///
     /// ```
@@ -71,7 +72,21 @@ impl Provider {
         data.revocation_endpoint = moved(self.revocation_endpoint);
         data.refresh_endpoint = moved(self.refresh_endpoint);
         data.token_endpoint = self.token_endpoint.on_origin(&origin);
+        data.pushed_authorization_request_endpoint =
+            moved(self.pushed_authorization_request_endpoint);
+        let aliases = self.mtls_endpoint_aliases.iter();
+        data.mtls_endpoint_aliases = aliases
+            .map(|(kind, alias)| (*kind, alias.on_origin(&origin)))
+            .collect();
         data.issuer = data.issuer.map(|issuer| issuer_on_origin(&issuer, &origin));
+        // An audience that is no URL belongs to no server.
+        data.assertion_audience = data.assertion_audience.map(|audience| {
+            if audience.contains("://") {
+                issuer_on_origin(&audience, &origin)
+            } else {
+                audience
+            }
+        });
         data.api_origins = vec![origin.to_string()];
         ProviderBuilder(data).build()
     }
@@ -103,6 +118,35 @@ impl ProviderBuilder {
     /// Sets what revocation requests look like. Defaults to [RFC 7009](RevocationRequest::new).
     pub fn revocation_request(mut self, request: RevocationRequest) -> Self {
         self.0.revocation_request = request;
+        self
+    }
+
+    /// Sets the endpoint to which authorization requests are pushed before the browser is redirected
+    /// (RFC 9126). Defaults to none. Like the authorization endpoint, it may contain variables
+    /// whose values the program passes.
+    ///
+    /// [`OAuthClient::start_authorization`](crate::oauth::OAuthClient::start_authorization) and the
+    /// `connect` router use it.
+    pub fn pushed_authorization_request_endpoint(mut self, url: impl Into<String>) -> Self {
+        self.0.pushed_authorization_request_endpoint = Some(url.into());
+        self
+    }
+
+    /// Sets whether the provider accepts authorization requests only if they are pushed (RFC 9126
+    /// section 5). Defaults to false.
+    pub fn require_pushed_authorization_requests(mut self, required: bool) -> Self {
+        self.0.require_pushed_authorization_requests = required;
+        self
+    }
+
+    /// Sets the URL of an endpoint for clients that authenticate by a certificate (RFC 8705 section
+    /// 5). Defaults to the endpoint's own URL.
+    ///
+    /// It is used only with
+    /// [`TlsClientAuth`](crate::provider::ClientAuthentication::TlsClientAuth). Grants still belong
+    /// to the [token endpoint](crate::provider::Provider::token_endpoint) of the provider.
+    pub fn mtls_endpoint_alias(mut self, endpoint: EndpointKind, url: impl Into<String>) -> Self {
+        self.0.mtls_endpoint_aliases.insert(endpoint, url.into());
         self
     }
 
@@ -182,6 +226,18 @@ impl ProviderBuilder {
     /// Sets how a client authenticates. Defaults to [`Basic`](ClientAuthentication::Basic).
     pub fn client_authentication(mut self, authentication: ClientAuthentication) -> Self {
         self.0.client_authentication = authentication;
+        self
+    }
+
+    /// Sets the audience (`aud`) of the assertions by which a client authenticates (RFC 7523 section
+    /// 3). Defaults to the [issuer](Self::issuer), and without one to the URL of the token
+    /// endpoint, as it is written.
+    ///
+    /// The issuer is the safest audience, because no other server accepts it. Many providers
+    /// document the URL of the token endpoint instead: the word `token_endpoint` stands for it, and
+    /// is needed only if an issuer is set.
+    pub fn assertion_audience(mut self, audience: impl Into<String>) -> Self {
+        self.0.assertion_audience = Some(audience.into());
         self
     }
 
@@ -399,6 +455,9 @@ impl ProviderBuilder {
     /// * A path of a token response that is empty, or that two members share.
     /// * A revocation request without a token, or whose parts exclude each other, such as a `GET`
     ///   with a body.
+    /// * An audience of assertions that is not one word of visible ASCII.
+    /// * Pushed authorization requests that are required but have no endpoint, or for which there
+    ///   is no authorization endpoint. An alias of an endpoint that the provider does not have.
     /// * A refusal without members, or with a value that matches everything.
     /// * A token rejection with a status other than 400 to 499.
     /// * A token header with a name that is none, or that the message or its connection needs, such
@@ -458,7 +517,7 @@ impl ProviderBuilder {
         check(
             "token_endpoint",
             token_endpoint.template(),
-            Needed::AfterCallback,
+            needed(EndpointKind::Token),
         )?;
         let mut api_origins = Vec::new();
         let mut tenant_origins = Vec::new();
@@ -472,7 +531,20 @@ impl ProviderBuilder {
                 }
             }
         }
+        let mut mtls_endpoint_aliases = BTreeMap::new();
+        for (kind, url) in &data.mtls_endpoint_aliases {
+            let setting = format!("mtls_endpoint_aliases.{}", kind.as_str());
+            let alias = Endpoint::parse(&setting, url)?;
+            check(&setting, alias.template(), needed(*kind))?;
+            mtls_endpoint_aliases.insert(*kind, alias);
+        }
         Ok(Provider {
+            pushed_authorization_request_endpoint: endpoint(
+                "pushed_authorization_request_endpoint",
+                &data.pushed_authorization_request_endpoint,
+                needed(EndpointKind::PushedAuthorizationRequest),
+            )?,
+            mtls_endpoint_aliases,
             authorization_endpoint: endpoint(
                 "authorization_endpoint",
                 &data.authorization_endpoint,
@@ -482,12 +554,12 @@ impl ProviderBuilder {
             refresh_endpoint: endpoint(
                 "refresh_endpoint",
                 &data.refresh_endpoint,
-                Needed::AfterResponse,
+                needed(EndpointKind::Refresh),
             )?,
             revocation_endpoint: endpoint(
                 "revocation_endpoint",
                 &data.revocation_endpoint,
-                Needed::ForRevocation,
+                needed(EndpointKind::Revocation),
             )?,
             api_origins,
             tenant_origins,
@@ -511,6 +583,16 @@ fn check_dpop(data: &ProviderData) -> Result<(), Error> {
         ));
     }
     Ok(())
+}
+
+/// When the values in the URL of an endpoint are needed.
+fn needed(endpoint: EndpointKind) -> Needed {
+    match endpoint {
+        EndpointKind::PushedAuthorizationRequest => Needed::AtStart,
+        EndpointKind::Token => Needed::AfterCallback,
+        EndpointKind::Refresh => Needed::AfterResponse,
+        EndpointKind::Revocation => Needed::ForRevocation,
+    }
 }
 
 /// A new token that is unknown for longer would hold up the retry of every request.

@@ -13,8 +13,8 @@ use super::{
     request_parameters::RequestParameters,
     revocation::RevocationRequest,
     wire::{
-        BodyFormat, ClientAuthentication, IssuerCheck, LifetimeUnit, ResponseMode, TokenHeader,
-        TokenMember,
+        BodyFormat, ClientAuthentication, EndpointKind, IssuerCheck, LifetimeUnit, ResponseMode,
+        TokenHeader, TokenMember,
     },
 };
 use crate::rejection::TokenRejection;
@@ -36,6 +36,12 @@ pub(super) struct ProviderData {
     #[serde(default, skip_serializing_if = "is_default")]
     pub(super) revocation_request: RevocationRequest,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) pushed_authorization_request_endpoint: Option<String>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(super) require_pushed_authorization_requests: bool,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) mtls_endpoint_aliases: BTreeMap<EndpointKind, String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) issuer: Option<String>,
     #[serde(default, skip_serializing_if = "is_default")]
     pub(super) issuer_check: IssuerCheck,
@@ -47,6 +53,8 @@ pub(super) struct ProviderData {
     pub(super) token_header: TokenHeader,
     #[serde(default, skip_serializing_if = "is_default")]
     pub(super) client_authentication: ClientAuthentication,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) assertion_audience: Option<String>,
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub(super) pkce: bool,
     #[serde(default, skip_serializing_if = "is_default")]
@@ -99,12 +107,16 @@ impl ProviderData {
             authorization_endpoint: None,
             revocation_endpoint: None,
             revocation_request: RevocationRequest::default(),
+            pushed_authorization_request_endpoint: None,
+            require_pushed_authorization_requests: false,
+            mtls_endpoint_aliases: BTreeMap::new(),
             issuer: None,
             issuer_check: IssuerCheck::default(),
             api_origins: Vec::new(),
             kept_values: BTreeMap::new(),
             token_header: TokenHeader::default(),
             client_authentication: ClientAuthentication::default(),
+            assertion_audience: None,
             pkce: yes(),
             dpop: false,
             response_mode: ResponseMode::default(),

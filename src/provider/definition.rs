@@ -1,6 +1,6 @@
 //! A provider.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use http::{HeaderName, Uri};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -15,7 +15,7 @@ use super::{
     refusal::Refusal,
     request_parameters::{RequestKind, RequestParameters},
     template::Template,
-    wire::{ClientAuthentication, IssuerCheck, ResponseMode},
+    wire::{ClientAuthentication, EndpointKind, IssuerCheck, ResponseMode},
 };
 use crate::{error::Error, origin::Origin, rejection::TokenRejection, token::NamedValues};
 
@@ -29,6 +29,8 @@ pub struct Provider {
     pub(super) token_endpoint: Endpoint,
     pub(super) refresh_endpoint: Option<Endpoint>,
     pub(super) revocation_endpoint: Option<Endpoint>,
+    pub(super) pushed_authorization_request_endpoint: Option<Endpoint>,
+    pub(super) mtls_endpoint_aliases: BTreeMap<EndpointKind, Endpoint>,
     pub(super) api_origins: Vec<Origin>,
     /// The origins of the API that differ from tenant to tenant.
     pub(super) tenant_origins: Vec<Template>,
@@ -62,6 +64,71 @@ impl Provider {
     #[must_use]
     pub fn revocation_endpoint(&self) -> Option<&Endpoint> {
         self.revocation_endpoint.as_ref()
+    }
+
+    /// The endpoint of pushed authorization requests (RFC 9126), if the provider has one.
+    #[must_use]
+    pub fn pushed_authorization_request_endpoint(&self) -> Option<&Endpoint> {
+        self.pushed_authorization_request_endpoint.as_ref()
+    }
+
+    /// Whether the provider accepts authorization requests only if they are pushed.
+    #[must_use]
+    pub fn requires_pushed_authorization_requests(&self) -> bool {
+        self.data.require_pushed_authorization_requests
+    }
+
+    /// The alias of an endpoint for clients that authenticate by a certificate (RFC 8705 section
+    /// 5), if it has one.
+    #[must_use]
+    pub fn mtls_endpoint_alias(&self, endpoint: EndpointKind) -> Option<&Endpoint> {
+        self.mtls_endpoint_aliases.get(&endpoint)
+    }
+
+    /// The endpoint that requests are sent to: the alias for clients that authenticate by a
+    /// certificate, if it has one and this is such a provider.
+    pub(crate) fn address(&self, endpoint: EndpointKind) -> Option<&Endpoint> {
+        let own = match endpoint {
+            EndpointKind::Token => Some(&self.token_endpoint),
+            EndpointKind::Refresh => match &self.refresh_endpoint {
+                Some(endpoint) => Some(endpoint),
+                None => return self.address(EndpointKind::Token),
+            },
+            EndpointKind::Revocation => self.revocation_endpoint.as_ref(),
+            EndpointKind::PushedAuthorizationRequest => {
+                self.pushed_authorization_request_endpoint.as_ref()
+            }
+        };
+        let has_certificate = self.client_authentication() == ClientAuthentication::TlsClientAuth;
+        let alias = self.mtls_endpoint_alias(endpoint);
+        alias.filter(|_| has_certificate).or(own)
+    }
+
+    /// The endpoint of token requests.
+    pub(crate) fn token_address(&self) -> &Endpoint {
+        self.address(EndpointKind::Token)
+            .unwrap_or(&self.token_endpoint)
+    }
+
+    /// The endpoint of refreshes.
+    pub(crate) fn refresh_address(&self) -> &Endpoint {
+        self.address(EndpointKind::Refresh)
+            .unwrap_or(&self.token_endpoint)
+    }
+
+    /// The audience of the assertions that authenticate the client (RFC 7523 section 3) for a
+    /// tenant with these values.
+    pub(crate) fn audience(&self, values: &NamedValues) -> Result<String, Error> {
+        match self.data.assertion_audience.as_deref().or(self.issuer()) {
+            Some(audience) if audience != TOKEN_ENDPOINT => Ok(audience.to_owned()),
+            // A URL without variables is sent as it is written.
+            _ if self.token_endpoint.template().variables().is_empty() => {
+                Ok(self.token_endpoint.to_string())
+            }
+            _ => self
+                .resolve(&self.token_endpoint, values)
+                .map(|uri| uri.to_string()),
+        }
     }
 
     /// The origins that the tokens of every tenant are sent to.
@@ -153,7 +220,8 @@ impl Provider {
     /// Whether a grant with the `old` values keeps its addresses with the `new` ones. A value that
     /// the new ones lack stays.
     pub(crate) fn has_same_addresses(&self, old: &NamedValues, new: &NamedValues) -> bool {
-        let endpoints = [Some(self.refresh_endpoint()), self.revocation_endpoint()];
+        let endpoints = [EndpointKind::Refresh, EndpointKind::Revocation];
+        let endpoints = endpoints.map(|endpoint| self.address(endpoint));
         let endpoints = endpoints.into_iter().flatten().map(Endpoint::template);
         let mut variables = endpoints
             .chain(&self.tenant_origins)
@@ -186,6 +254,13 @@ impl Provider {
     #[must_use]
     pub fn client_authentication(&self) -> ClientAuthentication {
         self.data.client_authentication
+    }
+
+    /// The audience of the assertions by which a client authenticates, where the provider's data
+    /// name one.
+    #[must_use]
+    pub fn assertion_audience(&self) -> Option<&str> {
+        self.data.assertion_audience.as_deref()
     }
 
     /// Whether authorization requests use PKCE (RFC 7636).
@@ -287,6 +362,9 @@ impl Provider {
         &self.data.token_rejections
     }
 }
+
+/// The word that stands for the URL of the token endpoint.
+const TOKEN_ENDPOINT: &str = "token_endpoint";
 
 /// All but the unreserved characters of RFC 3986 section 2.3.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC

@@ -42,10 +42,10 @@ mod tests {
 
     use super::*;
     use crate::provider::{
-        BodyFormat, ClientAuthentication, IssuerCheck, KeptValue, LifetimeUnit, Refusal,
-        RefusalMeaning, RequestKind, ResponseMode, RevocationAuthentication, RevocationMethod,
-        RevocationRequest, RevokedToken, TokenHeader, TokenMember, TokenRejection, ValueSource,
-        justworks,
+        BodyFormat, ClientAuthentication, EndpointKind, IssuerCheck, KeptValue, LifetimeUnit,
+        Refusal, RefusalMeaning, RequestKind, ResponseMode, RevocationAuthentication,
+        RevocationMethod, RevocationRequest, RevokedToken, TokenHeader, TokenMember,
+        TokenRejection, ValueSource, justworks,
     };
 
     const FULL: &str = r#"{
@@ -60,6 +60,14 @@ mod tests {
             "token": "refresh",
             "authentication": "basic"
         },
+        "pushed_authorization_request_endpoint": "https://id.example.com/par",
+        "require_pushed_authorization_requests": true,
+        "mtls_endpoint_aliases": {
+            "token_endpoint": "https://mtls.example.com/token",
+            "refresh_endpoint": "https://mtls.example.com/refresh",
+            "revocation_endpoint": "https://mtls.example.com/revoke/{token}",
+            "pushed_authorization_request_endpoint": "https://mtls.example.com/par"
+        },
         "issuer": "https://ID.example.com/",
         "issuer_check": "if_present",
         "api_origins": ["https://api.example.com", "https://eu.example.com:8443"],
@@ -70,6 +78,7 @@ mod tests {
         },
         "token_header": {"name": "X-Access-Token", "scheme": ""},
         "client_authentication": "basic_raw",
+        "assertion_audience": "token_endpoint",
         "pkce": false,
         "response_mode": "form_post",
         "code_parameter": "auth_code",
@@ -117,6 +126,18 @@ mod tests {
                     .token(RevokedToken::Refresh)
                     .authentication(RevocationAuthentication::Basic),
             )
+            .pushed_authorization_request_endpoint("https://id.example.com/par")
+            .require_pushed_authorization_requests(true)
+            .mtls_endpoint_alias(EndpointKind::Token, "https://mtls.example.com/token")
+            .mtls_endpoint_alias(EndpointKind::Refresh, "https://mtls.example.com/refresh")
+            .mtls_endpoint_alias(
+                EndpointKind::Revocation,
+                "https://mtls.example.com/revoke/{token}",
+            )
+            .mtls_endpoint_alias(
+                EndpointKind::PushedAuthorizationRequest,
+                "https://mtls.example.com/par",
+            )
             .issuer("https://ID.example.com/")
             .issuer_check(IssuerCheck::IfPresent)
             .api_origin("https://api.example.com")
@@ -134,6 +155,7 @@ mod tests {
             )
             .token_header(TokenHeader::new("X-Access-Token"))
             .client_authentication(ClientAuthentication::BasicRaw)
+            .assertion_audience("token_endpoint")
             .pkce(false)
             .response_mode(ResponseMode::FormPost)
             .code_parameter("auth_code")
@@ -446,6 +468,38 @@ mod tests {
                 "client_authentication: unknown variant",
             ),
             ("/scope_separator", json!(";"), "scope_separator: "),
+            // Client authentication and pushed authorization requests.
+            (
+                "/client_authentication",
+                json!("private_key_jwt"),
+                "revocation_request.authentication: the client_authentication",
+            ),
+            (
+                "/client_authentication",
+                json!("tls_client_auth"),
+                "revocation_request.authentication: the client_authentication",
+            ),
+            ("/assertion_audience", json!(""), "assertion_audience: not"),
+            (
+                "/assertion_audience",
+                json!("two words"),
+                "assertion_audience: not",
+            ),
+            (
+                "/mtls_endpoint_aliases/userinfo_endpoint",
+                json!("https://mtls.example.com/userinfo"),
+                "mtls_endpoint_aliases.?: unknown variant",
+            ),
+            (
+                "/mtls_endpoint_aliases/token_endpoint",
+                json!("http://mtls.example.com/token"),
+                "mtls_endpoint_aliases.token_endpoint: use https",
+            ),
+            (
+                "/pushed_authorization_request_endpoint",
+                json!("http://id.example.com/par"),
+                "pushed_authorization_request_endpoint: use https",
+            ),
             (
                 "/access_token_lifetime",
                 json!(-1),
@@ -720,7 +774,7 @@ mod tests {
             (
                 "/client_authentication",
                 json!("none"),
-                "revocation_request.authentication: a public client",
+                "revocation_request.authentication: the client_authentication",
             ),
             (
                 "/refusals/1/status",

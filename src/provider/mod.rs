@@ -62,10 +62,14 @@
 //! | `authorization_endpoint`, `revocation_endpoint`, `issuer` | URL | none |
 //! | `issuer_check` | `required` or `if_present` | `required` if there is an issuer |
 //! | `revocation_request` | object with `method` (`POST`, `DELETE` or `GET`), `format` (`form` or `json`), `parameter` (name of the token in the body, empty for none), `token` (`either`, `access` or `refresh`: which one the endpoint takes) and `authentication` (`client`, `basic`, `access_token` or `none`) | RFC 7009: the first of each, and the name `token` |
+//! | `pushed_authorization_request_endpoint` | URL (RFC 9126) | none |
+//! | `require_pushed_authorization_requests` | true or false | false |
+//! | `mtls_endpoint_aliases` | object of `token_endpoint`, `refresh_endpoint`, `revocation_endpoint` or `pushed_authorization_request_endpoint`, and the URLs for clients with a certificate (RFC 8705) | empty |
 //! | `api_origins` | list of URLs, of which only scheme, host and port count | empty |
 //! | `kept_values` | object of names and objects with `from` (`connect`, `callback` or `response`), and optionally `name` (of the parameter, or the path of the member; the same by default), `pattern` and `any_host` | empty |
 //! | `token_header` | object with `name` and `scheme` | `Authorization` and `Bearer` |
-//! | `client_authentication` | `basic`, `basic_raw`, `request_body` or `none` | `basic` |
+//! | `client_authentication` | `basic`, `basic_raw`, `request_body`, `none`, `client_secret_jwt`, `private_key_jwt`, `tls_client_auth` or `self_signed_tls_client_auth` | `basic` |
+//! | `assertion_audience` | audience of the assertions of `client_secret_jwt` and `private_key_jwt`, or `token_endpoint` for its URL | the issuer; without one, the URL of the token endpoint |
 //! | `pkce` | true or false | true |
 //! | `dpop` | true or false: whether [DPoP](crate::dpop) binds tokens to a key; needs the feature `dpop` | false |
 //! | `response_mode` | `query` or `form_post` | `query` |
@@ -253,8 +257,8 @@ pub use self::{
     request_parameters::RequestKind,
     revocation::{RevocationAuthentication, RevocationMethod, RevocationRequest, RevokedToken},
     wire::{
-        BodyFormat, ClientAuthentication, IssuerCheck, LifetimeUnit, ResponseMode, TokenHeader,
-        TokenMember,
+        BodyFormat, ClientAuthentication, EndpointKind, IssuerCheck, LifetimeUnit, ResponseMode,
+        TokenHeader, TokenMember,
     },
 };
 pub(crate) use self::{

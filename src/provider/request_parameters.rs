@@ -64,7 +64,7 @@ type Parameters = BTreeMap<String, String>;
 
 /// Parameters that the client sets: by the specifications, from its own settings, or as a secret.
 /// A value beside them would be a second one, which servers refuse or, worse, prefer.
-const RESERVED: [&str; 17] = [
+const RESERVED: [&str; 18] = [
     "assertion",
     "client_assertion",
     "client_assertion_type",
@@ -76,6 +76,7 @@ const RESERVED: [&str; 17] = [
     "code_verifier",
     "redirect_uri",
     "refresh_token",
+    "request_uri",
     "response_mode",
     "response_type",
     "scope",

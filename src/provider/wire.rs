@@ -27,6 +27,75 @@ pub enum ClientAuthentication {
     /// A public client has to use PKCE (RFC 9700 section 2.1.1), and cannot use the
     /// `client_credentials` grant (RFC 6749 section 4.4).
     None,
+    /// Sends a JSON Web Token that is signed with the client secret (RFC 7523 section 2.2), by
+    /// HMAC with SHA-256. The secret itself is not sent.
+    ClientSecretJwt,
+    /// Sends a JSON Web Token that is signed with a private key (RFC 7523 section 2.2): that of
+    /// [`OAuthClientBuilder::signer`](crate::oauth::OAuthClientBuilder::signer).
+    PrivateKeyJwt,
+    /// Sends `client_id` in the request body, and the certificate of the HTTP client authenticates
+    /// it (RFC 8705 section 2). The file format also accepts the name
+    /// `self_signed_tls_client_auth`: the requests of both methods are equal.
+    #[serde(alias = "self_signed_tls_client_auth")]
+    TlsClientAuth,
+}
+
+impl ClientAuthentication {
+    /// Whether the client has a secret.
+    pub(crate) fn has_secret(self) -> bool {
+        match self {
+            Self::RequestBody | Self::Basic | Self::BasicRaw | Self::ClientSecretJwt => true,
+            Self::None | Self::PrivateKeyJwt | Self::TlsClientAuth => false,
+        }
+    }
+
+    /// Whether the credentials are parameters in the body of a request.
+    pub(super) fn is_in_body(self) -> bool {
+        !matches!(self, Self::Basic | Self::BasicRaw)
+    }
+
+    /// The name in files, such as `request_body`.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::RequestBody => "request_body",
+            Self::Basic => "basic",
+            Self::BasicRaw => "basic_raw",
+            Self::None => "none",
+            Self::ClientSecretJwt => "client_secret_jwt",
+            Self::PrivateKeyJwt => "private_key_jwt",
+            Self::TlsClientAuth => "tls_client_auth",
+        }
+    }
+}
+
+/// An endpoint to which the client itself sends requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum EndpointKind {
+    /// The token endpoint.
+    #[serde(rename = "token_endpoint")]
+    Token,
+    /// The endpoint of refreshes, where it is another one.
+    #[serde(rename = "refresh_endpoint")]
+    Refresh,
+    /// The revocation endpoint.
+    #[serde(rename = "revocation_endpoint")]
+    Revocation,
+    /// The endpoint of pushed authorization requests.
+    #[serde(rename = "pushed_authorization_request_endpoint")]
+    PushedAuthorizationRequest,
+}
+
+impl EndpointKind {
+    /// The name of the setting.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Token => "token_endpoint",
+            Self::Refresh => "refresh_endpoint",
+            Self::Revocation => "revocation_endpoint",
+            Self::PushedAuthorizationRequest => "pushed_authorization_request_endpoint",
+        }
+    }
 }
 
 /// How the provider sends the parameters of a callback, such as the code.

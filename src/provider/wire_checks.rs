@@ -5,7 +5,7 @@ use super::{
     kept_value::ValueSource,
     request_parameters::{self, RequestKind, RequestParameters},
     revocation::{RevocationAuthentication, RevocationRequest, RevokedToken},
-    wire::{ClientAuthentication, TokenMember},
+    wire::{EndpointKind, TokenMember},
 };
 use crate::error::Error;
 
@@ -19,6 +19,8 @@ pub(super) fn check(data: &ProviderData) -> Result<(), Error> {
     check_code_parameter(data)?;
     check_response_members(data)?;
     check_revocation(data)?;
+    check_authentication(data)?;
+    check_pushed_authorization(data)?;
     check_request_parameters(data, &data.request_parameters)
 }
 
@@ -144,26 +146,19 @@ fn check_revocation(data: &ProviderData) -> Result<(), Error> {
             );
         }
     }
-    let is_in_body = |authentication| {
-        matches!(
-            authentication,
-            ClientAuthentication::RequestBody | ClientAuthentication::None
-        )
-    };
     match authentication {
-        RevocationAuthentication::Client if is_get && is_in_body(data.client_authentication) => {
+        RevocationAuthentication::Client if is_get && data.client_authentication.is_in_body() => {
             return fail(
                 "revocation_request.authentication",
                 "a GET has no body for the client's credentials; set it to basic, access_token or \
                  none",
             );
         }
-        RevocationAuthentication::Basic
-            if data.client_authentication == ClientAuthentication::None =>
-        {
+        RevocationAuthentication::Basic if !data.client_authentication.has_secret() => {
             return fail(
                 "revocation_request.authentication",
-                "a public client has no secret; set it to client, access_token or none",
+                "the client_authentication is one without a secret; set it to client, access_token \
+                 or none",
             );
         }
         _ => {}
@@ -182,6 +177,57 @@ fn check_revocation(data: &ProviderData) -> Result<(), Error> {
         return fail(
             "revocation_request.token",
             "the request contains only the access token; set it to access",
+        );
+    }
+    Ok(())
+}
+
+/// Longer than any URL of an issuer.
+const LONGEST_AUDIENCE: usize = 2_048;
+
+fn check_authentication(data: &ProviderData) -> Result<(), Error> {
+    if let Some(audience) = &data.assertion_audience {
+        let is_word = audience.bytes().all(|byte| byte.is_ascii_graphic());
+        if !is_word || audience.is_empty() || audience.len() > LONGEST_AUDIENCE {
+            return fail(
+                "assertion_audience",
+                "not one word of visible ASCII in up to 2,048 bytes; use the issuer or the URL that \
+                 the provider documents",
+            );
+        }
+    }
+    for endpoint in data.mtls_endpoint_aliases.keys() {
+        let exists = match endpoint {
+            EndpointKind::Token => true,
+            EndpointKind::Refresh => data.refresh_endpoint.is_some(),
+            EndpointKind::Revocation => data.revocation_endpoint.is_some(),
+            EndpointKind::PushedAuthorizationRequest => {
+                data.pushed_authorization_request_endpoint.is_some()
+            }
+        };
+        if !exists {
+            let name = endpoint.as_str();
+            return fail(
+                &format!("mtls_endpoint_aliases.{name}"),
+                &format!("there is no {name}; set one"),
+            );
+        }
+    }
+    Ok(())
+}
+
+fn check_pushed_authorization(data: &ProviderData) -> Result<(), Error> {
+    let has_endpoint = data.pushed_authorization_request_endpoint.is_some();
+    if data.require_pushed_authorization_requests && !has_endpoint {
+        return fail(
+            "require_pushed_authorization_requests",
+            "there is no pushed_authorization_request_endpoint; set one",
+        );
+    }
+    if has_endpoint && data.authorization_endpoint.is_none() {
+        return fail(
+            "pushed_authorization_request_endpoint",
+            "there is no authorization_endpoint; set one",
         );
     }
     Ok(())

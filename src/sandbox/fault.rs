@@ -33,7 +33,7 @@ pub enum Endpoint {
 
 impl Endpoint {
     /// All endpoints.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Authorize,
         Self::Token,
         Self::PushedAuthorization,

@@ -175,8 +175,7 @@ pub use self::dpop::{Dpop, DpopNonce};
 pub use self::{
     behavior::{
         Behavior, ClientAuthentication, Consent, DateHeader, MetadataDocuments, Pkce,
-        PushedAuthorization,
-        RefreshTokenField, RefreshWindow, Replay, Rotation,
+        PushedAuthorization, RefreshTokenField, RefreshWindow, Replay, Rotation,
     },
     body::{ConnectionLost, SandboxBody},
     builder::SandboxBuilder,

@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use super::{follow::follow, state::TenantsState, sweep::sweep_periodically};
-use crate::cache::{PAUSE_AFTER_PANIC, caught_call};
+use crate::caught::{PAUSE_AFTER_PANIC, caught_call};
 
 /// How many caches are maintained before the task yields to others.
 const MAINTAINED_IN_A_ROW: usize = 128;

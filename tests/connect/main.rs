@@ -13,6 +13,7 @@ mod disconnect;
 mod form_post;
 mod hostile;
 mod kept_values;
+mod pushed;
 mod repeated;
 mod replicas;
 mod saving;

@@ -158,8 +158,8 @@ impl Backoff {
     /// When the backoff ends, if there was a failure.
     pub(crate) fn until(&self, epoch: u64, urgency: Urgency) -> Option<Instant> {
         let failed = self.failed.as_ref()?;
-        // The rejected secret has been replaced.
-        let is_outdated = failed.epoch != epoch && failed.error.is_invalid_client();
+        // The rejected secret, or the failed signer, has been replaced.
+        let is_outdated = failed.epoch != epoch && failed.error.is_of_credentials();
         let pause = if is_outdated || failed.is_recovered {
             Duration::ZERO
         } else {

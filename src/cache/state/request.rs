@@ -138,9 +138,9 @@ impl CacheState {
         outcome: &Outcome,
         secret_epoch: u64,
     ) -> bool {
-        // The client secret may have been replaced meanwhile.
+        // The client secret or the signer may have been replaced meanwhile.
         let is_outdated = secret_epoch != conditions.secret_epoch
-            && outcome.as_ref().is_err_and(Error::is_invalid_client);
+            && outcome.as_ref().is_err_and(Error::is_of_credentials);
         // Another replica may have saved a new consent, whose access token has expired.
         let is_replaced = outcome.as_ref().is_err_and(Error::is_consent_required)
             && self

@@ -8,7 +8,7 @@ use http::Uri;
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
-use super::kept_values::CallbackValues;
+use super::{kept_values::CallbackValues, random::random_text};
 use crate::{
     error::{Error, ErrorKind, OAuthErrorCode, ResponseDetails},
     provider::{IssuerCheck, Provider, ResponseMode, with_query},
@@ -165,39 +165,44 @@ impl PendingAuthorization {
         })
     }
 
-    pub(super) fn url<'a>(
-        &self,
-        endpoint: &Uri,
-        client_id: &str,
-        redirect_uri: &str,
-        scope: Option<&str>,
-        provider: &Provider,
-        parameters: impl Iterator<Item = (&'a str, &'a str)>,
-    ) -> String {
+    /// The parameters of the authorization request.
+    pub(super) fn parameters<'a>(
+        &'a self,
+        client_id: &'a str,
+        redirect_uri: &'a str,
+        scope: Option<&'a str>,
+        provider: &'a Provider,
+    ) -> impl Iterator<Item = (&'a str, Cow<'a, str>)> {
         let names = provider.parameter_names();
-        let mut query = form_urlencoded::Serializer::new(String::new());
-        query
-            .append_pair(names.of("response_type"), "code")
-            .append_pair(names.of("client_id"), client_id)
-            .append_pair(names.of("redirect_uri"), redirect_uri);
-        if let Some(scope) = scope {
-            query.append_pair(names.of("scope"), scope);
-        }
-        match provider.response_mode() {
-            ResponseMode::Query => {}
-            ResponseMode::FormPost => {
-                query.append_pair("response_mode", "form_post");
-            }
-        }
-        query.append_pair("state", &self.state);
-        if let Some(verifier) = &self.verifier {
-            query
-                .append_pair("code_challenge", &challenge(verifier))
-                .append_pair("code_challenge_method", "S256");
-        }
-        query.extend_pairs(parameters);
-        with_query(endpoint, &query.finish())
+        let response_mode = match provider.response_mode() {
+            ResponseMode::Query => None,
+            ResponseMode::FormPost => Some("form_post"),
+        };
+        let challenge = self.verifier.as_ref().map(challenge);
+        let method = challenge.as_ref().map(|_| "S256");
+        let parameters = [
+            (names.of("response_type"), Some("code".into())),
+            (names.of("client_id"), Some(client_id.into())),
+            (names.of("redirect_uri"), Some(redirect_uri.into())),
+            (names.of("scope"), scope.map(Cow::from)),
+            ("response_mode", response_mode.map(Cow::from)),
+            ("state", Some(self.state().into())),
+            ("code_challenge", challenge.map(Cow::from)),
+            ("code_challenge_method", method.map(Cow::from)),
+        ];
+        let parameters = parameters.into_iter();
+        parameters.filter_map(|(name, value)| Some((name, value?)))
     }
+}
+
+/// The URL of an authorization request with these parameters.
+pub(super) fn authorization_url<'a, V: AsRef<str>>(
+    endpoint: &Uri,
+    parameters: impl IntoIterator<Item = (&'a str, V)>,
+) -> String {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    query.extend_pairs(parameters);
+    with_query(endpoint, &query.finish())
 }
 
 impl AcceptedCode {
@@ -332,20 +337,6 @@ fn provider_error(error: &str) -> Error {
 /// The `S256` code challenge (RFC 7636 section 4.2).
 fn challenge(verifier: &CodeVerifier) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(Sha256::hash(verifier.expose().as_bytes()))
-}
-
-/// 256 random bits as 43 characters, for a state (RFC 6749 section 10.10) or a code verifier (RFC
-/// 7636 section 4.1).
-fn random_text() -> Result<Zeroizing<String>, Error> {
-    let mut bytes = Zeroizing::new([0_u8; 32]);
-    getrandom::fill(&mut *bytes).map_err(|error| {
-        Error::new(
-            ErrorKind::Interrupted,
-            "operating system returned no random bytes: see the source",
-        )
-        .with_source(error)
-    })?;
-    Ok(Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(*bytes)))
 }
 
 #[cfg(test)]

@@ -177,13 +177,16 @@ fn authorization_url_keeps_the_query_of_the_endpoint() {
     let endpoint = Uri::from_static("https://id.example.com/a?tenant=x");
     let pending = resumed("s1", None);
     assert_eq!(
-        pending.url(
+        authorization_url(
             &endpoint,
-            "id&1",
-            "https://p.example.com/cb?a=b",
-            Some("one two:read"),
-            &provider_with(ResponseMode::Query),
-            [("prompt", "a&b")].into_iter()
+            pending
+                .parameters(
+                    "id&1",
+                    "https://p.example.com/cb?a=b",
+                    Some("one two:read"),
+                    &provider_with(ResponseMode::Query),
+                )
+                .chain([("prompt", "a&b".into())])
         ),
         "https://id.example.com/a?tenant=x&response_type=code&client_id=id%261\
          &redirect_uri=https%3A%2F%2Fp.example.com%2Fcb%3Fa%3Db&scope=one+two%3Aread&state=s1\
@@ -196,13 +199,14 @@ fn authorization_url_names_a_response_mode_that_is_not_the_default() {
     let endpoint = Uri::from_static("https://id.example.com/a");
     let pending = resumed("s1", None);
     assert_eq!(
-        pending.url(
+        authorization_url(
             &endpoint,
-            "id",
-            "https://p.example.com/cb",
-            None,
-            &provider_with(ResponseMode::FormPost),
-            std::iter::empty(),
+            pending.parameters(
+                "id",
+                "https://p.example.com/cb",
+                None,
+                &provider_with(ResponseMode::FormPost),
+            ),
         ),
         "https://id.example.com/a?response_type=code&client_id=id\
          &redirect_uri=https%3A%2F%2Fp.example.com%2Fcb&response_mode=form_post&state=s1"
@@ -225,14 +229,11 @@ fn authorization_url_has_the_parameter_names_of_the_provider() {
         .parameter_name("code", "auth_code")
         .build()
         .unwrap();
-    let url = resumed("s1", Some("v1")).url(
-        &endpoint,
-        "id",
-        "https://p.example.com/cb",
-        Some("one"),
-        &provider,
-        [("x", "y")].into_iter(),
-    );
+    let pending = resumed("s1", Some("v1"));
+    let parameters = pending
+        .parameters("id", "https://p.example.com/cb", Some("one"), &provider)
+        .chain([("x", "y".into())]);
+    let url = authorization_url(&endpoint, parameters);
     let challenge = challenge(&CodeVerifier::new("v1"));
     assert_eq!(
         url,

@@ -13,6 +13,7 @@
 //! | refresh that a request waits for | 4 | 3 |
 //! | background refresh, for which no request waits, because the access token is still fresh | 2 | 1 |
 //! | code exchange | 2 | |
+//! | pushed authorization request | 2 | |
 //!
 //! No class takes the permits of another, and no tenant takes all permits of a class, because a
 //! grant has at most one token request in flight. A background refresh leaves its queue as soon as
@@ -187,8 +188,17 @@ impl EndpointGate {
 
     /// Waits for a permit of a code exchange. An open breaker does not matter.
     pub(crate) async fn acquire_for_code_exchange(&self) -> Result<Permit, Error> {
+        self.acquire_for_browser(Class::CodeExchange).await
+    }
+
+    /// Waits for a permit of a pushed authorization request. An open breaker does not matter, and
+    /// the outcome changes nothing.
+    pub(crate) async fn acquire_for_pushed_authorization(&self) -> Result<Permit, Error> {
+        self.acquire_for_browser(Class::PushedAuthorization).await
+    }
+
+    async fn acquire_for_browser(&self, class: Class) -> Result<Permit, Error> {
         self.queue(async {
-            let class = Class::CodeExchange;
             let permit = self.shared.shares.acquire(class, false).await?;
             let caller = self.caller(GateKey::random());
             Ok(self.permit(permit, class, caller, self.epoch(), None))
@@ -374,9 +384,10 @@ impl Drop for Permit {
     }
 }
 
-/// Whether the error was found before a token request was sent.
+/// Whether the error was found before a token request was sent, and so says nothing about the
+/// endpoint.
 fn is_before_sending(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::NoGrant | ErrorKind::Configuration)
+    error.is_local() || matches!(error.kind(), ErrorKind::NoGrant | ErrorKind::Configuration)
 }
 
 impl fmt::Debug for EndpointGate {

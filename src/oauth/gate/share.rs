@@ -18,6 +18,8 @@ pub(super) enum Class {
     Background,
     /// A code exchange: a customer waits for it, but any browser can cause one.
     CodeExchange,
+    /// A pushed authorization request, which any browser can cause.
+    PushedAuthorization,
 }
 
 /// The permits of one class.
@@ -39,8 +41,8 @@ impl Class {
                 permits: 2,
                 degraded: 1,
             },
-            // A code exchange has no grant yet that could be in trouble.
-            Self::CodeExchange => Size {
+            // They have no grant yet that could be in trouble.
+            Self::CodeExchange | Self::PushedAuthorization => Size {
                 permits: 2,
                 degraded: 2,
             },
@@ -52,7 +54,12 @@ impl Class {
     /// A code is chosen by the browser. Codes that the provider never issued must neither open the
     /// breaker for the refreshes, nor keep it closed. Only a token set proves something.
     pub(super) fn is_evidence(self, is_success: bool) -> bool {
-        is_success || self != Self::CodeExchange
+        match self {
+            Self::Awaited | Self::Background => true,
+            Self::CodeExchange => is_success,
+            // It goes to another endpoint.
+            Self::PushedAuthorization => false,
+        }
     }
 }
 
@@ -61,6 +68,7 @@ pub(super) struct Shares {
     awaited: Share,
     background: Share,
     code_exchange: Share,
+    pushed_authorization: Share,
 }
 
 struct Share {
@@ -85,6 +93,7 @@ impl Shares {
             Class::Awaited => &self.awaited,
             Class::Background => &self.background,
             Class::CodeExchange => &self.code_exchange,
+            Class::PushedAuthorization => &self.pushed_authorization,
         };
         let degraded = if is_degraded {
             Some(acquire(&share.degraded).await?)
@@ -111,6 +120,7 @@ impl Default for Shares {
             awaited: share(Class::Awaited),
             background: share(Class::Background),
             code_exchange: share(Class::CodeExchange),
+            pushed_authorization: share(Class::PushedAuthorization),
         }
     }
 }

@@ -13,6 +13,7 @@ use std::{
 use base64::{Engine as _, prelude::BASE64_STANDARD_NO_PAD};
 use zeroize::Zeroizing;
 
+use super::form_encoding::encode;
 use crate::token::SecretBuffer;
 
 /// The length of the parts that are compared.
@@ -164,12 +165,6 @@ impl Secrets {
         for window in form.windows(WINDOW) {
             self.windows.insert(self.hasher.hash_one(window));
         }
-    }
-}
-
-fn encode(text: &str, buffer: &mut SecretBuffer) {
-    for part in form_urlencoded::byte_serialize(text.as_bytes()) {
-        buffer.push(part.as_bytes());
     }
 }
 

@@ -4,7 +4,12 @@ use futures_util::FutureExt;
 
 use super::*;
 
-const CLASSES: [Class; 3] = [Class::Awaited, Class::Background, Class::CodeExchange];
+const CLASSES: [Class; 4] = [
+    Class::Awaited,
+    Class::Background,
+    Class::CodeExchange,
+    Class::PushedAuthorization,
+];
 
 /// Acquires a permit, or returns `None` if it would have to wait.
 fn try_acquire(gate: &EndpointGate, class: Class, key: GateKey) -> Option<Permit> {
@@ -16,6 +21,7 @@ fn try_acquire(gate: &EndpointGate, class: Class, key: GateKey) -> Option<Permit
                 gate.acquire(key, background).await
             }
             Class::CodeExchange => gate.acquire_for_code_exchange().await,
+            Class::PushedAuthorization => gate.acquire_for_pushed_authorization().await,
         }
     };
     permit.now_or_never().map(Result::unwrap)
