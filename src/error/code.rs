@@ -2,13 +2,17 @@
 
 use std::fmt;
 
-/// The error codes of RFC 6749 sections 4.1.2.1 and 5.2, of RFC 7009 section 2.2.1, and of RFC 9449
-/// sections 5 and 8.
+/// The error codes of RFC 6749 sections 4.1.2.1 and 5.2, RFC 7009 section 2.2.1, RFC 8628 section
+/// 3.5, RFC 8693 section 2.2.2, and RFC 9449 sections 5 and 8.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum OAuthErrorCode {
     /// `access_denied`: the user or the provider denied consent.
     AccessDenied,
+    /// `authorization_pending`: the user has not yet decided about the device.
+    AuthorizationPending,
+    /// `expired_token`: the device code has expired.
+    ExpiredToken,
     /// `invalid_client`: the client id or secret is wrong.
     InvalidClient,
     /// `invalid_dpop_proof`: the DPoP proof is missing or invalid.
@@ -20,8 +24,12 @@ pub enum OAuthErrorCode {
     InvalidRequest,
     /// `invalid_scope`: a scope is unknown or wider than the grant.
     InvalidScope,
+    /// `invalid_target`: the provider does not issue tokens for this resource or audience.
+    InvalidTarget,
     /// `server_error`: an internal error, reported by a redirect instead of status 500.
     ServerError,
+    /// `slow_down`: the device polls too often.
+    SlowDown,
     /// `temporarily_unavailable`: overloaded, reported by a redirect instead of status 503.
     TemporarilyUnavailable,
     /// `unauthorized_client`: this client may not use this grant type.
@@ -36,14 +44,21 @@ pub enum OAuthErrorCode {
     UseDpopNonce,
 }
 
-const CODES: [(&str, OAuthErrorCode); 13] = [
+const CODES: [(&str, OAuthErrorCode); 17] = [
     ("access_denied", OAuthErrorCode::AccessDenied),
+    (
+        "authorization_pending",
+        OAuthErrorCode::AuthorizationPending,
+    ),
+    ("expired_token", OAuthErrorCode::ExpiredToken),
     ("invalid_client", OAuthErrorCode::InvalidClient),
     ("invalid_dpop_proof", OAuthErrorCode::InvalidDpopProof),
     ("invalid_grant", OAuthErrorCode::InvalidGrant),
     ("invalid_request", OAuthErrorCode::InvalidRequest),
     ("invalid_scope", OAuthErrorCode::InvalidScope),
+    ("invalid_target", OAuthErrorCode::InvalidTarget),
     ("server_error", OAuthErrorCode::ServerError),
+    ("slow_down", OAuthErrorCode::SlowDown),
     (
         "temporarily_unavailable",
         OAuthErrorCode::TemporarilyUnavailable,

@@ -170,6 +170,9 @@ fn rejection(endpoint: &str, code: OAuthErrorCode) -> Error {
             "set ProviderBuilder::dpop if the client sends no proofs; otherwise the provider \
              rejected a proof with the nonce that it had just issued, or issued none"
         }
+        OAuthErrorCode::InvalidTarget => {
+            "the provider issues no token for this resource or audience; correct it"
+        }
         OAuthErrorCode::UnsupportedTokenType => "the provider does not revoke tokens of this type",
         _ => "see the provider's documentation",
     };

@@ -70,6 +70,7 @@ impl Provider {
         let mut data = self.data;
         data.authorization_endpoint = moved(self.authorization_endpoint);
         data.revocation_endpoint = moved(self.revocation_endpoint);
+        data.device_authorization_endpoint = moved(self.device_authorization_endpoint);
         data.refresh_endpoint = moved(self.refresh_endpoint);
         data.token_endpoint = self.token_endpoint.on_origin(&origin);
         data.pushed_authorization_request_endpoint =
@@ -112,6 +113,13 @@ impl ProviderBuilder {
     /// Sets the endpoint at which tokens are revoked (RFC 7009). Defaults to none.
     pub fn revocation_endpoint(mut self, url: impl Into<String>) -> Self {
         self.0.revocation_endpoint = Some(url.into());
+        self
+    }
+
+    /// Sets the endpoint at which a device starts an authorization (RFC 8628 section 3.1). Defaults
+    /// to none.
+    pub fn device_authorization_endpoint(mut self, url: impl Into<String>) -> Self {
+        self.0.device_authorization_endpoint = Some(url.into());
         self
     }
 
@@ -561,6 +569,11 @@ impl ProviderBuilder {
                 &data.revocation_endpoint,
                 needed(EndpointKind::Revocation),
             )?,
+            device_authorization_endpoint: endpoint(
+                "device_authorization_endpoint",
+                &data.device_authorization_endpoint,
+                Needed::AtStart,
+            )?,
             api_origins,
             tenant_origins,
             patterns,
@@ -727,13 +740,16 @@ mod tests {
     #[test]
     fn wrong_settings_are_named() {
         type Setter = fn(ProviderBuilder, &'static str) -> ProviderBuilder;
-        let setters: [(&str, Setter); 4] = [
+        let setters: [(&str, Setter); 5] = [
             ("issuer: ", |builder, url| builder.issuer(url)),
             ("authorization_endpoint: ", |builder, url| {
                 builder.authorization_endpoint(url)
             }),
             ("revocation_endpoint: ", |builder, url| {
                 builder.revocation_endpoint(url)
+            }),
+            ("device_authorization_endpoint: ", |builder, url| {
+                builder.device_authorization_endpoint(url)
             }),
             ("token_endpoint: ", |_, url| Provider::builder(url)),
         ];

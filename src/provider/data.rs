@@ -33,6 +33,8 @@ pub(super) struct ProviderData {
     pub(super) authorization_endpoint: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) revocation_endpoint: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) device_authorization_endpoint: Option<String>,
     #[serde(default, skip_serializing_if = "is_default")]
     pub(super) revocation_request: RevocationRequest,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -106,6 +108,7 @@ impl ProviderData {
             refresh_endpoint: None,
             authorization_endpoint: None,
             revocation_endpoint: None,
+            device_authorization_endpoint: None,
             revocation_request: RevocationRequest::default(),
             pushed_authorization_request_endpoint: None,
             require_pushed_authorization_requests: false,

@@ -31,6 +31,7 @@ pub struct Provider {
     pub(super) revocation_endpoint: Option<Endpoint>,
     pub(super) pushed_authorization_request_endpoint: Option<Endpoint>,
     pub(super) mtls_endpoint_aliases: BTreeMap<EndpointKind, Endpoint>,
+    pub(super) device_authorization_endpoint: Option<Endpoint>,
     pub(super) api_origins: Vec<Origin>,
     /// The origins of the API that differ from tenant to tenant.
     pub(super) tenant_origins: Vec<Template>,
@@ -129,6 +130,12 @@ impl Provider {
                 .resolve(&self.token_endpoint, values)
                 .map(|uri| uri.to_string()),
         }
+    }
+
+    /// The device authorization endpoint (RFC 8628), if the provider has one.
+    #[must_use]
+    pub fn device_authorization_endpoint(&self) -> Option<&Endpoint> {
+        self.device_authorization_endpoint.as_ref()
     }
 
     /// The origins that the tokens of every tenant are sent to.

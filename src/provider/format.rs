@@ -53,6 +53,7 @@ mod tests {
         "refresh_endpoint": "https://id.example.com/refresh?x=y",
         "authorization_endpoint": "https://id.example.com/authorize",
         "revocation_endpoint": "https://id.example.com/revoke/{token}",
+        "device_authorization_endpoint": "https://id.example.com/device?x=y",
         "revocation_request": {
             "method": "DELETE",
             "format": "json",
@@ -91,6 +92,10 @@ mod tests {
             "code_exchange": {"audience": "a"},
             "refresh": {"resource": "https://api.example.com/"},
             "client_credentials": {"account_id": "1", "grant_type": "account_credentials"},
+            "jwt_bearer": {"audience": "b"},
+            "token_exchange": {"resource": "c"},
+            "device_authorization": {"audience": "d"},
+            "device_token": {"audience": "e"},
             "revocation": {"x": ""}
         },
         "response_members": {
@@ -118,6 +123,7 @@ mod tests {
             .refresh_endpoint("https://id.example.com/refresh?x=y")
             .authorization_endpoint("https://id.example.com/authorize")
             .revocation_endpoint("https://id.example.com/revoke/{token}")
+            .device_authorization_endpoint("https://id.example.com/device?x=y")
             .revocation_request(
                 RevocationRequest::new()
                     .method(RevocationMethod::Delete)
@@ -173,6 +179,10 @@ mod tests {
                 "grant_type",
                 "account_credentials",
             )
+            .request_parameter(RequestKind::JwtBearer, "audience", "b")
+            .request_parameter(RequestKind::TokenExchange, "resource", "c")
+            .request_parameter(RequestKind::DeviceAuthorization, "audience", "d")
+            .request_parameter(RequestKind::DeviceToken, "audience", "e")
             .request_parameter(RequestKind::Revocation, "x", "")
             .response_member(TokenMember::AccessToken, "authed_user.access_token")
             .response_member(

@@ -59,7 +59,7 @@
 //! | --- | --- | --- |
 //! | `token_endpoint` | URL | required |
 //! | `refresh_endpoint` | URL | the token endpoint |
-//! | `authorization_endpoint`, `revocation_endpoint`, `issuer` | URL | none |
+//! | `authorization_endpoint`, `device_authorization_endpoint`, `revocation_endpoint`, `issuer` | URL | none |
 //! | `issuer_check` | `required` or `if_present` | `required` if there is an issuer |
 //! | `revocation_request` | object with `method` (`POST`, `DELETE` or `GET`), `format` (`form` or `json`), `parameter` (name of the token in the body, empty for none), `token` (`either`, `access` or `refresh`: which one the endpoint takes) and `authentication` (`client`, `basic`, `access_token` or `none`) | RFC 7009: the first of each, and the name `token` |
 //! | `pushed_authorization_request_endpoint` | URL (RFC 9126) | none |
@@ -78,7 +78,7 @@
 //! | `scope_on_refresh` | true or false | false |
 //! | `request_format` | `form` or `json` | `form` |
 //! | `parameter_names` | object of names of RFC 6749 (`client_id`, `client_secret`, `code`, `grant_type`, `redirect_uri`, `refresh_token`, `response_type` or `scope`) and other names | empty |
-//! | `request_parameters` | `authorization`, `code_exchange`, `refresh`, `client_credentials` and `revocation`, each an object of names and values | empty |
+//! | `request_parameters` | `authorization`, `code_exchange`, `refresh`, `client_credentials`, `jwt_bearer`, `token_exchange`, `device_authorization`, `device_token` and `revocation`, each an object of names and values | empty |
 //! | `response_members` | object of `access_token`, `token_type`, `expires_in`, `expires_at`, `refresh_token`, `refresh_token_expires_in`, `refresh_token_expires_at` and `scope`, and the paths of these members | the same names |
 //! | `lifetime_unit` | `seconds` or `milliseconds`, also of times that are numbers | `seconds` |
 //! | `accepted_token_types` | list of texts | empty: only `Bearer` |

@@ -18,16 +18,28 @@ pub enum RequestKind {
     Refresh,
     /// The token request with the client's credentials alone (RFC 6749 section 4.4).
     ClientCredentials,
+    /// The token request with a JWT as the grant (RFC 7523 section 2.1).
+    JwtBearer,
+    /// The token request of a token exchange (RFC 8693 section 2.1).
+    TokenExchange,
+    /// The device authorization request (RFC 8628 section 3.1).
+    DeviceAuthorization,
+    /// The token request with a device code (RFC 8628 section 3.4).
+    DeviceToken,
     /// The revocation request (RFC 7009 section 2.1).
     Revocation,
 }
 
 impl RequestKind {
-    pub(super) const ALL: [Self; 5] = [
+    pub(super) const ALL: [Self; 9] = [
         Self::Authorization,
         Self::CodeExchange,
         Self::Refresh,
         Self::ClientCredentials,
+        Self::JwtBearer,
+        Self::TokenExchange,
+        Self::DeviceAuthorization,
+        Self::DeviceToken,
         Self::Revocation,
     ];
 
@@ -39,6 +51,10 @@ impl RequestKind {
             Self::CodeExchange => "code_exchange",
             Self::Refresh => "refresh",
             Self::ClientCredentials => "client_credentials",
+            Self::JwtBearer => "jwt_bearer",
+            Self::TokenExchange => "token_exchange",
+            Self::DeviceAuthorization => "device_authorization",
+            Self::DeviceToken => "device_token",
             Self::Revocation => "revocation",
         }
     }
@@ -57,6 +73,14 @@ pub(crate) struct RequestParameters {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     client_credentials: Parameters,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    jwt_bearer: Parameters,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    token_exchange: Parameters,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    device_authorization: Parameters,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    device_token: Parameters,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     revocation: Parameters,
 }
 
@@ -64,7 +88,9 @@ type Parameters = BTreeMap<String, String>;
 
 /// Parameters that the client sets: by the specifications, from its own settings, or as a secret.
 /// A value beside them would be a second one, which servers refuse or, worse, prefer.
-const RESERVED: [&str; 18] = [
+const RESERVED: [&str; 24] = [
+    "actor_token",
+    "actor_token_type",
     "assertion",
     "client_assertion",
     "client_assertion_type",
@@ -74,13 +100,17 @@ const RESERVED: [&str; 18] = [
     "code_challenge",
     "code_challenge_method",
     "code_verifier",
+    "device_code",
     "redirect_uri",
     "refresh_token",
     "request_uri",
+    "requested_token_type",
     "response_mode",
     "response_type",
     "scope",
     "state",
+    "subject_token",
+    "subject_token_type",
     "token",
     "token_type_hint",
 ];
@@ -100,7 +130,7 @@ impl RequestParameters {
     }
 
     /// Whether a kind of request has a parameter of this name.
-    pub(super) fn has(&self, kind: RequestKind, name: &str) -> bool {
+    pub(crate) fn has(&self, kind: RequestKind, name: &str) -> bool {
         self.parameters(kind).contains_key(name)
     }
 
@@ -139,6 +169,10 @@ impl RequestParameters {
             RequestKind::CodeExchange => &self.code_exchange,
             RequestKind::Refresh => &self.refresh,
             RequestKind::ClientCredentials => &self.client_credentials,
+            RequestKind::JwtBearer => &self.jwt_bearer,
+            RequestKind::TokenExchange => &self.token_exchange,
+            RequestKind::DeviceAuthorization => &self.device_authorization,
+            RequestKind::DeviceToken => &self.device_token,
             RequestKind::Revocation => &self.revocation,
         }
     }
@@ -149,6 +183,10 @@ impl RequestParameters {
             RequestKind::CodeExchange => &mut self.code_exchange,
             RequestKind::Refresh => &mut self.refresh,
             RequestKind::ClientCredentials => &mut self.client_credentials,
+            RequestKind::JwtBearer => &mut self.jwt_bearer,
+            RequestKind::TokenExchange => &mut self.token_exchange,
+            RequestKind::DeviceAuthorization => &mut self.device_authorization,
+            RequestKind::DeviceToken => &mut self.device_token,
             RequestKind::Revocation => &mut self.revocation,
         }
     }
