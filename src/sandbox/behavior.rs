@@ -88,6 +88,19 @@ pub struct Behavior {
     pub pushed_authorization: PushedAuthorization,
     /// How long the browser can use a `request_uri`, once. Defaults to 90 seconds.
     pub request_uri_lifetime: Duration,
+    /// Whether the token endpoint accepts the credentials of a client as a grant (RFC 6749, section
+    /// 4.4). Defaults to `false`.
+    pub client_credentials: bool,
+    /// Whether the sandbox serves device authorization (RFC 8628). Defaults to `false`.
+    pub device_authorization: bool,
+    /// The lifetime of a device code and its user code. Defaults to 10 minutes.
+    pub device_code_lifetime: Duration,
+    /// The shortest pause between two polls of a device, in whole seconds. An earlier poll gets
+    /// `slow_down`, and prolongs it by 5 seconds. Defaults to 5 seconds.
+    pub device_interval: Duration,
+    /// The resources and audiences for which the token endpoint accepts a token exchange (RFC
+    /// 8693). Defaults to none: the sandbox then supports no token exchange.
+    pub token_exchange_targets: Vec<String>,
     /// Whether reuse of a code revokes the tokens that were issued for it. Defaults to `true`.
     pub code_reuse_revokes: bool,
     /// Whether revoking a refresh token revokes its grant with every access token. Defaults to
@@ -127,6 +140,11 @@ impl Default for Behavior {
             assertion_audience: None,
             pushed_authorization: PushedAuthorization::Off,
             request_uri_lifetime: Duration::from_secs(90),
+            client_credentials: false,
+            device_authorization: false,
+            device_code_lifetime: Duration::from_secs(10 * 60),
+            device_interval: Duration::from_secs(5),
+            token_exchange_targets: Vec::new(),
             code_reuse_revokes: true,
             revocation_cascades: true,
             unknown_revocation_succeeds: true,

@@ -20,6 +20,7 @@ use super::{
     records::Records,
     server::Server,
     state::{SandboxState, SharedState},
+    trusted_issuer::TrustedIssuer,
 };
 
 impl Sandbox {
@@ -57,6 +58,7 @@ impl Sandbox {
             seed: None,
             status_page: false,
             hosts: Vec::new(),
+            trusted_issuers: Vec::new(),
             persona: None,
         }
     }
@@ -76,6 +78,7 @@ pub struct SandboxBuilder {
     seed: Option<u64>,
     status_page: bool,
     hosts: Vec<String>,
+    trusted_issuers: Vec<TrustedIssuer>,
     persona: Option<Persona>,
 }
 
@@ -143,6 +146,13 @@ impl SandboxBuilder {
     /// is used.
     pub fn client(mut self, client: ClientRegistration) -> Self {
         self.more_clients.push(client);
+        self
+    }
+
+    /// Accepts assertions of this issuer as grants (RFC 7523, section 2.1). Defaults to none: the
+    /// sandbox then supports no such grant.
+    pub fn trusted_issuer(mut self, issuer: TrustedIssuer) -> Self {
+        self.trusted_issuers.push(issuer);
         self
     }
 
@@ -216,6 +226,7 @@ impl SandboxBuilder {
             log: EventLog::default(),
             records: Records::with_members(self.members),
             url: "http://localhost".to_owned(),
+            trusted_issuers: self.trusted_issuers,
             tenant: self
                 .persona
                 .as_ref()

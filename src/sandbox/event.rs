@@ -216,6 +216,14 @@ pub enum GrantType {
     AuthorizationCode,
     /// A refresh token, for a refresh.
     RefreshToken,
+    /// The credentials of the client. The presented text is the client id.
+    ClientCredentials,
+    /// An assertion.
+    Assertion,
+    /// A subject token, for a token exchange.
+    SubjectToken,
+    /// A device code.
+    DeviceCode,
 }
 
 impl fmt::Display for GrantType {
@@ -223,6 +231,10 @@ impl fmt::Display for GrantType {
         f.write_str(match self {
             Self::AuthorizationCode => "code",
             Self::RefreshToken => "refresh token",
+            Self::ClientCredentials => "client",
+            Self::Assertion => "assertion",
+            Self::SubjectToken => "subject token",
+            Self::DeviceCode => "device code",
         })
     }
 }

@@ -21,6 +21,14 @@ pub struct Counters {
     pub code_exchanges: u64,
     /// Token requests with a refresh token that issued tokens.
     pub refreshes: u64,
+    /// Token requests with the credentials of a client alone that issued tokens.
+    pub client_credentials: u64,
+    /// Token requests with an assertion that issued tokens.
+    pub assertions: u64,
+    /// Token exchanges that issued tokens.
+    pub token_exchanges: u64,
+    /// Token requests with a device code that issued tokens.
+    pub device_logins: u64,
     /// Token requests that were refused. Responses of a fault are not counted.
     pub token_requests_refused: u64,
     /// Uses of a refresh token that a rotation had replaced, regardless of the response.
@@ -128,6 +136,10 @@ impl EventLog {
                 match grant_type {
                     GrantType::AuthorizationCode => &mut counters.code_exchanges,
                     GrantType::RefreshToken => &mut counters.refreshes,
+                    GrantType::ClientCredentials => &mut counters.client_credentials,
+                    GrantType::Assertion => &mut counters.assertions,
+                    GrantType::SubjectToken => &mut counters.token_exchanges,
+                    GrantType::DeviceCode => &mut counters.device_logins,
                 }
             }
             EventKind::TokenRequestRefused { .. } => &mut counters.token_requests_refused,

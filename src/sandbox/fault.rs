@@ -19,6 +19,8 @@ pub enum Endpoint {
     Token,
     /// `/oauth/par`
     PushedAuthorization,
+    /// `/oauth/device_authorization`
+    DeviceAuthorization,
     /// `/v1/oauth/revoke`
     Revoke,
     /// The well-known paths of metadata, for an issuer with or without a path.
@@ -33,10 +35,11 @@ pub enum Endpoint {
 
 impl Endpoint {
     /// All endpoints.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Authorize,
         Self::Token,
         Self::PushedAuthorization,
+        Self::DeviceAuthorization,
         Self::Revoke,
         Self::Metadata,
         Self::Company,
@@ -50,6 +53,7 @@ impl Endpoint {
             "/oauth/authorize" | "/oauth/login" | "/oauth/consent" => Some(Self::Authorize),
             "/oauth/token" => Some(Self::Token),
             "/oauth/par" => Some(Self::PushedAuthorization),
+            "/oauth/device_authorization" => Some(Self::DeviceAuthorization),
             "/v1/oauth/revoke" => Some(Self::Revoke),
             "/v1/company" => Some(Self::Company),
             "/v1/deductions" => Some(Self::Deductions),

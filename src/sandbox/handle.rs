@@ -12,6 +12,7 @@ use super::{
     behavior::Behavior,
     client::ClientRegistration,
     clock::system_time,
+    endpoints,
     event::Event,
     event_log::Counters,
     fault::{Endpoint, Fault},
@@ -114,6 +115,18 @@ impl Sandbox {
     /// As [`consent`](Self::consent).
     pub async fn deny(&self, authorization_url: &str) -> Result<String, ConsentError> {
         user::authorize(self.service(), authorization_url, Decision::Deny).await
+    }
+
+    /// Simulates a user entering a user code and allowing the device. Returns whether a device
+    /// authorization with this code was pending.
+    pub fn approve_device(&self, user_code: &str) -> bool {
+        endpoints::decide_device(&mut self.shared.lock(), user_code, Decision::Allow)
+    }
+
+    /// Simulates a user entering a user code and denying. Returns whether a device authorization
+    /// with this code was pending.
+    pub fn deny_device(&self, user_code: &str) -> bool {
+        endpoints::decide_device(&mut self.shared.lock(), user_code, Decision::Deny)
     }
 
     /// The current behavior.

@@ -74,8 +74,9 @@
 //! | path | behavior |
 //! | --- | --- |
 //! | `GET /oauth/authorize` | decides authorization requests at once, or shows pages ([`Consent`]) |
-//! | `POST /oauth/token` | issues tokens for a code or a refresh token |
+//! | `POST /oauth/token` | issues tokens for a code or a refresh token, and for [other grants](#other-grants) |
 //! | `POST /oauth/par` | keeps an authorization request until the browser comes with its `request_uri`; only if [enabled](Behavior::pushed_authorization) |
+//! | `POST /oauth/device_authorization`, `GET` and `POST /oauth/device` | starts a device authorization, and the page where a user enters the code; only if [enabled](Behavior::device_authorization) |
 //! | `POST /v1/oauth/revoke` | revokes an access or refresh token |
 //! | `GET /.well-known/oauth-authorization-server`, `GET /.well-known/openid-configuration` | the metadata of the authorization server; only if [enabled](MetadataDocuments) |
 //! | `GET /v1/company` | the company; needs `company.basic:read` |
@@ -104,6 +105,20 @@
 //! client are [registered](ClientRegistration) as JSON Web Keys, which needs the feature `signing`.
 //! The sandbox has no TLS, so with [`ClientAuthentication::TlsClientAuth`] it can only check that no
 //! secret came. A second method in one request is refused.
+//!
+//! # Other grants
+//!
+//! Justworks documents none of these, so each is off by default:
+//!
+//! | grant | switch | the sandbox refuses |
+//! | --- | --- | --- |
+//! | client credentials (RFC 6749, section 4.4) | [`Behavior::client_credentials`] | scopes that the client is not registered for |
+//! | device authorization (RFC 8628) | [`Behavior::device_authorization`] | a poll that is too early, and a code of another client, that was used, or has expired |
+//! | JWT as a grant (RFC 7523, section 2.1) | [`SandboxBuilder::trusted_issuer`] | an assertion of another issuer, algorithm, audience or time, with a wrong signature, or used before |
+//! | token exchange (RFC 8693) | [`Behavior::token_exchange_targets`] | tokens that are unknown, expired or revoked, other token types, and other resources and audiences. It takes one of each |
+//!
+//! In place of the user, [`Sandbox::approve_device`] and [`Sandbox::deny_device`] decide about a
+//! device. A persona supports none of these grants.
 //!
 //! # Other providers
 //!
@@ -168,6 +183,7 @@ mod scope;
 mod server;
 mod service;
 mod state;
+mod trusted_issuer;
 mod user;
 
 #[cfg(feature = "dpop")]
@@ -190,5 +206,6 @@ pub use self::{
     routed::RoutedService,
     scope::{SCOPES, SENSITIVE_SCOPES},
     service::{SandboxFuture, SandboxService},
+    trusted_issuer::TrustedIssuer,
     user::ConsentError,
 };

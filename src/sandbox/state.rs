@@ -13,6 +13,7 @@ use super::{
     fault_queue::FaultQueue,
     persona::Persona,
     records::Records,
+    trusted_issuer::TrustedIssuer,
 };
 
 pub(super) struct SharedState {
@@ -31,6 +32,7 @@ pub(super) struct SandboxState {
     pub(super) records: Records,
     /// The origin of every endpoint, without a trailing slash.
     pub(super) url: String,
+    pub(super) trusted_issuers: Vec<TrustedIssuer>,
     /// The tenant of a consent for which the address of the authorization request names none.
     pub(super) tenant: String,
     #[cfg(feature = "dpop")]

@@ -41,7 +41,14 @@ impl Authority {
     /// whether they are bound to this key, or to none if there is none.
     pub(in crate::sandbox) fn bind(&mut self, refresh_token: &str, key: Option<&str>) -> bool {
         let grant = self.refresh_tokens.get(refresh_token);
-        let Some(grant) = grant.and_then(|token| self.grants.get_mut(&token.grant)) else {
+        let grant = grant.map(|token| token.grant);
+        grant.is_none_or(|grant| self.bind_grant(grant, key))
+    }
+
+    /// Binds the next tokens of a grant to a key, unless they are bound. Returns whether they are
+    /// bound to this key, or to none if there is none.
+    pub(in crate::sandbox) fn bind_grant(&mut self, grant: u64, key: Option<&str>) -> bool {
+        let Some(grant) = self.grants.get_mut(&grant) else {
             return true;
         };
         if grant.key.is_none() {
@@ -120,6 +127,11 @@ impl Authority {
         if let Some(grant) = self.grant_of(token) {
             self.revoke_grant(grant);
         }
+    }
+
+    /// The grant of an access token.
+    pub(super) fn grant_of_access_token(&self, token: &str) -> Option<u64> {
+        self.access_tokens.get(token).map(|token| token.grant)
     }
 
     fn grant_of(&self, token: &str) -> Option<u64> {

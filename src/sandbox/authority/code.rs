@@ -4,7 +4,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac_sha256::Hash as Sha256;
 
 use super::model::{
-    Authority, CodeChallenge, Grant, IssuedTokens, RefreshToken, RefreshTokenState, Refusal,
+    Authority, CodeChallenge, IssuedTokens, RefreshToken, RefreshTokenState, Refusal,
 };
 use crate::sandbox::{
     behavior::{Behavior, Pkce, RefreshTokenField},
@@ -62,19 +62,13 @@ impl Authority {
         if behavior.pkce != Pkce::Ignored {
             verify(code.challenge.as_ref(), exchange.verifier).map_err(Refusal::invalid_grant)?;
         }
-        self.grants_created += 1;
-        let number = self.grants_created;
-        code.grant = Some(number);
         let scopes = code.scopes.clone();
-        let grant = Grant {
-            client_id: code.client_id.clone(),
-            tenant: code.tenant.clone(),
-            scopes: scopes.clone(),
-            window_ends_at: now.saturating_add(behavior.refresh_token_lifetime),
-            revoked: false,
-            key: exchange.key.clone(),
-        };
-        self.grants.insert(number, grant);
+        let (client_id, tenant) = (code.client_id.clone(), code.tenant.clone());
+        let number = self.create_grant(client_id, tenant, scopes.clone(), behavior, now);
+        if let Some(code) = self.codes.get_mut(exchange.code) {
+            code.grant = Some(number);
+        }
+        self.bind_grant(number, exchange.key.as_deref());
         Ok(self.issue_first_tokens(number, scopes, behavior, now))
     }
 
@@ -92,7 +86,7 @@ impl Authority {
         })
     }
 
-    fn issue_first_tokens(
+    pub(super) fn issue_first_tokens(
         &mut self,
         grant: u64,
         scopes: Scopes,

@@ -1,13 +1,15 @@
 //! The authorization server as a state machine without HTTP.
 //!
 //! `model` is its state. Each other file adds one operation: `consent` decides authorization
-//! requests, `code` and `refresh` issue tokens, `access` checks and revokes them, `prune` removes
-//! what has long expired, `assertions` and `pushed` keep what works once, and `overview` describes the state for the status page.
+//! requests, `pushed` keeps those that were pushed, `code`, `refresh`, `device` and `grants` issue
+//! tokens, `access` checks and revokes them, `prune` removes what has long expired, and `overview`
+//! describes the state for the status page.
 
 mod access;
-mod assertions;
 mod code;
 mod consent;
+mod device;
+mod grants;
 mod model;
 mod overview;
 mod prune;
@@ -19,6 +21,7 @@ mod tests;
 pub(super) use self::{
     access::Revocation,
     code::CodeExchange,
+    grants::{ACCESS_TOKEN_TYPE, JWT_TYPE, TokenExchange},
     model::{
         Authority, AuthorizationRequest, CodeChallenge, Decision, IssuedTokens, Refusal,
         ResponseMode,

@@ -1,6 +1,9 @@
 //! Clients, codes, grants and tokens.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    time::Duration,
+};
 
 use crate::sandbox::{
     behavior::Behavior, client::ClientRegistration, clock::Moment, scope::Scopes,
@@ -13,8 +16,6 @@ pub(in crate::sandbox) struct Authority {
     pub(super) pending_consents: HashMap<String, PendingConsent>,
     pub(super) consents_started: u64,
     pub(super) pushed_requests: HashMap<String, PushedRequest>,
-    /// Clients and the ids of their assertions, until these expire.
-    pub(super) used_assertions: HashMap<(String, String), Moment>,
     pub(super) codes: HashMap<String, AuthorizationCode>,
     /// The last codes that were issued, from the oldest on, also if they were exchanged.
     pub(super) recent_codes: VecDeque<String>,
@@ -23,6 +24,10 @@ pub(in crate::sandbox) struct Authority {
     pub(super) grants_created: u64,
     pub(super) access_tokens: HashMap<String, AccessToken>,
     pub(super) refresh_tokens: HashMap<String, RefreshToken>,
+    /// By their device codes.
+    pub(super) devices: HashMap<String, DeviceAuthorization>,
+    /// The assertions of clients and issuers that were used, with their expiry.
+    pub(super) used_assertions: HashMap<String, Moment>,
     /// The number of codes and tokens at which expired ones are pruned.
     pub(super) prune_at: usize,
 }
@@ -142,6 +147,25 @@ pub(super) enum RefreshTokenState {
     Revoked,
 }
 
+/// A device authorization.
+pub(super) struct DeviceAuthorization {
+    pub(super) client_id: String,
+    pub(super) user_code: String,
+    pub(super) scopes: Scopes,
+    pub(super) expires_at: Moment,
+    pub(super) interval: Duration,
+    /// An earlier poll is too early.
+    pub(super) next_poll_at: Moment,
+    pub(super) state: DeviceState,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum DeviceState {
+    Pending,
+    Decided(Decision),
+    Used,
+}
+
 /// The tokens of one token response.
 #[derive(Clone)]
 pub(in crate::sandbox) struct IssuedTokens {
@@ -173,13 +197,14 @@ impl Authority {
             pending_consents: HashMap::new(),
             consents_started: 0,
             pushed_requests: HashMap::new(),
-            used_assertions: HashMap::new(),
             codes: HashMap::new(),
             recent_codes: VecDeque::new(),
             grants: BTreeMap::new(),
             grants_created: 0,
             access_tokens: HashMap::new(),
             refresh_tokens: HashMap::new(),
+            devices: HashMap::new(),
+            used_assertions: HashMap::new(),
             prune_at: 0,
         }
     }
@@ -188,6 +213,10 @@ impl Authority {
         self.clients
             .iter()
             .find(|client| client.client_id == client_id)
+    }
+
+    pub(super) fn clients(&self) -> impl Iterator<Item = &ClientRegistration> {
+        self.clients.iter()
     }
 
     /// Whether these are the credentials of a registered client.
@@ -232,6 +261,15 @@ impl Authority {
         }
     }
 
+    /// A new code that a user enters, of letters that are no vowels (RFC 8628, section 6.1).
+    pub(super) fn random_user_code(&mut self) -> String {
+        let mut letters = || -> String {
+            let letters = std::iter::repeat_with(|| self.random.choice(USER_CODE_LETTERS));
+            letters.take(4).flatten().collect()
+        };
+        format!("{}-{}", letters(), letters())
+    }
+
     /// A new secret that names its kind, so that a search for `sandbox-` finds a leaked one.
     pub(super) fn random_secret(&mut self, kind: &str) -> String {
         let random: String = (0..SECRET_LENGTH)
@@ -255,6 +293,11 @@ impl Refusal {
         Self::new("invalid_grant", description)
     }
 }
+
+const USER_CODE_LETTERS: [char; 20] = [
+    'B', 'C', 'D', 'F', 'G', 'H', 'J', 'K', 'L', 'M', 'N', 'P', 'Q', 'R', 'S', 'T', 'V', 'W', 'X',
+    'Z',
+];
 
 /// 32 alphanumeric characters carry about 190 bits.
 const SECRET_LENGTH: usize = 32;

@@ -113,7 +113,7 @@ impl Authority {
         }
     }
 
-    fn issue_access_token_only(
+    pub(super) fn issue_access_token_only(
         &mut self,
         grant: u64,
         scopes: Scopes,

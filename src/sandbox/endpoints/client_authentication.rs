@@ -185,13 +185,11 @@ fn authenticate_by_assertion(
     assertion.check(&audience, second)?;
     let now = state.now();
     let expires_at = now.saturating_add(assertion.remaining(second));
-    if state
-        .authority
-        .use_assertion(client_id, assertion.id(), expires_at, now)
-    {
-        Ok(client_id.to_owned())
-    } else {
+    let id = format!("client\n{client_id}\n{}", assertion.id());
+    if state.authority.is_replayed(id, expires_at, now) {
         Err("the jti of the assertion was used before")
+    } else {
+        Ok(client_id.to_owned())
     }
 }
 

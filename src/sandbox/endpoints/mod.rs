@@ -1,11 +1,13 @@
 //! The endpoints: HTTP on the outside, the state machine within.
 
 mod authorize;
+mod base_url;
 mod bearer;
 mod client_authentication;
 mod company;
 mod consent_page;
 mod deductions;
+mod device;
 mod form_post;
 mod html;
 mod members;
@@ -19,7 +21,7 @@ mod status;
 mod status_actions;
 mod token;
 
-pub(super) use self::persona::endpoint as persona_endpoint;
+pub(super) use self::{device::decide as decide_device, persona::endpoint as persona_endpoint};
 
 use std::sync::Arc;
 
@@ -65,6 +67,14 @@ pub(super) async fn process(
             "POST" => push::process(shared, &parts.headers, body).await,
             _ => response::method_not_allowed("POST"),
         }),
+        (_, "/oauth/device_authorization" | device::PAGE)
+            if !shared.lock().behavior.device_authorization =>
+        {
+            Ok(response::not_found())
+        }
+        ("POST", "/oauth/device_authorization") => Ok(device::start(shared, &parts, body).await),
+        ("GET", device::PAGE) => Ok(device::show(shared, &parts)),
+        ("POST", device::PAGE) => device::submit(shared, &parts.headers, body).await,
         ("POST", "/v1/oauth/revoke") => Ok(revoke::process(shared, &parts.headers, body).await),
         ("GET", "/v1/company") => company::show(shared, &parts),
         ("GET", "/v1/members") => members::list(shared, &parts),
@@ -84,8 +94,12 @@ pub(super) async fn process(
 fn allowed_methods(path: &str) -> Option<&'static str> {
     match path {
         "/oauth/authorize" | "/v1/company" | "/v1/members" => Some("GET"),
-        "/oauth/login" | "/oauth/consent" | "/oauth/token" | "/v1/oauth/revoke" => Some("POST"),
-        "/v1/deductions" => Some("GET, POST"),
+        "/oauth/login"
+        | "/oauth/consent"
+        | "/oauth/device_authorization"
+        | "/oauth/token"
+        | "/v1/oauth/revoke" => Some("POST"),
+        "/v1/deductions" | device::PAGE => Some("GET, POST"),
         _ => members::id_in_path(path).map(|_| "GET"),
     }
 }

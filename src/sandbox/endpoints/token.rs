@@ -1,14 +1,17 @@
 //! `POST /oauth/token`, and the token endpoints of personas
 
-use http::{HeaderMap, StatusCode, request::Parts};
+use std::time::Duration;
+
+use http::{HeaderMap, StatusCode, header::AUTHORIZATION, request::Parts};
 use serde_json::{Map, Value};
 
 use super::{
+    base_url::base_url,
     client_authentication::{ClientError, authenticate},
     proof,
 };
 use crate::sandbox::{
-    authority::{CodeExchange, IssuedTokens, Refusal},
+    authority::{ACCESS_TOKEN_TYPE, CodeExchange, IssuedTokens, JWT_TYPE, Refusal, TokenExchange},
     behavior::RefreshTokenField,
     event::{EventKind, GrantType, TokenHash},
     form::{Form, FormError},
@@ -17,7 +20,12 @@ use crate::sandbox::{
     response::{self, SandboxResponse},
     scope::Scopes,
     state::{SandboxState, SharedState},
+    trusted_issuer,
 };
+
+const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+const DEVICE_CODE: &str = "urn:ietf:params:oauth:grant-type:device_code";
 
 /// The persona of a token request, and the facts that its address states.
 pub(super) struct AtPersona<'a> {
@@ -66,7 +74,17 @@ fn issue_tokens(
     address: Option<&AtPersona<'_>>,
 ) -> Result<SandboxResponse, ClientError> {
     let headers = &parts.headers;
-    let client_id = authenticate(headers, form, state)?;
+    let grant_type = form.field("grant_type");
+    // RFC 7521, section 4.1: an assertion needs no client authentication.
+    let is_anonymous = grant_type == Some(JWT_BEARER)
+        && !headers.contains_key(AUTHORIZATION)
+        && form.field("client_id").is_none()
+        && !form.has_repeated();
+    let client_id = if is_anonymous {
+        String::new()
+    } else {
+        authenticate(headers, form, state)?
+    };
     let key = match address {
         Some(_) => None,
         None => proof::of_token_request(state, parts)?,
@@ -74,19 +92,129 @@ fn issue_tokens(
     let [accepts_codes, accepts_refresh_tokens] = address.map_or([true; 2], |address| {
         [address.accepts_codes, address.accepts_refresh_tokens]
     });
-    match form.field("grant_type") {
+    match grant_type {
         Some("authorization_code") if accepts_codes => {
             exchange_code(state, headers, (&client_id, key), form, address)
         }
         Some("refresh_token") if accepts_refresh_tokens => {
             refresh(state, headers, (&client_id, key), form, address)
         }
+        Some("client_credentials") if address.is_none() && state.behavior.client_credentials => {
+            let scopes = form.field("scope").map(Scopes::parse);
+            issue_without_consent(state, headers, (&client_id, key), scopes, None)
+        }
+        Some(JWT_BEARER) if address.is_none() && !state.trusted_issuers.is_empty() => {
+            accept_assertion(state, parts, (&client_id, key), form)
+        }
+        Some(TOKEN_EXCHANGE)
+            if address.is_none() && !state.behavior.token_exchange_targets.is_empty() =>
+        {
+            token_exchange(state, form)
+        }
+        Some(DEVICE_CODE) if address.is_none() && state.behavior.device_authorization => {
+            poll_device(state, headers, (&client_id, key), form)
+        }
         Some(_) => Err(ClientError::new(
             "unsupported_grant_type",
-            "grant_type is neither authorization_code nor refresh_token",
+            "the sandbox does not support this grant_type, or it is off",
         )),
         None => Err(ClientError::invalid_request("grant_type is missing")),
     }
+}
+
+fn issue_without_consent(
+    state: &mut SandboxState,
+    headers: &HeaderMap,
+    (client_id, key): (&str, Option<String>),
+    scopes: Option<Scopes>,
+    assertion: Option<&str>,
+) -> Result<SandboxResponse, ClientError> {
+    let now = state.now();
+    let outcome = state
+        .authority
+        .issue_without_consent(client_id, scopes, &state.behavior, now);
+    let (grant_type, presented) = match assertion {
+        Some(assertion) => (GrantType::Assertion, assertion),
+        None => (GrantType::ClientCredentials, client_id),
+    };
+    let issued = finish(state, grant_type, presented, outcome)?;
+    state.authority.bind_grant(issued.grant, key.as_deref());
+    Ok(respond(state, headers, &issued, grant_type, None))
+}
+
+fn accept_assertion(
+    state: &mut SandboxState,
+    parts: &Parts,
+    client: (&str, Option<String>),
+    form: &Form,
+) -> Result<SandboxResponse, ClientError> {
+    let Some(text) = form.field("assertion") else {
+        return Err(ClientError::invalid_request("assertion is missing"));
+    };
+    let audience = format!("{}/oauth/token", base_url(parts));
+    let wall = state.wall_time().as_second();
+    let now = state.now();
+    let checked = trusted_issuer::check(text, &state.trusted_issuers, &audience, wall);
+    let checked = checked.and_then(|assertion| {
+        let expires_at = now.saturating_add(Duration::from_secs(assertion.expires_in));
+        if state.authority.is_replayed(assertion.id, expires_at, now) {
+            return Err("the assertion was already used");
+        }
+        Ok(())
+    });
+    if let Err(problem) = checked {
+        // RFC 7523, section 3.1.
+        let refusal = Refusal::invalid_grant(problem);
+        finish(state, GrantType::Assertion, text, Err(refusal))?;
+    }
+    let scopes = form.field("scope").map(Scopes::parse);
+    issue_without_consent(state, &parts.headers, client, scopes, Some(text))
+}
+
+fn token_exchange(state: &mut SandboxState, form: &Form) -> Result<SandboxResponse, ClientError> {
+    let exchange = TokenExchange {
+        subject_token: form.field("subject_token"),
+        subject_token_type: form.field("subject_token_type"),
+        actor_token: form.field("actor_token"),
+        actor_token_type: form.field("actor_token_type"),
+        requested_token_type: form.field("requested_token_type"),
+        targets: [form.field("resource"), form.field("audience")],
+        scopes: form.field("scope").map(Scopes::parse),
+    };
+    let now = state.now();
+    let outcome = state
+        .authority
+        .token_exchange(&exchange, &state.behavior, now);
+    let grant_type = GrantType::SubjectToken;
+    let subject = exchange.subject_token.unwrap_or_default();
+    let issued = finish(state, grant_type, subject, outcome)?;
+    let mut members = members(&issued, grant_type, state);
+    let issued_type = exchange.requested_token_type.unwrap_or(ACCESS_TOKEN_TYPE);
+    members.insert("issued_token_type".to_owned(), issued_type.into());
+    if issued_type == JWT_TYPE {
+        // RFC 8693, section 2.2.1: no access token.
+        members.insert("token_type".to_owned(), "N_A".into());
+    }
+    Ok(response::json(StatusCode::OK, &Value::Object(members)))
+}
+
+fn poll_device(
+    state: &mut SandboxState,
+    headers: &HeaderMap,
+    (client_id, key): (&str, Option<String>),
+    form: &Form,
+) -> Result<SandboxResponse, ClientError> {
+    let Some(code) = form.field("device_code") else {
+        return Err(ClientError::invalid_request("device_code is missing"));
+    };
+    let now = state.now();
+    let outcome = state
+        .authority
+        .poll_device(code, client_id, &state.behavior, now);
+    let grant_type = GrantType::DeviceCode;
+    let issued = finish(state, grant_type, code, outcome)?;
+    state.authority.bind_grant(issued.grant, key.as_deref());
+    Ok(respond(state, headers, &issued, grant_type, None))
 }
 
 fn exchange_code(
