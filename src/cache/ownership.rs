@@ -109,6 +109,7 @@ mod tests {
             identity("ec", ""),
             identity("", ""),
             own.clone().with_client_credentials(),
+            own.clone().with_grant_kind("jwt_bearer"),
         ];
         let admits = |own: Option<&ClientIdentity>, stored: Option<&ClientIdentity>| {
             let ownership = Ownership::new(own.cloned(), vec![former.clone()]);

@@ -4,8 +4,8 @@ use std::{fmt, sync::Arc};
 
 use hmac_sha256::Hash as Sha256;
 
-/// The client that a grant was issued to: its token endpoint and its client id, and whether the
-/// grant is the client's own.
+/// The client that a grant was issued to: its token endpoint and its client id, and the kind of
+/// grant, if it is not a customer's consent.
 ///
 /// A refresh token works only for the client that it was issued to, and only at the provider that
 /// issued it. A stored grant therefore [carries](crate::token::Grant::identity) the identity of the
@@ -29,8 +29,11 @@ pub struct ClientIdentity(Arc<Parts>);
 struct Parts {
     token_endpoint: Box<str>,
     client_id: Box<str>,
-    is_client_credentials: bool,
+    /// Empty for customers' consents.
+    grant_kind: Box<str>,
 }
+
+const CLIENT_CREDENTIALS: &str = "client_credentials";
 
 impl ClientIdentity {
     /// Creates an identity. `token_endpoint` is the URL as the source sends its requests to it.
@@ -39,22 +42,38 @@ impl ClientIdentity {
         Self(Arc::new(Parts {
             token_endpoint: token_endpoint.into().into(),
             client_id: client_id.into().into(),
-            is_client_credentials: false,
+            grant_kind: "".into(),
         }))
     }
 
     /// The client itself, by the client credentials grant (RFC 6749 section 4.4), instead of one of
     /// its customers. Such a grant never replaces a customer's.
     #[must_use]
-    pub fn with_client_credentials(mut self) -> Self {
-        Arc::make_mut(&mut self.0).is_client_credentials = true;
+    pub fn with_client_credentials(self) -> Self {
+        self.with_grant_kind(CLIENT_CREDENTIALS)
+    }
+
+    /// Grants of another kind than customers' consents, such as those by token exchange. Grants of
+    /// different kinds never replace each other. An empty text is no kind.
+    ///
+    /// A grant of a kind is stored in a format that versions of this crate without kinds refuse to
+    /// read, except client credentials.
+    #[must_use]
+    pub fn with_grant_kind(mut self, kind: impl Into<String>) -> Self {
+        Arc::make_mut(&mut self.0).grant_kind = kind.into().into();
         self
+    }
+
+    /// The kind of the grants. `None` for customers' consents.
+    #[must_use]
+    pub fn grant_kind(&self) -> Option<&str> {
+        Some(&*self.0.grant_kind).filter(|kind| !kind.is_empty())
     }
 
     /// Whether the grants are those of the client itself.
     #[must_use]
     pub fn is_client_credentials(&self) -> bool {
-        self.0.is_client_credentials
+        self.grant_kind() == Some(CLIENT_CREDENTIALS)
     }
 
     /// The URL of the token endpoint.
@@ -73,12 +92,7 @@ impl ClientIdentity {
 impl ClientIdentity {
     /// All parts, as text to authenticate or to hash.
     pub(crate) fn parts(&self) -> [&str; 3] {
-        let grants = if self.is_client_credentials() {
-            "client_credentials"
-        } else {
-            ""
-        };
-        [self.token_endpoint(), self.client_id(), grants]
+        [self.token_endpoint(), self.client_id(), &self.0.grant_kind]
     }
 }
 
@@ -87,10 +101,11 @@ impl fmt::Display for ClientIdentity {
         // Quoted, because the identity of a stored grant may consist of any characters.
         let (client_id, token_endpoint) = (self.client_id(), self.token_endpoint());
         write!(f, "client {client_id:?} at {token_endpoint:?}")?;
-        if self.is_client_credentials() {
-            f.write_str(" (client credentials)")?;
+        match self.grant_kind() {
+            None => Ok(()),
+            Some(CLIENT_CREDENTIALS) => f.write_str(" (client credentials)"),
+            Some(kind) => write!(f, " (grants by {kind:?})"),
         }
-        Ok(())
     }
 }
 
@@ -151,6 +166,7 @@ mod tests {
             digest(Some(&identity("ab", "")), "c"),
             digest(Some(&identity("a", "bc")), ""),
             digest(Some(&identity("a", "bc").with_client_credentials()), ""),
+            digest(Some(&identity("a", "bc").with_grant_kind("jwt_bearer")), ""),
         ];
         for (number, one) in digests.iter().enumerate() {
             assert_eq!(one.len(), 64);
@@ -164,6 +180,8 @@ mod tests {
         let identity = ClientIdentity::new("https://a\n", "\"b\"\u{1b}");
         let text = r#"client "\"b\"\u{1b}" at "https://a\n""#;
         assert_eq!(identity.to_string(), text);
+        let of_kind = identity.clone().with_grant_kind("k\n");
+        assert_eq!(of_kind.to_string(), format!(r#"{text} (grants by "k\n")"#));
         assert_eq!(format!("{identity:?}"), format!("ClientIdentity({text})"));
     }
 }

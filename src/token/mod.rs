@@ -45,6 +45,9 @@ pub use self::{
     identity::ClientIdentity,
     kept_values::KeptValues,
     named_values::NamedValues,
-    secret::{AccessToken, AuthorizationCode, ClientSecret, CodeVerifier, DpopKey, RefreshToken},
+    secret::{
+        AccessToken, Assertion, AuthorizationCode, ClientSecret, CodeVerifier, DpopKey,
+        RefreshToken,
+    },
     set::TokenSet,
 };

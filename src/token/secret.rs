@@ -70,6 +70,11 @@ secret! {
     ClientSecret
 }
 secret! {
+    /// A signed statement that is sent as a grant, such as a JWT (RFC 7521 section 3). Most
+    /// providers accept it only once.
+    Assertion
+}
+secret! {
     /// An authorization code (RFC 6749 section 4.1.2). It is valid for one code exchange.
     ///
     /// If a provider receives a code twice, it may revoke all tokens that it issued for the code.

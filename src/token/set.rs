@@ -251,6 +251,14 @@ impl TokenSet {
         tokens
     }
 
+    /// Drops the refresh token.
+    #[must_use]
+    pub(crate) fn without_refresh_token(mut self) -> Self {
+        self.refresh_token = None;
+        self.set_refresh_token_lifetime(None);
+        self
+    }
+
     /// Takes the refresh token of `other`, with its age and key, and the kept values that this set
     /// lacks.
     ///

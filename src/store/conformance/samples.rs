@@ -100,6 +100,7 @@ pub(super) fn identities() -> Vec<Option<ClientIdentity>> {
         )),
         Some(ClientIdentity::new("", "")),
         Some(ClientIdentity::new("", "").with_client_credentials()),
+        Some(ClientIdentity::new("e", "c").with_grant_kind("token_exchange \"a\"\n")),
         None,
     ]
 }

@@ -32,15 +32,19 @@ const VERSION: u32 = 2;
 /// reason, so they must not read such a grant.
 const VERSION_WITH_VALUES: u32 = 3;
 
+/// Of grants of another kind than consents and client credentials. Versions of this crate that do
+/// not know kinds would use such a grant as a customer's.
+const VERSION_WITH_GRANT_KIND: u32 = 4;
+
 /// Of grants with a key. Versions of this crate that do not know it would send the tokens without a
 /// proof, and lose the key with the next save. Without the feature `dpop` this crate makes no
 /// proofs either.
-const VERSION_WITH_KEY: u32 = 4;
+const VERSION_WITH_KEY: u32 = 5;
 
 const NEWEST_VERSION: u32 = if cfg!(feature = "dpop") {
     VERSION_WITH_KEY
 } else {
-    VERSION_WITH_VALUES
+    VERSION_WITH_GRANT_KIND
 };
 
 /// The version before grants had an identity. It is read, and never written.
@@ -101,8 +105,13 @@ impl Grant {
                 ..
             }
         );
+        let is_of_kind = self.identity.as_ref().is_some_and(|identity| {
+            identity.grant_kind().is_some() && !identity.is_client_credentials()
+        });
         if has_key {
             VERSION_WITH_KEY
+        } else if is_of_kind {
+            VERSION_WITH_GRANT_KIND
         } else if has_values || has_new_reason {
             VERSION_WITH_VALUES
         } else {
@@ -195,6 +204,8 @@ struct StoredIdentity {
     client_id: String,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     is_client_credentials: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    grant_kind: Option<String>,
 }
 
 impl StoredIdentity {
@@ -203,15 +214,19 @@ impl StoredIdentity {
             token_endpoint: identity.token_endpoint().into(),
             client_id: identity.client_id().into(),
             is_client_credentials: identity.is_client_credentials(),
+            grant_kind: identity
+                .grant_kind()
+                .filter(|_| !identity.is_client_credentials())
+                .map(str::to_owned),
         }
     }
 
     fn decode(self) -> ClientIdentity {
         let identity = ClientIdentity::new(self.token_endpoint, self.client_id);
-        if self.is_client_credentials {
-            identity.with_client_credentials()
-        } else {
-            identity
+        match self.grant_kind {
+            Some(kind) => identity.with_grant_kind(kind),
+            None if self.is_client_credentials => identity.with_client_credentials(),
+            None => identity,
         }
     }
 }

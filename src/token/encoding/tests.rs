@@ -54,7 +54,10 @@ fn grants() -> Vec<Grant> {
     .flat_map(|grant| {
         let identity = ClientIdentity::new("https://id.example.com/token", "seeded-client");
         let own = identity.clone().with_client_credentials();
-        [identity, own]
+        let kind = identity
+            .clone()
+            .with_grant_kind("token_exchange audience=\"a\"");
+        [identity, own, kind]
             .map(|identity| grant.clone().with_identity(identity))
             .into_iter()
             .chain([grant])
@@ -68,6 +71,26 @@ fn encoded_grants_are_decoded() {
         let bytes = grant.to_bytes(&tenant("acme"));
         assert_eq!(Grant::from_bytes(&tenant("acme"), &bytes).unwrap(), grant);
     }
+}
+
+#[test]
+fn p25_grant_of_a_kind_is_read_by_no_version_that_does_not_know_kinds() {
+    let identity = ClientIdentity::new("e", "c");
+    let version = |identity: ClientIdentity| {
+        let grant = Grant::new(Generation::FIRST, GrantState::Active(tokens()));
+        let bytes = grant.with_identity(identity).to_bytes(&tenant("acme"));
+        let value: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        (
+            value["version"].as_u64(),
+            value["identity"]["grant_kind"].clone(),
+        )
+    };
+    let null = serde_json::Value::Null;
+    assert_eq!(version(identity.clone()), (Some(2), null.clone()));
+    let own = identity.clone().with_client_credentials();
+    assert_eq!(version(own), (Some(2), null));
+    let kind = identity.with_grant_kind("jwt_bearer");
+    assert_eq!(version(kind), (Some(4), "jwt_bearer".into()));
 }
 
 /// Written by a version of this crate without identities.
@@ -143,7 +166,7 @@ fn grant_with_a_key_is_read_by_no_version_that_would_lose_it() {
     let grant = Grant::new(Generation::FIRST, GrantState::Active(tokens));
     let bytes = grant.to_bytes(&tenant("acme"));
     let text = String::from_utf8(bytes.to_vec()).unwrap();
-    assert!(text.contains("\"version\": 4"));
+    assert!(text.contains("\"version\": 5"));
     let read = Grant::from_bytes(&tenant("acme"), &bytes);
     if cfg!(feature = "dpop") {
         assert_eq!(read.unwrap(), grant);
