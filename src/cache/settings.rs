@@ -151,6 +151,14 @@ impl Settings {
         })
         .await
         .map_err(|error| {
+            // Only an `OAuthClient` says by a `NoGrant` that its own refresh token is missing.
+            let is_of_other_grant = error.is_consent_required()
+                && !(error.kind() == ErrorKind::NoGrant && error.is_token_unused());
+            let error = if is_of_other_grant {
+                error.with_other_grant()
+            } else {
+                error
+            };
             let has_sent = held.and_then(TokenSet::refresh_token).is_some();
             let is_proof = error.is_token_unused()
                 || error.is_invalid_grant()

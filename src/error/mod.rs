@@ -134,6 +134,8 @@ pub(crate) struct ResponseDetails {
     pub(crate) is_not_dead: bool,
     /// Whether the program's own code failed before anything was sent, such as a signer.
     pub(crate) is_local: bool,
+    /// Whether the error is about another grant, whose token a token source needs.
+    pub(crate) is_of_other_grant: bool,
 }
 
 /// The cause of an [`Error`], and with it what fixes it.
@@ -433,6 +435,11 @@ impl Error {
         }
     }
 
+    /// Replaces the message by one that knows more about the request.
+    pub(crate) fn with_message(self, message: impl Into<Cow<'static, str>>) -> Self {
+        self.change(|inner| inner.message = message.into())
+    }
+
     /// Marks the response to a request that was sent as lost.
     pub(crate) fn with_response_lost(self) -> Self {
         self.change(|inner| inner.response.is_lost = true)
@@ -469,6 +476,21 @@ impl Error {
     /// Whether the provider's data define the refusal as none of the code or refresh token.
     pub(crate) fn is_not_dead(&self) -> bool {
         self.inner.response.is_not_dead
+    }
+
+    /// Marks an error as one about another grant, whose token a token source needs.
+    pub(crate) fn with_other_grant(self) -> Self {
+        self.change(|inner| inner.response.is_of_other_grant = true)
+    }
+
+    /// Whether the error is about another grant, whose token a token source needs.
+    pub(crate) fn is_of_other_grant(&self) -> bool {
+        self.inner.response.is_of_other_grant
+    }
+
+    /// Whether the customer has to consent again for the grant itself.
+    pub(crate) fn is_end_of_grant(&self) -> bool {
+        self.is_consent_required() && !self.is_of_other_grant()
     }
 
     pub(crate) fn with_response(self, response: ResponseDetails) -> Self {
@@ -524,6 +546,17 @@ impl Error {
         Self::new(self.kind(), self.inner.message.clone())
             .with_response(self.inner.response)
             .with_provider_text_of(self)
+    }
+
+    /// The error of a token request without a consent: it ends no grant, because the next request
+    /// has other credentials, and a refresh token of its response is not used.
+    pub(crate) fn of_no_consent(self) -> Self {
+        let error = if self.inner.refresh_token.is_some() {
+            self.without_refresh_token()
+        } else {
+            self
+        };
+        error.change(|inner| inner.response.is_dead = false)
     }
 
     fn change(mut self, change: impl FnOnce(&mut Inner)) -> Self {

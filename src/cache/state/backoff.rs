@@ -89,7 +89,7 @@ impl Backoff {
         let not_before = asked.map(|asked| now.later(asked)).max(earlier);
         let trouble = self.failed.take().and_then(|failed| failed.trouble);
         // A grant that has ended is not stuck.
-        let mut trouble = trouble.filter(|_| !error.is_consent_required());
+        let mut trouble = trouble.filter(|_| !error.is_end_of_grant());
         let is_news = Trouble::count(&mut trouble, &error, now);
         let failed = self.failed.insert(Box::new(LastFailure {
             at: now,

@@ -58,7 +58,7 @@ impl CacheState {
                 Ok(_) => "adopted",
                 Err(_) if *is_deferred => "deferred",
                 Err(error) if error.is_response_lost() => "response_lost",
-                Err(error) if error.is_consent_required() => "ended",
+                Err(error) if error.is_end_of_grant() => "ended",
                 Err(_) => "failed",
             },
             duration: m.now.saturating_duration_since(job.since),

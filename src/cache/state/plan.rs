@@ -90,7 +90,7 @@ impl CacheState {
             return;
         }
         // Without consent there is nothing to refresh. Requests get that error.
-        if self.backoff.last().is_some_and(Error::is_consent_required) {
+        if self.backoff.last().is_some_and(Error::is_end_of_grant) {
             return;
         }
         if self.is_refreshed_rarely(held) && !self.is_backoff_over(Urgency::Advisory, m) {

@@ -142,7 +142,7 @@ impl CacheState {
         let is_outdated = secret_epoch != conditions.secret_epoch
             && outcome.as_ref().is_err_and(Error::is_of_credentials);
         // Another replica may have saved a new consent, whose access token has expired.
-        let is_replaced = outcome.as_ref().is_err_and(Error::is_consent_required)
+        let is_replaced = outcome.as_ref().is_err_and(Error::is_end_of_grant)
             && self
                 .held
                 .grant()

@@ -64,7 +64,8 @@ impl CacheState {
     /// Whether the grant ends with this failure of its refresh: nothing can refresh it, and its
     /// access token has expired, or was rejected for long enough.
     pub(super) fn ends_with_access_token(&self, error: &Error, m: Moment<'_>) -> bool {
-        if error.kind() != ErrorKind::NoGrant || !is_single(&self.held) {
+        let is_of_grant = error.kind() == ErrorKind::NoGrant && !error.is_of_other_grant();
+        if !is_of_grant || !is_single(&self.held) {
             return false;
         }
         // A token that the program has invalidated may still be valid.
