@@ -60,7 +60,13 @@ const WORDS: &[(&[&str], &str, &[&str])] = &[
     (
         &["exchange", "exchanges", "exchanged", "exchanging"],
         "refresh, token request",
-        &["code", "codes", "token exchange", "exchange and save"],
+        &[
+            "code",
+            "codes",
+            "token exchange",
+            "token exchanges",
+            "exchange and save",
+        ],
     ),
     (
         &[

@@ -99,6 +99,11 @@ impl DeliveryRules {
         self.scheme.as_deref()
     }
 
+    /// The word before a token that is not bound to a key. Empty for none.
+    pub(crate) fn bearer_scheme(&self) -> &str {
+        self.scheme.as_deref().unwrap_or("Bearer")
+    }
+
     /// `None` for a grant without kept values whose token is sent as usual.
     pub(crate) fn delivery(&self, tokens: &TokenSet) -> Option<Arc<Delivery>> {
         let values = tokens.values();

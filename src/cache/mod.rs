@@ -261,9 +261,19 @@
 //! that calls `block_on` now and then is a process that was stopped: start a multi-threaded
 //! runtime, and pass its handle to the builder.
 //!
+//! # Grants without a consent
+//!
+//! Three token sources need no customer: [`ClientCredentials`] for the application itself,
+//! [`JwtBearer`] for the subject of a signed assertion, and [`TokenExchange`] for a token in return
+//! for that of another cache. Each refresh is a new request without a refresh token, so nothing can
+//! be lost, and no durable store is needed. No error ends such a grant: after a refusal, also by
+//! `invalid_grant`, the usual [backoff](#failures) follows, and a grant that is refused for a while
+//! becomes [stuck](#stuck-grants). A refresh token in a response is dropped.
+//!
 //! # Your own token source
 //!
-//! An [`OAuthClient`] and [`ClientCredentials`] are token sources.
+//! An [`OAuthClient`] and the [sources without a consent](#grants-without-a-consent) are token
+//! sources.
 //! Implement [`TokenSource`] to get tokens in another way, or use [`token_fn`] if an async function
 //! is enough:
 //!
@@ -314,6 +324,7 @@ mod decide;
 mod delivery;
 mod follow;
 mod grant_store;
+mod jwt_bearer;
 mod lease;
 mod liveness;
 mod overwrite;
@@ -328,6 +339,7 @@ mod settings_builder;
 mod single_flight;
 mod source;
 mod state;
+mod token_exchange;
 mod worker;
 
 pub(crate) use self::{
@@ -349,8 +361,10 @@ pub(crate) use self::{
 pub use self::{
     bearer_token::BearerToken,
     builder::TokenCacheBuilder,
+    jwt_bearer::{AssertionSource, JwtBearer},
     source::{ClientCredentials, TokenFn, TokenSource, token_fn},
     state::{LostResponse, Status, TokenState},
+    token_exchange::{TokenExchange, TokenExchangeBuilder},
 };
 use self::{core::Core, state::CacheState};
 

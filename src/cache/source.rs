@@ -18,7 +18,9 @@ use crate::{
 ///
 /// Only a [`TokenCache`](crate::cache::TokenCache), or a source that wraps another source, should
 /// call these methods. The crate implements the trait for [`OAuthClient`] (refresh token),
-/// [`ClientCredentials`] (the application itself), and [`TokenFn`] (any async function).
+/// [`ClientCredentials`] (the application itself), [`JwtBearer`](crate::cache::JwtBearer) (signed
+/// assertions), [`TokenExchange`](crate::cache::TokenExchange) (the token of another cache), and
+/// [`TokenFn`] (any async function).
 ///
 /// An implementation must not cache tokens, and must not wait for a token of the same cache. It
 /// must not send a refresh token again once the provider may have received it.
@@ -47,9 +49,10 @@ pub trait TokenSource: Send + Sync + 'static {
     /// * [`Error::response_lost`] if the refresh token may have been used. See
     ///   [`LostResponse`](crate::cache::LostResponse) for what follows.
     ///
-    /// If `held` has no refresh token and the error has the kind [`NoGrant`](ErrorKind::NoGrant),
-    /// as that of an [`OAuthClient`] has, the [grant
-    /// ends](crate::cache#grants-without-a-refresh-token) with its access token.
+    /// If `held` has no refresh token and an [`OAuthClient`] says so by
+    /// [`NoGrant`](ErrorKind::NoGrant), the [grant
+    /// ends](crate::cache#grants-without-a-refresh-token) with its access token. The `NoGrant` of
+    /// another cache, whose token the source needs, ends nothing.
     ///
     /// An error of an [`OAuthClient`] says which of these it is; return it as it is. Every other
     /// error, such as [`Error::store`], proves nothing: if `held` has a refresh token, the response
@@ -86,6 +89,9 @@ pub trait TokenSource: Send + Sync + 'static {
     /// must therefore call `TokenSource::fetch` of the client instead. Such a source must return
     /// the gate of the client: the cache uses it to detect a [replaced client
     /// secret](OAuthClient::replace_secret).
+    ///
+    /// A source that first waits for the token of another cache must return `None`: the other cache
+    /// may need a permit of the same gate.
     fn gate(&self) -> Option<&EndpointGate> {
         None
     }
@@ -109,10 +115,11 @@ pub trait TokenSource: Send + Sync + 'static {
     /// If the identity has to change, pass the former one to
     /// [`accept_identity`](crate::cache::TokenCacheBuilder::accept_identity).
     ///
-    /// An [`OAuthClient`] and [`ClientCredentials`] have different identities. A source that wraps
-    /// another one must return the identity of that source. A source without an identity rejects
-    /// the stored grants of every identity, but nothing protects its own grants from other sources:
-    /// it needs a store for itself.
+    /// An [`OAuthClient`] and the sources of [grants without a
+    /// consent](crate::cache#grants-without-a-consent) have different identities. A source that
+    /// wraps another one must return the identity of that source. A source without an identity
+    /// rejects the stored grants of every identity, but nothing protects its own grants from other
+    /// sources: it needs a store for itself.
     ///
     /// The cache's builder calls this once.
     fn identity(&self) -> Option<ClientIdentity> {
@@ -173,6 +180,10 @@ impl TokenSource for OAuthClient {
 /// A source of tokens for the application itself (RFC 6749 section 4.4). It needs no consent and no
 /// durable store.
 ///
+/// The provider's data say how the client authenticates; a public client cannot use this grant. No
+/// error ends it, as the [module page](crate::cache#grants-without-a-consent) says. A refresh token
+/// in the response is dropped (section 4.4.3).
+///
 /// ```
 /// use tower_oauth2_client::cache::{ClientCredentials, TokenCache};
 /// # use tower_oauth2_client::oauth::OAuthClient;
@@ -193,7 +204,12 @@ impl ClientCredentials {
 
 impl TokenSource for ClientCredentials {
     async fn fetch(&self, _held: Option<&TokenSet>) -> Result<TokenSet, Error> {
-        self.0.send_client_credentials().await
+        let outcome = self.0.send_client_credentials().await;
+        // RFC 6749 section 4.4.3: a refresh token should not be included. The credentials obtain
+        // the next token, whatever the response to this request says about a grant.
+        outcome
+            .map(TokenSet::without_refresh_token)
+            .map_err(Error::of_no_consent)
     }
 
     async fn revoke(&self, held: &TokenSet) -> Result<(), Error> {

@@ -239,12 +239,7 @@ impl OAuthClientBuilder {
         authentication::check_client_id(&self.client_id)?;
         self.means.check(&self.provider)?;
         self.check_authorization()?;
-        if !self.scopes.iter().all(|scope| is_scope(scope)) {
-            return Err(Error::configuration(
-                "scopes: each scope is one word of visible ASCII without quotes or \
-                 backslashes; pass several scopes as several items",
-            ));
-        }
+        let scope = joined_scopes(&self.scopes, &self.provider)?;
         self.request_parameters.check()?;
         self.provider
             .check_request_parameters(&self.request_parameters)?;
@@ -263,8 +258,7 @@ impl OAuthClientBuilder {
                     self.means,
                 ),
                 redirect_uri: self.redirect_uri,
-                scope: (!self.scopes.is_empty())
-                    .then(|| self.scopes.join(self.provider.scope_separator())),
+                scope,
                 request_parameters: self
                     .provider
                     .all_request_parameters()
@@ -332,6 +326,20 @@ fn check_redirect_uri(uri: &str) -> Result<(), Error> {
         ));
     }
     Origin::parse("redirect URI", uri).map(drop)
+}
+
+/// The scopes as a request names them. `None` for no scope.
+pub(super) fn joined_scopes(
+    scopes: &[String],
+    provider: &Provider,
+) -> Result<Option<String>, Error> {
+    if !scopes.iter().all(|scope| is_scope(scope)) {
+        return Err(Error::configuration(
+            "scopes: each scope is one word of visible ASCII without quotes or \
+             backslashes; pass several scopes as several items",
+        ));
+    }
+    Ok((!scopes.is_empty()).then(|| scopes.join(provider.scope_separator())))
 }
 
 fn is_scope(scope: &str) -> bool {

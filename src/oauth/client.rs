@@ -13,11 +13,11 @@ use super::{
     attempt::{self, Retry},
     authentication::{self, AnyAuthenticator, Authentication, ClientAuthenticator, Presented},
     authorization::{AcceptedCode, PendingAuthorization, authorization_url},
-    clock_difference, evidence,
+    clock_skew, evidence,
     form::{Credentials, Form, Outgoing, Proof},
     gate::{EndpointGate, GateKey},
     kept_values, provider_text,
-    token_response::{self, TokenResponse},
+    token_response::{self, ExpectedType, TokenResponse},
     transport::{SendError, Transport},
 };
 use crate::{
@@ -65,13 +65,34 @@ pub(super) struct Configuration {
 }
 
 /// Parts of a token request that the handling of its response needs.
-struct Sent<'a> {
+pub(super) struct Sent<'a> {
     /// The secrets of the request, which the provider may repeat.
-    secrets: &'a [&'a str],
+    pub(super) secrets: &'a [&'a str],
     /// The kept values before the request.
-    values: &'a NamedValues,
+    pub(super) values: &'a NamedValues,
     /// The key of the grant, if its tokens are bound to one.
-    key: Option<&'a GrantKey>,
+    pub(super) key: Option<&'a GrantKey>,
+    /// Whether the request carries the client's credentials.
+    pub(super) is_authenticated: bool,
+    /// A token type that is accepted beside those of the provider's data.
+    pub(super) token_type: Option<&'static str>,
+    /// Whether the request contains an assertion, whose times depend on this machine's clock.
+    pub(super) has_assertion: bool,
+}
+
+static NO_VALUES: NamedValues = NamedValues::NONE;
+
+impl Default for Sent<'_> {
+    fn default() -> Self {
+        Self {
+            secrets: &[],
+            values: &NO_VALUES,
+            key: None,
+            is_authenticated: true,
+            token_type: None,
+            has_assertion: false,
+        }
+    }
 }
 
 impl OAuthClient {
@@ -352,6 +373,7 @@ impl OAuthClient {
             secrets: &[code.code().expose(), verifier],
             values: code.values(),
             key: key.as_ref(),
+            ..Sent::default()
         };
         let outcome = self.request_tokens(endpoint, form, Retry::NotSent, &sent);
         let outcome = outcome.await;
@@ -410,6 +432,7 @@ impl OAuthClient {
             secrets: &[refresh_token.expose(), tokens.access_token().expose()],
             values: tokens.values(),
             key: key.as_ref(),
+            ..Sent::default()
         };
         let response = self.request_tokens(endpoint, form, Retry::Deferred, &sent);
         let response = response.await?;
@@ -444,9 +467,8 @@ impl OAuthClient {
         let endpoint = self.provider().token_address();
         let key = self.grant_key(None)?;
         let sent = Sent {
-            secrets: &[],
-            values: &NamedValues::NONE,
             key: key.as_ref(),
+            ..Sent::default()
         };
         let endpoint = self.provider().resolve(endpoint, sent.values)?;
         let response = self.request_tokens(endpoint, form, Retry::Deferred, &sent);
@@ -455,7 +477,7 @@ impl OAuthClient {
 
     /// The key for the proofs of a token request: that of the grant, or a new one if this provider
     /// binds tokens.
-    fn grant_key(&self, held: Option<&DpopKey>) -> Result<Option<GrantKey>, Error> {
+    pub(super) fn grant_key(&self, held: Option<&DpopKey>) -> Result<Option<GrantKey>, Error> {
         let key = match held {
             Some(key) => GrantKey::of(key),
             None if self.provider().dpop() => GrantKey::generate(),
@@ -465,7 +487,7 @@ impl OAuthClient {
     }
 
     /// A form with the grant type and the additional parameters of a token request.
-    fn form(&self, kind: RequestKind, grant_type: &str) -> Form<'_> {
+    pub(super) fn form(&self, kind: RequestKind, grant_type: &str) -> Form<'_> {
         let parameters = &self.configuration.request_parameters;
         let provider = self.provider();
         let mut form = Form::empty(provider.request_format(), provider.parameter_names());
@@ -486,7 +508,7 @@ impl OAuthClient {
     }
 
     /// `values` are the kept values of the grant so far.
-    async fn request_tokens(
+    pub(super) async fn request_tokens(
         &self,
         endpoint: Uri,
         form: Form<'_>,
@@ -497,9 +519,12 @@ impl OAuthClient {
         // The time of the first attempt, so that retries do not lengthen the lifetime.
         let sent_at = configuration.clock.wall();
         let timeout = configuration.response_timeout;
-        let credentials = self.credentials(None, sent.values);
-        let credentials = credentials.map_err(Error::with_token_unused)?;
-        let mut request = self.outgoing(Method::POST, endpoint, form, Some(credentials));
+        let credentials = sent
+            .is_authenticated
+            .then(|| self.credentials(None, sent.values))
+            .transpose()
+            .map_err(Error::with_token_unused)?;
+        let mut request = self.outgoing(Method::POST, endpoint, form, credentials);
         request.proof = sent.key.map(|key| Proof {
             key,
             context: &configuration.proofs,
@@ -508,11 +533,20 @@ impl OAuthClient {
         let parse = |response: &Response<Bytes>| {
             let provider = &*configuration.provider;
             let now = configuration.clock.wall();
-            let is_bound = sent.key.is_some();
-            let parsed = token_response::parse(response, sent_at, now, provider, is_bound);
+            let expected = match sent.key {
+                Some(_) => ExpectedType::Dpop,
+                None => ExpectedType::Bearer {
+                    or: sent.token_type,
+                },
+            };
+            let parsed = token_response::parse(response, sent_at, now, provider, expected);
             let parsed = parsed.map_err(|error| {
                 let secrets = || request.secrets(sent.secrets);
-                let error = self.explained(error, response, now);
+                let error = if sent.has_assertion {
+                    clock_skew::added_to(error, response.headers(), sent_at, now)
+                } else {
+                    self.explained(error, response, sent_at, now)
+                };
                 let error = evidence::added_to(error);
                 provider_text::added_to(error, response, provider.refusals(), secrets)
             });
@@ -547,11 +581,12 @@ impl OAuthClient {
         &self,
         error: Error,
         response: &Response<Bytes>,
+        sent: SystemTime,
         now: SystemTime,
     ) -> Error {
         let is_of_client = error.oauth_code() == Some(OAuthErrorCode::InvalidClient);
         if is_of_client && self.configuration.authentication.depends_on_clock() {
-            clock_difference::added_to(error, response.headers(), now)
+            clock_skew::added_to(error, response.headers(), sent, now)
         } else {
             error
         }

@@ -1,4 +1,5 @@
-//! The OAuth 2.0 client: consent, code exchange, refresh, client credentials and revocation.
+//! The OAuth 2.0 client: consent, code exchange, device authorization, refresh, grants without a
+//! consent, and revocation.
 //!
 //! An [`OAuthClient`] makes the requests of one registered client to one
 //! [`Provider`](crate::provider::Provider). It keeps no tokens: each call returns a
@@ -36,6 +37,20 @@
 //! assert_eq!(tokens.refresh_token().unwrap().expose(), "r1");
 //! # Ok::<(), tower_oauth2_client::Error>(()) }).unwrap();
 //! ```
+//!
+//! # Other ways to a token set
+//!
+//! | grant | for | how |
+//! | --- | --- | --- |
+//! | authorization code (RFC 6749 section 4.1) | customers with a browser | [`authorization_url`](OAuthClient::authorization_url), as above |
+//! | device authorization (RFC 8628) | a program without a browser, such as a command line tool | [`authorize_device`](OAuthClient::authorize_device), then [`await_device`](OAuthClient::await_device) |
+//! | client credentials (RFC 6749 section 4.4) | the application itself | [`cache::ClientCredentials`](crate::cache::ClientCredentials) |
+//! | JWT as a grant (RFC 7523 section 2.1) | a service account or workload | [`cache::JwtBearer`](crate::cache::JwtBearer) |
+//! | token exchange (RFC 8693) | a backend that acts for the customer of another grant | [`cache::TokenExchange`](crate::cache::TokenExchange) |
+//!
+//! The first two bring a grant that is refreshed as any other. The others need no consent: each
+//! refresh is the same request with new credentials, and no error ends them. Additional parameters
+//! are set [by the kind of request](OAuthClientBuilder::request_parameter).
 //!
 //! # The HTTP client
 //!
@@ -133,20 +148,21 @@
 //! grants do not overload a token endpoint:
 //!
 //! * Each class of token requests has permits of its own: four for refreshes that requests wait
-//!   for, two for background refreshes, and two for code exchanges. Further token requests wait for
-//!   up to 15 seconds.
+//!   for, two for background refreshes, two for code exchanges, and two for the polls of device
+//!   authorizations. Further token requests wait for up to 15 seconds.
 //! * Five failures in a row (no response, a 5xx status, a 408 or a 429) open the circuit breaker
 //!   for 30 seconds. `Retry-After` opens it for the time that it asks for, at most 10 minutes.
 //! * `invalid_client` opens it for 30 seconds, and for twice as long each time, up to 30 minutes.
 //! * While it is open, requests fail at once. Afterwards one request is sent as a probe, and its
 //!   outcome decides for the others.
 //! * A code exchange is sent even while the breaker is open, because a customer waits. Its failure
-//!   does not change the breaker, because a browser chooses the code. Its success closes it.
+//!   does not change the breaker, because a browser chooses the code. Its success closes it. The
+//!   poll of a device authorization is handled in the same way.
 //! * A grant in trouble does not block the others: failures of one grant open the breaker for that
 //!   grant only.
 //!
-//! Revocations do not pass the gate, and pushed authorization requests have two permits of their
-//! own. Several clients of one endpoint can share a gate through
+//! Revocations and device authorization requests do not pass the gate, and pushed authorization
+//! requests have two permits of their own. Several clients of one endpoint can share a gate through
 //! [`OAuthClientBuilder::gate`].
 //!
 //! # Client authentication
@@ -302,21 +318,25 @@ mod authorization;
 mod buffer;
 mod builder;
 mod client;
-mod clock_difference;
+mod clock_skew;
 mod content_encoding;
 mod date;
+mod device;
 mod endpoint_error;
 mod evidence;
 mod form;
 mod form_encoding;
 mod gate;
+mod jwt_bearer;
 mod kept_values;
 mod members;
+mod own_permit;
 mod provider_text;
 mod pushed_authorization;
 mod random;
 mod revocation;
 mod scrub;
+pub(crate) mod token_exchange;
 mod token_response;
 mod transport;
 mod user_agent;
@@ -326,6 +346,7 @@ pub use self::{
     authorization::{AcceptedCode, PendingAuthorization},
     builder::OAuthClientBuilder,
     client::OAuthClient,
+    device::DeviceAuthorization,
     gate::EndpointGate,
     revocation::TokenToRevoke,
     token_response::TokenResponse,

@@ -108,6 +108,7 @@ impl OAuthClient {
         let credentials = self.credentials(None, pending.values())?;
         let request = self.outgoing(Method::POST, endpoint, form, Some(credentials));
         let permit = self.gate().acquire_for_pushed_authorization().await?;
+        let sent_at = self.configuration.clock.wall();
         let response = self
             .send(&request, Retry::Transient, RESPONSE_TIMEOUT)
             .await;
@@ -117,7 +118,7 @@ impl OAuthClient {
             let now = self.configuration.clock.wall();
             let error =
                 error.unwrap_or_else(|| endpoint_error::to_error(ENDPOINT, &response, now, &[]));
-            let error = evidence::added_to(self.explained(error, &response, now));
+            let error = evidence::added_to(self.explained(error, &response, sent_at, now));
             let verifier = pending.code_verifier().map_or("", CodeVerifier::expose);
             let secrets = || request.secrets(&[pending.state(), verifier]);
             provider_text::added_to(error, &response, &[], secrets)

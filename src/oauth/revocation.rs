@@ -140,6 +140,7 @@ impl OAuthClient {
         values: &NamedValues,
     ) -> Result<(), Error> {
         let request = self.revocation(endpoint, token, access_token, values)?;
+        let sent_at = self.configuration.clock.wall();
         let response = self.send(&request, Retry::Transient, REVOCATION_TIMEOUT);
         // The URL may contain the token, and an HTTP client may show the URL in its error.
         let in_url = encoded(token.expose());
@@ -160,7 +161,7 @@ impl OAuthClient {
             )
         } else {
             let error = endpoint_error::to_error("revocation endpoint", &response, now, &[]);
-            evidence::added_to(self.explained(error, &response, now))
+            evidence::added_to(self.explained(error, &response, sent_at, now))
         };
         let tokens = [Some(token.expose()), access_token.map(AccessToken::expose)];
         let tokens: Vec<&str> = tokens.into_iter().flatten().collect();

@@ -601,7 +601,9 @@ fn check_dpop(data: &ProviderData) -> Result<(), Error> {
 /// When the values in the URL of an endpoint are needed.
 fn needed(endpoint: EndpointKind) -> Needed {
     match endpoint {
-        EndpointKind::PushedAuthorizationRequest => Needed::AtStart,
+        EndpointKind::DeviceAuthorization | EndpointKind::PushedAuthorizationRequest => {
+            Needed::AtStart
+        }
         EndpointKind::Token => Needed::AfterCallback,
         EndpointKind::Refresh => Needed::AfterResponse,
         EndpointKind::Revocation => Needed::ForRevocation,

@@ -96,6 +96,7 @@ impl Provider {
                 None => return self.address(EndpointKind::Token),
             },
             EndpointKind::Revocation => self.revocation_endpoint.as_ref(),
+            EndpointKind::DeviceAuthorization => self.device_authorization_endpoint.as_ref(),
             EndpointKind::PushedAuthorizationRequest => {
                 self.pushed_authorization_request_endpoint.as_ref()
             }

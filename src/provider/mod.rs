@@ -64,7 +64,7 @@
 //! | `revocation_request` | object with `method` (`POST`, `DELETE` or `GET`), `format` (`form` or `json`), `parameter` (name of the token in the body, empty for none), `token` (`either`, `access` or `refresh`: which one the endpoint takes) and `authentication` (`client`, `basic`, `access_token` or `none`) | RFC 7009: the first of each, and the name `token` |
 //! | `pushed_authorization_request_endpoint` | URL (RFC 9126) | none |
 //! | `require_pushed_authorization_requests` | true or false | false |
-//! | `mtls_endpoint_aliases` | object of `token_endpoint`, `refresh_endpoint`, `revocation_endpoint` or `pushed_authorization_request_endpoint`, and the URLs for clients with a certificate (RFC 8705) | empty |
+//! | `mtls_endpoint_aliases` | object of `token_endpoint`, `refresh_endpoint`, `revocation_endpoint`, `device_authorization_endpoint` or `pushed_authorization_request_endpoint`, and the URLs for clients with a certificate (RFC 8705) | empty |
 //! | `api_origins` | list of URLs, of which only scheme, host and port count | empty |
 //! | `kept_values` | object of names and objects with `from` (`connect`, `callback` or `response`), and optionally `name` (of the parameter, or the path of the member; the same by default), `pattern` and `any_host` | empty |
 //! | `token_header` | object with `name` and `scheme` | `Authorization` and `Bearer` |

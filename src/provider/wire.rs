@@ -81,6 +81,9 @@ pub enum EndpointKind {
     /// The revocation endpoint.
     #[serde(rename = "revocation_endpoint")]
     Revocation,
+    /// The device authorization endpoint.
+    #[serde(rename = "device_authorization_endpoint")]
+    DeviceAuthorization,
     /// The endpoint of pushed authorization requests.
     #[serde(rename = "pushed_authorization_request_endpoint")]
     PushedAuthorizationRequest,
@@ -92,6 +95,7 @@ impl EndpointKind {
         match self {
             Self::Token => "token_endpoint",
             Self::Refresh => "refresh_endpoint",
+            Self::DeviceAuthorization => "device_authorization_endpoint",
             Self::Revocation => "revocation_endpoint",
             Self::PushedAuthorizationRequest => "pushed_authorization_request_endpoint",
         }

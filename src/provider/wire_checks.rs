@@ -201,6 +201,7 @@ fn check_authentication(data: &ProviderData) -> Result<(), Error> {
             EndpointKind::Token => true,
             EndpointKind::Refresh => data.refresh_endpoint.is_some(),
             EndpointKind::Revocation => data.revocation_endpoint.is_some(),
+            EndpointKind::DeviceAuthorization => data.device_authorization_endpoint.is_some(),
             EndpointKind::PushedAuthorizationRequest => {
                 data.pushed_authorization_request_endpoint.is_some()
             }

@@ -14,6 +14,7 @@
 //! | background refresh, for which no request waits, because the access token is still fresh | 2 | 1 |
 //! | code exchange | 2 | |
 //! | pushed authorization request | 2 | |
+//! | poll of a device authorization | 2 | |
 //!
 //! No class takes the permits of another, and no tenant takes all permits of a class, because a
 //! grant has at most one token request in flight. A background refresh leaves its queue as soon as
@@ -31,7 +32,7 @@
 //!   for its outcome.
 //! * A code exchange is sent even while the breaker is open, and waits for no probe. If it
 //!   succeeds, it closes the breaker. Its failures change nothing, because a browser chooses the
-//!   code.
+//!   code. The same holds for the poll of a device authorization.
 //!
 //! # Degraded grants
 //!
@@ -75,7 +76,7 @@ use crate::{
 /// How many degraded grants are remembered.
 const MAX_DEGRADED_KEYS: usize = 10_000;
 /// How long to wait for a permit.
-const QUEUE_TIMEOUT: Duration = Duration::from_secs(15);
+pub(super) const QUEUE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A concurrency limiter and circuit breaker, shared by all requests to one token endpoint.
 ///
@@ -188,16 +189,21 @@ impl EndpointGate {
 
     /// Waits for a permit of a code exchange. An open breaker does not matter.
     pub(crate) async fn acquire_for_code_exchange(&self) -> Result<Permit, Error> {
-        self.acquire_for_browser(Class::CodeExchange).await
+        self.acquire_while_open(Class::CodeExchange).await
     }
 
     /// Waits for a permit of a pushed authorization request. An open breaker does not matter, and
     /// the outcome changes nothing.
     pub(crate) async fn acquire_for_pushed_authorization(&self) -> Result<Permit, Error> {
-        self.acquire_for_browser(Class::PushedAuthorization).await
+        self.acquire_while_open(Class::PushedAuthorization).await
     }
 
-    async fn acquire_for_browser(&self, class: Class) -> Result<Permit, Error> {
+    /// Waits for a permit of one poll of a device authorization. An open breaker does not matter.
+    pub(crate) async fn acquire_for_device(&self) -> Result<Permit, Error> {
+        self.acquire_while_open(Class::DevicePoll).await
+    }
+
+    async fn acquire_while_open(&self, class: Class) -> Result<Permit, Error> {
         self.queue(async {
             let permit = self.shared.shares.acquire(class, false).await?;
             let caller = self.caller(GateKey::random());

@@ -20,6 +20,8 @@ pub(super) enum Class {
     CodeExchange,
     /// A pushed authorization request, which any browser can cause.
     PushedAuthorization,
+    /// A poll of a device authorization. There may be many, for as long as users take.
+    DevicePoll,
 }
 
 /// The permits of one class.
@@ -41,8 +43,8 @@ impl Class {
                 permits: 2,
                 degraded: 1,
             },
-            // They have no grant yet that could be in trouble.
-            Self::CodeExchange | Self::PushedAuthorization => Size {
+            // There is no grant yet that could be in trouble.
+            Self::CodeExchange | Self::PushedAuthorization | Self::DevicePoll => Size {
                 permits: 2,
                 degraded: 2,
             },
@@ -52,11 +54,12 @@ impl Class {
     /// Whether an outcome of this class changes the circuit breaker.
     ///
     /// A code is chosen by the browser. Codes that the provider never issued must neither open the
-    /// breaker for the refreshes, nor keep it closed. Only a token set proves something.
+    /// breaker for the refreshes, nor keep it closed. Only a token set proves something. A poll is
+    /// refused until the user has decided.
     pub(super) fn is_evidence(self, is_success: bool) -> bool {
         match self {
             Self::Awaited | Self::Background => true,
-            Self::CodeExchange => is_success,
+            Self::CodeExchange | Self::DevicePoll => is_success,
             // It goes to another endpoint.
             Self::PushedAuthorization => false,
         }
@@ -69,6 +72,7 @@ pub(super) struct Shares {
     background: Share,
     code_exchange: Share,
     pushed_authorization: Share,
+    device_poll: Share,
 }
 
 struct Share {
@@ -94,6 +98,7 @@ impl Shares {
             Class::Background => &self.background,
             Class::CodeExchange => &self.code_exchange,
             Class::PushedAuthorization => &self.pushed_authorization,
+            Class::DevicePoll => &self.device_poll,
         };
         let degraded = if is_degraded {
             Some(acquire(&share.degraded).await?)
@@ -121,6 +126,7 @@ impl Default for Shares {
             background: share(Class::Background),
             code_exchange: share(Class::CodeExchange),
             pushed_authorization: share(Class::PushedAuthorization),
+            device_poll: share(Class::DevicePoll),
         }
     }
 }

@@ -22,6 +22,7 @@ use http::Response;
 use jiff::Timestamp;
 
 use super::{
+    clock_skew::Skew,
     date, endpoint_error,
     members::{Member, Members},
 };
@@ -33,9 +34,6 @@ use crate::{
 };
 
 const ENDPOINT: &str = "token endpoint";
-
-/// A difference between the clocks that causes a warning.
-const MAX_SKEW: Duration = Duration::from_secs(30);
 
 /// The longest access token that is used. Servers accept headers of 8 to 64 KiB.
 ///
@@ -77,15 +75,23 @@ impl TokenResponse {
     }
 }
 
+/// The token types that are accepted.
+#[derive(Clone, Copy)]
+pub(super) enum ExpectedType {
+    /// `Bearer`, those of the provider's data, and another one.
+    Bearer { or: Option<&'static str> },
+    /// `DPoP`, because the request carried a proof.
+    Dpop,
+}
+
 /// Parses the response to a token request, which may be cut off. The request was sent at `sent` and
-/// the response arrived by `now`, both by this machine's wall clock. `is_bound` says whether the
-/// request carried a DPoP proof.
+/// the response arrived by `now`, both by this machine's wall clock.
 pub(super) fn parse(
     response: &Response<Bytes>,
     sent: SystemTime,
     now: SystemTime,
     provider: &Provider,
-    is_bound: bool,
+    expected: ExpectedType,
 ) -> Result<TokenResponse, Error> {
     let usual_lifetime = provider.access_token_lifetime();
     let refusals = provider.refusals();
@@ -107,10 +113,9 @@ pub(super) fn parse(
         .text()
         // RFC 6749 appendix A.17 has no such characters. They come from the server's template.
         .map(|token| RefreshToken::new(token.trim_matches(char::is_control)));
-    let access_token = if is_bound {
-        bound_access_token(&members)
-    } else {
-        access_token(&members, provider.accepted_token_types())
+    let access_token = match expected {
+        ExpectedType::Bearer { or } => access_token(&members, provider.accepted_token_types(), or),
+        ExpectedType::Dpop => bound_access_token(&members),
     };
     match access_token {
         Ok(access_token) if refresh_token.is_some() || !members.is_damaged => {
@@ -176,10 +181,11 @@ fn is_rejection(members: &Members) -> bool {
 fn access_token(
     members: &Members,
     accepted_types: &[String],
+    accepted_type: Option<&'static str>,
 ) -> Result<AccessToken, Cow<'static, str>> {
     token_with(members, |token_type| {
         let accepted = accepted_types.iter().map(|accepted| accepted.trim());
-        let mut accepted = accepted.chain(["bearer"]);
+        let mut accepted = accepted.chain(["bearer"]).chain(accepted_type);
         let is_accepted = token_type.is_some_and(|token_type| {
             accepted.any(|accepted| accepted.eq_ignore_ascii_case(token_type.trim()))
         });
@@ -322,14 +328,10 @@ fn plausible(by_date: Duration, by_own_clock: Duration, usual: Option<Duration>)
 }
 
 fn warn_of_skew(server_now: SystemTime, sent: SystemTime, now: SystemTime) {
-    // The server created the response between `sent` and `now`, rounded to a second.
-    let skew = server_now
-        .duration_since(now)
-        .or_else(|_| sent.duration_since(server_now))
-        .unwrap_or(Duration::ZERO);
-    telemetry::clock_skew_measured(skew);
-    if skew > MAX_SKEW {
-        telemetry::clock_skewed(skew);
+    let skew = Skew::between(server_now, sent, now);
+    telemetry::clock_skew_measured(skew.size());
+    if skew.is_large() {
+        telemetry::clock_skewed(skew.size());
     }
 }
 

@@ -4,11 +4,12 @@ use futures_util::FutureExt;
 
 use super::*;
 
-const CLASSES: [Class; 4] = [
+const CLASSES: [Class; 5] = [
     Class::Awaited,
     Class::Background,
     Class::CodeExchange,
     Class::PushedAuthorization,
+    Class::DevicePoll,
 ];
 
 /// Acquires a permit, or returns `None` if it would have to wait.
@@ -22,6 +23,7 @@ fn try_acquire(gate: &EndpointGate, class: Class, key: GateKey) -> Option<Permit
             }
             Class::CodeExchange => gate.acquire_for_code_exchange().await,
             Class::PushedAuthorization => gate.acquire_for_pushed_authorization().await,
+            Class::DevicePoll => gate.acquire_for_device().await,
         }
     };
     permit.now_or_never().map(Result::unwrap)

@@ -30,8 +30,14 @@ fn daily() -> Provider {
 
 fn parse_with(members: &str, date: Option<SystemTime>) -> Result<TokenSet, Error> {
     let body = format!(r#"{{"access_token":"a1"{members}}}"#);
-    parse(&response(200, &body, date), sent(), sent(), &daily(), false)
-        .map(TokenResponse::into_tokens)
+    parse(
+        &response(200, &body, date),
+        sent(),
+        sent(),
+        &daily(),
+        BEARER,
+    )
+    .map(TokenResponse::into_tokens)
 }
 
 /// The lifetime of a token from a provider with a usual lifetime of one day.
@@ -48,7 +54,7 @@ fn lifetime_without_usual(members: &str, date: Option<SystemTime>) -> Option<Dur
         sent(),
         sent(),
         &provider.unwrap(),
-        false,
+        BEARER,
     )
     .map(TokenResponse::into_tokens);
     tokens.unwrap().lifetime()
@@ -185,7 +191,7 @@ fn p24_response_to_a_proof_needs_a_bound_token() {
     let parsed = |token_type: &str| {
         let body = format!(r#"{{"access_token":"a2","refresh_token":"r2"{token_type}}}"#);
         let response = response(200, &body, None);
-        parse(&response, sent(), sent(), &daily(), true)
+        parse(&response, sent(), sent(), &daily(), ExpectedType::Dpop)
     };
     for token_type in ["DPoP", "dpop", " DPOP\\n"] {
         let token_type = format!(r#","token_type":"{token_type}""#);
@@ -286,19 +292,20 @@ fn p22_errors_of_bad_responses_name_the_problem_without_secrets() {
             "no header can carry",
         ),
     ] {
-        let error = parse(&response(200, body, None), sent(), sent(), &daily(), false).unwrap_err();
+        let error =
+            parse(&response(200, body, None), sent(), sent(), &daily(), BEARER).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidResponse, "{body}");
         assert!(error.to_string().contains(problem), "{body}: {error}");
         assert!(!format!("{error} {error:?}").contains("seeded"), "{error}");
         assert_eq!(error.oauth_code(), None, "{body}");
     }
-    let error = parse(&response(302, "", None), sent(), sent(), &daily(), false).unwrap_err();
+    let error = parse(&response(302, "", None), sent(), sent(), &daily(), BEARER).unwrap_err();
     assert!(error.to_string().contains("redirect"), "{error}");
 }
 
 fn parse_bytes(body: &[u8]) -> Result<TokenSet, Error> {
     let response = response(200, "", None).map(|_| Bytes::copy_from_slice(body));
-    parse(&response, sent(), sent(), &daily(), false).map(TokenResponse::into_tokens)
+    parse(&response, sent(), sent(), &daily(), BEARER).map(TokenResponse::into_tokens)
 }
 
 /// The access and the refresh token of a response.
@@ -678,8 +685,14 @@ mod data {
     ) -> Result<TokenSet, Error> {
         let provider = set(Provider::builder("https://id.example.com/token"));
         let response = response(status, body, None);
-        parse(&response, sent(), sent(), &provider.build().unwrap(), false)
-            .map(TokenResponse::into_tokens)
+        parse(
+            &response,
+            sent(),
+            sent(),
+            &provider.build().unwrap(),
+            BEARER,
+        )
+        .map(TokenResponse::into_tokens)
     }
 
     fn outcome(status: u16, body: &str) -> &'static str {

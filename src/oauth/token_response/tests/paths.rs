@@ -27,7 +27,7 @@ fn with(set: impl Fn(ProviderBuilder) -> ProviderBuilder) -> Provider {
 }
 
 fn read(provider: &Provider, body: &str) -> Result<TokenResponse, Error> {
-    parse(&response(200, body, None), sent(), sent(), provider, false)
+    parse(&response(200, body, None), sent(), sent(), provider, BEARER)
 }
 
 /// The access and the refresh token of a response, also if the access token cannot be used.

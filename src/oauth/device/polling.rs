@@ -1,0 +1,230 @@
+//! When a device polls, and how the polling ends (RFC 8628 section 3.5).
+
+use std::time::{Duration, Instant};
+
+use crate::{
+    error::{Error, ErrorKind, OAuthErrorCode, ResponseDetails},
+    later::Later,
+};
+
+/// How much longer the interval is after each `slow_down`.
+const SLOW_DOWN: Duration = Duration::from_secs(5);
+/// The longest pause after failed requests, unless the interval is longer.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
+
+/// The polling for one device code.
+pub(super) struct Polling {
+    interval: Duration,
+    /// When the device code expires.
+    ends_at: Instant,
+    /// The failed requests in a row.
+    failures: u32,
+    /// Whether a response was lost, which may have contained the tokens.
+    is_response_lost: bool,
+}
+
+/// The next step of a polling.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// Poll after this pause.
+    Poll(Duration),
+    End(Error),
+}
+
+impl Polling {
+    pub(super) fn new(interval: Duration, ends_at: Instant) -> Self {
+        Self {
+            interval,
+            ends_at,
+            failures: 0,
+            is_response_lost: false,
+        }
+    }
+
+    pub(super) fn first(&self, now: Instant) -> Step {
+        self.after(self.interval, now)
+    }
+
+    /// The step after a poll that brought no tokens.
+    pub(super) fn polled(&mut self, error: Error, now: Instant) -> Step {
+        match error.oauth_code() {
+            Some(OAuthErrorCode::AuthorizationPending) => self.failures = 0,
+            Some(OAuthErrorCode::SlowDown) => {
+                self.failures = 0;
+                self.interval = self.interval.saturating_add(SLOW_DOWN);
+            }
+            _ if error.kind() == ErrorKind::Unavailable => {
+                self.failures = self.failures.saturating_add(1);
+                self.is_response_lost |= error.is_response_lost();
+            }
+            _ => return Step::End(self.explained(error)),
+        }
+        let backoff = self.interval.saturating_mul(1 << self.failures.min(6));
+        let backoff = backoff.min(LONGEST_BACKOFF.max(self.interval));
+        let pause = backoff.max(error.retry_after().unwrap_or_default());
+        self.after(pause, now)
+    }
+
+    fn after(&self, pause: Duration, now: Instant) -> Step {
+        if now.later(pause) < self.ends_at {
+            return Step::Poll(pause);
+        }
+        Step::End(
+            Error::new(ErrorKind::Refused, EXPIRED).with_response(ResponseDetails {
+                code: Some(OAuthErrorCode::ExpiredToken),
+                ..ResponseDetails::default()
+            }),
+        )
+    }
+
+    /// The error with the cause for the user.
+    fn explained(&self, error: Error) -> Error {
+        match error.oauth_code() {
+            Some(OAuthErrorCode::AccessDenied) => error.with_message(DENIED),
+            Some(OAuthErrorCode::ExpiredToken | OAuthErrorCode::InvalidGrant)
+                if self.is_response_lost =>
+            {
+                error.with_message(LOST)
+            }
+            Some(OAuthErrorCode::ExpiredToken) => error.with_message(EXPIRED),
+            Some(OAuthErrorCode::InvalidGrant) => error.with_message(UNKNOWN),
+            _ => error,
+        }
+    }
+}
+
+const DENIED: &str = "device authorization was denied by the user or the provider; if that was a \
+                      mistake, start a new one";
+const EXPIRED: &str = "device code has expired: the user did not complete the authorization in \
+                       time; start a new one";
+const LOST: &str = "device code is no longer valid, and the response to an earlier poll was lost, \
+                    which may have contained the tokens; start a new device authorization";
+const UNKNOWN: &str = "device code was rejected (invalid_grant): it was used, or was issued to \
+                       another client; start a new device authorization";
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+
+    use super::*;
+
+    fn now() -> Instant {
+        tokio::time::Instant::now().into_std()
+    }
+
+    const fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn refused(code: OAuthErrorCode) -> Error {
+        Error::new(ErrorKind::Refused, "refused").with_response(ResponseDetails {
+            status: Some(StatusCode::BAD_REQUEST),
+            code: Some(code),
+            ..ResponseDetails::default()
+        })
+    }
+
+    fn unavailable(retry_after: Option<Duration>) -> Error {
+        Error::new(ErrorKind::Unavailable, "down").with_response(ResponseDetails {
+            retry_after,
+            ..ResponseDetails::default()
+        })
+    }
+
+    /// The pauses after these outcomes, in seconds. Ends with the message of the end.
+    fn pauses(lifetime: u64, outcomes: Vec<Error>) -> (Vec<u64>, String) {
+        let start = now();
+        let mut now = start;
+        let mut polling = Polling::new(seconds(5), start + seconds(lifetime));
+        let mut step = polling.first(now);
+        let mut pauses = Vec::new();
+        let mut outcomes = outcomes.into_iter();
+        loop {
+            match step {
+                Step::Poll(pause) => {
+                    pauses.push(pause.as_secs());
+                    now += pause;
+                }
+                Step::End(error) => return (pauses, error.to_string()),
+            }
+            let Some(outcome) = outcomes.next() else {
+                return (pauses, String::new());
+            };
+            step = polling.polled(outcome, now);
+        }
+    }
+
+    #[test]
+    fn p16_polls_keep_their_distance() {
+        use OAuthErrorCode::{AuthorizationPending as Pending, SlowDown};
+        let pending = || refused(Pending);
+        let slow_down = || refused(SlowDown);
+        let down = || unavailable(None);
+        for (outcomes, expected) in [
+            (vec![pending(), pending()], vec![5, 5, 5]),
+            // All later polls are slower, too.
+            (
+                vec![slow_down(), pending(), slow_down(), pending()],
+                vec![5, 10, 10, 15, 15],
+            ),
+            // A failure doubles the pause, until a response arrives.
+            (
+                vec![down(), down(), down(), down(), down(), pending()],
+                vec![5, 10, 20, 40, 60, 60, 5],
+            ),
+            (vec![slow_down(), down(), pending()], vec![5, 10, 20, 10]),
+            (
+                vec![unavailable(Some(seconds(90))), pending()],
+                vec![5, 90, 5],
+            ),
+            (vec![unavailable(Some(seconds(1)))], vec![5, 10]),
+        ] {
+            assert_eq!(pauses(1_800, outcomes), (expected, String::new()));
+        }
+    }
+
+    #[test]
+    fn polling_ends_with_the_device_code() {
+        let pending = vec![refused(OAuthErrorCode::AuthorizationPending); 10];
+        let (polls, end) = pauses(21, pending);
+        assert_eq!((polls.len(), end.as_str()), (4, EXPIRED));
+        assert_eq!(pauses(5, Vec::new()), (vec![], EXPIRED.to_owned()));
+        // A pause of the provider may last longer than the code.
+        let (_, end) = pauses(100, vec![unavailable(Some(seconds(600)))]);
+        assert_eq!(end, EXPIRED);
+    }
+
+    #[test]
+    fn end_names_its_cause() {
+        use OAuthErrorCode::{AccessDenied, ExpiredToken, InvalidClient, InvalidGrant};
+        for (code, message) in [
+            (AccessDenied, DENIED),
+            (ExpiredToken, EXPIRED),
+            (InvalidGrant, UNKNOWN),
+            (InvalidClient, "refused"),
+        ] {
+            let (_, end) = pauses(1_800, vec![refused(code)]);
+            assert_eq!(end, message);
+        }
+        let unsent = unavailable(None).with_token_unused();
+        let lost = unavailable(None).with_response_lost();
+        for (failed, code, message) in [
+            (&unsent, InvalidGrant, UNKNOWN),
+            (&lost, InvalidGrant, LOST),
+            (&lost, ExpiredToken, LOST),
+            (&lost, AccessDenied, DENIED),
+        ] {
+            let (_, end) = pauses(1_800, vec![failed.clone(), refused(code)]);
+            assert_eq!(end, message);
+        }
+        let page = Error::new(ErrorKind::InvalidResponse, "page");
+        assert_eq!(pauses(1_800, vec![page]).1, "page");
+    }
+
+    #[test]
+    fn no_time_overflows() {
+        let mut polling = Polling::new(Duration::MAX, now());
+        let slow_down = refused(OAuthErrorCode::SlowDown);
+        assert!(matches!(polling.polled(slow_down, now()), Step::End(_)));
+    }
+}
