@@ -39,12 +39,12 @@
 //!   is older, without any of the inner service's capacity, and is retried with the same token.
 //! * **P7** A request is retried at most once. The caller gets the second response as it is, or the
 //!   first if there is no newer token, the newer one is not meant for the request's origin, or the
-//!   body cannot be replayed. If the inner service fails
-//!   the retry, the caller gets that error. A 403 never causes a refresh, unless the provider's
-//!   data or the program's classifier say so. A 401 whose challenge names a cause other than the
-//!   token is not retried. Only a server that asks for another DPoP nonce gets the request once
-//!   more, with the same token, apart from that retry. Successful refreshes after a 401 are at least 30 seconds apart, and up
-//!   to 30 minutes while the API rejects the token of each soon.
+//!   body cannot be replayed. If the inner service fails the retry, the caller gets that error. A
+//!   403 never causes a refresh, unless the provider's data or the program's classifier say so. A
+//!   401 whose challenge names a cause other than the token is not retried. Apart from the retry, a
+//!   request with a DPoP proof is sent once more, with the same token, if the server asks for
+//!   another nonce. Successful refreshes after a 401 are at least 30 seconds apart, and up to 30
+//!   minutes while the API rejects the token of each soon.
 //! * **P8** The retry sends the same method, URI, headers, extensions and body bytes, with the
 //!   token and the kept values of one snapshot. A recorded body takes at most 64 KiB of memory, or
 //!   as much as the program sets, in whatever frames it comes. A request that cannot be replayed is

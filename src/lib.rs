@@ -7,8 +7,9 @@
 //! durable **store** before any request uses it ([`store`]). The grants of **many tenants** share
 //! one layer ([`tenants`]). Customers **connect** in a browser ([`connect`]). **Providers** are
 //! data: Justworks, a catalogue of others, and your own files ([`provider`]). **Discovery** finds
-//! one by its issuer ([`discovery`]). A **sandbox** provider runs on loopback for examples and
-//! tests ([`sandbox`]).
+//! one by its issuer ([`discovery`]). **Keys** sign assertions ([`jose`]), and tokens can be bound
+//! to them ([`dpop`]). A **sandbox** provider runs on loopback for examples and tests
+//! ([`sandbox`]).
 //!
 //! # Example
 //!
@@ -73,6 +74,7 @@
 //! | choose a store, encrypt it, or implement a [`TokenStore`](store::TokenStore) | [`store`] |
 //! | use a provider of the catalogue, or describe another one | [`provider`], [`providers`] |
 //! | name an issuer instead of endpoints | [`discovery`] |
+//! | bind tokens to a key, so that a stolen token is useless | [`dpop`] |
 //! | react to a grant that ends, or collect metrics | [`telemetry`] |
 //! | test without network or credentials | [`sandbox`] |
 //!

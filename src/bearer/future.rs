@@ -98,8 +98,8 @@ pin_project! {
             wait: Wait<Option<RetryToken>>,
             refreshing: Option<Box<Refreshing<B, R>>>,
         },
-        /// Has a token for the retry, and reads the response before it to its end; holds no capacity
-        /// of the inner service.
+        /// Has a token for the next attempt, and reads the response before it to its end; holds no
+        /// capacity of the inner service.
         Draining {
             draining: Option<Box<Draining<B, R>>>,
         },
@@ -125,7 +125,7 @@ pin_project! {
 struct Peeking<B: RequestBody, R> {
     peek: Peek<R>,
     attempt: Attempt<B>,
-    may_renew_nonce: bool,
+    may_retry_nonce: bool,
 }
 
 /// A response that is read to its end, and how the request is sent again.
@@ -142,7 +142,7 @@ struct Refreshing<B: RequestBody, R> {
     replay: Option<Replay<B>>,
     tenant: TenantCache,
     rejected: Generation,
-    may_renew_nonce: bool,
+    may_retry_nonce: bool,
 }
 
 /// A request that is sent again after a pause.
@@ -547,14 +547,14 @@ where
     Step::Complete(Ok(observed(response, observer)))
 }
 
-/// Decides what follows the first response. `may_renew_nonce` says whether the request may be sent
+/// Decides what follows the first response. `may_retry_nonce` says whether the request may be sent
 /// again with another nonce, beside the retry.
 #[cold]
 fn classify<S, F, B, R>(
     shared: &Shared<S>,
     response: Response<R>,
     attempt: Attempt<B>,
-    may_renew_nonce: bool,
+    may_retry_nonce: bool,
 ) -> Step<S, F, B, R>
 where
     S: Clone,
@@ -573,7 +573,7 @@ where
         }
         Classified::Rejected => {
             let response = FirstResponse::new(response);
-            rejected(shared, response, attempt, may_renew_nonce)
+            rejected(shared, response, attempt, may_retry_nonce)
         }
         // The server has the whole request, so it does not wait for more of it. Otherwise the
         // caller may need the response before it sends more.
@@ -582,7 +582,7 @@ where
                 peeking: Some(Box::new(Peeking {
                     peek: Peek::new(response),
                     attempt,
-                    may_renew_nonce,
+                    may_retry_nonce,
                 })),
             })
         }
@@ -608,13 +608,13 @@ where
     let Peeking {
         peek,
         attempt,
-        may_renew_nonce,
+        may_retry_nonce,
     } = peeking;
     let head = peek.into_head();
     match &rest.end {
         End::Trailers(trailers) if shared.classifier.classify_trailers(trailers) => {
             let response = FirstResponse::read(head, rest);
-            return rejected(shared, response, attempt, may_renew_nonce);
+            return rejected(shared, response, attempt, may_retry_nonce);
         }
         End::Body(_) => rest.observer = observer_of(shared, &attempt),
         End::Trailers(_) | End::Failed(_) | End::Nothing => {}
@@ -636,7 +636,7 @@ fn rejected<S, F, B, R>(
     shared: &Shared<S>,
     response: FirstResponse<R>,
     attempt: Attempt<B>,
-    may_renew_nonce: bool,
+    may_retry_nonce: bool,
 ) -> Step<S, F, B, R>
 where
     S: Clone,
@@ -658,7 +658,7 @@ where
         (Rejected::Retry(token), Some(replay)) => {
             let RetryToken { token, pause } = token;
             let rejected = (tenant, generation);
-            match Retry::of(replay, rejected, token, &shared.tokens, may_renew_nonce) {
+            match Retry::of(replay, rejected, token, &shared.tokens, may_retry_nonce) {
                 Some((request, retry)) => send_again(shared, response, request, retry, pause),
                 None => Step::Complete(Ok(response.into_response())),
             }
@@ -673,7 +673,7 @@ where
                     replay,
                     tenant,
                     rejected: generation,
-                    may_renew_nonce,
+                    may_retry_nonce,
                 })),
             })
         }
@@ -697,11 +697,11 @@ where
         replay,
         tenant,
         rejected,
-        may_renew_nonce,
+        may_retry_nonce,
     } = refreshing;
     if let (Some(RetryToken { token, pause }), Some(replay)) = (token, replay) {
         let rejected = (tenant, rejected);
-        let retry = Retry::of(replay, rejected, token, &shared.tokens, may_renew_nonce);
+        let retry = Retry::of(replay, rejected, token, &shared.tokens, may_retry_nonce);
         if let Some((request, retry)) = retry {
             return send_again(shared, response, request, retry, pause);
         }

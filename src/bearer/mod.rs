@@ -20,8 +20,11 @@
 //!   replaced](crate::cache#grants-without-a-refresh-token) is sent once more. It does not retry a
 //!   403, unless the provider's data [name it](#other-rejections-than-a-401). It does not retry a
 //!   401 whose `Bearer` challenge has the error `insufficient_scope` or `invalid_request` (RFC 6750
-//!   section 3.1), unless another challenge has `invalid_token`. It retries a 401 without an error
-//!   code.
+//!   section 3.1), or, for a token that is bound to a key, a `DPoP` challenge has the error
+//!   `invalid_dpop_proof` (RFC 9449 section 7.1), unless another challenge has `invalid_token`. It
+//!   retries a 401 without an error code.
+//! * **A 401 that asks for another DPoP nonce.** The layer sends the request once more, with the
+//!   same token and another [proof](crate::dpop). This is apart from the retry for a newer token.
 //! * **A 401 to a token that is only seconds old.** The API may not know it yet, so the layer
 //!   does not refresh. It waits until the token is 5 seconds old, or a tenth of its lifetime if
 //!   that is shorter, and retries with the same token. The provider's data can set [another
@@ -182,6 +185,9 @@
 //! provider's data [name another header](crate::provider::ProviderBuilder::token_header) or scheme,
 //! such as `X-Shopify-Access-Token: <token>` or `Authorization: Zoho-oauthtoken <token>`. The layer
 //! treats each such header in the same way. Its value is marked sensitive.
+//!
+//! A token that is bound to a key by [DPoP](crate::dpop) is sent as `Authorization: DPoP <token>`,
+//! with a proof for each attempt in the header `DPoP`.
 //!
 //! HTTP clients are different. A client that follows redirects removes `Authorization` where it
 //! follows one to another server, but not a header that it does not know. With such a header, the

@@ -91,14 +91,14 @@ fn after_nonce<B: RequestBody, R>(
 
 impl<B: RequestBody> Retry<B> {
     /// A request again with another token, if the whole body is recorded, and this token may be
-    /// sent to where the request goes. `may_renew_nonce` says whether the request may still be sent
+    /// sent to where the request goes. `may_retry_nonce` says whether the request may still be sent
     /// again with another nonce.
     pub(super) fn of(
         replay: Replay<B>,
         (tenant, rejected): (TenantCache, Generation),
         token: BearerToken,
         tokens: &TokenProvider,
-        may_renew_nonce: bool,
+        may_retry_nonce: bool,
     ) -> Option<(Request<B>, Self)> {
         let generation = token.generation();
         let bound = token.is_bound().then(|| token.clone());
@@ -107,7 +107,7 @@ impl<B: RequestBody> Retry<B> {
             Box::new(ProvedRetry {
                 token,
                 uri: request.uri().clone(),
-                replay: may_renew_nonce.then_some(replay),
+                replay: may_retry_nonce.then_some(replay),
             })
         });
         let retry = Self {

@@ -103,14 +103,16 @@ impl BearerToken {
     /// itself needs a new proof for each attempt.
     ///
     /// ```
-    /// # use tower_oauth2_client::{Error, cache::TokenCache};
-    /// # async fn send(tokens: TokenCache) -> Result<http::Request<()>, Box<dyn std::error::Error>> {
-    /// let mut request = http::Request::get("https://api.example.com/v1/company").body(())?;
-    /// let token = tokens.token().await?;
-    /// let proof = token.dpop_proof(request.method(), request.uri())?;
-    /// request.headers_mut().insert(token.header_name(), token.header_value().clone());
-    /// request.headers_mut().extend(proof.map(|proof| ("dpop".parse().unwrap(), proof)));
-    /// # Ok(request) }
+    /// # use tower_oauth2_client::{Error, cache::BearerToken};
+    /// fn authorize<B>(request: &mut http::Request<B>, token: &BearerToken) -> Result<(), Error> {
+    ///     let proof = token.dpop_proof(request.method(), request.uri())?;
+    ///     let headers = request.headers_mut();
+    ///     headers.insert(token.header_name(), token.header_value().clone());
+    ///     if let Some(proof) = proof {
+    ///         headers.insert("dpop", proof);
+    ///     }
+    ///     Ok(())
+    /// }
     /// ```
     ///
     /// # Errors

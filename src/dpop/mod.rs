@@ -8,7 +8,11 @@
 //! use http::Request;
 //! use tower::{Layer, ServiceExt};
 //! use tower_oauth2_client::{
-//!     bearer::BearerAuthLayer, cache::TokenCache, oauth::OAuthClient, provider, sandbox::{Dpop, Sandbox},
+//!     bearer::BearerAuthLayer,
+//!     cache::TokenCache,
+//!     oauth::OAuthClient,
+//!     provider,
+//!     sandbox::{Dpop, Sandbox},
 //! };
 //!
 //! type Body = http_body_util::Full<bytes::Bytes>;

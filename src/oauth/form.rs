@@ -33,8 +33,8 @@ pub(super) struct Form<'a> {
     used: Vec<String>,
 }
 
-/// A request without its credentials. It is written anew for each attempt, because some credentials are
-/// valid for one request only.
+/// A request without its credentials. It is written again for each attempt, because some
+/// credentials are valid for one request only.
 pub(super) struct Outgoing<'a> {
     pub(super) method: Method,
     pub(super) endpoint: Uri,

@@ -109,7 +109,8 @@
 //! A call sends one request. It is retried only if nothing was sent, because the connection failed,
 //! or, except for a code exchange, if the endpoint responds with 429 or 503. A revocation can be
 //! repeated, so it is retried after any transient failure. A call sends at most three requests,
-//! the last one within 15 seconds of the first.
+//! the last one within 15 seconds of the first. With [DPoP](crate::dpop), it sends one more if the
+//! endpoint asks for a proof with another nonce.
 //!
 //! The response of a token request contains the next refresh token, and cannot be requested again.
 //! Each token request therefore waits for its response for 60 seconds, or for the
@@ -164,6 +165,12 @@
 //! Revocations and device authorization requests do not pass the gate, and pushed authorization
 //! requests have two permits of their own. Several clients of one endpoint can share a gate through
 //! [`OAuthClientBuilder::gate`].
+//!
+//! # Bound tokens
+//!
+//! If the provider's data [turn DPoP on](crate::provider::ProviderBuilder::dpop), each attempt of a
+//! token request carries a proof, and the token set contains the key of the grant. See
+//! [`dpop`](crate::dpop).
 //!
 //! # Client authentication
 //!

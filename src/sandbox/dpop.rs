@@ -46,9 +46,9 @@ impl Dpop {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DpopNonce {
-    /// None.
+    /// No nonce.
     None,
-    /// One that all proofs share.
+    /// All proofs share a nonce.
     Fixed,
     /// A nonce for each proof. Each response to a proof brings the next one.
     Rotating,

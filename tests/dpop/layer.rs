@@ -253,7 +253,7 @@ fn check(case: &Case, status: &Result<StatusCode, Error>, received: &[Received])
 }
 
 #[tokio::test]
-async fn p07_nonce_is_renewed_once_apart_from_the_retry_with_a_body_in_memory() {
+async fn p07_nonce_retry_is_made_once_apart_from_the_retry_with_a_body_in_memory() {
     let bytes: Vec<u8> = (0..50_000_u32)
         .map(|n| n.to_le_bytes()[n as usize % 3])
         .collect();

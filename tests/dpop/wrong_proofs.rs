@@ -35,7 +35,7 @@ impl Key {
         });
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         let mut claims = json!({
-            "jti": format!("{}", fastrand_like()),
+            "jti": next_id().to_string(),
             "htm": method,
             "htu": target,
             "iat": now.as_secs(),
@@ -51,7 +51,7 @@ impl Key {
     }
 }
 
-fn fastrand_like() -> u64 {
+fn next_id() -> u64 {
     use std::sync::atomic::{AtomicU64, Ordering};
     static NEXT: AtomicU64 = AtomicU64::new(1);
     NEXT.fetch_add(1, Ordering::Relaxed)
@@ -60,7 +60,10 @@ fn fastrand_like() -> u64 {
 const SAME: Change = |_, _| {};
 
 /// Sends a token request with a new code, and returns the status, the error and the nonce.
-async fn exchange(sandbox: &Sandbox, proofs: &[String]) -> (StatusCode, Value, Option<String>) {
+async fn exchange_code(
+    sandbox: &Sandbox,
+    proofs: &[String],
+) -> (StatusCode, Value, Option<String>) {
     let url = format!(
         "{}/oauth/authorize?response_type=code&client_id={}&redirect_uri={}",
         sandbox.url(),
@@ -191,7 +194,7 @@ async fn wrong_proof_is_refused_at_the_token_endpoint() {
     let refused = json!("invalid_dpop_proof");
     for (what, change) in WRONG {
         let proof = key.proof("POST", &target, None, *change);
-        let (status, body, _) = exchange(&sandbox, &[proof]).await;
+        let (status, body, _) = exchange_code(&sandbox, &[proof]).await;
         assert_eq!((status.as_u16(), &body["error"]), (400, &refused), "{what}");
     }
     let good = || key.proof("POST", &target, None, SAME);
@@ -204,7 +207,7 @@ async fn wrong_proof_is_refused_at_the_token_endpoint() {
         vec!["a.b".to_owned()],
         vec![format!("{}.", good())],
     ] {
-        let (status, body, _) = exchange(&sandbox, &proofs).await;
+        let (status, body, _) = exchange_code(&sandbox, &proofs).await;
         assert_eq!(
             (status.as_u16(), &body["error"]),
             (400, &refused),
@@ -212,10 +215,10 @@ async fn wrong_proof_is_refused_at_the_token_endpoint() {
         );
     }
     let proof = good();
-    let (status, body, nonce) = exchange(&sandbox, std::slice::from_ref(&proof)).await;
+    let (status, body, nonce) = exchange_code(&sandbox, std::slice::from_ref(&proof)).await;
     assert_eq!((status.as_u16(), nonce), (200, None));
     assert_eq!(body["token_type"], "DPoP");
-    let (status, body, _) = exchange(&sandbox, &[proof]).await;
+    let (status, body, _) = exchange_code(&sandbox, &[proof]).await;
     assert_eq!(
         (status.as_u16(), &body["error"]),
         (400, &refused),
@@ -229,7 +232,7 @@ async fn wrong_proof_is_refused_by_the_api() {
     let (key, other) = (Key::new(), Key::new());
     let target = format!("{}/oauth/token", sandbox.url());
     let proof = key.proof("POST", &target, None, SAME);
-    let (_, tokens, _) = exchange(&sandbox, &[proof]).await;
+    let (_, tokens, _) = exchange_code(&sandbox, &[proof]).await;
     let token = tokens["access_token"].as_str().unwrap();
     let target = format!("{}/v1/company", sandbox.url());
     let proof = |key: &Key, change| key.proof("GET", &target, Some(token), change);
@@ -290,7 +293,7 @@ async fn proof_without_the_nonce_is_refused() {
     let key = Key::new();
     let target = format!("{}/oauth/token", sandbox.url());
     let proof = key.proof("POST", &target, None, SAME);
-    let (status, body, nonce) = exchange(&sandbox, &[proof]).await;
+    let (status, body, nonce) = exchange_code(&sandbox, &[proof]).await;
     assert_eq!(
         (status.as_u16(), &body["error"]),
         (400, &json!("use_dpop_nonce"))
@@ -298,10 +301,10 @@ async fn proof_without_the_nonce_is_refused() {
     assert_eq!(nonce.as_deref(), Some("nonce-1"));
     let with_first: Change = |_, claims| claims["nonce"] = "nonce-1".into();
     let proof = key.proof("POST", &target, None, with_first);
-    let (status, _, nonce) = exchange(&sandbox, &[proof]).await;
+    let (status, _, nonce) = exchange_code(&sandbox, &[proof]).await;
     assert_eq!((status.as_u16(), nonce.as_deref()), (200, Some("nonce-2")));
     let proof = key.proof("POST", &target, None, with_first);
-    let (status, body, _) = exchange(&sandbox, &[proof]).await;
+    let (status, body, _) = exchange_code(&sandbox, &[proof]).await;
     assert_eq!(
         (status.as_u16(), &body["error"]),
         (400, &json!("use_dpop_nonce")),
