@@ -1,4 +1,4 @@
-//! Assertions: JSON Web Tokens by which a client proves who it is (RFC 7523).
+//! Assertions: JSON Web Tokens by which a client proves its identity (RFC 7523).
 
 use std::time::{Duration, SystemTime};
 

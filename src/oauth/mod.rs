@@ -188,8 +188,8 @@
 //! | any | what a [`ClientAuthenticator`] returns | [`authenticator`](OAuthClientBuilder::authenticator) |
 //!
 //! An assertion is a JSON Web Token that says for 60 seconds that this client is speaking to this
-//! provider (RFC 7523 section 3). Each attempt of a request has a new one, because servers accept an
-//! assertion once. Its audience (`aud`) is the issuer, or what the provider's data [name
+//! provider (RFC 7523 section 3). Each attempt of a request has a new one, because servers accept
+//! an assertion once. Its audience (`aud`) is the issuer, or what the provider's data [name
 //! instead](crate::provider::ProviderBuilder::assertion_audience). The request also contains
 //! `client_id`, which RFC 7521 section 4.2 makes optional and many servers need.
 //!
@@ -312,9 +312,9 @@
 //! # Pushed authorization requests
 //!
 //! [`OAuthClient::start_authorization`] sends the authorization request to the provider before the
-//! browser is redirected (RFC 9126), if the provider's data name a
-//! [`pushed_authorization_request_endpoint`](crate::provider::ProviderBuilder::pushed_authorization_request_endpoint).
-//! The `connect` router does so by itself. Everything else is as with
+//! browser is redirected (RFC 9126), if the provider's data name an [endpoint for
+//! that](crate::provider::Provider::pushed_authorization_request_endpoint). The `connect` router
+//! does so by itself. Everything else is as with
 //! [`authorization_url`](OAuthClient::authorization_url): the callback, its `state`, PKCE and the
 //! issuer.
 

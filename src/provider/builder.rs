@@ -129,9 +129,9 @@ impl ProviderBuilder {
         self
     }
 
-    /// Sets the endpoint to which authorization requests are pushed before the browser is redirected
-    /// (RFC 9126). Defaults to none. Like the authorization endpoint, it may contain variables
-    /// whose values the program passes.
+    /// Sets the endpoint to which authorization requests are pushed before the browser is
+    /// redirected (RFC 9126). Defaults to none. Like the authorization endpoint, it may contain
+    /// variables whose values the program passes.
     ///
     /// [`OAuthClient::start_authorization`](crate::oauth::OAuthClient::start_authorization) and the
     /// `connect` router use it.
@@ -237,8 +237,8 @@ impl ProviderBuilder {
         self
     }
 
-    /// Sets the audience (`aud`) of the assertions by which a client authenticates (RFC 7523 section
-    /// 3). Defaults to the [issuer](Self::issuer), and without one to the URL of the token
+    /// Sets the audience (`aud`) of the assertions by which a client authenticates (RFC 7523
+    /// section 3). Defaults to the [issuer](Self::issuer), and without one to the URL of the token
     /// endpoint, as it is written.
     ///
     /// The issuer is the safest audience, because no other server accepts it. Many providers

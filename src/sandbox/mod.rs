@@ -99,12 +99,12 @@
 //!
 //! # Client authentication
 //!
-//! [`Behavior::client_authentication`] sets the only accepted method. Assertions (`client_secret_jwt`
-//! and `private_key_jwt`, RFC 7523) are verified strictly: signature, `alg`, `iss`, `sub`, `aud`,
-//! `exp` and `iat` by the sandbox's clock, and a `jti` that was not used before. The keys of a
-//! client are [registered](ClientRegistration) as JSON Web Keys, which needs the feature `signing`.
-//! The sandbox has no TLS, so with [`ClientAuthentication::TlsClientAuth`] it can only check that no
-//! secret came. A second method in one request is refused.
+//! [`Behavior::client_authentication`] sets the only accepted method. Assertions
+//! (`client_secret_jwt` and `private_key_jwt`, RFC 7523) are verified strictly: signature, `alg`,
+//! `iss`, `sub`, `aud`, `exp` and `iat` by the sandbox's clock, and a `jti` that was not used
+//! before. The keys of a client are [registered](ClientRegistration) as JSON Web Keys, which needs
+//! the feature `signing`. The sandbox has no TLS, so with [`ClientAuthentication::TlsClientAuth`]
+//! it can only check that no secret came. A second method in one request is refused.
 //!
 //! # Other grants
 //!

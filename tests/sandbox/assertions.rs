@@ -49,7 +49,7 @@ fn signed(sandbox: &Sandbox, claims: &Value) -> String {
 }
 
 /// A code exchange with these credentials.
-async fn exchange(sandbox: &Sandbox, credentials: &[(&str, &str)]) -> Response {
+async fn exchange_code(sandbox: &Sandbox, credentials: &[(&str, &str)]) -> Response {
     let code = code(sandbox, &[]).await;
     let mut fields = vec![
         ("grant_type", "authorization_code"),
@@ -65,7 +65,7 @@ async fn present(sandbox: &Sandbox, assertion: &str) -> Response {
         ("client_assertion_type", TYPE),
         ("client_assertion", assertion),
     ];
-    exchange(sandbox, &fields).await
+    exchange_code(sandbox, &fields).await
 }
 
 #[tokio::test(start_paused = true)]
@@ -84,7 +84,7 @@ async fn an_assertion_is_accepted_once() {
         ("client_assertion", assertion.as_str()),
         ("client_id", id.as_str()),
     ];
-    assert_eq!(exchange(&sandbox, &fields).await.status, 200);
+    assert_eq!(exchange_code(&sandbox, &fields).await.status, 200);
 }
 
 #[tokio::test(start_paused = true)]
@@ -187,7 +187,7 @@ async fn each_wrong_signature_header_and_form_is_named() {
             "client_assertion are missing",
         ),
     ] {
-        let response = exchange(&sandbox, &fields).await;
+        let response = exchange_code(&sandbox, &fields).await;
         assert_refused(&response, 401, "invalid_client");
         let description = response.text("error_description");
         assert!(description.contains(problem), "{fields:?}: {description}");
@@ -213,14 +213,18 @@ async fn a_second_method_in_one_request_is_refused() {
             ("client_id", id),
             ("client_secret", secret),
         ];
-        assert_refused(&exchange(&sandbox, &fields).await, 400, "invalid_request");
+        assert_refused(
+            &exchange_code(&sandbox, &fields).await,
+            400,
+            "invalid_request",
+        );
         let mut request = form("/oauth/token", &fields[..3]);
         let basic = "Basic c2FuZGJveC1jbGllbnQ6c2FuZGJveC1jbGllbnQtc2VjcmV0";
         let headers = request.headers_mut();
         headers.insert(AUTHORIZATION, basic.parse().unwrap());
         assert_refused(&send(&sandbox, request).await, 400, "invalid_request");
         if accepted != ClientAuthentication::ClientSecretJwt {
-            let response = exchange(&sandbox, &fields[..3]).await;
+            let response = exchange_code(&sandbox, &fields[..3]).await;
             assert_refused(&response, 401, "invalid_client");
         }
     }
@@ -271,9 +275,12 @@ async fn a_client_with_a_certificate_sends_no_secret() {
     });
     let (id, secret) = (sandbox.client_id(), sandbox.client_secret());
     let with_secret = [("client_id", id), ("client_secret", secret)];
-    let response = exchange(&sandbox, &with_secret).await;
+    let response = exchange_code(&sandbox, &with_secret).await;
     assert_refused(&response, 401, "invalid_client");
-    let response = exchange(&sandbox, &[("client_id", "other")]).await;
+    let response = exchange_code(&sandbox, &[("client_id", "other")]).await;
     assert_refused(&response, 401, "invalid_client");
-    assert_eq!(exchange(&sandbox, &[("client_id", id)]).await.status, 200);
+    assert_eq!(
+        exchange_code(&sandbox, &[("client_id", id)]).await.status,
+        200
+    );
 }

@@ -8,7 +8,7 @@ use crate::{
     token::ClientSecret,
 };
 
-/// What a client authenticates with, as it was set.
+/// The secret, key or code that a client authenticates with, as it was set.
 #[derive(Default)]
 pub(in crate::oauth) struct Means {
     pub(in crate::oauth) client_secret: Option<ClientSecret>,

@@ -62,7 +62,7 @@ impl Authentication {
         }
     }
 
-    /// Whether the client has nothing that proves who it is.
+    /// Whether the client has nothing that proves its identity.
     pub(super) fn is_public(&self) -> bool {
         self.method == ClientAuthentication::None && self.authenticator.load().is_none()
     }
