@@ -252,7 +252,8 @@ async fn p25_identity_differs_from_those_of_other_grants() {
 async fn panic_of_an_assertion_source_fails_the_refresh() {
     let sandbox = builder().build();
     let panicking = || async {
-        let key: Option<String> = None;
+        std::future::ready(()).await;
+        let key: Result<String, io::Error> = Err(io::Error::other("none"));
         Ok::<_, io::Error>(key.expect("a key"))
     };
     let source = JwtBearer::new(oauth(&sandbox), panicking);
