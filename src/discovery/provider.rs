@@ -8,7 +8,7 @@ use tower_service::Service;
 use super::{authentication, handle::Discovery, metadata::Metadata};
 use crate::{
     error::{BoxError, Error},
-    provider::{IssuerCheck, Provider, ProviderBuilder, ResponseMode},
+    provider::{EndpointKind, IssuerCheck, Provider, ProviderBuilder, ResponseMode},
 };
 
 impl Provider {
@@ -53,9 +53,9 @@ impl Metadata {
     ///
     /// | setting | by the metadata |
     /// | --- | --- |
-    /// | `token_endpoint`, `authorization_endpoint`, `revocation_endpoint`, `issuer` | the same member |
+    /// | `token_endpoint`, `authorization_endpoint`, `revocation_endpoint`, `device_authorization_endpoint`, `pushed_authorization_request_endpoint`, `require_pushed_authorization_requests`, `mtls_endpoint_aliases`, `issuer` | the same member |
     /// | `issuer_check` | `required` with `authorization_response_iss_parameter_supported`, else `if_present` |
-    /// | `client_authentication` | the first of `client_secret_basic`, `client_secret_post` and `none` in `token_endpoint_auth_methods_supported`; `client_secret_basic` without that list |
+    /// | `client_authentication` | the first of `client_secret_basic`, `client_secret_post`, `private_key_jwt`, `client_secret_jwt`, `tls_client_auth`, `self_signed_tls_client_auth` and `none` in `token_endpoint_auth_methods_supported`; `client_secret_basic` without that list |
     /// | `pkce` | on, unless `code_challenge_methods_supported` does not contain `S256` |
     /// | `response_mode` | `query`, unless `response_modes_supported` only contains `form_post` of the two |
     ///
@@ -105,9 +105,46 @@ impl Metadata {
         if let Some(url) = self.revocation_endpoint() {
             builder = builder.revocation_endpoint(url);
         }
+        if let Some(url) = self.device_authorization_endpoint() {
+            builder = builder.device_authorization_endpoint(url);
+        }
+        if let Some(url) = self.pushed_authorization_request_endpoint() {
+            builder = builder
+                .pushed_authorization_request_endpoint(url)
+                .require_pushed_authorization_requests(
+                    self.require_pushed_authorization_requests(),
+                );
+        }
+        for (kind, name, has_endpoint) in [
+            (EndpointKind::Token, TOKEN, true),
+            (
+                EndpointKind::Revocation,
+                REVOCATION,
+                self.revocation_endpoint().is_some(),
+            ),
+            (
+                EndpointKind::DeviceAuthorization,
+                DEVICE,
+                self.device_authorization_endpoint().is_some(),
+            ),
+            (
+                EndpointKind::PushedAuthorizationRequest,
+                PUSHED,
+                self.pushed_authorization_request_endpoint().is_some(),
+            ),
+        ] {
+            if let (true, Some(url)) = (has_endpoint, self.mtls_endpoint_alias(name)) {
+                builder = builder.mtls_endpoint_alias(kind, url);
+            }
+        }
         Ok(builder)
     }
 }
+
+const TOKEN: &str = "token_endpoint";
+const REVOCATION: &str = "revocation_endpoint";
+const DEVICE: &str = "device_authorization_endpoint";
+const PUSHED: &str = "pushed_authorization_request_endpoint";
 
 fn has(list: &[String], name: &str) -> bool {
     list.iter().any(|listed| listed == name)

@@ -9,6 +9,11 @@ use aws_lc_rs::signature::{
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Deserialize;
 
+/// The algorithms that are verified.
+pub(super) const ALGORITHMS: [&str; 10] = [
+    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA",
+];
+
 /// A JSON Web Key (RFC 7517), with the members of all types (RFC 7518, section 6).
 #[derive(Deserialize)]
 pub(super) struct PublicKey {

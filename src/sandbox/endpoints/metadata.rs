@@ -3,12 +3,17 @@
 use http::{header::AUTHORIZATION, request::Parts};
 use serde_json::{Value, json};
 
+use super::token::{DEVICE_CODE, JWT_BEARER, TOKEN_EXCHANGE};
+#[cfg(feature = "dpop")]
+use crate::sandbox::dpop::Dpop;
+#[cfg(feature = "signing")]
+use crate::sandbox::public_key;
 use crate::sandbox::{
-    behavior::{Behavior, ClientAuthentication, MetadataDocuments, Pkce},
+    behavior::{Behavior, ClientAuthentication, MetadataDocuments, Pkce, PushedAuthorization},
     fault::{OAUTH_METADATA, OPENID_METADATA},
     response::{self, ResponseResult, SandboxResponse},
     scope::SCOPES,
-    state::SharedState,
+    state::{SandboxState, SharedState},
 };
 
 /// Whether a document is served at this path.
@@ -39,16 +44,18 @@ pub(super) fn show(shared: &SharedState, request: &Parts) -> ResponseResult {
         ));
     }
     let state = shared.lock();
-    Ok(document(&state.behavior, &state.url))
+    Ok(document(&state))
 }
 
-fn document(behavior: &Behavior, url: &str) -> SandboxResponse {
+fn document(state: &SandboxState) -> SandboxResponse {
+    let SandboxState { behavior, url, .. } = state;
     let methods = match behavior.client_authentication {
         ClientAuthentication::Body => &["client_secret_post"][..],
         ClientAuthentication::BodyOrBasic => &["client_secret_post", "client_secret_basic"],
         ClientAuthentication::Basic | ClientAuthentication::BasicRaw => &["client_secret_basic"],
         ClientAuthentication::None => &["none"],
         ClientAuthentication::ClientSecretJwt => &["client_secret_jwt"],
+        #[cfg(feature = "signing")]
         ClientAuthentication::PrivateKeyJwt => &["private_key_jwt"],
         ClientAuthentication::TlsClientAuth => &["tls_client_auth"],
     };
@@ -59,21 +66,59 @@ fn document(behavior: &Behavior, url: &str) -> SandboxResponse {
         "revocation_endpoint": format!("{url}/v1/oauth/revoke"),
         "response_types_supported": ["code"],
         "response_modes_supported": ["query", "form_post"],
-        "grant_types_supported": ["authorization_code", "refresh_token"],
+        "grant_types_supported": grant_types(state),
         "token_endpoint_auth_methods_supported": methods,
         "revocation_endpoint_auth_methods_supported": methods,
         "scopes_supported": SCOPES,
         "authorization_response_iss_parameter_supported": behavior.issuer.is_some(),
     });
-    let challenges = match behavior.pkce {
-        Pkce::Verified => Some(json!(["S256", "plain"])),
-        Pkce::Required => Some(json!(["S256"])),
-        Pkce::Ignored => None,
+    let mut add = |name: &str, value: Value| document[name] = value;
+    match behavior.pkce {
+        Pkce::Verified => add("code_challenge_methods_supported", json!(["S256", "plain"])),
+        Pkce::Required => add("code_challenge_methods_supported", json!(["S256"])),
+        Pkce::Ignored => {}
+    }
+    if behavior.pushed_authorization != PushedAuthorization::Off {
+        let endpoint = format!("{url}/oauth/par");
+        add("pushed_authorization_request_endpoint", endpoint.into());
+        let is_required = behavior.pushed_authorization == PushedAuthorization::Required;
+        add("require_pushed_authorization_requests", is_required.into());
+    }
+    if behavior.device_authorization {
+        let endpoint = format!("{url}/oauth/device_authorization");
+        add("device_authorization_endpoint", endpoint.into());
+    }
+    let algorithms = match behavior.client_authentication {
+        ClientAuthentication::ClientSecretJwt => Some(json!(["HS256"])),
+        #[cfg(feature = "signing")]
+        ClientAuthentication::PrivateKeyJwt => Some(json!(public_key::ALGORITHMS)),
+        _ => None,
     };
-    if let (Some(challenges), Value::Object(members)) = (challenges, &mut document) {
-        members.insert("code_challenge_methods_supported".to_owned(), challenges);
+    if let Some(algorithms) = algorithms {
+        add(
+            "token_endpoint_auth_signing_alg_values_supported",
+            algorithms,
+        );
+    }
+    #[cfg(feature = "dpop")]
+    if behavior.dpop != Dpop::Off {
+        add("dpop_signing_alg_values_supported", json!(["ES256"]));
     }
     response::json(http::StatusCode::OK, &document)
+}
+
+fn grant_types(state: &SandboxState) -> Vec<&'static str> {
+    let behavior = &state.behavior;
+    let switches = [
+        (true, "authorization_code"),
+        (true, "refresh_token"),
+        (behavior.client_credentials, "client_credentials"),
+        (behavior.device_authorization, DEVICE_CODE),
+        (!state.trusted_issuers.is_empty(), JWT_BEARER),
+        (!behavior.token_exchange_targets.is_empty(), TOKEN_EXCHANGE),
+    ];
+    let on = switches.into_iter().filter(|(is_on, _)| *is_on);
+    on.map(|(_, grant_type)| grant_type).collect()
 }
 
 fn issuer<'a>(behavior: &'a Behavior, url: &'a str) -> &'a str {

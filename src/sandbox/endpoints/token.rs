@@ -23,9 +23,9 @@ use crate::sandbox::{
     trusted_issuer,
 };
 
-const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
-const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
-const DEVICE_CODE: &str = "urn:ietf:params:oauth:grant-type:device_code";
+pub(super) const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+pub(super) const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+pub(super) const DEVICE_CODE: &str = "urn:ietf:params:oauth:grant-type:device_code";
 
 /// The persona of a token request, and the facts that its address states.
 pub(super) struct AtPersona<'a> {

@@ -22,6 +22,8 @@ fn response(status: u16, body: &str, date: Option<SystemTime>) -> Response<Bytes
         .unwrap()
 }
 
+const BEARER: ExpectedType = ExpectedType::Bearer { or: None };
+
 /// A provider whose usual lifetime is one day.
 fn daily() -> Provider {
     let builder = Provider::builder("https://id.example.com/token");
