@@ -181,9 +181,9 @@ impl ProviderBuilder {
     /// | another issuer, or an empty one | accepted | rejected | rejected |
     /// | `iss` more than once | accepted | rejected | rejected |
     ///
-    /// This holds for callbacks with a code and with an error, in each [`ResponseMode`]. Issuers are
-    /// compared as strings, after decoding (RFC 9207 section 2.4). That section leaves it to the
-    /// client whether `iss` is accepted from a provider that does not announce it. With
+    /// This holds for callbacks with a code and with an error, in each [`ResponseMode`]. Issuers
+    /// are compared as strings, after decoding (RFC 9207 section 2.4). That section leaves it to
+    /// the client whether `iss` is accepted from a provider that does not announce it. With
     /// `IfPresent` it is accepted if it is the issuer. Without an issuer there is nothing to
     /// compare with: set one if the program has several providers.
     pub fn issuer_check(mut self, check: IssuerCheck) -> Self {
