@@ -831,6 +831,34 @@ async fn p21_credentials_that_a_provider_repeats_are_not_in_the_error() {
     }
 }
 
+/// Words of a language look like no token, so only the credentials of the request remove them.
+#[tokio::test]
+async fn p21_words_of_own_credentials_are_not_in_the_error() {
+    let body = r#"{"error":"invalid_client","error_description":"wrong correct horse, or horseback battery"}"#;
+    let (http, seen) = endpoint(vec![Step::Respond(401, body)]);
+    let provider = Provider::builder("https://id.example.com/token").build();
+    let oauth = OAuthClient::builder(provider.unwrap(), "the-client")
+        .authenticator(Returns(|| {
+            ClientCredentials::new()
+                .parameter("client_id", "the-client".to_owned())
+                .parameter("phrase", "correct horse".to_owned())
+                .header(HeaderName::from_static("x-phrase"), "horseback".to_owned())
+        }))
+        .build(http)
+        .unwrap();
+    let error = oauth.refresh(&refreshable()).await.unwrap_err();
+    assert_eq!(
+        field(&seen.lock().unwrap()[0].1, "phrase").unwrap(),
+        "correct horse"
+    );
+    let message = error.provider_message().unwrap();
+    assert!(message.starts_with("wrong [removed]"), "{message}");
+    assert!(message.ends_with("battery"), "{message}");
+    for word in ["correct", "horse"] {
+        assert!(!format!("{error:?}").contains(word), "{error:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn pushed_request_that_fails_is_an_error_by_its_cause_and_changes_no_breaker() {
     const BUSY: Step = Step::Respond(503, "");
