@@ -252,9 +252,9 @@ async fn p25_identity_differs_from_those_of_other_grants() {
 async fn panic_of_an_assertion_source_fails_the_refresh() {
     let sandbox = builder().build();
     let panicking = || async {
-        std::future::ready(()).await;
-        let key: Result<String, io::Error> = Err(io::Error::other("none"));
-        Ok::<_, io::Error>(key.expect("a key"))
+        // A signer that reads a number where there is none.
+        let number: u64 = std::future::ready("none").await.parse().expect("a number");
+        Ok::<_, io::Error>(number.to_string())
     };
     let source = JwtBearer::new(oauth(&sandbox), panicking);
     let error: Error = source.fetch(None).await.unwrap_err();
