@@ -19,10 +19,12 @@ pub(super) enum Schemes {
 pub(super) fn concerns_token(headers: &HeaderMap, schemes: Schemes) -> bool {
     let names = |cause| names(headers, cause, schemes);
     let names_proof = || names("invalid_dpop_proof") || names("use_dpop_nonce");
-    names("invalid_token")
-        || !names("insufficient_scope")
-            && !names("invalid_request")
-            && !(schemes == Schemes::BearerAndDpop && names_proof())
+    let names_other = || {
+        names("insufficient_scope")
+            || names("invalid_request")
+            || schemes == Schemes::BearerAndDpop && names_proof()
+    };
+    names("invalid_token") || !names_other()
 }
 
 /// Whether a challenge names this cause.

@@ -178,9 +178,9 @@ mod tests {
         token::AccessToken,
     };
 
-    fn rules(provider: Provider) -> DeliveryRules {
+    fn rules(provider: &Provider) -> DeliveryRules {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        DeliveryRules::of(Some(&provider), &clock)
+        DeliveryRules::of(Some(provider), &clock)
     }
 
     fn token() -> BearerToken {
@@ -212,7 +212,7 @@ mod tests {
         ] {
             let provider = Provider::builder("https://id.example.com/token");
             let provider = provider.token_header(header).build().unwrap();
-            let token = token_by(&rules(provider), "a1");
+            let token = token_by(&rules(&provider), "a1");
             for token in [&token, &token.detached_copy()] {
                 assert_eq!(token.header_name(), name);
                 assert_eq!(token.header_value(), value);
@@ -234,7 +234,7 @@ mod tests {
         let value = KeptValue::new(ValueSource::Callback).pattern("[0-9]+");
         let unused = builder.kept_value("realm_id", value);
         for provider in [usual, with_scheme.build(), unused.build()] {
-            let rules = rules(provider.unwrap());
+            let rules = rules(&provider.unwrap());
             assert!(token_by(&rules, "a1").delivery().is_none());
         }
     }

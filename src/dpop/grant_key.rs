@@ -258,7 +258,7 @@ mod tests {
         let ids = keys.iter().flat_map(|key| (0..100).map(|_| key.ids.next()));
         let ids: BTreeSet<_> = ids.collect();
         assert_eq!(ids.len(), 200);
-        assert!(ids.iter().flatten().all(|byte| byte.is_ascii_graphic()));
+        assert!(ids.iter().flatten().all(u8::is_ascii_graphic));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::{HashSet, VecDeque};
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac_sha256::Hash as Sha256;
-use http::{HeaderMap, HeaderName, Uri, header::HOST, request::Parts};
+use http::{HeaderMap, HeaderName, Uri, header::HOST, request::Parts, uri::Authority};
 use serde_json::{Map, Value};
 
 /// Whether tokens are bound to keys by DPoP (RFC 9449).
@@ -160,7 +160,7 @@ impl ProofLog {
             return Err(ProofError::Invalid("htu is not the URI of the request"));
         }
         let issued_at = claims.get("iat").and_then(Value::as_u64);
-        if !issued_at.is_some_and(|issued_at| issued_at.abs_diff(now) <= WINDOW) {
+        if issued_at.is_none_or(|issued_at| issued_at.abs_diff(now) > WINDOW) {
             return Err(ProofError::Invalid("iat is not the current time"));
         }
         if let Some(token) = token {
@@ -257,7 +257,7 @@ fn is_target(target: &str, request: &Parts) -> bool {
         .headers
         .get(HOST)
         .and_then(|host| host.to_str().ok());
-    let authority = request.uri.authority().map(|authority| authority.as_str());
+    let authority = request.uri.authority().map(Authority::as_str);
     let Some(own) = authority.or(host) else {
         return false;
     };
@@ -270,7 +270,7 @@ fn is_target(target: &str, request: &Parts) -> bool {
     };
     !target.contains(['?', '#', '@'])
         && target.parse::<Uri>().is_ok_and(|target| {
-            let authority = target.authority().map(|authority| authority.as_str());
+            let authority = target.authority().map(Authority::as_str);
             target.scheme_str() == Some("http")
                 && authority.is_some_and(|authority| usual(authority) == usual(own))
                 && target.path() == request.uri.path()

@@ -4,7 +4,7 @@ use std::{
     collections::VecDeque,
     convert::Infallible,
     sync::{Arc, Mutex},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -19,6 +19,7 @@ use tower_oauth2_client::{
     Error, ErrorKind,
     bearer::{BearerAuthLayer, ReplayBody, ReplayLimit, RequestBody},
     cache::{TokenCache, TokenSource},
+    clock::{Clock, SystemClock},
     provider::Provider,
     token::{AccessToken, DpopKey, TokenSet},
 };
@@ -40,7 +41,7 @@ impl TokenSource for Source {
             *fetched
         };
         let token = AccessToken::new(format!("a{number}"))?;
-        let at = SystemTime::now() - Duration::from_secs(20);
+        let at = SystemClock.wall();
         let tokens = TokenSet::new(token, Duration::from_secs(3_600), at);
         Ok(tokens.with_dpop_key(self.key.clone()))
     }

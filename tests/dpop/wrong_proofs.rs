@@ -1,6 +1,6 @@
 //! The sandbox refuses wrong proofs, each of which is made by hand.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 use aws_lc_rs::{
     rand::SystemRandom,
@@ -11,7 +11,10 @@ use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
-use tower_oauth2_client::sandbox::{Dpop, DpopNonce, Sandbox};
+use tower_oauth2_client::{
+    clock::{Clock, SystemClock},
+    sandbox::{Dpop, DpopNonce, Sandbox},
+};
 
 use crate::partner::{http, sandbox};
 
@@ -33,7 +36,7 @@ impl Key {
             "alg": "ES256",
             "jwk": {"kty": "EC", "crv": "P-256", "x": encode(&point[1..33]), "y": encode(&point[33..])},
         });
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let now = SystemClock.wall().duration_since(UNIX_EPOCH).unwrap();
         let mut claims = json!({
             "jti": next_id().to_string(),
             "htm": method,
@@ -138,7 +141,7 @@ const WRONG: &[(&str, Change)] = &[
     ("no key", |header, _| header["jwk"] = Value::Null),
     ("private key", |header, _| header["jwk"]["d"] = "AA".into()),
     ("symmetric key", |header, _| {
-        header["jwk"]["k"] = "AA".into()
+        header["jwk"]["k"] = "AA".into();
     }),
     ("curve", |header, _| header["jwk"]["crv"] = "P-384".into()),
     ("another key", |header, _| {
@@ -148,7 +151,7 @@ const WRONG: &[(&str, Change)] = &[
     }),
     ("method", |_, claims| claims["htm"] = "PUT".into()),
     ("case of the method", |_, claims| {
-        claims["htm"] = "post".into()
+        claims["htm"] = "post".into();
     }),
     ("no method", |_, claims| claims["htm"] = Value::Null),
     ("path", |_, claims| {
