@@ -142,7 +142,7 @@ async fn p14_unreadable_row_is_an_error_and_not_overwritten() {
         "contents = ''",
         "contents = 'secret'",
         "contents = substr(contents, 1, 40)",
-        "contents = convert_to(replace(convert_from(contents, 'UTF8'), '\"version\": 2', '\"version\": 4'), 'UTF8')",
+        "contents = convert_to(replace(convert_from(contents, 'UTF8'), '\"version\": 2', '\"version\": 99'), 'UTF8')",
         "contents = convert_to(replace(convert_from(contents, 'UTF8'), 'damaged', 'another'), 'UTF8')",
         "generation = 7",
         "generation = -1",
