@@ -31,6 +31,7 @@ impl GrantKey {
 #[derive(Debug)]
 pub(crate) struct ProofContext;
 
+#[expect(clippy::unused_self, reason = "of the same form as with the feature")]
 impl ProofContext {
     pub(crate) fn new(_: Arc<dyn Clock>) -> Self {
         Self
