@@ -7,9 +7,9 @@
 //! durable **store** before any request uses it ([`store`]). The grants of **many tenants** share
 //! one layer ([`tenants`]). Customers **connect** in a browser ([`connect`]). **Providers** are
 //! data: Justworks, a catalogue of others, and your own files ([`provider`]). **Discovery** finds
-//! one by its issuer ([`discovery`]). **Keys** sign assertions ([`jose`]), and tokens can be bound
-//! to them ([`dpop`]). A **sandbox** provider runs on loopback for examples and tests
-//! ([`sandbox`]).
+//! one by its issuer ([`discovery`]), and for an **MCP** server the whole authorization is one
+//! layer ([`mcp`]). **Keys** sign assertions ([`jose`]), and tokens can be bound to them
+//! ([`dpop`]). A **sandbox** provider runs on loopback for examples and tests ([`sandbox`]).
 //!
 //! # Example
 //!
@@ -72,6 +72,7 @@
 //! | obtain a customer's first token set | [`oauth`], or [`connect`] for an axum application |
 //! | serve many customers through one layer | [`tenants`] |
 //! | choose a store, encrypt it, or implement a [`TokenStore`](store::TokenStore) | [`store`] |
+//! | call an MCP server | [`mcp`] |
 //! | use a provider of the catalogue, or describe another one | [`provider`], [`providers`] |
 //! | name an issuer instead of endpoints | [`discovery`] |
 //! | bind tokens to a key, so that a stolen token is useless | [`dpop`] |
@@ -101,6 +102,7 @@
 //! | `conformance` | [`store_conformance_tests!`](store_conformance_tests): tests that hold your own store to its contract |
 //! | `dpop` | [`dpop`]: tokens that are bound to a key (RFC 9449) |
 //! | `encryption` | [`EncryptedStore`](store::EncryptedStore): encrypts the tokens in any store |
+//! | `mcp` | [`mcp`]: authorization of MCP clients, with discovery, registration and step-up |
 //! | `metrics` | counters, gauges and histograms through the `metrics` facade |
 //! | `postgres` | [`PostgresStore`](store::PostgresStore): grants in PostgreSQL, on your own `sqlx::PgPool` |
 //! | `redis` | [`RedisStore`](store::RedisStore): grants in Redis or Valkey |
@@ -117,6 +119,7 @@
         feature = "conformance",
         feature = "dpop",
         feature = "encryption",
+        feature = "mcp",
         feature = "postgres",
         feature = "redis",
         feature = "reqwest-middleware",
@@ -157,6 +160,8 @@ pub mod glossary;
 pub mod guarantees;
 pub mod jose;
 mod later;
+#[cfg(feature = "mcp")]
+pub mod mcp;
 pub mod oauth;
 mod origin;
 pub mod performance;

@@ -352,6 +352,9 @@ fn covered_files() -> Vec<String> {
     files
 }
 
+/// Directories of files that others write.
+const NOT_WRITTEN_HERE: [&str; 3] = ["target", ".git", "node_modules"];
+
 /// Rust sources and Markdown, by their paths from the root of the repository.
 fn files_below(path: &str) -> Vec<String> {
     let absolute = root().join(path);
@@ -366,7 +369,7 @@ fn files_below(path: &str) -> Vec<String> {
     let mut entries: Vec<PathBuf> = fs::read_dir(absolute)
         .unwrap()
         .map(|entry| entry.unwrap().path())
-        .filter(|path| !path.ends_with("target") && !path.ends_with(".git"))
+        .filter(|path| !NOT_WRITTEN_HERE.iter().any(|name| path.ends_with(name)))
         .collect();
     entries.sort();
     let relative = |path: &PathBuf| {

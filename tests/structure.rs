@@ -102,6 +102,22 @@ const LAYERS: &[(&str, &[&str])] = &[
             "token",
         ],
     ),
+    (
+        "mcp",
+        &[
+            "bearer",
+            "cache",
+            "clock",
+            "discovery",
+            "error",
+            "later",
+            "oauth",
+            "origin",
+            "provider",
+            "store",
+            "token",
+        ],
+    ),
     ("reqwest", &["bearer", "error", "oauth", "token"]),
     ("axum", &["error"]),
     (

@@ -42,12 +42,12 @@ impl ReplayLimit {
         Self(limit)
     }
 
-    pub(super) fn get(self) -> usize {
+    pub(crate) fn get(self) -> usize {
         self.0
     }
 
     /// The limit in a request's extensions, or else this one.
-    pub(super) fn or_from(self, extensions: &Extensions) -> Self {
+    pub(crate) fn or_from(self, extensions: &Extensions) -> Self {
         extensions.get().copied().unwrap_or(self)
     }
 }

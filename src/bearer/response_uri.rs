@@ -38,6 +38,15 @@ impl ResponseUri {
     pub fn new(uri: Uri) -> Self {
         Self(uri)
     }
+
+    /// Whether a response came from a URI that `is_permitted` does not accept.
+    #[cfg(feature = "mcp")]
+    pub(crate) fn is_foreign<R>(
+        response: &Response<R>,
+        is_permitted: impl FnOnce(&Uri) -> bool,
+    ) -> bool {
+        is_foreign(response, is_permitted)
+    }
 }
 
 /// The URI that a response says it came from.

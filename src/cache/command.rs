@@ -63,7 +63,7 @@ pub(super) async fn complete_authorization(
 }
 
 /// Installs the tokens of a used code, about which the program decides.
-#[cfg(feature = "axum")]
+#[cfg(any(feature = "axum", feature = "mcp"))]
 pub(super) async fn set_tokens_of_code(
     core: &Arc<Core>,
     tokens: TokenSet,

@@ -709,7 +709,7 @@ impl TokenCache {
 
     /// Installs the tokens of a used code, about which the program decides. A save that fails is
     /// retried.
-    #[cfg(feature = "axum")]
+    #[cfg(any(feature = "axum", feature = "mcp"))]
     pub(crate) async fn set_tokens_of_code(
         &self,
         tokens: TokenSet,

@@ -64,7 +64,7 @@ pub(in crate::bearer) enum End<R> {
 impl<R> ResponseBody<R> {
     /// A body that was not read.
     #[inline]
-    pub(in crate::bearer) fn unread(body: R) -> Self {
+    pub(crate) fn unread(body: R) -> Self {
         Self {
             state: State::Unread { body },
         }

@@ -1,0 +1,164 @@
+//! Restarts, rotation, and the end of a grant.
+
+use std::{error::Error as StdError, fmt::Write as _, time::Duration};
+
+use futures_util::future::join_all;
+use tokio::time::sleep;
+use tower_oauth2_client::{
+    mcp::McpAuth,
+    store::{MemoryStore, TokenStore},
+};
+
+use crate::support::{World, query, send_by};
+
+fn auth(world: &World, store: &MemoryStore) -> McpAuth {
+    world.builder().store(store.clone()).build().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn restart_needs_no_consent_no_registration_and_no_discovery() {
+    let (world, store) = (World::new(), MemoryStore::new());
+    let first = auth(&world, &store);
+    assert_eq!(send_by(&first, &world).await.unwrap(), 200);
+    drop(first);
+    let before = world.state().requests.len();
+    let second = auth(&world, &store);
+    assert_eq!(send_by(&second, &world).await.unwrap(), 200);
+    assert_eq!(world.state().requests.len() - before, 1);
+    // Its refreshes rotate the stored refresh token, for the same resource.
+    drop(second);
+    sleep(Duration::from_secs(3_600)).await;
+    for restart in 1..=3 {
+        assert_eq!(send_by(&auth(&world, &store), &world).await.unwrap(), 200);
+        assert_eq!(world.count("/token"), 1 + restart);
+        sleep(Duration::from_secs(3_600)).await;
+    }
+    assert_eq!((world.asked(), world.probes()), (1, 1));
+    assert_eq!(world.count("/register"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p06_rejected_token_is_refreshed_without_the_user() {
+    let (world, store) = (World::new(), MemoryStore::new());
+    let auth = auth(&world, &store);
+    assert_eq!(send_by(&auth, &world).await.unwrap(), 200);
+    sleep(Duration::from_secs(60)).await;
+    world.revoke_access_tokens();
+    let requests = (0..20).map(|_| send_by(&auth, &world));
+    for status in join_all(requests).await {
+        assert_eq!(status.unwrap(), 200);
+    }
+    assert_eq!((world.asked(), world.count("/token")), (1, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn grant_that_ends_leads_to_one_new_consent_of_the_same_client() {
+    for issues_refresh_tokens in [true, false] {
+        let (world, store) = (World::new(), MemoryStore::new());
+        world.state().issues_refresh_tokens = issues_refresh_tokens;
+        let auth = auth(&world, &store);
+        assert_eq!(send_by(&auth, &world).await.unwrap(), 200);
+        sleep(Duration::from_secs(60)).await;
+        world.revoke_grants();
+        let requests = (0..20).map(|_| send_by(&auth, &world));
+        for status in join_all(requests).await {
+            assert_eq!(status.unwrap(), 200);
+        }
+        assert_eq!((world.asked(), world.probes()), (2, 1));
+        assert_eq!(world.count("/register"), 1);
+        // Tokens that expire without a refresh token need the user again; no request goes out as
+        // one without a user.
+        sleep(Duration::from_secs(3_600)).await;
+        assert_eq!(send_by(&auth, &world).await.unwrap(), 200);
+        let asked = if issues_refresh_tokens { 2 } else { 3 };
+        assert_eq!((world.asked(), world.probes()), (asked, 1));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn client_that_the_server_has_forgotten_registers_again() {
+    let (world, store) = (World::new(), MemoryStore::new());
+    let auth = auth(&world, &store);
+    assert_eq!(send_by(&auth, &world).await.unwrap(), 200);
+    let id = query(&world.state().asked[0], "client_id").unwrap();
+    world.state().forgotten.push(id.clone());
+    sleep(Duration::from_secs(3_700)).await;
+    assert_eq!(send_by(&auth, &world).await.unwrap(), 200);
+    assert_eq!((world.asked(), world.count("/register")), (2, 2));
+    assert_ne!(query(&world.state().asked[1], "client_id").unwrap(), id);
+}
+
+#[tokio::test(start_paused = true)]
+async fn replica_adopts_the_grant_of_another_one() {
+    let (world, store) = (World::new(), MemoryStore::new());
+    let (one, two) = (auth(&world, &store), auth(&world, &store));
+    // The second one has found no grant, and connects after the first one.
+    two.tokens().await.unwrap();
+    assert_eq!(send_by(&one, &world).await.unwrap(), 200);
+    assert_eq!(send_by(&two, &world).await.unwrap(), 200);
+    assert_eq!((world.asked(), world.count("/register")), (1, 1));
+    // So it does after a step-up.
+    world.state().needs = "write".into();
+    assert_eq!(send_by(&one, &world).await.unwrap(), 200);
+    assert_eq!(send_by(&two, &world).await.unwrap(), 200);
+    assert_eq!(world.asked(), 2);
+    // And after the end of the grant.
+    sleep(Duration::from_secs(60)).await;
+    world.revoke_grants();
+    assert_eq!(send_by(&one, &world).await.unwrap(), 200);
+    assert_eq!(send_by(&two, &world).await.unwrap(), 200);
+    assert_eq!(world.asked(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_replicas_that_register_at_the_same_time_use_one_client() {
+    let (world, store) = (World::new(), MemoryStore::new());
+    let (one, two) = (auth(&world, &store), auth(&world, &store));
+    let (first, second) = tokio::join!(send_by(&one, &world), send_by(&two, &world));
+    assert_eq!(
+        (first.unwrap(), second.unwrap()),
+        (200.try_into().unwrap(), 200.try_into().unwrap())
+    );
+    let state = world.state();
+    let ids: Vec<_> = state
+        .asked
+        .iter()
+        .map(|url| query(url, "client_id"))
+        .collect();
+    assert_eq!(ids.len(), 2);
+    assert_eq!(ids[0], ids[1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn tenants_and_endpoints_share_a_store_without_sharing_grants() {
+    let (world, store) = (World::new(), MemoryStore::new());
+    let of = |tenant: &str| {
+        let builder = world.builder().store(store.clone()).tenant(tenant);
+        builder.build().unwrap()
+    };
+    assert_eq!(send_by(&of("a"), &world).await.unwrap(), 200);
+    assert_eq!(send_by(&of("b"), &world).await.unwrap(), 200);
+    assert_eq!(world.asked(), 2);
+    let names = store.tenants(None, 100).await.unwrap();
+    assert_eq!(names.len(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p21_no_secret_is_shown() {
+    let (world, store) = (World::new(), MemoryStore::new());
+    let auth = auth(&world, &store);
+    send_by(&auth, &world).await.unwrap();
+    world.state().forgotten.push("client-1".into());
+    world.revoke_grants();
+    sleep(Duration::from_secs(4_000)).await;
+    let error = send_by(&auth, &world).await;
+    let mut shown = format!("{auth:?} {error:?}");
+    if let Err(error) = error {
+        let mut source: Option<&dyn StdError> = Some(&error);
+        while let Some(found) = source {
+            write!(shown, "{found} {found:?}").unwrap();
+            source = found.source();
+        }
+    }
+    assert!(!shown.contains("seeded"), "{shown}");
+}

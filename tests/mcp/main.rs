@@ -1,0 +1,7 @@
+//! The authorization of MCP clients, against servers in this process and in virtual time.
+
+mod connecting;
+mod hostile;
+mod kept;
+mod step_up;
+mod support;
