@@ -7,8 +7,8 @@
 //! `./mcp-grants`. The conformance suite of MCP starts it in the same way; see `CONTRIBUTING.md`.
 //!
 //! ```sh
-//! cargo run --example mcp_client --features mcp,sandbox
-//! cargo run --example mcp_client --features mcp,sandbox -- https://mcp.example.com/mcp
+//! cargo run --example mcp_client --features mcp,sandbox,signing
+//! cargo run --example mcp_client --features mcp,sandbox,signing -- https://mcp.example.com/mcp
 //! ```
 
 use std::{env, error::Error, time::Duration};

@@ -110,6 +110,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "clock",
             "discovery",
             "error",
+            "jose",
             "later",
             "oauth",
             "origin",

@@ -9,6 +9,7 @@ use http_body_util::Full;
 use serde_json::Value;
 use tower_oauth2_client::{
     discovery::ProtectedResource,
+    jose::SigningKey,
     mcp::{McpAuth, McpAuthBuilder, PreRegistered},
 };
 
@@ -37,6 +38,9 @@ pub(crate) async fn builder(endpoint: &str, http: &Http) -> Outcome<Option<McpAu
         let mut client = PreRegistered::new(issuer, client_id);
         if let Some(secret) = context["client_secret"].as_str() {
             client = client.client_secret(secret);
+        }
+        if let Some(key) = context["private_key_pem"].as_str() {
+            client = client.signer(SigningKey::from_pem(key)?);
         }
         auth = auth.pre_registered(client);
     }

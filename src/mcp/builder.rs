@@ -9,7 +9,7 @@ use tower_service::Service;
 
 use super::{
     auth::McpAuth,
-    client::{Clients, PreRegistered, check_metadata_url},
+    client::{Clients, Credentials, PreRegistered, check_metadata_url},
     connection::Connections,
     endpoint::Endpoint,
     http::{Http, erased},
@@ -101,8 +101,9 @@ impl McpAuthBuilder {
         self
     }
 
-    /// Uses the client credentials grant of a [pre-registered](Self::pre_registered) client (RFC
-    /// 6749 section 4.4), for a program without a user. The grant is kept in memory.
+    /// Uses the client credentials grant of a [pre-registered](Self::pre_registered) client with a
+    /// secret or a signer (RFC 6749 section 4.4), for a program without a user. The grant is kept in
+    /// memory.
     pub fn client_credentials(mut self) -> Self {
         self.is_client_credentials = true;
         self
@@ -194,7 +195,7 @@ impl McpAuthBuilder {
     /// [`Configuration`](crate::ErrorKind::Configuration), naming the setting: an endpoint that is
     /// not an `https` URL (or `http` to loopback) or has a query; no
     /// [`authorize`](Self::authorize), or one beside client credentials; client credentials without
-    /// a pre-registered client with a secret; two pre-registered clients of one issuer; a metadata
+    /// a pre-registered client with a secret or a signer, or one with both; two pre-registered clients of one issuer; a metadata
     /// URL that does not use `https` or has no path; a tenant name that is too long; or a timeout
     /// outside its limits.
     pub fn build(self) -> Result<McpAuth, Error> {
@@ -211,6 +212,14 @@ impl McpAuthBuilder {
         if list.iter().enumerate().any(repeats) {
             return Err(Error::configuration(
                 "pre-registered clients: two of them have the same issuer; remove one",
+            ));
+        }
+        if list
+            .iter()
+            .any(|client| client.secret.is_some() && client.signer.is_some())
+        {
+            return Err(Error::configuration(
+                "pre-registered clients: one has both a secret and a signer; remove one of them",
             ));
         }
         if !(SHORTEST_CONNECT_TIMEOUT..=LONGEST_CONNECT_TIMEOUT).contains(&self.connect_timeout) {
@@ -234,10 +243,13 @@ impl McpAuthBuilder {
                      a program without a user",
                 ));
             }
-            _ if !list.iter().any(|client| client.secret.is_some()) => {
+            _ if !list
+                .iter()
+                .any(|client| client.credentials() != Credentials::None) =>
+            {
                 return Err(Error::configuration(
-                    "client credentials: they need a pre-registered client with a secret; call \
-                     McpAuthBuilder::pre_registered",
+                    "client credentials: they need a pre-registered client with a secret or a \
+                     signer; call McpAuthBuilder::pre_registered",
                 ));
             }
             _ => Flow::ClientCredentials,

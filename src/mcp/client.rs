@@ -6,7 +6,11 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::{
-    discovery::Metadata, error::Error, origin::Origin, provider::ClientAuthentication,
+    discovery::Metadata,
+    error::Error,
+    jose::{AnySigner, Signer},
+    origin::Origin,
+    provider::ClientAuthentication,
     token::ClientSecret,
 };
 
@@ -19,6 +23,7 @@ pub struct PreRegistered {
     pub(super) issuer: String,
     pub(super) client_id: String,
     pub(super) secret: Option<ClientSecret>,
+    pub(super) signer: Option<AnySigner>,
 }
 
 impl PreRegistered {
@@ -29,6 +34,7 @@ impl PreRegistered {
             issuer: issuer.into(),
             client_id: client_id.into(),
             secret: None,
+            signer: None,
         }
     }
 
@@ -38,6 +44,31 @@ impl PreRegistered {
         self.secret = Some(secret.into());
         self
     }
+
+    /// Sets the signer of the client's assertions (`private_key_jwt`, RFC 7523 section 2.2), instead
+    /// of a secret. A [`SigningKey`](crate::jose::SigningKey) is a ready one.
+    #[must_use]
+    pub fn signer(mut self, signer: impl Signer) -> Self {
+        self.signer = Some(AnySigner::new(signer));
+        self
+    }
+
+    /// The credentials of the client.
+    pub(super) fn credentials(&self) -> Credentials {
+        match (&self.secret, &self.signer) {
+            (Some(_), _) => Credentials::Secret,
+            (None, Some(_)) => Credentials::Signer,
+            (None, None) => Credentials::None,
+        }
+    }
+}
+
+/// Whether a client has a secret or a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Credentials {
+    None,
+    Secret,
+    Signer,
 }
 
 impl fmt::Debug for PreRegistered {
@@ -172,27 +203,30 @@ impl fmt::Debug for Client {
     }
 }
 
-/// How a client with or without a secret authenticates to a server with these methods. `None` if
-/// there is no way.
+/// How a client with these credentials authenticates to a server that supports these methods.
+/// `None` if there is no way.
 pub(super) fn authentication(
-    metadata_methods: Option<&[String]>,
-    has_secret: bool,
+    supported: Option<&[String]>,
+    credentials: Credentials,
 ) -> Option<ClientAuthentication> {
-    let supports = |name: &str| {
-        metadata_methods.is_none_or(|methods| methods.iter().any(|method| method == name))
+    let preferred: &[_] = match credentials {
+        // RFC 8414 has no way to say that public clients are accepted, and most servers that accept
+        // them list `none`. The others find out by the request.
+        Credentials::None => return Some(ClientAuthentication::None),
+        Credentials::Secret => &[
+            ("client_secret_basic", ClientAuthentication::Basic),
+            ("client_secret_post", ClientAuthentication::RequestBody),
+            ("client_secret_jwt", ClientAuthentication::ClientSecretJwt),
+        ],
+        Credentials::Signer => &[("private_key_jwt", ClientAuthentication::PrivateKeyJwt)],
     };
-    if !has_secret {
-        // RFC 8414 knows no way to say that public clients are accepted, and most servers that
-        // accept them list `none`. The others find out by the request.
-        return Some(ClientAuthentication::None);
-    }
-    if supports("client_secret_basic") {
-        Some(ClientAuthentication::Basic)
-    } else if supports("client_secret_post") {
-        Some(ClientAuthentication::RequestBody)
-    } else {
-        None
-    }
+    let supports = |name: &str| match supported {
+        Some(methods) => methods.iter().any(|method| method == name),
+        // The default of RFC 8414 section 2.
+        None => name == "client_secret_basic",
+    };
+    let found = preferred.iter().find(|(name, _)| supports(name));
+    found.map(|(_, method)| *method)
 }
 
 /// The methods of a client at a server by their registered names.
@@ -208,7 +242,11 @@ pub(super) fn method_name(authentication: ClientAuthentication) -> &'static str 
 /// `client_secret_post` and `none`.
 pub(super) fn method_to_register(metadata: &Server) -> ClientAuthentication {
     let methods = metadata.auth_methods.as_deref();
-    authentication(methods, true).unwrap_or(ClientAuthentication::None)
+    match authentication(methods, Credentials::Secret) {
+        // Few servers register clients for it.
+        Some(ClientAuthentication::ClientSecretJwt) | None => ClientAuthentication::None,
+        Some(method) => method,
+    }
 }
 
 /// An authorization server, as far as the profile needs to know it.
@@ -355,27 +393,27 @@ mod tests {
 
     #[test]
     fn method_is_one_that_the_server_supports() {
-        use ClientAuthentication::{Basic, None as Public, RequestBody};
-        let list = |names: &[&str]| {
-            names
-                .iter()
-                .map(|name| (*name).to_owned())
-                .collect::<Vec<_>>()
+        use ClientAuthentication::{
+            Basic, ClientSecretJwt, None as Public, PrivateKeyJwt, RequestBody,
         };
-        for (methods, with_secret) in [
-            (None, Some(Basic)),
+        for (methods, with_secret, with_key) in [
+            (None, Some(Basic), None),
             (
-                Some(list(&["client_secret_post", "client_secret_basic"])),
+                Some("client_secret_post client_secret_basic"),
                 Some(Basic),
+                None,
             ),
-            (
-                Some(list(&["client_secret_post", "none"])),
-                Some(RequestBody),
-            ),
-            (Some(list(&["private_key_jwt"])), None),
+            (Some("client_secret_post none"), Some(RequestBody), None),
+            (Some("client_secret_jwt"), Some(ClientSecretJwt), None),
+            (Some("private_key_jwt"), None, Some(PrivateKeyJwt)),
+            (Some(""), None, None),
         ] {
-            assert_eq!(authentication(methods.as_deref(), true), with_secret);
-            assert_eq!(authentication(methods.as_deref(), false), Some(Public));
+            let methods: Option<Vec<_>> =
+                methods.map(|names| names.split(' ').map(str::to_owned).collect());
+            let chosen = |credentials| authentication(methods.as_deref(), credentials);
+            assert_eq!(chosen(Credentials::Secret), with_secret, "{methods:?}");
+            assert_eq!(chosen(Credentials::Signer), with_key, "{methods:?}");
+            assert_eq!(chosen(Credentials::None), Some(Public), "{methods:?}");
         }
     }
 }

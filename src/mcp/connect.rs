@@ -254,10 +254,10 @@ async fn client(
 
 fn pre_registered(client: &PreRegistered, server: &Server) -> Result<Client, Error> {
     let methods = server.auth_methods.as_deref();
-    let Some(authentication) = authentication(methods, client.secret.is_some()) else {
+    let Some(authentication) = authentication(methods, client.credentials()) else {
         return Err(Error::configuration(
-            "token_endpoint_auth_methods_supported: the authorization server accepts no client \
-             secret; register a client with another authentication there",
+            "token_endpoint_auth_methods_supported: the authorization server does not accept the \
+             credentials of the pre-registered client; register one with another authentication",
         ));
     };
     Ok(Client {

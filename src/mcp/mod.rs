@@ -76,7 +76,8 @@
 //! # }).unwrap();
 //! ```
 //!
-//! The example `mcp_client` is a whole client, and passes the conformance suite of MCP.
+//! The example `mcp_client` is a whole client. It passes the authorization scenarios of the
+//! conformance suite of MCP, except that of cross-app access (SEP-990), an extension.
 //!
 //! # What a request does
 //!

@@ -251,7 +251,7 @@ fn recorded<B: Body + Clone>(
     let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
     let (head, body) = request.into_parts();
     let (body, recording) = B::record(body, limit.get(), length);
-    let copy = recording.and_then(B::replay);
+    let copy = recording.as_ref().and_then(B::replay);
     let copy = copy.map(|body| Request::from_parts(head.clone(), body));
     (Request::from_parts(head, body), copy)
 }

@@ -90,12 +90,18 @@ impl Settings {
         if let Some(secret) = self.secret(connection) {
             builder = builder.client_secret(secret);
         }
+        if connection.client.authentication == ClientAuthentication::PrivateKeyJwt
+            && let Some(client) = self.clients.pre_registered_at(&connection.issuer)
+            && let Some(signer) = &client.signer
+        {
+            builder = builder.shared_signer(signer.clone());
+        }
         self.http.client(builder)
     }
 
     fn secret(&self, connection: &Connection) -> Option<ClientSecret> {
         let client = &connection.client;
-        if client.authentication == ClientAuthentication::None {
+        if !client.authentication.has_secret() {
             return None;
         }
         match &client.origin {

@@ -93,6 +93,12 @@ impl OAuthClientBuilder {
         self
     }
 
+    #[cfg(feature = "mcp")]
+    pub(crate) fn shared_signer(mut self, signer: AnySigner) -> Self {
+        self.means.signer = Some(signer);
+        self
+    }
+
     /// Sets the program's own client authentication. Defaults to the
     /// [method](crate::provider::ProviderBuilder::client_authentication) of the provider's data,
     /// which it replaces.
