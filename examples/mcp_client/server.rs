@@ -172,7 +172,7 @@ impl Api {
                 "tools": [{ "name": "count_members", "inputSchema": { "type": "object" } }],
             }),
             _ => {
-                let count = data["members"].as_array().map_or(0, Vec::len);
+                let count = data["items"].as_array().map_or(0, Vec::len);
                 let text = format!("{count} members on the first page");
                 json!({ "content": [{ "type": "text", "text": text }] })
             }

@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use super::{
-    connect::connect,
+    connect::{finish, prepare},
     session::{Cause, Session, Settings},
 };
 use crate::{
@@ -238,11 +238,10 @@ impl Shared {
     }
 
     async fn run(&self, cause: &Cause, previous: Option<&Session>) -> Outcome {
-        let connecting = connect(&self.settings, cause, previous);
-        match timeout(self.settings.connect_timeout, connecting).await {
-            Ok(outcome) => outcome.map(Arc::new),
-            Err(_) => Err(timed_out()),
-        }
+        let preparing = prepare(&self.settings, cause, previous);
+        let prepared = timeout(self.settings.connect_timeout, preparing).await;
+        let prepared = prepared.unwrap_or_else(|_| Err(timed_out()))?;
+        finish(&self.settings, prepared).await.map(Arc::new)
     }
 
     fn end(&self, number: u64, outcome: &Outcome) {

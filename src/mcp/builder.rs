@@ -102,8 +102,8 @@ impl McpAuthBuilder {
     }
 
     /// Uses the client credentials grant of a [pre-registered](Self::pre_registered) client with a
-    /// secret or a signer (RFC 6749 section 4.4), for a program without a user. The grant is kept in
-    /// memory.
+    /// secret or a signer (RFC 6749 section 4.4), for a program without a user. The grant is kept
+    /// in memory.
     pub fn client_credentials(mut self) -> Self {
         self.is_client_credentials = true;
         self
@@ -168,7 +168,7 @@ impl McpAuthBuilder {
     }
 
     /// Sets how long a connection may take, with the user's consent: 1 second to 1 hour. Defaults
-    /// to 5 minutes.
+    /// to 5 minutes. A code exchange that has begun by then runs to its end, for later requests.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
@@ -195,9 +195,9 @@ impl McpAuthBuilder {
     /// [`Configuration`](crate::ErrorKind::Configuration), naming the setting: an endpoint that is
     /// not an `https` URL (or `http` to loopback) or has a query; no
     /// [`authorize`](Self::authorize), or one beside client credentials; client credentials without
-    /// a pre-registered client with a secret or a signer, or one with both; two pre-registered clients of one issuer; a metadata
-    /// URL that does not use `https` or has no path; a tenant name that is too long; or a timeout
-    /// outside its limits.
+    /// a pre-registered client with a secret or a signer, or one with both; two pre-registered
+    /// clients of one issuer; a metadata URL that does not use `https` or has no path; a tenant
+    /// name that is too long; or a timeout outside its limits.
     pub fn build(self) -> Result<McpAuth, Error> {
         let endpoint = Endpoint::parse(&self.endpoint)?;
         if let Some(url) = &self.clients.metadata_url {

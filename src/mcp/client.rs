@@ -45,8 +45,8 @@ impl PreRegistered {
         self
     }
 
-    /// Sets the signer of the client's assertions (`private_key_jwt`, RFC 7523 section 2.2), instead
-    /// of a secret. A [`SigningKey`](crate::jose::SigningKey) is a ready one.
+    /// Sets the signer of the client's assertions (`private_key_jwt`, RFC 7523 section 2.2),
+    /// instead of a secret. A [`SigningKey`](crate::jose::SigningKey) is a ready one.
     #[must_use]
     pub fn signer(mut self, signer: impl Signer) -> Self {
         self.signer = Some(AnySigner::new(signer));

@@ -1,5 +1,7 @@
 //! Connecting to an MCP server: discovery, registration, consent.
 
+use std::sync::Arc;
+
 use http::Uri;
 
 use super::{
@@ -13,6 +15,7 @@ use crate::{
     cache::Decisions,
     discovery::{Metadata, ProtectedResource},
     error::{Error, ErrorKind},
+    oauth::{AcceptedCode, OAuthClient},
     provider::ClientAuthentication,
     token::ConsentDecision,
 };
@@ -24,19 +27,31 @@ struct Target {
     scopes_of_resource: Option<Vec<String>>,
 }
 
-/// Connects. Asks the user only if no stored grant can be used.
-pub(super) async fn connect(
+/// A connection that is nearly made.
+pub(super) enum Prepared {
+    /// There is a token.
+    Ready(Session),
+    /// The user has consented.
+    Consented {
+        session: Session,
+        client: OAuthClient,
+        code: AcceptedCode,
+    },
+}
+
+/// Connects up to the consent. Asks the user only if no stored grant can be used.
+pub(super) async fn prepare(
     settings: &Settings,
     cause: &Cause,
     previous: Option<&Session>,
-) -> Result<Session, Error> {
+) -> Result<Prepared, Error> {
     let stored = settings.connections.load().await?;
     let stored = stored.filter(|stored| stored.is_of(&settings.clients));
     if let Some(stored) = &stored
         && !cause.is_client_unknown
         && let Some(session) = adopt(settings, cause, stored, previous).await?
     {
-        return Ok(session);
+        return Ok(Prepared::Ready(session));
     }
     let target = discover(settings, cause).await?;
     let scopes = requested_scopes(settings, cause, previous, &target);
@@ -48,38 +63,47 @@ pub(super) async fn connect(
         .collect();
     let client = client(settings, &target, &scopes, &known).await?;
     let connection = Connection::new(&target.server, &target.resource, client, scopes);
-    let session = Session::new(settings, connection.clone(), previous)?;
-    match &settings.flow {
-        Flow::ClientCredentials => {
-            session.tokens.token().await?;
-            Ok(session)
-        }
-        Flow::Code { authorize, .. } => {
-            let connection = keep_registration(settings, connection, stored.as_ref()).await?;
-            let session = Session::new(settings, connection, Some(&session))?;
-            let client = settings.client(&session.connection)?;
-            let (url, pending) = client.authorization_url()?;
-            let callback = authorize(url).await.map_err(|source| {
-                Error::new(
-                    ErrorKind::Callback,
-                    "authorization: the program returned no callback; see the source",
-                )
-                .with_source(source)
-            })?;
-            let tokens = client.exchange_code(pending.accept(&callback)?).await?;
-            // The user may have chosen another account, so nothing of the former grant is kept.
-            let decisions = Decisions::always(ConsentDecision::Replace);
-            let decisions = std::sync::Arc::new(decisions);
-            session.tokens.set_tokens_of_code(tokens, decisions).await?;
-            let connection = session.connection.clone();
-            let newest = |_: &Connection, new| Some(new);
-            settings
-                .connections
-                .save(connection, newest, settings.clock.wall())
-                .await?;
-            Ok(session)
-        }
-    }
+    let Flow::Code { authorize, .. } = &settings.flow else {
+        let session = Session::new(settings, connection, previous)?;
+        session.tokens.token().await?;
+        return Ok(Prepared::Ready(session));
+    };
+    let connection = keep_registration(settings, connection, stored.as_ref()).await?;
+    let session = Session::new(settings, connection, previous)?;
+    let client = settings.client(&session.connection)?;
+    let (url, pending) = client.authorization_url()?;
+    let callback = authorize(url).await.map_err(|source| {
+        let message = "authorization: the program returned no callback; see the source";
+        Error::new(ErrorKind::Callback, message).with_source(source)
+    })?;
+    let code = pending.accept(&callback)?;
+    Ok(Prepared::Consented {
+        session,
+        client,
+        code,
+    })
+}
+
+/// Exchanges the code, and stores the grant and its connection. The code and its tokens cannot be
+/// had again, so that nothing ends this early.
+pub(super) async fn finish(settings: &Settings, prepared: Prepared) -> Result<Session, Error> {
+    let (session, client, code) = match prepared {
+        Prepared::Ready(session) => return Ok(session),
+        Prepared::Consented {
+            session,
+            client,
+            code,
+        } => (session, client, code),
+    };
+    let tokens = client.exchange_code(code).await?;
+    // The user may have chosen another account, so nothing of the former grant is kept.
+    let decisions = Arc::new(Decisions::always(ConsentDecision::Replace));
+    session.tokens.set_tokens_of_code(tokens, decisions).await?;
+    let connection = session.connection.clone();
+    let newest = |_: &Connection, new| Some(new);
+    let now = settings.clock.wall();
+    settings.connections.save(connection, newest, now).await?;
+    Ok(session)
 }
 
 /// The stored connection, if another process has connected, or stepped up, since the session

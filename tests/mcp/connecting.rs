@@ -80,6 +80,19 @@ async fn p04_consent_that_never_ends_holds_no_request_longer_than_the_timeout() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn p13_code_exchange_that_has_begun_is_not_cut_off_by_the_timeout() {
+    let world = World::new();
+    let auth = world.builder().connect_timeout(Duration::from_secs(30));
+    let auth = auth.build().unwrap();
+    world.state().token_latency = Duration::from_secs(50);
+    let error = send_by(&auth, &world).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    // The next request waits for the same connection.
+    assert_eq!(send_by(&auth, &world).await.unwrap(), 200);
+    assert_eq!((world.asked(), world.count("/token")), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn p02_request_that_waits_for_the_user_holds_no_capacity() {
     let world = World::new();
     let auth = world.auth();

@@ -58,6 +58,8 @@ pub(crate) struct State {
     pub(crate) forgotten: Vec<String>,
     pub(crate) asked: Vec<String>,
     pub(crate) user: Consents,
+    /// How long a token request takes.
+    pub(crate) token_latency: Duration,
     /// How long each request takes.
     pub(crate) latency: Duration,
 }
@@ -363,6 +365,10 @@ impl Service<Request<Body>> for World {
         Box::pin(async move {
             let latency = world.state().latency;
             sleep(latency).await;
+            if request.uri().path() == "/token" {
+                let latency = world.state().token_latency;
+                sleep(latency).await;
+            }
             let (head, body) = request.into_parts();
             let body = body.collect().await?.to_bytes();
             Ok(world.respond(&Sent {
