@@ -278,6 +278,25 @@ fn readme_and_front_page_have_the_same_feature_table() {
 }
 
 #[test]
+fn tests_of_the_table_of_standards_exist() {
+    let readme = read("README.md");
+    let table = readme.split("## Standards").nth(1).unwrap();
+    let rows = table.lines().filter(|line| line.starts_with("| RFC"));
+    let mut count = 0;
+    for row in rows {
+        let tests = row.split('|').nth(3).unwrap();
+        for name in tests.split('`').skip(1).step_by(2) {
+            let is_test = ["tests/NAME.rs", "tests/NAME/main.rs"]
+                .iter()
+                .any(|path| root().join(path.replace("NAME", name)).exists());
+            assert!(is_test, "{row}");
+            count += 1;
+        }
+    }
+    assert!(count > 20, "{count}");
+}
+
+#[test]
 fn each_dependency_has_its_reason_in_the_line_above() {
     let manifest = read("Cargo.toml");
     let mut section = "";

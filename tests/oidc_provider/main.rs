@@ -9,11 +9,13 @@ use http_body_util::{BodyExt as _, Empty};
 use serde_json::{Value, json};
 use tower::{Layer as _, Service as _, ServiceExt as _};
 use tower_oauth2_client::{
+    ErrorKind, OAuthErrorCode,
     bearer::BearerAuthLayer,
     cache::TokenCache,
     discovery::Discovery,
+    jose::SigningKey,
     oauth::OAuthClient,
-    provider::{ClientAuthentication, IssuerCheck, ProviderBuilder},
+    provider::{ClientAuthentication, IssuerCheck, Provider, ProviderBuilder},
     token::TokenSet,
 };
 
@@ -93,6 +95,98 @@ async fn each_secret_authentication_connects_refreshes_and_revokes() {
             .unwrap();
         live(&server, &oauth).await;
     }
+}
+
+/// The server accepts assertions for its issuer only, and each once.
+#[tokio::test]
+async fn client_with_a_key_connects_refreshes_and_revokes() {
+    let key = SigningKey::generate_es256().unwrap().with_key_id("k1");
+    let jwk: Value = serde_json::from_str(&key.public_jwk()).unwrap();
+    let mut client = client("key", "private_key_jwt");
+    client["jwks"] = json!({ "keys": [jwk] });
+    client["grant_types"] = json!(["authorization_code", "refresh_token", "client_credentials"]);
+    let Some(server) = Server::start(&json!({ "clients": [client] })).await else {
+        return;
+    };
+    let builder = discovered(&server).await;
+    let provider = builder
+        .client_authentication(ClientAuthentication::PrivateKeyJwt)
+        .build()
+        .unwrap();
+    let oauth = OAuthClient::builder(provider, "key")
+        .signer(key)
+        .redirect_uri(CALLBACK)
+        .scopes(["openid", "api:read"])
+        .build(http())
+        .unwrap();
+    live(&server, &oauth).await;
+    // A key that the server does not know.
+    let other = SigningKey::generate_es256().unwrap().with_key_id("k1");
+    oauth.replace_signer(other).unwrap();
+    let error = oauth.client_credentials().await.unwrap_err();
+    assert_eq!(error.oauth_code(), Some(OAuthErrorCode::InvalidClient));
+}
+
+/// The server refuses authorization requests that were not pushed.
+#[tokio::test]
+async fn pushed_authorization_request_is_accepted_and_another_one_is_not() {
+    let settings = json!({
+        "clients": [client("basic", "client_secret_basic")],
+        "requirePar": true,
+    });
+    let Some(server) = Server::start(&settings).await else {
+        return;
+    };
+    let pushed = discovered(&server).await.build().unwrap();
+    assert!(pushed.requires_pushed_authorization_requests());
+    let oauth = with_secret(pushed.clone());
+    let error = oauth.authorization_url().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Configuration, "{error}");
+    let (url, pending) = oauth.start_authorization().await.unwrap();
+    assert!(!url.contains("code_challenge"), "{url}");
+    let callback = Browser::new().walk(&url, CALLBACK).await;
+    let code = pending.accept(&callback).unwrap();
+    oauth.exchange_code(code).await.unwrap();
+
+    let plain = pushed
+        .to_builder()
+        .require_pushed_authorization_requests(false);
+    let oauth = with_secret(plain.build().unwrap());
+    let (url, pending) = oauth.authorization_url().unwrap();
+    let callback = Browser::new().walk(&url, CALLBACK).await;
+    let error = pending.accept(&callback).unwrap_err();
+    assert_eq!(error.oauth_code(), Some(OAuthErrorCode::InvalidRequest));
+}
+
+fn with_secret(provider: Provider) -> OAuthClient {
+    OAuthClient::builder(provider, "basic")
+        .client_secret(SECRET)
+        .redirect_uri(CALLBACK)
+        .scopes(["openid", "api:read"])
+        .build(http())
+        .unwrap()
+}
+
+/// The user enters the code in a browser, and the device gets its tokens with the next poll.
+#[tokio::test]
+async fn device_is_authorized_by_a_user_in_a_browser() {
+    let mut client = client("basic", "client_secret_basic");
+    client["grant_types"] = json!([
+        "urn:ietf:params:oauth:grant-type:device_code",
+        "refresh_token"
+    ]);
+    client["redirect_uris"] = json!([]);
+    client["response_types"] = json!([]);
+    let Some(server) = Server::start(&json!({ "clients": [client] })).await else {
+        return;
+    };
+    let oauth = with_secret(discovered(&server).await.build().unwrap());
+    let device = oauth.authorize_device().await.unwrap();
+    let url = device.verification_uri_complete().unwrap();
+    let page = Browser::new().submit_all(url).await;
+    assert!(page.contains("Sign-in Success"), "{page}");
+    let tokens = oauth.await_device(&device).await.unwrap();
+    oauth.refresh(&tokens).await.unwrap();
 }
 
 /// The refresh tokens of public clients are bound to the key, too.
