@@ -249,7 +249,7 @@ mod tests {
     #[test]
     fn target_of_any_length_is_written() {
         for length in [
-            0, 1, 200, 250, 300, 350, 400, 500, 511, 512, 513, 5_000, 60_000,
+            0, 1, 200, 250, 300, 350, 400, 500, 511, 512, 513, 5_000, 30_000,
         ] {
             for text in ["a", "\"", "a\""] {
                 let uri = format!("https://api.example.com/{}", text.repeat(length));

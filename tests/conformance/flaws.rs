@@ -44,6 +44,7 @@ flaws! {
     RefusesLongTokens: every_state_round_trips;
     LosesScope: every_state_round_trips;
     LosesValues: every_state_round_trips;
+    LosesKey: every_state_round_trips;
     LosesRefreshTokenLifetime: every_state_round_trips;
     LosesReplayFlag: every_state_round_trips;
     ConfusesReasons: every_state_round_trips;
@@ -204,6 +205,11 @@ fn other_tokens(flaw: Flaw, tokens: &TokenSet) -> TokenSet {
         for (name, value) in tokens.values().iter() {
             altered = altered.with_value(name, value);
         }
+    }
+    if let Some(key) = tokens.dpop_key()
+        && flaw != Flaw::LosesKey
+    {
+        altered = altered.with_dpop_key(key.clone());
     }
     match tokens.scope().filter(|_| flaw != Flaw::LosesScope) {
         Some(scope) => altered.with_scope(scope),
