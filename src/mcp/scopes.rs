@@ -147,7 +147,8 @@ mod tests {
             assert_eq!(found.map(|scopes| scopes.to_string()).as_deref(), expected);
         }
         // A server that names ever more scopes reaches an end.
-        let full: String = (0..100).map(|number| format!("s{number} ")).collect();
+        let full: Vec<String> = (0..100).map(|number| format!("s{number}")).collect();
+        let full = full.join(" ");
         assert_eq!(scopes(&full).iter().count(), MAX_SCOPES);
         assert_eq!(step_up(&scopes(&full), &scopes("more")), None);
         assert!(scopes(&"x".repeat(MAX_BYTES)).is_empty());

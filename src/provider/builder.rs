@@ -475,18 +475,7 @@ impl ProviderBuilder {
     ///   propagation delay of more than 60 seconds.
     pub fn build(self) -> Result<Provider, Error> {
         let data = self.0;
-        if let Some(issuer) = &data.issuer {
-            Origin::parse("issuer", issuer)?;
-            if issuer.contains(['?', '#']) {
-                return Err(Error::configuration(
-                    "issuer: the URL contains a query or a fragment; remove it",
-                ));
-            }
-        } else if data.issuer_check != IssuerCheck::default() {
-            return Err(Error::configuration(
-                "issuer_check: there is no issuer to compare with; set the issuer, or leave this out",
-            ));
-        }
+        check_issuer(&data)?;
         if ![" ", ","].contains(&data.scope_separator.as_str()) {
             return Err(Error::configuration(
                 "scope_separator: neither a space nor a comma; use one of them",
@@ -581,6 +570,22 @@ impl ProviderBuilder {
             data,
         })
     }
+}
+
+fn check_issuer(data: &ProviderData) -> Result<(), Error> {
+    if let Some(issuer) = &data.issuer {
+        Origin::parse("issuer", issuer)?;
+        if issuer.contains(['?', '#']) {
+            return Err(Error::configuration(
+                "issuer: the URL contains a query or a fragment; remove it",
+            ));
+        }
+    } else if data.issuer_check != IssuerCheck::default() {
+        return Err(Error::configuration(
+            "issuer_check: there is no issuer to compare with; set the issuer, or leave this out",
+        ));
+    }
+    Ok(())
 }
 
 fn check_dpop(data: &ProviderData) -> Result<(), Error> {

@@ -25,6 +25,10 @@ use crate::rejection::TokenRejection;
 /// A setting with its default is not written, so that a new setting changes no existing file.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a setting of the file, and none excludes another"
+)]
 pub(super) struct ProviderData {
     pub(super) token_endpoint: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
