@@ -34,7 +34,9 @@ use tower_oauth2_client::{
         AuthenticationRequest, ClientAuthenticator, ClientCredentials, OAuthClient,
         OAuthClientBuilder,
     },
-    provider::{self, ClientAuthentication, EndpointKind, Provider, ProviderBuilder},
+    provider::{
+        self, ClientAuthentication, EndpointKind, KeptValue, Provider, ProviderBuilder, ValueSource,
+    },
     sandbox::{self, Behavior, Endpoint, Fault, PushedAuthorization, Sandbox},
     store::MemoryStore,
     token::{RefreshToken, TokenSet},
@@ -947,4 +949,41 @@ async fn provider_without_the_endpoint_gets_the_whole_request_by_the_browser() {
     let (url, pending) = oauth.start_authorization().await.unwrap();
     assert!(url.contains(pending.state()));
     assert_eq!(sandbox.counters().requests, 0);
+}
+
+#[tokio::test]
+async fn request_without_an_assertion_needs_no_value_of_its_audience() {
+    let provider = Provider::builder("https://{shop}.example.com/token")
+        .authorization_endpoint("https://id.example.com/authorize")
+        .revocation_endpoint("https://id.example.com/revoke")
+        .pushed_authorization_request_endpoint("https://id.example.com/par")
+        .kept_value(
+            "shop",
+            KeptValue::new(ValueSource::Callback).pattern("[a-z]+"),
+        )
+        .build()
+        .unwrap();
+    let pushed = r#"{"request_uri":"urn:a:b","expires_in":60}"#;
+    let (http, seen) = endpoint(vec![Step::Respond(200, ""), Step::Respond(201, pushed)]);
+    let oauth = OAuthClient::builder(provider, "the-client")
+        .client_secret("the-secret")
+        .redirect_uri("https://partner.example.com/callback")
+        .build(http)
+        .unwrap();
+    let token = RefreshToken::new("r1");
+    oauth.revoke(&token).await.unwrap();
+    oauth.start_authorization().await.unwrap();
+    let addresses: Vec<_> = seen
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|(uri, _)| uri.clone())
+        .collect();
+    assert_eq!(
+        addresses,
+        [
+            "https://id.example.com/revoke",
+            "https://id.example.com/par"
+        ]
+    );
 }

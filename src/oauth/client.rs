@@ -585,7 +585,7 @@ impl OAuthClient {
         now: SystemTime,
     ) -> Error {
         let is_of_client = error.oauth_code() == Some(OAuthErrorCode::InvalidClient);
-        if is_of_client && self.configuration.authentication.depends_on_clock() {
+        if is_of_client && self.configuration.authentication.is_made_per_request() {
             clock_skew::added_to(error, response.headers(), sent, now)
         } else {
             error
@@ -600,11 +600,15 @@ impl OAuthClient {
         values: &NamedValues,
     ) -> Result<Credentials<'_>, Error> {
         let configuration = &*self.configuration;
+        let authentication = &configuration.authentication;
+        // Only an assertion needs the values of the audience, which not every request has.
+        let has_audience = other_method.is_none() && authentication.is_made_per_request();
+        let audience = has_audience.then(|| configuration.provider.audience(values));
         Ok(Credentials {
-            authentication: &configuration.authentication,
+            authentication,
             other_method,
             client_id: &configuration.client_id,
-            audience: configuration.provider.audience(values)?,
+            audience: audience.transpose()?.unwrap_or_default(),
             clock: &*configuration.clock,
             presented: Presented::default(),
         })

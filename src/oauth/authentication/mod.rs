@@ -67,8 +67,8 @@ impl Authentication {
         self.method == ClientAuthentication::None && self.authenticator.load().is_none()
     }
 
-    /// Whether credentials may be valid for a short time only, so that the clock matters.
-    pub(super) fn depends_on_clock(&self) -> bool {
+    /// Whether credentials are made for one request, so that its time and its audience matter.
+    pub(super) fn is_made_per_request(&self) -> bool {
         matches!(
             self.method,
             ClientAuthentication::ClientSecretJwt | ClientAuthentication::PrivateKeyJwt
