@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind, ResponseDetails},
-    oauth::SendError,
+    oauth::{SendError, check_issued},
     provider::ClientAuthentication,
 };
 
@@ -131,12 +131,21 @@ fn parse(
     if registered.client_id.is_empty() {
         return Err(invalid("the server returned an empty client id"));
     }
+    let secret = secret.filter(|_| needs_secret);
+    // What no request can carry would be kept, and fail with each of them.
+    let issued = check_issued(
+        &registered.client_id,
+        secret.as_ref().map(|text| text.as_str()),
+    );
+    issued.map_err(|error| {
+        invalid("the client id or secret cannot be sent: see the source").with_source(error)
+    })?;
     Ok(Client {
         id: registered.client_id,
         authentication,
         origin: ClientOrigin::Registered(Registration {
             redirect_uri: redirect_uri.to_owned(),
-            secret: secret.filter(|_| needs_secret),
+            secret,
             secret_expires_at: registered.client_secret_expires_at.filter(|at| *at > 0),
         }),
     })

@@ -348,6 +348,8 @@ mod token_response;
 mod transport;
 mod user_agent;
 
+#[cfg(feature = "mcp")]
+pub(crate) use self::authentication::check_issued;
 pub use self::{
     authentication::{AuthenticationRequest, ClientAuthenticator, ClientCredentials},
     authorization::{AcceptedCode, PendingAuthorization},

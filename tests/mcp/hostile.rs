@@ -243,3 +243,28 @@ async fn legacy_server_speaks_for_its_own_origin_only() {
         assert_eq!(asked, usize::from(is_accepted), "{issuer}: {connected:?}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn registration_that_no_request_can_carry_is_not_kept() {
+    for registered in [
+        json!({ "client_id": "caf\u{e9}" }),
+        json!({ "client_id": "a", "client_secret": "seeded\n" }),
+    ] {
+        let (world, store) = (World::new(), MemoryStore::new());
+        let auth = || world.builder().store(store.clone()).build().unwrap();
+        let register = format!("{ISSUER}/register");
+        let body = registered.to_string().into_bytes();
+        world
+            .state()
+            .documents
+            .insert(register.clone(), (201, body));
+        let error = send_by(&auth(), &world).await.unwrap_err();
+        assert!(
+            error.to_string().starts_with("client registration: "),
+            "{error}"
+        );
+        assert!(!format!("{error:?}").contains("seeded"), "{error:?}");
+        world.state().documents.remove(&register);
+        assert_eq!(send_by(&auth(), &world).await.unwrap(), 200);
+    }
+}

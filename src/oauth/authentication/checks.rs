@@ -96,6 +96,13 @@ pub(in crate::oauth) fn check_client_id(client_id: &str) -> Result<(), Error> {
     check("client id", client_id)
 }
 
+/// Checks a client id and a secret that a server has just issued.
+#[cfg(feature = "mcp")]
+pub(crate) fn check_issued(client_id: &str, client_secret: Option<&str>) -> Result<(), Error> {
+    check_client_id(client_id)?;
+    client_secret.map_or(Ok(()), |secret| check("client secret", secret))
+}
+
 /// Checks a value against RFC 6749 appendix A: `client-id` and `client-secret` consist of visible
 /// ASCII characters and spaces. A space at either end is legal, too, and therefore accepted.
 fn check(name: &str, value: &str) -> Result<(), Error> {

@@ -25,6 +25,8 @@ mod checks;
 mod presented;
 
 pub use self::authenticator::{AuthenticationRequest, ClientAuthenticator, ClientCredentials};
+#[cfg(feature = "mcp")]
+pub(crate) use self::checks::check_issued;
 pub(super) use self::{
     authenticator::AnyAuthenticator,
     checks::{Means, check_client_id, check_secret, check_signer},
