@@ -27,7 +27,7 @@ use tower_oauth2_client::{
     discovery::{Discovery, Metadata, ProtectedResource},
     oauth::OAuthClient,
     provider::{ClientAuthentication, IssuerCheck, Provider},
-    sandbox::{Behavior, Endpoint, Fault, MetadataDocuments, Sandbox},
+    sandbox::{self, Behavior, Endpoint, Fault, MetadataDocuments, Sandbox},
 };
 
 #[path = "support/mod.rs"]
@@ -694,4 +694,19 @@ async fn resource_is_found_at_its_path_or_at_its_origin() {
         let error = fetch(bad).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidResponse, "{bad}: {error}");
     }
+}
+
+#[tokio::test]
+async fn assertions_of_a_discovered_provider_are_for_the_issuer_of_the_metadata() {
+    let sandbox = sandbox(|behavior| {
+        behavior.client_authentication = sandbox::ClientAuthentication::ClientSecretJwt;
+        behavior.client_credentials = true;
+    })
+    .await;
+    let provider = Provider::discover(&sandbox.url(), http()).await.unwrap();
+    let oauth = OAuthClient::builder(provider, sandbox.client_id())
+        .client_secret(sandbox.client_secret())
+        .build(http())
+        .unwrap();
+    oauth.client_credentials().await.unwrap();
 }

@@ -80,8 +80,9 @@ pub struct Behavior {
     /// Whether tokens are bound to keys by DPoP. Defaults to [`Dpop::Off`].
     #[cfg(feature = "dpop")]
     pub dpop: Dpop,
-    /// The audience (`aud`) of client assertions. Defaults to `None`: the
-    /// [`issuer`](Self::issuer), and without one the URL of the token endpoint.
+    /// The audience (`aud`) of client assertions. Defaults to `None`: the [`issuer`](Self::issuer),
+    /// or that of the [`metadata`](Self::metadata), and without either the URL of the token
+    /// endpoint.
     pub assertion_audience: Option<String>,
     /// Whether authorization requests can be pushed (RFC 9126). Defaults to
     /// [`PushedAuthorization::Off`].

@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header::AUTHORIZATION};
 
 use crate::sandbox::{
     assertion::{ASSERTION_TYPE, Assertion},
-    behavior::ClientAuthentication,
+    behavior::{ClientAuthentication, MetadataDocuments},
     form::{Form, FormError},
     response::{self, SandboxResponse},
     state::SandboxState,
@@ -178,9 +178,7 @@ fn authenticate_by_assertion(
     let client = state.authority.client(client_id);
     let client = client.ok_or("the sub of the assertion is no client")?;
     assertion.verify(client, state.behavior.client_authentication)?;
-    let audience = state.behavior.assertion_audience.as_ref();
-    let audience = audience.or(state.behavior.issuer.as_ref());
-    let audience = audience.map_or_else(|| format!("{}/oauth/token", state.url), Clone::clone);
+    let audience = audience(state);
     let second = u64::try_from(state.wall_time().as_second()).unwrap_or_default();
     assertion.check(&audience, second)?;
     let now = state.now();
@@ -191,6 +189,17 @@ fn authenticate_by_assertion(
     } else {
         Ok(client_id.to_owned())
     }
+}
+
+/// The audience of assertions. A client that has read the metadata knows the issuer in them.
+fn audience(state: &SandboxState) -> String {
+    let SandboxState { behavior, url, .. } = state;
+    let issuer = match behavior.metadata {
+        MetadataDocuments::None => behavior.issuer.as_ref(),
+        _ => Some(behavior.issuer.as_ref().unwrap_or(url)),
+    };
+    let audience = behavior.assertion_audience.as_ref().or(issuer);
+    audience.map_or_else(|| format!("{url}/oauth/token"), Clone::clone)
 }
 
 fn accepts_basic(state: &SandboxState) -> bool {
