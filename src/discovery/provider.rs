@@ -108,7 +108,10 @@ impl Metadata {
         if let Some(url) = self.device_authorization_endpoint() {
             builder = builder.device_authorization_endpoint(url);
         }
-        if let Some(url) = self.pushed_authorization_request_endpoint() {
+        // Without an authorization endpoint there is nothing to push.
+        let pushed = self.pushed_authorization_request_endpoint();
+        let pushed = pushed.filter(|_| self.authorization_endpoint().is_some());
+        if let Some(url) = pushed {
             builder = builder
                 .pushed_authorization_request_endpoint(url)
                 .require_pushed_authorization_requests(
@@ -130,7 +133,7 @@ impl Metadata {
             (
                 EndpointKind::PushedAuthorizationRequest,
                 PUSHED,
-                self.pushed_authorization_request_endpoint().is_some(),
+                pushed.is_some(),
             ),
         ] {
             if let (true, Some(url)) = (has_endpoint, self.mtls_endpoint_alias(name)) {
@@ -222,6 +225,32 @@ mod tests {
         ] {
             let provider = provider(&json!({"response_modes_supported": modes}));
             assert_eq!(provider.response_mode(), mode);
+        }
+    }
+
+    #[test]
+    fn each_combination_of_endpoints_is_a_provider() {
+        let names = [
+            "authorization_endpoint",
+            REVOCATION,
+            DEVICE,
+            PUSHED,
+            "require_pushed_authorization_requests",
+        ];
+        for chosen in 0..1_u8 << names.len() {
+            let mut more = json!({ "mtls_endpoint_aliases": {} });
+            for (index, name) in names.into_iter().enumerate() {
+                if chosen >> index & 1 == 1 {
+                    more[name] = match name {
+                        "require_pushed_authorization_requests" => true.into(),
+                        _ => "https://e.example/e".into(),
+                    };
+                }
+                more["mtls_endpoint_aliases"][name] = "https://m.example/e".into();
+            }
+            more["mtls_endpoint_aliases"]["require_pushed_authorization_requests"].take();
+            let built = metadata(&more).to_provider_builder().unwrap().build();
+            assert!(built.is_ok(), "{more}: {built:?}");
         }
     }
 
