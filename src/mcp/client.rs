@@ -71,6 +71,17 @@ pub(super) enum Credentials {
     Signer,
 }
 
+impl Credentials {
+    /// Those that a client needs to authenticate in this way.
+    pub(super) fn of(authentication: ClientAuthentication) -> Self {
+        match authentication {
+            ClientAuthentication::PrivateKeyJwt => Self::Signer,
+            method if method.has_secret() => Self::Secret,
+            _ => Self::None,
+        }
+    }
+}
+
 impl fmt::Debug for PreRegistered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PreRegistered")

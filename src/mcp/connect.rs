@@ -45,8 +45,11 @@ pub(super) async fn prepare(
     cause: &Cause,
     previous: Option<&Session>,
 ) -> Result<Prepared, Error> {
-    let stored = settings.connections.load().await?;
-    let stored = stored.filter(|stored| stored.is_of(&settings.clients));
+    let found = settings.connections.load().await?;
+    let (stored, outdated) = match found {
+        Some(found) if found.is_of(&settings.clients) => (Some(found), None),
+        found => (None, found),
+    };
     if let Some(stored) = &stored
         && !cause.is_client_unknown
         && let Some(session) = adopt(settings, cause, stored, previous).await?
@@ -68,6 +71,17 @@ pub(super) async fn prepare(
         session.tokens.token().await?;
         return Ok(Prepared::Ready(session));
     };
+    // With other credentials it is still the same client, whose grant is kept.
+    if let Some(outdated) = outdated.filter(|found| found.has_same_grant(&connection)) {
+        let renewed = Connection {
+            scopes: outdated.scopes,
+            ..connection.clone()
+        };
+        if let Some(session) = adopt(settings, cause, &renewed, previous).await? {
+            save(settings, renewed).await?;
+            return Ok(Prepared::Ready(session));
+        }
+    }
     let connection = keep_registration(settings, connection, stored.as_ref()).await?;
     let session = Session::new(settings, connection, previous)?;
     let client = settings.client(&session.connection)?;
@@ -99,11 +113,15 @@ pub(super) async fn finish(settings: &Settings, prepared: Prepared) -> Result<Se
     // The user may have chosen another account, so nothing of the former grant is kept.
     let decisions = Arc::new(Decisions::always(ConsentDecision::Replace));
     session.tokens.set_tokens_of_code(tokens, decisions).await?;
-    let connection = session.connection.clone();
+    save(settings, session.connection.clone()).await?;
+    Ok(session)
+}
+
+async fn save(settings: &Settings, connection: Connection) -> Result<(), Error> {
     let newest = |_: &Connection, new| Some(new);
     let now = settings.clock.wall();
-    settings.connections.save(connection, newest, now).await?;
-    Ok(session)
+    let saved = settings.connections.save(connection, newest, now).await;
+    saved.map(drop)
 }
 
 /// The stored connection, if another process has connected, or stepped up, since the session

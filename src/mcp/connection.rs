@@ -6,7 +6,7 @@ use std::{fmt, time::SystemTime};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    client::{Client, ClientOrigin, Clients, Server},
+    client::{Client, ClientOrigin, Clients, Credentials, Server},
     scopes::Scopes,
     shared_store::SharedStore,
 };
@@ -56,12 +56,18 @@ impl Connection {
             && self.client.id == other.client.id
     }
 
-    /// Whether the program is still this client: its settings may have changed.
+    /// Whether the program is still this client, with such credentials: its settings may have
+    /// changed.
     pub(super) fn is_of(&self, clients: &Clients) -> bool {
+        let needed = Credentials::of(self.client.authentication);
         match &self.client.origin {
-            ClientOrigin::PreRegistered => clients
-                .pre_registered_at(&self.issuer)
-                .is_some_and(|client| client.client_id == self.client.id),
+            ClientOrigin::PreRegistered => {
+                clients
+                    .pre_registered_at(&self.issuer)
+                    .is_some_and(|client| {
+                        client.client_id == self.client.id && client.credentials() == needed
+                    })
+            }
             ClientOrigin::MetadataDocument => {
                 clients.metadata_url.as_deref() == Some(&*self.client.id)
             }

@@ -3,13 +3,15 @@
 use std::{error::Error as StdError, fmt::Write as _, time::Duration};
 
 use futures_util::future::join_all;
+use serde_json::json;
 use tokio::time::sleep;
 use tower_oauth2_client::{
-    mcp::McpAuth,
+    jose::SigningKey,
+    mcp::{McpAuth, PreRegistered},
     store::{MemoryStore, TokenStore},
 };
 
-use crate::support::{World, query, send_by};
+use crate::support::{ISSUER, World, query, send_by};
 
 fn auth(world: &World, store: &MemoryStore) -> McpAuth {
     world.builder().store(store.clone()).build().unwrap()
@@ -141,6 +143,48 @@ async fn tenants_and_endpoints_share_a_store_without_sharing_grants() {
     assert_eq!(world.asked(), 2);
     let names = store.tenants(None, 100).await.unwrap();
     assert_eq!(names.len(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn grant_survives_another_way_to_authenticate_its_client() {
+    let (world, store) = (World::new(), MemoryStore::new());
+    world.state().metadata["token_endpoint_auth_methods_supported"] =
+        json!(["client_secret_basic", "private_key_jwt"]);
+    let of = |client: PreRegistered| {
+        let builder = world.builder().store(store.clone());
+        builder.pre_registered(client).build().unwrap()
+    };
+    let client = || PreRegistered::new(ISSUER, "mine");
+    assert_eq!(
+        send_by(&of(client().client_secret("seeded")), &world)
+            .await
+            .unwrap(),
+        200
+    );
+    let key = || SigningKey::generate_es256().unwrap();
+    assert_eq!(
+        send_by(&of(client().signer(key())), &world).await.unwrap(),
+        200
+    );
+    sleep(Duration::from_secs(3_600)).await;
+    // The refresh is authenticated in the new way, also after a restart.
+    assert_eq!(
+        send_by(&of(client().signer(key())), &world).await.unwrap(),
+        200
+    );
+    {
+        let state = world.state();
+        let last = state.requests.iter().rfind(|sent| sent.is_to("/token"));
+        assert!(last.unwrap().form("client_assertion").is_some());
+    }
+    sleep(Duration::from_secs(3_600)).await;
+    assert_eq!(
+        send_by(&of(client().client_secret("seeded")), &world)
+            .await
+            .unwrap(),
+        200
+    );
+    assert_eq!(world.asked(), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -255,6 +255,8 @@ impl State {
         let client = client.and_then(|value| String::from_utf8(value).ok());
         let client = client.unwrap_or_default();
         let (id, _) = client.split_once(':').unwrap_or_default();
+        let assertion = sent.form("client_assertion").and(sent.form("client_id"));
+        let id = assertion.as_deref().unwrap_or(id);
         if id.is_empty() || self.forgotten.iter().any(|forgotten| forgotten == id) {
             return refused(401, "invalid_client");
         }
