@@ -82,7 +82,7 @@ pub(super) async fn prepare(
             return Ok(Prepared::Ready(session));
         }
     }
-    let connection = keep_registration(settings, connection, stored.as_ref()).await?;
+    let connection = keep_registration(settings, cause, connection, stored.as_ref()).await?;
     let session = Session::new(settings, connection, previous)?;
     let client = settings.client(&session.connection)?;
     let (url, pending) = client.authorization_url()?;
@@ -313,6 +313,7 @@ fn pre_registered(client: &PreRegistered, server: &Server) -> Result<Client, Err
 /// cancelled. The scopes are those of the grant, which is not there yet.
 async fn keep_registration(
     settings: &Settings,
+    cause: &Cause,
     connection: Connection,
     stored: Option<&Connection>,
 ) -> Result<Connection, Error> {
@@ -323,6 +324,13 @@ async fn keep_registration(
     let Flow::Code { redirect_uri, .. } = &settings.flow else {
         return Ok(connection);
     };
+    if let Some(stored) = stored
+        && !cause.is_client_unknown
+        && has_living_grant(settings, stored).await?
+    {
+        // It would be lost with the stored connection, if the user does not consent.
+        return Ok(connection);
+    }
     let now = settings.clock.wall();
     let before = Connection {
         scopes: Scopes::default(),
@@ -339,4 +347,10 @@ async fn keep_registration(
         client: saved.client,
         ..connection
     })
+}
+
+async fn has_living_grant(settings: &Settings, stored: &Connection) -> Result<bool, Error> {
+    let session = Session::new(settings, stored.clone(), None)?;
+    session.tokens.load_status().await?;
+    Ok(!session.has_ended())
 }

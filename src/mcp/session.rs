@@ -203,14 +203,17 @@ impl Session {
 
     /// Whether only a new consent can help after the server has rejected the token.
     pub(super) fn needs_consent(&self) -> bool {
-        let status = self.tokens.status();
-        let has_ended = matches!(
-            status.state,
+        self.is_of_user && (self.has_ended() || !self.tokens.status().has_refresh_token)
+    }
+
+    /// Whether there is no grant, or no more. Known after a load.
+    pub(super) fn has_ended(&self) -> bool {
+        matches!(
+            self.tokens.status().state,
             TokenState::Absent
                 | TokenState::ReauthorizationRequired { .. }
                 | TokenState::Revoked { .. }
-        );
-        self.is_of_user && (has_ended || !status.has_refresh_token)
+        )
     }
 }
 

@@ -6,6 +6,7 @@ use futures_util::future::join_all;
 use serde_json::json;
 use tokio::time::sleep;
 use tower_oauth2_client::{
+    ErrorKind,
     jose::SigningKey,
     mcp::{McpAuth, PreRegistered},
     store::{MemoryStore, TokenStore},
@@ -184,6 +185,24 @@ async fn grant_survives_another_way_to_authenticate_its_client() {
             .unwrap(),
         200
     );
+    assert_eq!(world.asked(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn denied_step_up_of_a_new_registration_keeps_the_grant() {
+    let (world, store) = (World::new(), MemoryStore::new());
+    assert_eq!(send_by(&auth(&world, &store), &world).await.unwrap(), 200);
+    // The redirect URI has another port, so that the client has to register again.
+    let builder = world.builder().store(store.clone());
+    let denies = builder.authorize("http://127.0.0.1:9/callback", |_| async {
+        Err("the user has closed the page".into())
+    });
+    world.state().needs = "write".into();
+    let error = send_by(&denies.build().unwrap(), &world).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Callback);
+    assert_eq!(world.count("/register"), 2);
+    world.state().needs = "read".into();
+    assert_eq!(send_by(&auth(&world, &store), &world).await.unwrap(), 200);
     assert_eq!(world.asked(), 1);
 }
 
