@@ -82,7 +82,7 @@ pub(super) async fn prepare(
             return Ok(Prepared::Ready(session));
         }
     }
-    let connection = keep_registration(settings, cause, connection, stored.as_ref()).await?;
+    let connection = keep_connection(settings, cause, connection, stored.as_ref()).await?;
     let session = Session::new(settings, connection, previous)?;
     let client = settings.client(&session.connection)?;
     let (url, pending) = client.authorization_url()?;
@@ -309,16 +309,16 @@ fn pre_registered(client: &PreRegistered, server: &Server) -> Result<Client, Err
     })
 }
 
-/// Saves a new registration before the user is asked, so that it is used again if the consent is
-/// cancelled. The scopes are those of the grant, which is not there yet.
-async fn keep_registration(
+/// Saves a new connection before the user is asked. A registration is then used again if the consent
+/// is cancelled, and a grant is found again if the process ends after its code was exchanged. The
+/// scopes are those of the grant, which is not there yet.
+async fn keep_connection(
     settings: &Settings,
     cause: &Cause,
     connection: Connection,
     stored: Option<&Connection>,
 ) -> Result<Connection, Error> {
-    let is_known = stored.is_some_and(|stored| stored.client == connection.client);
-    if is_known || !matches!(connection.client.origin, ClientOrigin::Registered(_)) {
+    if stored.is_some_and(|stored| stored.is_same_client(&connection)) {
         return Ok(connection);
     }
     let Flow::Code { redirect_uri, .. } = &settings.flow else {
@@ -338,6 +338,9 @@ async fn keep_registration(
     };
     // Of two processes that have registered, one uses the client of the other.
     let resolve = |found: &Connection, new: Connection| {
+        if found.is_same_client(&new) {
+            return None;
+        }
         let other = found.registered_client(&new.issuer, redirect_uri, now);
         let is_other = stored.is_none_or(|stored| stored.client != found.client);
         (other.is_none() || !is_other).then_some(new)

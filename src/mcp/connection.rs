@@ -56,6 +56,11 @@ impl Connection {
             && self.client.id == other.client.id
     }
 
+    /// Whether a grant of the other connection is one of this one, and of the same credentials.
+    pub(super) fn is_same_client(&self, other: &Self) -> bool {
+        self.has_same_grant(other) && self.client == other.client
+    }
+
     /// Whether the program is still this client, with such credentials: its settings may have
     /// changed.
     pub(super) fn is_of(&self, clients: &Clients) -> bool {

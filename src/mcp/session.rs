@@ -155,9 +155,7 @@ impl Session {
         let is_of_user = matches!(settings.flow, Flow::Code { .. });
         let shared = previous.filter(|previous| {
             // A new secret, and new scopes of the program itself, need a new client.
-            is_of_user
-                && previous.connection.has_same_grant(&connection)
-                && previous.connection.client == connection.client
+            is_of_user && previous.connection.is_same_client(&connection)
         });
         let tokens = if let Some(previous) = shared {
             previous.tokens.clone()

@@ -1,15 +1,24 @@
 //! Restarts, rotation, and the end of a grant.
 
-use std::{error::Error as StdError, fmt::Write as _, time::Duration};
+use std::{
+    error::Error as StdError,
+    fmt::Write as _,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use futures_util::future::join_all;
 use serde_json::json;
 use tokio::time::sleep;
 use tower_oauth2_client::{
-    ErrorKind,
+    Error, ErrorKind,
     jose::SigningKey,
     mcp::{McpAuth, PreRegistered},
-    store::{MemoryStore, TokenStore},
+    store::{LeaseOutcome, LeaseOwner, MemoryStore, SaveOutcome, TokenStore},
+    token::{Generation, Grant, TenantId},
 };
 
 use crate::support::{ISSUER, World, query, send_by};
@@ -204,6 +213,74 @@ async fn denied_step_up_of_a_new_registration_keeps_the_grant() {
     world.state().needs = "read".into();
     assert_eq!(send_by(&auth(&world, &store), &world).await.unwrap(), 200);
     assert_eq!(world.asked(), 1);
+}
+
+/// A store whose connections cannot be saved after the consent.
+#[derive(Clone, Default)]
+struct Breaking {
+    store: MemoryStore,
+    is_broken: Arc<AtomicBool>,
+}
+
+impl TokenStore for Breaking {
+    async fn load(&self, tenant: &TenantId) -> Result<Option<Grant>, Error> {
+        self.store.load(tenant).await
+    }
+
+    async fn save(
+        &self,
+        tenant: &TenantId,
+        expected: Option<Generation>,
+        grant: &Grant,
+    ) -> Result<SaveOutcome, Error> {
+        let is_connection = tenant.as_str().contains("/mcp-connection/");
+        if is_connection && self.is_broken.load(Ordering::Relaxed) {
+            return Err(Error::store("the disk is full"));
+        }
+        self.store.save(tenant, expected, grant).await
+    }
+
+    async fn acquire(
+        &self,
+        tenant: &TenantId,
+        owner: &LeaseOwner,
+        duration: Duration,
+    ) -> Result<LeaseOutcome, Error> {
+        self.store.acquire(tenant, owner, duration).await
+    }
+
+    async fn release(&self, tenant: &TenantId, owner: &LeaseOwner) -> Result<(), Error> {
+        self.store.release(tenant, owner).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p13_grant_is_found_again_if_only_its_connection_was_not_saved() {
+    for is_pre_registered in [false, true] {
+        let (world, store) = (World::new(), Breaking::default());
+        let of = |store: Breaking| {
+            let builder = world.builder().store(store);
+            if !is_pre_registered {
+                return builder.build().unwrap();
+            }
+            let client = PreRegistered::new(ISSUER, "mine").client_secret("seeded");
+            builder.pre_registered(client).build().unwrap()
+        };
+        let first = of(store.clone());
+        let breaks = async {
+            // The user consents after 10 seconds.
+            sleep(Duration::from_secs(5)).await;
+            store.is_broken.store(true, Ordering::Relaxed);
+        };
+        let (error, ()) = tokio::join!(send_by(&first, &world), breaks);
+        assert_eq!(error.unwrap_err().kind(), ErrorKind::Store);
+        assert_eq!(world.count("/token"), 1);
+        store.is_broken.store(false, Ordering::Relaxed);
+        sleep(Duration::from_secs(31)).await;
+        assert_eq!(send_by(&first, &world).await.unwrap(), 200);
+        assert_eq!(send_by(&of(store), &world).await.unwrap(), 200);
+        assert_eq!(world.asked(), 1, "{is_pre_registered}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
