@@ -309,9 +309,9 @@ fn pre_registered(client: &PreRegistered, server: &Server) -> Result<Client, Err
     })
 }
 
-/// Saves a new connection before the user is asked. A registration is then used again if the consent
-/// is cancelled, and a grant is found again if the process ends after its code was exchanged. The
-/// scopes are those of the grant, which is not there yet.
+/// Saves a new connection before the user is asked. A registration is then used again if the
+/// consent is cancelled, and a grant is found again if the process ends after its code was
+/// exchanged. The scopes are those of the grant, which is not there yet.
 async fn keep_connection(
     settings: &Settings,
     cause: &Cause,

@@ -105,6 +105,16 @@ async fn document_describes_the_behavior() {
         let document = document(&sandbox).await;
         assert_eq!(document["token_endpoint_auth_methods_supported"], methods);
     }
+    sandbox.change_behavior(|behavior| {
+        behavior.client_authentication = ClientAuthentication::ClientSecretJwt;
+    });
+    // RFC 8414 section 2 asks for the algorithms of each endpoint with such a method.
+    let of_assertions = document(&sandbox).await;
+    for endpoint in ["token", "revocation"] {
+        let name = |of| format!("{endpoint}_endpoint_auth_{of}_supported");
+        assert_eq!(of_assertions[name("methods")], json!(["client_secret_jwt"]));
+        assert_eq!(of_assertions[name("signing_alg_values")], json!(["HS256"]));
+    }
     for (pkce, methods) in [
         (Pkce::Required, json!(["S256"])),
         (Pkce::Ignored, Value::Null),

@@ -95,10 +95,10 @@ fn document(state: &SandboxState) -> SandboxResponse {
         _ => None,
     };
     if let Some(algorithms) = algorithms {
-        add(
-            "token_endpoint_auth_signing_alg_values_supported",
-            algorithms,
-        );
+        for endpoint in ["token", "revocation"] {
+            let name = format!("{endpoint}_endpoint_auth_signing_alg_values_supported");
+            add(&name, algorithms.clone());
+        }
     }
     #[cfg(feature = "dpop")]
     if behavior.dpop != Dpop::Off {
