@@ -83,13 +83,19 @@ async fn connect(sandbox: &Sandbox, store: &str) {
 }
 
 async fn eight_processes(backend: Backend) {
-    eight_processes_of(sandbox().await, backend, &[]).await;
+    eight_processes_of(sandbox().await, LIFETIME, backend, &[]).await;
 }
 
-async fn eight_processes_of(sandbox: Sandbox, backend: Backend, more: &[(&'static str, String)]) {
+async fn eight_processes_of(
+    sandbox: Sandbox,
+    lifetime: Duration,
+    backend: Backend,
+    more: &[(&'static str, String)],
+) {
     let location = backend.new_store().await;
     connect(&sandbox, &location.url).await;
-    let lasting = soak(Duration::from_secs(4));
+    // Several refreshes, however long the tokens live.
+    let lasting = soak(lifetime * 14);
     let mut settings = vec![
         ("STORE", location.url.clone()),
         ("MILLISECONDS", lasting.as_millis().to_string()),
@@ -137,12 +143,15 @@ async fn p11_eight_processes_send_no_refresh_token_twice() {
 #[cfg(feature = "dpop")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn p11_eight_processes_prove_the_key_of_each_refresh_token() {
+    // Proofs take time. A token must not expire while eight processes wait for two cores.
+    let lifetime = LIFETIME * 3;
     let sandbox = sandbox().await;
     sandbox.change_behavior(|behavior| {
         behavior.dpop = tower_oauth2_client::sandbox::Dpop::REQUIRED;
+        behavior.access_token_lifetime = lifetime;
     });
     let settings = [("DPOP", "1".to_owned())];
-    eight_processes_of(sandbox.clone(), Backend::File, &settings).await;
+    eight_processes_of(sandbox.clone(), lifetime, Backend::File, &settings).await;
     let counters = sandbox.counters();
     assert_eq!(counters.token_requests_refused, 0);
     assert_eq!(counters.proofs_refused, 0);
