@@ -47,17 +47,20 @@
 //! a new key. A token of the [application itself](crate::cache::ClientCredentials) has a new key
 //! with each token request.
 //!
+//! A grant from before DPoP was turned on stays a bearer grant until its next consent. A refresh
+//! creates no key: a lost response would lose the key that the provider has bound the next refresh
+//! token to. A grant that has a key keeps it, and its proofs, when DPoP is turned off again.
+//!
 //! Versions of this crate that do not know keys, and builds without the feature, refuse to read a
-//! grant with a key. A grant from before DPoP was turned on gets its key with its next refresh. A
-//! grant that has a key keeps it, and its proofs, when DPoP is turned off again.
+//! grant with a key.
 //!
 //! # Proofs
 //!
 //! A proof is a signature over the method and the URI of one request, in the header `DPoP`:
 //!
-//! * Each attempt of a token request carries one (section 5). A token response has to have the
-//!   token type `DPoP`. With `Bearer` the access token is not bound to the key, and is not used; a
-//!   refresh token in the response is kept. A revocation carries no proof.
+//! * Each attempt of a token request for a grant with a key carries one (section 5). Its response
+//!   has to have the token type `DPoP`. With `Bearer` the access token is not bound to the key, and
+//!   is not used; a refresh token in the response is kept. A revocation carries no proof.
 //! * Each request of the [layer](crate::bearer) carries one beside `Authorization: DPoP <token>`
 //!   (section 7.1), which also contains the hash of the token. A retry carries a new proof. A
 //!   request that already has the header `DPoP` fails with the kind

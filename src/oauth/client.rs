@@ -26,7 +26,7 @@ use crate::{
     error::{Error, ErrorKind, OAuthErrorCode},
     jose::{AnySigner, Signer},
     provider::{ClientAuthentication, Endpoint, Provider, RequestKind, RequestParameters},
-    token::{ClientIdentity, ClientSecret, CodeVerifier, DpopKey, NamedValues, TokenSet},
+    token::{ClientIdentity, ClientSecret, CodeVerifier, NamedValues, TokenSet},
 };
 
 /// An OAuth 2.0 client of one provider. The [module page](crate::oauth) has an example.
@@ -366,7 +366,7 @@ impl OAuthClient {
         if let Some(verifier) = code.verifier() {
             form.field("code_verifier", verifier.expose());
         }
-        let key = self.grant_key(None)?;
+        let key = self.new_key()?;
         let permit = self.gate().acquire_for_code_exchange().await?;
         let verifier = code.verifier().map_or("", CodeVerifier::expose);
         let sent = Sent {
@@ -383,9 +383,10 @@ impl OAuthClient {
 
     /// Refreshes a token set (RFC 6749 section 6).
     ///
-    /// A refresh token, scope or kept value that the response omits is taken from `tokens`. Once
-    /// the future is polled, the provider may have rotated the refresh token: do not refresh the
-    /// same token set twice. A [`TokenCache`](crate::cache::TokenCache) ensures that.
+    /// A refresh token, scope or kept value that the response omits is taken from `tokens`. So is
+    /// the [DPoP key](crate::dpop#keys): a set without a key stays without. Once the future is
+    /// polled, the provider may have rotated the refresh token: do not refresh the same token set
+    /// twice. A [`TokenCache`](crate::cache::TokenCache) ensures that.
     ///
     /// # Errors
     ///
@@ -427,7 +428,10 @@ impl OAuthClient {
         let endpoint = self.provider().refresh_address();
         let endpoint = self.provider().resolve(endpoint, tokens.values());
         let endpoint = endpoint.map_err(Error::with_token_unused)?;
-        let key = self.grant_key(tokens.dpop_key())?;
+        // A refresh creates no key: if its response were lost, the key that the provider has bound
+        // the next refresh token to would be lost with it.
+        let key = tokens.dpop_key().map(GrantKey::of).transpose();
+        let key = key.map_err(Error::with_token_unused)?;
         let sent = Sent {
             secrets: &[refresh_token.expose(), tokens.access_token().expose()],
             values: tokens.values(),
@@ -465,7 +469,7 @@ impl OAuthClient {
             form.standard("scope", scope);
         }
         let endpoint = self.provider().token_address();
-        let key = self.grant_key(None)?;
+        let key = self.new_key()?;
         let sent = Sent {
             key: key.as_ref(),
             ..Sent::default()
@@ -475,15 +479,10 @@ impl OAuthClient {
         response.await.map(TokenResponse::into_tokens)
     }
 
-    /// The key for the proofs of a token request: that of the grant, or a new one if this provider
-    /// binds tokens.
-    pub(super) fn grant_key(&self, held: Option<&DpopKey>) -> Result<Option<GrantKey>, Error> {
-        let key = match held {
-            Some(key) => GrantKey::of(key),
-            None if self.provider().dpop() => GrantKey::generate(),
-            None => return Ok(None),
-        };
-        key.map(Some).map_err(Error::with_token_unused)
+    /// The key of a new grant, if this provider binds tokens.
+    pub(super) fn new_key(&self) -> Result<Option<GrantKey>, Error> {
+        let key = self.provider().dpop().then(GrantKey::generate);
+        key.transpose().map_err(Error::with_token_unused)
     }
 
     /// A form with the grant type and the additional parameters of a token request.

@@ -162,13 +162,14 @@ fn rejection(endpoint: &str, code: OAuthErrorCode) -> Error {
             "this client may not use this grant type"
         }
         OAuthErrorCode::InvalidDpopProof => {
-            "set ProviderBuilder::dpop if the client sends no proofs; otherwise compare the \
-             machine's clock with the provider's, and the URL that the provider sees with the \
-             endpoint's"
+            "set ProviderBuilder::dpop if the client sends no proofs, and let the customers of \
+             earlier grants consent again; otherwise compare the machine's clock with the \
+             provider's, and the URL that the provider sees with the endpoint's"
         }
         OAuthErrorCode::UseDpopNonce => {
-            "set ProviderBuilder::dpop if the client sends no proofs; otherwise the provider \
-             rejected a proof with the nonce that it had just issued, or issued none"
+            "set ProviderBuilder::dpop if the client sends no proofs, and let the customers of \
+             earlier grants consent again; otherwise the provider rejected a proof with the nonce \
+             that it had just issued, or issued none"
         }
         OAuthErrorCode::InvalidTarget => {
             "the provider issues no token for this resource or audience; correct it"

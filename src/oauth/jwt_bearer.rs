@@ -47,7 +47,7 @@ impl OAuthClient {
         if let Some(scope) = &self.configuration.scope {
             form.standard("scope", scope);
         }
-        let key = self.grant_key(None)?;
+        let key = self.new_key()?;
         let sent = Sent {
             secrets: &[assertion.expose()],
             key: key.as_ref(),

@@ -71,7 +71,7 @@ impl OAuthClient {
         }
         // A program that asks for another type knows how it is used.
         let is_other = requested.is_some_and(|requested| requested != ACCESS_TOKEN);
-        let key = self.grant_key(None)?;
+        let key = self.new_key()?;
         let sent = Sent {
             secrets: &[subject.token, actor.map_or("", |actor| actor.token)],
             key: key.as_ref(),

@@ -257,7 +257,7 @@ impl ProviderBuilder {
 
     /// Sets whether tokens are bound to a key by [DPoP](crate::dpop) (RFC 9449). Defaults to false.
     ///
-    /// It needs the feature `dpop`. Grants from before get their key with the next refresh.
+    /// It needs the feature `dpop`. Grants from before stay bearer grants until their next consent.
     pub fn dpop(mut self, dpop: bool) -> Self {
         self.0.dpop = dpop;
         self

@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::{Method, StatusCode, header::AUTHORIZATION};
 use tower::{Layer, ServiceExt};
 use tower_oauth2_client::{
+    OAuthErrorCode,
     bearer::BearerAuthLayer,
     cache::TokenCache,
     clock::SystemClock,
@@ -120,7 +121,7 @@ async fn restart<S: TokenStore>(store: impl Fn() -> S) {
 }
 
 #[tokio::test]
-async fn grant_from_before_gets_its_key_with_its_next_refresh() {
+async fn p11_grant_from_before_stays_a_bearer_grant_until_its_next_consent() {
     let sandbox = sandbox(Dpop::Off).await;
     let store = MemoryStore::new();
     let before = Partner::new(&sandbox, store.clone(), false);
@@ -129,11 +130,17 @@ async fn grant_from_before_gets_its_key_with_its_next_refresh() {
     assert_eq!(key(&store).await, None);
 
     let partner = Partner::new(&sandbox, store.clone(), true);
+    partner.tokens.refresh_now().await.unwrap();
     assert_eq!(partner.call().await, 200, "with a bearer token");
-    sandbox.change_behavior(|behavior| behavior.dpop = Dpop::REQUIRED);
-    assert_eq!(partner.call().await, 200, "refreshed after a 401");
-    assert!(key(&store).await.is_some());
+    assert_eq!(key(&store).await, None);
     assert_eq!(sandbox.counters().refreshes, 1);
+
+    sandbox.change_behavior(|behavior| behavior.dpop = Dpop::REQUIRED);
+    let error = partner.tokens.refresh_now().await.unwrap_err();
+    assert_eq!(error.oauth_code(), Some(OAuthErrorCode::InvalidDpopProof));
+    partner.connect(&sandbox).await;
+    assert!(key(&store).await.is_some());
+    assert_eq!(partner.call().await, 200);
 }
 
 #[tokio::test]

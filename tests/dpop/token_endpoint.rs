@@ -29,6 +29,8 @@ type Script = &'static [(u16, Option<&'static str>, &'static str)];
 const USE_NONCE: &str = r#"{"error":"use_dpop_nonce"}"#;
 const TOKENS: &str =
     r#"{"access_token":"a2","token_type":"DPoP","refresh_token":"r2","expires_in":3600}"#;
+const BEARER: &str =
+    r#"{"access_token":"a3","token_type":"Bearer","refresh_token":"r3","expires_in":3600}"#;
 
 fn client(script: Script) -> (OAuthClient, Sent) {
     let sent = Sent::default();
@@ -75,10 +77,23 @@ fn proofs(sent: &Sent) -> Vec<(Value, Value)> {
     proofs.collect()
 }
 
-fn held() -> TokenSet {
+/// A grant with a key.
+async fn held() -> TokenSet {
+    let (client, _) = client(&[(200, None, TOKENS)]);
+    client.client_credentials().await.unwrap()
+}
+
+/// A grant from before the provider's data named DPoP.
+fn unbound() -> TokenSet {
     let at = std::time::SystemTime::UNIX_EPOCH;
     let access = tower_oauth2_client::token::AccessToken::new("a1").unwrap();
     TokenSet::new(access, None, at).with_refresh_token(RefreshToken::new("r1"), at)
+}
+
+async fn saved(store: &MemoryStore) -> TokenSet {
+    let tenant = TenantId::new("default").unwrap();
+    let grant = store.load(&tenant).await.unwrap().unwrap();
+    grant.tokens().unwrap().clone()
 }
 
 #[tokio::test(start_paused = true)]
@@ -90,7 +105,7 @@ async fn each_attempt_carries_a_proof_of_its_own() {
         (200, Some("n3"), TOKENS),
         (200, None, TOKENS),
     ]);
-    let tokens = client.refresh(&held()).await.unwrap();
+    let tokens = client.refresh(&held().await).await.unwrap();
     let key = tokens.dpop_key().unwrap().clone();
     let tokens = client.refresh(&tokens).await.unwrap();
     assert_eq!(tokens.dpop_key(), Some(&key));
@@ -139,7 +154,7 @@ async fn p11_nonce_loop_proves_the_refresh_token_unused() {
     ];
     for (script, sent_requests) in scripts {
         let (client, sent) = client(script);
-        let error = client.fetch(Some(&held())).await.unwrap_err();
+        let error = client.fetch(Some(&held().await)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Refused);
         assert!(error.to_string().contains("use_dpop_nonce"), "{error}");
         assert!(!error.is_response_lost());
@@ -147,15 +162,13 @@ async fn p11_nonce_loop_proves_the_refresh_token_unused() {
     }
     // A server error with such a body proves nothing.
     let (client, sent) = client(&[(500, Some("n1"), USE_NONCE)]);
-    let error = client.fetch(Some(&held())).await.unwrap_err();
+    let error = client.fetch(Some(&held().await)).await.unwrap_err();
     assert!(error.is_response_lost());
     assert_eq!(sent.lock().unwrap().len(), 1);
 }
 
 #[tokio::test]
 async fn p24_unbound_access_token_is_not_used_and_its_refresh_token_is_kept() {
-    const BEARER: &str =
-        r#"{"access_token":"a3","token_type":"Bearer","refresh_token":"r3","expires_in":3600}"#;
     let (client, sent) = client(&[
         (200, None, TOKENS),
         (200, None, BEARER),
@@ -165,7 +178,7 @@ async fn p24_unbound_access_token_is_not_used_and_its_refresh_token_is_kept() {
     let tokens = TokenCache::builder(client.clone()).store(store.clone());
     let tokens = tokens.min_refresh_interval(std::time::Duration::ZERO);
     let tokens = tokens.build().unwrap();
-    let first = client.refresh(&held()).await.unwrap();
+    let first = client.refresh(&held().await).await.unwrap();
     let key = first.dpop_key().unwrap().clone();
     tokens.set_tokens(first).await.unwrap();
 
@@ -174,14 +187,35 @@ async fn p24_unbound_access_token_is_not_used_and_its_refresh_token_is_kept() {
         error.to_string().contains("token_type is Bearer"),
         "{error}"
     );
-    let grant = store
-        .load(&TenantId::new("default").unwrap())
-        .await
-        .unwrap()
-        .unwrap();
-    let saved = grant.tokens().unwrap();
+    let saved = saved(&store).await;
     assert_eq!(saved.refresh_token().unwrap().expose(), "r3");
     assert_eq!(saved.access_token().expose(), "a2");
     assert_eq!(saved.dpop_key(), Some(&key));
     assert_eq!(sent.lock().unwrap().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p11_replay_after_a_lost_response_presents_the_same_key() {
+    for (held, response) in [(held().await, TOKENS), (unbound(), BEARER)] {
+        let script: Script = Box::leak(Box::new([(502, None, ""), (200, None, response)]));
+        let (client, sent) = client(script);
+        let store = MemoryStore::new();
+        let tokens = TokenCache::builder(client).store(store.clone());
+        let tokens = tokens.build().unwrap();
+        tokens.set_tokens(held.clone()).await.unwrap();
+        tokens.refresh_now().await.unwrap();
+        assert_eq!(saved(&store).await.dpop_key(), held.dpop_key());
+        if held.dpop_key().is_some() {
+            let proofs = proofs(&sent);
+            assert_eq!(proofs.len(), 2);
+            assert_eq!(proofs[0].0, proofs[1].0);
+        } else {
+            let sent = sent.lock().unwrap();
+            assert_eq!(sent.len(), 2);
+            assert!(
+                sent.iter()
+                    .all(|request| !request.headers().contains_key("dpop"))
+            );
+        }
+    }
 }

@@ -268,7 +268,7 @@ impl OAuthClient {
         let mut form = self.form(RequestKind::DeviceToken, GRANT_TYPE);
         form.field("device_code", &device.device_code);
         let permit = self.gate().acquire_for_device().await?;
-        let key = self.grant_key(None)?;
+        let key = self.new_key()?;
         let sent = Sent {
             secrets: &[&device.device_code, &device.user_code],
             key: key.as_ref(),
