@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header::WWW_AUTHENTICATE};
 
-/// The challenges that count.
+/// The challenges that count: those of a token with a DPoP key, or without one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Schemes {
     /// `Bearer` (RFC 6750).

@@ -109,7 +109,6 @@ pub(super) struct Classifier {
     /// Rules of the provider's data.
     rules: Arc<[TokenRejection]>,
     by_program: Option<Arc<dyn ClassifyResponse>>,
-    schemes: Schemes,
     /// Whether only a 401 rejects a token.
     is_default: bool,
 }
@@ -118,15 +117,9 @@ impl Classifier {
     pub(super) fn new(
         rules: &[TokenRejection],
         by_program: Option<Arc<dyn ClassifyResponse>>,
-        is_dpop: bool,
     ) -> Self {
         Self {
             rules: rules.into(),
-            schemes: if is_dpop {
-                Schemes::BearerAndDpop
-            } else {
-                Schemes::Bearer
-            },
             is_default: rules.is_empty() && by_program.is_none(),
             by_program,
         }
@@ -139,14 +132,15 @@ impl Classifier {
         self.is_default && status != StatusCode::UNAUTHORIZED
     }
 
-    pub(super) fn classify<R>(&self, response: &Response<R>) -> Classified {
+    /// `schemes` are those of the token that the request carried.
+    pub(super) fn classify<R>(&self, response: &Response<R>, schemes: Schemes) -> Classified {
         let (status, headers) = (response.status(), response.headers());
         let is_named = || {
             self.rules
                 .iter()
-                .any(|rule| is_rejected(rule, status, headers, self.schemes))
+                .any(|rule| is_rejected(rule, status, headers, schemes))
         };
-        let concerns_token = || challenge::concerns_token(headers, self.schemes);
+        let concerns_token = || challenge::concerns_token(headers, schemes);
         if status == StatusCode::UNAUTHORIZED && concerns_token() || is_named() {
             return Classified::Rejected;
         }
@@ -196,8 +190,8 @@ mod tests {
     fn p07_only_what_the_provider_names_rejects_a_token_beside_a_401() {
         let with_error = TokenRejection::new(StatusCode::BAD_REQUEST).with_error("invalid_token");
         let any = TokenRejection::new(StatusCode::FORBIDDEN);
-        let default = Classifier::new(&[], None, false);
-        let named = Classifier::new(&[with_error, any], None, false);
+        let default = Classifier::new(&[], None);
+        let named = Classifier::new(&[with_error, any], None);
         for (status, headers, by_default, by_name) in [
             (401, &[] as &[_], true, true),
             (401, &[SCOPE], false, false),
@@ -212,7 +206,8 @@ mod tests {
         ] {
             let response = response(status, headers);
             let is = |classifier: &Classifier| {
-                let classified = classifier.classify(&response) == Classified::Rejected;
+                let classified =
+                    classifier.classify(&response, Schemes::Bearer) == Classified::Rejected;
                 assert!(!classified || !classifier.is_plain(response.status()));
                 classified
             };
@@ -223,7 +218,7 @@ mod tests {
 
     #[test]
     fn p07_grpc_status_16_rejects_a_token_in_the_head_or_the_trailers() {
-        let grpc = Classifier::new(&[], Some(Arc::new(GrpcStatus)), false);
+        let grpc = Classifier::new(&[], Some(Arc::new(GrpcStatus)));
         for (status, headers, expected) in [
             (200, &[("grpc-status", "16")] as &[_], Classified::Rejected),
             (
@@ -238,7 +233,11 @@ mod tests {
             (503, &[], Classified::NotRejected),
         ] {
             let response = response(status, headers);
-            assert_eq!(grpc.classify(&response), expected, "{status} {headers:?}");
+            assert_eq!(
+                grpc.classify(&response, Schemes::Bearer),
+                expected,
+                "{status} {headers:?}"
+            );
             assert!(!grpc.is_plain(response.status()));
         }
         for (value, rejects) in [("16", true), ("0", false), ("7", false), ("", false)] {

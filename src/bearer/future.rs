@@ -16,6 +16,7 @@ use tower_service::Service;
 
 use super::{
     body::{End, Observer, RequestBody, ResponseBody, Rest},
+    challenge::Schemes,
     classify::Classified,
     guard::{self, Refusal},
     read_ahead::{FirstResponse, ReadAhead},
@@ -255,7 +256,7 @@ where
                 return Poll::Ready(Ok(response.map(ResponseBody::unread)));
             }
             let next = match attempt.take() {
-                Some(attempt) => classify(this.shared, response, attempt, false),
+                Some(attempt) => classify(this.shared, response, attempt, Schemes::Bearer, false),
                 None => Step::AfterCompletion,
             };
             if let Some(result) = self.as_mut().take(next) {
@@ -515,14 +516,14 @@ where
     if response_uri::is_foreign(&response, |uri| shared.tokens.is_permitted(uri, tenant)) {
         return Step::Complete(Ok(response.map(ResponseBody::unread)));
     }
-    match proved.after_nonce(&response, &shared.tokens) {
-        Some(request) => {
-            proved.is_nonce_retry = true;
-            let call = Call::Proved(Box::new(proved));
-            drain_and_resend(shared, FirstResponse::new(response), request, call)
-        }
-        None => classify(shared, response, proved.attempt, !proved.is_nonce_retry),
+    if let Some(request) = proved.after_nonce(&response, &shared.tokens) {
+        proved.is_nonce_retry = true;
+        let call = Call::Proved(Box::new(proved));
+        return drain_and_resend(shared, FirstResponse::new(response), request, call);
     }
+    let may_retry_nonce = !proved.is_nonce_retry;
+    let schemes = Schemes::BearerAndDpop;
+    classify(shared, response, proved.attempt, schemes, may_retry_nonce)
 }
 
 /// Decides what follows the response to the retry, or to a request without a token.
@@ -548,13 +549,14 @@ where
     Step::Complete(Ok(observed(response, observer)))
 }
 
-/// Decides what follows the first response. `may_retry_nonce` says whether the request may be sent
-/// again with another nonce, beside the retry.
+/// Decides what follows the first response to a token of these schemes. `may_retry_nonce` says
+/// whether the request may be sent again with another nonce, beside the retry.
 #[cold]
 fn classify<S, F, B, R>(
     shared: &Shared<S>,
     response: Response<R>,
     attempt: Attempt<B>,
+    schemes: Schemes,
     may_retry_nonce: bool,
 ) -> Step<S, F, B, R>
 where
@@ -567,7 +569,7 @@ where
     if response_uri::is_foreign(&response, |uri| shared.tokens.is_permitted(uri, tenant)) {
         return Step::Complete(Ok(response.map(ResponseBody::unread)));
     }
-    match shared.classifier.classify(&response) {
+    match shared.classifier.classify(&response, schemes) {
         Classified::NotRejected => {
             report_success(shared, response.status(), &attempt);
             Step::Complete(Ok(response.map(ResponseBody::unread)))

@@ -145,7 +145,6 @@ where
                 classifier: Classifier::new(
                     self.tokens.token_rejections(),
                     self.classifier.clone(),
-                    self.tokens.is_dpop(),
                 ),
                 pristine: Arc::new(Mutex::new(inner.clone())),
             },

@@ -5,7 +5,7 @@ use http_body::Body;
 
 use super::{
     body::{Observer, RequestBody},
-    challenge,
+    challenge::{self, Schemes},
     classify::{Classified, Classifier},
     guard,
     request_head::RequestHead,
@@ -171,7 +171,11 @@ impl<B: RequestBody> Retry<B> {
             return None;
         }
         let tokens = tokens.cache(self.tenant.as_ref())?;
-        match classifier.classify(response) {
+        let schemes = match &self.proved {
+            Some(_) => Schemes::BearerAndDpop,
+            None => Schemes::Bearer,
+        };
+        match classifier.classify(response, schemes) {
             Classified::Rejected => tokens.retry_rejected(self.generation),
             Classified::NotRejected => tokens.retry_accepted(self.rejected, self.generation),
             Classified::InTrailers => {

@@ -94,14 +94,6 @@ impl TokenProvider {
         }
     }
 
-    /// Whether the tokens are bound to a key.
-    pub(super) fn is_dpop(&self) -> bool {
-        match &self.0 {
-            Inner::One(tokens) => tokens.is_dpop(),
-            Inner::Many(tenants, _) => tenants.is_dpop(),
-        }
-    }
-
     pub(super) fn token_rejections(&self) -> &[TokenRejection] {
         match &self.0 {
             Inner::One(tokens) => tokens.token_rejections(),

@@ -668,11 +668,6 @@ impl TokenCache {
         self.core.settings.delivery.header_name()
     }
 
-    /// Whether the tokens are bound to a key.
-    pub(crate) fn is_dpop(&self) -> bool {
-        self.core.settings.is_dpop
-    }
-
     /// The responses of the API that reject an access token, beside a 401.
     pub(crate) fn token_rejections(&self) -> &[TokenRejection] {
         &self.core.settings.token_rejections

@@ -36,8 +36,6 @@ pub(crate) struct Settings {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) origins: Vec<Origin>,
     pub(crate) token_rejections: Vec<TokenRejection>,
-    /// Whether the provider's data bind tokens to a key.
-    pub(crate) is_dpop: bool,
     pub(crate) policy: Policy,
     pub(crate) delivery: DeliveryRules,
     /// How long a caller waits for a token.

@@ -161,7 +161,6 @@ impl SettingsBuilder {
             source: self.source,
             clock: self.clock,
             origins,
-            is_dpop: provider.as_ref().is_some_and(Provider::dpop),
             token_rejections: provider
                 .as_ref()
                 .map(Provider::token_rejections)

@@ -296,11 +296,6 @@ impl Tenants {
         self.state.settings.delivery.header_name()
     }
 
-    /// Whether the tokens are bound to a key.
-    pub(crate) fn is_dpop(&self) -> bool {
-        self.state.settings.is_dpop
-    }
-
     /// The responses of the API that reject an access token, beside a 401.
     pub(crate) fn token_rejections(&self) -> &[TokenRejection] {
         &self.state.settings.token_rejections

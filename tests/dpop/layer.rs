@@ -18,7 +18,7 @@ use tower::{Layer, ServiceExt};
 use tower_oauth2_client::{
     Error, ErrorKind,
     bearer::{BearerAuthLayer, ReplayBody, ReplayLimit, RequestBody},
-    cache::{TokenCache, TokenSource},
+    cache::{TokenCache, TokenCacheBuilder, TokenSource},
     clock::{Clock, SystemClock},
     provider::Provider,
     token::{AccessToken, DpopKey, TokenSet},
@@ -57,27 +57,31 @@ async fn key() -> DpopKey {
         let tokens = r#"{"access_token":"a","token_type":"DPoP"}"#;
         Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(tokens)))
     });
-    let client = tower_oauth2_client::oauth::OAuthClient::builder(provider(), "id");
+    let client = tower_oauth2_client::oauth::OAuthClient::builder(provider(true), "id");
     let client = client.client_secret("secret").build(http).unwrap();
     let tokens = client.client_credentials().await.unwrap();
     tokens.dpop_key().unwrap().clone()
 }
 
-fn provider() -> Provider {
+fn provider(dpop: bool) -> Provider {
     let provider = Provider::builder("https://id.example.com/token").api_origin(API);
     let provider = provider.propagation_delay(Duration::ZERO);
-    provider.dpop(true).build().unwrap()
+    provider.dpop(dpop).build().unwrap()
 }
 
 async fn tokens() -> (TokenCache, Arc<Mutex<u32>>) {
+    let (tokens, fetched) = builder(provider(true)).await;
+    (tokens.build().unwrap(), fetched)
+}
+
+async fn builder(provider: Provider) -> (TokenCacheBuilder, Arc<Mutex<u32>>) {
     let fetched = Arc::default();
     let source = Source {
-        provider: provider(),
+        provider,
         key: key().await,
         fetched: Arc::clone(&fetched),
     };
-    let tokens = TokenCache::builder(source);
-    (tokens.build().unwrap(), fetched)
+    (TokenCache::builder(source), fetched)
 }
 
 /// A response of the API: its status, the error of its challenge, and its nonce.
@@ -121,7 +125,22 @@ where
     B::Inbound: Send,
     B::Recording: Send,
 {
-    let (tokens, fetched) = tokens().await;
+    run_with::<B>(tokens().await, script, request).await
+}
+
+/// Sends a request as [`run`] does, with a token of this cache.
+async fn run_with<B>(
+    (tokens, fetched): (TokenCache, Arc<Mutex<u32>>),
+    script: &[Step],
+    request: Request<B::Inbound>,
+) -> (Result<StatusCode, Error>, Vec<Received>, u32)
+where
+    B: RequestBody + Send + 'static,
+    B::Data: Send,
+    B::Error: std::fmt::Debug,
+    B::Inbound: Send,
+    B::Recording: Send,
+{
     let received = Arc::new(Mutex::new(Vec::new()));
     let script: Arc<Mutex<VecDeque<Step>>> = Arc::new(Mutex::new(script.iter().copied().collect()));
     let api = tower::service_fn({
@@ -381,4 +400,17 @@ async fn p09_response_that_asks_for_a_nonce_is_read_before_the_request_is_sent_a
     assert_eq!(response.status(), 200);
     assert_eq!(state.lock().unwrap().0, 2);
     let _ = response.into_body().size_hint();
+}
+
+#[tokio::test]
+async fn p07_grant_with_a_key_keeps_its_rules_when_dpop_is_turned_off() {
+    for case in CASES {
+        let (tokens, fetched) = builder(provider(false)).await;
+        let cache = (tokens.build().unwrap(), fetched);
+        let body = Full::new(Bytes::from("x"));
+        let (status, received, fetched) = run_with::<Full<Bytes>>(cache, case.0, post(body)).await;
+        check(case, &status, &received);
+        let tokens = case.2.iter().any(|(token, _)| *token == "a2");
+        assert_eq!(fetched, 1 + u32::from(tokens), "{case:?}");
+    }
 }
