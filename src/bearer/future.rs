@@ -162,6 +162,40 @@ enum Call<B: RequestBody> {
     Unauthenticated,
 }
 
+impl<B: RequestBody> Call<B> {
+    /// Adds the proof of a request that is sent now, if its token is bound to a key.
+    fn prove(&self, request: &mut Request<B>) -> Result<(), Error> {
+        let token = match self {
+            Self::Proved(proved) => Some(&proved.token),
+            Self::Retry(retry) => retry.proved_token(),
+            Self::First(_) | Self::Unauthenticated => None,
+        };
+        token.map_or(Ok(()), |token| guard::prove(request, token))
+    }
+
+    /// The state of a request that was sent.
+    fn sent<S, F, R>(self, future: F) -> State<S, F, B, R> {
+        match self {
+            Self::First(attempt) => State::Sent {
+                future,
+                attempt: Some(attempt),
+            },
+            Self::Proved(proved) => State::SentProved {
+                future,
+                proved: Some(proved),
+            },
+            Self::Retry(retry) => State::Last {
+                future,
+                retry: Some(retry),
+            },
+            Self::Unauthenticated => State::Last {
+                future,
+                retry: None,
+            },
+        }
+    }
+}
+
 impl<S, B, R> ResponseFuture<S, B, R>
 where
     S: Service<Request<B>>,
@@ -304,27 +338,14 @@ where
                 }
             }
             StateProjection::Readying { service, readying } => {
-                match ready!(service.poll_ready(cx)) {
-                    Ok(()) => match readying.take() {
-                        Some((request, Call::First(attempt))) => Step::Enter(State::Sent {
-                            future: service.call(request),
-                            attempt: Some(attempt),
-                        }),
-                        Some((request, Call::Proved(proved))) => Step::Enter(State::SentProved {
-                            future: service.call(request),
-                            proved: Some(proved),
-                        }),
-                        Some((request, Call::Retry(retry))) => Step::Enter(State::Last {
-                            future: service.call(request),
-                            retry: Some(retry),
-                        }),
-                        Some((request, Call::Unauthenticated)) => Step::Enter(State::Last {
-                            future: service.call(request),
-                            retry: None,
-                        }),
-                        None => Step::AfterCompletion,
+                let ready = ready!(service.poll_ready(cx)).map_err(Error::service);
+                match (ready, readying.take()) {
+                    (Ok(()), Some((mut request, call))) => match call.prove(&mut request) {
+                        Ok(()) => Step::Enter(call.sent(service.call(request))),
+                        Err(error) => Step::Complete(Err(error)),
                     },
-                    Err(error) => Step::Complete(Err(Error::service(error))),
+                    (Err(error), _) => Step::Complete(Err(error)),
+                    (Ok(()), None) => Step::AfterCompletion,
                 }
             }
             StateProjection::SentProved { future, proved } => {

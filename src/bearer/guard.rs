@@ -8,7 +8,7 @@ use http::{
 
 use crate::{
     cache::{BearerToken, Delivery},
-    dpop::{DPOP, SCHEME},
+    dpop::DPOP,
     error::{Error, ErrorKind},
     origin::Origin,
     token::KeptValues,
@@ -85,7 +85,8 @@ pub(super) fn authorize<B>(
     }
 }
 
-/// Adds a token whose grant has origins, kept values, proofs, or a header of its own.
+/// Adds a token whose grant has origins, kept values, a key, or a header of its own. [`prove`] adds
+/// the proof.
 #[cold]
 fn deliver<B>(
     request: &mut Request<B>,
@@ -98,16 +99,24 @@ fn deliver<B>(
         return Err(Refusal::CrossOrigin(reason));
     }
     check_authorization(request, delivery.header_name())?;
-    if let Some(proofs) = delivery.proofs() {
+    if delivery.proofs().is_some() {
         check_authorization(request, &DPOP)?;
-        let proof = proofs.header(request.method(), request.uri());
-        insert(request, DPOP, proof.map_err(Refusal::Failed)?)?;
     }
     insert(request, delivery.header_name().clone(), value)?;
     if !values.is_empty() {
         request.extensions_mut().insert(values.clone());
     }
     Ok(())
+}
+
+/// Adds the proof of a request whose token is bound to a key. It is made when the request is sent:
+/// servers accept proofs of the last seconds or minutes only (RFC 9449 section 11.1), and a request
+/// may have waited for the inner service.
+pub(super) fn prove<B>(request: &mut Request<B>, token: &BearerToken) -> Result<(), Error> {
+    match token.dpop_proof(request.method(), request.uri())? {
+        Some(proof) => insert(request, DPOP, proof).map_err(Refusal::into_error),
+        None => Ok(()),
+    }
 }
 
 #[inline]
@@ -141,17 +150,8 @@ pub(super) fn destination_of<B>(
 
 /// Removes what [`authorize`] has added, to add another token.
 pub(super) fn remove_token<B>(request: &mut Request<B>, header_name: &HeaderName) {
-    let token = request.headers_mut().remove(header_name);
-    if token.is_some_and(|token| is_bound(&token)) {
-        request.headers_mut().remove(DPOP);
-    }
+    request.headers_mut().remove(header_name);
     request.extensions_mut().remove::<KeptValues>();
-}
-
-/// Whether a header contains an access token that is bound to a key.
-fn is_bound(token: &HeaderValue) -> bool {
-    let rest = token.as_bytes().strip_prefix(SCHEME.as_bytes());
-    rest.is_some_and(|rest| rest.starts_with(b" "))
 }
 
 /// Rejects a request that already has the header of the token, or of a proof.

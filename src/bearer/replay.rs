@@ -57,8 +57,8 @@ struct ProvedRetry<B: RequestBody> {
 }
 
 impl<B: RequestBody> Proved<B> {
-    /// Learns the nonce of a response, and returns the request with a new proof if the response
-    /// asks for that: once, and if the whole body is recorded.
+    /// Learns the nonce of a response, and returns the request again if the response asks for a
+    /// proof with that: once, and if the whole body is recorded.
     pub(super) fn after_nonce<R>(
         &self,
         response: &Response<R>,
@@ -119,8 +119,13 @@ impl<B: RequestBody> Retry<B> {
         Some((request, retry))
     }
 
-    /// Learns the nonce of a response, and returns the request with a new proof if the response
-    /// asks for that: once.
+    /// The token of a request that is sent with a DPoP proof.
+    pub(super) fn proved_token(&self) -> Option<&BearerToken> {
+        self.proved.as_ref().map(|proved| &proved.token)
+    }
+
+    /// Learns the nonce of a response, and returns the request again if the response asks for a
+    /// proof with that: once.
     pub(super) fn after_nonce<R>(
         &mut self,
         response: &Response<R>,
@@ -151,9 +156,15 @@ impl<B: RequestBody> Retry<B> {
         tokens: &TokenProvider,
     ) -> bool {
         self.generation = token.generation();
-        if let Some(proved) = &mut self.proved {
-            proved.token = token.clone();
-        }
+        // A new consent may have come meanwhile, whose token has a key, or none.
+        let replay = self.proved.take().and_then(|proved| proved.replay);
+        self.proved = token.is_bound().then(|| {
+            Box::new(ProvedRetry {
+                token: token.clone(),
+                uri: request.uri().clone(),
+                replay,
+            })
+        });
         guard::remove_token(request, tokens.header_name());
         guard::authorize(request, token, tokens.origins()).is_ok()
     }

@@ -182,6 +182,11 @@ impl<S: Clone, B: RequestBody> BearerAuth<S, B> {
         if let Err(refusal) = guard::authorize(&mut request, token, shared.tokens.origins()) {
             return self.refuse(request, refusal);
         }
+        if let Some(token) = &bound
+            && let Err(error) = guard::prove(&mut request, token)
+        {
+            return self.fail(error);
+        }
         let bound = bound.map(|token| (token, request.uri().clone()));
         let (future, replay) = record_and_call(request, head, |request| inner.call(request));
         let attempt = Attempt {

@@ -62,9 +62,9 @@
 //!   has to have the token type `DPoP`. With `Bearer` the access token is not bound to the key, and
 //!   is not used; a refresh token in the response is kept. A revocation carries no proof.
 //! * Each request of the [layer](crate::bearer) carries one beside `Authorization: DPoP <token>`
-//!   (section 7.1), which also contains the hash of the token. A retry carries a new proof. A
-//!   request that already has the header `DPoP` fails with the kind
-//!   [`Request`](crate::ErrorKind::Request), and is not sent.
+//!   (section 7.1), which also contains the hash of the token. It is made when the inner service is
+//!   ready for the request, and a retry carries a new one. A request that already has the header
+//!   `DPoP` fails with the kind [`Request`](crate::ErrorKind::Request), and is not sent.
 //! * A program that sends its requests without the layer gets a proof from
 //!   [`BearerToken::dpop_proof`](crate::cache::BearerToken::dpop_proof).
 //!

@@ -3,8 +3,10 @@
 use std::{
     collections::VecDeque,
     convert::Infallible,
+    pin::Pin,
     sync::{Arc, Mutex},
-    time::Duration,
+    task::{Context, Poll, ready},
+    time::{Duration, SystemTime},
 };
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -14,7 +16,8 @@ use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Full, StreamBody};
 use serde_json::Value;
-use tower::{Layer, ServiceExt};
+use tokio::time::{Sleep, sleep};
+use tower::{Layer, Service, ServiceExt};
 use tower_oauth2_client::{
     Error, ErrorKind,
     bearer::{BearerAuthLayer, ReplayBody, ReplayLimit, RequestBody},
@@ -24,7 +27,7 @@ use tower_oauth2_client::{
     token::{AccessToken, DpopKey, TokenSet},
 };
 
-use crate::support::API;
+use crate::support::{API, ManualClock};
 
 /// Each token set has another access token, and the same key.
 struct Source {
@@ -412,5 +415,121 @@ async fn p07_grant_with_a_key_keeps_its_rules_when_dpop_is_turned_off() {
         check(case, &status, &received);
         let tokens = case.2.iter().any(|(token, _)| *token == "a2");
         assert_eq!(fetched, 1 + u32::from(tokens), "{case:?}");
+    }
+}
+
+/// A service that is ready after two minutes, and rejects the first two requests. It records the
+/// ages of their proofs.
+struct Busy {
+    ready: Option<Pin<Box<Sleep>>>,
+    clock: ManualClock,
+    ages: Arc<Mutex<Vec<u64>>>,
+}
+
+impl Clone for Busy {
+    fn clone(&self) -> Self {
+        Self {
+            ready: None,
+            clock: self.clock.clone(),
+            ages: Arc::clone(&self.ages),
+        }
+    }
+}
+
+impl Service<Request<Full<Bytes>>> for Busy {
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = std::future::Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        let wait = || Box::pin(sleep(Duration::from_secs(120)));
+        ready!(self.ready.get_or_insert_with(wait).as_mut().poll(cx));
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Full<Bytes>>) -> Self::Future {
+        let received = Received {
+            headers: request.headers().clone(),
+            body: Bytes::new(),
+            trailers: None,
+        };
+        let issued_at = received.claims()["iat"].as_u64().unwrap();
+        let now = self.clock.wall().duration_since(SystemTime::UNIX_EPOCH);
+        let mut ages = self.ages.lock().unwrap();
+        ages.push(now.unwrap().as_secs() - issued_at);
+        let (status, error, nonce) = [ASKS, REJECTS, OK][ages.len() - 1];
+        let mut response = Response::builder().status(status);
+        if let Some(nonce) = nonce {
+            response = response.header("dpop-nonce", nonce);
+        }
+        let challenge = format!("DPoP error=\"{error}\"");
+        let response = response.header("www-authenticate", challenge);
+        std::future::ready(Ok(response.body(Full::default()).unwrap()))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn proof_of_a_request_that_waited_for_the_service_is_new() {
+    let clock = ManualClock::new();
+    let (tokens, _) = builder(provider(true)).await;
+    let tokens = tokens.clock(clock.clone()).build().unwrap();
+    let ages = Arc::new(Mutex::new(Vec::new()));
+    let api = BearerAuthLayer::<Full<Bytes>>::new(tokens).layer(Busy {
+        ready: None,
+        clock,
+        ages: Arc::clone(&ages),
+    });
+    let response = api.oneshot(post(Full::default())).await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert_eq!(*ages.lock().unwrap(), [0, 0, 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn retry_after_a_pause_has_the_proof_of_a_consent_that_came_meanwhile() {
+    let clock = ManualClock::new();
+    let provider = provider(true)
+        .to_builder()
+        .propagation_delay(Duration::from_secs(10));
+    let (tokens, _) = builder(provider.build().unwrap()).await;
+    let tokens = tokens.clock(clock.clone()).build().unwrap();
+    let key = key().await;
+    let set = |token: &str, is_bound| {
+        let token = AccessToken::new(token).unwrap();
+        let tokens = TokenSet::new(token, Duration::from_secs(3_600), clock.wall());
+        if is_bound {
+            tokens.with_dpop_key(key.clone())
+        } else {
+            tokens
+        }
+    };
+    for are_bound in [[false, true], [true, false]] {
+        tokens.set_tokens(set("b1", are_bound[0])).await.unwrap();
+        let consent = async {
+            sleep(Duration::from_secs(1)).await;
+            tokens.set_tokens(set("b2", are_bound[1])).await.unwrap();
+        };
+        let sent = Arc::new(Mutex::new(Vec::new()));
+        let api = tower::service_fn({
+            let sent = Arc::clone(&sent);
+            move |request: Request<Full<Bytes>>| {
+                let headers = request.headers();
+                let token = headers["authorization"].to_str().unwrap().to_owned();
+                let mut sent = sent.lock().unwrap();
+                sent.push((token, headers.contains_key("dpop")));
+                let status = if sent.len() == 1 { 401 } else { 200 };
+                let response = Response::builder().status(status);
+                std::future::ready(Ok::<_, Infallible>(
+                    response.body(Full::<Bytes>::default()).unwrap(),
+                ))
+            }
+        });
+        let api = BearerAuthLayer::<Full<Bytes>>::new(tokens.clone()).layer(api);
+        let (response, ()) = tokio::join!(api.oneshot(post(Full::default())), consent);
+        assert_eq!(response.unwrap().status(), 200);
+        let expected = [("b1", are_bound[0]), ("b2", are_bound[1])].map(|(token, is_bound)| {
+            let scheme = if is_bound { "DPoP" } else { "Bearer" };
+            (format!("{scheme} {token}"), is_bound)
+        });
+        assert_eq!(*sent.lock().unwrap(), expected);
     }
 }
