@@ -192,9 +192,9 @@ impl OAuthClient {
     ///
     /// It polls the token endpoint: at the provider's interval, 5 seconds more rarely after each
     /// `slow_down`, and after a failed request at pauses that double, up to 1 minute. A
-    /// `Retry-After` is respected. It ends at the latest when the codes expire. The polls have
-    /// permits of their own, and are sent even while the circuit breaker is open, as those of a
-    /// code exchange are.
+    /// `Retry-After` is respected. It ends at the latest when the codes expire, and polls once more
+    /// shortly before. The polls have permits of their own, and are sent even while the circuit
+    /// breaker is open, as those of a code exchange are.
     ///
     /// # Cancellation
     ///

@@ -61,6 +61,10 @@ impl Polling {
         }
         let backoff = self.interval.saturating_mul(1 << self.failures.min(6));
         let backoff = backoff.min(LONGEST_BACKOFF.max(self.interval));
+        // The user may have consented: no backoff skips the last poll before the end.
+        let left = self.ends_at.saturating_duration_since(now);
+        let last = left.saturating_sub(self.interval).max(self.interval);
+        let backoff = backoff.min(last);
         let pause = backoff.max(error.retry_after().unwrap_or_default());
         self.after(pause, now)
     }
@@ -180,6 +184,18 @@ mod tests {
             (vec![unavailable(Some(seconds(1)))], vec![5, 10]),
         ] {
             assert_eq!(pauses(1_800, outcomes), (expected, String::new()));
+        }
+    }
+
+    #[test]
+    fn last_poll_after_failures_is_made_before_the_device_code_expires() {
+        for (lifetime, expected) in [
+            (100, vec![5, 10, 20, 40, 20]),
+            (84, vec![5, 10, 20, 40, 5]),
+            (80, vec![5, 10, 20, 40]),
+        ] {
+            let (polls, end) = pauses(lifetime, vec![unavailable(None); 9]);
+            assert_eq!((polls, end.as_str()), (expected, EXPIRED));
         }
     }
 
