@@ -43,13 +43,16 @@ impl OAuthClient {
         held: Option<&TokenSet>,
     ) -> Result<TokenSet, Error> {
         let mut form = self.form(RequestKind::JwtBearer, GRANT_TYPE);
-        form.field("assertion", assertion.expose());
+        // No assertion contains white space, but the file that one is read from may end with a
+        // line break.
+        let assertion = assertion.expose().trim_ascii();
+        form.field("assertion", assertion);
         if let Some(scope) = &self.configuration.scope {
             form.standard("scope", scope);
         }
         let key = self.new_key()?;
         let sent = Sent {
-            secrets: &[assertion.expose()],
+            secrets: &[assertion],
             key: key.as_ref(),
             is_authenticated,
             has_assertion: true,

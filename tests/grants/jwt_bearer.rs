@@ -93,7 +93,8 @@ async fn client_authentication_is_optional() {
         .request_parameter(RequestKind::JwtBearer, "audience", "x");
     let (oauth, recorded) = recording(client, 200, r#"{"access_token":"a1"}"#);
     oauth.jwt_bearer(&Assertion::new("j1")).await.unwrap();
-    let source = || async { Ok::<_, io::Error>("j2") };
+    // A file often ends with a line break.
+    let source = || async { Ok::<_, io::Error>("j2\n") };
     let source = JwtBearer::new(oauth, source).without_client_authentication();
     source.fetch(None).await.unwrap();
     let recorded = recorded.lock().unwrap();
@@ -112,6 +113,7 @@ async fn client_authentication_is_optional() {
         ]
     );
     assert_eq!(recorded[0]["assertion"], ["j1"]);
+    assert_eq!(recorded[1]["assertion"], ["j2"]);
     assert_eq!(
         recorded[1]["grant_type"],
         ["urn:ietf:params:oauth:grant-type:jwt-bearer"]
