@@ -130,8 +130,7 @@ async fn a_customer_connects_to_a_provider_that_was_discovered() {
 #[tokio::test]
 async fn provider_is_discovered_in_one_call_and_has_no_api() {
     let sandbox = sandbox(|behavior| {
-        behavior.client_authentication =
-            tower_oauth2_client::sandbox::ClientAuthentication::BodyOrBasic;
+        behavior.client_authentication = sandbox::ClientAuthentication::BodyOrBasic;
     })
     .await;
     let provider = Provider::discover(&sandbox.url(), http()).await.unwrap();

@@ -310,7 +310,6 @@ where
 {
     /// Polls the states that a request with a fresh token and without a 401 never enters. `None` if
     /// the state changed.
-    #[expect(clippy::too_many_lines, reason = "an arm for each state")]
     #[inline(never)]
     fn poll_slow(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Outcome<R>>> {
         let mut this = self.as_mut().project();
