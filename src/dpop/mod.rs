@@ -5,6 +5,8 @@
 //! their own. A stolen token is then useless without the key. The feature `dpop` is needed.
 //!
 //! ```
+//! # #[cfg(all(feature = "dpop", feature = "sandbox"))]
+//! # tokio_test::block_on(async {
 //! use http::Request;
 //! use tower::{Layer, ServiceExt};
 //! use tower_oauth2_client::{
@@ -16,8 +18,6 @@
 //! };
 //!
 //! type Body = http_body_util::Full<bytes::Bytes>;
-//! # #[tokio::main(flavor = "current_thread")]
-//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let sandbox = Sandbox::builder().behavior(|behavior| behavior.dpop = Dpop::REQUIRED).build();
 //! let provider = provider::justworks().on_origin(&sandbox.url())?;
 //! let provider = provider.to_builder().dpop(true).build()?;
@@ -35,7 +35,7 @@
 //! // The sandbox accepts no request without a valid proof.
 //! let company = Request::get(format!("{}/v1/company", sandbox.url())).body(Body::default())?;
 //! assert_eq!(api.oneshot(company).await?.status(), 200);
-//! # Ok(()) }
+//! # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
 //! ```
 //!
 //! # Keys
