@@ -128,6 +128,8 @@
     )),
     allow(
         rustdoc::broken_intra_doc_links,
+        rustdoc::private_doc_tests,
+        rustdoc::private_intra_doc_links,
         reason = "the modules of other features"
     )
 )]

@@ -151,8 +151,8 @@ impl McpAuthBuilder {
         self
     }
 
-    /// Sets the store for the connection and its grant. Defaults to a
-    /// [`MemoryStore`](MemoryStore), which loses them when the process ends.
+    /// Sets the store for the connection and its grant. Defaults to a [`MemoryStore`], which loses
+    /// them when the process ends.
     ///
     /// It may contain the grants of other clients too. The client secret of a dynamic registration
     /// is stored like a token.
