@@ -149,7 +149,7 @@
 //!
 //! While the grant can be refreshed, the connection stays as it is. If an MCP server moves to
 //! another authorization server before the old one ends the grant, revoke it through
-//! [`tokens`](McpAuth::tokens); the next request then connects anew.
+//! [`tokens`](McpAuth::tokens); the next request then connects again.
 //!
 //! If another process with the same store has connected meanwhile, its grant is adopted instead.
 //!
