@@ -2,7 +2,6 @@
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde::Serialize;
-use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
 use super::AnySigner;
@@ -21,9 +20,6 @@ pub(crate) struct Header<'a> {
     pub(crate) kid: Option<&'a str>,
     #[serde(rename = "x5t#S256", skip_serializing_if = "Option::is_none")]
     pub(crate) x5t_s256: Option<&'a str>,
-    /// The public key, for proofs that carry it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) jwk: Option<&'a RawValue>,
 }
 
 /// Enough for most headers and payloads.
@@ -40,7 +36,6 @@ pub(crate) async fn signed(
         typ: Some(typ),
         kid: signer.key_id(),
         x5t_s256: signer.certificate_thumbprint(),
-        jwk: None,
     };
     let input = signing_input(&header, claims)?;
     let signature = signer.sign(input.as_bytes()).await.map_err(|error| {

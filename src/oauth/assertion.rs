@@ -66,7 +66,6 @@ impl<'a> Claims<'a> {
             typ: Some(TYP),
             kid: None,
             x5t_s256: None,
-            jwk: None,
         };
         let input = jose::signing_input(&header, self)?;
         let signature = HMAC::mac(input.as_bytes(), secret.expose().as_bytes());
