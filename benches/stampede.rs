@@ -57,7 +57,7 @@ const REFRESH: Duration = Duration::from_millis(50);
 const DROPPED_AFTER: Duration = Duration::from_millis(20);
 const ROUNDS: usize = 41;
 
-type Service = BearerAuth<Noop, Empty<Bytes>>;
+type Service = BearerAuth<Noop, Full<Bytes>>;
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread()

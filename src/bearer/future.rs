@@ -20,7 +20,8 @@ use super::{
     classify::Classified,
     guard::{self, Refusal},
     read_ahead::{FirstResponse, ReadAhead},
-    replay::{Attempt, Proved, Replay, Retry, record_and_call},
+    replay::{Attempt, Proved, Replay, Retry},
+    request_head::RequestHead,
     response_uri,
     shared::Shared,
     token_provider::TenantCache,
@@ -241,12 +242,15 @@ where
         Self { state, shared }
     }
 
+    #[inline]
     pub(super) fn sent(shared: Arc<Shared<S>>, future: S::Future, attempt: Attempt<B>) -> Self {
-        let state = State::Sent {
-            future,
-            attempt: Some(attempt),
-        };
-        Self { state, shared }
+        Self {
+            state: State::Sent {
+                future,
+                attempt: Some(attempt),
+            },
+            shared,
+        }
     }
 
     pub(super) fn sent_proved(
@@ -272,30 +276,27 @@ where
 {
     type Output = Result<Response<ResponseBody<R>>, Error>;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        loop {
-            let this = self.as_mut().project();
-            let StateProjection::Sent { future, attempt } = this.state.project() else {
-                match ready!(self.as_mut().poll_slow(cx)) {
-                    Some(result) => return Poll::Ready(result),
-                    None => continue,
+        // The hot path: nearly all requests do no more than this.
+        let this = self.as_mut().project();
+        let StateProjection::Sent { future, attempt } = this.state.project() else {
+            return self.poll_slow(cx);
+        };
+        match future.poll(cx) {
+            Poll::Ready(Ok(response)) => {
+                let response = response.map(ResponseBody::unread);
+                let status = response.status();
+                if !this.shared.classifier.is_plain(status) {
+                    return self.responded(response, cx);
                 }
-            };
-            // The hot path: nearly all requests do no more than this.
-            let response = ready!(future.poll(cx)).map_err(Error::service)?;
-            if this.shared.classifier.is_plain(response.status()) {
                 if let Some(attempt) = attempt {
-                    report_success(this.shared, response.status(), attempt);
+                    report_success(this.shared, status, attempt);
                 }
-                return Poll::Ready(Ok(response.map(ResponseBody::unread)));
+                Poll::Ready(Ok(response))
             }
-            let next = match attempt.take() {
-                Some(attempt) => classify(this.shared, response, attempt, Schemes::Bearer, false),
-                None => Step::AfterCompletion,
-            };
-            if let Some(result) = self.as_mut().take(next) {
-                return Poll::Ready(result);
-            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(Error::service(error))),
+            Poll::Pending => Poll::Pending,
         }
     }
 }
@@ -308,10 +309,41 @@ where
     R: Body,
     R::Error: Into<BoxError>,
 {
-    /// Polls the states that a request with a fresh token and without a 401 never enters. `None` if
-    /// the state changed.
+    /// Continues after a first response that may reject the token.
+    #[cold]
+    fn responded(
+        mut self: Pin<&mut Self>,
+        response: Response<ResponseBody<R>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Outcome<R>> {
+        let (head, body) = response.into_parts();
+        let response = match body.into_unread() {
+            Ok(body) => Response::from_parts(head, body),
+            Err(body) => return Poll::Ready(Ok(Response::from_parts(head, body))),
+        };
+        let this = self.as_mut().project();
+        let attempt = match this.state.project() {
+            StateProjection::Sent { attempt, .. } => attempt.take(),
+            _ => None,
+        };
+        let next = sent_responded(this.shared, response, attempt);
+        match self.as_mut().take(next) {
+            Some(result) => Poll::Ready(result),
+            None => self.poll_slow(cx),
+        }
+    }
+
     #[inline(never)]
-    fn poll_slow(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Outcome<R>>> {
+    fn poll_slow(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome<R>> {
+        loop {
+            if let Some(result) = ready!(self.as_mut().poll_state(cx)) {
+                return Poll::Ready(result);
+            }
+        }
+    }
+
+    /// Polls the current state. `None` if it changed.
+    fn poll_state(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Outcome<R>>> {
         let mut this = self.as_mut().project();
         let next = match this.state.as_mut().project() {
             StateProjection::Failed { error } => match error.take() {
@@ -401,7 +433,13 @@ where
                     Err(error) => Step::Complete(Err(error)),
                 }
             }
-            StateProjection::Sent { .. } | StateProjection::Done => Step::AfterCompletion,
+            StateProjection::Sent { future, attempt } => {
+                match ready!(future.poll(cx)).map_err(Error::service) {
+                    Ok(response) => sent_responded(this.shared, response, attempt.take()),
+                    Err(error) => Step::Complete(Err(error)),
+                }
+            }
+            StateProjection::Done => Step::AfterCompletion,
         };
         Poll::Ready(self.take(next))
     }
@@ -467,11 +505,12 @@ fn ready_with<S, F, B: RequestBody, R>(
 ) -> Step<S, F, B, R> {
     let generation = token.generation();
     let bound = token.is_bound().then(|| token.clone());
-    let head = shared.record_head(&request);
+    let limit = shared.replay_limit_of(request.extensions());
+    let replay = Replay::of(&request, limit, RequestHead::USUAL_CAPACITY);
     if let Err(refusal) = guard::authorize(&mut request, token, shared.tokens.origins()) {
         return refuse(shared, refusal, service, request);
     }
-    let (request, replay) = record_and_call(request, head, |request| request);
+    let request = Replay::outbound(replay.as_ref(), request);
     let attempt = Attempt {
         generation,
         tenant,
@@ -503,7 +542,7 @@ fn refuse<S, F, B: RequestBody, R>(
     if shared.sends_unauthenticated(&refusal) {
         return Step::Enter(State::Readying {
             service,
-            readying: Some((request.map(B::once), Call::Unauthenticated)),
+            readying: Some((B::outbound(request, None), Call::Unauthenticated)),
         });
     }
     Step::Complete(Err(refusal.into_error()))
@@ -517,6 +556,24 @@ fn report_success<S, B: RequestBody>(shared: &Shared<S>, status: StatusCode, att
         && status.is_success()
     {
         tokens.accepted(attempt.generation);
+    }
+}
+
+/// Decides what follows the response to a request that was sent for the first time.
+fn sent_responded<S, F, B, R>(
+    shared: &Shared<S>,
+    response: Response<R>,
+    attempt: Option<Attempt<B>>,
+) -> Step<S, F, B, R>
+where
+    S: Clone,
+    B: RequestBody,
+    R: Body,
+    R::Error: Into<BoxError>,
+{
+    match attempt {
+        Some(attempt) => classify(shared, response, attempt, Schemes::Bearer, false),
+        None => Step::AfterCompletion,
     }
 }
 

@@ -1,9 +1,8 @@
 //! Which requests may carry a token.
 
 use http::{
-    HeaderName, HeaderValue, Request,
+    HeaderMap, HeaderName, HeaderValue, Request,
     header::{AUTHORIZATION, HOST},
-    uri::Authority,
 };
 
 use crate::{
@@ -26,7 +25,7 @@ pub(super) enum Destination {
 #[inline]
 pub(super) fn destination<B>(request: &Request<B>, origins: &[Origin]) -> Destination {
     let uri = request.uri();
-    let Some(origin) = origins.iter().find(|origin| origin.matches(uri)) else {
+    let Some(origin) = origins.iter().find(|origin| origin.is_of(uri)) else {
         return Destination::CrossOrigin(if uri.authority().is_none() {
             "request URI has no authority; use an absolute URI"
         } else {
@@ -34,7 +33,7 @@ pub(super) fn destination<B>(request: &Request<B>, origins: &[Origin]) -> Destin
         });
     };
     // Some stacks route by this header instead of the URI.
-    if !request.headers().keys().any(|name| name == HOST) || is_same_host(request, origin) {
+    if has_same_host(request.headers(), origin) {
         Destination::Permitted
     } else {
         Destination::CrossOrigin(
@@ -43,11 +42,37 @@ pub(super) fn destination<B>(request: &Request<B>, origins: &[Origin]) -> Destin
     }
 }
 
+/// How many names are compared with `Host` one by one. To compare more costs more than a lookup.
+const FEW: usize = 8;
+
+/// Whether each `Host` header names this origin.
+#[expect(
+    clippy::inline_always,
+    reason = "counted: a twentieth of what a request costs"
+)]
+#[inline(always)]
+fn has_same_host(headers: &HeaderMap, origin: &Origin) -> bool {
+    let names = headers.keys_len();
+    if names <= FEW && !headers.keys().any(|name| *name == HOST) {
+        return true;
+    }
+    // RFC 9110 section 7.2 recommends it as the first header.
+    let host = match headers.iter().next() {
+        Some((name, host)) if *name == HOST => host,
+        _ => match headers.get(HOST) {
+            Some(host) => host,
+            None => return true,
+        },
+    };
+    // No name has two values if there are as many values as names.
+    let is_only = names == headers.len();
+    origin.is_authority(host.as_bytes()) && (is_only || has_same_hosts(headers, origin))
+}
+
 #[cold]
-fn is_same_host<B>(request: &Request<B>, origin: &Origin) -> bool {
-    request.headers().get_all(HOST).iter().all(|host| {
-        Authority::try_from(host.as_bytes()).is_ok_and(|host| origin.is_authority(&host))
-    })
+fn has_same_hosts(headers: &HeaderMap, origin: &Origin) -> bool {
+    let mut hosts = headers.get_all(HOST).iter();
+    hosts.all(|host| origin.is_authority(host.as_bytes()))
 }
 
 /// Why a request does not get a token.
@@ -119,8 +144,9 @@ pub(super) fn prove<B>(request: &mut Request<B>, token: &BearerToken) -> Result<
     }
 }
 
+/// Adds a header that a request must not have yet.
 #[inline]
-fn insert<B>(
+pub(super) fn insert<B>(
     request: &mut Request<B>,
     name: HeaderName,
     value: HeaderValue,
@@ -190,4 +216,121 @@ pub(super) fn names_no_tenant() -> Error {
 
 pub(super) fn reject(message: &'static str) -> Error {
     Error::new(ErrorKind::Request, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(uri: &str, headers: &[(&str, &str)]) -> Request<()> {
+        let request = Request::builder().uri(uri);
+        let request = headers.iter().fold(request, |request, (name, value)| {
+            request.header(*name, *value)
+        });
+        request.body(()).unwrap()
+    }
+
+    fn is_permitted(request: &Request<()>, origin: &str) -> bool {
+        let origins = [
+            "https://other.example.com".parse().unwrap(),
+            origin.parse().unwrap(),
+        ];
+        matches!(destination(request, &origins), Destination::Permitted)
+    }
+
+    #[test]
+    fn p20_each_host_header_names_the_origin_wherever_it_is() {
+        const API: &str = "https://api.example.com";
+        let own = ["api.example.com", "API.example.com", "api.example.com:443"];
+        let foreign = [
+            "evil.example.com",
+            "other.example.com",
+            "api.example.com:80",
+            "api.example.com:8443",
+            "api.example.com.evil.example",
+            "user@api.example.com",
+            "https://api.example.com",
+            "api.example.com, evil.example.com",
+            " api.example.com",
+            "",
+        ];
+        // Before and after few and many other headers.
+        for others in [0, 1, FEW - 1, FEW, FEW + 1, 40] {
+            let names: Vec<_> = (0..others).map(|number| format!("x-{number}")).collect();
+            let others: Vec<_> = names.iter().map(|name| (name.as_str(), "1")).collect();
+            let with = |before: &[&str], after: &[&str]| {
+                let host = |values: &[&str]| -> Vec<(&str, String)> {
+                    values
+                        .iter()
+                        .map(|value| ("host", (*value).to_owned()))
+                        .collect()
+                };
+                let (before, after) = (host(before), host(after));
+                let before = before.iter().map(|(name, value)| (*name, value.as_str()));
+                let after = after.iter().map(|(name, value)| (*name, value.as_str()));
+                let headers: Vec<_> = before.chain(others.iter().copied()).chain(after).collect();
+                is_permitted(&request("https://api.example.com/v1", &headers), API)
+            };
+            assert!(with(&[], &[]));
+            for own in own {
+                assert!(with(&[own], &[]), "{own}");
+                assert!(with(&[], &[own]), "{own}");
+                assert!(with(&[own], &[own]), "{own}");
+            }
+            for foreign in foreign {
+                assert!(!with(&[foreign], &[]), "{foreign}");
+                assert!(!with(&[], &[foreign]), "{foreign}");
+                assert!(!with(&[own[0]], &[foreign]), "{foreign}");
+                assert!(!with(&[foreign], &[own[0]]), "{foreign}");
+                assert!(!with(&[own[0], foreign], &[own[0]]), "{foreign}");
+            }
+        }
+    }
+
+    #[test]
+    fn p20_spellings_of_an_authority_are_compared_by_their_parts() {
+        for (origin, uri, host, expected) in [
+            ("http://[::1]", "http://[::1]/", "[::1]", true),
+            ("http://[::1]", "http://[::1]:80/", "[::1]:80", true),
+            ("http://[::1]:8080", "http://[::1]:8080/", "[::1]", false),
+            (
+                "https://a.example:8443",
+                "https://a.example:8443",
+                "a.example:8443",
+                true,
+            ),
+            (
+                "https://a.example:8443",
+                "https://a.example:8443",
+                "a.example",
+                false,
+            ),
+            (
+                "https://a.example:8443",
+                "https://a.example",
+                "a.example",
+                false,
+            ),
+            (
+                "https://a.example",
+                "https://A.EXAMPLE:443/",
+                "A.Example:443",
+                true,
+            ),
+            ("https://a.example", "http://a.example/", "a.example", false),
+            (
+                "http://127.0.0.1:80",
+                "http://127.0.0.1/",
+                "127.0.0.1:80",
+                true,
+            ),
+        ] {
+            let request = request(uri, &[("host", host)]);
+            assert_eq!(
+                is_permitted(&request, origin),
+                expected,
+                "{origin} {uri} {host}"
+            );
+        }
+    }
 }

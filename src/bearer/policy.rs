@@ -47,6 +47,7 @@ impl ReplayLimit {
     }
 
     /// The limit in a request's extensions, or else this one.
+    #[inline]
     pub(crate) fn or_from(self, extensions: &Extensions) -> Self {
         extensions.get().copied().unwrap_or(self)
     }

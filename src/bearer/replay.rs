@@ -2,12 +2,14 @@
 
 use http::{Request, Response, Uri, header::CONTENT_LENGTH};
 use http_body::Body;
+use tower_service::Service;
 
 use super::{
     body::{Observer, RequestBody},
     challenge::{self, Schemes},
     classify::{Classified, Classifier},
     guard,
+    policy::ReplayLimit,
     request_head::RequestHead,
     response_uri,
     token_provider::{TenantCache, TokenProvider},
@@ -206,6 +208,44 @@ pub(super) struct Replay<B: RequestBody> {
 }
 
 impl<B: RequestBody> Replay<B> {
+    /// Keeps what is needed to send a request again, before it gets its token. `capacity` is the
+    /// expected size of its head. `None` if its body cannot be sent again within the limit.
+    #[inline]
+    pub(super) fn of(
+        request: &Request<B::Inbound>,
+        limit: ReplayLimit,
+        capacity: usize,
+    ) -> Option<Self> {
+        if limit == ReplayLimit::NEVER {
+            return None;
+        }
+        let body = B::recording(request.body(), limit.get(), content_length(request))?;
+        let head = RequestHead::of(request, capacity)?;
+        Some(Self { head, body })
+    }
+
+    /// Passes a request that carries its token to a service.
+    #[inline]
+    pub(super) fn send<S: Service<Request<B>>>(
+        this: Option<&Self>,
+        service: &mut S,
+        request: Request<B::Inbound>,
+    ) -> S::Future {
+        B::send(service, request, this.map(|replay| &replay.body))
+    }
+
+    /// A request that carries its token, with the body of the inner service.
+    #[inline]
+    pub(super) fn outbound(this: Option<&Self>, request: Request<B::Inbound>) -> Request<B> {
+        B::outbound(request, this.map(|replay| &replay.body))
+    }
+
+    /// The size of the head.
+    #[inline]
+    pub(super) fn head_size(&self) -> usize {
+        self.head.size()
+    }
+
     /// Whether the whole body is recorded.
     pub(super) fn is_complete(&self) -> bool {
         B::is_complete(&self.body)
@@ -225,32 +265,8 @@ impl<B: RequestBody> Replay<B> {
     }
 }
 
-/// Passes a request that carries its token to `call`, at once, so that it is not moved about, and
-/// returns how to send it again.
-#[expect(
-    clippy::inline_always,
-    reason = "counted: a tenth of what a request costs"
-)]
-#[inline(always)]
-pub(super) fn record_and_call<B: RequestBody, T>(
-    request: Request<B::Inbound>,
-    head: Option<(RequestHead, usize)>,
-    call: impl FnOnce(Request<B>) -> T,
-) -> (T, Option<Replay<B>>) {
-    let Some((head, limit)) = head else {
-        return (call(request.map(B::once)), None);
-    };
-    let length = content_length(&request);
-    let mut recording = None;
-    let called = call(request.map(|body| {
-        let (body, recorded) = B::record(body, limit, length);
-        recording = recorded;
-        body
-    }));
-    (called, recording.map(|body| Replay { head, body }))
-}
-
 /// The length in the request's header, if the body does not know its length.
+#[inline]
 fn content_length<B: Body>(request: &Request<B>) -> Option<u64> {
     let body = request.body();
     if body.is_end_stream() || body.size_hint().exact().is_some() {

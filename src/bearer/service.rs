@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{Extensions, Request, Response};
+use http::{Extensions, Request, Response, header::AUTHORIZATION};
 use http_body::Body;
 use tower_service::Service;
 
@@ -15,9 +15,11 @@ use super::{
     body::{RequestBody, ResponseBody},
     future::ResponseFuture,
     guard::{self, Destination, Refusal},
-    replay::{Attempt, Proved, record_and_call},
+    policy::ReplayLimit,
+    replay::{Attempt, Proved, Replay},
+    request_head::RequestHead,
     shared::Shared,
-    token_provider::{Lookup, TenantCache},
+    token_provider::{Lookup, TenantCache, UsualToken},
 };
 use crate::{
     cache::{Acquired, BearerToken, TokenCopy},
@@ -34,6 +36,8 @@ pub struct BearerAuth<S, B> {
     /// Whether [`get_mut`](Self::get_mut) may have changed the inner service since `shared` was
     /// made.
     is_pristine_stale: bool,
+    /// How much memory the next request's head will most likely need.
+    head_size: usize,
     body: PhantomData<fn(B)>,
 }
 
@@ -56,6 +60,7 @@ impl<S, B> BearerAuth<S, B> {
             shared: Arc::new(shared),
             token: LocalToken::Unused,
             is_pristine_stale: false,
+            head_size: RequestHead::USUAL_CAPACITY,
             body: PhantomData,
         }
     }
@@ -80,7 +85,6 @@ impl<S, B> BearerAuth<S, B> {
     }
 
     /// A request's token, if nothing has to be waited for.
-    #[inline]
     fn fresh(&mut self, extensions: &Extensions) -> Option<(BearerToken, TenantCache)> {
         match &mut self.token {
             LocalToken::Private(copy) => self.shared.tokens.fresh(Some(copy), extensions),
@@ -89,7 +93,6 @@ impl<S, B> BearerAuth<S, B> {
     }
 
     /// A token for one of the first two requests of this clone.
-    #[cold]
     fn first_fresh(&mut self, extensions: &Extensions) -> Option<(BearerToken, TenantCache)> {
         if matches!(self.token, LocalToken::Unused) {
             self.token = LocalToken::Shared;
@@ -123,20 +126,92 @@ where
     }
 
     #[inline]
-    fn call(&mut self, request: Request<B::Inbound>) -> Self::Future {
-        match guard::destination(&request, self.shared.tokens.origins()) {
-            Destination::Permitted => {}
-            Destination::CrossOrigin(reason) => return self.call_elsewhere(request, reason),
+    fn call(&mut self, mut request: Request<B::Inbound>) -> Self::Future {
+        // The hot path. The request is changed where it is, and moved once: it has more than 200
+        // bytes. Whatever is not usual begins again in a function of its own.
+        let Some(token) = self.usual_token(&request) else {
+            return self.call_slow(request);
+        };
+        let UsualToken {
+            value,
+            generation,
+            tenant,
+        } = token;
+        let limit = self.shared.replay_limit_of(request.extensions());
+        let replay = self.record(&request, limit);
+        if let Err(refusal) = guard::insert(&mut request, AUTHORIZATION, value) {
+            return self.refuse(request, refusal);
         }
-        match self.fresh(request.extensions()) {
-            Some((token, tenant)) => self.send(request, token, tenant),
-            None => self.call_slow(request),
-        }
+        // Two branches, so that a request without a replay copies nothing for one.
+        let Some(replay) = replay else {
+            let future = B::send(&mut self.inner, request, None);
+            let attempt = Attempt {
+                generation,
+                tenant,
+                replay: None,
+            };
+            return ResponseFuture::sent(Arc::clone(&self.shared), future, attempt);
+        };
+        let future = Replay::send(Some(&replay), &mut self.inner, request);
+        let attempt = Attempt {
+            generation,
+            tenant,
+            replay: Some(replay),
+        };
+        ResponseFuture::sent(Arc::clone(&self.shared), future, attempt)
     }
 }
 
 impl<S: Clone, B: RequestBody> BearerAuth<S, B> {
+    /// The fresh token of a request that may carry it, unless it is one of the first two requests
+    /// of this clone.
+    #[expect(
+        clippy::inline_always,
+        reason = "counted: a twentieth of what a request costs"
+    )]
+    #[inline(always)]
+    fn usual_token(&mut self, request: &Request<B::Inbound>) -> Option<UsualToken> {
+        let LocalToken::Private(copy) = &mut self.token else {
+            return None;
+        };
+        let tokens = &self.shared.tokens;
+        match guard::destination(request, tokens.origins()) {
+            Destination::Permitted => tokens.usual(copy, request.extensions()),
+            Destination::CrossOrigin(_) => None,
+        }
+    }
+
+    /// What is needed to send a request again, before it gets its token. `None` if it is not
+    /// retried.
     #[inline]
+    fn record(&mut self, request: &Request<B::Inbound>, limit: ReplayLimit) -> Option<Replay<B>> {
+        let replay = Replay::of(request, limit, self.head_size)?;
+        self.head_size = replay.head_size().max(RequestHead::USUAL_CAPACITY);
+        Some(replay)
+    }
+
+    /// Does what [`call`](Service::call) leaves: the first requests of a clone, those that wait,
+    /// and those that get no token or one that is not sent as usual.
+    #[inline(never)]
+    fn call_slow<R>(&mut self, request: Request<B::Inbound>) -> ResponseFuture<S, B, R>
+    where
+        S: Service<Request<B>>,
+    {
+        // A request that goes to none of the origins that all grants have may go to one of its own
+        // grant.
+        if let Destination::CrossOrigin(reason) =
+            guard::destination(&request, self.shared.tokens.origins())
+            && !self.shared.tokens.has_tenant_origins()
+        {
+            return self.refuse(request, Refusal::CrossOrigin(reason));
+        }
+        match self.fresh(request.extensions()) {
+            Some((token, tenant)) => self.send(request, token, tenant),
+            None => self.wait(request),
+        }
+    }
+
+    /// Adds a token to a request and sends it.
     fn send<R>(
         &mut self,
         mut request: Request<B::Inbound>,
@@ -146,40 +221,11 @@ impl<S: Clone, B: RequestBody> BearerAuth<S, B> {
     where
         S: Service<Request<B>>,
     {
-        if token.delivery().is_some() {
-            return self.send_delivered(request, token, tenant);
-        }
-        let Self { inner, shared, .. } = self;
-        let generation = token.generation();
-        let head = shared.record_head(&request);
-        if let Err(refusal) = guard::authorize(&mut request, token, shared.tokens.origins()) {
-            return self.refuse(request, refusal);
-        }
-        let (future, replay) = record_and_call(request, head, |request| inner.call(request));
-        let attempt = Attempt {
-            generation,
-            tenant,
-            replay,
-        };
-        ResponseFuture::sent(Arc::clone(shared), future, attempt)
-    }
-
-    /// Sends a request whose token is not sent as usual.
-    #[inline(never)]
-    fn send_delivered<R>(
-        &mut self,
-        mut request: Request<B::Inbound>,
-        token: BearerToken,
-        tenant: TenantCache,
-    ) -> ResponseFuture<S, B, R>
-    where
-        S: Service<Request<B>>,
-    {
-        let Self { inner, shared, .. } = self;
         let generation = token.generation();
         let bound = token.is_bound().then(|| token.clone());
-        let head = shared.record_head(&request);
-        if let Err(refusal) = guard::authorize(&mut request, token, shared.tokens.origins()) {
+        let limit = self.shared.replay_limit_of(request.extensions());
+        let replay = self.record(&request, limit);
+        if let Err(refusal) = guard::authorize(&mut request, token, self.shared.tokens.origins()) {
             return self.refuse(request, refusal);
         }
         if let Some(token) = &bound
@@ -188,13 +234,13 @@ impl<S: Clone, B: RequestBody> BearerAuth<S, B> {
             return self.fail(error);
         }
         let bound = bound.map(|token| (token, request.uri().clone()));
-        let (future, replay) = record_and_call(request, head, |request| inner.call(request));
+        let future = Replay::send(replay.as_ref(), &mut self.inner, request);
         let attempt = Attempt {
             generation,
             tenant,
             replay,
         };
-        let shared = Arc::clone(shared);
+        let shared = Arc::clone(&self.shared);
         match bound {
             None => ResponseFuture::sent(shared, future, attempt),
             Some((token, uri)) => {
@@ -210,8 +256,7 @@ impl<S: Clone, B: RequestBody> BearerAuth<S, B> {
     }
 
     /// Looks the tenant up, and waits for its token if there is none.
-    #[inline(never)]
-    fn call_slow<R>(&mut self, request: Request<B::Inbound>) -> ResponseFuture<S, B, R>
+    fn wait<R>(&mut self, request: Request<B::Inbound>) -> ResponseFuture<S, B, R>
     where
         S: Service<Request<B>>,
     {
@@ -243,25 +288,6 @@ impl<S: Clone, B: RequestBody> BearerAuth<S, B> {
         }
     }
 
-    /// The request goes to none of the origins that all grants have. Its own grant may have others.
-    #[cold]
-    fn call_elsewhere<R>(
-        &mut self,
-        request: Request<B::Inbound>,
-        reason: &'static str,
-    ) -> ResponseFuture<S, B, R>
-    where
-        S: Service<Request<B>>,
-    {
-        if !self.shared.tokens.has_tenant_origins() {
-            return self.refuse(request, Refusal::CrossOrigin(reason));
-        }
-        match self.fresh(request.extensions()) {
-            Some((token, tenant)) => self.send(request, token, tenant),
-            None => self.call_slow(request),
-        }
-    }
-
     #[cold]
     fn refuse<R>(
         &mut self,
@@ -272,7 +298,7 @@ impl<S: Clone, B: RequestBody> BearerAuth<S, B> {
         S: Service<Request<B>>,
     {
         if self.shared.sends_unauthenticated(&refusal) {
-            let future = self.inner.call(request.map(B::once));
+            let future = self.inner.call(B::outbound(request, None));
             return ResponseFuture::unauthenticated(Arc::clone(&self.shared), future);
         }
         self.fail(refusal.into_error())
@@ -311,6 +337,7 @@ impl<S: Clone, B> Clone for BearerAuth<S, B> {
             shared: Arc::clone(&self.shared),
             token: LocalToken::Unused,
             is_pristine_stale: self.is_pristine_stale,
+            head_size: self.head_size,
             body: PhantomData,
         }
     }

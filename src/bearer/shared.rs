@@ -2,13 +2,12 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use http::Request;
+use http::{Extensions, Request};
 
 use super::{
     classify::Classifier,
     guard::{self, Destination, Refusal},
     policy::{CrossOrigin, ReplayLimit},
-    request_head::RequestHead,
     token_provider::TokenProvider,
 };
 use crate::{
@@ -113,16 +112,10 @@ impl<S> Shared<S> {
         }
     }
 
-    /// A request's head without the token, and the limit for its body; `None` if the request is not
-    /// retried.
-    #[expect(
-        clippy::inline_always,
-        reason = "counted: a tenth of what a request costs"
-    )]
-    #[inline(always)]
-    pub(super) fn record_head<B>(&self, request: &Request<B>) -> Option<(RequestHead, usize)> {
-        let limit = self.replay_limit.or_from(request.extensions());
-        (limit != ReplayLimit::NEVER).then(|| (RequestHead::of(request), limit.get()))
+    /// The limit for the body of a request.
+    #[inline]
+    pub(super) fn replay_limit_of(&self, extensions: &Extensions) -> ReplayLimit {
+        self.replay_limit.or_from(extensions)
     }
 }
 

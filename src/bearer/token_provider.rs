@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use http::{Extensions, HeaderName, Request, Uri, request};
+use http::{Extensions, HeaderName, HeaderValue, Request, Uri, request};
 
 use super::guard;
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
     origin::Origin,
     rejection::TokenRejection,
     tenants::Tenants,
-    token::TenantId,
+    token::{Generation, TenantId},
 };
 
 /// The source of a layer's tokens: one grant, or the grants of many tenants.
@@ -53,6 +53,37 @@ pub(super) enum Lookup {
 /// reference count that all threads change would cost more than everything else that is done for a
 /// request.
 pub(super) type TenantCache = Option<TokenCache>;
+
+/// A token that is sent in the header `Authorization`, to the origins of all grants.
+pub(super) struct UsualToken {
+    pub(super) value: HeaderValue,
+    pub(super) generation: Generation,
+    /// The cache that the token came from.
+    pub(super) tenant: TenantCache,
+}
+
+impl UsualToken {
+    /// `None` if the token is not sent as usual.
+    #[inline]
+    fn of(token: &BearerToken) -> Option<Self> {
+        token.delivery().is_none().then(|| Self {
+            value: token.header_value().clone(),
+            generation: token.generation(),
+            tenant: None,
+        })
+    }
+
+    #[inline]
+    fn of_tenant(token: BearerToken, tokens: TokenCache) -> Option<Self> {
+        let generation = token.generation();
+        let (value, delivery) = token.into_parts();
+        delivery.is_none().then_some(Self {
+            value,
+            generation,
+            tenant: Some(tokens),
+        })
+    }
+}
 
 impl TokenProvider {
     /// Sets how a request names its tenant. Has no effect where there is one grant.
@@ -101,16 +132,36 @@ impl TokenProvider {
         }
     }
 
+    /// As [`fresh`](Self::fresh), with a copy, for a token that is sent as usual.
+    #[expect(
+        clippy::inline_always,
+        reason = "counted: a twentieth of what a request costs"
+    )]
+    #[inline(always)]
+    pub(super) fn usual(
+        &self,
+        copy: &mut Option<TokenCopy>,
+        extensions: &Extensions,
+    ) -> Option<UsualToken> {
+        match &self.0 {
+            Inner::One(tokens) => UsualToken::of(tokens.fresh_by(copy)?),
+            Inner::Many(tenants, None) => {
+                let tokens = tenants.resident(extensions.get()?)?;
+                UsualToken::of_tenant(tokens.fresh()?, tokens)
+            }
+            Inner::Many(_, Some(_)) => None,
+        }
+    }
+
     /// A request's token, if it is fresh, and the tenant is named in `extensions` or there is only
     /// one. Of one grant, a caller of many requests keeps a copy.
-    #[inline]
     pub(super) fn fresh(
         &self,
         copy: Option<&mut Option<TokenCopy>>,
         extensions: &Extensions,
     ) -> Option<(BearerToken, TenantCache)> {
         match (&self.0, copy) {
-            (Inner::One(tokens), Some(copy)) => Some((tokens.fresh_by(copy)?, None)),
+            (Inner::One(tokens), Some(copy)) => Some((tokens.fresh_by(copy)?.clone(), None)),
             (Inner::One(tokens), None) => Some((tokens.fresh()?, None)),
             (Inner::Many(tenants, None), _) => {
                 let tokens = tenants.resident(extensions.get()?)?;

@@ -771,7 +771,7 @@ impl TokenCache {
     /// The held token while it is fresh, from a copy that the caller keeps. Threads with their own
     /// copies do not contend for one reference count.
     #[inline]
-    pub(crate) fn fresh_by(&self, copy: &mut Option<TokenCopy>) -> Option<BearerToken> {
+    pub(crate) fn fresh_by<'a>(&self, copy: &'a mut Option<TokenCopy>) -> Option<&'a BearerToken> {
         let core = &self.core;
         let request_advisory = || acquire::request_advisory(core);
         core.published

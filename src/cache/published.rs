@@ -82,20 +82,19 @@ impl Published {
     ///
     /// In its advisory window, a token keeps serving once `request_advisory` has been called.
     #[inline]
-    pub(super) fn fresh_by(
+    pub(super) fn fresh_by<'a>(
         &self,
-        copy: &mut Option<TokenCopy>,
+        copy: &'a mut Option<TokenCopy>,
         clock: &dyn Clock,
         request_advisory: impl FnOnce(),
-    ) -> Option<BearerToken> {
+    ) -> Option<&'a BearerToken> {
         let version = self.version.load(Ordering::Acquire);
         if copy.as_ref().is_none_or(|copy| copy.version != version) {
             *copy = self.copy(version, clock);
         }
         let copy = copy.as_mut()?;
         let now = clock.monotonic();
-        (now < copy.until || self.extend_copy(copy, now, request_advisory))
-            .then(|| copy.token.clone())
+        (now < copy.until || self.extend_copy(copy, now, request_advisory)).then_some(&copy.token)
     }
 
     #[cold]

@@ -3,7 +3,6 @@
 use http::{
     HeaderMap, Request, Uri,
     header::{AUTHORIZATION, HOST},
-    uri::Authority,
 };
 
 use crate::{
@@ -82,9 +81,10 @@ impl Endpoint {
 
     /// Some stacks route by this header instead of the URI.
     fn has_own_host(&self, headers: &HeaderMap) -> bool {
-        headers.get_all(HOST).iter().all(|host| {
-            Authority::try_from(host.as_bytes()).is_ok_and(|host| self.origin.is_authority(&host))
-        })
+        headers
+            .get_all(HOST)
+            .iter()
+            .all(|host| self.origin.is_authority(host.as_bytes()))
     }
 }
 

@@ -250,7 +250,7 @@ fn recorded<B: Body + Clone>(
     let length = request.headers().get(CONTENT_LENGTH);
     let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
     let (head, body) = request.into_parts();
-    let (body, recording) = B::record(body, limit.get(), length);
+    let recording = B::recording(&body, limit.get(), length);
     let copy = recording.as_ref().and_then(B::replay);
     let copy = copy.map(|body| Request::from_parts(head.clone(), body));
     (Request::from_parts(head, body), copy)

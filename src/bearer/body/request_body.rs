@@ -1,6 +1,8 @@
 //! The request body types of inner services.
 
+use http::Request;
 use http_body::Body;
+use tower_service::Service;
 
 use super::replay_body::{Recording, ReplayBody};
 
@@ -45,18 +47,32 @@ pub trait RequestBody: Body + Sized + sealed::Sealed {
     #[doc(hidden)]
     type Recording;
 
-    /// A body that is sent once.
+    /// Begins the recording of a body, if it can be sent again in at most `limit` bytes of memory.
+    /// `content_length` is what the request's header says, for bodies that do not know their
+    /// length.
     #[doc(hidden)]
-    fn once(body: Self::Inbound) -> Self;
-
-    /// A body that can be sent again if it is at most `limit` bytes long. `content_length` is what
-    /// the request's header says, for bodies that do not know their length.
-    #[doc(hidden)]
-    fn record(
-        body: Self::Inbound,
+    fn recording(
+        body: &Self::Inbound,
         limit: usize,
         content_length: Option<u64>,
-    ) -> (Self, Option<Self::Recording>);
+    ) -> Option<Self::Recording>;
+
+    /// Passes the request to a service, with a body that fills the recording while it is sent.
+    #[doc(hidden)]
+    fn send<S: Service<Request<Self>>>(
+        service: &mut S,
+        request: Request<Self::Inbound>,
+        recording: Option<&Self::Recording>,
+    ) -> S::Future {
+        service.call(Self::outbound(request, recording))
+    }
+
+    /// The request with the body of the inner service, which fills the recording while it is sent.
+    #[doc(hidden)]
+    fn outbound(
+        request: Request<Self::Inbound>,
+        recording: Option<&Self::Recording>,
+    ) -> Request<Self>;
 
     /// The recorded body, if all of it was recorded.
     #[doc(hidden)]
@@ -73,18 +89,26 @@ impl<B: Body + Clone> RequestBody for B {
     type Recording = Self;
 
     #[inline]
-    fn once(body: Self) -> Self {
-        body
-    }
-
-    #[inline]
-    fn record(body: Self, limit: usize, content_length: Option<u64>) -> (Self, Option<Self>) {
+    fn recording(body: &Self, limit: usize, content_length: Option<u64>) -> Option<Self> {
         // A clone keeps the body's memory alive until the response arrives, so the limit holds here
         // too. A body of unknown length might exceed it.
         let size = body.size_hint().upper().or(content_length);
         let is_within_limit = limit > 0 && size.is_some_and(|size| size <= limit as u64);
-        let recording = is_within_limit.then(|| body.clone());
-        (body, recording)
+        is_within_limit.then(|| body.clone())
+    }
+
+    #[inline]
+    fn send<S: Service<Request<Self>>>(
+        service: &mut S,
+        request: Request<Self>,
+        _recording: Option<&Self>,
+    ) -> S::Future {
+        service.call(request)
+    }
+
+    #[inline]
+    fn outbound(request: Request<Self>, _recording: Option<&Self>) -> Request<Self> {
+        request
     }
 
     fn replay(recording: &Self) -> Option<Self> {
@@ -101,13 +125,13 @@ impl<B: Body> RequestBody for ReplayBody<B> {
     type Recording = Recording;
 
     #[inline]
-    fn once(body: B) -> Self {
-        Self::once(body)
+    fn recording(body: &B, limit: usize, content_length: Option<u64>) -> Option<Recording> {
+        Recording::of(body, limit, content_length)
     }
 
     #[inline]
-    fn record(body: B, limit: usize, content_length: Option<u64>) -> (Self, Option<Recording>) {
-        Self::record(body, limit, content_length)
+    fn outbound(request: Request<B>, recording: Option<&Recording>) -> Request<Self> {
+        request.map(|body| Self::sent(body, recording))
     }
 
     fn replay(recording: &Recording) -> Option<Self> {

@@ -71,7 +71,6 @@ impl<R> ResponseBody<R> {
     }
 
     /// The body of the inner service, if nothing of it was read.
-    #[cfg(feature = "reqwest")]
     pub(crate) fn into_unread(self) -> Result<R, Self> {
         match self.state {
             State::Unread { body } => Ok(body),

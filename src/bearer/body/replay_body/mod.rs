@@ -72,7 +72,13 @@ pin_project! {
 pub enum Recording {
     /// The body has no frames.
     Empty,
-    Recorded(Arc<OnceLock<Recorded>>),
+    /// The body has frames, and is recorded while it is sent.
+    Recorded {
+        recorded: Arc<OnceLock<Recorded>>,
+        limit: usize,
+        /// The length that the body or the request's header announces.
+        announced: Option<u64>,
+    },
 }
 
 /// The bytes and trailers of a body.
@@ -96,40 +102,31 @@ struct Recorder {
 }
 
 impl<B: Body> ReplayBody<B> {
-    /// A body that is recorded while it is sent, in up to `limit` bytes of memory, and its
-    /// recording.
-    ///
-    /// There is no recording if the body is known to be larger, or if the limit is 0. `length` is
-    /// what the request's header says, for bodies that do not know their length.
+    /// A body that is sent, and fills its recording.
     #[inline]
-    pub(super) fn record(body: B, limit: usize, length: Option<u64>) -> (Self, Option<Recording>) {
-        if limit == 0 {
-            (Self::once(body), None)
-        } else if body.is_end_stream() {
-            (Self::once(body), Some(Recording::Empty))
-        } else {
-            Self::record_frames(body, limit, length)
-        }
-    }
-
-    fn record_frames(body: B, limit: usize, length: Option<u64>) -> (Self, Option<Recording>) {
-        let hint = body.size_hint();
-        if hint.lower() > limit as u64 {
-            return (Self::once(body), None);
-        }
-        let recording = Arc::new(OnceLock::new());
-        let state = State::Recorded {
-            body,
-            recorder: Some(Recorder {
-                data: Vec::new(),
+    pub(super) fn sent(body: B, recording: Option<&Recording>) -> Self {
+        match recording {
+            None | Some(Recording::Empty) => Self::once(body),
+            Some(Recording::Recorded {
+                recorded,
                 limit,
-                announced: hint.exact().or(length),
-                is_length_known: hint.exact().is_some(),
-                recording: Arc::clone(&recording),
-            }),
-            ahead: None,
-        };
-        (Self { state }, Some(Recording::Recorded(recording)))
+                announced,
+            }) => {
+                let recorder = Recorder {
+                    data: Vec::new(),
+                    limit: *limit,
+                    announced: *announced,
+                    is_length_known: body.size_hint().exact().is_some(),
+                    recording: Arc::clone(recorded),
+                };
+                let state = State::Recorded {
+                    body,
+                    recorder: Some(recorder),
+                    ahead: None,
+                };
+                Self { state }
+            }
+        }
     }
 
     /// A body that is not recorded.
@@ -141,6 +138,27 @@ impl<B: Body> ReplayBody<B> {
 }
 
 impl Recording {
+    /// The recording of a body in up to `limit` bytes of memory. `None` if the body is known to be
+    /// larger, or if the limit is 0.
+    ///
+    /// `content_length` is what the request's header says, for bodies that do not know their
+    /// length.
+    #[inline]
+    pub(super) fn of(body: &impl Body, limit: usize, content_length: Option<u64>) -> Option<Self> {
+        if limit == 0 {
+            None
+        } else if body.is_end_stream() {
+            Some(Self::Empty)
+        } else {
+            let hint = body.size_hint();
+            (hint.lower() <= limit as u64).then(|| Self::Recorded {
+                recorded: Arc::new(OnceLock::new()),
+                limit,
+                announced: hint.exact().or(content_length),
+            })
+        }
+    }
+
     /// The recorded body, if it has been sent to its end.
     pub(super) fn replay<B: Body>(&self) -> Option<ReplayBody<B>> {
         let rest = match self {
@@ -149,7 +167,7 @@ impl Recording {
                 trailers: Vec::new(),
                 is_length_known: true,
             },
-            Self::Recorded(recording) => recording.get()?.clone(),
+            Self::Recorded { recorded, .. } => recorded.get()?.clone(),
         };
         Some(ReplayBody {
             state: State::Replayed { rest },
@@ -160,7 +178,7 @@ impl Recording {
     pub(super) fn is_complete(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Recorded(recording) => recording.get().is_some(),
+            Self::Recorded { recorded, .. } => recorded.get().is_some(),
         }
     }
 }

@@ -52,6 +52,16 @@ fn trailers(value: &'static str) -> HeaderMap {
     HeaderMap::from_iter([(http::header::ETAG, value.parse().unwrap())])
 }
 
+/// A body that is sent, and its recording.
+fn record<B: Body>(
+    body: B,
+    limit: usize,
+    content_length: Option<u64>,
+) -> (ReplayBody<B>, Option<Recording>) {
+    let recording = Recording::of(&body, limit, content_length);
+    (ReplayBody::sent(body, recording.as_ref()), recording)
+}
+
 /// All frames, as text; `Err` where one failed.
 fn send<B: Body<Data = Bytes> + Unpin>(body: &mut B) -> Vec<Result<String, B::Error>> {
     std::iter::from_fn(|| next(body)).collect()
@@ -74,7 +84,7 @@ fn show(frame: &Frame<Bytes>) -> String {
 
 #[test]
 fn empty_body_needs_no_buffer() {
-    let (_, recording) = ReplayBody::record(Empty::<Bytes>::new(), 1, None);
+    let (_, recording) = record(Empty::<Bytes>::new(), 1, None);
     assert!(matches!(recording, Some(Recording::Empty)));
     let mut again = recording.unwrap().replay::<Empty<Bytes>>().unwrap();
     assert!(again.is_end_stream());
@@ -84,13 +94,13 @@ fn empty_body_needs_no_buffer() {
 
 #[test]
 fn p08_a_limit_of_nothing_turns_replaying_off() {
-    let (_, recording) = ReplayBody::record(Empty::<Bytes>::new(), 0, None);
+    let (_, recording) = record(Empty::<Bytes>::new(), 0, None);
     assert!(recording.is_none());
 }
 
 /// Sends `body` to its end, up to `limit`. Returns whether it can be sent again.
 fn is_replayable(body: Script, limit: usize) -> bool {
-    let (mut body, recording) = ReplayBody::record(body, limit, None);
+    let (mut body, recording) = record(body, limit, None);
     send(&mut body);
     recording.is_some_and(|recording| recording.is_complete())
 }
@@ -139,7 +149,7 @@ fn p08_recording_keeps_no_frame() {
             is_length_known: false,
             is_end_known: false,
         };
-        let (mut body, recording) = ReplayBody::record(body, 64 * 1024, None);
+        let (mut body, recording) = record(body, 64 * 1024, None);
         send(&mut body);
         drop(body);
         assert!(large.is_unique(), "{length}");
@@ -164,7 +174,7 @@ fn p08_replay_is_the_same_to_the_byte_trailers_included() {
     frames
         .frames
         .push_back(Ok(Frame::trailers(trailers("\"x\""))));
-    let (mut body, recording) = ReplayBody::record(frames, 256, None);
+    let (mut body, recording) = record(frames, 256, None);
     let recording = recording.unwrap();
     let sent = send(&mut body);
     assert_eq!(sent.len(), 3);
@@ -188,7 +198,7 @@ fn p08_known_length_is_whole_with_its_last_byte() {
     // it then.
     let mut frames = script(&["one", "two"]);
     frames.is_length_known = true;
-    let (mut body, recording) = ReplayBody::record(frames, 64, None);
+    let (mut body, recording) = record(frames, 64, None);
     let recording = recording.unwrap();
     next(&mut body);
     assert!(!recording.is_complete());
@@ -203,7 +213,7 @@ fn p08_known_length_is_whole_with_its_last_byte() {
 
 #[test]
 fn p08_so_is_a_length_in_the_header() {
-    let (mut body, recording) = ReplayBody::record(script(&["one", "two"]), 64, Some(6));
+    let (mut body, recording) = record(script(&["one", "two"]), 64, Some(6));
     next(&mut body);
     next(&mut body);
     drop(body);
@@ -219,7 +229,7 @@ fn p08_trailers_after_the_last_byte_are_not_lost() {
     frames
         .frames
         .push_back(Ok(Frame::trailers(trailers("\"x\""))));
-    let (mut body, recording) = ReplayBody::record(frames, 256, None);
+    let (mut body, recording) = record(frames, 256, None);
     // Its sender does not ask for them, or is asked to stop before it can.
     next(&mut body);
     assert!(!body.is_end_stream());
@@ -237,7 +247,7 @@ fn p08_an_end_that_is_not_known_yet_is_none() {
     sender
         .try_send(Frame::data(Bytes::from_static(b"one")))
         .unwrap();
-    let (mut body, recording) = ReplayBody::record(channel, 64, Some(3));
+    let (mut body, recording) = record(channel, 64, Some(3));
     next(&mut body);
     assert!(!recording.as_ref().unwrap().is_complete());
     drop(sender);
@@ -249,7 +259,7 @@ fn p08_an_end_that_is_not_known_yet_is_none() {
 fn p08_a_limit_around_a_body_is_not_its_end() {
     // At its limit it says that nothing is left, although there is, and that is an error.
     let limited = http_body_util::Limited::new(script(&["one", "two", "three"]), 6);
-    let (mut body, recording) = ReplayBody::record(limited, 64, None);
+    let (mut body, recording) = record(limited, 64, None);
     next(&mut body);
     next(&mut body);
     assert_eq!(body.size_hint().exact(), Some(0));
@@ -260,17 +270,17 @@ fn p08_a_limit_around_a_body_is_not_its_end() {
 #[test]
 fn p08_what_is_not_sent_whole_is_not_replayed_and_not_cut() {
     // Too large by its announced length.
-    let (_, recording) = ReplayBody::record(Full::<Bytes>::from("four"), 3, None);
+    let (_, recording) = record(Full::<Bytes>::from("four"), 3, None);
     assert!(recording.is_none());
 
     // Too large, detected while it is sent: the whole body is sent nevertheless.
-    let (mut body, recording) = ReplayBody::record(script(&["on", "e", "two"]), 5, None);
+    let (mut body, recording) = record(script(&["on", "e", "two"]), 5, None);
     assert_eq!(send(&mut body).len(), 3);
     drop(body);
     assert!(!recording.unwrap().is_complete());
 
     // Dropped while it is being sent.
-    let (mut body, recording) = ReplayBody::record(script(&["one", "two"]), 64, None);
+    let (mut body, recording) = record(script(&["one", "two"]), 64, None);
     let recording = recording.unwrap();
     next(&mut body);
     assert!(recording.replay::<Script>().is_none());
@@ -278,7 +288,7 @@ fn p08_what_is_not_sent_whole_is_not_replayed_and_not_cut() {
     assert!(recording.replay::<Script>().is_none());
 
     // Never begun.
-    let (body, recording) = ReplayBody::record(Full::<Bytes>::from("x"), 64, None);
+    let (body, recording) = record(Full::<Bytes>::from("x"), 64, None);
     drop(body);
     assert!(!recording.unwrap().is_complete());
 
@@ -286,7 +296,7 @@ fn p08_what_is_not_sent_whole_is_not_replayed_and_not_cut() {
     let mut frames = script(&["one"]);
     frames.is_length_known = true;
     frames.frames.push_back(Err("broken"));
-    let (mut body, recording) = ReplayBody::record(frames, 64, None);
+    let (mut body, recording) = record(frames, 64, None);
     assert_eq!(send(&mut body).last(), Some(&Err("broken")));
     drop(body);
     assert!(!recording.unwrap().is_complete());
@@ -313,7 +323,7 @@ proptest! {
         let whole: Vec<_> = frames.iter().flatten().map(show).collect();
         let size = chunks.iter().map(Vec::len).sum::<usize>() + if with_trailers { TRAILER_COST + 7 } else { 0 };
         let script = Script { frames, is_length_known, is_end_known };
-        let (mut body, recording) = ReplayBody::record(script, limit, None);
+        let (mut body, recording) = record(script, limit, None);
         let sent: Vec<_> = (0..polls).map_while(|_| next(&mut body)).map(Result::unwrap).collect();
         // Whatever is kept, what is sent is what the caller gave.
         prop_assert_eq!(&sent[..], &whole[..sent.len()]);
