@@ -13,7 +13,8 @@ type Verify = dyn Fn(&[u8], &[u8]) -> bool + Send + Sync;
 /// [`SandboxBuilder::trusted_issuer`](super::SandboxBuilder::trusted_issuer).
 ///
 /// An assertion is accepted once, as a JWT of this issuer and algorithm, with `sub`, `iat` and
-/// `jti`. Its `aud` is the URL of the token endpoint, and its `exp` at most an hour ahead.
+/// `jti`. Its `aud` is the URL of the token endpoint or the issuer of the sandbox, and its `exp` at
+/// most an hour ahead.
 #[derive(Clone)]
 pub struct TrustedIssuer {
     issuer: String,
@@ -63,12 +64,12 @@ pub(super) struct Assertion {
     pub(super) expires_in: u64,
 }
 
-/// Checks an assertion for this audience at this time, in seconds since 1970. Fails with the
-/// problem.
+/// Checks an assertion for one of these audiences at this time, in seconds since 1970. Fails with
+/// the problem.
 pub(super) fn check(
     assertion: &str,
     issuers: &[TrustedIssuer],
-    audience: &str,
+    audiences: &[&str],
     now: i64,
 ) -> Result<Assertion, &'static str> {
     let malformed = "the assertion is not a signed JWT";
@@ -88,13 +89,13 @@ pub(super) fn check(
         return Err("the signature is wrong");
     }
     text("sub").ok_or("sub is missing")?;
+    let is_own = |named: &Value| audiences.iter().any(|audience| named == audience);
     let is_audience = match &claims["aud"] {
-        Value::String(named) => named == audience,
-        Value::Array(named) => named.iter().any(|named| named == audience),
-        _ => false,
+        Value::Array(named) => named.iter().any(is_own),
+        named => is_own(named),
     };
     if !is_audience {
-        return Err("aud is not the token endpoint");
+        return Err("aud is neither the token endpoint nor the issuer");
     }
     let issued_at = claims["iat"].as_i64().ok_or("iat is missing")?;
     let expires_at = claims["exp"].as_i64().ok_or("exp is missing")?;
@@ -134,6 +135,7 @@ mod tests {
     use super::*;
 
     const AUDIENCE: &str = "http://localhost/oauth/token";
+    const SERVER: &str = "http://localhost";
     const NOW: i64 = 1_000_000;
 
     fn signed(header: &Value, claims: &Value, secret: &str) -> String {
@@ -152,7 +154,12 @@ mod tests {
         });
         let header = json!({"alg": "HS256"});
         let checked = |header: &Value, claims: &Value, secret: &str| {
-            check(&signed(header, claims, secret), &issuers, AUDIENCE, NOW)
+            check(
+                &signed(header, claims, secret),
+                &issuers,
+                &[AUDIENCE, SERVER],
+                NOW,
+            )
         };
         let accepted = checked(&header, &good, "secret").unwrap();
         assert_eq!(
@@ -163,8 +170,8 @@ mod tests {
             ("iss", json!("other"), "not trusted"),
             ("iss", json!(null), "iss is missing"),
             ("sub", json!(""), "sub is missing"),
-            ("aud", json!("http://localhost/other"), "aud is not"),
-            ("aud", json!([]), "aud is not"),
+            ("aud", json!("http://localhost/other"), "aud is neither"),
+            ("aud", json!([]), "aud is neither"),
             ("iat", json!(NOW + 60), "not valid yet"),
             ("iat", json!(null), "iat is missing"),
             ("nbf", json!(NOW + 60), "not valid yet"),
@@ -179,9 +186,11 @@ mod tests {
             let error = checked(&header, &claims, "secret").unwrap_err();
             assert!(error.contains(problem), "{name}: {error}");
         }
-        let mut several = good.clone();
-        several["aud"] = json!(["other", AUDIENCE]);
-        assert!(checked(&header, &several, "secret").is_ok());
+        for audience in [json!(["other", AUDIENCE]), json!(SERVER)] {
+            let mut claims = good.clone();
+            claims["aud"] = audience;
+            assert!(checked(&header, &claims, "secret").is_ok());
+        }
         assert!(
             checked(&header, &good, "other")
                 .unwrap_err()
@@ -190,7 +199,10 @@ mod tests {
         let none = json!({"alg": "none"});
         assert!(checked(&none, &good, "secret").unwrap_err().contains("alg"));
         for text in ["", "a.b", "a.b.c", "..", "e30.e30.!"] {
-            assert!(check(text, &issuers, AUDIENCE, NOW).is_err(), "{text}");
+            assert!(
+                check(text, &issuers, &[AUDIENCE, SERVER], NOW).is_err(),
+                "{text}"
+            );
         }
     }
 }

@@ -171,7 +171,7 @@ async fn error_says_whether_the_source_or_the_provider_failed() {
     let shown = format!("{error:?}");
     assert_eq!(
         error.provider_message(),
-        Some("aud is not the token endpoint")
+        Some("aud is neither the token endpoint nor the issuer")
     );
     assert!(!shown.contains(&wrong[..40]), "{shown}");
 }

@@ -151,10 +151,12 @@ fn accept_assertion(
     let Some(text) = form.field("assertion") else {
         return Err(ClientError::invalid_request("assertion is missing"));
     };
-    let audience = format!("{}/oauth/token", base_url(parts));
+    let endpoint = format!("{}/oauth/token", base_url(parts));
+    let issuer = state.behavior.issuer.as_ref().unwrap_or(&state.url);
+    let audiences = [endpoint.as_str(), issuer];
     let wall = state.wall_time().as_second();
     let now = state.now();
-    let checked = trusted_issuer::check(text, &state.trusted_issuers, &audience, wall);
+    let checked = trusted_issuer::check(text, &state.trusted_issuers, &audiences, wall);
     let checked = checked.and_then(|assertion| {
         let expires_at = now.saturating_add(Duration::from_secs(assertion.expires_in));
         if state.authority.is_replayed(assertion.id, expires_at, now) {
