@@ -1,7 +1,7 @@
 //! How the conformance suite of MCP runs this client: it names the scenario and the credentials in
 //! environment variables, and its authorization server redirects at once.
 
-use std::{env, error::Error};
+use std::{convert::Infallible, env, error::Error};
 
 use bytes::Bytes;
 use http::{Request, header::LOCATION};
@@ -11,6 +11,8 @@ use tower_oauth2_client::{
     discovery::ProtectedResource,
     jose::SigningKey,
     mcp::{McpAuth, McpAuthBuilder, PreRegistered},
+    oauth::OAuthClient,
+    provider::{ClientAuthentication, Provider},
 };
 
 use crate::{Http, Outcome};
@@ -46,6 +48,17 @@ pub(crate) async fn builder(endpoint: &str, http: &Http) -> Outcome<Option<McpAu
     }
     if scenario.contains("/client-credentials-") {
         return Ok(Some(auth.client_credentials()));
+    }
+    if let Some(id_token) = context["idp_id_token"].as_str() {
+        let text = |name: &str| context[name].as_str().ok_or(format!("no {name}"));
+        let provider = Provider::builder(text("idp_token_endpoint")?)
+            .client_authentication(ClientAuthentication::None)
+            .build()?;
+        let identity_provider =
+            OAuthClient::builder(provider, text("idp_client_id")?).build(http.clone())?;
+        let id_token = id_token.to_owned();
+        let id_tokens = move || std::future::ready(Ok::<_, Infallible>(id_token.clone()));
+        return Ok(Some(auth.enterprise_managed(identity_provider, id_tokens)));
     }
     let http = http.clone();
     let user = move |url: String| {

@@ -13,7 +13,7 @@ use crate::{
 /// How long an assertion source may take.
 const ASSERTION_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Makes the assertions of a [`JwtBearer`].
+/// Makes the assertions of a [`JwtBearer`], or returns the ID tokens of an MCP client.
 ///
 /// An async function without arguments is one, if it returns an [`Assertion`] or a text. Implement
 /// the trait for a type that signs JWTs, or that reads them from a metadata server.
@@ -136,7 +136,7 @@ impl<S: AssertionSource> TokenSource for JwtBearer<S> {
         let assertion = within(ASSERTION_TIMEOUT, made, too_slow).await?;
         let client = &self.client;
         client
-            .request_by_assertion(&assertion, self.is_authenticated, held)
+            .request_by_assertion(&assertion, None, self.is_authenticated, held)
             .await
     }
 

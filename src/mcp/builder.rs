@@ -12,13 +12,16 @@ use super::{
     client::{Clients, Credentials, PreRegistered, check_metadata_url},
     connection::Connections,
     endpoint::Endpoint,
+    enterprise::EnterpriseManaged,
     http::{Http, erased},
     session::{Authorize, Flow, Settings},
     shared_store::SharedStore,
 };
 use crate::{
+    cache::AssertionSource,
     clock::{Clock, SystemClock},
     error::{BoxError, Error},
+    oauth::OAuthClient,
     store::{MemoryStore, TokenStore},
 };
 
@@ -27,9 +30,10 @@ use crate::{
 pub struct McpAuthBuilder {
     endpoint: String,
     http: Arc<dyn Http>,
-    redirect_uri: Option<String>,
-    authorize: Option<Authorize>,
+    /// With the redirect URI.
+    authorize: Option<(String, Authorize)>,
     is_client_credentials: bool,
+    enterprise_managed: Option<EnterpriseManaged>,
     clients: Clients,
     is_legacy: bool,
     store: SharedStore,
@@ -65,9 +69,9 @@ impl McpAuth {
         McpAuthBuilder {
             endpoint: endpoint.into(),
             http: erased(http),
-            redirect_uri: None,
             authorize: None,
             is_client_credentials: false,
+            enterprise_managed: None,
             clients: Clients {
                 pre_registered: Vec::new(),
                 metadata_url: None,
@@ -85,7 +89,8 @@ impl McpAuth {
 
 impl McpAuthBuilder {
     /// Sets the redirect URI, and how the user consents. Required, except for
-    /// [`client_credentials`](Self::client_credentials).
+    /// [`client_credentials`](Self::client_credentials) and
+    /// [`enterprise_managed`](Self::enterprise_managed).
     ///
     /// `authorize` gets an authorization URL. It opens the URL in the user's browser, waits until
     /// the browser comes back to the redirect URI, and returns the URL of that request, or its
@@ -96,8 +101,8 @@ impl McpAuthBuilder {
         F: Fn(String) -> R + Send + Sync + 'static,
         R: Future<Output = Result<String, BoxError>> + Send + 'static,
     {
-        self.redirect_uri = Some(redirect_uri.into());
-        self.authorize = Some(Arc::new(move |url| Box::pin(authorize(url))));
+        let authorize: Authorize = Arc::new(move |url| Box::pin(authorize(url)));
+        self.authorize = Some((redirect_uri.into(), authorize));
         self
     }
 
@@ -106,6 +111,28 @@ impl McpAuthBuilder {
     /// in memory.
     pub fn client_credentials(mut self) -> Self {
         self.is_client_credentials = true;
+        self
+    }
+
+    /// Uses the identity provider of the user's company instead of a consent: see
+    /// [enterprise-managed authorization](crate::mcp#enterprise-managed-authorization). Needs a
+    /// [pre-registered](Self::pre_registered) client with a secret or a signer at the authorization
+    /// server of the MCP server. The grant is kept in memory.
+    ///
+    /// `identity_provider` is the client that the user has signed in to. It sends the token
+    /// exchange, without its scopes.
+    ///
+    /// `id_tokens` returns an ID token that was issued to this client and has not expired. It is
+    /// called before each token exchange, and may return the same ID token again. It has 10
+    /// seconds. If the user has signed out, it fails: its error becomes the source of that of the
+    /// request, so it must not contain a secret. If another user signs in, build another
+    /// [`McpAuth`].
+    pub fn enterprise_managed(
+        mut self,
+        identity_provider: OAuthClient,
+        id_tokens: impl AssertionSource,
+    ) -> Self {
+        self.enterprise_managed = Some(EnterpriseManaged::new(identity_provider, id_tokens));
         self
     }
 
@@ -193,11 +220,13 @@ impl McpAuthBuilder {
     /// # Errors
     ///
     /// [`Configuration`](crate::ErrorKind::Configuration), naming the setting: an endpoint that is
-    /// not an `https` URL (or `http` to loopback) or has a query; no
-    /// [`authorize`](Self::authorize), or one beside client credentials; client credentials without
-    /// a pre-registered client with a secret or a signer, or one with both; two pre-registered
-    /// clients of one issuer; a metadata URL that does not use `https` or has no path; a tenant
-    /// name that is too long; or a timeout outside its limits.
+    /// not an `https` URL (or `http` to loopback) or has a query; none or several of
+    /// [`authorize`](Self::authorize), [`client_credentials`](Self::client_credentials) and
+    /// [`enterprise_managed`](Self::enterprise_managed); one of the last two without a
+    /// pre-registered client with a secret or a signer; a request parameter `audience` or
+    /// `resource` of the client at the identity provider; a pre-registered client with both a
+    /// secret and a signer; two pre-registered clients of one issuer; a metadata URL that does not
+    /// use `https` or has no path; a tenant name that is too long; or a timeout outside its limits.
     pub fn build(self) -> Result<McpAuth, Error> {
         let endpoint = Endpoint::parse(&self.endpoint)?;
         if let Some(url) = &self.clients.metadata_url {
@@ -227,36 +256,55 @@ impl McpAuthBuilder {
                 "connect timeout: must be between 1 second and 1 hour",
             ));
         }
-        let flow = match (self.redirect_uri, self.authorize) {
-            (Some(_), Some(_)) if self.is_client_credentials => {
+        let flow = match (
+            self.authorize,
+            self.is_client_credentials,
+            self.enterprise_managed,
+        ) {
+            (Some((redirect_uri, authorize)), false, None) => Flow::Code {
+                redirect_uri,
+                authorize,
+            },
+            (None, true, None) => Flow::ClientCredentials,
+            (None, false, Some(user)) => {
+                user.check()?;
+                Flow::EnterpriseManaged(user)
+            }
+            (None, false, None) => {
+                return Err(Error::configuration(
+                    "authorize: not set; call McpAuthBuilder::authorize, enterprise_managed for a \
+                     user of a company, or client_credentials for a program without a user",
+                ));
+            }
+            (Some(_), true, None) => {
                 return Err(Error::configuration(
                     "client credentials: they need no user; remove `authorize`",
                 ));
             }
-            (Some(redirect_uri), Some(authorize)) => Flow::Code {
-                redirect_uri,
-                authorize,
-            },
-            _ if !self.is_client_credentials => {
+            (_, _, Some(_)) => {
                 return Err(Error::configuration(
-                    "authorize: not set; call McpAuthBuilder::authorize, or client_credentials for \
-                     a program without a user",
+                    "enterprise-managed authorization: the identity provider consents for a user; \
+                     remove `authorize` and `client_credentials`",
                 ));
             }
-            _ if !list
-                .iter()
-                .any(|client| client.credentials() != Credentials::None) =>
-            {
-                return Err(Error::configuration(
-                    "client credentials: they need a pre-registered client with a secret or a \
-                     signer; call McpAuthBuilder::pre_registered",
-                ));
-            }
-            _ => Flow::ClientCredentials,
         };
+        let needs = match flow {
+            Flow::Code { .. } => None,
+            Flow::ClientCredentials => Some("client credentials: they need"),
+            Flow::EnterpriseManaged(_) => Some("enterprise-managed authorization: it needs"),
+        };
+        let has_credentials = |client: &PreRegistered| client.credentials() != Credentials::None;
+        if let Some(needs) = needs
+            && !list.iter().any(has_credentials)
+        {
+            return Err(Error::configuration(format!(
+                "{needs} a pre-registered client with a secret or a signer; call \
+                 McpAuthBuilder::pre_registered"
+            )));
+        }
         let connections = Connections::new(self.store.clone(), &self.tenant, endpoint.url())?;
         let mut clients = self.clients;
-        if matches!(flow, Flow::ClientCredentials) {
+        if needs.is_some() {
             // Any other client has no credentials.
             clients.registers_as = None;
             clients.metadata_url = None;

@@ -132,7 +132,7 @@ async fn adopt(
     stored: &Connection,
     previous: Option<&Session>,
 ) -> Result<Option<Session>, Error> {
-    if matches!(settings.flow, Flow::ClientCredentials) {
+    if !matches!(settings.flow, Flow::Code { .. }) {
         return Ok(None);
     }
     if !stored.scopes.contains_all(&cause.needed) {
@@ -253,7 +253,7 @@ fn requested_scopes(
     };
     match &settings.flow {
         Flow::Code { .. } => chosen.with_offline_access(target.server.scopes.as_deref()),
-        Flow::ClientCredentials => chosen,
+        Flow::ClientCredentials | Flow::EnterpriseManaged(_) => chosen,
     }
 }
 
@@ -271,7 +271,7 @@ async fn client(
         .choose(&server.issuer, server.supports_document, endpoint)?;
     let redirect_uri = match &settings.flow {
         Flow::Code { redirect_uri, .. } => &**redirect_uri,
-        Flow::ClientCredentials => "",
+        Flow::ClientCredentials | Flow::EnterpriseManaged(_) => "",
     };
     match chosen {
         Kind::PreRegistered(client) => pre_registered(client, server),

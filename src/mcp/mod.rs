@@ -77,7 +77,7 @@
 //! ```
 //!
 //! The example `mcp_client` is a whole client. It passes the authorization scenarios of the
-//! conformance suite of MCP, except that of cross-app access (SEP-990), an extension.
+//! conformance suite of MCP.
 //!
 //! # What a request does
 //!
@@ -153,6 +153,101 @@
 //!
 //! If another process with the same store has connected meanwhile, its grant is adopted instead.
 //!
+//! # Enterprise-managed authorization
+//!
+//! In a company, its identity provider can decide which MCP servers a program may use for a user
+//! (the MCP extension of this name, SEP-990, and draft-ietf-oauth-identity-assertion-authz-grant).
+//! The user signs in to the program once, and consents nowhere else. With
+//! [`enterprise_managed`](McpAuthBuilder::enterprise_managed), steps 1 to 4 are the same, and then,
+//! for the first token and for each later one:
+//!
+//! 1. The program returns the user's ID token.
+//! 2. The identity provider issues an ID-JAG in return (token exchange, RFC 8693): an assertion for
+//!    one authorization server (`audience`, its issuer) and one MCP server (`resource`). The
+//!    response has to name this type in `issued_token_type`, usually with the `token_type` `N_A`.
+//! 3. The authorization server accepts the ID-JAG as a grant (RFC 7523) from the pre-registered
+//!    client, and issues an access token. The request names the scopes that the identity provider
+//!    has left.
+//!
+//! No browser is needed when the access token expires or more scopes are needed, and nothing can be
+//! lost: neither a refresh token nor a store is involved. The ID token is sent to the identity
+//! provider only. The identity provider has to know the client at the authorization server.
+//!
+//! The sign-in is a grant of its own. Here, its cache keeps the ID token of each token response:
+//!
+//! ```
+//! # use std::{convert::Infallible, time::{Duration, SystemTime}};
+//! # use bytes::Bytes;
+//! # use http::{Request, Response};
+//! # use http_body_util::Full;
+//! # use tower_oauth2_client::token::{AccessToken, TokenSet};
+//! use tower_oauth2_client::{
+//!     Error,
+//!     cache::TokenCache,
+//!     mcp::{McpAuth, PreRegistered},
+//!     oauth::OAuthClient,
+//!     provider::{KeptValue, Provider, ValueSource},
+//! };
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Error> {
+//! # let http = tower::service_fn(|request: Request<Full<Bytes>>| async move {
+//! #     Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(match request.uri().path() {
+//! #         "/.well-known/oauth-protected-resource/mcp" => r#"{
+//! #             "resource": "https://mcp.example.com/mcp",
+//! #             "authorization_servers": ["https://id.example.com"]
+//! #         }"#,
+//! #         "/.well-known/oauth-authorization-server" => r#"{
+//! #             "issuer": "https://id.example.com",
+//! #             "token_endpoint": "https://id.example.com/token"
+//! #         }"#,
+//! #         _ if request.uri().host() == Some("login.example.com") => r#"{
+//! #             "access_token": "header.claims.signature",
+//! #             "issued_token_type": "urn:ietf:params:oauth:token-type:id-jag",
+//! #             "token_type": "N_A"
+//! #         }"#,
+//! #         _ => r#"{"access_token": "a1", "expires_in": 3600}"#,
+//! #     }))))
+//! # });
+//! let provider = Provider::builder("https://login.example.com/token")
+//!     .api_origin("https://login.example.com")
+//!     .kept_value("id_token", KeptValue::new(ValueSource::Response))
+//!     .build()?;
+//! let company = OAuthClient::builder(provider, "app-at-the-company")
+//!     .client_secret("company-secret")
+//!     .build(http.clone())?;
+//! let sign_in = TokenCache::builder(company.clone()).build()?;
+//! # let (token, hour) = (AccessToken::new("s1")?, Duration::from_secs(3_600));
+//! # let tokens = TokenSet::new(token, hour, SystemTime::now());
+//! # sign_in.set_tokens(tokens.with_value("id_token", "header.claims.signature")).await?;
+//! // … the user signs in, as in `TokenCache::complete_authorization` …
+//! let id_tokens = move || {
+//!     let sign_in = sign_in.clone();
+//!     async move {
+//!         sign_in.token().await?; // Refreshes it, and so the ID token.
+//!         let values = sign_in.values().await?;
+//!         Ok::<_, Error>(values.get("id_token").unwrap_or_default().to_owned())
+//!     }
+//! };
+//! let auth = McpAuth::builder("https://mcp.example.com/mcp", http)
+//!     .pre_registered(PreRegistered::new("https://id.example.com", "app").client_secret("secret"))
+//!     .enterprise_managed(company, id_tokens)
+//!     .build()?;
+//! auth.connect().await?;
+//! # Ok(()) }
+//! ```
+//!
+//! | cause of an error | kind | message |
+//! | --- | --- | --- |
+//! | the program returned no ID token | [`Unavailable`](crate::ErrorKind::Unavailable), or the kind of its error if that is an [`Error`](crate::Error) | begins with `ID token source`. Its error is the `source` |
+//! | the identity provider refused the ID token (`invalid_grant` or `invalid_request`), the MCP server (`invalid_target`), or the program | [`Refused`](crate::ErrorKind::Refused) | begins with `identity provider` and names the code |
+//! | its response contains no ID-JAG | [`InvalidResponse`](crate::ErrorKind::InvalidResponse) | begins with `identity provider` |
+//! | the authorization server refused the ID-JAG | [`Refused`](crate::ErrorKind::Refused) | names the assertion |
+//!
+//! After the user has signed in again, [`McpAuth::connect`] connects at once, and requests do so
+//! after the usual pauses. If the identity provider requires a stronger sign-in, the
+//! [`provider_code`](crate::Error::provider_code) is `insufficient_user_authentication`.
+//!
 //! # What an MCP server cannot do
 //!
 //! * The token is sent to the endpoint, and below its path, only. Other requests fail with the kind
@@ -182,6 +277,7 @@ mod client;
 mod connect;
 mod connection;
 mod endpoint;
+mod enterprise;
 mod http;
 mod legacy;
 mod registration;

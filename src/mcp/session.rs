@@ -7,6 +7,7 @@ use super::{
     client::{ClientOrigin, Clients},
     connection::{Connection, Connections},
     endpoint::Endpoint,
+    enterprise::EnterpriseManaged,
     http::Http,
     scopes::Scopes,
     shared_store::SharedStore,
@@ -47,6 +48,8 @@ pub(super) enum Flow {
     },
     /// The program itself is the client.
     ClientCredentials,
+    /// The identity provider of the user's company consents.
+    EnterpriseManaged(EnterpriseManaged),
 }
 
 impl Settings {
@@ -74,6 +77,7 @@ impl Settings {
             RequestKind::CodeExchange,
             RequestKind::Refresh,
             RequestKind::ClientCredentials,
+            RequestKind::JwtBearer,
         ] {
             provider = provider.request_parameter(kind, "resource", resource);
         }
@@ -154,7 +158,7 @@ impl Session {
     ) -> Result<Self, Error> {
         let is_of_user = matches!(settings.flow, Flow::Code { .. });
         let shared = previous.filter(|previous| {
-            // A new secret, and new scopes of the program itself, need a new client.
+            // A new secret, and new scopes without a consent, need a new client.
             is_of_user && previous.connection.is_same_client(&connection)
         });
         let tokens = if let Some(previous) = shared {
@@ -162,11 +166,14 @@ impl Session {
         } else {
             let client = settings.client(&connection)?;
             let tenant = settings.connections.grant_name(&connection)?;
-            let builder = if is_of_user {
-                TokenCache::builder(client).store(settings.store.clone())
-            } else {
-                // Such a grant can be had again at any time, with the scopes that are needed.
-                TokenCache::builder(ClientCredentials::new(client))
+            // A grant without a consent can be had again at any time, with the scopes that are
+            // needed.
+            let builder = match &settings.flow {
+                Flow::Code { .. } => TokenCache::builder(client).store(settings.store.clone()),
+                Flow::ClientCredentials => TokenCache::builder(ClientCredentials::new(client)),
+                Flow::EnterpriseManaged(user) => {
+                    TokenCache::builder(user.source(client, &connection)?)
+                }
             };
             let clock = ClockOf(Arc::clone(&settings.clock));
             builder.tenant(tenant.as_str()).clock(clock).build()?
@@ -193,7 +200,10 @@ impl Session {
         let is_registered = matches!(self.connection.client.origin, ClientOrigin::Registered(_));
         // A server may forget the clients that have registered themselves.
         let is_client_unknown = is_registered && error.is_invalid_client();
-        (is_client_unknown || error.is_consent_required()).then(|| Cause {
+        // The consent of another grant, such as the sign-in at an identity provider, is not asked
+        // for here.
+        let needs_consent = self.is_of_user && error.is_consent_required();
+        (is_client_unknown || needs_consent).then(|| Cause {
             is_client_unknown,
             ..Cause::default()
         })

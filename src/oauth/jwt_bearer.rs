@@ -32,13 +32,14 @@ impl OAuthClient {
     /// If the clocks differ by more than 30 seconds, the message of a
     /// [`Refused`](crate::ErrorKind::Refused) says by how much.
     pub async fn jwt_bearer(&self, assertion: &Assertion) -> Result<TokenSet, Error> {
-        self.request_by_assertion(assertion, true, None).await
+        self.request_by_assertion(assertion, None, true, None).await
     }
 
-    /// The token set replaces `held`.
+    /// The token set replaces `held`. Without a `scope`, the request names the client's scopes.
     pub(crate) async fn request_by_assertion(
         &self,
         assertion: &Assertion,
+        scope: Option<&str>,
         is_authenticated: bool,
         held: Option<&TokenSet>,
     ) -> Result<TokenSet, Error> {
@@ -47,7 +48,7 @@ impl OAuthClient {
         // line break.
         let assertion = assertion.expose().trim_ascii();
         form.field("assertion", assertion);
-        if let Some(scope) = &self.configuration.scope {
+        if let Some(scope) = scope.or(self.configuration.scope.as_deref()) {
             form.standard("scope", scope);
         }
         let key = self.new_key()?;

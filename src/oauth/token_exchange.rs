@@ -34,7 +34,7 @@ pub(crate) struct TypedToken<'a> {
 pub(crate) struct TokenExchangeParameters {
     pub(crate) resources: Vec<String>,
     pub(crate) audiences: Vec<String>,
-    /// `None` for the scopes of the client.
+    /// `None` for the scopes of the client, and empty for no scope.
     pub(crate) scope: Option<String>,
     pub(crate) requested_token_type: Option<String>,
 }
@@ -62,7 +62,8 @@ impl OAuthClient {
             form.field("audience", audience);
         }
         let scope = parameters.scope.as_ref();
-        if let Some(scope) = scope.or(self.configuration.scope.as_ref()) {
+        let scope = scope.or(self.configuration.scope.as_ref());
+        if let Some(scope) = scope.filter(|scope| !scope.is_empty()) {
             form.standard("scope", scope);
         }
         let requested = parameters.requested_token_type.as_deref();

@@ -1,6 +1,6 @@
 //! The first connection.
 
-use std::time::Duration;
+use std::{convert::Infallible, time::Duration};
 
 use futures_util::future::join_all;
 use http::{Request, StatusCode};
@@ -10,7 +10,9 @@ use tower::{Layer, ServiceBuilder, ServiceExt};
 use tower_oauth2_client::{
     ErrorKind, OAuthErrorCode,
     bearer::ReplayLimit,
-    mcp::{McpAuth, PreRegistered},
+    mcp::{McpAuth, McpAuthBuilder, PreRegistered},
+    oauth::OAuthClient,
+    provider::{Provider, RequestKind},
 };
 
 use crate::support::{Consents, ENDPOINT, ISSUER, REDIRECT_URI, World, query, send, send_by};
@@ -234,6 +236,15 @@ fn wrong_settings_are_named() {
     let builder = || McpAuth::builder(ENDPOINT, world.clone());
     let user = |_| async { Ok(String::new()) };
     let client = || PreRegistered::new(ISSUER, "a").client_secret("seeded");
+    let managed = |builder: McpAuthBuilder, parameter: Option<&str>| {
+        let provider = Provider::builder("https://login.example.com/token").build();
+        let mut company = OAuthClient::builder(provider.unwrap(), "b").client_secret("seeded");
+        if let Some(name) = parameter {
+            company = company.request_parameter(RequestKind::TokenExchange, name, "x");
+        }
+        let id_tokens = || async { Ok::<_, Infallible>("seeded-id-token") };
+        builder.enterprise_managed(company.build(world.clone()).unwrap(), id_tokens)
+    };
     for (builder, setting) in [
         (builder(), "authorize: "),
         (
@@ -247,6 +258,29 @@ fn wrong_settings_are_named() {
                 .pre_registered(client())
                 .authorize(REDIRECT_URI, user),
             "client credentials: ",
+        ),
+        (
+            managed(builder(), None),
+            "enterprise-managed authorization: ",
+        ),
+        (
+            managed(
+                builder().pre_registered(client()).client_credentials(),
+                None,
+            ),
+            "enterprise-managed authorization: ",
+        ),
+        (
+            managed(world.builder().pre_registered(client()), None),
+            "enterprise-managed authorization: ",
+        ),
+        (
+            managed(builder().pre_registered(client()), Some("audience")),
+            "enterprise-managed authorization: ",
+        ),
+        (
+            managed(builder().pre_registered(client()), Some("resource")),
+            "enterprise-managed authorization: ",
         ),
         (
             world

@@ -325,7 +325,7 @@ impl State {
 
 /// Both times follow tokio's, also across a restart.
 #[derive(Debug)]
-struct VirtualClock;
+pub(crate) struct VirtualClock;
 
 impl Clock for VirtualClock {
     fn monotonic(&self) -> std::time::Instant {
