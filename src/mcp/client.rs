@@ -267,6 +267,8 @@ pub(super) struct Server {
     pub(super) token_endpoint: String,
     pub(super) authorization_endpoint: Option<String>,
     pub(super) revocation_endpoint: Option<String>,
+    /// `None` if authorization requests do not have to be pushed (RFC 9126).
+    pub(super) pushed_authorization_request_endpoint: Option<String>,
     pub(super) registration_endpoint: Option<String>,
     pub(super) auth_methods: Option<Vec<String>>,
     pub(super) scopes: Option<Vec<String>>,
@@ -286,11 +288,15 @@ impl Server {
         let owned = |url: Option<&str>| url.map(str::to_owned);
         let list = |list: Option<&[String]>| list.map(<[String]>::to_vec);
         let challenges = metadata.code_challenge_methods_supported();
+        // A server may offer the endpoint to some of its clients only.
+        let pushed = metadata.pushed_authorization_request_endpoint();
+        let pushed = pushed.filter(|_| metadata.require_pushed_authorization_requests());
         Ok(Self {
             issuer: metadata.issuer().to_owned(),
             token_endpoint: token_endpoint.to_owned(),
             authorization_endpoint: owned(metadata.authorization_endpoint()),
             revocation_endpoint: owned(metadata.revocation_endpoint()),
+            pushed_authorization_request_endpoint: owned(pushed),
             registration_endpoint: owned(metadata.registration_endpoint()),
             auth_methods: list(metadata.token_endpoint_auth_methods_supported()),
             scopes: list(metadata.scopes_supported()),
@@ -307,6 +313,7 @@ impl Server {
             token_endpoint: format!("{origin}/token"),
             authorization_endpoint: Some(format!("{origin}/authorize")),
             revocation_endpoint: None,
+            pushed_authorization_request_endpoint: None,
             registration_endpoint: Some(format!("{origin}/register")),
             auth_methods: None,
             scopes: None,

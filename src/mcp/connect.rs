@@ -85,7 +85,7 @@ pub(super) async fn prepare(
     let connection = keep_connection(settings, cause, connection, stored.as_ref()).await?;
     let session = Session::new(settings, connection, previous)?;
     let client = settings.client(&session.connection)?;
-    let (url, pending) = client.authorization_url()?;
+    let (url, pending) = client.start_authorization().await?;
     let callback = authorize(url).await.map_err(|source| {
         let message = "authorization: the program returned no callback; see the source";
         Error::new(ErrorKind::Callback, message).with_source(source)

@@ -27,6 +27,8 @@ pub(super) struct Connection {
     pub(super) token_endpoint: String,
     pub(super) authorization_endpoint: Option<String>,
     pub(super) revocation_endpoint: Option<String>,
+    /// `None` if authorization requests do not have to be pushed (RFC 9126).
+    pub(super) pushed_authorization_request_endpoint: Option<String>,
     /// Whether each callback names the issuer (RFC 9207).
     pub(super) sends_iss: bool,
     pub(super) client: Client,
@@ -42,6 +44,9 @@ impl Connection {
             token_endpoint: server.token_endpoint.clone(),
             authorization_endpoint: server.authorization_endpoint.clone(),
             revocation_endpoint: server.revocation_endpoint.clone(),
+            pushed_authorization_request_endpoint: server
+                .pushed_authorization_request_endpoint
+                .clone(),
             sends_iss: server.sends_iss,
             client,
             scopes,

@@ -144,8 +144,8 @@
 //!    other scopes.
 //! 5. The user consents. The callback has to carry the `state`, and the issuer (RFC 9207) if the
 //!    authorization server announces it.
-//! 6. Authorization, code exchange and each refresh carry `resource` (RFC 8707). Authorization
-//!    requests are not pushed (RFC 9126), so a server that demands that refuses them.
+//! 6. Authorization, code exchange and each refresh carry `resource` (RFC 8707). The authorization
+//!    request is pushed (RFC 9126) if the metadata require that.
 //!
 //! While the grant can be refreshed, the connection stays as it is. If an MCP server moves to
 //! another authorization server before the old one ends the grant, revoke it through

@@ -72,6 +72,9 @@ impl Settings {
         if let Some(url) = &connection.revocation_endpoint {
             provider = provider.revocation_endpoint(&**url);
         }
+        if let Some(url) = &connection.pushed_authorization_request_endpoint {
+            provider = provider.pushed_authorization_request_endpoint(&**url);
+        }
         for kind in [
             RequestKind::Authorization,
             RequestKind::CodeExchange,

@@ -5,5 +5,6 @@ mod connecting;
 mod enterprise;
 mod hostile;
 mod kept;
+mod pushed;
 mod step_up;
 mod support;
