@@ -55,10 +55,13 @@ impl Connection {
 
     /// Whether a grant of the other connection is one of this one.
     pub(super) fn has_same_grant(&self, other: &Self) -> bool {
-        self.issuer == other.issuer
+        self.has_same_client_id(other)
             && self.resource == other.resource
             && self.token_endpoint == other.token_endpoint
-            && self.client.id == other.client.id
+    }
+
+    pub(super) fn has_same_client_id(&self, other: &Self) -> bool {
+        self.issuer == other.issuer && self.client.id == other.client.id
     }
 
     /// Whether a grant of the other connection is one of this one, and of the same credentials.

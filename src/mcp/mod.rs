@@ -153,6 +153,12 @@
 //!
 //! If another process with the same store has connected meanwhile, its grant is adopted instead.
 //!
+//! A connection may need another registration than the grant before, for example because the
+//! redirect URI has changed. Once the new grant is stored, the grant before is revoked (RFC 7009),
+//! as far as the authorization server supports that and the program still runs 5 seconds later. It
+//! leaves the store in any case. If the settings of the program name a client of another kind, the
+//! grant before is kept: other processes may still have the former settings.
+//!
 //! # Enterprise-managed authorization
 //!
 //! In a company, its identity provider can decide which MCP servers a program may use for a user

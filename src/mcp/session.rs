@@ -219,13 +219,18 @@ impl Session {
 
     /// Whether there is no grant, or no more. Known after a load.
     pub(super) fn has_ended(&self) -> bool {
-        matches!(
-            self.tokens.status().state,
-            TokenState::Absent
-                | TokenState::ReauthorizationRequired { .. }
-                | TokenState::Revoked { .. }
-        )
+        has_ended(&self.tokens)
     }
+}
+
+/// Whether there is no grant, or no more. Known after a load.
+pub(super) fn has_ended(tokens: &TokenCache) -> bool {
+    matches!(
+        tokens.status().state,
+        TokenState::Absent
+            | TokenState::ReauthorizationRequired { .. }
+            | TokenState::Revoked { .. }
+    )
 }
 
 /// A shared clock.

@@ -123,9 +123,13 @@ impl World {
 
     /// A client with the user of this world, which registers itself.
     pub(crate) fn builder(&self) -> McpAuthBuilder {
+        self.builder_with(REDIRECT_URI)
+    }
+
+    pub(crate) fn builder_with(&self, redirect_uri: &str) -> McpAuthBuilder {
         let world = self.clone();
         let builder = McpAuth::builder(ENDPOINT, self.clone()).clock(VirtualClock);
-        builder.authorize(REDIRECT_URI, move |url| {
+        builder.authorize(redirect_uri, move |url| {
             let world = world.clone();
             async move { world.consent(url).await }
         })
@@ -145,7 +149,7 @@ impl World {
         let parameter = |name: &str| query(&url, name).unwrap_or_default();
         assert_eq!(parameter("code_challenge_method"), "S256");
         assert_eq!(parameter("resource"), ENDPOINT);
-        assert_eq!(parameter("redirect_uri"), REDIRECT_URI);
+        let redirect_uri = parameter("redirect_uri");
         let (mut issuer, mut state) = (ISSUER, parameter("state"));
         match user {
             Consents::Allows => {}
@@ -167,7 +171,7 @@ impl World {
             code
         };
         Ok(format!(
-            "{REDIRECT_URI}?code={code}&state={state}&iss={issuer}"
+            "{redirect_uri}?code={code}&state={state}&iss={issuer}"
         ))
     }
 
@@ -233,6 +237,7 @@ impl World {
             }
             ("POST", "https://id.example.com/register") => state.register(),
             ("POST", "https://id.example.com/token") => state.token(sent),
+            ("POST", "https://id.example.com/revoke") => state.revoke(sent),
             ("POST", ENDPOINT) => state.message(sent),
             _ => json_response(404, &json!({})),
         }
@@ -291,6 +296,13 @@ impl State {
             response["refresh_token"] = refresh.into();
         }
         json_response(200, &response)
+    }
+
+    fn revoke(&mut self, sent: &Sent) -> Response<Body> {
+        let token = sent.form("token").unwrap_or_default();
+        self.tokens.remove(&token);
+        self.refresh_tokens.remove(&token);
+        Response::new(Body::default())
     }
 
     fn message(&mut self, sent: &Sent) -> Response<Body> {
