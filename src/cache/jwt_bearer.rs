@@ -50,7 +50,8 @@ where
 /// a workload. It needs no consent and no durable store.
 ///
 /// Each refresh gets a new assertion from its [`AssertionSource`], which has 10 seconds, and then
-/// sends it. The source is that of one subject: give each subject a cache of its own, with a
+/// sends it. The source is that of one subject, so it cannot be the source of many
+/// [tenants](crate::tenants): give each subject a cache of its own, with a
 /// [tenant](crate::cache::TokenCacheBuilder::tenant) name of its own if they share a store.
 ///
 /// ```
@@ -155,6 +156,11 @@ impl<S: AssertionSource> TokenSource for JwtBearer<S> {
 
     fn provider(&self) -> Option<&Provider> {
         Some(self.client.provider())
+    }
+
+    /// True: the assertions are those of one subject.
+    fn serves_one_subject(&self) -> bool {
+        true
     }
 }
 

@@ -112,6 +112,12 @@ impl SettingsBuilder {
 
     /// Checks the settings of many caches that one background task maintains.
     pub(crate) fn build_shared(self) -> Result<Arc<Settings>, Error> {
+        if self.source.serves_one_subject() {
+            return Err(Error::configuration(
+                "source: it serves one subject, whose tokens all tenants would share; build a \
+                 TokenCache over a source of its own for each subject",
+            ));
+        }
         self.checked(Maintenance::Shared).map(Arc::new)
     }
 

@@ -139,6 +139,17 @@ pub trait TokenSource: Send + Sync + 'static {
     fn provider(&self) -> Option<&Provider> {
         None
     }
+
+    /// Whether all token sets are those of one subject, whatever the tenant. False by default.
+    ///
+    /// Such a source cannot be the source of [`Tenants`](crate::tenants::Tenants), whose tenants
+    /// would all access the data of that subject: their
+    /// [builder](crate::tenants::TenantsBuilder::build) fails. Each subject needs a
+    /// [`TokenCache`](crate::cache::TokenCache) over a source of its own. A source that wraps
+    /// another one must return the value of that source.
+    fn serves_one_subject(&self) -> bool {
+        false
+    }
 }
 
 /// Gets token sets by refresh token (RFC 6749 section 6).
@@ -178,7 +189,7 @@ impl TokenSource for OAuthClient {
 }
 
 /// A source of tokens for the application itself (RFC 6749 section 4.4). It needs no consent and no
-/// durable store.
+/// durable store, and cannot be the source of many [tenants](crate::tenants).
 ///
 /// The provider's data say how the client authenticates; a public client cannot use this grant. No
 /// error ends it, as the [module page](crate::cache#grants-without-a-consent) says. A refresh token
@@ -230,6 +241,11 @@ impl TokenSource for ClientCredentials {
 
     fn provider(&self) -> Option<&Provider> {
         Some(self.0.provider())
+    }
+
+    /// True: the subject is the client.
+    fn serves_one_subject(&self) -> bool {
+        true
     }
 }
 
@@ -293,6 +309,7 @@ pub(super) trait ErasedSource: Send + Sync + 'static {
     fn gate(&self) -> Option<&EndpointGate>;
     fn identity(&self) -> Option<ClientIdentity>;
     fn provider(&self) -> Option<&Provider>;
+    fn serves_one_subject(&self) -> bool;
 }
 
 impl<T: TokenSource> ErasedSource for T {
@@ -314,5 +331,9 @@ impl<T: TokenSource> ErasedSource for T {
 
     fn provider(&self) -> Option<&Provider> {
         TokenSource::provider(self)
+    }
+
+    fn serves_one_subject(&self) -> bool {
+        TokenSource::serves_one_subject(self)
     }
 }

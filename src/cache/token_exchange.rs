@@ -108,7 +108,7 @@ const FORCED_REFRESH_INTERVAL: Duration = Duration::from_secs(5 * 60);
 /// give them different [tenant](crate::cache::TokenCacheBuilder::tenant) names. The parameters are
 /// part of the [identity](ClientIdentity::grant_kind), so that no token for one audience is used
 /// for another. One source serves one subject, so it cannot be the source of many
-/// [tenants](crate::tenants).
+/// [tenants](crate::tenants): build a cache for each of them.
 ///
 /// # Limiter and circuit breaker
 ///
@@ -517,6 +517,11 @@ impl TokenSource for TokenExchange {
 
     fn provider(&self) -> Option<&Provider> {
         Some(self.client.provider())
+    }
+
+    /// True: the subject is that of one cache.
+    fn serves_one_subject(&self) -> bool {
+        true
     }
 }
 

@@ -83,9 +83,10 @@ impl TenantsBuilder {
     ///
     /// # Errors
     ///
-    /// [`Configuration`](crate::ErrorKind::Configuration), naming the setting: an invalid origin or
-    /// none at all, a refresh token lifetime of less than 1 hour, a capacity of 0, or a lease
-    /// duration, acquire timeout, min refresh interval or sweep interval outside its limits.
+    /// [`Configuration`](crate::ErrorKind::Configuration), naming the setting: a source that
+    /// [serves one subject](TokenSource::serves_one_subject), an invalid origin or none at all, a
+    /// refresh token lifetime of less than 1 hour, a capacity of 0, or a lease duration, acquire
+    /// timeout, min refresh interval or sweep interval outside its limits.
     pub fn build(self) -> Result<Tenants, Error> {
         if self.capacity == 0 {
             return Err(Error::configuration("capacity: must be at least 1"));

@@ -4,4 +4,5 @@ mod client_credentials;
 mod device;
 mod jwt_bearer;
 mod support;
+mod tenants;
 mod token_exchange;
