@@ -18,13 +18,19 @@ pub(super) enum Schemes {
 /// section 3.1, RFC 9449 section 7.1) and none names the token.
 pub(super) fn concerns_token(headers: &HeaderMap, schemes: Schemes) -> bool {
     let names = |cause| names(headers, cause, schemes);
-    let names_proof = || names("invalid_dpop_proof") || names("use_dpop_nonce");
     let names_other = || {
         names("insufficient_scope")
             || names("invalid_request")
-            || schemes == Schemes::BearerAndDpop && names_proof()
+            || schemes == Schemes::BearerAndDpop && concerns_proof(headers)
     };
     names("invalid_token") || !names_other()
+}
+
+/// Whether a challenge names the DPoP proof of the request (RFC 9449 section 7.1). The API may not
+/// have looked at the token.
+pub(super) fn concerns_proof(headers: &HeaderMap) -> bool {
+    let names = |cause| names(headers, cause, Schemes::BearerAndDpop);
+    names("invalid_dpop_proof") || names("use_dpop_nonce")
 }
 
 /// Whether a challenge names this cause.

@@ -190,6 +190,9 @@ impl<B: RequestBody> Retry<B> {
         };
         match classifier.classify(response, schemes) {
             Classified::Rejected => tokens.retry_rejected(self.generation),
+            // An API that refuses the proof has neither rejected nor accepted the token.
+            Classified::NotRejected
+                if self.proved.is_some() && challenge::concerns_proof(response.headers()) => {}
             Classified::NotRejected => tokens.retry_accepted(self.rejected, self.generation),
             Classified::InTrailers => {
                 let (tokens, classifier) = (tokens.clone(), classifier.clone());

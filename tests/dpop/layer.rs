@@ -290,6 +290,36 @@ async fn p07_nonce_retry_is_made_once_apart_from_the_retry_with_a_body_in_memory
     }
 }
 
+/// The interval between refreshes after a 401 doubles until the API accepts a new token. A refused
+/// proof says nothing about the token.
+#[tokio::test(start_paused = true)]
+async fn p07_retry_with_a_refused_proof_does_not_count_as_accepted() {
+    const REFUSES_PROOF: Step = (401, "invalid_dpop_proof", None);
+    for (last, seconds) in [
+        (OK, 30),
+        ((403, "insufficient_scope", None), 30),
+        (REFUSES_PROOF, 60),
+        // Without a nonce that a proof could contain.
+        ((401, "use_dpop_nonce", None), 60),
+        (REJECTS, 60),
+    ] {
+        let clock = ManualClock::new();
+        let (tokens, fetched) = builder(provider(true)).await;
+        let tokens = tokens.clock(clock.clone()).build().unwrap();
+        for last in [REFUSES_PROOF, last] {
+            clock.advance(31);
+            let cache = (tokens.clone(), Arc::clone(&fetched));
+            let request = post(Full::<Bytes>::default());
+            let (status, _, _) = run_with::<Full<Bytes>>(cache, &[REJECTS, last], request).await;
+            assert_eq!(status.unwrap().as_u16(), last.0);
+        }
+        assert_eq!(*fetched.lock().unwrap(), 3);
+        let until = tokens.status().no_refresh_after_401_until.unwrap();
+        let left = until.duration_since(clock.wall()).unwrap().as_secs();
+        assert_eq!(left, seconds, "{last:?}");
+    }
+}
+
 #[tokio::test]
 async fn p08_stream_is_sent_to_the_byte_in_each_of_three_attempts() {
     type Stream = http_body_util::combinators::UnsyncBoxBody<Bytes, Infallible>;
