@@ -86,6 +86,10 @@ impl GrantStore {
         self.ownership.lease_name(purpose)
     }
 
+    pub(super) fn grant_name(&self, tenant: &TenantId) -> String {
+        self.ownership.grant_name(tenant)
+    }
+
     /// Checks before an authorization code is spent that the tokens of this issuer can be saved for
     /// the tenant: the stored grant can be read, and is not of another client.
     pub(crate) async fn check_consent(

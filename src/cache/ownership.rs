@@ -63,6 +63,11 @@ impl Ownership {
         TenantId::reserved(&format!("{purpose}/{digest}"))
     }
 
+    /// A name of one grant, from which neither its tenant nor its client can be read.
+    pub(super) fn grant_name(&self, tenant: &TenantId) -> String {
+        digest(self.own.as_ref(), tenant.as_str())
+    }
+
     fn owns(&self, identity: &ClientIdentity) -> bool {
         self.own.as_ref() == Some(identity) || self.accepted.contains(identity)
     }

@@ -105,10 +105,10 @@ const FORCED_REFRESH_INTERVAL: Duration = Duration::from_secs(5 * 60);
 /// # Which cache
 ///
 /// The subject's cache and the cache over this source are different grants. If they share a store,
-/// give them different [tenant](crate::cache::TokenCacheBuilder::tenant) names. The parameters are
-/// part of the [identity](ClientIdentity::grant_kind), so that no token for one audience is used
-/// for another. One source serves one subject, so it cannot be the source of many
-/// [tenants](crate::tenants): build a cache for each of them.
+/// give them different [tenant](crate::cache::TokenCacheBuilder::tenant) names. The parameters and
+/// the grant of the actor are part of the [identity](ClientIdentity::grant_kind), so that no token
+/// for one audience or actor is used for another. One source serves one subject, so it cannot be
+/// the source of many [tenants](crate::tenants): build a cache for each of them.
 ///
 /// # Limiter and circuit breaker
 ///
@@ -366,6 +366,12 @@ impl Party {
         }
     }
 
+    /// A name of the party's grant. It does not contain the name of the tenant.
+    fn grant_name(&self) -> String {
+        let core = &self.cache.core;
+        core.settings.store.grant_name(core.tenant())
+    }
+
     fn of(&self, token: &BearerToken) -> PartyToken {
         let value = token.header_value().as_bytes();
         let scheme = if token.is_bound() {
@@ -498,18 +504,20 @@ impl TokenSource for TokenExchange {
             scope,
             requested_token_type,
         } = &self.parameters;
+        let actor = self.actor.as_ref().map(Party::grant_name);
         let mut kind = "token_exchange".to_owned();
-        let named = [
+        for (name, values) in [
             ("resource", resources.as_slice()),
             ("audience", audiences.as_slice()),
             ("scope", scope.as_slice()),
             ("type", requested_token_type.as_slice()),
-        ];
-        for (name, values) in named {
+            ("actor", actor.as_slice()),
+        ] {
             for value in values {
-                // Quoted, so that different parameters have different texts.
+                // After its length, so that different parameters have different texts. Stored
+                // grants contain the text, so it must never change.
                 // Writing to a string does not fail.
-                let _ = write!(kind, " {name}={value:?}");
+                let _ = write!(kind, " {name}={}:{value}", value.len());
             }
         }
         Some(self.client.identity().with_grant_kind(kind))

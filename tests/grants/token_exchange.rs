@@ -7,7 +7,10 @@ use serde_json::json;
 use tokio::{task::JoinSet, time::Instant};
 use tower_oauth2_client::{
     Error, ErrorKind, OAuthErrorCode,
-    cache::{ClientCredentials, TokenCache, TokenExchange, TokenSource, TokenState, token_fn},
+    cache::{
+        ClientCredentials, TokenCache, TokenExchange, TokenExchangeBuilder, TokenSource,
+        TokenState, token_fn,
+    },
     clock::{Clock, SystemClock},
     oauth::OAuthClient,
     provider::{BodyFormat, RequestKind},
@@ -462,6 +465,51 @@ async fn p25_token_for_one_audience_is_never_used_for_another() {
     let customer = TokenCache::builder(oauth.clone()).store(store.clone());
     let error = customer.build().unwrap().token().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ForeignGrant);
+}
+
+/// Stored grants contain the identity, so a later version has to make the same text.
+#[tokio::test(start_paused = true)]
+async fn p25_identity_has_a_fixed_text_with_the_parameters_and_the_actor() {
+    let sandbox = builder().build();
+    let oauth = oauth(&sandbox);
+    let subject = subject(&sandbox, &oauth).await;
+    let exchange = || TokenExchange::builder(oauth.clone(), subject.clone());
+    let kind = |builder: TokenExchangeBuilder| {
+        let identity = builder.build().unwrap().identity().unwrap();
+        identity.grant_kind().unwrap().to_owned()
+    };
+    assert_eq!(kind(exchange()), "token_exchange");
+    let full = exchange()
+        .resource("https://a.example/")
+        .audience("b")
+        .audience("\"\u{e9} 1:c")
+        .scopes(["d", "e"])
+        .requested_token_type(TokenExchange::JWT);
+    assert_eq!(
+        kind(full),
+        "token_exchange resource=18:https://a.example/ audience=1:b audience=7:\"\u{e9} 1:c \
+         scope=3:d e type=36:urn:ietf:params:oauth:token-type:jwt"
+    );
+
+    // Another client and another tenant are other actors.
+    let actor = |tenant: &str, source: OAuthClient| {
+        let cache = TokenCache::builder(ClientCredentials::new(source)).tenant(tenant);
+        kind(exchange().actor(cache.build().unwrap()))
+    };
+    let id = "other-client";
+    let other = OAuthClient::builder(provider(&sandbox).build().unwrap(), id).client_secret("s");
+    let other = connected(&sandbox, other);
+    let kinds = [
+        kind(exchange()),
+        actor("default", oauth.clone()),
+        actor("robot", oauth.clone()),
+        actor("robot", other),
+    ];
+    for (number, one) in kinds.iter().enumerate() {
+        assert!(!kinds[..number].contains(one), "{number}");
+        assert!(!one.contains("robot") && !one.contains(id), "{one}");
+    }
+    assert_eq!(actor("robot", oauth.clone()), kinds[2]);
 }
 
 /// A chain: the client itself is the subject, and the result of one source that of the next.
