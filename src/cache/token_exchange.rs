@@ -97,7 +97,8 @@ const FORCED_REFRESH_INTERVAL: Duration = Duration::from_secs(5 * 60);
 /// The type of the issued token has to be the requested one. Without a
 /// [request](TokenExchangeBuilder::requested_token_type), it has to be an access token or a JWT.
 /// A token with the `token_type` `N_A`, which is no access token (section 2.2.1), is accepted only
-/// if the program has requested another type.
+/// if the program has requested another type. Such a token is not bound to a [DPoP
+/// key](crate::dpop#keys), and is sent as a bearer token.
 ///
 /// A refresh token is dropped: the token of the subject obtains the next access token, so that the
 /// end of the subject's grant ends this access too.

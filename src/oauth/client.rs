@@ -533,7 +533,9 @@ impl OAuthClient {
             let provider = &*configuration.provider;
             let now = configuration.clock.wall();
             let expected = match sent.key {
-                Some(_) => ExpectedType::Dpop,
+                Some(_) => ExpectedType::Dpop {
+                    or: sent.token_type,
+                },
                 None => ExpectedType::Bearer {
                     or: sent.token_type,
                 },
@@ -550,10 +552,11 @@ impl OAuthClient {
                 provider_text::added_to(error, response, provider.refusals(), secrets)
             });
             parsed.map(|parsed| {
+                let key = sent.key.filter(|_| parsed.is_bound());
                 parsed.map_tokens(|tokens| {
                     let tokens =
                         kept_values::add_to_tokens(provider, response.body(), sent.values, tokens);
-                    match sent.key {
+                    match key {
                         Some(key) => tokens.with_dpop_key(key.key().clone()),
                         None => tokens,
                     }

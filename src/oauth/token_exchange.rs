@@ -3,7 +3,7 @@
 use super::{
     attempt::Retry,
     client::{OAuthClient, Sent},
-    token_response::TokenResponse,
+    token_response::{NOT_APPLICABLE, TokenResponse},
 };
 use crate::{
     error::{Error, ErrorKind, OAuthErrorCode},
@@ -18,9 +18,6 @@ const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 pub(crate) const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 pub(crate) const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
 pub(crate) const ID_TOKEN: &str = "urn:ietf:params:oauth:token-type:id_token";
-
-/// The token type of a security token that is no access token (RFC 8693 section 2.2.1).
-const NOT_APPLICABLE: &str = "N_A";
 
 /// A token, and its type.
 #[derive(Clone, Copy)]

@@ -13,7 +13,7 @@ use http_body_util::Full;
 use serde_json::Value;
 use tower_oauth2_client::{
     ErrorKind,
-    cache::{TokenCache, TokenSource},
+    cache::{ClientCredentials, TokenCache, TokenExchange, TokenSource},
     oauth::OAuthClient,
     provider::Provider,
     store::{MemoryStore, TokenStore},
@@ -217,5 +217,56 @@ async fn p11_replay_after_a_lost_response_presents_the_same_key() {
                     .all(|request| !request.headers().contains_key("dpop"))
             );
         }
+    }
+}
+
+/// A token that is no access token is not bound, and carries no proof (RFC 8693 section 2.2.1).
+#[tokio::test]
+async fn token_of_another_type_is_bound_or_has_no_key() {
+    const ID_TOKEN: &str = r#"{"access_token":"a4","token_type":"N_A","expires_in":60,
+        "issued_token_type":"urn:ietf:params:oauth:token-type:id_token"}"#;
+    const BOUND: &str = r#"{"access_token":"a4","token_type":"DPoP","expires_in":60,
+        "issued_token_type":"urn:ietf:params:oauth:token-type:id_token"}"#;
+    const UNBOUND: &str = r#"{"access_token":"a4","token_type":"Bearer","expires_in":60,
+        "issued_token_type":"urn:ietf:params:oauth:token-type:id_token"}"#;
+    let cases: [(Script, bool, Result<&str, &str>); 4] = [
+        (
+            &[(200, None, TOKENS), (200, None, ID_TOKEN)],
+            true,
+            Ok("Bearer a4"),
+        ),
+        (
+            &[(200, None, TOKENS), (200, None, BOUND)],
+            true,
+            Ok("DPoP a4"),
+        ),
+        (
+            &[(200, None, TOKENS), (200, None, UNBOUND)],
+            true,
+            Err("token_type is Bearer"),
+        ),
+        (
+            &[(200, None, TOKENS), (200, None, ID_TOKEN)],
+            false,
+            Err("no access token: its token_type is N_A"),
+        ),
+    ];
+    for (script, is_requested, expected) in cases {
+        let (oauth, sent) = client(script);
+        let subject = TokenCache::builder(ClientCredentials::new(oauth.clone()));
+        let mut exchange = TokenExchange::builder(oauth, subject.build().unwrap());
+        if is_requested {
+            exchange = exchange.requested_token_type(TokenExchange::ID_TOKEN);
+        }
+        let tokens = TokenCache::builder(exchange.build().unwrap());
+        let tokens = tokens.build().unwrap();
+        let token = tokens.token().await;
+        match (token, expected) {
+            (Ok(token), Ok(header)) => assert_eq!(token.header_value(), header),
+            (Err(error), Err(problem)) => assert!(error.to_string().contains(problem), "{error}"),
+            (token, expected) => panic!("{token:?} instead of {expected:?}"),
+        }
+        // The provider may require a proof of each token request.
+        assert_eq!(proofs(&sent).len(), 2);
     }
 }

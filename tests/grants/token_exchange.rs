@@ -383,7 +383,7 @@ async fn response_of_another_type_is_refused() {
             r#"{"access_token":"a","token_type":"N_A",
                 "issued_token_type":"urn:ietf:params:oauth:token-type:jwt"}"#,
             None,
-            "not a bearer token",
+            "no access token: its token_type is N_A",
         ),
         (
             r#"{"access_token":"a","token_type":"mac",

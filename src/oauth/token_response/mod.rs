@@ -45,6 +45,8 @@ const LONGEST_ACCESS_TOKEN: usize = 64 * 1024;
 pub struct TokenResponse {
     tokens: TokenSet,
     members: NamedValues,
+    /// Whether the access token is bound to the key of the request.
+    is_bound: bool,
 }
 
 impl TokenResponse {
@@ -67,6 +69,10 @@ impl TokenResponse {
         self.tokens
     }
 
+    pub(super) fn is_bound(&self) -> bool {
+        self.is_bound
+    }
+
     pub(super) fn map_tokens(self, map: impl FnOnce(TokenSet) -> TokenSet) -> Self {
         Self {
             tokens: map(self.tokens),
@@ -80,9 +86,12 @@ impl TokenResponse {
 pub(super) enum ExpectedType {
     /// `Bearer`, those of the provider's data, and another one.
     Bearer { or: Option<&'static str> },
-    /// `DPoP`, because the request carried a proof.
-    Dpop,
+    /// `DPoP`, because the request carried a proof, and another one, whose tokens are not bound.
+    Dpop { or: Option<&'static str> },
 }
+
+/// The token type of a security token that is no access token (RFC 8693 section 2.2.1).
+pub(super) const NOT_APPLICABLE: &str = "N_A";
 
 /// Parses the response to a token request, which may be cut off. The request was sent at `sent` and
 /// the response arrived by `now`, both by this machine's wall clock.
@@ -114,11 +123,12 @@ pub(super) fn parse(
         // RFC 6749 appendix A.17 has no such characters. They come from the server's template.
         .map(|token| RefreshToken::new(token.trim_matches(char::is_control)));
     let access_token = match expected {
-        ExpectedType::Bearer { or } => access_token(&members, provider.accepted_token_types(), or),
-        ExpectedType::Dpop => bound_access_token(&members),
+        ExpectedType::Bearer { or } => access_token(&members, provider.accepted_token_types(), or)
+            .map(|access_token| (access_token, false)),
+        ExpectedType::Dpop { or } => bound_access_token(&members, or),
     };
     match access_token {
-        Ok(access_token) if refresh_token.is_some() || !members.is_damaged => {
+        Ok((access_token, is_bound)) if refresh_token.is_some() || !members.is_damaged => {
             let server_now = date::of_response(response.headers());
             if let Some(server_now) = server_now {
                 warn_of_skew(server_now, sent, now);
@@ -153,6 +163,7 @@ pub(super) fn parse(
             Ok(TokenResponse {
                 tokens,
                 members: members.others,
+                is_bound,
             })
         }
         // The refresh token may have been in the part that is missing.
@@ -193,21 +204,47 @@ fn access_token(
             return Ok(());
         }
         // RFC 6749 section 7.1: a token of a type that is not understood must not be used.
-        Err("contains a token that is not a bearer token")
+        Err(match token_type {
+            Some(token_type) if is_not_applicable(token_type) => NO_ACCESS_TOKEN,
+            _ => "contains a token that is not a bearer token",
+        })
     })
 }
 
-/// The access token of a response to a DPoP proof, or why there is none to use (RFC 9449 section
-/// 5).
-fn bound_access_token(members: &Members) -> Result<AccessToken, Cow<'static, str>> {
-    token_with(members, |token_type| match token_type.map(str::trim) {
-        Some(token_type) if token_type.eq_ignore_ascii_case("dpop") => Ok(()),
-        Some(token_type) if token_type.eq_ignore_ascii_case("bearer") => Err(
-            "contains a token that is not bound to the DPoP key: its token_type is Bearer, so the \
-             provider has ignored the proof",
-        ),
-        _ => Err("contains a token that is not bound to the DPoP key: its token_type is not DPoP"),
-    })
+/// The access token of a response to a DPoP proof, and whether it is bound to the key; or why there
+/// is none to use (RFC 9449 section 5).
+fn bound_access_token(
+    members: &Members,
+    accepted_type: Option<&'static str>,
+) -> Result<(AccessToken, bool), Cow<'static, str>> {
+    let mut is_bound = true;
+    let access_token = token_with(members, |token_type| {
+        let token_type = token_type.map(str::trim);
+        let is = |name: &str| token_type.is_some_and(|token| token.eq_ignore_ascii_case(name));
+        if is("dpop") {
+            return Ok(());
+        }
+        if accepted_type.is_some_and(is) {
+            is_bound = false;
+            return Ok(());
+        }
+        Err(match token_type {
+            Some(token_type) if is_not_applicable(token_type) => NO_ACCESS_TOKEN,
+            Some(token_type) if token_type.eq_ignore_ascii_case("bearer") => {
+                "contains a token that is not bound to the DPoP key: its token_type is Bearer, so \
+                 the provider has ignored the proof"
+            }
+            _ => "contains a token that is not bound to the DPoP key: its token_type is not DPoP",
+        })
+    })?;
+    Ok((access_token, is_bound))
+}
+
+const NO_ACCESS_TOKEN: &str =
+    "contains a token that is no access token: its token_type is N_A (RFC 8693 section 2.2.1)";
+
+fn is_not_applicable(token_type: &str) -> bool {
+    token_type.trim().eq_ignore_ascii_case(NOT_APPLICABLE)
 }
 
 fn token_with(

@@ -193,7 +193,13 @@ fn p24_response_to_a_proof_needs_a_bound_token() {
     let parsed = |token_type: &str| {
         let body = format!(r#"{{"access_token":"a2","refresh_token":"r2"{token_type}}}"#);
         let response = response(200, &body, None);
-        parse(&response, sent(), sent(), &daily(), ExpectedType::Dpop)
+        parse(
+            &response,
+            sent(),
+            sent(),
+            &daily(),
+            ExpectedType::Dpop { or: None },
+        )
     };
     for token_type in ["DPoP", "dpop", " DPOP\\n"] {
         let token_type = format!(r#","token_type":"{token_type}""#);
