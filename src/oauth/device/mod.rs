@@ -227,8 +227,10 @@ impl OAuthClient {
     ///   unknown. If a response was lost before, it contained the tokens, and the message says so.
     ///   The provider may then show a consent that no program uses.
     ///
-    /// Other errors are as for [`exchange_code`](Self::exchange_code), except that an
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) is not returned: the polling continues.
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) is returned in one case: the provider has
+    /// asked for a pause, by `Retry-After`, that outlasts the device code. The error has the
+    /// [pause](Error::retry_after). In other cases the polling continues. Other errors are as for
+    /// [`exchange_code`](Self::exchange_code).
     pub async fn await_device(&self, device: &DeviceAuthorization) -> Result<TokenSet, Error> {
         let response = self.await_device_with_members(device).await;
         response.map(TokenResponse::into_tokens)

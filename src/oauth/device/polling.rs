@@ -42,7 +42,10 @@ impl Polling {
     }
 
     pub(super) fn first(&self, now: Instant) -> Step {
-        self.after(self.interval, now)
+        if self.is_over_after(self.interval, now) {
+            return Step::End(expired(EXPIRED));
+        }
+        Step::Poll(self.interval)
     }
 
     /// The step after a poll that brought no tokens.
@@ -65,20 +68,23 @@ impl Polling {
         let left = self.ends_at.saturating_duration_since(now);
         let last = left.saturating_sub(self.interval).max(self.interval);
         let backoff = backoff.min(last);
-        let pause = backoff.max(error.retry_after().unwrap_or_default());
-        self.after(pause, now)
-    }
-
-    fn after(&self, pause: Duration, now: Instant) -> Step {
-        if now.later(pause) < self.ends_at {
+        let retry_after = error.retry_after().unwrap_or_default();
+        let pause = backoff.max(retry_after);
+        if !self.is_over_after(pause, now) {
             return Step::Poll(pause);
         }
-        Step::End(
-            Error::new(ErrorKind::Refused, EXPIRED).with_response(ResponseDetails {
-                code: Some(OAuthErrorCode::ExpiredToken),
-                ..ResponseDetails::default()
-            }),
-        )
+        Step::End(if self.is_over_after(retry_after, now) {
+            deferred(&error)
+        } else if error.kind() == ErrorKind::Unavailable {
+            expired(UNREACHABLE).with_source(error)
+        } else {
+            expired(EXPIRED)
+        })
+    }
+
+    /// Whether the device code has expired after this pause.
+    fn is_over_after(&self, pause: Duration, now: Instant) -> bool {
+        now.later(pause) >= self.ends_at
     }
 
     /// The error with the cause for the user.
@@ -97,6 +103,30 @@ impl Polling {
     }
 }
 
+/// An error without a response: the device code has expired, or will before the next poll.
+fn expired(message: &'static str) -> Error {
+    Error::new(ErrorKind::Refused, message).with_response(ResponseDetails {
+        code: Some(OAuthErrorCode::ExpiredToken),
+        ..ResponseDetails::default()
+    })
+}
+
+/// The provider has asked for a pause that outlasts the device code.
+fn deferred(error: &Error) -> Error {
+    Error::new(ErrorKind::Unavailable, DEFERRED)
+        .with_response(ResponseDetails {
+            status: error.status(),
+            retry_after: error.retry_after(),
+            ..ResponseDetails::default()
+        })
+        .with_source(error.clone())
+}
+
+const DEFERRED: &str = "token endpoint asked for a pause (Retry-After) that outlasts the device \
+                        code, so the user's decision could not be polled; start a new device \
+                        authorization after the pause";
+const UNREACHABLE: &str = "device code has expired, and the last polls failed: see the source; \
+                           start a new device authorization";
 const DENIED: &str = "device authorization was denied by the user or the provider; if that was a \
                       mistake, start a new one";
 const EXPIRED: &str = "device code has expired: the user did not complete the authorization in \
@@ -195,7 +225,7 @@ mod tests {
             (80, vec![5, 10, 20, 40]),
         ] {
             let (polls, end) = pauses(lifetime, vec![unavailable(None); 9]);
-            assert_eq!((polls, end.as_str()), (expected, EXPIRED));
+            assert_eq!((polls, end.as_str()), (expected, UNREACHABLE));
         }
     }
 
@@ -205,9 +235,34 @@ mod tests {
         let (polls, end) = pauses(21, pending);
         assert_eq!((polls.len(), end.as_str()), (4, EXPIRED));
         assert_eq!(pauses(5, Vec::new()), (vec![], EXPIRED.to_owned()));
-        // A pause of the provider may last longer than the code.
-        let (_, end) = pauses(100, vec![unavailable(Some(seconds(600)))]);
-        assert_eq!(end, EXPIRED);
+    }
+
+    /// The user may have consented in time.
+    #[test]
+    fn p16_pause_of_the_provider_that_outlasts_the_code_is_named() {
+        for (pause, expected) in [
+            (94, (vec![5, 94], UNREACHABLE)),
+            (95, (vec![5], DEFERRED)),
+            (600, (vec![5], DEFERRED)),
+        ] {
+            let outcomes = vec![unavailable(Some(seconds(pause))), unavailable(None)];
+            let (polls, end) = pauses(100, outcomes);
+            assert_eq!((polls, end.as_str()), expected);
+        }
+        let mut polling = Polling::new(seconds(5), now() + seconds(100));
+        let slow_down = refused(OAuthErrorCode::SlowDown);
+        let Step::End(error) = polling.polled(unavailable(Some(seconds(300))), now()) else {
+            panic!("the code has expired by then");
+        };
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert_eq!(error.retry_after(), Some(seconds(300)));
+        assert_eq!(error.oauth_code(), None);
+        // An interval that outlasts the code is no pause that the provider asked for.
+        let mut polling = Polling::new(seconds(98), now() + seconds(100));
+        let Step::End(error) = polling.polled(slow_down, now()) else {
+            panic!("the code has expired by then");
+        };
+        assert_eq!(error.to_string(), EXPIRED);
     }
 
     #[test]
