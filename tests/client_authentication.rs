@@ -28,7 +28,7 @@ use tower::{Layer, ServiceExt};
 use tower_oauth2_client::{
     Error, ErrorKind, OAuthErrorCode,
     bearer::BearerAuthLayer,
-    cache::TokenCache,
+    cache::{TokenCache, TokenSource},
     jose::{Algorithm, Signer, SigningKey},
     oauth::{
         AuthenticationRequest, ClientAuthenticator, ClientCredentials, OAuthClient,
@@ -452,6 +452,46 @@ async fn signer_that_fails_once_is_called_again() {
         .unwrap();
     oauth.refresh(&refreshable()).await.unwrap();
     assert_eq!(seen.lock().unwrap().len(), 1);
+}
+
+/// A signer whose key service takes its time.
+struct Slow(Duration, SigningKey);
+
+impl Signer for Slow {
+    fn algorithm(&self) -> Algorithm {
+        self.1.algorithm()
+    }
+
+    async fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Source> {
+        tokio::time::sleep(self.0).await;
+        self.1.sign(message).await
+    }
+}
+
+/// Each attempt has the whole time for its signature, also after a long `Retry-After`.
+#[tokio::test(start_paused = true)]
+async fn slow_signer_is_not_cut_off_in_a_late_attempt() {
+    const SECOND: Duration = Duration::from_secs(1);
+    let busy = http::StatusCode::TOO_MANY_REQUESTS;
+    let key = SigningKey::generate_es256().unwrap();
+    let sandbox = Sandbox::builder()
+        .public_key(key.public_jwk())
+        .behavior(|behavior| {
+            behavior.client_authentication = sandbox::ClientAuthentication::PrivateKeyJwt;
+            behavior.client_credentials = true;
+        })
+        .build();
+    let provider = provider_of(&sandbox, ClientAuthentication::PrivateKeyJwt).build();
+    let builder = OAuthClient::builder(provider.unwrap(), sandbox.client_id());
+    let builder = builder.signer(Slow(5 * SECOND, key));
+    let oauth = builder.build::<_, Body, _>(sandbox.service()).unwrap();
+    sandbox.inject(Endpoint::Token, Fault::status(busy).retry_after("9"));
+    let started = Instant::now();
+    oauth.client_credentials().await.unwrap();
+    assert_eq!(started.elapsed().as_secs(), 5 + 9 + 5);
+    // A cache waits that long for a fetch.
+    let response = 60 * SECOND;
+    assert_eq!(TokenSource::fetch_timeout(&oauth), response + 30 * SECOND);
 }
 
 #[tokio::test(start_paused = true)]

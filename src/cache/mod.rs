@@ -505,8 +505,8 @@ impl TokenCache {
     ///
     /// The code can be used once, and its tokens cannot be requested again. From the first poll on,
     /// the code exchange and the save therefore run in a task of their own. A drop does not stop
-    /// them. The code exchange takes at most 90 seconds; a save that fails is retried for 30
-    /// seconds. [`shutdown`](Self::shutdown) waits for both.
+    /// them. The code exchange takes at most 90 seconds, or 105 with a signer or an authenticator;
+    /// a save that fails is retried for 30 seconds. [`shutdown`](Self::shutdown) waits for both.
     ///
     /// # Errors
     ///

@@ -173,8 +173,9 @@ impl TokenSource for OAuthClient {
         Some(OAuthClient::gate(self))
     }
 
-    /// The [response timeout](crate::oauth::OAuthClientBuilder::response_timeout) of the client,
-    /// and 15 seconds for retries of requests that were not processed.
+    /// The [response timeout](crate::oauth::OAuthClientBuilder::response_timeout) of the client, 15
+    /// seconds for retries of requests that were not processed, and 15 seconds for the signer or
+    /// authenticator, if there is one.
     fn fetch_timeout(&self) -> Duration {
         self.request_timeout()
     }

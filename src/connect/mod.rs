@@ -186,8 +186,9 @@
 //! # Cancellation and shutdown
 //!
 //! The code exchange and the save run in a task of their own, so they continue if the browser
-//! disconnects. The code exchange takes at most 90 seconds. A failing save is retried for 30
-//! seconds. At the end of a program, [`ConnectRouter::shutdown`] waits for these tasks.
+//! disconnects. The code exchange takes at most 90 seconds, or 105 with a signer or an
+//! authenticator. A failing save is retried for 30 seconds. At the end of a program,
+//! [`ConnectRouter::shutdown`] waits for these tasks.
 //!
 //! # Security
 //!

@@ -26,6 +26,9 @@ use crate::{clock::Clock, error::OAuthErrorCode, later::Later};
 
 /// How long after the first attempt another one may be sent.
 pub(super) const RETRY_WINDOW: Duration = Duration::from_secs(15);
+/// How long a signer or authenticator of the program has for the credentials of one attempt. The
+/// request holds its permit meanwhile.
+pub(super) const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(15);
 const MAX_ATTEMPTS: u32 = 3;
 /// The longest pause after a request that was not sent. It doubles with each attempt, and the pause
 /// is a random part of it.
@@ -64,7 +67,8 @@ pub(super) async fn send(
     let mut had_nonce_retry = false;
     loop {
         attempt += 1;
-        let outcome = match request.to_request(started.later(RETRY_WINDOW)).await {
+        let deadline = Instant::now().later(CREDENTIALS_TIMEOUT);
+        let outcome = match request.to_request(deadline).await {
             Ok(request) => transport.send(request, response_timeout).await,
             Err(error) => Err(SendError::NotSent(error)),
         };

@@ -85,7 +85,7 @@ impl OAuthClientBuilder {
     /// provider's client authentication is
     /// [`PrivateKeyJwt`](ClientAuthentication::PrivateKeyJwt), and refused otherwise.
     ///
-    /// It has 15 seconds for the signatures of one call. With the feature `signing`,
+    /// It has 15 seconds for each signature. With the feature `signing`,
     /// [`SigningKey`](crate::jose::SigningKey) is a ready signer.
     /// [`OAuthClient::replace_signer`] replaces it while the program runs.
     pub fn signer(mut self, signer: impl Signer) -> Self {

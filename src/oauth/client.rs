@@ -648,8 +648,15 @@ impl OAuthClient {
 
     /// How long a token request takes at most, with its retries and without the wait for a permit.
     pub(crate) fn request_timeout(&self) -> Duration {
-        let response_timeout = self.configuration.response_timeout;
-        response_timeout.saturating_add(attempt::RETRY_WINDOW)
+        let configuration = &*self.configuration;
+        let is_signed = configuration.authentication.is_made_per_request();
+        let credentials = if is_signed {
+            attempt::CREDENTIALS_TIMEOUT
+        } else {
+            Duration::ZERO
+        };
+        let last_attempt = credentials.saturating_add(configuration.response_timeout);
+        attempt::RETRY_WINDOW.saturating_add(last_attempt)
     }
 
     pub(crate) fn redirect_uri(&self) -> Result<&str, Error> {

@@ -235,10 +235,10 @@
 //! # Ok::<(), tower_oauth2_client::Error>(()) }).unwrap();
 //! ```
 //!
-//! A [signer](crate::jose::Signer) whose key is in a key management service has 15 seconds for all
-//! attempts of a request, counted from the first. If it fails, hangs or panics, nothing was sent:
-//! the refresh token is unused, the response does not count as lost, and the circuit breaker does
-//! not change. A failure is retried like a failed connection.
+//! A [signer](crate::jose::Signer) whose key is in a key management service has 15 seconds for each
+//! attempt of a request. If it fails, hangs or panics, nothing was sent: the refresh token is
+//! unused, the response does not count as lost, and the circuit breaker does not change. A failure
+//! is retried like a failed connection.
 //!
 //! If the provider refuses an assertion and its `Date` header differs from this computer's clock by
 //! more than 30 seconds, the error says so.

@@ -19,8 +19,8 @@ pub trait ClientAuthenticator: Send + Sync + 'static {
     ///
     /// # Cancellation
     ///
-    /// The future is dropped 15 seconds after the first attempt, and with the call of the client.
-    /// Nothing was sent then.
+    /// The future is dropped after 15 seconds, and with the call of the client. Nothing was sent
+    /// then.
     ///
     /// # Errors
     ///
