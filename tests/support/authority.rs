@@ -23,19 +23,26 @@ impl Authority {
             "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 \
              -subj /CN=authority -keyout ca.key -out ca.pem",
         );
-        authority.openssl(
-            "req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes \
-             -subj /CN=localhost -keyout server.key -out server.csr",
-        );
-        authority.openssl(
-            "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 \
-             -extfile extensions -out server.pem",
-        );
-        // Servers run as another user.
-        for (name, mode) in [("", 0o755), ("server.key", 0o644)] {
-            fs::set_permissions(authority.file(name), Permissions::from_mode(mode)).unwrap();
-        }
+        authority.issue("server", "localhost");
         authority
+    }
+
+    /// Issues a certificate, and returns its file and that of its key.
+    pub(crate) fn issue(&self, file: &str, subject: &str) -> [PathBuf; 2] {
+        self.openssl(&format!(
+            "req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes \
+             -subj /CN={subject} -keyout {file}.key -out {file}.csr",
+        ));
+        self.openssl(&format!(
+            "x509 -req -in {file}.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 \
+             -extfile extensions -out {file}.pem",
+        ));
+        let files = [format!("{file}.pem"), format!("{file}.key")].map(|file| self.file(&file));
+        // Servers run as another user.
+        for (file, mode) in [(&self.file(""), 0o755), (&files[1], 0o644)] {
+            fs::set_permissions(file, Permissions::from_mode(mode)).unwrap();
+        }
+        files
     }
 
     /// The certificate of the authority.
