@@ -14,6 +14,14 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use aws_lc_rs::{
+    encoding::{AsDer as _, Pkcs8V1Der},
+    rsa::{KeyPair as RsaKeyPair, KeySize},
+    signature::{
+        ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING,
+        ECDSA_P521_SHA512_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair,
+    },
+};
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use http::{HeaderName, Request, Response, header::AUTHORIZATION};
@@ -200,6 +208,96 @@ async fn a_client_with_another_method_or_key_is_refused() {
             assert!(error.to_string().contains("key"), "{error}");
         }
     }
+}
+
+/// A new private key for an algorithm, in PKCS #8.
+fn generated(algorithm: Algorithm) -> Vec<u8> {
+    let curve = match algorithm {
+        Algorithm::Es256 => &ECDSA_P256_SHA256_FIXED_SIGNING,
+        Algorithm::Es384 => &ECDSA_P384_SHA384_FIXED_SIGNING,
+        Algorithm::Es512 => &ECDSA_P521_SHA512_FIXED_SIGNING,
+        Algorithm::EdDsa => {
+            let pair = Ed25519KeyPair::generate().unwrap();
+            return pair.to_pkcs8().unwrap().as_ref().to_vec();
+        }
+        _ => {
+            let pair = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
+            let der: Pkcs8V1Der<'_> = pair.as_der().unwrap();
+            return der.as_ref().to_vec();
+        }
+    };
+    let pair = EcdsaKeyPair::generate(curve).unwrap();
+    pair.to_pkcs8v1().unwrap().as_ref().to_vec()
+}
+
+#[tokio::test]
+async fn assertion_of_each_algorithm_is_verified_over_http() {
+    let algorithms = [
+        Algorithm::Rs256,
+        Algorithm::Rs384,
+        Algorithm::Rs512,
+        Algorithm::Ps256,
+        Algorithm::Ps384,
+        Algorithm::Ps512,
+        Algorithm::Es256,
+        Algorithm::Es384,
+        Algorithm::Es512,
+        Algorithm::EdDsa,
+    ];
+    let (rsa, other_rsa) = (generated(Algorithm::Rs256), generated(Algorithm::Rs256));
+    // An RSA key has many algorithms, and takes long to generate.
+    let is_rsa = |algorithm: Algorithm| algorithm.as_str().starts_with(['R', 'P']);
+    let key_in = |rsa: &Vec<u8>, algorithm: Algorithm| {
+        if is_rsa(algorithm) {
+            rsa.clone()
+        } else {
+            generated(algorithm)
+        }
+    };
+    let keys = algorithms.map(|algorithm| key_in(&rsa, algorithm));
+    let signer = |der: &[u8], algorithm: Algorithm, id: Algorithm| {
+        let key = SigningKey::from_pkcs8_der(der).unwrap();
+        let key = key.with_algorithm(algorithm).unwrap();
+        key.with_key_id(id.as_str())
+    };
+    let mut builder = Sandbox::builder().behavior(|behavior| {
+        behavior.client_authentication = sandbox::ClientAuthentication::PrivateKeyJwt;
+        behavior.client_credentials = true;
+    });
+    for (key, algorithm) in keys.iter().zip(algorithms) {
+        builder = builder.public_key(signer(key, algorithm, algorithm).public_jwk());
+    }
+    let sandbox = builder.start().await.unwrap();
+    let provider = provider_of(&sandbox, ClientAuthentication::PrivateKeyJwt).build();
+    let provider = provider.unwrap();
+    let oauth = OAuthClient::builder(provider, sandbox.client_id()).signer(key());
+    let oauth = oauth.build(http()).unwrap();
+    let request = async |signer: SigningKey| {
+        oauth.replace_signer(signer).unwrap();
+        oauth.client_credentials().await
+    };
+    for (index, (key, algorithm)) in keys.iter().zip(algorithms).enumerate() {
+        let registered = signer(key, algorithm, algorithm);
+        let tokens = request(registered).await;
+        assert!(tokens.is_ok(), "{algorithm}: {tokens:?}");
+
+        // Another key of this name, and the registered key by the name of the next one.
+        let another = signer(&key_in(&other_rsa, algorithm), algorithm, algorithm);
+        let next = algorithms[(index + 1) % algorithms.len()];
+        let misnamed = signer(key, algorithm, next);
+        let mut wrong = vec![another, misnamed];
+        if is_rsa(algorithm) && is_rsa(next) {
+            // The registered key with an algorithm that it is not registered for.
+            wrong.push(signer(key, next, algorithm));
+        }
+        for wrong in wrong {
+            let error = request(wrong).await.unwrap_err();
+            let code = error.oauth_code();
+            assert_eq!(code, Some(OAuthErrorCode::InvalidClient), "{algorithm}");
+        }
+    }
+    let accepted = u64::try_from(algorithms.len()).unwrap();
+    assert_eq!(sandbox.counters().client_credentials, accepted);
 }
 
 /// How an endpoint handles a request.
