@@ -2,26 +2,23 @@
 
 use std::time::Duration;
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac_sha256::HMAC;
 use serde::Deserialize;
 use subtle::ConstantTimeEq;
 
 #[cfg(feature = "signing")]
 use super::public_key::PublicKey;
-use super::{behavior::ClientAuthentication, client::ClientRegistration};
+use super::{
+    behavior::ClientAuthentication,
+    client::ClientRegistration,
+    jwt::{Jwt, Malformed},
+};
 
 /// The value of `client_assertion_type` (RFC 7523, section 2.2).
 pub(super) const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 /// An assertion that is not verified yet.
-pub(super) struct Assertion<'a> {
-    header: Header,
-    claims: Claims,
-    /// Header and payload as they were signed.
-    input: &'a str,
-    signature: Vec<u8>,
-}
+pub(super) struct Assertion<'a>(Jwt<'a, Header, Claims>);
 
 #[derive(Deserialize)]
 struct Header {
@@ -44,44 +41,40 @@ struct Claims {
 }
 
 impl<'a> Assertion<'a> {
-    /// Parses the compact serialization (RFC 7515, section 7.1).
     pub(super) fn parse(text: &'a str) -> Result<Self, &'static str> {
-        let (input, signature) = text.rsplit_once('.').ok_or(MALFORMED)?;
-        let (header, payload) = input.split_once('.').ok_or(MALFORMED)?;
-        let decoded = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| MALFORMED);
-        let header: Header = serde_json::from_slice(&decoded(header)?)
-            .map_err(|_| "the header of the assertion has no alg, or members of a wrong type")?;
-        let claims: Claims = serde_json::from_slice(&decoded(payload)?).map_err(
-            |_| "the assertion needs iss, sub, exp, iat, jti and one aud, each once, as texts and numbers",
-        )?;
-        if header.crit.is_some() {
+        let jwt: Jwt<'a, Header, Claims> = Jwt::parse(text).map_err(|malformed| match malformed {
+            Malformed::Parts => "client_assertion is not three parts in base64url",
+            Malformed::Header => {
+                "the header of the assertion has no alg, or members of a wrong type"
+            }
+            Malformed::Claims => {
+                "the assertion needs iss, sub, exp, iat, jti and one aud, each once, as texts and \
+                 numbers"
+            }
+        })?;
+        if jwt.header.crit.is_some() {
             return Err("the assertion has a critical header, and none is known");
         }
         let is_jwt = |typ: &String| typ.eq_ignore_ascii_case("JWT");
-        if !header.typ.as_ref().is_none_or(is_jwt) {
+        if !jwt.header.typ.as_ref().is_none_or(is_jwt) {
             return Err("the assertion is of another type than JWT");
         }
-        Ok(Self {
-            header,
-            claims,
-            input,
-            signature: decoded(signature)?,
-        })
+        Ok(Self(jwt))
     }
 
     /// The client that the assertion names.
     pub(super) fn client_id(&self) -> &str {
-        &self.claims.sub
+        &self.0.claims.sub
     }
 
     /// The id, which is accepted once.
     pub(super) fn id(&self) -> &str {
-        &self.claims.jti
+        &self.0.claims.jti
     }
 
     /// How long the assertion is valid, at the most, from this second on.
     pub(super) fn remaining(&self, now: u64) -> Duration {
-        Duration::from_secs(self.claims.exp.saturating_sub(now))
+        Duration::from_secs(self.0.claims.exp.saturating_sub(now))
     }
 
     /// Checks the signature by the secret or a key of its client.
@@ -91,11 +84,11 @@ impl<'a> Assertion<'a> {
         method: ClientAuthentication,
     ) -> Result<(), &'static str> {
         if method == ClientAuthentication::ClientSecretJwt {
-            if self.header.alg != "HS256" {
+            if self.0.header.alg != "HS256" {
                 return Err("the assertion is not signed with HS256");
             }
-            let mac = HMAC::mac(self.input.as_bytes(), client.client_secret.as_bytes());
-            return if bool::from(mac.ct_eq(&self.signature)) {
+            let mac = HMAC::mac(self.0.input.as_bytes(), client.client_secret.as_bytes());
+            return if bool::from(mac.ct_eq(&self.0.signature)) {
                 Ok(())
             } else {
                 Err("the signature of the assertion is wrong")
@@ -106,7 +99,7 @@ impl<'a> Assertion<'a> {
 
     #[cfg(feature = "signing")]
     fn verify_by_key(&self, client: &ClientRegistration) -> Result<(), &'static str> {
-        let (alg, kid) = (self.header.alg.as_str(), self.header.kid.as_deref());
+        let (alg, kid) = (self.0.header.alg.as_str(), self.0.header.kid.as_deref());
         let keys = client.public_keys.iter();
         let mut keys = keys
             .filter_map(|jwk| PublicKey::parse(jwk))
@@ -115,7 +108,7 @@ impl<'a> Assertion<'a> {
         if keys.peek().is_none() {
             return Err("the client has no public key with this kid and alg");
         }
-        if keys.any(|key| key.verifies(alg, self.input.as_bytes(), &self.signature)) {
+        if keys.any(|key| key.verifies(alg, self.0.input.as_bytes(), &self.0.signature)) {
             Ok(())
         } else {
             Err("the signature of the assertion is wrong")
@@ -124,7 +117,7 @@ impl<'a> Assertion<'a> {
 
     #[cfg(not(feature = "signing"))]
     fn verify_by_key(&self, _: &ClientRegistration) -> Result<(), &'static str> {
-        let _ = &self.header.kid;
+        let _ = &self.0.header.kid;
         Err("the client has no public key with this kid and alg")
     }
 
@@ -138,7 +131,7 @@ impl<'a> Assertion<'a> {
             iat,
             nbf,
             jti,
-        } = &self.claims;
+        } = &self.0.claims;
         let latest_start = now.saturating_add(CLOCK_TOLERANCE);
         if iss != sub {
             Err("iss and sub of the assertion differ")
@@ -159,8 +152,6 @@ impl<'a> Assertion<'a> {
         }
     }
 }
-
-const MALFORMED: &str = "client_assertion is not three parts in base64url";
 
 /// How many seconds the clock of a client may be ahead.
 const CLOCK_TOLERANCE: u64 = 5;

@@ -8,6 +8,8 @@ use hmac_sha256::Hash as Sha256;
 use http::{HeaderMap, HeaderName, Uri, header::HOST, request::Parts, uri::Authority};
 use serde_json::{Map, Value};
 
+use super::jwt::Jwt;
+
 /// Whether tokens are bound to keys by DPoP (RFC 9449).
 ///
 /// Only the sandbox without a [`Persona`](super::Persona) checks proofs.
@@ -202,13 +204,9 @@ fn verified(headers: &HeaderMap) -> Result<(String, Map<String, Value>), ProofEr
         return Err(invalid("the request needs exactly one DPoP header"));
     };
     let proof = proof.to_str().unwrap_or_default();
-    let parts: Vec<&str> = proof.split('.').collect();
-    let [header, payload, signature] = parts[..] else {
-        return Err(invalid("the proof is not a JWT"));
-    };
-    let (Some(header), Some(claims)) = (object(header), object(payload)) else {
-        return Err(invalid("the proof is not a JWT"));
-    };
+    let jwt: Jwt<'_, Map<String, Value>, Map<String, Value>> =
+        Jwt::parse(proof).map_err(|_| invalid("the proof is not a JWT"))?;
+    let (header, claims) = (jwt.header, jwt.claims);
     let is = |name: &str, text: &str| header.get(name).and_then(Value::as_str) == Some(text);
     if !is("typ", "dpop+jwt") {
         return Err(invalid("typ is not dpop+jwt"));
@@ -229,10 +227,8 @@ fn verified(headers: &HeaderMap) -> Result<(String, Map<String, Value>), ProofEr
         return Err(invalid("jwk is not a key on P-256"));
     }
     let point = [&[4], &x[..], &y[..]].concat();
-    let signature = URL_SAFE_NO_PAD.decode(signature).unwrap_or_default();
-    let input = proof.rsplit_once('.').map_or("", |(input, _)| input);
     if UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point)
-        .verify(input.as_bytes(), &signature)
+        .verify(jwt.input.as_bytes(), &jwt.signature)
         .is_err()
     {
         return Err(invalid("the signature is wrong"));
@@ -245,10 +241,6 @@ fn verified(headers: &HeaderMap) -> Result<(String, Map<String, Value>), ProofEr
     );
     let thumbprint = URL_SAFE_NO_PAD.encode(Sha256::hash(members.as_bytes()));
     Ok((thumbprint, claims))
-}
-
-fn object(part: &str) -> Option<Map<String, Value>> {
-    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok()
 }
 
 /// Whether `htu` is the URI of a request, without query and fragment.

@@ -171,6 +171,7 @@ mod fault_queue;
 mod fixtures;
 mod form;
 mod handle;
+mod jwt;
 mod own_origin;
 mod persona;
 #[cfg(feature = "signing")]

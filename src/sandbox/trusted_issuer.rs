@@ -2,9 +2,10 @@
 
 use std::{fmt, sync::Arc};
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac_sha256::HMAC;
-use serde_json::Value;
+use serde_json::{Map, Value};
+
+use super::jwt::Jwt;
 
 /// Gets the signed bytes and the signature.
 type Verify = dyn Fn(&[u8], &[u8]) -> bool + Send + Sync;
@@ -72,20 +73,17 @@ pub(super) fn check(
     audiences: &[&str],
     now: i64,
 ) -> Result<Assertion, &'static str> {
-    let malformed = "the assertion is not a signed JWT";
-    let (message, signature) = assertion.rsplit_once('.').ok_or(malformed)?;
-    let (header, claims) = message.split_once('.').ok_or(malformed)?;
-    let header = decoded(header).ok_or(malformed)?;
-    let claims = decoded(claims).ok_or(malformed)?;
-    let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| malformed)?;
+    let jwt: Jwt<'_, Map<String, Value>, Value> =
+        Jwt::parse(assertion).map_err(|_| "the assertion is not a signed JWT")?;
+    let claims = &jwt.claims;
     let text = |name: &str| claims[name].as_str().filter(|text| !text.is_empty());
     let issuer = text("iss").ok_or("iss is missing")?;
     let trusted = issuers.iter().find(|trusted| trusted.issuer == issuer);
     let trusted = trusted.ok_or("the issuer is not trusted")?;
-    if header["alg"].as_str() != Some(&trusted.algorithm) {
+    if jwt.header.get("alg").and_then(Value::as_str) != Some(&trusted.algorithm) {
         return Err("alg is not that of the issuer");
     }
-    if !(trusted.verify)(message.as_bytes(), &signature) {
+    if !(trusted.verify)(jwt.input.as_bytes(), &jwt.signature) {
         return Err("the signature is wrong");
     }
     text("sub").ok_or("sub is missing")?;
@@ -117,12 +115,6 @@ pub(super) fn check(
     })
 }
 
-fn decoded(part: &str) -> Option<Value> {
-    let bytes = URL_SAFE_NO_PAD.decode(part).ok()?;
-    let value: Value = serde_json::from_slice(&bytes).ok()?;
-    value.is_object().then_some(value)
-}
-
 /// How far the clocks may be apart, in seconds.
 const LEEWAY: i64 = 10;
 /// How far ahead an assertion may expire, in seconds.
@@ -130,6 +122,7 @@ const LONGEST_LIFETIME: i64 = 60 * 60;
 
 #[cfg(test)]
 mod tests {
+    use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
     use serde_json::json;
 
     use super::*;

@@ -6,13 +6,14 @@ use super::{
     consent_page::{consent_page, login_page},
     form_post::form_post_page,
     html::error_page,
+    page_form,
 };
 use crate::sandbox::{
     authority::{AuthorizationRequest, CodeChallenge, Decision, ResponseMode},
     behavior::{Consent, Pkce, PushedAuthorization},
     client::ClientRegistration,
     event::EventKind,
-    form::{Form, FormError},
+    form::Form,
     persona::Persona,
     request_body::RequestBody,
     response::{self, ResponseResult, SandboxResponse},
@@ -117,7 +118,7 @@ pub(super) async fn log_in(
     headers: &HeaderMap,
     body: RequestBody,
 ) -> ResponseResult {
-    let form = read_page_form(headers, body).await?;
+    let form = page_form::read(headers, body).await?;
     let mut state = shared.lock();
     let now = state.now();
     let consent_id = form.field("consent").unwrap_or_default();
@@ -140,15 +141,8 @@ pub(super) async fn decide(
     headers: &HeaderMap,
     body: RequestBody,
 ) -> ResponseResult {
-    let form = read_page_form(headers, body).await?;
-    let decision = match form.field("decision") {
-        Some("allow") => Decision::Allow,
-        Some("deny") => Decision::Deny,
-        _ => {
-            let message = "The decision is neither allow nor deny.";
-            return Ok(error_page(StatusCode::BAD_REQUEST, message));
-        }
-    };
+    let form = page_form::read(headers, body).await?;
+    let decision = page_form::decision(&form)?;
     let mut state = shared.lock();
     let now = state.now();
     let consent_id = form.field("consent").unwrap_or_default();
@@ -162,19 +156,6 @@ pub(super) async fn decide(
     let status = StatusCode::SEE_OTHER;
     let persona = shared.persona.as_ref();
     Ok(finish(&mut state, persona, request, decision, status))
-}
-
-/// Reads the form of a page, or returns the error page to show instead.
-async fn read_page_form(headers: &HeaderMap, body: RequestBody) -> ResponseResult<Form> {
-    let error = match Form::read(headers, body).await {
-        Ok(form) if form.has_repeated() => FormError {
-            status: StatusCode::BAD_REQUEST,
-            description: "A field was sent more than once.",
-        },
-        Ok(form) => return Ok(form),
-        Err(error) => error,
-    };
-    Err(Box::new(error_page(error.status, error.description)))
 }
 
 fn client_name(state: &SandboxState, request: &AuthorizationRequest) -> String {

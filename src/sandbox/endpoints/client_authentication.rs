@@ -1,4 +1,4 @@
-//! Client authentication at the token and revocation endpoints.
+//! Client authentication at the endpoints for clients.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{HeaderMap, HeaderValue, StatusCode, header::AUTHORIZATION};
@@ -7,8 +7,9 @@ use crate::sandbox::{
     assertion::{ASSERTION_TYPE, Assertion},
     behavior::{ClientAuthentication, MetadataDocuments},
     form::{Form, FormError},
+    request_body::RequestBody,
     response::{self, SandboxResponse},
-    state::SandboxState,
+    state::{SandboxState, SharedState},
 };
 
 /// A refused request, in the terms of RFC 6749, section 5.2.
@@ -73,6 +74,21 @@ impl From<FormError> for ClientError {
             ..Self::invalid_request(error.description)
         }
     }
+}
+
+/// Processes the form of a client, and responds with its result or its error.
+pub(super) async fn process_form(
+    shared: &SharedState,
+    headers: &HeaderMap,
+    body: RequestBody,
+    process: impl FnOnce(&mut SandboxState, &Form) -> Result<SandboxResponse, ClientError>,
+) -> SandboxResponse {
+    let form = Form::read(headers, body).await;
+    let mut state = shared.lock();
+    let outcome = form
+        .map_err(ClientError::from)
+        .and_then(|form| process(&mut state, &form));
+    response::with_no_store(outcome.unwrap_or_else(|error| error.response()))
 }
 
 /// Returns the client id of an authenticated client.

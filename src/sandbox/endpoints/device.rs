@@ -5,8 +5,9 @@ use serde_json::json;
 
 use super::{
     base_url::base_url,
-    client_authentication::{ClientError, authenticate},
+    client_authentication::{ClientError, authenticate, process_form},
     html::{error_page, escaped, page},
+    page_form,
 };
 use crate::sandbox::{
     authority::Decision,
@@ -26,12 +27,10 @@ pub(super) async fn start(
     parts: &Parts,
     body: RequestBody,
 ) -> SandboxResponse {
-    let form = Form::read(&parts.headers, body).await;
-    let mut state = shared.lock();
-    let outcome = form
-        .map_err(ClientError::from)
-        .and_then(|form| issue_codes(&mut state, parts, &form));
-    response::with_no_store(outcome.unwrap_or_else(|error| error.response()))
+    process_form(shared, &parts.headers, body, |state, form| {
+        issue_codes(state, parts, form)
+    })
+    .await
 }
 
 fn issue_codes(
@@ -95,16 +94,8 @@ pub(super) async fn submit(
     headers: &HeaderMap,
     body: RequestBody,
 ) -> ResponseResult {
-    let form = Form::read(headers, body).await;
-    let form = form.map_err(|error| Box::new(error_page(error.status, error.description)))?;
-    let decision = match form.field("decision") {
-        Some("allow") => Decision::Allow,
-        Some("deny") => Decision::Deny,
-        _ => {
-            let message = "The decision is neither allow nor deny.";
-            return Ok(error_page(StatusCode::BAD_REQUEST, message));
-        }
-    };
+    let form = page_form::read(headers, body).await?;
+    let decision = page_form::decision(&form)?;
     let user_code = form.field("user_code").unwrap_or_default();
     if !decide(&mut shared.lock(), user_code, decision) {
         let message = "This code is unknown or has expired.";

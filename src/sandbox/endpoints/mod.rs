@@ -12,6 +12,7 @@ mod form_post;
 mod html;
 mod members;
 mod metadata;
+mod page_form;
 mod pagination;
 mod persona;
 mod proof;

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::{
     authorize::{RequestError, read_request},
-    client_authentication::{ClientError, authenticate},
+    client_authentication::{ClientError, authenticate, process_form},
 };
 use crate::sandbox::{
     event::EventKind,
@@ -21,12 +21,10 @@ pub(super) async fn process(
     headers: &HeaderMap,
     body: RequestBody,
 ) -> SandboxResponse {
-    let form = Form::read(headers, body).await;
-    let mut state = shared.lock();
-    let outcome = form
-        .map_err(ClientError::from)
-        .and_then(|form| push(&mut state, headers, &form));
-    response::with_no_store(outcome.unwrap_or_else(|error| error.response()))
+    process_form(shared, headers, body, |state, form| {
+        push(state, headers, form)
+    })
+    .await
 }
 
 fn push(

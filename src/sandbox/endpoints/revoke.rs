@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, StatusCode};
 
-use super::client_authentication::{ClientError, authenticate};
+use super::client_authentication::{ClientError, authenticate, process_form};
 use crate::sandbox::{
     authority::Revocation,
     event::{EventKind, TokenHash},
@@ -18,15 +18,10 @@ pub(super) async fn process(
     headers: &HeaderMap,
     body: RequestBody,
 ) -> SandboxResponse {
-    let form = Form::read(headers, body).await;
-    let mut state = shared.lock();
-    let outcome = form
-        .map_err(ClientError::from)
-        .and_then(|form| revoke(&mut state, headers, &form));
-    response::with_no_store(match outcome {
-        Ok(()) => response::empty(StatusCode::OK),
-        Err(error) => error.response(),
+    process_form(shared, headers, body, |state, form| {
+        revoke(state, headers, form).map(|()| response::empty(StatusCode::OK))
     })
+    .await
 }
 
 fn revoke(state: &mut SandboxState, headers: &HeaderMap, form: &Form) -> Result<(), ClientError> {
