@@ -91,10 +91,7 @@ impl Document {
         text: &str,
         allows_http: bool,
     ) -> Result<(), Error> {
-        url::check(text, allows_http).map_err(|problem| {
-            let source = format!("the URL: {}", shown(text));
-            self.invalid(member, problem).with_source(source)
-        })
+        check_url(&format!("{}: {member}", self.name), text, allows_http)
     }
 
     /// An object.
@@ -112,6 +109,14 @@ impl Document {
 }
 
 /// An error about a document.
+/// Checks a URL. `name` says where it stands.
+pub(super) fn check_url(name: &str, text: &str, allows_http: bool) -> Result<(), Error> {
+    url::check(text, allows_http).map_err(|problem| {
+        let source = format!("the URL: {}", shown(text));
+        invalid(name, problem).with_source(source)
+    })
+}
+
 pub(super) fn invalid(name: &str, problem: &str) -> Error {
     Error::new(ErrorKind::InvalidResponse, format!("{name}: {problem}"))
 }

@@ -8,9 +8,9 @@ use http_body::Body;
 use tower_service::Service;
 
 use super::{
-    document::{Document, shown},
+    document::{Document, check_url, shown},
     fetch::{Http, LOAD_TIMEOUT},
-    url::{self, Subject},
+    url::Subject,
 };
 use crate::{
     clock::SystemClock,
@@ -97,7 +97,8 @@ impl ProtectedResource {
     {
         let requested = Subject::resource(url)?;
         let locations = requested.resource_locations();
-        Self::load(&requested, &locations, http).await
+        let http = Http::new(http, None, Arc::new(SystemClock), LOAD_TIMEOUT)?;
+        Self::load(&requested, &locations, &http).await
     }
 
     /// Loads the metadata from the URL that a 401 of the resource names
@@ -118,28 +119,12 @@ impl ProtectedResource {
         R::Error: Into<BoxError>,
     {
         let requested = Subject::resource(url)?;
-        url::check(metadata_url, requested.allows_http()).map_err(|problem| {
-            let source = format!("the URL: {}", shown(metadata_url));
-            super::document::invalid("resource_metadata", problem).with_source(source)
-        })?;
-        Self::load(&requested, &[metadata_url.to_owned()], http).await
+        check_url("resource_metadata", metadata_url, requested.allows_http())?;
+        let http = Http::new(http, None, Arc::new(SystemClock), LOAD_TIMEOUT)?;
+        Self::load(&requested, &[metadata_url.to_owned()], &http).await
     }
 
-    async fn load<S, B, R>(
-        requested: &Subject,
-        locations: &[String],
-        http: S,
-    ) -> Result<Self, Error>
-    where
-        S: Service<Request<B>, Response = Response<R>> + Clone + Send + Sync + 'static,
-        S::Future: Send + 'static,
-        S::Error: Into<BoxError>,
-        B: From<Bytes> + Send + 'static,
-        R: Body + Send + 'static,
-        R::Data: Send,
-        R::Error: Into<BoxError>,
-    {
-        let http = Http::new(http, None, Arc::new(SystemClock), LOAD_TIMEOUT)?;
+    async fn load(requested: &Subject, locations: &[String], http: &Http) -> Result<Self, Error> {
         let parse = |json: &[u8]| Self::parse_of(requested, json);
         let loaded = http.load(NAME, locations, parse).await;
         loaded.map(|(resource, _)| resource)

@@ -1,7 +1,6 @@
 //! JWTs as grants (RFC 7523 section 2.1).
 
 use super::{
-    attempt::Retry,
     client::{OAuthClient, Sent},
     token_response::TokenResponse,
 };
@@ -59,13 +58,7 @@ impl OAuthClient {
             has_assertion: true,
             ..Sent::default()
         };
-        let endpoint = self.provider().token_address();
-        let endpoint = self.provider().resolve(endpoint, sent.values)?;
-        let permit = self.own_permit(held).await?;
-        // A deferred request was not processed, so its assertion is unused.
-        let outcome = self.request_tokens(endpoint, form, Retry::Deferred, &sent);
-        let outcome = outcome.await;
-        permit.record(&outcome);
+        let outcome = self.request_with_own_permit(form, &sent, held).await;
         outcome
             .map(|response| TokenResponse::into_tokens(response).without_refresh_token())
             .map_err(|error| {

@@ -7,9 +7,12 @@
 use std::time::{Duration, Instant};
 
 use super::{
+    attempt::Retry,
     builder,
-    client::OAuthClient,
+    client::{OAuthClient, Sent},
+    form::Form,
     gate::{GateKey, Permit, QUEUE_TIMEOUT},
+    token_response::TokenResponse,
 };
 use crate::{error::Error, provider::RequestKind, token::TokenSet};
 
@@ -37,10 +40,27 @@ impl OAuthClient {
         builder::joined_scopes(scopes, self.provider())
     }
 
+    /// Waits for a permit, and sends a token request that replaces `held`.
+    pub(super) async fn request_with_own_permit(
+        &self,
+        form: Form<'_>,
+        sent: &Sent<'_>,
+        held: Option<&TokenSet>,
+    ) -> Result<TokenResponse, Error> {
+        let endpoint = self.provider().token_address();
+        let endpoint = self.provider().resolve(endpoint, sent.values)?;
+        let permit = self.own_permit(held).await?;
+        // The endpoint has not processed a deferred request, so an assertion in it is unused.
+        let outcome = self.request_tokens(endpoint, form, Retry::Deferred, sent);
+        let outcome = outcome.await;
+        permit.record(&outcome);
+        outcome
+    }
+
     /// Waits for a permit for a token request that replaces `held`.
     ///
     /// While the held token is valid, requests rarely wait, so the permit is one of the background.
-    pub(super) async fn own_permit(&self, held: Option<&TokenSet>) -> Result<Permit, Error> {
+    async fn own_permit(&self, held: Option<&TokenSet>) -> Result<Permit, Error> {
         let wall = self.configuration.clock.wall();
         let is_alive = |tokens: &TokenSet| tokens.expires_at().is_none_or(|end| wall < end);
         let is_background = held.is_some_and(is_alive);

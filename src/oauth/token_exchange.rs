@@ -1,7 +1,6 @@
 //! Token exchange (RFC 8693).
 
 use super::{
-    attempt::Retry,
     client::{OAuthClient, Sent},
     token_response::{NOT_APPLICABLE, TokenResponse},
 };
@@ -76,12 +75,7 @@ impl OAuthClient {
             token_type: is_other.then_some(NOT_APPLICABLE),
             ..Sent::default()
         };
-        let endpoint = self.provider().token_address();
-        let endpoint = self.provider().resolve(endpoint, sent.values)?;
-        let permit = self.own_permit(held).await?;
-        let outcome = self.request_tokens(endpoint, form, Retry::Deferred, &sent);
-        let outcome = outcome.await;
-        permit.record(&outcome);
+        let outcome = self.request_with_own_permit(form, &sent, held).await;
         let response = outcome.map_err(|error| explained(error).of_no_consent())?;
         check_issued(response.members().get("issued_token_type"), requested)?;
         Ok(TokenResponse::into_tokens(response).without_refresh_token())
