@@ -211,19 +211,23 @@ pub(super) struct Replay<B: RequestBody> {
 }
 
 impl<B: RequestBody> Replay<B> {
-    /// Keeps what is needed to send a request again, before it gets its token. `capacity` is the
-    /// expected size of its head. `None` if its body cannot be sent again within the limit.
+    /// Keeps what is needed to send a request again, before it gets its token. `None` if its body
+    /// cannot be sent again within the limit.
+    ///
+    /// `head_size` is how much memory its head will most likely need, and then how much the head of
+    /// the next request will.
     #[inline]
     pub(super) fn of(
         request: &Request<B::Inbound>,
         limit: ReplayLimit,
-        capacity: usize,
+        head_size: &mut usize,
     ) -> Option<Self> {
         if limit == ReplayLimit::NEVER {
             return None;
         }
         let body = B::recording(request.body(), limit.get(), content_length(request))?;
-        let head = RequestHead::of(request, capacity)?;
+        let head = RequestHead::of(request, *head_size)?;
+        *head_size = head.size().max(RequestHead::USUAL_CAPACITY);
         Some(Self { head, body })
     }
 
@@ -241,12 +245,6 @@ impl<B: RequestBody> Replay<B> {
     #[inline]
     pub(super) fn outbound(this: Option<&Self>, request: Request<B::Inbound>) -> Request<B> {
         B::outbound(request, this.map(|replay| &replay.body))
-    }
-
-    /// The size of the head.
-    #[inline]
-    pub(super) fn head_size(&self) -> usize {
-        self.head.size()
     }
 
     /// Whether the whole body is recorded.

@@ -138,7 +138,7 @@ where
             tenant,
         } = token;
         let limit = self.shared.replay_limit_of(request.extensions());
-        let replay = self.record(&request, limit);
+        let replay = Replay::of(&request, limit, &mut self.head_size);
         if let Err(refusal) = guard::insert(&mut request, AUTHORIZATION, value) {
             return self.refuse(request, refusal);
         }
@@ -181,15 +181,6 @@ impl<S: Clone, B: RequestBody> BearerAuth<S, B> {
         }
     }
 
-    /// What is needed to send a request again, before it gets its token. `None` if it is not
-    /// retried.
-    #[inline]
-    fn record(&mut self, request: &Request<B::Inbound>, limit: ReplayLimit) -> Option<Replay<B>> {
-        let replay = Replay::of(request, limit, self.head_size)?;
-        self.head_size = replay.head_size().max(RequestHead::USUAL_CAPACITY);
-        Some(replay)
-    }
-
     /// Does what [`call`](Service::call) leaves: the first requests of a clone, those that wait,
     /// and those that get no token or one that is not sent as usual.
     #[inline(never)]
@@ -224,7 +215,7 @@ impl<S: Clone, B: RequestBody> BearerAuth<S, B> {
         let generation = token.generation();
         let bound = token.is_bound().then(|| token.clone());
         let limit = self.shared.replay_limit_of(request.extensions());
-        let replay = self.record(&request, limit);
+        let replay = Replay::of(&request, limit, &mut self.head_size);
         if let Err(refusal) = guard::authorize(&mut request, token, self.shared.tokens.origins()) {
             return self.refuse(request, refusal);
         }
