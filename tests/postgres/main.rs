@@ -12,6 +12,9 @@ mod server;
 #[path = "../support/pgbouncer.rs"]
 mod pgbouncer;
 
+#[path = "../support/postgres_round_trips.rs"]
+mod counting;
+
 #[path = "../support/switch.rs"]
 mod switch;
 
@@ -22,6 +25,7 @@ mod leases;
 mod list;
 mod outages;
 mod proxies;
+mod round_trips;
 mod tables;
 mod tls;
 mod watch;
