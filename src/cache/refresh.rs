@@ -172,7 +172,10 @@ async fn perform(
                 let stored = core.load().await;
                 core.change(|state, m| load.loaded(stored, state, m))
             }
-            Next::AcquireLease(acquire) => acquire.acquired(lease.acquire().await),
+            Next::AcquireLease(acquire) => {
+                let acquired = lease.acquire_and_load().await;
+                core.change(|state, m| acquire.acquired(acquired, state, m))
+            }
             Next::Enter(enter) => {
                 let entered = match acquire_permit(task, background.take()).await {
                     Ok(acquired) => {
@@ -186,7 +189,12 @@ async fn perform(
                 core.change(|state, m| enter.entered(entered, state, m))
             }
             Next::Save(save) => {
-                let outcome = core.save(save.expected(), save.grant()).await;
+                let (expected, grant) = (save.expected(), save.grant());
+                let outcome = if save.releases_lease() {
+                    lease.save_and_release(expected, grant).await
+                } else {
+                    core.save(expected, grant).await
+                };
                 core.change(|state, m| save.saved(outcome, state, m))
             }
             Next::Fetch(fetch) => {
@@ -206,7 +214,7 @@ async fn perform(
                 }
                 next
             }
-            Next::Persist(persist) => save_token_set(task, persist).await,
+            Next::Persist(persist) => save_token_set(task, persist, lease).await,
             Next::SaveRevocation(revocation) => {
                 // No consent is installed between the check and the save.
                 let saved = match core.exclude_commands().await {
@@ -243,7 +251,7 @@ async fn acquire_permit(
 }
 
 /// Saves a new token set once. As soon as no other token serves, requests use it meanwhile.
-async fn save_token_set(task: &JobTask, mut persist: Persist) -> Next {
+async fn save_token_set(task: &JobTask, mut persist: Persist, lease: &LeaseUse<'_>) -> Next {
     let JobTask { core, leader, .. } = task;
     if let Some(report) = persist.take_report() {
         leader.report(report);
@@ -253,7 +261,14 @@ async fn save_token_set(task: &JobTask, mut persist: Persist) -> Next {
         unless_needed(task, &mut persist, Duration::ZERO, pause).await;
     }
     let (expected, grant) = (persist.expected(), persist.grant().clone());
-    let save = Box::pin(core.save(expected, &grant));
+    let releases_lease = core.read(|state, _| persist.releases_lease(state));
+    let save = Box::pin(async {
+        if releases_lease {
+            lease.save_and_release(expected, &grant).await
+        } else {
+            core.save(expected, &grant).await
+        }
+    });
     // A working store is faster than the grace.
     let saved = unless_needed(task, &mut persist, GRACE, save).await;
     let is_abandoned = Arc::strong_count(core) == 1;

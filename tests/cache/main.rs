@@ -29,4 +29,5 @@ mod runtimes;
 mod saves;
 mod single_flight;
 mod status;
+mod store_calls;
 mod unknown_lifetime;
