@@ -81,7 +81,8 @@ const LEASE: Duration = Duration::from_secs(60);
 ///
 /// If a grant cannot be decrypted, the call fails with kind [`Store`](crate::ErrorKind::Store). The
 /// message states the cause and the remedy. The grant is never reported as absent and never
-/// overwritten: a save first decrypts the stored grant, and fails if it cannot.
+/// overwritten: a save first decrypts the stored grant, and fails if it cannot. During a refresh,
+/// the stored grant is decrypted once, with the lease.
 ///
 /// # What encryption does not prevent
 ///
