@@ -6,6 +6,7 @@ use std::{
     future::{Future, Ready, ready},
     pin::pin,
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use allocation_counter::measure;
@@ -14,7 +15,14 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header::AUTHOR
 use http_body::Frame;
 use http_body_util::{Empty, StreamBody};
 use tower::{Layer, Service};
-use tower_oauth2_client::bearer::{BearerAuth, BearerAuthLayer, ReplayBody, ReplayLimit};
+use tower_oauth2_client::{
+    Error,
+    bearer::{BearerAuth, BearerAuthLayer, ReplayBody, ReplayLimit},
+    cache::{TokenCache, TokenSource},
+    clock::Clock,
+    provider::{Provider, TokenHeader},
+    token::{AccessToken, TokenSet},
+};
 
 #[path = "support/mod.rs"]
 mod support;
@@ -147,6 +155,54 @@ async fn p01_request_that_is_not_retried_allocates_nothing() {
     let counted = allocations(service, with_four_headers());
     assert_eq!(counted, with_static_header(with_four_headers()));
     assert_eq!(counted, 0);
+}
+
+/// Issues a token by the data of a provider.
+struct With(Provider, ManualClock);
+impl TokenSource for With {
+    async fn fetch(&self, _: Option<&TokenSet>) -> Result<TokenSet, Error> {
+        Ok(TokenSet::new(
+            AccessToken::new("a1")?,
+            Duration::from_secs(3_600),
+            self.1.wall(),
+        ))
+    }
+    fn provider(&self) -> Option<&Provider> {
+        Some(&self.0)
+    }
+}
+
+async fn reads(header: Option<&'static str>) -> u64 {
+    let clock = ManualClock::new();
+    let mut provider = Provider::builder("https://id.example.com/token").api_origin(API);
+    if let Some(header) = header {
+        provider = provider.token_header(TokenHeader::new(header));
+    }
+    let source = With(provider.build().unwrap(), clock.clone());
+    let tokens = TokenCache::builder(source)
+        .clock(clock.clone())
+        .build()
+        .unwrap();
+    tokens.token().await.unwrap();
+    tokio::time::advance(Duration::from_secs(60)).await;
+    let mut service = BearerAuthLayer::<Body>::new(tokens).layer(Nothing);
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut last = 0;
+    for _ in 0..5 {
+        assert!(Service::<Request<Body>>::poll_ready(&mut service, &mut cx).is_ready());
+        let before = clock.reads();
+        let request = Request::get(format!("{API}/v1")).body(Body::new()).unwrap();
+        let response = service.call(request).await.unwrap();
+        assert_eq!(response.status(), 200);
+        last = clock.reads() - before;
+    }
+    last
+}
+
+#[tokio::test(start_paused = true)]
+async fn p01_request_reads_the_clock_once_however_its_token_is_sent() {
+    assert_eq!(reads(None).await, 1);
+    assert_eq!(reads(Some("x-shopify-access-token")).await, 1);
 }
 
 #[test]

@@ -506,8 +506,8 @@ fn ready_with<S, F, B: RequestBody, R>(
     let generation = token.generation();
     let bound = token.is_bound().then(|| token.clone());
     let limit = shared.replay_limit_of(request.extensions());
-    let mut head_size = RequestHead::USUAL_CAPACITY;
-    let replay = Replay::of(&request, limit, &mut head_size);
+    let mut head_capacity = RequestHead::USUAL_CAPACITY;
+    let replay = Replay::of(&request, limit, &mut head_capacity);
     if let Err(refusal) = guard::authorize(&mut request, token, shared.tokens.origins()) {
         return refuse(shared, refusal, service, request);
     }

@@ -214,20 +214,20 @@ impl<B: RequestBody> Replay<B> {
     /// Keeps what is needed to send a request again, before it gets its token. `None` if its body
     /// cannot be sent again within the limit.
     ///
-    /// `head_size` is how much memory its head will most likely need, and then how much the head of
-    /// the next request will.
+    /// `head_capacity` is how much memory its head will most likely need, and then how much the head
+    /// of the next request will.
     #[inline]
     pub(super) fn of(
         request: &Request<B::Inbound>,
         limit: ReplayLimit,
-        head_size: &mut usize,
+        head_capacity: &mut usize,
     ) -> Option<Self> {
         if limit == ReplayLimit::NEVER {
             return None;
         }
         let body = B::recording(request.body(), limit.get(), content_length(request))?;
-        let head = RequestHead::of(request, *head_size)?;
-        *head_size = head.size().max(RequestHead::USUAL_CAPACITY);
+        let head = RequestHead::of(request, *head_capacity)?;
+        *head_capacity = head.next_capacity();
         Some(Self { head, body })
     }
 

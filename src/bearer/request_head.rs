@@ -3,6 +3,7 @@
 //! Every request with a retry pays for this copy, and hardly any is sent again. So the texts of the
 //! head are copied into one buffer, and parsed only for the retry. A clone would change a reference
 //! count for each text, which threads may share, and allocate for each one that nothing shares yet.
+//! Only sensitive values are cloned: their owner may wipe their memory, and the buffer is not wiped.
 
 use bytes::Bytes;
 use http::{
@@ -25,8 +26,14 @@ pub(super) struct RequestHead {
     /// The authority, the path with the query, then each header: its [`Lengths`], its name, its
     /// value.
     texts: Vec<u8>,
+    /// `None` if no value is sensitive.
+    sensitive: Option<Box<SensitiveValues>>,
     extensions: KeptExtensions,
 }
+
+/// The sensitive values, in their order. Their texts are left out.
+#[derive(Default)]
+struct SensitiveValues(Vec<HeaderValue>);
 
 /// The extensions of a request.
 enum KeptExtensions {
@@ -44,6 +51,9 @@ impl RequestHead {
     /// Room for the texts of a usual request.
     pub(super) const USUAL_CAPACITY: usize = 512;
 
+    /// No more room is expected to be needed, even after a larger head.
+    const MAX_CAPACITY: usize = 8 * 1024;
+
     /// Copies the head of a request whose URI is absolute. `capacity` is the expected size of its
     /// texts. `None` for a head that cannot be sent again.
     pub(super) fn of<B>(request: &Request<B>, capacity: usize) -> Option<Self> {
@@ -54,7 +64,7 @@ impl RequestHead {
         let mut texts = Vec::with_capacity(capacity);
         texts.extend_from_slice(authority);
         texts.extend_from_slice(path);
-        let texts = with_headers(texts, headers)?;
+        let (texts, sensitive) = with_headers(texts, headers)?;
         Some(Self {
             method: request.method().clone(),
             version: request.version(),
@@ -63,14 +73,17 @@ impl RequestHead {
             path_length: path.len().try_into().ok()?,
             header_count: headers.len().try_into().ok()?,
             texts,
+            sensitive,
             extensions: KeptExtensions::of(request.extensions()),
         })
     }
 
-    /// The size of the texts.
+    /// The capacity for the next head, which is most likely not much larger than this one.
     #[inline]
-    pub(super) fn size(&self) -> usize {
-        self.texts.len()
+    pub(super) fn next_capacity(&self) -> usize {
+        self.texts
+            .len()
+            .clamp(Self::USUAL_CAPACITY, Self::MAX_CAPACITY)
     }
 
     /// The head, still without a token. `None` if a header map has no room for all headers, or if a
@@ -94,6 +107,7 @@ impl RequestHead {
         head.version = self.version;
         // A map may not have the capacity for this many names.
         let count = usize::try_from(self.header_count).ok()?;
+        let mut sensitive = self.sensitive.iter().flat_map(|values| &values.0);
         head.headers = HeaderMap::try_with_capacity(count + 1).unwrap_or_default();
         for _ in 0..count {
             let lengths = take(&mut texts, size_of::<u64>())?;
@@ -101,8 +115,11 @@ impl RequestHead {
             let name = take(&mut texts, lengths.name()?)?;
             let value = take(&mut texts, lengths.value()?)?;
             let name = HeaderName::from_bytes(&name).ok()?;
-            let mut value = HeaderValue::from_maybe_shared(value).ok()?;
-            value.set_sensitive(lengths.is_sensitive());
+            let value = if lengths.is_sensitive() {
+                sensitive.next()?.clone()
+            } else {
+                HeaderValue::from_maybe_shared(value).ok()?
+            };
             head.headers.try_append(name, value).ok()?;
         }
         head.extensions = self.extensions.to_extensions();
@@ -112,16 +129,25 @@ impl RequestHead {
 
 /// Adds the lengths, the name and the value of each header.
 #[inline(never)] // Otherwise the loop has too few registers.
-fn with_headers(mut texts: Vec<u8>, headers: &HeaderMap) -> Option<Vec<u8>> {
+fn with_headers(
+    mut texts: Vec<u8>,
+    headers: &HeaderMap,
+) -> Option<(Vec<u8>, Option<Box<SensitiveValues>>)> {
+    let mut sensitive: Option<Box<SensitiveValues>> = None;
     for (name, value) in headers {
-        let is_sensitive = value.is_sensitive();
-        let (name, value) = (name.as_str().as_bytes(), value.as_bytes());
-        let lengths = Lengths::of(name, value, is_sensitive)?;
+        let name = name.as_str().as_bytes();
+        let text = if value.is_sensitive() {
+            sensitive.get_or_insert_default().0.push(value.clone());
+            b""
+        } else {
+            value.as_bytes()
+        };
+        let lengths = Lengths::of(name, text, value.is_sensitive())?;
         texts.extend_from_slice(&lengths.0.to_ne_bytes());
         texts.extend_from_slice(name);
-        texts.extend_from_slice(value);
+        texts.extend_from_slice(text);
     }
-    Some(texts)
+    Some((texts, sensitive))
 }
 
 /// The next `length` bytes.
@@ -252,14 +278,36 @@ mod tests {
     }
 
     #[test]
-    fn sensitive_values_stay_sensitive() {
+    fn p21_sensitive_values_stay_sensitive_and_are_not_copied() {
         let mut request = request("GET", "https://api.example.com", &[("x-public", b"1")]);
         let mut key = HeaderValue::from_static("k");
         key.set_sensitive(true);
         request.headers_mut().insert("x-api-key", key);
+        let mut other = HeaderValue::from_static("o");
+        other.set_sensitive(true);
+        request.headers_mut().append("x-public", other);
         let again = kept(&request);
-        assert!(again.headers()["x-api-key"].is_sensitive());
-        assert!(!again.headers()["x-public"].is_sensitive());
+        assert_eq!(again.headers(), request.headers());
+        let is_sensitive = |request: &Request<()>| -> Vec<_> {
+            let values = request.headers().values();
+            values.map(HeaderValue::is_sensitive).collect()
+        };
+        assert_eq!(is_sensitive(&again), is_sensitive(&request));
+        assert_eq!(is_sensitive(&again).iter().filter(|is| **is).count(), 2);
+        let address = |request: &Request<()>| request.headers()["x-api-key"].as_bytes().as_ptr();
+        assert_eq!(address(&again), address(&request));
+    }
+
+    #[test]
+    fn large_head_is_followed_by_small_ones() {
+        let size = |length: usize| {
+            let value = vec![b'v'; length];
+            let request = request("GET", "https://api.example.com", &[("x-one", &value)]);
+            RequestHead::of(&request, 0).unwrap().next_capacity()
+        };
+        assert_eq!(size(1), RequestHead::USUAL_CAPACITY);
+        assert!(size(1_000) > 1_000);
+        assert_eq!(size(1_000_000), RequestHead::MAX_CAPACITY);
     }
 
     #[test]

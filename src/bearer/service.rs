@@ -19,7 +19,7 @@ use super::{
     replay::{Attempt, Proved, Replay},
     request_head::RequestHead,
     shared::Shared,
-    token_provider::{Lookup, TenantCache, UsualToken},
+    token_provider::{FreshToken, Lookup, TenantCache},
 };
 use crate::{
     cache::{Acquired, BearerToken, TokenCopy},
@@ -37,7 +37,7 @@ pub struct BearerAuth<S, B> {
     /// made.
     is_pristine_stale: bool,
     /// How much memory the next request's head will most likely need.
-    head_size: usize,
+    head_capacity: usize,
     body: PhantomData<fn(B)>,
 }
 
@@ -60,7 +60,7 @@ impl<S, B> BearerAuth<S, B> {
             shared: Arc::new(shared),
             token: LocalToken::Unused,
             is_pristine_stale: false,
-            head_size: RequestHead::USUAL_CAPACITY,
+            head_capacity: RequestHead::USUAL_CAPACITY,
             body: PhantomData,
         }
     }
@@ -129,16 +129,19 @@ where
     fn call(&mut self, mut request: Request<B::Inbound>) -> Self::Future {
         // The hot path. The request is changed where it is, and moved once: it has more than 200
         // bytes. Whatever is not usual begins again in a function of its own.
-        let Some(token) = self.usual_token(&request) else {
-            return self.call_slow(request);
+        let (value, generation, tenant) = match self.fresh_token(&request) {
+            Some(FreshToken::Usual {
+                value,
+                generation,
+                tenant,
+            }) => (value, generation, tenant),
+            Some(FreshToken::Delivered(token, tenant)) => {
+                return self.send(request, token, tenant);
+            }
+            None => return self.call_slow(request),
         };
-        let UsualToken {
-            value,
-            generation,
-            tenant,
-        } = token;
         let limit = self.shared.replay_limit_of(request.extensions());
-        let replay = Replay::of(&request, limit, &mut self.head_size);
+        let replay = Replay::of(&request, limit, &mut self.head_capacity);
         if let Err(refusal) = guard::insert(&mut request, AUTHORIZATION, value) {
             return self.refuse(request, refusal);
         }
@@ -170,19 +173,19 @@ impl<S: Clone, B: RequestBody> BearerAuth<S, B> {
         reason = "counted: a twentieth of what a request costs"
     )]
     #[inline(always)]
-    fn usual_token(&mut self, request: &Request<B::Inbound>) -> Option<UsualToken> {
+    fn fresh_token(&mut self, request: &Request<B::Inbound>) -> Option<FreshToken> {
         let LocalToken::Private(copy) = &mut self.token else {
             return None;
         };
         let tokens = &self.shared.tokens;
         match guard::destination(request, tokens.origins()) {
-            Destination::Permitted => tokens.usual(copy, request.extensions()),
+            Destination::Permitted => tokens.fresh_by(copy, request.extensions()),
             Destination::CrossOrigin(_) => None,
         }
     }
 
     /// Does what [`call`](Service::call) leaves: the first requests of a clone, those that wait,
-    /// and those that get no token or one that is not sent as usual.
+    /// and those that get no token.
     #[inline(never)]
     fn call_slow<R>(&mut self, request: Request<B::Inbound>) -> ResponseFuture<S, B, R>
     where
@@ -203,6 +206,7 @@ impl<S: Clone, B: RequestBody> BearerAuth<S, B> {
     }
 
     /// Adds a token to a request and sends it.
+    #[inline(never)]
     fn send<R>(
         &mut self,
         mut request: Request<B::Inbound>,
@@ -215,7 +219,7 @@ impl<S: Clone, B: RequestBody> BearerAuth<S, B> {
         let generation = token.generation();
         let bound = token.is_bound().then(|| token.clone());
         let limit = self.shared.replay_limit_of(request.extensions());
-        let replay = Replay::of(&request, limit, &mut self.head_size);
+        let replay = Replay::of(&request, limit, &mut self.head_capacity);
         if let Err(refusal) = guard::authorize(&mut request, token, self.shared.tokens.origins()) {
             return self.refuse(request, refusal);
         }
@@ -328,7 +332,7 @@ impl<S: Clone, B> Clone for BearerAuth<S, B> {
             shared: Arc::clone(&self.shared),
             token: LocalToken::Unused,
             is_pristine_stale: self.is_pristine_stale,
-            head_size: self.head_size,
+            head_capacity: self.head_capacity,
             body: PhantomData,
         }
     }

@@ -54,34 +54,43 @@ pub(super) enum Lookup {
 /// request.
 pub(super) type TenantCache = Option<TokenCache>;
 
-/// A token that is sent in the header `Authorization`, to the origins of all grants.
-pub(super) struct UsualToken {
-    pub(super) value: HeaderValue,
-    pub(super) generation: Generation,
-    /// The cache that the token came from.
-    pub(super) tenant: TenantCache,
+/// A fresh token.
+pub(super) enum FreshToken {
+    /// It is sent in the header `Authorization`, to the origins of all grants.
+    Usual {
+        value: HeaderValue,
+        generation: Generation,
+        /// The cache that the token came from.
+        tenant: TenantCache,
+    },
+    Delivered(BearerToken, TenantCache),
 }
 
-impl UsualToken {
-    /// `None` if the token is not sent as usual.
+impl FreshToken {
     #[inline]
-    fn of(token: &BearerToken) -> Option<Self> {
-        token.delivery().is_none().then(|| Self {
+    fn of(token: &BearerToken) -> Self {
+        if token.delivery().is_some() {
+            return Self::Delivered(token.clone(), None);
+        }
+        Self::Usual {
             value: token.header_value().clone(),
             generation: token.generation(),
             tenant: None,
-        })
+        }
     }
 
     #[inline]
-    fn of_tenant(token: BearerToken, tokens: TokenCache) -> Option<Self> {
+    fn of_tenant(token: BearerToken, tokens: TokenCache) -> Self {
+        if token.delivery().is_some() {
+            return Self::Delivered(token, Some(tokens));
+        }
         let generation = token.generation();
-        let (value, delivery) = token.into_parts();
-        delivery.is_none().then_some(Self {
+        let (value, _) = token.into_parts();
+        Self::Usual {
             value,
             generation,
             tenant: Some(tokens),
-        })
+        }
     }
 }
 
@@ -132,22 +141,22 @@ impl TokenProvider {
         }
     }
 
-    /// As [`fresh`](Self::fresh), with a copy, for a token that is sent as usual.
+    /// As [`fresh`](Self::fresh), with a copy.
     #[expect(
         clippy::inline_always,
         reason = "counted: a twentieth of what a request costs"
     )]
     #[inline(always)]
-    pub(super) fn usual(
+    pub(super) fn fresh_by(
         &self,
         copy: &mut Option<TokenCopy>,
         extensions: &Extensions,
-    ) -> Option<UsualToken> {
+    ) -> Option<FreshToken> {
         match &self.0 {
-            Inner::One(tokens) => UsualToken::of(tokens.fresh_by(copy)?),
+            Inner::One(tokens) => tokens.fresh_by(copy).map(FreshToken::of),
             Inner::Many(tenants, None) => {
                 let tokens = tenants.resident(extensions.get()?)?;
-                UsualToken::of_tenant(tokens.fresh()?, tokens)
+                Some(FreshToken::of_tenant(tokens.fresh()?, tokens))
             }
             Inner::Many(_, Some(_)) => None,
         }

@@ -190,3 +190,44 @@ fn p21_evicted_tenants_are_wiped() {
         let _ = tenants.shutdown(HOUR).await;
     });
 }
+
+/// A request may carry the token of an outer layer, in another header.
+#[test]
+fn p21_token_of_an_outer_layer_is_wiped() {
+    frees_no_secret(async || {
+        let cache = |header: &'static str, token: &'static str| {
+            let provider = Provider::builder("https://id.example.com/token")
+                .api_origin("https://api.example.com")
+                .token_header(TokenHeader::new(header))
+                .build()
+                .unwrap();
+            let oauth = OAuthClient::builder(provider, "client")
+                .client_secret("not seeded")
+                .build(always(TOKENS))
+                .unwrap();
+            (TokenCache::builder(oauth).build().unwrap(), token)
+        };
+        let (outer, outer_token) = cache("x-outer", secret!("a1"));
+        let (inner, _) = cache("x-inner", "plain");
+        let set = |token: &'static str| {
+            TokenSet::new(AccessToken::new(token).unwrap(), HOUR, SystemClock.wall())
+        };
+        outer.set_tokens(set(outer_token)).await.unwrap();
+        inner.set_tokens(set("plain")).await.unwrap();
+        let api = service_fn(|_: Request<Full<Bytes>>| {
+            ready(Ok::<_, Infallible>(Response::new(Full::<Bytes>::default())))
+        });
+        // Only the inner layer keeps the head of a request that carries a token.
+        let api = BearerAuthLayer::<Full<Bytes>>::new(inner).layer(api);
+        let mut request = Request::get("https://api.example.com/v1")
+            .body(Full::<Bytes>::default())
+            .unwrap();
+        let token = outer.token().await.unwrap();
+        request
+            .headers_mut()
+            .insert(token.header_name().clone(), token.header_value().clone());
+        drop(token);
+        let response = api.oneshot(request).await.unwrap();
+        assert_eq!(response.status(), 200);
+    });
+}
