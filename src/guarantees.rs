@@ -59,9 +59,8 @@
 //! # Rotation and durability
 //!
 //! * **P10** The order of a refresh is: acquire the lease, load, save the intent, send the token
-//!   request, save the token set on condition of the generation, release the lease, publish the
-//!   token set. The release is part of the save, and no replica acquires the lease without loading
-//!   what was saved. A new token is not used before it is saved as long as an older one is valid.
+//!   request, save the token set on condition of the generation, publish it, release the lease. A
+//!   new token is not used before it is saved as long as an older one is valid.
 //! * **P11** A refresh token is sent once. It is sent again only after an outcome which proves that
 //!   the provider did not use it (nothing was sent, a 429 or 503, or a 4xx with an OAuth error
 //!   code), or after a lost response: [every other

@@ -18,20 +18,12 @@ const MUTATIONS: &[Mutation] = &[
         name: "the grant that was loaded under the lease is ignored",
         file: "attempt.rs",
         edits: &[(
-            "        state.adopt(stored.as_ref(), m);
+            "        state.adopt(stored, m);
         if let Some(outcome) = state.without_request(job.reason, m) {
             return Next::done(job, outcome);
         }
-        match outcome {",
-            "        match outcome {",
-        )],
-    },
-    Mutation {
-        name: "the lease is released with the intent",
-        file: "attempt.rs",
-        edits: &[(
-            "        matches!(self.then, AfterSave::Restore(..) | AfterSave::End(..))",
-            "        !matches!(self.then, AfterSave::CheckStore(..))",
+        if let Err(error) = state.may_send(&job, m) {",
+            "        if let Err(error) = state.may_send(&job, m) {",
         )],
     },
     Mutation {

@@ -366,22 +366,6 @@ impl Core {
         self.settings.save(self.tenant(), expected, grant).await
     }
 
-    pub(super) async fn save_and_release(
-        &self,
-        expected: Option<Generation>,
-        grant: &Grant,
-    ) -> Result<SaveOutcome, Error> {
-        self.settings
-            .save_and_release(self.tenant(), expected, grant, &self.owner)
-            .await
-    }
-
-    pub(super) async fn acquire_and_load(&self) -> Result<(LeaseOutcome, Option<Grant>), Error> {
-        self.settings
-            .acquire_and_load(self.tenant(), &self.owner)
-            .await
-    }
-
     pub(super) async fn acquire_lease(&self) -> Result<LeaseOutcome, Error> {
         self.settings
             .acquire_lease(self.tenant(), &self.owner)

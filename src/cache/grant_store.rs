@@ -38,32 +38,11 @@ impl GrantStore {
         grant: &Grant,
     ) -> Result<SaveOutcome, Error> {
         let claimed = self.ownership.claim(grant);
-        self.saved(in_time(self.store.save(tenant, expected, &claimed)).await)
-    }
-
-    /// As [`save`](Self::save). If that commits, also releases the lease if `owner` has it.
-    pub(crate) async fn save_and_release(
-        &self,
-        tenant: &TenantId,
-        expected: Option<Generation>,
-        grant: &Grant,
-        owner: &LeaseOwner,
-    ) -> Result<SaveOutcome, Error> {
-        let claimed = self.ownership.claim(grant);
-        let save = (self.store).save_and_release(tenant, expected, &claimed, owner);
-        self.saved(in_time(save).await)
-    }
-
-    /// Fails with [`ForeignGrant`](ErrorKind::ForeignGrant) if the grant is of another client. The
-    /// lease may have been acquired although the call failed.
-    pub(crate) async fn acquire_and_load(
-        &self,
-        tenant: &TenantId,
-        owner: &LeaseOwner,
-        duration: Duration,
-    ) -> Result<(LeaseOutcome, Option<Grant>), Error> {
-        match in_time(self.store.acquire_and_load(tenant, owner, duration)).await {
-            Ok((outcome, stored)) => Ok((outcome, self.admit(Ok(stored))?)),
+        match in_time(self.store.save(tenant, expected, &claimed)).await {
+            Ok(SaveOutcome::Committed) => Ok(SaveOutcome::Committed),
+            Ok(SaveOutcome::Superseded(stored)) => {
+                self.admit(Ok(stored)).map(SaveOutcome::Superseded)
+            }
             Err(error) => Err(self.ownership.explain(error)),
         }
     }
@@ -120,16 +99,6 @@ impl GrantStore {
     ) -> Result<(), Error> {
         self.ownership.check_issuer(issuer)?;
         self.load(tenant).await.map(drop)
-    }
-
-    fn saved(&self, saved: Result<SaveOutcome, Error>) -> Result<SaveOutcome, Error> {
-        match saved {
-            Ok(SaveOutcome::Committed) => Ok(SaveOutcome::Committed),
-            Ok(SaveOutcome::Superseded(stored)) => {
-                self.admit(Ok(stored)).map(SaveOutcome::Superseded)
-            }
-            Err(error) => Err(self.ownership.explain(error)),
-        }
     }
 
     fn admit(&self, loaded: Result<Option<Grant>, Error>) -> Result<Option<Grant>, Error> {

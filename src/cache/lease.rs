@@ -1,8 +1,8 @@
 //! The lease: the right to refresh one grant, among all processes that share a store.
 //!
-//! A refresh acquires the lease and loads the refresh token with one call of the store, extends the
-//! lease while it works, and releases it with its last save. While another process holds the lease,
-//! the refresh keeps loading the grant, because usually the other process saves what is needed.
+//! A refresh acquires the lease before it loads the refresh token, extends it while it works, and
+//! releases it after the save. While another process holds the lease, the refresh keeps loading the
+//! grant, because usually the other process saves what is needed.
 
 use std::{
     future::{Future, pending},
@@ -20,12 +20,7 @@ use super::{
     core::{Core, Locks},
     state::{CacheState, Moment},
 };
-use crate::{
-    caught::caught_call,
-    error::Error,
-    store::{LeaseOutcome, SaveOutcome},
-    token::{Generation, Grant},
-};
+use crate::{caught::caught_call, error::Error, store::LeaseOutcome};
 
 /// Records the result of a request for the lease that was made at a moment.
 type Record = fn(&mut CacheState, LeaseOutcome, Moment<'_>);
@@ -41,10 +36,6 @@ pub(super) struct LeaseUse<'a> {
     begun: AtomicU32,
     /// Whether the store may hold a lease of this process.
     must_release: AtomicBool,
-    /// Whether a save is in flight that releases the lease.
-    is_releasing: AtomicBool,
-    /// Whether the lease was extended during such a save.
-    is_extended_late: AtomicBool,
     /// Whether the lease is no longer extended.
     has_ended: AtomicBool,
     changed: Notify,
@@ -58,8 +49,6 @@ impl<'a> LeaseUse<'a> {
             is_counted: AtomicBool::new(false),
             begun: AtomicU32::new(0),
             must_release: AtomicBool::new(false),
-            is_releasing: AtomicBool::new(false),
-            is_extended_late: AtomicBool::new(false),
             has_ended: AtomicBool::new(false),
             changed: Notify::new(),
         }
@@ -67,64 +56,15 @@ impl<'a> LeaseUse<'a> {
 
     /// Acquires the lease, unless another process holds it.
     pub(super) async fn acquire(&self) -> Result<LeaseOutcome, Error> {
-        let acquire = async { Ok((self.core.acquire_lease().await?, None)) };
-        Ok(self.acquire_by(acquire).await?.0)
-    }
-
-    /// Acquires the lease, unless another process holds it, and loads the grant in either case.
-    pub(super) async fn acquire_and_load(&self) -> Result<(LeaseOutcome, Option<Grant>), Error> {
-        self.acquire_by(self.core.acquire_and_load()).await
-    }
-
-    async fn acquire_by(
-        &self,
-        call: impl Future<Output = Result<(LeaseOutcome, Option<Grant>), Error>>,
-    ) -> Result<(LeaseOutcome, Option<Grant>), Error> {
         if !self.is_counted.swap(true, Ordering::Relaxed) {
             let begun = self.core.change(|state, _| state.begin_lease_use());
             self.begun.store(begun, Ordering::Relaxed);
         }
-        let outcome = self.request(CacheState::lease_acquired, call).await;
+        let outcome = self.request(CacheState::lease_acquired).await;
         // It may have been acquired although the call failed.
-        if !matches!(outcome, Ok((LeaseOutcome::HeldByAnother, _))) {
+        if !matches!(outcome, Ok(LeaseOutcome::HeldByAnother)) {
             self.must_release.store(true, Ordering::Relaxed);
             self.changed.notify_one();
-        }
-        outcome
-    }
-
-    /// Saves a grant with which the refresh ends. If that commits, the lease is released with it,
-    /// unless another refresh of this cache uses it.
-    pub(super) async fn save_and_release(
-        &self,
-        expected: Option<Generation>,
-        grant: &Grant,
-    ) -> Result<SaveOutcome, Error> {
-        let (core, begun) = (self.core, self.begun());
-        // No other use acquires the lease meanwhile. The save does not wait for one that does.
-        let guard = self.locks.lease.try_lock().ok();
-        let guard = guard.filter(|_| {
-            self.must_release.load(Ordering::Relaxed)
-                && core.read(|state, _| state.owns_lease(begun) && state.is_lease_used_once())
-        });
-        if guard.is_none() {
-            return core.save(expected, grant).await;
-        }
-        self.is_extended_late.store(false, Ordering::Relaxed);
-        self.is_releasing.store(true, Ordering::Relaxed);
-        let outcome = core.save_and_release(expected, grant).await;
-        self.is_releasing.store(false, Ordering::Relaxed);
-        if let Ok(SaveOutcome::Committed) = outcome {
-            // An extension may have arrived after the release.
-            let must_release = self.is_extended_late.load(Ordering::Relaxed);
-            self.must_release.store(must_release, Ordering::Relaxed);
-            self.has_ended.store(true, Ordering::Relaxed);
-            self.changed.notify_one();
-            core.change(|state, _| {
-                if state.owns_lease(begun) {
-                    state.lease_released();
-                }
-            });
         }
         outcome
     }
@@ -166,9 +106,7 @@ impl<'a> LeaseUse<'a> {
         let lease = self.core.settings.policy.lease;
         let mut pause = lease / 3;
         while !self.ends_within(pause).await {
-            let extend = async { Ok((self.core.acquire_lease().await?, None)) };
-            let extended = self.request(CacheState::lease_extended, extend);
-            pause = match timeout(lease / 3, extended).await {
+            pause = match timeout(lease / 3, self.request(CacheState::lease_extended)).await {
                 Ok(Ok(_)) => lease / 3,
                 // Retry sooner, because the lease is about to expire.
                 _ => lease / 30,
@@ -176,32 +114,22 @@ impl<'a> LeaseUse<'a> {
         }
     }
 
-    /// Acquires or extends the lease by the call, and records the result.
-    async fn request(
-        &self,
-        record: Record,
-        call: impl Future<Output = Result<(LeaseOutcome, Option<Grant>), Error>>,
-    ) -> Result<(LeaseOutcome, Option<Grant>), Error> {
+    /// Acquires or extends the lease, and records the result.
+    async fn request(&self, record: Record) -> Result<LeaseOutcome, Error> {
         let core = self.core;
-        let _guard = if self.is_releasing.load(Ordering::Relaxed) {
-            // The save of this use has the lock. It may take as long as the lease lasts.
-            self.is_extended_late.store(true, Ordering::Relaxed);
-            None
-        } else {
-            Some(self.locks.lease.lock().await)
-        };
+        let _guard = self.locks.lease.lock().await;
         let begun = self.begun();
         let requested = core.moment();
         if !core.read(|state, _| state.owns_lease(begun)) {
-            return Ok((LeaseOutcome::HeldByAnother, None));
+            return Ok(LeaseOutcome::HeldByAnother);
         }
-        let (outcome, stored) = call.await?;
+        let outcome = core.acquire_lease().await?;
         core.change(|state, _| {
             if state.owns_lease(begun) {
                 record(state, outcome, requested);
             }
         });
-        Ok((outcome, stored))
+        Ok(outcome)
     }
 
     async fn ends_within(&self, time: Duration) -> bool {

@@ -172,10 +172,7 @@ async fn perform(
                 let stored = core.load().await;
                 core.change(|state, m| load.loaded(stored, state, m))
             }
-            Next::AcquireLease(acquire) => {
-                let acquired = lease.acquire_and_load().await;
-                core.change(|state, m| acquire.acquired(acquired, state, m))
-            }
+            Next::AcquireLease(acquire) => acquire.acquired(lease.acquire().await),
             Next::Enter(enter) => {
                 let entered = match acquire_permit(task, background.take()).await {
                     Ok(acquired) => {
@@ -189,12 +186,7 @@ async fn perform(
                 core.change(|state, m| enter.entered(entered, state, m))
             }
             Next::Save(save) => {
-                let (expected, grant) = (save.expected(), save.grant());
-                let outcome = if save.releases_lease() {
-                    lease.save_and_release(expected, grant).await
-                } else {
-                    core.save(expected, grant).await
-                };
+                let outcome = core.save(save.expected(), save.grant()).await;
                 core.change(|state, m| save.saved(outcome, state, m))
             }
             Next::Fetch(fetch) => {
@@ -214,7 +206,7 @@ async fn perform(
                 }
                 next
             }
-            Next::Persist(persist) => save_token_set(task, persist, lease).await,
+            Next::Persist(persist) => save_token_set(task, persist).await,
             Next::SaveRevocation(revocation) => {
                 // No consent is installed between the check and the save.
                 let saved = match core.exclude_commands().await {
@@ -251,7 +243,7 @@ async fn acquire_permit(
 }
 
 /// Saves a new token set once. As soon as no other token serves, requests use it meanwhile.
-async fn save_token_set(task: &JobTask, mut persist: Persist, lease: &LeaseUse<'_>) -> Next {
+async fn save_token_set(task: &JobTask, mut persist: Persist) -> Next {
     let JobTask { core, leader, .. } = task;
     if let Some(report) = persist.take_report() {
         leader.report(report);
@@ -261,14 +253,7 @@ async fn save_token_set(task: &JobTask, mut persist: Persist, lease: &LeaseUse<'
         unless_needed(task, &mut persist, Duration::ZERO, pause).await;
     }
     let (expected, grant) = (persist.expected(), persist.grant().clone());
-    let releases_lease = core.read(|state, _| persist.releases_lease(state));
-    let save = Box::pin(async {
-        if releases_lease {
-            lease.save_and_release(expected, &grant).await
-        } else {
-            core.save(expected, &grant).await
-        }
-    });
+    let save = Box::pin(core.save(expected, &grant));
     // A working store is faster than the grace.
     let saved = unless_needed(task, &mut persist, GRACE, save).await;
     let is_abandoned = Arc::strong_count(core) == 1;

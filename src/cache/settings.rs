@@ -122,26 +122,6 @@ impl Settings {
         self.store.save(tenant, expected, grant).await
     }
 
-    pub(super) async fn save_and_release(
-        &self,
-        tenant: &TenantId,
-        expected: Option<Generation>,
-        grant: &Grant,
-        owner: &LeaseOwner,
-    ) -> Result<SaveOutcome, Error> {
-        let store = &self.store;
-        store.save_and_release(tenant, expected, grant, owner).await
-    }
-
-    pub(super) async fn acquire_and_load(
-        &self,
-        tenant: &TenantId,
-        owner: &LeaseOwner,
-    ) -> Result<(LeaseOutcome, Option<Grant>), Error> {
-        let (store, duration) = (&self.store, self.policy.lease);
-        store.acquire_and_load(tenant, owner, duration).await
-    }
-
     pub(super) async fn acquire_lease(
         &self,
         tenant: &TenantId,

@@ -45,27 +45,6 @@ impl TokenStore for SharedStore {
         self.0.release(tenant, owner).await
     }
 
-    async fn acquire_and_load(
-        &self,
-        tenant: &TenantId,
-        owner: &LeaseOwner,
-        duration: Duration,
-    ) -> Result<(LeaseOutcome, Option<Grant>), Error> {
-        self.0.acquire_and_load(tenant, owner, duration).await
-    }
-
-    async fn save_and_release(
-        &self,
-        tenant: &TenantId,
-        expected: Option<Generation>,
-        grant: &Grant,
-        owner: &LeaseOwner,
-    ) -> Result<SaveOutcome, Error> {
-        self.0
-            .save_and_release(tenant, expected, grant, owner)
-            .await
-    }
-
     async fn changed(&self, tenant: &TenantId) {
         self.0.changed(tenant).await;
     }

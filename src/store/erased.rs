@@ -38,21 +38,6 @@ pub(crate) trait ErasedStore: Send + Sync + 'static {
         owner: &'a LeaseOwner,
     ) -> Boxed<'a, Result<(), Error>>;
 
-    fn acquire_and_load<'a>(
-        &'a self,
-        tenant: &'a TenantId,
-        owner: &'a LeaseOwner,
-        duration: Duration,
-    ) -> Boxed<'a, Result<(LeaseOutcome, Option<Grant>), Error>>;
-
-    fn save_and_release<'a>(
-        &'a self,
-        tenant: &'a TenantId,
-        expected: Option<Generation>,
-        grant: &'a Grant,
-        owner: &'a LeaseOwner,
-    ) -> Boxed<'a, Result<SaveOutcome, Error>>;
-
     fn changed<'a>(&'a self, tenant: &'a TenantId) -> Boxed<'a, ()>;
 
     fn subscribe(&self) -> Option<Subscription>;
@@ -93,27 +78,6 @@ impl<T: TokenStore> ErasedStore for T {
         owner: &'a LeaseOwner,
     ) -> Boxed<'a, Result<(), Error>> {
         Box::pin(TokenStore::release(self, tenant, owner))
-    }
-
-    fn acquire_and_load<'a>(
-        &'a self,
-        tenant: &'a TenantId,
-        owner: &'a LeaseOwner,
-        duration: Duration,
-    ) -> Boxed<'a, Result<(LeaseOutcome, Option<Grant>), Error>> {
-        Box::pin(TokenStore::acquire_and_load(self, tenant, owner, duration))
-    }
-
-    fn save_and_release<'a>(
-        &'a self,
-        tenant: &'a TenantId,
-        expected: Option<Generation>,
-        grant: &'a Grant,
-        owner: &'a LeaseOwner,
-    ) -> Boxed<'a, Result<SaveOutcome, Error>> {
-        Box::pin(TokenStore::save_and_release(
-            self, tenant, expected, grant, owner,
-        ))
     }
 
     fn changed<'a>(&'a self, tenant: &'a TenantId) -> Boxed<'a, ()> {

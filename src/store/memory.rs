@@ -61,57 +61,9 @@ impl MemoryStore {
     }
 
     fn tables(&self) -> MutexGuard<'_, Tables> {
-        // No change of a table can panic halfway, so a poisoned lock hides no partial change.
+        // Each change is one insertion or removal, so a poisoned lock hides no partial change.
         let tables = self.shared.tables.lock();
         tables.unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Saves the grant. If that commits, also makes the other change.
-    fn save_with(
-        &self,
-        tenant: &TenantId,
-        expected: Option<Generation>,
-        grant: &Grant,
-        change: impl FnOnce(&mut Tables),
-    ) -> SaveOutcome {
-        let mut tables = self.tables();
-        let stored = tables.grants.get(tenant);
-        if stored.map(|stored| stored.generation) != expected {
-            return SaveOutcome::Superseded(stored.cloned());
-        }
-        tables.grants.insert(tenant.clone(), grant.clone());
-        change(&mut tables);
-        drop(tables);
-        self.shared.changed.notify_waiters();
-        self.shared.announcer.saved(tenant, grant.generation);
-        SaveOutcome::Committed
-    }
-}
-
-impl Tables {
-    fn acquire(
-        &mut self,
-        tenant: &TenantId,
-        owner: &LeaseOwner,
-        duration: Duration,
-    ) -> LeaseOutcome {
-        let now = Instant::now();
-        if let Some((holder, until)) = self.leases.get(tenant)
-            && holder != owner
-            && now < *until
-        {
-            return LeaseOutcome::HeldByAnother;
-        }
-        let lease = (owner.clone(), now.later(duration));
-        self.leases.insert(tenant.clone(), lease);
-        LeaseOutcome::Acquired
-    }
-
-    fn release(&mut self, tenant: &TenantId, owner: &LeaseOwner) {
-        let holder = self.leases.get(tenant);
-        if holder.is_some_and(|(holder, _)| holder == owner) {
-            self.leases.remove(tenant);
-        }
     }
 }
 
@@ -126,7 +78,16 @@ impl TokenStore for MemoryStore {
         expected: Option<Generation>,
         grant: &Grant,
     ) -> Result<SaveOutcome, Error> {
-        Ok(self.save_with(tenant, expected, grant, |_| {}))
+        let mut tables = self.tables();
+        let stored = tables.grants.get(tenant);
+        if stored.map(|stored| stored.generation) != expected {
+            return Ok(SaveOutcome::Superseded(stored.cloned()));
+        }
+        tables.grants.insert(tenant.clone(), grant.clone());
+        drop(tables);
+        self.shared.changed.notify_waiters();
+        self.shared.announcer.saved(tenant, grant.generation);
+        Ok(SaveOutcome::Committed)
     }
 
     async fn acquire(
@@ -135,35 +96,31 @@ impl TokenStore for MemoryStore {
         owner: &LeaseOwner,
         duration: Duration,
     ) -> Result<LeaseOutcome, Error> {
-        Ok(self.tables().acquire(tenant, owner, duration))
+        let now = Instant::now();
+        let mut tables = self.tables();
+        if let Some((holder, until)) = tables.leases.get(tenant)
+            && holder != owner
+            && now < *until
+        {
+            return Ok(LeaseOutcome::HeldByAnother);
+        }
+        let lease = (owner.clone(), now.later(duration));
+        tables.leases.insert(tenant.clone(), lease);
+        Ok(LeaseOutcome::Acquired)
     }
 
     async fn release(&self, tenant: &TenantId, owner: &LeaseOwner) -> Result<(), Error> {
-        self.tables().release(tenant, owner);
+        let mut tables = self.tables();
+        if tables
+            .leases
+            .get(tenant)
+            .is_some_and(|(holder, _)| holder == owner)
+        {
+            tables.leases.remove(tenant);
+        }
+        drop(tables);
         self.shared.changed.notify_waiters();
         Ok(())
-    }
-
-    async fn acquire_and_load(
-        &self,
-        tenant: &TenantId,
-        owner: &LeaseOwner,
-        duration: Duration,
-    ) -> Result<(LeaseOutcome, Option<Grant>), Error> {
-        let mut tables = self.tables();
-        let outcome = tables.acquire(tenant, owner, duration);
-        Ok((outcome, tables.grants.get(tenant).cloned()))
-    }
-
-    async fn save_and_release(
-        &self,
-        tenant: &TenantId,
-        expected: Option<Generation>,
-        grant: &Grant,
-        owner: &LeaseOwner,
-    ) -> Result<SaveOutcome, Error> {
-        let release = |tables: &mut Tables| tables.release(tenant, owner);
-        Ok(self.save_with(tenant, expected, grant, release))
     }
 
     async fn changed(&self, _: &TenantId) {

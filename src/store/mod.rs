@@ -73,12 +73,9 @@
 //!
 //! # A store of your own
 //!
-//! Implement four methods. A refresh also calls
-//! [`acquire_and_load`](TokenStore::acquire_and_load) and
-//! [`save_and_release`](TokenStore::save_and_release). By default, each calls two of the four. A
-//! store with a server may override them to save round trips. If the store keeps the grants of many
-//! tenants, implement [`tenants`](TokenStore::tenants) too. A [sweep](crate::tenants) calls it to
-//! find idle grants, and refreshes them before their refresh tokens expire.
+//! Implement four methods. If the store keeps the grants of many tenants, implement
+//! [`tenants`](TokenStore::tenants) too. A [sweep](crate::tenants) calls it to find idle grants,
+//! and refreshes them before their refresh tokens expire.
 //!
 //! [`Grant::to_bytes`](crate::token::Grant::to_bytes) and
 //! [`Grant::from_bytes`](crate::token::Grant::from_bytes) convert a grant for storage. The bytes
@@ -192,8 +189,6 @@ mod memory;
 mod postgres;
 #[cfg(feature = "redis")]
 pub mod redis;
-#[cfg(any(feature = "encryption", feature = "postgres", feature = "redis"))]
-mod seen;
 mod token_store;
 
 #[cfg(feature = "axum")]

@@ -87,57 +87,6 @@ pub trait TokenStore: Send + Sync + 'static {
         owner: &LeaseOwner,
     ) -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// Acquires or extends the lease, and then loads the grant. Returns the grant also if another
-    /// owner has the lease.
-    ///
-    /// A refresh begins with this call. By default it is [`acquire`](Self::acquire) and then
-    /// [`load`](Self::load). A store that needs a round trip for each overrides it with one round
-    /// trip for both.
-    ///
-    /// * The grant is loaded after the lease was acquired. Every save that was committed before the
-    ///   lease was acquired is visible in it.
-    /// * If the call fails, the lease may have been acquired. The cache then releases it.
-    fn acquire_and_load(
-        &self,
-        tenant: &TenantId,
-        owner: &LeaseOwner,
-        duration: Duration,
-    ) -> impl Future<Output = Result<(LeaseOutcome, Option<Grant>), Error>> + Send {
-        async move {
-            let outcome = self.acquire(tenant, owner, duration).await?;
-            Ok((outcome, self.load(tenant).await?))
-        }
-    }
-
-    /// Saves the grant as [`save`](Self::save) does. If that commits, it then releases the lease if
-    /// `owner` has it.
-    ///
-    /// A refresh ends with this call. By default it is [`save`](Self::save) and then
-    /// [`release`](Self::release). A store that needs a round trip for each overrides it with one
-    /// round trip for both.
-    ///
-    /// * The grant is saved whether `owner` has the lease or not.
-    /// * If the save is superseded or fails, the lease stays as it is.
-    /// * No other owner can acquire the lease before the save is committed.
-    /// * If the release fails after the save was committed, the result is
-    ///   [`Committed`](SaveOutcome::Committed): the lease expires by itself.
-    fn save_and_release(
-        &self,
-        tenant: &TenantId,
-        expected: Option<Generation>,
-        grant: &Grant,
-        owner: &LeaseOwner,
-    ) -> impl Future<Output = Result<SaveOutcome, Error>> + Send {
-        async move {
-            let outcome = self.save(tenant, expected, grant).await?;
-            if outcome == SaveOutcome::Committed {
-                // The save is committed in any case.
-                let _ = self.release(tenant, owner).await;
-            }
-            Ok(outcome)
-        }
-    }
-
     /// Completes when the tenant's grant or lease may have changed since this future was first
     /// polled.
     ///

@@ -29,5 +29,4 @@ mod runtimes;
 mod saves;
 mod single_flight;
 mod status;
-mod store_calls;
 mod unknown_lifetime;

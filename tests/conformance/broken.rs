@@ -61,9 +61,6 @@ impl Database {
     }
 }
 
-/// The time between two changes that should be one.
-const GAP: Duration = Duration::from_millis(5);
-
 pub(crate) struct Broken {
     flaw: Flaw,
     number: usize,
@@ -265,73 +262,6 @@ impl TokenStore for Broken {
             self.database.changed.notify_waiters();
         }
         Ok(())
-    }
-
-    async fn acquire_and_load(
-        &self,
-        tenant: &TenantId,
-        owner: &LeaseOwner,
-        duration: Duration,
-    ) -> Result<(LeaseOutcome, Option<Grant>), Error> {
-        let early = match self.flaw {
-            Flaw::BeginsWithoutALease => {
-                return Ok((LeaseOutcome::Acquired, self.load(tenant).await?));
-            }
-            Flaw::LoadsBeforeItAcquires => {
-                let early = self.load(tenant).await?;
-                tokio::time::sleep(GAP).await;
-                Some(early)
-            }
-            _ => None,
-        };
-        let outcome = self.acquire(tenant, owner, duration).await?;
-        let stored = match early {
-            Some(early) => early,
-            None => self.load(tenant).await?,
-        };
-        let is_hidden =
-            self.is(Flaw::HidesTheGrantOfAHeldLease) && outcome == LeaseOutcome::HeldByAnother;
-        Ok((outcome, stored.filter(|_| !is_hidden)))
-    }
-
-    async fn save_and_release(
-        &self,
-        tenant: &TenantId,
-        expected: Option<Generation>,
-        grant: &Grant,
-        owner: &LeaseOwner,
-    ) -> Result<SaveOutcome, Error> {
-        let key = self.lease_key(tenant);
-        let holder = || {
-            let tables = self.database.tables();
-            tables.leases.get(&key).map(|(holder, _)| holder.clone())
-        };
-        match self.flaw {
-            Flaw::SaveNeedsTheLease if holder().as_ref() != Some(owner) => {
-                return Ok(SaveOutcome::Superseded(self.load(tenant).await?));
-            }
-            Flaw::ReleasesBeforeItSaves => {
-                self.release(tenant, owner).await?;
-                tokio::time::sleep(GAP).await;
-            }
-            _ => {}
-        }
-        let outcome = self.save(tenant, expected, grant).await?;
-        let is_committed = outcome == SaveOutcome::Committed;
-        match self.flaw {
-            Flaw::SaveReleasesNothing => {}
-            Flaw::SaveReleasesAnyLease => {
-                if let Some(holder) = holder() {
-                    self.release(tenant, &holder).await?;
-                }
-            }
-            _ if is_committed || self.is(Flaw::SupersededSaveReleases) => {
-                self.release(tenant, owner).await?;
-            }
-            Flaw::SupersededWithReleaseIsEmpty => return Ok(SaveOutcome::Superseded(None)),
-            _ => {}
-        }
-        Ok(outcome)
     }
 
     async fn changed(&self, _: &TenantId) {

@@ -82,16 +82,6 @@ flaws! {
     ReleaseDoesNothing: lease_is_released_by_its_owner_only;
     OneLeaseForAll: leases_are_isolated;
     ParsesLeaseNames: reserved_names_have_leases;
-    HidesTheGrantOfAHeldLease: acquire_and_load_does_both;
-    BeginsWithoutALease: acquire_and_load_does_both;
-    LoadsBeforeItAcquires: acquired_lease_comes_with_the_newest_grant;
-    ReleasesBeforeItSaves: superseded_save_keeps_the_lease,
-        acquired_lease_comes_with_the_newest_grant, dropped_save_and_release_saves_first;
-    SaveReleasesNothing: save_and_release_does_both;
-    SaveReleasesAnyLease: save_and_release_does_both;
-    SaveNeedsTheLease: save_and_release_does_both;
-    SupersededSaveReleases: superseded_save_keeps_the_lease;
-    SupersededWithReleaseIsEmpty: superseded_save_keeps_the_lease;
     NeverReportsChanges: changed_wakes;
     ReportsSavesOnly: changed_wakes;
     AnnouncesNothing: saves_are_announced;

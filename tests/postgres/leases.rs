@@ -6,10 +6,10 @@ use sqlx::PgPool;
 use tokio::task::JoinSet;
 use tower_oauth2_client::store::{
     LeaseOutcome::{Acquired, HeldByAnother},
-    LeaseOwner, SaveOutcome, TokenStore,
+    LeaseOwner, TokenStore,
 };
 
-use crate::{generation, grant, pool, replica, store, tenant};
+use crate::{grant, pool, replica, store, tenant};
 
 const LEASE: Duration = Duration::from_secs(30);
 
@@ -147,147 +147,6 @@ async fn p11_one_of_concurrent_owners_acquires_the_lease() {
         } else {
             expire(&pool).await;
         }
-    }
-}
-
-/// Another process commits while a replica waits for its lease. A statement sees the tables as they
-/// were when it began, except for what it locks.
-#[tokio::test]
-async fn p10_grant_that_was_saved_while_the_lease_was_awaited_is_loaded() {
-    let mine = || grant(2, "new").to_bytes(&tenant("acme")).to_vec();
-    for (stored, save) in [
-        (
-            Some(grant(1, "old")),
-            "UPDATE oauth_grants SET generation = 2, contents = $1",
-        ),
-        (
-            None,
-            "INSERT INTO oauth_grants (tenant, generation, contents) VALUES ('acme', 2, $1)",
-        ),
-    ] {
-        let (options, store) = store().await;
-        let (acme, one, two) = (tenant("acme"), LeaseOwner::random(), LeaseOwner::random());
-        if let Some(stored) = &stored {
-            store.save(&acme, None, stored).await.unwrap();
-        }
-        store.acquire(&acme, &one, LEASE).await.unwrap();
-        let pool = pool(&options, 2);
-        let mut owner = pool.begin().await.unwrap();
-        // The order in which a save releases the lease.
-        sqlx::query("SELECT FROM oauth_leases FOR UPDATE")
-            .execute(&mut *owner)
-            .await
-            .unwrap();
-        let acquiring = tokio::spawn(async move {
-            let acme = tenant("acme");
-            store.acquire_and_load(&acme, &two, LEASE).await
-        });
-        is_waiting(&pool).await;
-        sqlx::query(save)
-            .bind(mine())
-            .execute(&mut *owner)
-            .await
-            .unwrap();
-        sqlx::query("DELETE FROM oauth_leases")
-            .execute(&mut *owner)
-            .await
-            .unwrap();
-        owner.commit().await.unwrap();
-        let acquired = acquiring.await.unwrap().unwrap();
-        assert_eq!(acquired, (Acquired, Some(grant(2, "new"))), "{stored:?}");
-    }
-}
-
-/// The stored grant that a superseded save returns is the one of another process that committed
-/// while the save waited, or the save is repeated until it is.
-#[tokio::test]
-async fn p12_save_that_waits_for_another_returns_its_grant() {
-    let (options, store) = store().await;
-    let (acme, owner) = (tenant("acme"), LeaseOwner::random());
-    store.save(&acme, None, &grant(1, "old")).await.unwrap();
-    store.acquire_and_load(&acme, &owner, LEASE).await.unwrap();
-    let pool = pool(&options, 2);
-    let mut other = pool.begin().await.unwrap();
-    sqlx::query("UPDATE oauth_grants SET generation = 2, contents = $1")
-        .bind(grant(2, "theirs").to_bytes(&acme).to_vec())
-        .execute(&mut *other)
-        .await
-        .unwrap();
-    let saving = tokio::spawn({
-        let (store, owner) = (store.clone(), owner.clone());
-        async move {
-            let (acme, mine) = (tenant("acme"), grant(2, "mine"));
-            let save = store.save_and_release(&acme, generation(1), &mine, &owner);
-            save.await
-        }
-    });
-    is_waiting(&pool).await;
-    other.commit().await.unwrap();
-    assert_eq!(
-        saving.await.unwrap().unwrap(),
-        SaveOutcome::Superseded(Some(grant(2, "theirs")))
-    );
-    let two = LeaseOwner::random();
-    assert_eq!(
-        store.acquire(&acme, &two, LEASE).await.unwrap(),
-        HeldByAnother,
-        "a superseded save releases nothing"
-    );
-}
-
-/// Replicas refresh one grant while an owner extends its lease over other connections: no statement
-/// waits for another in a circle.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p10_extensions_do_not_deadlock_with_saves() {
-    let (options, store) = store().await;
-    let acme = tenant("acme");
-    store.save(&acme, None, &grant(1, "a")).await.unwrap();
-    let mut replicas = JoinSet::new();
-    for _ in 0..3 {
-        let (store, acme) = (replica(&options), acme.clone());
-        replicas.spawn(async move {
-            let owner = LeaseOwner::random();
-            for _ in 0..60 {
-                let begin = store.acquire_and_load(&acme, &owner, LEASE);
-                let (outcome, stored) = begin.await.unwrap();
-                if outcome == HeldByAnother {
-                    continue;
-                }
-                let number = stored.unwrap().generation.as_u64();
-                let next = grant(number + 1, "a");
-                let save = store.save_and_release(&acme, generation(number), &next, &owner);
-                let (saved, extended, loaded) = tokio::join!(
-                    save,
-                    store.acquire(&acme, &owner, LEASE),
-                    store.acquire_and_load(&acme, &owner, LEASE)
-                );
-                assert_eq!(saved.unwrap(), SaveOutcome::Committed);
-                extended.unwrap();
-                loaded.unwrap();
-                store.release(&acme, &owner).await.unwrap();
-            }
-        });
-    }
-    replicas.join_all().await;
-    let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
-    let pool = pool(&options, 1);
-    let deadlocks: i64 = sqlx::query_scalar(deadlocks)
-        .fetch_one(&pool)
-        .await
-        .unwrap();
-    assert_eq!(deadlocks, 0);
-}
-
-/// Returns once a statement waits for a lock.
-async fn is_waiting(pool: &PgPool) {
-    let waiting = "SELECT count(*) FROM pg_stat_activity \
-                   WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    loop {
-        let count: i64 = sqlx::query_scalar(waiting).fetch_one(pool).await.unwrap();
-        if count > 0 {
-            return;
-        }
-        tokio::task::yield_now().await;
     }
 }
 

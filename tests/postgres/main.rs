@@ -12,9 +12,6 @@ mod server;
 #[path = "../support/pgbouncer.rs"]
 mod pgbouncer;
 
-#[path = "../support/postgres_round_trips.rs"]
-mod counting;
-
 #[path = "../support/switch.rs"]
 mod switch;
 
@@ -25,7 +22,6 @@ mod leases;
 mod list;
 mod outages;
 mod proxies;
-mod round_trips;
 mod tables;
 mod tls;
 mod watch;

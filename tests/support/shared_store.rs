@@ -91,25 +91,6 @@ impl TokenStore for SharedStore {
         each!(self, store => store.release(tenant, owner).await)
     }
 
-    async fn acquire_and_load(
-        &self,
-        tenant: &TenantId,
-        owner: &LeaseOwner,
-        duration: Duration,
-    ) -> Result<(LeaseOutcome, Option<Grant>), Error> {
-        each!(self, store => store.acquire_and_load(tenant, owner, duration).await)
-    }
-
-    async fn save_and_release(
-        &self,
-        tenant: &TenantId,
-        expected: Option<Generation>,
-        grant: &Grant,
-        owner: &LeaseOwner,
-    ) -> Result<SaveOutcome, Error> {
-        each!(self, store => store.save_and_release(tenant, expected, grant, owner).await)
-    }
-
     async fn changed(&self, tenant: &TenantId) {
         each!(self, store => store.changed(tenant).await);
     }

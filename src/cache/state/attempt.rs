@@ -6,14 +6,11 @@
 //! wrong place.
 //!
 //! ```text
-//! Wait → Load ──→ AcquireLease → Enter → Save ──→ Fetch ──→ Persist → Done
-//!    (if nothing    ↑  │               (intent)    │ ↑
-//!      is held)     Wait                     lost: │ │
-//!        another process has it             Wait → Save (replay)
+//! Wait → Load ──→ AcquireLease → Enter → Load → Save ──→ Fetch ──→ Persist → Done
+//!          ↑            │                      (intent)    │ ↑
+//!          └─── Wait ───┘                            lost: │ │
+//!        another process has it                     Wait → Save (replay)
 //! ```
-//!
-//! Acquiring the lease also loads the grant, and a save with which the refresh ends also releases
-//! the lease. So a refresh that meets no obstacle calls the store three times.
 //!
 //! A response with a refresh token, but without a usable access token, also leads to `Persist`, and
 //! the job fails. A rejected refresh token leads to another load and to the save of the end; any
@@ -88,24 +85,18 @@ impl Next {
         // Before the load, so that the loaded grant is not outdated when the request is sent.
         match state.until_next_request(m) {
             Some(pause) => Wait::then(pause, AfterWait::Begin(job)),
-            None => Self::begin(job, state, m),
+            None => Load::then(AfterLoad::Begin(job)),
         }
     }
 
-    /// Acquires the lease, unless the store probably has what is needed.
-    fn begin(job: Job, state: &CacheState, m: Moment<'_>) -> Self {
-        // A process that has loaded nothing, or whose token was rejected, often finds a token that
-        // another replica has saved. It does not keep the others from the lease meanwhile.
-        if state.held.grant().is_none() || matches!(job.reason, Reason::Rejected(_)) {
-            return Load::then(AfterLoad::Begin(job));
-        }
-        AcquireLease::then(job, m)
-    }
-
-    /// Whether no command may run until the step is complete: from the permit to the save of the
+    /// Whether no command may run until the step is complete: from the load to the save of the
     /// intent.
     pub(crate) fn excludes_commands(&self) -> bool {
-        matches!(self, Self::Save(save) if matches!(save.then, AfterSave::Intent { .. }))
+        match self {
+            Self::Load(load) => matches!(load.then, AfterLoad::Confirm(_)),
+            Self::Save(save) => matches!(save.then, AfterSave::Intent { .. }),
+            _ => false,
+        }
     }
 
     /// Whether the outcome of the last token request is known, so that the permit is returned.
@@ -157,7 +148,7 @@ impl Wait {
 
     pub(crate) fn waited(self, state: &mut CacheState, m: Moment<'_>) -> Next {
         match self.then {
-            AfterWait::Begin(job) => Next::begin(job, state, m),
+            AfterWait::Begin(job) => Load::then(AfterLoad::Begin(job)),
             AfterWait::Lease { job, begun } => Next::AcquireLease(AcquireLease { job, begun }),
             AfterWait::Replay(refresh, error) => refresh.save_replay(error, state, m),
         }
@@ -174,8 +165,12 @@ pub(crate) struct Load {
 enum AfterLoad {
     /// Another replica may have refreshed the grant already.
     Begin(Job),
+    /// Another process holds the lease, and may have saved what is needed.
+    Lease { job: Job, begun: Instant },
+    /// This process holds the lease, and is about to send the refresh token.
+    Confirm(Job),
     /// The provider rejected the refresh token with this error.
-    End(Box<Refresh>, Error),
+    End(Refresh, Error),
     /// A refresh was denied with this error.
     CheckStore(Job, Error),
 }
@@ -205,9 +200,23 @@ impl AfterLoad {
                 state.adopt(stored, m);
                 match state.without_request(job.reason, m) {
                     Some(outcome) => Next::done(job, outcome),
-                    None => AcquireLease::then(job, m),
+                    None => Next::AcquireLease(AcquireLease { job, begun: m.now }),
                 }
             }
+            Self::Lease { job, begun } => {
+                state.adopt(stored, m);
+                if let Some(outcome) = state.without_request(job.reason, m) {
+                    return Next::done(job, outcome);
+                }
+                let waited = m.now.saturating_duration_since(begun);
+                if waited >= LEASE_WAIT.max(m.policy.lease.saturating_add(BEYOND_LEASE)) {
+                    return Next::done(job, Err(leased_elsewhere()));
+                }
+                let jitter = Duration::from_millis(150).mul_f64(m.jitter);
+                let pause = Duration::from_millis(100).saturating_add(jitter);
+                Wait::then(pause, AfterWait::Lease { job, begun })
+            }
+            Self::Confirm(job) => Refresh::begin(job, stored, state, m),
             Self::End(refresh, refusal) => refresh.end(stored, refusal, state, m),
             Self::CheckStore(job, error) => {
                 state.adopt(stored, m);
@@ -231,12 +240,15 @@ impl AfterLoad {
         match self {
             // A grant is not ended without another load. But the response was not lost.
             Self::End(refresh, _) => refresh.restore(error, state, m),
-            Self::Begin(job) | Self::CheckStore(job, _) => Next::done(job, Err(error)),
+            Self::Begin(job)
+            | Self::Lease { job, .. }
+            | Self::Confirm(job)
+            | Self::CheckStore(job, _) => Next::done(job, Err(error)),
         }
     }
 }
 
-/// Acquire the lease of the grant, and load the grant.
+/// Acquire the lease of the grant.
 #[derive(Clone, Debug)]
 pub(crate) struct AcquireLease {
     job: Job,
@@ -244,41 +256,12 @@ pub(crate) struct AcquireLease {
 }
 
 impl AcquireLease {
-    fn then(job: Job, m: Moment<'_>) -> Next {
-        Next::AcquireLease(Self { job, begun: m.now })
-    }
-
-    pub(crate) fn acquired(
-        self,
-        acquired: Result<(LeaseOutcome, Option<Grant>), Error>,
-        state: &mut CacheState,
-        m: Moment<'_>,
-    ) -> Next {
+    pub(crate) fn acquired(self, outcome: Result<LeaseOutcome, Error>) -> Next {
         let Self { job, begun } = self;
-        let (outcome, stored) = match acquired {
-            Ok(acquired) => acquired,
-            Err(error) => return Next::done(job, Err(error)),
-        };
-        // Another replica may have refreshed the grant already.
-        state.adopt(stored.as_ref(), m);
-        if let Some(outcome) = state.without_request(job.reason, m) {
-            return Next::done(job, outcome);
-        }
         match outcome {
-            LeaseOutcome::Acquired => Next::Enter(Enter {
-                job,
-                stored: stored.map(|grant| grant.generation),
-                held: state.held.generation(),
-            }),
-            LeaseOutcome::HeldByAnother => {
-                let waited = m.now.saturating_duration_since(begun);
-                if waited >= LEASE_WAIT.max(m.policy.lease.saturating_add(BEYOND_LEASE)) {
-                    return Next::done(job, Err(leased_elsewhere()));
-                }
-                let jitter = Duration::from_millis(150).mul_f64(m.jitter);
-                let pause = Duration::from_millis(100).saturating_add(jitter);
-                Wait::then(pause, AfterWait::Lease { job, begun })
-            }
+            Ok(LeaseOutcome::Acquired) => Next::Enter(Enter { job }),
+            Ok(LeaseOutcome::HeldByAnother) => Load::then(AfterLoad::Lease { job, begun }),
+            Err(error) => Next::done(job, Err(error)),
         }
     }
 }
@@ -287,10 +270,6 @@ impl AcquireLease {
 #[derive(Clone, Debug)]
 pub(crate) struct Enter {
     job: Job,
-    /// The generation that was loaded with the lease.
-    stored: Option<Generation>,
-    /// The generation that was held then.
-    held: Option<Generation>,
 }
 
 impl Enter {
@@ -300,7 +279,7 @@ impl Enter {
         state: &mut CacheState,
         m: Moment<'_>,
     ) -> Next {
-        let Self { job, stored, held } = self;
+        let Self { job } = self;
         // The permit or the store may have taken a while.
         if let Err(error) = permit.and_then(|()| state.may_send(&job, m)) {
             return Next::done(job, Err(error));
@@ -309,12 +288,9 @@ impl Enter {
             // The refresh was started for a grant that has been replaced.
             return Next::done(job, state.adopted(m));
         }
-        // No other replica has refreshed the loaded grant, since this process holds the lease. A
-        // program may have replaced it: if the store has announced that, the refresh is of the new
-        // grant, and otherwise the intent is not saved.
-        let announced = state.held.generation();
-        let expected = if announced == held { stored } else { announced };
-        Refresh::begin(job, expected, state, m)
+        // Load again before the refresh token is sent: another replica may have refreshed the
+        // grant, and an unavailable store is detected here.
+        Load::then(AfterLoad::Confirm(job))
     }
 }
 
@@ -359,11 +335,6 @@ impl Save {
 
     pub(crate) fn grant(&self) -> &Grant {
         &self.grant
-    }
-
-    /// Whether the refresh ends with this save, so that the lease is released with it.
-    pub(crate) fn releases_lease(&self) -> bool {
-        matches!(self.then, AfterSave::Restore(..) | AfterSave::End(..))
     }
 
     pub(crate) fn saved(
@@ -468,7 +439,7 @@ impl Fetch {
             }
             Err(error) if error.is_response_lost() => refresh.done(Err(error)),
             Err(error) if error.is_invalid_grant() || state.ends_with_access_token(&error, m) => {
-                Load::then(AfterLoad::End(Box::new(refresh), error))
+                Load::then(AfterLoad::End(refresh, error))
             }
             Err(error) => refresh.restore(error, state, m),
         }
@@ -489,13 +460,9 @@ struct Refresh {
 }
 
 impl Refresh {
-    /// Saves the intent to refresh the grant that was loaded with the lease.
-    fn begin(
-        job: Job,
-        expected: Option<Generation>,
-        state: &mut CacheState,
-        m: Moment<'_>,
-    ) -> Next {
+    /// Saves the intent to refresh the grant that has just been loaded.
+    fn begin(job: Job, stored: Option<&Grant>, state: &mut CacheState, m: Moment<'_>) -> Next {
+        state.adopt(stored, m);
         if let Some(outcome) = state.without_request(job.reason, m) {
             return Next::done(job, outcome);
         }
@@ -519,7 +486,7 @@ impl Refresh {
         let refresh = Self {
             job,
             held,
-            expected,
+            expected: stored.map(|grant| grant.generation),
             intent: None,
             sent: None,
         };
@@ -827,12 +794,6 @@ impl Persist {
 
     pub(crate) fn grant(&self) -> &Grant {
         &self.grant
-    }
-
-    /// Whether the refresh ends with this save if it commits, so that the lease is released with
-    /// it.
-    pub(crate) fn releases_lease(&self, state: &CacheState) -> bool {
-        state.is_current(self.refresh.job.conditions) && !state.commands.is_revoked_locally()
     }
 
     /// The pause before the save. Zero for the first attempt.

@@ -31,10 +31,6 @@ impl Lease {
         self.users > 0
     }
 
-    pub(super) fn is_used_once(&self) -> bool {
-        self.users == 1
-    }
-
     /// Records the result of a request for the lease that was made at `requested`: the time counts
     /// from before the call.
     pub(super) fn acquired(&mut self, outcome: LeaseOutcome, requested: Moment<'_>) {

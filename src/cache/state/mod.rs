@@ -258,11 +258,6 @@ impl CacheState {
         self.lease.is_used()
     }
 
-    /// Whether exactly one refresh uses the lease.
-    pub(crate) fn is_lease_used_once(&self) -> bool {
-        self.lease.is_used_once()
-    }
-
     /// Records the result of a request for the lease that was made at `requested`.
     pub(crate) fn lease_acquired(&mut self, outcome: LeaseOutcome, requested: Moment<'_>) {
         self.lease.acquired(outcome, requested);

@@ -38,7 +38,7 @@ const SAVES: u64 = 20;
 const LOADS: u32 = 500;
 
 /// More suspension points than a save should have. Later ones are not tested.
-pub(super) const MOST_WAITS: u32 = 24;
+const MOST_WAITS: u32 = 24;
 
 /// The store can be opened several times at once.
 pub async fn opens(suite: &Suite<impl TokenStore>) {
@@ -394,11 +394,7 @@ pub async fn dropped_save_is_atomic(suite: &Suite<impl TokenStore>) {
 
 /// Polls until the future has been pending `waits` times, and drops it then: at once, or when it
 /// would be polled again.
-pub(super) async fn drop_after<T>(
-    waits: u32,
-    is_at_once: bool,
-    future: impl Future<Output = T>,
-) -> Option<T> {
+async fn drop_after<T>(waits: u32, is_at_once: bool, future: impl Future<Output = T>) -> Option<T> {
     let mut future = pin!(future);
     let mut waited = 0;
     poll_fn(|context| {

@@ -24,10 +24,10 @@ use crate::{
 const RESERVED: &[&str] = &["sweep/@", "callback/@", "sweep/@a", "@"];
 
 /// A lease that expires during a test.
-pub(super) const SHORT: Duration = Duration::from_millis(300);
+const SHORT: Duration = Duration::from_millis(300);
 
 /// How late a lease may expire, for stores that count whole seconds.
-pub(super) const GRACE: Duration = Duration::from_secs(2);
+const GRACE: Duration = Duration::from_secs(2);
 
 const PAUSE: Duration = Duration::from_millis(25);
 
@@ -233,10 +233,6 @@ pub async fn changed_wakes(suite: &Suite<impl TokenStore>) {
     suite.acquires(0, &tenant, &owner, LONG, FREE).await;
     let release = suite.release(0, &tenant, &owner);
     wakes(suite, &tenant, "a release", release).await;
-    suite.acquires(0, &tenant, &owner, LONG, FREE).await;
-    let grant = plain(4, "watched");
-    let end = suite.commit_and_release(0, &tenant, expected, &grant, &owner);
-    wakes(suite, &tenant, "a save with a release", end).await;
 }
 
 /// Waits on one handle for a change by another.

@@ -45,8 +45,7 @@
 //! test needs, such as a temporary directory, and move it into the closure, which is dropped when
 //! the test ends.
 //!
-//! Methods with a useful default are always tested, so that a store that overrides them keeps the
-//! same contract. Optional methods are tested if they are named after the argument: `changed` for
+//! Optional methods are tested if they are named after the argument: `changed` for
 //! [`TokenStore::changed`](super::TokenStore::changed), `subscribe` for
 //! [`TokenStore::subscribe`](super::TokenStore::subscribe), `tenants` for
 //! [`TokenStore::tenants`](super::TokenStore::tenants).
@@ -83,12 +82,9 @@
 //! 5. [`lease_and_grant_are_independent`], [`lease_has_one_owner`], [`lease_expires`],
 //!    [`lease_is_extended_by_its_owner`], [`lease_is_released_by_its_owner_only`],
 //!    [`leases_are_isolated`], [`reserved_names_have_leases`]
-//! 6. [`acquire_and_load_does_both`], [`save_and_release_does_both`],
-//!    [`superseded_save_keeps_the_lease`], [`acquired_lease_comes_with_the_newest_grant`],
-//!    [`dropped_save_and_release_saves_first`]
-//! 7. with `changed`: [`changed_wakes`]
-//! 8. with `subscribe`: [`saves_are_announced`], [`announced_saves_can_be_loaded`]
-//! 9. with `tenants`: [`every_tenant_is_listed`], [`listing_survives_saves`],
+//! 6. with `changed`: [`changed_wakes`]
+//! 7. with `subscribe`: [`saves_are_announced`], [`announced_saves_can_be_loaded`]
+//! 8. with `tenants`: [`every_tenant_is_listed`], [`listing_survives_saves`],
 //!    [`listing_resumes_after_any_name`]
 //!
 //! # What the tests cannot detect
@@ -102,7 +98,6 @@ mod grants;
 mod leases;
 mod lists;
 mod names;
-mod refresh;
 mod samples;
 mod suite;
 
@@ -121,11 +116,6 @@ pub use self::{
         reserved_names_have_leases,
     },
     lists::{every_tenant_is_listed, listing_resumes_after_any_name, listing_survives_saves},
-    refresh::{
-        acquire_and_load_does_both, acquired_lease_comes_with_the_newest_grant,
-        dropped_save_and_release_saves_first, save_and_release_does_both,
-        superseded_save_keeps_the_lease,
-    },
     suite::Suite,
 };
 
@@ -173,11 +163,6 @@ macro_rules! store_conformance_tests {
             lease_is_released_by_its_owner_only
             leases_are_isolated
             reserved_names_have_leases
-            acquire_and_load_does_both
-            save_and_release_does_both
-            superseded_save_keeps_the_lease
-            acquired_lease_comes_with_the_newest_grant
-            dropped_save_and_release_saves_first
         }
     };
     (@changed [$($then:tt)+] $($arguments:tt)*) => {

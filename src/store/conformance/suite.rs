@@ -15,7 +15,7 @@ use crate::{
 const HANDLES: usize = 4;
 
 /// Longer than any call to a working store takes.
-pub(super) const DEADLINE: Duration = Duration::from_secs(10);
+const DEADLINE: Duration = Duration::from_secs(10);
 
 /// How many tasks a race has.
 pub(super) const MANY: usize = 32;
@@ -129,30 +129,6 @@ impl<S: TokenStore> Suite<S> {
         self.unwrap(within("release", self.handles[handle].release(tenant, owner)).await);
     }
 
-    pub(super) async fn begin(
-        &self,
-        handle: usize,
-        tenant: &TenantId,
-        owner: &LeaseOwner,
-        duration: Duration,
-    ) -> (LeaseOutcome, Option<Grant>) {
-        let work = self.handles[handle].acquire_and_load(tenant, owner, duration);
-        self.unwrap(within("acquire_and_load", work).await)
-    }
-
-    pub(super) async fn end(
-        &self,
-        handle: usize,
-        tenant: &TenantId,
-        expected: Option<u64>,
-        grant: &Grant,
-        owner: &LeaseOwner,
-    ) -> SaveOutcome {
-        let expected = expected.map(Generation::from_u64);
-        let work = self.handles[handle].save_and_release(tenant, expected, grant, owner);
-        self.unwrap(within("save_and_release", work).await)
-    }
-
     pub(super) async fn list(
         &self,
         handle: usize,
@@ -170,31 +146,13 @@ impl<S: TokenStore> Suite<S> {
         expected: Option<u64>,
         grant: &Grant,
     ) {
-        let outcome = self.save(handle, tenant, expected, grant).await;
-        self.is_committed(&outcome, expected, grant);
-    }
-
-    /// As [`Self::commit`], and releases the lease.
-    pub(super) async fn commit_and_release(
-        &self,
-        handle: usize,
-        tenant: &TenantId,
-        expected: Option<u64>,
-        grant: &Grant,
-        owner: &LeaseOwner,
-    ) {
-        let outcome = self.end(handle, tenant, expected, grant, owner).await;
-        self.is_committed(&outcome, expected, grant);
-    }
-
-    fn is_committed(&self, outcome: &SaveOutcome, expected: Option<u64>, grant: &Grant) {
-        if let SaveOutcome::Superseded(found) = outcome {
+        if let SaveOutcome::Superseded(found) = self.save(handle, tenant, expected, grant).await {
             self.fail(format_args!(
                 "expected Committed from a save of generation {} over {}, which is stored; got \
                  Superseded with {}",
                 grant.generation,
                 in_words(expected),
-                in_words(found.as_ref().map(|found| found.generation)),
+                in_words(found.map(|found| found.generation)),
             ));
         }
     }

@@ -12,7 +12,6 @@ use self::{
 use super::{
     announcer::Subscription,
     lease::{LeaseOutcome, LeaseOwner},
-    seen::Seen,
     token_store::{SaveOutcome, TokenStore},
 };
 use crate::{
@@ -81,8 +80,7 @@ const LEASE: Duration = Duration::from_secs(60);
 ///
 /// If a grant cannot be decrypted, the call fails with kind [`Store`](crate::ErrorKind::Store). The
 /// message states the cause and the remedy. The grant is never reported as absent and never
-/// overwritten: a save first decrypts the stored grant, and fails if it cannot. During a refresh,
-/// the stored grant is decrypted once, with the lease.
+/// overwritten: a save first decrypts the stored grant, and fails if it cannot.
 ///
 /// # What encryption does not prevent
 ///
@@ -106,8 +104,6 @@ pub struct EncryptedStore<S> {
     keys: EncryptionKeys,
     client: Arc<str>,
     accepts_plaintext: bool,
-    /// The generations that were decrypted with the lease, or saved since.
-    seen: Arc<Seen<()>>,
 }
 
 impl<S> EncryptedStore<S> {
@@ -132,7 +128,6 @@ impl<S> EncryptedStore<S> {
             keys,
             client: client.into(),
             accepts_plaintext: false,
-            seen: Arc::default(),
         })
     }
 
@@ -226,37 +221,6 @@ impl<S: TokenStore> EncryptedStore<S> {
         Ok(secrets(&stored).all(|text| key_id(text) == current))
     }
 
-    /// Fails if the stored grant cannot be decrypted. Returns whether it was decrypted when the
-    /// lease was acquired.
-    ///
-    /// The inner store only compares generations and would overwrite such a grant. Between this
-    /// load and the save, only an intent can be written under the same generation. During a lease,
-    /// only its owner writes that generation.
-    async fn check_stored(
-        &self,
-        tenant: &TenantId,
-        expected: Option<Generation>,
-    ) -> Result<bool, Error> {
-        let Some(expected) = expected else {
-            return Ok(false);
-        };
-        let is_leased = self.seen.get(tenant, expected).is_some();
-        if !is_leased {
-            self.load(tenant).await?;
-        }
-        Ok(is_leased)
-    }
-
-    fn opened(&self, tenant: &TenantId, outcome: SaveOutcome) -> Result<SaveOutcome, Error> {
-        Ok(match outcome {
-            SaveOutcome::Committed => SaveOutcome::Committed,
-            SaveOutcome::Superseded(stored) => {
-                let stored = stored.map(|stored| self.open(tenant, &stored));
-                SaveOutcome::Superseded(stored.transpose()?)
-            }
-        })
-    }
-
     async fn rewrite(&self, tenant: &TenantId) -> Result<bool, Error> {
         let Some(grant) = self.load(tenant).await? else {
             return Ok(true);
@@ -279,12 +243,19 @@ impl<S: TokenStore> TokenStore for EncryptedStore<S> {
         grant: &Grant,
     ) -> Result<SaveOutcome, Error> {
         let sealed = self.seal(tenant, grant)?;
-        let is_leased = self.check_stored(tenant, expected).await?;
-        let outcome = self.inner.save(tenant, expected, &sealed).await?;
-        if is_leased && outcome == SaveOutcome::Committed {
-            self.seen.set(tenant, grant.generation, ());
+        if expected.is_some() {
+            // The inner store only compares generations and would overwrite a grant that cannot be
+            // decrypted. Between this load and the save, only an intent can be written under the
+            // same generation.
+            self.load(tenant).await?;
         }
-        self.opened(tenant, outcome)
+        match self.inner.save(tenant, expected, &sealed).await? {
+            SaveOutcome::Committed => Ok(SaveOutcome::Committed),
+            SaveOutcome::Superseded(stored) => {
+                let stored = stored.map(|stored| self.open(tenant, &stored));
+                Ok(SaveOutcome::Superseded(stored.transpose()?))
+            }
+        }
     }
 
     async fn acquire(
@@ -297,41 +268,7 @@ impl<S: TokenStore> TokenStore for EncryptedStore<S> {
     }
 
     async fn release(&self, tenant: &TenantId, owner: &LeaseOwner) -> Result<(), Error> {
-        self.seen.remove(tenant);
         self.inner.release(tenant, owner).await
-    }
-
-    async fn acquire_and_load(
-        &self,
-        tenant: &TenantId,
-        owner: &LeaseOwner,
-        duration: Duration,
-    ) -> Result<(LeaseOutcome, Option<Grant>), Error> {
-        let acquired = self.inner.acquire_and_load(tenant, owner, duration);
-        let (outcome, stored) = acquired.await?;
-        let opened = stored
-            .map(|stored| self.open(tenant, &stored))
-            .transpose()?;
-        if let (LeaseOutcome::Acquired, Some(grant)) = (outcome, &opened) {
-            self.seen.set(tenant, grant.generation, ());
-        }
-        Ok((outcome, opened))
-    }
-
-    async fn save_and_release(
-        &self,
-        tenant: &TenantId,
-        expected: Option<Generation>,
-        grant: &Grant,
-        owner: &LeaseOwner,
-    ) -> Result<SaveOutcome, Error> {
-        let sealed = self.seal(tenant, grant)?;
-        self.check_stored(tenant, expected).await?;
-        let save = (self.inner).save_and_release(tenant, expected, &sealed, owner);
-        let outcome = save.await?;
-        // The refresh has ended, or another process has changed the grant.
-        self.seen.remove(tenant);
-        self.opened(tenant, outcome)
     }
 
     async fn changed(&self, tenant: &TenantId) {

@@ -165,59 +165,6 @@ impl FileStore {
             .ok_or_else(too_long)?
             .write(directory, files)
     }
-
-    /// Acquires the lease. The caller holds the tenant's lock.
-    fn acquire_locked(
-        &self,
-        directory: &Directory,
-        files: &LeaseFiles,
-        owner: &LeaseOwner,
-        duration: Duration,
-    ) -> Result<LeaseOutcome, Error> {
-        let now = self.clock.now();
-        let is_taken = read_lease(directory, &files.lease)?
-            .is_some_and(|lease| !lease.belongs_to(owner) && lease.is_valid(directory, &now));
-        if is_taken {
-            return Ok(LeaseOutcome::HeldByAnother);
-        }
-        self.write_lease(directory, files, owner, duration)
-            .map_err(|problem| unwritable_lease(problem, directory, &files.lease))?;
-        Ok(LeaseOutcome::Acquired)
-    }
-
-    /// Saves a grant. If that commits, also releases the lease of the owner.
-    async fn save_as(
-        &self,
-        tenant: &TenantId,
-        expected: Option<Generation>,
-        grant: &Grant,
-        owner: Option<&LeaseOwner>,
-    ) -> Result<SaveOutcome, Error> {
-        let (bytes, generation) = (grant.to_bytes(tenant), grant.generation);
-        check_size(&bytes)?;
-        let files = LeaseFiles::new(tenant);
-        let (name, tenant, owner) = (file_name(tenant), tenant.clone(), owner.cloned());
-        let locked = lock(&self.location, &files.lock).await?;
-        blocking(move || {
-            // Locked until the work is done, even if the future is dropped.
-            let directory = locked.directory();
-            let stored = read_grant(directory, &name, &tenant)?;
-            if stored.as_ref().map(|stored| stored.generation) != expected {
-                return Ok(SaveOutcome::Superseded(stored));
-            }
-            let announce = || log::append(directory, &tenant, generation);
-            replace_grant(directory, &name, &bytes, announce).map_err(|problem| {
-                let path = directory.path().join(grant_file(&name));
-                problem.at(&path, "token file cannot be written", CHECK_WRITE)
-            })?;
-            if let Some(owner) = owner {
-                // If this fails, the lease expires.
-                let _ = release_locked(directory, &files.lease, &owner);
-            }
-            Ok(SaveOutcome::Committed)
-        })
-        .await
-    }
 }
 
 impl TokenStore for FileStore {
@@ -232,7 +179,25 @@ impl TokenStore for FileStore {
         expected: Option<Generation>,
         grant: &Grant,
     ) -> Result<SaveOutcome, Error> {
-        self.save_as(tenant, expected, grant, None).await
+        let (bytes, generation) = (grant.to_bytes(tenant), grant.generation);
+        check_size(&bytes)?;
+        let (name, tenant) = (file_name(tenant), tenant.clone());
+        let locked = lock(&self.location, &format!("{name}.lock")).await?;
+        blocking(move || {
+            // Locked until the work is done, even if the future is dropped.
+            let directory = locked.directory();
+            let stored = read_grant(directory, &name, &tenant)?;
+            if stored.as_ref().map(|stored| stored.generation) != expected {
+                return Ok(SaveOutcome::Superseded(stored));
+            }
+            let announce = || log::append(directory, &tenant, generation);
+            replace_grant(directory, &name, &bytes, announce).map_err(|problem| {
+                let path = directory.path().join(grant_file(&name));
+                problem.at(&path, "token file cannot be written", CHECK_WRITE)
+            })?;
+            Ok(SaveOutcome::Committed)
+        })
+        .await
     }
 
     async fn acquire(
@@ -244,44 +209,36 @@ impl TokenStore for FileStore {
         let files = LeaseFiles::new(tenant);
         let locked = lock(&self.location, &files.lock).await?;
         let (store, owner) = (self.clone(), owner.clone());
-        blocking(move || store.acquire_locked(locked.directory(), &files, &owner, duration)).await
+        blocking(move || {
+            let directory = locked.directory();
+            let now = store.clock.now();
+            let is_taken = read_lease(directory, &files.lease)?
+                .is_some_and(|lease| !lease.belongs_to(&owner) && lease.is_valid(directory, &now));
+            if is_taken {
+                return Ok(LeaseOutcome::HeldByAnother);
+            }
+            store
+                .write_lease(directory, &files, &owner, duration)
+                .map_err(|problem| unwritable_lease(problem, directory, &files.lease))?;
+            Ok(LeaseOutcome::Acquired)
+        })
+        .await
     }
 
     async fn release(&self, tenant: &TenantId, owner: &LeaseOwner) -> Result<(), Error> {
         let files = LeaseFiles::new(tenant);
         let locked = lock(&self.location, &files.lock).await?;
         let owner = owner.clone();
-        blocking(move || release_locked(locked.directory(), &files.lease, &owner)).await
-    }
-
-    async fn acquire_and_load(
-        &self,
-        tenant: &TenantId,
-        owner: &LeaseOwner,
-        duration: Duration,
-    ) -> Result<(LeaseOutcome, Option<Grant>), Error> {
-        let files = LeaseFiles::new(tenant);
-        let locked = lock(&self.location, &files.lock).await?;
-        let (store, owner, tenant) = (self.clone(), owner.clone(), tenant.clone());
         blocking(move || {
-            let directory = locked.directory();
-            let outcome = store.acquire_locked(directory, &files, &owner, duration)?;
-            Ok((
-                outcome,
-                read_grant(directory, &file_name(&tenant), &tenant)?,
-            ))
+            let (directory, file) = (locked.directory(), files.lease);
+            if read_lease(directory, &file)?.is_none_or(|lease| !lease.belongs_to(&owner)) {
+                return Ok(());
+            }
+            directory
+                .remove(&file)
+                .map_err(|error| unwritable_lease(error.into(), directory, &file))
         })
         .await
-    }
-
-    async fn save_and_release(
-        &self,
-        tenant: &TenantId,
-        expected: Option<Generation>,
-        grant: &Grant,
-        owner: &LeaseOwner,
-    ) -> Result<SaveOutcome, Error> {
-        self.save_as(tenant, expected, grant, Some(owner)).await
     }
 
     fn subscribe(&self) -> Option<Subscription> {
@@ -296,16 +253,6 @@ impl TokenStore for FileStore {
         let (location, after) = (Arc::clone(&self.location), after.cloned());
         blocking(move || list::page(&location.enter()?, after.as_ref(), limit)).await
     }
-}
-
-/// Releases the lease if `owner` has it. The caller holds the tenant's lock.
-fn release_locked(directory: &Directory, file: &str, owner: &LeaseOwner) -> Result<(), Error> {
-    if read_lease(directory, file)?.is_none_or(|lease| !lease.belongs_to(owner)) {
-        return Ok(());
-    }
-    directory
-        .remove(file)
-        .map_err(|error| unwritable_lease(error.into(), directory, file))
 }
 
 fn read_lease(directory: &Directory, file: &str) -> Result<Option<Lease>, Error> {

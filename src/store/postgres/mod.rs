@@ -6,7 +6,6 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use hmac_sha256::Hash as Sha256;
 use sqlx::{
     PgPool, Postgres, Row,
     postgres::{PgArguments, PgConnectOptions, PgRow},
@@ -21,7 +20,6 @@ use self::{
 use super::{
     announcer::Subscription,
     lease::{LeaseOutcome, LeaseOwner},
-    seen::Seen,
     token_store::{SaveOutcome, TokenStore},
 };
 use crate::{
@@ -42,8 +40,7 @@ const LONGEST_LEASE: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// A store in PostgreSQL, for replicas on any number of machines.
 ///
-/// It uses the program's own pool of [sqlx](https://docs.rs/sqlx/0.8) 0.8, and needs PostgreSQL 11
-/// or later.
+/// It uses the program's own pool of [sqlx](https://docs.rs/sqlx/0.8) 0.8.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -114,8 +111,6 @@ pub struct PostgresStore {
     schema: Option<Schema>,
     statements: Arc<Statements>,
     watch: Arc<Watch>,
-    /// The contents that this store has read or written.
-    seen: Arc<Seen<Digest>>,
 }
 
 impl PostgresStore {
@@ -133,7 +128,6 @@ impl PostgresStore {
             schema: None,
             statements: Arc::new(Statements::new(None)),
             watch: Arc::default(),
-            seen: Arc::default(),
         }
     }
 
@@ -152,7 +146,6 @@ impl PostgresStore {
             schema: Some(schema),
             pool: self.pool,
             watch: Arc::new(Watch::new(self.watch.options().cloned())),
-            seen: Arc::default(),
         })
     }
 
@@ -183,8 +176,12 @@ impl PostgresStore {
     }
 
     async fn row(&self, tenant: &TenantId) -> Result<Option<PgRow>, Error> {
-        self.run(|| sqlx::query(&self.statements.load).bind(tenant.as_str()))
-            .await
+        let row = self
+            .run(|| sqlx::query(&self.statements.load).bind(tenant.as_str()))
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        let generation: Option<i64> = row.try_get(0).map_err(|error| failed(&error))?;
+        Ok(generation.map(|_| row))
     }
 
     /// Runs a statement in a transaction of its own and returns its first row.
@@ -229,17 +226,9 @@ impl PostgresStore {
         }
     }
 
-    /// Returns the grant of a row, and its bytes. `None` if the row is of no grant.
-    fn grant<'r>(
-        &self,
-        tenant: &TenantId,
-        row: Option<&'r PgRow>,
-    ) -> Result<Option<(Grant, &'r [u8])>, Error> {
-        let Some(row) = row else { return Ok(None) };
-        let generation: Option<i64> = row.try_get(0).map_err(|error| failed(&error))?;
-        let Some(generation) = generation else {
-            return Ok(None);
-        };
+    /// Returns the grant of a row, and its bytes.
+    fn grant<'r>(&self, tenant: &TenantId, row: &'r PgRow) -> Result<(Grant, &'r [u8]), Error> {
+        let generation: i64 = row.try_get(0).map_err(|error| failed(&error))?;
         let contents: &[u8] = row.try_get(1).map_err(|error| failed(&error))?;
         let damaged = |detail: &str| damaged(&self.statements.grants, tenant, detail);
         let grant =
@@ -249,16 +238,21 @@ impl PostgresStore {
                 "the column `generation` differs from the grant's generation",
             ));
         }
-        Ok(Some((grant, contents)))
+        Ok((grant, contents))
+    }
+}
+
+impl TokenStore for PostgresStore {
+    async fn load(&self, tenant: &TenantId) -> Result<Option<Grant>, Error> {
+        let row = self.row(tenant).await?;
+        row.map(|row| Ok(self.grant(tenant, &row)?.0)).transpose()
     }
 
-    /// Saves a grant. If that commits, also releases the lease of the owner.
-    async fn save_as(
+    async fn save(
         &self,
         tenant: &TenantId,
         expected: Option<Generation>,
         grant: &Grant,
-        owner: Option<&LeaseOwner>,
     ) -> Result<SaveOutcome, Error> {
         let generation = i64::try_from(grant.generation.as_u64()).map_err(|_| {
             Error::new(
@@ -269,33 +263,26 @@ impl PostgresStore {
         })?;
         let (bytes, payload) = (grant.to_bytes(tenant), saved(tenant, generation));
         let new = NewRow(tenant, generation, &bytes, &payload);
-        let mut known = expected.and_then(|expected| self.seen.get(tenant, expected));
+        let Statements { insert, update, .. } = &*self.statements;
         for _ in 0..ATTEMPTS {
-            let row = match (expected, known) {
-                (None, _) => self.run(|| self.insert(new, owner)).await?,
-                (Some(_), None) => self.row(tenant).await?,
-                (Some(expected), Some(digest)) => {
-                    self.run(|| self.update(new, expected, digest, owner))
-                        .await?
-                }
-            };
-            if row.as_ref().is_some_and(is_saved) {
-                match owner {
-                    // The refresh has ended.
-                    Some(_) => self.seen.remove(tenant),
-                    None => self
-                        .seen
-                        .set(tenant, grant.generation, Sha256::hash(&bytes)),
-                }
+            if expected.is_none() && self.run(|| new.query(insert)).await?.is_some() {
                 return Ok(SaveOutcome::Committed);
             }
-            match self.grant(tenant, row.as_ref())? {
-                // Inserted or deleted meanwhile.
+            let row = self.row(tenant).await?;
+            let stored = row
+                .as_ref()
+                .map(|row| self.grant(tenant, row))
+                .transpose()?;
+            match stored {
+                // Deleted in the meantime: no grant is stored, as expected.
                 None if expected.is_none() => {}
-                // The statement compares the contents, so that it replaces only the grant that was
-                // read just now.
                 Some((stored, contents)) if Some(stored.generation) == expected => {
-                    known = Some(Sha256::hash(contents));
+                    // The statement compares bytes, so that it replaces only the grant that was
+                    // read just now.
+                    let update = || new.query(update).bind(contents);
+                    if self.run(update).await?.is_some() {
+                        return Ok(SaveOutcome::Committed);
+                    }
                 }
                 stored => return Ok(SaveOutcome::Superseded(stored.map(|(stored, _)| stored))),
             }
@@ -307,75 +294,19 @@ impl PostgresStore {
         ))
     }
 
-    fn insert<'q>(
-        &'q self,
-        new: NewRow<'q>,
-        owner: Option<&'q LeaseOwner>,
-    ) -> Query<'q, Postgres, PgArguments> {
-        match owner {
-            None => new.query(&self.statements.insert),
-            Some(owner) => new
-                .query(&self.statements.insert_and_release)
-                .bind(owner.as_str()),
-        }
-    }
-
-    fn update<'q>(
-        &'q self,
-        new: NewRow<'q>,
-        expected: Generation,
-        digest: Digest,
-        owner: Option<&'q LeaseOwner>,
-    ) -> Query<'q, Postgres, PgArguments> {
-        let sql = match owner {
-            None => &self.statements.update,
-            Some(_) => &self.statements.update_and_release,
-        };
-        // A generation that was read fits.
-        let expected = i64::try_from(expected.as_u64()).unwrap_or(i64::MAX);
-        let query = new.query(sql).bind(expected).bind(digest.to_vec());
-        match owner {
-            None => query,
-            Some(owner) => query.bind(owner.as_str()),
-        }
-    }
-
-    fn acquire_by<'q>(
-        sql: &'q str,
-        tenant: &'q TenantId,
-        owner: &'q LeaseOwner,
-        duration: Duration,
-    ) -> Query<'q, Postgres, PgArguments> {
-        sqlx::query(sql)
-            .bind(tenant.as_str())
-            .bind(owner.as_str())
-            .bind(duration.min(LONGEST_LEASE).as_secs_f64())
-    }
-}
-
-impl TokenStore for PostgresStore {
-    async fn load(&self, tenant: &TenantId) -> Result<Option<Grant>, Error> {
-        let row = self.row(tenant).await?;
-        Ok(self.grant(tenant, row.as_ref())?.map(|(grant, _)| grant))
-    }
-
-    async fn save(
-        &self,
-        tenant: &TenantId,
-        expected: Option<Generation>,
-        grant: &Grant,
-    ) -> Result<SaveOutcome, Error> {
-        self.save_as(tenant, expected, grant, None).await
-    }
-
     async fn acquire(
         &self,
         tenant: &TenantId,
         owner: &LeaseOwner,
         duration: Duration,
     ) -> Result<LeaseOutcome, Error> {
-        let sql = &self.statements.acquire;
-        let acquire = || Self::acquire_by(sql, tenant, owner, duration);
+        let seconds = duration.min(LONGEST_LEASE).as_secs_f64();
+        let acquire = || {
+            sqlx::query(&self.statements.acquire)
+                .bind(tenant.as_str())
+                .bind(owner.as_str())
+                .bind(seconds)
+        };
         Ok(match self.run(acquire).await? {
             Some(_) => LeaseOutcome::Acquired,
             None => LeaseOutcome::HeldByAnother,
@@ -383,7 +314,6 @@ impl TokenStore for PostgresStore {
     }
 
     async fn release(&self, tenant: &TenantId, owner: &LeaseOwner) -> Result<(), Error> {
-        self.seen.remove(tenant);
         let payload = payload(tenant);
         let release = || {
             sqlx::query(&self.statements.release)
@@ -392,39 +322,6 @@ impl TokenStore for PostgresStore {
                 .bind(&*payload)
         };
         self.run(release).await.map(drop)
-    }
-
-    async fn acquire_and_load(
-        &self,
-        tenant: &TenantId,
-        owner: &LeaseOwner,
-        duration: Duration,
-    ) -> Result<(LeaseOutcome, Option<Grant>), Error> {
-        let sql = &self.statements.acquire_and_load;
-        let acquire = || Self::acquire_by(sql, tenant, owner, duration);
-        let row = self.run(acquire).await?;
-        let is_acquired = |row: &PgRow| row.try_get("is_acquired").unwrap_or(false);
-        if !row.as_ref().is_some_and(is_acquired) {
-            let stored = self.grant(tenant, row.as_ref())?;
-            return Ok((LeaseOutcome::HeldByAnother, stored.map(|(grant, _)| grant)));
-        }
-        let Some((grant, contents)) = self.grant(tenant, row.as_ref())? else {
-            // It may have been inserted before the lease was acquired.
-            return Ok((LeaseOutcome::Acquired, self.load(tenant).await?));
-        };
-        let digest = Sha256::hash(contents);
-        self.seen.set(tenant, grant.generation, digest);
-        Ok((LeaseOutcome::Acquired, Some(grant)))
-    }
-
-    async fn save_and_release(
-        &self,
-        tenant: &TenantId,
-        expected: Option<Generation>,
-        grant: &Grant,
-        owner: &LeaseOwner,
-    ) -> Result<SaveOutcome, Error> {
-        self.save_as(tenant, expected, grant, Some(owner)).await
     }
 
     async fn changed(&self, tenant: &TenantId) {
@@ -473,14 +370,6 @@ fn is_of_standby(rows: &[PgRow]) -> bool {
     let row = rows.first();
     row.is_some_and(|row| row.try_get("is_standby").unwrap_or(false))
 }
-
-/// Whether a statement has saved the grant.
-fn is_saved(row: &PgRow) -> bool {
-    row.try_get("is_saved").unwrap_or(false)
-}
-
-/// The SHA-256 hash of a stored grant.
-type Digest = [u8; 32];
 
 /// A grant to save: tenant, generation, contents, and the notification's payload.
 #[derive(Clone, Copy)]

@@ -59,32 +59,15 @@ impl Schema {
     }
 }
 
-/// The condition and the table that make a save lock the lease first.
-const IS_LOCKED: &str = "(SELECT count(*) FROM held) >= 0";
-const LOCKED: &str = "(SELECT count(*) FROM held) AS locked";
-
 /// SQL statements with the names of the tables. Each statement is a transaction of its own.
-///
-/// All parts of a statement see the tables as they were when it began, except for the rows that
-/// they lock or change: of these they see the newest version, after a wait for other statements.
-///
-/// * Acquiring the lease may wait until another process saves its grant and releases the lease.
-///   The grant is therefore read by locking it, after the lease was acquired. A grant that was
-///   inserted meanwhile is not found.
-/// * A save returns the stored grant as it was when the statement began, so it may have changed
-///   since. If it is the expected one, the save is repeated.
-/// * All statements lock the lease before the grant, so that none waits for another in a circle.
 #[derive(Debug)]
 pub(super) struct Statements {
     pub(super) grants: String,
     pub(super) leases: String,
     pub(super) load: String,
     pub(super) insert: String,
-    pub(super) insert_and_release: String,
     pub(super) update: String,
-    pub(super) update_and_release: String,
     pub(super) acquire: String,
-    pub(super) acquire_and_load: String,
     pub(super) release: String,
     pub(super) tenants: String,
 }
@@ -98,77 +81,33 @@ impl Statements {
         // off`.
         let durable = "CASE current_setting('synchronous_commit') \
              WHEN 'off' THEN set_config('synchronous_commit', 'on', true) END";
-        // `now()` would be the start of the transaction, which may precede a long wait for the row
-        // lock.
-        let acquire = format!(
-            "INSERT INTO {leases} AS stored (tenant, owner, until) \
-             VALUES ($1, $2, clock_timestamp() + $3 * interval '1 second') \
-             ON CONFLICT (tenant) DO UPDATE \
-             SET owner = $2, until = clock_timestamp() + $3 * interval '1 second' \
-             WHERE stored.owner = $2 OR stored.until <= clock_timestamp() \
-             RETURNING tenant"
-        );
-        let insert = |from: &str| {
-            format!(
-                "saved AS (INSERT INTO {grants} (tenant, generation, contents) \
-                 SELECT $1, $2, $3 FROM {from} ON CONFLICT (tenant) DO NOTHING RETURNING tenant)"
-            )
-        };
-        let update = |condition: &str| {
-            format!(
-                "saved AS (UPDATE {grants} SET generation = $2, contents = $3, updated_at = now() \
-                 WHERE tenant = $1 AND generation = $5 AND sha256(contents) = $6 \
-                 AND {condition} RETURNING tenant)"
-            )
-        };
-        let held = |owner: &str| {
-            format!(
-                "held AS (SELECT tenant FROM {leases} \
-                 WHERE tenant = $1 AND owner = {owner} FOR UPDATE)"
-            )
-        };
-        let released = |owner: &str| {
-            format!(
-                ", released AS (DELETE FROM {leases} AS lease USING held, saved \
-                 WHERE lease.tenant = held.tenant AND lease.tenant = saved.tenant \
-                 AND lease.owner = {owner})"
-            )
-        };
-        // One row: whether the grant was saved, and the stored grant if not.
-        let save = |changes: &str, release: &str| {
-            format!(
-                "WITH {changes}{release} \
-                 SELECT stored.generation, stored.contents, saved.tenant IS NOT NULL AS is_saved, \
-                 CASE WHEN saved.tenant IS NOT NULL THEN pg_notify('{CHANNEL}', $4)::text END, \
-                 CASE WHEN saved.tenant IS NOT NULL THEN {durable} END \
-                 FROM (SELECT) AS one LEFT JOIN saved ON true \
-                 LEFT JOIN {grants} AS stored ON stored.tenant = $1 AND saved.tenant IS NULL"
-            )
-        };
         Self {
             // Always one row, since a standby may not have received the grant yet.
             load: format!(
                 "SELECT generation, contents, pg_is_in_recovery() AS is_standby \
                  FROM (SELECT) AS one LEFT JOIN {grants} ON tenant = $1"
             ),
-            insert: save(&insert("(SELECT) AS one"), ""),
-            insert_and_release: save(
-                &format!("{}, {}", held("$5"), insert(LOCKED)),
-                &released("$5"),
+            insert: format!(
+                "WITH saved AS (INSERT INTO {grants} (tenant, generation, contents) \
+                 VALUES ($1, $2, $3) ON CONFLICT (tenant) DO NOTHING RETURNING tenant) \
+                 SELECT pg_notify('{CHANNEL}', $4), {durable} FROM saved"
             ),
-            update: save(&update("true"), ""),
-            update_and_release: save(
-                &format!("{}, {}", held("$7"), update(IS_LOCKED)),
-                &released("$7"),
+            update: format!(
+                "WITH saved AS (UPDATE {grants} \
+                 SET generation = $2, contents = $3, updated_at = now() \
+                 WHERE tenant = $1 AND contents = $5 RETURNING tenant) \
+                 SELECT pg_notify('{CHANNEL}', $4), {durable} FROM saved"
             ),
-            acquire_and_load: format!(
-                "WITH leased AS ({acquire}) \
-                 SELECT generation, contents, leased.tenant IS NOT NULL AS is_acquired \
-                 FROM (SELECT) AS one LEFT JOIN leased ON true \
-                 LEFT JOIN LATERAL (SELECT generation, contents FROM {grants} \
-                 WHERE tenant = COALESCE(leased.tenant, $1) FOR SHARE) AS stored ON true"
+            // `now()` would be the start of the transaction, which may precede a long wait for the
+            // row lock.
+            acquire: format!(
+                "INSERT INTO {leases} AS stored (tenant, owner, until) \
+                 VALUES ($1, $2, clock_timestamp() + $3 * interval '1 second') \
+                 ON CONFLICT (tenant) DO UPDATE \
+                 SET owner = $2, until = clock_timestamp() + $3 * interval '1 second' \
+                 WHERE stored.owner = $2 OR stored.until <= clock_timestamp() \
+                 RETURNING tenant"
             ),
-            acquire,
             release: format!(
                 "WITH released AS (DELETE FROM {leases} \
                  WHERE tenant = $1 AND owner = $2 RETURNING tenant) \

@@ -98,13 +98,12 @@ use self::{
     connection::Connection,
     record::{Keys, Record, encoded},
     scan::Scans,
-    script::{ACQUIRE, ACQUIRE_AND_LOAD, LOAD, RELEASE, Replicas, SAVE},
+    script::{ACQUIRE, LOAD, RELEASE, Replicas, SAVE},
     watch::Watch,
 };
 use super::{
     announcer::Subscription,
     lease::{LeaseOutcome, LeaseOwner},
-    seen::Seen,
     token_store::{SaveOutcome, TokenStore},
 };
 use crate::{
@@ -134,8 +133,6 @@ pub struct RedisStore<C = ConnectionManager> {
     replicas: Option<Replicas>,
     watch: Option<Arc<Watch>>,
     scans: Arc<Scans>,
-    /// The grants that this store has read or written.
-    seen: Arc<Seen<Stored>>,
 }
 
 impl RedisStore {
@@ -176,7 +173,6 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisStore<C> {
             replicas: None,
             watch: None,
             scans: Arc::default(),
-            seen: Arc::default(),
         }
     }
 
@@ -195,7 +191,6 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisStore<C> {
         }
         self.connection.prefix = prefix.into();
         self.scans = Arc::default();
-        self.seen = Arc::default();
         match self.watch.take() {
             Some(watch) => Ok(self.watch(watch.client().clone())),
             None => Ok(self),
@@ -246,111 +241,12 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisStore<C> {
             .await
             .map_err(|error| failure::at("INFO and CONFIG", failure::describe(&error)))
     }
-
-    /// Saves a grant. If that commits, also releases the lease of the owner.
-    async fn save_as(
-        &self,
-        tenant: &TenantId,
-        expected: Option<Generation>,
-        grant: &Grant,
-        owner: Option<&LeaseOwner>,
-    ) -> Result<SaveOutcome, Error> {
-        let keys = Keys::new(&self.connection.prefix, tenant);
-        let (channel, bytes) = (self.connection.channel(), grant.to_bytes(tenant));
-        let generation = grant.generation.to_string();
-        let message = watch::saved(&keys.name, &generation);
-        // Identifies this save.
-        let save = LeaseOwner::random();
-        let try_to_save = async |stored: Option<&Stored>| {
-            let none = Stored::default();
-            let stored = stored.unwrap_or(&none);
-            let arguments = [
-                stored.generation.as_bytes(),
-                &stored.save,
-                generation.as_bytes(),
-                &bytes,
-                save.as_str().as_bytes(),
-                channel.as_bytes(),
-                message.as_bytes(),
-                owner.map_or(b"", |owner| owner.as_str().as_bytes()),
-            ];
-            let all = [&*keys.grant, &*keys.lease];
-            let written = if owner.is_some() { &all[..] } else { &all[..1] };
-            self.connection
-                .run_on(&SAVE, written, &arguments, self.replicas)
-                .await
-        };
-        // The replicas are checked before the save, by a load.
-        let is_unchecked = self.replicas.is_none();
-        let known = expected.filter(|_| is_unchecked);
-        let known = known.and_then(|expected| self.seen.get(tenant, expected));
-        let mut is_added = expected.is_some();
-        let mut response = if is_added {
-            let first = async {
-                match &known {
-                    Some(stored) => try_to_save(Some(stored)).await,
-                    None => self.load_record(&keys, self.replicas).await,
-                }
-            };
-            // The name may have been lost. If it cannot be added, a later save or a scan adds it.
-            let names = [keys.name.as_bytes()];
-            let add = names::add(&self.connection, &names, None);
-            tokio::join!(first, add).0?
-        } else {
-            self.load_record(&keys, self.replicas).await?
-        };
-        loop {
-            if response == Value::Int(1) {
-                let save = save.as_str().as_bytes().to_vec();
-                match owner {
-                    // The refresh has ended.
-                    Some(_) => self.seen.remove(tenant),
-                    None => (self.seen).set(tenant, grant.generation, Stored { generation, save }),
-                }
-                return Ok(SaveOutcome::Committed);
-            }
-            // A script cannot tell whether the stored grant can be read, and an unreadable grant
-            // must not be overwritten. It may be of another save than the last one that was read.
-            let record = Record::read(tenant, &keys.grant, response)?;
-            if record.as_ref().map(|record| record.grant.generation) != expected {
-                return Ok(SaveOutcome::Superseded(record.map(|record| record.grant)));
-            }
-            if !std::mem::replace(&mut is_added, true) {
-                // The same replicas acknowledge the name and the grant.
-                let name = keys.name.as_bytes();
-                names::add(&self.connection, &[name], self.replicas).await?;
-            }
-            let stored = record.as_ref().map(Stored::of);
-            response = try_to_save(stored.as_ref()).await?;
-        }
-    }
-
-    async fn load_record(&self, keys: &Keys, replicas: Option<Replicas>) -> Result<Value, Error> {
-        self.connection.run(&LOAD, &keys.grant, &[], replicas).await
-    }
-}
-
-/// The fields that identify a stored grant.
-#[derive(Clone, Default)]
-struct Stored {
-    generation: String,
-    /// The id of the save that wrote it.
-    save: Vec<u8>,
-}
-
-impl Stored {
-    fn of(record: &Record) -> Self {
-        Self {
-            generation: record.grant.generation.to_string(),
-            save: record.save.to_vec(),
-        }
-    }
 }
 
 impl<C: ConnectionLike + Clone + Send + Sync + 'static> TokenStore for RedisStore<C> {
     async fn load(&self, tenant: &TenantId) -> Result<Option<Grant>, Error> {
         let keys = Keys::new(&self.connection.prefix, tenant);
-        let response = self.load_record(&keys, None).await?;
+        let response = self.connection.run(&LOAD, &keys.grant, &[], None).await?;
         Ok(Record::read(tenant, &keys.grant, response)?.map(|record| record.grant))
     }
 
@@ -360,7 +256,56 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> TokenStore for RedisStor
         expected: Option<Generation>,
         grant: &Grant,
     ) -> Result<SaveOutcome, Error> {
-        self.save_as(tenant, expected, grant, None).await
+        let keys = Keys::new(&self.connection.prefix, tenant);
+        let (channel, bytes) = (self.connection.channel(), grant.to_bytes(tenant));
+        let generation = grant.generation.to_string();
+        let message = watch::saved(&keys.name, &generation);
+        // Identifies this save.
+        let save = LeaseOwner::random();
+        let load = self.connection.run(&LOAD, &keys.grant, &[], self.replicas);
+        let mut response = if expected.is_none() {
+            load.await?
+        } else {
+            // The name may have been lost. If it cannot be added, a later save or a scan adds it.
+            let names = [keys.name.as_bytes()];
+            let add = names::add(&self.connection, &names, None);
+            let (loaded, _) = tokio::join!(load, add);
+            loaded?
+        };
+        let mut is_added = expected.is_some();
+        loop {
+            // A script cannot tell whether the stored grant can be read, and an unreadable grant
+            // must not be overwritten.
+            let record = Record::read(tenant, &keys.grant, response)?;
+            if record.as_ref().map(|record| record.grant.generation) != expected {
+                return Ok(SaveOutcome::Superseded(record.map(|record| record.grant)));
+            }
+            if !std::mem::replace(&mut is_added, true) {
+                // The same replicas acknowledge the name and the grant.
+                let name = keys.name.as_bytes();
+                names::add(&self.connection, &[name], self.replicas).await?;
+            }
+            let stored = record.map_or_else(Default::default, |record| {
+                (record.grant.generation.to_string(), record.save)
+            });
+            let arguments = [
+                stored.0.as_bytes(),
+                &stored.1,
+                generation.as_bytes(),
+                &bytes,
+                save.as_str().as_bytes(),
+                channel.as_bytes(),
+                message.as_bytes(),
+            ];
+            let run = self
+                .connection
+                .run(&SAVE, &keys.grant, &arguments, self.replicas);
+            response = run.await?;
+            if response == Value::Int(1) {
+                return Ok(SaveOutcome::Committed);
+            }
+            // Another save was committed in between, possibly with an equal generation.
+        }
     }
 
     async fn acquire(
@@ -384,7 +329,6 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> TokenStore for RedisStor
     }
 
     async fn release(&self, tenant: &TenantId, owner: &LeaseOwner) -> Result<(), Error> {
-        self.seen.remove(tenant);
         let keys = Keys::new(&self.connection.prefix, tenant);
         let channel = self.connection.channel();
         let arguments = [
@@ -396,62 +340,6 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> TokenStore for RedisStor
             .run(&RELEASE, &keys.lease, &arguments, None)
             .await?;
         Ok(())
-    }
-
-    async fn acquire_and_load(
-        &self,
-        tenant: &TenantId,
-        owner: &LeaseOwner,
-        duration: Duration,
-    ) -> Result<(LeaseOutcome, Option<Grant>), Error> {
-        let keys = Keys::new(&self.connection.prefix, tenant);
-        let duration = script::milliseconds(duration);
-        let arguments = [owner.as_str().as_bytes(), duration.as_bytes()];
-        let response = self
-            .connection
-            .run_on(
-                &ACQUIRE_AND_LOAD,
-                &[&keys.grant, &keys.lease],
-                &arguments,
-                None,
-            )
-            .await?;
-        let Value::Array(parts) = response else {
-            return Err(failure::unexpected(&keys.lease));
-        };
-        let Ok([acquired, stored]) = <[Value; 2]>::try_from(parts) else {
-            return Err(failure::unexpected(&keys.lease));
-        };
-        let record = Record::read(tenant, &keys.grant, stored)?;
-        let outcome = match acquired {
-            Value::Int(1) => LeaseOutcome::Acquired,
-            Value::Int(0) => LeaseOutcome::HeldByAnother,
-            _ => return Err(failure::unexpected(&keys.lease)),
-        };
-        if let (LeaseOutcome::Acquired, Some(record)) = (outcome, &record) {
-            let generation = record.grant.generation;
-            self.seen.set(tenant, generation, Stored::of(record));
-        }
-        Ok((outcome, record.map(|record| record.grant)))
-    }
-
-    async fn save_and_release(
-        &self,
-        tenant: &TenantId,
-        expected: Option<Generation>,
-        grant: &Grant,
-        owner: &LeaseOwner,
-    ) -> Result<SaveOutcome, Error> {
-        if self.replicas.is_none() {
-            return self.save_as(tenant, expected, grant, Some(owner)).await;
-        }
-        // The lease is held until the replicas have acknowledged the save.
-        let outcome = self.save(tenant, expected, grant).await?;
-        if outcome == SaveOutcome::Committed {
-            // The save is committed in any case.
-            let _ = self.release(tenant, owner).await;
-        }
-        Ok(outcome)
     }
 
     async fn changed(&self, tenant: &TenantId) {

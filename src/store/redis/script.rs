@@ -25,14 +25,13 @@ if redis.call('EXISTS', KEYS[1]) == 0 then return false end
 return redis.call('HMGET', KEYS[1], 'generation', 'grant', 'save')",
 );
 
-/// Keys: the grant, and the lease if it is released with the save. Arguments: the expected
-/// generation and the id of the save that wrote it (both empty: no grant); generation, bytes and id
-/// to write; the channel and the message; the owner of the lease. Returns 1 if committed, and
+/// Arguments: the expected generation and the id of the save that wrote it (both empty: no grant);
+/// generation, bytes and id to write; the channel and the message. Returns 1 if committed, and
 /// otherwise the same as [`LOAD`].
 ///
 /// A connection may resend a command after a lost response. The script then finds its own save,
-/// which is a success. A failed release or notification is not an error. An expiry, which can only
-/// have been set by hand, is removed.
+/// which is a success. A failed notification is not an error. An expiry, which can only have been
+/// set by hand, is removed.
 pub(super) const SAVE: Script = Script(
     "local is_there = redis.call('EXISTS', KEYS[1]) == 1
 local stored = redis.call('HMGET', KEYS[1], 'generation', 'grant', 'save')
@@ -42,7 +41,6 @@ if is_there then is_expected = stored[1] == ARGV[1] and stored[3] == ARGV[2] end
 if is_expected then
   redis.call('HSET', KEYS[1], 'generation', ARGV[3], 'grant', ARGV[4], 'save', ARGV[5])
   redis.call('PERSIST', KEYS[1])
-  if KEYS[2] and redis.pcall('GET', KEYS[2]) == ARGV[8] then redis.call('DEL', KEYS[2]) end
   redis.pcall('PUBLISH', ARGV[6], ARGV[7])
   return 1
 end
@@ -57,26 +55,6 @@ pub(super) const ACQUIRE: Script = Script(
 if holder and holder ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return 1",
-);
-
-/// Keys: the grant and the lease. Arguments: those of [`ACQUIRE`]. Returns what that returns, and
-/// what [`LOAD`] returns.
-///
-/// The grant is read first, so that no lease is acquired if it is another program's value. Nothing
-/// happens in between.
-pub(super) const ACQUIRE_AND_LOAD: Script = Script(
-    "local written = redis.pcall('PERSIST', KEYS[1])
-if type(written) == 'table' and written.err and string.find(written.err, 'READONLY', 1, true) then
-  return redis.error_reply('READONLY replica')
-end
-local stored = false
-if redis.call('EXISTS', KEYS[1]) == 1 then
-  stored = redis.call('HMGET', KEYS[1], 'generation', 'grant', 'save')
-end
-local holder = redis.call('GET', KEYS[2])
-if holder and holder ~= ARGV[1] then return {0, stored} end
-redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
-return {1, stored}",
 );
 
 /// Arguments: the owner, the channel and the message. Returns 1, or 0 if the owner does not have

@@ -50,33 +50,35 @@ impl Rig {
 
     /// A refresh before this step, after the usual results.
     fn at(step: &str) -> Self {
-        let reason = match step {
-            "load" => Reason::Rejected(generation(2)),
-            _ => Reason::Mandatory,
-        };
-        Self::new(holding(&active(2)), reason, age("mandatory")).advanced_to(step)
+        Self::new(holding(&active(2)), Reason::Mandatory, age("mandatory")).advanced_to(step)
     }
 
     fn advanced_to(mut self, step: &str) -> Self {
         let usual = match step {
-            "load" | "acquire" => "",
-            "enter" => "acquired",
-            "save intent" => "acquired, ok",
-            "fetch" => "acquired, ok, committed",
-            "wait to replay" => "acquired, ok, committed, lost",
-            "save replay" => "acquired, ok, committed, lost, waited",
-            "replay" => "acquired, ok, committed, lost, waited, committed",
-            "load end" => "acquired, ok, committed, invalid grant",
-            "save end" => "acquired, ok, committed, invalid grant, stored 2 intent",
-            "restore" => "acquired, ok, committed, down",
-            "persist" => "acquired, ok, committed, tokens",
-            "save revocation" => "acquired, ok, committed, tokens, revoked here, committed",
-            "discard" => "acquired, ok, committed, tokens, superseded by 3 revoked",
+            "load" => "",
+            "acquire" => "stored 2",
+            "load again" => "stored 2, held by another",
+            "enter" => "stored 2, acquired",
+            "confirm" => "stored 2, acquired, ok",
+            "save intent" => "stored 2, acquired, ok, stored 2",
+            "fetch" => "stored 2, acquired, ok, stored 2, committed",
+            "wait to replay" => "stored 2, acquired, ok, stored 2, committed, lost",
+            "save replay" => "stored 2, acquired, ok, stored 2, committed, lost, waited",
+            "replay" => "stored 2, acquired, ok, stored 2, committed, lost, waited, committed",
+            "load end" => "stored 2, acquired, ok, stored 2, committed, invalid grant",
+            "save end" => {
+                "stored 2, acquired, ok, stored 2, committed, invalid grant, stored 2 intent"
+            }
+            "restore" => "stored 2, acquired, ok, stored 2, committed, down",
+            "persist" => "stored 2, acquired, ok, stored 2, committed, tokens",
+            "save revocation" => {
+                "stored 2, acquired, ok, stored 2, committed, tokens, revoked here, committed"
+            }
+            "discard" => {
+                "stored 2, acquired, ok, stored 2, committed, tokens, superseded by 3 revoked"
+            }
             other => panic!("{other}: no such step"),
         };
-        if step != "load" && matches!(self.next, Next::Load(_)) {
-            self.perform("stored 2");
-        }
         self.perform(usual);
         self.state.take_events();
         self
@@ -104,10 +106,6 @@ impl Rig {
             // It was extended in time, again and again.
             "lease kept" => state.lease_acquired(LeaseOutcome::Acquired, m),
             "revoked here" => drop(state.revoke(m)),
-            announced if announced.starts_with("announced ") => {
-                let stored = named(announced.trim_start_matches("announced "));
-                state.adopt(Some(&stored), m);
-            }
             "consent" => {
                 let sequence = state.next_sequence();
                 state.install(&named("4"), sequence, m);
@@ -136,13 +134,14 @@ impl Rig {
                 wait.waited(state, self.m)
             }
             Next::Load(load) => load.loaded(loaded(result), state, m),
-            Next::AcquireLease(acquire) => {
-                let acquired = acquired(result);
-                if let Ok((LeaseOutcome::Acquired, _)) = acquired {
+            Next::AcquireLease(acquire) => acquire.acquired(match result {
+                "acquired" => {
                     state.lease_acquired(LeaseOutcome::Acquired, m);
+                    Ok(LeaseOutcome::Acquired)
                 }
-                acquire.acquired(acquired, state, m)
-            }
+                "held by another" => Ok(LeaseOutcome::HeldByAnother),
+                other => Err(error(other)),
+            }),
             Next::Enter(enter) => match result {
                 "ok" => enter.entered(Ok(()), state, m),
                 other => enter.entered(Err(error(other)), state, m),
@@ -196,23 +195,6 @@ fn loaded(result: &str) -> Result<Option<Grant>, Error> {
         Some(stored) => Ok(Some(named(stored))),
         None => Err(error(result)),
     }
-}
-
-/// The lease and the grant that is stored: by default the second.
-fn acquired(result: &str) -> Result<(LeaseOutcome, Option<Grant>), Error> {
-    let (outcome, stored) = if let Some(stored) = result.strip_prefix("acquired") {
-        (LeaseOutcome::Acquired, stored)
-    } else if let Some(stored) = result.strip_prefix("held by another") {
-        (LeaseOutcome::HeldByAnother, stored)
-    } else {
-        return Err(error(result));
-    };
-    let stored = match stored {
-        "" => Some(named("2")),
-        " with none" => None,
-        stored => Some(named(stored.trim_start_matches(" with "))),
-    };
-    Ok((outcome, stored))
 }
 
 fn saved(result: &str, saved: &Grant) -> Result<SaveOutcome, Error> {
@@ -326,8 +308,10 @@ fn p10_usual_results_lead_from_the_lease_to_the_save() {
     cases(
         "
         given       | then      | next                        | held     | events
+        load        | stored 2  | acquire                     | 2        | -
         acquire     | acquired  | enter                       | 2        | -
-        enter       | ok        | save 2 intent over 2        | 2        | -
+        enter       | ok        | load                        | 2        | -
+        confirm     | stored 2  | save 2 intent over 2        | 2        | -
         save intent | committed | fetch r2                    | 2 intent | -
         fetch       | tokens    | persist 3 over 2 after 0 ms | 2 intent | -
         persist     | committed | token 3                     | 3        | refreshed 3
@@ -336,8 +320,8 @@ fn p10_usual_results_lead_from_the_lease_to_the_save() {
     );
 }
 
-/// Commands are excluded from the permit to the save of the intent. The permit is returned after
-/// the last response: a token request that follows uses it, and a replay keeps it meanwhile.
+/// Commands are excluded from the load to the save of the intent. The permit is returned after the
+/// last response: a token request that follows uses it, and a replay keeps it meanwhile.
 #[test]
 fn p16_permit_is_kept_until_the_replay_has_its_response() {
     cases(
@@ -346,6 +330,7 @@ fn p16_permit_is_kept_until_the_replay_has_its_response() {
         load            | no                | yes
         acquire         | no                | yes
         enter           | no                | yes
+        confirm         | yes               | yes
         save intent     | yes               | yes
         fetch           | no                | no
         wait to replay  | no                | no
@@ -373,10 +358,10 @@ fn p16_refreshes_start_a_second_apart() {
     cases(
         "
         last request | first step
-        never        | acquire
+        never        | load
         0 s          | wait 1000 ms
         400 ms       | wait 600 ms
-        1001 ms      | acquire
+        1001 ms      | load
         ",
         |[started]| {
             let m = age("mandatory");
@@ -396,25 +381,24 @@ fn p06_newer_stored_grant_is_used_without_a_request() {
         load    | stored 1         | acquire    | 2         | -
         load    | stored 2         | acquire    | 2         | -
         load    | stored 2 intent  | acquire    | 2 intent  | -
-        load    | stored 3 old     | token 3    | 3         | adopted 3
+        load    | stored 3 old     | acquire    | 3         | adopted 3
         load    | stored 3         | token 3    | 3         | adopted 3
+        load    | stored 3 ended   | token 3    | 3 ended   | invalid_grant
         load    | stored 3 revoked | revoked    | 3 revoked | -
         load    | store down       | store down | 2         | -
-        acquire | acquired with 3         | token 3    | 3         | adopted 3
-        acquire | acquired with 3 ended   | token 3    | 3 ended   | invalid_grant
-        acquire | acquired with 3 revoked | revoked    | 3 revoked | -
-        acquire | acquired with 2 intent  | enter      | 2 intent  | -
-        acquire | acquired with 3 old     | enter      | 3         | adopted 3
-        acquire | store down              | store down | 2         | -
+        confirm | stored 3         | token 3    | 3         | adopted 3
+        confirm | stored 3 ended   | token 3    | 3 ended   | invalid_grant
+        confirm | stored 3 revoked | revoked    | 3 revoked | -
+        confirm | store down       | store down | 2         | -
         ";
     cases(table, step);
     // Without a valid token, an ended grant yields its error.
     cases(
         "
         given   | then           | next    | held    | events
-        acquire | acquired with 3              | token 3 | 3       | adopted 3
-        acquire | acquired with 3 ended        | ended   | 3 ended | invalid_grant
-        acquire | held by another with 3 ended | ended   | 3 ended | invalid_grant
+        load    | stored 3       | token 3 | 3       | adopted 3
+        load    | stored 3 ended | ended   | 3 ended | invalid_grant
+        confirm | stored 3 ended | ended   | 3 ended | invalid_grant
         ",
         step_without_token,
     );
@@ -425,15 +409,17 @@ fn p06_newer_stored_grant_is_used_without_a_request() {
 fn p10_held_lease_is_waited_for() {
     cases(
         "
-        given   | then                                  | next                         | held | events
-        acquire | held by another                       | wait 100 ms or for the store | 2    | -
-        acquire | held by another with 3                | token 3                      | 3    | adopted 3
-        acquire | held by another, waited               | acquire                      | 2    | -
-        acquire | held by another, waited, acquired     | enter                        | 2    | -
-        acquire | held by another, waited, store down   | store down                   | 2    | -
-        acquire | 16999 ms pass, held by another        | wait 100 ms or for the store | 2    | -
-        acquire | 17 s pass, held by another            | leased elsewhere             | 2    | -
-        acquire | 17 s pass, held by another with 3     | token 3                      | 3    | adopted 3
+        given      | then                       | next                         | held | events
+        acquire    | held by another            | load                         | 2    | -
+        acquire    | store down                 | store down                   | 2    | -
+        load again | stored 2                   | wait 100 ms or for the store | 2    | -
+        load again | stored 3                   | token 3                      | 3    | adopted 3
+        load again | store down                 | store down                   | 2    | -
+        load again | stored 2, waited           | acquire                      | 2    | -
+        load again | stored 2, waited, acquired | enter                        | 2    | -
+        load again | 16999 ms pass, stored 2    | wait 100 ms or for the store | 2    | -
+        load again | 17 s pass, stored 2        | leased elsewhere             | 2    | -
+        load again | 17 s pass, stored 3        | token 3                      | 3    | adopted 3
         ",
         step,
     );
@@ -445,12 +431,14 @@ fn p11_expired_lease_stops_the_refresh() {
     cases(
         "
         given          | then                                     | next                        | held     | events
-        enter          | 14 s pass, ok                            | save 2 intent over 2        | 2        | -
+        enter          | 14 s pass, ok                            | load                        | 2        | -
         enter          | 15 s pass, ok                            | lease expired               | 2        | -
         enter          | 15 s suspended, ok                       | lease expired               | 2        | -
         enter          | 15 s pass, lease extended, ok            | lease expired               | 2        | -
         enter          | 15 s suspended, lease extended, ok       | lease expired               | 2        | -
-        enter          | 14 s pass, lease extended, 14 s pass, ok | save 2 intent over 2        | 2        | -
+        enter          | 14 s pass, lease extended, 14 s pass, ok | load                        | 2        | -
+        confirm        | 15 s pass, stored 2                      | lease expired               | 2        | -
+        confirm        | 15 s pass, stored 3                      | token 3                     | 3        | adopted 3
         save intent    | 15 s pass, committed                     | lease expired               | 2 intent | -
         save intent    | 15 s suspended, committed                | lease expired               | 2 intent | -
         fetch          | 15 s pass, down                          | down                        | 2 intent | -
@@ -481,7 +469,8 @@ fn p15_refresh_of_a_replaced_grant_sends_nothing() {
         "
         given       | then                       | next    | held      | events
         enter       | consent, ok                | token 4 | 4         | adopted 4, installed 4
-        enter       | revoked here, ok           | revoked | 3 revoked | revoked
+        enter       | revoked here, ok, stored 2 | revoked | 3 revoked | revoked
+        confirm     | revoked here, stored 2     | revoked | 3 revoked | revoked
         save intent | revoked here, committed    | revoked | 3 revoked | revoked
         save replay | revoked here, committed    | lost    | 3 revoked | revoked, lost
         ",
@@ -495,10 +484,8 @@ fn p14_intent_is_saved_before_the_refresh_token_is_sent() {
     cases(
         "
         given       | then                    | next                    | held      | events
-        acquire     | acquired with none, ok  | save 2 intent over none | 2         | -
-        acquire     | acquired with 1, ok     | save 2 intent over 1    | 2         | -
-        enter       | announced 3 old, ok     | save 3 intent over 3    | 3         | adopted 3
-        enter       | announced 3, ok         | token 3                 | 3         | adopted 3
+        confirm     | stored none             | save 2 intent over none | 2         | -
+        confirm     | stored 1                | save 2 intent over 1    | 2         | -
         save intent | store down              | store down              | 2         | -
         save intent | superseded by 3         | token 3                 | 3         | adopted 3
         save intent | superseded by 3 ended   | token 3                 | 3 ended   | invalid_grant
@@ -567,16 +554,15 @@ fn p11_stored_intent_is_replayed_or_awaits_the_expiry() {
             is_urgent: false,
             is_abandoned: false,
         };
-        if let Next::Load(load) = rig.next.clone() {
+        let load = |rig: &mut Rig| {
+            let Next::Load(load) = rig.next.clone() else {
+                panic!("{:?}", rig.next)
+            };
             rig.next = load.loaded(Ok(Some(stored.clone())), &mut rig.state, m);
-        }
-        let Next::AcquireLease(acquire) = rig.next.clone() else {
-            panic!("{:?}", rig.next)
         };
-        rig.state.lease_acquired(LeaseOutcome::Acquired, m);
-        let acquired = (LeaseOutcome::Acquired, Some(stored));
-        rig.next = acquire.acquired(Ok(acquired), &mut rig.state, m);
-        rig.perform("ok");
+        load(&mut rig);
+        rig.perform("acquired, ok");
+        load(&mut rig);
         assert!(rig.state.own_intent.is_some());
         match next_name(&mut rig.next).as_str() {
             "lost deferred" => "deferred".to_owned(),
@@ -671,16 +657,14 @@ fn p11_source_without_a_refresh_token_needs_no_intent() {
                 _ => (holding(&bare()), Some(bare())),
             };
             let mut rig = Rig::new(state, Reason::Mandatory, m);
-            if let Next::Load(load) = rig.next.clone() {
-                rig.next = load.loaded(Ok(stored.clone()), &mut rig.state, m);
+            for _ in 0..2 {
+                if let Next::Load(load) = rig.next.clone() {
+                    rig.next = load.loaded(Ok(stored.clone()), &mut rig.state, m);
+                }
+                if let Next::AcquireLease(_) = rig.next {
+                    rig.perform("acquired, ok");
+                }
             }
-            let Next::AcquireLease(acquire) = rig.next.clone() else {
-                panic!("{:?}", rig.next)
-            };
-            rig.state.lease_acquired(LeaseOutcome::Acquired, m);
-            let acquired = (LeaseOutcome::Acquired, stored);
-            rig.next = acquire.acquired(Ok(acquired), &mut rig.state, m);
-            rig.perform("ok");
             assert_eq!(next_name(&mut rig.next), "fetch nothing");
             results(rig, response)
         },
@@ -745,7 +729,7 @@ fn p15_reason_of_the_end_names_a_lost_rotation_or_an_expiry() {
                 age("mandatory")
             };
             let mut rig = Rig::new(holding(&active(2)), Reason::Mandatory, m);
-            rig.perform("acquired, ok, committed");
+            rig.perform("stored 2, acquired, ok, stored 2, committed");
             if row.starts_with("sent again") {
                 rig.perform("lost, waited, committed");
             }
@@ -851,6 +835,8 @@ fn p04_stalled_refresh_that_continues_sends_nothing() {
         "
         given          | then                             | next                        | held     | events
         enter          | stalled, ok                      | stalled                     | 2        | failed: stalled
+        confirm        | stalled, stored 2                | stalled                     | 2        | failed: stalled
+        confirm        | stalled, stored 3                | token 3                     | 3        | failed: stalled, adopted 3
         save intent    | stalled, committed               | stalled                     | 2 intent | failed: stalled
         fetch          | stalled, tokens                  | persist 3 over 2 after 0 ms | 2 intent | failed: stalled
         fetch          | stalled, tokens, committed       | token 3                     | 3        | failed: stalled, refreshed 3

@@ -188,10 +188,7 @@ fn p16_refresh_of_a_loaded_grant_waits_until_the_provider_accepts_it() {
         let outcome = loop {
             next = match next {
                 Next::Load(load) => load.loaded(Ok(Some(stored.clone())), &mut state, m),
-                Next::AcquireLease(acquire) => {
-                    let acquired = (LeaseOutcome::Acquired, Some(stored.clone()));
-                    acquire.acquired(Ok(acquired), &mut state, m)
-                }
+                Next::AcquireLease(acquire) => acquire.acquired(Ok(LeaseOutcome::Acquired)),
                 Next::Enter(enter) => enter.entered(Ok(()), &mut state, m),
                 other => break other,
             }
@@ -477,8 +474,7 @@ fn p11_nothing_is_sent_after_the_end_of_the_reuse_grace() {
                 Next::Load(load) => load.loaded(Ok(Some(stored.clone())), &mut state, m),
                 Next::AcquireLease(acquire) => {
                     state.lease_acquired(LeaseOutcome::Acquired, m);
-                    let acquired = (LeaseOutcome::Acquired, Some(stored.clone()));
-                    acquire.acquired(Ok(acquired), &mut state, m)
+                    acquire.acquired(Ok(LeaseOutcome::Acquired))
                 }
                 Next::Enter(enter) => enter.entered(Ok(()), &mut state, m),
                 Next::Save(save) => save.saved(Ok(SaveOutcome::Committed), &mut state, m),

@@ -65,18 +65,10 @@ pub(super) struct JobRun {
 #[derive(Clone, Debug)]
 pub(super) enum Arrived {
     Loaded(Result<Option<Grant>, Error>),
-    Acquired(Result<(LeaseOutcome, Option<Grant>), Error>),
-    Saved(Saved),
+    Acquired(Result<LeaseOutcome, Error>),
+    Saved(Result<SaveOutcome, Error>),
     Fetched(Result<TokenSet, Error>),
     Released { has_failed: bool },
-}
-
-/// The result of a save.
-#[derive(Clone, Debug)]
-pub(super) struct Saved {
-    pub(super) outcome: Result<SaveOutcome, Error>,
-    /// Whether the replica knows that the lease was released with it.
-    pub(super) has_released: bool,
 }
 
 impl JobRun {
@@ -161,6 +153,7 @@ impl Replica {
             }
             let next = job.next.take().unwrap();
             let next = match next {
+                Next::Enter(enter) => enter.entered(Ok(()), &mut self.state, m),
                 Next::Wait(wait) => {
                     let is_for_lease = wait.ends_on_store_change();
                     let until = match (job.until, is_for_lease) {
@@ -229,6 +222,7 @@ impl Replica {
         };
         let is_over = job.until.is_none_or(|until| until <= now);
         match &job.next {
+            Some(Next::Enter(_)) => true,
             Some(Next::Done(_)) => !job.must_release,
             Some(Next::AcquireLease(_)) => job.lease_wait.is_none(),
             Some(Next::Wait(wait)) => {

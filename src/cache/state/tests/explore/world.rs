@@ -11,7 +11,7 @@ use std::{
 use super::{
     properties::{Counts, Event, Known, Property, Violation},
     provider::Provider,
-    replica::{Arrived, JobRun, Replica, Saved, reach_end},
+    replica::{Arrived, JobRun, Replica, reach_end},
     setting::{Budget, Setting, Start, access_number, refresh_number},
 };
 use crate::{
@@ -82,8 +82,6 @@ pub(super) enum How {
     Fails,
     /// An operation of the store takes effect, and the replica gets an error.
     FailsAfterEffect,
-    /// A save takes effect, and the release that follows it fails.
-    FailsToRelease,
     /// The token request does not reach the provider, and the connection breaks.
     LostBefore,
     /// The provider processes the token request, and the connection breaks.
@@ -371,18 +369,12 @@ impl World {
                 push(How::Fails);
                 if self.generation() == save.expected() {
                     push(How::FailsAfterEffect);
-                    if save.releases_lease() && self.is_leased_by(index) {
-                        push(How::FailsToRelease);
-                    }
                 }
             }
             Next::Persist(persist) if self.budget.store > 0 => {
                 push(How::Fails);
                 if self.generation() == persist.expected() {
                     push(How::FailsAfterEffect);
-                    if persist.releases_lease(&replica.state) && self.is_leased_by(index) {
-                        push(How::FailsToRelease);
-                    }
                 }
             }
             Next::Done(_)
@@ -433,7 +425,7 @@ impl World {
             if !is_sending {
                 actions.push(Action::Stall(index, Effect::Without));
             }
-            let is_loading = matches!(job.next, Some(Next::Load(_) | Next::AcquireLease(_)));
+            let is_loading = matches!(job.next, Some(Next::Load(_)));
             if (has_effect || is_loading) && job.until.is_none() {
                 actions.push(Action::Stall(index, Effect::With));
             }
@@ -645,7 +637,7 @@ impl World {
         let budget = &mut self.budget;
         match how {
             How::Succeeds => {}
-            How::Fails | How::FailsAfterEffect | How::FailsToRelease => {
+            How::Fails | How::FailsAfterEffect => {
                 budget.store -= 1;
                 self.may_have_lost = true;
             }
@@ -694,19 +686,16 @@ impl World {
                 if !matches!(outcome, Ok(LeaseOutcome::HeldByAnother)) {
                     self.job(index).must_release = true;
                 }
-                Arrived::Acquired(outcome.map(|lease| (lease, self.grant.as_deref().cloned())))
+                Arrived::Acquired(outcome)
             }
             Next::Save(save) => {
-                let (expected, grant) = (save.expected(), save.grant());
-                let releases = save.releases_lease();
-                let saved = self.save(index, expected, grant, how, setting, counts)?;
-                Arrived::Saved(self.released_by(index, releases, how, saved))
+                let saved =
+                    self.save(index, save.expected(), save.grant(), how, setting, counts)?;
+                Arrived::Saved(saved)
             }
             Next::Persist(persist) => {
                 let (expected, grant) = (persist.expected(), persist.grant());
-                let releases = persist.releases_lease(&replica.state);
-                let saved = self.save(index, expected, grant, how, setting, counts)?;
-                Arrived::Saved(self.released_by(index, releases, how, saved))
+                Arrived::Saved(self.save(index, expected, grant, how, setting, counts)?)
             }
             Next::Fetch(fetch) => {
                 let tokens = fetch.tokens().unwrap();
@@ -748,7 +737,8 @@ impl World {
     ) -> Result<(), Violation> {
         let mut m = setting.moment(self.now);
         let next = self.job(index).next.take().unwrap();
-        if let Next::AcquireLease(_) = next {
+        let begins_intent = matches!(next, Next::Load(_)) && next.excludes_commands();
+        if begins_intent {
             m.wall += Duration::from_nanos(self.intents.into());
         }
         let replica = self.replica(index);
@@ -758,37 +748,28 @@ impl World {
         job.is_hanging = false;
         job.has_paused = false;
         let next = match (next, arrived) {
-            (Next::Load(load), Arrived::Loaded(result)) => load.loaded(result, state, m),
-            (Next::AcquireLease(acquire), Arrived::Acquired(acquired)) => {
-                if let Ok((LeaseOutcome::Acquired, _)) = acquired {
-                    job.lease_wait = None;
-                }
-                let loaded = acquired.as_ref().ok().map(|(_, stored)| stored.clone());
-                let next = match acquire.acquired(acquired, state, m) {
-                    // A permit is always free, so no time passes.
-                    Next::Enter(enter) => enter.entered(Ok(()), state, m),
-                    next => next,
-                };
+            (Next::Load(load), Arrived::Loaded(result)) => {
+                let loaded = result.as_ref().ok().cloned();
+                let next = load.loaded(result, state, m);
                 let is_waiting = matches!(&next, Next::Wait(wait) if wait.ends_on_store_change());
                 job.loaded = loaded.filter(|_| is_waiting);
-                let has_begun = matches!(next, Next::Save(_));
+                let has_begun = begins_intent && matches!(next, Next::Save(_));
                 job.next = Some(next);
                 self.intents += u8::from(has_begun);
                 return Ok(());
             }
-            (Next::Save(save), Arrived::Saved(saved)) => {
-                if saved.has_released {
-                    job.must_release = false;
-                    state.lease_released();
+            (Next::AcquireLease(acquire), Arrived::Acquired(outcome)) => {
+                let is_acquired = outcome
+                    .as_ref()
+                    .is_ok_and(|outcome| *outcome == LeaseOutcome::Acquired);
+                if is_acquired {
+                    job.lease_wait = None;
                 }
-                save.saved(saved.outcome, state, m)
+                job.loaded = None;
+                acquire.acquired(outcome)
             }
-            (Next::Persist(persist), Arrived::Saved(saved)) => {
-                if saved.has_released {
-                    job.must_release = false;
-                    state.lease_released();
-                }
-                let outcome = saved.outcome;
+            (Next::Save(save), Arrived::Saved(outcome)) => save.saved(outcome, state, m),
+            (Next::Persist(persist), Arrived::Saved(outcome)) => {
                 let is_conflict = matches!(
                     &outcome,
                     Ok(SaveOutcome::Superseded(found)) if found.as_ref() != Some(persist.grant())
@@ -876,27 +857,6 @@ impl World {
             How::FailsAfterEffect => Err(failure()),
             _ => Ok(SaveOutcome::Committed),
         })
-    }
-
-    /// Releases the lease with a save of which only the effect or the result is known.
-    fn released_by(
-        &mut self,
-        index: usize,
-        releases: bool,
-        how: How,
-        outcome: Result<SaveOutcome, Error>,
-    ) -> Saved {
-        let job = self.job(index);
-        let releases = releases && job.must_release;
-        let is_committed = matches!(outcome, Ok(SaveOutcome::Committed));
-        let has_effect = is_committed || how == How::FailsAfterEffect;
-        if releases && has_effect && how != How::FailsToRelease && self.is_leased_by(index) {
-            self.lease = None;
-        }
-        Saved {
-            outcome,
-            has_released: releases && is_committed,
-        }
     }
 
     fn commit(
