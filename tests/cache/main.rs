@@ -14,6 +14,7 @@ mod consent;
 mod extremes;
 mod fencing;
 mod idle;
+mod interleavings;
 mod lease;
 mod lifetime;
 mod limiter;

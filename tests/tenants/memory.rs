@@ -16,7 +16,7 @@ use crate::{
     support::{DAY, MONTH, ManualClock, Source, numbered},
 };
 
-const TENANTS: u64 = 100_000;
+const TENANTS: u64 = 20_000;
 const ACCESS_TOKEN: usize = 1_024;
 const REFRESH_TOKEN: usize = 64;
 
@@ -83,7 +83,7 @@ fn an_idle_tenant_takes_at_most_a_kibibyte_besides_its_tokens() {
             tenants
         }));
     });
-    assert_eq!(tenants.as_ref().map(Tenants::resident_count), Some(100_000));
+    assert_eq!(tenants.as_ref().map(Tenants::resident_count), Some(20_000));
     let each = counted.bytes_current / i64::try_from(TENANTS).unwrap();
     let besides_tokens = each - i64::try_from(ACCESS_TOKEN + REFRESH_TOKEN).unwrap();
     println!("{each} bytes, {besides_tokens} besides the tokens");
