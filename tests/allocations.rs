@@ -18,7 +18,7 @@ use tower::{Layer, Service};
 use tower_oauth2_client::{
     Error,
     bearer::{BearerAuth, BearerAuthLayer, ReplayBody, ReplayLimit},
-    cache::{TokenCache, TokenSource},
+    cache::{TokenCache, TokenSource, token_fn},
     clock::Clock,
     provider::{Provider, TokenHeader},
     token::{AccessToken, TokenSet},
@@ -102,6 +102,27 @@ async fn p01_request_without_headers_allocates_once_for_the_retry() {
     assert_eq!(allocations(service, bare()), with_static_header(bare()) + 1);
     let service = warm(|layer| layer.replay_limit(0)).await;
     assert_eq!(allocations(service, bare()), with_static_header(bare()));
+}
+
+/// Of a stampede, each caller takes this. The request that it keeps is not counted.
+#[tokio::test(start_paused = true)]
+async fn p03_waiting_request_allocates_once_and_little() {
+    let never = token_fn(std::future::pending::<Result<TokenSet, Error>>);
+    let tokens = TokenCache::builder(never).origin(API).build().unwrap();
+    let service = BearerAuthLayer::<Outbound>::new(tokens).layer(Nothing);
+    let mut context = Context::from_waker(Waker::noop());
+    let mut first = pin!(service.clone().call(with_four_headers()));
+    assert!(first.as_mut().poll(&mut context).is_pending());
+    for waiter in 0..3 {
+        let mut service = service.clone();
+        let mut request = Some(with_four_headers());
+        let counted = measure(|| {
+            let response = pin!(service.call(request.take().unwrap()));
+            assert!(response.poll(&mut context).is_pending());
+        });
+        assert_eq!(counted.count_total, 1, "{waiter}");
+        assert!(counted.bytes_total <= 1_024, "{}", counted.bytes_total);
+    }
 }
 
 /// Texts of the program's own, which nothing shares yet: a clone of one would allocate.

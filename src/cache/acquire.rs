@@ -44,10 +44,10 @@ pub(super) fn acquire(core: &Arc<Core>) -> Acquired {
     let Some(held) = snapshot.alive(now) else {
         return match request_refresh(core, Reason::Mandatory) {
             Requested::Done(result) => Acquired::Now(result),
-            Requested::Joined(flight) => {
+            Requested::Joined(mut joined) => {
                 let core = Arc::clone(core);
                 Acquired::Later(Box::pin(async move {
-                    let outcome = outcome_of(&core, flight, Reason::Mandatory).await;
+                    let outcome = outcome_of(&core, &mut joined, Reason::Mandatory).await;
                     core.published.snapshot().mark_used();
                     outcome
                 }))
@@ -66,10 +66,10 @@ pub(super) fn acquire(core: &Arc<Core>) -> Acquired {
     }
     match request_refresh(core, Reason::Mandatory) {
         Requested::Done(result) => Acquired::Now(Ok(result.unwrap_or(held))),
-        Requested::Joined(flight) => {
+        Requested::Joined(mut joined) => {
             let core = Arc::clone(core);
             Acquired::Later(Box::pin(async move {
-                let outcome = outcome_of(&core, flight, Reason::Mandatory).await;
+                let outcome = outcome_of(&core, &mut joined, Reason::Mandatory).await;
                 let snapshot = core.published.snapshot();
                 snapshot.mark_used();
                 // The held token may have outlived the wait, or another path may have brought a
@@ -100,10 +100,10 @@ pub(super) fn rejected(core: &Arc<Core>, generation: Generation) -> Rejected {
             core.telemetry.unauthorized(outcome);
             Rejected::Retry(token)
         }
-        Requested::Joined(flight) => {
+        Requested::Joined(mut joined) => {
             let core = Arc::clone(core);
             Rejected::Later(Box::pin(async move {
-                let outcome = outcome_of(&core, flight, Reason::Rejected(generation)).await;
+                let outcome = outcome_of(&core, &mut joined, Reason::Rejected(generation)).await;
                 // The joined refresh may have replaced an older token than the rejected one, or
                 // its token may have expired already.
                 let retry = retry_token(&core, generation).or_else(|| {
@@ -189,7 +189,7 @@ pub(super) async fn refresh_now(core: &Arc<Core>) -> Result<BearerToken, Error> 
     let reason = Reason::Manual(generation(core));
     match request_refresh(core, reason) {
         Requested::Done(outcome) => outcome,
-        Requested::Joined(flight) => outcome_of(core, flight, reason).await,
+        Requested::Joined(mut joined) => outcome_of(core, &mut joined, reason).await,
     }
 }
 
@@ -198,7 +198,7 @@ pub(super) async fn keep_alive(core: &Arc<Core>) -> Result<(), Error> {
     let reason = Reason::KeepAlive(generation(core));
     let outcome = match request_refresh(core, reason) {
         Requested::Done(outcome) => outcome,
-        Requested::Joined(flight) => conclusive_outcome_of(core, flight, reason).await,
+        Requested::Joined(mut joined) => conclusive_outcome_of(core, &mut joined, reason).await,
     };
     outcome.map(drop)
 }

@@ -304,7 +304,11 @@ pub(super) async fn revoke(core: &Arc<Core>) -> Result<(), Error> {
 pub(super) async fn shutdown(core: &Arc<Core>, deadline: Duration) -> Result<(), Error> {
     // The worker keeps comparing the clocks, because the held token keeps serving.
     core.change(|state, _| state.shut_down());
-    let drained = core.settings.wait(deadline, core.until_idle()).await?;
+    let drained = core
+        .settings
+        .limited(deadline, core.until_idle())?
+        .await
+        .ok();
     drained.ok_or_else(|| {
         Error::new(
             ErrorKind::Interrupted,
@@ -336,7 +340,7 @@ async fn spawned<T: Send + 'static>(
     let settings = &core.settings;
     let runtime = settings.runtime().ok_or_else(Error::outside_of_a_runtime)?;
     let limit = COMMAND_TIMEOUT.saturating_add(settings.policy.fetch_timeout);
-    let ended = settings.wait(limit, runtime.spawn(work)).await?;
+    let ended = settings.limited(limit, runtime.spawn(work))?.await.ok();
     let ended = ended.ok_or_else(|| {
         Error::new(
             ErrorKind::Interrupted,

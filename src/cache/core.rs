@@ -62,8 +62,8 @@ struct OwnWorker {
 pub(super) struct Locked {
     pub(super) state: CacheState,
     /// The handles of the jobs that are in flight by the state.
-    pub(super) refresh: Option<Box<JobHandle>>,
-    pub(super) store_check: Option<Box<JobHandle>>,
+    pub(super) refresh: Option<Arc<JobHandle>>,
+    pub(super) store_check: Option<Arc<JobHandle>>,
     worker: Option<JoinHandle<()>>,
     /// Exists while some work holds it.
     locks: Weak<Locks>,
@@ -86,7 +86,6 @@ pub(super) struct Locks {
 }
 
 /// A job in flight, for callers that join it.
-#[derive(Clone)]
 pub(super) struct JobHandle {
     pub(super) reports: SingleFlight<Report>,
     pub(super) conditions: Conditions,
@@ -129,6 +128,11 @@ impl Core {
     pub(super) fn read<T>(&self, read: impl FnOnce(&CacheState, Moment<'_>) -> T) -> T {
         let m = self.moment_with(0.0);
         read(&self.lock().state, m)
+    }
+
+    /// As [`read`](Self::read), for what does not depend on the time.
+    pub(super) fn look<T>(&self, look: impl FnOnce(&CacheState) -> T) -> T {
+        look(&self.lock().state)
     }
 
     /// Changes the state. Then lets requests read the new snapshot, and emits the events.
@@ -180,7 +184,7 @@ impl Core {
     pub(super) async fn until_idle(&self) {
         loop {
             let idle = self.idle.notified();
-            if self.read(|state, _| state.is_idle()) {
+            if self.look(CacheState::is_idle) {
                 return;
             }
             idle.await;
@@ -237,7 +241,7 @@ impl Core {
     /// Gives up the job with this progress, if it is still in flight: its runtime stands still.
     pub(super) fn job_stalled(self: &Arc<Self>, progress: &Arc<Progress>) {
         self.change_locked(|locked, m| {
-            let is_it = |job: &Option<Box<JobHandle>>| {
+            let is_it = |job: &Option<Arc<JobHandle>>| {
                 let job = job.as_ref();
                 job.is_some_and(|job| Arc::ptr_eq(&job.progress, progress))
             };

@@ -4,20 +4,24 @@
 //! [decides](super::state::CacheState::request).
 
 use std::{
-    future::pending,
+    pin::{Pin, pin},
     sync::{Arc, atomic::Ordering},
+    time::Duration,
 };
 
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
 use super::{
-    core::{Core, JobHandle, Progress},
+    core::{Core, JobHandle},
     liveness,
     refresh::JobTask,
     single_flight::SingleFlight,
     state::{Admission, Outcome, Reason, Report, interrupted},
 };
-use crate::error::{Error, ErrorKind};
+use crate::{
+    error::{Error, ErrorKind},
+    later::Later,
+};
 
 /// The jobs that one caller waits for at most. One is usual. A second follows a background
 /// job that gave up, a new consent, or the end or standstill of a runtime.
@@ -33,7 +37,7 @@ pub(super) enum Requested {
 
 /// A waiter of a job in flight.
 pub(super) struct Joined {
-    job: JobHandle,
+    job: Arc<JobHandle>,
     /// Whether this waiter has no use for [`Report::Deferred`].
     ignores_deferral: bool,
 }
@@ -41,9 +45,9 @@ pub(super) struct Joined {
 /// Returns the held token or an error at once, or joins or starts a refresh.
 pub(super) fn request_refresh(core: &Arc<Core>, reason: Reason) -> Requested {
     let (requested, task) = core.change_locked(|locked, m| {
-        let joined = |job: Option<&JobHandle>, ignores_deferral| match job {
+        let joined = |job: Option<&Arc<JobHandle>>, ignores_deferral| match job {
             Some(job) => Requested::Joined(Joined {
-                job: job.clone(),
+                job: Arc::clone(job),
                 ignores_deferral,
             }),
             // The state and the handles change together.
@@ -51,12 +55,12 @@ pub(super) fn request_refresh(core: &Arc<Core>, reason: Reason) -> Requested {
         };
         match locked.state.request(reason, m) {
             Admission::Done(outcome) => (Requested::Done(outcome), None),
-            Admission::JoinStoreCheck => (joined(locked.store_check.as_deref(), false), None),
+            Admission::JoinStoreCheck => (joined(locked.store_check.as_ref(), false), None),
             Admission::JoinRefresh {
                 demand,
                 ignores_deferral,
             } => {
-                let job = locked.refresh.as_deref();
+                let job = locked.refresh.as_ref();
                 if let Some(job) = job {
                     job.reports.raise(demand.is_awaited, demand.is_urgent);
                 }
@@ -76,18 +80,18 @@ pub(super) fn request_refresh(core: &Arc<Core>, reason: Reason) -> Requested {
                 core.ensure_worker(locked);
                 let (leader, reports) = SingleFlight::start();
                 reports.raise(demand.is_awaited, demand.is_urgent);
-                let handle = JobHandle {
+                let handle = Arc::new(JobHandle {
                     reports,
                     conditions: job.conditions(),
                     progress: Arc::default(),
-                };
+                });
                 locked.state.start(&job);
                 let in_flight = if job.is_store_check() {
                     &mut locked.store_check
                 } else {
                     &mut locked.refresh
                 };
-                *in_flight = Some(Box::new(handle.clone()));
+                *in_flight = Some(Arc::clone(&handle));
                 let task = JobTask::new(core, leader, job, Arc::clone(&handle.progress));
                 (joined(Some(&handle), false), Some((runtime, task)))
             }
@@ -100,35 +104,52 @@ pub(super) fn request_refresh(core: &Arc<Core>, reason: Reason) -> Requested {
 }
 
 /// Waits for a job that was joined for `reason`, for as long as a caller waits.
-pub(super) async fn outcome_of(core: &Arc<Core>, joined: Joined, reason: Reason) -> Outcome {
-    let settings = &core.settings;
-    let outcome = conclusive_outcome_of(core, joined, reason);
-    let outcome = settings.wait(settings.acquire_timeout, outcome);
-    outcome.await?.unwrap_or_else(|| Err(still_refreshing()))
+pub(super) fn outcome_of(
+    core: &Arc<Core>,
+    joined: &mut Joined,
+    reason: Reason,
+) -> impl Future<Output = Outcome> {
+    wait(core, joined, reason, Some(core.settings.acquire_timeout))
 }
 
-/// Waits for a job that was joined for `reason`. Requests another one if the job was started under
-/// conditions that do not hold for `reason`, or if its runtime ended or stands still.
-pub(super) async fn conclusive_outcome_of(
+/// Waits for a job that was joined for `reason`, without a limit.
+pub(super) fn conclusive_outcome_of(
     core: &Arc<Core>,
-    mut joined: Joined,
+    joined: &mut Joined,
     reason: Reason,
+) -> impl Future<Output = Outcome> {
+    wait(core, joined, reason, None)
+}
+
+/// Waits for a job. Requests another one if the job was started under conditions that do not hold
+/// for `reason`, or if its runtime ended or stands still.
+///
+/// Thousands of callers may wait at once. So this future borrows what it waits for, and has one
+/// timer for all that it watches: it takes a third of the memory of nested timeouts.
+async fn wait(
+    core: &Arc<Core>,
+    joined: &mut Joined,
+    reason: Reason,
+    limit: Option<Duration>,
 ) -> Outcome {
+    let now = Instant::now();
+    let deadline = limit.map(|limit| now.later(limit));
+    let mut timer = pin!(core.settings.timer(next_look(now, deadline))?);
     let mut attempts = 1;
     loop {
-        let mut conditions = joined.job.conditions;
-        let progress = Arc::clone(&joined.job.progress);
-        let outcome = joined.outcome(core).await;
-        if progress.has_sent.load(Ordering::Relaxed) {
-            conditions = conditions.after_request();
-        }
-        let is_conclusive = outcome.as_ref().is_some_and(|outcome| {
-            core.read(|state, m| state.is_conclusive(conditions, outcome, m.secret_epoch))
-        });
+        let outcome = match joined.waited(core, timer.as_mut(), deadline).await {
+            Waited::Reported(Report::Done(outcome)) => Some(outcome),
+            Waited::Reported(Report::Deferred(error)) => Some(Err(error)),
+            Waited::Reported(Report::Interrupted) | Waited::Interrupted => None,
+            Waited::Late => return Err(still_refreshing()),
+        };
+        let is_conclusive = outcome
+            .as_ref()
+            .is_some_and(|outcome| joined.is_conclusive(core, outcome));
         if is_conclusive || attempts == MAX_JOBS {
             return outcome.unwrap_or_else(|| Err(interrupted()));
         }
-        joined = match request_refresh(core, reason) {
+        *joined = match request_refresh(core, reason) {
             Requested::Done(outcome) => return outcome,
             Requested::Joined(joined) => joined,
         };
@@ -136,42 +157,70 @@ pub(super) async fn conclusive_outcome_of(
     }
 }
 
+/// The end of a wait.
+enum Waited {
+    Reported(Report),
+    /// The job ended without a report, or was given up because its runtime stands still.
+    Interrupted,
+    /// The deadline has passed.
+    Late,
+}
+
 impl Joined {
-    /// `None` if the job was interrupted, or given up because its runtime stands still.
-    async fn outcome(self, core: &Arc<Core>) -> Option<Outcome> {
-        let Self {
-            job,
-            ignores_deferral,
-        } = self;
-        let is_result = |report: &Report| match report {
+    /// Waits until the job reports. `timer` is set to the [next look](next_look).
+    async fn waited(
+        &self,
+        core: &Arc<Core>,
+        mut timer: Pin<&mut Sleep>,
+        deadline: Option<Instant>,
+    ) -> Waited {
+        let ignores_deferral = self.ignores_deferral;
+        let is_result = move |report: &Report| match report {
             Report::Deferred(_) => !ignores_deferral,
             Report::Done(_) | Report::Interrupted => true,
         };
-        let stands_still = until_standstill(core, &job.progress);
-        let report = tokio::select! {
-            biased;
-            report = job.reports.wait(is_result) => report,
-            () = stands_still => {
-                core.job_stalled(&job.progress);
-                None
+        let progress = &self.job.progress;
+        let mut report = pin!(self.job.reports.wait(is_result));
+        let mut now = Instant::now();
+        while !progress.liveness.check(now) {
+            tokio::select! {
+                biased;
+                report = &mut report => {
+                    return report.map_or(Waited::Interrupted, Waited::Reported);
+                }
+                () = timer.as_mut() => {}
             }
-        };
-        match report? {
-            Report::Done(outcome) => Some(outcome),
-            Report::Deferred(error) => Some(Err(error)),
-            Report::Interrupted => None,
+            now = Instant::now();
+            if deadline.is_some_and(|deadline| deadline <= now) {
+                return Waited::Late;
+            }
+            timer.as_mut().reset(next_look(now, deadline));
         }
+        core.job_stalled(progress);
+        Waited::Interrupted
+    }
+
+    /// Whether the result of the job holds for this waiter.
+    fn is_conclusive(&self, core: &Core, outcome: &Outcome) -> bool {
+        let JobHandle {
+            conditions,
+            progress,
+            ..
+        } = &*self.job;
+        let conditions = if progress.has_sent.load(Ordering::Relaxed) {
+            conditions.after_request()
+        } else {
+            *conditions
+        };
+        let secret_epoch = core.secret_epoch();
+        core.look(|state| state.is_conclusive(conditions, outcome, secret_epoch))
     }
 }
 
-async fn until_standstill(core: &Core, progress: &Progress) {
-    while !progress.liveness.check(Instant::now()) {
-        let pause = core.settings.wait(liveness::CHECK, pending::<()>());
-        if pause.await.is_err() {
-            // Outside of a runtime there is no timer.
-            return pending().await;
-        }
-    }
+/// When a waiter looks whether the job stands still, or its deadline has passed.
+fn next_look(now: Instant, deadline: Option<Instant>) -> Instant {
+    let check = now.later(liveness::CHECK);
+    deadline.map_or(check, |deadline| deadline.min(check))
 }
 
 fn still_refreshing() -> Error {

@@ -5,7 +5,11 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use tokio::{runtime::Handle, sync::Semaphore};
+use tokio::{
+    runtime::Handle,
+    sync::Semaphore,
+    time::{Instant, Sleep, Timeout, sleep_until, timeout},
+};
 
 use super::{
     deadline::within,
@@ -179,24 +183,28 @@ impl Settings {
 }
 
 /// The deadline of a waiter, by a timer of its own runtime.
+///
+/// The errors are [`Interrupted`](ErrorKind::Interrupted) outside of a runtime, unless one is
+/// configured.
 impl Settings {
-    /// Waits for `work`, at most for `time`, after which it returns `None`.
+    /// Limits `work` to `time`.
     ///
-    /// # Errors
-    ///
-    /// [`Interrupted`](ErrorKind::Interrupted) outside of a runtime, unless one is configured.
-    pub(crate) async fn wait<T>(
-        &self,
-        time: Duration,
-        work: impl Future<Output = T>,
-    ) -> Result<Option<T>, Error> {
-        let limited = {
-            let runtime = Handle::try_current().ok().or_else(|| self.runtime());
-            let runtime = runtime.ok_or_else(Error::outside_of_a_runtime)?;
-            // The timer belongs to this runtime.
-            let _entered = runtime.enter();
-            tokio::time::timeout(time, work)
-        };
-        Ok(limited.await.ok())
+    /// Not an async function, which would contain `work` twice.
+    pub(crate) fn limited<F: Future>(&self, time: Duration, work: F) -> Result<Timeout<F>, Error> {
+        self.with_timers(|| timeout(time, work))
+    }
+
+    /// A timer that fires at a time.
+    pub(super) fn timer(&self, at: Instant) -> Result<Sleep, Error> {
+        self.with_timers(|| sleep_until(at))
+    }
+
+    fn with_timers<T>(&self, timer: impl FnOnce() -> T) -> Result<T, Error> {
+        if Handle::try_current().is_ok() {
+            return Ok(timer());
+        }
+        let runtime = self.runtime().ok_or_else(Error::outside_of_a_runtime)?;
+        let _entered = runtime.enter();
+        Ok(timer())
     }
 }

@@ -60,10 +60,9 @@ impl<T: Clone> SingleFlight<T> {
     /// without one.
     ///
     /// Dropping this future does not stop the work.
-    pub(crate) async fn wait(mut self, is_result: impl Fn(&T) -> bool) -> Option<T> {
-        let report = self
-            .report
-            .wait_for(|report| report.as_ref().is_some_and(&is_result));
+    pub(crate) async fn wait(&self, is_result: impl Fn(&T) -> bool) -> Option<T> {
+        let mut report = self.report.clone();
+        let report = report.wait_for(|report| report.as_ref().is_some_and(&is_result));
         report.await.ok().and_then(|report| report.clone())
     }
 }

@@ -132,7 +132,12 @@ impl Tenants {
             let completed = cache.exchange_code(&oauth, code).await;
             tenants.state.after_consent(&tenant, completed)
         });
-        let ended = self.state.settings.wait(LONGEST_CONSENT, task).await?;
+        let ended = self
+            .state
+            .settings
+            .limited(LONGEST_CONSENT, task)?
+            .await
+            .ok();
         let ended = ended.ok_or_else(|| {
             Error::new(
                 ErrorKind::Interrupted,

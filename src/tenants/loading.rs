@@ -30,8 +30,8 @@ pub(super) async fn load(state: &Arc<TenantsState>, tenant: &TenantId) -> LoadRe
         Started::Resident(cache) => Ok(cache),
         Started::Load(load) => {
             let settings = &state.settings;
-            let loaded = settings.wait(settings.acquire_timeout, load.wait(|_| true));
-            match loaded.await? {
+            let loaded = settings.limited(settings.acquire_timeout, load.wait(|_| true))?;
+            match loaded.await.ok() {
                 Some(result) => result.unwrap_or_else(|| Err(interrupted())),
                 None => Err(late()),
             }

@@ -1,9 +1,6 @@
 //! The admission of a request for a refresh. This is the only way to start one.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use super::{
     CacheState,
@@ -57,23 +54,22 @@ impl CacheState {
     /// refresh.
     pub(crate) fn request(&mut self, reason: Reason, m: Moment<'_>) -> Admission {
         self.backoff.observe(m.recoveries);
-        let held = Arc::clone(&self.held);
         if self.commands.is_revoked_locally()
-            && let Some(error) = held.ended()
+            && let Some(error) = self.held.ended()
         {
             return Admission::Done(Err(error));
         }
         // A refresh may have completed since the caller looked.
-        if let Some(token) = held.token_for(reason, m.now) {
+        if let Some(token) = self.held.token_for(reason, m.now) {
             return Admission::Done(Ok(token.clone()));
         }
         if let Reason::Rejected(rejected) = reason
-            && held.is_token_of(rejected)
-            && !held.is_propagating(rejected, m.now)
+            && self.held.is_token_of(rejected)
+            && !self.held.is_propagating(rejected, m.now)
         {
             self.record_rejection(rejected, m);
         }
-        let held = Arc::clone(&self.held);
+        let held = &*self.held;
         // A refresh of a grant that has ended meanwhile yields no token.
         if let Some(refresh) = &self.refresh
             && held.ended().is_none()
@@ -84,7 +80,7 @@ impl CacheState {
                 // The refreshed token would be even newer.
                 return Admission::Done(Err(propagating(m.policy)));
             }
-            return join(&held, refresh.report.as_ref(), reason, m.now);
+            return join(held, refresh.report.as_ref(), reason, m.now);
         }
         if self.is_shut_down {
             return Admission::Done(Err(held.ended().unwrap_or_else(shut_down)));
