@@ -130,12 +130,8 @@ where
         // The hot path. The request is changed where it is, and moved once: it has more than 200
         // bytes. Whatever is not usual begins again in a function of its own.
         let (value, generation, tenant) = match self.fresh_token(&request) {
-            Some(FreshToken::Usual {
-                value,
-                generation,
-                tenant,
-            }) => (value, generation, tenant),
-            Some(FreshToken::Delivered(token, tenant)) => {
+            Some((FreshToken::Usual(value, generation), tenant)) => (value, generation, tenant),
+            Some((FreshToken::Delivered(token), tenant)) => {
                 return self.send(request, token, tenant);
             }
             None => return self.call_slow(request),
@@ -173,7 +169,7 @@ impl<S: Clone, B: RequestBody> BearerAuth<S, B> {
         reason = "counted: a twentieth of what a request costs"
     )]
     #[inline(always)]
-    fn fresh_token(&mut self, request: &Request<B::Inbound>) -> Option<FreshToken> {
+    fn fresh_token(&mut self, request: &Request<B::Inbound>) -> Option<(FreshToken, TenantCache)> {
         let LocalToken::Private(copy) = &mut self.token else {
             return None;
         };

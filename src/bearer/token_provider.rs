@@ -54,43 +54,20 @@ pub(super) enum Lookup {
 /// request.
 pub(super) type TenantCache = Option<TokenCache>;
 
-/// A fresh token.
+/// What a request needs of a fresh token.
 pub(super) enum FreshToken {
     /// It is sent in the header `Authorization`, to the origins of all grants.
-    Usual {
-        value: HeaderValue,
-        generation: Generation,
-        /// The cache that the token came from.
-        tenant: TenantCache,
-    },
-    Delivered(BearerToken, TenantCache),
+    Usual(HeaderValue, Generation),
+    Delivered(BearerToken),
 }
 
 impl FreshToken {
     #[inline]
     fn of(token: &BearerToken) -> Self {
         if token.delivery().is_some() {
-            return Self::Delivered(token.clone(), None);
+            return Self::Delivered(token.clone());
         }
-        Self::Usual {
-            value: token.header_value().clone(),
-            generation: token.generation(),
-            tenant: None,
-        }
-    }
-
-    #[inline]
-    fn of_tenant(token: BearerToken, tokens: TokenCache) -> Self {
-        if token.delivery().is_some() {
-            return Self::Delivered(token, Some(tokens));
-        }
-        let generation = token.generation();
-        let (value, _) = token.into_parts();
-        Self::Usual {
-            value,
-            generation,
-            tenant: Some(tokens),
-        }
+        Self::Usual(token.header_value().clone(), token.generation())
     }
 }
 
@@ -151,12 +128,12 @@ impl TokenProvider {
         &self,
         copy: &mut Option<TokenCopy>,
         extensions: &Extensions,
-    ) -> Option<FreshToken> {
+    ) -> Option<(FreshToken, TenantCache)> {
         match &self.0 {
-            Inner::One(tokens) => tokens.fresh_by(copy).map(FreshToken::of),
+            Inner::One(tokens) => Some((FreshToken::of(tokens.fresh_by(copy)?), None)),
             Inner::Many(tenants, None) => {
                 let tokens = tenants.resident(extensions.get()?)?;
-                Some(FreshToken::of_tenant(tokens.fresh()?, tokens))
+                Some((tokens.fresh_with(FreshToken::of)?, Some(tokens)))
             }
             Inner::Many(_, Some(_)) => None,
         }

@@ -765,7 +765,14 @@ impl TokenCache {
     /// The held token while it is fresh: one atomic load, one clock read, one cloned reference.
     #[inline]
     pub(crate) fn fresh(&self) -> Option<BearerToken> {
-        self.core.published.fresh(&*self.core.settings.clock)
+        self.fresh_with(BearerToken::clone)
+    }
+
+    /// As [`fresh`](Self::fresh), for a caller that needs a part of the token only.
+    #[inline]
+    pub(crate) fn fresh_with<T>(&self, copy: impl FnOnce(&BearerToken) -> T) -> Option<T> {
+        let clock = &*self.core.settings.clock;
+        self.core.published.fresh(clock, copy)
     }
 
     /// The held token while it is fresh, from a copy that the caller keeps. Threads with their own

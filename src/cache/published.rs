@@ -68,13 +68,18 @@ impl Published {
         self.current.load()
     }
 
-    /// The held token while it is fresh.
-    pub(super) fn fresh(&self, clock: &dyn Clock) -> Option<BearerToken> {
+    /// Copies what a request needs of the held token, while it is fresh.
+    #[inline]
+    pub(super) fn fresh<T>(
+        &self,
+        clock: &dyn Clock,
+        copy: impl FnOnce(&BearerToken) -> T,
+    ) -> Option<T> {
         let snapshot = self.current.load();
         let (token, schedule) = snapshot.token()?;
         (clock.monotonic() < schedule.refresh_at).then(|| {
             snapshot.mark_used();
-            token.clone()
+            copy(token)
         })
     }
 
