@@ -19,11 +19,12 @@ use benches::report::{heading, output_dir};
 mod instructions;
 mod publish;
 
-const BENCHES: [&str; 9] = [
+const BENCHES: [&str; 10] = [
     "overhead",
     "allocations",
     "contention",
     "tenants",
+    "fleet",
     "stampede",
     "steady_refresh",
     "end_to_end",

@@ -13,6 +13,9 @@
 //!
 //! There are three scenarios: the refresh succeeds; the provider responds with a 500; the caller
 //! that started the refresh is dropped after 20 ms.
+//!
+//! The floor is a program that only spawns as many tasks, each of which has a request, waits on one
+//! `tokio::sync::watch` for as long, and sends the request without a token.
 
 use std::{
     convert::Infallible,
@@ -28,7 +31,7 @@ use http::{Request, Response, StatusCode};
 use http_body_util::{Empty, Full};
 use mimalloc::MiMalloc;
 use tokio::{
-    sync::Notify,
+    sync::{Notify, watch},
     task::yield_now,
     time::{sleep, sleep_until},
 };
@@ -77,15 +80,30 @@ fn main() {
     );
     let [served, refused, dropped] =
         [Scenario::Served, Scenario::Refused, Scenario::Dropped].map(rounds);
+    let floors = || runtime.block_on(runtime.spawn(floor())).unwrap();
+    floors();
+    let floor = median(
+        (0..ROUNDS)
+            .map(|_| floors().as_secs_f64() * 1_000.0)
+            .collect(),
+    );
     let mut report = Report::new("stampede");
-    served.add_to(&mut report, "10,000 callers, no token", "response");
+    let refresh = REFRESH.as_secs_f64() * 1_000.0;
+    report.note(
+        "10,000 tasks that wait on one watch: time to the last response relative to the wait",
+        floor / refresh,
+        &format!("{floor:.1} / {refresh} ms, median of {ROUNDS} rounds"),
+    );
+    served.add_to(&mut report, floor, "10,000 callers, no token", "response");
     refused.add_to(
         &mut report,
+        floor,
         "10,000 callers, the provider responds with 500",
         "error",
     );
     dropped.add_to(
         &mut report,
+        floor,
         "10,000 callers, the first caller dropped",
         "response",
     );
@@ -155,6 +173,40 @@ async fn round(scenario: Scenario) -> Round {
     }
 }
 
+/// The time to the last response if the tasks do nothing else than to wait, all for the same.
+async fn floor() -> Duration {
+    let (sender, receiver) = watch::channel(false);
+    let pending = Arc::new(Pending {
+        count: AtomicUsize::new(CALLERS),
+        is_zero: Notify::new(),
+    });
+    let started = SystemClock.monotonic();
+    tokio::spawn(async move {
+        sleep(REFRESH).await;
+        sender.send_replace(true);
+        // The waiters that were not polled yet need it.
+        sender.closed().await;
+    });
+    let tasks: Vec<_> = (0..CALLERS)
+        .map(|_| {
+            let (mut receiver, pending) = (receiver.clone(), Arc::clone(&pending));
+            tokio::spawn(async move {
+                let request = request();
+                receiver.wait_for(|is_over| *is_over).await.unwrap();
+                Noop.oneshot(request).await.unwrap();
+                pending.completed()
+            })
+        })
+        .collect();
+    drop(receiver);
+    pending.is_zero.notified().await;
+    let mut last = started;
+    for task in tasks {
+        last = last.max(task.await.unwrap());
+    }
+    last - started
+}
+
 /// The number of callers without a result. The last one notifies, so no task wakes for each of
 /// them.
 struct Pending {
@@ -165,11 +217,18 @@ struct Pending {
 /// Sends a request. Returns when it completed, and whether it succeeded.
 async fn call(service: Service, pending: Arc<Pending>) -> (Instant, bool) {
     let result = service.oneshot(request()).await;
-    let at = SystemClock.monotonic();
-    if pending.count.fetch_sub(1, Ordering::Relaxed) == 1 {
-        pending.is_zero.notify_one();
+    (pending.completed(), result.is_ok())
+}
+
+impl Pending {
+    /// Returns when.
+    fn completed(&self) -> Instant {
+        let at = SystemClock.monotonic();
+        if self.count.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.is_zero.notify_one();
+        }
+        at
     }
-    (at, result.is_ok())
 }
 
 fn cache(source: impl TokenSource) -> TokenCache {
@@ -242,7 +301,7 @@ impl Figures {
         Self { refreshes, times }
     }
 
-    fn add_to(self, report: &mut Report, scenario: &str, result: &str) {
+    fn add_to(self, report: &mut Report, floor: f64, scenario: &str, result: &str) {
         let refreshes = f64::from(u32::try_from(self.refreshes).unwrap());
         let details = format!("maximum of {ROUNDS} rounds");
         report.goal(
@@ -253,7 +312,10 @@ impl Figures {
         );
         let elapsed = median(self.times);
         let refresh = REFRESH.as_secs_f64() * 1_000.0;
-        let details = format!("{elapsed:.1} / {refresh} ms, median of {ROUNDS} rounds");
+        let details = format!(
+            "{elapsed:.1} / {refresh} ms, median of {ROUNDS} rounds; {:.2} of the floor",
+            elapsed / floor
+        );
         report.goal(
             &format!("{scenario}: time to the last {result} relative to one refresh"),
             Goal::AtMost(1.2),

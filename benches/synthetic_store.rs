@@ -1,6 +1,14 @@
 //! A store that contains a grant of every tenant, made when it is loaded.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::time::sleep;
 
 use tower_oauth2_client::{
     Error,
@@ -15,6 +23,103 @@ pub const ACCESS_TOKEN: usize = 1_024;
 pub const REFRESH_TOKEN: usize = 64;
 
 pub(crate) struct SyntheticStore;
+
+/// A [`SyntheticStore`] that lists its tenants, takes a while for each load and each page, and
+/// counts its calls.
+#[derive(Clone)]
+pub struct CountingStore(Arc<Counted>);
+
+#[derive(Debug)]
+struct Counted {
+    tenants: u64,
+    delay: Duration,
+    loads: AtomicU64,
+    pages: AtomicU64,
+    saves: AtomicU64,
+}
+
+/// The calls of a [`CountingStore`].
+#[derive(Clone, Copy, Debug)]
+pub struct Calls {
+    pub loads: u64,
+    pub pages: u64,
+    pub saves: u64,
+}
+
+impl CountingStore {
+    pub fn new(tenants: u64, delay: Duration) -> Self {
+        Self(Arc::new(Counted {
+            tenants,
+            delay,
+            loads: AtomicU64::new(0),
+            pages: AtomicU64::new(0),
+            saves: AtomicU64::new(0),
+        }))
+    }
+
+    /// The calls so far.
+    pub fn calls(&self) -> Calls {
+        Calls {
+            loads: self.0.loads.load(Ordering::Relaxed),
+            pages: self.0.pages.load(Ordering::Relaxed),
+            saves: self.0.saves.load(Ordering::Relaxed),
+        }
+    }
+
+    async fn delayed(&self) {
+        if !self.0.delay.is_zero() {
+            sleep(self.0.delay).await;
+        }
+    }
+}
+
+/// The tenant of a number, so that the names have the order of the numbers.
+pub fn numbered(number: u64) -> TenantId {
+    TenantId::new(format!("customer-{number:08}")).unwrap()
+}
+
+impl TokenStore for CountingStore {
+    async fn load(&self, tenant: &TenantId) -> Result<Option<Grant>, Error> {
+        self.0.loads.fetch_add(1, Ordering::Relaxed);
+        self.delayed().await;
+        SyntheticStore.load(tenant).await
+    }
+
+    async fn save(
+        &self,
+        tenant: &TenantId,
+        expected: Option<Generation>,
+        grant: &Grant,
+    ) -> Result<SaveOutcome, Error> {
+        self.0.saves.fetch_add(1, Ordering::Relaxed);
+        SyntheticStore.save(tenant, expected, grant).await
+    }
+
+    async fn acquire(
+        &self,
+        _: &TenantId,
+        _: &LeaseOwner,
+        _: Duration,
+    ) -> Result<LeaseOutcome, Error> {
+        Ok(LeaseOutcome::Acquired)
+    }
+
+    async fn release(&self, _: &TenantId, _: &LeaseOwner) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn tenants(
+        &self,
+        after: Option<&TenantId>,
+        limit: usize,
+    ) -> Result<Vec<TenantId>, Error> {
+        self.0.pages.fetch_add(1, Ordering::Relaxed);
+        self.delayed().await;
+        let number = |tenant: &TenantId| tenant.as_str().rsplit('-').next()?.parse().ok();
+        let first = after.and_then(number).map_or(0, |last: u64| last + 1);
+        Ok((first..self.0.tenants).take(limit).map(numbered).collect())
+    }
+}
 
 impl TokenStore for SyntheticStore {
     async fn load(&self, tenant: &TenantId) -> Result<Option<Grant>, Error> {
