@@ -192,9 +192,9 @@ impl OAuthClient {
     ///
     /// It polls the token endpoint: at the provider's interval, 5 seconds more rarely after each
     /// `slow_down`, and after a failed request at pauses that double, up to 1 minute. A
-    /// `Retry-After` is respected. It ends at the latest when the codes expire, and polls once more
-    /// shortly before. The polls have permits of their own, and are sent even while the circuit
-    /// breaker is open, as those of a code exchange are.
+    /// `Retry-After` is respected. No poll is sent after the codes have expired, and one is sent
+    /// shortly before; its response is still awaited. The polls have permits of their own, and are
+    /// sent even while the circuit breaker is open, as those of a code exchange are.
     ///
     /// # Cancellation
     ///
@@ -222,15 +222,17 @@ impl OAuthClient {
     /// [`Refused`](crate::ErrorKind::Refused):
     ///
     /// * [`AccessDenied`](crate::OAuthErrorCode::AccessDenied): the user denied consent.
-    /// * [`ExpiredToken`](crate::OAuthErrorCode::ExpiredToken): the user did not decide in time.
+    /// * [`ExpiredToken`](crate::OAuthErrorCode::ExpiredToken): the user did not decide in time, or
+    ///   the last polls failed. The message says which, and the error of the last poll is the
+    ///   source.
     /// * [`InvalidGrant`](crate::OAuthErrorCode::InvalidGrant): the device code is used up or
     ///   unknown. If a response was lost before, it contained the tokens, and the message says so.
     ///   The provider may then show a consent that no program uses.
     ///
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) is returned in one case: the provider has
-    /// asked for a pause, by `Retry-After`, that outlasts the device code. The error has the
-    /// [pause](Error::retry_after). In other cases the polling continues. Other errors are as for
-    /// [`exchange_code`](Self::exchange_code).
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) is returned in one case: there was time for
+    /// another poll, but the token endpoint has asked for a pause, by `Retry-After`, that outlasts
+    /// the device code. The error has the [pause](Error::retry_after). In other cases the polling
+    /// continues. Other errors are as for [`exchange_code`](Self::exchange_code).
     pub async fn await_device(&self, device: &DeviceAuthorization) -> Result<TokenSet, Error> {
         let response = self.await_device_with_members(device).await;
         response.map(TokenResponse::into_tokens)

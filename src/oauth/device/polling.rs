@@ -68,12 +68,13 @@ impl Polling {
         let left = self.ends_at.saturating_duration_since(now);
         let last = left.saturating_sub(self.interval).max(self.interval);
         let backoff = backoff.min(last);
-        let retry_after = error.retry_after().unwrap_or_default();
-        let pause = backoff.max(retry_after);
+        // An error without a response is one of this process, such as that of its own gate.
+        let retry_after = error.status().and_then(|_| error.retry_after());
+        let pause = backoff.max(retry_after.unwrap_or_default());
         if !self.is_over_after(pause, now) {
             return Step::Poll(pause);
         }
-        Step::End(if self.is_over_after(retry_after, now) {
+        Step::End(if !self.is_over_after(backoff, now) {
             deferred(&error)
         } else if error.kind() == ErrorKind::Unavailable {
             expired(UNREACHABLE).with_source(error)
@@ -160,6 +161,7 @@ mod tests {
 
     fn unavailable(retry_after: Option<Duration>) -> Error {
         Error::new(ErrorKind::Unavailable, "down").with_response(ResponseDetails {
+            status: retry_after.map(|_| StatusCode::SERVICE_UNAVAILABLE),
             retry_after,
             ..ResponseDetails::default()
         })
@@ -263,6 +265,39 @@ mod tests {
             panic!("the code has expired by then");
         };
         assert_eq!(error.to_string(), EXPIRED);
+    }
+
+    #[test]
+    fn pause_of_the_own_gate_neither_ends_nor_delays_the_polling() {
+        let no_permit = || {
+            Error::new(ErrorKind::Unavailable, "no permit").with_response(ResponseDetails {
+                retry_after: Some(seconds(15)),
+                is_unused: true,
+                ..ResponseDetails::default()
+            })
+        };
+        let (polls, end) = pauses(20, vec![no_permit(), no_permit(), no_permit()]);
+        assert_eq!((polls, end.as_str()), (vec![5, 10], UNREACHABLE));
+    }
+
+    #[test]
+    fn response_after_the_end_of_the_device_code_is_an_expiry() {
+        use OAuthErrorCode::{AuthorizationPending, ExpiredToken, SlowDown};
+        for (outcome, expected) in [
+            (refused(AuthorizationPending), EXPIRED),
+            (refused(SlowDown), EXPIRED),
+            (unavailable(None), UNREACHABLE),
+            (unavailable(Some(seconds(60))), UNREACHABLE),
+        ] {
+            let ends_at = now() + seconds(30);
+            let mut polling = Polling::new(seconds(5), ends_at);
+            let Step::End(error) = polling.polled(outcome, ends_at + seconds(1)) else {
+                panic!("the code has expired");
+            };
+            assert_eq!(error.to_string(), expected);
+            assert_eq!(error.kind(), ErrorKind::Refused);
+            assert_eq!(error.oauth_code(), Some(ExpiredToken));
+        }
     }
 
     #[test]
