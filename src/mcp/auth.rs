@@ -83,7 +83,10 @@ impl McpAuth {
     /// program has explained it to the user.
     ///
     /// Requests do so themselves. In contrast to them, this sends no request to the MCP server, and
-    /// does not wait 30 seconds after a failure.
+    /// does not wait 30 seconds after a failed connection. Nor does it wait for the pause after a
+    /// failed token request, if the grant needs no consent of a user, such as one of
+    /// [`enterprise_managed`](super::McpAuthBuilder::enterprise_managed). A pause that a server has
+    /// asked for by `Retry-After` is kept.
     ///
     /// Dropping the future does not stop the connection.
     ///
@@ -93,7 +96,7 @@ impl McpAuth {
     pub async fn connect(&self) -> Result<(), Error> {
         let mut cause = Cause::default();
         if let Some(session) = self.session().await? {
-            let Err(error) = session.tokens.token().await else {
+            let Err(error) = session.token_at_once().await else {
                 return Ok(());
             };
             cause = session.cause_after(&error).ok_or(error)?;

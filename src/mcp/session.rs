@@ -13,7 +13,7 @@ use super::{
     shared_store::SharedStore,
 };
 use crate::{
-    cache::{ClientCredentials, TokenCache, TokenState},
+    cache::{BearerToken, ClientCredentials, TokenCache, TokenState},
     clock::Clock,
     error::{BoxError, Error},
     oauth::OAuthClient,
@@ -190,6 +190,19 @@ impl Session {
 
     pub(super) fn scopes(&self) -> &Scopes {
         &self.connection.scopes
+    }
+
+    /// A token that can be used. A grant without a consent does not wait for the pause after a
+    /// failure: what was missing may be there now, such as a new sign-in, and nothing can be lost.
+    pub(super) async fn token_at_once(&self) -> Result<BearerToken, Error> {
+        match self.tokens.status().state {
+            TokenState::Absent | TokenState::Expired | TokenState::Rejected { .. }
+                if !self.is_of_user =>
+            {
+                self.tokens.refresh_now().await
+            }
+            _ => self.tokens.token().await,
+        }
     }
 
     /// Whether there was never a grant. Known after a load.

@@ -351,3 +351,29 @@ async fn sign_in_that_has_ended_is_named_and_a_new_one_is_used() {
     assert_eq!(send(&auth, &company, "company").await.unwrap(), 200);
     assert_eq!(company.sandbox.counters().consents, 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn connect_connects_at_once_after_a_new_sign_in() {
+    let causes: [Change; 3] = [
+        |state| state.user = User::SignedOut,
+        |state| state.user = User::SignedInUntil(1),
+        |state| state.refuses = Some((400, "insufficient_user_authentication")),
+    ];
+    for cause in causes {
+        let company = company();
+        let auth = company.auth();
+        assert_eq!(send(&auth, &company, "company").await.unwrap(), 200);
+        cause(&mut company.state());
+        sleep(Duration::from_secs(7_200)).await;
+        for _ in 0..40 {
+            send(&auth, &company, "company").await.unwrap_err();
+            sleep(Duration::from_secs(30)).await;
+        }
+        auth.connect().await.unwrap_err();
+        // Requests respect the pause after the failures, which is still long.
+        company.state().restore();
+        send(&auth, &company, "company").await.unwrap_err();
+        auth.connect().await.unwrap();
+        assert_eq!(send(&auth, &company, "company").await.unwrap(), 200);
+    }
+}
