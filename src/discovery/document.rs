@@ -108,7 +108,6 @@ impl Document {
     }
 }
 
-/// An error about a document.
 /// Checks a URL. `name` says where it stands.
 pub(super) fn check_url(name: &str, text: &str, allows_http: bool) -> Result<(), Error> {
     url::check(text, allows_http).map_err(|problem| {
@@ -117,6 +116,7 @@ pub(super) fn check_url(name: &str, text: &str, allows_http: bool) -> Result<(),
     })
 }
 
+/// An error about a document.
 pub(super) fn invalid(name: &str, problem: &str) -> Error {
     Error::new(ErrorKind::InvalidResponse, format!("{name}: {problem}"))
 }
