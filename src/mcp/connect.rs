@@ -1,19 +1,19 @@
 //! Connecting to an MCP server: discovery, registration, consent.
 
-use std::{mem::discriminant, sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use http::Uri;
-use tokio::time::{sleep, timeout};
 
 use super::{
     client::{Client, ClientOrigin, Kind, PreRegistered, Server, authentication},
     connection::Connection,
     legacy, registration,
+    replaced::Replaced,
     scopes::{self, Scopes},
-    session::{Cause, Flow, Session, Settings, has_ended},
+    session::{Cause, Flow, Session, Settings},
 };
 use crate::{
-    cache::{Decisions, TokenCache},
+    cache::Decisions,
     discovery::{Metadata, ProtectedResource},
     error::{Error, ErrorKind},
     oauth::{AcceptedCode, OAuthClient},
@@ -38,13 +38,9 @@ pub(super) enum Prepared {
         client: OAuthClient,
         code: AcceptedCode,
         /// The grant of another client that the new one replaces.
-        replaced: Option<TokenCache>,
+        replaced: Option<Box<Replaced>>,
     },
 }
-
-/// Requests that have just taken a token of a replaced grant may still use it.
-const PAUSE_BEFORE_REVOCATION: Duration = Duration::from_secs(5);
-const REVOCATION_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Connects up to the consent. Asks the user only if no stored grant can be used.
 pub(super) async fn prepare(
@@ -92,18 +88,22 @@ pub(super) async fn prepare(
     let connection = keep_connection(settings, cause, connection, stored.as_ref()).await?;
     let session = Session::new(settings, connection, previous)?;
     let client = settings.client(&session.connection)?;
+    // Before the user is asked: what another process gets while the user decides is not replaced.
+    let replaced = match stored {
+        Some(stored) => Replaced::find(settings, stored, &session.connection).await,
+        None => None,
+    };
     let (url, pending) = client.start_authorization().await?;
     let callback = authorize(url).await.map_err(|source| {
         let message = "authorization: the program returned no callback; see the source";
         Error::new(ErrorKind::Callback, message).with_source(source)
     })?;
     let code = pending.accept(&callback)?;
-    let replaced = stored.and_then(|stored| replaced(settings, stored, &session, previous));
     Ok(Prepared::Consented {
         session,
         client,
         code,
-        replaced,
+        replaced: replaced.map(Box::new),
     })
 }
 
@@ -124,44 +124,10 @@ pub(super) async fn finish(settings: &Settings, prepared: Prepared) -> Result<Se
     let decisions = Arc::new(Decisions::always(ConsentDecision::Replace));
     session.tokens.set_tokens_of_code(tokens, decisions).await?;
     save(settings, session.connection.clone()).await?;
-    if let Some(tokens) = replaced {
-        tokio::spawn(timeout(REVOCATION_DEADLINE, revoke(tokens)));
+    if let Some(replaced) = replaced {
+        replaced.end(settings).await;
     }
     Ok(session)
-}
-
-/// The grant of the stored connection, if nothing leads to it any more: the new one is that of
-/// another client.
-///
-/// A grant of the same client is kept, because some servers revoke all grants of a user and a
-/// client together. So is one of a client of another kind: the program's settings have changed, and
-/// a process with the former ones may still use it.
-fn replaced(
-    settings: &Settings,
-    stored: Connection,
-    session: &Session,
-    previous: Option<&Session>,
-) -> Option<TokenCache> {
-    let new = &session.connection;
-    let is_of_same_kind = discriminant(&stored.client.origin) == discriminant(&new.client.origin);
-    if stored.has_same_client_id(new) || !is_of_same_kind {
-        return None;
-    }
-    let session = Session::new(settings, stored, previous).ok()?;
-    Some(session.tokens)
-}
-
-/// Revokes a replaced grant, as far as its server can. Its tokens leave the store in any case.
-async fn revoke(tokens: TokenCache) {
-    sleep(PAUSE_BEFORE_REVOCATION).await;
-    let is_alive = match tokens.load_status().await {
-        Ok(_) => !has_ended(&tokens),
-        Err(_) => false,
-    };
-    if is_alive {
-        // Best effort: the new grant does not depend on it.
-        let _ = tokens.revoke().await;
-    }
 }
 
 async fn save(settings: &Settings, connection: Connection) -> Result<(), Error> {

@@ -154,10 +154,12 @@
 //! If another process with the same store has connected meanwhile, its grant is adopted instead.
 //!
 //! A connection may need another registration than the grant before, for example because the
-//! redirect URI has changed. Once the new grant is stored, the grant before is revoked (RFC 7009),
-//! as far as the authorization server supports that and the program still runs 5 seconds later. It
-//! leaves the store in any case. If the settings of the program name a client of another kind, the
-//! grant before is kept: other processes may still have the former settings.
+//! redirect URI has changed. Once the new grant is stored, the tokens of the grant before leave the
+//! store, and are revoked (RFC 7009) if the authorization server supports that and the program
+//! still runs 5 seconds later. Otherwise they are valid until they expire. If a process has
+//! refreshed that grant or consented to it again since the user was asked, it is kept. So is the
+//! grant of a client of another kind than the program's settings name: other processes may still
+//! have the former settings.
 //!
 //! # Enterprise-managed authorization
 //!
@@ -287,6 +289,7 @@ mod enterprise;
 mod http;
 mod legacy;
 mod registration;
+mod replaced;
 mod scopes;
 mod service;
 mod session;

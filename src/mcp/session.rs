@@ -232,18 +232,13 @@ impl Session {
 
     /// Whether there is no grant, or no more. Known after a load.
     pub(super) fn has_ended(&self) -> bool {
-        has_ended(&self.tokens)
+        matches!(
+            self.tokens.status().state,
+            TokenState::Absent
+                | TokenState::ReauthorizationRequired { .. }
+                | TokenState::Revoked { .. }
+        )
     }
-}
-
-/// Whether there is no grant, or no more. Known after a load.
-pub(super) fn has_ended(tokens: &TokenCache) -> bool {
-    matches!(
-        tokens.status().state,
-        TokenState::Absent
-            | TokenState::ReauthorizationRequired { .. }
-            | TokenState::Revoked { .. }
-    )
 }
 
 /// A shared clock.

@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use http::StatusCode;
 use tokio::time::sleep;
 use tower_oauth2_client::{
     ErrorKind,
-    mcp::PreRegistered,
+    mcp::{McpAuth, PreRegistered},
     store::{MemoryStore, TokenStore},
 };
 
-use crate::support::{Consents, ISSUER, World, query, send_by};
+use crate::support::{Consents, ISSUER, REDIRECT_URI, World, query, send_by};
 
 #[tokio::test(start_paused = true)]
 async fn p03_requests_that_need_more_scopes_cause_one_step_up_with_the_union() {
@@ -123,6 +124,88 @@ async fn step_up_of_a_new_registration_revokes_the_replaced_grant() {
         assert_eq!(send_by(&first, &world).await.unwrap(), 200);
         assert_eq!(world.asked(), 3);
     }
+}
+
+const OTHER_REDIRECT_URI: &str = "http://127.0.0.1:9/callback";
+
+/// A process whose user takes this long to consent to a step-up.
+fn hesitant(world: &World, store: &MemoryStore, redirect_uri: &str, seconds: u64) -> McpAuth {
+    let (world, builder) = (world.clone(), world.builder().store(store.clone()));
+    let builder = builder.authorize(redirect_uri, move |url| {
+        let world = world.clone();
+        async move {
+            if query(&url, "scope").is_some_and(|scope| scope.contains(' ')) {
+                sleep(Duration::from_secs(seconds)).await;
+            }
+            world.consent(url).await
+        }
+    });
+    builder.build().unwrap()
+}
+
+/// Two processes whose clients have different redirect URIs step up at the same time: the one with
+/// the registration of the stored connection, and the one that has to register.
+async fn concurrent_step_ups(seconds_of_stored: u64, seconds_of_new: u64) -> (World, usize) {
+    let (world, store) = (World::new(), MemoryStore::new());
+    world.state().metadata["revocation_endpoint"] = format!("{ISSUER}/revoke").into();
+    let first = hesitant(&world, &store, REDIRECT_URI, seconds_of_stored);
+    assert_eq!(send_by(&first, &world).await.unwrap(), 200);
+    let second = hesitant(&world, &store, OTHER_REDIRECT_URI, seconds_of_new);
+    assert_eq!(send_by(&second, &world).await.unwrap(), 200);
+    assert_eq!(world.asked(), 1);
+    world.state().needs = "write".into();
+    let (one, two) = tokio::join!(send_by(&first, &world), send_by(&second, &world));
+    assert_eq!(
+        (one.unwrap(), two.unwrap()),
+        (StatusCode::OK, StatusCode::OK)
+    );
+    assert_eq!((world.asked(), world.count("/register")), (3, 2));
+    sleep(Duration::from_secs(60)).await;
+    // Neither user is asked again.
+    for auth in [&first, &second] {
+        assert_eq!(send_by(auth, &world).await.unwrap(), 200);
+    }
+    assert_eq!(world.asked(), 3);
+    let token_sets = stored_token_sets(&store).await;
+    (world, token_sets)
+}
+
+#[tokio::test(start_paused = true)]
+async fn grant_that_was_consented_to_again_meanwhile_is_not_revoked() {
+    // Before the other grant is stored, and within the pause before the revocation.
+    for (seconds_of_stored, seconds_of_new) in [(30, 120), (120, 118)] {
+        let (world, token_sets) = concurrent_step_ups(seconds_of_stored, seconds_of_new).await;
+        assert_eq!((world.count("/revoke"), token_sets), (0, 2));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn consent_long_after_the_replacement_is_not_revoked() {
+    // The replaced grant is revoked, and then its client gets a new one.
+    let (world, token_sets) = concurrent_step_ups(120, 30).await;
+    assert_eq!((world.count("/revoke"), token_sets), (2, 2));
+}
+
+#[test]
+fn replaced_grant_leaves_the_store_although_the_program_ends() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    let (world, store) = (World::new(), MemoryStore::new());
+    runtime.block_on(async {
+        world.state().metadata["revocation_endpoint"] = format!("{ISSUER}/revoke").into();
+        let first = world.builder().store(store.clone()).build().unwrap();
+        assert_eq!(send_by(&first, &world).await.unwrap(), 200);
+        let second = world.builder_with(OTHER_REDIRECT_URI);
+        let second = second.store(store.clone()).build().unwrap();
+        world.state().needs = "write".into();
+        assert_eq!(send_by(&second, &world).await.unwrap(), 200);
+        assert_eq!(stored_token_sets(&store).await, 1);
+    });
+    drop(runtime);
+    assert_eq!(world.count("/revoke"), 0);
 }
 
 /// A process with the former settings would have to ask its user again.

@@ -139,7 +139,10 @@ impl World {
         self.builder().build().unwrap()
     }
 
-    async fn consent(&self, url: String) -> Result<String, Box<dyn StdError + Send + Sync>> {
+    pub(crate) async fn consent(
+        &self,
+        url: String,
+    ) -> Result<String, Box<dyn StdError + Send + Sync>> {
         sleep(Duration::from_secs(10)).await;
         let user = {
             let mut state = self.state();
