@@ -15,7 +15,6 @@ use super::{
     body::{RequestBody, ResponseBody},
     future::ResponseFuture,
     guard::{self, Destination, Refusal},
-    policy::ReplayLimit,
     replay::{Attempt, Proved, Replay},
     request_head::RequestHead,
     shared::Shared,
