@@ -65,7 +65,8 @@
 //!   the provider did not use it (nothing was sent, a 429 or 503, or a 4xx with an OAuth error
 //!   code), or after a lost response: [every other
 //!   outcome](crate::oauth#outcomes-of-a-token-request). The replay after a lost response is
-//!   recorded, and sent within 30 seconds of the first request by the wall clock. It uses another
+//!   recorded, and passed to the HTTP client within 30 seconds of the first request by the wall
+//!   clock, or not at all if its signature takes longer. It uses another
 //!   connection if the HTTP client opens one for each request, [as it
 //!   should](crate::oauth#the-http-client). If the provider's data name a reuse grace, replays
 //!   follow until it ends, at growing pauses. If their responses are lost too, the refresh token is

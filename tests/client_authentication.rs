@@ -37,6 +37,7 @@ use tower_oauth2_client::{
     Error, ErrorKind, OAuthErrorCode,
     bearer::BearerAuthLayer,
     cache::{TokenCache, TokenSource},
+    clock::Clock as _,
     jose::{Algorithm, Signer, SigningKey},
     oauth::{
         AuthenticationRequest, ClientAuthenticator, ClientCredentials, OAuthClient,
@@ -590,6 +591,69 @@ async fn slow_signer_is_not_cut_off_in_a_late_attempt() {
     // A cache waits that long for a fetch.
     let response = 60 * SECOND;
     assert_eq!(TokenSource::fetch_timeout(&oauth), response + 30 * SECOND);
+}
+
+/// Fails after 14 seconds, from the second call on, and then takes 14 seconds.
+struct Overloaded(AtomicUsize, SigningKey);
+
+impl Signer for Overloaded {
+    fn algorithm(&self) -> Algorithm {
+        self.1.algorithm()
+    }
+
+    async fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Source> {
+        let number = self.0.fetch_add(1, Ordering::SeqCst);
+        if number > 0 {
+            tokio::time::sleep(Duration::from_secs(14)).await;
+        }
+        if number == 1 {
+            return Err("the key service is overloaded".into());
+        }
+        self.1.sign(message).await
+    }
+}
+
+/// The response to the first refresh is lost after this time. Returns when refreshes were sent.
+async fn sent_with_an_overloaded_signer(lost_after: u64) -> Vec<u64> {
+    let (start, clock) = (Instant::now(), ManualClock::new());
+    let sent = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&sent);
+    let http = tower::service_fn(move |_: Request<Body>| {
+        let number = {
+            let mut seen = seen.lock().unwrap();
+            seen.push(start.elapsed().as_secs());
+            seen.len()
+        };
+        async move {
+            if number == 1 {
+                tokio::time::sleep(Duration::from_secs(lost_after)).await;
+                return Err(io::Error::from(io::ErrorKind::ConnectionReset));
+            }
+            let tokens = r#"{"access_token": "a2", "refresh_token": "r2", "expires_in": 3600}"#;
+            Ok(Response::new(Body::from(tokens)))
+        }
+    });
+    let oauth = OAuthClient::builder(jwt_provider().build().unwrap(), "client")
+        .signer(Overloaded(AtomicUsize::new(0), key()))
+        .clock(clock.clone())
+        .build(http)
+        .unwrap();
+    let tokens = TokenCache::builder(oauth)
+        .origin("https://api.example.com")
+        .clock(clock.clone());
+    let tokens = tokens.build().unwrap();
+    let first = token_set(1, HOUR, clock.wall());
+    tokens.set_tokens(first).await.unwrap();
+    let _ = tokens.refresh_now().await;
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    let sent = sent.lock().unwrap();
+    sent.clone()
+}
+
+#[tokio::test(start_paused = true)]
+async fn p11_replay_that_is_signed_too_late_is_not_sent() {
+    assert_eq!(sent_with_an_overloaded_signer(1).await, [0, 29]);
+    assert_eq!(sent_with_an_overloaded_signer(25).await, [0]);
 }
 
 #[tokio::test(start_paused = true)]

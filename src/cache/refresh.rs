@@ -191,7 +191,7 @@ async fn perform(
             }
             Next::Fetch(fetch) => {
                 task.progress.has_sent.store(true, Ordering::Relaxed);
-                let fetched = core.settings.fetch(fetch.tokens()).await;
+                let fetched = core.settings.fetch(fetch.tokens(), fetch.until()).await;
                 response = Some(
                     fetched
                         .as_ref()

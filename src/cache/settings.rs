@@ -23,6 +23,7 @@ use super::{
 use crate::{
     clock::Clock,
     error::{Error, ErrorKind},
+    oauth::sending_until,
     origin::Origin,
     rejection::TokenRejection,
     store::{LeaseOutcome, LeaseOwner, SaveOutcome},
@@ -142,9 +143,15 @@ impl Settings {
         self.store.release(tenant, owner).await
     }
 
-    pub(super) async fn fetch(&self, held: Option<&TokenSet>) -> Result<TokenSet, Error> {
+    /// Requests a token set, by a request that is sent until this wall time, if there is one.
+    pub(super) async fn fetch(
+        &self,
+        held: Option<&TokenSet>,
+        until: Option<SystemTime>,
+    ) -> Result<TokenSet, Error> {
         let deadline = self.policy.fetch_timeout;
-        within(deadline, self.source.fetch(held), || {
+        let call = sending_until(until, &self.clock, self.source.fetch(held));
+        within(deadline, call, || {
             let late = format!(
                 "the token source did not respond within {} seconds",
                 deadline.as_secs()

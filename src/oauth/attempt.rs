@@ -20,6 +20,7 @@ use tokio::time::{Instant, sleep};
 use super::{
     endpoint_error,
     form::Outgoing,
+    replay_limit,
     transport::{SendError, Transport},
 };
 use crate::{clock::Clock, error::OAuthErrorCode, later::Later};
@@ -69,7 +70,11 @@ pub(super) async fn send(
         attempt += 1;
         let deadline = Instant::now().later(CREDENTIALS_TIMEOUT);
         let outcome = match request.to_request(deadline).await {
-            Ok(request) => transport.send(request, response_timeout).await,
+            Ok(request) => {
+                // The credentials have taken a while.
+                replay_limit::check().map_err(SendError::NotSent)?;
+                transport.send(request, response_timeout).await
+            }
             Err(error) => Err(SendError::NotSent(error)),
         };
         if let Ok(response) = &outcome

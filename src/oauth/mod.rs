@@ -108,9 +108,9 @@
 //!
 //! A call sends one request. It is retried only if nothing was sent, because the connection failed,
 //! or, except for a code exchange, if the endpoint responds with 429 or 503. A revocation can be
-//! repeated, so it is retried after any transient failure. A call sends at most three requests,
-//! the last one within 15 seconds of the first. With [DPoP](crate::dpop), it sends one more if the
-//! endpoint asks for a proof with another nonce.
+//! repeated, so it is retried after any transient failure. A call sends at most three requests:
+//! it begins the last one within 15 seconds of the first, and a signer then has its 15 seconds.
+//! With [DPoP](crate::dpop), it sends one more if the endpoint asks for a proof with another nonce.
 //!
 //! The response of a token request contains the next refresh token, and cannot be requested again.
 //! Each token request therefore waits for its response for 60 seconds, or for the
@@ -341,6 +341,7 @@ mod own_permit;
 mod provider_text;
 mod pushed_authorization;
 mod random;
+mod replay_limit;
 mod revocation;
 mod scrub;
 pub(crate) mod token_exchange;
@@ -363,6 +364,7 @@ pub use self::{
 pub(crate) use self::{
     endpoint_error::retry_after,
     gate::{BackgroundPermit, GateKey, Permit},
+    replay_limit::sending_until,
     transport::{SendError, Transport},
     user_agent::header as user_agent,
 };

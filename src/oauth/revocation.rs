@@ -38,7 +38,7 @@ impl OAuthClient {
     ///
     /// Providers also report success for a token that is already invalid (section 2.2). The request
     /// is retried after any transient failure, such as a 503 (section 2.2.1): at most three
-    /// requests are sent within 15 seconds. Each has 10 seconds.
+    /// requests are begun within 15 seconds. Each has 10 seconds, after the 15 seconds of a signer.
     ///
     /// To end a grant, use [`revoke_tokens`](Self::revoke_tokens): some providers need more for it
     /// than one token.

@@ -26,7 +26,7 @@ use super::{
     CacheState,
     conflict::Conflict,
     event::Event,
-    intent::{Intent, awaiting_expiry, is_awaiting_expiry},
+    intent::{Intent, awaiting_expiry, is_awaiting_expiry, replay_limit},
     job::{Done, Job, Report, unsaved},
     moment::Moment,
     next_generation,
@@ -413,9 +413,15 @@ pub(crate) struct Fetch {
     refresh: Refresh,
     /// Whether this attempt has sent the same request before.
     pub(super) is_replay: bool,
+    until: Option<SystemTime>,
 }
 
 impl Fetch {
+    /// Until when the request may be sent, by the wall clock. `None` for no limit.
+    pub(crate) fn until(&self) -> Option<SystemTime> {
+        self.until
+    }
+
     /// The token set whose refresh token is sent. `None` if there is no grant yet.
     pub(crate) fn tokens(&self) -> Option<&TokenSet> {
         self.refresh.held.tokens()
@@ -427,7 +433,9 @@ impl Fetch {
         state: &mut CacheState,
         m: Moment<'_>,
     ) -> Next {
-        let Self { refresh, is_replay } = self;
+        let Self {
+            refresh, is_replay, ..
+        } = self;
         match response {
             Ok(tokens) => refresh.persist(tokens, state, m),
             // The response was unusable, but the refresh token in it replaces the one sent (P24).
@@ -554,12 +562,8 @@ impl Refresh {
             return self.done(Err(error));
         }
         // Saving the intent takes time, in which the reuse grace may have ended.
-        let is_late = matches!(self.job.reason, Reason::LostResponse(_))
-            && self
-                .intent
-                .as_ref()
-                .is_some_and(|intent| !intent.is_recent(m));
-        if is_late {
+        let until = self.replayed_until(false, m);
+        if until.is_some_and(|until| m.wall > until) {
             return self.done(Err(awaiting_expiry()));
         }
         self.fetch(false, state, m)
@@ -573,10 +577,27 @@ impl Refresh {
             refresh.has_sent = true;
         }
         self.sent = Some(m.now);
+        // Signing the request takes time, too.
+        let until = self.replayed_until(is_replay, m);
         Next::Fetch(Fetch {
             refresh: self,
             is_replay,
+            until,
         })
+    }
+
+    /// Until when the request may be sent, by the wall clock. `None` if it is no replay, or one
+    /// that is permitted at any time, such as after the access token's expiry.
+    fn replayed_until(&self, is_replay: bool, m: Moment<'_>) -> Option<SystemTime> {
+        let intent = self.intent.as_ref()?;
+        let first_sent = match self.job.reason {
+            // The intent has the time of this request, unless there is a reuse grace.
+            Reason::LostResponse(first_sent) => first_sent,
+            Reason::Advisory | Reason::KeepAlive(_) if intent.is_in_grace(m) => intent.since(),
+            _ if is_replay => intent.since(),
+            _ => return None,
+        };
+        first_sent.checked_add(replay_limit(m))
     }
 
     /// Replays the refresh token, if that is permitted.

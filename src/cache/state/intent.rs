@@ -93,6 +93,11 @@ impl Intent {
         may_replay(self.since, Duration::ZERO, m)
     }
 
+    /// Whether the refresh token was sent before, and the provider still accepts it again.
+    pub(super) fn is_in_grace(&self, m: Moment<'_>) -> bool {
+        has_grace(m) && self.is_replay && self.is_recent(m)
+    }
+
     /// The grant to store while the refresh token is used.
     pub(super) fn grant(&self) -> Grant {
         Grant::new(

@@ -633,6 +633,32 @@ fn p11_lost_response_is_replayed_once() {
     assert_eq!(DEFER.lost_response, LostResponse::Defer);
 }
 
+/// Signing the request takes time.
+#[test]
+fn p11_only_a_replay_is_sent_until_the_reuse_grace_ends() {
+    let until = |held: &str, reason, results: &str| {
+        let mut rig = Rig::new(holding(&named(held)), reason, age("mandatory"));
+        rig.perform(results);
+        match rig.next {
+            Next::Fetch(fetch) => fetch.until(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let now = age("mandatory").wall;
+    let first = "acquired, ok, committed";
+    let replay = "acquired, ok, committed, lost, waited, committed";
+    let found = "acquired with 2 intent, ok, committed";
+    let lost = Reason::LostResponse(now - 10 * SECOND);
+    assert_eq!(until("2", Reason::Mandatory, first), None);
+    assert_eq!(
+        until("2", Reason::Mandatory, replay),
+        Some(now + 30 * SECOND)
+    );
+    assert_eq!(until("2 intent", lost, found), Some(now + 20 * SECOND));
+    // The access token is about to expire, so the refresh token may be sent at any time.
+    assert_eq!(until("2 intent", Reason::Mandatory, found), None);
+}
+
 /// Without a refresh token nothing can be lost, and no intent is saved.
 #[test]
 fn p11_source_without_a_refresh_token_needs_no_intent() {
