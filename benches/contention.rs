@@ -11,7 +11,6 @@
 //! contend.
 
 use std::{
-    fs,
     hint::black_box,
     sync::{Arc, Barrier, Mutex, RwLock},
     task::{Context, Poll},
@@ -22,8 +21,8 @@ use std::{
 use arc_swap::ArcSwap;
 use benches::{
     Body, Noop, bearer, layer,
-    plot::Plot,
-    report::{Goal, Report, output_dir},
+    plot::{Lines, grouped},
+    report::{Goal, Report, Table},
     request, send,
 };
 use http::{HeaderValue, Request, header::AUTHORIZATION};
@@ -34,20 +33,14 @@ use tower_http::auth::AddAuthorizationLayer;
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
-const THREADS: [usize; 5] = [1, 2, 4, 8, 64];
-/// Lines that are distinguishable in one plot. The table has all candidates.
-const DRAWN: [&str; 5] = [
-    "this crate, retries off",
-    "static header",
-    "ArcSwap",
-    "std Mutex",
-    "tokio RwLock",
-];
-/// The largest number of threads in the plot: beyond it, the scheduler dominates.
-const DRAWN_THREADS: usize = 4;
-const ROUNDS: usize = 20;
+/// Up to twice the number of processors of the machine that the page names: with more, a request
+/// costs what the scheduler costs.
+const THREADS: [usize; 3] = [1, 2, 4];
+/// Not in the plot, whose other lines it would press together. The table has all candidates.
+const NOT_DRAWN: [&str; 3] = ["no token", "tokio Mutex", "tokio watch"];
+const ROUNDS: usize = 30;
 /// Requests of all threads together in a round.
-const REQUESTS: usize = 256_000;
+const REQUESTS: usize = 128_000;
 
 /// A service that obtains the header from a function for each request.
 #[derive(Clone)]
@@ -166,29 +159,27 @@ fn main() {
             .map(|(all, nothing)| (all - nothing).max(1.0))
             .collect()
     };
-    let mut table = String::from(
-        "| net nanoseconds per request, by number of threads | 1 | 2 | 4 | 8 | 64 | 2 / 1 |\n| --- | --: | --: | --: | --: | --: | --: |\n",
-    );
+    let columns = [
+        "ns per request",
+        "1 thread",
+        "2 threads",
+        "4 threads",
+        "2 / 1",
+    ];
+    let mut table = Table::new("contention", &columns);
+    let title = "Adding a fresh token to a request, by number of threads";
+    let mut plot = Lines::new(title, "threads, on two processors", "nanoseconds");
     for (at, (name, _)) in cases.iter().enumerate().skip(1) {
         let net = net(at);
-        let cells: Vec<String> = net.iter().map(|figure| format!("{figure:.0}")).collect();
-        table += &format!(
-            "| {name} | {} | {:.2} |\n",
-            cells.join(" | "),
-            net[1] / net[0]
-        );
-    }
-    print!("{table}");
-    fs::write(output_dir().join("contention.md"), &table).unwrap();
-    let title = "Net time of a request with a fresh token";
-    let mut plot = Plot::new(title, "threads, on two processors", "nanoseconds").doubling();
-    for (at, (name, _)) in cases.iter().enumerate() {
-        if DRAWN.contains(name) {
+        let ratio = format!("{:.2}", net[1] / net[0]);
+        let [one, two, four] = [0, 1, 2].map(|at| grouped(net[at]));
+        table.row(&[*name, &one, &two, &four, &ratio]);
+        if !NOT_DRAWN.contains(name) {
             let threads = THREADS.map(|threads| f64::from(u32::try_from(threads).unwrap()));
-            let points = threads.into_iter().zip(net(at)).take(DRAWN_THREADS);
-            plot = plot.line_with_points(*name, points.collect());
+            plot = plot.line(*name, threads.into_iter().zip(net).collect());
         }
     }
+    table.finish();
     plot.draw("contention");
 
     let mut report = Report::new("contention");

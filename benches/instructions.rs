@@ -3,7 +3,8 @@
 use std::fs;
 
 use benches::{
-    report::{Goal, Report, output_dir},
+    plot::grouped,
+    report::{self, Goal, Report, output_dir},
     shape::Shape,
 };
 use serde_json::Value;
@@ -76,6 +77,7 @@ pub(crate) fn check() -> Vec<String> {
         dpop / signature,
         &format!("{dpop:.0} / {signature:.0}"),
     );
+    table.dpop(dpop);
     report.finish();
     table.finish()
 }
@@ -134,29 +136,26 @@ fn tenant_counts(index: usize) -> (Counts, Counts) {
 
 /// The table of `docs/performance.md`, and the counts that have grown.
 struct Table {
-    text: String,
+    table: report::Table,
     grown: Vec<String>,
 }
 
 impl Table {
     fn new() -> Self {
-        let text = "| request with a fresh token | static header | retries off | retries on |\n\
-                    | --- | --: | --: | --: |\n";
+        let columns = ["request", "static header", "retries off", "retries on"];
         Self {
-            text: text.to_owned(),
+            table: report::Table::new("instructions", &columns),
             grown: Vec::new(),
         }
     }
 
     fn row(&mut self, shape: &str, counts: &Counts, (never, retry): (f64, f64)) {
-        let fixed = match counts.static_header {
+        let cell = |count: f64| match count {
             0.0 => String::new(),
-            fixed => format!("{fixed:.0}"),
+            count => grouped(count),
         };
-        self.text += &format!(
-            "| {shape} | {fixed} | {:.0} | {:.0} |\n",
-            counts.never, counts.retry
-        );
+        let [fixed, off, on] = [counts.static_header, counts.never, counts.retry].map(cell);
+        self.table.row(&[shape, &fixed, &off, &on]);
         for (what, count, pinned) in [("off", counts.never, never), ("on", counts.retry, retry)] {
             if count > pinned * 1.1 {
                 self.grown.push(format!(
@@ -166,9 +165,15 @@ impl Table {
         }
     }
 
+    /// The proof that a bound token needs takes most of its time for a signature.
+    fn dpop(&mut self, count: f64) {
+        let count = grouped(count);
+        self.table
+            .row(&["four headers, a DPoP proof", "", "", &count]);
+    }
+
     fn finish(self) -> Vec<String> {
-        print!("\n{}", self.text);
-        fs::write(output_dir().join("instructions.md"), self.text).unwrap();
+        self.table.finish();
         self.grown
     }
 }

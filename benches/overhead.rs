@@ -37,7 +37,7 @@ const REQUESTS: usize = 1_000;
 /// A service that has served its first requests, and the next ones.
 type Load<S, B = Body> = (S, Vec<Request<B>>);
 
-/// What is measured.
+/// Services and their requests.
 mod load {
     use benches::{warm_cache, warm_tenants};
     use tower_http::auth::AddAuthorizationLayer;

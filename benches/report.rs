@@ -1,4 +1,5 @@
-//! The results of a bench, printed, and written to a file that `main.rs` collects.
+//! The results of a bench: the goals, which `main.rs` collects, and the tables of
+//! `docs/performance.md`. Both are printed, and written to files.
 
 use std::{fmt::Write as _, fs, path::PathBuf};
 
@@ -62,6 +63,38 @@ impl Report {
             self.rows,
         )
         .unwrap();
+    }
+}
+
+/// A table of `docs/performance.md`. The program `benches` copies it there.
+#[derive(Debug)]
+pub struct Table {
+    name: &'static str,
+    text: String,
+}
+
+impl Table {
+    /// The first column is text, the others are numbers.
+    pub fn new(name: &'static str, columns: &[&str]) -> Self {
+        let mut table = Self {
+            name,
+            text: String::new(),
+        };
+        table.row(columns);
+        let numbers = " --: |".repeat(columns.len() - 1);
+        let _ = writeln!(table.text, "| --- |{numbers}");
+        table
+    }
+
+    pub fn row<C: AsRef<str>>(&mut self, cells: &[C]) {
+        let cells: Vec<_> = cells.iter().map(AsRef::as_ref).collect();
+        let _ = writeln!(self.text, "| {} |", cells.join(" | "));
+    }
+
+    /// Prints the table, and writes it.
+    pub fn finish(self) {
+        print!("\n{}", self.text);
+        fs::write(output_dir().join(self.name).with_extension("md"), self.text).unwrap();
     }
 }
 

@@ -16,14 +16,14 @@ use http::{
 };
 use http_body::{Body, Frame};
 
-/// What a request looks like.
+/// The shape of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
     /// No header, no body.
     Bare,
     /// Four headers whose values are static.
     FourHeaders,
-    /// The same after `Host`, which RFC 9110 recommends as the first header.
+    /// Four headers after `Host`, which RFC 9110 recommends as the first header.
     FourAndHost,
     /// Twenty headers, `Host` and six custom names among them. Their values are parts of one
     /// buffer, as in a request that a proxy forwards.

@@ -48,7 +48,7 @@ use tower_oauth2_client::{
 
 use benches::{
     API, Noop,
-    report::{Goal, Report, median},
+    report::{Goal, Report, Table, median},
     request,
 };
 
@@ -87,6 +87,15 @@ fn main() {
             .map(|_| floors().as_secs_f64() * 1_000.0)
             .collect(),
     );
+    let columns = [
+        "10,000 callers at once",
+        "refreshes",
+        "ms to the last result",
+    ];
+    let mut table = Table::new("stampede", &columns);
+    served.add_row(&mut table, "no token");
+    refused.add_row(&mut table, "no token, and the provider responds with 500");
+    dropped.add_row(&mut table, "no token, and the first caller is dropped");
     let mut report = Report::new("stampede");
     let refresh = REFRESH.as_secs_f64() * 1_000.0;
     report.note(
@@ -108,6 +117,7 @@ fn main() {
         "response",
     );
     report.finish();
+    table.finish();
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -299,6 +309,11 @@ impl Figures {
             times[times.len() - 1],
         );
         Self { refreshes, times }
+    }
+
+    fn add_row(&self, table: &mut Table, scenario: &str) {
+        let elapsed = format!("{:.1}", median(self.times.clone()));
+        table.row(&[scenario, &self.refreshes.to_string(), &elapsed]);
     }
 
     fn add_to(self, report: &mut Report, floor: f64, scenario: &str, result: &str) {

@@ -10,12 +10,9 @@
 //! The time is that of `refresh_now`: it acquires the lease, loads the grant, persists the intent,
 //! calls the token source, saves the token set and releases the lease. Files are in the target
 //! directory, because `/tmp` is often not on a disk. The bench starts the servers itself, on
-//! loopback; they write each change to the disk before they respond. There is no goal. The table is
-//! also written to `target/performance/stores.md`.
+//! loopback; they write each change to the disk before they respond. There is no goal.
 
 use std::{
-    fmt::Write as _,
-    fs,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -36,7 +33,7 @@ use tower_oauth2_client::{
 
 use benches::{
     API,
-    report::{median, output_dir, quantile},
+    report::{Table, median, output_dir, quantile},
 };
 
 #[cfg(feature = "servers")]
@@ -55,16 +52,20 @@ fn main() {
         .enable_all()
         .build()
         .unwrap();
-    let table = runtime.block_on(table());
-    print!("{table}");
-    fs::write(output_dir().join("stores.md"), table).unwrap();
+    runtime.block_on(measure());
 }
 
-async fn table() -> String {
-    let mut table = String::from(
-        "| store | loads | saves | leases acquired | leases released | median ms | p90 ms |\n\
-         | --- | --: | --: | --: | --: | --: | --: |\n",
-    );
+async fn measure() {
+    let columns = [
+        "store",
+        "loads",
+        "saves",
+        "leases acquired",
+        "leases released",
+        "median ms",
+        "p90 ms",
+    ];
+    let mut table = Table::new("stores", &columns);
     row(&mut table, "`MemoryStore`", MemoryStore::new()).await;
     let files = tempfile::tempdir_in(output_dir()).unwrap();
     let open = |name: &str| FileStore::open(files.path().join(name)).unwrap();
@@ -73,11 +74,11 @@ async fn table() -> String {
     let encrypted = EncryptedStore::new(open("encrypted"), keys, "client-id").unwrap();
     row(&mut table, "`EncryptedStore` around `FileStore`", encrypted).await;
     servers(&mut table).await;
-    table
+    table.finish();
 }
 
 #[cfg(feature = "servers")]
-async fn servers(table: &mut String) {
+async fn servers(table: &mut Table) {
     use sqlx::postgres::PgPoolOptions;
     use tower_oauth2_client::store::{PostgresStore, RedisStore};
 
@@ -96,12 +97,12 @@ async fn servers(table: &mut String) {
 }
 
 #[cfg(not(feature = "servers"))]
-async fn servers(_: &mut String) {
+async fn servers(_: &mut Table) {
     println!("PostgresStore and RedisStore need `--features servers`");
 }
 
 /// Measures refreshes one after another, each through `refresh_now`.
-async fn row(table: &mut String, name: &str, store: impl TokenStore) {
+async fn row(table: &mut Table, name: &str, store: impl TokenStore) {
     let calls = Arc::new(Calls::default());
     let store = Counted {
         store,
@@ -126,12 +127,11 @@ async fn row(table: &mut String, name: &str, store: impl TokenStore) {
     }
     let after = calls.all();
     let per_refresh = |of: usize| (after[of] - before[of]) as f64 / REFRESHES as f64;
-    let _ = write!(table, "| {name} ");
-    for of in 0..after.len() {
-        let _ = write!(table, "| {:.2} ", per_refresh(of));
-    }
-    let (middle, high) = (median(times.clone()), quantile(times, 0.9));
-    let _ = writeln!(table, "| {middle:.3} | {high:.3} |");
+    let mut cells = vec![name.to_owned()];
+    cells.extend((0..after.len()).map(|of| format!("{:.2}", per_refresh(of))));
+    let [middle, high] = [median(times.clone()), quantile(times, 0.9)];
+    cells.extend([middle, high].map(|time| format!("{time:.3}")));
+    table.row(&cells);
     tokens.shutdown(Duration::from_secs(5)).await.unwrap();
 }
 
