@@ -1,26 +1,20 @@
 //! The cost of a fresh bearer token per request: this crate and its peers, with equal work.
 //!
 //! ```sh
-//! cd benches/peers
-//! cargo run --release
+//! cargo run -p benches -- peers
 //! ```
 //!
-//! The first build compiles the dependencies of all peers. The run takes some minutes and needs an
-//! otherwise idle machine.
+//! The first build compiles the dependencies of all peers. The run takes some minutes. Times need
+//! an otherwise idle machine.
 //!
-//! The work is one new GET request with four headers, sent to a service that responds at once
-//! ([`work`]). The token has 1,024 characters and lives for a day, so it is not refreshed
-//! meanwhile. Each peer is used as its documentation says ([`peers`]), without a network. The
-//! results are net of the same request without a token ([`measure`]):
+//! The work is one new GET request with four headers, without and with `Host`, sent to a service
+//! that responds at once ([`work`]). The token has 1,024 characters and lives for a day, so it is
+//! not refreshed meanwhile. Each peer is used as its documentation says ([`peers`]), without a
+//! network. The results are net of the same request without a token ([`measure`]):
 //!
 //! * *instructions*: counted by callgrind, under which the program runs itself;
 //! * *allocations*: counted by the global allocator;
-//! * *nanoseconds*: the median of rounds in which the peers alternate;
-//! * *x*: the factor by which a request is slower in each of two threads that share the token and
-//!   have clones of the service. 1 is no slowdown. A shared reference count is the usual cause.
-//!
-//! The table is printed, and written to `target/performance/peers.md` of the crate, beside the
-//! chart `cost-per-request.svg` ([`report`]).
+//! * *nanoseconds*: the median of rounds in which the peers alternate.
 
 mod load;
 mod measure;
@@ -29,20 +23,22 @@ mod report;
 mod token_endpoint;
 mod work;
 
-use std::{env, fs, path::Path};
+use std::env;
 
 use tokio::runtime::{self, Runtime};
 
 use crate::{
-    measure::{Results, instructions},
+    measure::instructions,
     peers::{Failure, kube_client},
-    report::{plot, table::Table},
 };
 
 fn main() -> Result<(), Failure> {
     let arguments: Vec<_> = env::args().skip(1).collect();
     match arguments.split_first() {
-        None => write_report(&measure::all(&runtime()?)),
+        None => {
+            report::write(&measure::all(&runtime()?));
+            Ok(())
+        }
         Some((first, rest)) if first == instructions::CHILD => {
             instructions::send(&runtime()?, rest)
         }
@@ -57,15 +53,4 @@ fn runtime() -> Result<Runtime, Failure> {
     Ok(runtime::Builder::new_current_thread()
         .enable_all()
         .build()?)
-}
-
-fn write_report(results: &Results) -> Result<(), Failure> {
-    let table = Table(results).to_string();
-    print!("{table}");
-    let output_dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/performance");
-    fs::create_dir_all(&output_dir)?;
-    fs::write(output_dir.join("peers.md"), table)?;
-    let chart = plot::svg(results).map_err(|failure| failure.to_string())?;
-    fs::write(output_dir.join("cost-per-request.svg"), chart)?;
-    Ok(())
 }

@@ -1,8 +1,7 @@
 //! The work of all peers: one request, and a service that does nothing with it.
 //!
 //! Names, values and URI are static: a new request costs two allocations and shares nothing with
-//! another thread. Copies of such headers are cheaper than those of dynamic ones. This favors
-//! layers that keep the headers for a retry: ours by default, and `BearerAuthAutoRefreshLayer`.
+//! another thread.
 
 use std::{
     fmt,
@@ -17,12 +16,10 @@ use std::{
     time::Duration,
 };
 
+pub(crate) use benches::shape::Shape;
 use bytes::Bytes;
-use http::{
-    HeaderName, HeaderValue, Method, Request, Response, Uri,
-    header::{ACCEPT, AUTHORIZATION, USER_AGENT},
-};
-use http_body_util::Empty;
+use http::{HeaderValue, Request, Response, header::AUTHORIZATION};
+use http_body_util::{Empty, Full};
 use tower::Service;
 
 /// The origin of all requests and of the token.
@@ -30,41 +27,36 @@ pub(crate) const ORIGIN: &str = "https://api.example.com";
 /// The URL of all requests.
 pub(crate) const URL: &str = "https://api.example.com/v1/company";
 
+/// The shapes of the requests that are measured.
+pub(crate) const SHAPES: [Shape; 2] = [Shape::FourHeaders, Shape::FourAndHost];
+
 /// The lifetime of the token.
 pub(crate) const LIFETIME: Duration = Duration::from_secs(86_400);
 
 /// The token, as long as a typical signed one.
 pub(crate) static TOKEN: LazyLock<String> = LazyLock::new(|| "t".repeat(1_024));
 
-/// The body of requests and responses.
-pub(crate) type Body = Empty<Bytes>;
-
-/// The headers of [`request`], for peers with a request type of their own.
-pub(crate) const HEADERS: [(&str, &str); 4] = [
-    ("accept", "application/json"),
-    ("user-agent", "bench"),
-    ("x-request-id", "1"),
-    ("x-tenant", "1"),
-];
+/// The body of requests.
+pub(crate) type Body = Full<Bytes>;
 
 /// A new request.
-pub(crate) fn request() -> Request<Body> {
-    let mut request = Request::new(Body::new());
-    *request.method_mut() = Method::GET;
-    *request.uri_mut() = Uri::from_static(URL);
-    let [accept, user_agent, request_id, tenant] = HEADERS.map(|(_, value)| value);
-    let headers = request.headers_mut();
-    headers.insert(ACCEPT, HeaderValue::from_static(accept));
-    headers.insert(USER_AGENT, HeaderValue::from_static(user_agent));
-    headers.insert(
-        const { HeaderName::from_static("x-request-id") },
-        HeaderValue::from_static(request_id),
-    );
-    headers.insert(
-        const { HeaderName::from_static("x-tenant") },
-        HeaderValue::from_static(tenant),
-    );
-    request
+pub(crate) fn request(shape: Shape) -> Request<Body> {
+    shape.request()
+}
+
+/// The headers of [`request`], for peers with a request type of their own.
+pub(crate) fn headers(shape: Shape) -> &'static [(&'static str, &'static str)] {
+    const HEADERS: [(&str, &str); 5] = [
+        ("host", "api.example.com"),
+        ("accept", "application/json"),
+        ("accept-encoding", "gzip"),
+        ("accept-language", "en"),
+        ("user-agent", "bench"),
+    ];
+    match shape {
+        Shape::FourAndHost => &HEADERS,
+        _ => &HEADERS[1..],
+    }
 }
 
 /// A service that is always ready and responds at once. Its error type is that of the layer.
@@ -90,7 +82,7 @@ impl<E> fmt::Debug for Noop<E> {
 }
 
 impl<B, E> Service<Request<B>> for Noop<E> {
-    type Response = Response<Body>;
+    type Response = Response<Empty<Bytes>>;
     type Error = E;
     type Future = Ready<Result<Self::Response, E>>;
 
@@ -101,7 +93,8 @@ impl<B, E> Service<Request<B>> for Noop<E> {
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let headers = black_box(request.headers());
         inspect(|| headers.get(AUTHORIZATION).map(HeaderValue::as_bytes));
-        ready(Ok(Response::new(Body::new())))
+        // No caller knows the response beforehand.
+        ready(Ok(black_box(Response::new(Empty::new()))))
     }
 }
 

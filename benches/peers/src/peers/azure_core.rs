@@ -21,12 +21,14 @@ use azure_core::{
 use super::peer::{Peer, Side};
 use crate::{
     load::{Client, load},
-    work::{self, HEADERS, LIFETIME, TOKEN, URL},
+    work::{self, LIFETIME, Shape, TOKEN, URL},
 };
 
 pub(super) const POLICY: Peer = Peer {
     package: "azure_core",
-    part: "`BearerTokenAuthorizationPolicy` (no layer, no retry)",
+    part: "`BearerTokenAuthorizationPolicy`",
+    variant: None,
+    retry: "no",
     side: Side::Theirs,
     warm: |_| {
         let policy = BearerTokenAuthorizationPolicy::new(Arc::new(Issuer), ["scope"]);
@@ -35,7 +37,6 @@ pub(super) const POLICY: Peer = Peer {
     bare: Some(|| load(Pipeline::new([Arc::new(Noop)]))),
 };
 
-#[derive(Clone)]
 struct Pipeline {
     url: Url,
     policies: Arc<[Arc<dyn Policy>]>,
@@ -51,10 +52,10 @@ impl Pipeline {
 }
 
 impl Client for Pipeline {
-    fn send(&mut self) -> impl Future {
-        async {
+    fn send(&mut self, shape: Shape) -> impl Future {
+        async move {
             let mut request = Request::new(self.url.clone(), Method::Get);
-            for (name, value) in HEADERS {
+            for &(name, value) in work::headers(shape) {
                 request.insert_header(name, value);
             }
             let [first, rest @ ..] = &*self.policies else {
@@ -79,11 +80,9 @@ impl Policy for Noop {
     ) -> PolicyResult {
         let headers = std::hint::black_box(request.headers());
         work::inspect(|| headers.get_optional_str(&AUTHORIZATION).map(str::as_bytes));
-        Ok(AsyncRawResponse::from_bytes(
-            StatusCode::Ok,
-            Headers::new(),
-            bytes::Bytes::new(),
-        ))
+        let (headers, body) = (Headers::new(), bytes::Bytes::new());
+        let response = AsyncRawResponse::from_bytes(StatusCode::Ok, headers, body);
+        Ok(std::hint::black_box(response))
     }
 }
 

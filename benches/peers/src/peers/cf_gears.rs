@@ -20,7 +20,9 @@ use crate::{
 
 pub(super) const BEARER_AUTH: Peer = Peer {
     package: "cf-gears-toolkit-auth",
-    part: "`BearerAuthLayer` (no retry)",
+    part: "`BearerAuthLayer`",
+    variant: Some("no retry"),
+    retry: "no",
     side: Side::Theirs,
     warm: |runtime| {
         let layer = BearerAuthLayer::new(provider(runtime)?);
@@ -31,7 +33,9 @@ pub(super) const BEARER_AUTH: Peer = Peer {
 
 pub(super) const AUTO_REFRESH: Peer = Peer {
     package: "cf-gears-toolkit-auth",
-    part: "`BearerAuthAutoRefreshLayer` (one retry on 401)",
+    part: "`BearerAuthAutoRefreshLayer`",
+    variant: Some("one retry"),
+    retry: "yes",
     side: Side::Theirs,
     warm: |runtime| {
         let layer = BearerAuthAutoRefreshLayer::new(provider(runtime)?);

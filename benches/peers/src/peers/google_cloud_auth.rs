@@ -17,12 +17,14 @@ use super::peer::{Failure, Peer, Side};
 use crate::{
     load::{Client, load},
     token_endpoint,
-    work::{self, Body, Noop},
+    work::{self, Body, Noop, Shape},
 };
 
 pub(super) const PLAIN: Peer = Peer {
     package: "google-cloud-auth",
-    part: "`Credentials` (no layer, no retry)",
+    part: "`Credentials`",
+    variant: None,
+    retry: "no",
     side: Side::Theirs,
     warm: |runtime| {
         Ok(load(Plain {
@@ -35,7 +37,9 @@ pub(super) const PLAIN: Peer = Peer {
 
 pub(super) const WITH_ENTITY_TAG: Peer = Peer {
     package: "google-cloud-auth",
-    part: "`Credentials`, `EntityTag` kept (no layer, no retry)",
+    part: "`Credentials`",
+    variant: Some("entity tag kept"),
+    retry: "no",
     side: Side::Theirs,
     warm: |runtime| {
         Ok(load(WithEntityTag {
@@ -62,16 +66,15 @@ fn credentials(runtime: &Runtime) -> Result<Credentials, Failure> {
     Ok(credentials)
 }
 
-#[derive(Clone)]
 struct Plain {
     credentials: Credentials,
     http: Noop<Infallible>,
 }
 
 impl Client for Plain {
-    fn send(&mut self) -> impl Future {
-        async {
-            let mut request = work::request();
+    fn send(&mut self, shape: Shape) -> impl Future {
+        async move {
+            let mut request = work::request(shape);
             let headers = self.credentials.headers(Extensions::new()).await;
             if let CacheableResource::New { data, .. } = headers.expect("the token is fresh") {
                 request.headers_mut().extend(data);
@@ -81,7 +84,6 @@ impl Client for Plain {
     }
 }
 
-#[derive(Clone)]
 struct WithEntityTag {
     credentials: Credentials,
     cached: Option<(EntityTag, HeaderMap)>,
@@ -89,9 +91,9 @@ struct WithEntityTag {
 }
 
 impl Client for WithEntityTag {
-    fn send(&mut self) -> impl Future {
-        async {
-            let mut request = work::request();
+    fn send(&mut self, shape: Shape) -> impl Future {
+        async move {
+            let mut request = work::request(shape);
             let mut extensions = Extensions::new();
             if let Some((tag, _)) = &self.cached {
                 extensions.insert(tag.clone());

@@ -29,6 +29,8 @@ const API: &str = "client.authentication.k8s.io/v1";
 pub(super) const EXEC: Peer = Peer {
     package: "kube-client",
     part: "`AuthLayer` (exec)",
+    variant: None,
+    retry: "no",
     side: Side::Theirs,
     warm: |_| {
         let mut config = Config::new(ORIGIN.parse()?);

@@ -15,12 +15,14 @@ use super::peer::{Peer, Side};
 use crate::{
     load::{Client, load},
     token_endpoint,
-    work::{self, Noop},
+    work::{self, Noop, Shape},
 };
 
 pub(super) const AUTHORIZER: Peer = Peer {
     package: "middle",
-    part: "`ClientCredentialAuthorizer` (no layer, no retry)",
+    part: "`ClientCredentialAuthorizer`",
+    variant: None,
+    retry: "no",
     side: Side::Theirs,
     warm: |runtime| {
         let builder = BasicClientCredentialAuthorizer::basic_builder(
@@ -35,15 +37,14 @@ pub(super) const AUTHORIZER: Peer = Peer {
     bare: None,
 };
 
-#[derive(Clone)]
 struct Authorized {
     authorizer: BasicClientCredentialAuthorizer,
     http: Noop<Infallible>,
 }
 
 impl Client for Authorized {
-    fn send(&mut self) -> impl Future {
-        let mut request = work::request();
+    fn send(&mut self, shape: Shape) -> impl Future {
+        let mut request = work::request(shape);
         let header = self.authorizer.authorization_header();
         let header = header.expect("the token is fresh");
         request

@@ -16,8 +16,12 @@ pub(crate) type Failure = Box<dyn Error + Send + Sync>;
 pub(crate) struct Peer {
     /// The name of the crate.
     pub(crate) package: &'static str,
-    /// The type of the crate, and its configuration.
+    /// The type of the crate.
     pub(crate) part: &'static str,
+    /// How this peer differs from others of the same crate.
+    pub(crate) variant: Option<&'static str>,
+    /// Whether it sends a request again after a 401.
+    pub(crate) retry: &'static str,
     pub(crate) side: Side,
     /// Obtains the token, and wraps the service that does nothing.
     pub(super) warm: fn(&Runtime) -> Result<Box<dyn Load>, Failure>,
@@ -35,19 +39,23 @@ pub(crate) enum Side {
 }
 
 impl Peer {
-    /// The name in the table: crate, version, type.
+    /// The name in the table: crate, version, type, variant.
     pub(crate) fn title(&self) -> String {
         let (package, part) = (self.package, self.part);
-        match self.side {
+        let mut title = match self.side {
             Side::Ours => format!("{package} {part}"),
             Side::Floor | Side::Theirs => format!("{package} {} {part}", version(package)),
+        };
+        if let Some(variant) = self.variant {
+            title = format!("{title}, {variant}");
         }
+        title
     }
 
     /// A load with a fresh token, which is checked to reach the service.
     pub(crate) fn warm(&self, runtime: &Runtime) -> Result<Box<dyn Load>, Failure> {
         let mut load = (self.warm)(runtime)?;
-        if work::arrives_with_token(|| load.send(1)) {
+        if work::arrives_with_token(|| load.send(work::SHAPES[0], 1)) {
             Ok(load)
         } else {
             Err("the request arrives without the token".into())

@@ -14,7 +14,9 @@ use crate::{
 
 pub(super) const STATIC_HEADER: Peer = Peer {
     package: "tower-http",
-    part: "`AddAuthorization` (static header)",
+    part: "`AddAuthorization`",
+    variant: Some("static header"),
+    retry: "no",
     side: Side::Floor,
     warm: |_| {
         let layer = AddAuthorizationLayer::bearer(&TOKEN).as_sensitive(true);

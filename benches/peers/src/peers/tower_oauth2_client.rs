@@ -21,7 +21,9 @@ use crate::{
 
 pub(super) const WITHOUT_RETRIES: Peer = Peer {
     package: "tower-oauth2-client",
-    part: "`BearerAuthLayer` (no retry)",
+    part: "`BearerAuthLayer`",
+    variant: Some("no retry"),
+    retry: "no",
     side: Side::Ours,
     warm: |runtime| warm(runtime, |layer| layer.replay_limit(0)),
     bare: None,
@@ -29,7 +31,9 @@ pub(super) const WITHOUT_RETRIES: Peer = Peer {
 
 pub(super) const BY_DEFAULT: Peer = Peer {
     package: "tower-oauth2-client",
-    part: "`BearerAuthLayer` (default: one retry on 401)",
+    part: "`BearerAuthLayer`",
+    variant: Some("one retry"),
+    retry: "yes",
     side: Side::Ours,
     warm: |runtime| warm(runtime, |layer| layer),
     bare: None,
