@@ -19,7 +19,7 @@ use benches::report::{heading, output_dir};
 mod instructions;
 mod publish;
 
-const BENCHES: [&str; 10] = [
+const BENCHES: [&str; 11] = [
     "overhead",
     "allocations",
     "contention",
