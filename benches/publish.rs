@@ -5,10 +5,9 @@ use std::{fs, path::PathBuf};
 
 use benches::report::output_dir;
 
-const TABLES: [&str; 9] = [
+const TABLES: [&str; 8] = [
     "instructions",
     "end_to_end",
-    "refresh",
     "stampede",
     "recovery",
     "contention",
@@ -16,7 +15,7 @@ const TABLES: [&str; 9] = [
     "stores",
     "peers",
 ];
-const PLOTS: [&str; 3] = ["cost-per-request", "contention", "latency-across-a-refresh"];
+const PLOTS: [&str; 2] = ["cost-per-request", "contention"];
 
 pub(crate) fn publish() {
     let docs = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs"));

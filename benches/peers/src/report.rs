@@ -31,7 +31,6 @@ fn table(costs: &[&Cost]) {
             "instructions, four headers",
             "with `Host`",
             "allocations",
-            "ns",
         ],
     );
     for cost in costs {
@@ -47,7 +46,6 @@ fn table(costs: &[&Cost]) {
             counted(four),
             counted(with_host),
             format!("{:.0}", cost.allocations),
-            format!("{:.0}", cost.nanoseconds),
         ]);
     }
     table.finish();

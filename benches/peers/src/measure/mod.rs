@@ -2,7 +2,6 @@
 
 pub(crate) mod allocations;
 pub(crate) mod instructions;
-pub(crate) mod time;
 
 use tokio::runtime::Runtime;
 
@@ -17,9 +16,8 @@ pub(crate) struct Cost {
     pub(crate) peer: &'static Peer,
     /// Of each shape. `None` if callgrind did not count them.
     pub(crate) instructions: [Option<f64>; SHAPES.len()],
-    /// Of the first shape, as are the nanoseconds.
+    /// Of the first shape.
     pub(crate) allocations: f64,
-    pub(crate) nanoseconds: f64,
 }
 
 /// The results of one run.
@@ -48,22 +46,15 @@ pub(crate) fn all(runtime: &Runtime) -> Results {
             Err(failure) => unusable.push((peer, failure)),
         }
     }
-    let loads = warm
-        .iter_mut()
-        .flat_map(|warm| [&mut warm.load, &mut warm.bare]);
-    let times = time::interleaved(loads);
-
     let alone = SHAPES.map(instructions::of_request_alone);
     let costs = warm
         .iter_mut()
-        .zip(times.chunks(2))
-        .map(|(warm, times)| Cost {
+        .map(|warm| Cost {
             peer: warm.peer,
             instructions: [0, 1]
                 .map(|shape| instructions::above_bare(warm.peer, SHAPES[shape], alone[shape])),
             allocations: allocations::per_request(&mut *warm.load)
                 - allocations::per_request(&mut *warm.bare),
-            nanoseconds: times[0].above(&times[1]),
         })
         .collect();
     Results { costs, unusable }
