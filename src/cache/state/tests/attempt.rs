@@ -645,9 +645,9 @@ fn p11_only_a_replay_is_sent_until_the_reuse_grace_ends() {
         }
     };
     let now = age("mandatory").wall;
-    let first = "acquired, ok, committed";
-    let replay = "acquired, ok, committed, lost, waited, committed";
-    let found = "acquired with 2 intent, ok, committed";
+    let first = "stored 2, acquired, ok, stored 2, committed";
+    let replay = "stored 2, acquired, ok, stored 2, committed, lost, waited, committed";
+    let found = "stored 2 intent, acquired, ok, stored 2 intent, committed";
     let lost = Reason::LostResponse(now - 10 * SECOND);
     assert_eq!(until("2", Reason::Mandatory, first), None);
     assert_eq!(
