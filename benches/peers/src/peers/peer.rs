@@ -43,8 +43,8 @@ impl Peer {
     pub(crate) fn title(&self) -> String {
         let (package, part) = (self.package, self.part);
         let mut title = match self.side {
-            Side::Ours => format!("{package} {part}"),
-            Side::Floor | Side::Theirs => format!("{package} {} {part}", version(package)),
+            Side::Ours => format!("`{package}` {part}"),
+            Side::Floor | Side::Theirs => format!("`{package}` {} {part}", version(package)),
         };
         if let Some(variant) = self.variant {
             title = format!("{title}, {variant}");
