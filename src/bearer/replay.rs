@@ -214,8 +214,8 @@ impl<B: RequestBody> Replay<B> {
     /// Keeps what is needed to send a request again, before it gets its token. `None` if its body
     /// cannot be sent again within the limit.
     ///
-    /// `head_capacity` is how much memory its head will most likely need, and then how much the head
-    /// of the next request will.
+    /// `head_capacity` is how much memory its head will most likely need. It is set to how much the
+    /// head of the next request will need.
     #[inline]
     pub(super) fn of(
         request: &Request<B::Inbound>,

@@ -3,7 +3,8 @@
 //! Every request with a retry pays for this copy, and hardly any is sent again. So the texts of the
 //! head are copied into one buffer, and parsed only for the retry. A clone would change a reference
 //! count for each text, which threads may share, and allocate for each one that nothing shares yet.
-//! Only sensitive values are cloned: their owner may wipe their memory, and the buffer is not wiped.
+//! Only sensitive values are cloned: their owner may wipe their memory, and the buffer is not
+//! wiped.
 
 use bytes::Bytes;
 use http::{

@@ -54,7 +54,7 @@ pub(super) enum Lookup {
 /// request.
 pub(super) type TenantCache = Option<TokenCache>;
 
-/// What a request needs of a fresh token.
+/// The parts of a fresh token that a request needs.
 pub(super) enum FreshToken {
     /// It is sent in the header `Authorization`, to the origins of all grants.
     Usual(HeaderValue, Generation),
