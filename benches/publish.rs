@@ -5,9 +5,10 @@ use std::{fs, path::PathBuf};
 
 use benches::report::output_dir;
 
-const TABLES: [&str; 8] = [
+const TABLES: [&str; 9] = [
     "instructions",
     "end_to_end",
+    "refresh",
     "stampede",
     "recovery",
     "contention",
@@ -15,7 +16,7 @@ const TABLES: [&str; 8] = [
     "stores",
     "peers",
 ];
-const PLOTS: [&str; 2] = ["cost-per-request", "contention"];
+const PLOTS: [&str; 3] = ["cost-per-request", "contention", "latency-across-a-refresh"];
 
 pub(crate) fn publish() {
     let docs = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs"));

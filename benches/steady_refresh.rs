@@ -103,6 +103,8 @@ async fn rounds() -> Vec<Round> {
     let tokens = TokenCache::builder(issuer.clone())
         .origin(API)
         .clock(clock.clone())
+        // By default, background refreshes begin after seconds, and requests wait until then.
+        .background_delay(Duration::ZERO)
         .build()
         .unwrap();
     tokens.token().await.unwrap();
