@@ -3,7 +3,8 @@
 use std::fmt;
 
 use http::{
-    Uri,
+    HeaderMap, Uri,
+    header::HOST,
     uri::{Authority, Scheme},
 };
 
@@ -71,6 +72,14 @@ impl Origin {
         authority == self.authority.as_bytes()
             || authority == self.full_authority.as_bytes()
             || self.is_authority_by_parts(authority)
+    }
+
+    /// Whether each `Host` header names this origin. Some stacks route by this header instead of
+    /// the URI.
+    #[cold]
+    pub(crate) fn is_each_host(&self, headers: &HeaderMap) -> bool {
+        let mut hosts = headers.get_all(HOST).iter();
+        hosts.all(|host| self.is_authority(host.as_bytes()))
     }
 
     #[cold]

@@ -1,9 +1,6 @@
 //! The endpoint of an MCP server: which requests may carry its token.
 
-use http::{
-    HeaderMap, Request, Uri,
-    header::{AUTHORIZATION, HOST},
-};
+use http::{Request, Uri, header::AUTHORIZATION};
 
 use crate::{
     error::{Error, ErrorKind},
@@ -60,7 +57,7 @@ impl Endpoint {
         } else if !self.contains(request.uri()) {
             "request does not go to the MCP endpoint that the token is meant for; send it without \
              this layer"
-        } else if !self.has_own_host(request.headers()) {
+        } else if !self.origin.is_each_host(request.headers()) {
             "request has a Host header that names another origin than its URI; remove the header"
         } else if request.headers().contains_key(AUTHORIZATION) {
             "request already has the header authorization, which carries the token; remove it, or \
@@ -77,14 +74,6 @@ impl Endpoint {
         self.origin.matches(uri)
             && is_plain(uri.path())
             && below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    }
-
-    /// Some stacks route by this header instead of the URI.
-    fn has_own_host(&self, headers: &HeaderMap) -> bool {
-        headers
-            .get_all(HOST)
-            .iter()
-            .all(|host| self.origin.is_authority(host.as_bytes()))
     }
 }
 

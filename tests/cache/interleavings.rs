@@ -6,12 +6,13 @@ use tower_oauth2_client::{
     Error,
     cache::{LostResponse, TokenCache},
     oauth::EndpointGate,
-    store::{LeaseOutcome, LeaseOwner, MemoryStore, SaveOutcome, TokenStore},
-    token::{Generation, Grant, GrantState, TenantId},
+    store::MemoryStore,
+    token::GrantState,
 };
 
 use crate::{
     fencing::Gated,
+    replicas::Silent,
     support::{API, DAY, MINUTE, ManualClock, SECOND, Scripted, Source, Store, header, pass},
 };
 
@@ -51,34 +52,6 @@ struct Scene {
     gates: [EndpointGate; 2],
     stores: [Store; 2],
     caches: [TokenCache; 2],
-}
-
-/// Announces nothing.
-struct Silent(Store);
-
-impl TokenStore for Silent {
-    async fn load(&self, tenant: &TenantId) -> Result<Option<Grant>, Error> {
-        self.0.load(tenant).await
-    }
-    async fn save(
-        &self,
-        tenant: &TenantId,
-        expected: Option<Generation>,
-        grant: &Grant,
-    ) -> Result<SaveOutcome, Error> {
-        self.0.save(tenant, expected, grant).await
-    }
-    async fn acquire(
-        &self,
-        tenant: &TenantId,
-        owner: &LeaseOwner,
-        duration: Duration,
-    ) -> Result<LeaseOutcome, Error> {
-        self.0.acquire(tenant, owner, duration).await
-    }
-    async fn release(&self, tenant: &TenantId, owner: &LeaseOwner) -> Result<(), Error> {
-        self.0.release(tenant, owner).await
-    }
 }
 
 /// Two replicas of one store, with a gate each, and nothing in the background.

@@ -155,7 +155,7 @@ async fn p06_failed_load_of_an_announced_grant_is_repeated() {
 }
 
 /// A store of a program, which announces nothing.
-struct Silent(Store);
+pub(crate) struct Silent(pub(crate) Store);
 
 impl TokenStore for Silent {
     async fn load(&self, tenant: &TenantId) -> Result<Option<Grant>, Error> {
