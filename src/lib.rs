@@ -172,6 +172,7 @@ pub mod providers;
 mod rejection;
 #[cfg(feature = "reqwest")]
 pub mod reqwest;
+mod rfc3339;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
 pub mod store;

@@ -80,6 +80,10 @@ impl GrantStore {
         in_time(self.store.tenants(after, limit)).await
     }
 
+    pub(crate) async fn delete_expired_leases(&self) -> Result<(), Error> {
+        in_time(self.store.delete_expired_leases()).await
+    }
+
     /// The name of a lease that is not the lease of a grant. Applications with other identities do
     /// not share it, and no tenant has it.
     pub(crate) fn lease_name(&self, purpose: &str) -> TenantId {

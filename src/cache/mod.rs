@@ -301,7 +301,11 @@
 //! # Ok::<(), Error>(()) }).unwrap();
 //! ```
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use http::HeaderName;
 
@@ -601,6 +605,16 @@ impl TokenCache {
         Ok(self.status())
     }
 
+    /// Loads the grant from the store, and returns whether the customer has to consent: see
+    /// [`Status::needs_consent`].
+    ///
+    /// # Errors
+    ///
+    /// [`Store`](crate::ErrorKind::Store) if the store cannot be read.
+    pub async fn needs_consent(&self) -> Result<bool, Error> {
+        Ok(self.load_status().await?.needs_consent())
+    }
+
     /// Returns the values that are kept with the grant, such as an account id or the address of the
     /// customer's API. Loads the grant from the store if none is held. Sends no request to the
     /// provider, and does not need a valid token.
@@ -690,6 +704,11 @@ impl TokenCache {
             core.ensure_worker(locked);
         });
         Self { core }
+    }
+
+    /// See [`Grant::refreshed_at`].
+    pub(crate) fn refreshed_at(&self) -> Option<SystemTime> {
+        self.core.look(CacheState::refreshed_at)
     }
 
     /// The part of [`complete_authorization`](Self::complete_authorization) that outlives its

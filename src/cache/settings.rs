@@ -23,7 +23,7 @@ use super::{
 use crate::{
     clock::Clock,
     error::{Error, ErrorKind},
-    oauth::sending_until,
+    oauth::{EndpointGate, sending_until},
     origin::Origin,
     rejection::TokenRejection,
     store::{LeaseOutcome, LeaseOwner, SaveOutcome},
@@ -75,6 +75,11 @@ pub(crate) struct Keepalive {
 }
 
 impl Settings {
+    /// The limiter and circuit breaker of the token endpoint, if the source has one.
+    pub(crate) fn gate(&self) -> Option<&EndpointGate> {
+        self.source.gate()
+    }
+
     pub(super) fn telemetry(&self, tenant: TenantId) -> GrantTelemetry {
         GrantTelemetry::new(tenant, Arc::clone(&self.telemetry))
     }

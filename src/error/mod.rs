@@ -87,6 +87,7 @@ use zeroize::Zeroizing;
 
 mod code;
 mod provider_text;
+mod serialize;
 
 pub use self::code::OAuthErrorCode;
 pub(crate) use self::provider_text::ProviderText;
@@ -190,6 +191,31 @@ pub enum ErrorKind {
     /// The inner service of the layer failed. Its error is the
     /// [`source`](std::error::Error::source).
     Service,
+}
+
+impl ErrorKind {
+    /// The name of the kind in events, metrics and JSON, such as `no_grant`. It is stable.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Configuration => "configuration",
+            Self::Request => "request",
+            Self::Callback => "callback",
+            Self::NoGrant => "no_grant",
+            Self::ReauthorizationRequired => "reauthorization_required",
+            Self::Revoked => "revoked",
+            Self::Refused => "refused",
+            Self::Unavailable => "unavailable",
+            Self::InvalidResponse => "invalid_response",
+            Self::Store => "store",
+            Self::ForeignGrant => "foreign_grant",
+            Self::KeptValue => "kept_value",
+            Self::RefreshTokenMissing => "refresh_token_missing",
+            Self::ConsentRejected => "consent_rejected",
+            Self::Interrupted => "interrupted",
+            Self::Service => "service",
+        }
+    }
 }
 
 /// Constructors for implementations of [`TokenSource`](crate::cache::TokenSource) and

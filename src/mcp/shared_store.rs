@@ -60,4 +60,8 @@ impl TokenStore for SharedStore {
     ) -> Result<Vec<TenantId>, Error> {
         self.0.tenants(after, limit).await
     }
+
+    async fn delete_expired_leases(&self) -> Result<(), Error> {
+        self.0.delete_expired_leases().await
+    }
 }

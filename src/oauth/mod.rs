@@ -357,7 +357,7 @@ pub use self::{
     builder::OAuthClientBuilder,
     client::OAuthClient,
     device::DeviceAuthorization,
-    gate::EndpointGate,
+    gate::{CircuitState, EndpointGate, EndpointStatus},
     revocation::TokenToRevoke,
     token_response::TokenResponse,
 };

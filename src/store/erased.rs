@@ -47,6 +47,8 @@ pub(crate) trait ErasedStore: Send + Sync + 'static {
         after: Option<&'a TenantId>,
         limit: usize,
     ) -> Boxed<'a, Result<Vec<TenantId>, Error>>;
+
+    fn delete_expired_leases(&self) -> Boxed<'_, Result<(), Error>>;
 }
 
 impl<T: TokenStore> ErasedStore for T {
@@ -94,5 +96,9 @@ impl<T: TokenStore> ErasedStore for T {
         limit: usize,
     ) -> Boxed<'a, Result<Vec<TenantId>, Error>> {
         Box::pin(TokenStore::tenants(self, after, limit))
+    }
+
+    fn delete_expired_leases(&self) -> Boxed<'_, Result<(), Error>> {
+        Box::pin(TokenStore::delete_expired_leases(self))
     }
 }

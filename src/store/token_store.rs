@@ -152,6 +152,19 @@ pub trait TokenStore: Send + Sync + 'static {
              their refresh tokens; implement TokenStore::tenants",
         )))
     }
+
+    /// Deletes what the store keeps of leases that have expired long ago, such as those of
+    /// processes that have crashed.
+    ///
+    /// [`Tenants`](crate::tenants::Tenants) call it after each sweep. A lease that has not expired
+    /// stays. By default this does nothing, for a store that forgets expired leases by itself.
+    ///
+    /// # Errors
+    ///
+    /// As for the other methods. They change nothing: the next sweep tries again.
+    fn delete_expired_leases(&self) -> impl Future<Output = Result<(), Error>> + Send {
+        future::ready(Ok(()))
+    }
 }
 
 /// The result of a conditional save.

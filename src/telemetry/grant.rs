@@ -16,7 +16,7 @@ use super::{
     },
 };
 use crate::{
-    error::{Error, ErrorKind},
+    error::Error,
     token::{ConsentDecision, Generation, ReauthorizationReason, TenantId},
 };
 
@@ -137,7 +137,7 @@ impl GrantTelemetry {
             target: "tower_oauth2_client",
             tenant = self.field(),
             reason,
-            kind = kind_name(error.kind()),
+            kind = error.kind().as_str(),
             error = %error,
             provider_code = error.provider_code(),
             "the refresh brought no new token"
@@ -177,7 +177,7 @@ impl GrantTelemetry {
     }
 
     pub(crate) fn stuck(&self, error: &Error, attempts: u32, lasts: Duration) {
-        let kind = kind_name(error.kind());
+        let kind = error.kind().as_str();
         tracing::warn!(
             name: "grant.stuck",
             target: "tower_oauth2_client",
@@ -316,27 +316,5 @@ impl GrantTelemetry {
         if let Some(listener) = &self.settings.listener {
             let _ = catch_unwind(AssertUnwindSafe(|| call(&**listener)));
         }
-    }
-}
-
-/// An error kind in the spelling of all other field values.
-fn kind_name(kind: ErrorKind) -> &'static str {
-    match kind {
-        ErrorKind::Configuration => "configuration",
-        ErrorKind::Request => "request",
-        ErrorKind::Callback => "callback",
-        ErrorKind::NoGrant => "no_grant",
-        ErrorKind::ReauthorizationRequired => "reauthorization_required",
-        ErrorKind::Revoked => "revoked",
-        ErrorKind::Refused => "refused",
-        ErrorKind::Unavailable => "unavailable",
-        ErrorKind::InvalidResponse => "invalid_response",
-        ErrorKind::Store => "store",
-        ErrorKind::ForeignGrant => "foreign_grant",
-        ErrorKind::KeptValue => "kept_value",
-        ErrorKind::ConsentRejected => "consent_rejected",
-        ErrorKind::RefreshTokenMissing => "refresh_token_missing",
-        ErrorKind::Interrupted => "interrupted",
-        ErrorKind::Service => "service",
     }
 }

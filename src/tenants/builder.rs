@@ -111,6 +111,7 @@ impl TenantsBuilder {
                 sweep_failures: Mutex::default(),
                 last_sweep: Mutex::default(),
                 maintenance: Mutex::new(Maintenance::new(start)),
+                probe: Mutex::default(),
             }
         });
         if state.settings.runtime().is_some() {

@@ -10,7 +10,11 @@ use http::HeaderName;
 use tokio::{runtime::Handle, task::JoinSet, time::timeout};
 
 use super::{
-    consents::LONGEST as LONGEST_CONSENT, loading::load, state::TenantsState, sweep,
+    consents::LONGEST as LONGEST_CONSENT,
+    health::{self, Health},
+    loading::load,
+    state::TenantsState,
+    sweep,
     sweep_report::SweepReport,
 };
 use crate::{
@@ -220,16 +224,65 @@ impl Tenants {
     }
 
     /// Returns the status of a tenant's grant, after a load from the store. Sends no request to the
-    /// provider.
+    /// provider. A tenant without a grant is [`Absent`](crate::cache::TokenState::Absent).
     ///
     /// # Errors
     ///
-    /// As [`cache`](Self::cache) and [`TokenCache::load_status`].
+    /// As [`cache`](Self::cache) and [`TokenCache::load_status`], but not
+    /// [`NoGrant`](ErrorKind::NoGrant).
     pub async fn status(&self, tenant: &TenantId) -> Result<Status, Error> {
         match self.state.residents.get_locked(tenant) {
             Some(cache) => cache.load_status().await,
-            None => Ok(load(&self.state, tenant).await?.status()),
+            None => match load(&self.state, tenant).await {
+                Ok(cache) => Ok(cache.status()),
+                Err(error) if error.kind() == ErrorKind::NoGrant => Ok(Status::absent()),
+                Err(error) => Err(error),
+            },
         }
+    }
+
+    /// Returns whether a tenant's customer has to consent, after a load from the store: because
+    /// there is no grant, or because it has ended or was revoked. See [`Status::needs_consent`].
+    ///
+    /// # Errors
+    ///
+    /// As [`status`](Self::status).
+    pub async fn needs_consent(&self, tenant: &TenantId) -> Result<bool, Error> {
+        Ok(self.status(tenant).await?.needs_consent())
+    }
+
+    /// Checks whether this process can serve its tenants: for a readiness probe, and for operators.
+    ///
+    /// Reads a few grants from the store, as requests do, and reports what is known in memory. It
+    /// takes less than a second, also if the store does not respond, and sends no request to the
+    /// provider. A result of the store serves all calls of the next second.
+    ///
+    /// A liveness probe must not depend on it: a restart does not bring a database back.
+    ///
+    /// ```
+    /// # use std::time::{Duration, SystemTime};
+    /// # use tower_oauth2_client::{
+    /// #     Error, cache::token_fn, store::MemoryStore, token::{AccessToken, TenantId, TokenSet},
+    /// # };
+    /// use tower_oauth2_client::tenants::Tenants;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let oauth = token_fn(|| async { Err::<TokenSet, _>(Error::invalid_grant()) });
+    /// # let tenants = Tenants::builder(oauth)
+    /// #     .store(MemoryStore::new()).origin("https://api.example.com").build()?;
+    /// # let (token, minute) = (AccessToken::new("a")?, Duration::from_secs(60));
+    /// # let token = TokenSet::new(token, minute, SystemTime::now());
+    /// # tenants.set_tokens(&TenantId::new("acme")?, token).await?;
+    /// let health = tenants.health().await;
+    /// let status = if health.is_ready() { 200 } else { 503 };
+    /// let body = serde_json::to_string(&health)?;
+    /// assert_eq!(status, 200);
+    /// assert!(body.contains(r#""store":{"state":"readable","error":null}"#));
+    /// # Ok(()) }
+    /// ```
+    pub async fn health(&self) -> Health {
+        health::check(&self.state).await
     }
 
     /// Returns the number of resident tenants, whose caches are held in memory.

@@ -45,6 +45,10 @@ impl Maintenance {
         self.stop();
     }
 
+    pub(super) fn is_shut_down(&self) -> bool {
+        self.is_shut_down
+    }
+
     fn stop(&mut self) {
         for task in self.tasks.drain(..) {
             task.abort();

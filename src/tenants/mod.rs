@@ -122,6 +122,7 @@ mod builder;
 mod consents;
 mod follow;
 mod handle;
+mod health;
 mod loading;
 mod loads;
 mod maintenance;
@@ -136,5 +137,6 @@ pub(crate) use self::consents::{Consent, InProgress};
 pub use self::{
     builder::TenantsBuilder,
     handle::Tenants,
+    health::{Health, StateCounts, StoreHealth},
     sweep_report::{ExpiringGrant, SweepReport},
 };

@@ -7,6 +7,7 @@ use std::{
 
 use super::{
     consents::Consents,
+    health::Probe,
     loads::Loads,
     maintenance::Maintenance,
     resident_caches::{ResidentCaches, Room},
@@ -33,6 +34,7 @@ pub(super) struct TenantsState {
     pub(super) sweep_failures: Mutex<SweepFailures>,
     pub(super) last_sweep: Mutex<Option<Arc<SweepReport>>>,
     pub(super) maintenance: Mutex<Maintenance>,
+    pub(super) probe: Mutex<Probe>,
 }
 
 impl TenantsState {
@@ -48,6 +50,11 @@ impl TenantsState {
         self.sweep_failures
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn probe(&self) -> MutexGuard<'_, Probe> {
+        // Each change is one assignment.
+        self.probe.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Starts the background tasks unless they are running.

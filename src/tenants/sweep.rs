@@ -184,6 +184,7 @@ impl<'a> Sweep<'a> {
                 foreign: 0,
                 kept_alive: 0,
                 failed: 0,
+                oldest_refresh: None,
                 expiring: Vec::new(),
             },
             is_handing_over: false,
@@ -197,7 +198,11 @@ impl<'a> Sweep<'a> {
         if caller == Caller::Background {
             self.until_process_stays().await?;
         }
-        self.refresh_due().await
+        self.refresh_due().await?;
+        // If this fails, the next sweep tries again.
+        let state = self.next_step().await?;
+        let _ = state.settings.store.delete_expired_leases().await;
+        Ok(())
     }
 
     /// Loads every grant in the store, and collects those that are due or expire soon.
@@ -261,6 +266,10 @@ impl<'a> Sweep<'a> {
         if keepalive.as_ref().is_none_or(|keepalive| !keepalive.is_due) {
             // It was refreshed, replaced or ended since, perhaps by another process.
             state.sweep_failures().clear(&tenant);
+        }
+        if let Some(refreshed) = grant.refreshed_at() {
+            let oldest = &mut self.report.oldest_refresh;
+            *oldest = Some(oldest.map_or(refreshed, |oldest| refreshed.min(oldest)));
         }
         match grant.state {
             GrantState::Active(_) => self.report.active += 1,

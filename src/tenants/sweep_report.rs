@@ -28,6 +28,9 @@ pub struct SweepReport {
     /// resident. The next sweep retries the others; after five failures that are no outage, one
     /// sweep in 6 hours does.
     pub failed: u64,
+    /// When the grant that was not refreshed for the longest time was last refreshed, before this
+    /// sweep and of those with a refresh token. `None` if there are none.
+    pub oldest_refresh: Option<SystemTime>,
     /// The grants whose refresh token expires within 7 days, or within a third of its lifetime if
     /// that is shorter, ordered by expiry. Grants that were refreshed during the sweep are not
     /// listed.

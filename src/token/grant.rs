@@ -227,6 +227,12 @@ impl Grant {
         self
     }
 
+    /// When its token set was issued, if that can be refreshed by a refresh token.
+    pub(crate) fn refreshed_at(&self) -> Option<SystemTime> {
+        let tokens = self.tokens().filter(|_| self.state.is_refreshable())?;
+        tokens.refresh_token().map(|_| tokens.issued_at())
+    }
+
     /// The newest token set, unless the grant was revoked.
     #[must_use]
     pub fn tokens(&self) -> Option<&TokenSet> {

@@ -162,3 +162,27 @@ async fn seconds_left(pool: &PgPool) -> f64 {
                 WHERE tenant = 'acme'";
     sqlx::query_scalar(left).fetch_one(pool).await.unwrap()
 }
+
+#[tokio::test]
+async fn leases_that_expired_long_ago_are_deleted() {
+    let (options, store) = store().await;
+    let owner = LeaseOwner::random();
+    for name in ["acme", "initech", "hooli"] {
+        store.acquire(&tenant(name), &owner, LEASE).await.unwrap();
+    }
+    let pool = pool(&options, 1);
+    let age = "UPDATE oauth_leases SET until = until - $1::interval WHERE tenant = $2";
+    for (name, by) in [("acme", "2 hours"), ("initech", "10 minutes")] {
+        let age = sqlx::query(age).bind(by).bind(name).execute(&pool).await;
+        assert_eq!(age.unwrap().rows_affected(), 1);
+    }
+    store.delete_expired_leases().await.unwrap();
+    let left: Vec<String> = sqlx::query_scalar("SELECT tenant FROM oauth_leases ORDER BY tenant")
+        .fetch_all(&pool)
+        .await
+        .unwrap();
+    assert_eq!(left, ["hooli", "initech"]);
+    // Its owner can still extend it, as if it had only expired.
+    let extended = store.acquire(&tenant("acme"), &owner, LEASE).await;
+    assert_eq!(extended.unwrap(), Acquired);
+}

@@ -104,7 +104,7 @@ async fn p16_consents_and_requests_of_unknown_tenants_evict_no_tenant() {
             tenants.complete_authorization(&unknown, &provider.oauth, &pending, &callback);
         assert!(completed.await.is_err());
         assert!(tenants.token(&unknown).await.is_err());
-        assert!(tenants.status(&unknown).await.is_err());
+        assert!(tenants.needs_consent(&unknown).await.unwrap());
         assert!(tenants.revoke(&unknown).await.is_err());
         if number == 2_000 {
             store.fail_saves(true);

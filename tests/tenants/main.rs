@@ -11,6 +11,7 @@ mod authorization;
 mod consents;
 mod eviction;
 mod fleet;
+mod health;
 mod isolation;
 mod loading;
 mod memory;

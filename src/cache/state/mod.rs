@@ -49,6 +49,7 @@ mod request;
 mod schedule;
 mod snapshot;
 mod status;
+mod status_as_data;
 mod stuck;
 mod suspicion;
 #[cfg(test)]

@@ -5,11 +5,28 @@ use std::time::SystemTime;
 use super::{CacheState, moment::Moment};
 use crate::{
     error::Error,
-    token::{Generation, GrantState, ReauthorizationReason},
+    token::{Generation, Grant, GrantState, ReauthorizationReason},
 };
 
 /// The state of a grant at one moment, from
 /// [`TokenCache::status`](crate::cache::TokenCache::status).
+///
+/// With serde it becomes a map, for a status page or an operator. Times are texts as in RFC 3339,
+/// and what is unknown is `null`. The map contains no secret and no tenant name:
+///
+/// ```
+/// # use std::time::{Duration, SystemTime};
+/// # use tower_oauth2_client::{
+/// #     Error, cache::{TokenCache, token_fn}, token::{AccessToken, TokenSet},
+/// # };
+/// # tokio_test::block_on(async {
+/// # let source = token_fn(|| async { Err::<TokenSet, _>(Error::invalid_grant()) });
+/// # let tokens = TokenCache::builder(source).origin("https://api.example.com").build()?;
+/// let json = serde_json::to_value(tokens.status())?;
+/// assert_eq!(json["state"], "absent");
+/// assert_eq!(json["expires_at"], serde_json::Value::Null);
+/// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Status {
@@ -41,6 +58,41 @@ pub struct Status {
     pub last_error: Option<Error>,
     /// Whether a refresh is in flight.
     pub is_refreshing: bool,
+}
+
+impl Status {
+    /// Whether the customer has to consent: for the first time, because there is no grant, or
+    /// again, because it has ended or was revoked. A grant that has ended needs a new consent at
+    /// once, even while requests still use its access token.
+    ///
+    /// The store may have a grant that this process has not loaded. A status from
+    /// [`TokenCache::load_status`](crate::cache::TokenCache::load_status) or
+    /// [`Tenants::status`](crate::tenants::Tenants::status) knows it. A source [without a
+    /// consent](crate::cache#grants-without-a-consent) has no grant before its first request.
+    #[must_use]
+    pub fn needs_consent(&self) -> bool {
+        matches!(
+            self.state,
+            TokenState::Absent
+                | TokenState::ReauthorizationRequired { .. }
+                | TokenState::Revoked { .. }
+        )
+    }
+
+    /// The status of a tenant without a grant.
+    pub(crate) fn absent() -> Self {
+        Self {
+            state: TokenState::Absent,
+            generation: None,
+            expires_at: None,
+            has_refresh_token: false,
+            refresh_token_expires_at: None,
+            no_refresh_after_401_until: None,
+            stuck_since: None,
+            last_error: None,
+            is_refreshing: false,
+        }
+    }
 }
 
 /// The state of an access token and its grant.
@@ -91,6 +143,24 @@ pub enum TokenState {
     },
 }
 
+impl TokenState {
+    /// The name of the state, such as `reauthorization_required`. It is stable.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Absent => "absent",
+            Self::Fresh => "fresh",
+            Self::Advisory => "advisory",
+            Self::Mandatory => "mandatory",
+            Self::Expired => "expired",
+            Self::Rejected { .. } => "rejected",
+            Self::Uncertain { .. } => "uncertain",
+            Self::ReauthorizationRequired { .. } => "reauthorization_required",
+            Self::Revoked { .. } => "revoked",
+        }
+    }
+}
+
 impl CacheState {
     /// The state of the grant at this moment.
     pub(crate) fn status(&self, m: Moment<'_>) -> Status {
@@ -122,6 +192,11 @@ impl CacheState {
             last_error: self.backoff.last().cloned(),
             is_refreshing: self.is_refreshing(),
         }
+    }
+
+    /// See [`Grant::refreshed_at`].
+    pub(crate) fn refreshed_at(&self) -> Option<SystemTime> {
+        self.held.grant().and_then(Grant::refreshed_at)
     }
 
     fn token_state(&self, m: Moment<'_>) -> TokenState {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::StatusCode;
 use tokio::time::Instant;
 
+use super::status::{CircuitState, EndpointStatus};
 use crate::{
     error::{Error, ResponseDetails},
     later::Later,
@@ -133,6 +134,30 @@ impl Breaker {
         healthy: 0,
         grants: FailedGrants::None,
     });
+
+    /// The state for grants in general: that of a single grant in trouble does not count.
+    pub(super) fn status(&self, now: Instant) -> EndpointStatus {
+        let (pause, probe) = match self {
+            Self::Closed(_) => return EndpointStatus::closed(),
+            Self::Open(pause) => (pause, None),
+            Self::HalfOpen(pause, probe) => (pause, Some(probe)),
+        };
+        if matches!(pause.grants, FailedGrants::One(_)) {
+            return EndpointStatus::closed();
+        }
+        let left = |until: Instant| until.checked_duration_since(now).filter(|d| !d.is_zero());
+        let (circuit, retry_after) = match (left(pause.until_for_healthy), left(pause.until)) {
+            _ if probe.is_some_and(|probe| !probe.is_degraded) => (CircuitState::HalfOpen, None),
+            (Some(left), _) => (CircuitState::Open, Some(left)),
+            (None, Some(left)) => (CircuitState::OpenForDegraded, Some(left)),
+            (None, None) => (CircuitState::HalfOpen, None),
+        };
+        EndpointStatus {
+            circuit,
+            retry_after,
+            last_error: Some(pause.reason.clone()),
+        }
+    }
 
     /// Fails while the breaker is open.
     pub(super) fn check(&self, caller: Caller, now: Instant) -> Result<(), Error> {

@@ -62,8 +62,10 @@ use tokio::{
 
 mod breaker;
 mod share;
+mod status;
 
 pub(crate) use self::breaker::GateKey;
+pub use self::status::{CircuitState, EndpointStatus};
 use self::{
     breaker::{Breaker, Caller, Decision, Probe, Transition, degraded_after},
     share::{Class, SharePermit, Shares},
@@ -114,6 +116,23 @@ impl EndpointGate {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Returns the state of the circuit breaker, without waiting.
+    ///
+    /// If all failures are of one grant, the circuit breaker is open for that grant only, and
+    /// counts as closed here.
+    ///
+    /// ```
+    /// use tower_oauth2_client::oauth::{CircuitState, EndpointGate};
+    ///
+    /// let status = EndpointGate::new().status();
+    /// assert_eq!(status.circuit, CircuitState::Closed);
+    /// assert!(!status.is_client_rejected());
+    /// ```
+    #[must_use]
+    pub fn status(&self) -> EndpointStatus {
+        self.breaker().status(Instant::now())
     }
 
     /// Waits for a permit for one token request, and fails while the breaker is open.

@@ -287,6 +287,10 @@ impl<S: TokenStore> TokenStore for EncryptedStore<S> {
         // Names are not encrypted, so listing needs no key.
         self.inner.tenants(after, limit).await
     }
+
+    async fn delete_expired_leases(&self) -> Result<(), Error> {
+        self.inner.delete_expired_leases().await
+    }
 }
 
 impl<S> fmt::Debug for EncryptedStore<S> {

@@ -100,7 +100,9 @@ const LONGEST_LEASE: Duration = Duration::from_secs(100 * 365 * 86_400);
 ///   `synchronous_standby_names`.
 /// * **Dropped futures.** If a future is dropped, PostgreSQL commits the whole change or nothing of
 ///   it. The outcome is settled before the connection is used again.
-/// * **Leases** expire by the server's clock. The clocks of the replicas do not matter.
+/// * **Leases** expire by the server's clock. The clocks of the replicas do not matter. A lease
+///   that expired more than an hour ago, for example of a process that has crashed, is deleted
+///   after each [sweep](crate::tenants#idle-tenants).
 /// * **Notifications** contain the tenant's name and the generation, and no token. Any role that
 ///   can connect to the database can listen to their channel `tower_oauth2_client`.
 /// * **Pages** of [`tenants`](TokenStore::tenants) are ordered by the bytes of the names.
@@ -362,6 +364,11 @@ impl TokenStore for PostgresStore {
             }
             after = last;
         }
+    }
+
+    async fn delete_expired_leases(&self) -> Result<(), Error> {
+        let delete = || sqlx::query(&self.statements.delete_expired_leases);
+        self.run(delete).await.map(drop)
     }
 }
 

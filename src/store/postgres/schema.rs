@@ -70,6 +70,7 @@ pub(super) struct Statements {
     pub(super) acquire: String,
     pub(super) release: String,
     pub(super) tenants: String,
+    pub(super) delete_expired_leases: String,
 }
 
 impl Statements {
@@ -116,6 +117,10 @@ impl Statements {
             // Uses the primary key. No name is empty, so all names follow the empty one.
             tenants: format!(
                 "SELECT tenant FROM {grants} WHERE tenant > $1 ORDER BY tenant LIMIT $2"
+            ),
+            // Leases of processes that have crashed, and those that were acquired to expire.
+            delete_expired_leases: format!(
+                "DELETE FROM {leases} WHERE until < clock_timestamp() - interval '1 hour'"
             ),
             grants,
             leases,
