@@ -48,19 +48,27 @@ fn status_and_text(error: &Error) -> (StatusCode, &'static str) {
         ),
         ErrorKind::NoGrant | ErrorKind::ReauthorizationRequired | ErrorKind::Revoked => (
             StatusCode::BAD_GATEWAY,
-            "the connection to the other service has to be set up again",
+            "the connection to the provider has to be set up again",
         ),
         ErrorKind::Refused | ErrorKind::InvalidResponse => (
             StatusCode::BAD_GATEWAY,
-            "the other service rejected the request",
+            "the provider's token endpoint rejected the request",
         ),
         ErrorKind::Service => (
             StatusCode::BAD_GATEWAY,
-            "the other service cannot be reached",
+            "the provider's API cannot be reached",
         ),
-        ErrorKind::Unavailable | ErrorKind::Store | ErrorKind::Interrupted => (
+        ErrorKind::Unavailable => (
             StatusCode::SERVICE_UNAVAILABLE,
-            "the other service is temporarily unavailable",
+            "the provider's token endpoint is temporarily unavailable; please try again later",
+        ),
+        ErrorKind::Store => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "our grant store is temporarily unavailable; please try again later",
+        ),
+        ErrorKind::Interrupted => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "this service is stopping; please try again in a moment",
         ),
     }
 }
@@ -98,6 +106,7 @@ mod tests {
             (Error::new(ErrorKind::Refused, ""), 502),
             (Error::service(io::Error::other("reset")), 502),
             (Error::new(ErrorKind::Store, ""), 503),
+            (Error::new(ErrorKind::Interrupted, ""), 503),
         ] {
             let kind = error.kind();
             let response = error.into_response();
@@ -106,6 +115,20 @@ mod tests {
                 response.extensions().get::<Error>().map(Error::kind),
                 Some(kind)
             );
+        }
+    }
+
+    #[test]
+    fn text_names_what_cannot_be_reached() {
+        for (kind, named) in [
+            (ErrorKind::Store, "our grant store"),
+            (ErrorKind::Unavailable, "the provider's token endpoint"),
+            (ErrorKind::Refused, "the provider's token endpoint"),
+            (ErrorKind::Service, "the provider's API"),
+            (ErrorKind::Interrupted, "this service"),
+        ] {
+            let (_, text) = status_and_text(&Error::new(kind, ""));
+            assert!(text.starts_with(named), "{text}");
         }
     }
 

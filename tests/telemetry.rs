@@ -23,8 +23,14 @@ use tower_oauth2_client::{
     oauth::OAuthClient,
     provider::{self, ClientAuthentication, KeptValue, Provider, ValueSource},
     sandbox::{DateHeader, Endpoint, ExpiresAt, Fault, Sandbox},
-    store::{LeaseOutcome, LeaseOwner, MemoryStore, SaveOutcome, TokenStore},
-    token::{AccessToken, ConsentDecision, Generation, Grant, RefreshToken, TenantId, TokenSet},
+    store::{
+        EncryptedStore, EncryptionKey, EncryptionKeys, LeaseOutcome, LeaseOwner, MemoryStore,
+        SaveOutcome, TokenStore,
+    },
+    token::{
+        AccessToken, ConsentDecision, Generation, Grant, GrantState, RefreshToken, TenantId,
+        TokenSet,
+    },
 };
 use tracing::{
     Event, Subscriber,
@@ -35,6 +41,8 @@ use tracing_subscriber::{Layer, layer::Context, layer::SubscriberExt, registry::
 
 #[path = "support/mod.rs"]
 mod support;
+#[path = "telemetry/troubles.rs"]
+mod troubles;
 
 use support::{
     DAY, HOUR, MINUTE, ManualClock, SECOND, Scripted, Source, Store, connect, unavailable,
@@ -133,6 +141,7 @@ fn everything(set: impl Fn(TokenCacheBuilder) -> TokenCacheBuilder) -> Emitted {
         runtime.block_on(async {
             use_a_grant(&set).await;
             use_an_endpoint(&set).await;
+            use_stores_that_fail(&set).await;
             sweep_tenants().await;
             load_metadata_again_in_vain().await;
         });
@@ -148,9 +157,49 @@ async fn sweep_tenants() {
     let tenants = source.tenants().store(Store::default());
     let tenants = tenants.build().unwrap();
     tenants.sweep().await.unwrap();
+    let rows = MemoryStore::new();
+    let tenant = TenantId::new("acme").unwrap();
+    let grant = Grant::new(Generation::FIRST, GrantState::Active(source.issue(DAY)));
+    rows.save(&tenant, None, &grant).await.unwrap();
+    // Not encrypted.
+    let unreadable = source.tenants().store(encrypted(rows)).build().unwrap();
+    unreadable.sweep().await.unwrap();
     let unlisted = source.tenants().store(Unlisted);
     let _unlisted = unlisted.build().unwrap();
     pass(MINUTE).await;
+}
+
+fn encrypted(rows: MemoryStore) -> EncryptedStore<MemoryStore> {
+    let keys = EncryptionKeys::new(EncryptionKey::generate("k1").unwrap());
+    EncryptedStore::new(rows, keys, "client").unwrap()
+}
+
+/// A store that can be neither read nor written, and one with a grant that cannot be decrypted.
+async fn use_stores_that_fail(set: &impl Fn(TokenCacheBuilder) -> TokenCacheBuilder) {
+    let source = Source::new(&ManualClock::new());
+    let store = Store::default();
+    let tokens = set(source.cache().store(store.clone()).tenant("acme"));
+    let tokens = tokens.build().unwrap();
+    tokens.set_tokens(source.issue(DAY)).await.unwrap();
+    store.fail_loads(true);
+    tokens.refresh_now().await.unwrap_err();
+    store.fail_loads(false);
+    store.fail_intents(true);
+    tokens.refresh_now().await.unwrap_err();
+    store.fail_intents(false);
+    tokens.refresh_now().await.unwrap();
+
+    let rows = MemoryStore::new();
+    let tokens = set(source.cache().store(encrypted(rows.clone())).tenant("acme"));
+    let tokens = tokens.build().unwrap();
+    tokens.set_tokens(source.issue(DAY)).await.unwrap();
+    tokens.load_status().await.unwrap();
+    let tenant = TenantId::new("acme").unwrap();
+    let mut row = rows.load(&tenant).await.unwrap().unwrap();
+    let expected = Some(row.generation);
+    row.generation = row.generation.next();
+    rows.save(&tenant, expected, &row).await.unwrap();
+    tokens.load_status().await.unwrap_err();
 }
 
 /// A store that cannot list its tenants.
@@ -238,7 +287,7 @@ async fn use_a_grant(set: &impl Fn(TokenCacheBuilder) -> TokenCacheBuilder) {
             let mut grant = memory.load(&tenant).await.unwrap().unwrap();
             let held = grant.generation;
             grant.generation = held.next();
-            grant.state = tower_oauth2_client::token::GrantState::Active(source.issue(DAY));
+            grant.state = GrantState::Active(source.issue(DAY));
             memory.save(&tenant, Some(held), &grant).await.unwrap();
         }
     });
@@ -289,6 +338,19 @@ async fn use_an_endpoint(set: &impl Fn(TokenCacheBuilder) -> TokenCacheBuilder) 
         pass(4 * MINUTE).await;
     }
     tokens.refresh_now().await.unwrap();
+    sandbox.inject(Endpoint::Token, Fault::drop_connection());
+    pass(MINUTE).await;
+    tokens.refresh_now().await.unwrap();
+    // The secret is wrong for a while, and then the provider ends the grant.
+    oauth.replace_secret("not-the-secret").unwrap();
+    pass(MINUTE).await;
+    tokens.refresh_now().await.unwrap_err();
+    oauth.replace_secret(sandbox.client_secret()).unwrap();
+    pass(MINUTE).await;
+    tokens.refresh_now().await.unwrap();
+    sandbox.revoke_grants();
+    pass(MINUTE).await;
+    tokens.refresh_now().await.unwrap_err();
 }
 
 /// At a provider whose responses and data state no lifetime, and name an account that does not
@@ -338,10 +400,13 @@ fn every_event_and_span_is_documented_with_its_fields() {
     documented.retain(|name, _| name.contains('.') && !name.starts_with("connect."));
     let mut emitted = everything(TokenCacheBuilder::record_tenant).fields;
     for (name, fields) in &mut emitted {
-        let of_no_grant = ["discovery.", "endpoint.", "sweep."];
+        // Documented once above the table, for all events.
+        let is_span = name == "token.refresh";
+        assert!(is_span || fields.remove("event"), "{name} has no name");
+        let of_no_grant = ["discovery.", "endpoint.", "sweep.", "store.recovered"];
         let is_of_a_grant = !of_no_grant.iter().any(|group| name.starts_with(group));
         // Documented once above the table. The span has it in its row.
-        if is_of_a_grant && name != "token.refresh" {
+        if is_of_a_grant && !is_span {
             assert!(fields.remove("tenant"), "{name} does not name the tenant");
         }
     }

@@ -24,7 +24,7 @@ use crate::{
     error::{Error, ErrorKind},
     oauth::{EndpointGate, GateKey},
     store::{LeaseOutcome, LeaseOwner, SaveOutcome},
-    telemetry::GrantTelemetry,
+    telemetry::{End, GrantTelemetry},
     token::{Generation, Grant, TenantId, TokenSet},
 };
 
@@ -273,14 +273,24 @@ impl Core {
             Event::ExpiryCorrected(by) => telemetry.expiry_corrected(by),
             Event::Installed(generation) => telemetry.installed(generation),
             Event::Invalidated(generation) => telemetry.invalidated(generation),
-            Event::ReauthorizationRequired(reason) => telemetry.reauthorization_required(reason),
+            Event::EndSaved(reason) => telemetry.end_saved(reason),
+            Event::ReauthorizationRequired { reason, refusal } => {
+                telemetry.reauthorization_required(End {
+                    reason,
+                    refusal: refusal.as_ref(),
+                });
+            }
             Event::Recovered { lasted } => telemetry.recovered(lasted),
             Event::RefreshCompleted {
                 label,
                 result,
                 duration,
             } => telemetry.refresh_completed(label, result, duration),
-            Event::RefreshFailed { label, error } => telemetry.refresh_failed(label, &error),
+            Event::RefreshFailed {
+                label,
+                error,
+                is_news,
+            } => telemetry.refresh_failed(label, &error, is_news),
             Event::RefreshTokenMissing(decision) => telemetry.refresh_token_missing(decision),
             Event::RefreshTokenExpiring { days_left } => {
                 telemetry.refresh_token_expiring(days_left);
@@ -294,11 +304,17 @@ impl Core {
                 access_token,
                 refresh_token,
             } => telemetry.remaining(access_token, refresh_token),
-            Event::ResponseLost { error, is_replayed } => {
-                telemetry.response_lost(&error, is_replayed);
-            }
+            Event::ResponseLost {
+                error,
+                is_replayed,
+                is_news,
+            } => telemetry.response_lost(&error, is_replayed, is_news),
             Event::Revoked => telemetry.revoked(),
-            Event::SaveFailed { error, unsaved } => telemetry.save_failed(&error, unsaved),
+            Event::SaveFailed {
+                error,
+                unsaved,
+                is_first,
+            } => telemetry.save_failed(&error, unsaved, is_first),
             Event::Stuck {
                 error,
                 attempts,
@@ -367,13 +383,29 @@ impl Core {
         expected: Option<Generation>,
         grant: &Grant,
     ) -> Result<SaveOutcome, Error> {
-        self.settings.save(self.tenant(), expected, grant).await
+        let saved = self.settings.save(self.tenant(), expected, grant).await;
+        self.settings.written(Some(self.tenant()), &saved);
+        saved
+    }
+
+    /// As [`save`](Self::save), for a grant whose failed save has an event of its own.
+    pub(super) async fn save_reported(
+        &self,
+        expected: Option<Generation>,
+        grant: &Grant,
+    ) -> Result<SaveOutcome, Error> {
+        let saved = self.settings.save(self.tenant(), expected, grant).await;
+        self.settings.saved(&saved);
+        saved
     }
 
     pub(super) async fn acquire_lease(&self) -> Result<LeaseOutcome, Error> {
-        self.settings
+        let acquired = self
+            .settings
             .acquire_lease(self.tenant(), &self.owner)
-            .await
+            .await;
+        self.settings.written(Some(self.tenant()), &acquired);
+        acquired
     }
 
     pub(super) async fn release_lease(&self) -> Result<(), Error> {

@@ -186,7 +186,11 @@ async fn perform(
                 core.change(|state, m| enter.entered(entered, state, m))
             }
             Next::Save(save) => {
-                let outcome = core.save(save.expected(), save.grant()).await;
+                let outcome = if save.is_of_end() {
+                    core.save_reported(save.expected(), save.grant()).await
+                } else {
+                    core.save(save.expected(), save.grant()).await
+                };
                 core.change(|state, m| save.saved(outcome, state, m))
             }
             Next::Fetch(fetch) => {
@@ -253,7 +257,7 @@ async fn save_token_set(task: &JobTask, mut persist: Persist) -> Next {
         unless_needed(task, &mut persist, Duration::ZERO, pause).await;
     }
     let (expected, grant) = (persist.expected(), persist.grant().clone());
-    let save = Box::pin(core.save(expected, &grant));
+    let save = Box::pin(core.save_reported(expected, &grant));
     // A working store is faster than the grace.
     let saved = unless_needed(task, &mut persist, GRACE, save).await;
     let is_abandoned = Arc::strong_count(core) == 1;

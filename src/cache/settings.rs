@@ -27,7 +27,7 @@ use crate::{
     origin::Origin,
     rejection::TokenRejection,
     store::{LeaseOutcome, LeaseOwner, SaveOutcome},
-    telemetry::{GrantTelemetry, TelemetrySettings},
+    telemetry::{GrantTelemetry, StoreTelemetry, TelemetrySettings},
     token::{Generation, Grant, TenantId, TokenSet},
 };
 
@@ -47,6 +47,7 @@ pub(crate) struct Settings {
     pub(crate) acquire_timeout: Duration,
     pub(super) random: Mutex<fastrand::Rng>,
     pub(super) telemetry: Arc<TelemetrySettings>,
+    pub(crate) store_telemetry: StoreTelemetry,
     pub(super) maintenance: Maintenance,
     /// The runtime for all tasks. `None` for the one that a task is started in.
     pub(super) own_runtime: Option<Handle>,
@@ -120,7 +121,29 @@ impl Settings {
 /// Operations on the store and the source, each with a deadline.
 impl Settings {
     pub(crate) async fn load(&self, tenant: &TenantId) -> Result<Option<Grant>, Error> {
-        self.store.load(tenant).await
+        let loaded = self.store.load(tenant).await;
+        let now = self.clock.monotonic();
+        self.store_telemetry.loaded(tenant, &loaded, now);
+        loaded
+    }
+
+    /// As [`load`](Self::load), for a sweep.
+    pub(crate) async fn load_for_sweep(&self, tenant: &TenantId) -> Result<Option<Grant>, Error> {
+        let loaded = self.store.load(tenant).await;
+        let now = self.clock.monotonic();
+        self.store_telemetry.swept(tenant, &loaded, now);
+        loaded
+    }
+
+    /// Reports the result of a save or of a lease.
+    pub(super) fn written<T>(&self, tenant: Option<&TenantId>, result: &Result<T, Error>) {
+        let now = self.clock.monotonic();
+        self.store_telemetry.written(tenant, result, now);
+    }
+
+    /// Reports the result of a save whose failure has an event of its own.
+    pub(super) fn saved<T>(&self, result: &Result<T, Error>) {
+        self.store_telemetry.saved(result, self.clock.monotonic());
     }
 
     pub(super) async fn save(

@@ -3,7 +3,7 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -24,7 +24,7 @@ use crate::{
     error::Error,
     provider::Provider,
     store::{ErasedStore, MemoryStore},
-    telemetry::{GrantListener, TelemetrySettings},
+    telemetry::{GrantListener, StoreTelemetry, TelemetrySettings, without_query},
     token::ClientIdentity,
 };
 
@@ -123,6 +123,7 @@ impl SettingsBuilder {
 
     fn checked(self, maintenance: Maintenance) -> Result<Settings, Error> {
         let provider = self.provider;
+        let has_gate = self.source.gate().is_some();
         let of_provider = provider.as_ref().map(Provider::api_origins);
         let mut origins = of_provider.unwrap_or_default().to_vec();
         for url in &self.added_origins {
@@ -195,9 +196,15 @@ impl SettingsBuilder {
                 self.jitter_seed
                     .map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed),
             ),
+            store_telemetry: StoreTelemetry::new(self.record_tenant),
             telemetry: Arc::new(TelemetrySettings {
                 record_tenant: self.record_tenant,
                 listener: self.listener,
+                endpoint: provider
+                    .as_ref()
+                    .map(|provider| without_query(&provider.refresh_endpoint().to_string())),
+                has_gate,
+                is_failing: AtomicBool::new(false),
             }),
             maintenance,
             own_runtime: self.runtime,

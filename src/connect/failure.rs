@@ -8,7 +8,7 @@ use http::StatusCode;
 use super::page;
 use crate::{
     axum as glue,
-    error::{Error, OAuthErrorCode},
+    error::{Error, ErrorKind, OAuthErrorCode},
     token::TenantId,
 };
 
@@ -185,7 +185,18 @@ impl ConnectFailure {
 
     fn text(&self) -> &'static str {
         let code = self.error.as_ref().and_then(Error::oauth_code);
+        let error_kind = self.error.as_ref().map(Error::kind);
         match (self.kind, code) {
+            (ConnectFailureKind::CodeExchange | ConnectFailureKind::AuthorizationRequest, _)
+                if error_kind == Some(ErrorKind::Store) =>
+            {
+                "We could not save the connection. Please start again in a few minutes."
+            }
+            (ConnectFailureKind::CodeExchange | ConnectFailureKind::AuthorizationRequest, _)
+                if error_kind == Some(ErrorKind::Interrupted) =>
+            {
+                "Our website is restarting. Please start again in a moment."
+            }
             (ConnectFailureKind::NotPending, _) => {
                 "This page can no longer connect your account. It may be more than ten minutes \
                  old, it may have been used already, or it may have been opened in another \

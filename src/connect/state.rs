@@ -32,7 +32,7 @@ impl<H: ConnectHandler> ConnectState<H> {
             | ConnectFailureKind::InProgress
             | ConnectFailureKind::FailedElsewhere
             | ConnectFailureKind::CrossSite => telemetry::connect_rejected(kind.as_str()),
-            _ => telemetry::connect_failed(kind.as_str(), failure.error()),
+            _ => telemetry::connect_failed(kind.as_str(), failure.tenant(), failure.error()),
         }
         self.handler.failed(failure)
     }

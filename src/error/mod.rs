@@ -85,12 +85,13 @@ use std::{
 use http::StatusCode;
 use zeroize::Zeroizing;
 
+mod at_path;
 mod code;
 mod provider_text;
 mod serialize;
 
 pub use self::code::OAuthErrorCode;
-pub(crate) use self::provider_text::ProviderText;
+pub(crate) use self::{at_path::AtPath, provider_text::ProviderText};
 
 /// A boxed error, as tower's middleware uses it.
 pub(crate) type BoxError = Box<dyn StdError + Send + Sync>;
@@ -137,6 +138,8 @@ pub(crate) struct ResponseDetails {
     pub(crate) is_local: bool,
     /// Whether the error is about another grant, whose token a token source needs.
     pub(crate) is_of_other_grant: bool,
+    /// Whether an open circuit breaker rejected the request.
+    pub(crate) is_circuit_open: bool,
 }
 
 /// The cause of an [`Error`], and with it what fixes it.
@@ -412,6 +415,21 @@ impl Error {
         matches!(self.kind(), ErrorKind::Refused | ErrorKind::InvalidResponse)
             && !self.is_invalid_grant()
             && !self.is_invalid_client()
+    }
+
+    /// Whether the endpoint caused the failure, and not the grant: there was no response, it was a
+    /// 5xx or 408, or the circuit breaker rejected the request.
+    pub(crate) fn is_of_endpoint(&self) -> bool {
+        self.kind() == ErrorKind::Unavailable
+            && !self.is_invalid_client()
+            && self.status().is_none_or(|status| {
+                status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT
+            })
+    }
+
+    /// Whether an open circuit breaker rejected the request.
+    pub(crate) fn is_circuit_open(&self) -> bool {
+        self.inner.response.is_circuit_open
     }
 
     pub(crate) fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {

@@ -26,6 +26,7 @@ use crate::{
     jose::{AnySigner, Signer},
     origin::Origin,
     provider::{ClientAuthentication, Provider, RequestKind, RequestParameters},
+    telemetry::EndpointListener,
     token::ClientSecret,
 };
 
@@ -41,6 +42,7 @@ pub struct OAuthClientBuilder {
     clock: Arc<dyn Clock>,
     seed: Option<u64>,
     gate: EndpointGate,
+    endpoint_listener: Option<Arc<dyn EndpointListener>>,
     is_connect_error: IsConnectError,
     response_timeout: Duration,
     product: Option<String>,
@@ -63,6 +65,7 @@ impl OAuthClient {
             clock: Arc::new(SystemClock),
             seed: None,
             gate: EndpointGate::new(),
+            endpoint_listener: None,
             is_connect_error: Arc::new(|_| false),
             response_timeout: RESPONSE_TIMEOUT,
             product: None,
@@ -186,6 +189,15 @@ impl OAuthClientBuilder {
         self
     }
 
+    /// Sets the listener that is called when the circuit breaker of the [gate](Self::gate) opens or
+    /// closes, or the provider rejects the client. Defaults to none.
+    ///
+    /// Clients that share a gate share its listener, and the last one that was set is called.
+    pub fn endpoint_listener(mut self, listener: impl EndpointListener) -> Self {
+        self.endpoint_listener = Some(Arc::new(listener));
+        self
+    }
+
     /// Sets which errors of the HTTP client, or in its chain of sources, mean that no connection
     /// was made. Refused connections always do, and connect errors of reqwest with the feature
     /// `reqwest`. Defaults to no other error.
@@ -256,6 +268,11 @@ impl OAuthClientBuilder {
             ));
         }
         let user_agent = user_agent::header(self.product.as_deref())?;
+        self.gate
+            .set_endpoint(&self.provider.refresh_endpoint().to_string());
+        if let Some(listener) = self.endpoint_listener {
+            self.gate.set_shared_listener(listener);
+        }
         Ok(OAuthClient::new(
             Configuration {
                 client_id: self.client_id,

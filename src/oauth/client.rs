@@ -574,7 +574,7 @@ impl OAuthClient {
                     outcome => outcome,
                 }
             }
-            Err(error) => Err(error.into_error()),
+            Err(error) => Err(of_token_endpoint(error.into_error())),
         }
     }
 
@@ -675,4 +675,13 @@ impl fmt::Debug for OAuthClient {
             .field("scope", &self.configuration.scope)
             .finish_non_exhaustive()
     }
+}
+
+/// The error of a request without a response, which names the endpoint.
+fn of_token_endpoint(error: Error) -> Error {
+    if error.kind() != ErrorKind::Unavailable || error.is_local() {
+        return error;
+    }
+    let message = format!("token endpoint: {error}");
+    error.with_message(message)
 }

@@ -162,6 +162,9 @@
 //! * A grant in trouble does not block the others: failures of one grant open the breaker for that
 //!   grant only.
 //!
+//! The events `endpoint.…` report the breaker, and an
+//! [`EndpointListener`](crate::telemetry::EndpointListener) is called.
+//!
 //! Revocations and device authorization requests do not pass the gate, and pushed authorization
 //! requests have two permits of their own. Several clients of one endpoint can share a gate through
 //! [`OAuthClientBuilder::gate`].

@@ -1,14 +1,27 @@
 //! Events of connecting and disconnecting in a browser.
 
-use crate::error::Error;
+use super::{
+    causes::Causes,
+    event::{Level, event, event_at},
+};
+use crate::{error::Error, token::TenantId};
 
-/// A customer was not connected, or not disconnected everywhere.
-pub(crate) fn connect_failed(kind: &'static str, error: Option<&Error>) {
-    tracing::warn!(
-        name: "connect.failed",
-        target: "tower_oauth2_client",
+/// A customer was not connected, or not disconnected everywhere. `kind` is that of the failure.
+pub(crate) fn connect_failed(kind: &'static str, tenant: Option<&TenantId>, error: Option<&Error>) {
+    // Only another secret helps.
+    let is_of_client = error.is_some_and(Error::is_invalid_client);
+    let level = if is_of_client {
+        Level::Error
+    } else {
+        Level::Warn
+    };
+    event_at!(
+        level,
+        "connect.failed",
         kind,
-        error = error.map(tracing::field::display),
+        provider_code = error.and_then(Error::provider_code),
+        provider_message = error.and_then(Error::provider_message),
+        error = error.map(|error| tracing::field::display(Causes::of(error, tenant, false))),
         "a customer could not be connected or disconnected"
     );
 }
@@ -16,9 +29,9 @@ pub(crate) fn connect_failed(kind: &'static str, error: Option<&Error>) {
 /// A request was rejected that any browser can send. At debug level, so that such requests cannot
 /// flood a log.
 pub(crate) fn connect_rejected(kind: &'static str) {
-    tracing::debug!(
-        name: "connect.rejected",
-        target: "tower_oauth2_client",
+    event!(
+        debug,
+        "connect.rejected",
         kind,
         "a browser's request to connect or disconnect was rejected"
     );

@@ -1,12 +1,14 @@
 //! Events of discovery.
 
+use super::{causes::Causes, event::event, kind::kind_name};
 use crate::error::Error;
 
 pub(crate) fn discovery_failed(error: &Error) {
-    tracing::warn!(
-        name: "discovery.load_failed",
-        target: "tower_oauth2_client",
-        %error,
+    event!(
+        warn,
+        "discovery.load_failed",
+        kind = kind_name(error.kind()),
+        error = %Causes::of_all(error),
         "the metadata of an issuer could not be loaded; an older copy stays in use"
     );
 }

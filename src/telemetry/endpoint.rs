@@ -1,68 +1,212 @@
 //! Events and metrics of a token endpoint, which serves all tenants.
 
-use std::time::Duration;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::Duration,
+};
 
-use super::metric::{self, CIRCUIT_OPEN, CLOCK_SKEW};
+use super::{
+    EndpointListener,
+    causes::Causes,
+    event::{Level, event, event_at},
+    kind::kind_name,
+    metric::{self, CIRCUIT_OPEN, CLOCK_SKEW},
+};
 use crate::error::Error;
+
+/// Reports the circuit breaker of one token endpoint, and calls the listener.
+#[derive(Default)]
+pub(crate) struct EndpointTelemetry {
+    /// The URL of the endpoint, without its query.
+    endpoint: OnceLock<String>,
+    listener: Mutex<Option<Arc<dyn EndpointListener>>>,
+    outage: Mutex<Outage>,
+}
+
+/// The reports since the circuit breaker last closed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Outage {
+    is_reported: bool,
+    is_client_rejected: bool,
+}
+
+impl Outage {
+    /// The circuit breaker has opened, perhaps after a probe has failed. Returns whether that was
+    /// not reported yet.
+    fn opened(&mut self, is_client_rejected: bool) -> bool {
+        let reported = if is_client_rejected {
+            &mut self.is_client_rejected
+        } else {
+            &mut self.is_reported
+        };
+        !std::mem::replace(reported, true)
+    }
+}
+
+impl EndpointTelemetry {
+    /// Sets the URL of the endpoint. The first client of a gate sets it.
+    pub(crate) fn set_endpoint(&self, url: &str) {
+        let _ = self.endpoint.set(without_query(url));
+    }
+
+    pub(crate) fn set_listener(&self, listener: Arc<dyn EndpointListener>) {
+        *self.listener.lock().unwrap_or_else(PoisonError::into_inner) = Some(listener);
+    }
+
+    pub(crate) fn circuit_opened(&self, duration: Duration, last_error: &Error) {
+        metric::set(CIRCUIT_OPEN, &[], None, 1.0);
+        let is_client_rejected = last_error.is_invalid_client();
+        let is_news = self.outage().opened(is_client_rejected);
+        let endpoint = self.endpoint.get().map(String::as_str);
+        if is_news && is_client_rejected {
+            event!(
+                error,
+                "endpoint.client_rejected",
+                endpoint,
+                kind = kind_name(last_error.kind()),
+                provider_code = last_error.provider_code(),
+                provider_message = last_error.provider_message(),
+                duration_seconds = duration.as_secs(),
+                error = %Causes::of_all(last_error),
+                "the provider rejects the client id or secret, so no customer's token can be \
+                 refreshed; replace the secret now"
+            );
+        } else {
+            event_at!(
+                if is_news { Level::Warn } else { Level::Debug },
+                "endpoint.circuit_opened",
+                endpoint,
+                kind = kind_name(last_error.kind()),
+                duration_seconds = duration.as_secs(),
+                error = %Causes::of_all(last_error),
+                "the provider's token endpoint fails, so no token requests are sent for a while; \
+                 they start again by themselves"
+            );
+        }
+        if is_news {
+            let endpoint = endpoint.unwrap_or_default();
+            self.call_listener(|listener| {
+                if is_client_rejected {
+                    listener.client_rejected(endpoint, last_error);
+                } else {
+                    listener.circuit_opened(endpoint, last_error, duration);
+                }
+            });
+        }
+    }
+
+    pub(crate) fn circuit_closed(&self) {
+        metric::set(CIRCUIT_OPEN, &[], None, 0.0);
+        *self.outage() = Outage::default();
+        let endpoint = self.endpoint.get().map(String::as_str);
+        event!(
+            info,
+            "endpoint.circuit_closed",
+            endpoint,
+            "the provider's token endpoint works again"
+        );
+        self.call_listener(|listener| listener.circuit_closed(endpoint.unwrap_or_default()));
+    }
+
+    /// If the endpoint rejects the new secret too, that is reported again.
+    pub(crate) fn secret_replaced(&self) {
+        self.outage().is_client_rejected = false;
+    }
+
+    fn outage(&self) -> MutexGuard<'_, Outage> {
+        self.outage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A panic in the listener must not end the task that calls it.
+    fn call_listener(&self, call: impl FnOnce(&dyn EndpointListener)) {
+        let listener = self.listener.lock();
+        let listener = listener.unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(listener) = listener {
+            let _ = catch_unwind(AssertUnwindSafe(|| call(&*listener)));
+        }
+    }
+}
+
+/// The URL without its query, which may contain secrets, and without a user.
+pub(crate) fn without_query(url: &str) -> String {
+    let url = url.split(['?', '#']).next().unwrap_or_default();
+    match url.split_once("://") {
+        Some((scheme, rest)) => {
+            let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+            let host = authority.rsplit('@').next().unwrap_or_default();
+            format!("{scheme}://{host}{path}")
+        }
+        None => url.to_owned(),
+    }
+}
 
 pub(crate) fn clock_skew_measured(skew: Duration) {
     metric::set(CLOCK_SKEW, &[], None, skew.as_secs_f64());
 }
 
 pub(crate) fn clock_skewed(skew: Duration) {
-    tracing::warn!(
-        name: "endpoint.clock_skewed",
-        target: "tower_oauth2_client",
+    event!(
+        warn,
+        "endpoint.clock_skewed",
         skew_seconds = skew.as_secs(),
-        "the clocks of the token endpoint and of this machine differ; a token counts as expired by \
-         whichever clock says so first"
+        "the clocks of the token endpoint and of this machine differ; correct this machine's \
+         clock, unless it is right: a token counts as expired by whichever clock says so first"
     );
 }
 
 pub(crate) fn lifetime_assumed(lifetime: Duration) {
-    tracing::warn!(
-        name: "endpoint.lifetime_assumed",
-        target: "tower_oauth2_client",
+    event!(
+        warn,
+        "endpoint.lifetime_assumed",
         lifetime_seconds = lifetime.as_secs(),
         "the token response contains no usable lifetime; the provider's usual lifetime is assumed"
     );
 }
 
 pub(crate) fn lifetime_unknown() {
-    tracing::debug!(
-        name: "endpoint.lifetime_unknown",
-        target: "tower_oauth2_client",
+    event!(
+        debug,
+        "endpoint.lifetime_unknown",
         "the token response contains no usable lifetime; the token is used until the API rejects it"
     );
 }
 
 /// A value that the provider's data name is not kept. `name` comes from these data.
 pub(crate) fn value_dropped(name: &str, reason: &'static str) {
-    tracing::warn!(
-        name: "endpoint.value_dropped",
-        target: "tower_oauth2_client",
+    event!(
+        warn,
+        "endpoint.value_dropped",
         value = name,
         reason,
         "a value of the token response is not kept with the grant; an earlier one stays"
     );
 }
 
-pub(crate) fn circuit_opened(duration: Duration, last_error: &Error) {
-    metric::set(CIRCUIT_OPEN, &[], None, 1.0);
-    tracing::warn!(
-        name: "endpoint.circuit_opened",
-        target: "tower_oauth2_client",
-        duration_seconds = duration.as_secs(),
-        error = %last_error,
-        "the circuit breaker of the token endpoint is open; no token requests are sent"
-    );
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-pub(crate) fn circuit_closed() {
-    metric::set(CIRCUIT_OPEN, &[], None, 0.0);
-    tracing::info!(
-        name: "endpoint.circuit_closed",
-        target: "tower_oauth2_client",
-        "the circuit breaker of the token endpoint is closed; token requests are sent again"
-    );
+    #[test]
+    fn p21_endpoint_is_shown_without_its_query_and_user() {
+        for (url, shown) in [
+            ("https://a.example/t", "https://a.example/t"),
+            ("https://a.example/t?key=1#f", "https://a.example/t"),
+            ("https://u:p@a.example/t/@x", "https://a.example/t/@x"),
+            ("https://u@a.example", "https://a.example"),
+            ("https://{tenant}.example/t", "https://{tenant}.example/t"),
+        ] {
+            assert_eq!(without_query(url), shown);
+        }
+    }
+
+    #[test]
+    fn each_trouble_is_reported_once_until_the_circuit_closes() {
+        let mut outage = Outage::default();
+        let reports: Vec<_> = [false, false, true, true, false]
+            .into_iter()
+            .map(|is_client_rejected| outage.opened(is_client_rejected))
+            .collect();
+        assert_eq!(reports, [true, false, true, false, false]);
+    }
 }

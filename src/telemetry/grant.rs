@@ -2,7 +2,10 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -10,13 +13,16 @@ use tracing::Span;
 
 use super::{
     GrantListener,
+    causes::Causes,
+    event::{Level, event, event_at},
+    kind::kind_name,
     metric::{
         self, ACCESS_TOKEN_REMAINING, REAUTHORIZATIONS, RECOVERIES, REFRESH_DURATION,
         REFRESH_TOKEN_REMAINING, REFRESHES, SAVE_FAILURES, STUCK, UNAUTHORIZED,
     },
 };
 use crate::{
-    error::Error,
+    error::{Error, ErrorKind},
     token::{ConsentDecision, Generation, ReauthorizationReason, TenantId},
 };
 
@@ -30,6 +36,20 @@ pub(crate) struct TelemetrySettings {
     /// Whether events, spans and metrics name the tenant.
     pub(crate) record_tenant: bool,
     pub(crate) listener: Option<Arc<dyn GrantListener>>,
+    /// The URL of the token endpoint, without its query.
+    pub(crate) endpoint: Option<String>,
+    /// Whether the circuit breaker of a gate reports a rejected client.
+    pub(crate) has_gate: bool,
+    /// Whether the endpoint has failed since the last refresh of any grant.
+    pub(crate) is_failing: AtomicBool,
+}
+
+/// The end of a grant, as one process observes it.
+#[derive(Clone, Copy)]
+pub(crate) struct End<'a> {
+    pub(crate) reason: ReauthorizationReason,
+    /// The provider's refusal. `None` if another process got it.
+    pub(crate) refusal: Option<&'a Error>,
 }
 
 /// The token that the cache had for the retry after a 401.
@@ -78,21 +98,22 @@ impl GrantTelemetry {
     }
 
     pub(crate) fn refreshed(&self, generation: Generation, lifetime: Option<Duration>) {
-        tracing::debug!(
-            name: "token.refreshed",
-            target: "tower_oauth2_client",
+        event!(
+            debug,
+            "token.refreshed",
             tenant = self.field(),
             generation = generation.as_u64(),
             lifetime_seconds = lifetime.map(|lifetime| lifetime.as_secs()),
             "a new token set was saved"
         );
+        self.settings.is_failing.store(false, Ordering::Relaxed);
         self.call_listener(|listener| listener.refreshed(&self.tenant, generation));
     }
 
     pub(crate) fn adopted(&self, generation: Generation) {
-        tracing::debug!(
-            name: "token.adopted",
-            target: "tower_oauth2_client",
+        event!(
+            debug,
+            "token.adopted",
             tenant = self.field(),
             generation = generation.as_u64(),
             "a token set was adopted from the store"
@@ -100,9 +121,9 @@ impl GrantTelemetry {
     }
 
     pub(crate) fn invalidated(&self, generation: Generation) {
-        tracing::debug!(
-            name: "token.invalidated",
-            target: "tower_oauth2_client",
+        event!(
+            debug,
+            "token.invalidated",
             tenant = self.field(),
             generation = generation.as_u64(),
             "the program invalidated the token"
@@ -120,9 +141,9 @@ impl GrantTelemetry {
     }
 
     pub(crate) fn rejected_again(&self, times: u32, pause: Duration) {
-        tracing::warn!(
-            name: "token.rejected_again",
-            target: "tower_oauth2_client",
+        event!(
+            warn,
+            "token.rejected_again",
             tenant = self.field(),
             times,
             pause_seconds = pause.as_secs(),
@@ -131,37 +152,73 @@ impl GrantTelemetry {
         );
     }
 
-    pub(crate) fn refresh_failed(&self, reason: &'static str, error: &Error) {
-        tracing::warn!(
-            name: "refresh.failed",
-            target: "tower_oauth2_client",
+    /// `is_news` says whether this kind of failure was not reported for this grant since its last
+    /// refresh.
+    pub(crate) fn refresh_failed(&self, reason: &'static str, error: &Error, is_news: bool) {
+        event_at!(
+            self.level_of_failure(error, is_news),
+            "refresh.failed",
             tenant = self.field(),
+            endpoint = self.endpoint(),
             reason,
-            kind = error.kind().as_str(),
-            error = %error,
+            kind = kind_name(error.kind()),
             provider_code = error.provider_code(),
-            "the refresh brought no new token"
+            provider_message = error.provider_message(),
+            error = %self.causes(error),
+            "a customer's token could not be refreshed; this is tried again by itself"
         );
     }
 
-    pub(crate) fn response_lost(&self, error: &Error, is_replayed: bool) {
-        tracing::warn!(
-            name: "refresh.response_lost",
-            target: "tower_oauth2_client",
+    fn level_of_failure(&self, error: &Error, is_news: bool) -> Level {
+        let is_reported = error.is_end_of_grant()
+            || error.is_circuit_open()
+            || (error.is_invalid_client() && self.settings.has_gate)
+            // The events `store.…` report it for all grants.
+            || matches!(error.kind(), ErrorKind::Store | ErrorKind::ForeignGrant);
+        // The endpoint fails for all grants.
+        let is_repeated =
+            error.is_of_endpoint() && self.settings.is_failing.swap(true, Ordering::Relaxed);
+        if is_news && !is_reported && !is_repeated {
+            Level::Warn
+        } else {
+            Level::Debug
+        }
+    }
+
+    pub(crate) fn response_lost(&self, error: &Error, is_replayed: bool, is_news: bool) {
+        event_at!(
+            if is_news { Level::Warn } else { Level::Debug },
+            "refresh.response_lost",
             tenant = self.field(),
-            error = %error,
+            endpoint = self.endpoint(),
+            kind = kind_name(error.kind()),
+            error = %self.causes(error),
             is_replayed,
-            "the token response was lost; the provider may have rotated the refresh token"
+            "the response to a refresh was lost; if the provider has rotated the refresh token, the \
+             customer has to connect again"
         );
     }
 
-    pub(crate) fn reauthorization_required(&self, reason: ReauthorizationReason) {
-        tracing::warn!(
-            name: "grant.reauthorization_required",
-            target: "tower_oauth2_client",
+    pub(crate) fn reauthorization_required(&self, end: End<'_>) {
+        let End { reason, refusal } = end;
+        // Where another process got the refusal, that process reports it.
+        let level = if refusal.is_some() {
+            Level::Warn
+        } else {
+            Level::Info
+        };
+        event_at!(
+            level,
+            "grant.reauthorization_required",
             tenant = self.field(),
+            endpoint = self.endpoint(),
             reason = reason.as_str(),
-            "the provider has ended the grant; the customer has to consent again"
+            kind = refusal.map(|error| kind_name(error.kind())),
+            provider_code = refusal.and_then(Error::provider_code),
+            provider_message = refusal.and_then(Error::provider_message),
+            error = refusal.map(|error| tracing::field::display(self.causes(error))),
+            "{}",
+            explanation(reason)
         );
         metric::count(
             REAUTHORIZATIONS,
@@ -176,106 +233,115 @@ impl GrantTelemetry {
         self.call_listener(|listener| listener.reauthorization_required(&self.tenant, reason));
     }
 
+    /// This process has saved the end of the grant.
+    pub(crate) fn end_saved(&self, reason: ReauthorizationReason) {
+        self.call_listener(|listener| listener.reauthorization_saved(&self.tenant, reason));
+    }
+
     pub(crate) fn stuck(&self, error: &Error, attempts: u32, lasts: Duration) {
-        let kind = error.kind().as_str();
-        tracing::warn!(
-            name: "grant.stuck",
-            target: "tower_oauth2_client",
+        let kind = kind_name(error.kind());
+        event!(
+            warn,
+            "grant.stuck",
             tenant = self.field(),
+            endpoint = self.endpoint(),
             kind,
-            error = %error,
             provider_code = error.provider_code(),
             provider_message = error.provider_message(),
             attempts,
             failing_seconds = lasts.as_secs(),
-            "the refreshes of the grant fail again and again, and the provider has not ended it; \
-             they are retried at long intervals"
+            error = %self.causes(error),
+            "a customer's token cannot be refreshed although the provider is up and has not ended \
+             the grant; look up the code, and ask the provider or define a refusal"
         );
         metric::count(STUCK, &[("kind", kind)], self.label());
         self.call_listener(|listener| listener.stuck(&self.tenant, error));
     }
 
     pub(crate) fn recovered(&self, lasted: Duration) {
-        tracing::info!(
-            name: "grant.recovered",
-            target: "tower_oauth2_client",
+        event!(
+            info,
+            "grant.recovered",
             tenant = self.field(),
             failing_seconds = lasted.as_secs(),
-            "a grant that was stuck has been refreshed or replaced"
+            "a customer's token, which could not be refreshed for a while, is fresh again"
         );
         metric::count(RECOVERIES, &[], self.label());
         self.call_listener(|listener| listener.recovered(&self.tenant));
     }
 
     pub(crate) fn installed(&self, generation: Generation) {
-        tracing::info!(
-            name: "grant.installed",
-            target: "tower_oauth2_client",
+        event!(
+            info,
+            "grant.installed",
             tenant = self.field(),
             generation = generation.as_u64(),
-            "the tokens of a new consent were saved"
+            "customer connected"
         );
+        self.call_listener(|listener| listener.connected(&self.tenant, generation));
     }
 
     pub(crate) fn consent_rejected(&self, by: &'static str) {
-        tracing::warn!(
-            name: "grant.consent_rejected",
-            target: "tower_oauth2_client",
+        event!(
+            warn,
+            "grant.consent_rejected",
             tenant = self.field(),
             by,
-            "a new consent was rejected, and its tokens were not saved"
+            "customer not connected: the program rejected the new consent, or did not decide about it"
         );
     }
 
     pub(crate) fn refresh_token_missing(&self, decision: ConsentDecision) {
-        tracing::warn!(
-            name: "grant.refresh_token_missing",
-            target: "tower_oauth2_client",
+        event!(
+            warn,
+            "grant.refresh_token_missing",
             tenant = self.field(),
             decision = decision.as_str(),
-            "a new consent brought no refresh token"
+            "a customer connected, and the provider issued no refresh token"
         );
         self.call_listener(|listener| listener.refresh_token_missing(&self.tenant, decision));
     }
 
     pub(crate) fn revoked(&self) {
         self.remaining(Some(Duration::ZERO), Some(Duration::ZERO));
-        tracing::info!(
-            name: "grant.revoked",
-            target: "tower_oauth2_client",
+        event!(
+            info,
+            "grant.revoked",
             tenant = self.field(),
-            "the program revoked the grant"
+            "customer disconnected: the program revoked the grant"
         );
     }
 
     pub(crate) fn refresh_token_expiring(&self, days_left: u64) {
-        tracing::warn!(
-            name: "refresh_token.expiring",
-            target: "tower_oauth2_client",
+        event!(
+            warn,
+            "refresh_token.expiring",
             tenant = self.field(),
             days_left,
-            "the refresh token expires soon and could not be refreshed so far"
+            "a customer has to connect again soon: the refresh token is about to expire, and could not \
+             be refreshed so far"
         );
         self.call_listener(|listener| listener.refresh_token_expiring(&self.tenant, days_left));
     }
 
-    pub(crate) fn save_failed(&self, error: &Error, unsaved: Duration) {
+    pub(crate) fn save_failed(&self, error: &Error, unsaved: Duration, is_first: bool) {
         metric::count(SAVE_FAILURES, &[], self.label());
-        tracing::error!(
-            name: "store.save_failed",
-            target: "tower_oauth2_client",
+        event_at!(
+            if is_first { Level::Error } else { Level::Debug },
+            "store.save_failed",
             tenant = self.field(),
-            error = %error,
+            kind = kind_name(error.kind()),
             unsaved_seconds = unsaved.as_secs(),
-            "the result of a refresh could not be saved and would be lost in a crash; check the \
-             store"
+            error = %self.causes(error),
+            "a customer's new tokens could not be saved, and are lost if this process ends; check \
+             the grant store, and do not restart this process before it works"
         );
     }
 
     pub(crate) fn expiry_corrected(&self, by: Duration) {
-        tracing::debug!(
-            name: "token.expiry_corrected",
-            target: "tower_oauth2_client",
+        event!(
+            debug,
+            "token.expiry_corrected",
             tenant = self.field(),
             correction_seconds = by.as_secs(),
             "the wall clock has advanced further than the monotonic clock, as after a suspend; the \
@@ -303,6 +369,14 @@ impl GrantTelemetry {
         }
     }
 
+    fn endpoint(&self) -> Option<&str> {
+        self.settings.endpoint.as_deref()
+    }
+
+    fn causes<'a>(&'a self, error: &'a Error) -> Causes<'a> {
+        Causes::of(error, Some(&self.tenant), self.settings.record_tenant)
+    }
+
     fn label(&self) -> Option<&TenantId> {
         self.settings.record_tenant.then_some(&self.tenant)
     }
@@ -315,6 +389,25 @@ impl GrantTelemetry {
     fn call_listener(&self, call: impl FnOnce(&dyn GrantListener)) {
         if let Some(listener) = &self.settings.listener {
             let _ = catch_unwind(AssertUnwindSafe(|| call(&**listener)));
+        }
+    }
+}
+
+/// The message of an end: the cause, and what is to be done.
+fn explanation(reason: ReauthorizationReason) -> &'static str {
+    match reason {
+        ReauthorizationReason::InvalidGrant => {
+            "customer has to connect again: the provider ended the grant"
+        }
+        ReauthorizationReason::RefreshTokenExpired => {
+            "customer has to connect again: the refresh token has expired"
+        }
+        ReauthorizationReason::RotationLost => {
+            "customer has to connect again: the response with the new refresh token was lost"
+        }
+        ReauthorizationReason::NoRefreshToken => {
+            "customer has to connect again: the access token has expired, and there is no refresh \
+             token"
         }
     }
 }

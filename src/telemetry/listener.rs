@@ -1,5 +1,7 @@
 //! The callbacks of a program.
 
+use std::time::Duration;
+
 use crate::{
     error::Error,
     token::{ConsentDecision, Generation, ReauthorizationReason, TenantId},
@@ -17,8 +19,27 @@ pub trait GrantListener: Send + Sync + 'static {
     }
 
     /// Called when the provider has ended the grant. The customer has to consent again.
+    ///
+    /// Each replica that uses the grant calls this. To notify the customer once, implement
+    /// [`reauthorization_saved`](Self::reauthorization_saved).
     fn reauthorization_required(&self, tenant: &TenantId, reason: ReauthorizationReason) {
         let _ = (tenant, reason);
+    }
+
+    /// Called when this process has saved the end of the grant in the store. Of all replicas that
+    /// share a store, one calls this: send the email to the customer only here.
+    ///
+    /// [`reauthorization_required`](Self::reauthorization_required) is called before. If the save
+    /// fails, it is repeated by the next request that finds no token, and this is called once the
+    /// save has succeeded.
+    fn reauthorization_saved(&self, tenant: &TenantId, reason: ReauthorizationReason) {
+        let _ = (tenant, reason);
+    }
+
+    /// Called when this process has saved the tokens of a new consent. Of all replicas that share
+    /// a store, one calls this.
+    fn connected(&self, tenant: &TenantId, generation: Generation) {
+        let _ = (tenant, generation);
     }
 
     /// Called when the grant has become [stuck](crate::cache#stuck-grants): its refreshes fail
@@ -70,5 +91,41 @@ pub trait GrantListener: Send + Sync + 'static {
     /// from the last refresh.
     fn refresh_token_expiring(&self, tenant: &TenantId, days_left: u64) {
         let _ = (tenant, days_left);
+    }
+}
+
+/// Called when a token endpoint fails for all grants, and when it works again.
+///
+/// Register it by [`OAuthClientBuilder::endpoint_listener`] or [`EndpointGate::set_listener`]: all
+/// tenants of a client share one gate, so each change is reported once per process. `endpoint` is
+/// the URL of the token endpoint without its query, or empty if no client uses the gate.
+///
+/// The methods are called from the task of a token request and with no lock held. They must not
+/// block. A panic in them is caught. All do nothing by default.
+///
+/// [`OAuthClientBuilder::endpoint_listener`]: crate::oauth::OAuthClientBuilder::endpoint_listener
+/// [`EndpointGate::set_listener`]: crate::oauth::EndpointGate::set_listener
+pub trait EndpointListener: Send + Sync + 'static {
+    /// Called when the [circuit breaker](crate::oauth#limiter-and-circuit-breaker) has opened: no
+    /// token requests are sent for this `duration`. `error` is the last failure.
+    ///
+    /// Called once, until [`circuit_closed`](Self::circuit_closed), although the breaker opens
+    /// again after each probe that fails.
+    fn circuit_opened(&self, endpoint: &str, error: &Error, duration: Duration) {
+        let _ = (endpoint, error, duration);
+    }
+
+    /// Called when the circuit breaker has closed: the endpoint works again.
+    fn circuit_closed(&self, endpoint: &str) {
+        let _ = endpoint;
+    }
+
+    /// Called when the endpoint rejects the client id or secret (`invalid_client`). No refresh
+    /// succeeds until the secret is replaced, so an operator has to be alerted at once.
+    ///
+    /// Called once, until [`circuit_closed`](Self::circuit_closed), or until a [replaced
+    /// secret](crate::oauth::OAuthClient::replace_secret) is rejected too.
+    fn client_rejected(&self, endpoint: &str, error: &Error) {
+        let _ = (endpoint, error);
     }
 }

@@ -48,10 +48,76 @@
 //! # Ok(()) }
 //! ```
 //!
+//! # Notifying once
+//!
+//! Each replica that uses a grant observes its end, and calls
+//! [`reauthorization_required`](GrantListener::reauthorization_required). Only the replica that has
+//! saved the end calls [`reauthorization_saved`](GrantListener::reauthorization_saved): send the
+//! email there, and the customer gets one. [`connected`](GrantListener::connected) is called by the
+//! replica that has saved the tokens of a new consent.
+//!
+//! Trouble of a token endpoint concerns all grants. An [`EndpointListener`] is registered where the
+//! endpoint is, at the client, so that it is called once per process and not once per tenant:
+//!
+//! ```
+//! # use tower_oauth2_client::{Error, oauth::OAuthClient, provider, token::TenantId};
+//! # use http::{Request, Response};
+//! # use http_body_util::Full;
+//! # type Body = Full<bytes::Bytes>;
+//! use tower_oauth2_client::{
+//!     telemetry::{EndpointListener, GrantListener},
+//!     token::ReauthorizationReason,
+//! };
+//!
+//! struct Notify;
+//!
+//! impl GrantListener for Notify {
+//!     fn reauthorization_saved(&self, tenant: &TenantId, _: ReauthorizationReason) {
+//!         println!("email to {tenant}: please connect again");
+//!     }
+//! }
+//!
+//! impl EndpointListener for Notify {
+//!     fn client_rejected(&self, endpoint: &str, error: &Error) {
+//!         println!("alert: replace the client secret for {endpoint}: {error}");
+//!     }
+//! }
+//!
+//! # let http = tower::service_fn(|_: Request<Body>| async {
+//! #     Ok::<_, std::io::Error>(Response::new(Body::default()))
+//! # });
+//! let oauth = OAuthClient::builder(provider::justworks(), "client-id")
+//!     .client_secret("client-secret")
+//!     .redirect_uri("https://app.example.com/callback")
+//!     .endpoint_listener(Notify)
+//!     .build::<_, Body, _>(http)?;
+//! // The `listener` of a builder of `TokenCache` or `Tenants` is the `GrantListener`.
+//! # Ok::<(), Error>(())
+//! ```
+//!
 //! # Events
 //!
-//! Events of the [`tracing`] crate with the target `tower_oauth2_client`. Events of one grant also
-//! have the field `tenant` if it is recorded.
+//! Events of the [`tracing`] crate with the target `tower_oauth2_client`. The name of each is also
+//! its field `event`, because formatters such as `tracing_subscriber::fmt` show fields only. Events
+//! of one grant also have the field `tenant` if it is recorded.
+//!
+//! The level says what is to be done:
+//!
+//! | level | meaning |
+//! | --- | --- |
+//! | error | an operator must act now: the secret, the key or the store is wrong, or tokens are unsaved |
+//! | warn | one customer or one endpoint is in trouble; perhaps it ends by itself |
+//! | info | normal life: a customer connects, a store or an endpoint works again |
+//! | debug | detail, and repetitions of what was reported |
+//!
+//! One fact is one line. A failure that lasts is reported when it begins, and its repetitions are
+//! debug events: those of one grant until its next refresh, those of a token endpoint until its
+//! circuit breaker closes, those of a store until it works, but once an hour. Where the level
+//! depends on that, the table has the level of the report.
+//!
+//! The `error` contains the causes: the chain of sources, joined by `: `, without the tenant's name
+//! unless it is recorded. The `endpoint` is the URL of the token endpoint without its query, if the
+//! token source names one.
 //!
 //! | name | level | fields | emitted when |
 //! | --- | --- | --- | --- |
@@ -60,27 +126,32 @@
 //! | `token.invalidated` | debug | `generation` | the program called `invalidate` |
 //! | `token.rejected_again` | warn | `times`, `pause_seconds` | the API rejected the token of the last refresh that a 401 caused, and another one was made; for this long, no 401 causes a refresh |
 //! | `token.expiry_corrected` | debug | `correction_seconds` | the wall clock has advanced further than the monotonic clock, as after a suspend, so the token expires earlier |
-//! | `refresh.failed` | warn | `reason`, `kind`, `error`, `provider_code` if known | a refresh brought no new token |
-//! | `refresh.response_lost` | warn | `error`, `is_replayed` | a token request was sent and its response was lost; `is_replayed` says whether the same refresh token is now sent again |
+//! | `refresh.failed` | warn | `endpoint`, `reason`, `kind`, `error`, `provider_code` and `provider_message` if known | a refresh brought no new token. Debug if another event reports the cause: the end of the grant, an open circuit breaker, a rejected client, a failing store |
+//! | `refresh.response_lost` | warn | `endpoint`, `kind`, `error`, `is_replayed` | a token request was sent and its response was lost; `is_replayed` says whether the same refresh token is now sent again |
 //! | `refresh_token.expiring` | warn | `days_left` | 7, 3 and 1 days before the refresh token expires, if it could not be refreshed until then |
-//! | `grant.installed` | info | `generation` | the tokens of a new consent were saved |
+//! | `grant.installed` | info | `generation` | a customer connected: the tokens of a new consent were saved |
 //! | `grant.consent_rejected` | warn | `by` | the tokens of a new consent were not saved: the `program` rejected it, has not decided by the `deadline`, or ended in a `panic` |
 //! | `grant.refresh_token_missing` | warn | `decision` | a new consent brought no refresh token; the `decision` was to `reject` it because the stored grant has one, to `keep_refresh_token` of the stored grant, or to `replace` any grant by one without a refresh token |
-//! | `grant.reauthorization_required` | warn | `reason` | the provider has ended the grant; the customer has to consent again |
-//! | `grant.stuck` | warn | `kind`, `error`, `attempts`, `failing_seconds`, `provider_code` and `provider_message` if known | the refreshes of the grant fail again and again, and the provider has not ended it: it is [stuck](crate::cache#stuck-grants) |
+//! | `grant.reauthorization_required` | warn | `endpoint`, `reason`, and `kind`, `error`, `provider_code` and `provider_message` of the refusal | the provider has ended the grant; the customer has to consent again. Info in a process that finds the end in the store, where another one has reported it |
+//! | `grant.stuck` | warn | `endpoint`, `kind`, `error`, `attempts`, `failing_seconds`, `provider_code` and `provider_message` if known | the refreshes of the grant fail again and again, and the provider has not ended it: it is [stuck](crate::cache#stuck-grants) |
 //! | `grant.recovered` | info | `failing_seconds` | a grant that was stuck has been refreshed, or replaced by a new consent |
 //! | `grant.revoked` | info | | the program revoked the grant |
-//! | `store.save_failed` | error | `error`, `unsaved_seconds` | a new token set, or the end of a grant, is known to this process only; the save is retried |
+//! | `store.load_failed` | error | `kind`, `error` | the store cannot be read for any tenant: it is down, or no grant could be decrypted so far |
+//! | `store.grant_unreadable` | warn | `kind`, `error` | the stored grant of one tenant is damaged or of another client, and others can be read |
+//! | `store.write_failed` | error | `kind`, `error` | a lease or a grant cannot be saved, so no refresh token is sent |
+//! | `store.save_failed` | error | `kind`, `error`, `unsaved_seconds` | a new token set, or the end of a grant, is known to this process only; the save is retried |
+//! | `store.recovered` | info | `failing_seconds` | a store works again whose failure was reported |
 //! | `endpoint.clock_skewed` | warn | `skew_seconds` | the `Date` of the token endpoint is more than 30 seconds off |
 //! | `endpoint.lifetime_assumed` | warn | `lifetime_seconds` | a token response contains no usable lifetime; the [usual one](crate::provider::ProviderBuilder::access_token_lifetime) of the provider is assumed |
 //! | `endpoint.lifetime_unknown` | debug | | a token response contains no usable lifetime, and the provider has no usual one; the token is used until a 401 |
 //! | `endpoint.value_dropped` | warn | `value`, `reason` | a token response contains a value that the [provider's data](crate::provider::KeptValue) name, but it is not kept: it is `too_large`, or does not match its `pattern` |
-//! | `endpoint.circuit_opened` | warn | `duration_seconds`, `error` | the circuit breaker has opened; no token requests are sent for this long |
-//! | `endpoint.circuit_closed` | info | | the circuit breaker has closed |
-//! | `discovery.load_failed` | warn | `error` | the metadata of an issuer could not be [loaded](crate::discovery) again; the older copy stays in use |
-//! | `sweep.finished` | info | `active`, `ended`, `unreadable`, `foreign`, `kept_alive`, `failed`, `expiring`, `duration_seconds` | a sweep has checked all [`Tenants`](crate::tenants::Tenants) in the store, and refreshed the idle grants that were due |
-//! | `sweep.failed` | warn | `error` | a sweep did not finish; it is retried after 5 minutes |
-//! | `connect.failed` | warn | `kind`, `error` | a customer could not be [connected](crate::connect), or the provider could not be notified of a disconnect |
+//! | `endpoint.client_rejected` | error | `endpoint`, `kind`, `error`, `duration_seconds`, `provider_code` and `provider_message` if known | the provider rejects the client id or secret (`invalid_client`); the circuit breaker has opened for this long |
+//! | `endpoint.circuit_opened` | warn | `endpoint`, `kind`, `error`, `duration_seconds` | the circuit breaker has opened for another cause; no token requests are sent for this long |
+//! | `endpoint.circuit_closed` | info | `endpoint` | the circuit breaker has closed |
+//! | `discovery.load_failed` | warn | `kind`, `error` | the metadata of an issuer could not be [loaded](crate::discovery) again; the older copy stays in use |
+//! | `sweep.finished` | info | `active`, `ended`, `unreadable`, `foreign`, `kept_alive`, `failed`, `expiring`, `duration_seconds`, and `kind` and `error` of an unreadable grant | a sweep has checked all [`Tenants`](crate::tenants::Tenants) in the store, and refreshed the idle grants that were due. Warn if some grants are unreadable. Error if all are, unless that is reported already |
+//! | `sweep.failed` | warn | `kind`, `error` | a sweep did not finish; it is retried after 5 minutes. Error if the store cannot list its tenants, and debug if `store.load_failed` reports the cause |
+//! | `connect.failed` | warn | `kind`, `error`, `provider_code` and `provider_message` if known | a customer could not be [connected](crate::connect), or the provider could not be notified of a disconnect. Error if the provider rejects the client |
 //! | `connect.rejected` | debug | `kind` | a browser sent a request to connect or disconnect that is not valid |
 //!
 //! # Span
@@ -141,24 +212,30 @@
 //! event is the name of an [`ErrorKind`](crate::ErrorKind) or of a
 //! [`ConnectFailureKind`](crate::connect::ConnectFailureKind), such as `no_grant`.
 
+mod causes;
 #[cfg(feature = "axum")]
 mod connect;
 mod discovery;
 mod endpoint;
+mod event;
 mod grant;
+mod kind;
 mod listener;
 mod metric;
+mod store;
+mod store_watch;
 mod sweep;
 
 #[cfg(feature = "axum")]
 pub(crate) use self::connect::{connect_failed, connect_rejected};
-pub use self::listener::GrantListener;
+pub use self::listener::{EndpointListener, GrantListener};
 pub(crate) use self::{
     discovery::discovery_failed,
     endpoint::{
-        circuit_closed, circuit_opened, clock_skew_measured, clock_skewed, lifetime_assumed,
-        lifetime_unknown, value_dropped,
+        EndpointTelemetry, clock_skew_measured, clock_skewed, lifetime_assumed, lifetime_unknown,
+        value_dropped, without_query,
     },
-    grant::{GrantTelemetry, TelemetrySettings, Unauthorized},
+    grant::{End, GrantTelemetry, TelemetrySettings, Unauthorized},
+    store::StoreTelemetry,
     sweep::{SweepCounts, sweep_failed, sweep_finished},
 };

@@ -1,9 +1,15 @@
 //! Events and metrics of a sweep over all tenants in a store.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::metric::{self, GRANTS, GRANTS_EXPIRING};
-use crate::error::Error;
+use super::{
+    causes::Causes,
+    event::{Level, event_at},
+    kind::kind_name,
+    metric::{self, GRANTS, GRANTS_EXPIRING},
+    store::StoreTelemetry,
+};
+use crate::error::{Error, ErrorKind};
 
 /// The result of a sweep, in numbers of grants.
 pub(crate) struct SweepCounts {
@@ -16,10 +22,33 @@ pub(crate) struct SweepCounts {
     pub(crate) expiring: u64,
 }
 
-pub(crate) fn sweep_finished(counts: &SweepCounts, duration: Duration) {
-    tracing::info!(
-        name: "sweep.finished",
-        target: "tower_oauth2_client",
+/// `unreadable` is the error of a grant that could not be read, if there is one.
+pub(crate) fn sweep_finished(
+    counts: &SweepCounts,
+    duration: Duration,
+    unreadable: Option<&Error>,
+    store: &StoreTelemetry,
+    now: Instant,
+) {
+    let is_any_readable = counts.active > 0 || counts.ended > 0;
+    let (level, message) = if counts.unreadable == 0 {
+        (Level::Info, "all stored grants were checked")
+    } else if is_any_readable {
+        (
+            Level::Warn,
+            "some stored grants cannot be read, and are not kept alive; restore them, or let their \
+             customers connect again",
+        )
+    } else {
+        (
+            store.no_grant_readable(now),
+            "no stored grant can be read, so none is kept alive; check the encryption key and the \
+             grant store",
+        )
+    };
+    event_at!(
+        level,
+        "sweep.finished",
         active = counts.active,
         ended = counts.ended,
         unreadable = counts.unreadable,
@@ -28,7 +57,9 @@ pub(crate) fn sweep_finished(counts: &SweepCounts, duration: Duration) {
         failed = counts.failed,
         expiring = counts.expiring,
         duration_seconds = duration.as_secs(),
-        "all tenants in the store were checked"
+        kind = unreadable.map(|error| kind_name(error.kind())),
+        error = unreadable.map(|error| tracing::field::display(Causes::of_all(error))),
+        "{message}"
     );
     for (state, count) in [
         ("active", counts.active),
@@ -41,12 +72,27 @@ pub(crate) fn sweep_finished(counts: &SweepCounts, duration: Duration) {
     metric::set(GRANTS_EXPIRING, &[], None, as_gauge(counts.expiring));
 }
 
-pub(crate) fn sweep_failed(error: &Error) {
-    tracing::warn!(
-        name: "sweep.failed",
-        target: "tower_oauth2_client",
-        error = %error,
-        "not all tenants in the store were checked; idle grants expire if this goes on for days"
+/// `last` is the kind of the error of the last sweep, if that failed too.
+pub(crate) fn sweep_failed(
+    error: &Error,
+    last: Option<ErrorKind>,
+    store: &StoreTelemetry,
+    now: Instant,
+) {
+    let is_reported = store.failed(None, error, now) || last == Some(error.kind());
+    let level = if is_reported {
+        Level::Debug
+    } else if error.is_misuse() {
+        Level::Error
+    } else {
+        Level::Warn
+    };
+    event_at!(
+        level,
+        "sweep.failed",
+        kind = kind_name(error.kind()),
+        error = %Causes::of_all(error),
+        "not all stored grants could be checked; idle ones expire if this goes on for days"
     );
 }
 

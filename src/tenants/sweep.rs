@@ -67,6 +67,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(300);
 pub(super) async fn sweep_periodically(tenants: Weak<TenantsState>) {
     let mut next = Instant::now();
     let mut keeps_lease = false;
+    let mut last_failure = None;
     loop {
         let Ok(state) = upgrade(&tenants) else {
             return;
@@ -83,13 +84,20 @@ pub(super) async fn sweep_periodically(tenants: Weak<TenantsState>) {
                 // If the lease was lost, the next sweep finds out.
                 _ if !is_due => {}
                 Ok(lease) => {
+                    last_failure = None;
                     keeps_lease = lease == Lease::Kept;
                     next = Instant::now().later(interval);
                 }
                 Err(error) => {
                     keeps_lease = false;
                     if !is_leased_elsewhere(&error) {
-                        telemetry::sweep_failed(&error);
+                        if let Ok(state) = upgrade(&tenants) {
+                            let settings = &state.settings;
+                            let now = settings.clock.monotonic();
+                            let store = &settings.store_telemetry;
+                            telemetry::sweep_failed(&error, last_failure, store, now);
+                        }
+                        last_failure = Some(error.kind());
                         next = Instant::now().later(RETRY_AFTER);
                     }
                 }
@@ -159,6 +167,8 @@ struct Sweep<'a> {
     started: Instant,
     lease_extended: Instant,
     report: SweepReport,
+    /// Why a grant could not be read.
+    unreadable: Option<Error>,
     /// Whether another process may be able to do what this one could not.
     is_handing_over: bool,
     /// The grants to refresh, ordered by when their refresh tokens expire.
@@ -187,6 +197,7 @@ impl<'a> Sweep<'a> {
                 oldest_refresh: None,
                 expiring: Vec::new(),
             },
+            unreadable: None,
             is_handing_over: false,
             due: BTreeSet::new(),
             expiring: BTreeSet::new(),
@@ -229,13 +240,14 @@ impl<'a> Sweep<'a> {
             }
             for tenant in page {
                 let state = self.next_step().await?;
-                match state.settings.load(&tenant).await {
+                match state.settings.load_for_sweep(&tenant).await {
                     Ok(Some(grant)) => self.classify(&state, tenant, &grant),
                     Ok(None) => {}
                     Err(error) if error.kind() == ErrorKind::ForeignGrant => {
                         self.report.foreign += 1;
                     }
-                    Err(_) => {
+                    Err(error) => {
+                        self.unreadable.get_or_insert(error);
                         self.report.unreadable += 1;
                         self.is_handing_over = true;
                     }
@@ -391,7 +403,13 @@ impl<'a> Sweep<'a> {
             failed: report.failed,
             expiring: as_count(report.expiring.len()),
         };
-        telemetry::sweep_finished(&counts, report.duration);
+        telemetry::sweep_finished(
+            &counts,
+            report.duration,
+            self.unreadable.as_ref(),
+            &state.settings.store_telemetry,
+            state.settings.clock.monotonic(),
+        );
         let mut last = state
             .last_sweep
             .lock()

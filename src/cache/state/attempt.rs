@@ -230,7 +230,13 @@ impl AfterLoad {
                         let grant = grant.clone();
                         Save::then(expected, grant, AfterSave::CheckStore(job, error))
                     }
-                    _ => state.store_checked(job, error, m),
+                    grant => {
+                        if state.is_end_unsaved && grant == stored {
+                            // The save was committed although it failed.
+                            state.end_of_grant_saved(true);
+                        }
+                        state.store_checked(job, error, m)
+                    }
                 }
             }
         }
@@ -337,6 +343,11 @@ impl Save {
         &self.grant
     }
 
+    /// Whether a failure of the save has an event of its own.
+    pub(crate) fn is_of_end(&self) -> bool {
+        matches!(self.then, AfterSave::End(..))
+    }
+
     pub(crate) fn saved(
         self,
         outcome: Result<SaveOutcome, Error>,
@@ -363,10 +374,7 @@ impl Save {
                     if stored.as_ref().map(|stored| stored.generation) > Some(grant.generation) =>
                 {
                     // Another replica has saved a newer grant.
-                    let is_replayed = false;
-                    state
-                        .events
-                        .push(Event::ResponseLost { error, is_replayed });
+                    state.response_lost(error, false);
                     state.adopt(stored.as_ref(), m);
                     refresh.adopted(state, m)
                 }
@@ -381,25 +389,34 @@ impl Save {
                 refresh.done(Err(error))
             }
             AfterSave::End(refresh, refusal) => {
-                match outcome {
+                let is_saved = match outcome {
                     Ok(SaveOutcome::Superseded(stored)) => {
                         state.adopt(stored.as_ref(), m);
                         return refresh.adopted(state, m);
                     }
-                    Ok(SaveOutcome::Committed) => {}
-                    Err(error) => state.events.push(Event::SaveFailed {
-                        error,
-                        unsaved: Duration::ZERO,
-                    }),
-                }
-                state.publish(Snapshot::of_stored(grant, m), m);
+                    Ok(SaveOutcome::Committed) => true,
+                    Err(error) => {
+                        state.events.push(Event::SaveFailed {
+                            error,
+                            unsaved: Duration::ZERO,
+                            is_first: true,
+                        });
+                        false
+                    }
+                };
+                state.publish_end(Snapshot::of_stored(grant, m), &refusal, m);
+                state.end_of_grant_saved(is_saved);
                 let ended = state.held.ended();
                 let ended = ended.map(|ended| ended.with_provider_text_of(&refusal));
                 refresh.done(Err(ended.unwrap_or(refusal)))
             }
             AfterSave::CheckStore(job, error) => {
-                if let Ok(SaveOutcome::Superseded(stored)) = outcome {
-                    state.adopt(stored.as_ref(), m);
+                match outcome {
+                    Ok(SaveOutcome::Superseded(stored)) => state.adopt(stored.as_ref(), m),
+                    Ok(SaveOutcome::Committed) if state.is_end_unsaved => {
+                        state.end_of_grant_saved(true);
+                    }
+                    Ok(SaveOutcome::Committed) | Err(_) => {}
                 }
                 state.store_checked(job, error, m)
             }
@@ -643,18 +660,12 @@ impl Refresh {
         if !is_possible {
             return self.not_replayed(error, state);
         }
-        state.events.push(Event::ResponseLost {
-            error,
-            is_replayed: true,
-        });
+        state.response_lost(error, true);
         self.fetch(true, state, m)
     }
 
     fn not_replayed(self, error: Error, state: &mut CacheState) -> Next {
-        state.events.push(Event::ResponseLost {
-            error: error.clone(),
-            is_replayed: false,
-        });
+        state.response_lost(error.clone(), false);
         self.done(Err(error))
     }
 
@@ -889,6 +900,7 @@ impl Persist {
                 state.events.push(Event::SaveFailed {
                     error: error.clone(),
                     unsaved: waited,
+                    is_first: self.pause.is_zero(),
                 });
                 if self.is_used {
                     // All waiters have the token already.
@@ -976,6 +988,7 @@ impl SaveRevocation {
             state.events.push(Event::SaveFailed {
                 error,
                 unsaved: Duration::ZERO,
+                is_first: true,
             });
         }
         self.0.discard()
@@ -1000,6 +1013,15 @@ impl Discard {
 }
 
 impl CacheState {
+    fn response_lost(&mut self, error: Error, is_replayed: bool) {
+        let is_news = self.reported.is_news(&error);
+        self.events.push(Event::ResponseLost {
+            error,
+            is_replayed,
+            is_news,
+        });
+    }
+
     /// Fails unless this process certainly has the right to send a refresh token, and this is the
     /// refresh that may use it.
     fn may_send(&self, job: &Job, m: Moment<'_>) -> Result<(), Error> {

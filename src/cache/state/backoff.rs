@@ -2,8 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use http::StatusCode;
-
 use super::stuck::{self, Trouble};
 use crate::{
     error::{Error, ErrorKind},
@@ -136,7 +134,7 @@ impl Backoff {
             return;
         };
         let before = *failed.recoveries.get_or_insert(recoveries);
-        if before != recoveries && is_of_endpoint(&failed.error) {
+        if before != recoveries && failed.error.is_of_endpoint() {
             failed.is_recovered = true;
         }
     }
@@ -226,18 +224,10 @@ fn is_rejected_by_gate(error: &Error) -> bool {
     error.status().is_none() && error.retry_after().is_some()
 }
 
-/// Whether the endpoint caused the failure, and not the grant: there was no response, it was a 5xx
-/// or 408, or the gate rejected the refresh.
-fn is_of_endpoint(error: &Error) -> bool {
-    error.kind() == ErrorKind::Unavailable
-        && !error.is_invalid_client()
-        && error
-            .status()
-            .is_none_or(|status| status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT)
-}
-
 #[cfg(test)]
 mod tests {
+    use http::StatusCode;
+
     use super::*;
     use crate::{
         OAuthErrorCode,

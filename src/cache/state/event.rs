@@ -17,7 +17,13 @@ pub(crate) enum Event {
     ExpiryCorrected(Duration),
     Installed(Generation),
     Invalidated(Generation),
-    ReauthorizationRequired(ReauthorizationReason),
+    /// This process has saved the end of the grant.
+    EndSaved(ReauthorizationReason),
+    /// The provider has ended the grant. `refusal` is its response, if this process got it.
+    ReauthorizationRequired {
+        reason: ReauthorizationReason,
+        refusal: Option<Error>,
+    },
     /// A grant that was stuck has been refreshed or replaced. Its refreshes failed for this long.
     Recovered {
         lasted: Duration,
@@ -30,6 +36,8 @@ pub(crate) enum Event {
     RefreshFailed {
         label: &'static str,
         error: Error,
+        /// Whether this kind of failure was not reported since the last refresh.
+        is_news: bool,
     },
     /// The token set of a consent contains no refresh token, and this was decided.
     RefreshTokenMissing(ConsentDecision),
@@ -51,11 +59,14 @@ pub(crate) enum Event {
     ResponseLost {
         error: Error,
         is_replayed: bool,
+        is_news: bool,
     },
     Revoked,
     SaveFailed {
         error: Error,
         unsaved: Duration,
+        /// Whether it is the first attempt to save this grant.
+        is_first: bool,
     },
     /// The grant became stuck: refreshes failed for this long, the last one with this error.
     Stuck {

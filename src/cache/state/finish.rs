@@ -1,6 +1,8 @@
 //! The end of a job: removes it from the state, and updates the backoff.
 
-use super::{CacheState, event::Event, job::Done, moment::Moment, reason::Reason};
+use super::{
+    CacheState, event::Event, job::Done, moment::Moment, reason::Reason, reported::Reported,
+};
 use crate::error::{Error, ErrorKind};
 
 impl CacheState {
@@ -48,8 +50,12 @@ impl CacheState {
         }
         let label = job.label;
         if let (Err(error), false) = (outcome, is_deferred) {
-            let error = error.clone();
-            self.events.push(Event::RefreshFailed { label, error });
+            let is_news = self.reported.is_news(error);
+            self.events.push(Event::RefreshFailed {
+                label,
+                error: error.clone(),
+                is_news,
+            });
         }
         self.events.push(Event::RefreshCompleted {
             label,
@@ -67,6 +73,7 @@ impl CacheState {
 
     /// Ends the backoff after a success, or for a new grant. A grant that was stuck has recovered.
     pub(super) fn end_backoff(&mut self, m: Moment<'_>) {
+        self.reported = Reported::default();
         if let Some(trouble) = self.backoff.clear() {
             let lasted = trouble.lasts(m.now);
             self.events.push(Event::Recovered { lasted });

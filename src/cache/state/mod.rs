@@ -45,6 +45,7 @@ mod reason;
 mod refresh_token_expiry;
 mod refresh_window;
 mod rejection;
+mod reported;
 mod request;
 mod schedule;
 mod snapshot;
@@ -74,7 +75,7 @@ pub(crate) use self::{
 };
 use self::{
     backoff::Backoff, commands::Commands, forced::Forced, job::InFlight, lease::Lease,
-    suspicion::Suspicion,
+    reported::Reported, suspicion::Suspicion,
 };
 pub use self::{
     lost_response::LostResponse,
@@ -98,6 +99,9 @@ pub(crate) struct CacheState {
     /// When the last store check ended.
     store_checked_at: Option<Instant>,
     backoff: Backoff,
+    reported: Reported,
+    /// Whether the end of the grant could not be saved when this process detected it.
+    is_end_unsaved: bool,
     /// When the last token request was started.
     refresh_started_at: Option<Instant>,
     /// The last successful refresh after a 401. Boxed, because most caches have none.
@@ -131,6 +135,8 @@ impl Default for CacheState {
             is_checking_store: false,
             store_checked_at: None,
             backoff: Backoff::default(),
+            reported: Reported::default(),
+            is_end_unsaved: false,
             refresh_started_at: None,
             forced: None,
             own_intent: None,
@@ -191,9 +197,12 @@ impl CacheState {
         self.stalls = self.stalls.wrapping_add(1);
         // The stalled refresh counts as a user of the lease no longer.
         self.lease = Lease::default();
+        let error = stands_still();
+        let is_news = self.reported.is_news(&error);
         self.events.push(Event::RefreshFailed {
             label: refresh.label,
-            error: stands_still(),
+            error,
+            is_news,
         });
     }
 

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use super::{CacheState, event::Event, moment::Moment, snapshot::Snapshot};
-use crate::token::{Generation, Grant, GrantState};
+use crate::{
+    error::Error,
+    token::{Generation, Grant, GrantState},
+};
 
 /// Where an offered grant comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +44,30 @@ impl CacheState {
         self.offer(snapshot, Provenance::ThisProcess, m);
     }
 
+    /// Holds the end of the grant, which the provider has ended by this refusal.
+    pub(super) fn publish_end(&mut self, snapshot: Snapshot, refusal: &Error, m: Moment<'_>) {
+        let reported = self.events.len();
+        self.publish(snapshot, m);
+        for event in self.events.iter_mut().skip(reported) {
+            if let Event::ReauthorizationRequired { refusal: of, .. } = event {
+                *of = Some(refusal.clone());
+            }
+        }
+    }
+
+    /// Records whether the end of the grant is saved, once this process has tried to save it.
+    pub(super) fn end_of_grant_saved(&mut self, is_saved: bool) {
+        self.is_end_unsaved = !is_saved;
+        if is_saved
+            && let Some(Grant {
+                state: GrantState::ReauthorizationRequired { reason, .. },
+                ..
+            }) = self.held.grant()
+        {
+            self.events.push(Event::EndSaved(*reason));
+        }
+    }
+
     /// Holds a snapshot if it is newer than the held one.
     pub(super) fn offer(&mut self, new: Snapshot, from: Provenance, m: Moment<'_>) {
         let Some(new_grant) = new.grant() else { return };
@@ -57,7 +84,10 @@ impl CacheState {
         if is_later {
             match &new_grant.state {
                 GrantState::ReauthorizationRequired { reason, .. } if was_good => {
-                    self.events.push(Event::ReauthorizationRequired(*reason));
+                    self.events.push(Event::ReauthorizationRequired {
+                        reason: *reason,
+                        refusal: None,
+                    });
                 }
                 _ if is_good && from == Provenance::Store => {
                     self.events.push(Event::Adopted(new_grant.generation));
@@ -69,6 +99,7 @@ impl CacheState {
         // The token may have waited to be saved, or the machine may have been suspended.
         let corrected = new.corrected(m.now, m.wall).map(|(corrected, _)| corrected);
         self.held = Arc::new(corrected.unwrap_or(new));
+        self.is_end_unsaved = false;
         self.end_rejected_token(m);
         if is_later && is_good && from == Provenance::Store && self.refresh.is_none() {
             // The failures belong to the replaced token set. A refresh in flight ends the backoff

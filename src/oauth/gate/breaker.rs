@@ -346,6 +346,7 @@ impl Pause {
             retry_after: Some(left),
             // No request is sent while the breaker is open.
             is_unused: true,
+            is_circuit_open: true,
             ..ResponseDetails::default()
         })
     }

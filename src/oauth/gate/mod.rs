@@ -72,7 +72,7 @@ use self::{
 };
 use crate::{
     error::{Error, ErrorKind, ResponseDetails},
-    telemetry,
+    telemetry::{EndpointListener, EndpointTelemetry},
 };
 
 /// How many degraded grants are remembered.
@@ -109,6 +109,7 @@ struct Shared {
     recoveries: AtomicU64,
     /// Wakes the requests that wait for the outcome of a probe.
     outcome_recorded: Notify,
+    telemetry: EndpointTelemetry,
 }
 
 impl EndpointGate {
@@ -133,6 +134,21 @@ impl EndpointGate {
     #[must_use]
     pub fn status(&self) -> EndpointStatus {
         self.breaker().status(Instant::now())
+    }
+
+    /// Sets the listener that is called when the circuit breaker opens or closes. Replaces an
+    /// earlier one. Defaults to none.
+    pub fn set_listener(&self, listener: impl EndpointListener) {
+        self.set_shared_listener(Arc::new(listener));
+    }
+
+    pub(crate) fn set_shared_listener(&self, listener: Arc<dyn EndpointListener>) {
+        self.shared.telemetry.set_listener(listener);
+    }
+
+    /// Sets the URL of the endpoint for events, unless another client has set it.
+    pub(crate) fn set_endpoint(&self, url: &str) {
+        self.shared.telemetry.set_endpoint(url);
     }
 
     /// Waits for a permit for one token request, and fails while the breaker is open.
@@ -239,6 +255,7 @@ impl EndpointGate {
             self.shared.epoch.fetch_add(1, Ordering::Relaxed);
             breaker.secret_replaced();
         }
+        self.shared.telemetry.secret_replaced();
         self.shared.outcome_recorded.notify_waiters();
     }
 
@@ -333,6 +350,7 @@ impl Default for Shared {
             epoch: AtomicU64::new(0),
             recoveries: AtomicU64::new(0),
             outcome_recorded: Notify::new(),
+            telemetry: EndpointTelemetry::default(),
         }
     }
 }
@@ -386,13 +404,15 @@ impl Permit {
         self.gate.shared.outcome_recorded.notify_waiters();
         match transition {
             Transition::None => {}
-            Transition::Opened(length, reason) => telemetry::circuit_opened(length, &reason),
+            Transition::Opened(length, reason) => {
+                self.gate.shared.telemetry.circuit_opened(length, &reason);
+            }
             Transition::Closed { is_recovery } => {
                 if is_recovery {
                     let recoveries = &self.gate.shared.recoveries;
                     recoveries.fetch_add(1, Ordering::Relaxed);
                 }
-                telemetry::circuit_closed();
+                self.gate.shared.telemetry.circuit_closed();
             }
         }
     }

@@ -728,7 +728,7 @@ fn p12_grant_ends_only_if_the_store_holds_nothing_newer() {
         load end | stored 3 revoked        | revoked             | 3 revoked | -
         load end | store down              | save 2 over 2       | 2 intent  | -
         load end | store down, committed   | store down          | 2         | -
-        save end | committed               | ended               | 3 ended   | invalid_grant
+        save end | committed               | ended               | 3 ended   | invalid_grant, end saved
         save end | superseded by 3         | token 3             | 3         | adopted 3
         save end | superseded by 3 revoked | revoked             | 3 revoked | -
         save end | superseded by none      | token 2             | 2 intent  | -
@@ -743,10 +743,10 @@ fn p15_reason_of_the_end_names_a_lost_rotation_or_an_expiry() {
     cases(
         "
         refresh token           | events
-        valid                   | invalid_grant
-        30 days old             | refresh_token_expired
-        sent again              | lost, replayed, rotation_lost
-        sent again, 30 days old | lost, replayed, rotation_lost
+        valid                   | invalid_grant, end saved
+        30 days old             | refresh_token_expired, end saved
+        sent again              | lost, replayed, rotation_lost, end saved
+        sent again, 30 days old | lost, replayed, rotation_lost, end saved
         ",
         |[row]| {
             let m = if row.ends_with("30 days old") {

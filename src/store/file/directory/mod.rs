@@ -5,12 +5,9 @@
 //! file is used: type, owner, mode and links (`access`). The path to the directory is checked when
 //! the store is opened (`path`).
 
-use std::{
-    fmt, io,
-    path::{Path, PathBuf},
-};
+use std::{io, path::Path};
 
-use crate::error::{Error, ErrorKind};
+use crate::error::{AtPath, Error, ErrorKind};
 
 #[cfg(unix)]
 mod access;
@@ -77,28 +74,5 @@ impl From<io::ErrorKind> for Problem {
 /// An error with the path in its source.
 pub(super) fn failed(what: &str, path: &Path, detail: &str, error: Option<io::Error>) -> Error {
     let message = format!("{what}: {detail} (path in the error source)");
-    Error::new(ErrorKind::Store, message).with_source(AtPath {
-        path: path.to_owned(),
-        error,
-    })
-}
-
-/// The path where something failed, as an error.
-#[derive(Debug)]
-struct AtPath {
-    path: PathBuf,
-    error: Option<io::Error>,
-}
-
-impl fmt::Display for AtPath {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.path.display().fmt(f)
-    }
-}
-
-impl std::error::Error for AtPath {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        let error = self.error.as_ref()?;
-        Some(error)
-    }
+    Error::new(ErrorKind::Store, message).with_source(AtPath::new(path, error))
 }
