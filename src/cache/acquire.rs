@@ -10,7 +10,11 @@ use super::{
     request::{Requested, conclusive_outcome_of, outcome_of, request_refresh},
     state::Reason,
 };
-use crate::{error::Error, telemetry::Unauthorized, token::Generation};
+use crate::{
+    error::Error,
+    telemetry::Unauthorized,
+    token::{Generation, HistoryEvent},
+};
 
 /// A token, or a future that waits for it.
 pub(crate) enum Acquired {
@@ -134,6 +138,7 @@ pub(super) fn retry_accepted(core: &Arc<Core>, rejected: Generation, accepted: G
 /// The API rejected the retry of a request too. Its caller gets that response, and the requests
 /// after it need a newer token.
 pub(super) fn retry_rejected(core: &Arc<Core>, generation: Generation) {
+    core.note(HistoryEvent::Rejected);
     if core.settings.presence.is_staying() {
         let _ = request_refresh(core, Reason::Rejected(generation));
     }

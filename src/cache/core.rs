@@ -16,6 +16,7 @@ use tokio::{
 use super::{
     liveness::Liveness,
     published::Published,
+    record::Record,
     settings::{Maintenance, Settings},
     single_flight::SingleFlight,
     state::{CacheState, Conditions, Event, Moment, Report, Snapshot},
@@ -25,7 +26,7 @@ use crate::{
     oauth::{EndpointGate, GateKey},
     store::{LeaseOutcome, LeaseOwner, SaveOutcome},
     telemetry::{End, GrantTelemetry},
-    token::{Generation, Grant, TenantId, TokenSet},
+    token::{Failure, Generation, Grant, HistoryEntry, HistoryEvent, TenantId, TokenSet},
 };
 
 /// Starts the background task of a cache in a runtime. It is woken when the snapshot has changed.
@@ -48,6 +49,7 @@ pub(super) struct Core {
     /// Identifies this cache as the owner of its leases.
     owner: LeaseOwner,
     key: GateKey,
+    record: Record,
 }
 
 /// The background task of one cache.
@@ -121,6 +123,7 @@ impl Core {
             settings,
             owner: LeaseOwner::random(),
             key: GateKey::random(),
+            record: Record::default(),
         }
     }
 
@@ -164,6 +167,9 @@ impl Core {
         let events = locked.state.take_events();
         drop(locked);
         for event in events {
+            if let Some(noted) = noted(&event) {
+                self.note(noted);
+            }
             self.emit(event);
         }
         result
@@ -176,6 +182,7 @@ impl Core {
             state.is_idle()
         });
         if is_idle {
+            self.record.rest();
             self.idle.notify_waiters();
         }
     }
@@ -324,6 +331,19 @@ impl Core {
     }
 }
 
+/// What the record of the grant gets of an event, beside the saves.
+fn noted(event: &Event) -> Option<HistoryEvent> {
+    match event {
+        Event::RefreshFailed { error, .. } if error.kind() == ErrorKind::Store => {
+            Some(HistoryEvent::StoreFailed(Failure::of(error)))
+        }
+        Event::RefreshFailed { error, .. } => Some(HistoryEvent::Failed(Failure::of(error))),
+        Event::ResponseLost { error, .. } => Some(HistoryEvent::ResponseLost(Failure::of(error))),
+        Event::SaveFailed { error, .. } => Some(HistoryEvent::StoreFailed(Failure::of(error))),
+        _ => None,
+    }
+}
+
 /// The current conditions of a decision.
 impl Core {
     pub(super) fn moment(&self) -> Moment<'_> {
@@ -378,12 +398,20 @@ impl Core {
         self.settings.load(self.tenant()).await
     }
 
+    /// As [`load`](Self::load), for work that saves the grant afterwards, with its record.
+    pub(super) async fn load_to_save(&self) -> Result<Option<Grant>, Error> {
+        let loaded = self.settings.load_recorded(self.tenant()).await;
+        loaded.map(|stored| self.recorded(stored))
+    }
+
+    /// Saves a grant, because of an event that its record gets.
     pub(super) async fn save(
         &self,
         expected: Option<Generation>,
         grant: &Grant,
+        event: HistoryEvent,
     ) -> Result<SaveOutcome, Error> {
-        let saved = self.settings.save(self.tenant(), expected, grant).await;
+        let saved = self.save_recorded(expected, grant, event).await;
         self.settings.written(Some(self.tenant()), &saved);
         saved
     }
@@ -393,10 +421,46 @@ impl Core {
         &self,
         expected: Option<Generation>,
         grant: &Grant,
+        event: HistoryEvent,
     ) -> Result<SaveOutcome, Error> {
-        let saved = self.settings.save(self.tenant(), expected, grant).await;
+        let saved = self.save_recorded(expected, grant, event).await;
         self.settings.saved(&saved);
         saved
+    }
+
+    async fn save_recorded(
+        &self,
+        expected: Option<Generation>,
+        grant: &Grant,
+        event: HistoryEvent,
+    ) -> Result<SaveOutcome, Error> {
+        let history = self.record.with(self.entry(event));
+        let grant = grant.clone().with_history(history);
+        let saved = self.settings.save(self.tenant(), expected, &grant).await;
+        Ok(match saved? {
+            SaveOutcome::Committed => {
+                self.record.saved(grant.history);
+                SaveOutcome::Committed
+            }
+            SaveOutcome::Superseded(stored) => SaveOutcome::Superseded(self.recorded(stored)),
+        })
+    }
+
+    /// Takes the record out of a stored grant.
+    fn recorded(&self, mut stored: Option<Grant>) -> Option<Grant> {
+        if let Some(grant) = &mut stored {
+            self.record.take(grant);
+        }
+        stored
+    }
+
+    /// Notes an event of the grant that is not saved now.
+    pub(super) fn note(&self, event: HistoryEvent) {
+        self.record.note(self.entry(event));
+    }
+
+    fn entry(&self, event: HistoryEvent) -> HistoryEntry {
+        HistoryEntry::new(self.settings.clock.wall(), &self.settings.replica, event)
     }
 
     pub(super) async fn acquire_lease(&self) -> Result<LeaseOutcome, Error> {

@@ -336,6 +336,7 @@ mod ownership;
 mod presence;
 mod propagation;
 mod published;
+mod record;
 mod refresh;
 mod request;
 mod settings;

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     error::Error,
     store::SaveOutcome,
-    token::{Grant, GrantState},
+    token::{Grant, GrantState, HistoryEvent},
 };
 
 /// How often a save that lost a race is retried. Each loss means that another process has made
@@ -23,7 +23,7 @@ pub(super) async fn overwrite<N>(
     core: &Core,
     state: impl Fn(Option<&Grant>) -> Result<GrantState, N>,
 ) -> Result<Result<(Grant, Option<Grant>), N>, Error> {
-    let mut stored = core.load().await?;
+    let mut stored = core.load_to_save().await?;
     for _ in 0..ATTEMPTS {
         let state = match state(stored.as_ref()) {
             Ok(state) => state,
@@ -34,7 +34,11 @@ pub(super) async fn overwrite<N>(
             next_generation(core.published.snapshot().generation(), expected),
             state,
         );
-        match core.save(expected, &grant).await? {
+        let event = match grant.state {
+            GrantState::Revoked { .. } => HistoryEvent::Revoked,
+            _ => HistoryEvent::Connected,
+        };
+        match core.save(expected, &grant, event).await? {
             SaveOutcome::Committed => return Ok(Ok((grant, stored))),
             // An earlier attempt was committed although it failed.
             SaveOutcome::Superseded(Some(same)) if same == grant => return Ok(Ok((grant, stored))),

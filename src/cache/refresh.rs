@@ -169,7 +169,7 @@ async fn perform(
                 core.change(|state, m| wait.waited(state, m))
             }
             Next::Load(load) => {
-                let stored = core.load().await;
+                let stored = core.load_to_save().await;
                 core.change(|state, m| load.loaded(stored, state, m))
             }
             Next::AcquireLease(acquire) => acquire.acquired(lease.acquire().await),
@@ -186,10 +186,11 @@ async fn perform(
                 core.change(|state, m| enter.entered(entered, state, m))
             }
             Next::Save(save) => {
+                let (expected, grant, event) = (save.expected(), save.grant(), save.event());
                 let outcome = if save.is_of_end() {
-                    core.save_reported(save.expected(), save.grant()).await
+                    core.save_reported(expected, grant, event).await
                 } else {
-                    core.save(save.expected(), save.grant()).await
+                    core.save(expected, grant, event).await
                 };
                 core.change(|state, m| save.saved(outcome, state, m))
             }
@@ -257,7 +258,7 @@ async fn save_token_set(task: &JobTask, mut persist: Persist) -> Next {
         unless_needed(task, &mut persist, Duration::ZERO, pause).await;
     }
     let (expected, grant) = (persist.expected(), persist.grant().clone());
-    let save = Box::pin(core.save_reported(expected, &grant));
+    let save = Box::pin(core.save_reported(expected, &grant, persist.event()));
     // A working store is faster than the grace.
     let saved = unless_needed(task, &mut persist, GRACE, save).await;
     let is_abandoned = Arc::strong_count(core) == 1;

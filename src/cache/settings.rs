@@ -28,7 +28,7 @@ use crate::{
     rejection::TokenRejection,
     store::{LeaseOutcome, LeaseOwner, SaveOutcome},
     telemetry::{GrantTelemetry, StoreTelemetry, TelemetrySettings},
-    token::{Generation, Grant, TenantId, TokenSet},
+    token::{Generation, Grant, History, TenantId, TokenSet},
 };
 
 /// For the revocation of both tokens at the provider.
@@ -48,6 +48,8 @@ pub(crate) struct Settings {
     pub(super) random: Mutex<fastrand::Rng>,
     pub(super) telemetry: Arc<TelemetrySettings>,
     pub(crate) store_telemetry: StoreTelemetry,
+    /// The name of this process in the records of grants.
+    pub(super) replica: Arc<str>,
     pub(super) maintenance: Maintenance,
     /// The runtime for all tasks. `None` for the one that a task is started in.
     pub(super) own_runtime: Option<Handle>,
@@ -120,7 +122,14 @@ impl Settings {
 
 /// Operations on the store and the source, each with a deadline.
 impl Settings {
+    /// Loads a grant without its record, which decides nothing.
     pub(crate) async fn load(&self, tenant: &TenantId) -> Result<Option<Grant>, Error> {
+        let loaded = self.load_recorded(tenant).await?;
+        Ok(loaded.map(|grant| grant.with_history(History::default())))
+    }
+
+    /// Loads a grant with its record.
+    pub(crate) async fn load_recorded(&self, tenant: &TenantId) -> Result<Option<Grant>, Error> {
         let loaded = self.store.load(tenant).await;
         let now = self.clock.monotonic();
         self.store_telemetry.loaded(tenant, &loaded, now);

@@ -25,7 +25,7 @@ use crate::{
     provider::Provider,
     store::{ErasedStore, MemoryStore},
     telemetry::{GrantListener, StoreTelemetry, TelemetrySettings, without_query},
-    token::ClientIdentity,
+    token::{ClientIdentity, TenantId},
 };
 
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -78,6 +78,7 @@ pub(crate) struct SettingsBuilder {
     pub(crate) refresh_token_lifetime: Option<Duration>,
     pub(crate) listener: Option<Arc<dyn GrantListener>>,
     pub(crate) record_tenant: bool,
+    pub(crate) replica: Option<String>,
     pub(crate) runtime: Option<Handle>,
     pub(crate) background_delay: Duration,
 }
@@ -100,6 +101,7 @@ impl SettingsBuilder {
             lease_duration: LEASE,
             listener: None,
             record_tenant: false,
+            replica: None,
             runtime: None,
             background_delay: BACKGROUND_DELAY,
         }
@@ -160,6 +162,15 @@ impl SettingsBuilder {
                 "min refresh interval: must be at most 10 minutes",
             ));
         }
+        if self
+            .replica
+            .as_deref()
+            .is_some_and(|name| TenantId::new(name).is_err())
+        {
+            return Err(Error::configuration(
+                "replica: use a name with 1 to 255 bytes and without control characters",
+            ));
+        }
         Ok(Settings {
             store: GrantStore::new(
                 self.store,
@@ -206,6 +217,7 @@ impl SettingsBuilder {
                 has_gate,
                 is_failing: AtomicBool::new(false),
             }),
+            replica: self.replica.unwrap_or_else(random_replica).into(),
             maintenance,
             own_runtime: self.runtime,
             presence: Presence::new(self.background_delay),
@@ -222,6 +234,11 @@ impl fmt::Debug for SettingsBuilder {
             .field("added_origins", &self.added_origins)
             .finish_non_exhaustive()
     }
+}
+
+/// A name that differs from those of other processes.
+fn random_replica() -> String {
+    format!("{:08x}", fastrand::u32(..))
 }
 
 /// Writes the setters of a builder that has a field `settings: SettingsBuilder`.

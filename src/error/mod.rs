@@ -197,6 +197,30 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    const ALL: [Self; 16] = [
+        Self::Configuration,
+        Self::Request,
+        Self::Callback,
+        Self::NoGrant,
+        Self::ReauthorizationRequired,
+        Self::Revoked,
+        Self::Refused,
+        Self::Unavailable,
+        Self::InvalidResponse,
+        Self::Store,
+        Self::ForeignGrant,
+        Self::KeptValue,
+        Self::RefreshTokenMissing,
+        Self::ConsentRejected,
+        Self::Interrupted,
+        Self::Service,
+    ];
+
+    /// The kind with this [name](Self::as_str).
+    pub(crate) fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+
     /// The name of the kind in events, metrics and JSON, such as `no_grant`. It is stable.
     #[must_use]
     pub fn as_str(self) -> &'static str {

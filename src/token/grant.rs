@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::SystemTime};
 
-use super::{ClientIdentity, TokenSet};
+use super::{ClientIdentity, History, TokenSet};
 use crate::error::Error;
 
 /// The name of a tenant, chosen by the program, such as the id of a customer's row.
@@ -132,6 +132,8 @@ pub struct Grant {
     /// A store keeps it as it is. The cache sets it with each save, and checks it with each load:
     /// see [`TokenSource::identity`](crate::cache::TokenSource::identity).
     pub identity: Option<ClientIdentity>,
+    /// What happened to the grant lately. A store keeps it as it is, or drops it.
+    pub history: History,
 }
 
 /// The state of a grant.
@@ -217,6 +219,7 @@ impl Grant {
             generation,
             state,
             identity: None,
+            history: History::default(),
         }
     }
 
@@ -224,6 +227,13 @@ impl Grant {
     #[must_use]
     pub fn with_identity(mut self, identity: impl Into<Option<ClientIdentity>>) -> Self {
         self.identity = identity.into();
+        self
+    }
+
+    /// Sets the history.
+    #[must_use]
+    pub fn with_history(mut self, history: History) -> Self {
+        self.history = history;
         self
     }
 

@@ -5,6 +5,7 @@
 //! * [`Grant`]: a customer's consent as a store keeps it, with the newest token set, its
 //!   [`Generation`] and its [state](GrantState).
 //! * [`ClientIdentity`]: the client that a grant was issued to, at which token endpoint.
+//! * [`History`]: the last events of a grant, for diagnosis.
 //! * [`ConsentDecision`]: whether a new consent is stored.
 //! * [`NamedValues`]: what else a provider sends, and which of it is kept with a grant.
 //! * [`TenantId`]: the customer that a grant belongs to.
@@ -20,6 +21,7 @@ mod consent;
 mod encoding;
 mod error;
 mod grant;
+mod history;
 mod identity;
 mod kept_values;
 mod named_values;
@@ -42,6 +44,7 @@ pub use self::{
     consent::ConsentDecision,
     encoding::DecodeError,
     grant::{Generation, Grant, GrantState, ReauthorizationReason, TenantId},
+    history::{Failure, History, HistoryEntry, HistoryEvent},
     identity::ClientIdentity,
     kept_values::KeptValues,
     named_values::NamedValues,

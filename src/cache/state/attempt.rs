@@ -39,7 +39,9 @@ use crate::{
     error::{Error, ErrorKind},
     later::Later,
     store::{LeaseOutcome, SaveOutcome},
-    token::{Generation, Grant, GrantState, ReauthorizationReason, TokenSet},
+    token::{
+        Failure, Generation, Grant, GrantState, HistoryEvent, ReauthorizationReason, TokenSet,
+    },
 };
 
 /// How often saving an intent is retried after a lost race.
@@ -346,6 +348,34 @@ impl Save {
     /// Whether a failure of the save has an event of its own.
     pub(crate) fn is_of_end(&self) -> bool {
         matches!(self.then, AfterSave::End(..))
+    }
+
+    /// Why the grant is saved, for its record.
+    pub(crate) fn event(&self) -> HistoryEvent {
+        match (&self.then, &self.grant.state) {
+            (AfterSave::Replay(_, error), _) => HistoryEvent::ResponseLost(Failure::of(error)),
+            (
+                AfterSave::Intent { .. },
+                GrantState::Refreshing {
+                    is_replayed: true, ..
+                },
+            ) => HistoryEvent::SentAgain,
+            (AfterSave::Intent { .. }, _) => HistoryEvent::Sent,
+            (
+                AfterSave::End(_, error) | AfterSave::CheckStore(_, error),
+                GrantState::ReauthorizationRequired { reason, .. },
+            ) => HistoryEvent::Ended {
+                reason: *reason,
+                refusal: Failure::of(error),
+            },
+            (AfterSave::CheckStore(..), GrantState::Revoked { .. }) => HistoryEvent::Revoked,
+            (
+                AfterSave::Restore(_, error)
+                | AfterSave::End(_, error)
+                | AfterSave::CheckStore(_, error),
+                _,
+            ) => HistoryEvent::Failed(Failure::of(error)),
+        }
     }
 
     pub(crate) fn saved(
@@ -826,6 +856,12 @@ impl Persist {
 
     pub(crate) fn grant(&self) -> &Grant {
         &self.grant
+    }
+
+    /// Why the grant is saved, for its record.
+    pub(crate) fn event(&self) -> HistoryEvent {
+        let failure = self.failure.as_ref().map(Failure::of);
+        failure.map_or(HistoryEvent::Refreshed, HistoryEvent::Failed)
     }
 
     /// The pause before the save. Zero for the first attempt.

@@ -76,5 +76,6 @@ pub(super) fn with_secrets(
         },
         GrantState::Revoked { since } => GrantState::Revoked { since: *since },
     };
-    Ok(Grant::new(grant.generation, state).with_identity(grant.identity.clone()))
+    let changed = Grant::new(grant.generation, state).with_identity(grant.identity.clone());
+    Ok(changed.with_history(grant.history.clone()))
 }

@@ -20,10 +20,11 @@ use super::{
     buffer::{SecretBuffer, unescaped},
 };
 
+mod history;
 mod name;
 
-use self::name::FORMAT;
 pub(crate) use self::name::tenant_of;
+use self::{history::StoredHistory, name::FORMAT};
 
 const VERSION: u32 = 2;
 
@@ -85,6 +86,7 @@ impl Grant {
             identity: self.identity.as_ref().map(StoredIdentity::encode),
             generation: self.generation.as_u64(),
             state: StoredState::encode(&self.state),
+            history: StoredHistory::encode(&self.history),
         };
         let mut bytes = SecretBuffer::with_capacity(1024);
         serde_json::to_writer_pretty(&mut bytes, &stored).expect("a grant can be written as JSON");
@@ -166,6 +168,7 @@ impl Grant {
             generation: Generation::from_u64(stored.generation),
             state,
             identity,
+            history: stored.history.decode(),
         })
     }
 }
@@ -196,6 +199,9 @@ struct Stored {
     identity: Option<StoredIdentity>,
     generation: u64,
     state: StoredState,
+    /// Last, because an operator reads it least.
+    #[serde(default, skip_serializing_if = "StoredHistory::is_empty")]
+    history: StoredHistory,
 }
 
 #[derive(Serialize, Deserialize)]
