@@ -26,7 +26,7 @@ use crate::{
     oauth::{EndpointGate, GateKey},
     store::{LeaseOutcome, LeaseOwner, SaveOutcome},
     telemetry::{End, GrantTelemetry},
-    token::{Failure, Generation, Grant, HistoryEntry, HistoryEvent, TenantId, TokenSet},
+    token::{Failure, Generation, Grant, History, HistoryEntry, HistoryEvent, TenantId, TokenSet},
 };
 
 /// Starts the background task of a cache in a runtime. It is woken when the snapshot has changed.
@@ -337,6 +337,12 @@ fn noted(event: &Event) -> Option<HistoryEvent> {
         Event::RefreshFailed { error, .. } if error.kind() == ErrorKind::Store => {
             Some(HistoryEvent::StoreFailed(Failure::of(error)))
         }
+        // Another event of this grant, or of another one, has the cause.
+        Event::RefreshFailed { error, .. }
+            if error.is_response_lost() || error.is_circuit_open() =>
+        {
+            None
+        }
         Event::RefreshFailed { error, .. } => Some(HistoryEvent::Failed(Failure::of(error))),
         Event::ResponseLost { error, .. } => Some(HistoryEvent::ResponseLost(Failure::of(error))),
         Event::SaveFailed { error, .. } => Some(HistoryEvent::StoreFailed(Failure::of(error))),
@@ -457,6 +463,11 @@ impl Core {
     /// Notes an event of the grant that is not saved now.
     pub(super) fn note(&self, event: HistoryEvent) {
         self.record.note(self.entry(event));
+    }
+
+    /// The events of the grant that are not saved.
+    pub(super) fn unsaved(&self) -> History {
+        self.record.unsaved()
     }
 
     fn entry(&self, event: HistoryEvent) -> HistoryEntry {

@@ -311,7 +311,7 @@ use http::HeaderName;
 
 use crate::{
     error::Error,
-    oauth::{AcceptedCode, OAuthClient, PendingAuthorization},
+    oauth::{AcceptedCode, EndpointGate, OAuthClient, PendingAuthorization},
     origin::Origin,
     rejection::TokenRejection,
     token::{ConsentDecision, Generation, Grant, KeptValues, TenantId, TokenSet},
@@ -326,6 +326,7 @@ mod core;
 mod deadline;
 mod decide;
 mod delivery;
+mod diagnosis;
 mod follow;
 mod grant_store;
 mod jwt_bearer;
@@ -366,6 +367,7 @@ pub(crate) use self::{
 pub use self::{
     bearer_token::BearerToken,
     builder::TokenCacheBuilder,
+    diagnosis::{Cause, Diagnosis},
     jwt_bearer::{AssertionSource, JwtBearer},
     source::{ClientCredentials, TokenFn, TokenSource, token_fn},
     state::{LostResponse, Status, TokenState},
@@ -614,6 +616,43 @@ impl TokenCache {
     /// [`Store`](crate::ErrorKind::Store) if the store cannot be read.
     pub async fn needs_consent(&self) -> Result<bool, Error> {
         Ok(self.load_status().await?.needs_consent())
+    }
+
+    /// Finds out why the grant does not work: names the most likely cause and what to do, and lists
+    /// the last events of the grant, of all replicas. For operators and support.
+    ///
+    /// Loads the grant from the store, and takes as long as the store, at most 10 seconds. Sends no
+    /// request to the provider. Never fails: an error of the store is a cause.
+    ///
+    /// ```
+    /// # use std::time::{Duration, SystemTime};
+    /// # use tower_oauth2_client::{
+    /// #     Error, cache::{TokenCache, token_fn}, token::{AccessToken, RefreshToken, TokenSet},
+    /// # };
+    /// use tower_oauth2_client::cache::Cause;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Error> {
+    /// # let source = token_fn(|| async { Err::<TokenSet, _>(Error::invalid_grant()) });
+    /// # let (minute, now) = (Duration::from_secs(60), SystemTime::now());
+    /// # let first = TokenSet::new(AccessToken::new("a1")?, minute, now)
+    /// #     .with_refresh_token(RefreshToken::new("r1"), now);
+    /// # let tokens = TokenCache::builder(source).origin("https://api.example.com").build()?;
+    /// # tokens.set_tokens(first).await?;
+    /// // The customer removes the access at the provider, and a refresh fails.
+    /// assert!(tokens.refresh_now().await.is_err());
+    ///
+    /// let diagnosis = tokens.diagnose().await;
+    /// assert_eq!(diagnosis.cause, Cause::RevokedAtProvider);
+    /// assert!(diagnosis.summary().contains("Ask the customer to connect again"));
+    /// # Ok(()) }
+    /// ```
+    pub async fn diagnose(&self) -> Diagnosis {
+        let core = &self.core;
+        let held = core.snapshot().generation();
+        let loaded = core.settings.load_recorded(core.tenant()).await;
+        let endpoint = core.settings.gate().map(EndpointGate::status);
+        Diagnosis::new(loaded, self.status(), held, &core.unsaved(), endpoint)
     }
 
     /// Returns the values that are kept with the grant, such as an account id or the address of the

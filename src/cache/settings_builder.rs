@@ -372,6 +372,16 @@ macro_rules! settings_setters {
             self
         }
 
+        /// Sets the name of this process in the [history](crate::token::History) of grants, such as
+        /// the name of its pod. Defaults to eight random characters.
+        ///
+        /// It need not be unique: it only tells an operator where to look. Building fails if it is
+        /// empty, has more than 255 bytes, or contains control characters.
+        pub fn replica(mut self, name: impl Into<String>) -> Self {
+            self.settings.replica = Some(name.into());
+            self
+        }
+
         /// Records the tenant in events, spans and metrics. Off by default.
         pub fn record_tenant(mut self) -> Self {
             self.settings.record_tenant = true;

@@ -18,12 +18,12 @@ use super::{
     sweep_report::SweepReport,
 };
 use crate::{
-    cache::{BearerToken, Status, TokenCache},
+    cache::{BearerToken, Diagnosis, Status, TokenCache},
     error::{Error, ErrorKind},
-    oauth::{OAuthClient, PendingAuthorization},
+    oauth::{EndpointGate, OAuthClient, PendingAuthorization},
     origin::Origin,
     rejection::TokenRejection,
-    token::{ConsentDecision, KeptValues, TenantId, TokenSet},
+    token::{ConsentDecision, History, KeptValues, TenantId, TokenSet},
 };
 
 /// Manages the grants of many tenants. The [module page](crate::tenants) explains how.
@@ -283,6 +283,24 @@ impl Tenants {
     /// ```
     pub async fn health(&self) -> Health {
         health::check(&self.state).await
+    }
+
+    /// Finds out why a tenant's grant does not work; see [`TokenCache::diagnose`]. The tenant does
+    /// not become resident.
+    ///
+    /// Never fails: an error of the store is a cause, and so is a tenant without a grant.
+    pub async fn diagnose(&self, tenant: &TenantId) -> Diagnosis {
+        if let Some(cache) = self.state.residents.peek(tenant) {
+            return cache.diagnose().await;
+        }
+        let settings = &self.state.settings;
+        let loaded = settings.load_recorded(tenant).await;
+        let stored = loaded.as_ref().ok().and_then(Option::as_ref);
+        // It is not maintained, so it only decides what the status is.
+        let begin = |grant| TokenCache::begin(Arc::clone(settings), tenant.clone(), Some(grant));
+        let status = stored.map_or_else(Status::absent, |grant| begin(grant).status());
+        let endpoint = settings.gate().map(EndpointGate::status);
+        Diagnosis::new(loaded, status, None, &History::default(), endpoint)
     }
 
     /// Returns the number of resident tenants, whose caches are held in memory.

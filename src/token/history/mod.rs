@@ -150,15 +150,19 @@ impl HistoryEntry {
 
     /// Whether the other entry is the outcome of this one, which says no more.
     fn is_completed_by(&self, outcome: &Self) -> bool {
-        self.event == HistoryEvent::Sent
-            && self.replica == outcome.replica
-            && matches!(
+        let says_all = match self.event {
+            HistoryEvent::Sent => matches!(
                 outcome.event,
                 HistoryEvent::Refreshed
                     | HistoryEvent::Failed(_)
                     | HistoryEvent::ResponseLost(_)
                     | HistoryEvent::Ended { .. }
-            )
+            ),
+            // The loss before it says that it was sent again.
+            HistoryEvent::SentAgain => matches!(outcome.event, HistoryEvent::ResponseLost(_)),
+            _ => false,
+        };
+        says_all && self.replica == outcome.replica
     }
 
     fn is_repeated_by(&self, next: &Self) -> bool {
