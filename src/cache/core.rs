@@ -331,7 +331,7 @@ impl Core {
     }
 }
 
-/// What the record of the grant gets of an event, beside the saves.
+/// The entry of the record for an event that no save is made for.
 fn noted(event: &Event) -> Option<HistoryEvent> {
     match event {
         Event::RefreshFailed { error, .. } if error.kind() == ErrorKind::Store => {

@@ -237,5 +237,6 @@ pub(crate) use self::{
     },
     grant::{End, GrantTelemetry, TelemetrySettings, Unauthorized},
     store::StoreTelemetry,
+    store_watch::is_of_one_grant,
     sweep::{SweepCounts, sweep_failed, sweep_finished},
 };

@@ -52,6 +52,11 @@ impl Fault {
     }
 }
 
+/// Whether an error of a store is about one grant, and others may be read.
+pub(crate) fn is_of_one_grant(error: &Error) -> bool {
+    Fault::of(error) == Some(Fault::Grant)
+}
+
 /// How a failure is reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Notice {

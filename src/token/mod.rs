@@ -27,6 +27,7 @@ mod kept_values;
 mod named_values;
 #[cfg(any(feature = "encryption", feature = "postgres"))]
 mod of_tenant;
+mod reauthorization_reason;
 mod secret;
 mod set;
 
@@ -43,11 +44,12 @@ pub(crate) use self::{
 pub use self::{
     consent::ConsentDecision,
     encoding::DecodeError,
-    grant::{Generation, Grant, GrantState, ReauthorizationReason, TenantId},
+    grant::{Generation, Grant, GrantState, TenantId},
     history::{Failure, History, HistoryEntry, HistoryEvent},
     identity::ClientIdentity,
     kept_values::KeptValues,
     named_values::NamedValues,
+    reauthorization_reason::ReauthorizationReason,
     secret::{
         AccessToken, Assertion, AuthorizationCode, ClientSecret, CodeVerifier, DpopKey,
         RefreshToken,

@@ -9,17 +9,18 @@ use crate::{
     cache::state::{Status, TokenState},
     error::{Error, ErrorKind},
     oauth::{CircuitState, EndpointStatus},
+    telemetry::is_of_one_grant,
     token::{
         Failure, Generation, Grant, GrantState, History, HistoryEntry, HistoryEvent,
         ReauthorizationReason,
     },
 };
 
-/// What is known about a grant and its surroundings.
+/// The known facts about a grant and its surroundings.
 pub(super) struct Evidence<'a> {
     /// The grant in the store.
     pub(super) loaded: Result<Option<&'a Grant>, &'a Error>,
-    /// What happened to it lately.
+    /// Its last events.
     pub(super) history: &'a History,
     /// Its state, as this process knows it.
     pub(super) status: &'a Status,
@@ -86,7 +87,6 @@ impl Evidence<'_> {
         let stored = self.loaded.ok().flatten();
         let (cause, since) = match stored.map(|grant| &grant.state) {
             None if self.is_empty() => (Cause::NeverConnected, None),
-            None => return None,
             Some(GrantState::Revoked { since }) => (Cause::Disconnected, Some(*since)),
             Some(&GrantState::ReauthorizationRequired { reason, since, .. }) => {
                 let cause = match reason {
@@ -97,7 +97,7 @@ impl Evidence<'_> {
                 };
                 (cause, Some(since))
             }
-            Some(GrantState::Active(_) | GrantState::Refreshing { .. }) => return None,
+            None | Some(GrantState::Active(_) | GrantState::Refreshing { .. }) => return None,
         };
         Some(Finding { cause, since })
     }
@@ -140,7 +140,7 @@ impl Evidence<'_> {
     fn of_failure(&self) -> Option<Finding> {
         let (cause, since) = match (self.last_failure(), self.status.state) {
             (Some((entry, failure)), _) => (of_error(failure), entry.first_at),
-            // Nobody has seen the response.
+            // No replica has seen the response.
             (None, TokenState::Uncertain { since }) => (Cause::ReplicaCrashed, since),
             (None, _) => return None,
         };
@@ -195,7 +195,7 @@ fn of_error(failure: &Failure) -> Cause {
         (_, Some(StatusCode::TOO_MANY_REQUESTS)) => Cause::RateLimited,
         (ErrorKind::NoGrant, _) => Cause::NeverConnected,
         (ErrorKind::Refused, _) => Cause::Refused,
-        // A code that no one has defined.
+        // A code that neither the specifications nor the provider's data define.
         (ErrorKind::InvalidResponse, _) if failure.code.is_some() => Cause::Refused,
         (ErrorKind::InvalidResponse, _) => Cause::ResponseUnusable,
         (ErrorKind::Unavailable, Some(_)) => Cause::EndpointFailing,
@@ -205,10 +205,4 @@ fn of_error(failure: &Failure) -> Cause {
         (ErrorKind::KeptValue, _) => Cause::ValueMissing,
         _ => Cause::Interrupted,
     }
-}
-
-/// Whether a failed load is about this grant alone.
-fn is_of_one_grant(error: &Error) -> bool {
-    std::iter::successors(std::error::Error::source(error), |&source| source.source())
-        .any(|source| source.is::<crate::token::OfTenant>())
 }

@@ -83,7 +83,7 @@ impl Diagnosis {
         format!("{what}{detail}{since}. {advice}.")
     }
 
-    /// What the evidence says beyond the cause.
+    /// A detail of the evidence beyond the cause.
     fn detail(&self) -> Option<String> {
         let failed = self.history.entries().iter().rev();
         let mut failed = failed.filter_map(|entry| entry.event.failure());

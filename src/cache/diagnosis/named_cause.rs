@@ -173,7 +173,7 @@ impl Cause {
                  endpoint; refreshes continue by themselves"
             }
             Self::ResponseUnusable => {
-                "Check that the provider's data fit its responses, and that no proxy answers instead"
+                "Check that the provider's data fit its responses, and that no proxy responds instead"
             }
             Self::TokensRejected => {
                 "Check that the API and the token endpoint are of the same environment, and the \

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-use super::{StoredReason, to_timestamp};
+use super::scalar::{StoredReason, to_timestamp};
 use crate::{
     error::ErrorKind,
     token::{Failure, History, HistoryEntry, HistoryEvent, TenantId},

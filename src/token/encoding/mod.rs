@@ -22,9 +22,14 @@ use super::{
 
 mod history;
 mod name;
+mod scalar;
 
 pub(crate) use self::name::tenant_of;
-use self::{history::StoredHistory, name::FORMAT};
+use self::{
+    history::StoredHistory,
+    name::FORMAT,
+    scalar::{StoredReason, to_timestamp},
+};
 
 const VERSION: u32 = 2;
 
@@ -259,35 +264,6 @@ enum StoredState {
 }
 
 #[derive(Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum StoredReason {
-    InvalidGrant,
-    RefreshTokenExpired,
-    RotationLost,
-    NoRefreshToken,
-}
-
-impl StoredReason {
-    fn encode(reason: ReauthorizationReason) -> Self {
-        match reason {
-            ReauthorizationReason::InvalidGrant => Self::InvalidGrant,
-            ReauthorizationReason::RefreshTokenExpired => Self::RefreshTokenExpired,
-            ReauthorizationReason::RotationLost => Self::RotationLost,
-            ReauthorizationReason::NoRefreshToken => Self::NoRefreshToken,
-        }
-    }
-
-    fn decode(self) -> ReauthorizationReason {
-        match self {
-            Self::InvalidGrant => ReauthorizationReason::InvalidGrant,
-            Self::RefreshTokenExpired => ReauthorizationReason::RefreshTokenExpired,
-            Self::RotationLost => ReauthorizationReason::RotationLost,
-            Self::NoRefreshToken => ReauthorizationReason::NoRefreshToken,
-        }
-    }
-}
-
-#[derive(Serialize, Deserialize)]
 struct StoredTokens {
     access_token: Secret,
     /// Absent if the lifetime is unknown.
@@ -442,15 +418,6 @@ impl Secret {
 
 fn as_millis(lifetime: Duration) -> u64 {
     u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// Converts a time. Years outside of -9999 to 9999 become the nearest time within.
-fn to_timestamp(time: SystemTime) -> Timestamp {
-    Timestamp::try_from(time).unwrap_or(if time < SystemTime::UNIX_EPOCH {
-        Timestamp::MIN
-    } else {
-        Timestamp::MAX
-    })
 }
 
 #[cfg(test)]

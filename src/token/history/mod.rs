@@ -14,14 +14,18 @@ use crate::error::{Error, ErrorKind};
 
 /// The last events of a grant, the oldest first.
 ///
-/// A store keeps it as it is, with its grant. It is a record for [diagnosis], and decides nothing: a
-/// grant without it works in the same way.
+/// A store keeps it as it is, with its grant. It is a record for [diagnosis], and decides nothing:
+/// a grant without it works in the same way.
 ///
 /// Successful refreshes and repeated failures take one entry, so the record of a grant that works
 /// has two or three.
 ///
 /// [diagnosis]: crate::cache::TokenCache::diagnose
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(
+    clippy::box_collection,
+    reason = "a grant without it needs 8 bytes instead of 24"
+)]
 pub struct History(Option<Box<Vec<HistoryEntry>>>);
 
 /// One event of a grant.
