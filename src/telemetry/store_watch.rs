@@ -11,7 +11,7 @@ use std::{
 
 use crate::{
     error::{AtPath, Error, ErrorKind},
-    token::{OfTenant, TenantId},
+    token::{DecodeError, OfTenant, TenantId},
 };
 
 /// The shortest time between two reports of a store that fails and works by turns.
@@ -42,7 +42,9 @@ impl Fault {
             std::iter::successors(std::error::Error::source(error), |&source| source.source());
         let is_of_grant = sources.any(|source| {
             let at = source.downcast_ref::<AtPath>();
-            source.is::<OfTenant>() || at.is_some_and(|at| !at.is_of_system())
+            source.is::<OfTenant>()
+                || source.is::<DecodeError>()
+                || at.is_some_and(|at| !at.is_of_system())
         });
         Some(if is_of_grant {
             Self::Grant
@@ -185,7 +187,10 @@ impl Trouble {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::{Clock, SystemClock};
+    use crate::{
+        clock::{Clock, SystemClock},
+        token::Grant,
+    };
 
     enum Step {
         Down,
@@ -221,6 +226,38 @@ mod tests {
                 Written => recovered(watch.written(now)),
             };
             assert_eq!(report, *expected, "at {at}");
+        }
+    }
+
+    #[test]
+    fn fault_is_that_of_the_source() {
+        let acme = TenantId::new("acme").unwrap();
+        let undecodable = Grant::from_bytes(&acme, b"{").unwrap_err();
+        let store = || Error::new(ErrorKind::Store, "failed");
+        let path = std::path::Path::new("/var/grants");
+        let denied = || std::io::Error::from(std::io::ErrorKind::PermissionDenied);
+        for (error, fault) in [
+            (Error::store("down"), Some(Fault::Store)),
+            (Error::store(undecodable), Some(Fault::Grant)),
+            (
+                store().with_source(OfTenant::new(&acme, None)),
+                Some(Fault::Grant),
+            ),
+            (
+                store().with_source(AtPath::new(path, None)),
+                Some(Fault::Grant),
+            ),
+            (
+                store().with_source(AtPath::new(path, Some(denied()))),
+                Some(Fault::Store),
+            ),
+            (
+                Error::new(ErrorKind::ForeignGrant, "other"),
+                Some(Fault::Grant),
+            ),
+            (Error::unavailable("busy"), None),
+        ] {
+            assert_eq!(Fault::of(&error), fault, "{error:?}");
         }
     }
 

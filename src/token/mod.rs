@@ -25,19 +25,17 @@ mod history;
 mod identity;
 mod kept_values;
 mod named_values;
-#[cfg(any(feature = "encryption", feature = "postgres"))]
 mod of_tenant;
 mod reauthorization_reason;
 mod secret;
 mod set;
 
-#[cfg(any(feature = "encryption", feature = "postgres"))]
-pub(crate) use self::of_tenant::OfTenant;
 pub(crate) use self::{
     buffer::{SecretBuffer, form_decoded, unescaped},
     encoding::tenant_of,
     identity::{UnreadableGrant, digest},
     named_values::{MAX_KEPT_BYTES, MAX_KEPT_VALUES},
+    of_tenant::OfTenant,
     secret::wiped,
     set::LONGEST_LIFETIME,
 };
