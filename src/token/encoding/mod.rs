@@ -3,11 +3,7 @@
 //! The format is JSON, so that operators can read it and later versions can extend it. It names the
 //! format, its version and the tenant. Decoding fails if any of them is not the expected one.
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    time::{Duration, SystemTime},
-};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
