@@ -82,7 +82,7 @@
 //! | `GET /v1/company` | the company; needs `company.basic:read` |
 //! | `GET /v1/members`, `GET /v1/members/{id}` | its members, in pages; need `member.basic:read`, and further scopes show more fields |
 //! | `GET /v1/deductions`, `POST /v1/deductions` | deductions, created once per `operation_id`; need `deductions:read` and `deductions:write` |
-//! | `GET /sandbox` | the status page, where a developer also injects faults; only if [enabled](SandboxBuilder::status_page) |
+//! | `GET /sandbox` | the status page, where a developer searches the events and injects faults; only if [enabled](SandboxBuilder::status_page) |
 //!
 //! # Behavior
 //!
@@ -184,6 +184,7 @@ mod scope;
 mod server;
 mod service;
 mod state;
+mod style;
 mod trusted_issuer;
 mod user;
 

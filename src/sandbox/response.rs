@@ -10,7 +10,7 @@ use http::{
 };
 use serde_json::{Value, json};
 
-use super::body::SandboxBody;
+use super::{body::SandboxBody, style::style_hash};
 
 pub(super) type SandboxResponse = Response<SandboxBody>;
 
@@ -65,9 +65,11 @@ pub(super) fn html(status: StatusCode, page: String) -> SandboxResponse {
     let headers = response.headers_mut();
     headers.insert(
         CONTENT_SECURITY_POLICY,
-        HeaderValue::from_static(
-            "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
-        ),
+        HeaderValue::from_static(concat!(
+            "default-src 'none'; style-src ",
+            style_hash!(),
+            "; base-uri 'none'; frame-ancestors 'none'"
+        )),
     );
     // The forms of the page name its origin, also in browsers without `Sec-Fetch-Site`.
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));

@@ -13,7 +13,7 @@ use crate::sandbox::{
 pub(super) fn login_page(
     status: StatusCode,
     consent_id: &str,
-    client_name: &str,
+    client: &str,
     hint: Option<&str>,
 ) -> SandboxResponse {
     let hint = hint.map_or_else(String::new, |hint| {
@@ -31,18 +31,14 @@ pub(super) fn login_page(
          <p class=\"note\">This is a sandbox: it accepts any password and stores none.</p>\n\
          <div class=\"buttons\"><button class=\"main\">Next</button></div>\n\
          </form>",
-        client_name = escaped(client_name),
+        client_name = escaped(client),
         consent_id = escaped(consent_id),
     );
-    response::html(status, page("Log in", &body))
+    response::html(status, page(&format!("Log in to connect {client}"), &body))
 }
 
 /// The page that asks the user to consent.
-pub(super) fn consent_page(
-    consent_id: &str,
-    client_name: &str,
-    scopes: &Scopes,
-) -> SandboxResponse {
+pub(super) fn consent_page(consent_id: &str, client: &str, scopes: &Scopes) -> SandboxResponse {
     let items = scopes
         .iter()
         .filter(|scope| !SENSITIVE_SCOPES.contains(scope))
@@ -58,8 +54,8 @@ pub(super) fn consent_page(
         ""
     };
     let body = format!(
-        "<h1>Connect {client_name}</h1>\n\
-         <p><strong>{client_name}</strong> requests access to <strong>{COMPANY_NAME}</strong>:</p>\n\
+        "<h1>Allow {client_name} to access {COMPANY_NAME}?</h1>\n\
+         <p><strong>{client_name}</strong> asks for permission to:</p>\n\
          <ul>\n{items}</ul>\n\
          <form method=\"post\" action=\"/oauth/consent\">\n\
          <input type=\"hidden\" name=\"consent\" value=\"{consent_id}\">\n{sensitive}\
@@ -68,10 +64,11 @@ pub(super) fn consent_page(
          <button name=\"decision\" value=\"deny\">Deny</button>\n\
          </div>\n\
          </form>",
-        client_name = escaped(client_name),
+        client_name = escaped(client),
         consent_id = escaped(consent_id),
     );
-    response::html(StatusCode::OK, page("Allow access", &body))
+    let title = format!("Allow {client} to access {COMPANY_NAME}");
+    response::html(StatusCode::OK, page(&title, &body))
 }
 
 /// The description of a scope on the consent page.

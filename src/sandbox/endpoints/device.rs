@@ -77,7 +77,7 @@ pub(super) fn show(shared: &SharedState, parts: &Parts) -> SandboxResponse {
         "<h1>Connect a device</h1>\n{request}\
          <form method=\"post\" action=\"{PAGE}\">\n\
          <label for=\"user_code\">The code that the device shows</label>\n\
-         <input id=\"user_code\" name=\"user_code\" autocomplete=\"off\" value=\"{}\">\n\
+         <input id=\"user_code\" name=\"user_code\" type=\"text\" autocomplete=\"off\" value=\"{}\">\n\
          <div class=\"buttons\">\n\
          <button class=\"main\" name=\"decision\" value=\"allow\">Allow</button>\n\
          <button name=\"decision\" value=\"deny\">Deny</button>\n\

@@ -3,7 +3,10 @@
 use http::{HeaderValue, StatusCode, header::CONTENT_SECURITY_POLICY};
 
 use super::html::{escaped, page};
-use crate::sandbox::response::{self, CallbackUrl, SandboxResponse};
+use crate::sandbox::{
+    response::{self, CallbackUrl, SandboxResponse},
+    style::style_hash,
+};
 
 /// A page whose form the browser submits to the redirect URI at once.
 ///
@@ -40,8 +43,12 @@ pub(super) fn form_post_page(
 const SCRIPT: &str = "document.forms[0].submit()";
 
 /// The policy of the other pages, and the hash of the script.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; \
-    script-src 'sha256-ePniVEkSivX/c7XWBGafqh8tSpiRrKiqYeqbG7N1TOE='; frame-ancestors 'none'";
+const POLICY: &str = concat!(
+    "default-src 'none'; style-src ",
+    style_hash!(),
+    "; script-src 'sha256-ePniVEkSivX/c7XWBGafqh8tSpiRrKiqYeqbG7N1TOE='; \
+     base-uri 'none'; frame-ancestors 'none'"
+);
 
 #[cfg(test)]
 mod tests {

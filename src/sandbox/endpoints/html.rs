@@ -4,7 +4,10 @@ use std::fmt::Display;
 
 use http::StatusCode;
 
-use crate::sandbox::response::{self, SandboxResponse};
+use crate::sandbox::{
+    response::{self, SandboxResponse},
+    style::STYLE,
+};
 
 /// A page that reports an error to the user, where a redirect is not possible.
 pub(super) fn error_page(status: StatusCode, message: &str) -> SandboxResponse {
@@ -12,7 +15,7 @@ pub(super) fn error_page(status: StatusCode, message: &str) -> SandboxResponse {
         "<h1>Something went wrong</h1>\n<p role=\"alert\">{}</p>",
         escaped(message)
     );
-    response::html(status, page("Error", &body))
+    response::html(status, page("Something went wrong", &body))
 }
 
 /// A page with `body`, which is HTML.
@@ -24,37 +27,66 @@ pub(super) fn page(title: &str, body: &str) -> String {
 pub(super) fn document(title: &str, head: &str, body: &str) -> String {
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width\">\n\
-         <title>{title} - Justworks sandbox</title>\n<style>{STYLE}</style>\n{head}</head>\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <title>{title} – Justworks sandbox</title>\n<style>{STYLE}</style>\n{head}</head>\n\
          <body>\n<header>Justworks sandbox</header>\n{body}\n</body>\n</html>\n",
         title = escaped(title),
     )
 }
 
-/// A heading and a table. The title, the columns and the rows are HTML.
-pub(super) fn section(title: &str, columns: &[&str], rows: &[String]) -> String {
+/// The cells of a table row, as HTML.
+pub(super) type Row = Vec<String>;
+
+/// A table. The columns and the rows are HTML. On a phone, each row of a wide table is a card.
+pub(super) fn table(columns: &[&str], rows: &[Row]) -> String {
     if rows.is_empty() {
-        return format!("<h2>{title}</h2>\n<p class=\"note\">None.</p>\n");
+        return "<p class=\"note\">None.</p>\n".to_owned();
     }
-    let columns = columns
+    let is_wide = columns.len() > 3;
+    // A table that is displayed as cards is one for screen readers only if its roles are explicit.
+    let role = |role: &str| {
+        if is_wide {
+            format!(" role=\"{role}\"")
+        } else {
+            String::new()
+        }
+    };
+    let cell = |(column, cell): (&&str, &String)| {
+        if is_wide {
+            format!("<td role=\"cell\" data-label=\"{column}\">{cell}</td>")
+        } else {
+            format!("<td>{cell}</td>")
+        }
+    };
+    let head = columns
         .iter()
-        .map(|column| format!("<th>{column}</th>"))
+        .map(|column| format!("<th scope=\"col\"{}>{column}</th>", role("columnheader")))
+        .collect::<Vec<_>>()
+        .concat();
+    let body = rows
+        .iter()
+        .map(|row| {
+            let cells: String = columns.iter().zip(row).map(cell).collect();
+            format!("<tr{}>{cells}</tr>\n", role("row"))
+        })
         .collect::<Vec<_>>()
         .concat();
     format!(
-        "<h2>{title}</h2>\n<table>\n<tr>{columns}</tr>\n{}</table>\n",
-        rows.concat()
+        "<table{class}{table}>\n<thead{group}><tr{row}>{head}</tr></thead>\n\
+         <tbody{group}>\n{body}</tbody>\n</table>\n",
+        class = if is_wide { " class=\"cards\"" } else { "" },
+        table = role("table"),
+        group = role("rowgroup"),
+        row = role("row"),
     )
 }
 
 /// A table row. The cells are text.
-pub(super) fn row(cells: &[&dyn Display]) -> String {
-    let cells = cells
+pub(super) fn row(cells: &[&dyn Display]) -> Row {
+    cells
         .iter()
-        .map(|cell| format!("<td>{}</td>", escaped(&cell.to_string())))
-        .collect::<Vec<_>>()
-        .concat();
-    format!("<tr>{cells}</tr>\n")
+        .map(|cell| escaped(&cell.to_string()))
+        .collect()
 }
 
 /// Escapes text for use between tags and in quoted attributes.
@@ -72,23 +104,6 @@ pub(super) fn escaped(text: &str) -> String {
     }
     escaped
 }
-
-const STYLE: &str = "\
-    body{margin:0;font:16px/1.5 system-ui,sans-serif;color:#1b1f24;background:#f3f5f7}\
-    header{padding:.75rem 1.5rem;background:#1b3a57;color:#fff;font-weight:600}\
-    main{max-width:34rem;margin:2rem auto;padding:1.5rem 2rem;background:#fff;border:1px solid #d5dbe1;border-radius:8px}\
-    main.wide{max-width:64rem}\
-    h1{font-size:1.4rem;margin:0 0 1rem;overflow-wrap:anywhere}h2{font-size:1.1rem;margin:2rem 0 .5rem}\
-    p,li{overflow-wrap:anywhere}td{overflow-wrap:break-word}\
-    label{display:block;margin:.75rem 0 .25rem;font-weight:600}\
-    input[type=email],input[type=password]{width:100%;box-sizing:border-box;padding:.5rem;font:inherit;border:1px solid #8a949e;border-radius:4px}\
-    .choice{display:flex;gap:.5rem;align-items:baseline}.choice label{display:inline;margin:0;font-weight:400}\
-    code{font-size:.85em;color:#5a6570}.note{color:#5a6570;font-size:.9rem}.wrong{color:#a1260d;font-weight:600}\
-    .buttons{display:flex;flex-wrap:wrap;gap:.5rem;margin-top:1rem}\
-    button{padding:.5rem 1rem;font:inherit;border:1px solid #8a949e;border-radius:4px;background:#fff;cursor:pointer}\
-    button.main{background:#1b3a57;border-color:#1b3a57;color:#fff}\
-    table{border-collapse:collapse;width:100%;font-size:.9rem}th,td{text-align:left;padding:.3rem .5rem;border-bottom:1px solid #e3e8ec;vertical-align:top}\
-    select,input[type=number]{font:inherit;padding:.4rem}";
 
 #[cfg(test)]
 mod tests {

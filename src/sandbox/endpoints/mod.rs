@@ -20,6 +20,7 @@ mod push;
 mod revoke;
 mod status;
 mod status_actions;
+mod status_events;
 mod token;
 
 pub(super) use self::{device::decide as decide_device, persona::endpoint as persona_endpoint};

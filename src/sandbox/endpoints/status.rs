@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use http::{StatusCode, request::Parts};
-use jiff::Timestamp;
 
 use super::{
-    html::{document, error_page, row, section},
+    html::{document, error_page, row, table},
     status_actions::{self, ACTION_PATH},
+    status_events::View,
 };
 use crate::sandbox::{
     authority::{GrantOverview, TokenOverview},
@@ -29,8 +29,8 @@ pub(super) async fn process(
 ) -> SandboxResponse {
     match (request.method.as_str(), request.uri.path()) {
         ("GET", PATH) => {
-            let auto_refresh = request.uri.query() == Some("follow");
-            response::html(StatusCode::OK, status(&shared.lock(), auto_refresh))
+            let view = View::from_query(request.uri.query().unwrap_or_default());
+            response::html(StatusCode::OK, status(&shared.lock(), &view))
         }
         ("POST", ACTION_PATH) => {
             match status_actions::perform(shared, &request.headers, body).await {
@@ -44,31 +44,49 @@ pub(super) async fn process(
     }
 }
 
-fn status(state: &SandboxState, auto_refresh: bool) -> String {
-    let (head, links) = if auto_refresh {
+fn status(state: &SandboxState, view: &View) -> String {
+    let (once, following) = (view.url(PATH, false), view.url(PATH, true));
+    let (head, links) = if view.follows {
         (
             "<meta http-equiv=\"refresh\" content=\"2\">\n",
-            "<a href=\"/sandbox\">Stop the automatic reload</a>",
+            format!("<a href=\"{once}\">Stop the automatic reload</a>"),
         )
     } else {
         (
             "",
-            "<a href=\"/sandbox\">Reload</a> once or <a href=\"/sandbox?follow\">every 2 seconds</a>",
+            format!(
+                "<a href=\"{once}\">Reload</a> once or <a href=\"{following}\">every 2 seconds</a>"
+            ),
         )
     };
     let sections = [
-        counters(state),
-        requests_in_flight(state),
-        grants(state),
-        status_actions::forms(state),
-        events(state),
+        ("counters", "Counters", counters(state)),
+        ("in-flight", "Requests in flight", requests_in_flight(state)),
+        ("grants", "Grants", grants(state)),
+        ("faults", "Faults", status_actions::faults(state)),
+        ("time", "Tokens and time", status_actions::tokens_and_time()),
+        (
+            "events",
+            "Latest events",
+            view.events(PATH, state.log.events()),
+        ),
     ];
+    let links_to_sections = sections
+        .iter()
+        .map(|(id, title, _)| format!("<a href=\"#{id}\">{title}</a>\n"))
+        .collect::<Vec<_>>()
+        .concat();
+    let sections = sections
+        .iter()
+        .map(|(id, title, body)| format!("<h2 id=\"{id}\">{title}</h2>\n{body}"))
+        .collect::<Vec<_>>()
+        .concat();
     let body = format!(
         "<main class=\"wide\">\n<h1>Status</h1>\n\
          <p>The sandbox's clock shows <code>{now}</code>. Codes and tokens appear as the first eight digits of \
-         their SHA-256. {links}.</p>\n{sections}\n</main>",
+         their SHA-256. {links}.</p>\n\
+         <nav aria-label=\"Sections\">\n{links_to_sections}</nav>\n{sections}\n</main>",
         now = state.wall_time().strftime("%Y-%m-%d %H:%M:%S UTC"),
-        sections = sections.concat(),
     );
     document("Status", head, &body)
 }
@@ -92,7 +110,7 @@ fn counters(state: &SandboxState) -> String {
         ("Most requests in flight", counters.max_in_flight),
     ]
     .map(|(name, count)| row(&[&name, &count]));
-    section("Counters", &["Counter", "Value"], &rows)
+    table(&["Counter", "Value"], &rows)
 }
 
 fn requests_in_flight(state: &SandboxState) -> String {
@@ -106,7 +124,7 @@ fn requests_in_flight(state: &SandboxState) -> String {
             row(&[&request.method, &request.path, &age])
         })
         .collect();
-    section("Requests in flight", &["Method", "Path", "Age"], &rows)
+    table(&["Method", "Path", "Age"], &rows)
 }
 
 fn grants(state: &SandboxState) -> String {
@@ -135,7 +153,7 @@ fn grants(state: &SandboxState) -> String {
         "Refresh tokens",
         "Scopes",
     ];
-    section("Grants", &columns, &rows)
+    table(&columns, &rows)
 }
 
 /// Describes tokens in one cell.
@@ -153,20 +171,6 @@ fn tokens(tokens: &[TokenOverview], now: Duration) -> String {
     descriptions.join(", ")
 }
 
-fn events(state: &SandboxState) -> String {
-    let rows: Vec<_> = state
-        .log
-        .events()
-        .rev()
-        .take(MAX_EVENTS)
-        .map(|event| {
-            let at = Timestamp::try_from(event.at).unwrap_or_default();
-            row(&[&at.strftime("%m-%d %H:%M:%S"), &event.kind])
-        })
-        .collect();
-    section("Latest events", &["Time", "Event"], &rows)
-}
-
 /// A duration in its largest useful unit.
 fn readable(duration: Duration) -> String {
     match duration.as_secs() {
@@ -180,4 +184,3 @@ fn readable(duration: Duration) -> String {
 const PATH: &str = "/sandbox";
 const MAX_GRANTS: usize = 50;
 const MAX_TOKENS: usize = 4;
-const MAX_EVENTS: usize = 40;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
 
-use super::html::{escaped, row, section};
+use super::html::{escaped, row, table};
 use crate::sandbox::{
     fault::{Endpoint, Fault},
     form::{Form, FormError},
@@ -47,7 +47,7 @@ fn apply(state: &mut SandboxState, form: &Form) -> Option<()> {
                 .into_iter()
                 .find(|known| name(*known) == endpoint)?;
             let index: usize = form.field("fault")?.parse().ok()?;
-            let fault = faults().into_iter().nth(index)?;
+            let fault = offered().into_iter().nth(index)?;
             let times = form
                 .field("times")
                 .map_or(Some(1), |times| times.parse().ok())
@@ -71,8 +71,8 @@ fn apply(state: &mut SandboxState, form: &Form) -> Option<()> {
     Some(())
 }
 
-/// The queued faults, and the forms of the actions.
-pub(super) fn forms(state: &SandboxState) -> String {
+/// The queued faults, and the form that injects one.
+pub(super) fn faults(state: &SandboxState) -> String {
     let queued: Vec<_> = Endpoint::ALL
         .into_iter()
         .flat_map(|endpoint| {
@@ -85,7 +85,7 @@ pub(super) fn forms(state: &SandboxState) -> String {
         .map(|endpoint| format!("<option>{}</option>", name(endpoint)))
         .collect::<Vec<_>>()
         .concat();
-    let faults = faults()
+    let faults = offered()
         .iter()
         .enumerate()
         .map(|(index, fault)| {
@@ -96,25 +96,34 @@ pub(super) fn forms(state: &SandboxState) -> String {
         .concat();
     format!(
         "{queued}<form class=\"buttons\" method=\"post\" action=\"{ACTION_PATH}\">\n\
-         <select name=\"endpoint\" aria-label=\"Endpoint\">{endpoints}</select>\n\
-         <select name=\"fault\" aria-label=\"Fault\">{faults}</select>\n\
-         <input name=\"times\" type=\"number\" min=\"1\" value=\"1\" aria-label=\"Requests\">\n\
+         <div><label for=\"endpoint\">Endpoint</label>\n\
+         <select id=\"endpoint\" name=\"endpoint\">{endpoints}</select></div>\n\
+         <div><label for=\"fault\">Fault</label>\n\
+         <select id=\"fault\" name=\"fault\">{faults}</select></div>\n\
+         <div><label for=\"times\">Requests</label>\n\
+         <input id=\"times\" name=\"times\" type=\"number\" min=\"1\" value=\"1\"></div>\n\
          <button class=\"main\" name=\"action\" value=\"inject\">Inject</button>\n\
-         <button name=\"action\" value=\"clear\">Clear all</button>\n</form>\n\
-         <h2>Tokens and time</h2>\n\
-         <form class=\"buttons\" method=\"post\" action=\"{ACTION_PATH}\">\n\
+         <button name=\"action\" value=\"clear\">Clear all</button>\n</form>\n",
+        queued = table(&["Endpoint", "Fault", "Requests"], &queued),
+    )
+}
+
+/// The forms that end tokens and advance the clock.
+pub(super) fn tokens_and_time() -> String {
+    format!(
+        "<form class=\"buttons\" method=\"post\" action=\"{ACTION_PATH}\">\n\
          <button name=\"action\" value=\"expire\">Expire access tokens</button>\n\
          <button name=\"action\" value=\"revoke\">Revoke access tokens</button>\n\
          <button name=\"action\" value=\"revoke-grants\">Revoke all grants</button>\n</form>\n\
          <form class=\"buttons\" method=\"post\" action=\"{ACTION_PATH}\">\n\
-         <input name=\"hours\" type=\"number\" min=\"1\" value=\"24\" aria-label=\"Hours\">\n\
-         <button name=\"action\" value=\"advance\">Advance the clock by these hours</button>\n</form>\n",
-        queued = section("Queued faults", &["Endpoint", "Fault", "Requests"], &queued),
+         <div><label for=\"hours\">Hours</label>\n\
+         <input id=\"hours\" name=\"hours\" type=\"number\" min=\"1\" value=\"24\"></div>\n\
+         <button name=\"action\" value=\"advance\">Advance the clock</button>\n</form>\n"
     )
 }
 
 /// The faults that the page offers.
-fn faults() -> Vec<Fault> {
+fn offered() -> Vec<Fault> {
     let unavailable = Fault::status(StatusCode::SERVICE_UNAVAILABLE).retry_after("5");
     let throttled = Fault::status(StatusCode::TOO_MANY_REQUESTS).retry_after("5");
     let delay = Fault::delay(Duration::from_secs(2));

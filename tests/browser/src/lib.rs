@@ -13,6 +13,8 @@ use tokio::{
     process::{Child, Command},
 };
 
+mod audit;
+
 pub type Outcome<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
 
 /// A running browser. Clones share it.

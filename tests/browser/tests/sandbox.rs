@@ -19,7 +19,7 @@ async fn allow_grants_the_sensitive_scopes_only_if_ticked() -> Outcome {
             visit.browser.log_in().await?;
             visit
                 .browser
-                .expect_text("h1", "Connect <Payroll & Co>")
+                .expect_text("h1", "Allow <Payroll & Co> to access Sandbox Bakery?")
                 .await?;
             visit
                 .browser
@@ -53,7 +53,7 @@ async fn deny_redirects_with_access_denied() -> Outcome {
         visit.browser.log_in().await?;
         visit
             .browser
-            .expect_text("h1", "Connect <Payroll & Co>")
+            .expect_text("h1", "Allow <Payroll & Co> to access Sandbox Bakery?")
             .await?;
         let sensitive = visit
             .browser
@@ -111,6 +111,49 @@ async fn the_status_page_injects_a_fault() -> Outcome {
     .await
 }
 
+#[tokio::test]
+async fn pages_are_accessible_at_each_width_and_in_each_scheme() -> Outcome {
+    visit(async |visit: &Visit| {
+        let browser = &visit.browser;
+        let url = visit.sandbox.url();
+        let mut problems = Vec::new();
+        let mut audit = async |name: &str| {
+            if let Err(problem) = browser.audit(name).await {
+                problems.push(problem.to_string());
+            }
+        };
+        visit
+            .open("company.basic:read member.basic:read payroll:read member.dob:read")
+            .await?;
+        audit("sandbox-login").await;
+        browser.press("Next").await?;
+        browser.element("//p[@role='alert']").await?;
+        audit("sandbox-login-again").await;
+        browser.log_in().await?;
+        browser.element("//button[.='Allow']").await?;
+        audit("sandbox-consent").await;
+        let callback = visit.decide("Allow").await?;
+        let code = parameter(&callback, "code").ok_or(callback)?;
+        let tokens = visit.exchange_code(&code).await?;
+        browser.goto(&format!("{url}/oauth/authorize")).await?;
+        audit("sandbox-error").await;
+        let token = tokens["access_token"].as_str().ok_or("no token")?;
+        for path in ["/v1/company", "/v1/members"].repeat(20) {
+            visit.call_api(path, token).await?;
+        }
+        visit.call_api("/v1/company", "wrong").await?;
+        browser.goto(&format!("{url}/sandbox")).await?;
+        browser.press("Inject").await?;
+        browser
+            .element("//td[.='status 401 before processing']")
+            .await?;
+        audit("sandbox-status").await;
+        assert!(problems.is_empty(), "\n{}\n", problems.join("\n"));
+        Ok(())
+    })
+    .await
+}
+
 /// A sandbox, a browser, and a client that listens for the callback.
 struct Visit {
     sandbox: Sandbox,
@@ -158,6 +201,15 @@ impl Visit {
         let ((), target) =
             tokio::try_join!(self.browser.press(button), receive_callback(&self.client))?;
         Ok(target)
+    }
+
+    /// Sends a request to the API.
+    async fn call_api(&self, path: &str, token: &str) -> Outcome {
+        let request = Request::get(path)
+            .header("authorization", format!("Bearer {token}"))
+            .body(Full::from(String::new()))?;
+        self.sandbox.service().oneshot(request).await?;
+        Ok(())
     }
 
     /// Exchanges a code as the client would.
