@@ -97,7 +97,7 @@ impl ConnectHandler for Sessions {
         tenant_of(request).ok_or_else(|| StatusCode::UNAUTHORIZED.into_response())
     }
 
-    fn connected(&self, _: &TenantId) -> Response {
+    fn connected(&self, _: &Parts, _: &TenantId) -> Response {
         Redirect::to("/company").into_response()
     }
 }

@@ -230,7 +230,7 @@ impl ConnectHandler for Customers {
         }
     }
 
-    fn connected(&self, tenant: &TenantId) -> Response {
+    fn connected(&self, _: &Parts, tenant: &TenantId) -> Response {
         let mut companies = self.companies();
         if let Some(company) = companies.accepted.remove(tenant) {
             companies.connected.entry(tenant.clone()).or_insert(company);
@@ -238,7 +238,7 @@ impl ConnectHandler for Customers {
         Redirect::to("/").into_response()
     }
 
-    fn denied(&self, tenant: &TenantId) -> Response {
+    fn denied(&self, _: &Parts, tenant: &TenantId) -> Response {
         pages::not_completed(
             StatusCode::OK,
             Some(tenant),
@@ -246,11 +246,11 @@ impl ConnectHandler for Customers {
         )
     }
 
-    fn failed(&self, failure: &ConnectFailure) -> Response {
+    fn failed(&self, _: &Parts, failure: &ConnectFailure) -> Response {
         pages::not_completed(failure.status(), failure.tenant(), &failure.to_string())
     }
 
-    fn disconnected(&self, _: &TenantId) -> Response {
+    fn disconnected(&self, _: &Parts, _: &TenantId) -> Response {
         Redirect::to("/").into_response()
     }
 }

@@ -35,10 +35,10 @@ pub(super) async fn callback<H: ConnectHandler>(
     let query = request.uri.query().unwrap_or_default();
     let not_pending = || ConnectFailure::new(ConnectFailureKind::NotPending);
     let Some(state_parameter) = state_parameter(query) else {
-        return state.failed(&not_pending());
+        return state.failed(request, &not_pending());
     };
     let Some(flow) = state.flows.find(&request.headers, &state_parameter) else {
-        let mut response = state.failed(&not_pending());
+        let mut response = state.failed(request, &not_pending());
         state
             .flows
             .remove(&request.headers, &state_parameter, response.headers_mut());
@@ -87,41 +87,42 @@ async fn respond<H: ConnectHandler>(
     let code = match flow.authorization(&state.oauth).accept(query) {
         Ok(code) => code,
         Err(error) if error.oauth_code() == Some(OAuthErrorCode::AccessDenied) => {
-            return (handler.denied(&flow.tenant), FlowCookie::Remove);
+            return (handler.denied(request, &flow.tenant), FlowCookie::Remove);
         }
         Err(error) => {
             let failure = failure(ConnectFailureKind::Provider, &flow.tenant, error);
-            return (state.failed(&failure), FlowCookie::Remove);
+            return (state.failed(request, &failure), FlowCookie::Remove);
         }
     };
     let (completion, is_repeated) = completion(state, flow, code).await;
     match completion {
         Completion::Connected if !is_repeated => {
-            (handler.connected(&flow.tenant), FlowCookie::Remove)
+            (handler.connected(request, &flow.tenant), FlowCookie::Remove)
         }
         Completion::Connected | Completion::ConnectedElsewhere => {
-            let response = connected_before(state, flow).await;
+            let response = connected_before(state, request, flow).await;
             (response, FlowCookie::Remove)
         }
         Completion::Failed(failure) if is_repeated => {
-            (state.failed_again(&failure), FlowCookie::Remove)
+            (state.failed_again(request, &failure), FlowCookie::Remove)
         }
-        Completion::Failed(failure) => (state.failed(&failure), FlowCookie::Remove),
-        Completion::NotStarted(failure) => (state.failed(&failure), FlowCookie::Keep),
+        Completion::Failed(failure) => (state.failed(request, &failure), FlowCookie::Remove),
+        Completion::NotStarted(failure) => (state.failed(request, &failure), FlowCookie::Keep),
     }
 }
 
 /// The response to a repeated callback, whose flow has connected the tenant.
 async fn connected_before<H: ConnectHandler>(
     state: &ConnectState<H>,
+    request: &Parts,
     flow: &PendingFlow,
 ) -> Response {
     // The tenant may have been disconnected since.
     if is_revoked_in_store(state.tenants.settings(), &flow.tenant).await {
         let failure = ConnectFailure::new(ConnectFailureKind::NotPending);
-        return state.failed(&failure.of(&flow.tenant));
+        return state.failed(request, &failure.of(&flow.tenant));
     }
-    state.handler.connected(&flow.tenant)
+    state.handler.connected(request, &flow.tenant)
 }
 
 /// Completes the flow, or waits for the request that does. Returns whether the outcome is that of

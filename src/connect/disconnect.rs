@@ -17,16 +17,16 @@ pub(super) async fn disconnect<H: ConnectHandler>(
     request: &Parts,
 ) -> Response {
     if !is_same_origin(&request.headers, &state.origin) {
-        return state.failed(&ConnectFailure::new(ConnectFailureKind::CrossSite));
+        return state.failed(request, &ConnectFailure::new(ConnectFailureKind::CrossSite));
     }
     let tenant = match state.handler.tenant(request).await {
         Ok(tenant) => tenant,
         Err(response) => return response,
     };
     let error = match state.tenants.revoke(&tenant).await {
-        Ok(()) => return state.handler.disconnected(&tenant),
+        Ok(()) => return state.handler.disconnected(request, &tenant),
         Err(error) if error.kind() == ErrorKind::NoGrant => {
-            return state.handler.disconnected(&tenant);
+            return state.handler.disconnected(request, &tenant);
         }
         Err(error) => error,
     };
@@ -35,7 +35,10 @@ pub(super) async fn disconnect<H: ConnectHandler>(
     } else {
         ConnectFailureKind::NotPersisted
     };
-    state.failed(&ConnectFailure::new(kind).of(&tenant).because(error))
+    state.failed(
+        request,
+        &ConnectFailure::new(kind).of(&tenant).because(error),
+    )
 }
 
 /// Whether every replica sees that the grant has ended.

@@ -2,10 +2,8 @@
 
 use std::fmt;
 
-use axum::response::Response;
 use http::StatusCode;
 
-use super::page;
 use crate::{
     axum as glue,
     error::{Error, ErrorKind, OAuthErrorCode},
@@ -164,26 +162,31 @@ impl ConnectFailure {
         }
     }
 
-    /// Returns a plain page for the customer, with a link to start again where that can help. It
-    /// contains no scripts and no styles, and cannot be framed.
-    #[must_use]
-    pub fn page(&self) -> Response {
-        let (title, link) = if self.kind == ConnectFailureKind::RefreshTokenMissing {
-            ("Connection unchanged", "")
-        } else if self.kind == ConnectFailureKind::InvalidValue {
-            // Starting again needs what the customer has to correct.
-            ("Not connected", "")
-        } else if !self.kind.is_of_disconnect() {
-            ("Not connected", page::START_AGAIN)
-        } else if self.kind == ConnectFailureKind::ProviderNotNotified {
-            ("Not fully disconnected", "")
-        } else {
-            ("Not disconnected", "")
-        };
-        page::page(self.status(), title, &self.to_string(), link)
+    /// The title of the default page.
+    pub(super) fn title(&self) -> &'static str {
+        match self.kind {
+            ConnectFailureKind::RefreshTokenMissing => "Connection unchanged",
+            ConnectFailureKind::ProviderNotNotified => "Not fully disconnected",
+            kind if kind.is_of_disconnect() => "Not disconnected",
+            _ => "Not connected",
+        }
     }
 
-    fn text(&self) -> &'static str {
+    /// Whether a link to start again can help.
+    pub(super) fn can_start_again(&self) -> bool {
+        match self.kind {
+            // Starting again needs a disconnect, or what the customer has to correct.
+            ConnectFailureKind::RefreshTokenMissing | ConnectFailureKind::InvalidValue => false,
+            kind => !kind.is_of_disconnect(),
+        }
+    }
+
+    /// The OAuth error code that the provider has sent.
+    pub(super) fn code(&self) -> Option<OAuthErrorCode> {
+        self.error.as_ref().and_then(Error::oauth_code)
+    }
+
+    pub(super) fn text(&self) -> &'static str {
         let code = self.error.as_ref().and_then(Error::oauth_code);
         let error_kind = self.error.as_ref().map(Error::kind);
         match (self.kind, code) {
@@ -275,7 +278,7 @@ impl ConnectFailure {
 impl fmt::Display for ConnectFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.text())?;
-        match self.error.as_ref().and_then(Error::oauth_code) {
+        match self.code() {
             Some(code) => write!(f, " ({code})"),
             None => Ok(()),
         }

@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use axum::{body::Body, response::Response};
-use http::{HeaderMap, header::CONTENT_TYPE};
+use http::{HeaderMap, header::CONTENT_TYPE, request::Parts};
 use http_body_util::BodyExt as _;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
@@ -32,17 +32,17 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) async fn form_post<H: ConnectHandler>(
     state: &ConnectState<H>,
-    headers: &HeaderMap,
+    request: &Parts,
     body: Body,
 ) -> Response {
-    let location = match timeout(BODY_TIMEOUT, read(headers, body)).await {
+    let location = match timeout(BODY_TIMEOUT, read(&request.headers, body)).await {
         Ok(form) => form.and_then(|form| location(own_query(state), &form)),
         Err(_) => Err("it did not arrive within 10 seconds"),
     };
     let redirect = location.and_then(|location| {
         page::redirect(&location).ok_or("it contains bytes that a URL cannot contain")
     });
-    redirect.unwrap_or_else(|problem| state.failed(&unusable(problem)))
+    redirect.unwrap_or_else(|problem| state.failed(request, &unusable(problem)))
 }
 
 /// The query of the redirect URI, which the parameters follow as in a redirect (RFC 6749 section

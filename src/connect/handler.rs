@@ -5,14 +5,15 @@ use std::future::{self, Future};
 use axum::response::Response;
 use http::request::Parts;
 
-use super::{ConnectFailure, Consent, page};
+use super::{ConnectFailure, Consent, PageTexts, page};
 use crate::token::{ConsentDecision, NamedValues, TenantId};
 
 /// Decides which tenant a request is for, and which pages the customer sees.
 ///
 /// Only [`tenant`](Self::tenant) is required. The default pages of the other methods are plain
-/// HTML. Every response is sent with `Cache-Control: no-store`, `Referrer-Policy: no-referrer` and
-/// `X-Content-Type-Options: nosniff`, because the URL of the page may contain a code.
+/// HTML, with the texts of [`texts`](Self::texts). Every response is sent with
+/// `Cache-Control: no-store`, `Referrer-Policy: no-referrer` and `X-Content-Type-Options: nosniff`,
+/// because the URL of the page may contain a code.
 ///
 /// The requests have no bodies: the form of a callback by `POST` has become a query. Their
 /// extensions contain what the program's middleware has inserted, such as a session. Their path is
@@ -113,30 +114,45 @@ pub trait ConnectHandler: Send + Sync + 'static {
         future::ready(ConsentDecision::default())
     }
 
+    /// Returns the texts of the default pages, in the language of a request. The default is
+    /// [English](PageTexts::english).
+    ///
+    /// A program that has texts in several languages keeps them, and returns those that the
+    /// session or [`PageTexts::preferred`] selects. The [module page](crate::connect#pages) has an
+    /// example. This is called before [`tenant`](Self::tenant), also for requests that another
+    /// site has caused.
+    fn texts(&self, request: &Parts) -> &PageTexts {
+        let _ = request;
+        PageTexts::english()
+    }
+
     /// Returns the page for a tenant whose tokens have been saved.
     ///
     /// A redirect (303) to a page of the program removes the used code from the address bar. The
     /// default is a page that says that the account is connected.
-    fn connected(&self, tenant: &TenantId) -> Response {
+    fn connected(&self, request: &Parts, tenant: &TenantId) -> Response {
         let _ = tenant;
-        page::connected()
+        page::connected(self.texts(request))
     }
 
     /// Returns the page that is shown after the customer or the provider has denied access. An
     /// earlier grant of the tenant is unchanged.
-    fn denied(&self, tenant: &TenantId) -> Response {
+    fn denied(&self, request: &Parts, tenant: &TenantId) -> Response {
         let _ = tenant;
-        page::denied()
+        page::denied(self.texts(request))
     }
 
     /// Returns the page for a failure. The default is [`ConnectFailure::page`].
-    fn failed(&self, failure: &ConnectFailure) -> Response {
-        failure.page()
+    ///
+    /// If a [form](crate::connect#callbacks-by-form_post) cannot be used, the request is the `POST`
+    /// of the form, to which browsers rarely add the cookie of the session.
+    fn failed(&self, request: &Parts, failure: &ConnectFailure) -> Response {
+        failure.page(self.texts(request))
     }
 
     /// Returns the page for a tenant that has no grant any more, or never had one.
-    fn disconnected(&self, tenant: &TenantId) -> Response {
+    fn disconnected(&self, request: &Parts, tenant: &TenantId) -> Response {
         let _ = tenant;
-        page::disconnected()
+        page::disconnected(self.texts(request))
     }
 }

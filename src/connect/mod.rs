@@ -47,7 +47,7 @@
 //!         Err((StatusCode::FORBIDDEN, "please log in with the other account").into_response())
 //!     }
 //!
-//!     fn connected(&self, _: &TenantId) -> Response {
+//!     fn connected(&self, _: &Parts, _: &TenantId) -> Response {
 //!         Redirect::to("/settings").into_response()
 //!     }
 //! }
@@ -107,6 +107,98 @@
 //! ```html
 //! <form method="post" action="/connect/disconnect"><button>Disconnect</button></form>
 //! ```
+//!
+//! # Pages
+//!
+//! The router has a page for each outcome. The default pages are readable on a phone and in dark
+//! mode, and are made for screen readers. They have one style sheet and no scripts.
+//!
+//! | page | shown | own page | own texts |
+//! | --- | --- | --- | --- |
+//! | connected | after the tokens were saved | [`ConnectHandler::connected`] | [`PageTexts::connected`] |
+//! | denied | after the customer or the provider denied access | [`ConnectHandler::denied`] | [`PageTexts::denied`] |
+//! | disconnected | after a disconnect | [`ConnectHandler::disconnected`] | [`PageTexts::disconnected`] |
+//! | failed | after a failure, by its [kind](ConnectFailureKind) | [`ConnectHandler::failed`] | [`PageTexts::failed`] |
+//! | confirm | before a start that another site may have caused | none | [`PageTexts::confirm`] |
+//!
+//! A program can replace a page, or only its texts. [`ConnectHandler::texts`] returns the
+//! [`PageTexts`] of a request, and so chooses the language:
+//!
+//! ```
+//! # #[cfg(feature = "sandbox")]
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # use axum::{Router, body::{Body, to_bytes}, response::Response};
+//! # use http::{Request, request::Parts};
+//! # use tower::ServiceExt;
+//! # use tower_oauth2_client::{
+//! #     connect::ConnectRouter,
+//! #     oauth::OAuthClient,
+//! #     provider,
+//! #     sandbox::Sandbox,
+//! #     store::{EncryptionKey, EncryptionKeys, MemoryStore},
+//! #     tenants::Tenants,
+//! #     token::TenantId,
+//! # };
+//! use tower_oauth2_client::connect::{ConnectFailureKind, ConnectHandler, PageText, PageTexts};
+//!
+//! struct Partner {
+//!     texts: [PageTexts; 2],
+//! }
+//!
+//! impl ConnectHandler for Partner {
+//!     fn texts(&self, request: &Parts) -> &PageTexts {
+//!         // Or the language in the session.
+//!         PageTexts::preferred(request, &self.texts)
+//!     }
+//!
+//!     async fn tenant(&self, _: &Parts) -> Result<TenantId, Response> {
+//! #       unimplemented!()
+//!         // …
+//!     }
+//! }
+//!
+//! let spanish = PageTexts::new("es")
+//!     .connected(PageText::new("Cuenta conectada", "Ya puede cerrar esta página."))
+//!     .start_again("Volver a empezar")
+//!     // … and the other pages.
+//!     .failed(|failure| match failure.kind() {
+//!         ConnectFailureKind::NotPending => {
+//!             Some(PageText::new("Sin conexión", "Esta página ya no es válida."))
+//!         }
+//!         // English.
+//!         _ => None,
+//!     });
+//! // The first ones are for requests that prefer another language.
+//! let partner = Partner { texts: [PageTexts::english().clone(), spanish] };
+//! # let sandbox = Sandbox::builder().redirect_uri("https://partner.example.com/connect/callback").build();
+//! # let service = sandbox.service();
+//! # let http = tower::service_fn(move |request: Request<Body>| service.clone().oneshot(request));
+//! # let provider = provider::justworks().on_origin(&sandbox.url())?;
+//! # let oauth = OAuthClient::builder(provider, sandbox.client_id())
+//! #     .client_secret(sandbox.client_secret())
+//! #     .redirect_uri("https://partner.example.com/connect/callback")
+//! #     .build(http)?;
+//! # let tenants = Tenants::builder(oauth.clone()).store(MemoryStore::new()).build()?;
+//! # let keys = EncryptionKeys::new(EncryptionKey::generate("2026-03")?);
+//! let connect = ConnectRouter::new(oauth, tenants, keys, partner)?;
+//! let app: Router = Router::new().nest("/connect", connect.router());
+//!
+//! // A bookmark of a callback.
+//! let callback = Request::get("/connect/callback?code=c1&state=s1")
+//!     .header("accept-language", "es-MX, en;q=0.5")
+//!     .body(Body::empty())?;
+//! let page = app.oneshot(callback).await?;
+//! let page = to_bytes(page.into_body(), 64 * 1024).await?;
+//! let page = String::from_utf8(page.to_vec())?;
+//! assert!(page.contains(r#"<html lang="es" dir="ltr">"#));
+//! assert!(page.contains("Esta página ya no es válida."));
+//! # Ok(()) }
+//! # #[cfg(not(feature = "sandbox"))]
+//! # fn main() {}
+//! ```
+//!
+//! A page that the program builds itself gets the request too, so it can use the same session.
 //!
 //! # A second consent
 //!
@@ -205,6 +297,8 @@
 //!   otherwise a link could replace a grant where the provider asks for no new consent. That is
 //!   decided by `Sec-Fetch-Site`, or by `Referer` in browsers that do not send it. With neither,
 //!   the page is shown. A `POST` to start has to come from a page of the program, as a disconnect.
+//! * The default pages load nothing and run no scripts. Their content security policy allows no
+//!   inline style but theirs, by its hash, and no page can frame them. Texts are escaped.
 //! * A prefetch or preview (`Sec-Purpose`, `Purpose`, `X-Moz`, `X-Purpose`) gets a 503, and neither
 //!   starts nor ends a flow.
 //! * The router redirects to no URL from a request, and shows no part of a request.
@@ -227,6 +321,7 @@ mod disconnect;
 mod failure;
 mod form_post;
 mod handler;
+mod html;
 mod origin;
 mod outcome_lease;
 mod page;
@@ -234,10 +329,12 @@ mod pending_flow;
 mod router;
 mod start;
 mod state;
+mod texts;
 
 pub use self::{
     consent::Consent,
     failure::{ConnectFailure, ConnectFailureKind},
     handler::ConnectHandler,
     router::ConnectRouter,
+    texts::{PageText, PageTexts},
 };

@@ -141,7 +141,7 @@ async fn respond<H: ConnectHandler>(
         (Route::Start, &Method::GET | &Method::POST) => start(state, &request).await,
         (Route::Callback, &Method::GET) => callback(state, &request).await,
         (Route::Callback, &Method::POST) if mode == ResponseMode::FormPost => {
-            form_post(state, &request.headers, body).await
+            form_post(state, &request, body).await
         }
         (Route::Disconnect, &Method::POST) => disconnect(state, &request).await,
         (Route::Start, _) => page::method_not_allowed("GET, POST"),

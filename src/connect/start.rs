@@ -21,7 +21,7 @@ pub(super) async fn start<H: ConnectHandler>(state: &ConnectState<H>, request: &
         _ => origin::is_own_link(&request.headers, &state.origin),
     };
     if !is_own {
-        return page::confirm();
+        return page::confirm(state.handler.texts(request));
     }
     let tenant = match state.handler.tenant(request).await {
         Ok(tenant) => tenant,
@@ -40,7 +40,10 @@ pub(super) async fn start<H: ConnectHandler>(state: &ConnectState<H>, request: &
             }
             _ => ConnectFailureKind::Program,
         };
-        state.failed(&ConnectFailure::new(kind).of(&tenant).because(error))
+        state.failed(
+            request,
+            &ConnectFailure::new(kind).of(&tenant).because(error),
+        )
     })
 }
 

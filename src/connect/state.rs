@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::response::Response;
+use http::request::Parts;
 use tokio::sync::Semaphore;
 
 use super::{
@@ -25,7 +26,7 @@ pub(super) struct ConnectState<H> {
 }
 
 impl<H: ConnectHandler> ConnectState<H> {
-    pub(super) fn failed(&self, failure: &ConnectFailure) -> Response {
+    pub(super) fn failed(&self, request: &Parts, failure: &ConnectFailure) -> Response {
         let kind = failure.kind();
         match kind {
             ConnectFailureKind::NotPending
@@ -34,12 +35,12 @@ impl<H: ConnectHandler> ConnectState<H> {
             | ConnectFailureKind::CrossSite => telemetry::connect_rejected(kind.as_str()),
             _ => telemetry::connect_failed(kind.as_str(), failure.tenant(), failure.error()),
         }
-        self.handler.failed(failure)
+        self.handler.failed(request, failure)
     }
 
     /// The response to a repeated request. The event of the failure was emitted for the first one.
-    pub(super) fn failed_again(&self, failure: &ConnectFailure) -> Response {
+    pub(super) fn failed_again(&self, request: &Parts, failure: &ConnectFailure) -> Response {
         telemetry::connect_rejected(failure.kind().as_str());
-        self.handler.failed(failure)
+        self.handler.failed(request, failure)
     }
 }

@@ -57,9 +57,9 @@ impl ConnectHandler for Handler {
         ConsentDecision::Accept
     }
 
-    fn failed(&self, failure: &ConnectFailure) -> Response {
+    fn failed(&self, request: &Parts, failure: &ConnectFailure) -> Response {
         self.failures.lock().unwrap().push(failure.clone());
-        failure.page()
+        failure.page(self.texts(request))
     }
 }
 

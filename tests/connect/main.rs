@@ -20,3 +20,4 @@ mod saving;
 mod secrets;
 mod shares;
 mod start;
+mod texts;

@@ -207,7 +207,7 @@ async fn p23_start_from_another_site_needs_a_click() {
             continue;
         }
         assert_eq!(response.status, StatusCode::OK);
-        assert!(response.text.contains("<form method=\"post\"><button>"));
+        assert!(response.text.contains("<form method=\"post\"><button "));
         assert!(!response.text.contains("customer"));
         let policy = response.headers["content-security-policy"]
             .to_str()

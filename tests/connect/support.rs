@@ -107,20 +107,20 @@ impl ConnectHandler for Partner {
         decision.expect("scripted panic")
     }
 
-    fn connected(&self, tenant: &TenantId) -> Response {
+    fn connected(&self, _: &Parts, tenant: &TenantId) -> Response {
         format!("connected {tenant}").into_response()
     }
 
-    fn denied(&self, tenant: &TenantId) -> Response {
+    fn denied(&self, _: &Parts, tenant: &TenantId) -> Response {
         format!("denied {tenant}").into_response()
     }
 
-    fn failed(&self, failure: &ConnectFailure) -> Response {
+    fn failed(&self, request: &Parts, failure: &ConnectFailure) -> Response {
         self.failures.lock().unwrap().push(failure.clone());
-        failure.page()
+        failure.page(self.texts(request))
     }
 
-    fn disconnected(&self, tenant: &TenantId) -> Response {
+    fn disconnected(&self, _: &Parts, tenant: &TenantId) -> Response {
         format!("disconnected {tenant}").into_response()
     }
 }
