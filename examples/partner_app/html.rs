@@ -16,18 +16,28 @@ use http::{
 /// There is no `form-action`: browsers also apply it to the redirect that follows a form, which
 /// leads to the provider and from there to its login service.
 const CONTENT_POLICY: &str =
-    "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'";
+    "default-src 'none'; style-src 'self'; base-uri 'none'; frame-ancestors 'none'";
 
-const STYLE: &str = "body{font:16px/1.5 sans-serif;max-width:56rem;margin:2rem auto;padding:0 1rem}\
-    table{border-collapse:collapse;width:100%}td,th{text-align:left;vertical-align:top;padding:.5rem;border-bottom:1px solid #ccc}\
-    td form{display:inline}td p{margin:0}pre{overflow:auto;background:#f4f4f4;padding:1rem}.advice{color:#a00}";
+/// The path of the style sheet.
+pub(super) const STYLE_PATH: &str = "/style.css";
+
+/// The style sheet, for phones and desktops, light and dark.
+const STYLE: &str = include_str!("style.css");
+
+/// Serves the style sheet.
+#[allow(clippy::unused_async, reason = "axum calls handlers that are async")]
+pub(super) async fn style() -> impl IntoResponse {
+    ([(CONTENT_TYPE, "text/css; charset=utf-8")], STYLE)
+}
 
 /// A page with a title. `body` is HTML: text from outside this program must be [`Escaped`] in it.
 pub(super) fn page(status: StatusCode, title: &str, body: &str) -> Response {
     let title = Escaped(title);
     let page = format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>{title}</title><style>{STYLE}</style></head>\n\
-         <body><h1>{title}</h1>\n{body}</body>\n</html>\n"
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <title>{title} – Partner</title>\n<link rel=\"stylesheet\" href=\"{STYLE_PATH}\">\n</head>\n\
+         <body>\n<main>\n<h1>{title}</h1>\n{body}</main>\n</body>\n</html>\n"
     );
     let mut response = (status, Body::from(page)).into_response();
     for (name, value) in [

@@ -104,6 +104,8 @@ impl Partner {
         let router = Router::new()
             .route("/", get(pages::customers))
             .route("/company", get(pages::company))
+            .route("/disconnect", get(pages::disconnect))
+            .route(html::STYLE_PATH, get(html::style))
             .with_state((tenants.clone(), BoxCloneSyncService::new(api)))
             .nest("/connect", connect.router());
         Ok(Self {
@@ -239,15 +241,11 @@ impl ConnectHandler for Customers {
     }
 
     fn denied(&self, _: &Parts, tenant: &TenantId) -> Response {
-        pages::not_completed(
-            StatusCode::OK,
-            Some(tenant),
-            "The customer or the provider denied access. Nothing has changed.",
-        )
+        pages::denied(tenant)
     }
 
     fn failed(&self, _: &Parts, failure: &ConnectFailure) -> Response {
-        pages::not_completed(failure.status(), failure.tenant(), &failure.to_string())
+        pages::failed(failure)
     }
 
     fn disconnected(&self, _: &Parts, _: &TenantId) -> Response {

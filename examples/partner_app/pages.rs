@@ -9,7 +9,13 @@ use axum::{
 };
 use http::{StatusCode, Uri};
 use tower::ServiceExt;
-use tower_oauth2_client::{Error, cache::Status, tenants::Tenants, token::TenantId};
+use tower_oauth2_client::{
+    Error,
+    cache::Status,
+    connect::{ConnectFailure, ConnectFailureKind},
+    tenants::Tenants,
+    token::TenantId,
+};
 
 use super::{
     Api,
@@ -40,14 +46,16 @@ pub(super) async fn customers(
         .await
         .map_err(|error| failure(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()))?;
     let mut body = String::from(NEW_CUSTOMER);
-    body.push_str(
-        "<table><tr><th>Customer</th><th>State</th><th>Expires in (days)</th><th></th></tr>\n",
-    );
-    for customer in &customers {
-        let status = tenants.status(customer).await;
-        body.push_str(&row(customer, status.as_ref()));
+    if customers.is_empty() {
+        body.push_str("<p>No customer is connected yet.</p>\n");
+    } else {
+        body.push_str(TABLE);
+        for customer in &customers {
+            let status = tenants.status(customer).await;
+            body.push_str(&row(customer, status.as_ref()));
+        }
+        body.push_str("</tbody></table>\n");
     }
-    body.push_str("</table>\n");
     if let Some(last) = customers.last().filter(|_| customers.len() >= PAGE_SIZE) {
         let _ = writeln!(
             body,
@@ -69,26 +77,32 @@ pub(super) async fn company(
         .extension(customer.clone())
         .body(Body::empty())
         .map_err(|error| failure(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()))?;
-    let (status, text) = match api.oneshot(call).await {
+    let (summary, detail) = match api.oneshot(call).await {
         Ok(response) => {
             let status = response.status();
             let body = to_bytes(response.into_body(), MAX_BODY).await;
-            (
-                status,
-                body.map_or_else(|error| error.to_string(), |body| pretty(&body)),
-            )
+            let body = body.map_or_else(|error| error.to_string(), |body| pretty(&body));
+            if status.is_success() {
+                (None, body)
+            } else {
+                (Some(format!("The API responded with {status}.")), body)
+            }
         }
-        Err(error) => (StatusCode::BAD_GATEWAY, error.to_string()),
+        Err(error) => (
+            Some("The API could not be called.".to_owned()),
+            error.to_string(),
+        ),
     };
     // After the call, which may have changed the status.
-    let tenant_status = tenants.status(&customer).await;
-    let body = format!(
-        "<p>{} {}</p>\n<pre>{}</pre>\n{}",
-        status.as_u16(),
-        Escaped(status.canonical_reason().unwrap_or_default()),
-        Escaped(text),
-        status_html(&customer, tenant_status.as_ref()),
-    );
+    let status = tenants.status(&customer).await;
+    let body = match summary {
+        None => format!(
+            "<pre>{}</pre>\n{}",
+            Escaped(detail),
+            state_html(&customer, status.as_ref())
+        ),
+        Some(summary) => trouble(&customer, status.as_ref(), &summary, &detail),
+    };
     // A failure of the API is not a failure of this page.
     Ok(page(
         StatusCode::OK,
@@ -97,17 +111,85 @@ pub(super) async fn company(
     ))
 }
 
+/// Why there are no data. The state of the connection is the reason, if it says that there is
+/// something to do: then it is the only message.
+fn trouble(
+    customer: &TenantId,
+    status: Result<&Status, &Error>,
+    summary: &str,
+    detail: &str,
+) -> String {
+    let is_reason = status.is_ok_and(|status| {
+        let text = StatusText::new(status);
+        text.advice.is_some() || !text.is_connected
+    });
+    let message = if is_reason {
+        message(customer, status)
+    } else {
+        "<p>The data cannot be shown at the moment. Please try again in a few minutes.</p>\n"
+            .to_owned()
+    };
+    let last_error = last_error(status).map_or_else(String::new, |error| format!("\n{error}"));
+    format!(
+        "<div class=\"notice\" role=\"alert\">\n{message}</div>\n{}{}",
+        actions(customer, status, ""),
+        technical_details(&format!("{summary}\n{detail}{last_error}")),
+    )
+}
+
+/// Asks whether to disconnect a customer. The form of the front page leads here.
+pub(super) async fn disconnect(request: Request) -> Result<Response, Response> {
+    let customer = customer(request.uri()).map_err(|error| bad_request(&error))?;
+    let body = format!(
+        "<p>We will no longer have access to the data of {}. The customer can connect again at any \
+         time, and then has to allow access again.</p>\n\
+         <form method=\"post\" action=\"/connect/disconnect?{}\"><button class=\"main\">Disconnect</button></form>\n\
+         <p><a href=\"/\">Keep the connection</a></p>\n",
+        Escaped(&customer),
+        query_string("customer", &customer),
+    );
+    Ok(page(
+        StatusCode::OK,
+        &format!("Disconnect {customer}?"),
+        &body,
+    ))
+}
+
+/// The page after the customer or the provider has denied access.
+pub(super) fn denied(customer: &TenantId) -> Response {
+    let text = "The customer or the provider denied access. Nothing has changed.";
+    not_completed(StatusCode::OK, "Access was denied", Some(customer), text)
+}
+
 /// The page after a customer was not connected or disconnected.
-pub(super) fn not_completed(
+pub(super) fn failed(failure: &ConnectFailure) -> Response {
+    let customer = match failure.kind() {
+        // To connect would not help.
+        ConnectFailureKind::CrossSite
+        | ConnectFailureKind::NotPersisted
+        | ConnectFailureKind::ProviderNotNotified
+        | ConnectFailureKind::RefreshTokenMissing => None,
+        _ => failure.tenant(),
+    };
+    let title = "The request was not completed";
+    not_completed(failure.status(), title, customer, &failure.to_string())
+}
+
+/// A page with a button to connect, if there is a customer.
+fn not_completed(
     status: StatusCode,
+    title: &str,
     customer: Option<&TenantId>,
     text: &str,
 ) -> Response {
     let again = customer.map(connect_button).unwrap_or_default();
     page(
         status,
-        "The request was not completed",
-        &format!("<p>{}</p>\n{again}{BACK_LINK}", Escaped(text)),
+        title,
+        &format!(
+            "<p role=\"alert\">{}</p>\n{again}{BACK_LINK}",
+            Escaped(text)
+        ),
     )
 }
 
@@ -134,56 +216,94 @@ fn row(customer: &TenantId, status: Result<&Status, &Error>) -> String {
         .ok()
         .and_then(status_text::days_left)
         .map_or("–".to_owned(), |days| days.to_string());
+    // On a phone the table is displayed as cards, so its roles are explicit.
     format!(
-        "<tr><td><a href=\"/company?{link}\">{}</a></td><td>{}</td><td>{days}</td><td>{}</td></tr>\n",
+        "<tr role=\"row\"><td role=\"cell\"><a href=\"/company?{link}\">{}</a></td>\
+         <td role=\"cell\">{}</td><td role=\"cell\" data-label=\"Expires in (days)\">{days}</td>\
+         <td role=\"cell\">{}</td></tr>\n",
         Escaped(customer),
-        status_html(customer, status),
-        buttons(customer, status),
+        state_html(customer, status),
+        actions(customer, status, DISCONNECT),
     )
 }
 
-fn status_html(customer: &TenantId, status: Result<&Status, &Error>) -> String {
-    let status = match status {
-        Ok(status) => status,
-        Err(error) => return format!("<p class=\"advice\">{}</p>\n", Escaped(error)),
-    };
-    let text = StatusText::new(status);
-    let mut html = format!("<p>{} {}.</p>\n", Escaped(customer), text.state);
-    if let Some(advice) = text.advice {
-        let _ = writeln!(html, "<p class=\"advice\">{advice}</p>");
-    }
-    if let Some(error) = &status.last_error {
-        let _ = writeln!(html, "<p>Last error: {}</p>", Escaped(error));
+/// The state of a connection: one message, and the last error on demand.
+fn state_html(customer: &TenantId, status: Result<&Status, &Error>) -> String {
+    let mut html = message(customer, status);
+    if let Some(error) = last_error(status) {
+        html.push_str(&technical_details(&error));
     }
     html
 }
 
-fn buttons(customer: &TenantId, status: Result<&Status, &Error>) -> String {
-    let is_connected = status.is_ok_and(|status| StatusText::new(status).is_connected);
-    if !is_connected {
-        return connect_button(customer);
+/// The state in plain words, with the reason and what to do.
+fn message(customer: &TenantId, status: Result<&Status, &Error>) -> String {
+    let text = status.map_or(StatusText::UNKNOWN, StatusText::new);
+    let mut html = format!("<p>{} {}.</p>\n", Escaped(customer), text.state);
+    if let Some(advice) = text.advice {
+        let _ = writeln!(html, "<p>{advice}</p>");
     }
+    html
+}
+
+fn last_error(status: Result<&Status, &Error>) -> Option<String> {
+    match status {
+        Ok(status) => status.last_error.as_ref().map(ToString::to_string),
+        Err(error) => Some(error.to_string()),
+    }
+}
+
+fn technical_details(text: &str) -> String {
     format!(
-        "{}<form method=\"post\" action=\"/connect/disconnect?{}\"><button>Disconnect</button></form>",
-        button(customer, "Reconnect"),
-        query_string("customer", customer),
+        "<details><summary>Technical details</summary><pre>{}</pre></details>\n",
+        Escaped(text)
     )
 }
 
-fn connect_button(customer: &TenantId) -> String {
-    button(customer, "Connect")
+/// The buttons for what can be done. `disconnect` is the label of the one that asks whether to
+/// disconnect, or empty for none.
+fn actions(customer: &TenantId, status: Result<&Status, &Error>, disconnect: &str) -> String {
+    let Ok(status) = status else {
+        return String::new();
+    };
+    let text = StatusText::new(status);
+    let start = match (text.is_connected, text.needs_reconnect) {
+        (false, _) => connect_button(customer),
+        (true, true) => button("/connect/start", customer, "Reconnect", "main"),
+        (true, false) => String::new(),
+    };
+    let end = if text.is_connected && !disconnect.is_empty() {
+        button("/disconnect", customer, disconnect, "")
+    } else {
+        String::new()
+    };
+    format!("<div class=\"actions\">\n{start}{end}</div>\n")
 }
 
-fn button(customer: &TenantId, label: &str) -> String {
+fn connect_button(customer: &TenantId) -> String {
+    button("/connect/start", customer, "Connect", "main")
+}
+
+/// A button for a customer. Screen readers say for which one.
+fn button(path: &str, customer: &TenantId, label: &str, class: &str) -> String {
+    let customer = Escaped(customer);
     format!(
-        "<form action=\"/connect/start\"><input type=\"hidden\" name=\"customer\" value=\"{}\"><button>{label}</button></form>\n",
-        Escaped(customer)
+        "<form action=\"{path}\"><input type=\"hidden\" name=\"customer\" value=\"{customer}\">\
+         <button class=\"{class}\" aria-label=\"{label} {customer}\">{label}</button></form>\n"
     )
 }
 
 /// The form for a new customer. A real application has a table of customers.
-const NEW_CUSTOMER: &str = "<form action=\"/connect/start\"><p><label>New customer: <input name=\"customer\" maxlength=\"60\" required></label> \
-     <button>Connect a new customer</button></p></form>\n";
+const NEW_CUSTOMER: &str = "<form class=\"new\" action=\"/connect/start\"><label>New customer <input name=\"customer\" maxlength=\"60\" required></label>\n\
+     <button class=\"main\">Connect a new customer</button></form>\n";
+
+const TABLE: &str = "<table role=\"table\"><thead role=\"rowgroup\"><tr role=\"row\">\
+     <th scope=\"col\" role=\"columnheader\">Customer</th><th scope=\"col\" role=\"columnheader\">State</th>\
+     <th scope=\"col\" role=\"columnheader\">Expires in (days)</th><th scope=\"col\" role=\"columnheader\">Actions</th>\
+     </tr></thead>\n<tbody role=\"rowgroup\">\n";
+
+/// It leads to a page that asks.
+const DISCONNECT: &str = "Disconnect…";
 
 const BACK_LINK: &str = "<p><a href=\"/\">All customers</a></p>\n";
 
@@ -195,7 +315,7 @@ fn failure(status: StatusCode, text: &str) -> Response {
     page(
         status,
         "Something went wrong",
-        &format!("<p>{}</p>\n{BACK_LINK}", Escaped(text)),
+        &format!("<p role=\"alert\">{}</p>\n{BACK_LINK}", Escaped(text)),
     )
 }
 

@@ -14,9 +14,19 @@ pub(super) struct StatusText {
     pub(super) advice: Option<&'static str>,
     /// Whether the customer can be disconnected.
     pub(super) is_connected: bool,
+    /// Whether a new consent is needed, or soon.
+    pub(super) needs_reconnect: bool,
 }
 
 impl StatusText {
+    /// The store cannot be read.
+    pub(super) const UNKNOWN: Self = Self {
+        state: "is in an unknown state at the moment",
+        advice: Some("Please try again in a few minutes."),
+        is_connected: false,
+        needs_reconnect: false,
+    };
+
     pub(super) fn new(status: &Status) -> Self {
         let (state, advice, is_connected) = match status.state {
             TokenState::Absent => ("is not connected", None, false),
@@ -44,17 +54,17 @@ impl StatusText {
             // The cache refreshes the others by itself.
             _ => ("is connected", None, true),
         };
-        let advice = match days_left(status) {
-            Some(0..=LAST_DAYS) if is_connected && advice.is_none() => Some(
-                "The connection expires within a few days, because it could not be refreshed. \
-                 Please check the last error, or ask the customer to reconnect.",
-            ),
-            _ => advice,
-        };
+        let has_ended = matches!(status.state, TokenState::ReauthorizationRequired { .. });
+        let is_ending = is_connected
+            && advice.is_none()
+            && days_left(status).is_some_and(|days| days <= LAST_DAYS);
+        let expires = "The connection expires within a few days, because it could not be \
+             refreshed. Please check the technical details, or ask the customer to press Reconnect.";
         Self {
             state,
-            advice,
+            advice: if is_ending { Some(expires) } else { advice },
             is_connected,
+            needs_reconnect: has_ended || is_ending,
         }
     }
 }

@@ -7,6 +7,7 @@ use std::{
 };
 
 use browser_tests::{Browser, Outcome, browse};
+use fantoccini::Locator;
 use http::StatusCode;
 use tempfile::TempDir;
 use tokio::{sync::oneshot, task::JoinHandle};
@@ -157,6 +158,10 @@ async fn a_disconnected_customer_can_connect_again() -> Outcome {
     let app = scene.run()?;
     browse(async |browser: &Browser| {
         connect(browser, &app, "Acme").await?;
+        browser.press("Disconnect…").await?;
+        // Nothing has happened before the customer confirms.
+        browser.expect_text("h1", "Disconnect Acme?").await?;
+        assert_eq!(scene.sandbox.counters().revocations, 0);
         browser.press("Disconnect").await?;
         expect_status(browser, "Acme", "is disconnected").await?;
         let revoked = scene.sandbox.counters();
@@ -275,6 +280,72 @@ async fn p23_callback_by_form_post_connects_the_customer() -> Outcome {
     .await?;
     let counters = scene.sandbox.counters();
     assert_eq!((counters.code_exchanges, counters.denials), (1, 1));
+    app.stop().await
+}
+
+#[tokio::test]
+async fn pages_are_accessible_at_each_width_and_in_each_scheme() -> Outcome {
+    let scene = Scene::start().await?;
+    let app = scene.run()?;
+    browse(async |browser: &Browser| {
+        let mut problems = Vec::new();
+        let mut audit = async |name: &str| {
+            if let Err(problem) = browser.audit(name).await {
+                problems.push(problem.to_string());
+            }
+        };
+        browser.goto(&app.url).await?;
+        audit("partner-empty").await;
+        open_consent(browser, &app, "Acme").await?;
+        browser.log_in().await?;
+        browser.press("Deny").await?;
+        browser.element("//button[.='Connect']").await?;
+        audit("partner-denied").await;
+        connect(browser, &app, "Acme").await?;
+        connect(
+            browser,
+            &app,
+            "Donaudampfschifffahrtselektrizitätenhauptbetriebswerk",
+        )
+        .await?;
+        connect(browser, &app, "Initech").await?;
+        audit("partner-customers").await;
+        expect_company(browser, &app, "Acme").await?;
+        audit("partner-company").await;
+        let unavailable = Fault::status(StatusCode::SERVICE_UNAVAILABLE);
+        scene.sandbox.inject(Endpoint::Company, unavailable);
+        open_company(browser, &app, "Initech").await?;
+        browser
+            .expect_text(
+                "div[@role='alert']",
+                "The data cannot be shown at the moment. Please try again in a few minutes.",
+            )
+            .await?;
+        audit("partner-company-unavailable").await;
+        scene.sandbox.revoke_grants();
+        open_company(browser, &app, "Acme").await?;
+        open_company(browser, &app, "Acme").await?;
+        browser
+            .element("//*[contains(., 'needs to reconnect')]")
+            .await?;
+        audit("partner-company-ended").await;
+        // One message, and the button that helps.
+        let count = async |xpath| browser.client().find_all(Locator::XPath(xpath)).await;
+        assert_eq!(count("//*[@role='alert']").await?.len(), 1);
+        assert_eq!(count("//button[.='Reconnect']").await?.len(), 1);
+        assert_eq!(count("//details").await?.len(), 1);
+        browser.goto(&app.url).await?;
+        audit("partner-customers-ended").await;
+        browser.press("Disconnect…").await?;
+        browser.expect_text("h1", "Disconnect Acme?").await?;
+        audit("partner-disconnect").await;
+        let failed = format!("{}connect/callback?code=c&state=s", app.url);
+        browser.goto(&failed).await?;
+        audit("partner-failed").await;
+        assert!(problems.is_empty(), "\n{}\n", problems.join("\n"));
+        Ok(())
+    })
+    .await?;
     app.stop().await
 }
 
