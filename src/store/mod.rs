@@ -182,6 +182,8 @@ pub mod conformance;
 mod encrypted;
 mod erased;
 mod file;
+#[cfg(feature = "postgres")]
+mod known;
 mod lease;
 mod listening;
 mod memory;

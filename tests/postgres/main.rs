@@ -9,6 +9,9 @@ mod authority;
 #[path = "../support/postgres.rs"]
 mod server;
 
+#[path = "../support/postgres_round_trips.rs"]
+mod counting;
+
 #[path = "../support/pgbouncer.rs"]
 mod pgbouncer;
 
@@ -22,6 +25,7 @@ mod leases;
 mod list;
 mod outages;
 mod proxies;
+mod round_trips;
 mod tables;
 mod tls;
 mod watch;

@@ -1,11 +1,13 @@
 //! Grants in PostgreSQL.
 //!
 //! Each change is one statement, including its notification to other replicas, so a dropped future
-//! leaves no partial change. [`schema`] contains the SQL, [`watch`] the listening task, and
-//! [`failure`] the error messages.
+//! leaves no partial change. A save replaces only contents that were read: it loads them, or
+//! compares the hash of those that this process [knows](super::known). [`schema`] contains the SQL,
+//! [`watch`] the listening task, and [`failure`] the error messages.
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use hmac_sha256::Hash as Sha256;
 use sqlx::{
     PgPool, Postgres, Row,
     postgres::{PgArguments, PgConnectOptions, PgRow},
@@ -19,6 +21,7 @@ use self::{
 };
 use super::{
     announcer::Subscription,
+    known::Known,
     lease::{LeaseOutcome, LeaseOwner},
     token_store::{SaveOutcome, TokenStore},
 };
@@ -40,7 +43,8 @@ const LONGEST_LEASE: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// A store in PostgreSQL, for replicas on any number of machines.
 ///
-/// It uses the program's own pool of [sqlx](https://docs.rs/sqlx/0.8) 0.8.
+/// It uses the program's own pool of [sqlx](https://docs.rs/sqlx/0.8) 0.8, and needs PostgreSQL 11 or
+/// later.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -113,6 +117,8 @@ pub struct PostgresStore {
     schema: Option<Schema>,
     statements: Arc<Statements>,
     watch: Arc<Watch>,
+    /// The SHA-256 of stored contents.
+    known: Arc<Known<[u8; 32]>>,
 }
 
 impl PostgresStore {
@@ -130,6 +136,7 @@ impl PostgresStore {
             schema: None,
             statements: Arc::new(Statements::new(None)),
             watch: Arc::default(),
+            known: Arc::default(),
         }
     }
 
@@ -148,6 +155,7 @@ impl PostgresStore {
             schema: Some(schema),
             pool: self.pool,
             watch: Arc::new(Watch::new(self.watch.options().cloned())),
+            known: Arc::default(),
         })
     }
 
@@ -184,6 +192,20 @@ impl PostgresStore {
         let Some(row) = row else { return Ok(None) };
         let generation: Option<i64> = row.try_get(0).map_err(|error| failed(&error))?;
         Ok(generation.map(|_| row))
+    }
+
+    /// Replaces a row that this process has read or written before, without another load. Returns
+    /// whether it did. Otherwise nothing has changed.
+    async fn replace_known(&self, expected: Generation, new: NewRow<'_>) -> Result<bool, Error> {
+        let Ok(generation) = i64::try_from(expected.as_u64()) else {
+            return Ok(false);
+        };
+        let Some(form) = self.known.get(new.0, expected) else {
+            return Ok(false);
+        };
+        let update = &self.statements.update_known;
+        let update = || new.query(update).bind(generation).bind(&form[..]);
+        Ok(self.run(update).await?.is_some())
     }
 
     /// Runs a statement in a transaction of its own and returns its first row.
@@ -246,8 +268,13 @@ impl PostgresStore {
 
 impl TokenStore for PostgresStore {
     async fn load(&self, tenant: &TenantId) -> Result<Option<Grant>, Error> {
-        let row = self.row(tenant).await?;
-        row.map(|row| Ok(self.grant(tenant, &row)?.0)).transpose()
+        let Some(row) = self.row(tenant).await? else {
+            return Ok(None);
+        };
+        let (grant, contents) = self.grant(tenant, &row)?;
+        let form = Sha256::hash(contents);
+        self.known.loaded(tenant, grant.generation, form);
+        Ok(Some(grant))
     }
 
     async fn save(
@@ -265,10 +292,20 @@ impl TokenStore for PostgresStore {
         })?;
         let (bytes, payload) = (grant.to_bytes(tenant), saved(tenant, generation));
         let new = NewRow(tenant, generation, &bytes, &payload);
+        let committed = || {
+            let form = || Sha256::hash(&bytes);
+            self.known.saved(tenant, grant.generation, &bytes, form);
+            Ok(SaveOutcome::Committed)
+        };
         let Statements { insert, update, .. } = &*self.statements;
+        if let Some(expected) = expected
+            && self.replace_known(expected, new).await?
+        {
+            return committed();
+        }
         for _ in 0..ATTEMPTS {
             if expected.is_none() && self.run(|| new.query(insert)).await?.is_some() {
-                return Ok(SaveOutcome::Committed);
+                return committed();
             }
             let row = self.row(tenant).await?;
             let stored = row
@@ -283,7 +320,7 @@ impl TokenStore for PostgresStore {
                     // read just now.
                     let update = || new.query(update).bind(contents);
                     if self.run(update).await?.is_some() {
-                        return Ok(SaveOutcome::Committed);
+                        return committed();
                     }
                 }
                 stored => return Ok(SaveOutcome::Superseded(stored.map(|(stored, _)| stored))),

@@ -67,6 +67,7 @@ pub(super) struct Statements {
     pub(super) load: String,
     pub(super) insert: String,
     pub(super) update: String,
+    pub(super) update_known: String,
     pub(super) acquire: String,
     pub(super) release: String,
     pub(super) tenants: String,
@@ -82,6 +83,14 @@ impl Statements {
         // off`.
         let durable = "CASE current_setting('synchronous_commit') \
              WHEN 'off' THEN set_config('synchronous_commit', 'on', true) END";
+        let update = |condition| {
+            format!(
+                "WITH saved AS (UPDATE {grants} \
+                 SET generation = $2, contents = $3, updated_at = now() \
+                 WHERE tenant = $1 AND {condition} RETURNING tenant) \
+                 SELECT pg_notify('{CHANNEL}', $4), {durable} FROM saved"
+            )
+        };
         Self {
             // Always one row, since a standby may not have received the grant yet.
             load: format!(
@@ -93,12 +102,8 @@ impl Statements {
                  VALUES ($1, $2, $3) ON CONFLICT (tenant) DO NOTHING RETURNING tenant) \
                  SELECT pg_notify('{CHANNEL}', $4), {durable} FROM saved"
             ),
-            update: format!(
-                "WITH saved AS (UPDATE {grants} \
-                 SET generation = $2, contents = $3, updated_at = now() \
-                 WHERE tenant = $1 AND contents = $5 RETURNING tenant) \
-                 SELECT pg_notify('{CHANNEL}', $4), {durable} FROM saved"
-            ),
+            update: update("contents = $5"),
+            update_known: update("generation = $5 AND sha256(contents) = $6"),
             // `now()` would be the start of the transaction, which may precede a long wait for the
             // row lock.
             acquire: format!(
