@@ -182,7 +182,7 @@ pub mod conformance;
 mod encrypted;
 mod erased;
 mod file;
-#[cfg(feature = "postgres")]
+#[cfg(any(feature = "postgres", feature = "redis"))]
 mod known;
 mod lease;
 mod listening;

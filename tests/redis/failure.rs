@@ -280,7 +280,13 @@ async fn p12_replica_is_an_error_and_not_an_older_grant() {
     let (server, store) = server_and_store().await;
     let acme = tenant("acme");
     commit(&store, &acme, None, &grant(1, "a")).await;
+    // What the store knows is no longer stored, so its script would not try to write.
+    let other = RedisStore::connect(server.client()).await.unwrap();
+    commit(&other, &acme, Some(1), &grant(2, "b")).await;
     server.command::<()>("REPLICAOF 127.0.0.1 1").await;
+    let message =
+        with_sources(&fails(store.save(&acme, Some(generation(1)), &grant(2, "c"))).await);
+    assert!(message.contains("connect to the primary"), "{message}");
     for tenant in [&acme, &tenant("absent")] {
         let owner = LeaseOwner::random();
         let connect = async || RedisStore::connect(server.client()).await.unwrap();

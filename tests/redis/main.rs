@@ -2,6 +2,8 @@
 
 #[path = "../support/authority.rs"]
 mod authority;
+#[path = "../support/redis_round_trips.rs"]
+mod counting;
 #[path = "../support/redis.rs"]
 mod server;
 #[path = "../support/mod.rs"]
@@ -17,6 +19,7 @@ mod index;
 mod interference;
 mod keys;
 mod persistence;
+mod round_trips;
 mod tls;
 mod watch;
 

@@ -93,16 +93,18 @@ use redis::{
     Client, Value,
     aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig},
 };
+use zeroize::Zeroizing;
 
 use self::{
     connection::Connection,
-    record::{Keys, Record, encoded},
+    record::{Form, Keys, Record, encoded},
     scan::Scans,
     script::{ACQUIRE, LOAD, RELEASE, Replicas, SAVE},
     watch::Watch,
 };
 use super::{
     announcer::Subscription,
+    known::Known,
     lease::{LeaseOutcome, LeaseOwner},
     token_store::{SaveOutcome, TokenStore},
 };
@@ -133,6 +135,7 @@ pub struct RedisStore<C = ConnectionManager> {
     replicas: Option<Replicas>,
     watch: Option<Arc<Watch>>,
     scans: Arc<Scans>,
+    known: Arc<Known<Form>>,
 }
 
 impl RedisStore {
@@ -173,6 +176,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisStore<C> {
             replicas: None,
             watch: None,
             scans: Arc::default(),
+            known: Arc::default(),
         }
     }
 
@@ -191,6 +195,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisStore<C> {
         }
         self.connection.prefix = prefix.into();
         self.scans = Arc::default();
+        self.known = Arc::default();
         match self.watch.take() {
             Some(watch) => Ok(self.watch(watch.client().clone())),
             None => Ok(self),
@@ -243,11 +248,61 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisStore<C> {
     }
 }
 
+impl<C: ConnectionLike + Clone> RedisStore<C> {
+    /// The stored form to replace without another load.
+    fn known_form(&self, tenant: &TenantId, expected: Generation) -> Option<Form> {
+        // The load checks the replicas before anything is written.
+        if self.replicas.is_some() {
+            return None;
+        }
+        self.known.get(tenant, expected)
+    }
+
+    /// Writes a grant if the stored one has this generation and form. Returns the response of
+    /// [`SAVE`].
+    async fn replace(
+        &self,
+        expected: Option<Generation>,
+        form: &Form,
+        new: &NewRecord<'_>,
+    ) -> Result<Value, Error> {
+        let expected = expected.map_or_else(String::new, |expected| expected.to_string());
+        let arguments = [
+            expected.as_bytes(),
+            &form.save,
+            form.hash.as_bytes(),
+            new.generation.as_bytes(),
+            new.bytes,
+            new.save.as_str().as_bytes(),
+            new.channel.as_bytes(),
+            new.message.as_bytes(),
+        ];
+        self.connection
+            .run(&SAVE, new.key, &arguments, self.replicas)
+            .await
+    }
+}
+
+/// A grant to save.
+struct NewRecord<'a> {
+    key: &'a str,
+    channel: &'a str,
+    message: &'a str,
+    generation: &'a str,
+    bytes: &'a [u8],
+    /// Identifies this save.
+    save: LeaseOwner,
+}
+
 impl<C: ConnectionLike + Clone + Send + Sync + 'static> TokenStore for RedisStore<C> {
     async fn load(&self, tenant: &TenantId) -> Result<Option<Grant>, Error> {
         let keys = Keys::new(&self.connection.prefix, tenant);
         let response = self.connection.run(&LOAD, &keys.grant, &[], None).await?;
-        Ok(Record::read(tenant, &keys.grant, response)?.map(|record| record.grant))
+        let Some(Record { grant, form }) = Record::read(tenant, &keys.grant, response)? else {
+            return Ok(None);
+        };
+        self.known.loaded(tenant, grant.generation, form);
+        Ok(Some(grant))
     }
 
     async fn save(
@@ -259,17 +314,37 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> TokenStore for RedisStor
         let keys = Keys::new(&self.connection.prefix, tenant);
         let (channel, bytes) = (self.connection.channel(), grant.to_bytes(tenant));
         let generation = grant.generation.to_string();
-        let message = watch::saved(&keys.name, &generation);
-        // Identifies this save.
-        let save = LeaseOwner::random();
+        let new = NewRecord {
+            key: &keys.grant,
+            message: &watch::saved(&keys.name, &generation),
+            channel: &channel,
+            generation: &generation,
+            bytes: &bytes,
+            save: LeaseOwner::random(),
+        };
+        let committed = || {
+            let form = || Form::new(Zeroizing::new(new.save.as_str().into()), &bytes);
+            self.known.saved(tenant, grant.generation, &bytes, form);
+            Ok(SaveOutcome::Committed)
+        };
+        let names = [keys.name.as_bytes()];
+        // The name may have been lost. If it cannot be added, a later save or a scan adds it.
+        let add = || names::add(&self.connection, &names, None);
+        if let Some(expected) = expected
+            && let Some(form) = self.known_form(tenant, expected)
+        {
+            let (response, _) = tokio::join!(self.replace(Some(expected), &form, &new), add());
+            if response? == Value::Int(1) {
+                return committed();
+            }
+            // A replica may have run the script, which has not tried to write. The load fails
+            // there.
+        }
         let load = self.connection.run(&LOAD, &keys.grant, &[], self.replicas);
         let mut response = if expected.is_none() {
             load.await?
         } else {
-            // The name may have been lost. If it cannot be added, a later save or a scan adds it.
-            let names = [keys.name.as_bytes()];
-            let add = names::add(&self.connection, &names, None);
-            let (loaded, _) = tokio::join!(load, add);
+            let (loaded, _) = tokio::join!(load, add());
             loaded?
         };
         let mut is_added = expected.is_some();
@@ -282,27 +357,12 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> TokenStore for RedisStor
             }
             if !std::mem::replace(&mut is_added, true) {
                 // The same replicas acknowledge the name and the grant.
-                let name = keys.name.as_bytes();
-                names::add(&self.connection, &[name], self.replicas).await?;
+                names::add(&self.connection, &names, self.replicas).await?;
             }
-            let stored = record.map_or_else(Default::default, |record| {
-                (record.grant.generation.to_string(), record.save)
-            });
-            let arguments = [
-                stored.0.as_bytes(),
-                &stored.1,
-                generation.as_bytes(),
-                &bytes,
-                save.as_str().as_bytes(),
-                channel.as_bytes(),
-                message.as_bytes(),
-            ];
-            let run = self
-                .connection
-                .run(&SAVE, &keys.grant, &arguments, self.replicas);
-            response = run.await?;
+            let form = record.map(|record| record.form).unwrap_or_default();
+            response = self.replace(expected, &form, &new).await?;
             if response == Value::Int(1) {
-                return Ok(SaveOutcome::Committed);
+                return committed();
             }
             // Another save was committed in between, possibly with an equal generation.
         }

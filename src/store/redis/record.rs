@@ -48,10 +48,27 @@ fn bulk_string(value: Value) -> Option<Zeroizing<Vec<u8>>> {
     }
 }
 
-/// A stored grant, and the id of the save that wrote it.
+/// A stored grant, and what identifies its stored form.
 pub(super) struct Record {
     pub(super) grant: Grant,
+    pub(super) form: Form,
+}
+
+/// The stored form of a grant: the id of the save that wrote it, and a hash of its bytes. Both are
+/// empty if there is no grant.
+///
+/// The id differs between any two saves. The hash detects a change by other means, such as damage.
+#[derive(Clone, Default)]
+pub(super) struct Form {
     pub(super) save: Zeroizing<Vec<u8>>,
+    pub(super) hash: String,
+}
+
+impl Form {
+    pub(super) fn new(save: Zeroizing<Vec<u8>>, bytes: &[u8]) -> Self {
+        let hash = sha1_smol::Sha1::from(bytes).digest().to_string();
+        Self { save, hash }
+    }
 }
 
 impl Record {
@@ -82,7 +99,8 @@ impl Record {
         if grant.generation.to_string().as_bytes() != &generation[..] {
             return fail("the field `generation` differs from the grant's generation");
         }
-        Ok(Some(Self { grant, save }))
+        let form = Form::new(save, &bytes);
+        Ok(Some(Self { grant, form }))
     }
 }
 

@@ -25,9 +25,9 @@ if redis.call('EXISTS', KEYS[1]) == 0 then return false end
 return redis.call('HMGET', KEYS[1], 'generation', 'grant', 'save')",
 );
 
-/// Arguments: the expected generation and the id of the save that wrote it (both empty: no grant);
-/// generation, bytes and id to write; the channel and the message. Returns 1 if committed, and
-/// otherwise the same as [`LOAD`].
+/// Arguments: the expected generation, the id of the save that wrote it, and the SHA-1 of its bytes
+/// (all empty: no grant); generation, bytes and id to write; the channel and the message. Returns 1
+/// if committed, and otherwise the same as [`LOAD`].
 ///
 /// A connection may resend a command after a lost response. The script then finds its own save,
 /// which is a success. A failed notification is not an error. An expiry, which can only have been
@@ -35,13 +35,16 @@ return redis.call('HMGET', KEYS[1], 'generation', 'grant', 'save')",
 pub(super) const SAVE: Script = Script(
     "local is_there = redis.call('EXISTS', KEYS[1]) == 1
 local stored = redis.call('HMGET', KEYS[1], 'generation', 'grant', 'save')
-if stored[3] == ARGV[5] then return 1 end
+if stored[3] == ARGV[6] then return 1 end
 local is_expected = not is_there and ARGV[1] == ''
-if is_there then is_expected = stored[1] == ARGV[1] and stored[3] == ARGV[2] end
+if is_there then
+  is_expected = stored[1] == ARGV[1] and stored[3] == ARGV[2]
+    and stored[2] and redis.sha1hex(stored[2]) == ARGV[3]
+end
 if is_expected then
-  redis.call('HSET', KEYS[1], 'generation', ARGV[3], 'grant', ARGV[4], 'save', ARGV[5])
+  redis.call('HSET', KEYS[1], 'generation', ARGV[4], 'grant', ARGV[5], 'save', ARGV[6])
   redis.call('PERSIST', KEYS[1])
-  redis.pcall('PUBLISH', ARGV[6], ARGV[7])
+  redis.pcall('PUBLISH', ARGV[7], ARGV[8])
   return 1
 end
 if is_there then return stored end
