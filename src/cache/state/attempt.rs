@@ -165,7 +165,8 @@ pub(crate) struct Load {
 
 #[derive(Clone, Debug)]
 enum AfterLoad {
-    /// Another replica may have refreshed the grant already.
+    /// Another replica may have refreshed the grant already. This load is a read: to find that out
+    /// under the lease would take two durable writes and a permit, and fail if either is refused.
     Begin(Job),
     /// Another process holds the lease, and may have saved what is needed.
     Lease { job: Job, begun: Instant },
