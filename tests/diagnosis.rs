@@ -1,4 +1,4 @@
-//! A diagnosis names the cause of a failure that it was not told.
+//! A diagnosis names the cause of a failure from the evidence alone.
 //!
 //! Each seed breaks one thing, as it happens in production, and the diagnosis is made by a replica
 //! that was not there, unless the cause is in the process itself.
@@ -34,7 +34,7 @@ use crate::support::{DAY, HOUR, MINUTE, ManualClock, SECOND, Store};
 
 const OK: &str = r#"{"access_token":"a2","refresh_token":"r2","expires_in":86400}"#;
 
-/// What the token endpoint does.
+/// The behavior of the token endpoint.
 #[derive(Clone)]
 enum Responds {
     With(u16, &'static str),
@@ -293,7 +293,7 @@ async fn the_disk_is_full(world: World) -> Diagnosis {
     replica.diagnose(&acme()).await
 }
 
-async fn a_proxy_answers_for_the_provider(world: World) -> Diagnosis {
+async fn a_proxy_responds_for_the_provider(world: World) -> Diagnosis {
     world.expired(2 * DAY).await;
     world.endpoint(Responds::With(403, "<html>Access denied</html>"));
     let replica = world.replica("pod-1");
@@ -360,7 +360,7 @@ async fn each_seeded_cause_is_named() {
         the_account_is_suspended => Refused,
         the_api_is_of_another_environment => TokensRejected,
         the_disk_is_full => StoreNotWritable,
-        a_proxy_answers_for_the_provider => ResponseUnusable,
+        a_proxy_responds_for_the_provider => ResponseUnusable,
         the_consent_brought_no_refresh_token => NoRefreshToken,
         the_database_was_restored => StoreWentBack,
         nothing => None,

@@ -1,4 +1,4 @@
-//! What happened to a grant lately, for diagnosis: the record that is stored with it, and what this
+//! The last events of a grant, for diagnosis: those that are stored with it, and those that this
 //! process has seen since and could not save.
 //!
 //! Each save of a grant carries the stored record, as it was loaded before, and the events of this

@@ -375,8 +375,8 @@ macro_rules! settings_setters {
         /// Sets the name of this process in the [history](crate::token::History) of grants, such as
         /// the name of its pod. Defaults to eight random characters.
         ///
-        /// It need not be unique: it only says to an operator where to look. Building fails if it is
-        /// empty, has more than 255 bytes, or contains control characters.
+        /// It need not be unique: it only says to an operator where to look. Building fails if it
+        /// is empty, has more than 255 bytes, or contains control characters.
         pub fn replica(mut self, name: impl Into<String>) -> Self {
             self.settings.replica = Some(name.into());
             self

@@ -10,7 +10,6 @@ use super::{
     EndpointListener,
     causes::Causes,
     event::{Level, event, event_at},
-    kind::kind_name,
     metric::{self, CIRCUIT_OPEN, CLOCK_SKEW},
 };
 use crate::error::Error;
@@ -64,7 +63,7 @@ impl EndpointTelemetry {
                 error,
                 "endpoint.client_rejected",
                 endpoint,
-                kind = kind_name(last_error.kind()),
+                kind = last_error.kind().as_str(),
                 provider_code = last_error.provider_code(),
                 provider_message = last_error.provider_message(),
                 duration_seconds = duration.as_secs(),
@@ -77,7 +76,7 @@ impl EndpointTelemetry {
                 if is_news { Level::Warn } else { Level::Debug },
                 "endpoint.circuit_opened",
                 endpoint,
-                kind = kind_name(last_error.kind()),
+                kind = last_error.kind().as_str(),
                 duration_seconds = duration.as_secs(),
                 error = %Causes::of_all(last_error),
                 "the provider's token endpoint fails, so no token requests are sent for a while; \

@@ -15,7 +15,6 @@ use super::{
     GrantListener,
     causes::Causes,
     event::{Level, event, event_at},
-    kind::kind_name,
     metric::{
         self, ACCESS_TOKEN_REMAINING, REAUTHORIZATIONS, RECOVERIES, REFRESH_DURATION,
         REFRESH_TOKEN_REMAINING, REFRESHES, SAVE_FAILURES, STUCK, UNAUTHORIZED,
@@ -161,7 +160,7 @@ impl GrantTelemetry {
             tenant = self.field(),
             endpoint = self.endpoint(),
             reason,
-            kind = kind_name(error.kind()),
+            kind = error.kind().as_str(),
             provider_code = error.provider_code(),
             provider_message = error.provider_message(),
             error = %self.causes(error),
@@ -191,7 +190,7 @@ impl GrantTelemetry {
             "refresh.response_lost",
             tenant = self.field(),
             endpoint = self.endpoint(),
-            kind = kind_name(error.kind()),
+            kind = error.kind().as_str(),
             error = %self.causes(error),
             is_replayed,
             "the response to a refresh was lost; if the provider has rotated the refresh token, the \
@@ -213,7 +212,7 @@ impl GrantTelemetry {
             tenant = self.field(),
             endpoint = self.endpoint(),
             reason = reason.as_str(),
-            kind = refusal.map(|error| kind_name(error.kind())),
+            kind = refusal.map(|error| error.kind().as_str()),
             provider_code = refusal.and_then(Error::provider_code),
             provider_message = refusal.and_then(Error::provider_message),
             error = refusal.map(|error| tracing::field::display(self.causes(error))),
@@ -239,7 +238,7 @@ impl GrantTelemetry {
     }
 
     pub(crate) fn stuck(&self, error: &Error, attempts: u32, lasts: Duration) {
-        let kind = kind_name(error.kind());
+        let kind = error.kind().as_str();
         event!(
             warn,
             "grant.stuck",
@@ -330,7 +329,7 @@ impl GrantTelemetry {
             if is_first { Level::Error } else { Level::Debug },
             "store.save_failed",
             tenant = self.field(),
-            kind = kind_name(error.kind()),
+            kind = error.kind().as_str(),
             unsaved_seconds = unsaved.as_secs(),
             error = %self.causes(error),
             "a customer's new tokens could not be saved, and are lost if this process ends; check \

@@ -219,7 +219,6 @@ mod discovery;
 mod endpoint;
 mod event;
 mod grant;
-mod kind;
 mod listener;
 mod metric;
 mod store;

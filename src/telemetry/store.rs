@@ -8,7 +8,6 @@ use std::{
 use super::{
     causes::Causes,
     event::{Level, event, event_at},
-    kind::kind_name,
     store_watch::{Fault, Notice, StoreWatch},
 };
 use crate::{
@@ -79,7 +78,7 @@ impl StoreTelemetry {
                     level(notice),
                     "store.write_failed",
                     tenant = self.field(tenant),
-                    kind = kind_name(error.kind()),
+                    kind = error.kind().as_str(),
                     error = %Causes::of(error, tenant, self.record_tenant),
                     "the grant store cannot be written, so no token is refreshed; check the store \
                      and the permissions of this program"
@@ -126,7 +125,7 @@ impl StoreTelemetry {
         };
         recovered(lasted);
         let causes = Causes::of(error, tenant, self.record_tenant);
-        let kind = kind_name(error.kind());
+        let kind = error.kind().as_str();
         let tenant = self.field(tenant);
         if notice == Notice::Grant {
             event!(

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use super::{
     causes::Causes,
     event::{Level, event_at},
-    kind::kind_name,
     metric::{self, GRANTS, GRANTS_EXPIRING},
     store::StoreTelemetry,
 };
@@ -57,7 +56,7 @@ pub(crate) fn sweep_finished(
         failed = counts.failed,
         expiring = counts.expiring,
         duration_seconds = duration.as_secs(),
-        kind = unreadable.map(|error| kind_name(error.kind())),
+        kind = unreadable.map(|error| error.kind().as_str()),
         error = unreadable.map(|error| tracing::field::display(Causes::of_all(error))),
         "{message}"
     );
@@ -90,7 +89,7 @@ pub(crate) fn sweep_failed(
     event_at!(
         level,
         "sweep.failed",
-        kind = kind_name(error.kind()),
+        kind = error.kind().as_str(),
         error = %Causes::of_all(error),
         "not all stored grants could be checked; idle ones expire if this goes on for days"
     );

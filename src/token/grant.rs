@@ -132,7 +132,7 @@ pub struct Grant {
     /// A store keeps it as it is. The cache sets it with each save, and checks it with each load:
     /// see [`TokenSource::identity`](crate::cache::TokenSource::identity).
     pub identity: Option<ClientIdentity>,
-    /// What happened to the grant lately. A store keeps it as it is, or drops it.
+    /// The last events of the grant. A store keeps them as they are, or drops them.
     pub history: History,
 }
 

@@ -131,7 +131,7 @@ impl Cause {
         }
     }
 
-    /// What to do, without a full stop.
+    /// The advice for an operator, without a full stop.
     #[must_use]
     pub fn advice(self) -> &'static str {
         match self {

@@ -1,6 +1,12 @@
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
+
+use http::StatusCode;
 
 use super::*;
+use crate::{
+    error::ErrorKind,
+    token::{Failure, History, HistoryEntry, HistoryEvent},
+};
 
 fn tenant(name: &str) -> TenantId {
     TenantId::new(name).unwrap()
@@ -223,5 +229,101 @@ fn p21_damaged_bytes_are_rejected_without_quoting_them() {
     for bytes in damaged {
         let error = Grant::from_bytes(&tenant("acme"), &bytes).unwrap_err();
         assert!(!format!("{error} {error:?}").contains("seeded"), "{error}");
+    }
+}
+
+fn history() -> History {
+    let replica = "pod-1".into();
+    let failure = |code: Option<&str>| Failure {
+        kind: ErrorKind::Refused,
+        status: Some(StatusCode::BAD_REQUEST),
+        code: code.map(Into::into),
+    };
+    let events = [
+        HistoryEvent::Connected,
+        HistoryEvent::Refreshed,
+        HistoryEvent::Rejected,
+        HistoryEvent::Sent,
+        HistoryEvent::StoreFailed(failure(None)),
+        HistoryEvent::SentAgain,
+        HistoryEvent::Failed(failure(Some("slow_down"))),
+        HistoryEvent::Failed(failure(Some("slow_down"))),
+        HistoryEvent::ResponseLost(failure(None)),
+        HistoryEvent::Ended {
+            reason: ReauthorizationReason::RotationLost,
+            refusal: failure(Some("invalid_grant")),
+        },
+        HistoryEvent::Revoked,
+    ];
+    let at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_764_000_000);
+    let entries = events.into_iter().zip(0..).map(|(event, second)| {
+        HistoryEntry::new(at + Duration::from_secs(second), &replica, event)
+    });
+    entries.collect()
+}
+
+#[test]
+fn the_history_is_stored_with_the_grant() {
+    let acme = tenant("acme");
+    for grant in grants() {
+        let without = grant.to_bytes(&acme);
+        let grant = grant.with_history(history());
+        let bytes = grant.to_bytes(&acme);
+        assert_eq!(Grant::from_bytes(&acme, &bytes).unwrap(), grant);
+        assert!(!str::from_utf8(&without).unwrap().contains("history"));
+    }
+}
+
+/// It decides nothing, so a damaged one does not make the grant unreadable.
+#[test]
+fn a_history_that_cannot_be_read_is_left_out() {
+    let acme = tenant("acme");
+    let grant = grants().remove(0).with_history(history());
+    let stored: serde_json::Value = serde_json::from_slice(&grant.to_bytes(&acme)).unwrap();
+    let long = "x".repeat(300);
+    let entry = |changes: serde_json::Value| {
+        let mut entry = stored["history"][0].clone();
+        for (name, value) in changes.as_object().unwrap() {
+            entry[name] = value.clone();
+        }
+        entry
+    };
+    let connected = entry(serde_json::json!({}));
+    for (history, left) in [
+        (serde_json::json!(null), 0),
+        (serde_json::json!("text"), 0),
+        (serde_json::json!({"a": 1}), 0),
+        (serde_json::json!([1, "x", null, {}, connected]), 1),
+        (
+            serde_json::json!([entry(serde_json::json!({"event": "of a later version"}))]),
+            0,
+        ),
+        (
+            serde_json::json!([entry(serde_json::json!({"replica": long}))]),
+            0,
+        ),
+        (
+            serde_json::json!([entry(serde_json::json!({"event": "failed"}))]),
+            0,
+        ),
+        (
+            serde_json::json!([entry(serde_json::json!({"event": "failed", "kind": "new"}))]),
+            0,
+        ),
+        (
+            serde_json::json!([entry(serde_json::json!({"at": "yesterday"}))]),
+            0,
+        ),
+        (
+            serde_json::json!(vec![connected; 1_000]),
+            History::MAX_ENTRIES,
+        ),
+    ] {
+        let mut stored = stored.clone();
+        stored["history"] = history.clone();
+        let bytes = serde_json::to_vec(&stored).unwrap();
+        let read = Grant::from_bytes(&acme, &bytes).unwrap();
+        assert_eq!(read.history.entries().len(), left, "{history}");
+        assert_eq!(read.state, grant.state);
     }
 }

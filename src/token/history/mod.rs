@@ -1,4 +1,4 @@
-//! What happened to a grant lately, kept with it.
+//! The last events of a grant, kept with it.
 //!
 //! A process that asks why a grant has ended is rarely the one that saw it end, or that lost the
 //! response before. So each save of a grant carries a short record of what led to it: which
@@ -46,7 +46,7 @@ pub struct HistoryEntry {
     pub event: HistoryEvent,
 }
 
-/// What happened to a grant.
+/// An event of a grant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HistoryEvent {
@@ -54,7 +54,7 @@ pub enum HistoryEvent {
     Connected,
     /// The refresh token was about to be sent.
     Sent,
-    /// The same refresh token was about to be sent again, after a lost response.
+    /// The refresh token was about to be sent again, after a lost response.
     SentAgain,
     /// The token request was sent, and its response was lost.
     ResponseLost(Failure),
