@@ -120,6 +120,7 @@
         feature = "dpop",
         feature = "encryption",
         feature = "mcp",
+        feature = "metrics",
         feature = "postgres",
         feature = "redis",
         feature = "reqwest-middleware",

@@ -17,7 +17,7 @@ use super::{
     event::{Level, event, event_at},
     metric::{
         self, ACCESS_TOKEN_REMAINING, REAUTHORIZATIONS, RECOVERIES, REFRESH_DURATION,
-        REFRESH_TOKEN_REMAINING, REFRESHES, SAVE_FAILURES, STUCK, UNAUTHORIZED,
+        REFRESH_FAILURES, REFRESH_TOKEN_REMAINING, REFRESHES, SAVE_FAILURES, STUCK, UNAUTHORIZED,
     },
 };
 use crate::{
@@ -166,6 +166,13 @@ impl GrantTelemetry {
             error = %self.causes(error),
             "a customer's token could not be refreshed; this is tried again by itself"
         );
+        // The operator corrects the client, and a customer most other refusals.
+        let kind = if error.is_invalid_client() {
+            "client_rejected"
+        } else {
+            error.kind().as_str()
+        };
+        metric::count(REFRESH_FAILURES, &[("kind", kind)], self.label());
     }
 
     fn level_of_failure(&self, error: &Error, is_news: bool) -> Level {

@@ -6,6 +6,7 @@ use crate::token::TenantId;
 
 pub(super) const REFRESHES: &str = "tower_oauth2_client_refreshes_total";
 pub(super) const REFRESH_DURATION: &str = "tower_oauth2_client_refresh_duration_seconds";
+pub(super) const REFRESH_FAILURES: &str = "tower_oauth2_client_refresh_failures_total";
 pub(super) const UNAUTHORIZED: &str = "tower_oauth2_client_unauthorized_responses_total";
 pub(super) const SAVE_FAILURES: &str = "tower_oauth2_client_save_failures_total";
 pub(super) const REAUTHORIZATIONS: &str = "tower_oauth2_client_reauthorizations_required_total";

@@ -166,10 +166,16 @@
 //! Metrics of one grant also have the label `tenant` if it is recorded. The two gauges of one grant
 //! are set only then.
 //!
+//! [`describe_metrics`] registers descriptions, units and types, and starts counters at zero. Give
+//! the histogram buckets from 50 milliseconds to 60 seconds, which is the time limit of a token
+//! request: 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30 and 60. Without buckets, exporters compute
+//! quantiles per process, which cannot be combined.
+//!
 //! | name | type | labels | meaning |
 //! | --- | --- | --- | --- |
 //! | `tower_oauth2_client_refreshes_total` | counter | `reason`, `outcome` | refreshes, including those that found a newer token set in the store and sent nothing |
-//! | `tower_oauth2_client_refresh_duration_seconds` | histogram | `outcome` | how long each of these took, including the store |
+//! | `tower_oauth2_client_refresh_duration_seconds` | histogram | `outcome` | how long each of these refreshes took, including the store |
+//! | `tower_oauth2_client_refresh_failures_total` | counter | `kind` | refreshes that brought no new token, by the kind of the error |
 //! | `tower_oauth2_client_unauthorized_responses_total` | counter | `outcome` | 401 responses that reject the token, by what the retry could use: a `newer_token` of the cache, a `refreshed` one, the `same_token` after a pause, or `no_token` |
 //! | `tower_oauth2_client_save_failures_total` | counter | | saves that failed and are retried |
 //! | `tower_oauth2_client_reauthorizations_required_total` | counter | `reason` | grants that the provider has ended |
@@ -180,7 +186,7 @@
 //! | `tower_oauth2_client_circuit_open` | gauge | | 1 while the circuit breaker of the token endpoint is open or half-open, else 0 |
 //! | `tower_oauth2_client_clock_skew_seconds` | gauge | | by how much the `Date` of the last token response was off |
 //! | `tower_oauth2_client_grants` | gauge | `state` | tenants whose grant is `active`, `ended`, `unreadable` or `foreign` (of another client), as of the last sweep of this process |
-//! | `tower_oauth2_client_grants_expiring` | gauge | | tenants whose refresh token expires within 7 days, as of that sweep |
+//! | `tower_oauth2_client_grants_expiring` | gauge | | tenants whose refresh token expires within 7 days, as of the last sweep of this process |
 //!
 //! The `reason` of a refresh:
 //!
@@ -205,6 +211,23 @@
 //! | `deferred` | an earlier response was lost, and nothing is sent while the access token lives |
 //! | `ended` | the grant has ended, or there is none |
 //!
+//! The `kind` of a failure, which also counts refreshes with the outcomes `response_lost` and
+//! `ended`:
+//!
+//! | value | meaning |
+//! | --- | --- |
+//! | `unavailable` | the provider could not be reached, did not respond in time, or asked for a pause; or the circuit breaker or a limit rejected the refresh |
+//! | `client_rejected` | the provider rejected the client id or secret (`invalid_client`) |
+//! | `refused` | the provider refused the refresh with another OAuth error code |
+//! | `invalid_response` | the response of the provider violates the specifications |
+//! | `store` | the store could not be read or written |
+//! | `reauthorization_required` | the provider has ended the grant |
+//! | `foreign_grant` | the stored grant belongs to another client or provider |
+//! | `no_grant` | there is no grant |
+//! | `revoked` | the program revoked the grant |
+//! | `configuration` | a setting is wrong |
+//! | `interrupted` | the runtime shut down, or a token source or a store panicked |
+//!
 //! The `reason` for a reauthorization is `invalid_grant`, `refresh_token_expired`, `rotation_lost`
 //! or `no_refresh_token`, as [`ReauthorizationReason`](crate::token::ReauthorizationReason)
 //! describes them. The `provider_code` and the `provider_message` are what the provider says, short
@@ -215,6 +238,8 @@
 mod causes;
 #[cfg(feature = "axum")]
 mod connect;
+#[cfg(feature = "metrics")]
+mod describe;
 mod discovery;
 mod endpoint;
 mod event;
@@ -227,6 +252,8 @@ mod sweep;
 
 #[cfg(feature = "axum")]
 pub(crate) use self::connect::{connect_failed, connect_rejected};
+#[cfg(feature = "metrics")]
+pub use self::describe::describe_metrics;
 pub use self::listener::{EndpointListener, GrantListener};
 pub(crate) use self::{
     discovery::discovery_failed,
