@@ -77,6 +77,7 @@
 //! | name an issuer instead of endpoints | [`discovery`] |
 //! | bind tokens to a key, so that a stolen token is useless | [`dpop`] |
 //! | react to a grant that ends, or collect metrics | [`telemetry`] |
+//! | watch the grants in Grafana, and choose alerts | [`operations`] |
 //! | test without network or credentials | [`sandbox`] |
 //!
 //! [`guarantees`] lists what the crate promises, each promise with the number that its tests carry.
@@ -166,6 +167,7 @@ mod later;
 #[cfg(feature = "mcp")]
 pub mod mcp;
 pub mod oauth;
+pub mod operations;
 mod origin;
 pub mod performance;
 pub mod provider;

@@ -213,6 +213,7 @@ fn links_to_files_lead_somewhere() {
         "CONTRIBUTING.md",
         "docs/deployment.md",
         "docs/glossary.md",
+        "docs/operations.md",
         "docs/performance.md",
         "docs/providers.md",
     ] {
