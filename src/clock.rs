@@ -29,6 +29,8 @@
 
 use std::{
     fmt,
+    future::{Future, pending},
+    pin::Pin,
     time::{Instant, SystemTime},
 };
 
@@ -41,6 +43,15 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
 
     /// The wall time. It is stored with token sets, and compared after a suspend or a restart.
     fn wall(&self) -> SystemTime;
+
+    /// Waits until the clock has been moved forward, in another way than by the passing of time.
+    ///
+    /// Background tasks sleep by tokio's timers, which do not move with such a clock. They then
+    /// compare the time at once, instead of within 30 seconds. The future also has to notice a move
+    /// between this call and its first poll. By default it never completes.
+    fn moved(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(pending())
+    }
 }
 
 /// The clocks of the operating system.

@@ -31,11 +31,19 @@ async fn run(core: Weak<Core>, changed: Arc<Notify>) {
         core.settings.presence.begin();
     }
     while let Some(core) = core.upgrade() {
+        let settings = Arc::clone(&core.settings);
+        // Before the plan, which reads the clock.
+        let moved = settings.clock.moved();
         let planned = caught_call(|| maintain(&core));
         let pause = planned.unwrap_or(PAUSE_AFTER_PANIC);
-        let settings = Arc::clone(&core.settings);
         drop(core);
-        settings.presence.pause(pause, changed.notified()).await;
+        let woken = async {
+            tokio::select! {
+                () = changed.notified() => {}
+                () = moved => {}
+            }
+        };
+        settings.presence.pause(pause, woken).await;
     }
 }
 

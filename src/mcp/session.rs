@@ -253,4 +253,8 @@ impl Clock for ClockOf {
     fn wall(&self) -> std::time::SystemTime {
         self.0.wall()
     }
+
+    fn moved(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        self.0.moved()
+    }
 }

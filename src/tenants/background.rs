@@ -3,10 +3,7 @@
 //!
 //! They hold the state weakly, and end with the last handle or with their runtime.
 
-use std::{
-    future::pending,
-    sync::{Arc, Weak},
-};
+use std::sync::{Arc, Weak};
 
 use tokio::{
     runtime::Handle,
@@ -34,14 +31,26 @@ pub(super) fn start(state: &Weak<TenantsState>, runtime: &Handle) -> Vec<JoinHan
 }
 
 async fn maintain_residents(tenants: Weak<TenantsState>) {
-    if let Some(state) = tenants.upgrade() {
-        state.settings.presence.begin();
-    }
+    let settings = tenants.upgrade().map(|state| Arc::clone(&state.settings));
+    let Some(settings) = settings else {
+        return;
+    };
+    settings.presence.begin();
+    let mut moved = settings.clock.moved();
+    let mut has_moved = false;
+    // How many caches are maintained without a pause, because the clock was moved.
+    let mut at_once = 0_usize;
     while let Some(state) = tenants.upgrade() {
-        let settings = Arc::clone(&state.settings);
+        if has_moved {
+            // Before the clock is read.
+            moved = settings.clock.moved();
+            has_moved = false;
+            at_once = state.residents.len();
+        }
         let batch = caught_call(|| state.residents.next_batch(settings.clock.monotonic()));
         drop(state);
         let (batch, pause) = batch.unwrap_or((Vec::new(), PAUSE_AFTER_PANIC));
+        at_once = at_once.saturating_sub(batch.len().max(1));
         for caches in batch.chunks(MAINTAINED_IN_A_ROW) {
             for cache in caches {
                 // The panic of a listener, for example, costs its tenant one round, and no other.
@@ -50,6 +59,12 @@ async fn maintain_residents(tenants: Weak<TenantsState>) {
             yield_now().await;
         }
         drop(batch);
-        settings.presence.pause(pause, pending()).await;
+        if at_once == 0 {
+            let woken = async {
+                moved.as_mut().await;
+                has_moved = true;
+            };
+            settings.presence.pause(pause, woken).await;
+        }
     }
 }
