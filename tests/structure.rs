@@ -141,6 +141,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "token",
         ],
     ),
+    ("sandbox", &["clock", "error", "oauth", "token"]),
 ];
 
 #[test]
@@ -179,6 +180,21 @@ fn modules_import_only_the_layers_below() {
         }
     }
     assert!(problems.is_empty(), "\n{}\n", problems.join("\n"));
+}
+
+/// A client is tested against it, so it must not repeat the client's mistakes.
+#[test]
+fn the_provider_of_the_sandbox_knows_only_the_wire() {
+    // These connect the program under test with it.
+    let may_import = ["src/sandbox/connect.rs", "src/sandbox/movable_clock.rs"];
+    let mut found = Vec::new();
+    for import in Source::load("src/lib.rs").imports() {
+        let is_out = top(&import.from) == "sandbox" && top(&import.to) != "sandbox";
+        if is_out && !may_import.contains(&&*import.from) {
+            found.push(import.to_string());
+        }
+    }
+    assert!(found.is_empty(), "\n{}\n", found.join("\n"));
 }
 
 #[test]

@@ -87,8 +87,11 @@ impl<'a> Assertion<'a> {
             if self.0.header.alg != "HS256" {
                 return Err("the assertion is not signed with HS256");
             }
-            let mac = HMAC::mac(self.0.input.as_bytes(), client.client_secret.as_bytes());
-            return if bool::from(mac.ct_eq(&self.0.signature)) {
+            let is_signed_with = |secret: &str| {
+                let mac = HMAC::mac(self.0.input.as_bytes(), secret.as_bytes());
+                bool::from(mac.ct_eq(&self.0.signature))
+            };
+            return if client.secrets().any(is_signed_with) {
                 Ok(())
             } else {
                 Err("the signature of the assertion is wrong")

@@ -16,6 +16,7 @@ use super::{
     fault::{Endpoint, Fault},
     fault_queue::FaultQueue,
     handle::Sandbox,
+    movable_clock::MovableClock,
     persona::Persona,
     records::Records,
     server::Server,
@@ -54,6 +55,7 @@ impl Sandbox {
             behavior: Behavior::default(),
             faults: FaultQueue::default(),
             members: 25,
+            clock: None,
             clock_starts_at: None,
             seed: None,
             status_page: false,
@@ -74,6 +76,7 @@ pub struct SandboxBuilder {
     behavior: Behavior,
     faults: FaultQueue,
     members: usize,
+    clock: Option<MovableClock>,
     clock_starts_at: Option<SystemTime>,
     seed: Option<u64>,
     status_page: bool,
@@ -162,10 +165,17 @@ impl SandboxBuilder {
         self
     }
 
-    /// The initial time of the sandbox's clock. Defaults to the machine's time.
+    /// The clock that the sandbox follows. Defaults to one of its own, which
+    /// [`Sandbox::clock`] returns.
+    pub fn clock(mut self, clock: MovableClock) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// The initial time of the sandbox. Defaults to that of its [clock](Self::clock).
     ///
-    /// Another time simulates a server with a wrong clock: `Date` and `expires_at` follow it, and
-    /// lifetimes stay the same.
+    /// Another time simulates a server whose time is wrong: `Date` and `expires_at` follow it, and
+    /// lifetimes stay the same. [`Sandbox::clock`] keeps its own time.
     pub fn clock_starts_at(mut self, time: SystemTime) -> Self {
         self.clock_starts_at = Some(time);
         self
@@ -213,13 +223,8 @@ impl SandboxBuilder {
         let random = self
             .seed
             .map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "the default start of the sandbox's own clock"
-        )]
-        let start = self.clock_starts_at.unwrap_or_else(SystemTime::now);
         let state = SandboxState {
-            clock: Clock::new(start),
+            clock: Clock::new(self.clock.unwrap_or_default(), self.clock_starts_at),
             behavior: self.behavior,
             authority: Authority::new(clients, random),
             faults: self.faults,

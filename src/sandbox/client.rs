@@ -12,6 +12,8 @@ use super::scope::{SCOPES, Scopes};
 pub struct ClientRegistration {
     pub(super) client_id: String,
     pub(super) client_secret: String,
+    /// Further secrets that are accepted.
+    pub(super) more_secrets: Vec<String>,
     pub(super) name: String,
     pub(super) redirect_uris: Vec<String>,
     pub(super) scopes: Scopes,
@@ -30,6 +32,7 @@ impl ClientRegistration {
             name: client_id.clone(),
             client_id,
             client_secret: client_secret.into(),
+            more_secrets: Vec::new(),
             redirect_uris: vec![DEFAULT_REDIRECT_URI.to_owned()],
             scopes: SCOPES.into_iter().collect(),
             public_keys: Vec::new(),
@@ -81,6 +84,12 @@ impl ClientRegistration {
         self.scopes = scopes.into_iter().collect();
         self
     }
+
+    /// The secrets that are accepted.
+    pub(super) fn secrets(&self) -> impl Iterator<Item = &str> {
+        let first = std::iter::once(&self.client_secret);
+        first.chain(&self.more_secrets).map(String::as_str)
+    }
 }
 
 impl fmt::Debug for ClientRegistration {
@@ -88,6 +97,7 @@ impl fmt::Debug for ClientRegistration {
         f.debug_struct("ClientRegistration")
             .field("client_id", &self.client_id)
             .field("client_secret", &"***")
+            .field("more_secrets", &self.more_secrets.len())
             .field("name", &self.name)
             .field("redirect_uris", &self.redirect_uris)
             .field("scopes", &self.scopes)

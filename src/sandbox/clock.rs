@@ -1,44 +1,49 @@
-//! The sandbox's clock: tokio's clock plus the time that a test advanced it by.
+//! The sandbox's time: that of a clock which the test moves, counted from the start of the sandbox.
 
 use std::time::{Duration, SystemTime};
 
 use jiff::{SignedDuration, Timestamp};
-use tokio::time::Instant;
+
+use super::movable_clock::MovableClock;
 
 /// A point in sandbox time, as the time since the sandbox was built.
 ///
 /// Adding and comparing durations cannot fail, unlike arithmetic on [`SystemTime`].
 pub(super) type Moment = Duration;
 
-/// A wall clock that follows tokio's clock, so a paused runtime also pauses the sandbox.
 #[derive(Debug)]
 pub(super) struct Clock {
+    shared: MovableClock,
+    /// The wall time at the moment zero.
     starts_at: Timestamp,
-    start: Instant,
-    advanced: Duration,
+    /// The time on `shared` at the moment zero.
+    start: Duration,
 }
 
 impl Clock {
-    /// A clock that shows `starts_at` now.
-    pub(super) fn new(starts_at: SystemTime) -> Self {
+    /// Follows `clock`. Shows `starts_at` now, or the time of the clock.
+    pub(super) fn new(clock: MovableClock, starts_at: Option<SystemTime>) -> Self {
+        let start = clock.elapsed();
+        let starts_at = starts_at.unwrap_or_else(|| clock.time_after(start));
         Self {
             starts_at: Timestamp::try_from(starts_at)
                 .unwrap_or(Timestamp::MAX)
                 .max(Timestamp::UNIX_EPOCH),
-            start: Instant::now(),
-            advanced: Duration::ZERO,
+            start,
+            shared: clock,
         }
     }
 
     pub(super) fn now(&self) -> Moment {
-        // A sandbox built outside a paused runtime and used inside it may see an earlier instant.
-        Instant::now()
-            .saturating_duration_since(self.start)
-            .saturating_add(self.advanced)
+        self.shared.elapsed().saturating_sub(self.start)
     }
 
-    pub(super) fn advance(&mut self, by: Duration) {
-        self.advanced = self.advanced.saturating_add(by);
+    pub(super) fn advance(&self, by: Duration) {
+        self.shared.advance(by);
+    }
+
+    pub(super) fn shared(&self) -> &MovableClock {
+        &self.shared
     }
 
     /// The wall time at `moment`, between the years 1970 and 9999.
@@ -75,7 +80,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_clock_follows_a_paused_runtime_and_its_own_advances() {
-        let mut clock = Clock::new(SystemTime::UNIX_EPOCH);
+        let clock = Clock::new(MovableClock::new(), Some(SystemTime::UNIX_EPOCH));
         tokio::time::advance(Duration::from_secs(5)).await;
         clock.advance(Duration::from_secs(60));
         assert_eq!(clock.now(), Duration::from_secs(65));
@@ -84,7 +89,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_clock_saturates_at_the_ends_of_the_calendar() {
-        let mut clock = Clock::new(SystemTime::UNIX_EPOCH);
+        let clock = Clock::new(MovableClock::new(), Some(SystemTime::UNIX_EPOCH));
         clock.advance(Duration::MAX);
         clock.advance(Duration::MAX);
         assert_eq!(clock.wall(clock.now()), Timestamp::MAX);

@@ -1,8 +1,12 @@
 //! Counters, the event log, and the requests in flight.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
+use tokio::sync::Notify;
 
 use super::{
     clock::{Moment, system_time},
@@ -71,6 +75,7 @@ pub(super) struct EventLog {
     counters: Counters,
     events: VecDeque<Event>,
     active: BTreeMap<u64, ActiveRequest>,
+    changed: Arc<Notify>,
 }
 
 /// A request without a response head.
@@ -84,6 +89,11 @@ pub(super) struct ActiveRequest {
 impl EventLog {
     pub(super) fn counters(&self) -> Counters {
         self.counters
+    }
+
+    /// Is notified after each change of the counters.
+    pub(super) fn changed(&self) -> Arc<Notify> {
+        Arc::clone(&self.changed)
     }
 
     pub(super) fn events(&self) -> impl DoubleEndedIterator<Item = &Event> {
@@ -101,6 +111,7 @@ impl EventLog {
         counters.in_flight += 1;
         counters.max_in_flight = counters.max_in_flight.max(counters.in_flight);
         self.active.insert(counters.requests, request);
+        self.changed.notify_waiters();
         counters.requests
     }
 
@@ -108,12 +119,14 @@ impl EventLog {
     pub(super) fn finish_request(&mut self, number: u64) {
         if self.active.remove(&number).is_some() {
             self.counters.in_flight -= 1;
+            self.changed.notify_waiters();
         }
     }
 
     /// Counts an event and keeps it.
     pub(super) fn record(&mut self, at: Timestamp, kind: EventKind) {
         self.count(&kind);
+        self.changed.notify_waiters();
         if self.events.len() == MAX_EVENTS {
             self.events.pop_front();
         }

@@ -16,6 +16,7 @@ use super::{
     event::Event,
     event_log::Counters,
     fault::{Endpoint, Fault},
+    movable_clock::MovableClock,
     routed::RoutedService,
     server::Server,
     service::SandboxService,
@@ -54,10 +55,38 @@ impl Sandbox {
         &self.client.client_id
     }
 
-    /// The client secret of the client that the builder described.
+    /// The client secret that the builder set. A [later one](Self::set_client_secret) does not
+    /// change it.
     #[must_use]
     pub fn client_secret(&self) -> &str {
         &self.client.client_secret
+    }
+
+    /// Replaces the client secret: from now on, only this one is accepted of the client that the
+    /// builder described. Any other one gets `invalid_client`.
+    pub fn set_client_secret(&self, secret: impl Into<String>) {
+        let secret = secret.into();
+        let mut state = self.shared.lock();
+        state
+            .authority
+            .change_secret(self.client_id(), secret, false);
+    }
+
+    /// Accepts a further client secret beside the earlier ones, as in the overlap of a rotation.
+    /// [`set_client_secret`](Self::set_client_secret) ends the overlap.
+    ///
+    /// ```
+    /// # use tower_oauth2_client::sandbox::Sandbox;
+    /// let sandbox = Sandbox::builder().build();
+    /// sandbox.add_client_secret("new"); // Both secrets are accepted.
+    /// sandbox.set_client_secret("new"); // The old one is refused.
+    /// ```
+    pub fn add_client_secret(&self, secret: impl Into<String>) {
+        let secret = secret.into();
+        let mut state = self.shared.lock();
+        state
+            .authority
+            .change_secret(self.client_id(), secret, true);
     }
 
     /// The redirect URI of the client that the builder described.
@@ -159,15 +188,23 @@ impl Sandbox {
         self.shared.lock().faults.clear();
     }
 
-    /// The time on the sandbox's clock.
+    /// The time at the sandbox, which `Date` and `expires_at` follow.
     #[must_use]
     pub fn now(&self) -> SystemTime {
         system_time(self.shared.lock().wall_time())
     }
 
-    /// Moves the sandbox's clock forward, and no other clock.
+    /// The clock that the sandbox follows. Pass it to the program under test, and
+    /// [`advance`](Self::advance) moves both.
+    #[must_use]
+    pub fn clock(&self) -> MovableClock {
+        self.shared.lock().clock.shared().clone()
+    }
+
+    /// Moves the [clock](Self::clock) of the sandbox forward, for each part that shares it, and no
+    /// other clock.
     pub fn advance(&self, by: Duration) {
-        self.shared.lock().clock.advance(by);
+        self.clock().advance(by);
     }
 
     /// Expires every access token that was issued so far.
@@ -187,10 +224,36 @@ impl Sandbox {
         self.shared.lock().authority.revoke_grants();
     }
 
+    /// Revokes the grant of an access or refresh token, as if its user had disconnected in the
+    /// account at the provider. Returns whether the grant was live.
+    ///
+    /// It may be any token that the sandbox has issued for the grant, also one that a refresh has
+    /// replaced.
+    pub fn revoke_grant(&self, token: &str) -> bool {
+        self.shared.lock().authority.end_grant_of(token)
+    }
+
     /// Counts of everything that happened so far.
     #[must_use]
     pub fn counters(&self) -> Counters {
         self.shared.lock().log.counters()
+    }
+
+    /// Waits until the counters fulfil a condition, such as `|counters| counters.refreshes == 2`.
+    ///
+    /// Without a sleep, a test so waits for a refresh in the background. The sandbox has then
+    /// decided about the request, and its response is on the way. Limit the wait by
+    /// `tokio::time::timeout`.
+    pub async fn wait_until(&self, mut condition: impl FnMut(&Counters) -> bool) {
+        let changed = self.shared.lock().log.changed();
+        loop {
+            // Before the counters are read.
+            let next_change = changed.notified();
+            if condition(&self.counters()) {
+                return;
+            }
+            next_change.await;
+        }
     }
 
     /// The latest 10,000 events, oldest first.

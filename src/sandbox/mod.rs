@@ -1,10 +1,12 @@
 //! A fake Justworks for tests: an authorization server, an API, and every way they can fail.
 //!
 //! The sandbox runs in the process of the test. It speaks the wire format of the Partner API and
-//! uses no other module of this crate, so it serves any client. This is a complete test of a
-//! client:
+//! shares no code with the client, so it serves any client. This is a complete test of a client;
+//! [`testing`] has one for each event in the life of a grant:
 //!
 //! ```
+//! use std::time::Duration;
+//!
 //! use http::Request;
 //! use tower::{Layer, ServiceExt};
 //! use tower_oauth2_client::{
@@ -12,16 +14,6 @@
 //! };
 //!
 //! type Body = http_body_util::Full<bytes::Bytes>;
-//! # #[derive(Debug)]
-//! # struct Ahead;
-//! # impl tower_oauth2_client::clock::Clock for Ahead {
-//! #     fn monotonic(&self) -> std::time::Instant {
-//! #         std::time::Instant::now() + std::time::Duration::from_secs(10)
-//! #     }
-//! #     fn wall(&self) -> std::time::SystemTime {
-//! #         std::time::SystemTime::now() + std::time::Duration::from_secs(10)
-//! #     }
-//! # }
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let sandbox = Sandbox::builder().build();
@@ -30,22 +22,13 @@
 //!     .client_secret(sandbox.client_secret())
 //!     .redirect_uri(sandbox.redirect_uri())
 //!     .build::<_, Body, _>(sandbox.service())?;
-//! # let store = tower_oauth2_client::store::MemoryStore::new();
-//! let tokens = TokenCache::builder(oauth.clone()).build()?;
-//! # let tokens = TokenCache::builder(oauth.clone()).store(store.clone()).build()?;
+//! let tokens = TokenCache::builder(oauth.clone()).clock(sandbox.clock()).build()?;
 //! let api = BearerAuthLayer::<Body>::new(tokens.clone()).layer(sandbox.service());
-//! # let _ = api;
 //! // The user consents.
-//! let (url, pending) = oauth.authorization_url()?;
-//! let callback = sandbox.consent(&url).await?;
-//! tokens.complete_authorization(&oauth, &pending, &callback).await?;
-//! # tokens.shutdown(std::time::Duration::from_secs(5)).await?;
-//! # let ahead = Ahead;
-//! # let tokens = TokenCache::builder(oauth.clone());
-//! # let tokens = tokens.store(store).clock(ahead).build()?;
-//! # let api = BearerAuthLayer::<Body>::new(tokens).layer(sandbox.service());
+//! tokens.set_tokens(sandbox.connect(&oauth).await?).await?;
 //! // The provider revokes the access token, some seconds after it was issued: the API may not know
 //! // a newer one yet. The client should recover with one refresh.
+//! sandbox.advance(Duration::from_secs(10));
 //! sandbox.revoke_access_tokens();
 //! let company = Request::get(format!("{}/v1/company", sandbox.url())).body(Body::default())?;
 //! assert_eq!(api.oneshot(company).await?.status(), 200);
@@ -135,9 +118,28 @@
 //!
 //! # Time
 //!
-//! The sandbox has a clock of its own. It follows tokio's clock, paused or not, and
-//! [`Sandbox::advance`] moves it forward: 30 days pass without a sleep. This clock decides what has
-//! expired, and it sets `Date` and `expires_at`.
+//! The sandbox follows a [`MovableClock`]: tokio's clock, paused or not, which [`Sandbox::advance`]
+//! moves forward. 30 days pass without a sleep. It decides what has expired, and sets `Date` and
+//! `expires_at`. A program with the clock of [`Sandbox::clock`] is moved too; the page of the clock
+//! lists what does not move.
+//!
+//! # Lists and pages
+//!
+//! `GET /v1/members` and `GET /v1/deductions` return pages, as the Partner API documents them:
+//!
+//! | | |
+//! | --- | --- |
+//! | `limit` | the size of a page, 1 to 100; 100 if it is absent. Another value gets 400 |
+//! | `cursor` | the `next_cursor` of the page before; the first page if it is absent. Another value gets 400 |
+//! | response | `{"items": […], "next_cursor": "…"}`; the last page has no `next_cursor` |
+//!
+//! A cursor is opaque, and every filter has to be sent with it again. It is a position in the list,
+//! so a deduction that was created meanwhile is found at the end, and none is returned twice. The
+//! documentation says nothing about an invalid `limit` or `cursor`: the 400 is a choice. It calls
+//! `next_cursor` nullable and says that empty values are omitted, so a client should accept both.
+//!
+//! A client that sends no `limit` sees one page unless the company has over 100 members: set
+//! [`SandboxBuilder::members`].
 //!
 //! # What happened
 //!
@@ -160,6 +162,7 @@ mod builder;
 mod challenge;
 mod client;
 mod clock;
+mod connect;
 #[cfg(feature = "dpop")]
 mod dpop;
 mod endpoints;
@@ -172,6 +175,7 @@ mod fixtures;
 mod form;
 mod handle;
 mod jwt;
+mod movable_clock;
 mod own_origin;
 mod persona;
 #[cfg(feature = "signing")]
@@ -185,6 +189,7 @@ mod server;
 mod service;
 mod state;
 mod style;
+pub mod testing;
 mod trusted_issuer;
 mod user;
 
@@ -204,6 +209,7 @@ pub use self::{
     expiry::{ExpiresAt, ExpiresIn},
     fault::{Endpoint, Fault},
     handle::Sandbox,
+    movable_clock::MovableClock,
     persona::{Persona, PersonaError},
     routed::RoutedService,
     scope::{SCOPES, SENSITIVE_SCOPES},

@@ -2,7 +2,9 @@
 
 mod assertions;
 mod authorization;
+mod client_secret;
 mod codes;
+mod connect;
 mod deductions;
 mod event_log;
 mod faults;
@@ -10,6 +12,7 @@ mod flow;
 mod formats;
 mod fuzz;
 mod metadata;
+mod movable_clock;
 mod own_origin;
 mod pages;
 mod pushed;

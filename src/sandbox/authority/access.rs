@@ -122,11 +122,10 @@ impl Authority {
         Some(access_token.expires_at)
     }
 
-    /// Ends the grant of a token, as its user or its client asked.
-    pub(in crate::sandbox) fn end_grant_of(&mut self, token: &str) {
-        if let Some(grant) = self.grant_of(token) {
-            self.revoke_grant(grant);
-        }
+    /// Ends the grant of a token, as its user or its client asked. Returns whether it was live.
+    pub(in crate::sandbox) fn end_grant_of(&mut self, token: &str) -> bool {
+        let grant = self.grant_of(token);
+        grant.is_some_and(|grant| self.revoke_grant(grant))
     }
 
     /// The grant of an access token.

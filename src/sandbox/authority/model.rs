@@ -222,7 +222,26 @@ impl Authority {
     /// Whether these are the credentials of a registered client.
     pub(in crate::sandbox) fn authenticates(&self, client_id: &str, client_secret: &str) -> bool {
         self.client(client_id)
-            .is_some_and(|client| client.client_secret == client_secret)
+            .is_some_and(|client| client.secrets().any(|secret| secret == client_secret))
+    }
+
+    /// Replaces the secrets of a client by this one, or accepts it as well.
+    pub(in crate::sandbox) fn change_secret(
+        &mut self,
+        client_id: &str,
+        secret: String,
+        keeps_others: bool,
+    ) {
+        let mut clients = self.clients.iter_mut();
+        let client = clients.find(|client| client.client_id == client_id);
+        match client {
+            Some(client) if keeps_others => client.more_secrets.push(secret),
+            Some(client) => {
+                client.client_secret = secret;
+                client.more_secrets.clear();
+            }
+            None => {}
+        }
     }
 
     pub(super) fn issue_access_token(
