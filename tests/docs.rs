@@ -210,12 +210,15 @@ fn the_map_names_each_directory_of_the_source() {
 fn links_to_files_lead_somewhere() {
     for file in [
         "README.md",
+        "CHANGELOG.md",
         "CONTRIBUTING.md",
+        "SECURITY.md",
         "docs/deployment.md",
         "docs/glossary.md",
         "docs/operations.md",
         "docs/performance.md",
         "docs/providers.md",
+        "docs/walkthrough.md",
     ] {
         let directory = root().join(file).parent().unwrap().to_owned();
         for link in read(file).split("](").skip(1) {
