@@ -1,4 +1,5 @@
-//! The structure of `src`: which module may import which, and no import cycle between files.
+//! The structure of `src`: which module may import which, and no import cycle between files. The
+//! last test is about the structure of `.ci/run`.
 //!
 //! Each file is parsed, and each path in it (in `use` declarations, expressions, types and macro
 //! arguments) is resolved to the file that defines the item. Re-exports are followed, so a `mod.rs`
@@ -231,6 +232,7 @@ fn files_do_not_import_each_other_in_a_cycle() {
 }
 
 /// The decisions of the cache are values: the time is passed in, and their tests need no runtime.
+/// They depend on no feature, so the gate runs their tests once.
 #[test]
 fn decisions_of_the_cache_do_not_wait_lock_read_clocks_or_emit_telemetry() {
     const FORBIDDEN: &[&str] = &[
@@ -246,6 +248,7 @@ fn decisions_of_the_cache_do_not_wait_lock_read_clocks_or_emit_telemetry() {
         "SystemClock",
         "SystemTime::now",
         "elapsed",
+        "feature",
         "lock",
         "metrics",
         "spawn",
@@ -314,6 +317,74 @@ fn each_module_is_one_file_or_one_directory() {
         "move each of these to mod.rs in the directory of its name:\n{}\n",
         pairs.join("\n")
     );
+}
+
+/// The gate runs all tests with the feature `sandbox`, and those that it names with all features.
+#[test]
+fn the_gate_names_each_test_that_depends_on_a_feature() {
+    let gate = fs::read_to_string(root().join(".ci/run")).unwrap();
+    let named = |list: &str| -> BTreeSet<String> {
+        let (_, rest) = gate.split_once(&format!("\n{list}=(")).unwrap();
+        let (names, _) = rest.split_once(')').unwrap();
+        let names = names.lines().filter(|line| !line.contains('#'));
+        let names = names.flat_map(str::split_whitespace);
+        names.map(str::to_owned).collect()
+    };
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let mut depends = BTreeMap::from([("test", BTreeSet::new()), ("example", BTreeSet::new())]);
+    for target in manifest.split("\n[[").skip(1) {
+        let (kind, settings) = target.split_once("]]").unwrap();
+        let (_, name) = settings.split_once("name = \"").unwrap();
+        let (name, _) = name.split_once('"').unwrap();
+        let has_tests = kind == "test" || settings.contains("\ntest = true");
+        if has_tests && (requires_a_feature(settings) || names_a_feature(kind, name)) {
+            depends.get_mut(kind).unwrap().insert(name.to_owned());
+        }
+    }
+    for entry in fs::read_dir(root().join("tests")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        let is_test = path.is_file() || path.join("main.rs").is_file();
+        if is_test && names_a_feature("test", name) {
+            depends.get_mut("test").unwrap().insert(name.to_owned());
+        }
+    }
+    let mut tests = named("tests");
+    tests.extend(named("server_tests"));
+    let is_missing = |name: &&String| !tests.contains(*name);
+    let missing: Vec<&String> = depends["test"].iter().filter(is_missing).collect();
+    assert!(missing.is_empty(), ".ci/run does not name {missing:?}");
+    assert_eq!(depends["example"], named("examples"));
+}
+
+fn requires_a_feature(target: &str) -> bool {
+    let settings = target.lines();
+    let required = settings.filter(|line| line.starts_with("required-features"));
+    let mut features = required.flat_map(|line| line.split('"').skip(1).step_by(2));
+    features.any(|feature| feature != "sandbox")
+}
+
+/// Whether a part of a test or example exists only with a feature, also in files that it includes.
+fn names_a_feature(kind: &str, name: &str) -> bool {
+    let path = root().join(format!("{kind}s/{name}"));
+    let mut files = vec![path.with_extension("rs")];
+    if path.is_dir() {
+        files.extend(files_below(&path));
+    }
+    let mut sources: Vec<String> = Vec::new();
+    for file in files.iter().filter(|file| file.is_file()) {
+        let source = fs::read_to_string(file).unwrap();
+        for included in source.split("#[path = \"").skip(1) {
+            let (included, _) = included.split_once('"').unwrap();
+            let included = file.parent().unwrap().join(included);
+            sources.push(fs::read_to_string(included).unwrap());
+        }
+        sources.push(source);
+    }
+    let mut features = sources
+        .iter()
+        .flat_map(|source| source.split("feature = \"").skip(1));
+    features.any(|feature| !feature.starts_with("sandbox\""))
 }
 
 /// The segments of a module's path, without `crate`.
