@@ -24,7 +24,7 @@ use tower_oauth2_client::{
     oauth::OAuthClient,
     provider,
     store::{EncryptedStore, EncryptionKey, EncryptionKeys, MemoryStore, TokenStore},
-    tenants::Tenants,
+    tenants::{StoreHealth, Tenants},
     token::{
         AccessToken, Generation, Grant, GrantState, HistoryEvent, RefreshToken, TenantId, TokenSet,
     },
@@ -427,4 +427,31 @@ async fn the_record_names_the_replicas_and_survives_a_restart() {
     assert_eq!(entries.len(), 3);
     assert_eq!(entries[2].times, 1_001);
     assert_eq!(entries[2].event, HistoryEvent::Refreshed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_health_check_distinguishes_a_wrong_key_from_one_damaged_grant() {
+    let world = World::new();
+    let memory = &world.store.memory;
+    let (right, wrong) = (encrypted(memory, "2026-01"), encrypted(memory, "2026-02"));
+    let named = |number| TenantId::new(format!("customer-{number}")).unwrap();
+    for number in 1..3 {
+        let grant = world.grant(HOUR, Some("r1"));
+        right.save(&named(number), None, &grant).await.unwrap();
+    }
+    // Its envelope is of another tenant.
+    let damaged = memory.load(&named(1)).await.unwrap().unwrap();
+    memory.save(&named(0), None, &damaged).await.unwrap();
+
+    let health = world.replica_over("pod-1", right).health().await;
+    assert!(health.is_ready());
+    let health = world.replica_over("pod-2", wrong).health().await;
+    assert!(!health.is_ready());
+    let StoreHealth::Unreadable(error) = &health.store else {
+        panic!("{health:?}");
+    };
+    assert!(error.to_string().contains("2026-01"), "{error}");
+    let json = serde_json::to_string(&health).unwrap();
+    assert!(json.contains(r#""state":"unreadable""#), "{json}");
+    assert!(!json.contains("customer-"), "{json}");
 }
