@@ -26,6 +26,7 @@ use crate::{
     error::{Error, ErrorKind, OAuthErrorCode},
     jose::{AnySigner, Signer},
     provider::{ClientAuthentication, Endpoint, Provider, RequestKind, RequestParameters},
+    telemetry::ResponseNotice,
     token::{ClientIdentity, ClientSecret, CodeVerifier, NamedValues, TokenSet},
 };
 
@@ -551,11 +552,20 @@ impl OAuthClient {
                 let error = evidence::added_to(error);
                 provider_text::added_to(error, response, provider.refusals(), secrets)
             });
-            parsed.map(|parsed| {
+            parsed.map(|mut parsed| {
+                let gate = self.gate();
+                for notice in parsed.take_notices() {
+                    gate.notice(&notice);
+                }
+                let dropped = |name: &str, reason| {
+                    let name = name.to_owned();
+                    gate.notice(&ResponseNotice::ValueDropped { name, reason });
+                };
                 let key = sent.key.filter(|_| parsed.is_bound());
                 parsed.map_tokens(|tokens| {
+                    let (body, values) = (response.body(), sent.values);
                     let tokens =
-                        kept_values::add_to_tokens(provider, response.body(), sent.values, tokens);
+                        kept_values::add_to_tokens(provider, body, values, tokens, dropped);
                     match key {
                         Some(key) => tokens.with_dpop_key(key.key().clone()),
                         None => tokens,

@@ -11,7 +11,6 @@ use super::members::text_at;
 use crate::{
     error::{Error, ErrorKind},
     provider::{Provider, ValueSource},
-    telemetry,
     token::{MAX_KEPT_BYTES, NamedValues, TokenSet, form_decoded},
 };
 
@@ -99,12 +98,13 @@ impl<'a> CallbackValues<'a> {
 }
 
 /// Adds the kept values to the tokens of a response: the `earlier` ones of the grant, replaced by
-/// those of the response.
+/// those of the response. `dropped` gets the names of those that are not kept, each with a reason.
 pub(super) fn add_to_tokens(
     provider: &Provider,
     response: &[u8],
     earlier: &NamedValues,
     tokens: TokenSet,
+    mut dropped: impl FnMut(&str, &'static str),
 ) -> TokenSet {
     let mut tokens = tokens.with_values(earlier.clone());
     for (name, path) in provider.kept_values_from(ValueSource::Response) {
@@ -112,11 +112,11 @@ pub(super) fn add_to_tokens(
             continue;
         };
         if value.len() > MAX_KEPT_BYTES {
-            telemetry::value_dropped(name, "too_large");
+            dropped(name, "too_large");
         } else if provider.check_kept_value(name, &value).is_err() {
-            telemetry::value_dropped(name, "pattern");
+            dropped(name, "pattern");
         } else if !tokens.keep_value(name, &value) {
-            telemetry::value_dropped(name, "too_large");
+            dropped(name, "too_large");
         }
     }
     tokens

@@ -1,6 +1,7 @@
 //! Events and metrics of a token endpoint, which serves all tenants.
 
 use std::{
+    collections::HashSet,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
@@ -21,6 +22,7 @@ pub(crate) struct EndpointTelemetry {
     endpoint: OnceLock<String>,
     listener: Mutex<Option<Arc<dyn EndpointListener>>>,
     outage: Mutex<Outage>,
+    notices: Mutex<Notices>,
 }
 
 /// The reports since the circuit breaker last closed.
@@ -113,6 +115,53 @@ impl EndpointTelemetry {
         self.outage().is_client_rejected = false;
     }
 
+    /// Reports what is odd about a token response: each oddity once, and later at debug level.
+    pub(crate) fn notice(&self, notice: &ResponseNotice) {
+        let notices = self.notices.lock();
+        let is_news = notices.unwrap_or_else(PoisonError::into_inner).add(notice);
+        let level = if is_news { Level::Warn } else { Level::Debug };
+        let endpoint = self.endpoint.get().map(String::as_str);
+        match notice {
+            ResponseNotice::ClockSkew { size, is_large } => {
+                metric::set(CLOCK_SKEW, &[], None, size.as_secs_f64());
+                if *is_large {
+                    event_at!(
+                        level,
+                        "endpoint.clock_skewed",
+                        endpoint,
+                        skew_seconds = size.as_secs(),
+                        "the clocks of the token endpoint and of this machine differ; correct this \
+                         machine's clock, unless it is right: a token counts as expired by \
+                         whichever clock says so first"
+                    );
+                }
+            }
+            ResponseNotice::LifetimeAssumed(lifetime) => event_at!(
+                level,
+                "endpoint.lifetime_assumed",
+                endpoint,
+                lifetime_seconds = lifetime.as_secs(),
+                "the token response contains no usable lifetime; the provider's usual lifetime is \
+                 assumed"
+            ),
+            ResponseNotice::LifetimeUnknown => event!(
+                debug,
+                "endpoint.lifetime_unknown",
+                endpoint,
+                "the token response contains no usable lifetime; the token is used until the API \
+                 rejects it"
+            ),
+            ResponseNotice::ValueDropped { name, reason } => event_at!(
+                level,
+                "endpoint.value_dropped",
+                endpoint,
+                value = name,
+                reason,
+                "a value of the token response is not kept with the grant; an earlier one stays"
+            ),
+        }
+    }
+
     fn outage(&self) -> MutexGuard<'_, Outage> {
         self.outage.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -123,6 +172,50 @@ impl EndpointTelemetry {
         let listener = listener.unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(listener) = listener {
             let _ = catch_unwind(AssertUnwindSafe(|| call(&*listener)));
+        }
+    }
+}
+
+/// Something odd about a token response that can be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ResponseNotice {
+    /// The difference of the clocks, by the `Date` of the response.
+    ClockSkew {
+        size: Duration,
+        is_large: bool,
+    },
+    LifetimeAssumed(Duration),
+    LifetimeUnknown,
+    /// A value that the provider's data name is not kept. The name comes from these data.
+    ValueDropped {
+        name: String,
+        reason: &'static str,
+    },
+}
+
+/// The oddities that were reported.
+#[derive(Debug, Default)]
+struct Notices {
+    is_skewed: bool,
+    is_lifetime_assumed: bool,
+    dropped: HashSet<(String, &'static str)>,
+}
+
+impl Notices {
+    /// Whether this was not reported yet. A clock that was corrected and is wrong again is news.
+    fn add(&mut self, notice: &ResponseNotice) -> bool {
+        match notice {
+            ResponseNotice::ClockSkew { is_large, .. } => {
+                !std::mem::replace(&mut self.is_skewed, *is_large) && *is_large
+            }
+            ResponseNotice::LifetimeAssumed(_) => {
+                !std::mem::replace(&mut self.is_lifetime_assumed, true)
+            }
+            ResponseNotice::LifetimeUnknown => false,
+            // The provider's data bound their number.
+            ResponseNotice::ValueDropped { name, reason } => {
+                self.dropped.insert((name.clone(), reason))
+            }
         }
     }
 }
@@ -138,48 +231,6 @@ pub(crate) fn without_query(url: &str) -> String {
         }
         None => url.to_owned(),
     }
-}
-
-pub(crate) fn clock_skew_measured(skew: Duration) {
-    metric::set(CLOCK_SKEW, &[], None, skew.as_secs_f64());
-}
-
-pub(crate) fn clock_skewed(skew: Duration) {
-    event!(
-        warn,
-        "endpoint.clock_skewed",
-        skew_seconds = skew.as_secs(),
-        "the clocks of the token endpoint and of this machine differ; correct this machine's \
-         clock, unless it is right: a token counts as expired by whichever clock says so first"
-    );
-}
-
-pub(crate) fn lifetime_assumed(lifetime: Duration) {
-    event!(
-        warn,
-        "endpoint.lifetime_assumed",
-        lifetime_seconds = lifetime.as_secs(),
-        "the token response contains no usable lifetime; the provider's usual lifetime is assumed"
-    );
-}
-
-pub(crate) fn lifetime_unknown() {
-    event!(
-        debug,
-        "endpoint.lifetime_unknown",
-        "the token response contains no usable lifetime; the token is used until the API rejects it"
-    );
-}
-
-/// A value that the provider's data name is not kept. `name` comes from these data.
-pub(crate) fn value_dropped(name: &str, reason: &'static str) {
-    event!(
-        warn,
-        "endpoint.value_dropped",
-        value = name,
-        reason,
-        "a value of the token response is not kept with the grant; an earlier one stays"
-    );
 }
 
 #[cfg(test)]
@@ -207,5 +258,34 @@ mod tests {
             .map(|is_client_rejected| outage.opened(is_client_rejected))
             .collect();
         assert_eq!(reports, [true, false, true, false, false]);
+    }
+
+    #[test]
+    fn each_oddity_is_reported_once_and_a_skew_again_after_it_was_gone() {
+        let skew = |is_large| ResponseNotice::ClockSkew {
+            size: Duration::from_secs(40),
+            is_large,
+        };
+        let dropped = |name: &str| ResponseNotice::ValueDropped {
+            name: name.to_owned(),
+            reason: "pattern",
+        };
+        let assumed = ResponseNotice::LifetimeAssumed(Duration::from_secs(60));
+        let mut notices = Notices::default();
+        for (notice, is_news) in [
+            (skew(false), false),
+            (skew(true), true),
+            (skew(true), false),
+            (skew(false), false),
+            (skew(true), true),
+            (assumed.clone(), true),
+            (assumed, false),
+            (ResponseNotice::LifetimeUnknown, false),
+            (dropped("a"), true),
+            (dropped("b"), true),
+            (dropped("a"), false),
+        ] {
+            assert_eq!(notices.add(&notice), is_news, "{notice:?}");
+        }
     }
 }

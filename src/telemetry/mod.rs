@@ -141,10 +141,10 @@
 //! | `store.write_failed` | error | `kind`, `error` | a lease or a grant cannot be saved, so no refresh token is sent |
 //! | `store.save_failed` | error | `kind`, `error`, `unsaved_seconds` | a new token set, or the end of a grant, is known to this process only; the save is retried |
 //! | `store.recovered` | info | `failing_seconds` | a store works again whose failure was reported |
-//! | `endpoint.clock_skewed` | warn | `skew_seconds` | the `Date` of the token endpoint is more than 30 seconds off |
-//! | `endpoint.lifetime_assumed` | warn | `lifetime_seconds` | a token response contains no usable lifetime; the [usual one](crate::provider::ProviderBuilder::access_token_lifetime) of the provider is assumed |
-//! | `endpoint.lifetime_unknown` | debug | | a token response contains no usable lifetime, and the provider has no usual one; the token is used until a 401 |
-//! | `endpoint.value_dropped` | warn | `value`, `reason` | a token response contains a value that the [provider's data](crate::provider::KeptValue) name, but it is not kept: it is `too_large`, or does not match its `pattern` |
+//! | `endpoint.clock_skewed` | warn | `endpoint`, `skew_seconds` | the `Date` of the token endpoint is more than 30 seconds off; debug for each response after the first |
+//! | `endpoint.lifetime_assumed` | warn | `endpoint`, `lifetime_seconds` | a token response contains no usable lifetime; the [usual one](crate::provider::ProviderBuilder::access_token_lifetime) of the provider is assumed; debug after the first |
+//! | `endpoint.lifetime_unknown` | debug | `endpoint` | a token response contains no usable lifetime, and the provider has no usual one; the token is used until a 401 |
+//! | `endpoint.value_dropped` | warn | `endpoint`, `value`, `reason` | a token response contains a value that the [provider's data](crate::provider::KeptValue) name, but it is not kept: it is `too_large`, or does not match its `pattern`; debug after the first for each value |
 //! | `endpoint.client_rejected` | error | `endpoint`, `kind`, `error`, `duration_seconds`, `provider_code` and `provider_message` if known | the provider rejects the client id or secret (`invalid_client`); the circuit breaker has opened for this long |
 //! | `endpoint.circuit_opened` | warn | `endpoint`, `kind`, `error`, `duration_seconds` | the circuit breaker has opened for another cause; no token requests are sent for this long |
 //! | `endpoint.circuit_closed` | info | `endpoint` | the circuit breaker has closed |
@@ -258,10 +258,7 @@ pub use self::describe::describe_metrics;
 pub use self::listener::{EndpointListener, GrantListener};
 pub(crate) use self::{
     discovery::discovery_failed,
-    endpoint::{
-        EndpointTelemetry, clock_skew_measured, clock_skewed, lifetime_assumed, lifetime_unknown,
-        value_dropped, without_query,
-    },
+    endpoint::{EndpointTelemetry, ResponseNotice, without_query},
     grant::{End, GrantTelemetry, TelemetrySettings, Unauthorized},
     store::StoreTelemetry,
     store_watch::is_of_one_grant,

@@ -72,7 +72,7 @@ use self::{
 };
 use crate::{
     error::{Error, ErrorKind, ResponseDetails},
-    telemetry::{EndpointListener, EndpointTelemetry},
+    telemetry::{EndpointListener, EndpointTelemetry, ResponseNotice},
 };
 
 /// How many degraded grants are remembered.
@@ -144,6 +144,11 @@ impl EndpointGate {
 
     pub(crate) fn set_shared_listener(&self, listener: Arc<dyn EndpointListener>) {
         self.shared.telemetry.set_listener(listener);
+    }
+
+    /// Reports what is odd about a token response.
+    pub(crate) fn notice(&self, notice: &ResponseNotice) {
+        self.shared.telemetry.notice(notice);
     }
 
     /// Sets the URL of the endpoint for events, unless another client has set it.

@@ -29,7 +29,7 @@ use super::{
 use crate::{
     error::{Error, ErrorKind, OAuthErrorCode, ResponseDetails},
     provider::{LifetimeUnit, Provider},
-    telemetry,
+    telemetry::ResponseNotice,
     token::{AccessToken, LONGEST_LIFETIME, NamedValues, RefreshToken, TokenSet},
 };
 
@@ -47,6 +47,8 @@ pub struct TokenResponse {
     members: NamedValues,
     /// Whether the access token is bound to the key of the request.
     is_bound: bool,
+    /// The oddities that telemetry reports.
+    notices: Vec<ResponseNotice>,
 }
 
 impl TokenResponse {
@@ -71,6 +73,11 @@ impl TokenResponse {
 
     pub(super) fn is_bound(&self) -> bool {
         self.is_bound
+    }
+
+    /// Takes the oddities that telemetry reports.
+    pub(super) fn take_notices(&mut self) -> Vec<ResponseNotice> {
+        std::mem::take(&mut self.notices)
     }
 
     pub(super) fn map_tokens(self, map: impl FnOnce(TokenSet) -> TokenSet) -> Self {
@@ -130,8 +137,13 @@ pub(super) fn parse(
     match access_token {
         Ok((access_token, is_bound)) if refresh_token.is_some() || !members.is_damaged => {
             let server_now = date::of_response(response.headers());
+            let mut notices = Vec::new();
             if let Some(server_now) = server_now {
-                warn_of_skew(server_now, sent, now);
+                let skew = Skew::between(server_now, sent, now);
+                notices.push(ResponseNotice::ClockSkew {
+                    size: skew.size(),
+                    is_large: skew.is_large(),
+                });
             }
             let unit = provider.lifetime_unit();
             let stated = |expires_in: &Member, expires_at: &Member, usual| {
@@ -140,9 +152,9 @@ pub(super) fn parse(
             };
             let of_access_token = stated(&members.expires_in, &members.expires_at, usual_lifetime);
             match (of_access_token, usual_lifetime) {
-                (None, Some(usual)) => telemetry::lifetime_assumed(usual),
+                (None, Some(usual)) => notices.push(ResponseNotice::LifetimeAssumed(usual)),
                 (None, None) if !provider.access_token_never_expires() => {
-                    telemetry::lifetime_unknown();
+                    notices.push(ResponseNotice::LifetimeUnknown);
                 }
                 _ => {}
             }
@@ -164,6 +176,7 @@ pub(super) fn parse(
                 tokens,
                 members: members.others,
                 is_bound,
+                notices,
             })
         }
         // The refresh token may have been in the part that is missing.
@@ -361,14 +374,6 @@ fn plausible(by_date: Duration, by_own_clock: Duration, usual: Option<Duration>)
         usual.map_or(by_own_clock, |usual| usual.min(by_own_clock))
     } else {
         by_date
-    }
-}
-
-fn warn_of_skew(server_now: SystemTime, sent: SystemTime, now: SystemTime) {
-    let skew = Skew::between(server_now, sent, now);
-    telemetry::clock_skew_measured(skew.size());
-    if skew.is_large() {
-        telemetry::clock_skewed(skew.size());
     }
 }
 

@@ -1,10 +1,5 @@
 //! Members at the paths and in the units of a provider's data.
 
-use std::{
-    io,
-    sync::{Arc, Mutex},
-};
-
 use super::*;
 use crate::provider::{ProviderBuilder, TokenMember};
 
@@ -319,39 +314,13 @@ fn p18_token_that_never_expires_has_no_lifetime_unless_the_response_states_one()
         (r#","expires_in":3600"#, Some(HOUR)),
     ] {
         let body = format!(r#"{{"access_token":"a1"{members}}}"#);
-        let (tokens, events) = events_of(&never, &body);
-        assert_eq!(tokens.lifetime(), expected, "{members}");
-        assert_eq!(events, "", "{members}");
+        let mut response = read(&never, &body).unwrap();
+        assert_eq!(response.tokens().lifetime(), expected, "{members}");
+        assert_eq!(response.take_notices(), [], "{members}");
     }
-    let (_, events) = events_of(&with(|builder| builder), r#"{"access_token":"a1"}"#);
-    assert!(events.contains("no usable lifetime"), "{events}");
-}
-
-/// The tokens of a response, and the events of reading it.
-fn events_of(provider: &Provider, body: &str) -> (TokenSet, String) {
-    let written = Written::default();
-    let writer = written.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing_subscriber::filter::LevelFilter::DEBUG)
-        .with_writer(move || writer.clone())
-        .finish();
-    let tokens = tracing::subscriber::with_default(subscriber, || read(provider, body).unwrap());
-    let text = String::from_utf8_lossy(&written.0.lock().unwrap()).into_owned();
-    (tokens.into_tokens(), text)
-}
-
-#[derive(Clone, Default)]
-struct Written(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Written {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+    let plain = with(|builder| builder);
+    let mut response = read(&plain, r#"{"access_token":"a1"}"#).unwrap();
+    assert_eq!(response.take_notices(), [ResponseNotice::LifetimeUnknown]);
 }
 
 #[test]
