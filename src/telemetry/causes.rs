@@ -72,6 +72,16 @@ impl fmt::Display for Causes<'_> {
                 text.push_str(&cause);
             }
         }
+        // The sources follow here, or are left out.
+        for reference in [": see the source", "see the source; "] {
+            text = text.replace(reference, "");
+        }
+        for place in [
+            " (tenant in the error source)",
+            " (path in the error source)",
+        ] {
+            text = text.replace(place, "");
+        }
         // One event is one line of a log.
         f.write_str(&text.replace(char::is_control, " "))
     }
@@ -127,6 +137,11 @@ mod tests {
         let outer = Error::new(ErrorKind::Store, message).with_source(refused());
         let shown = Causes::of_all(&outer).to_string();
         assert_eq!(shown, "store failed: connection refused now");
+        let shown = Causes::of_all(&Error::store(refused())).to_string();
+        assert_eq!(
+            shown,
+            "token store failed; check that the store is reachable and writable: connection refused"
+        );
     }
 
     #[test]

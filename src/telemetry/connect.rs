@@ -21,7 +21,9 @@ pub(crate) fn connect_failed(kind: &'static str, tenant: Option<&TenantId>, erro
         kind,
         provider_code = error.and_then(Error::provider_code),
         provider_message = error.and_then(Error::provider_message),
-        error = error.map(|error| tracing::field::display(Causes::of(error, tenant, false))),
+        error = error
+            .map(|error| Causes::of(error, tenant, false).to_string())
+            .as_deref(),
         "a customer could not be connected or disconnected"
     );
 }

@@ -8,7 +8,7 @@ pub(crate) fn discovery_failed(error: &Error) {
         warn,
         "discovery.load_failed",
         kind = error.kind().as_str(),
-        error = %Causes::of_all(error),
+        error = Causes::of_all(error).to_string().as_str(),
         "the metadata of an issuer could not be loaded; an older copy stays in use"
     );
 }

@@ -68,10 +68,12 @@ impl EndpointTelemetry {
                 kind = last_error.kind().as_str(),
                 provider_code = last_error.provider_code(),
                 provider_message = last_error.provider_message(),
-                duration_seconds = duration.as_secs(),
-                error = %Causes::of_all(last_error),
+                pause_seconds = duration.as_secs(),
+                error = Causes::of_all(last_error).to_string().as_str(),
                 "the provider rejects the client id or secret, so no customer's token can be \
-                 refreshed; replace the secret now"
+                 refreshed, and customers fail as their tokens expire; compare both with the \
+                 provider's console now, and replace the one that is wrong: no customer has to \
+                 connect again"
             );
         } else {
             event_at!(
@@ -79,10 +81,10 @@ impl EndpointTelemetry {
                 "endpoint.circuit_opened",
                 endpoint,
                 kind = last_error.kind().as_str(),
-                duration_seconds = duration.as_secs(),
-                error = %Causes::of_all(last_error),
-                "the provider's token endpoint fails, so no token requests are sent for a while; \
-                 they start again by themselves"
+                pause_seconds = duration.as_secs(),
+                error = Causes::of_all(last_error).to_string().as_str(),
+                "the provider's token endpoint fails, so token requests pause and then start again by \
+                 themselves; customers fail as their tokens expire"
             );
         }
         if is_news {

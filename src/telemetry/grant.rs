@@ -163,7 +163,7 @@ impl GrantTelemetry {
             kind = error.kind().as_str(),
             provider_code = error.provider_code(),
             provider_message = error.provider_message(),
-            error = %self.causes(error),
+            error = self.causes(error).to_string().as_str(),
             "a customer's token could not be refreshed; this is tried again by itself"
         );
         // The operator corrects the client, and a customer most other refusals.
@@ -198,10 +198,15 @@ impl GrantTelemetry {
             tenant = self.field(),
             endpoint = self.endpoint(),
             kind = error.kind().as_str(),
-            error = %self.causes(error),
+            error = self.causes(error).to_string().as_str(),
             is_replayed,
-            "the response to a refresh was lost; if the provider has rotated the refresh token, the \
-             customer has to connect again"
+            "{}",
+            if is_replayed {
+                "the response to a token request was lost, so the request is sent once more"
+            } else {
+                "the response to a token request was lost; the token is refreshed again later, and \
+                 only if the provider then refuses, the customer has to connect again"
+            }
         );
     }
 
@@ -222,7 +227,9 @@ impl GrantTelemetry {
             kind = refusal.map(|error| error.kind().as_str()),
             provider_code = refusal.and_then(Error::provider_code),
             provider_message = refusal.and_then(Error::provider_message),
-            error = refusal.map(|error| tracing::field::display(self.causes(error))),
+            error = refusal
+                .map(|error| self.causes(error).to_string())
+                .as_deref(),
             "{}",
             explanation(reason)
         );
@@ -256,7 +263,7 @@ impl GrantTelemetry {
             provider_message = error.provider_message(),
             attempts,
             failing_seconds = lasts.as_secs(),
-            error = %self.causes(error),
+            error = self.causes(error).to_string().as_str(),
             "a customer's token cannot be refreshed although the provider is up and has not ended \
              the grant; look up the code, and ask the provider or define a refusal"
         );
@@ -338,7 +345,7 @@ impl GrantTelemetry {
             tenant = self.field(),
             kind = error.kind().as_str(),
             unsaved_seconds = unsaved.as_secs(),
-            error = %self.causes(error),
+            error = self.causes(error).to_string().as_str(),
             "a customer's new tokens could not be saved, and are lost if this process ends; check \
              the grant store, and do not restart this process before it works"
         );
@@ -409,7 +416,8 @@ fn explanation(reason: ReauthorizationReason) -> &'static str {
             "customer has to connect again: the refresh token has expired"
         }
         ReauthorizationReason::RotationLost => {
-            "customer has to connect again: the response with the new refresh token was lost"
+            "customer has to connect again: after a lost response, the provider refused the refresh \
+             token; most likely the response contained the next one"
         }
         ReauthorizationReason::NoRefreshToken => {
             "customer has to connect again: the access token has expired, and there is no refresh \

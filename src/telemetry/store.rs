@@ -79,7 +79,9 @@ impl StoreTelemetry {
                     "store.write_failed",
                     tenant = self.field(tenant),
                     kind = error.kind().as_str(),
-                    error = %Causes::of(error, tenant, self.record_tenant),
+                    error = Causes::of(error, tenant, self.record_tenant)
+                        .to_string()
+                        .as_str(),
                     "the grant store cannot be written, so no token is refreshed; check the store \
                      and the permissions of this program"
                 );
@@ -106,8 +108,7 @@ impl StoreTelemetry {
     pub(super) fn no_grant_readable(&self, now: Instant) -> Level {
         match self.watch().all_unreadable(now) {
             Notice::Store | Notice::Grant => Level::Error,
-            // The numbers are of interest nevertheless.
-            Notice::Repeated => Level::Info,
+            Notice::Repeated => Level::Debug,
         }
     }
 
@@ -133,7 +134,7 @@ impl StoreTelemetry {
                 "store.grant_unreadable",
                 tenant,
                 kind,
-                error = %causes,
+                error = causes.to_string().as_str(),
                 "the stored grant of one customer cannot be used, and others can; restore it, or let \
                  the customer connect again (`record_tenant` shows which one)"
             );
@@ -143,16 +144,18 @@ impl StoreTelemetry {
                 "store.load_failed",
                 tenant,
                 kind,
-                error = %causes,
+                error = causes.to_string().as_str(),
                 "{}",
                 match fault {
                     Fault::Store => {
-                        "the grant store cannot be read, so customers without a valid token get an \
-                         error; check that the store is reachable, and its permissions"
+                        "the grant store cannot be read, so customers whose token this process does \
+                         not hold get an error; it is tried again by itself; check that the store \
+                         is reachable"
                     }
                     Fault::Grant => {
-                        "no stored grant can be used so far, so customers get an error; check the \
-                         encryption key, the client id, and which store it is"
+                        "no stored grant could be used so far, so customers get an error; the grants \
+                         are unchanged; the error says what this process lacks: most likely an \
+                         encryption key, or it is another client's store"
                     }
                 }
             );

@@ -57,7 +57,9 @@ pub(crate) fn sweep_finished(
         expiring = counts.expiring,
         duration_seconds = duration.as_secs(),
         kind = unreadable.map(|error| error.kind().as_str()),
-        error = unreadable.map(|error| tracing::field::display(Causes::of_all(error))),
+        error = unreadable
+            .map(|error| Causes::of_all(error).to_string())
+            .as_deref(),
         "{message}"
     );
     for (state, count) in [
@@ -90,7 +92,7 @@ pub(crate) fn sweep_failed(
         level,
         "sweep.failed",
         kind = error.kind().as_str(),
-        error = %Causes::of_all(error),
+        error = Causes::of_all(error).to_string().as_str(),
         "not all stored grants could be checked; idle ones expire if this goes on for days"
     );
 }

@@ -371,8 +371,8 @@ async fn wrong_key_is_one_line() {
             "ERROR",
             "event=\"store.load_failed\"",
             "kind=\"store\"",
-            "the key \"k1\" is missing; add it by `with_decryption_key`",
-            "check the encryption key",
+            "the key \\\"k1\\\" is missing; add it by `with_decryption_key`",
+            "most likely an encryption key",
         ]],
     );
     assert!(scene.log.count("sweep.finished") >= 1);
@@ -393,7 +393,7 @@ async fn wrong_key_of_a_program_without_requests_is_one_line() {
             "ERROR",
             "event=\"sweep.finished\"",
             "unreadable=3",
-            "the key \"k1\" is missing",
+            "the key \\\"k1\\\" is missing",
             "check the encryption key",
         ]],
     );
@@ -481,7 +481,7 @@ async fn wrong_secret_is_one_line_until_it_is_replaced() {
             "event=\"endpoint.client_rejected\"",
             "endpoint=",
             "provider_code=\"invalid_client\"",
-            "replace the secret now",
+            "compare both with the provider's console now",
         ]],
     );
     assert!(scene.log.count("endpoint.circuit_opened") >= 1, "repeated");
@@ -537,7 +537,7 @@ async fn lost_rotation_is_a_line_when_it_is_lost_and_one_when_the_grant_ends() {
                 "WARN",
                 "event=\"grant.reauthorization_required\"",
                 "reason=\"rotation_lost\"",
-                "customer has to connect again: the response with the new refresh token was lost",
+                "customer has to connect again: after a lost response, the provider refused the refresh token",
             ],
         ],
     );
