@@ -4,7 +4,7 @@
 use http::StatusCode;
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::scalar::{StoredReason, to_timestamp};
 use crate::{
@@ -12,7 +12,8 @@ use crate::{
     token::{Failure, History, HistoryEntry, HistoryEvent, TenantId},
 };
 
-/// Of a replica's name or a code. Longer ones were not written by this crate.
+/// Of a replica's name or a code. This crate writes none that are longer, or that contain control
+/// characters, which would forge the lines of a diagnosis.
 const MAX_TEXT: usize = TenantId::MAX_LENGTH;
 
 #[derive(Default, Serialize)]
@@ -55,11 +56,11 @@ impl StoredHistory {
 /// Leaves out what cannot be read.
 impl<'de> Deserialize<'de> for StoredHistory {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Value::Array(entries) = Value::deserialize(deserializer)? else {
-            return Ok(Self::default());
-        };
+        // Skips what is too deep, or a number that is too large, which a value could not hold.
+        let raw = <&RawValue>::deserialize(deserializer)?;
+        let entries: Vec<&RawValue> = serde_json::from_str(raw.get()).unwrap_or_default();
         let entries = entries.into_iter().rev().take(History::MAX_ENTRIES).rev();
-        let entries = entries.filter_map(|entry| serde_json::from_value(entry).ok());
+        let entries = entries.filter_map(|entry| serde_json::from_str(entry.get()).ok());
         Ok(Self(entries.collect()))
     }
 }
@@ -85,8 +86,8 @@ impl StoredEntry {
     }
 
     fn decode(self) -> Option<HistoryEntry> {
-        let is_too_long = |text: &str| text.len() > MAX_TEXT;
-        if is_too_long(&self.replica) || self.code.as_deref().is_some_and(is_too_long) {
+        let is_foreign = |text: &str| text.len() > MAX_TEXT || text.contains(char::is_control);
+        if is_foreign(&self.replica) || self.code.as_deref().is_some_and(is_foreign) {
             return None;
         }
         let failure = || {

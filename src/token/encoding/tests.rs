@@ -303,6 +303,10 @@ fn a_history_that_cannot_be_read_is_left_out() {
             0,
         ),
         (
+            serde_json::json!([entry(serde_json::json!({"replica": "pod\nERROR"}))]),
+            0,
+        ),
+        (
             serde_json::json!([entry(serde_json::json!({"event": "failed"}))]),
             0,
         ),
@@ -324,6 +328,23 @@ fn a_history_that_cannot_be_read_is_left_out() {
         let bytes = serde_json::to_vec(&stored).unwrap();
         let read = Grant::from_bytes(&acme, &bytes).unwrap();
         assert_eq!(read.history.entries().len(), left, "{history}");
+        assert_eq!(read.state, grant.state);
+    }
+}
+
+/// JSON that no value can hold.
+#[test]
+fn a_history_that_is_too_deep_or_too_large_is_left_out() {
+    let acme = tenant("acme");
+    let grant = grants().remove(0).with_history(history());
+    let bytes = grant.to_bytes(&acme);
+    let text = str::from_utf8(&bytes).unwrap();
+    let (before, _) = text.split_once("\"history\":").unwrap();
+    let deep = "[".repeat(1_000) + &"]".repeat(1_000);
+    for history in ["1e999", "[1e999]", "{\"a\":1e999}", &deep, "\"\\ud800\""] {
+        let read = Grant::from_bytes(&acme, format!("{before}\"history\":{history}}}").as_bytes());
+        let read = read.unwrap_or_else(|error| panic!("{error}: {history:.20}"));
+        assert!(read.history.is_empty());
         assert_eq!(read.state, grant.state);
     }
 }
