@@ -26,7 +26,8 @@ use tower_oauth2_client::{
     store::{EncryptedStore, EncryptionKey, EncryptionKeys, MemoryStore, TokenStore},
     tenants::{StoreHealth, Tenants},
     token::{
-        AccessToken, Generation, Grant, GrantState, HistoryEvent, RefreshToken, TenantId, TokenSet,
+        AccessToken, Generation, Grant, GrantState, HistoryEvent, ReauthorizationReason,
+        RefreshToken, TenantId, TokenSet,
     },
 };
 
@@ -322,6 +323,62 @@ async fn the_database_was_restored(world: World) -> Diagnosis {
     replica.diagnose(&acme()).await
 }
 
+/// Another replica has refreshed the grant since.
+async fn the_disk_was_full_for_a_while(world: World) -> Diagnosis {
+    world.expired(2 * DAY).await;
+    let replica = world.replica("pod-1");
+    world.store.fail_intents(true);
+    assert!(replica.token(&acme()).await.is_err());
+    world.store.fail_intents(false);
+    sleep(SECOND / 10).await;
+    world.replica("pod-2").token(&acme()).await.unwrap();
+    sleep(MINUTE).await;
+    replica.token(&acme()).await.unwrap();
+    replica.diagnose(&acme()).await
+}
+
+/// A new token set is used before it is saved.
+async fn a_save_takes_some_seconds(world: World) -> Diagnosis {
+    world.expired(2 * DAY).await;
+    let replica = world.replica("pod-1");
+    world.store.before_next_save(|| sleep(5 * SECOND));
+    replica.token(&acme()).await.unwrap();
+    let saved = world.store.memory.load(&acme()).await.unwrap().unwrap();
+    assert!(
+        matches!(saved.state, GrantState::Refreshing { .. }),
+        "{saved:?}"
+    );
+    replica.diagnose(&acme()).await
+}
+
+async fn the_connection_breaks_and_then_the_store(world: World) -> Diagnosis {
+    world.expired(2 * DAY).await;
+    world.endpoint(Responds::Not(io::ErrorKind::ConnectionReset));
+    let replica = world.replica("pod-1");
+    assert!(replica.token(&acme()).await.is_err());
+    sleep(11 * MINUTE).await;
+    world.endpoint(DEAD);
+    world.store.fail_saves(true);
+    assert!(replica.token(&acme()).await.is_err());
+    sleep(MINUTE).await;
+    world.store.fail_saves(false);
+    assert!(replica.token(&acme()).await.is_err());
+    sleep(MINUTE).await;
+    elsewhere(&world).await
+}
+
+/// A store of the program keeps no record.
+async fn a_rotation_was_lost_without_a_record(world: World) -> Diagnosis {
+    let tokens = world.grant(2 * DAY, Some("r1")).tokens().unwrap().clone();
+    let ended = GrantState::ReauthorizationRequired {
+        tokens,
+        reason: ReauthorizationReason::RotationLost,
+        since: world.clock.wall(),
+    };
+    world.put(Grant::new(Generation::FIRST, ended)).await;
+    elsewhere(&world).await
+}
+
 async fn nothing(world: World) -> Diagnosis {
     world.expired(2 * DAY).await;
     world.replica("pod-1").token(&acme()).await.unwrap();
@@ -363,6 +420,10 @@ async fn each_seeded_cause_is_named() {
         a_proxy_responds_for_the_provider => ResponseUnusable,
         the_consent_brought_no_refresh_token => NoRefreshToken,
         the_database_was_restored => StoreWentBack,
+        the_disk_was_full_for_a_while => None,
+        a_save_takes_some_seconds => None,
+        the_connection_breaks_and_then_the_store => ResponseLost,
+        a_rotation_was_lost_without_a_record => ResponseLost,
         nothing => None,
     }
     assert!(missed.is_empty(), "{missed:#?}");

@@ -39,10 +39,7 @@ impl Record {
     /// The record with which a grant is saved because of an event.
     pub(super) fn with(&self, entry: HistoryEntry) -> History {
         let known = self.lock();
-        let mut history = known.stored.clone();
-        for unsaved in known.unsaved.entries() {
-            history.push(unsaved.clone());
-        }
+        let mut history = known.stored.with_unsaved(&known.unsaved);
         history.push(entry);
         history
     }

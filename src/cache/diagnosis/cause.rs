@@ -77,6 +77,9 @@ impl Evidence<'_> {
         let since = self.failing(|event| matches!(event, HistoryEvent::StoreFailed(_)));
         let cause = if since.is_some() {
             Cause::StoreNotWritable
+        } else if self.status.is_refreshing {
+            // The save of the newest one is running: requests use it meanwhile.
+            return None;
         } else {
             Cause::StoreWentBack
         };
@@ -109,19 +112,24 @@ impl Evidence<'_> {
         self.status.state == TokenState::Absent && !has_failed
     }
 
-    /// Whether the replica that sent the refresh token has seen that the response was lost.
+    /// Whether the replica that sent the refresh token has left nothing but that. Without a record,
+    /// as of a store that drops it, nothing points to a crash.
     fn of_lost_rotation(&self) -> Cause {
-        let before_end = self.history.entries().iter().rev().skip_while(|entry| {
+        let mut before_end = self.history.entries().iter().rev().skip_while(|entry| {
             matches!(
                 entry.event,
-                HistoryEvent::Ended { .. } | HistoryEvent::SentAgain | HistoryEvent::Failed(_)
+                HistoryEvent::Ended { .. }
+                    | HistoryEvent::SentAgain
+                    | HistoryEvent::Failed(_)
+                    | HistoryEvent::StoreFailed(_)
+                    | HistoryEvent::Rejected
             )
         });
-        let sent = before_end.map(|entry| &entry.event).next();
-        if matches!(sent, Some(HistoryEvent::ResponseLost(_))) {
-            Cause::ResponseLost
-        } else {
+        let sent = before_end.next().map(|entry| &entry.event);
+        if sent == Some(&HistoryEvent::Sent) {
             Cause::ReplicaCrashed
+        } else {
+            Cause::ResponseLost
         }
     }
 

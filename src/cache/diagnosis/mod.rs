@@ -51,9 +51,8 @@ impl Diagnosis {
         endpoint: Option<EndpointStatus>,
     ) -> Self {
         let stored = loaded.as_ref().ok().and_then(Option::as_ref);
-        let stored = stored.map(|grant| grant.history.entries());
-        let entries = stored.unwrap_or_default().iter().chain(unsaved.entries());
-        let history: History = entries.cloned().collect();
+        let stored = stored.map(|grant| grant.history.clone());
+        let history = stored.unwrap_or_default().with_unsaved(unsaved);
         let evidence = Evidence {
             loaded: loaded.as_ref().map(Option::as_ref),
             history: &history,

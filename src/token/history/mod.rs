@@ -90,7 +90,8 @@ pub struct Failure {
 }
 
 impl History {
-    /// The maximum number of entries. Beyond it, the oldest are forgotten, except the consent.
+    /// The maximum number of entries. Beyond it, the oldest are forgotten, except the last
+    /// consent.
     pub const MAX_ENTRIES: usize = 12;
 
     /// The entries, the oldest first.
@@ -103,6 +104,21 @@ impl History {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries().is_empty()
+    }
+
+    /// The history with events that one process has seen and not saved, in the order of time.
+    ///
+    /// Other replicas may have saved later events meanwhile. Those of the same replica are earlier,
+    /// whatever its clock says, because each of its saves includes what it has seen before.
+    pub(crate) fn with_unsaved(&self, unsaved: &Self) -> Self {
+        let mut entries = self.entries().to_vec();
+        for entry in unsaved.entries() {
+            let is_before =
+                |known: &HistoryEntry| known.at <= entry.at || known.replica == entry.replica;
+            let last = entries.iter().rposition(is_before);
+            entries.insert(last.map_or(0, |index| index + 1), entry.clone());
+        }
+        entries.into_iter().collect()
     }
 
     /// Adds an event, which replaces those that it repeats or completes.
@@ -123,8 +139,8 @@ impl History {
         }
         if entries.len() >= Self::MAX_ENTRIES {
             let is_consent = |entry: &HistoryEntry| entry.event == HistoryEvent::Connected;
-            let oldest = usize::from(entries.first().is_some_and(is_consent));
-            entries.remove(oldest);
+            let is_first = entries.iter().rposition(is_consent) == Some(0);
+            entries.remove(usize::from(is_first));
         }
         entries.push(entry);
     }

@@ -92,3 +92,40 @@ fn the_oldest_entries_are_forgotten_but_not_the_consent() {
     assert_eq!(history.entries().len(), History::MAX_ENTRIES);
     assert_eq!(history.entries()[0].at, at(88));
 }
+
+#[test]
+fn the_last_consent_is_kept_and_not_the_first() {
+    let codes = ["x", "y"];
+    let consents = [
+        ("a", HistoryEvent::Connected),
+        ("b", HistoryEvent::Connected),
+    ];
+    let failures = (0..100).map(|index| ("a", failed(codes[index % 2])));
+    let history = history(consents.into_iter().chain(failures));
+    assert_eq!(history.entries().len(), History::MAX_ENTRIES);
+    assert_eq!(shown(&history)[..2], ["b connected 1", "a failed 1"]);
+}
+
+#[test]
+fn unsaved_events_precede_what_other_replicas_saved_later() {
+    let entry =
+        |second, replica: &str, event| HistoryEntry::new(at(second), &replica.into(), event);
+    let stored: History = [
+        entry(1, "a", HistoryEvent::Connected),
+        entry(4, "a", HistoryEvent::Sent),
+        entry(9, "b", HistoryEvent::Refreshed),
+    ]
+    .into_iter()
+    .collect();
+    // The clock of the replica was set back.
+    for second in [2, 5] {
+        let unsaved = [entry(second, "a", failed("x"))].into_iter().collect();
+        assert_eq!(
+            shown(&stored.with_unsaved(&unsaved)),
+            ["a connected 1", "a failed 1", "b refreshed 1"]
+        );
+    }
+    let unsaved = [entry(10, "a", failed("x"))].into_iter().collect();
+    let history = stored.with_unsaved(&unsaved);
+    assert_eq!(shown(&history).last().unwrap(), "a failed 1");
+}
