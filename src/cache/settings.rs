@@ -141,7 +141,7 @@ impl Settings {
         let loaded = self.store.load(tenant).await;
         let now = self.clock.monotonic();
         self.store_telemetry.swept(tenant, &loaded, now);
-        loaded
+        Ok(loaded?.map(|grant| grant.with_history(History::default())))
     }
 
     /// Reports the result of a save or of a lease.
