@@ -52,7 +52,12 @@ impl<'a> Causes<'a> {
         }
         let text = source.to_string();
         Some(match self.tenant {
-            Some(tenant) => without(&text, tenant.as_str()).into_owned(),
+            Some(tenant) => {
+                let name = tenant.as_str();
+                // As in the keys of Redis.
+                let encoded: String = form_urlencoded::byte_serialize(name.as_bytes()).collect();
+                without(&without(&text, &encoded), name).into_owned()
+            }
             None => text,
         })
     }
@@ -177,5 +182,14 @@ mod tests {
             assert_eq!(Causes::of(&source, Some(&acme), false).to_string(), hidden);
             assert_eq!(Causes::of(&source, Some(&acme), true).to_string(), recorded);
         }
+    }
+
+    #[test]
+    fn p21_causes_do_not_name_an_encoded_tenant() {
+        let tenant = TenantId::new("Ada L. <ada@example.com>").unwrap();
+        let key = "redis, tow:{Ada+L.+%3Cada%40example.com%3E}:grant: OOM";
+        let error = Error::new(ErrorKind::Store, "failed").with_source(key);
+        let shown = Causes::of(&error, Some(&tenant), false).to_string();
+        assert_eq!(shown, "failed: redis, tow:{[tenant]}:grant: OOM");
     }
 }

@@ -79,9 +79,7 @@ impl StoreTelemetry {
                     "store.write_failed",
                     tenant = self.field(tenant),
                     kind = error.kind().as_str(),
-                    error = Causes::of(error, tenant, self.record_tenant)
-                        .to_string()
-                        .as_str(),
+                    error = self.causes(tenant, error).to_string().as_str(),
                     "the grant store cannot be written, so no token is refreshed; check the store \
                      and the permissions of this program"
                 );
@@ -125,7 +123,7 @@ impl StoreTelemetry {
             (notice, lasted.flatten())
         };
         recovered(lasted);
-        let causes = Causes::of(error, tenant, self.record_tenant);
+        let causes = self.causes(tenant, error);
         let kind = error.kind().as_str();
         let tenant = self.field(tenant);
         if notice == Notice::Grant {
@@ -161,6 +159,11 @@ impl StoreTelemetry {
             );
         }
         true
+    }
+
+    /// The causes of an error for this tenant.
+    pub(super) fn causes<'a>(&self, tenant: Option<&'a TenantId>, error: &'a Error) -> Causes<'a> {
+        Causes::of(error, tenant, self.record_tenant)
     }
 
     fn field<'a>(&self, tenant: Option<&'a TenantId>) -> Option<&'a str> {

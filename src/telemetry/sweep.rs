@@ -8,7 +8,10 @@ use super::{
     metric::{self, GRANTS, GRANTS_EXPIRING},
     store::StoreTelemetry,
 };
-use crate::error::{Error, ErrorKind};
+use crate::{
+    error::{Error, ErrorKind},
+    token::TenantId,
+};
 
 /// The result of a sweep, in numbers of grants.
 pub(crate) struct SweepCounts {
@@ -25,7 +28,7 @@ pub(crate) struct SweepCounts {
 pub(crate) fn sweep_finished(
     counts: &SweepCounts,
     duration: Duration,
-    unreadable: Option<&Error>,
+    unreadable: Option<&(TenantId, Error)>,
     store: &StoreTelemetry,
     now: Instant,
 ) {
@@ -56,9 +59,9 @@ pub(crate) fn sweep_finished(
         failed = counts.failed,
         expiring = counts.expiring,
         duration_seconds = duration.as_secs(),
-        kind = unreadable.map(|error| error.kind().as_str()),
+        kind = unreadable.map(|(_, error)| error.kind().as_str()),
         error = unreadable
-            .map(|error| Causes::of_all(error).to_string())
+            .map(|(tenant, error)| store.causes(Some(tenant), error).to_string())
             .as_deref(),
         "{message}"
     );

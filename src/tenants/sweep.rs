@@ -168,7 +168,7 @@ struct Sweep<'a> {
     lease_extended: Instant,
     report: SweepReport,
     /// Why a grant could not be read.
-    unreadable: Option<Error>,
+    unreadable: Option<(TenantId, Error)>,
     /// Whether another process may be able to do what this one could not.
     is_handing_over: bool,
     /// The grants to refresh, ordered by when their refresh tokens expire.
@@ -247,7 +247,7 @@ impl<'a> Sweep<'a> {
                         self.report.foreign += 1;
                     }
                     Err(error) => {
-                        self.unreadable.get_or_insert(error);
+                        self.unreadable.get_or_insert((tenant, error));
                         self.report.unreadable += 1;
                         self.is_handing_over = true;
                     }

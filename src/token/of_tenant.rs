@@ -13,7 +13,7 @@ pub(crate) struct OfTenant {
 }
 
 impl OfTenant {
-    #[cfg(any(test, feature = "encryption", feature = "postgres"))]
+    #[cfg(any(test, feature = "encryption", feature = "postgres", feature = "redis"))]
     pub(crate) fn new(tenant: &TenantId, identity: Option<UnreadableGrant>) -> Self {
         let tenant = tenant.clone();
         Self { tenant, identity }

@@ -604,6 +604,61 @@ async fn one_of_two_replicas_notifies_the_customer() {
     assert_eq!(scene.log.count("grant.reauthorization_required"), 2);
 }
 
+/// A database whose errors name the row.
+struct Verbose(Database);
+
+impl TokenStore for Verbose {
+    async fn load(&self, tenant: &TenantId) -> Result<Option<Grant>, Error> {
+        self.0.load(tenant).await?;
+        Err(Error::store(format!("the row `{tenant}` is damaged")))
+    }
+
+    async fn save(
+        &self,
+        tenant: &TenantId,
+        expected: Option<Generation>,
+        grant: &Grant,
+    ) -> Result<SaveOutcome, Error> {
+        self.0.save(tenant, expected, grant).await
+    }
+
+    async fn acquire(
+        &self,
+        tenant: &TenantId,
+        owner: &LeaseOwner,
+        duration: Duration,
+    ) -> Result<LeaseOutcome, Error> {
+        self.0.acquire(tenant, owner, duration).await
+    }
+
+    async fn release(&self, tenant: &TenantId, owner: &LeaseOwner) -> Result<(), Error> {
+        self.0.release(tenant, owner).await
+    }
+
+    async fn tenants(
+        &self,
+        after: Option<&TenantId>,
+        limit: usize,
+    ) -> Result<Vec<TenantId>, Error> {
+        self.0.tenants(after, limit).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p21_sweep_names_no_tenant_of_a_grant_that_cannot_be_read() {
+    let scene = Scene::new();
+    let _guard = scene.log.collect(LevelFilter::DEBUG);
+    let earlier = scene.tenants(scene.database.clone());
+    scene.connect(&earlier).await;
+    earlier.shutdown(MINUTE).await.unwrap();
+    let tenants = scene.tenants(Verbose(scene.database.clone()));
+    tenants.sweep().await.unwrap();
+    assert_eq!(scene.log.count("sweep.finished"), 1);
+    for line in scene.log.lines() {
+        assert!(!CUSTOMERS.iter().any(|name| line.contains(name)), "{line}");
+    }
+}
+
 /// Prints what an operator sees of all six.
 #[tokio::test(start_paused = true)]
 async fn six_troubles_are_a_few_lines() {

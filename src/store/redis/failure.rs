@@ -4,7 +4,10 @@ use std::fmt;
 
 use redis::RedisError;
 
-use crate::error::Error;
+use crate::{
+    error::Error,
+    token::{OfTenant, TenantId},
+};
 
 /// Hints for error codes, and for words in the server's messages.
 const HINTS: [(&str, &str); 12] = [
@@ -56,19 +59,36 @@ const HINTS: [(&str, &str); 12] = [
 
 /// The source of an [`Error::store`].
 #[derive(Debug)]
-struct Failure(String);
+struct Failure {
+    text: String,
+    /// Set if only the grant of this tenant cannot be read.
+    of: Option<OfTenant>,
+}
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
-impl std::error::Error for Failure {}
+impl std::error::Error for Failure {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        let of = self.of.as_ref()?;
+        Some(of)
+    }
+}
 
 /// A failure at a key, or at the server.
 pub(super) fn at(place: &str, detail: impl fmt::Display) -> Error {
-    Error::store(Failure(format!("redis, {place}: {detail}")))
+    let text = format!("redis, {place}: {detail}");
+    Error::store(Failure { text, of: None })
+}
+
+/// A stored grant that cannot be read.
+pub(super) fn damaged(tenant: &TenantId, key: &str, detail: &str) -> Error {
+    let text = format!("redis, {key}: {detail}");
+    let of = Some(OfTenant::new(tenant, None));
+    Error::store(Failure { text, of })
 }
 
 pub(super) fn unexpected(key: &str) -> Error {

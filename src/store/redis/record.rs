@@ -81,7 +81,11 @@ impl Record {
         let fail = |detail: &str| {
             let action = "the key is unchanged: restore it, or move it away (RENAME) and let the \
                           customer consent again";
-            Err(failure::at(key, format_args!("{detail}; {action}")))
+            Err(failure::damaged(
+                tenant,
+                key,
+                &format!("{detail}; {action}"),
+            ))
         };
         // The crate's conversions would turn a missing field into an empty one.
         let fields = match response {
@@ -107,6 +111,7 @@ impl Record {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::is_of_one_grant;
 
     #[test]
     fn p23_encoded_names_round_trip_and_are_unique() {
@@ -128,6 +133,19 @@ mod tests {
         }
         for other in ["", "a b", "%61", "a=b", "a&b", "é", "a%2fb", "%00", "%FF"] {
             assert_eq!(decoded(other.as_bytes()), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn grant_that_cannot_be_read_is_an_error_of_its_tenant() {
+        let field = |text: &str| Value::BulkString(text.into());
+        let damaged = Value::Array(vec![field("1"), field("{"), field("s")]);
+        let acme = TenantId::new("acme").unwrap();
+        for response in [damaged, Value::Array(vec![Value::Nil; 3]), Value::Int(1)] {
+            let error = Record::read(&acme, "tow:{acme}:grant", response)
+                .err()
+                .unwrap();
+            assert!(is_of_one_grant(&error), "{error:?}");
         }
     }
 }
