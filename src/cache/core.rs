@@ -177,12 +177,16 @@ impl Core {
 
     /// Ends a refresh, store check or command. Wakes a shutdown if that was the last work.
     pub(super) fn end_work(self: &Arc<Self>, end: impl FnOnce(&mut CacheState, Moment<'_>)) {
-        let is_idle = self.change(|state, m| {
-            end(state, m);
-            state.is_idle()
+        self.change(end);
+        // Locked, so that no work begins and loads the record in between.
+        let is_idle = self.look(|state| {
+            let is_idle = state.is_idle();
+            if is_idle {
+                self.record.rest();
+            }
+            is_idle
         });
         if is_idle {
-            self.record.rest();
             self.idle.notify_waiters();
         }
     }
