@@ -25,7 +25,7 @@ use crate::{
     error::{Error, ErrorKind},
     oauth::{EndpointGate, GateKey},
     store::{LeaseOutcome, LeaseOwner, SaveOutcome},
-    telemetry::{End, GrantTelemetry},
+    telemetry::{End, GrantTelemetry, Reported},
     token::{Failure, Generation, Grant, History, HistoryEntry, HistoryEvent, TenantId, TokenSet},
 };
 
@@ -301,7 +301,13 @@ impl Core {
                 label,
                 error,
                 is_news,
-            } => telemetry.refresh_failed(label, &error, is_news),
+            } => {
+                let reported = telemetry.refresh_failed(label, &error, is_news);
+                if is_news && reported == Reported::AsOutage {
+                    // If the grant still fails afterwards, that is news.
+                    self.lock().state.failure_not_reported(&error);
+                }
+            }
             Event::RefreshTokenMissing(decision) => telemetry.refresh_token_missing(decision),
             Event::RefreshTokenExpiring { days_left } => {
                 telemetry.refresh_token_expiring(days_left);

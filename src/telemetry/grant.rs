@@ -51,6 +51,15 @@ pub(crate) struct End<'a> {
     pub(crate) refusal: Option<&'a Error>,
 }
 
+/// How a failed refresh was reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reported {
+    /// For this grant, now or before, or by another event.
+    AsFailure,
+    /// As a failure of the endpoint, for another grant.
+    AsOutage,
+}
+
 /// The token that the cache had for the retry after a 401.
 #[derive(Clone, Copy)]
 pub(crate) enum Unauthorized {
@@ -153,9 +162,15 @@ impl GrantTelemetry {
 
     /// `is_news` says whether this kind of failure was not reported for this grant since its last
     /// refresh.
-    pub(crate) fn refresh_failed(&self, reason: &'static str, error: &Error, is_news: bool) {
+    pub(crate) fn refresh_failed(
+        &self,
+        reason: &'static str,
+        error: &Error,
+        is_news: bool,
+    ) -> Reported {
+        let (level, reported) = self.level_of_failure(error, is_news);
         event_at!(
-            self.level_of_failure(error, is_news),
+            level,
             "refresh.failed",
             tenant = self.field(),
             endpoint = self.endpoint(),
@@ -173,9 +188,10 @@ impl GrantTelemetry {
             error.kind().as_str()
         };
         metric::count(REFRESH_FAILURES, &[("kind", kind)], self.label());
+        reported
     }
 
-    fn level_of_failure(&self, error: &Error, is_news: bool) -> Level {
+    fn level_of_failure(&self, error: &Error, is_news: bool) -> (Level, Reported) {
         let is_reported = error.is_end_of_grant()
             || error.is_circuit_open()
             || (error.is_invalid_client() && self.settings.has_gate)
@@ -184,10 +200,12 @@ impl GrantTelemetry {
         // The endpoint fails for all grants.
         let is_repeated =
             error.is_of_endpoint() && self.settings.is_failing.swap(true, Ordering::Relaxed);
-        if is_news && !is_reported && !is_repeated {
-            Level::Warn
+        if is_news && !is_reported && is_repeated {
+            (Level::Debug, Reported::AsOutage)
+        } else if is_news && !is_reported {
+            (Level::Warn, Reported::AsFailure)
         } else {
-            Level::Debug
+            (Level::Debug, Reported::AsFailure)
         }
     }
 

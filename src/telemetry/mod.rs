@@ -259,7 +259,7 @@ pub use self::listener::{EndpointListener, GrantListener};
 pub(crate) use self::{
     discovery::discovery_failed,
     endpoint::{EndpointTelemetry, ResponseNotice, without_query},
-    grant::{End, GrantTelemetry, TelemetrySettings, Unauthorized},
+    grant::{End, GrantTelemetry, Reported, TelemetrySettings, Unauthorized},
     store::StoreTelemetry,
     store_watch::is_of_one_grant,
     sweep::{SweepCounts, sweep_failed, sweep_finished},

@@ -16,6 +16,7 @@ use http::StatusCode;
 use http_body_util::Full;
 use tower_oauth2_client::{
     Error,
+    cache::TokenSource,
     clock::Clock,
     oauth::OAuthClient,
     provider,
@@ -26,7 +27,9 @@ use tower_oauth2_client::{
     },
     telemetry::{EndpointListener, GrantListener},
     tenants::Tenants,
-    token::{Generation, Grant, ReauthorizationReason, TenantId},
+    token::{
+        AccessToken, Generation, Grant, ReauthorizationReason, RefreshToken, TenantId, TokenSet,
+    },
 };
 use tracing::level_filters::LevelFilter;
 
@@ -657,6 +660,56 @@ async fn p21_sweep_names_no_tenant_of_a_grant_that_cannot_be_read() {
     for line in scene.log.lines() {
         assert!(!CUSTOMERS.iter().any(|name| line.contains(name)), "{line}");
     }
+}
+
+/// A source that fails for one customer, or for all.
+struct Failing(Arc<AtomicBool>);
+
+impl TokenSource for Failing {
+    async fn fetch(&self, held: Option<&TokenSet>) -> Result<TokenSet, Error> {
+        let held = held.unwrap();
+        let is_initech = held.refresh_token().unwrap().expose() == "initech";
+        if is_initech || self.0.load(Ordering::SeqCst) {
+            return Err(Error::unavailable("down"));
+        }
+        let (token, issued_at) = (held.access_token().clone(), held.issued_at() + HOUR);
+        let kept = held.refresh_token().unwrap().clone();
+        Ok(TokenSet::new(token, HOUR, issued_at).with_refresh_token(kept, issued_at))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn customer_whose_trouble_outlasts_an_outage_is_reported() {
+    let scene = Scene::new();
+    let _guard = scene.log.collect(LevelFilter::DEBUG);
+    let is_down = Arc::new(AtomicBool::new(true));
+    let tenants = Tenants::builder(Failing(is_down.clone()))
+        .store(scene.database.clone())
+        .origin("https://api.example.com")
+        .clock(scene.clock.clone())
+        .background_delay(Duration::ZERO)
+        .build()
+        .unwrap();
+    for name in CUSTOMERS {
+        let now = scene.clock.wall();
+        let tokens = TokenSet::new(AccessToken::new("a").unwrap(), HOUR, now)
+            .with_refresh_token(RefreshToken::new(name), now);
+        let tenant = TenantId::new(name).unwrap();
+        tenants.set_tokens(&tenant, tokens).await.unwrap();
+    }
+    pass(2 * HOUR).await;
+    scene.requests(&tenants).await;
+    is_down.store(false, Ordering::SeqCst);
+    scene.log.clear();
+    for _ in 0..12 {
+        pass(10 * MINUTE).await;
+        scene.requests(&tenants).await;
+    }
+    assert!(scene.log.count("refresh.failed") > 5);
+    check(
+        &scene.log.alarms(),
+        &[&["WARN", "event=\"refresh.failed\"", "down"]],
+    );
 }
 
 /// Prints what an operator sees of all six.

@@ -71,6 +71,11 @@ impl CacheState {
         });
     }
 
+    /// The failure was not reported for this grant, because its endpoint fails for all grants.
+    pub(crate) fn failure_not_reported(&mut self, error: &Error) {
+        self.reported.forget(error);
+    }
+
     /// Ends the backoff after a success, or for a new grant. A grant that was stuck has recovered.
     pub(super) fn end_backoff(&mut self, m: Moment<'_>) {
         self.reported = Reported::default();

@@ -21,6 +21,11 @@ impl Reported {
         self.0 |= bit;
         is_news
     }
+
+    /// This kind of failure counts as not reported.
+    pub(super) fn forget(&mut self, error: &Error) {
+        self.0 &= !(1 << kind(error));
+    }
 }
 
 fn kind(error: &Error) -> u8 {
