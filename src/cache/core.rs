@@ -49,7 +49,6 @@ pub(super) struct Core {
     /// Identifies this cache as the owner of its leases.
     owner: LeaseOwner,
     key: GateKey,
-    record: Record,
 }
 
 /// The background task of one cache.
@@ -67,6 +66,7 @@ pub(super) struct Locked {
     pub(super) refresh: Option<Arc<JobHandle>>,
     pub(super) store_check: Option<Arc<JobHandle>>,
     worker: Option<JoinHandle<()>>,
+    record: Record,
     /// Exists while some work holds it.
     locks: Weak<Locks>,
 }
@@ -123,7 +123,6 @@ impl Core {
             settings,
             owner: LeaseOwner::random(),
             key: GateKey::random(),
-            record: Record::default(),
         }
     }
 
@@ -179,14 +178,10 @@ impl Core {
     pub(super) fn end_work(self: &Arc<Self>, end: impl FnOnce(&mut CacheState, Moment<'_>)) {
         self.change(end);
         // Locked, so that no work begins and loads the record in between.
-        let is_idle = self.look(|state| {
-            let is_idle = state.is_idle();
-            if is_idle {
-                self.record.rest();
-            }
-            is_idle
-        });
-        if is_idle {
+        let mut locked = self.lock();
+        if locked.state.is_idle() {
+            locked.record.rest();
+            drop(locked);
             self.idle.notify_waiters();
         }
     }
@@ -450,12 +445,13 @@ impl Core {
         grant: &Grant,
         event: HistoryEvent,
     ) -> Result<SaveOutcome, Error> {
-        let history = self.record.with(self.entry(event));
+        let entry = self.entry(event);
+        let history = self.lock().record.with(entry);
         let grant = grant.clone().with_history(history);
         let saved = self.settings.save(self.tenant(), expected, &grant).await;
         Ok(match saved? {
             SaveOutcome::Committed => {
-                self.record.saved(grant.history);
+                self.lock().record.saved(grant.history);
                 SaveOutcome::Committed
             }
             SaveOutcome::Superseded(stored) => SaveOutcome::Superseded(self.recorded(stored)),
@@ -465,19 +461,20 @@ impl Core {
     /// Takes the record out of a stored grant.
     fn recorded(&self, mut stored: Option<Grant>) -> Option<Grant> {
         if let Some(grant) = &mut stored {
-            self.record.take(grant);
+            self.lock().record.take(grant);
         }
         stored
     }
 
     /// Notes an event of the grant that is not saved now.
     pub(super) fn note(&self, event: HistoryEvent) {
-        self.record.note(self.entry(event));
+        let entry = self.entry(event);
+        self.lock().record.note(entry);
     }
 
     /// The events of the grant that are not saved.
     pub(super) fn unsaved(&self) -> History {
-        self.record.unsaved()
+        self.lock().record.unsaved()
     }
 
     fn entry(&self, event: HistoryEvent) -> HistoryEntry {

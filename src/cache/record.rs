@@ -6,13 +6,12 @@
 //! saved yet stay in memory, so a grant that works needs no memory for it. A request with a fresh
 //! token does not come here.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
 use crate::token::{Grant, History, HistoryEntry, HistoryEvent};
 
-/// The record of one grant, as its cache knows it.
+/// The record of one grant, as its cache knows it. `None` if nothing is known, which is how an idle
+/// grant that works takes 8 bytes for it.
 #[derive(Debug, Default)]
-pub(super) struct Record(Mutex<Known>);
+pub(super) struct Record(Option<Box<Known>>);
 
 #[derive(Debug, Default)]
 struct Known {
@@ -24,13 +23,13 @@ struct Known {
 
 impl Record {
     /// Takes the record out of a grant that was loaded.
-    pub(super) fn take(&self, loaded: &mut Grant) {
-        self.lock().stored = std::mem::take(&mut loaded.history);
+    pub(super) fn take(&mut self, loaded: &mut Grant) {
+        self.known().stored = std::mem::take(&mut loaded.history);
     }
 
     /// Notes an event that is not saved now.
-    pub(super) fn note(&self, entry: HistoryEntry) {
-        let mut known = self.lock();
+    pub(super) fn note(&mut self, entry: HistoryEntry) {
+        let known = self.known();
         if !is_known(known.stored.entries().last(), &entry) {
             known.unsaved.push(entry);
         }
@@ -38,33 +37,40 @@ impl Record {
 
     /// The record with which a grant is saved because of an event.
     pub(super) fn with(&self, entry: HistoryEntry) -> History {
-        let known = self.lock();
-        let mut history = known.stored.with_unsaved(&known.unsaved);
+        let known = self.0.as_deref();
+        let known = known.map(|known| known.stored.with_unsaved(&known.unsaved));
+        let mut history = known.unwrap_or_default();
         history.push(entry);
         history
     }
 
     /// The grant was saved with this record.
-    pub(super) fn saved(&self, history: History) {
-        *self.lock() = Known {
+    pub(super) fn saved(&mut self, history: History) {
+        *self.known() = Known {
             stored: history,
             unsaved: History::default(),
         };
     }
 
     /// The work has ended: the next one loads the stored record again.
-    pub(super) fn rest(&self) {
-        self.lock().stored = History::default();
+    pub(super) fn rest(&mut self) {
+        let known = self.0.take().filter(|known| !known.unsaved.is_empty());
+        self.0 = known.map(|known| {
+            Box::new(Known {
+                stored: History::default(),
+                unsaved: known.unsaved,
+            })
+        });
     }
 
     /// The events that are not saved.
     pub(super) fn unsaved(&self) -> History {
-        self.lock().unsaved.clone()
+        let known = self.0.as_deref();
+        known.map_or_else(History::default, |known| known.unsaved.clone())
     }
 
-    fn lock(&self) -> MutexGuard<'_, Known> {
-        // Each change is one assignment.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn known(&mut self) -> &mut Known {
+        self.0.get_or_insert_default()
     }
 }
 
@@ -109,7 +115,7 @@ mod tests {
 
     #[test]
     fn a_save_carries_what_was_loaded_and_what_was_seen_since() {
-        let record = Record::default();
+        let mut record = Record::default();
         let since = SystemTime::UNIX_EPOCH;
         let stored = [entry(1, HistoryEvent::Connected)].into_iter().collect();
         let mut grant = Grant::new(Generation::FIRST, GrantState::Revoked { since });
@@ -133,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_failure_that_was_saved_is_not_noted_again() {
-        let record = Record::default();
+        let mut record = Record::default();
         let saved = record.with(entry(1, down()));
         record.saved(saved);
         record.note(entry(1, down()));
