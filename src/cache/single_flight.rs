@@ -56,6 +56,11 @@ impl<T: Clone> SingleFlight<T> {
         self.demand.changed.notify_one();
     }
 
+    /// Whether both are handles to the same work.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.report.same_channel(&other.report)
+    }
+
     /// Waits for the first report that `is_result` accepts. `None` if the leader was dropped
     /// without one.
     ///

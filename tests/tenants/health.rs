@@ -137,3 +137,23 @@ async fn residents_are_counted_by_state() {
             .is_none_or(|endpoint| endpoint.circuit == CircuitState::Closed)
     );
 }
+
+/// Its runtime ended, for example.
+#[tokio::test(start_paused = true)]
+async fn a_check_that_was_interrupted_does_not_count_for_later_calls() {
+    let (tenants, _, store, _) = with_tenants(1).await;
+    store.slow_next_load(HOUR);
+    let runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = { runtime }.enable_time().build().unwrap();
+    let loads = store.loads();
+    let interrupted = tenants.clone();
+    runtime.spawn(async move { interrupted.health().await });
+    while store.loads() == loads {
+        std::thread::yield_now();
+    }
+    tokio::task::spawn_blocking(move || drop(runtime))
+        .await
+        .unwrap();
+    assert!(!tenants.health().await.is_ready());
+    assert!(tenants.health().await.is_ready());
+}

@@ -67,7 +67,10 @@ async fn store_health(state: &Arc<TenantsState>) -> StoreHealth {
     {
         Ok(waiting) => match waiting.await {
             Ok(Some(result)) => result,
-            Ok(None) => StoreHealth::Unreachable(interrupted()),
+            Ok(None) => {
+                forget(state, &flight);
+                StoreHealth::Unreachable(interrupted())
+            }
             Err(_) => StoreHealth::Unreachable(late()),
         },
         Err(error) => StoreHealth::Unreachable(error),
@@ -99,6 +102,14 @@ fn join_or_start(state: &Arc<TenantsState>) -> Result<Joined, Error> {
     drop(probe);
     runtime.spawn(check_store(Arc::clone(state), leader, readable));
     Ok(Joined::Flight(flight))
+}
+
+/// Forgets a check that was interrupted, so that the next caller starts another one.
+fn forget(state: &TenantsState, interrupted: &SingleFlight<StoreHealth>) {
+    let mut probe = state.probe();
+    if matches!(&probe.check, LastCheck::InFlight(flight, _) if flight.is_same(interrupted)) {
+        probe.check = LastCheck::None;
+    }
 }
 
 async fn check_store(
