@@ -2,6 +2,7 @@
 
 use std::{borrow::Cow, error::Error as StdError, fmt, iter, path::Path};
 
+use super::url::with_plain_urls;
 use crate::{
     error::{AtPath, Error},
     token::{OfTenant, TenantId},
@@ -71,7 +72,7 @@ impl fmt::Display for Causes<'_> {
             .take(MAX_CAUSES)
             .filter_map(|source| self.shown(source))
         {
-            let cause: String = cause.chars().take(MAX_LENGTH).collect();
+            let cause: String = with_plain_urls(&cause).chars().take(MAX_LENGTH).collect();
             if !text.contains(&cause) {
                 text.push_str(": ");
                 text.push_str(&cause);
@@ -191,5 +192,17 @@ mod tests {
         let error = Error::new(ErrorKind::Store, "failed").with_source(key);
         let shown = Causes::of(&error, Some(&tenant), false).to_string();
         assert_eq!(shown, "failed: redis, tow:{[tenant]}:grant: OOM");
+    }
+
+    #[test]
+    fn p21_causes_show_no_query_or_user_of_a_url() {
+        let sent = "buffered: error sending request for url (https://a.example/revoke?token=r1&x=2), \
+                    pool postgres://u:p4ss@db/x and http://b?r2#r3";
+        let error = Error::new(ErrorKind::Unavailable, "failed").with_source(sent);
+        assert_eq!(
+            Causes::of_all(&error).to_string(),
+            "failed: buffered: error sending request for url (https://a.example/revoke pool \
+             postgres://db/x and http://b"
+        );
     }
 }

@@ -12,6 +12,7 @@ use super::{
     causes::Causes,
     event::{Level, event, event_at},
     metric::{self, CIRCUIT_OPEN, CLOCK_SKEW},
+    url::without_query,
 };
 use crate::error::Error;
 
@@ -29,15 +30,18 @@ pub(crate) struct EndpointTelemetry {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Outage {
     is_reported: bool,
+    is_reported_for_one: bool,
     is_client_rejected: bool,
 }
 
 impl Outage {
     /// The circuit breaker has opened, perhaps after a probe has failed. Returns whether that was
-    /// not reported yet.
-    fn opened(&mut self, is_client_rejected: bool) -> bool {
+    /// not reported yet. A failure of all grants is news after that of one.
+    fn opened(&mut self, is_client_rejected: bool, is_for_one: bool) -> bool {
         let reported = if is_client_rejected {
             &mut self.is_client_rejected
+        } else if is_for_one && !self.is_reported {
+            &mut self.is_reported_for_one
         } else {
             &mut self.is_reported
         };
@@ -55,10 +59,11 @@ impl EndpointTelemetry {
         *self.listener.lock().unwrap_or_else(PoisonError::into_inner) = Some(listener);
     }
 
-    pub(crate) fn circuit_opened(&self, duration: Duration, last_error: &Error) {
+    /// `is_for_one` says whether the circuit breaker is open for a single grant.
+    pub(crate) fn circuit_opened(&self, duration: Duration, last_error: &Error, is_for_one: bool) {
         metric::set(CIRCUIT_OPEN, &[], None, 1.0);
         let is_client_rejected = last_error.is_invalid_client();
-        let is_news = self.outage().opened(is_client_rejected);
+        let is_news = self.outage().opened(is_client_rejected, is_for_one);
         let endpoint = self.endpoint.get().map(String::as_str);
         if is_news && is_client_rejected {
             event!(
@@ -222,42 +227,26 @@ impl Notices {
     }
 }
 
-/// The URL without its query, which may contain secrets, and without a user.
-pub(crate) fn without_query(url: &str) -> String {
-    let url = url.split(['?', '#']).next().unwrap_or_default();
-    match url.split_once("://") {
-        Some((scheme, rest)) => {
-            let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-            let host = authority.rsplit('@').next().unwrap_or_default();
-            format!("{scheme}://{host}{path}")
-        }
-        None => url.to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn p21_endpoint_is_shown_without_its_query_and_user() {
-        for (url, shown) in [
-            ("https://a.example/t", "https://a.example/t"),
-            ("https://a.example/t?key=1#f", "https://a.example/t"),
-            ("https://u:p@a.example/t/@x", "https://a.example/t/@x"),
-            ("https://u@a.example", "https://a.example"),
-            ("https://{tenant}.example/t", "https://{tenant}.example/t"),
-        ] {
-            assert_eq!(without_query(url), shown);
-        }
-    }
 
     #[test]
     fn each_trouble_is_reported_once_until_the_circuit_closes() {
         let mut outage = Outage::default();
         let reports: Vec<_> = [false, false, true, true, false]
             .into_iter()
-            .map(|is_client_rejected| outage.opened(is_client_rejected))
+            .map(|is_client_rejected| outage.opened(is_client_rejected, false))
+            .collect();
+        assert_eq!(reports, [true, false, true, false, false]);
+    }
+
+    #[test]
+    fn outage_is_reported_after_the_trouble_of_one_grant() {
+        let mut outage = Outage::default();
+        let reports: Vec<_> = [true, true, false, true, false]
+            .into_iter()
+            .map(|is_for_one| outage.opened(false, is_for_one))
             .collect();
         assert_eq!(reports, [true, false, true, false, false]);
     }

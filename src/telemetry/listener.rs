@@ -110,7 +110,8 @@ pub trait EndpointListener: Send + Sync + 'static {
     /// token requests are sent for this `duration`. `error` is the last failure.
     ///
     /// Called once, until [`circuit_closed`](Self::circuit_closed), although the breaker opens
-    /// again after each probe that fails.
+    /// again after each probe that fails. If all failures are of one grant, the breaker opens for
+    /// that grant only; this is called then, and once more when other grants fail too.
     fn circuit_opened(&self, endpoint: &str, error: &Error, duration: Duration) {
         let _ = (endpoint, error, duration);
     }

@@ -250,6 +250,7 @@ mod metric;
 mod store;
 mod store_watch;
 mod sweep;
+mod url;
 
 #[cfg(feature = "axum")]
 pub(crate) use self::connect::{connect_failed, connect_rejected};
@@ -258,9 +259,10 @@ pub use self::describe::describe_metrics;
 pub use self::listener::{EndpointListener, GrantListener};
 pub(crate) use self::{
     discovery::discovery_failed,
-    endpoint::{EndpointTelemetry, ResponseNotice, without_query},
+    endpoint::{EndpointTelemetry, ResponseNotice},
     grant::{End, GrantTelemetry, Reported, TelemetrySettings, Unauthorized},
     store::StoreTelemetry,
     store_watch::is_of_one_grant,
     sweep::{SweepCounts, sweep_failed, sweep_finished},
+    url::without_query,
 };

@@ -18,7 +18,7 @@ use tower_oauth2_client::{
     Error,
     cache::TokenSource,
     clock::Clock,
-    oauth::OAuthClient,
+    oauth::{CircuitState, OAuthClient},
     provider,
     sandbox::{Endpoint, Fault, Sandbox},
     store::{
@@ -709,6 +709,35 @@ async fn customer_whose_trouble_outlasts_an_outage_is_reported() {
     check(
         &scene.log.alarms(),
         &[&["WARN", "event=\"refresh.failed\"", "down"]],
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn outage_that_begins_with_one_customer_is_reported_for_all() {
+    let scene = Scene::new();
+    let _guard = scene.log.collect(LevelFilter::DEBUG);
+    let tenants = scene.tenants(scene.database.clone());
+    scene.connect(&tenants).await;
+    let down = Fault::status(StatusCode::SERVICE_UNAVAILABLE).always();
+    scene.sandbox.inject(Endpoint::Token, down);
+    let acme = TenantId::new("acme").unwrap();
+    tenants.cache(&acme).await.unwrap().invalidate();
+    for _ in 0..30 {
+        tenants.token(&acme).await.unwrap_err();
+        pass(10 * SECOND).await;
+    }
+    assert_eq!(scene.calls.taken(), ["opened for 30 s"]);
+    let status = tenants.health().await.endpoint.unwrap();
+    assert_eq!(status.circuit, CircuitState::Closed, "for the others");
+    scene.invalidate(&tenants).await;
+    scene.log.clear();
+    for _ in 0..10 {
+        scene.requests(&tenants).await;
+    }
+    assert_eq!(scene.calls.taken(), ["opened for 30 s"]);
+    check(
+        &scene.log.alarms(),
+        &[&["WARN", "event=\"endpoint.circuit_opened\""]],
     );
 }
 

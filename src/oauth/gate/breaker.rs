@@ -118,10 +118,18 @@ pub(super) enum Decision {
     Wait(Error),
 }
 
+/// A report that the breaker has opened.
+pub(super) struct Opening {
+    pub(super) length: Duration,
+    pub(super) reason: Error,
+    /// Whether it is open for one grant only.
+    pub(super) is_for_one: bool,
+}
+
 /// The change of the breaker by an outcome.
 pub(super) enum Transition {
     None,
-    Opened(Duration, Error),
+    Opened(Opening),
     Closed {
         /// Whether the endpoint works again, also for grants whose token requests failed.
         is_recovery: bool,
@@ -304,7 +312,11 @@ impl Breaker {
                 return transition;
             }
         };
-        let transition = Transition::Opened(next.length, next.reason.clone());
+        let transition = Transition::Opened(Opening {
+            length: next.length,
+            reason: next.reason.clone(),
+            is_for_one: matches!(next.grants, FailedGrants::One(_)),
+        });
         *self = Self::Open(next);
         transition
     }

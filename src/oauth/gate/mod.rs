@@ -409,9 +409,11 @@ impl Permit {
         self.gate.shared.outcome_recorded.notify_waiters();
         match transition {
             Transition::None => {}
-            Transition::Opened(length, reason) => {
-                self.gate.shared.telemetry.circuit_opened(length, &reason);
-            }
+            Transition::Opened(opening) => self.gate.shared.telemetry.circuit_opened(
+                opening.length,
+                &opening.reason,
+                opening.is_for_one,
+            ),
             Transition::Closed { is_recovery } => {
                 if is_recovery {
                     let recoveries = &self.gate.shared.recoveries;
