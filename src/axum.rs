@@ -4,16 +4,7 @@
 //! return it with `?`. The body is a short text for the caller. The error itself is for the log: it
 //! is in the response's extensions, where a middleware finds it.
 //!
-//! | kind | status |
-//! | --- | --- |
-//! | `Configuration`, `Request`, `ForeignGrant` | 500 |
-//! | `Callback` | 400 |
-//! | `ConsentRejected` | 403 |
-//! | `RefreshTokenMissing` | 409 |
-//! | `NoGrant`, `ReauthorizationRequired`, `Revoked` | 502 |
-//! | `Refused`, `InvalidResponse` | 502 |
-//! | `Service` | 502 |
-//! | `Unavailable`, `Store`, `Interrupted` | 503, with `Retry-After` if the provider sent one |
+//! The page `guide::troubleshooting` has the table of kinds and statuses.
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header::RETRY_AFTER};
@@ -91,30 +82,29 @@ impl IntoResponse for Error {
 
 #[cfg(test)]
 mod tests {
-    use std::{io, time::Duration};
+    use std::time::Duration;
 
     use super::*;
     use crate::error::ResponseDetails;
 
     #[test]
-    fn status_follows_the_kind() {
-        for (error, status) in [
-            (Error::new(ErrorKind::Configuration, ""), 500),
-            (Error::new(ErrorKind::Callback, ""), 400),
-            (Error::new(ErrorKind::ConsentRejected, ""), 403),
-            (Error::new(ErrorKind::Revoked, ""), 502),
-            (Error::new(ErrorKind::Refused, ""), 502),
-            (Error::service(io::Error::other("reset")), 502),
-            (Error::new(ErrorKind::Store, ""), 503),
-            (Error::new(ErrorKind::Interrupted, ""), 503),
-        ] {
-            let kind = error.kind();
-            let response = error.into_response();
-            assert_eq!(response.status(), status);
-            assert_eq!(
-                response.extensions().get::<Error>().map(Error::kind),
-                Some(kind)
-            );
+    fn status_is_that_of_the_table_of_the_guide() {
+        let page = include_str!("../docs/troubleshooting.md");
+        let (_, table) = page.split_once("| kind | status |").unwrap();
+        let rows = table.lines().skip(2).map_while(|row| {
+            let mut cells = row.split('|').map(str::trim).skip(1);
+            Some((cells.next()?, cells.next()?))
+        });
+        let rows: Vec<_> = rows.collect();
+        assert_eq!(rows.len(), ErrorKind::ALL.len());
+        for kind in ErrorKind::ALL {
+            let response = Error::new(kind, "").into_response();
+            let name = format!("`{kind:?}`");
+            let status = response.status();
+            let row = (&*name, status.as_str());
+            assert!(rows.contains(&row), "{row:?}");
+            let kept = response.extensions().get::<Error>().map(Error::kind);
+            assert_eq!(kept, Some(kind));
         }
     }
 

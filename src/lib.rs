@@ -65,6 +65,10 @@
 //!
 //! # Where to start
 //!
+//! The [`guide`] is a book: from [the first request](guide::getting_started) over [many
+//! customers](guide::many_customers) to [production](guide::production), with a page for
+//! [troubleshooting](guide::troubleshooting). The pages of the modules are the reference:
+//!
 //! | to | read |
 //! | --- | --- |
 //! | put the layer around an HTTP client, and order it among other layers | [`bearer`] |
@@ -73,16 +77,18 @@
 //! | serve many customers through one layer | [`tenants`] |
 //! | choose a store, encrypt it, or implement a [`TokenStore`](store::TokenStore) | [`store`] |
 //! | call an MCP server | [`mcp`] |
-//! | use a provider of the catalogue, or describe another one | [`provider`], [`providers`] |
+//! | use a provider of the catalogue, or describe another one | [`provider`], [`guide::providers`] |
 //! | name an issuer instead of endpoints | [`discovery`] |
 //! | bind tokens to a key, so that a stolen token is useless | [`dpop`] |
 //! | react to a grant that ends, or collect metrics | [`telemetry`] |
-//! | watch the grants in Grafana, and choose alerts | [`operations`] |
+//! | watch the grants in Grafana, and choose alerts | [`guide::operations`] |
+//! | find out why something fails, or does not compile | [`guide::troubleshooting`], [errors and statuses](guide::troubleshooting#errors-and-statuses) |
+//! | know when token requests pause | [limiter and circuit breaker](oauth#limiter-and-circuit-breaker) |
 //! | test without network or credentials | [`sandbox`] |
 //!
-//! [`guarantees`] lists what the crate promises, each promise with the number that its tests carry.
-//! [`deployment`] is about TLS, proxies and failovers of databases, [`performance`] has the
-//! measurements, and [`glossary`] defines the terms.
+//! [`guide::guarantees`] lists what the crate promises, each promise with the number that its tests
+//! carry. [`guide::deployment`] is about TLS, proxies and failovers of databases,
+//! [`guide::performance`] has the measurements, and [`guide::glossary`] defines the terms.
 //!
 //! # HTTP clients
 //!
@@ -153,25 +159,20 @@ mod caught;
 pub mod clock;
 #[cfg(feature = "axum")]
 pub mod connect;
-pub mod deployment;
 pub mod discovery;
 #[cfg(feature = "dpop")]
 pub mod dpop;
 #[cfg(not(feature = "dpop"))]
 mod dpop;
 pub mod error;
-pub mod glossary;
-pub mod guarantees;
+pub mod guide;
 pub mod jose;
 mod later;
 #[cfg(feature = "mcp")]
 pub mod mcp;
 pub mod oauth;
-pub mod operations;
 mod origin;
-pub mod performance;
 pub mod provider;
-pub mod providers;
 mod rejection;
 #[cfg(feature = "reqwest")]
 pub mod reqwest;

@@ -195,8 +195,8 @@ fn the_map_names_each_directory_of_the_source() {
     for entry in fs::read_dir(root().join("src")).unwrap() {
         let entry = entry.unwrap();
         let name = entry.file_name().into_string().unwrap();
-        // What the parts share, and adapters.
-        let is_off_the_map = ["error", "reqwest", "telemetry", "token"].contains(&&*name);
+        // What the parts share, adapters, and the book.
+        let is_off_the_map = ["error", "guide", "reqwest", "telemetry", "token"].contains(&&*name);
         if entry.path().is_dir() && !is_off_the_map {
             assert!(
                 readme.contains(&format!("(`{name}/`)")),
@@ -218,6 +218,7 @@ fn links_to_files_lead_somewhere() {
         "docs/operations.md",
         "docs/performance.md",
         "docs/providers.md",
+        "docs/troubleshooting.md",
         "docs/walkthrough.md",
     ] {
         let directory = root().join(file).parent().unwrap().to_owned();
@@ -228,8 +229,70 @@ fn links_to_files_lead_somewhere() {
                 !is_file || directory.join(target).exists(),
                 "{file}: {target}"
             );
+            let is_here = target.strip_prefix('#').is_none_or(|anchor| {
+                let text = read(file);
+                let mut headings = text.lines().filter(|line| line.starts_with('#'));
+                headings.any(|line| {
+                    let words = line.trim_start_matches('#').trim().to_lowercase();
+                    words.replace(' ', "-") == anchor
+                })
+            });
+            assert!(is_here, "{file}: {target}");
         }
     }
+}
+
+/// A chapter of the guide names its references twice: at its end as files, and in `links.md` as
+/// links of rustdoc.
+#[test]
+fn references_of_the_guide_lead_to_files_and_to_items() {
+    let definitions = |text: &str| -> Vec<(String, String)> {
+        let lines = text.lines().filter_map(|line| {
+            let (name, target) = line.strip_prefix('[')?.split_once("]: ")?;
+            (!target.contains(' ')).then(|| (name.to_owned(), target.to_owned()))
+        });
+        lines.collect()
+    };
+    // Not as the text of a link, nor as a definition.
+    let refers_to = |text: &str, name: &str| {
+        let reference = format!("[{name}]");
+        let mut after = text.split(&reference).skip(1);
+        let is_definition = |rest: &str| {
+            let line = rest.lines().next().unwrap_or_default();
+            line.strip_prefix(": ")
+                .is_some_and(|target| !target.contains(' '))
+        };
+        after.any(|rest| !rest.starts_with(['[', '(']) && !is_definition(rest))
+    };
+    let links = definitions(&read("src/guide/links.md"));
+    let mut used = BTreeSet::new();
+    for file in files_below("docs/guide")
+        .into_iter()
+        .chain(["docs/troubleshooting.md".to_owned()])
+    {
+        let text = read(&file);
+        let directory = root().join(&file).parent().unwrap().to_owned();
+        let defined = definitions(&text);
+        for (name, target) in &defined {
+            let path = target.split('#').next().unwrap();
+            assert!(directory.join(path).exists(), "{file}: {target}");
+            let is_item = links.iter().any(|(link, _)| link == name);
+            assert!(is_item, "{file}: links.md lacks [{name}]");
+            assert!(refers_to(&text, name), "{file}: [{name}] is not used");
+        }
+        for (name, _) in &links {
+            if refers_to(&text, name) {
+                let is_file = defined.iter().any(|(file, _)| file == name);
+                assert!(is_file, "{file} lacks the file of [{name}]");
+                used.insert(name.clone());
+            }
+        }
+    }
+    let unused: Vec<_> = links
+        .iter()
+        .filter(|(name, _)| !used.contains(name))
+        .collect();
+    assert!(unused.is_empty(), "{unused:?}");
 }
 
 #[test]
@@ -323,7 +386,7 @@ fn readme_states_the_minimum_rust_version() {
 
 #[test]
 fn every_guarantee_has_tests_and_every_numbered_test_a_guarantee() {
-    let promised: BTreeSet<u32> = read("src/guarantees.rs")
+    let promised: BTreeSet<u32> = read("src/guide/guarantees.rs")
         .lines()
         .filter_map(|line| {
             line.strip_prefix("//! * **P")?

@@ -2,8 +2,8 @@
 //!
 //! [`BearerAuthLayer`] wraps any service of `http::Request`. While the token is
 //! [fresh](crate::cache#token-states), a request costs one atomic load, one clock read and one
-//! copied header value; [`performance`](crate::performance) has the figures. The layer does more in
-//! these cases:
+//! copied header value; [`performance`](crate::guide::performance) has the figures. The layer does
+//! more in these cases:
 //!
 //! * **The token expires soon, has expired or is absent.** The request waits for the one refresh
 //!   that all callers share. The layer releases the capacity that `poll_ready` reserved, and polls
@@ -49,8 +49,8 @@
 //!   request that `cross_origin` permits keeps the header.
 //!
 //! The tokens come from a [`TokenCache`](crate::cache::TokenCache), which has one
-//! [grant](crate::glossary), or from [`Tenants`](crate::tenants::Tenants), which has many. With
-//! `Tenants`, each request names its tenant.
+//! [grant](crate::guide::glossary), or from [`Tenants`](crate::tenants::Tenants), which has many.
+//! With `Tenants`, each request names its tenant.
 //!
 //! ```
 //! # use std::{convert::Infallible, time::{Duration, SystemTime}};

@@ -1,10 +1,10 @@
 //! Caches the access token of one grant, and refreshes it with one token request at a time.
 //!
-//! A grant is one customer's consent and its token set (see the [glossary](crate::glossary)). A
-//! [`TokenCache`] keeps the newest token set of a grant in memory, where requests read it without a
-//! lock. A background task refreshes it. The cache saves each new token set to a
-//! [`TokenStore`](crate::store::TokenStore) before requests use it; [step 5](#refresh) has the
-//! exception.
+//! A grant is one customer's consent and its token set (see the
+//! [glossary](crate::guide::glossary)). A [`TokenCache`] keeps the newest token set of a grant in
+//! memory, where requests read it without a lock. A background task refreshes it. The cache saves
+//! each new token set to a [`TokenStore`](crate::store::TokenStore) before requests use it; [step
+//! 5](#refresh) has the exception.
 //!
 //! # Token states
 //!

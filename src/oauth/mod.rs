@@ -146,28 +146,52 @@
 //! # Limiter and circuit breaker
 //!
 //! All clones of a client, and so all caches over it, share one [`EndpointGate`], so that many
-//! grants do not overload a token endpoint:
+//! grants do not overload a token endpoint, and do not send requests to a failing one, each with a
+//! backoff of its own.
 //!
-//! * Each class of token requests has permits of its own: four for refreshes that requests wait
-//!   for, two for background refreshes, two for code exchanges, and two for the polls of device
-//!   authorizations. Further token requests wait for up to 15 seconds.
-//! * Five failures in a row (no response, a 5xx status, a 408 or a 429) open the circuit breaker
-//!   for 30 seconds. `Retry-After` opens it for the time that it asks for, at most 10 minutes.
-//! * `invalid_client` opens it for 30 seconds, and for twice as long each time, up to 30 minutes.
-//! * While it is open, requests fail at once. Afterwards one request is sent as a probe, and its
-//!   outcome decides for the others.
-//! * A code exchange is sent even while the breaker is open, because a customer waits. Its failure
-//!   does not change the breaker, because a browser chooses the code. Its success closes it. The
-//!   poll of a device authorization is handled in the same way.
-//! * A grant in trouble does not block the others: failures of one grant open the breaker for that
-//!   grant only.
+//! Each class of token requests has permits of its own, for which it waits in order of arrival for
+//! up to 15 seconds:
+//!
+//! | class | permits | of them for [degraded grants](#degraded-grants) |
+//! | --- | --- | --- |
+//! | refresh that a request waits for | 4 | 3 |
+//! | background refresh, for which no request waits, because the access token is still fresh | 2 | 1 |
+//! | code exchange | 2 | |
+//! | pushed authorization request | 2 | |
+//! | poll of a device authorization | 2 | |
+//!
+//! No class takes the permits of another, and no tenant takes all permits of a class, because a
+//! grant has at most one token request in flight. A background refresh leaves its queue as soon as
+//! a request waits for it.
+//!
+//! The circuit breaker:
+//!
+//! * Five failures in a row (no response, a 5xx status, a 408 or a 429) open the breaker for 30
+//!   seconds. `Retry-After` opens it for the time that it asks for, at most 10 minutes.
+//! * `invalid_client` opens it for 30 seconds, and for twice as long each time, up to 30 minutes. A
+//!   [new client secret](OAuthClient::replace_secret) closes it earlier: the next request is sent
+//!   at once, and an `invalid_client` response to a request with the old secret no longer counts.
+//! * While it is open, requests fail at once with [`Unavailable`](crate::ErrorKind::Unavailable),
+//!   and [`retry_after`](crate::Error::retry_after) says for how long. After that time it is
+//!   half-open: one request is sent as a probe, and the others wait for its outcome.
+//! * A code exchange is sent even while the breaker is open, and waits for no probe, because a
+//!   customer waits. Its success closes the breaker. Its failure changes nothing, because a browser
+//!   chooses the code. The poll of a device authorization is handled in the same way.
 //!
 //! The events `endpoint.…` report the breaker, and an
 //! [`EndpointListener`](crate::telemetry::EndpointListener) is called.
 //!
-//! Revocations and device authorization requests do not pass the gate, and pushed authorization
-//! requests have two permits of their own. Several clients of one endpoint can share a gate through
-//! [`OAuthClientBuilder::gate`].
+//! Revocations and device authorization requests do not pass the gate. Several clients of one
+//! endpoint can share a gate through [`OAuthClientBuilder::gate`].
+//!
+//! ## Degraded grants
+//!
+//! One grant in trouble must not block the others. A grant is degraded if its last token request
+//! failed, or if its access token has expired.
+//!
+//! * If all failures, or a 429, belong to one grant, the breaker opens for that grant only.
+//! * Degraded grants leave a permit of each class to the others, and their failures open the
+//!   breaker for degraded grants only. Five failures of other grants in a row open it for all.
 //!
 //! # Bound tokens
 //!

@@ -22,7 +22,7 @@
 //! ```
 //!
 //! The [`catalog`] has providers that are known from their public documentation, and the page
-//! [Providers](crate::providers) says how to add one.
+//! [Providers](crate::guide::providers) says how to add one.
 //!
 //! # Provider files
 //!

@@ -227,3 +227,8 @@
 //! assert!(tokens.token().await.is_ok());
 //! # Ok(()) }
 //! ```
+//!
+//! ----
+//!
+//! This page is a chapter of the [guide](crate::guide). Previous:
+//! [Operations](crate::guide::operations). Next: [Troubleshooting](crate::guide::troubleshooting)

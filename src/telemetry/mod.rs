@@ -169,7 +169,7 @@
 //! [`describe_metrics`] registers descriptions, units and types, and starts counters at zero. Give
 //! the histogram buckets from 50 milliseconds to 60 seconds, which is the time limit of a token
 //! request: 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30 and 60. Without buckets, exporters compute
-//! quantiles per process, which cannot be combined. [`operations`](crate::operations) has a
+//! quantiles per process, which cannot be combined. [`operations`](crate::guide::operations) has a
 //! dashboard and alerts.
 //!
 //! | name | type | labels | meaning |

@@ -1,7 +1,7 @@
 //! The grants of many tenants behind one layer.
 //!
 //! A tenant is a customer whose data the program accesses. [`Tenants`] manages one
-//! [grant](crate::glossary) per tenant. A request names its tenant with a
+//! [grant](crate::guide::glossary) per tenant. A request names its tenant with a
 //! [`TenantId`](crate::token::TenantId) in its extensions, and the
 //! [`BearerAuthLayer`](crate::bearer::BearerAuthLayer) adds that tenant's token:
 //!

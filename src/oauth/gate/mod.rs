@@ -1,47 +1,7 @@
 //! The concurrency limiter and circuit breaker that all requests to one token endpoint share.
 //!
 //! Without it, each grant would send requests to a slow or failing endpoint, with a backoff of its
-//! own.
-//!
-//! # Limiter
-//!
-//! Each class of token requests has permits of its own, for which it waits in order of arrival for
-//! up to 15 seconds:
-//!
-//! | class | permits | of them for degraded grants |
-//! | --- | --- | --- |
-//! | refresh that a request waits for | 4 | 3 |
-//! | background refresh, for which no request waits, because the access token is still fresh | 2 | 1 |
-//! | code exchange | 2 | |
-//! | pushed authorization request | 2 | |
-//! | poll of a device authorization | 2 | |
-//!
-//! No class takes the permits of another, and no tenant takes all permits of a class, because a
-//! grant has at most one token request in flight. A background refresh leaves its queue as soon as
-//! a request waits for it.
-//!
-//! # Circuit breaker
-//!
-//! * Five failures in a row (no response, a 5xx status, a 408 or a 429) open the breaker for 30
-//!   seconds.
-//! * `Retry-After` opens it for the time that the response asks for, at most 10 minutes.
-//! * `invalid_client` opens it for 30 seconds, and for twice as long each time, up to 30 minutes.
-//!   A new client secret closes it earlier: the next request is sent at once, and an
-//!   `invalid_client` response to a request with the old secret no longer counts.
-//! * After that time the breaker is half-open: one request is sent as a probe, and the others wait
-//!   for its outcome.
-//! * A code exchange is sent even while the breaker is open, and waits for no probe. If it
-//!   succeeds, it closes the breaker. Its failures change nothing, because a browser chooses the
-//!   code. The same holds for the poll of a device authorization.
-//!
-//! # Degraded grants
-//!
-//! One grant in trouble must not block the others. A grant is degraded if its last token request
-//! failed, or if its access token has expired.
-//!
-//! * If all failures, or a 429, belong to one grant, the breaker opens for that grant only.
-//! * Degraded grants leave a permit of each class to the others, and their failures open the
-//!   breaker for degraded grants only. Five failures of other grants in a row open it for all.
+//! own. The page of `oauth` has the rules, for users too.
 
 use std::{
     collections::HashSet,

@@ -20,7 +20,7 @@
 //! # Ok::<(), tower_oauth2_client::Error>(())
 //! ```
 //!
-//! The page [Providers](crate::providers) lists the entries, and says how to add one.
+//! The page [Providers](crate::guide::providers) lists the entries, and says how to add one.
 //! [`justworks()`](super::justworks()) is not one of them: it has a function of its own.
 
 use std::collections::BTreeMap;

@@ -83,7 +83,8 @@ const LONGEST_LEASE: Duration = Duration::from_secs(100 * 365 * 86_400);
 ///   connection. It closes the connection when the last clone of the store is dropped or the pool
 ///   is closed. The store checks that notifications arrive. If they do not, each replica loads the
 ///   grants that requests use every 30 seconds.
-/// * **Proxies and failovers.** See the page [TLS, proxies and failovers](crate::deployment).
+/// * **Proxies and failovers.** See the page [TLS, proxies and
+///   failovers](crate::guide::deployment).
 ///
 /// # Tables
 ///

@@ -38,7 +38,7 @@
 //! accepts any other connection of the `redis` crate (version 1) that can be cloned, such as a
 //! cluster's. These belong to the connection:
 //!
-//! * TLS and failovers: see the page [TLS, proxies and failovers](crate::deployment).
+//! * TLS and failovers: see the page [TLS, proxies and failovers](crate::guide::deployment).
 //! * The response timeout: without one, calls to a server that hangs do not return.
 //!
 //! # Permissions

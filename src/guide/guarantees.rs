@@ -2,7 +2,7 @@
 //!
 //! Each guarantee has a number. The tests of a guarantee are named after it: `cargo test p03_
 //! --all-features` runs those of the third. A number that is missing here is not guaranteed yet.
-//! The words are those of the [glossary](crate::glossary).
+//! The words are those of the [glossary](crate::guide::glossary).
 //!
 //! # Hot path
 //!
@@ -155,3 +155,7 @@
 //!   both identities, and no authorization code is spent for its tenant. A source without an
 //!   identity, such as a [`token_fn`](crate::cache::token_fn), has to keep its grants in a store of
 //!   its own.
+//!
+//! ----
+//!
+//! Previous: [How it works](super::how_it_works). Next: [Performance](super::performance)
