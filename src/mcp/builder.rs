@@ -15,14 +15,13 @@ use super::{
     enterprise::EnterpriseManaged,
     http::{Http, erased},
     session::{Authorize, Flow, Settings},
-    shared_store::SharedStore,
 };
 use crate::{
     cache::AssertionSource,
     clock::{Clock, SystemClock},
     error::{BoxError, Error},
     oauth::OAuthClient,
-    store::{MemoryStore, TokenStore},
+    store::{AnyStore, MemoryStore, TokenStore},
 };
 
 /// Builds an [`McpAuth`]. Its setters never fail; [`build`](Self::build) checks all settings.
@@ -36,7 +35,7 @@ pub struct McpAuthBuilder {
     enterprise_managed: Option<EnterpriseManaged>,
     clients: Clients,
     is_legacy: bool,
-    store: SharedStore,
+    store: AnyStore,
     tenant: String,
     connect_timeout: Duration,
     replay_limit: usize,
@@ -78,7 +77,7 @@ impl McpAuth {
                 registers_as: Some(CLIENT_NAME.to_owned()),
             },
             is_legacy: false,
-            store: SharedStore::new(MemoryStore::new()),
+            store: AnyStore::new(MemoryStore::new()),
             tenant: "default".to_owned(),
             connect_timeout: CONNECT_TIMEOUT,
             replay_limit: REPLAY_LIMIT,
@@ -184,7 +183,7 @@ impl McpAuthBuilder {
     /// It may contain the grants of other clients too. The client secret of a dynamic registration
     /// is stored like a token.
     pub fn store(mut self, store: impl TokenStore) -> Self {
-        self.store = SharedStore::new(store);
+        self.store = AnyStore::new(store);
         self
     }
 

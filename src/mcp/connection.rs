@@ -8,11 +8,10 @@ use serde::{Deserialize, Serialize};
 use super::{
     client::{Client, ClientOrigin, Clients, Credentials, Server},
     scopes::Scopes,
-    shared_store::SharedStore,
 };
 use crate::{
     error::Error,
-    store::{SaveOutcome, TokenStore},
+    store::{AnyStore, SaveOutcome, TokenStore},
     token::{
         AccessToken, ClientIdentity, Generation, Grant, GrantState, TenantId, TokenSet, digest,
     },
@@ -123,7 +122,7 @@ impl fmt::Debug for Connection {
 /// of the other.
 #[derive(Clone)]
 pub(super) struct Connections {
-    store: SharedStore,
+    store: AnyStore,
     tenant: String,
     endpoint: String,
 }
@@ -136,7 +135,7 @@ const NO_TOKEN: &str = "none";
 const ATTEMPTS: usize = 3;
 
 impl Connections {
-    pub(super) fn new(store: SharedStore, tenant: &str, endpoint: &str) -> Result<Self, Error> {
+    pub(super) fn new(store: AnyStore, tenant: &str, endpoint: &str) -> Result<Self, Error> {
         let connections = Self {
             store,
             tenant: tenant.to_owned(),
@@ -274,7 +273,7 @@ mod tests {
         Connection::new(&server, "https://r.example/mcp", client, Scopes::parse("a"))
     }
 
-    fn connections(store: &SharedStore) -> Connections {
+    fn connections(store: &AnyStore) -> Connections {
         Connections::new(store.clone(), "t", "https://r.example/mcp").unwrap()
     }
 
@@ -282,7 +281,7 @@ mod tests {
 
     #[tokio::test]
     async fn connection_survives_a_restart_and_loses_no_race() {
-        let store = SharedStore::new(MemoryStore::new());
+        let store = AnyStore::new(MemoryStore::new());
         let (one, two) = (connections(&store), connections(&store));
         assert_eq!(one.load().await.unwrap(), None);
         let mine = connection("https://a.example", registered("mine"));
@@ -304,7 +303,7 @@ mod tests {
 
     #[test]
     fn p25_grants_of_other_issuers_clients_and_resources_have_other_names() {
-        let connections = connections(&SharedStore::new(MemoryStore::new()));
+        let connections = connections(&AnyStore::new(MemoryStore::new()));
         let base = connection("https://a.example", registered("a"));
         let mut names = vec![connections.name().unwrap()];
         let resource = Connection {
@@ -371,7 +370,7 @@ mod tests {
 
     #[test]
     fn long_tenant_names_are_refused() {
-        let store = SharedStore::new(MemoryStore::new());
+        let store = AnyStore::new(MemoryStore::new());
         let named = |name: &str| Connections::new(store.clone(), name, "https://r.example/mcp");
         assert!(named(&"x".repeat(170)).is_ok());
         for bad in [&"x".repeat(200), "", "a\nb"] {

@@ -293,7 +293,6 @@ mod replaced;
 mod scopes;
 mod service;
 mod session;
-mod shared_store;
 
 pub use self::{
     auth::McpAuth, builder::McpAuthBuilder, client::PreRegistered, service::McpService,

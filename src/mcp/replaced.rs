@@ -7,11 +7,10 @@ use tokio::time::{sleep, timeout};
 use super::{
     connection::{Connection, Connections},
     session::Settings,
-    shared_store::SharedStore,
 };
 use crate::{
     error::Error,
-    store::{SaveOutcome, TokenStore},
+    store::{AnyStore, SaveOutcome, TokenStore},
     token::{Generation, Grant, GrantState, TenantId, TokenSet},
 };
 
@@ -27,7 +26,7 @@ pub(super) struct Replaced {
 
 /// One generation of a stored grant, and where it is.
 struct StoredGrant {
-    store: SharedStore,
+    store: AnyStore,
     name: TenantId,
     generation: Generation,
 }

@@ -10,7 +10,6 @@ use super::{
     enterprise::EnterpriseManaged,
     http::Http,
     scopes::Scopes,
-    shared_store::SharedStore,
 };
 use crate::{
     cache::{BearerToken, ClientCredentials, TokenCache, TokenState},
@@ -18,6 +17,7 @@ use crate::{
     error::{BoxError, Error},
     oauth::OAuthClient,
     provider::{ClientAuthentication, IssuerCheck, Provider, RequestKind},
+    store::AnyStore,
     token::ClientSecret,
 };
 
@@ -32,7 +32,7 @@ pub(super) struct Settings {
     pub(super) flow: Flow,
     pub(super) clients: Clients,
     pub(super) is_legacy: bool,
-    pub(super) store: SharedStore,
+    pub(super) store: AnyStore,
     pub(super) connections: Connections,
     pub(super) connect_timeout: Duration,
     pub(super) replay_limit: usize,

@@ -17,6 +17,8 @@
 //! [`EncryptedStore`] (feature `encryption`) wraps any store and encrypts the tokens in it. Without
 //! it, tokens are stored in plain text.
 //!
+//! [`AnyStore`] is any of them, chosen at run time.
+//!
 //! A store contains no policy: it does not know when tokens expire or what they are for.
 //!
 //! # What a store guarantees
@@ -176,6 +178,7 @@
 //! ```
 
 mod announcer;
+mod any;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 #[cfg(feature = "encryption")]
@@ -204,6 +207,7 @@ pub use self::postgres::PostgresStore;
 pub use self::redis::RedisStore;
 pub use self::{
     announcer::{Announcement, Announcer, Subscription},
+    any::AnyStore,
     file::{FileStore, FileStoreBuilder},
     lease::{LeaseOutcome, LeaseOwner},
     memory::MemoryStore,

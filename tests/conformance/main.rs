@@ -24,7 +24,7 @@ use futures_util::future::LocalBoxFuture;
 use tower_oauth2_client::{
     Error,
     store::{
-        FileStore, MemoryStore,
+        AnyStore, FileStore, MemoryStore,
         conformance::{self, Suite},
     },
     store_conformance_tests,
@@ -67,6 +67,21 @@ mod p12_p23_memory {
 
 mod p12_memory_on_several_threads {
     super::store_conformance_tests!(super::memory(), changed, subscribe, tenants);
+}
+
+mod p12_any_store {
+    use super::AnyStore;
+
+    super::store_conformance_tests!(
+        #[tokio::test]
+        {
+            let store = AnyStore::new(super::MemoryStore::new());
+            async move || store.clone()
+        },
+        changed,
+        subscribe,
+        tenants
+    );
 }
 
 mod p12_file {

@@ -212,7 +212,14 @@ impl<S: TokenStore> EncryptedStore<S> {
         rewritten
     }
 
-    async fn is_under_current_key(&self, tenant: &TenantId) -> Result<bool, Error> {
+    /// Returns whether a tenant's grant is encrypted with the current key, or contains no token.
+    /// Without a grant, the result is `true`. Changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Store`](crate::ErrorKind::Store) if the inner store fails, or the grant cannot be
+    /// decrypted.
+    pub async fn is_under_current_key(&self, tenant: &TenantId) -> Result<bool, Error> {
         let Some(stored) = self.inner.load(tenant).await? else {
             return Ok(true);
         };

@@ -108,12 +108,14 @@ async fn reencrypt_keeps_the_grant_and_waits_for_refreshes() {
     let owner = LeaseOwner::random();
     let minute = Duration::from_secs(60);
     inner.acquire(&acme, &owner, minute).await.unwrap();
+    assert!(!newer.is_under_current_key(&acme).await.unwrap());
     assert!(!newer.reencrypt(&acme).await.unwrap());
     assert_eq!(key_ids(&inner, &acme).await, ["k1", "k1"]);
     inner.release(&acme, &owner).await.unwrap();
 
     assert!(newer.reencrypt(&acme).await.unwrap());
     assert_eq!(key_ids(&inner, &acme).await, ["k2", "k2"]);
+    assert!(newer.is_under_current_key(&acme).await.unwrap());
     assert_eq!(newer.load(&acme).await.unwrap(), Some(with_intent));
     // The lease was released, and is not needed if the key is current.
     inner.acquire(&acme, &owner, minute).await.unwrap();
