@@ -190,6 +190,14 @@ fn readme_and_front_page_have_the_same_map() {
 }
 
 #[test]
+fn readme_and_guide_have_the_same_diagram() {
+    let readme = read("README.md");
+    let diagram = readme.split("```text").nth(1).unwrap();
+    let diagram = diagram.split("```").next().unwrap();
+    assert!(read("docs/guide/how-it-works.md").contains(diagram));
+}
+
+#[test]
 fn the_map_names_each_directory_of_the_source() {
     let readme = read("README.md");
     for entry in fs::read_dir(root().join("src")).unwrap() {
