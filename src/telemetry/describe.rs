@@ -112,6 +112,7 @@ const FAILURE_KIND: (&str, &[&str]) = (
         "foreign_grant",
         "no_grant",
         "revoked",
+        "kept_value",
         "configuration",
         "interrupted",
     ],

@@ -27,11 +27,13 @@ pub trait GrantListener: Send + Sync + 'static {
     }
 
     /// Called when this process has saved the end of the grant in the store. Of all replicas that
-    /// share a store, one calls this: send the email to the customer only here.
+    /// share a store, at most one calls this: send the email to the customer only here.
     ///
     /// [`reauthorization_required`](Self::reauthorization_required) is called before. If the save
     /// fails, it is repeated by the next request that finds no token, and this is called once the
-    /// save has succeeded.
+    /// save has succeeded. A process that dies between the save and this call does not call it: a
+    /// daily look at the grants that [need a consent](crate::cache::Status::needs_consent) finds
+    /// those too.
     fn reauthorization_saved(&self, tenant: &TenantId, reason: ReauthorizationReason) {
         let _ = (tenant, reason);
     }

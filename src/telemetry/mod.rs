@@ -226,6 +226,7 @@
 //! | `foreign_grant` | the stored grant belongs to another client or provider |
 //! | `no_grant` | there is no grant |
 //! | `revoked` | the program revoked the grant |
+//! | `kept_value` | a value that is kept with the grant is missing, or does not match its pattern |
 //! | `configuration` | a setting is wrong |
 //! | `interrupted` | the runtime shut down, or a token source or a store panicked |
 //!

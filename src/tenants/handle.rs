@@ -26,6 +26,10 @@ use crate::{
     token::{ConsentDecision, History, KeptValues, TenantId, TokenSet},
 };
 
+/// How long a shutdown waits for the store to release the lease of the sweep, which would expire
+/// after a minute.
+const RELEASE_LIMIT: Duration = Duration::from_secs(2);
+
 /// Manages the grants of many tenants. The [module page](crate::tenants) explains how.
 ///
 /// A `Tenants` is a handle: clones share all state. The background tasks end when the last handle
@@ -397,7 +401,8 @@ impl Tenants {
             shutdowns.spawn(async move { cache.shutdown(deadline).await });
         }
         // If this fails, another process waits until the lease has expired.
-        let _ = timeout(deadline, sweep::release_lease(&self.state)).await;
+        let limit = deadline.min(RELEASE_LIMIT);
+        let _ = timeout(limit, sweep::release_lease(&self.state)).await;
         shutdowns.join_all().await.into_iter().collect()
     }
 

@@ -25,8 +25,10 @@ const REMEMBERED: Duration = Duration::from_secs(1);
 const CALLER_DEADLINE: Duration = Duration::from_millis(900);
 /// How long a check of the store takes at most. Until then, all callers wait for the same one.
 const DEADLINE: Duration = Duration::from_secs(10);
-/// How many grants are tried: one of them may be damaged.
+/// How many grants are tried: one of them may be damaged. Those of other clients do not count.
 const GRANTS: usize = 8;
+/// How many tenants are listed, to find that many grants.
+const NAMES: usize = 64;
 /// After this many tenants, a count lets other tasks run.
 const BATCH: usize = 1_000;
 
@@ -137,7 +139,7 @@ async fn read_some_grant(
     readable: Option<TenantId>,
 ) -> (StoreHealth, Option<TenantId>) {
     let store = &state.settings.store;
-    let names = match store.tenants(None, GRANTS).await {
+    let names = match store.tenants(None, NAMES).await {
         Ok(names) => names,
         // The store cannot list its tenants. It responds if it can load a grant, or finds none.
         Err(error) if error.kind() == ErrorKind::Configuration => {
@@ -153,16 +155,20 @@ async fn read_some_grant(
         }
         Err(error) => return (StoreHealth::Unreachable(error), None),
     };
-    let mut unreadable = None;
+    let mut unreadable = Vec::new();
     for tenant in readable.into_iter().chain(names) {
         match state.settings.load(&tenant).await {
             Ok(Some(_)) => return (StoreHealth::Readable, Some(tenant)),
             Ok(None) => {}
             // It says nothing about this client's grants.
             Err(error) if error.kind() == ErrorKind::ForeignGrant => {}
-            Err(error) => unreadable = Some(error),
+            Err(error) => unreadable.push(error),
+        }
+        if unreadable.len() >= GRANTS {
+            break;
         }
     }
+    let unreadable = unreadable.into_iter().next();
     let health = unreadable.map_or(StoreHealth::Readable, StoreHealth::Unreadable);
     (health, None)
 }

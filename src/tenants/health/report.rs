@@ -40,10 +40,11 @@ pub struct Health {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum StoreHealth {
-    /// The store responds, and a grant could be read, unless it contains none of this client.
+    /// The store responds, and a grant could be read, unless there is none of this client among the
+    /// first 64 tenants.
     Readable,
-    /// The store responds, but none of several grants can be read. The encryption key is most
-    /// likely wrong or missing. The error is that of one grant.
+    /// The store responds, but no grant of up to 8 that were tried can be read. The encryption key
+    /// is most likely wrong or missing. The error is that of the first grant.
     Unreadable(Error),
     /// The store does not respond, or fails.
     Unreachable(Error),
