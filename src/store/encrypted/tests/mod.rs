@@ -4,7 +4,10 @@ use super::*;
 use crate::{
     error::ErrorKind,
     store::{file::FileStore, memory::MemoryStore},
-    token::{AccessToken, GrantState, ReauthorizationReason, RefreshToken, TokenSet},
+    token::{
+        AccessToken, GrantState, History, HistoryEntry, HistoryEvent, ReauthorizationReason,
+        RefreshToken, TokenSet,
+    },
 };
 
 mod moved;
@@ -260,4 +263,17 @@ fn empty_client_is_refused() {
     let keys = EncryptionKeys::new(key("k1", 1));
     let error = EncryptedStore::new(MemoryStore::new(), keys, "").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Configuration);
+}
+
+#[tokio::test]
+async fn the_history_is_kept_and_readable_without_the_key() {
+    let (inner, store) = encrypted();
+    let acme = tenant("acme");
+    let entry = HistoryEntry::new(at(0), &"pod-1".into(), HistoryEvent::Connected);
+    let history: History = [entry].into_iter().collect();
+    let grant = active(1, "a1", "r1").with_history(history.clone());
+    store.save(&acme, None, &grant).await.unwrap();
+    assert_eq!(store.load(&acme).await.unwrap(), Some(grant));
+    let row = inner.load(&acme).await.unwrap().unwrap();
+    assert_eq!(row.history, history);
 }
