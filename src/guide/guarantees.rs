@@ -137,8 +137,8 @@
 //!   that the caller has set, such as `Authorization`, is not silently replaced.
 //! * **P21** Secrets have no `Display` and a redacted `Debug`. They are wiped on drop from the
 //!   memory of this crate, also from buffers that grow. That does not include the buffers of an
-//!   HTTP client, nor of the PostgreSQL and Redis libraries. They occur in no log, span, error or
-//!   panic, even if the server echoes them.
+//!   HTTP client, nor of the PostgreSQL and Redis libraries. They occur in no log, span, error,
+//!   panic or [history](crate::token::History) of a grant, even if the server echoes them.
 //! * **P22** A response of the token endpoint is read up to 1 MiB, before and after decompression.
 //!   This crate follows no redirects of the token endpoint, and sends the client credentials in one
 //!   way only.

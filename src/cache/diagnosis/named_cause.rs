@@ -99,8 +99,8 @@ impl Cause {
                 "The refresh token has expired, because it was not used for its whole lifetime"
             }
             Self::ReplicaCrashed => {
-                "A replica sent the refresh token and ended before it saved the response, which \
-                 contained the next one"
+                "A replica sent the refresh token and has not saved the response, which contained \
+                 the next one; most likely the replica ended in between"
             }
             Self::ResponseLost => {
                 "The response with the next refresh token was lost on its way, and the provider no \
