@@ -506,6 +506,10 @@ async fn a_health_check_distinguishes_a_wrong_key_from_one_damaged_grant() {
 
     let health = world.replica_over("pod-1", right).health().await;
     assert!(health.is_ready());
+    // A consent that it has saved itself, which comes first in the list.
+    let own = TenantId::new("a-customer").unwrap();
+    let grant = world.grant(HOUR, Some("r1"));
+    wrong.save(&own, None, &grant).await.unwrap();
     let health = world.replica_over("pod-2", wrong).health().await;
     assert!(!health.is_ready());
     let StoreHealth::Unreadable(error) = &health.store else {

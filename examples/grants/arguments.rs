@@ -55,6 +55,9 @@ pub(crate) struct Settings {
     /// A further key to decrypt with, as its id and its file. May be repeated
     #[arg(long, global = true, value_name = "ID=FILE")]
     pub(crate) decryption_key: Vec<String>,
+    /// The name that the program passes to `EncryptedStore::new`. Defaults to the client id
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) encrypted_for: Option<String>,
     /// Read grants in plain text too, although there is a key
     #[arg(long, global = true)]
     pub(crate) accept_plaintext: bool,

@@ -19,6 +19,8 @@ pub(crate) struct Session {
     url: String,
     stored: AnyStore,
     keys: Option<EncryptionKeys>,
+    /// The client name of the encryption, if it is not the client id.
+    encrypted_for: Option<String>,
     accepts_plaintext: bool,
 }
 
@@ -37,6 +39,7 @@ impl Session {
             stored: Location::parse(&url)?.open(Missing::Fails).await?,
             url,
             keys,
+            encrypted_for: settings.encrypted_for.clone(),
             accepts_plaintext: settings.accept_plaintext,
         })
     }
@@ -98,7 +101,10 @@ impl Session {
         let Some(keys) = &self.keys else {
             return Ok(None);
         };
-        let client = client::client_id()?;
+        let client = match &self.encrypted_for {
+            Some(name) => name.clone(),
+            None => client::client_id()?,
+        };
         Ok(Some(EncryptedStore::new(store, keys.clone(), client)?))
     }
 }

@@ -174,7 +174,8 @@ const METRICS: [Metric; 14] = [
                 "no_refresh_token",
             ],
         )],
-        description: "grants that the provider has ended",
+        description: "grants that the provider has ended, counted by the replica that received the \
+                      refusal",
     },
     Metric {
         name: STUCK,

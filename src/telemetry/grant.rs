@@ -251,11 +251,11 @@ impl GrantTelemetry {
             "{}",
             explanation(reason)
         );
-        metric::count(
-            REAUTHORIZATIONS,
-            &[("reason", reason.as_str())],
-            self.label(),
-        );
+        // Each replica that uses the grant observes the end, and one has received it.
+        if refusal.is_some() {
+            let labels = [("reason", reason.as_str())];
+            metric::count(REAUTHORIZATIONS, &labels, self.label());
+        }
         self.call_listener(|listener| {
             if reason == ReauthorizationReason::RotationLost {
                 listener.rotation_lost(&self.tenant);

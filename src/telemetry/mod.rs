@@ -179,7 +179,7 @@
 //! | `tower_oauth2_client_refresh_failures_total` | counter | `kind` | refreshes that brought no new token, by the kind of the error |
 //! | `tower_oauth2_client_unauthorized_responses_total` | counter | `outcome` | 401 responses that reject the token, by what the retry could use: a `newer_token` of the cache, a `refreshed` one, the `same_token` after a pause, or `no_token` |
 //! | `tower_oauth2_client_save_failures_total` | counter | | saves that failed and are retried |
-//! | `tower_oauth2_client_reauthorizations_required_total` | counter | `reason` | grants that the provider has ended |
+//! | `tower_oauth2_client_reauthorizations_required_total` | counter | `reason` | grants that the provider has ended, counted by the replica that received the refusal |
 //! | `tower_oauth2_client_stuck_total` | counter | `kind` | grants that became stuck; the `kind` is `refused` or `invalid_response` |
 //! | `tower_oauth2_client_recoveries_total` | counter | | grants that were stuck and have recovered |
 //! | `tower_oauth2_client_access_token_remaining_seconds` | gauge | `tenant` | remaining lifetime of the access token, if known, updated at least every 30 seconds until it expires |

@@ -71,7 +71,7 @@ impl Diagnosis {
         }
     }
 
-    /// One sentence that names the cause, and one that says what to do.
+    /// The name of the cause, a sentence that describes it, and one that says what to do.
     #[must_use]
     pub fn summary(&self) -> String {
         let since = self.since.and_then(rfc3339);
@@ -79,7 +79,8 @@ impl Diagnosis {
         let detail = self.detail();
         let detail = detail.map_or_else(String::new, |detail| format!(": {detail}"));
         let (what, advice) = (self.cause.description(), self.cause.advice());
-        format!("{what}{detail}{since}. {advice}.")
+        let name = self.cause.as_str();
+        format!("{name}: {what}{detail}{since}. {advice}.")
     }
 
     /// A detail of the evidence beyond the cause.

@@ -27,8 +27,8 @@ pub(super) fn failed(error: &sqlx::Error) -> Error {
                 .into()
         }
         sqlx::Error::PoolTimedOut => {
-            "no connection was free within the pool's acquire_timeout; check the server and the \
-             pool's size"
+            "no connection within the pool's acquire_timeout: the server cannot be reached, or all \
+             connections of the pool are in use"
                 .into()
         }
         sqlx::Error::PoolClosed => {

@@ -8,7 +8,7 @@ use std::{
 use tokio::{task::yield_now, time::timeout};
 
 use super::{
-    probe::LastCheck,
+    probe::Probe,
     report::{Health, StateCounts, StoreHealth},
 };
 use crate::{
@@ -16,7 +16,6 @@ use crate::{
     error::{Error, ErrorKind},
     oauth::EndpointGate,
     tenants::state::TenantsState,
-    token::TenantId,
 };
 
 /// How long a result serves, by the monotonic clock.
@@ -26,7 +25,7 @@ const CALLER_DEADLINE: Duration = Duration::from_millis(900);
 /// How long a check of the store takes at most. Until then, all callers wait for the same one.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// How many grants are tried: one of them may be damaged. Those of other clients do not count.
-const GRANTS: usize = 8;
+const GRANTS: usize = 4;
 /// How many tenants are listed, to find that many grants.
 const NAMES: usize = 64;
 /// After this many tenants, a count lets other tasks run.
@@ -87,11 +86,11 @@ enum Joined {
 fn join_or_start(state: &Arc<TenantsState>) -> Result<Joined, Error> {
     let now = state.settings.clock.monotonic();
     let mut probe = state.probe();
-    match &probe.check {
-        LastCheck::Done(result, at) if now.saturating_duration_since(*at) < REMEMBERED => {
+    match &*probe {
+        Probe::Done(result, at) if now.saturating_duration_since(*at) < REMEMBERED => {
             return Ok(Joined::Result(result.clone()));
         }
-        LastCheck::InFlight(flight, since) if now.saturating_duration_since(*since) < DEADLINE => {
+        Probe::InFlight(flight, since) if now.saturating_duration_since(*since) < DEADLINE => {
             return Ok(Joined::Flight(flight.clone()));
         }
         _ => {}
@@ -99,78 +98,61 @@ fn join_or_start(state: &Arc<TenantsState>) -> Result<Joined, Error> {
     let runtime = state.settings.runtime();
     let runtime = runtime.ok_or_else(Error::outside_of_a_runtime)?;
     let (leader, flight) = SingleFlight::start();
-    probe.check = LastCheck::InFlight(flight.clone(), now);
-    let readable = probe.readable.clone();
+    *probe = Probe::InFlight(flight.clone(), now);
     drop(probe);
-    runtime.spawn(check_store(Arc::clone(state), leader, readable));
+    runtime.spawn(check_store(Arc::clone(state), leader));
     Ok(Joined::Flight(flight))
 }
 
 /// Forgets a check that was interrupted, so that the next caller starts another one.
 fn forget(state: &TenantsState, interrupted: &SingleFlight<StoreHealth>) {
     let mut probe = state.probe();
-    if matches!(&probe.check, LastCheck::InFlight(flight, _) if flight.is_same(interrupted)) {
-        probe.check = LastCheck::None;
+    if matches!(&*probe, Probe::InFlight(flight, _) if flight.is_same(interrupted)) {
+        *probe = Probe::None;
     }
 }
 
-async fn check_store(
-    state: Arc<TenantsState>,
-    leader: Leader<StoreHealth>,
-    readable: Option<TenantId>,
-) {
-    let (result, readable) = timeout(DEADLINE, read_some_grant(&state, readable))
+async fn check_store(state: Arc<TenantsState>, leader: Leader<StoreHealth>) {
+    let result = timeout(DEADLINE, read_some_grants(&state))
         .await
-        .unwrap_or_else(|_| (StoreHealth::Unreachable(late()), None));
+        .unwrap_or_else(|_| StoreHealth::Unreachable(late()));
     let now = state.settings.clock.monotonic();
-    {
-        let mut probe = state.probe();
-        probe.check = LastCheck::Done(result.clone(), now);
-        if readable.is_some() {
-            probe.readable = readable;
-        }
-    }
+    *state.probe() = Probe::Done(result.clone(), now);
     leader.report(result);
 }
 
-/// Reads grants until one can be read.
-async fn read_some_grant(
-    state: &TenantsState,
-    readable: Option<TenantId>,
-) -> (StoreHealth, Option<TenantId>) {
+/// Whether most of a few grants can be read.
+async fn read_some_grants(state: &TenantsState) -> StoreHealth {
     let store = &state.settings.store;
     let names = match store.tenants(None, NAMES).await {
         Ok(names) => names,
-        // The store cannot list its tenants. It responds if it can load a grant, or finds none.
+        // The store cannot list its tenants. It responds if it finds no grant of this name.
         Err(error) if error.kind() == ErrorKind::Configuration => {
-            let name = readable
-                .clone()
-                .unwrap_or_else(|| store.lease_name("health"));
-            return match store.load(&name).await {
-                Err(error) if error.kind() != ErrorKind::ForeignGrant => {
-                    (StoreHealth::Unreachable(error), None)
-                }
-                _ => (StoreHealth::Readable, None),
-            };
+            let name = store.lease_name("health");
+            let loaded = store.load(&name).await;
+            return loaded.map_or_else(StoreHealth::Unreachable, |_| StoreHealth::Readable);
         }
-        Err(error) => return (StoreHealth::Unreachable(error), None),
+        Err(error) => return StoreHealth::Unreachable(error),
     };
-    let mut unreadable = Vec::new();
-    for tenant in readable.into_iter().chain(names) {
+    let (mut readable, mut unreadable) = (0, Vec::new());
+    for tenant in names {
         match state.settings.load(&tenant).await {
-            Ok(Some(_)) => return (StoreHealth::Readable, Some(tenant)),
+            Ok(Some(_)) => readable += 1,
             Ok(None) => {}
             // It says nothing about this client's grants.
             Err(error) if error.kind() == ErrorKind::ForeignGrant => {}
             Err(error) => unreadable.push(error),
         }
-        if unreadable.len() >= GRANTS {
+        if readable + unreadable.len() >= GRANTS {
             break;
         }
     }
-    let unreadable = unreadable.into_iter().next();
-    let health = unreadable.map_or(StoreHealth::Readable, StoreHealth::Unreadable);
-    (health, None)
+    // With a wrong key, a process can still read what it has saved itself.
+    if readable >= unreadable.len() {
+        return StoreHealth::Readable;
+    }
+    let first = unreadable.into_iter().next();
+    first.map_or(StoreHealth::Readable, StoreHealth::Unreadable)
 }
 
 fn late() -> Error {

@@ -3,18 +3,11 @@
 use std::time::Instant;
 
 use super::report::StoreHealth;
-use crate::{cache::SingleFlight, token::TenantId};
+use crate::cache::SingleFlight;
 
-/// The last check of the store, or the one in flight.
+/// The last check of the store, or the one in flight, and since when.
 #[derive(Default)]
-pub(in crate::tenants) struct Probe {
-    pub(super) check: LastCheck,
-    /// A tenant whose grant could be read. It is tried first.
-    pub(super) readable: Option<TenantId>,
-}
-
-#[derive(Default)]
-pub(super) enum LastCheck {
+pub(in crate::tenants) enum Probe {
     #[default]
     None,
     InFlight(SingleFlight<StoreHealth>, Instant),

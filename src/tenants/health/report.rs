@@ -40,11 +40,11 @@ pub struct Health {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum StoreHealth {
-    /// The store responds, and a grant could be read, unless there is none of this client among the
-    /// first 64 tenants.
+    /// The store responds, and most of the grants that were tried can be read: up to 4 of this
+    /// client, among the first 64 tenants. There may be none.
     Readable,
-    /// The store responds, but no grant of up to 8 that were tried can be read. The encryption key
-    /// is most likely wrong or missing. The error is that of the first grant.
+    /// The store responds, but most of the grants that were tried cannot be read. The encryption
+    /// key is most likely wrong or missing. The error is that of the first one.
     Unreadable(Error),
     /// The store does not respond, or fails.
     Unreachable(Error),

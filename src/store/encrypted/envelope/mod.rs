@@ -80,9 +80,11 @@ pub(super) fn open(
             "cannot be decrypted: the key \"{id}\" is missing; add it by `with_decryption_key`"
         )),
         OpenError::Refused(id) => binding.fails(format_args!(
-            "cannot be decrypted with the key \"{id}\": it is damaged, or moved from another \
-             tenant, client, identity or generation, or the key has changed; restore it, or delete the grant \
-             and let the customer consent again"
+            "cannot be decrypted with the key \"{id}\" of this process; if other grants cannot be \
+             decrypted either, this is not the key \"{id}\" that encrypted them, or the store has \
+             another client name: correct that, and delete nothing; if they can, this one is \
+             damaged, or moved from another tenant, client, identity or generation: restore it, or \
+             delete it and let the customer consent again"
         )),
     })
 }
