@@ -18,6 +18,7 @@ use http_body_util::{Empty, Full};
 use tokio::time::sleep;
 use tower::{Layer, ServiceExt};
 use tower_oauth2_client::{
+    ErrorKind,
     bearer::{BearerAuthLayer, ReplayBody},
     cache::{Cause, Diagnosis},
     clock::Clock,
@@ -519,4 +520,38 @@ async fn a_health_check_distinguishes_a_wrong_key_from_one_damaged_grant() {
     let json = serde_json::to_string(&health).unwrap();
     assert!(json.contains(r#""state":"unreadable""#), "{json}");
     assert!(!json.contains("customer-"), "{json}");
+}
+
+/// Otherwise the customer would be stuck once the process has the right key.
+#[tokio::test(start_paused = true)]
+async fn a_process_with_a_wrong_key_sends_no_code() {
+    let world = World::new();
+    let memory = &world.store.memory;
+    let (right, wrong) = (encrypted(memory, "2026-01"), encrypted(memory, "2026-02"));
+    let grant = world.grant(HOUR, Some("r1"));
+    right.save(&acme(), None, &grant).await.unwrap();
+    let initech = TenantId::new("initech").unwrap();
+    let oauth = world.client("the-client");
+    let connect = |tenants: Tenants| {
+        let (oauth, initech) = (oauth.clone(), initech.clone());
+        async move {
+            let (url, pending) = oauth.authorization_url().unwrap();
+            let state = url.split("state=").nth(1).unwrap();
+            let state = state.split('&').next().unwrap();
+            let callback = format!("code=c1&state={state}");
+            let completed = tenants.complete_authorization(&initech, &oauth, &pending, &callback);
+            completed.await
+        }
+    };
+    let error = connect(world.replica_over("pod-2", wrong))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Store);
+    assert!(
+        error.to_string().contains("check the encryption key"),
+        "{error}"
+    );
+    assert!(memory.load(&initech).await.unwrap().is_none());
+    connect(world.replica_over("pod-1", right)).await.unwrap();
+    assert!(memory.load(&initech).await.unwrap().is_some());
 }

@@ -179,7 +179,7 @@ async fn complete_in_task<H: ConnectHandler>(
     let (tenant, flow) = (flow.tenant.clone(), flow.state.clone());
     let handler = Arc::clone(&state.handler);
     runtime.spawn(async move {
-        let lease = match acquire(&settings, &oauth, &tenant, &flow).await {
+        let lease = match acquire(&settings, &oauth, &tenants, &tenant, &flow).await {
             Ok(Some(lease)) => lease,
             Ok(None) => {
                 drop((permit, consent, oauth, tenants));
@@ -208,9 +208,13 @@ async fn complete_in_task<H: ConnectHandler>(
 async fn acquire(
     settings: &Arc<Settings>,
     oauth: &OAuthClient,
+    tenants: &Tenants,
     tenant: &TenantId,
     flow: &str,
 ) -> Result<Option<CallbackLease>, ConnectFailure> {
+    if let Err(error) = tenants.check_consent().await {
+        return Err(failure(ConnectFailureKind::Store, tenant, error));
+    }
     let issuer = oauth.identity();
     if let Err(error) = settings.store.check_consent(tenant, &issuer).await {
         return Err(failure(ConnectFailureKind::Program, tenant, error));

@@ -111,7 +111,9 @@ impl Tenants {
     /// [`Unavailable`](ErrorKind::Unavailable) without sending the code, at once, if a code of this
     /// tenant is being exchanged: each tenant exchanges one code at a time. If the tenant cannot be
     /// loaded, the method fails as [`cache`](Self::cache) does, and does not send the code. It does
-    /// not fail with [`NoGrant`](ErrorKind::NoGrant).
+    /// not fail with [`NoGrant`](ErrorKind::NoGrant). [`Store`](ErrorKind::Store) without sending
+    /// the code if most stored grants cannot be read, as with a wrong encryption key: the new grant
+    /// would be saved with it, and other replicas could not read it.
     pub async fn complete_authorization(
         &self,
         tenant: &TenantId,
@@ -127,6 +129,7 @@ impl Tenants {
         let (tenants, tenant, oauth) = (self.clone(), tenant.clone(), oauth.clone());
         let task = runtime.spawn(async move {
             let _consent = consent;
+            health::check_consent(&tenants.state).await?;
             // Resident from here on, so that a shutdown waits for it.
             let cache = match tenants.cache(&tenant).await {
                 // Without a grant, or without room for it in memory: there is room for a consent.
@@ -409,6 +412,12 @@ impl Tenants {
     /// The cache of a tenant if it is resident. Takes no lock.
     pub(crate) fn resident(&self, tenant: &TenantId) -> Option<TokenCache> {
         self.state.residents.get(tenant)
+    }
+
+    /// Fails if a consent must not be saved by this process: most stored grants cannot be read.
+    #[cfg(feature = "axum")]
+    pub(crate) async fn check_consent(&self) -> Result<(), Error> {
+        health::check_consent(&self.state).await
     }
 
     /// Begins the code exchange of a flow, unless one of this tenant is in progress.

@@ -56,6 +56,21 @@ pub(in crate::tenants) async fn check(state: &Arc<TenantsState>) -> Health {
     }
 }
 
+/// Fails before the code of a consent is sent if most stored grants cannot be read: the new one
+/// would be saved with a key that the other replicas lack.
+pub(in crate::tenants) async fn check_consent(state: &Arc<TenantsState>) -> Result<(), Error> {
+    match store_health(state).await {
+        // The error is of another tenant.
+        StoreHealth::Unreadable(_) => Err(Error::new(
+            ErrorKind::Store,
+            "most stored grants cannot be read, so no new one is saved: other replicas could not \
+             read it; check the encryption key of this process",
+        )),
+        // A store that cannot be reached fails the load of this tenant's grant.
+        StoreHealth::Readable | StoreHealth::Unreachable(_) => Ok(()),
+    }
+}
+
 async fn store_health(state: &Arc<TenantsState>) -> StoreHealth {
     let flight = match join_or_start(state) {
         Ok(Joined::Result(result)) => return result,

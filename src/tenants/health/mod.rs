@@ -9,4 +9,7 @@ mod probe;
 mod report;
 
 pub use self::report::{Health, StateCounts, StoreHealth};
-pub(super) use self::{check::check, probe::Probe};
+pub(super) use self::{
+    check::{check, check_consent},
+    probe::Probe,
+};
