@@ -419,7 +419,7 @@ impl Core {
     pub(super) async fn save(
         &self,
         expected: Option<Generation>,
-        grant: &Grant,
+        grant: Grant,
         event: HistoryEvent,
     ) -> Result<SaveOutcome, Error> {
         let saved = self.save_recorded(expected, grant, event).await;
@@ -431,7 +431,7 @@ impl Core {
     pub(super) async fn save_reported(
         &self,
         expected: Option<Generation>,
-        grant: &Grant,
+        grant: Grant,
         event: HistoryEvent,
     ) -> Result<SaveOutcome, Error> {
         let saved = self.save_recorded(expected, grant, event).await;
@@ -442,16 +442,16 @@ impl Core {
     async fn save_recorded(
         &self,
         expected: Option<Generation>,
-        grant: &Grant,
+        grant: Grant,
         event: HistoryEvent,
     ) -> Result<SaveOutcome, Error> {
         let entry = self.entry(event);
         let history = self.lock().record.with(entry);
-        let grant = grant.clone().with_history(history);
-        let saved = self.settings.save(self.tenant(), expected, &grant).await;
+        let grant = grant.with_history(history.clone());
+        let saved = self.settings.save(self.tenant(), expected, grant).await;
         Ok(match saved? {
             SaveOutcome::Committed => {
-                self.lock().record.saved(grant.history);
+                self.lock().record.saved(history);
                 SaveOutcome::Committed
             }
             SaveOutcome::Superseded(stored) => SaveOutcome::Superseded(self.recorded(stored)),

@@ -35,7 +35,7 @@ impl GrantStore {
         &self,
         tenant: &TenantId,
         expected: Option<Generation>,
-        grant: &Grant,
+        grant: Grant,
     ) -> Result<SaveOutcome, Error> {
         let claimed = self.ownership.claim(grant);
         match in_time(self.store.save(tenant, expected, &claimed)).await {

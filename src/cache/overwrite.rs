@@ -38,7 +38,7 @@ pub(super) async fn overwrite<N>(
             GrantState::Revoked { .. } => HistoryEvent::Revoked,
             _ => HistoryEvent::Connected,
         };
-        match core.save(expected, &grant, event).await? {
+        match core.save(expected, grant.clone(), event).await? {
             SaveOutcome::Committed => return Ok(Ok((grant, stored))),
             // An earlier attempt was committed although it failed.
             SaveOutcome::Superseded(Some(same)) if same == grant => return Ok(Ok((grant, stored))),

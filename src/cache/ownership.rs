@@ -23,8 +23,8 @@ impl Ownership {
     }
 
     /// The grant as it is saved.
-    pub(super) fn claim(&self, grant: &Grant) -> Grant {
-        grant.clone().with_identity(self.own.clone())
+    pub(super) fn claim(&self, grant: Grant) -> Grant {
+        grant.with_identity(self.own.clone())
     }
 
     /// Accepts a stored grant of the source's own identity, of a former one, or of an unknown one.
@@ -150,7 +150,7 @@ mod tests {
         let own = identity("e", "c");
         let ownership = Ownership::new(Some(own.clone()), Vec::new());
         for stored in [None, Some(identity("e1", "c1"))] {
-            assert_eq!(ownership.claim(&grant(stored)), grant(Some(own.clone())));
+            assert_eq!(ownership.claim(grant(stored)), grant(Some(own.clone())));
         }
     }
 

@@ -186,7 +186,8 @@ async fn perform(
                 core.change(|state, m| enter.entered(entered, state, m))
             }
             Next::Save(save) => {
-                let (expected, grant, event) = (save.expected(), save.grant(), save.event());
+                let (expected, event) = (save.expected(), save.event());
+                let grant = save.grant().clone();
                 let outcome = if save.is_of_end() {
                     core.save_reported(expected, grant, event).await
                 } else {
@@ -258,7 +259,7 @@ async fn save_token_set(task: &JobTask, mut persist: Persist) -> Next {
         unless_needed(task, &mut persist, Duration::ZERO, pause).await;
     }
     let (expected, grant) = (persist.expected(), persist.grant().clone());
-    let save = Box::pin(core.save_reported(expected, &grant, persist.event()));
+    let save = Box::pin(core.save_reported(expected, grant, persist.event()));
     // A working store is faster than the grace.
     let saved = unless_needed(task, &mut persist, GRACE, save).await;
     let is_abandoned = Arc::strong_count(core) == 1;

@@ -159,7 +159,7 @@ impl Settings {
         &self,
         tenant: &TenantId,
         expected: Option<Generation>,
-        grant: &Grant,
+        grant: Grant,
     ) -> Result<SaveOutcome, Error> {
         self.store.save(tenant, expected, grant).await
     }
