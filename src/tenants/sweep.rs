@@ -279,10 +279,8 @@ impl<'a> Sweep<'a> {
             // It was refreshed, replaced or ended since, perhaps by another process.
             state.sweep_failures().clear(&tenant);
         }
-        if let Some(refreshed) = grant.refreshed_at() {
-            let oldest = &mut self.report.oldest_refresh;
-            *oldest = Some(oldest.map_or(refreshed, |oldest| refreshed.min(oldest)));
-        }
+        let oldest = &mut self.report.oldest_refresh;
+        *oldest = oldest.iter().copied().chain(grant.refreshed_at()).min();
         match grant.state {
             GrantState::Active(_) => self.report.active += 1,
             GrantState::Refreshing { .. } => {

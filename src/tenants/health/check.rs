@@ -37,10 +37,7 @@ pub(in crate::tenants) async fn check(state: &Arc<TenantsState>) -> Health {
     for batch in state.residents.all().chunks(BATCH) {
         for cache in batch {
             residents.add(&cache.status());
-            if let Some(refreshed) = cache.refreshed_at() {
-                oldest_refresh =
-                    Some(oldest_refresh.map_or(refreshed, |oldest| refreshed.min(oldest)));
-            }
+            oldest_refresh = oldest_refresh.into_iter().chain(cache.refreshed_at()).min();
         }
         yield_now().await;
     }
