@@ -1,10 +1,6 @@
 //! P21: no error of a store, and no event, contains the name of a tenant.
 
-use std::{
-    error::Error as _,
-    fs, io,
-    sync::{Arc, Mutex},
-};
+use std::{error::Error as _, fs};
 
 use tower_oauth2_client::{
     Error,
@@ -15,24 +11,9 @@ use tower_oauth2_client::{
 #[path = "support/mod.rs"]
 mod support;
 
-use support::{DAY, ManualClock, Source, token_set};
+use support::{DAY, ManualClock, Source, log::Log, token_set};
 
 const NAME: &str = "zebra-17";
-
-/// All events, at every level.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
 
 fn tenant() -> TenantId {
     TenantId::new(NAME).unwrap()
@@ -64,10 +45,9 @@ async fn fail(store: impl TokenStore + Clone) {
     check(&saved.unwrap_err());
 
     let log = Log::default();
-    let writer = log.clone();
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
-        .with_writer(move || writer.clone())
+        .with_writer(log.clone())
         .finish();
     let _guard = tracing::subscriber::set_default(subscriber);
     let tokens = Source::new(&ManualClock::new()).cache().store(store);
@@ -80,7 +60,7 @@ async fn fail(store: impl TokenStore + Clone) {
         assert!(!error.to_string().contains(NAME), "{error}");
     }
     support::pass(support::HOUR).await;
-    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let log = log.text();
     assert!(log.contains("tower_oauth2_client"), "events are recorded");
     assert!(!log.contains(NAME), "{log}");
 }

@@ -1,39 +1,22 @@
 //! P21: codes, states and cookies are not logged.
 
-use std::{
-    io,
-    sync::{Arc, Mutex},
-};
-
 use http::StatusCode;
 use tower_oauth2_client::sandbox::{Endpoint, Fault};
 
-use crate::support::{Browser, parameter, replica};
-
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
+use crate::{
+    shared::log::Log,
+    support::{Browser, parameter, replica},
+};
 
 #[tokio::test(start_paused = true)]
 async fn p21_codes_and_states_are_not_logged() {
     let log = Log::default();
-    let writer = log.clone();
     // For the whole process: tracing caches whether an event is enabled at its first use, which may
     // be in another test.
     tracing_subscriber::fmt()
         .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
         .with_ansi(false)
-        .with_writer(move || writer.clone())
+        .with_writer(log.clone())
         .init();
 
     let replica = replica();
@@ -63,7 +46,7 @@ async fn p21_codes_and_states_are_not_logged() {
         texts.push(format!("{failure} {failure:?} {:?}", failure.error()));
     }
     texts.push(format!("{:?}", replica.connect));
-    let logs = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let logs = log.text();
     assert!(logs.contains("a customer could not be connected"), "{logs}");
     assert!(
         logs.contains("request to connect or disconnect was rejected"),

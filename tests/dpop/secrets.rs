@@ -1,40 +1,15 @@
 //! The key and the proofs stand in no log, error or debug output.
 
-use std::{
-    io,
-    sync::{Arc, Mutex},
-};
-
 use tower_oauth2_client::{
     sandbox::{Dpop, DpopNonce},
     store::{MemoryStore, TokenStore},
     token::TenantId,
 };
-use tracing_subscriber::fmt::MakeWriter;
 
-use crate::partner::{Partner, sandbox};
-
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl MakeWriter<'_> for Log {
-    type Writer = Self;
-
-    fn make_writer(&self) -> Self {
-        self.clone()
-    }
-}
+use crate::{
+    partner::{Partner, sandbox},
+    support::log::Log,
+};
 
 #[tokio::test]
 async fn p21_key_and_proofs_are_not_logged() {
@@ -87,7 +62,7 @@ async fn p21_key_and_proofs_are_not_logged() {
         partner.oauth,
         sandbox.events(),
     );
-    let logged = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let logged = log.text();
     assert!(logged.contains("refresh"), "something is logged");
     for text in [shown, logged] {
         // Parts of the key that are not the same in each key.

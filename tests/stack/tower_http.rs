@@ -1,9 +1,6 @@
 //! tower-http's layers outside and inside the layer.
 
-use std::{
-    io,
-    sync::{Arc, Mutex},
-};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use http::{Request, Response, header};
@@ -24,7 +21,7 @@ use tower_oauth2_client::{
 };
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::support::{AheadClock, connect};
+use crate::support::{AheadClock, connect, log::Log};
 
 type Body = Full<Bytes>;
 
@@ -51,28 +48,13 @@ fn company(sandbox: &Sandbox) -> Request<Body> {
     request.body(Body::default()).unwrap()
 }
 
-#[derive(Clone, Default)]
-struct Paper(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Paper {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn p21_trace_layers_outside_and_inside_do_not_log_the_token() {
-    let paper = Paper::default();
-    let writer = paper.clone();
+    let log = Log::default();
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(LevelFilter::TRACE)
         .with_ansi(false)
-        .with_writer(move || writer.clone())
+        .with_writer(log.clone())
         .finish();
     let _guard = tracing::subscriber::set_default(subscriber);
 
@@ -94,7 +76,7 @@ async fn p21_trace_layers_outside_and_inside_do_not_log_the_token() {
         200
     );
 
-    let text = String::from_utf8(paper.0.lock().unwrap().clone()).unwrap();
+    let text = log.text();
     assert!(text.contains("seeded-cookie"), "headers are logged");
     assert!(text.contains("Sensitive"), "so is the presence of a token");
     for token in [before, tokens.token().await.unwrap()] {

@@ -24,6 +24,8 @@ use tower_oauth2_client::{
     token::{AccessToken, Generation, Grant, GrantState, RefreshToken, TenantId, TokenSet},
 };
 
+pub(crate) mod log;
+
 pub(crate) const API: &str = "https://api.example.com";
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);

@@ -33,46 +33,34 @@ use tower_oauth2_client::{
 };
 use tracing::level_filters::LevelFilter;
 
-use super::support::{HOUR, MINUTE, ManualClock, SECOND, pass};
+use super::support::{HOUR, MINUTE, ManualClock, SECOND, log::Log, pass};
 
 const CUSTOMERS: [&str; 3] = ["acme", "globex", "initech"];
 
 /// The lines of a log, as a program with `tracing_subscriber::fmt` writes them.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+struct Lines(Log);
 
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Log {
+impl Lines {
     /// Collects the lines of this thread.
     fn collect(&self, level: LevelFilter) -> tracing::subscriber::DefaultGuard {
-        let writer = self.clone();
         let subscriber = tracing_subscriber::fmt()
             .with_max_level(level)
             .with_ansi(false)
             .without_time()
             .with_target(false)
-            .with_writer(move || writer.clone())
+            .with_writer(self.0.clone())
             .finish();
         tracing::subscriber::set_default(subscriber)
     }
 
     fn lines(&self) -> Vec<String> {
-        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        let text = self.0.text();
         text.lines().map(|line| line.trim().to_owned()).collect()
     }
 
     fn clear(&self) {
-        self.0.lock().unwrap().clear();
+        self.0.clear();
     }
 
     /// The lines at the levels warn and error.
@@ -213,7 +201,7 @@ struct Scene {
     oauth: OAuthClient,
     calls: Calls,
     database: Database,
-    log: Log,
+    log: Lines,
 }
 
 impl Scene {
@@ -235,7 +223,7 @@ impl Scene {
             oauth,
             calls,
             database: Database::default(),
-            log: Log::default(),
+            log: Lines::default(),
         }
     }
 
